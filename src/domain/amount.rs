@@ -1,0 +1,180 @@
+//! Amounts. All of them are integers; arithmetic floors toward minus infinity and overflow is an error,
+//! never a wrap: a number that is wrong is worse than a partition that halts.
+
+use std::fmt;
+use std::iter::Sum;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Micropoints in one point.
+pub const MICROPOINTS_PER_POINT: i64 = 1_000_000;
+/// Nano-dollars in one US dollar.
+pub const NANOS_PER_DOLLAR: i128 = 1_000_000_000;
+/// Basis points that mean "times one".
+pub const BP_ONE: u32 = 10_000;
+
+/// Points, in micropoints (1 point = 1,000,000).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Points(pub i64);
+
+/// Money, in nano-dollars (1 USD = 10^9). Wide, because 2^40 tokens at the highest price would overflow 64 bits.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Money(pub i128);
+
+/// A rate or multiplier in basis points (10,000 = ×1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bp(pub u32);
+
+/// A sum left its integer range. The partition that computes it must halt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount overflowed; this partition must halt rather than keep a wrong number")]
+pub struct Overflow;
+
+/// Why a decimal was not read as an amount.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError {
+    /// Not of the form `-12.345`.
+    #[error("'{0}' is not a decimal number such as 12.5 or -0.25")]
+    NotDecimal(String),
+    /// More decimals than the unit has.
+    #[error("'{text}' has more than {decimals} decimals")]
+    TooFine {
+        /// What was given.
+        text: String,
+        /// How many decimals the unit has.
+        decimals: u32,
+    },
+    /// Outside the range of the unit.
+    #[error("'{0}' is too large")]
+    TooLarge(String),
+}
+
+impl Points {
+    /// No points.
+    pub const ZERO: Points = Points(0);
+
+    /// Whole points.
+    pub const fn whole(points: i64) -> Points {
+        Points(points * MICROPOINTS_PER_POINT)
+    }
+
+    /// The sum, or [`Overflow`].
+    pub fn plus(self, other: Points) -> Result<Points, Overflow> {
+        self.0.checked_add(other.0).map(Points).ok_or(Overflow)
+    }
+
+    /// `floor(self × bp / 10,000)`.
+    pub fn times(self, bp: Bp) -> Result<Points, Overflow> {
+        let product = i128::from(self.0) * i128::from(bp.0);
+        floor_div(product, i128::from(BP_ONE))
+            .try_into()
+            .map(Points)
+            .map_err(|_| Overflow)
+    }
+}
+
+impl Money {
+    /// No money.
+    pub const ZERO: Money = Money(0);
+
+    /// The sum, or [`Overflow`].
+    pub fn plus(self, other: Money) -> Result<Money, Overflow> {
+        self.0.checked_add(other.0).map(Money).ok_or(Overflow)
+    }
+}
+
+impl Bp {
+    /// Times one.
+    pub const ONE: Bp = Bp(BP_ONE);
+}
+
+impl Sum for Points {
+    /// For display and tests; ledgers use [`Points::plus`].
+    fn sum<I: Iterator<Item = Points>>(iter: I) -> Points {
+        Points(iter.map(|p| p.0).sum())
+    }
+}
+
+/// `floor(a / b)` for positive `b`: toward minus infinity, also for negative `a`.
+pub const fn floor_div(a: i128, b: i128) -> i128 {
+    a.div_euclid(b)
+}
+
+/// Writes `value / 10^decimals` without trailing zeros.
+fn write_decimal(f: &mut fmt::Formatter<'_>, value: i128, decimals: u32) -> fmt::Result {
+    let unit = 10u128.pow(decimals);
+    let magnitude = value.unsigned_abs();
+    let sign = if value < 0 { "-" } else { "" };
+    let (whole, fraction) = (magnitude / unit, magnitude % unit);
+    if fraction == 0 {
+        return write!(f, "{sign}{whole}");
+    }
+    let digits = format!("{fraction:0width$}", width = decimals as usize);
+    write!(f, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+}
+
+/// Reads a plain decimal exactly into units of `10^-decimals`.
+fn parse_decimal(text: &str, decimals: u32) -> Result<i128, AmountError> {
+    let bad = || AmountError::NotDecimal(text.to_owned());
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (whole, fraction) = digits
+        .split_once('.')
+        .map_or((digits, None), |(w, f)| (w, Some(f)));
+    let all_digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(whole) || fraction.is_some_and(|f| !all_digits(f)) {
+        return Err(bad());
+    }
+    let fraction = fraction.unwrap_or("").trim_end_matches('0');
+    if fraction.len() > decimals as usize {
+        return Err(AmountError::TooFine {
+            text: text.to_owned(),
+            decimals,
+        });
+    }
+    let padded = format!("{whole}{fraction:0<width$}", width = decimals as usize);
+    let magnitude: i128 = padded
+        .parse()
+        .map_err(|_| AmountError::TooLarge(text.to_owned()))?;
+    Ok(if negative { -magnitude } else { magnitude })
+}
+
+impl fmt::Display for Points {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_decimal(f, i128::from(self.0), 6)
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_decimal(f, self.0, 9)
+    }
+}
+
+impl FromStr for Points {
+    type Err = AmountError;
+    fn from_str(text: &str) -> Result<Points, AmountError> {
+        let micro = parse_decimal(text, 6)?;
+        micro
+            .try_into()
+            .map(Points)
+            .map_err(|_| AmountError::TooLarge(text.to_owned()))
+    }
+}
+
+impl FromStr for Money {
+    type Err = AmountError;
+    fn from_str(text: &str) -> Result<Money, AmountError> {
+        parse_decimal(text, 9).map(Money)
+    }
+}

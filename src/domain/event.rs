@@ -1,0 +1,173 @@
+//! Usage events: what a gateway says about one request.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::time::{MINUTE_MS, Millis};
+
+/// How far an event's time may be ahead of log time.
+pub const AHEAD_MS_MAX: i64 = 5 * MINUTE_MS;
+/// How far an event's time may be behind log time: 35 days.
+pub const BEHIND_MS_MAX: i64 = 35 * super::time::DAY_MS;
+
+/// What kind of service a request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Service {
+    /// Chat and text completions.
+    ChatCompletions = 0,
+    /// Embeddings.
+    Embeddings = 1,
+    /// Speech.
+    Tts = 2,
+    /// Scraping.
+    Scrape = 3,
+}
+
+impl Service {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All, in order.
+    pub const ALL: [Service; Service::COUNT] = [
+        Service::ChatCompletions,
+        Service::Embeddings,
+        Service::Tts,
+        Service::Scrape,
+    ];
+
+    /// The name in JSON and configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Service::ChatCompletions => "chat_completions",
+            Service::Embeddings => "embeddings",
+            Service::Tts => "tts",
+            Service::Scrape => "scrape",
+        }
+    }
+}
+
+/// A decoded usage event. Text is borrowed from the record where it can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageEvent<'a> {
+    /// Who says it: CloudEvents `source`.
+    pub source: Cow<'a, str>,
+    /// CloudEvents `id` (plain form: `requestId`).
+    pub id: Cow<'a, str>,
+    /// When the request was made.
+    pub time: Millis,
+    /// The user who made it.
+    pub user: Cow<'a, str>,
+    /// The provider who served it.
+    pub provider: Option<Cow<'a, str>>,
+    /// The path that was called.
+    pub endpoint: Cow<'a, str>,
+    /// The model.
+    pub model: Option<Cow<'a, str>>,
+    /// The HTTP status.
+    pub status: u16,
+    /// How long it took, ms.
+    pub latency_ms: Option<u64>,
+    /// Input tokens; `None` is unknown.
+    pub input_tokens: Option<u64>,
+    /// Output tokens; `None` is unknown.
+    pub output_tokens: Option<u64>,
+    /// Input tokens that came from a cache (contained in `input_tokens`).
+    pub cached_input_tokens: Option<u64>,
+    /// Length of the audio, ms.
+    pub audio_millis: Option<u64>,
+    /// Size of the request.
+    pub request_bytes: Option<u64>,
+    /// Size of the response.
+    pub response_bytes: Option<u64>,
+    /// The gateway's text about a failure.
+    pub error_message: Option<Cow<'a, str>>,
+    /// Whether the answer was streamed.
+    pub stream: bool,
+}
+
+/// The identity of an event: a 128-bit hash of user, source and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(pub u128);
+
+/// A hash of everything that an event says. Two events of one identity with the same content are duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContentHash(pub u64);
+
+/// Why an event earns nothing and stands in `usage.rejected`. The names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Not JSON, not UTF-8, or not an object.
+    Malformed,
+    /// A required field is missing.
+    MissingField,
+    /// A field has another type than it must.
+    WrongType,
+    /// A value outside its limits.
+    OutOfRange,
+    /// A text that is no id, or too long.
+    InvalidId,
+    /// The time cannot be read or has no offset.
+    InvalidTime,
+    /// Over 64 KiB.
+    TooLarge,
+    /// A CloudEvent of a type that we do not know.
+    UnknownType,
+    /// An endpoint that is no service of ours.
+    UnknownService,
+    /// More than five minutes ahead of log time.
+    InTheFuture,
+    /// More than 35 days behind log time, or beyond what can be checked for duplicates.
+    TooOld,
+    /// The same identity, with other content, came before.
+    Conflict,
+}
+
+impl Reason {
+    /// All, for metrics and documentation.
+    pub const ALL: [Reason; 12] = [
+        Reason::Malformed,
+        Reason::MissingField,
+        Reason::WrongType,
+        Reason::OutOfRange,
+        Reason::InvalidId,
+        Reason::InvalidTime,
+        Reason::TooLarge,
+        Reason::UnknownType,
+        Reason::UnknownService,
+        Reason::InTheFuture,
+        Reason::TooOld,
+        Reason::Conflict,
+    ];
+
+    /// The stable code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Malformed => "malformed",
+            Reason::MissingField => "missing_field",
+            Reason::WrongType => "wrong_type",
+            Reason::OutOfRange => "out_of_range",
+            Reason::InvalidId => "invalid_id",
+            Reason::InvalidTime => "invalid_time",
+            Reason::TooLarge => "too_large",
+            Reason::UnknownType => "unknown_type",
+            Reason::UnknownService => "unknown_service",
+            Reason::InTheFuture => "in_the_future",
+            Reason::TooOld => "too_old",
+            Reason::Conflict => "conflict",
+        }
+    }
+}
+
+/// A refusal of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The stable code.
+    pub reason: Reason,
+    /// The field it is about, as the sender wrote it (`data.statusCode`).
+    pub field: Option<&'static str>,
+    /// A sentence for people.
+    pub detail: String,
+}

@@ -1,0 +1,154 @@
+//! Who: accounts.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest id, in characters (RULES: ids have 1 to 128 characters).
+pub const ID_CHARS_MAX: usize = 128;
+
+/// What kind of account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountKind {
+    /// Someone who sends requests.
+    User,
+    /// Someone who serves them.
+    Provider,
+}
+
+impl AccountKind {
+    /// Both kinds, in order.
+    pub const ALL: [AccountKind; 2] = [AccountKind::User, AccountKind::Provider];
+
+    /// `user` or `provider`, as it stands in keys and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AccountKind::User => "user",
+            AccountKind::Provider => "provider",
+        }
+    }
+}
+
+impl fmt::Display for AccountKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AccountKind {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<AccountKind, IdError> {
+        match text {
+            "user" => Ok(AccountKind::User),
+            "provider" => Ok(AccountKind::Provider),
+            other => Err(IdError::Kind(other.to_owned())),
+        }
+    }
+}
+
+/// Why an id was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Empty.
+    #[error("an id must not be empty")]
+    Empty,
+    /// More than [`ID_CHARS_MAX`] characters.
+    #[error("an id has at most {ID_CHARS_MAX} characters")]
+    TooLong,
+    /// A control character.
+    #[error("an id must not contain control characters")]
+    Control,
+    /// Neither `user` nor `provider`.
+    #[error("'{0}' is no kind of account; allowed: user, provider")]
+    Kind(String),
+}
+
+/// Checks an id: 1 to 128 characters, no control characters.
+pub fn check_id(id: &str) -> Result<(), IdError> {
+    if id.is_empty() {
+        return Err(IdError::Empty);
+    }
+    // Printable ASCII is the common case and needs one pass over bytes only.
+    if id.len() <= ID_CHARS_MAX && id.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Ok(());
+    }
+    if id.chars().any(char::is_control) {
+        return Err(IdError::Control);
+    }
+    if id.chars().count() > ID_CHARS_MAX {
+        return Err(IdError::TooLong);
+    }
+    Ok(())
+}
+
+/// An account: a kind and an id. Ordered by kind, then id. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "(AccountKind, String)", try_from = "(AccountKind, String)")]
+pub struct Account {
+    /// User or provider.
+    pub kind: AccountKind,
+    id: Arc<str>,
+}
+
+impl Account {
+    /// An account, if the id is one.
+    pub fn new(kind: AccountKind, id: &str) -> Result<Account, IdError> {
+        check_id(id)?;
+        Ok(Account {
+            kind,
+            id: Arc::from(id),
+        })
+    }
+
+    /// An account of an id that was checked before ([`check_id`]).
+    pub fn of_checked(kind: AccountKind, id: &str) -> Account {
+        debug_assert!(check_id(id).is_ok());
+        Account {
+            kind,
+            id: Arc::from(id),
+        }
+    }
+
+    /// The id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The shared id.
+    pub fn id_arc(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// The posting partition of this account among `count`: ours, stable for ever, never the client library's.
+    pub fn partition(&self, count: u32) -> super::position::Partition {
+        account_partition(self.kind, &self.id, count)
+    }
+}
+
+/// [`Account::partition`] without building an [`Account`]: XXH3-64 of the id, seeded by the kind, modulo `count`.
+pub fn account_partition(kind: AccountKind, id: &str, count: u32) -> super::position::Partition {
+    let hash = xxhash_rust::xxh3::xxh3_64_with_seed(id.as_bytes(), kind as u64);
+    super::position::Partition((hash % u64::from(count)) as u32)
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.id)
+    }
+}
+
+impl From<Account> for (AccountKind, String) {
+    fn from(account: Account) -> (AccountKind, String) {
+        (account.kind, account.id.as_ref().to_owned())
+    }
+}
+
+impl TryFrom<(AccountKind, String)> for Account {
+    type Error = IdError;
+    fn try_from((kind, id): (AccountKind, String)) -> Result<Account, IdError> {
+        Account::new(kind, &id)
+    }
+}

@@ -1,0 +1,353 @@
+//! What an account holds: month rows with the sufficient statistics of their days, and lifetime facts.
+//!
+//! Rows hold no totals. Streak bonus, quality and totals are computed from them by [`super::statement`].
+
+use std::collections::BTreeMap;
+
+use super::amount::{Bp, Money, Overflow, Points};
+use super::event::Service;
+use super::ids::AccountKind;
+use super::posting::{Cell, Charge, Entry, Slot};
+use super::time::{Day, Millis, Month};
+
+/// Successful requests in a life that make a referee's milestone.
+pub const MILESTONE_SUCCESSES: u64 = 50;
+
+/// The statistics of one day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DayStats {
+    /// A provider's base, or a user's usage points.
+    pub base: Points,
+    /// From referrals.
+    pub referral: Points,
+    /// From first successes (users).
+    pub trial: Points,
+    /// Accepted events.
+    pub requests: u64,
+    /// Status 200–299.
+    pub successful: u64,
+    /// Status ≥ 500.
+    pub failed: u64,
+    /// Sum of latencies of the successful requests that carry one, ms.
+    pub latency_ms: u64,
+    /// Sum of their targets, ms; zero when none carries a latency.
+    pub target_ms: u64,
+}
+
+/// The statistics of one service in one month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceStats {
+    /// Accepted events.
+    pub requests: u64,
+    /// Status 200–299.
+    pub successful: u64,
+    /// Status ≥ 500.
+    pub failed: u64,
+    /// Base or usage points.
+    pub points: Points,
+    /// Successful requests that carry a latency.
+    pub timed: u64,
+    /// Sum of their latencies, ms.
+    pub latency_ms: u64,
+}
+
+/// What was booked late in a month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LateStats {
+    /// Every late amount: base or usage, referral, trial.
+    pub points: Points,
+    /// Accepted late events.
+    pub requests: u64,
+    /// Status 200–299.
+    pub successful: u64,
+    /// Status ≥ 500.
+    pub failed: u64,
+}
+
+/// The streak as it stood at a month's start: the last active day before it, how many active days in a row end there,
+/// and the longest run so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carry {
+    /// The last active day before the month.
+    pub last_active: Option<Day>,
+    /// Active days in a row that end at `last_active`.
+    pub length: u32,
+    /// The longest run that ended before the month (the current one included).
+    pub longest: u32,
+}
+
+impl Carry {
+    /// A carry of known parts.
+    pub const fn new(last_active: Option<Day>, length: u32, longest: u32) -> Carry {
+        Carry {
+            last_active,
+            length,
+            longest,
+        }
+    }
+
+    /// The carry after one more active day.
+    pub fn after_active(self, day: Day) -> Carry {
+        let length = if self.last_active == Some(day.previous()) {
+            self.length + 1
+        } else {
+            1
+        };
+        Carry::new(Some(day), length, self.longest.max(length))
+    }
+}
+
+/// One month of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonthRow {
+    /// The month.
+    pub month: Month,
+    /// The streak carried in.
+    pub carry: Carry,
+    /// By day of month (1–31), ascending; only days with something in them.
+    pub days: Vec<(u8, DayStats)>,
+    /// By service.
+    pub services: [ServiceStats; Service::COUNT],
+    /// Booked late.
+    pub late: LateStats,
+    /// Charged and shadow cost of the month (users).
+    pub charge: Charge,
+    /// One-off awards.
+    pub bonus: Points,
+}
+
+/// The facts of an account's whole life; they stand in its head row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// A bit per [`Service`] with which the account has had a success.
+    pub services_used: u8,
+    /// Successful requests, late ones too.
+    pub successes: u64,
+    /// Everything charged.
+    pub spent: Money,
+    /// The source log time of the block that brought the 50th success.
+    pub fiftieth_at: Option<Millis>,
+}
+
+/// When a day is active. Fixed when a marketplace opens: streaks carried from month to month depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The least share of `ok` among `ok + failed` that makes a provider's day active.
+    pub provider_uptime: Bp,
+}
+
+impl Activity {
+    /// Whether a day with these statistics is active.
+    pub fn is_active(self, kind: AccountKind, day: &DayStats) -> bool {
+        if day.successful == 0 {
+            return false;
+        }
+        match kind {
+            AccountKind::User => true,
+            AccountKind::Provider => {
+                let served = u128::from(day.successful) + u128::from(day.failed);
+                u128::from(day.successful) * 10_000 >= u128::from(self.provider_uptime.0) * served
+            }
+        }
+    }
+}
+
+impl MonthRow {
+    /// An empty month.
+    pub fn new(month: Month, carry: Carry) -> MonthRow {
+        MonthRow {
+            month,
+            carry,
+            days: Vec::new(),
+            services: [ServiceStats::default(); Service::COUNT],
+            late: LateStats::default(),
+            charge: Charge::default(),
+            bonus: Points::ZERO,
+        }
+    }
+
+    /// The streak to carry into the next month.
+    pub fn carry_out(&self, kind: AccountKind, activity: Activity) -> Carry {
+        self.days
+            .iter()
+            .filter(|(_, stats)| activity.is_active(kind, stats))
+            .fold(self.carry, |carry, (day, _)| {
+                carry.after_active(self.month.day(*day))
+            })
+    }
+
+    fn day_mut(&mut self, day: u8) -> &mut DayStats {
+        let index = match self.days.binary_search_by_key(&day, |(d, _)| *d) {
+            Ok(index) => index,
+            Err(index) => {
+                self.days.insert(index, (day, DayStats::default()));
+                index
+            }
+        };
+        &mut self.days[index].1
+    }
+
+    fn add_cell(&mut self, slot: Slot, service: Service, cell: &Cell) -> Result<(), Overflow> {
+        let Slot::Day(day) = slot else {
+            self.late.points = self.late.points.plus(cell.points)?;
+            self.late.requests += cell.requests;
+            self.late.successful += cell.successful;
+            self.late.failed += cell.failed;
+            return Ok(());
+        };
+        let stats = self.day_mut(day.of_month());
+        stats.base = stats.base.plus(cell.points)?;
+        stats.requests += cell.requests;
+        stats.successful += cell.successful;
+        stats.failed += cell.failed;
+        stats.latency_ms = stats
+            .latency_ms
+            .checked_add(cell.latency_ms)
+            .ok_or(Overflow)?;
+        stats.target_ms = stats
+            .target_ms
+            .checked_add(cell.target_ms)
+            .ok_or(Overflow)?;
+        let of_service = &mut self.services[service as usize];
+        of_service.requests += cell.requests;
+        of_service.successful += cell.successful;
+        of_service.failed += cell.failed;
+        of_service.points = of_service.points.plus(cell.points)?;
+        of_service.timed += cell.timed;
+        of_service.latency_ms = of_service
+            .latency_ms
+            .checked_add(cell.latency_ms)
+            .ok_or(Overflow)?;
+        Ok(())
+    }
+
+    fn add_referral(&mut self, slot: Slot, points: Points) -> Result<(), Overflow> {
+        let sum = match slot {
+            Slot::Day(day) => &mut self.day_mut(day.of_month()).referral,
+            Slot::Late(_) => &mut self.late.points,
+        };
+        *sum = sum.plus(points)?;
+        Ok(())
+    }
+
+    fn add_trial(&mut self, slot: Slot, points: Points) -> Result<(), Overflow> {
+        let sum = match slot {
+            Slot::Day(day) => &mut self.day_mut(day.of_month()).trial,
+            Slot::Late(_) => &mut self.late.points,
+        };
+        *sum = sum.plus(points)?;
+        Ok(())
+    }
+}
+
+/// An account's lifetime facts and those of its month rows that are in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountRows {
+    /// Lifetime facts.
+    pub lifetime: Lifetime,
+    /// Month rows; the newest is the head.
+    pub months: BTreeMap<Month, MonthRow>,
+}
+
+/// The months that an entry books into, ascending, each once.
+pub fn months_of(entry: &Entry) -> Vec<Month> {
+    let mut months: Vec<Month> = entry
+        .cells
+        .iter()
+        .map(|(slot, ..)| slot.month())
+        .chain(entry.referral.iter().map(|(slot, _)| slot.month()))
+        .chain(entry.charges.iter().map(|(month, _)| *month))
+        .chain(entry.firsts.iter().map(|first| first.slot.month()))
+        .collect();
+    months.sort_unstable();
+    months.dedup();
+    months
+}
+
+impl AccountRows {
+    /// The newest month.
+    pub fn head(&self) -> Option<Month> {
+        self.months.last_key_value().map(|(month, _)| *month)
+    }
+
+    /// The row of `month`, opened if need be. Every existing row between it and the head must be in memory.
+    fn open(&mut self, kind: AccountKind, month: Month, activity: Activity) -> &mut MonthRow {
+        if !self.months.contains_key(&month) {
+            let carry = self
+                .months
+                .range(..month)
+                .next_back()
+                .map(|(_, row)| row.carry_out(kind, activity));
+            self.months
+                .insert(month, MonthRow::new(month, carry.unwrap_or_default()));
+        }
+        self.months
+            .entry(month)
+            .or_insert_with(|| MonthRow::new(month, Carry::default()))
+    }
+
+    /// Adds an entry. `source_log_time` is its block's.
+    pub fn apply(
+        &mut self,
+        kind: AccountKind,
+        entry: &Entry,
+        source_log_time: Millis,
+        activity: Activity,
+    ) -> Result<(), Overflow> {
+        let months = months_of(entry);
+        for month in &months {
+            self.open(kind, *month, activity);
+        }
+        for (slot, service, cell) in &entry.cells {
+            self.open(kind, slot.month(), activity)
+                .add_cell(*slot, *service, cell)?;
+            self.lifetime.successes += cell.successful;
+        }
+        if self.lifetime.successes >= MILESTONE_SUCCESSES && self.lifetime.fiftieth_at.is_none() {
+            self.lifetime.fiftieth_at = Some(source_log_time);
+        }
+        for (slot, points) in &entry.referral {
+            self.open(kind, slot.month(), activity)
+                .add_referral(*slot, *points)?;
+        }
+        for (month, charge) in &entry.charges {
+            self.open(kind, *month, activity).charge.add(charge)?;
+            self.lifetime.spent = self.lifetime.spent.plus(charge.cost)?;
+        }
+        for first in &entry.firsts {
+            let bit = 1 << first.service as u8;
+            if self.lifetime.services_used & bit == 0 {
+                self.lifetime.services_used |= bit;
+                self.open(kind, first.slot.month(), activity)
+                    .add_trial(first.slot, first.points)?;
+            }
+        }
+        self.carry_forward(kind, activity);
+        Ok(())
+    }
+
+    /// Adds a one-off award to the month it belongs to.
+    pub fn award(
+        &mut self,
+        kind: AccountKind,
+        month: Month,
+        points: Points,
+        activity: Activity,
+    ) -> Result<(), Overflow> {
+        let row = self.open(kind, month, activity);
+        row.bonus = row.bonus.plus(points)?;
+        self.carry_forward(kind, activity);
+        Ok(())
+    }
+
+    /// Recomputes the streak carried into each row from the row before it; the oldest keeps its own.
+    fn carry_forward(&mut self, kind: AccountKind, activity: Activity) {
+        let mut carry = None;
+        for row in self.months.values_mut() {
+            if let Some(carry) = carry {
+                row.carry = carry;
+            }
+            carry = Some(row.carry_out(kind, activity));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The pure core: what usage is worth and what an account holds.
+//!
+//! Nothing in here does I/O, reads a clock, draws a random number or holds a float.
+
+pub mod amount;
+pub mod event;
+pub mod ids;
+pub mod ledger;
+pub mod position;
+pub mod posting;
+pub mod rating;
+pub mod referral;
+pub mod rules;
+pub mod statement;
+pub mod tier;
+pub mod time;

@@ -1,0 +1,150 @@
+//! Postings: what a chunk of usage events adds to each account.
+
+use serde::{Deserialize, Serialize};
+
+use super::amount::{Money, Overflow, Points};
+use super::event::Service;
+use super::ids::Account;
+use super::position::{Chunk, Control, Epoch, Partition, Sequence};
+use super::time::{Day, Millis, Month};
+
+/// Where an amount is booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
+    /// On the event's own day; its month was open.
+    Day(Day),
+    /// In the late part of the month of the log time; the event's own month had closed.
+    Late(Month),
+}
+
+impl Slot {
+    /// The month whose row holds it.
+    pub const fn month(self) -> Month {
+        match self {
+            Slot::Day(day) => day.month(),
+            Slot::Late(month) => month,
+        }
+    }
+}
+
+/// What the events of one account, slot and service add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cell {
+    /// Accepted events.
+    pub requests: u64,
+    /// Those with status 200–299.
+    pub successful: u64,
+    /// Those with status ≥ 500.
+    pub failed: u64,
+    /// A provider's base, or a user's usage points.
+    pub points: Points,
+    /// Successful requests that carry a latency.
+    pub timed: u64,
+    /// Sum of their latencies, ms.
+    pub latency_ms: u64,
+    /// Sum of their target latencies, ms.
+    pub target_ms: u64,
+}
+
+/// What a user is charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Charge {
+    /// Charged (mainnet).
+    pub cost: Money,
+    /// What mainnet would have charged (testnet).
+    pub shadow: Money,
+}
+
+/// The first success with a service within a chunk, in log order. Only the poster knows whether it is
+/// the first of the account's life; if it is, `points` are granted on `slot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstSuccess {
+    /// The service.
+    pub service: Service,
+    /// Where a trial is booked.
+    pub slot: Slot,
+    /// What a trial is worth: the rules in force at the start of the event's day.
+    pub points: Points,
+}
+
+/// Everything that one block adds to one account. All lists are sorted by their key and hold it once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The account.
+    pub account: Account,
+    /// By slot and service.
+    pub cells: Vec<(Slot, Service, Cell)>,
+    /// Points from referrals, by slot.
+    pub referral: Vec<(Slot, Points)>,
+    /// Charges, by the month in which they are booked (users only).
+    pub charges: Vec<(Month, Charge)>,
+    /// First successes, by service (users only).
+    pub firsts: Vec<FirstSuccess>,
+}
+
+impl Entry {
+    /// An entry that adds nothing yet.
+    pub fn new(account: Account) -> Entry {
+        Entry {
+            account,
+            cells: Vec::new(),
+            referral: Vec::new(),
+            charges: Vec::new(),
+            firsts: Vec::new(),
+        }
+    }
+}
+
+/// One posting block: a part of what chunk `chunk` of source partition `source` adds to accounts of one posting partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Block {
+    /// The epoch of the source log.
+    pub epoch: Epoch,
+    /// The partition of `usage.events`.
+    pub source: Partition,
+    /// The chunk.
+    pub chunk: Chunk,
+    /// 1, 2, 3, … from this source partition to this posting partition.
+    pub sequence: Sequence,
+    /// The control position with which the chunk was rated.
+    pub control: Control,
+    /// The source's log time just before the chunk: everything that follows is at or after it.
+    pub source_log_time: Millis,
+    /// Entries, by account.
+    pub entries: Vec<Entry>,
+}
+
+impl Cell {
+    /// Adds another cell.
+    pub fn add(&mut self, other: &Cell) -> Result<(), Overflow> {
+        self.requests += other.requests;
+        self.successful += other.successful;
+        self.failed += other.failed;
+        self.points = self.points.plus(other.points)?;
+        self.timed += other.timed;
+        self.latency_ms = self
+            .latency_ms
+            .checked_add(other.latency_ms)
+            .ok_or(Overflow)?;
+        self.target_ms = self
+            .target_ms
+            .checked_add(other.target_ms)
+            .ok_or(Overflow)?;
+        Ok(())
+    }
+}
+
+impl Charge {
+    /// Adds another charge.
+    pub fn add(&mut self, other: &Charge) -> Result<(), Overflow> {
+        self.cost = self.cost.plus(other.cost)?;
+        self.shadow = self.shadow.plus(other.shadow)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Referral codes and the checks of a signup.

@@ -1,0 +1,231 @@
+//! Logs: the trait that the pipeline reads and writes, the embedded log, and the formats of records.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::domain::position::{Epoch, Offset, Partition};
+use crate::domain::time::Millis;
+
+pub mod embedded;
+pub mod posting;
+pub mod rejected;
+pub mod topics;
+pub mod usage;
+
+/// The topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// `usage.events`: usage events, by user.
+    UsageEvents,
+    /// `usage.rejected`: what could not be rated.
+    UsageRejected,
+    /// `ledger.postings`: posting blocks, by account.
+    LedgerPostings,
+}
+
+impl Topic {
+    /// All of them.
+    pub const ALL: [Topic; 3] = [
+        Topic::UsageEvents,
+        Topic::UsageRejected,
+        Topic::LedgerPostings,
+    ];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Topic::UsageEvents => "usage.events",
+            Topic::UsageRejected => "usage.rejected",
+            Topic::LedgerPostings => "ledger.postings",
+        }
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Header names and values, in order.
+pub type Headers = Vec<(String, Bytes)>;
+
+/// A record to append.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Bytes,
+    /// Headers.
+    pub headers: Headers,
+}
+
+/// A record as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its offset.
+    pub offset: Offset,
+    /// When the log took it (`LogAppendTime`); may step back from record to record.
+    pub append_time: Millis,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Bytes,
+    /// Headers.
+    pub headers: Headers,
+}
+
+impl Record {
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_ref())
+    }
+
+    /// Roughly what it takes in memory.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        self.value.len() + self.key.as_ref().map_or(0, Bytes::len) + headers + 64
+    }
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its id: another one means that the topic was deleted and created again.
+    pub id: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+}
+
+/// The offsets that a partition holds: `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first offset that is still there.
+    pub start: Offset,
+    /// The offset that the next record gets.
+    pub end: Offset,
+}
+
+/// How much to read at most. At least one record is returned if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    /// Records.
+    pub records: usize,
+    /// Bytes of [`Record::size`].
+    pub bytes: usize,
+}
+
+/// What went wrong with a log.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// Nothing is wrong with the data; try again. An append may or may not have happened.
+    #[error("the log did not answer ({0}); it is safe to try again")]
+    Unavailable(String),
+    /// A record is larger than its topic takes.
+    #[error("record {index} has {bytes} bytes, topic {topic} takes {max}; send smaller records")]
+    TooLarge {
+        /// Its place among the records of the append.
+        index: usize,
+        /// Its size.
+        bytes: usize,
+        /// The topic's limit.
+        max: usize,
+        /// The topic.
+        topic: Topic,
+    },
+    /// The position does not exist (any more, or yet).
+    #[error("{topic}/{partition} holds [{start}, {end}), not {wanted}")]
+    OutOfRange {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// What was asked for.
+        wanted: Offset,
+        /// First offset there.
+        start: Offset,
+        /// Offset after the last one there.
+        end: Offset,
+    },
+    /// The log contradicts itself: data that was acknowledged is gone or unreadable. Never retried.
+    #[error(
+        "{topic}/{partition} is damaged: {what}; restore the data directory from a backup, or start a new epoch"
+    )]
+    Damaged {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// A durable, partitioned log.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// The epoch of this log: configured once when it is created.
+    fn epoch(&self) -> Epoch;
+
+    /// Id and partition count of a topic.
+    async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError>;
+
+    /// Appends records, in order, all to one partition; returns the offset of each once all are durable.
+    /// After [`LogError::Unavailable`] any prefix may have been appended, now or later.
+    async fn append(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        records: Vec<NewRecord>,
+    ) -> Result<Vec<Offset>, LogError>;
+
+    /// Reads from `from` on. If nothing is there yet, waits up to `wait` for the first record; an empty answer means none came.
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Duration,
+    ) -> Result<Vec<Record>, LogError>;
+
+    /// What a partition holds.
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError>;
+}
+
+/// Java Kafka's default partitioner for keyed records (librdkafka: `murmur2_random`): where a user's events go.
+pub fn usage_partition(user: &str, count: u32) -> Partition {
+    Partition((murmur2(user.as_bytes()) & 0x7fff_ffff) % count)
+}
+
+/// Murmur2 as Java's Kafka client has it.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    const SEED: u32 = 0x9747_b28c;
+    let mix = |k: u32| {
+        let k = k.wrapping_mul(M);
+        (k ^ (k >> 24)).wrapping_mul(M)
+    };
+    let mut chunks = data.chunks_exact(4);
+    let mut h = SEED ^ data.len() as u32;
+    for chunk in &mut chunks {
+        let k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
+        h = h.wrapping_mul(M) ^ mix(k);
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        let tail = rest
+            .iter()
+            .rev()
+            .fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
+        h = (h ^ tail).wrapping_mul(M);
+    }
+    h = (h ^ (h >> 13)).wrapping_mul(M);
+    h ^ (h >> 15)
+}

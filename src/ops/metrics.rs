@@ -1,0 +1,1 @@
+//! Metrics: one typed struct whose doc comments are the help texts.

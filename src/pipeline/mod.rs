@@ -1,0 +1,1 @@
+//! The pipeline: RATE and POST.
