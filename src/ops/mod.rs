@@ -1,4 +1,5 @@
-//! What every layer stands on: the clock, metrics, configuration, logging, shutdown.
+//! What every layer stands on: the clock, metrics, health, configuration, logging, shutdown.
 
 pub mod clock;
+pub mod health;
 pub mod metrics;
