@@ -1,1 +1,4 @@
+//! The one integration test binary; folders mirror the code.
+
 mod edge;
+mod log;
