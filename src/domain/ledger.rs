@@ -349,9 +349,15 @@ impl AccountRows {
     /// Recomputes the streak carried into each row from the row before it; the oldest keeps its own.
     /// Adds the months of rows that this changed.
     fn carry_forward(&mut self, kind: AccountKind, activity: Activity, changed: &mut Vec<Month>) {
-        let Some(oldest) = changed.first().copied() else { return };
+        let Some(oldest) = changed.first().copied() else {
+            return;
+        };
         let mut carry = None;
-        let from = self.months.range(..oldest).next_back().map_or(oldest, |(month, _)| *month);
+        let from = self
+            .months
+            .range(..oldest)
+            .next_back()
+            .map_or(oldest, |(month, _)| *month);
         for row in self.months.range_mut(from..).map(|(_, row)| row) {
             if let Some(carry) = carry
                 && row.carry != carry
