@@ -75,7 +75,9 @@ pub enum Command {
     #[command(subcommand)]
     Rejects(RejectsCommand),
     /// Let a halted partition go on, once the cause of its halt is gone; `tidemark doctor` names them.
-    #[command(after_help = "Example:\n  tidemark resume rate/2 --reason 'restored the log from the backup of 09:00'")]
+    #[command(
+        after_help = "Example:\n  tidemark resume rate/2 --reason 'restored the log from the backup of 09:00'"
+    )]
     Resume(ResumeArgs),
     /// The log itself.
     #[command(subcommand)]
@@ -212,8 +214,10 @@ pub enum ReferralCommand {
         json: bool,
     },
     /// Make the links of a marketplace that moves in: each line is a signup, in file order.
-    #[command(after_help = "A line: {\"referee\":[\"user\",\"bob\"],\"referrer\":[\"user\",\"alice\"]}\nLines that are refused are named \
-on stderr, the rest is imported, and the exit code is 2. Importing a file again is safe.")]
+    #[command(
+        after_help = "A line: {\"referee\":[\"user\",\"bob\"],\"referrer\":[\"user\",\"alice\"]}\nLines that are refused are named \
+on stderr, the rest is imported, and the exit code is 2. Importing a file again is safe."
+    )]
     Import {
         /// JSON lines; - is standard input.
         file: PathBuf,
@@ -227,7 +231,9 @@ on stderr, the rest is imported, and the exit code is 2. Importing a file again 
 #[derive(Debug, Subcommand)]
 pub enum CreditsCommand {
     /// Add credit to a user's account.
-    #[command(after_help = "Example:\n  tidemark credits add alice 25 --key invoice-1001 --reason 'invoice 1001'")]
+    #[command(
+        after_help = "Example:\n  tidemark credits add alice 25 --key invoice-1001 --reason 'invoice 1001'"
+    )]
     Add {
         /// The user.
         user: String,
@@ -258,7 +264,9 @@ pub enum CreditsCommand {
 #[derive(Debug, Subcommand)]
 pub enum AwardCommand {
     /// Correct an account's points, up or down; it stands in this month's bonus.
-    #[command(after_help = "Example:\n  tidemark award adjust user alice -12.5 --key ticket-77 --reason 'double bonus of May'")]
+    #[command(
+        after_help = "Example:\n  tidemark award adjust user alice -12.5 --key ticket-77 --reason 'double bonus of May'"
+    )]
     Adjust {
         /// Whose.
         #[command(flatten)]

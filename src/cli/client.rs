@@ -112,11 +112,10 @@ fn read(url: &str, sent: Result<Response<ureq::Body>, ureq::Error>) -> Result<An
         error: error.to_string(),
     };
     let mut response = sent.map_err(failed)?;
+    let status = response.status().as_u16();
     let reader = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-    Ok(Answer {
-        status: response.status().as_u16(),
-        body: reader.read_to_vec().map_err(failed)?,
-    })
+    let body = reader.read_to_vec().map_err(failed)?;
+    Ok(Answer { status, body })
 }
 
 impl Answer {

@@ -68,7 +68,11 @@ impl DataDir {
         fs::create_dir_all(&self.0)?;
         let path = self.0.join("lock");
         let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).write(true).open(path)?;
+        let lock = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Owned {
                 _lock: lock,

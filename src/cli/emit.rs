@@ -64,7 +64,11 @@ impl Stream {
     fn new(args: &EmitArgs) -> Stream {
         let seed = args.seed.unwrap_or_else(rand::random);
         let start = args.at.unwrap_or_else(|| SystemClock.now());
-        let faults = if args.clean { Faults::NONE } else { Faults::USUAL };
+        let faults = if args.clean {
+            Faults::NONE
+        } else {
+            Faults::USUAL
+        };
         // Another run of the same seed is another set of requests, unless it is told to be the same ones by --at.
         let source = format!("emit-{seed:x}-{:x}", start.0);
         Stream {
@@ -77,7 +81,9 @@ impl Stream {
             }),
             at: args.at,
             sent: 0,
-            count: args.events.or_else(|| args.rate.is_none().then_some(EVENTS_DEFAULT)),
+            count: args
+                .events
+                .or_else(|| args.rate.is_none().then_some(EVENTS_DEFAULT)),
         }
     }
 
@@ -85,8 +91,12 @@ impl Stream {
         if self.count.is_some_and(|count| self.sent >= count) {
             return None;
         }
-        let step = i64::try_from(self.sent).unwrap_or(i64::MAX).saturating_mul(AT_STEP_MS);
-        let now = self.at.map_or_else(|| SystemClock.now(), |at| at.plus(step));
+        let step = i64::try_from(self.sent)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(AT_STEP_MS);
+        let now = self
+            .at
+            .map_or_else(|| SystemClock.now(), |at| at.plus(step));
         self.sent += 1;
         Some(self.generator.next(now))
     }
@@ -142,8 +152,9 @@ fn send_file(client: &Client, args: &EmitArgs, path: &Path, shutdown: &Shutdown)
     let start = Instant::now();
     let mut number = 0;
     while !shutdown.is_requested() {
-        let taken = lines::next(&mut *reader, LINE_BYTES_MAX)
-            .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display())))?;
+        let taken = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(|error| {
+            Failure::failed(format!("{} cannot be read: {error}", path.display()))
+        })?;
         let Some(taken) = taken else { break };
         number += 1;
         match readable(number, taken) {

@@ -112,7 +112,8 @@ impl Generator {
     /// A stream; `users` and `providers` of zero count as one.
     pub fn new(market: Market) -> Generator {
         let zipf = |count: u32, skew| {
-            Zipf::new(f64::from(count.max(1)), skew).expect("at least one, and the skew is positive")
+            Zipf::new(f64::from(count.max(1)), skew)
+                .expect("at least one, and the skew is positive")
         };
         Generator {
             rng: StdRng::seed_from_u64(market.seed),

@@ -67,7 +67,13 @@ mod tests {
             lines.push(line);
         }
         let line = |text: &str| Taken::Line(text.as_bytes().to_vec());
-        let expected = [line("abc"), Taken::TooLong, line("x"), line(""), line("last")];
+        let expected = [
+            line("abc"),
+            Taken::TooLong,
+            line("x"),
+            line(""),
+            line("last"),
+        ];
         assert_eq!(lines, expected);
     }
 }

@@ -134,7 +134,8 @@ impl Senders {
         drop(self.queues);
         for thread in self.threads {
             if thread.join().is_err() {
-                self.tally.give_up("a sender failed; this is a bug".to_owned());
+                self.tally
+                    .give_up("a sender failed; this is a bug".to_owned());
             }
         }
         match self.tally.why().take() {
@@ -218,7 +219,11 @@ impl Sender {
         let mut is_bad = vec![false; batch.len()];
         for event in bad {
             let Some(line) = batch.get(event.index) else {
-                return Err(format!("`up` refused event {} of a batch that has {}", event.index, batch.len()));
+                return Err(format!(
+                    "`up` refused event {} of a batch that has {}",
+                    event.index,
+                    batch.len()
+                ));
             };
             is_bad[event.index] = true;
             self.tally.refused.fetch_add(1, Ordering::Relaxed);

@@ -78,10 +78,7 @@ async fn reserve(service: &Service, headers: &HeaderMap) -> Result<OwnedSemaphor
 }
 
 /// Reads every event, and sorts the records by partition; or names every bad one.
-fn batches(
-    events: Vec<Bytes>,
-    partitions: u32,
-) -> Result<BTreeMap<Partition, Batch>, Problem> {
+fn batches(events: Vec<Bytes>, partitions: u32) -> Result<BTreeMap<Partition, Batch>, Problem> {
     let mut batches: BTreeMap<Partition, Batch> = BTreeMap::new();
     let mut bad = Vec::new();
     let count = events.len();

@@ -59,8 +59,12 @@ pub struct PipelineConfig {
     pub flush_interval: Duration,
     /// So many changed accounts are written before their interval is over.
     pub flush_accounts_max: usize,
+    /// Most writes under way at a time, per posting partition.
+    pub flush_concurrency: usize,
     /// Most accounts in memory, per posting partition.
     pub cached_accounts_max: usize,
+    /// Most accounts whose referrers are in memory, per source partition.
+    pub cached_chains_max: usize,
     /// Accounts on a leaderboard.
     pub leaderboard_size: usize,
     /// How often leaderboards are written.
@@ -170,25 +174,33 @@ impl PipelineConfig {
     fn read(reader: &mut Reader) -> PipelineConfig {
         let ms = Duration::from_millis;
         let config = PipelineConfig {
-            chunk_records_max: count(reader, "pipeline.chunk_records_max", 20_000, 1, 1_000_000),
+            chunk_records_max: count(reader, "pipeline.chunk_records_max", 10_000, 1, 1_000_000),
             chunk_bytes_max: count(
                 reader,
                 "pipeline.chunk_bytes_max",
-                16 * MIB,
+                8 * MIB,
                 256 * KIB,
                 1024 * MIB,
             ),
             chunk_age_max: reader.get(
                 "pipeline.chunk_age_max",
-                ms(200),
+                ms(100),
                 duration(ms(1)..=secs(60)),
             ),
             flush_interval: reader.get(
                 "pipeline.flush_interval",
-                secs(1),
+                ms(500),
                 duration(ms(10)..=secs(60)),
             ),
             flush_accounts_max: count(reader, "pipeline.flush_accounts_max", 20_000, 1, 10_000_000),
+            flush_concurrency: count(reader, "pipeline.flush_concurrency", 32, 1, 1_000),
+            cached_chains_max: count(
+                reader,
+                "pipeline.cached_chains_max",
+                500_000,
+                1_000,
+                100_000_000,
+            ),
             cached_accounts_max: count(
                 reader,
                 "pipeline.cached_accounts_max",
@@ -199,7 +211,7 @@ impl PipelineConfig {
             leaderboard_size: count(reader, "pipeline.leaderboard_size", 100, 1, 1_000),
             leaderboard_interval: reader.get(
                 "pipeline.leaderboard_interval",
-                secs(3),
+                secs(2),
                 duration(ms(100)..=secs(600)),
             ),
             duplicate_window: reader.get(
@@ -210,14 +222,14 @@ impl PipelineConfig {
             duplicate_window_records_max: count(
                 reader,
                 "pipeline.duplicate_window_records_max",
-                10_000_000,
+                2_000_000,
                 1_000,
                 1_000_000_000,
             ),
             usage_rows: reader.get("pipeline.usage_rows", true, boolean()),
             award_poll_interval: reader.get(
                 "pipeline.award_poll_interval",
-                secs(1),
+                ms(500),
                 duration(ms(10)..=secs(600)),
             ),
             halted_poll_interval: reader.get(
