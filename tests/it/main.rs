@@ -1,2 +1,6 @@
+//! The one integration test binary; folders mirror the code.
+
+mod domain;
 mod edge;
 mod log;
+mod wire;
