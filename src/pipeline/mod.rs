@@ -24,6 +24,7 @@ use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::store::db::Db;
 
+mod anchor;
 pub mod breakage;
 pub mod failure;
 pub mod follower;
@@ -32,6 +33,7 @@ pub mod progress;
 pub mod rate;
 pub mod settings;
 mod supervise;
+mod versioned;
 
 pub use breakage::Breakage;
 pub use failure::{Failure, HaltCode};

@@ -260,7 +260,7 @@ pub enum ReadOrder {
 pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Reading, StoreError> {
     let early = match order {
         ReadOrder::OlderFirst => match newest(db, account).await? {
-            (Some(head), _) => Some(older_rows(db, account, &head.older).await?),
+            (Some(head), _) => Some(older_rows(db, account, &head).await?),
             (None, _) => None,
         },
         _ => None,
@@ -275,21 +275,12 @@ pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Re
     }
     let older = match early {
         Some(rows) => rows,
-        None => older_rows(db, account, &head.older).await?,
+        None => older_rows(db, account, &head).await?,
     };
-    let mut months = BTreeMap::new();
-    for (month, fence) in &head.older {
-        match older.get(month) {
-            Some(row) if row.fence == *fence || order != ReadOrder::HeadFirstMatched => {
-                months.insert(*month, row.row.clone());
-            }
-            Some(row) => {
-                let found = row.fence;
-                return Ok(Reading::Torn(format!("row {month} has the fence {found}, the head names {fence}")));
-            }
-            None => return Ok(Reading::Torn(format!("row {month} is missing, the head names it"))),
-        }
+    if let Some(what) = mismatch(&head, &older, order) {
+        return Ok(Reading::Torn(what));
     }
+    let mut months: BTreeMap<Month, MonthRow> = older.into_values().map(|row| (row.row.month, row.row)).collect();
     let month = head.row.month;
     months.insert(month, head.row);
     Ok(Reading::Whole(Box::new(StoredAccount {
@@ -298,24 +289,42 @@ pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Re
     })))
 }
 
+/// How the older rows differ from what the head names.
+fn mismatch(head: &StoredRow, older: &BTreeMap<Month, StoredRow>, order: ReadOrder) -> Option<String> {
+    if order == ReadOrder::HeadFirstUnmatched {
+        return None;
+    }
+    head.older.iter().find_map(|(month, named)| match older.get(month) {
+        None => Some(format!("row {month} is missing, the head names it")),
+        Some(row) if row.fence != *named && order == ReadOrder::HeadFirstMatched => {
+            Some(format!("row {month} has the fence {}, the head names {named}", row.fence))
+        }
+        Some(_) => None,
+    })
+}
+
+/// Every row from the oldest named one up to the head. Not only the named ones: a streak is carried through all of them.
 async fn older_rows(
     db: &dyn Db,
     account: &Account,
-    named: &BTreeMap<Month, Fence>,
+    head: &StoredRow,
 ) -> Result<BTreeMap<Month, StoredRow>, StoreError> {
-    if named.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let keys: Vec<Key> = named.keys().map(|month| row_key(account, *month)).collect();
-    let items = db.batch_get(&keys).await?;
+    let Some((oldest, _)) = head.older.first_key_value() else { return Ok(BTreeMap::new()) };
+    let last = Month(head.row.month.0 - 1).to_string();
+    let mut query = months_query(account, &oldest.to_string(), &last, false, None);
     let mut rows = BTreeMap::new();
-    for (key, item) in keys.into_iter().zip(items) {
-        if let Some(item) = item {
-            let row = decode(key, &item)?;
-            rows.insert(row.row.month, row);
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            if let Some((_, row)) = account_of(account.kind, item)? {
+                rows.insert(row.row.month, row);
+            }
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(rows);
         }
     }
-    Ok(rows)
 }
 
 /// The rows from the nearest one at or before `month` up to, not including, `before`, oldest first. Rows that the head does not
@@ -360,8 +369,8 @@ pub struct Omissions {
     pub old_head: bool,
     /// The first row is written without the account item.
     pub account_item: bool,
-    /// The head is written without looking at its fence.
-    pub head_condition: bool,
+    /// The head is written if its fence's position is not higher, whoever wrote it.
+    pub lower_fence: bool,
 }
 
 /// A write of an account's changed rows.
@@ -408,16 +417,21 @@ impl AccountWrite<'_> {
                 superseded_by: (*month != head).then_some(head),
             };
             let condition = match self.stored {
-                Some(_) if self.omit.head_condition => Condition::Always,
-                Some(stored) if was_head && (moves || !opens) => {
-                    Condition::Equals("fence", Attr::S(stored.fence.to_string()))
-                }
+                Some(stored) if was_head && (moves || !opens) => self.fence_condition(stored.fence),
                 _ if *month == head => Condition::Absent,
                 _ => Condition::Always,
             };
             writes.push(self.put(encode(self.account, &stored), condition));
         }
         Some((writes, StoredHead { month: head, fence: self.fence, older }))
+    }
+
+    fn fence_condition(&self, seen: Fence) -> Condition {
+        match (self.omit.lower_fence, self.fence.position) {
+            // '~' sorts after every write id of the same position.
+            (true, Some(position)) => Condition::AbsentOrAtMost("fence", Attr::S(format!("{position}/~"))),
+            _ => Condition::Equals("fence", Attr::S(seen.to_string())),
+        }
     }
 
     fn put(&self, item: Item, condition: Condition) -> Write {

@@ -4,7 +4,9 @@
 //! The other modules are typed operations, written against the trait alone and deterministic given their inputs: the
 //! simulator drives the same code. `docs` of each name its rows.
 
+pub mod accounts;
 pub mod awards;
+pub mod checkpoints;
 pub mod control;
 pub mod credits;
 pub mod db;
@@ -15,4 +17,6 @@ pub mod pricing;
 pub mod referrals;
 pub mod row;
 pub mod signup;
+pub mod streaks;
 pub mod tables;
+pub mod usage;
