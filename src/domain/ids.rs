@@ -146,7 +146,10 @@ impl AccountRef<'_> {
 
 impl<'a> From<&'a Account> for AccountRef<'a> {
     fn from(account: &'a Account) -> AccountRef<'a> {
-        AccountRef { kind: account.kind, id: &account.id }
+        AccountRef {
+            kind: account.kind,
+            id: &account.id,
+        }
     }
 }
 
