@@ -179,10 +179,7 @@ fn a_transaction_happens_whole_or_not_at_all() {
         db.write(put(&keys[99], 7, Condition::Always))
             .await
             .unwrap();
-        assert_eq!(
-            db.transact(all(1)).await,
-            Err(StoreError::ConditionFailed)
-        );
+        assert_eq!(db.transact(all(1)).await, Err(StoreError::ConditionFailed));
         for key in &keys[..99] {
             assert_eq!(value(&db, key).await, None);
         }
@@ -247,7 +244,9 @@ fn of_many_writers_that_saw_the_same_row_one_wins() {
 #[test]
 fn a_batch_of_any_size_is_written_whole_and_read_in_the_order_asked() {
     on_every_store(|db| async move {
-        let keys: Vec<Key> = (0..337).map(|i| key(&format!("b{}", i % 7), &i.to_string())).collect();
+        let keys: Vec<Key> = (0..337)
+            .map(|i| key(&format!("b{}", i % 7), &i.to_string()))
+            .collect();
         let items = (0..337).map(|i| item(&keys[i], &[("value", n(i as i128))]));
         db.put_all(CHECKPOINTS, items.collect()).await.unwrap();
         let mut asked: Vec<Key> = keys.iter().rev().cloned().collect();
@@ -384,7 +383,10 @@ fn an_index_is_asked_by_its_own_key() {
 }
 
 /// Asks again until `count` items are there, or a second is over.
-async fn eventually<Fut: Future<Output = Vec<Item>>>(ask: impl Fn() -> Fut, count: usize) -> Vec<Item> {
+async fn eventually<Fut: Future<Output = Vec<Item>>>(
+    ask: impl Fn() -> Fut,
+    count: usize,
+) -> Vec<Item> {
     for _ in 0..20 {
         let found = ask().await;
         if found.len() == count {
@@ -503,7 +505,10 @@ fn a_missing_table_and_a_bad_value_are_refused_and_not_repeated() {
             let db = client(&settings(&endpoint));
             let begin = Instant::now();
             let missing = db.get(&key("a", "b")).await;
-            assert!(matches!(missing, Err(StoreError::Refused(_))), "{missing:?}");
+            assert!(
+                matches!(missing, Err(StoreError::Refused(_))),
+                "{missing:?}"
+            );
             let empty = db.write(put(&key("", "b"), 1, Condition::Always)).await;
             assert!(matches!(empty, Err(StoreError::Refused(_))), "{empty:?}");
             let check = Write::Check {

@@ -59,7 +59,12 @@ fn a_table_has_its_index_its_time_to_live_and_no_provisioned_capacity() {
             let expected: Vec<_> = table.index().map(|(name, _)| name).into_iter().collect();
             assert_eq!(indexes, expected, "{name}");
             let request = db.client().describe_time_to_live().table_name(&name);
-            let ttl = request.send().await.unwrap().time_to_live_description.unwrap();
+            let ttl = request
+                .send()
+                .await
+                .unwrap()
+                .time_to_live_description
+                .unwrap();
             let on = matches!(
                 ttl.time_to_live_status(),
                 Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
@@ -92,8 +97,16 @@ async fn create_other(db: &DynamoDb, hash: &str, kind: ScalarAttributeType) {
 fn somebody_elses_table_of_the_same_name_is_refused_with_what_is_wrong() {
     let rows = [
         ("other", ScalarAttributeType::S, "key is other"),
-        ("referralCode", ScalarAttributeType::N, "attribute referralCode is N"),
-        ("referralCode", ScalarAttributeType::S, "attribute owner is missing"),
+        (
+            "referralCode",
+            ScalarAttributeType::N,
+            "attribute referralCode is N",
+        ),
+        (
+            "referralCode",
+            ScalarAttributeType::S,
+            "attribute owner is missing",
+        ),
     ];
     for (hash, kind, says) in rows {
         on_every_empty_store(|db| {
