@@ -19,4 +19,6 @@ pub mod row;
 pub mod signup;
 pub mod streaks;
 pub mod tables;
+pub mod top;
 pub mod usage;
+pub mod usage_list;
