@@ -3,4 +3,5 @@
 mod domain;
 mod edge;
 mod log;
+mod store;
 mod wire;

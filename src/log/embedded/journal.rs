@@ -158,7 +158,11 @@ mod tests {
             batch.commit().unwrap();
         }
         drop((keyspace, db));
-        dir.join("0.jnl")
+        let file = dir.join("0.jnl");
+        // Some of the room for later writes is enough.
+        let room = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+        room.set_len(40_000).unwrap();
+        file
     }
 
     fn stored(dir: &Path) -> usize {

@@ -1,7 +1,7 @@
 //! One partition: what it holds, and reading it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fjall::{AbstractTree, Keyspace, Slice};
@@ -22,6 +22,8 @@ pub(super) struct PartitionLog {
     end: watch::Sender<u64>,
     /// Why it halts, once it does. Only opening the log anew clears it.
     damage: OnceLock<String>,
+    /// True after tables were dropped that the engine has not deleted yet.
+    owes_tables: AtomicBool,
 }
 
 impl PartitionLog {
@@ -38,6 +40,7 @@ impl PartitionLog {
             start: AtomicU64::new(bounds.start.0),
             end: watch::Sender::new(bounds.end.0),
             damage: OnceLock::new(),
+            owes_tables: AtomicBool::new(false),
         }
     }
 
@@ -210,10 +213,26 @@ impl PartitionLog {
     /// until they are old too, unseen.
     pub(super) fn free_space(&self) -> Result<(), LogError> {
         let start = self.extent().start;
-        self.keyspace
-            .tree
-            .drop_range(..start.0.to_be_bytes())
-            .map_err(|error| self.storage_error(start, &error.into()))
+        let dropped = self.keyspace.tree.drop_range(..start.0.to_be_bytes());
+        dropped.map_err(|error| self.storage_error(start, &error.into()))?;
+        self.owes_tables.store(true, Ordering::Release);
+        self.write_table()
+    }
+
+    /// The engine deletes dropped tables only when it has written others since, so this follows once more after [`PartitionLog::free_space`].
+    pub(super) fn free_dropped(&self) -> Result<(), LogError> {
+        if self.owes_tables.swap(false, Ordering::AcqRel) {
+            self.write_table()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a table of what is in memory, in the background; so it can be dropped in turn when it is old.
+    fn write_table(&self) -> Result<(), LogError> {
+        let rotated = self.keyspace.rotate_memtable();
+        rotated
+            .map(drop)
+            .map_err(|error| self.storage_error(self.extent().start, &error))
     }
 
     /// Looks at every key for holes, without reading values where that can be avoided.
@@ -253,6 +272,7 @@ pub(super) fn is_damage(error: &fjall::Error) -> bool {
                 | ErrorKind::InvalidData
                 | ErrorKind::NotFound
                 | ErrorKind::InvalidInput
+                | ErrorKind::AlreadyExists
         ),
         fjall::Error::Poisoned | fjall::Error::Locked => false,
         _ => true,

@@ -111,6 +111,7 @@ impl Shared {
             let age = i64::try_from(log.retention.as_millis()).unwrap_or(i64::MAX);
             let cutoff = now.plus(age.saturating_neg());
             for partition in log.partitions.iter().filter(|p| p.bounds().is_ok()) {
+                partition.free_dropped()?;
                 let before = partition.extent().start;
                 let start = partition.first_kept(cutoff)?;
                 if start > before {
