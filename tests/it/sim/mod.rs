@@ -1,0 +1,8 @@
+//! The seeded simulator: one seed is one schedule over a simulated log, store and clock, driving the real rating and posting code.
+
+mod clock;
+mod db;
+mod engine;
+mod faults;
+mod log;
+mod world;
