@@ -1,3 +1,4 @@
 //! The integration tests, as one binary (linking is slow).
 
+mod oracle;
 mod sim;
