@@ -5,8 +5,17 @@
 
 #![warn(missing_docs)]
 
+// Blank lines, so that rustfmt leaves the order alone.
 pub mod domain;
-pub mod log;
+
 pub mod ops;
-pub mod pipeline;
+
+pub mod log;
+
 pub mod store;
+
+pub mod pipeline;
+
+pub mod http;
+
+pub mod cli;

@@ -128,6 +128,37 @@ impl Account {
     }
 }
 
+/// A borrowed account, for looking up what is kept by [`Account`]. Hashes as the account does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountRef<'a> {
+    /// User or provider.
+    pub kind: AccountKind,
+    /// The id, checked before.
+    pub id: &'a str,
+}
+
+impl AccountRef<'_> {
+    /// An account of its own.
+    pub fn to_account(self) -> Account {
+        Account::of_checked(self.kind, self.id)
+    }
+}
+
+impl<'a> From<&'a Account> for AccountRef<'a> {
+    fn from(account: &'a Account) -> AccountRef<'a> {
+        AccountRef {
+            kind: account.kind,
+            id: &account.id,
+        }
+    }
+}
+
+impl hashbrown::Equivalent<Account> for AccountRef<'_> {
+    fn equivalent(&self, account: &Account) -> bool {
+        self.kind == account.kind && self.id == &*account.id
+    }
+}
+
 /// [`Account::partition`] without building an [`Account`]: XXH3-64 of the id, seeded by the kind, modulo `count`.
 pub fn account_partition(kind: AccountKind, id: &str, count: u32) -> super::position::Partition {
     let hash = xxhash_rust::xxh3::xxh3_64_with_seed(id.as_bytes(), kind as u64);

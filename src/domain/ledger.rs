@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::amount::{Bp, Money, Overflow, Points};
 use super::event::Service;
 use super::ids::AccountKind;
@@ -14,7 +16,7 @@ use super::time::{Day, Millis, Month};
 pub const MILESTONE_SUCCESSES: u64 = 50;
 
 /// The statistics of one day.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayStats {
     /// A provider's base, or a user's usage points.
     pub base: Points,
@@ -35,7 +37,7 @@ pub struct DayStats {
 }
 
 /// The statistics of one service in one month.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStats {
     /// Accepted events.
     pub requests: u64,
@@ -52,7 +54,7 @@ pub struct ServiceStats {
 }
 
 /// What was booked late in a month.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateStats {
     /// Every late amount: base or usage, referral, trial.
     pub points: Points,
@@ -66,7 +68,7 @@ pub struct LateStats {
 
 /// The streak as it stood at a month's start: the last active day before it, how many active days in a row end there,
 /// and the longest run so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carry {
     /// The last active day before the month.
     pub last_active: Option<Day>,
@@ -286,16 +288,19 @@ impl AccountRows {
             .or_insert_with(|| MonthRow::new(month, Carry::default()))
     }
 
-    /// Adds an entry. `source_log_time` is its block's.
+    /// Adds an entry. `source_log_time` is its block's. Returns the months whose rows changed, ascending.
+    ///
+    /// Every existing row from the nearest one before the entry's oldest month up to the head must be in memory:
+    /// a change of an older month's active days moves the streaks carried into the later ones.
     pub fn apply(
         &mut self,
         kind: AccountKind,
         entry: &Entry,
         source_log_time: Millis,
         activity: Activity,
-    ) -> Result<(), Overflow> {
-        let months = months_of(entry);
-        for month in &months {
+    ) -> Result<Vec<Month>, Overflow> {
+        let mut changed = months_of(entry);
+        for month in &changed {
             self.open(kind, *month, activity);
         }
         for (slot, service, cell) in &entry.cells {
@@ -322,32 +327,47 @@ impl AccountRows {
                     .add_trial(first.slot, first.points)?;
             }
         }
-        self.carry_forward(kind, activity);
-        Ok(())
+        self.carry_forward(kind, activity, &mut changed);
+        Ok(changed)
     }
 
-    /// Adds a one-off award to the month it belongs to.
+    /// Adds a one-off award to the month it belongs to; returns the months whose rows changed.
     pub fn award(
         &mut self,
         kind: AccountKind,
         month: Month,
         points: Points,
         activity: Activity,
-    ) -> Result<(), Overflow> {
+    ) -> Result<Vec<Month>, Overflow> {
         let row = self.open(kind, month, activity);
         row.bonus = row.bonus.plus(points)?;
-        self.carry_forward(kind, activity);
-        Ok(())
+        let mut changed = vec![month];
+        self.carry_forward(kind, activity, &mut changed);
+        Ok(changed)
     }
 
     /// Recomputes the streak carried into each row from the row before it; the oldest keeps its own.
-    fn carry_forward(&mut self, kind: AccountKind, activity: Activity) {
+    /// Adds the months of rows that this changed.
+    fn carry_forward(&mut self, kind: AccountKind, activity: Activity, changed: &mut Vec<Month>) {
+        let Some(oldest) = changed.first().copied() else {
+            return;
+        };
         let mut carry = None;
-        for row in self.months.values_mut() {
-            if let Some(carry) = carry {
+        let from = self
+            .months
+            .range(..oldest)
+            .next_back()
+            .map_or(oldest, |(month, _)| *month);
+        for row in self.months.range_mut(from..).map(|(_, row)| row) {
+            if let Some(carry) = carry
+                && row.carry != carry
+            {
                 row.carry = carry;
+                changed.push(row.month);
             }
             carry = Some(row.carry_out(kind, activity));
         }
+        changed.sort_unstable();
+        changed.dedup();
     }
 }

@@ -177,6 +177,130 @@ impl fmt::Display for Millis {
     }
 }
 
+/// The text is not an instant as RFC 3339 writes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an instant with an offset, such as 2026-11-22T07:01:02.123Z (RFC 3339)")]
+pub struct NotAnInstant;
+
+/// `YYYY-MM-DDTHH:MM:SS`.
+const SECONDS_CHARS: usize = 19;
+/// Decimals of a second that are read; what is finer is below a millisecond anyway.
+const DECIMALS_MAX: usize = 9;
+
+impl FromStr for Millis {
+    type Err = NotAnInstant;
+    /// Reads an instant as RFC 3339 writes it, offset required; what is finer than a millisecond is floored.
+    fn from_str(text: &str) -> Result<Millis, NotAnInstant> {
+        fast_instant(text.as_bytes())
+            .or_else(|| slow_instant(text))
+            .ok_or(NotAnInstant)
+    }
+}
+
+/// What gateways write: `2026-11-22T07:01:02Z` with up to nine decimals. Anything else, valid or not, is left to [`slow_instant`].
+fn fast_instant(text: &[u8]) -> Option<Millis> {
+    let (date_time, rest) = text.split_first_chunk::<SECONDS_CHARS>()?;
+    let fraction = match rest {
+        [b'Z'] => &[],
+        [b'.', fraction @ .., b'Z'] if (1..=DECIMALS_MAX).contains(&fraction.len()) => fraction,
+        _ => return None,
+    };
+    let [
+        _,
+        _,
+        _,
+        _,
+        b'-',
+        _,
+        _,
+        b'-',
+        _,
+        _,
+        b'T',
+        _,
+        _,
+        b':',
+        _,
+        _,
+        b':',
+        _,
+        _,
+    ] = date_time
+    else {
+        return None;
+    };
+    let year = two_digits(date_time, 0)? * 100 + two_digits(date_time, 2)?;
+    let (month, day) = (two_digits(date_time, 5)?, two_digits(date_time, 8)?);
+    let (hour, minute) = (two_digits(date_time, 11)?, two_digits(date_time, 14)?);
+    let second = two_digits(date_time, 17)?;
+    // Days 29 to 31 of a month need a calendar: they are checked by the round trip.
+    if !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let date = days_from_civil(year as i32, month as u8, day as u8);
+    if day > 28 && civil(date) != (year as i32, month as u8, day as u8) || day == 0 {
+        return None;
+    }
+    let in_day =
+        i64::from(hour) * HOUR_MS + i64::from(minute) * MINUTE_MS + i64::from(second) * 1_000;
+    Some(Millis(Day(date).start().0 + in_day + millis_of(fraction)?))
+}
+
+fn two_digits(text: &[u8; SECONDS_CHARS], at: usize) -> Option<u32> {
+    let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| u32::from(tens) * 10 + u32::from(ones))
+}
+
+/// The first three decimals, as milliseconds; all of them must be digits.
+fn millis_of(fraction: &[u8]) -> Option<i64> {
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |i: usize| fraction.get(i).map_or(0, |b| i64::from(b - b'0'));
+    Some(digit(0) * 100 + digit(1) * 10 + digit(2))
+}
+
+/// Every form that RFC 3339 allows, read by jiff, which also reads much that RFC 3339 does not allow: the form is checked first.
+fn slow_instant(text: &str) -> Option<Millis> {
+    let (date_time, rest) = text.as_bytes().split_first_chunk::<SECONDS_CHARS>()?;
+    let shaped = date_time.iter().enumerate().all(|(i, byte)| match i {
+        4 | 7 => *byte == b'-',
+        10 => matches!(byte, b'T' | b't' | b' '),
+        13 | 16 => *byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    let decimals = match rest.strip_prefix(b".") {
+        Some(rest) => rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        None => 0,
+    };
+    let offset_at = match rest.first()? {
+        b'.' if decimals == 0 => return None,
+        b'.' => SECONDS_CHARS + 1 + decimals,
+        _ => SECONDS_CHARS,
+    };
+    let offset = text.get(offset_at..)?;
+    if !shaped || !is_offset(offset.as_bytes()) {
+        return None;
+    }
+    let kept = text.get(..offset_at.min(SECONDS_CHARS + 1 + DECIMALS_MAX))?;
+    let instant: jiff::Timestamp = format!("{kept}{offset}").parse().ok()?;
+    let millis = instant.as_nanosecond().div_euclid(1_000_000);
+    i64::try_from(millis).ok().map(Millis)
+}
+
+/// `Z` or `±HH:MM`.
+fn is_offset(offset: &[u8]) -> bool {
+    match offset {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', h1, h2, b':', m1, m2] => {
+            [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit())
+                && [*h1, *h2] < [b'2', b'4']
+                && *m1 < b'6'
+        }
+        _ => false,
+    }
+}
+
 impl FromStr for Day {
     type Err = NotADate;
     fn from_str(text: &str) -> Result<Day, NotADate> {

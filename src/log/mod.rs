@@ -1,5 +1,7 @@
 //! Logs: the trait that the pipeline reads and writes, the embedded log, and the formats of records.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +15,7 @@ pub mod posting;
 pub mod rejected;
 pub mod topics;
 pub mod usage;
+mod varint;
 
 /// The topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,8 +46,8 @@ impl Topic {
     }
 }
 
-impl std::fmt::Display for Topic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
@@ -91,6 +94,98 @@ impl Record {
     pub fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
         self.value.len() + self.key.as_ref().map_or(0, Bytes::len) + headers + 64
+    }
+}
+
+impl NewRecord {
+    /// What counts against the topic's largest record: key, value, header names and values, and 8 bytes per header.
+    pub fn size(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(n, v)| n.len() + v.len() + 8)
+            .sum();
+        self.value.len() + self.key.as_ref().map_or(0, Bytes::len) + headers
+    }
+}
+
+/// Names one record, so that a checkpoint can tell on resume whether the log still holds the record that it covered.
+/// As text: `offset@append time in ms#checksum in hex`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// The record's offset.
+    pub offset: Offset,
+    /// When the log took it.
+    pub append_time: Millis,
+    /// XXH3-64 of key, value and headers, each with its length before it.
+    pub checksum: u64,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a record.
+    pub fn of(record: &Record) -> Fingerprint {
+        let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        // No key and an empty key are different records.
+        part(if record.key.is_some() { &[1] } else { &[] });
+        part(record.key.as_deref().unwrap_or_default());
+        part(&record.value);
+        for (name, value) in &record.headers {
+            part(name.as_bytes());
+            part(value);
+        }
+        Fingerprint {
+            offset: record.offset,
+            append_time: record.append_time,
+            checksum: hash.digest(),
+        }
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}@{}#{:016x}",
+            self.offset, self.append_time.0, self.checksum
+        )
+    }
+}
+
+/// The text is not a fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a record's fingerprint")]
+pub struct NotAFingerprint(pub String);
+
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+    fn from_str(text: &str) -> Result<Fingerprint, NotAFingerprint> {
+        let parts = || {
+            let (offset, rest) = text.split_once('@')?;
+            let (append_time, checksum) = rest.split_once('#')?;
+            Some(Fingerprint {
+                offset: Offset(offset.parse().ok()?),
+                append_time: Millis(append_time.parse().ok()?),
+                checksum: u64::from_str_radix(checksum, 16).ok()?,
+            })
+        };
+        parts().ok_or_else(|| NotAFingerprint(text.to_owned()))
+    }
+}
+
+impl serde::Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Fingerprint {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Fingerprint, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -205,7 +300,7 @@ pub fn usage_partition(user: &str, count: u32) -> Partition {
 }
 
 /// Murmur2 as Java's Kafka client has it.
-fn murmur2(data: &[u8]) -> u32 {
+pub fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const SEED: u32 = 0x9747_b28c;
     let mix = |k: u32| {

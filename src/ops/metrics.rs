@@ -1,1 +1,197 @@
 //! Metrics: one typed struct whose doc comments are the help texts.
+//!
+//! Names follow Prometheus: `tidemark_` in front, units last, `_total` for counters. Labels are bounded: partitions, roles, reason
+//! codes, tables, topics, routes; never an account, a model or a free text (those belong into log lines).
+
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// What every metric's name begins with.
+pub const PREFIX: &str = "tidemark_";
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Bucket bounds for durations, in seconds: from a write into memory to a store that hangs.
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Bucket bounds for numbers of events in a chunk.
+const EVENTS: &[f64] = &[
+    1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0, 100_000.0,
+];
+
+/// What a metric is made of, besides its name and help text.
+struct Shape {
+    labels: &'static [&'static str],
+    buckets: &'static [f64],
+}
+
+/// A kind of metric that [`metrics!`] can declare.
+trait Kind: Collector + Clone + Sized + 'static {
+    fn build(opts: Opts, shape: &Shape) -> prometheus::Result<Self>;
+}
+
+macro_rules! kinds {
+    ($($kind:ident($opts:ident, $shape:ident) $build:expr;)+) => {$(
+        impl Kind for $kind {
+            fn build($opts: Opts, $shape: &Shape) -> prometheus::Result<$kind> {
+                $build
+            }
+        }
+    )+};
+}
+
+kinds! {
+    IntCounter(opts, _shape) IntCounter::with_opts(opts);
+    IntGauge(opts, _shape) IntGauge::with_opts(opts);
+    Gauge(opts, _shape) Gauge::with_opts(opts);
+    IntCounterVec(opts, shape) IntCounterVec::new(opts, shape.labels);
+    IntGaugeVec(opts, shape) IntGaugeVec::new(opts, shape.labels);
+    CounterVec(opts, shape) CounterVec::new(opts, shape.labels);
+    GaugeVec(opts, shape) GaugeVec::new(opts, shape.labels);
+    Histogram(opts, shape) Histogram::with_opts(HistogramOpts::from(opts).buckets(shape.buckets.to_vec()));
+    HistogramVec(opts, shape) HistogramVec::new(HistogramOpts::from(opts).buckets(shape.buckets.to_vec()), shape.labels);
+}
+
+/// Declares [`Metrics`]: `/// help` and `name: Kind` with `["label", …]` and `in BUCKETS` where the kind takes them.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident: $kind:ident $([$($label:literal),+])? $(in $buckets:ident)?;)+) => {
+        /// Every metric of this process, in a registry of its own.
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $name: $kind,)+
+        }
+
+        impl Metrics {
+            /// Name, help text and labels of every metric, in the order in which they are declared.
+            pub const DECLARED: &'static [Declared] = &[$(Declared {
+                name: concat!("tidemark_", stringify!($name)),
+                help: concat!($($help),+),
+                labels: &[$($($label),+)?],
+            },)+];
+
+            fn build() -> prometheus::Result<Metrics> {
+                let registry = Registry::new();
+                $(let $name: $kind = {
+                    let name = concat!("tidemark_", stringify!($name));
+                    let shape = Shape { labels: &[$($($label),+)?], buckets: &[] };
+                    $(let shape = Shape { buckets: $buckets, ..shape };)?
+                    let metric = <$kind as Kind>::build(Opts::new(name, concat!($($help),+).trim()), &shape)?;
+                    registry.register(Box::new(metric.clone()))?;
+                    metric
+                };)+
+                Ok(Metrics { registry, $($name,)+ })
+            }
+        }
+    };
+}
+
+/// What is declared of one metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// Its full name.
+    pub name: &'static str,
+    /// Its help text.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+metrics! {
+    /// Events that were accepted by rating and counted.
+    events_rated_total: IntCounter;
+    /// Events that were rejected by rating, by reason code.
+    events_rejected_total: IntCounterVec["reason"];
+    /// Events that were dropped because the same event had been seen before.
+    events_duplicate_total: IntCounter;
+    /// Records that were found in another partition than their user's and sent on to it.
+    events_forwarded_total: IntCounter;
+    /// Events whose duplicates had to be looked for in their usage row, because the window in memory does not reach back far enough.
+    slow_lane_events_total: IntCounter;
+    /// Events whose model is in no catalogue and carries no size, and which were rated in the lowest tier; the names are in the log.
+    unrecognised_model_events_total: IntCounter;
+    /// Successful events without token counts: their usage is unknown, not zero.
+    unknown_usage_events_total: IntCounter;
+    /// Tick records that were read; they let idle partitions close a month.
+    ticks_total: IntCounter;
+    /// Chunks that were rated.
+    chunks_total: IntCounter;
+    /// Records in a chunk.
+    chunk_events: Histogram in EVENTS;
+    /// From the cut of a chunk until everything that it emits is durable, in seconds.
+    chunk_seconds: Histogram in SECONDS;
+    /// Posting blocks that were applied.
+    postings_blocks_total: IntCounter;
+    /// Posting blocks that were dropped because their sequence number had been applied before.
+    postings_duplicate_blocks_total: IntCounter;
+    /// Accounts in memory, by posting partition.
+    accounts_cached: IntGaugeVec["partition"];
+    /// Accounts in memory that have something to write, by posting partition.
+    accounts_dirty: IntGaugeVec["partition"];
+    /// Account rows that were written.
+    flush_rows_total: IntCounter;
+    /// Duration of a flush, in seconds.
+    flush_seconds: Histogram in SECONDS;
+    /// Conditional writes that failed or went unanswered, by what reading the row then showed.
+    condition_outcomes_total: IntCounterVec["outcome"];
+    /// How often a partition threw away its memory and began again at its checkpoint.
+    reloads_total: IntCounterVec["role"];
+    /// 1 while a partition is halted, by reason code; `tidemark doctor` says more.
+    halted: IntGaugeVec["role", "partition", "reason"];
+    /// Records that a partition has yet to work on.
+    lag_records: IntGaugeVec["role", "partition"];
+    /// The offset up to which a partition's work is durable.
+    checkpoint_offset: IntGaugeVec["role", "partition"];
+    /// When a partition last made progress, or had nothing to do, in seconds since 1970.
+    last_progress_timestamp_seconds: GaugeVec["role", "partition"];
+    /// Awards that reached an account's row, by kind.
+    awards_applied_total: IntCounterVec["kind"];
+    /// Write units that the store says were consumed.
+    store_write_units_total: CounterVec["table"];
+    /// Read units that the store says were consumed.
+    store_read_units_total: CounterVec["table"];
+    /// Requests that the store throttled.
+    store_throttles_total: IntCounter;
+    /// Requests to the store that were sent again.
+    store_retries_total: IntCounter;
+    /// Records that the log has acknowledged, by topic.
+    log_appended_records_total: IntCounterVec["topic"];
+    /// HTTP requests that were answered, by route and status code.
+    http_requests_total: IntCounterVec["route", "code"];
+    /// Time to answer an HTTP request, in seconds.
+    http_request_seconds: HistogramVec["route"] in SECONDS;
+    /// Always 1; the labels tell what is running.
+    build_info: IntGaugeVec["version"];
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Metrics {
+        let metrics = Metrics::build().expect(
+            "the declarations above are valid and no name occurs twice; a test builds them",
+        );
+        metrics
+            .build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        metrics
+    }
+
+    /// Everything in Prometheus' text format ([`CONTENT_TYPE`]).
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be written as text");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}

@@ -1,4 +1,8 @@
-//! What every layer stands on: the clock, metrics, configuration, logging, shutdown.
+//! What every layer stands on: the clock, metrics, health, configuration, logging, shutdown.
 
 pub mod clock;
+pub mod config;
+pub mod health;
+pub mod logging;
 pub mod metrics;
+pub mod shutdown;

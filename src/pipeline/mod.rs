@@ -1,1 +1,103 @@
-//! The pipeline: RATE and POST.
+//! The pipeline: RATE turns usage events into posting blocks, POST adds posting blocks to account rows.
+//!
+//! ```text
+//! usage.events ─▶ chunk ─▶ cut ─▶ decode ─▶ duplicates ─▶ prefetch ─▶ fold ─▶ blocks, usage rows, rejects ─▶ ledger.postings
+//! ledger.postings ─▶ sequence check ─▶ load accounts ─▶ fold ─▶ flush rows ─▶ effects ─▶ checkpoint
+//! ```
+//!
+//! One task per partition and role. A task is ordinary sequential code over three traits (log, store, clock): it starts no
+//! task and reads no clock of its own, so that the simulator runs exactly this code under its own scheduler.
+//!
+//! A task that cannot go on does one of two things. It **reloads**: drops what it has in memory and begins again from its
+//! checkpoint (an answer was lost, somebody else wrote, the store is away). Or it **halts**, because the state contradicts
+//! itself: it records why, changes nothing, and waits for `tidemark resume`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::domain::position::{Partition, WriteId};
+use crate::log::Log;
+use crate::ops::clock::Clock;
+use crate::ops::health::{Health, Role, TaskId};
+use crate::ops::metrics::Metrics;
+use crate::store::db::Db;
+
+mod anchor;
+pub mod breakage;
+pub mod failure;
+pub mod follower;
+pub mod post;
+pub mod progress;
+pub mod rate;
+pub mod settings;
+mod supervise;
+mod versioned;
+
+pub use breakage::Breakage;
+pub use failure::{Failure, HaltCode};
+pub use settings::Settings;
+
+/// The number of the rating semantics that this code implements. It rises with every change that could rate the same
+/// records differently; a chunk that was cut by another number is not rated by this code.
+pub const SEMANTICS: u32 = 1;
+
+/// What the tasks of one worker share.
+pub struct WorkerContext {
+    /// The logs.
+    pub log: Arc<dyn Log>,
+    /// The tables.
+    pub db: Arc<dyn Db>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Settings.
+    pub settings: Settings,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where tasks report what they do.
+    pub health: Arc<Health>,
+    /// What is broken on purpose (tests only).
+    pub breakage: Option<Breakage>,
+    /// Random, drawn once when the worker starts.
+    worker: u64,
+    writes: AtomicU64,
+}
+
+impl WorkerContext {
+    /// A worker. `worker` must be drawn at random for every start of a process: it tells its writes from all others.
+    pub fn new(
+        log: Arc<dyn Log>,
+        db: Arc<dyn Db>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        worker: u64,
+    ) -> WorkerContext {
+        let writes = AtomicU64::new(0);
+        WorkerContext { log, db, clock, settings, metrics, health, breakage: None, worker, writes }
+    }
+
+    /// An id for one write, never given before.
+    pub fn next_write(&self) -> WriteId {
+        WriteId { worker: self.worker, count: self.writes.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// Whether `breakage` is switched on.
+    fn broken(&self, breakage: Breakage) -> bool {
+        cfg!(feature = "breakage") && self.breakage == Some(breakage)
+    }
+}
+
+/// Runs one task until shutdown: through reloads, halts and resumes.
+pub async fn run(ctx: Arc<WorkerContext>, task: TaskId, shutdown: watch::Receiver<bool>) {
+    supervise::run(&ctx, task, shutdown).await;
+    ctx.health.gone(task);
+}
+
+/// Every task of both roles, for one process that does it all.
+pub fn all_tasks(source_partitions: u32, posting_partitions: u32) -> Vec<TaskId> {
+    let of = |role, count| (0..count).map(move |p| TaskId::new(role, Partition(p)));
+    of(Role::Rate, source_partitions).chain(of(Role::Post, posting_partitions)).collect()
+}

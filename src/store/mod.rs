@@ -1,3 +1,22 @@
 //! The tables: what stands in DynamoDB and under which names. Nothing outside this module knows an attribute.
+//!
+//! [`db`] is the trait; `dynamo` implements it with the AWS client, `embedded` serves DynamoDB from this process.
+//! The other modules are typed operations, written against the trait alone and deterministic given their inputs: the
+//! simulator drives the same code. `docs` of each name its rows.
 
+pub mod accounts;
+pub mod awards;
+pub mod checkpoints;
+pub mod control;
+pub mod credits;
 pub mod db;
+pub mod dynamo;
+pub mod embedded;
+pub mod meter;
+pub mod pricing;
+pub mod referrals;
+pub mod row;
+pub mod signup;
+pub mod streaks;
+pub mod usage;
+pub mod tables;

@@ -1,0 +1,453 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::domain::amount::{Money, Points};
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::time::{Day, Millis, Month};
+use crate::ops::health::TaskId;
+
+const EXAMPLES: &str = "\
+Try it, in two terminals:
+  tidemark up --demo                      everything in one process, with a small live marketplace
+  tidemark leaderboard users              who has how many points
+  tidemark statement user user-1          what one account earned this month, and for what
+
+Send your own events:
+  tidemark emit --events 10000            generated ones
+  tidemark emit --file my-events.jsonl    yours: one JSON event a line, CloudEvents or plain
+  tidemark wait                           until everything sent so far can be seen
+
+When something is wrong:
+  tidemark doctor
+
+Exit codes: 0 done, 1 it did not work, 2 the input was refused.";
+
+/// Exact points, referral rewards, streaks and statements from AI usage events.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, about, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// Configuration file; config/tidemark.toml explains every setting.
+    #[arg(long, global = true, value_name = "FILE", env = "TIDEMARK_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data directory [default: ./data].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process: log, store, rating, posting and the HTTP service.
+    #[command(after_help = UP_EXAMPLES)]
+    Up(UpArgs),
+    /// Create the log's topics and the store's tables. `up` does it too; doing it again changes nothing.
+    Init,
+    /// Send usage events to a running `up`: generated ones, or those of a file.
+    #[command(after_help = EMIT_EXAMPLES)]
+    Emit(EmitArgs),
+    /// Prices, tiers and every other number that decides an amount.
+    #[command(subcommand)]
+    Pricing(PricingCommand),
+    /// Referral codes and signups.
+    #[command(subcommand)]
+    Referral(ReferralCommand),
+    /// Credits that users pay with.
+    #[command(subcommand)]
+    Credits(CreditsCommand),
+    /// One-off awards.
+    #[command(subcommand)]
+    Award(AwardCommand),
+    /// What an account earned in a month, and for what.
+    #[command(after_help = STATEMENT_EXAMPLES)]
+    Statement(StatementArgs),
+    /// Who has the most points in a month.
+    Leaderboard(LeaderboardArgs),
+    /// A user's requests of one day, and how each was rated.
+    Usage(UsageArgs),
+    /// Records that could not be rated.
+    #[command(subcommand)]
+    Rejects(RejectsCommand),
+    /// Let a halted partition go on, once the cause of its halt is gone; `tidemark doctor` names them.
+    #[command(
+        after_help = "Example:\n  tidemark resume rate/2 --reason 'restored the log from the backup of 09:00'"
+    )]
+    Resume(ResumeArgs),
+    /// The log itself.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Return when everything that was sent before can be seen in statements.
+    Wait(WaitArgs),
+    /// Say in sentences what is wrong and what to do. Exit code 1 if something is.
+    Doctor(JsonArg),
+}
+
+const UP_EXAMPLES: &str = "\
+Examples:
+  tidemark up                             data under ./data, HTTP on 127.0.0.1:8787
+  tidemark up --demo                      and a small live marketplace to watch
+  tidemark up --data /var/lib/tidemark --listen 127.0.0.1:9000
+
+Send an event with curl:
+  curl -i http://127.0.0.1:8787/api/v1/events -H 'content-type: application/json' -d '{\"requestId\":\"r-1\",
+    \"userId\":\"alice\",\"providerId\":\"prov-1\",\"endpoint\":\"/v1/chat/completions\",\"model\":\"llama-3-70b\",
+    \"timestamp\":\"'$(date -u +%FT%TZ)'\",\"statusCode\":200,\"latencyMs\":250,\"inputTokens\":150,\"outputTokens\":75}'
+
+Stop it with Ctrl-C; it finishes what is under way. Killing it at any moment loses nothing either.";
+
+const EMIT_EXAMPLES: &str = "\
+Examples:
+  tidemark emit                           10,000 generated events
+  tidemark emit --events 1000000 --seed 7
+  tidemark emit --rate 500                500 a second, until Ctrl-C
+  tidemark emit --file events.jsonl       a file: one JSON event a line
+  my-exporter | tidemark emit --file -    standard input
+
+Lines that are refused are named on stderr (line, field, reason); the rest is sent, and the exit code is 2. Every event is sent until
+`up` has acknowledged it, also across a restart. Sending the same file again is safe: an event counts once.";
+
+const STATEMENT_EXAMPLES: &str = "\
+Examples:
+  tidemark statement user alice
+  tidemark statement provider prov-1 --month 2026-11 --json
+  tidemark statement --all --month 2026-11 --json > november.jsonl";
+
+/// `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Address and port of the HTTP service [default: 127.0.0.1:8787]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Add a small live marketplace: signups, credits, and events at a gentle rate, some of them bad.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// `emit`.
+#[derive(Debug, Args)]
+pub struct EmitArgs {
+    /// How many events to generate [default: 10000, or without end with --rate].
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    pub events: Option<u64>,
+    /// Events per second [default: as fast as they are taken].
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// The generator's seed; the same seed generates the same requests [default: random].
+    #[arg(long, conflicts_with = "file")]
+    pub seed: Option<u64>,
+    /// How many users the generator has.
+    #[arg(long, default_value_t = 1_000, conflicts_with = "file")]
+    pub users: u32,
+    /// How many providers the generator has.
+    #[arg(long, default_value_t = 50, conflicts_with = "file")]
+    pub providers: u32,
+    /// Generate no resends, late, unratable or malformed events.
+    #[arg(long, conflicts_with = "file")]
+    pub clean: bool,
+    /// Generate the requests of this time and the moments after it, in place of now: with the same seed, the same events to the byte.
+    #[arg(long, value_name = "TIME", value_parser = instant, conflicts_with = "file")]
+    pub at: Option<Millis>,
+    /// Print the generated events in place of sending them.
+    #[arg(long, conflicts_with = "file")]
+    pub print: bool,
+    /// Send the events of this file, one JSON event a line; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How long to go on trying while `up` does not answer.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub patience: Duration,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pricing`.
+#[derive(Debug, Subcommand)]
+pub enum PricingCommand {
+    /// Publish the shipped rules, where they differ from those in force. Without any rules yet, they hold from the beginning.
+    Init {
+        /// testnet: nothing is charged. mainnet: usage costs credits.
+        set: RuleSet,
+    },
+    /// Show what is in force.
+    Show(JsonArg),
+}
+
+/// A shipped set of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RuleSet {
+    /// Nothing is charged.
+    Testnet,
+    /// Usage costs credits.
+    Mainnet,
+}
+
+/// `referral`.
+#[derive(Debug, Subcommand)]
+pub enum ReferralCommand {
+    /// Show an account's code; it gets one if it has none.
+    #[command(after_help = "Example:\n  tidemark referral code user alice")]
+    Code {
+        /// Whose.
+        #[command(flatten)]
+        account: AccountArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sign an account up with somebody's code. A referrer is never changed afterwards.
+    #[command(after_help = "Example:\n  tidemark referral signup user bob ALIC-7KQ2M")]
+    Signup {
+        /// Who signs up.
+        #[command(flatten)]
+        account: AccountArg,
+        /// The referrer's code.
+        code: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the links of a marketplace that moves in: each line is a signup, in file order.
+    #[command(
+        after_help = "A line: {\"referee\":[\"user\",\"bob\"],\"referrer\":[\"user\",\"alice\"]}\nLines that are refused are named \
+on stderr, the rest is imported, and the exit code is 2. Importing a file again is safe."
+    )]
+    Import {
+        /// JSON lines; - is standard input.
+        file: PathBuf,
+        /// The awards were paid elsewhere: make the links only.
+        #[arg(long)]
+        no_awards: bool,
+    },
+}
+
+/// `credits`.
+#[derive(Debug, Subcommand)]
+pub enum CreditsCommand {
+    /// Add credit to a user's account.
+    #[command(
+        after_help = "Example:\n  tidemark credits add alice 25 --key invoice-1001 --reason 'invoice 1001'"
+    )]
+    Add {
+        /// The user.
+        user: String,
+        /// How much, in US dollars (12.5).
+        #[arg(allow_hyphen_values = true)]
+        amount: Money,
+        /// Names this addition: repeated under the same key, it counts once [default: random].
+        #[arg(long)]
+        key: Option<String>,
+        /// Why.
+        #[arg(long, default_value = "added by tidemark credits add")]
+        reason: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a user has, and where it came from.
+    Show {
+        /// The user.
+        user: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `award`.
+#[derive(Debug, Subcommand)]
+pub enum AwardCommand {
+    /// Correct an account's points, up or down; it stands in this month's bonus.
+    #[command(
+        after_help = "Example:\n  tidemark award adjust user alice -12.5 --key ticket-77 --reason 'double bonus of May'"
+    )]
+    Adjust {
+        /// Whose.
+        #[command(flatten)]
+        account: AccountArg,
+        /// How many points.
+        #[arg(allow_hyphen_values = true)]
+        points: Points,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Names this correction: repeated under the same key, it counts once [default: random].
+        #[arg(long)]
+        key: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `statement`.
+#[derive(Debug, Args)]
+pub struct StatementArgs {
+    /// Kind of account: user or provider.
+    #[arg(required_unless_present = "all", requires = "id")]
+    pub kind: Option<AccountKind>,
+    /// Its id.
+    pub id: Option<String>,
+    /// The month, such as 2026-11 [default: this one].
+    #[arg(long)]
+    pub month: Option<Month>,
+    /// Every account, one JSON line each.
+    #[arg(long, conflicts_with_all = ["kind", "id"], requires = "json")]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `leaderboard`.
+#[derive(Debug, Args)]
+pub struct LeaderboardArgs {
+    /// users or providers.
+    pub kind: Kinds,
+    /// The month, such as 2026-11 [default: this one].
+    #[arg(long)]
+    pub month: Option<Month>,
+    /// How many ranks.
+    #[arg(long, default_value_t = 20)]
+    pub top: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A kind of account, in the plural.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kinds {
+    /// Users.
+    Users,
+    /// Providers.
+    Providers,
+}
+
+/// `usage`.
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// The user.
+    pub id: String,
+    /// The day, such as 2026-11-22 [default: today], UTC.
+    #[arg(long)]
+    pub day: Option<Day>,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rejects`.
+#[derive(Debug, Subcommand)]
+pub enum RejectsCommand {
+    /// List them: where each stood, why it was rejected, and its bytes.
+    List {
+        /// Only those with this reason code.
+        #[arg(long)]
+        reason: Option<String>,
+        /// At most so many, per partition.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// rate/N or post/N.
+    pub partition: TaskId,
+    /// Why the cause is gone; it stands in the audit entry.
+    #[arg(long, default_value = "not given")]
+    pub reason: String,
+}
+
+/// `log`.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Print a topic's records as JSON lines.
+    #[command(after_help = "Topics: usage.events, usage.rejected, ledger.postings")]
+    Cat {
+        /// The topic.
+        topic: String,
+        /// Only this partition.
+        #[arg(long)]
+        partition: Option<u32>,
+        /// From this offset on.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// At most so many records, per partition.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+    },
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// How long to wait at most.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Only `--json`.
+#[derive(Debug, Args)]
+pub struct JsonArg {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An account, as two words.
+#[derive(Debug, Args)]
+pub struct AccountArg {
+    /// user or provider.
+    pub kind: AccountKind,
+    /// The id.
+    pub id: String,
+}
+
+impl AccountArg {
+    /// The account, if the id is one.
+    pub fn account(&self) -> Result<Account, crate::domain::ids::IdError> {
+        Account::new(self.kind, &self.id)
+    }
+}
+
+impl Kinds {
+    /// The kind.
+    pub const fn kind(self) -> AccountKind {
+        match self {
+            Kinds::Users => AccountKind::User,
+            Kinds::Providers => AccountKind::Provider,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a duration such as 500ms, 30s or 5m".to_owned())?;
+    Duration::try_from(parsed).map_err(|_| "a duration must not be negative".to_owned())
+}
+
+fn instant(text: &str) -> Result<Millis, String> {
+    text.parse::<jiff::Timestamp>()
+        .map(|at| Millis(at.as_millisecond()))
+        .map_err(|_| "write a time such as 2026-11-22T10:00:00Z".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 10_000_000.0 => Ok(rate),
+        _ => Err("write a number of events per second, such as 500 or 0.5".to_owned()),
+    }
+}

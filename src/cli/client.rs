@@ -1,0 +1,126 @@
+//! Requests to the HTTP service of a running `up`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::Agent;
+use ureq::http::Response;
+
+use super::data::{DataDir, Running};
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// An HTTP client that finds `up` through its data directory, again with each request: it may have been restarted elsewhere.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    data: DataDir,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A problem document.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Problem {
+    /// The code.
+    #[serde(default)]
+    pub code: String,
+    /// A sentence.
+    #[serde(default)]
+    pub detail: String,
+    /// What is wrong with single events.
+    #[serde(default)]
+    pub events: Vec<BadEvent>,
+}
+
+/// What is wrong with one event.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BadEvent {
+    /// Its place in the request, from 0.
+    pub index: usize,
+    /// The code.
+    pub code: String,
+    /// The field.
+    pub field: Option<String>,
+    /// A sentence.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// Nobody runs on this data directory.
+    #[error("no `tidemark up` runs on {0}; start one: tidemark up --data {0}")]
+    NotRunning(String),
+    /// Somebody does, but cannot be talked to.
+    #[error("`tidemark up` at {url} did not answer ({error}); see its terminal, or try again")]
+    Failed {
+        /// What was asked.
+        url: String,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+impl Client {
+    /// A client of whoever owns `data`.
+    pub fn new(data: DataDir) -> Client {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .proxy(None)
+            .build();
+        Client {
+            agent: config.into(),
+            data,
+        }
+    }
+
+    fn running(&self) -> Result<Running, NoAnswer> {
+        let missing = || NoAnswer::NotRunning(self.data.path().display().to_string());
+        self.data.running().ok_or_else(missing)
+    }
+
+    /// `GET`. Blocks.
+    pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        let url = self.running()?.url(path);
+        read(&url, self.agent.get(&url).call())
+    }
+
+    /// `POST`. Blocks.
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, NoAnswer> {
+        let url = self.running()?.url(path);
+        let request = self.agent.post(&url).content_type(content_type);
+        read(&url, request.send(body))
+    }
+}
+
+fn read(url: &str, sent: Result<Response<ureq::Body>, ureq::Error>) -> Result<Answer, NoAnswer> {
+    let failed = |error: ureq::Error| NoAnswer::Failed {
+        url: url.to_owned(),
+        error: error.to_string(),
+    };
+    let mut response = sent.map_err(failed)?;
+    let status = response.status().as_u16();
+    let reader = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+    let body = reader.read_to_vec().map_err(failed)?;
+    Ok(Answer { status, body })
+}
+
+impl Answer {
+    /// The body as a problem document; an empty one if it is none.
+    pub fn problem(&self) -> Problem {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}

@@ -1,0 +1,281 @@
+//! `tidemark emit`: sends generated events, or those of a file, to a running `up`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::args::EmitArgs;
+use super::client::Client;
+use super::data::DataDir;
+use super::generate::{Faults, Generated, Generator, Market};
+use super::lines::{self, Taken};
+use super::output::{Done, Failure, Out};
+use super::send::{Line, Refused, Senders, Tally};
+use crate::domain::time::Millis;
+use crate::log::Headers;
+use crate::log::usage::decode;
+use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::shutdown::Shutdown;
+
+/// Events that are generated when neither a number nor a rate is given.
+const EVENTS_DEFAULT: u64 = 10_000;
+/// Longest line of a file that is looked at; the log takes less.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// With `--at`, the time between two events.
+const AT_STEP_MS: i64 = 1;
+
+/// Runs the command. Blocks.
+pub fn run(data: DataDir, args: &EmitArgs, shutdown: &Shutdown) -> Done {
+    if args.print {
+        return print(args);
+    }
+    let client = Client::new(data);
+    // A first look, so that a forgotten `up` is named at once and not after all patience.
+    client.get("/readyz").map_err(Failure::failed)?;
+    match &args.file {
+        Some(path) => send_file(&client, args, path, shutdown),
+        None => send_generated(&client, args, shutdown),
+    }
+}
+
+fn print(args: &EmitArgs) -> Done {
+    let mut out = Out::new();
+    let mut generated = Stream::new(args);
+    while let Some(event) = generated.next() {
+        out.line(event.text)?;
+    }
+    out.finish()
+}
+
+/// The generated events of one run.
+struct Stream {
+    generator: Generator,
+    at: Option<Millis>,
+    sent: u64,
+    count: Option<u64>,
+}
+
+impl Stream {
+    fn new(args: &EmitArgs) -> Stream {
+        let seed = args.seed.unwrap_or_else(rand::random);
+        let start = args.at.unwrap_or_else(|| SystemClock.now());
+        let faults = if args.clean {
+            Faults::NONE
+        } else {
+            Faults::USUAL
+        };
+        // Another run of the same seed is another set of requests, unless it is told to be the same ones by --at.
+        let source = format!("emit-{seed:x}-{:x}", start.0);
+        Stream {
+            generator: Generator::new(Market {
+                seed,
+                users: args.users,
+                providers: args.providers,
+                source,
+                faults,
+            }),
+            at: args.at,
+            sent: 0,
+            count: args
+                .events
+                .or_else(|| args.rate.is_none().then_some(EVENTS_DEFAULT)),
+        }
+    }
+
+    fn next(&mut self) -> Option<Generated> {
+        if self.count.is_some_and(|count| self.sent >= count) {
+            return None;
+        }
+        let step = i64::try_from(self.sent)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(AT_STEP_MS);
+        let now = self
+            .at
+            .map_or_else(|| SystemClock.now(), |at| at.plus(step));
+        self.sent += 1;
+        Some(self.generator.next(now))
+    }
+}
+
+fn send_generated(client: &Client, args: &EmitArgs, shutdown: &Shutdown) -> Done {
+    let mut stream = Stream::new(args);
+    let bar = progress(stream.count);
+    // Some generated events are meant to be refused: they are counted, and no failure.
+    let senders = Senders::start(client, args.patience, |_| ());
+    let start = Instant::now();
+    while let Some(event) = stream.next() {
+        if let Some(rate) = args.rate {
+            keep_pace(start, stream.sent, rate);
+        }
+        let line = Line {
+            number: stream.sent,
+            text: event.text.into_bytes(),
+        };
+        if shutdown.is_requested() || !senders.send(&event.user, line) {
+            break;
+        }
+        move_bar(&bar, senders.tally());
+    }
+    let tally = senders.tally().clone();
+    let finished = senders.finish();
+    bar.finish_and_clear();
+    summary(args, &tally, start.elapsed())?;
+    finished.map_err(|why| gave_up(&tally, &why))
+}
+
+/// Waits until event number `sent` (from 1) is due.
+fn keep_pace(start: Instant, sent: u64, rate: f64) {
+    let due = start + Duration::from_secs_f64((sent - 1) as f64 / rate);
+    let left = due.saturating_duration_since(Instant::now());
+    if left > Duration::from_millis(2) {
+        std::thread::sleep(left);
+    }
+}
+
+fn send_file(client: &Client, args: &EmitArgs, path: &Path, shutdown: &Shutdown) -> Done {
+    let mut reader = lines::open(path)?;
+    let bar = progress(None);
+    let refused = Arc::new(AtomicU64::new(0));
+    let on_refused = {
+        let (bar, refused) = (bar.clone(), refused.clone());
+        move |event: Refused| {
+            refused.fetch_add(1, Ordering::Relaxed);
+            bar.suspend(|| name_refused(&event));
+        }
+    };
+    let senders = Senders::start(client, args.patience, on_refused.clone());
+    let start = Instant::now();
+    let mut number = 0;
+    while !shutdown.is_requested() {
+        let taken = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(|error| {
+            Failure::failed(format!("{} cannot be read: {error}", path.display()))
+        })?;
+        let Some(taken) = taken else { break };
+        number += 1;
+        match readable(number, taken) {
+            Ok(None) => (),
+            Ok(Some((user, line))) => {
+                if !senders.send(&user, line) {
+                    break;
+                }
+            }
+            Err(event) => {
+                senders.tally().refused.fetch_add(1, Ordering::Relaxed);
+                on_refused(event);
+            }
+        }
+        if let Some(rate) = args.rate {
+            keep_pace(start, number, rate);
+        }
+        move_bar(&bar, senders.tally());
+    }
+    let tally = senders.tally().clone();
+    let finished = senders.finish();
+    bar.finish_and_clear();
+    summary(args, &tally, start.elapsed())?;
+    finished.map_err(|why| gave_up(&tally, &why))?;
+    match refused.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        _ => Err(Failure::Said(2)),
+    }
+}
+
+/// The user and the line; `None` for an empty one. What cannot be read need not be sent: `up` would refuse it in the same words.
+fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Refused> {
+    let refused = |code: &str, field: Option<&str>, detail: String| Refused {
+        number,
+        code: code.to_owned(),
+        field: field.map(str::to_owned),
+        detail,
+    };
+    let Taken::Line(text) = taken else {
+        let detail = format!("the line has more than {LINE_BYTES_MAX} bytes");
+        return Err(refused("too_large", None, detail));
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let user = match decode(&text, &Headers::new()) {
+        Ok(event) => event.user.into_owned(),
+        Err(rejection) => {
+            let code = rejection.reason.as_str();
+            return Err(refused(code, rejection.field, rejection.detail));
+        }
+    };
+    Ok(Some((user, Line { number, text })))
+}
+
+fn name_refused(event: &Refused) {
+    let Refused {
+        number,
+        code,
+        field,
+        detail,
+    } = event;
+    match field {
+        Some(field) => eprintln!("line {number}: {field}: {code}: {detail}"),
+        None => eprintln!("line {number}: {code}: {detail}"),
+    }
+}
+
+fn progress(count: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match count {
+        Some(count) => (
+            ProgressBar::new(count),
+            "{wide_bar} {human_pos}/{human_len} acknowledged, {per_sec}, {eta} left{msg}",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {human_pos} acknowledged, {per_sec}{msg}",
+        ),
+    };
+    let style = ProgressStyle::with_template(template);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn move_bar(bar: &ProgressBar, tally: &Tally) {
+    if bar.is_hidden() {
+        return;
+    }
+    bar.set_position(tally.acknowledged.load(Ordering::Relaxed));
+    let retries = tally.retries.load(Ordering::Relaxed);
+    if retries > 0 {
+        bar.set_message(format!(", {retries} retries"));
+    }
+}
+
+fn summary(args: &EmitArgs, tally: &Tally, took: Duration) -> Done {
+    let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
+    let refused = tally.refused.load(Ordering::Relaxed);
+    let retries = tally.retries.load(Ordering::Relaxed);
+    let mut out = Out::new();
+    if args.json {
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let summary = json!({
+            "acknowledged": acknowledged, "refused": refused, "retries": retries, "millis": took,
+        });
+        out.json(&summary)?;
+    } else {
+        let rate = acknowledged as f64 / took.as_secs_f64().max(0.001);
+        out.line(format!(
+            "{acknowledged} events acknowledged, {refused} refused, {retries} requests repeated; {:.1} s, {rate:.0} events/s",
+            took.as_secs_f64()
+        ))?;
+    }
+    out.finish()
+}
+
+fn gave_up(tally: &Tally, why: &str) -> Failure {
+    let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
+    Failure::failed(format!(
+        "gave up after {acknowledged} acknowledged events: {why}. Sending the same events again is safe: what was counted is not counted twice"
+    ))
+}

@@ -1,0 +1,135 @@
+//! What a command says and how it ends: results on stdout, everything else on stderr.
+
+use std::fmt;
+use std::io::{self, BufWriter, Stdout, Write};
+
+use serde::Serialize;
+
+use crate::log::LogError;
+use crate::store::db::StoreError;
+
+/// How a command ended, other than well.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Something did not work: exit code 1.
+    Failed(String),
+    /// The input was refused: exit code 2.
+    Refused(String),
+    /// Everything has been said already; this is the exit code.
+    Said(u8),
+    /// The reader of our output has gone (`| head`): no failure at all.
+    ReaderGone,
+}
+
+/// What a command returns.
+pub type Done<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure, for people: what, why, what to do.
+    pub fn failed(message: impl fmt::Display) -> Failure {
+        Failure::Failed(message.to_string())
+    }
+
+    /// Refused input, for people.
+    pub fn refused(message: impl fmt::Display) -> Failure {
+        Failure::Refused(message.to_string())
+    }
+
+    /// Says it on stderr, and gives the exit code.
+    pub fn report(&self) -> u8 {
+        match self {
+            Failure::Failed(message) => {
+                eprintln!("tidemark: {message}");
+                1
+            }
+            Failure::Refused(message) => {
+                eprintln!("tidemark: {message}");
+                2
+            }
+            Failure::Said(code) => *code,
+            Failure::ReaderGone => 0,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+/// Stdout.
+pub struct Out(BufWriter<Stdout>);
+
+impl Out {
+    /// Stdout.
+    pub fn new() -> Out {
+        Out(BufWriter::new(io::stdout()))
+    }
+
+    /// A line.
+    pub fn line(&mut self, line: impl fmt::Display) -> Done {
+        checked(writeln!(self.0, "{line}"))
+    }
+
+    /// A line of JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Done {
+        let line = serde_json::to_string(value).map_err(Failure::failed)?;
+        self.line(line)
+    }
+
+    /// Several lines of JSON, indented: for one object that people may look at.
+    pub fn pretty_json(&mut self, value: &impl Serialize) -> Done {
+        let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+        self.line(text)
+    }
+
+    /// Columns under their titles; columns of numbers (`>` before the title) stand to the right.
+    pub fn table(&mut self, titles: &[&str], rows: &[Vec<String>]) -> Done {
+        let is_right: Vec<bool> = titles.iter().map(|title| title.starts_with('>')).collect();
+        let head: Vec<String> = titles
+            .iter()
+            .map(|title| title.trim_start_matches('>').to_owned())
+            .collect();
+        let all = || std::iter::once(&head).chain(rows);
+        let width = |column: usize| {
+            let cells = all().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..head.len()).map(width).collect();
+        for row in all() {
+            let cells = row.iter().zip(&widths).zip(&is_right);
+            let padded = cells.map(|((cell, width), is_right)| match is_right {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
+            let line = padded.collect::<Vec<_>>().join("  ");
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Everything is written. Call it at the end: what a drop would hide is an error.
+    pub fn finish(&mut self) -> Done {
+        checked(self.0.flush())
+    }
+}
+
+impl Default for Out {
+    fn default() -> Out {
+        Out::new()
+    }
+}
+
+fn checked(written: io::Result<()>) -> Done {
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::ReaderGone,
+        _ => Failure::failed(format!("stdout cannot be written: {error}")),
+    })
+}

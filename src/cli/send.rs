@@ -1,0 +1,274 @@
+//! Sends events to `up` until it has acknowledged them: several batches in flight, the events of one user in order.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::client::{Answer, BadEvent, Client, NoAnswer};
+use crate::http::EVENTS_PER_REQUEST_MAX;
+
+/// Where events go.
+const PATH: &str = "/api/v1/events";
+const CONTENT_TYPE: &str = "application/x-ndjson";
+/// Batches in flight.
+const SENDERS: usize = 8;
+/// Events in a batch.
+const BATCH_EVENTS_MAX: usize = 500;
+/// Bytes in a batch (one event may be larger).
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a batch waits to fill.
+const LINGER: Duration = Duration::from_millis(20);
+/// Events that wait to be sent, per sender.
+const QUEUE_EVENTS_MAX: usize = 2 * BATCH_EVENTS_MAX;
+/// Pauses between attempts grow from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+const _: () = assert!(BATCH_EVENTS_MAX <= EVENTS_PER_REQUEST_MAX);
+
+/// One event to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its place in the input, from 1.
+    pub number: u64,
+    /// The event, without a line break in it.
+    pub text: Vec<u8>,
+}
+
+/// An event that was refused, for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the input, from 1.
+    pub number: u64,
+    /// The code.
+    pub code: String,
+    /// The field.
+    pub field: Option<String>,
+    /// A sentence.
+    pub detail: String,
+}
+
+/// How far sending has come.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Events that `up` has acknowledged.
+    pub acknowledged: AtomicU64,
+    /// Events that it refused.
+    pub refused: AtomicU64,
+    /// Requests that had to be sent again.
+    pub retries: AtomicU64,
+    /// Set when sending is of no use any more: every sender stops.
+    given_up: AtomicBool,
+    why: Mutex<Option<String>>,
+}
+
+impl Tally {
+    /// Whether sending has been given up.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    fn give_up(&self, why: String) {
+        self.why().get_or_insert(why);
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    fn why(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The senders.
+pub struct Senders {
+    queues: Vec<SyncSender<Line>>,
+    threads: Vec<JoinHandle<()>>,
+    tally: Arc<Tally>,
+}
+
+impl Senders {
+    /// Starts them. Each tries for `patience` to get a batch acknowledged before all give up. `on_refused` is told of every refused event.
+    pub fn start(
+        client: &Client,
+        patience: Duration,
+        on_refused: impl Fn(Refused) + Send + Sync + 'static,
+    ) -> Senders {
+        let tally = Arc::new(Tally::default());
+        let on_refused: Arc<dyn Fn(Refused) + Send + Sync> = Arc::new(on_refused);
+        let mut queues = Vec::new();
+        let mut threads = Vec::new();
+        for _ in 0..SENDERS {
+            let (queue, lines) = sync_channel(QUEUE_EVENTS_MAX);
+            let sender = Sender {
+                client: client.clone(),
+                patience,
+                tally: tally.clone(),
+                on_refused: on_refused.clone(),
+            };
+            queues.push(queue);
+            threads.push(std::thread::spawn(move || sender.run(&lines)));
+        }
+        Senders {
+            queues,
+            threads,
+            tally,
+        }
+    }
+
+    /// How far sending has come.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Queues an event of `user`; blocks while its sender is behind. `false`: sending has been given up.
+    pub fn send(&self, user: &str, line: Line) -> bool {
+        let hash = xxhash_rust::xxh3::xxh3_64(user.as_bytes());
+        let queue = usize::try_from(hash % SENDERS as u64).unwrap_or(0);
+        !self.tally.has_given_up() && self.queues[queue].send(line).is_ok()
+    }
+
+    /// Waits until everything is acknowledged or refused. The error says why that cannot be.
+    pub fn finish(self) -> Result<(), String> {
+        drop(self.queues);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                self.tally
+                    .give_up("a sender failed; this is a bug".to_owned());
+            }
+        }
+        match self.tally.why().take() {
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What became of an attempt.
+enum Attempt {
+    Acknowledged,
+    Refused(Vec<BadEvent>),
+    Later(String),
+    Never(String),
+}
+
+struct Sender {
+    client: Client,
+    patience: Duration,
+    tally: Arc<Tally>,
+    on_refused: Arc<dyn Fn(Refused) + Send + Sync>,
+}
+
+impl Sender {
+    fn run(&self, lines: &Receiver<Line>) {
+        while let Ok(first) = lines.recv() {
+            let batch = fill(first, lines);
+            if let Err(why) = self.deliver(batch) {
+                self.tally.give_up(why);
+            }
+            if self.tally.has_given_up() {
+                return;
+            }
+        }
+    }
+
+    /// Sends a batch until nothing is left of it.
+    fn deliver(&self, mut batch: Vec<Line>) -> Result<(), String> {
+        let mut pause = PAUSES.0;
+        let start = Instant::now();
+        while !batch.is_empty() {
+            match self.attempt(&batch) {
+                Attempt::Acknowledged => {
+                    let count = batch.len() as u64;
+                    self.tally.acknowledged.fetch_add(count, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Attempt::Refused(bad) => self.take_out(&mut batch, bad)?,
+                Attempt::Later(_) if start.elapsed() < self.patience => {
+                    self.tally.retries.fetch_add(1, Ordering::Relaxed);
+                    let jitter = rand::rng().random_range(0.5..1.5);
+                    std::thread::sleep(pause.mul_f64(jitter));
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                Attempt::Later(why) | Attempt::Never(why) => return Err(why),
+            }
+            if self.tally.has_given_up() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&self, batch: &[Line]) -> Attempt {
+        let mut body = Vec::with_capacity(batch.iter().map(|line| line.text.len() + 1).sum());
+        for line in batch {
+            body.extend_from_slice(&line.text);
+            body.push(b'\n');
+        }
+        match self.client.post(PATH, CONTENT_TYPE, &body) {
+            Ok(answer) => judge(&answer),
+            Err(error @ (NoAnswer::NotRunning(_) | NoAnswer::Failed { .. })) => {
+                Attempt::Later(error.to_string())
+            }
+        }
+    }
+
+    /// Removes refused events from the batch and reports them.
+    fn take_out(&self, batch: &mut Vec<Line>, bad: Vec<BadEvent>) -> Result<(), String> {
+        let mut is_bad = vec![false; batch.len()];
+        for event in bad {
+            let Some(line) = batch.get(event.index) else {
+                return Err(format!(
+                    "`up` refused event {} of a batch that has {}",
+                    event.index,
+                    batch.len()
+                ));
+            };
+            is_bad[event.index] = true;
+            self.tally.refused.fetch_add(1, Ordering::Relaxed);
+            (self.on_refused)(Refused {
+                number: line.number,
+                code: event.code,
+                field: event.field,
+                detail: event.detail,
+            });
+        }
+        let mut is_bad = is_bad.into_iter();
+        batch.retain(|_| !is_bad.next().unwrap_or(false));
+        Ok(())
+    }
+}
+
+fn fill(first: Line, lines: &Receiver<Line>) -> Vec<Line> {
+    let deadline = Instant::now() + LINGER;
+    let mut bytes = first.text.len();
+    let mut batch = vec![first];
+    while batch.len() < BATCH_EVENTS_MAX && bytes < BATCH_BYTES_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) => {
+                bytes += line.text.len();
+                batch.push(line);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    batch
+}
+
+fn judge(answer: &Answer) -> Attempt {
+    let problem = answer.problem();
+    match answer.status {
+        200..=299 => Attempt::Acknowledged,
+        400 | 413 if !problem.events.is_empty() => Attempt::Refused(problem.events),
+        408 | 429 | 500..=599 => Attempt::Later(format!(
+            "`up` could not take the events (status {}: {})",
+            answer.status, problem.detail
+        )),
+        status => Attempt::Never(format!(
+            "`up` refused a request (status {status}: {})",
+            problem.detail
+        )),
+    }
+}

@@ -1,0 +1,244 @@
+//! All versions of all keys, and what a control position sees of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::RuleChange;
+use super::fault::RuleFault;
+use super::in_force::{Rules, assemble};
+use super::key::SettingKey;
+use super::setting::Setting;
+use crate::domain::ledger::Activity;
+use crate::domain::position::Control;
+use crate::domain::time::Millis;
+
+/// One version of one key.
+#[derive(Debug)]
+pub(super) struct Version {
+    control: Control,
+    /// `None`: it has no beginning.
+    effective_from: Option<Millis>,
+    setting: Setting,
+    fingerprint: u64,
+}
+
+impl Version {
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// A hash of the value's canonical text.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+/// Every version that has come through the control feed.
+#[derive(Debug, Default)]
+pub struct RuleBook {
+    versions: BTreeMap<SettingKey, Vec<Version>>,
+    /// The control numbers that brought versions.
+    controls: BTreeSet<Control>,
+    /// The newest compiled timeline, and the number of the last change that is in it.
+    compiled: Option<(Control, Arc<Timeline>)>,
+}
+
+impl RuleBook {
+    /// Takes the changes of one entry of the control feed. Entries come in order; nothing is taken of an entry with a fault.
+    ///
+    /// # Errors
+    /// Every fault: an unknown key, a value that is not allowed, a key twice, an entry out of order, a version without a
+    /// beginning that is not the first, a change of `rules.activity`.
+    pub fn apply(
+        &mut self,
+        control: Control,
+        changes: &[RuleChange],
+    ) -> Result<(), Vec<RuleFault>> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.check_order(control, changes)?;
+        let mut faults = Vec::new();
+        let mut read = Vec::new();
+        for change in changes {
+            match self.read(control, change) {
+                Ok(version) => read.push(version),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        for (key, version) in read {
+            self.versions.entry(key).or_default().push(version);
+        }
+        self.controls.insert(control);
+        Ok(())
+    }
+
+    fn check_order(&self, control: Control, changes: &[RuleChange]) -> Result<(), Vec<RuleFault>> {
+        let mut faults = Vec::new();
+        if let Some(last) = self.controls.last().filter(|last| control <= **last) {
+            faults.push(RuleFault::new(
+                changes[0].key.clone(),
+                format!("comes with control number {control} after {last}"),
+                "entries of the control feed in order, each once",
+            ));
+        }
+        let mut seen = BTreeSet::new();
+        let twice = changes.iter().filter(|change| !seen.insert(&change.key));
+        faults.extend(twice.map(|change| {
+            RuleFault::new(
+                change.key.clone(),
+                "stands twice in one change",
+                "each key once",
+            )
+        }));
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
+    }
+
+    fn read(
+        &self,
+        control: Control,
+        change: &RuleChange,
+    ) -> Result<(SettingKey, Version), Vec<RuleFault>> {
+        let key = known_key(&change.key)?;
+        let setting = Setting::parse(key, &change.value)?;
+        let first = self
+            .versions
+            .get(&key)
+            .and_then(|versions| versions.first());
+        if let Some(first) = first {
+            check_follower(key, change, &setting, first).map_err(|fault| vec![fault])?;
+        }
+        let fingerprint = xxhash_rust::xxh3::xxh3_64(setting.canonical().as_bytes());
+        let version = Version {
+            control,
+            effective_from: first.and(change.effective_from),
+            setting,
+            fingerprint,
+        };
+        Ok((key, version))
+    }
+
+    /// What is in force as of a control position; `None` before the first complete rules.
+    pub fn as_of(&mut self, control: Control) -> Option<Arc<Timeline>> {
+        let last = *self.controls.range(..=control).next_back()?;
+        match &self.compiled {
+            Some((compiled, timeline)) if *compiled == last => Some(Arc::clone(timeline)),
+            _ => {
+                let timeline = Arc::new(self.compile(last)?);
+                self.compiled = Some((last, Arc::clone(&timeline)));
+                Some(timeline)
+            }
+        }
+    }
+
+    fn compile(&self, control: Control) -> Option<Timeline> {
+        let first = assemble(None, |key| self.in_force(key, control, None))?;
+        let mut intervals = Vec::new();
+        for start in self.boundaries(control) {
+            let rules = assemble(Some(start), |key| self.in_force(key, control, Some(start)))?;
+            intervals.push((start, Arc::new(rules)));
+        }
+        Some(Timeline {
+            activity: first.activity(),
+            first: Arc::new(first),
+            intervals,
+        })
+    }
+
+    /// Every instant at which something may change.
+    fn boundaries(&self, control: Control) -> BTreeSet<Millis> {
+        let mut instants = BTreeSet::new();
+        let seen = |version: &&Version| version.control <= control;
+        for version in self.versions.values().flatten().filter(seen) {
+            instants.extend(version.effective_from);
+            if let Setting::Seasons(seasons) = &version.setting {
+                instants.extend(seasons.iter().flat_map(|s| [s.from.0, s.to.0]));
+            }
+        }
+        instants
+    }
+
+    /// The version of a key with a number up to `control` that is in force at `time` (`None`: before every other instant):
+    /// the one with the greatest beginning, of those the one with the greatest number.
+    fn in_force(
+        &self,
+        key: SettingKey,
+        control: Control,
+        time: Option<Millis>,
+    ) -> Option<&Version> {
+        self.versions
+            .get(&key)?
+            .iter()
+            .filter(|version| version.control <= control && version.effective_from <= time)
+            .max_by_key(|version| (version.effective_from, version.control))
+    }
+}
+
+/// The key of that name.
+pub(super) fn known_key(name: &str) -> Result<SettingKey, Vec<RuleFault>> {
+    SettingKey::named(name).ok_or_else(|| {
+        let names: Vec<&str> = SettingKey::all().map(SettingKey::name).collect();
+        vec![RuleFault::new(name, "is not known", names.join(", "))]
+    })
+}
+
+/// What must hold of a version that is not the first of its key.
+fn check_follower(
+    key: SettingKey,
+    change: &RuleChange,
+    setting: &Setting,
+    first: &Version,
+) -> Result<(), RuleFault> {
+    if change.effective_from.is_none() {
+        return Err(RuleFault::new(
+            key.name(),
+            "has no beginning, but is not the first version",
+            "an instant from which it is in force",
+        ));
+    }
+    if key == SettingKey::Activity && setting.canonical() != first.setting.canonical() {
+        return Err(RuleFault::new(
+            key.name(),
+            "would change, but streaks that are carried from month to month depend on it",
+            format!("its first value for ever: {}", first.setting.canonical()),
+        ));
+    }
+    Ok(())
+}
+
+/// The versions up to one control position, by business time.
+#[derive(Debug)]
+pub struct Timeline {
+    activity: Activity,
+    /// In force before the first interval.
+    first: Arc<Rules>,
+    /// From when on, by time; each until the next.
+    intervals: Vec<(Millis, Arc<Rules>)>,
+}
+
+impl Timeline {
+    /// The rules in force at an instant.
+    pub fn at(&self, time: Millis) -> &Arc<Rules> {
+        // Nearly every event belongs to the newest rules.
+        if let Some((start, rules)) = self.intervals.last()
+            && *start <= time
+        {
+            return rules;
+        }
+        let next = self.intervals.partition_point(|(start, _)| *start <= time);
+        next.checked_sub(1)
+            .map_or(&self.first, |i| &self.intervals[i].1)
+    }
+
+    /// When a day is active; the same in every version.
+    pub fn activity(&self) -> Activity {
+        self.activity
+    }
+}

@@ -1,0 +1,205 @@
+//! What is in force at one moment, ready to compute with.
+
+use std::sync::Arc;
+
+use super::book::Version;
+use super::catalogue::Catalogue;
+use super::class::{PerClass, RateClass};
+use super::key::{PriceKey, SettingKey};
+use super::setting::{Awards, Decimal, Quality, Season, Setting, Streak, StreakStep};
+use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};
+use crate::domain::ledger::Activity;
+use crate::domain::tier::Detection;
+use crate::domain::time::Millis;
+
+/// Everything that is in force at one moment.
+#[derive(Debug)]
+pub struct Rules {
+    id: u64,
+    mainnet: bool,
+    prices: [Money; PriceKey::COUNT],
+    provider_earns: PerClass<Points>,
+    user_earns: PerClass<Points>,
+    cascade: [Bp; 3],
+    streak: Streak,
+    quality: Quality,
+    activity: Activity,
+    awards: Awards,
+    catalogue: Arc<Catalogue>,
+}
+
+impl Rules {
+    /// Names what is in force: the same number, the same rules. What is cached per model name is keyed by it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether usage is charged. If not, what it would cost is only noted.
+    pub fn is_mainnet(&self) -> bool {
+        self.mainnet
+    }
+
+    /// The tier of a model. Takes microseconds: keep the answer per name and [`Rules::id`].
+    pub fn detect(&self, model: &str) -> Detection {
+        self.catalogue.detect(model)
+    }
+
+    /// A price, per unit ([`PriceKey::unit`]).
+    pub fn price(&self, key: PriceKey) -> Money {
+        self.prices[key as usize]
+    }
+
+    /// What a successful request gives its provider: `floor(base × demand × season / 10^8)`.
+    pub fn provider_earns(&self, class: RateClass) -> Points {
+        self.provider_earns.get(class)
+    }
+
+    /// What a successful request gives its user: the user's share of the provider's amount, floored.
+    pub fn user_earns(&self, class: RateClass) -> Points {
+        self.user_earns.get(class)
+    }
+
+    /// The latency that is expected of a request, ms.
+    pub fn target_ms(&self, class: RateClass) -> u64 {
+        u64::from(self.quality.targets_ms.get(class))
+    }
+
+    /// The share of an amount that goes to the referrer at each level.
+    pub fn cascade(&self) -> [Bp; 3] {
+        self.cascade
+    }
+
+    /// What a user's first success with a service gives.
+    pub fn trial(&self) -> Points {
+        self.awards.trial.0
+    }
+
+    /// What a referrer gets for a signup.
+    pub fn signup(&self) -> Points {
+        self.awards.signup.0
+    }
+
+    /// What a referrer gets for a referee's 50th success.
+    pub fn milestone(&self) -> Points {
+        self.awards.milestone.0
+    }
+
+    /// When a day is active.
+    pub fn activity(&self) -> Activity {
+        self.activity
+    }
+
+    /// The multiplier of a day on which so many active days in a row end.
+    pub fn streak(&self, length: u32) -> Bp {
+        let reached = |step: &&StreakStep| step.days <= length;
+        let step = self.streak.steps.iter().rev().find(reached);
+        step.map_or(Bp::ONE, |step| step.multiplier)
+    }
+
+    /// The requests (ok and failed) that a provider's day must have for its quality to count.
+    pub fn quality_requests_min(&self) -> u64 {
+        u64::from(self.quality.minimum_requests)
+    }
+
+    /// The multiplier for a day's share of `ok` among `ok + failed`, in bp.
+    pub fn uptime(&self, ratio: u64) -> Bp {
+        self.quality.uptime.at(ratio)
+    }
+
+    /// The multiplier for a day's latency as a share of its target, in bp.
+    pub fn latency(&self, ratio: u64) -> Bp {
+        self.quality.latency.at(ratio)
+    }
+}
+
+/// The value of a key, of the type that the key has.
+macro_rules! value_of {
+    ($find:ident, $key:expr, $variant:ident) => {
+        match $find($key)?.setting() {
+            Setting::$variant(value) => value,
+            _ => return None,
+        }
+    };
+}
+
+/// The rules that these versions make at an instant; `None` while a key has none.
+pub(super) fn assemble<'v>(
+    time: Option<Millis>,
+    find: impl Fn(SettingKey) -> Option<&'v Version>,
+) -> Option<Rules> {
+    let points = value_of!(find, SettingKey::Points, Points);
+    let demand = value_of!(find, SettingKey::Demand, Multipliers);
+    let season = season_at(value_of!(find, SettingKey::Season, Seasons), time);
+    let shares = value_of!(find, SettingKey::Shares, Shares);
+    let mut prices = [Money::ZERO; PriceKey::COUNT];
+    for key in PriceKey::ALL {
+        let price = value_of!(find, SettingKey::Price(key), Price);
+        prices[key as usize] = price.price_per_unit.0;
+    }
+    let (provider_earns, user_earns) = earnings(points, demand, &season, shares.user).ok()?;
+    Some(Rules {
+        id: id_of(&season, &find)?,
+        mainnet: *value_of!(find, SettingKey::Mainnet, Mainnet),
+        prices,
+        provider_earns,
+        user_earns,
+        cascade: shares.cascade,
+        streak: value_of!(find, SettingKey::Streak, Streak).clone(),
+        quality: value_of!(find, SettingKey::Quality, Quality)
+            .as_ref()
+            .clone(),
+        activity: Activity {
+            provider_uptime: value_of!(find, SettingKey::Activity, Activity).provider_uptime,
+        },
+        awards: *value_of!(find, SettingKey::Awards, Awards),
+        catalogue: Arc::clone(value_of!(find, SettingKey::Catalogue, Catalogue)),
+    })
+}
+
+/// The seasonal multipliers at an instant (`None`: before every other).
+fn season_at(seasons: &[Season], time: Option<Millis>) -> PerClass<Bp> {
+    let season = time.and_then(|time| {
+        seasons
+            .iter()
+            .find(|season| season.from.0 <= time && time < season.to.0)
+    });
+    season.map_or(PerClass([Bp::ONE; RateClass::COUNT]), |season| {
+        season.multiplier
+    })
+}
+
+/// What an event gives, by class: demand and season are constant while rules are in force, so each is computed once.
+fn earnings(
+    points: &PerClass<Decimal<Points>>,
+    demand: &PerClass<Bp>,
+    season: &PerClass<Bp>,
+    user_share: Bp,
+) -> Result<(PerClass<Points>, PerClass<Points>), Overflow> {
+    let mut provider = [Points::ZERO; RateClass::COUNT];
+    let mut user = provider;
+    for class in RateClass::ALL {
+        let scaled = i128::from(points.get(class).0.0)
+            * i128::from(demand.get(class).0)
+            * i128::from(season.get(class).0);
+        let earned = floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE));
+        let earned = Points(i64::try_from(earned).map_err(|_| Overflow)?);
+        provider[class as usize] = earned;
+        user[class as usize] = earned.times(user_share)?;
+    }
+    Ok((PerClass(provider), PerClass(user)))
+}
+
+/// A hash of all values and of the season's multipliers.
+fn id_of<'v>(
+    season: &PerClass<Bp>,
+    find: &impl Fn(SettingKey) -> Option<&'v Version>,
+) -> Option<u64> {
+    let mut bytes = Vec::new();
+    for key in SettingKey::all() {
+        bytes.extend_from_slice(&find(key)?.fingerprint().to_le_bytes());
+    }
+    for multiplier in season.0 {
+        bytes.extend_from_slice(&multiplier.0.to_le_bytes());
+    }
+    Some(xxhash_rust::xxh3::xxh3_64(&bytes))
+}

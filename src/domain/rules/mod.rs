@@ -1,0 +1,53 @@
+//! Rules: every number that decides an amount, as versioned data.
+//!
+//! A network's rules are one TOML document ([`RulesDocument`]). In the store they are one configuration key per price
+//! (`tide_pool_input`, …), the switch `system_mainnet`, and one key per section:
+//!
+//! | key | holds |
+//! |---|---|
+//! | `rules.points` | base points of an event, by rate class |
+//! | `rules.demand` | demand multipliers, by rate class |
+//! | `rules.season` | seasonal multipliers, by rate class and time |
+//! | `rules.shares` | the user's share, and the shares of three levels of referrers |
+//! | `rules.streak` | the steps of the streak bonus |
+//! | `rules.quality` | the quality multipliers of a provider's day, and latency targets |
+//! | `rules.activity` | when a provider's day is active; never changes after its first version |
+//! | `rules.awards` | trial, signup and milestone |
+//! | `rules.catalogue` | which model is in which tier |
+//!
+//! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control position sees into a
+//! [`Timeline`], which answers with the [`Rules`] in force at an instant.
+
+mod book;
+mod catalogue;
+mod class;
+mod curve;
+mod document;
+mod fault;
+mod in_force;
+mod key;
+mod setting;
+
+pub use book::{RuleBook, Timeline};
+pub use class::{PerClass, RateClass};
+pub use curve::Curve;
+pub use document::{Network, RulesDocument, check_value};
+pub use fault::RuleFault;
+pub use in_force::Rules;
+pub use key::{PriceKey, SettingKey, Unit};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::time::Millis;
+
+/// One new version of one price or rule set, as the control feed carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleChange {
+    /// Which: `tide_pool_input`, `system_mainnet`, `rules.streak`, …
+    pub key: String,
+    /// The value, as JSON text.
+    pub value: String,
+    /// From when on (event time); `None` for the first version, which has no beginning.
+    pub effective_from: Option<Millis>,
+}

@@ -1,0 +1,345 @@
+//! The values of rules: one type per configuration key, each read with its limits, and written in one canonical form.
+//!
+//! The limits hold every single computation within its integer type: the largest amount of one event is
+//! 1,000 points × 2 (demand) × 10 (season) = 20,000 points, 2 × 10^10 of the 9.2 × 10^18 micropoints that an account-day
+//! can hold; the largest charge is 2 × 2^40 tokens at 1,000,000 dollars per 1,000, about 2.2 × 10^24 of 1.7 × 10^38 nano-dollars.
+//! Sums are checked all the same ([`crate::domain::amount::Overflow`]).
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::catalogue::Catalogue;
+use super::class::{PerClass, RateClass};
+use super::curve::Curve;
+use super::fault::{Faults, Member, RuleFault};
+use super::key::{PriceKey, SettingKey, Unit};
+use crate::domain::amount::{BP_ONE, Bp, Money, Points};
+use crate::domain::time::Millis;
+
+/// Base points of one event.
+const BASE_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000);
+/// A one-off award.
+const AWARD_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000_000);
+/// A price per unit: up to a million dollars.
+const PRICE: RangeInclusive<Money> = Money::ZERO..=Money(1_000_000_000_000_000);
+const DEMAND_BP: RangeInclusive<u32> = 5_000..=20_000;
+const SEASON_BP: RangeInclusive<u32> = 0..=100_000;
+const SHARE_BP: RangeInclusive<u32> = 0..=BP_ONE;
+const STREAK_BP: RangeInclusive<u32> = BP_ONE..=100_000;
+const STREAK_DAYS: RangeInclusive<u32> = 1..=36_500;
+const QUALITY_BP: RangeInclusive<u32> = 0..=100_000;
+const RATIO_BP: RangeInclusive<u32> = 0..=1_000_000;
+const TARGET_MS: RangeInclusive<u32> = 1..=3_600_000;
+const REQUESTS_MIN: RangeInclusive<u32> = 1..=1_000_000;
+const STEPS_MAX: usize = 32;
+const SEASONS_MAX: usize = 100;
+const NAME_CHARS_MAX: usize = 128;
+
+/// The value of one configuration key.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Setting {
+    Mainnet(bool),
+    Price(Price),
+    Points(PerClass<Decimal<Points>>),
+    Multipliers(PerClass<Bp>),
+    Seasons(Vec<Season>),
+    Shares(Shares),
+    Streak(Streak),
+    Quality(Box<Quality>),
+    Activity(ActivityRule),
+    Awards(Awards),
+    Catalogue(Arc<Catalogue>),
+}
+
+/// An amount that is written as a decimal string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(super) struct Decimal<T>(pub T);
+
+impl<T: std::fmt::Display> Serialize for Decimal<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Dollars for one unit of one thing.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Price {
+    pub price_per_unit: Decimal<Money>,
+    pub unit: Unit,
+}
+
+/// A time in which some classes earn more, or less.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Season {
+    pub name: String,
+    pub from: Decimal<Millis>,
+    /// The first instant after it.
+    pub to: Decimal<Millis>,
+    pub multiplier: PerClass<Bp>,
+}
+
+/// Who gets which share of the provider's amount.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Shares {
+    pub user: Bp,
+    pub cascade: [Bp; 3],
+}
+
+/// From so many active days in a row on, a day's base counts so much.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct StreakStep {
+    pub days: u32,
+    pub multiplier: Bp,
+}
+
+/// Steps, by ascending days.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Streak {
+    pub steps: Vec<StreakStep>,
+}
+
+/// How well a provider's day was served.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Quality {
+    pub minimum_requests: u32,
+    pub uptime: Curve,
+    pub latency: Curve,
+    pub targets_ms: PerClass<u32>,
+}
+
+/// When a day is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ActivityRule {
+    pub provider_uptime: Bp,
+}
+
+/// One-off amounts.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Awards {
+    pub trial: Decimal<Points>,
+    pub signup: Decimal<Points>,
+    pub milestone: Decimal<Points>,
+}
+
+impl Setting {
+    /// Reads the value of a key; what is wrong with it is noted in `faults`.
+    pub fn read(key: SettingKey, member: &Member<'_>, faults: &mut Faults) -> Option<Setting> {
+        match key {
+            SettingKey::Mainnet => faults.switch(member).map(Setting::Mainnet),
+            SettingKey::Price(key) => price(key, member, faults).map(Setting::Price),
+            SettingKey::Points => per_class(member, faults, base_points).map(Setting::Points),
+            SettingKey::Demand => per_class(member, faults, |m, f| f.integer(m, DEMAND_BP).map(Bp))
+                .map(Setting::Multipliers),
+            SettingKey::Season => seasons(member, faults).map(Setting::Seasons),
+            SettingKey::Shares => shares(member, faults).map(Setting::Shares),
+            SettingKey::Streak => streak(member, faults).map(Setting::Streak),
+            SettingKey::Quality => quality(member, faults).map(|q| Setting::Quality(Box::new(q))),
+            SettingKey::Activity => activity(member, faults).map(Setting::Activity),
+            SettingKey::Awards => awards(member, faults).map(Setting::Awards),
+            SettingKey::Catalogue => {
+                Catalogue::read(member, faults).map(|c| Setting::Catalogue(Arc::new(c)))
+            }
+        }
+    }
+
+    /// Reads the JSON text of a key's value.
+    pub fn parse(key: SettingKey, json: &str) -> Result<Setting, Vec<RuleFault>> {
+        let name = key.name();
+        let value: Value = serde_json::from_str(json).map_err(|error| {
+            vec![RuleFault::new(
+                name,
+                format!("is not JSON ({error})"),
+                "a JSON value",
+            )]
+        })?;
+        let mut faults = Faults::default();
+        let read = Setting::read(key, &Member::new(name, &value), &mut faults);
+        faults.finish(read)
+    }
+
+    /// The one JSON text that stands for this value: whatever has the same text means the same.
+    pub fn canonical(&self) -> String {
+        serde_json::to_string(self)
+            .expect("maps with text keys, text and integers always serialise")
+    }
+}
+
+fn per_class<T: Copy>(
+    member: &Member<'_>,
+    faults: &mut Faults,
+    read: impl Fn(&Member<'_>, &mut Faults) -> Option<T>,
+) -> Option<PerClass<T>> {
+    let values = faults
+        .members(member, RateClass::NAMES)
+        .map(|value| read(&value, faults));
+    all(values).map(PerClass)
+}
+
+/// All of them, or nothing.
+fn all<T: Copy, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
+    let present: Vec<T> = values.into_iter().flatten().collect();
+    present.try_into().ok()
+}
+
+fn base_points(member: &Member<'_>, faults: &mut Faults) -> Option<Decimal<Points>> {
+    faults.amount(member, BASE_POINTS).map(Decimal)
+}
+
+fn price(key: PriceKey, member: &Member<'_>, faults: &mut Faults) -> Option<Price> {
+    let [amount, unit] = faults.members(member, ["pricePerUnit", "unit"]);
+    let amount = faults.amount(&amount, PRICE);
+    let unit = faults.choice(&unit, &[(key.unit().as_str(), key.unit())]);
+    Some(Price {
+        price_per_unit: Decimal(amount?),
+        unit: unit?,
+    })
+}
+
+fn shares(member: &Member<'_>, faults: &mut Faults) -> Option<Shares> {
+    let [user, cascade] = faults.members(member, ["user", "cascade"]);
+    let user = faults.integer(&user, SHARE_BP);
+    let levels = faults.list(&cascade, 3)?;
+    let Ok(levels) = <[Member<'_>; 3]>::try_from(levels) else {
+        faults.add(
+            &cascade.key,
+            "has not three levels",
+            "three shares, the direct referrer's first",
+        );
+        return None;
+    };
+    let levels = all(levels.map(|level| faults.integer(&level, SHARE_BP)))?;
+    let sum: u32 = levels.iter().sum();
+    if sum > BP_ONE {
+        faults.add(
+            &cascade.key,
+            format!("adds up to {sum}"),
+            format!("together at most {BP_ONE}"),
+        );
+        return None;
+    }
+    Some(Shares {
+        user: Bp(user?),
+        cascade: levels.map(Bp),
+    })
+}
+
+fn streak(member: &Member<'_>, faults: &mut Faults) -> Option<Streak> {
+    let [steps] = faults.members(member, ["steps"]);
+    let read: Vec<Option<StreakStep>> = faults
+        .list(&steps, STEPS_MAX)?
+        .iter()
+        .map(|step| {
+            let [days, multiplier] = faults.members(step, ["days", "multiplier"]);
+            let days = faults.integer(&days, STREAK_DAYS);
+            let multiplier = faults.integer(&multiplier, STREAK_BP);
+            Some(StreakStep {
+                days: days?,
+                multiplier: Bp(multiplier?),
+            })
+        })
+        .collect();
+    let read: Vec<StreakStep> = read.into_iter().collect::<Option<_>>()?;
+    let rising = |pair: &[StreakStep]| {
+        pair[0].days < pair[1].days && pair[0].multiplier <= pair[1].multiplier
+    };
+    if !read.windows(2).all(rising) {
+        faults.add(
+            &steps.key,
+            "is out of order",
+            "more days from step to step, and never a smaller multiplier",
+        );
+        return None;
+    }
+    Some(Streak { steps: read })
+}
+
+fn quality(member: &Member<'_>, faults: &mut Faults) -> Option<Quality> {
+    let [minimum, uptime, latency, targets] = faults.members(
+        member,
+        ["minimumRequests", "uptime", "latency", "targetsMs"],
+    );
+    let minimum_requests = faults.integer(&minimum, REQUESTS_MIN);
+    let uptime = Curve::read(&uptime, faults, SHARE_BP, QUALITY_BP);
+    let latency = Curve::read(&latency, faults, RATIO_BP, QUALITY_BP);
+    let targets_ms = per_class(&targets, faults, |m, f| f.integer(m, TARGET_MS));
+    Some(Quality {
+        minimum_requests: minimum_requests?,
+        uptime: uptime?,
+        latency: latency?,
+        targets_ms: targets_ms?,
+    })
+}
+
+fn activity(member: &Member<'_>, faults: &mut Faults) -> Option<ActivityRule> {
+    let [uptime] = faults.members(member, ["providerUptime"]);
+    let uptime = faults.integer(&uptime, SHARE_BP)?;
+    Some(ActivityRule {
+        provider_uptime: Bp(uptime),
+    })
+}
+
+fn awards(member: &Member<'_>, faults: &mut Faults) -> Option<Awards> {
+    let [trial, signup, milestone] = faults
+        .members(member, ["trial", "signup", "milestone"])
+        .map(|award| faults.amount(&award, AWARD_POINTS).map(Decimal));
+    Some(Awards {
+        trial: trial?,
+        signup: signup?,
+        milestone: milestone?,
+    })
+}
+
+fn seasons(member: &Member<'_>, faults: &mut Faults) -> Option<Vec<Season>> {
+    let read: Vec<Option<Season>> = faults
+        .list(member, SEASONS_MAX)?
+        .iter()
+        .map(|season| one_season(season, faults))
+        .collect();
+    let read: Vec<Season> = read.into_iter().collect::<Option<_>>()?;
+    let mut by_time: Vec<&Season> = read.iter().collect();
+    by_time.sort_by_key(|season| season.from.0);
+    for pair in by_time
+        .windows(2)
+        .filter(|pair| pair[1].from.0 < pair[0].to.0)
+    {
+        let problem = format!("\"{}\" and \"{}\" overlap", pair[0].name, pair[1].name);
+        faults.add(&member.key, problem, "one season at a time");
+    }
+    Some(read)
+}
+
+fn one_season(season: &Member<'_>, faults: &mut Faults) -> Option<Season> {
+    let [name, from, to, multiplier] = faults.members(season, ["name", "from", "to", "multiplier"]);
+    let name = faults.text(&name, NAME_CHARS_MAX).map(str::to_owned);
+    let from = instant(&from, faults);
+    let to_time = instant(&to, faults);
+    let multiplier = per_class(&multiplier, faults, |m, f| f.integer(m, SEASON_BP).map(Bp));
+    if let (Some(from), Some(end)) = (from, to_time)
+        && end <= from
+    {
+        faults.add(&to.key, "is not after from", "an instant after from");
+    }
+    Some(Season {
+        name: name?,
+        from: Decimal(from?),
+        to: Decimal(to_time?),
+        multiplier: multiplier?,
+    })
+}
+
+fn instant(member: &Member<'_>, faults: &mut Faults) -> Option<Millis> {
+    let value = member.value?;
+    let parsed = value.as_str().and_then(|text| text.parse::<Millis>().ok());
+    if parsed.is_none() {
+        let allowed = "an instant with an offset, such as \"2026-12-01T00:00:00Z\"";
+        faults.add(&member.key, format!("is {value}"), allowed);
+    }
+    parsed
+}

@@ -1,0 +1,169 @@
+//! The statement of a month: one pure function that the API, the leaderboard, the month close and the audit share.
+//!
+//! A month row holds sufficient statistics; everything that is paid by the day (streak bonus, quality multiplier) is computed here, by
+//! the rules in force at the start of that day, floored per day.
+
+mod day;
+mod form;
+mod text;
+
+pub use form::{DayLine, Earned, ServiceLine, Statement};
+
+use super::amount::{Overflow, Points};
+use super::event::Service;
+use super::ids::{Account, AccountKind};
+use super::ledger::{Activity, DayStats, MonthRow, ServiceStats};
+use super::rules::Timeline;
+use super::time::Day;
+use day::{EarnedDay, earned_days};
+
+/// A streak as StreakTracking shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Streak {
+    /// Active days in a row that end at `last_active`.
+    pub current: u32,
+    /// The longest ever.
+    pub longest: u32,
+    /// The first day of the current run.
+    pub start: Option<Day>,
+    /// The last active day.
+    pub last_active: Option<Day>,
+}
+
+/// The statement of a month of an account. `is_final`: the month has closed and nothing of it can change any more.
+///
+/// # Errors
+/// [`Overflow`] if a sum leaves its range.
+pub fn statement(
+    account: &Account,
+    row: &MonthRow,
+    timeline: &Timeline,
+    is_final: bool,
+) -> Result<Statement, Overflow> {
+    let mut sums = Sums::default();
+    let mut days = Vec::new();
+    for earned in earned_days(account.kind, row, timeline) {
+        let earned = earned?;
+        sums.add(&earned)?;
+        if *earned.stats != DayStats::default() {
+            days.push((earned.day, day_line(&earned)?));
+        }
+    }
+    Ok(Statement {
+        account: account.clone(),
+        month: row.month,
+        is_final,
+        earned: match account.kind {
+            AccountKind::Provider => Earned::Provider {
+                base: sums.base,
+                multiplier: sums.multiplier,
+            },
+            AccountKind::User => Earned::User {
+                usage: sums.base,
+                trial: sums.trial,
+                charge: row.charge,
+            },
+        },
+        streak: sums.streak,
+        referral: sums.referral,
+        bonus: row.bonus,
+        late: row.late.points,
+        total: sums.total(row)?,
+        requests: sums.requests + row.late.requests,
+        successful: sums.successful + row.late.successful,
+        failed: sums.failed + row.late.failed,
+        services: service_lines(row),
+        days,
+    })
+}
+
+/// The total of a month: the sum of a statement's parts, without building the statement.
+///
+/// # Errors
+/// [`Overflow`] if a sum leaves its range.
+pub fn total(kind: AccountKind, row: &MonthRow, timeline: &Timeline) -> Result<Points, Overflow> {
+    let mut sums = Sums::default();
+    for earned in earned_days(kind, row, timeline) {
+        sums.add(&earned?)?;
+    }
+    sums.total(row)
+}
+
+/// The streak as of the head row.
+pub fn streak(kind: AccountKind, head: &MonthRow, activity: Activity) -> Streak {
+    let carry = head.carry_out(kind, activity);
+    Streak {
+        current: carry.length,
+        longest: carry.longest,
+        start: carry
+            .last_active
+            .map(|last| Day(last.0 - carry.length as i32 + 1)),
+        last_active: carry.last_active,
+    }
+}
+
+/// The days of a month, added up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    base: Points,
+    multiplier: Points,
+    trial: Points,
+    streak: Points,
+    referral: Points,
+    requests: u64,
+    successful: u64,
+    failed: u64,
+}
+
+impl Sums {
+    fn add(&mut self, day: &EarnedDay<'_>) -> Result<(), Overflow> {
+        self.base = self.base.plus(day.stats.base)?;
+        self.multiplier = self.multiplier.plus(day.multiplier)?;
+        self.trial = self.trial.plus(day.stats.trial)?;
+        self.streak = self.streak.plus(day.streak)?;
+        self.referral = self.referral.plus(day.stats.referral)?;
+        self.requests += day.stats.requests;
+        self.successful += day.stats.successful;
+        self.failed += day.stats.failed;
+        Ok(())
+    }
+
+    fn total(&self, row: &MonthRow) -> Result<Points, Overflow> {
+        self.base
+            .plus(self.multiplier)?
+            .plus(self.trial)?
+            .plus(self.streak)?
+            .plus(self.referral)?
+            .plus(row.bonus)?
+            .plus(row.late.points)
+    }
+}
+
+fn day_line(day: &EarnedDay<'_>) -> Result<DayLine, Overflow> {
+    Ok(DayLine {
+        points: day.points()?,
+        requests: day.stats.requests,
+        successful: day.stats.successful,
+        failed: day.stats.failed,
+        streak: day.streak_length,
+    })
+}
+
+fn service_lines(row: &MonthRow) -> Vec<(Service, ServiceLine)> {
+    let active = |(_, stats): &(Service, &ServiceStats)| **stats != ServiceStats::default();
+    Service::ALL
+        .into_iter()
+        .zip(&row.services)
+        .filter(active)
+        .map(|(service, stats)| {
+            let line = ServiceLine {
+                requests: stats.requests,
+                successful: stats.successful,
+                failed: stats.failed,
+                points: stats.points,
+                mean_latency_ms: stats.latency_ms.checked_div(stats.timed),
+            };
+            (service, line)
+        })
+        .collect()
+}

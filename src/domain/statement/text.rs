@@ -1,0 +1,90 @@
+//! The statement as text for a terminal.
+
+use std::fmt;
+
+use super::form::{Earned, Statement};
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_final { "final" } else { "open" };
+        writeln!(
+            f,
+            "{} {}  {}  ({state})",
+            self.account.kind,
+            self.account.id(),
+            self.month
+        )?;
+        writeln!(f)?;
+        for (name, points) in self.parts() {
+            writeln!(f, "  {name:<12}{:>20}", points.to_string())?;
+        }
+        writeln!(f, "  {:<12}{:>20} points", "total", self.total.to_string())?;
+        if let Earned::User { charge, .. } = self.earned {
+            writeln!(f, "  {:<12}{:>20} USD", "cost", charge.cost.to_string())?;
+            let shadow = charge.shadow.to_string();
+            writeln!(f, "  {:<12}{shadow:>20} USD (not charged)", "shadow cost")?;
+        }
+        writeln!(f)?;
+        writeln!(
+            f,
+            "  {} requests, {} successful, {} failed",
+            self.requests, self.successful, self.failed
+        )?;
+        self.write_services(f)?;
+        self.write_days(f)
+    }
+}
+
+impl Statement {
+    fn write_services(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.services.is_empty() {
+            return Ok(());
+        }
+        let [requests, ok, failed] = ["requests", "ok", "failed"];
+        writeln!(
+            f,
+            "\n  {:<18}{:>18}{requests:>10}{ok:>10}{failed:>10}{:>10}",
+            "service", "points", "mean ms"
+        )?;
+        for (service, line) in &self.services {
+            let latency = line
+                .mean_latency_ms
+                .map_or("-".to_owned(), |ms| ms.to_string());
+            writeln!(
+                f,
+                "  {:<18}{:>18}{:>10}{:>10}{:>10}{latency:>10}",
+                service.as_str(),
+                line.points.to_string(),
+                line.requests,
+                line.successful,
+                line.failed
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_days(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.days.is_empty() {
+            return Ok(());
+        }
+        let [requests, ok, failed, streak] = ["requests", "ok", "failed", "streak"];
+        writeln!(
+            f,
+            "\n  {:<18}{:>18}{requests:>10}{ok:>10}{failed:>10}{streak:>10}",
+            "day", "points"
+        )?;
+        for (day, line) in &self.days {
+            writeln!(
+                f,
+                "  {:<18}{:>18}{:>10}{:>10}{:>10}{:>10}",
+                day.to_string(),
+                line.points.to_string(),
+                line.requests,
+                line.successful,
+                line.failed,
+                line.streak
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Splits a request body into events without touching their bytes.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::problem::Problem;
+
+/// Most events in one request: keeps a problem document that names each of them within bounds.
+pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
+
+/// How the body of a request holds events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// One JSON value.
+    One,
+    /// A JSON array of events.
+    Array,
+    /// One event, or an array of events.
+    OneOrArray,
+    /// One event a line; empty lines are skipped.
+    Lines,
+}
+
+impl Framing {
+    /// By `Content-Type`; its parameters (`charset`) don't matter, JSON is UTF-8.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Framing, Problem> {
+        let content_type = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        match media_type.to_ascii_lowercase().as_str() {
+            "application/cloudevents+json" => Ok(Framing::One),
+            "application/cloudevents-batch+json" => Ok(Framing::Array),
+            "application/json" => Ok(Framing::OneOrArray),
+            "application/x-ndjson" => Ok(Framing::Lines),
+            _ => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                format!(
+                    "the Content-Type is '{content_type}'; send application/cloudevents+json (one event), \
+                     application/cloudevents-batch+json (an array), application/json (either) or application/x-ndjson (one a line)"
+                ),
+            )),
+        }
+    }
+
+    /// The events of a body, each exactly as it was written.
+    pub(super) fn split(self, body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+        let is_array = body.trim_ascii_start().first() == Some(&b'[');
+        let events = match self {
+            Framing::One => vec![trimmed(body, body)],
+            Framing::OneOrArray if !is_array => vec![trimmed(body, body)],
+            Framing::Array | Framing::OneOrArray => elements(body)?,
+            Framing::Lines => body
+                .split(|byte| *byte == b'\n')
+                .map(|line| trimmed(body, line))
+                .filter(|line| !line.is_empty())
+                .take(EVENTS_PER_REQUEST_MAX + 1)
+                .collect(),
+        };
+        if events.len() > EVENTS_PER_REQUEST_MAX {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_many_events",
+                format!(
+                    "a request takes at most {EVENTS_PER_REQUEST_MAX} events; send smaller batches"
+                ),
+            ));
+        }
+        Ok(events)
+    }
+}
+
+/// `part` of `body` without surrounding white space, sharing its memory.
+fn trimmed(body: &Bytes, part: &[u8]) -> Bytes {
+    body.slice_ref(part.trim_ascii())
+}
+
+fn elements(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            format!("the body is not a JSON array of events: {error}"),
+        )
+    })?;
+    let bytes = |element: &&RawValue| body.slice_ref(element.get().as_bytes());
+    Ok(elements.iter().map(bytes).collect())
+}

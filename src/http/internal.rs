@@ -1,0 +1,231 @@
+//! Reads of the log for the command line of the same machine, while `up` owns the data directory.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use super::ingest::of_log;
+use super::problem::Problem;
+use crate::domain::position::{Epoch, Offset, Partition};
+use crate::domain::time::Millis;
+use crate::log::{Bounds, Log, LogError, ReadLimit, Record, Topic};
+
+/// Most records in one answer.
+const RECORDS_MAX: usize = 10_000;
+/// Most bytes of records in one answer (one record may be larger).
+const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest wait for a first record.
+const WAIT_MS_MAX: u64 = 10_000;
+
+/// What the log holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogOverview {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Every topic.
+    pub topics: Vec<TopicOverview>,
+}
+
+/// What one topic holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicOverview {
+    /// Its name.
+    pub topic: String,
+    /// Its id.
+    pub id: String,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionOverview>,
+}
+
+/// What one partition holds: `[start, end)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionOverview {
+    /// First offset.
+    pub start: Offset,
+    /// Offset after the last.
+    pub end: Offset,
+}
+
+/// A record as a line of JSON. Bytes that are not UTF-8 stand in base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordLine {
+    /// The offset.
+    pub offset: Offset,
+    /// Milliseconds since 1970.
+    pub append_time: Millis,
+    /// The key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<BytesText>,
+    /// Headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, BytesText)>,
+    /// The value.
+    pub value: BytesText,
+}
+
+/// Bytes: `"text"`, or `{"base64":"…"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BytesText {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Binary {
+        /// In base64.
+        base64: String,
+    },
+}
+
+impl From<&Bytes> for BytesText {
+    fn from(bytes: &Bytes) -> BytesText {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => BytesText::Text(text.to_owned()),
+            Err(_) => BytesText::Binary {
+                base64: BASE64.encode(bytes),
+            },
+        }
+    }
+}
+
+impl TryFrom<BytesText> for Bytes {
+    type Error = base64::DecodeError;
+    fn try_from(text: BytesText) -> Result<Bytes, base64::DecodeError> {
+        match text {
+            BytesText::Text(text) => Ok(Bytes::from(text)),
+            BytesText::Binary { base64 } => BASE64.decode(base64).map(Bytes::from),
+        }
+    }
+}
+
+impl From<&Record> for RecordLine {
+    fn from(record: &Record) -> RecordLine {
+        let header = |(name, value): &(String, Bytes)| (name.clone(), value.into());
+        RecordLine {
+            offset: record.offset,
+            append_time: record.append_time,
+            key: record.key.as_ref().map(BytesText::from),
+            headers: record.headers.iter().map(header).collect(),
+            value: (&record.value).into(),
+        }
+    }
+}
+
+impl TryFrom<RecordLine> for Record {
+    type Error = base64::DecodeError;
+    fn try_from(line: RecordLine) -> Result<Record, base64::DecodeError> {
+        let header = |(name, value): (String, BytesText)| Ok((name, value.try_into()?));
+        Ok(Record {
+            offset: line.offset,
+            append_time: line.append_time,
+            key: line.key.map(Bytes::try_from).transpose()?,
+            headers: line
+                .headers
+                .into_iter()
+                .map(header)
+                .collect::<Result<_, _>>()?,
+            value: line.value.try_into()?,
+        })
+    }
+}
+
+/// `GET /internal/log`.
+pub(super) async fn overview(State(service): State<Service>) -> Result<Json<LogOverview>, Problem> {
+    LogOverview::of(&*service.log)
+        .await
+        .map(Json)
+        .map_err(of_log)
+}
+
+impl LogOverview {
+    /// Asks a log.
+    pub async fn of(log: &dyn Log) -> Result<LogOverview, LogError> {
+        let mut topics = Vec::new();
+        for topic in Topic::ALL {
+            let info = log.topic(topic).await?;
+            let mut partitions = Vec::new();
+            for partition in 0..info.partitions {
+                let Bounds { start, end } = log.bounds(topic, Partition(partition)).await?;
+                partitions.push(PartitionOverview { start, end });
+            }
+            topics.push(TopicOverview {
+                topic: topic.name().to_owned(),
+                id: info.id,
+                partitions,
+            });
+        }
+        let epoch = log.epoch();
+        Ok(LogOverview { epoch, topics })
+    }
+}
+
+/// Which records.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    from: u64,
+    max: Option<usize>,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// `GET /internal/log/{topic}/{partition}?from=0&max=100&wait_ms=0`: JSON lines.
+pub(super) async fn records(
+    State(service): State<Service>,
+    Path((topic, partition)): Path<(String, u32)>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let topic = topic_of(&*service.log, &topic, partition).await?;
+    let limit = ReadLimit {
+        records: wanted.max.unwrap_or(RECORDS_MAX).clamp(1, RECORDS_MAX),
+        bytes: RECORD_BYTES_MAX,
+    };
+    let wait = Duration::from_millis(wanted.wait_ms.min(WAIT_MS_MAX));
+    let from = Offset(wanted.from);
+    let read = service
+        .log
+        .read(topic, Partition(partition), from, limit, wait);
+    let records = read.await.map_err(of_log)?;
+    let mut lines = String::new();
+    for record in &records {
+        let line = serde_json::to_string(&RecordLine::from(record)).map_err(|error| {
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                error.to_string(),
+            )
+        })?;
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+async fn topic_of(log: &dyn Log, name: &str, partition: u32) -> Result<Topic, Problem> {
+    let missing = || {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no_such_partition",
+            format!("there is no {name}/{partition}; GET /internal/log lists what there is"),
+        )
+    };
+    let known = Topic::ALL.into_iter().find(|topic| topic.name() == name);
+    let topic = known.ok_or_else(missing)?;
+    let info = log.topic(topic).await.map_err(of_log)?;
+    if partition < info.partitions {
+        Ok(topic)
+    } else {
+        Err(missing())
+    }
+}

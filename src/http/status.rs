@@ -1,0 +1,53 @@
+//! `/healthz` and `/readyz`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::Service;
+use super::problem::Problem;
+use crate::ops::health::TaskHealth;
+
+/// Alive, unless a partition has work before it and has made no progress for too long. A halted partition does not count: a restart,
+/// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` tell of it.
+pub(super) async fn alive(State(service): State<Service>) -> Response {
+    let stalled = service.health.stalled(service.config.stalled_after);
+    let (status, word) = if stalled.is_empty() {
+        (StatusCode::OK, "alive")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "stalled")
+    };
+    let stalled: Vec<String> = stalled.iter().map(|task| task.id.to_string()).collect();
+    let partitions: Vec<Value> = service.health.tasks().iter().map(task).collect();
+    let body = json!({"status": word, "stalled": stalled, "partitions": partitions});
+    (status, Json(body)).into_response()
+}
+
+/// Ready once log and store are open, and until this process begins to stop.
+pub(super) async fn ready(State(service): State<Service>) -> Response {
+    if service.health.is_ready() {
+        return Json(json!({"status": "ready"})).into_response();
+    }
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not_ready",
+        "this process is starting or stopping; try again soon",
+    )
+    .retry_after(1)
+    .into_response()
+}
+
+fn task(task: &TaskHealth) -> Value {
+    let idle = u64::try_from(task.last_progress.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut value = json!({
+        "partition": task.id.to_string(),
+        "lagRecords": task.lag,
+        "lastProgressMsAgo": idle,
+    });
+    if let Some(halted) = &task.halted {
+        value["halted"] = json!({"code": halted.code, "message": halted.message});
+    }
+    value
+}

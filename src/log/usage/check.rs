@@ -1,0 +1,263 @@
+//! What must hold of the fields' values, whichever parse read them.
+
+use std::borrow::Cow;
+
+use super::fields::{Fields, Form, Usage};
+use super::{
+    COUNT_MAX, ENDPOINT_CHARS_MAX, ERROR_MESSAGE_CHARS_MAX, EVENT_TYPE, MODEL_CHARS_MAX,
+    SOURCE_DEFAULT, SOURCE_HEADER, SPEC_VERSION,
+};
+use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::domain::ids::check_id;
+use crate::domain::time::Millis;
+use crate::log::Headers;
+
+/// The names of the fields in one form, as senders write them.
+pub(super) struct Names {
+    pub id: &'static str,
+    pub time: &'static str,
+    pub user: &'static str,
+    pub provider: &'static str,
+    pub endpoint: &'static str,
+    pub model: &'static str,
+    pub status: &'static str,
+    pub latency_ms: &'static str,
+    pub input_tokens: &'static str,
+    pub output_tokens: &'static str,
+    pub cached_input_tokens: &'static str,
+    pub audio_millis: &'static str,
+    pub request_bytes: &'static str,
+    pub response_bytes: &'static str,
+    pub error_message: &'static str,
+    pub stream: &'static str,
+}
+
+const CLOUD_EVENT: Names = Names {
+    id: "id",
+    time: "time",
+    user: "subject",
+    provider: "data.providerId",
+    endpoint: "data.endpoint",
+    model: "data.model",
+    status: "data.statusCode",
+    latency_ms: "data.latencyMs",
+    input_tokens: "data.inputTokens",
+    output_tokens: "data.outputTokens",
+    cached_input_tokens: "data.cachedInputTokens",
+    audio_millis: "data.audioMillis",
+    request_bytes: "data.requestBytes",
+    response_bytes: "data.responseBytes",
+    error_message: "data.errorMessage",
+    stream: "data.stream",
+};
+
+const PLAIN: Names = Names {
+    id: "requestId",
+    time: "timestamp",
+    user: "userId",
+    provider: "providerId",
+    endpoint: "endpoint",
+    model: "model",
+    status: "statusCode",
+    latency_ms: "latencyMs",
+    input_tokens: "inputTokens",
+    output_tokens: "outputTokens",
+    cached_input_tokens: "cachedInputTokens",
+    audio_millis: "audioMillis",
+    request_bytes: "requestBytes",
+    response_bytes: "responseBytes",
+    error_message: "errorMessage",
+    stream: "stream",
+};
+
+impl Form {
+    /// The names of its fields.
+    pub const fn names(self) -> &'static Names {
+        match self {
+            Form::CloudEvent => &CLOUD_EVENT,
+            Form::Plain => &PLAIN,
+        }
+    }
+}
+
+/// A refusal.
+pub(super) fn refuse(
+    reason: Reason,
+    field: Option<&'static str>,
+    detail: impl Into<String>,
+) -> Rejection {
+    Rejection {
+        reason,
+        field,
+        detail: detail.into(),
+    }
+}
+
+/// The event that the fields describe.
+pub(super) fn event<'a>(
+    fields: Fields<'a>,
+    headers: &'a Headers,
+) -> Result<UsageEvent<'a>, Rejection> {
+    let names = fields.form.names();
+    if fields.form == Form::CloudEvent {
+        envelope(&fields)?;
+    }
+    let usage = &fields.usage;
+    let status = status(required(usage.status, names.status)?, names.status)?;
+    counts(usage, names)?;
+    let source = source(fields.form, fields.source, headers)?;
+    let id = id(required(fields.id, names.id)?, names.id)?;
+    let time = time(&required(fields.time, names.time)?, names.time)?;
+    let user = self::id(required(fields.user, names.user)?, names.user)?;
+    let usage = fields.usage;
+    let provider = usage.provider.map(|p| self::id(p, names.provider));
+    let endpoint = required(usage.endpoint, names.endpoint)?;
+    Ok(UsageEvent {
+        source,
+        id,
+        time,
+        user,
+        provider: provider.transpose()?,
+        endpoint: line(endpoint, names.endpoint, ENDPOINT_CHARS_MAX)?,
+        model: optional(usage.model)
+            .map(|model| line(model, names.model, MODEL_CHARS_MAX))
+            .transpose()?,
+        status,
+        latency_ms: usage.latency_ms,
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cached_input_tokens: usage.cached_input_tokens,
+        audio_millis: usage.audio_millis,
+        request_bytes: usage.request_bytes,
+        response_bytes: usage.response_bytes,
+        error_message: optional(usage.error_message)
+            .map(|text| short(text, names.error_message, ERROR_MESSAGE_CHARS_MAX))
+            .transpose()?,
+        stream: usage.stream.unwrap_or(false),
+    })
+}
+
+fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Rejection> {
+    value.ok_or_else(|| {
+        let detail = format!("{field} is missing; every event must have it");
+        refuse(Reason::MissingField, Some(field), detail)
+    })
+}
+
+/// Many producers write an empty text where they have none.
+fn optional(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn envelope(fields: &Fields<'_>) -> Result<(), Rejection> {
+    let of_known = |value: Option<&str>, field, known| match required(value, field)? {
+        value if value == known => Ok(()),
+        value => {
+            let detail = format!("{field} is {value:?}; only {known:?} is known");
+            Err(refuse(Reason::UnknownType, Some(field), detail))
+        }
+    };
+    of_known(fields.spec_version.as_deref(), "specversion", SPEC_VERSION)?;
+    of_known(fields.event_type.as_deref(), "type", EVENT_TYPE)
+}
+
+fn status(status: u64, field: &'static str) -> Result<u16, Rejection> {
+    match u16::try_from(status) {
+        Ok(status @ 100..=599) => Ok(status),
+        _ => {
+            let detail = format!("{field} is {status}; an HTTP status is from 100 to 599");
+            Err(refuse(Reason::OutOfRange, Some(field), detail))
+        }
+    }
+}
+
+fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
+    let counts = [
+        (usage.latency_ms, names.latency_ms),
+        (usage.input_tokens, names.input_tokens),
+        (usage.output_tokens, names.output_tokens),
+        (usage.cached_input_tokens, names.cached_input_tokens),
+        (usage.audio_millis, names.audio_millis),
+        (usage.request_bytes, names.request_bytes),
+        (usage.response_bytes, names.response_bytes),
+    ];
+    let too_large = |(count, _): &&(Option<u64>, _)| count.is_some_and(|count| count > COUNT_MAX);
+    match counts.iter().find(too_large) {
+        None => Ok(()),
+        Some((_, field)) => Err(refuse(
+            Reason::OutOfRange,
+            Some(field),
+            format!("{field} is too large; a count is from 0 to {COUNT_MAX}"),
+        )),
+    }
+}
+
+fn source<'a>(
+    form: Form,
+    field: Option<Cow<'a, str>>,
+    headers: &'a Headers,
+) -> Result<Cow<'a, str>, Rejection> {
+    const FIELD: &str = "source";
+    let source = match (form, field) {
+        (_, Some(source)) => source,
+        (Form::CloudEvent, None) => return required(None, FIELD),
+        (Form::Plain, None) => match headers.iter().find(|(name, _)| name == SOURCE_HEADER) {
+            None => return Ok(Cow::Borrowed(SOURCE_DEFAULT)),
+            Some((_, value)) => std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| {
+                let detail = "the header source is not UTF-8";
+                refuse(Reason::InvalidId, Some(FIELD), detail)
+            })?,
+        },
+    };
+    id(source, FIELD)
+}
+
+fn id<'a>(id: Cow<'a, str>, field: &'static str) -> Result<Cow<'a, str>, Rejection> {
+    match check_id(&id) {
+        Ok(()) => Ok(id),
+        Err(error) => {
+            let detail = format!("{field} is no id: {error}");
+            Err(refuse(Reason::InvalidId, Some(field), detail))
+        }
+    }
+}
+
+/// A text of 1 to `max` characters without control characters.
+fn line<'a>(
+    text: Cow<'a, str>,
+    field: &'static str,
+    max: usize,
+) -> Result<Cow<'a, str>, Rejection> {
+    let problem = if text.is_empty() {
+        "is empty"
+    } else if text.chars().any(char::is_control) {
+        "has control characters"
+    } else {
+        return short(text, field, max);
+    };
+    Err(refuse(
+        Reason::InvalidId,
+        Some(field),
+        format!("{field} {problem}"),
+    ))
+}
+
+fn short<'a>(
+    text: Cow<'a, str>,
+    field: &'static str,
+    max: usize,
+) -> Result<Cow<'a, str>, Rejection> {
+    // A text has at most as many characters as bytes.
+    if text.len() <= max || text.chars().count() <= max {
+        return Ok(text);
+    }
+    let detail = format!("{field} has more than {max} characters");
+    Err(refuse(Reason::InvalidId, Some(field), detail))
+}
+
+fn time(text: &str, field: &'static str) -> Result<Millis, Rejection> {
+    text.parse().map_err(|error| {
+        let detail = format!("{field} is {error}");
+        refuse(Reason::InvalidTime, Some(field), detail)
+    })
+}

@@ -1,0 +1,106 @@
+//! Identity and content of an event, as hashes.
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::domain::event::{ContentHash, Identity, UsageEvent};
+
+/// What nearly every event's fields take together.
+const BYTES_USUAL: usize = 512;
+
+impl UsageEvent<'_> {
+    /// The identity: XXH3-128 over user, source and id, each with its length before it, so that no two triples read alike.
+    pub fn identity(&self) -> Identity {
+        let mut bytes = Buffer::new();
+        bytes.text(&self.user);
+        bytes.text(&self.source);
+        bytes.text(&self.id);
+        Identity(xxh3_128(bytes.as_slice()))
+    }
+
+    /// The content: XXH3-64 over all fields of the decoded event. How the sender ordered and spaced them, which form it used, and what
+    /// tidemark does not read, do not matter.
+    pub fn content(&self) -> ContentHash {
+        let mut bytes = Buffer::new();
+        for text in [&self.user, &self.source, &self.id, &self.endpoint] {
+            bytes.text(text);
+        }
+        for text in [&self.provider, &self.model, &self.error_message] {
+            bytes.optional_text(text.as_deref());
+        }
+        bytes.push(&self.time.0.to_le_bytes());
+        bytes.push(&self.status.to_le_bytes());
+        for count in self.counts() {
+            bytes.count(count);
+        }
+        bytes.push(&[u8::from(self.stream)]);
+        ContentHash(xxh3_64(bytes.as_slice()))
+    }
+
+    fn counts(&self) -> [Option<u64>; 7] {
+        [
+            self.latency_ms,
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_input_tokens,
+            self.audio_millis,
+            self.request_bytes,
+            self.response_bytes,
+        ]
+    }
+}
+
+/// Bytes to hash: on the stack while they fit.
+struct Buffer {
+    inline: [u8; BYTES_USUAL],
+    used: usize,
+    /// Everything, once it no longer fits.
+    spilled: Vec<u8>,
+}
+
+impl Buffer {
+    fn new() -> Buffer {
+        Buffer {
+            inline: [0; BYTES_USUAL],
+            used: 0,
+            spilled: Vec::new(),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        if self.spilled.is_empty() {
+            &self.inline[..self.used]
+        } else {
+            &self.spilled
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            if let Some(room) = self.inline.get_mut(self.used..self.used + bytes.len()) {
+                room.copy_from_slice(bytes);
+                self.used += bytes.len();
+                return;
+            }
+            self.spilled.extend_from_slice(&self.inline[..self.used]);
+        }
+        self.spilled.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        // An event has at most 64 KiB, so four bytes hold every length.
+        self.push(&(text.len() as u32).to_le_bytes());
+        self.push(text.as_bytes());
+    }
+
+    fn optional_text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(text),
+            None => self.push(&u32::MAX.to_le_bytes()),
+        }
+    }
+
+    fn count(&mut self, count: Option<u64>) {
+        // Counts end at 2^40, so the largest number is free to mean "unknown".
+        self.push(&count.unwrap_or(u64::MAX).to_le_bytes());
+    }
+}

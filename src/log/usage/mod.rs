@@ -1,0 +1,86 @@
+//! The record formats of `usage.events`: decoding, encoding, and what the edge must know of a record (see also docs/wire.md).
+//!
+//! Two forms carry the same meaning: CloudEvents 1.0 in structured JSON (what tidemark writes), and a plain JSON object for producers without a
+//! CloudEvents library. A record with a `specversion` is of the first form, any other of the second.
+//!
+//! Decoding is the hottest path there is. It runs a typed, borrowed parse first; only when that refuses, a precise one finds out what
+//! is wrong and where. Both end in the same checks, so a record means the same whichever read it.
+
+mod check;
+mod encode;
+mod fast;
+mod fields;
+mod hash;
+mod precise;
+
+use bytes::Bytes;
+
+use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::log::{Headers, NewRecord};
+
+pub use encode::encode;
+
+/// Largest event, bytes.
+pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// Largest count of tokens, milliseconds or bytes.
+pub const COUNT_MAX: u64 = 1 << 40;
+/// Longest endpoint, in characters.
+pub const ENDPOINT_CHARS_MAX: usize = 2_048;
+/// Longest model name, in characters.
+pub const MODEL_CHARS_MAX: usize = 256;
+/// Longest error message, in characters.
+pub const ERROR_MESSAGE_CHARS_MAX: usize = 8_192;
+/// The CloudEvents type of a usage event.
+pub const EVENT_TYPE: &str = "tidemark.usage.v1";
+/// The version of CloudEvents.
+pub const SPEC_VERSION: &str = "1.0";
+/// The header that names the source of an event in the plain form which does not name it itself.
+pub const SOURCE_HEADER: &str = "source";
+/// The source of an event in the plain form where nothing names one.
+pub const SOURCE_DEFAULT: &str = "plain";
+
+/// Decodes one record's value, in either form.
+///
+/// # Errors
+/// Why it is no usage event. The same bytes and headers are always refused with the same reason, so trying again is of no use.
+pub fn decode<'a>(value: &'a [u8], headers: &'a Headers) -> Result<UsageEvent<'a>, Rejection> {
+    if value.len() > EVENT_BYTES_MAX {
+        return Err(Rejection {
+            reason: Reason::TooLarge,
+            field: None,
+            detail: format!(
+                "the event has {} bytes; at most {EVENT_BYTES_MAX} are taken",
+                value.len()
+            ),
+        });
+    }
+    match fast::parse(value) {
+        Some(fields) => check::event(fields, headers),
+        None => decode_precisely(value, headers),
+    }
+}
+
+/// [`decode`] by the slow pass alone: the definition of what decoding means. Public for the tests that compare the two.
+#[doc(hidden)]
+pub fn decode_precisely<'a>(
+    value: &'a [u8],
+    headers: &'a Headers,
+) -> Result<UsageEvent<'a>, Rejection> {
+    check::event(precise::parse(value)?, headers)
+}
+
+/// The record of an event that came in at the edge: checked, keyed by its user, bytes and headers unchanged.
+///
+/// The edge refuses exactly what [`decode`] refuses; what depends on rules or log time (unknown service, too old, duplicate, conflict)
+/// is decided by rating alone.
+///
+/// # Errors
+/// As [`decode`].
+pub fn record(value: Bytes, headers: Headers) -> Result<NewRecord, Rejection> {
+    let key = Bytes::from(decode(&value, &headers)?.user.into_owned());
+    Ok(NewRecord {
+        key: Some(key),
+        value,
+        headers,
+    })
+}

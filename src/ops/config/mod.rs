@@ -1,0 +1,309 @@
+//! Configuration: flags, then environment, then a TOML file, then defaults; read into a type that cannot be wrong.
+//!
+//! Every setting is explained for its user in `config/tidemark.toml`, which a test holds equal to the defaults here.
+//! Validation does no I/O, and names all faults at once, each with its origin, its key and what is allowed.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod reader;
+
+pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
+use reader::{Reader, boolean, checked, choice, duration, integer, loopback, name, path, url};
+
+/// The port of `up` unless configured otherwise.
+pub const DEFAULT_PORT: u16 = 8787;
+
+const KIB: i64 = 1024;
+const MIB: i64 = 1024 * KIB;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The directory of the embedded log and store.
+    pub data: PathBuf,
+    /// Where `up` listens; always a loopback address.
+    pub listen: SocketAddr,
+    /// HTTP.
+    pub http: HttpConfig,
+    /// Rating and posting.
+    pub pipeline: PipelineConfig,
+    /// The store.
+    pub store: StoreConfig,
+    /// Log lines.
+    pub logging: LoggingConfig,
+    /// How long a graceful shutdown may take before the process ends anyway.
+    pub drain_timeout: Duration,
+}
+
+/// HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Largest request body, bytes.
+    pub body_bytes_max: usize,
+    /// `/healthz` fails when a partition with lag has made no progress for so long.
+    pub stalled_after: Duration,
+}
+
+/// Rating and posting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineConfig {
+    /// Most records in a chunk.
+    pub chunk_records_max: usize,
+    /// Most bytes in a chunk.
+    pub chunk_bytes_max: usize,
+    /// How long a chunk waits to fill.
+    pub chunk_age_max: Duration,
+    /// How often changed accounts are written.
+    pub flush_interval: Duration,
+    /// So many changed accounts are written before their interval is over.
+    pub flush_accounts_max: usize,
+    /// Most writes under way at a time, per posting partition.
+    pub flush_concurrency: usize,
+    /// Most accounts in memory, per posting partition.
+    pub cached_accounts_max: usize,
+    /// Most accounts whose referrers are in memory, per source partition.
+    pub cached_chains_max: usize,
+    /// Accounts on a leaderboard.
+    pub leaderboard_size: usize,
+    /// How often leaderboards are written.
+    pub leaderboard_interval: Duration,
+    /// How far back duplicates are looked for in memory, in log time.
+    pub duplicate_window: Duration,
+    /// How far back duplicates are looked for in memory, in records per partition.
+    pub duplicate_window_records_max: usize,
+    /// Whether each request gets a row in UsageTracking.
+    pub usage_rows: bool,
+    /// How often pending awards are looked for.
+    pub award_poll_interval: Duration,
+    /// How often a halted partition looks whether it has been resumed.
+    pub halted_poll_interval: Duration,
+    /// How often an idle partition gets a tick record.
+    pub tick_interval: Duration,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Which DynamoDB.
+    pub engine: StoreEngine,
+    /// The address of a DynamoDB elsewhere; `None` is the region's own.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: String,
+    /// What every table's name begins with.
+    pub table_prefix: String,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// Most write units per second, if limited.
+    pub write_units_per_second_max: Option<u32>,
+}
+
+/// Which DynamoDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreEngine {
+    /// In this process, on a loopback port, with its data in the data directory.
+    Embedded,
+    /// Another process or AWS.
+    DynamoDb,
+}
+
+/// Log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggingConfig {
+    /// A filter as `RUST_LOG` has it.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::read(&Sources::default()).expect("the defaults are valid; a test reads them")
+    }
+}
+
+impl Config {
+    /// Reads and validates. No I/O happens here.
+    pub fn read(sources: &Sources) -> Result<Config, Faults> {
+        let mut reader = Reader::new(sources);
+        let default_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
+        let config = Config {
+            data: reader.get("data", PathBuf::from("./data"), path()),
+            listen: reader.get("listen", default_listen, loopback()),
+            drain_timeout: reader.get("drain_timeout", secs(20), duration(secs(1)..=secs(600))),
+            http: HttpConfig::read(&mut reader),
+            pipeline: PipelineConfig::read(&mut reader),
+            store: StoreConfig::read(&mut reader),
+            logging: LoggingConfig::read(&mut reader),
+        };
+        reader.finish(config)
+    }
+}
+
+impl HttpConfig {
+    fn read(reader: &mut Reader) -> HttpConfig {
+        HttpConfig {
+            body_bytes_max: count(
+                reader,
+                "http.body_bytes_max",
+                32 * MIB,
+                64 * KIB,
+                1024 * MIB,
+            ),
+            stalled_after: reader.get(
+                "http.stalled_after",
+                secs(60),
+                duration(secs(5)..=secs(3600)),
+            ),
+        }
+    }
+}
+
+impl PipelineConfig {
+    fn read(reader: &mut Reader) -> PipelineConfig {
+        let ms = Duration::from_millis;
+        let config = PipelineConfig {
+            chunk_records_max: count(reader, "pipeline.chunk_records_max", 10_000, 1, 1_000_000),
+            chunk_bytes_max: count(
+                reader,
+                "pipeline.chunk_bytes_max",
+                8 * MIB,
+                256 * KIB,
+                1024 * MIB,
+            ),
+            chunk_age_max: reader.get(
+                "pipeline.chunk_age_max",
+                ms(100),
+                duration(ms(1)..=secs(60)),
+            ),
+            flush_interval: reader.get(
+                "pipeline.flush_interval",
+                ms(500),
+                duration(ms(10)..=secs(60)),
+            ),
+            flush_accounts_max: count(reader, "pipeline.flush_accounts_max", 20_000, 1, 10_000_000),
+            flush_concurrency: count(reader, "pipeline.flush_concurrency", 32, 1, 1_000),
+            cached_chains_max: count(
+                reader,
+                "pipeline.cached_chains_max",
+                500_000,
+                1_000,
+                100_000_000,
+            ),
+            cached_accounts_max: count(
+                reader,
+                "pipeline.cached_accounts_max",
+                200_000,
+                1,
+                100_000_000,
+            ),
+            leaderboard_size: count(reader, "pipeline.leaderboard_size", 100, 1, 1_000),
+            leaderboard_interval: reader.get(
+                "pipeline.leaderboard_interval",
+                secs(2),
+                duration(ms(100)..=secs(600)),
+            ),
+            duplicate_window: reader.get(
+                "pipeline.duplicate_window",
+                secs(3600),
+                duration(secs(600)..=secs(86_400)),
+            ),
+            duplicate_window_records_max: count(
+                reader,
+                "pipeline.duplicate_window_records_max",
+                2_000_000,
+                1_000,
+                1_000_000_000,
+            ),
+            usage_rows: reader.get("pipeline.usage_rows", true, boolean()),
+            award_poll_interval: reader.get(
+                "pipeline.award_poll_interval",
+                ms(500),
+                duration(ms(10)..=secs(600)),
+            ),
+            halted_poll_interval: reader.get(
+                "pipeline.halted_poll_interval",
+                secs(2),
+                duration(ms(100)..=secs(600)),
+            ),
+            tick_interval: reader.get(
+                "pipeline.tick_interval",
+                secs(60),
+                duration(secs(1)..=secs(3600)),
+            ),
+        };
+        reader.must(
+            config.flush_accounts_max <= config.cached_accounts_max,
+            "pipeline.flush_accounts_max",
+            "is more than pipeline.cached_accounts_max: changed accounts stay in memory until they are written",
+            format!("at most {}", config.cached_accounts_max),
+        );
+        config
+    }
+}
+
+impl StoreConfig {
+    fn read(reader: &mut Reader) -> StoreConfig {
+        const ENGINES: &[(&str, StoreEngine)] = &[
+            ("embedded", StoreEngine::Embedded),
+            ("dynamodb", StoreEngine::DynamoDb),
+        ];
+        let limit = reader.get(
+            "store.write_units_per_second_max",
+            0,
+            integer(0..=10_000_000),
+        );
+        StoreConfig {
+            engine: reader.get("store.engine", StoreEngine::Embedded, choice(ENGINES)),
+            endpoint: reader.get("store.endpoint", None, url()),
+            region: reader.get("store.region", "eu-central-1".to_owned(), name(32, "-")),
+            table_prefix: reader.get(
+                "store.table_prefix",
+                "tidemark-".to_owned(),
+                name(64, "-_."),
+            ),
+            request_timeout: reader.get(
+                "store.request_timeout",
+                secs(5),
+                duration(Duration::from_millis(100)..=secs(60)),
+            ),
+            write_units_per_second_max: u32::try_from(limit).ok().filter(|limit| *limit > 0),
+        }
+    }
+}
+
+impl LoggingConfig {
+    fn read(reader: &mut Reader) -> LoggingConfig {
+        const FORMATS: &[(&str, LogFormat)] =
+            &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+        let filter = checked(
+            "a level (error, warn, info, debug, trace) or a filter such as info,tidemark::pipeline=debug",
+            super::logging::check_filter,
+        );
+        LoggingConfig {
+            filter: reader.get("logging.filter", "info".to_owned(), filter),
+            format: reader.get("logging.format", LogFormat::Pretty, choice(FORMATS)),
+        }
+    }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// A number of things. Every range that is asked for lies within `usize`.
+fn count(reader: &mut Reader, key: &'static str, default: i64, min: i64, max: i64) -> usize {
+    let count = reader.get(key, default, integer(min..=max));
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,285 @@
+//! Health: where pipeline tasks report what they do, and where `/healthz`, `/readyz` and the metrics learn it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::metrics::Metrics;
+use crate::domain::position::Partition;
+
+/// Which half of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Rating one partition of `usage.events`.
+    Rate,
+    /// Posting one partition of `ledger.postings`.
+    Post,
+}
+
+impl Role {
+    /// `rate` or `post`, as it stands in labels and in `tidemark resume rate/2`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Rate => "rate",
+            Role::Post => "post",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A task of the pipeline: `rate/2`, `post/0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// Which half.
+    pub role: Role,
+    /// Which partition.
+    pub partition: Partition,
+}
+
+impl TaskId {
+    /// A task.
+    pub const fn new(role: Role, partition: Partition) -> TaskId {
+        TaskId { role, partition }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.role, self.partition)
+    }
+}
+
+/// The text names no task.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no partition; write rate/N or post/N, for example rate/2")]
+pub struct NotATask(pub String);
+
+impl FromStr for TaskId {
+    type Err = NotATask;
+    fn from_str(text: &str) -> Result<TaskId, NotATask> {
+        let bad = || NotATask(text.to_owned());
+        let (role, partition) = text.split_once('/').ok_or_else(bad)?;
+        let role = match role {
+            "rate" => Role::Rate,
+            "post" => Role::Post,
+            _ => return Err(bad()),
+        };
+        let partition = partition.parse().map_err(|_| bad())?;
+        Ok(TaskId::new(role, Partition(partition)))
+    }
+}
+
+/// Why a partition stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halted {
+    /// A short, stable code from a fixed set; it becomes a label.
+    pub code: &'static str,
+    /// What is wrong and what to do, for people.
+    pub message: String,
+}
+
+/// What is known of one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskHealth {
+    /// Which.
+    pub id: TaskId,
+    /// Records that it has yet to work on.
+    pub lag: u64,
+    /// When it last made progress, or had nothing to do.
+    pub last_progress: Instant,
+    /// Set while it is halted.
+    pub halted: Option<Halted>,
+}
+
+/// The shared registry. Every change also sets the metrics about it.
+pub struct Health {
+    metrics: Arc<Metrics>,
+    ready: AtomicBool,
+    tasks: Mutex<BTreeMap<TaskId, TaskHealth>>,
+}
+
+impl Health {
+    /// Nothing runs yet, and nothing is ready.
+    pub fn new(metrics: Arc<Metrics>) -> Health {
+        Health {
+            metrics,
+            ready: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// Says whether this process takes requests: true once log and store are open, false while it shuts down.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether this process takes requests.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// A task has worked, or found nothing to do; `lag` records are left.
+    pub fn progressed(&self, id: TaskId, lag: u64) {
+        self.update(id, lag, |task| task.last_progress = Instant::now());
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.metrics
+            .last_progress_timestamp_seconds
+            .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
+            .set(since.unwrap_or_default().as_secs_f64());
+    }
+
+    /// A task waits (the store is slow, say) and has `lag` records before it.
+    pub fn waiting(&self, id: TaskId, lag: u64) {
+        self.update(id, lag, |_| ());
+    }
+
+    /// A task has halted. `code` comes from a fixed set.
+    pub fn halted(&self, id: TaskId, code: &'static str, message: impl Into<String>) {
+        self.resumed(id);
+        let halted = Halted {
+            code,
+            message: message.into(),
+        };
+        let lag = self.task(id).map_or(0, |task| task.lag);
+        self.update(id, lag, |task| task.halted = Some(halted));
+        self.halted_metric(id, code, 1);
+    }
+
+    /// A task goes on after a halt (nothing happens if it was not halted).
+    pub fn resumed(&self, id: TaskId) {
+        let Some(task) = self.task(id) else { return };
+        let Some(halted) = task.halted else { return };
+        self.update(id, task.lag, |task| {
+            task.halted = None;
+            task.last_progress = Instant::now();
+        });
+        self.halted_metric(id, halted.code, 0);
+    }
+
+    /// A task that this process no longer runs.
+    pub fn gone(&self, id: TaskId) {
+        self.resumed(id);
+        self.lock().remove(&id);
+    }
+
+    /// Every task, in order.
+    pub fn tasks(&self) -> Vec<TaskHealth> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Tasks that have lag and made no progress for longer than `bound`. Halted ones are not among them: they wait for a person,
+    /// and a restart, which is what a failed liveness probe brings, would only disturb the partitions that work.
+    pub fn stalled(&self, bound: Duration) -> Vec<TaskHealth> {
+        let is_stalled = |task: &TaskHealth| {
+            task.lag > 0 && task.halted.is_none() && task.last_progress.elapsed() > bound
+        };
+        self.tasks().into_iter().filter(is_stalled).collect()
+    }
+
+    fn task(&self, id: TaskId) -> Option<TaskHealth> {
+        self.lock().get(&id).cloned()
+    }
+
+    fn update(&self, id: TaskId, lag: u64, change: impl FnOnce(&mut TaskHealth)) {
+        let mut tasks = self.lock();
+        let task = tasks.entry(id).or_insert_with(|| TaskHealth {
+            id,
+            lag,
+            last_progress: Instant::now(),
+            halted: None,
+        });
+        task.lag = lag;
+        change(task);
+        self.metrics
+            .lag_records
+            .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
+            .set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+
+    fn halted_metric(&self, id: TaskId, code: &str, value: i64) {
+        self.metrics
+            .halted
+            .with_label_values(&[id.role.as_str(), &id.partition.to_string(), code])
+            .set(value);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, TaskHealth>> {
+        // A panic elsewhere must not turn into a second one here; the map is consistent between any two statements.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE_2: TaskId = TaskId::new(Role::Rate, Partition(2));
+
+    fn health() -> Health {
+        Health::new(Arc::new(Metrics::new()))
+    }
+
+    fn stalled(health: &Health) -> Vec<TaskId> {
+        std::thread::sleep(Duration::from_millis(2));
+        health
+            .stalled(Duration::from_millis(1))
+            .iter()
+            .map(|task| task.id)
+            .collect()
+    }
+
+    #[test]
+    fn a_task_with_lag_and_no_progress_is_stalled() {
+        let health = health();
+        health.progressed(RATE_2, 7);
+        assert_eq!(stalled(&health), [RATE_2]);
+        health.waiting(RATE_2, 8);
+        assert_eq!(stalled(&health), [RATE_2]);
+        assert!(health.stalled(Duration::from_secs(60)).is_empty());
+    }
+
+    #[test]
+    fn an_idle_task_and_a_halted_task_are_not_stalled() {
+        let health = health();
+        health.progressed(RATE_2, 0);
+        assert!(stalled(&health).is_empty());
+        health.waiting(RATE_2, 5);
+        health.halted(RATE_2, "gap", "sequence 3 is missing");
+        assert!(stalled(&health).is_empty());
+        health.resumed(RATE_2);
+        assert_eq!(stalled(&health), [RATE_2]);
+    }
+
+    #[test]
+    fn the_halt_metric_follows_the_halt() {
+        let health = health();
+        health.halted(RATE_2, "gap", "sequence 3 is missing");
+        health.halted(RATE_2, "log_truncated", "the log lost records");
+        let text = health.metrics.render();
+        let line =
+            |reason| format!(r#"tidemark_halted{{partition="2",reason="{reason}",role="rate"}}"#);
+        assert!(text.contains(&format!("{} 0", line("gap"))), "{text}");
+        assert!(
+            text.contains(&format!("{} 1", line("log_truncated"))),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn task_names_read_back() {
+        for text in ["rate/0", "post/12"] {
+            assert_eq!(text.parse::<TaskId>().unwrap().to_string(), text);
+        }
+        for text in ["", "rate", "rate/", "rate/x", "foo/1", "rate/-1"] {
+            assert!(text.parse::<TaskId>().is_err(), "{text}");
+        }
+    }
+}

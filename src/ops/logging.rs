@@ -1,0 +1,47 @@
+//! Log lines: readable messages with queryable fields, on stderr, so that what a command prints on stdout stays clean.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use super::config::{LogFormat, LoggingConfig};
+
+/// Dependencies that say more at `info` than anyone wants to read; a filter that names them again wins.
+const QUIET: &[&str] = &[
+    "aws_config",
+    "aws_smithy_runtime",
+    "aws_sdk_dynamodb",
+    "hyper",
+    "dynoxide",
+    "fjall",
+    "lsm_tree",
+];
+
+/// Why a text is no filter.
+pub(super) fn check_filter(text: &str) -> Result<(), String> {
+    EnvFilter::try_new(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Starts logging; `RUST_LOG`, if set, is used in place of the configured filter. A second call does nothing (tests).
+pub fn start(config: &LoggingConfig) {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
+    let quiet: String = QUIET
+        .iter()
+        .map(|module| format!("{module}=warn,"))
+        .collect();
+    let filter = EnvFilter::new(format!("{quiet}{filter}"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match config.format {
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Pretty => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init(),
+    };
+    // The only way to fail is that somebody was first, which is as good.
+    drop(started);
+}

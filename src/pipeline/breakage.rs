@@ -1,0 +1,49 @@
+//! Ways to break the protocol on purpose. The simulator switches them on to show that it finds each; without the cargo feature
+//! `breakage` (which only tests have) none of them can be reached.
+
+/// One breakage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breakage {
+    /// The checkpoint passes rows that are not flushed.
+    CheckpointAheadOfFlush,
+    /// The fence has no write id of its own: it is the position alone.
+    FenceWithoutWriteId,
+    /// A row is written if its fence is lower, not if it is the one last seen; and a second write starts before the first answered.
+    FenceLowerAndTwoInFlight,
+    /// Opening a new head leaves the old head's fence alone.
+    OpenedHeadLeavesOldFence,
+    /// The very first row is written without the account item.
+    FirstRowWithoutAccountItem,
+    /// Older rows are read before the head.
+    OlderRowsBeforeHead,
+    /// Older rows are taken as read, without a match to the head.
+    OlderRowsUnmatched,
+    /// An award is applied without its pointer's change in the same transaction.
+    PointerOutlivesAward,
+    /// The duplicate window begins inside the chunk.
+    WindowEndsInsideChunk,
+    /// The slow lane begins at the window's start, without the five minutes that event time may be ahead.
+    SlowLaneWithoutFiveMinutes,
+    /// Only the slow lane looks for duplicates, not the window.
+    SlowLaneInPlaceOfWindow,
+    /// The usage row's key lacks the identity.
+    UsageRowKeyWithoutIdentity,
+}
+
+impl Breakage {
+    /// All of them.
+    pub const ALL: [Breakage; 12] = [
+        Breakage::CheckpointAheadOfFlush,
+        Breakage::FenceWithoutWriteId,
+        Breakage::FenceLowerAndTwoInFlight,
+        Breakage::OpenedHeadLeavesOldFence,
+        Breakage::FirstRowWithoutAccountItem,
+        Breakage::OlderRowsBeforeHead,
+        Breakage::OlderRowsUnmatched,
+        Breakage::PointerOutlivesAward,
+        Breakage::WindowEndsInsideChunk,
+        Breakage::SlowLaneWithoutFiveMinutes,
+        Breakage::SlowLaneInPlaceOfWindow,
+        Breakage::UsageRowKeyWithoutIdentity,
+    ];
+}

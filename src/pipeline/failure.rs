@@ -1,0 +1,165 @@
+//! How a task ends when it cannot go on.
+
+use crate::domain::amount::Overflow;
+use crate::log::LogError;
+use crate::store::db::StoreError;
+
+/// Why a partition halts. The names are stable: they are labels of a metric and stand in `tidemark doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HaltCode {
+    /// A topic was deleted and created again, or the log belongs to an earlier epoch.
+    LogRecreated,
+    /// Records that are not done yet are gone, or the log is shorter than what is done.
+    LogTruncated,
+    /// The last record that is done is not the one that was done.
+    FingerprintMismatch,
+    /// The log's own files contradict each other.
+    LogDamaged,
+    /// A topic has another number of partitions than before.
+    PartitionsChanged,
+    /// A chunk was cut by code that rates by another semantics.
+    SemanticsChanged,
+    /// Posting blocks are missing.
+    SequenceGap,
+    /// A record of our own cannot be read.
+    BlockUnreadable,
+    /// An account's row is gone or older than it was.
+    RowRegressed,
+    /// A row cannot be read, or contradicts another.
+    RowUnreadable,
+    /// A usage row says that a later event came first.
+    UsageRowAhead,
+    /// A sum left its range.
+    Overflow,
+    /// The store refuses a request for good (a missing table, a permission).
+    StoreRefused,
+    /// The log refuses a record of our own.
+    LogRefused,
+}
+
+impl HaltCode {
+    /// All of them.
+    pub const ALL: [HaltCode; 14] = [
+        HaltCode::LogRecreated,
+        HaltCode::LogTruncated,
+        HaltCode::FingerprintMismatch,
+        HaltCode::LogDamaged,
+        HaltCode::PartitionsChanged,
+        HaltCode::SemanticsChanged,
+        HaltCode::SequenceGap,
+        HaltCode::BlockUnreadable,
+        HaltCode::RowRegressed,
+        HaltCode::RowUnreadable,
+        HaltCode::UsageRowAhead,
+        HaltCode::Overflow,
+        HaltCode::StoreRefused,
+        HaltCode::LogRefused,
+    ];
+
+    /// The code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            HaltCode::LogRecreated => "log_recreated",
+            HaltCode::LogTruncated => "log_truncated",
+            HaltCode::FingerprintMismatch => "fingerprint_mismatch",
+            HaltCode::LogDamaged => "log_damaged",
+            HaltCode::PartitionsChanged => "partitions_changed",
+            HaltCode::SemanticsChanged => "semantics_changed",
+            HaltCode::SequenceGap => "sequence_gap",
+            HaltCode::BlockUnreadable => "block_unreadable",
+            HaltCode::RowRegressed => "row_regressed",
+            HaltCode::RowUnreadable => "row_unreadable",
+            HaltCode::UsageRowAhead => "usage_row_ahead",
+            HaltCode::Overflow => "overflow",
+            HaltCode::StoreRefused => "store_refused",
+            HaltCode::LogRefused => "log_refused",
+        }
+    }
+
+    /// The code of that name.
+    pub fn from_name(name: &str) -> Option<HaltCode> {
+        HaltCode::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// What an operator does about it, in a sentence.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            HaltCode::LogRecreated => {
+                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained."
+            }
+            HaltCode::LogTruncated => {
+                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage."
+            }
+            HaltCode::FingerprintMismatch => {
+                "The topic holds other records than those that were counted; bring the original topic back."
+            }
+            HaltCode::LogDamaged => "Restore the data directory from a backup, or start a new epoch.",
+            HaltCode::PartitionsChanged => {
+                "Set the partition count back; to change it, drain both roles and start a new epoch with new topics."
+            }
+            HaltCode::SemanticsChanged => {
+                "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
+            }
+            HaltCode::SequenceGap => "Restore ledger.postings: blocks that this partition has not counted are missing.",
+            HaltCode::BlockUnreadable => {
+                "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
+            }
+            HaltCode::RowRegressed => "Restore the row (point-in-time recovery); something other than tidemark changed it.",
+            HaltCode::RowUnreadable => "Restore the row; something other than tidemark, or a newer version, wrote it.",
+            HaltCode::UsageRowAhead => "Restore table UsageTracking or the log: they do not belong together.",
+            HaltCode::Overflow => "An amount left its range: look for absurd prices or token counts in the rules and events.",
+            HaltCode::StoreRefused => "Run `tidemark init`, and check the permissions of the credentials.",
+            HaltCode::LogRefused => "Raise the topic's largest record to what topics/*.yaml declares.",
+        }
+    }
+}
+
+/// Why a task's session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Drop what is in memory and begin again from the checkpoint. Says why.
+    Reload(String),
+    /// The state contradicts itself. Says what.
+    Halt(HaltCode, String),
+}
+
+impl Failure {
+    /// A halt.
+    pub fn halt(code: HaltCode, what: impl Into<String>) -> Failure {
+        Failure::Halt(code, what.into())
+    }
+
+    /// A reload.
+    pub fn reload(why: impl Into<String>) -> Failure {
+        Failure::Reload(why.into())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        match error {
+            StoreError::ConditionFailed | StoreError::Unanswered(_) | StoreError::Unavailable(_) => {
+                Failure::reload(error.to_string())
+            }
+            StoreError::Refused(_) => Failure::halt(HaltCode::StoreRefused, error.to_string()),
+            StoreError::Corrupt { .. } => Failure::halt(HaltCode::RowUnreadable, error.to_string()),
+        }
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Failure {
+        match error {
+            LogError::Unavailable(_) => Failure::reload(error.to_string()),
+            LogError::TooLarge { .. } => Failure::halt(HaltCode::LogRefused, error.to_string()),
+            LogError::OutOfRange { .. } => Failure::halt(HaltCode::LogTruncated, error.to_string()),
+            LogError::Damaged { .. } => Failure::halt(HaltCode::LogDamaged, error.to_string()),
+        }
+    }
+}
+
+impl From<Overflow> for Failure {
+    fn from(error: Overflow) -> Failure {
+        Failure::halt(HaltCode::Overflow, error.to_string())
+    }
+}

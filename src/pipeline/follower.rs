@@ -1,0 +1,170 @@
+//! Follows the control feed: the rules and referral links as of a control position.
+//!
+//! A chunk with control position `v` must see exactly the entries with number ≤ `v`. The follower has taken every entry up to
+//! the position it follows to, in order. What it keeps of links carries the number of its entry, and is compared with `v` where
+//! it is used: so one cache serves a chunk that is rated again with an older `v` as well.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::failure::{Failure, HaltCode};
+use super::supervise::persist;
+use super::WorkerContext;
+use crate::domain::ids::{Account, AccountRef};
+use crate::domain::position::Control;
+use crate::domain::rules::{RuleBook, Timeline};
+use crate::domain::time::{MINUTE_MS, Millis};
+use crate::store::control::{self, Change};
+use crate::store::{pricing, referrals};
+
+/// Entries that came within this time are asked before the table: a plain read may not show a link yet whose
+/// entry the feed's head already counts.
+const RECENT_MS: i64 = 10 * MINUTE_MS;
+/// How many entries are read back at the start at the least, whatever their time.
+const RECENT_ENTRIES_MIN: u64 = 256;
+
+/// A referral chain (referrer, theirs, and theirs), and the control number of the link that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The link's number: chunks with a lower control position do not see it.
+    pub number: Control,
+    /// Up to three accounts of the same kind, nearest first.
+    pub accounts: Arc<[Account]>,
+}
+
+/// The control feed as one task sees it.
+pub struct Follower {
+    followed: Control,
+    rules: RuleBook,
+    recent: VecDeque<(Millis, Account)>,
+    recent_chains: HashMap<Account, Chain>,
+    chains: HashMap<Account, Option<Chain>>,
+}
+
+impl Follower {
+    /// Begins at the feed's present head.
+    pub async fn start(ctx: &WorkerContext) -> Result<Follower, Failure> {
+        let head = persist(ctx, || control::head(&*ctx.db)).await?;
+        let rules = persist(ctx, || pricing::load_rules(&*ctx.db, head)).await?;
+        let mut follower = Follower {
+            followed: Control(head.0.saturating_sub(RECENT_ENTRIES_MIN)),
+            rules,
+            recent: VecDeque::new(),
+            recent_chains: HashMap::new(),
+            chains: HashMap::new(),
+        };
+        follower.rewind(ctx).await?;
+        follower.take(ctx, head, Taking::LinksOnly).await?;
+        Ok(follower)
+    }
+
+    /// Goes back until the entries before are older than [`RECENT_MS`].
+    async fn rewind(&mut self, ctx: &WorkerContext) -> Result<(), Failure> {
+        let recent_from = ctx.clock.now().plus(-RECENT_MS);
+        while self.followed.0 > 0 {
+            let before = Control(self.followed.0 - 1);
+            let entry = persist(ctx, || control::entries(&*ctx.db, before, self.followed)).await?;
+            if entry.first().is_none_or(|entry| entry.written_at < recent_from) {
+                break;
+            }
+            self.followed = Control(self.followed.0.saturating_sub(RECENT_ENTRIES_MIN));
+        }
+        Ok(())
+    }
+
+    /// Takes every entry up to the feed's present head; returns that head. Read after a chunk's last record was, it is
+    /// the chunk's control position.
+    pub async fn follow(&mut self, ctx: &WorkerContext) -> Result<Control, Failure> {
+        let head = persist(ctx, || control::head(&*ctx.db)).await?;
+        if head < self.followed {
+            let what = format!("the control feed went back from {} to {head}", self.followed);
+            return Err(Failure::halt(HaltCode::RowRegressed, what));
+        }
+        self.take(ctx, head, Taking::All).await?;
+        Ok(head)
+    }
+
+    async fn take(&mut self, ctx: &WorkerContext, head: Control, taking: Taking) -> Result<(), Failure> {
+        if head == self.followed {
+            return Ok(());
+        }
+        for entry in persist(ctx, || control::entries(&*ctx.db, self.followed, head)).await? {
+            match entry.change {
+                Change::Link { referee, chain } => {
+                    self.chains.remove(&referee);
+                    self.recent.push_back((entry.written_at, referee.clone()));
+                    self.recent_chains.insert(referee, Chain { number: entry.number, accounts: chain.into() });
+                }
+                Change::Rules(changes) => {
+                    if matches!(taking, Taking::All) {
+                        self.rules.apply(entry.number, &changes).map_err(|faults| unreadable(entry.number, &faults))?;
+                    }
+                }
+            }
+        }
+        self.followed = head;
+        self.forget_recent(ctx.clock.now().plus(-RECENT_MS));
+        Ok(())
+    }
+
+    fn forget_recent(&mut self, before: Millis) {
+        while self.recent.len() as u64 > RECENT_ENTRIES_MIN
+            && self.recent.front().is_some_and(|(written, _)| *written < before)
+            && let Some((_, referee)) = self.recent.pop_front()
+        {
+            self.recent_chains.remove(&referee);
+        }
+    }
+
+    /// The rules as of a control position; `None` before the first.
+    pub fn rules(&mut self, as_of: Control) -> Option<Arc<Timeline>> {
+        self.rules.as_of(as_of)
+    }
+
+    /// Forgets what tables can tell again, when it is more than `most`. To be called between chunks only.
+    pub fn trim(&mut self, most: usize) {
+        if self.chains.len() > most {
+            self.chains.clear();
+        }
+    }
+
+    /// Whether the chain of an account is known without asking the table.
+    pub fn knows(&self, account: &AccountRef<'_>) -> bool {
+        self.chains.contains_key(account) || self.recent_chains.contains_key(account)
+    }
+
+    /// Learns the chains of accounts (each once) that it does not know.
+    pub async fn learn(&mut self, ctx: &WorkerContext, unknown: Vec<Account>) -> Result<(), Failure> {
+        let links = persist(ctx, || referrals::links_of(&*ctx.db, &unknown)).await?;
+        for (account, link) in unknown.into_iter().zip(links) {
+            let chain = link.map(|link| Chain { number: link.control, accounts: link.chain.into() });
+            self.chains.insert(account, chain);
+        }
+        Ok(())
+    }
+
+    /// The chain of an account as of a control position. The account must be known.
+    pub fn chain(&self, account: &AccountRef<'_>, as_of: Control) -> Option<&Chain> {
+        let chain = match self.recent_chains.get(account) {
+            Some(chain) => Some(chain),
+            None => self.chains.get(account).and_then(Option::as_ref),
+        };
+        chain.filter(|chain| chain.number <= as_of)
+    }
+}
+
+/// What is taken of the entries.
+#[derive(Clone, Copy)]
+enum Taking {
+    /// Everything.
+    All,
+    /// Links: the rules were loaded whole.
+    LinksOnly,
+}
+
+fn unreadable(number: Control, faults: &[crate::domain::rules::RuleFault]) -> Failure {
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    Failure::halt(HaltCode::RowUnreadable, format!("entry {number} of the control feed: {}", faults.join("; ")))
+}

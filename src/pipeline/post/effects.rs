@@ -1,0 +1,230 @@
+//! What follows from account rows: streak snapshots, milestones, top-K lists; and the checkpoint that says that all of it is durable.
+//!
+//! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
+
+use std::collections::BTreeSet;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::top::{self, Top};
+use super::{Poster, millis};
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ledger::MILESTONE_SUCCESSES;
+use crate::domain::position::Position;
+use crate::domain::statement::{self, Streak};
+use crate::domain::time::Month;
+use crate::pipeline::WorkerContext;
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::supervise::persist;
+use crate::pipeline::versioned;
+use crate::store::checkpoints::{self, PostCheckpoint, Ranked, Versioned};
+use crate::store::db::StoreError;
+use crate::store::referrals::Milestone;
+use crate::store::{awards, referrals, streaks};
+
+impl Poster<'_> {
+    /// Brings everything that is derived from the touched accounts' rows up to date, as far as it can be at once;
+    /// top-K lists are brought up to date in memory, and written by [`Poster::settle`].
+    pub(super) async fn derive(&mut self) -> Result<(), Failure> {
+        if self.touched.is_empty() {
+            return Ok(());
+        }
+        let touched = std::mem::take(&mut self.touched);
+        self.snapshot_streaks(&touched).await?;
+        self.grant_milestones(&touched).await?;
+        self.rank(&touched).await
+    }
+
+    async fn snapshot_streaks(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
+        let (ctx, Some(activity)) = (self.ctx, self.activity) else { return Ok(()) };
+        let due = touched.iter().filter_map(|account| {
+            let cached = self.accounts.get(account)?;
+            let head = cached.rows.months.last_key_value()?.1;
+            let streak = statement::streak(account.kind, head, activity);
+            let changed = cached.streak != Some(streak) && streak != Streak::default();
+            changed.then_some((account, streak, cached.position))
+        });
+        let writes = due.map(|(account, streak, position)| async move {
+            let position = position.unwrap_or_default();
+            save_streak(ctx, account, streak, position).await?;
+            Ok::<_, Failure>((account, streak))
+        });
+        let written: Vec<(&Account, Streak)> =
+            stream::iter(writes).buffer_unordered(ctx.settings.flush_concurrency).try_collect().await?;
+        for (account, streak) in written {
+            if let Some(cached) = self.accounts.get_mut(account) {
+                cached.streak = Some(streak);
+            }
+        }
+        Ok(())
+    }
+
+    async fn grant_milestones(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
+        for account in touched {
+            let Some(cached) = self.accounts.get(account) else { continue };
+            if cached.milestone_settled || cached.rows.lifetime.successes < MILESTONE_SUCCESSES {
+                continue;
+            }
+            self.grant_milestone(account).await?;
+            if let Some(cached) = self.accounts.get_mut(account) {
+                cached.milestone_settled = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Grants the referrer of an account that has its 50 successes what is owed. Without a link nothing is: a link that
+    /// is made later leaves a check.
+    async fn grant_milestone(&mut self, referee: &Account) -> Result<(), Failure> {
+        let ctx = self.ctx;
+        let mut tries = 0;
+        loop {
+            let Some(link) = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await? else { return Ok(()) };
+            if link.milestone != Milestone::Owed {
+                return Ok(());
+            }
+            let Some(fiftieth_at) = self.accounts.get(referee).and_then(|cached| cached.rows.lifetime.fiftieth_at) else {
+                let what = format!("{referee} has {MILESTONE_SUCCESSES} successes, but no time at which it got there");
+                return Err(Failure::halt(HaltCode::RowUnreadable, what));
+            };
+            let points = self.milestone_points(fiftieth_at.max(link.linked_at)).await?;
+            let now = ctx.clock.now();
+            let writes = awards::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
+            match ctx.db.transact(writes).await {
+                Ok(()) => return Ok(()),
+                // Read the link again: it tells whether the grant happened.
+                Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+            tries += 1;
+            if tries > ctx.settings.tries_max {
+                return Err(Failure::reload(format!("the milestone of {referee} could not be granted")));
+            }
+            ctx.clock.sleep(crate::pipeline::supervise::backoff(ctx, tries)).await;
+        }
+    }
+
+    async fn milestone_points(
+        &mut self,
+        at: crate::domain::time::Millis,
+    ) -> Result<crate::domain::amount::Points, Failure> {
+        let head = self.follower.follow(self.ctx).await?;
+        match self.follower.rules(head) {
+            Some(timeline) => Ok(timeline.at(at).milestone()),
+            None => Err(Failure::reload("there are no rules yet; run `tidemark pricing init testnet` (or mainnet)")),
+        }
+    }
+
+    /// Offers the touched accounts to the top-K lists of the months that are in memory.
+    async fn rank(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
+        let head = self.follower.follow(self.ctx).await?;
+        let Some(timeline) = self.follower.rules(head) else { return Ok(()) };
+        let mut totals = Vec::new();
+        for account in touched {
+            let Some(cached) = self.accounts.get(account) else { continue };
+            for (month, row) in &cached.rows.months {
+                totals.push((account.clone(), *month, statement::total(account.kind, row, &timeline)?));
+            }
+        }
+        for (account, month, total) in totals {
+            let top = self.top(account.kind, month).await?;
+            top.offer(Ranked(total, account.id().to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The list of a kind and month, loaded when it is first needed.
+    async fn top(&mut self, kind: AccountKind, month: Month) -> Result<&mut Top, Failure> {
+        use std::collections::btree_map::Entry;
+        match self.tops.entry((kind, month)) {
+            Entry::Occupied(found) => Ok(found.into_mut()),
+            Entry::Vacant(place) => {
+                let ctx = self.ctx;
+                let key = checkpoints::top_key(self.partition, kind, month);
+                let stored = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+                Ok(place.insert(Top::new(ctx.settings.leaderboard_size, stored)))
+            }
+        }
+    }
+
+    /// Makes what is owed durable, then says how far this partition is done.
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
+        if !self.is_unsettled() {
+            return Ok(());
+        }
+        for (kind, month) in self.tops.keys().copied().collect::<Vec<_>>() {
+            self.save_top(kind, month).await?;
+        }
+        if self.next != self.checkpoint.next {
+            self.save_checkpoint().await?;
+        }
+        self.delete_spent_pointers().await?;
+        self.next_tops = self.ctx.clock.now().plus(millis(self.ctx.settings.leaderboard_interval));
+        Ok(())
+    }
+
+    async fn save_top(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
+        let Some(top) = self.tops.get(&(kind, month)) else { return Ok(()) };
+        if !top.is_changed() {
+            return Ok(());
+        }
+        if top.is_exhausted() {
+            self.rescan(kind, month).await?;
+        }
+        let Some(top) = self.tops.get(&(kind, month)) else { return Ok(()) };
+        let key = checkpoints::top_key(self.partition, kind, month);
+        let write = self.ctx.next_write();
+        versioned::save(self.ctx, &key, &top.list(), top.written(), write).await?;
+        if let Some(top) = self.tops.get_mut(&(kind, month)) {
+            top.saved(write);
+        }
+        Ok(())
+    }
+
+    /// Builds a list anew from every account of this partition: the ones in memory as they are, the others as they stand.
+    async fn rescan(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
+        tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; scanning");
+        let head = self.follower.follow(self.ctx).await?;
+        let Some(timeline) = self.follower.rules(head) else { return Ok(()) };
+        let ranked = top::scan(self.ctx, self.partition, self.partitions, kind, month, &timeline).await?;
+        if let Some(top) = self.tops.get_mut(&(kind, month)) {
+            top.restart(ranked);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
+        let next = PostCheckpoint {
+            next: self.next,
+            fingerprint: self.fingerprint,
+            sources: self.sources.clone(),
+            ..self.checkpoint.clone()
+        };
+        let key = checkpoints::checkpoint_key(self.task());
+        let write = self.ctx.next_write();
+        versioned::save(self.ctx, &key, &next, self.written, write).await?;
+        self.written = Some(write);
+        self.checkpoint = next;
+        self.progressed = true;
+        Ok(())
+    }
+}
+
+async fn save_streak(
+    ctx: &WorkerContext,
+    account: &Account,
+    streak: Streak,
+    position: Position,
+) -> Result<(), Failure> {
+    let write = || async {
+        match ctx.db.write(streaks::put(account, &streak, position)).await {
+            // A snapshot of a later position stands there already.
+            Err(StoreError::ConditionFailed) => Ok(()),
+            result => result,
+        }
+    };
+    Ok(persist(ctx, write).await?)
+}
+
+/// A list as it is read from the store.
+pub(super) type StoredTop = Versioned<checkpoints::TopList>;

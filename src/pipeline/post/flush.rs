@@ -1,0 +1,205 @@
+//! Flushing: every changed account's rows, each under the fence that was last seen, then the effects that they owe.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::{Cached, Poster};
+use crate::domain::ids::Account;
+use crate::domain::position::{Fence, WriteId};
+use crate::domain::time::Month;
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::{Breakage, WorkerContext};
+use crate::store::accounts::{self, AccountWrite, HeadNow, Omissions, StoredHead};
+use crate::store::awards::apply_pointer_write;
+use crate::store::db::{StoreError, Write};
+
+/// How often a head that contradicts what was seen is read again before the partition halts.
+const CONTRADICTIONS_READ_MAX: u32 = 8;
+
+impl Poster<'_> {
+    /// Writes every changed account, then what is derived from the touched ones.
+    pub(super) async fn flush(&mut self) -> Result<(), Failure> {
+        let started = self.ctx.clock.now();
+        if self.ctx.broken(Breakage::CheckpointAheadOfFlush) {
+            self.save_checkpoint().await?;
+        }
+        self.write_dirty().await?;
+        self.dirty_since = None;
+        self.derive().await?;
+        self.evict();
+        let took_ms = self.ctx.clock.now().0 - started.0;
+        self.ctx.metrics.flush_seconds.observe(took_ms as f64 / 1_000.0);
+        Ok(())
+    }
+
+    async fn write_dirty(&mut self) -> Result<(), Failure> {
+        let open_from = self.open_from();
+        let ctx = self.ctx;
+        let dirty = std::mem::take(&mut self.dirty);
+        let accounts = &self.accounts;
+        let writes = dirty.iter().filter_map(|account| Some((account, accounts.get(account)?))).map(
+            |(account, cached)| async move {
+                let stored = write(ctx, account, cached, open_from).await?;
+                Ok::<_, Failure>((account, stored))
+            },
+        );
+        let written: Vec<(&Account, StoredHead)> =
+            stream::iter(writes).buffer_unordered(ctx.settings.flush_concurrency).try_collect().await?;
+        ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
+        for (account, stored) in written {
+            if let Some(cached) = self.accounts.get_mut(account) {
+                cached.stored = Some(stored);
+                cached.dirty.clear();
+                self.spent_pointers.append(&mut cached.awards);
+            }
+            self.progressed = true;
+        }
+        Ok(())
+    }
+
+    /// Months before this one are closed at every source partition, as far as this partition has seen.
+    fn open_from(&self) -> Month {
+        let slowest = self.sources.values().map(|source| source.log_time).min().unwrap_or_default();
+        let month = slowest.month();
+        let before = Month(month.0 - 1);
+        if slowest > before.closes() { month } else { before }
+    }
+}
+
+/// Writes one account's changed rows, and the awards that are in them, under the fence that was last seen.
+async fn write(
+    ctx: &WorkerContext,
+    account: &Account,
+    cached: &Cached,
+    open_from: Month,
+) -> Result<StoredHead, Failure> {
+    let attempt = Attempt::new(ctx, account, cached, open_from)?;
+    if ctx.broken(Breakage::FenceLowerAndTwoInFlight) {
+        let (first, second) = futures::future::join(attempt.send(ctx), attempt.send(ctx)).await;
+        if first.is_ok() || second.is_ok() {
+            return Ok(attempt.after);
+        }
+    }
+    let mut tries = 0;
+    loop {
+        let outcome = match attempt.send(ctx).await {
+            Ok(()) => Outcome::Written,
+            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => attempt.look(ctx, account).await?,
+            Err(StoreError::Unavailable(_)) => Outcome::TryAgain,
+            Err(error) => return Err(error.into()),
+        };
+        ctx.metrics.condition_outcomes_total.with_label_values(&[outcome.as_str()]).inc();
+        match outcome {
+            Outcome::Written => return Ok(attempt.after),
+            Outcome::SomebodyElse => {
+                return Err(Failure::reload(format!("somebody else has written the rows of {account}")));
+            }
+            Outcome::TryAgain => {}
+        }
+        tries += 1;
+        if tries > ctx.settings.tries_max {
+            return Err(Failure::reload(format!("the rows of {account} could not be written")));
+        }
+        ctx.clock.sleep(backoff(ctx, tries)).await;
+    }
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It happened.
+    Written,
+    /// The row is still as it was: the write did not happen, or will fail its own condition when it comes late.
+    TryAgain,
+    /// Another worker wrote, or a late attempt of this one's past.
+    SomebodyElse,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Written => "written",
+            Outcome::TryAgain => "try_again",
+            Outcome::SomebodyElse => "somebody_else",
+        }
+    }
+}
+
+/// One write of an account: what is sent, and what stands in the store before and after it.
+struct Attempt {
+    writes: Vec<Write>,
+    before: Option<Fence>,
+    after: StoredHead,
+}
+
+impl Attempt {
+    fn new(
+        ctx: &WorkerContext,
+        account: &Account,
+        cached: &Cached,
+        open_from: Month,
+    ) -> Result<Attempt, Failure> {
+        let write = if ctx.broken(Breakage::FenceWithoutWriteId) { WriteId::default() } else { ctx.next_write() };
+        let omit = Omissions {
+            old_head: ctx.broken(Breakage::OpenedHeadLeavesOldFence),
+            account_item: ctx.broken(Breakage::FirstRowWithoutAccountItem),
+            lower_fence: ctx.broken(Breakage::FenceLowerAndTwoInFlight),
+        };
+        let plan = AccountWrite {
+            account,
+            stored: cached.stored.as_ref(),
+            rows: &cached.rows,
+            dirty: &cached.dirty,
+            fence: Fence { position: cached.position, write },
+            open_from,
+            omit,
+        };
+        let Some((mut writes, after)) = plan.build() else {
+            return Err(Failure::reload(format!("{account} has no row to write")));
+        };
+        if !ctx.broken(Breakage::PointerOutlivesAward) {
+            writes.extend(cached.awards.iter().map(apply_pointer_write));
+        }
+        Ok(Attempt { writes, before: cached.stored.as_ref().map(|stored| stored.fence), after })
+    }
+
+    async fn send(&self, ctx: &WorkerContext) -> Result<(), StoreError> {
+        match self.writes.as_slice() {
+            [only] => ctx.db.write(only.clone()).await,
+            writes => ctx.db.transact(writes.to_vec()).await,
+        }
+    }
+
+    /// Reads the head to learn what became of a write whose condition failed or whose answer was lost.
+    async fn look(&self, ctx: &WorkerContext, account: &Account) -> Result<Outcome, Failure> {
+        let mut readings = 0;
+        loop {
+            let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await?;
+            match self.judge(now) {
+                Ok(outcome) => return Ok(outcome),
+                // A plain read may show a row as it was before a transaction that has just happened: ask again before halting.
+                Err(_) if readings < CONTRADICTIONS_READ_MAX => readings += 1,
+                Err(found) => {
+                    let before = self.before.unwrap_or_default();
+                    let what = format!("the head of {account} is {found}, but this worker has seen {before}");
+                    return Err(Failure::halt(HaltCode::RowRegressed, what));
+                }
+            }
+            ctx.clock.sleep(backoff(ctx, readings)).await;
+        }
+    }
+
+    /// The three outcomes; an error says what was found that contradicts what was seen before.
+    fn judge(&self, now: HeadNow) -> Result<Outcome, String> {
+        match (now, self.before) {
+            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(Outcome::Written),
+            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(Outcome::TryAgain),
+            (HeadNow::Fence(fence), Some(before)) if fence.position < before.position => Err(fence.to_string()),
+            (HeadNow::Fence(_), _) => Ok(Outcome::SomebodyElse),
+            // Half of the first transaction may be seen for a moment; loading settles whose it was.
+            (HeadNow::Bare, None) => Ok(Outcome::SomebodyElse),
+            (HeadNow::Absent, None) => Ok(Outcome::TryAgain),
+            (HeadNow::Bare | HeadNow::Absent, Some(_)) => Err("gone".to_owned()),
+        }
+    }
+}

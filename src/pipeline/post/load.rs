@@ -1,0 +1,83 @@
+//! Taking up a posting partition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+
+use super::Poster;
+use crate::domain::position::{Offset, Partition};
+use crate::domain::time::Millis;
+use crate::log::{Topic, TopicInfo};
+use crate::ops::health::{Role, TaskId};
+use crate::pipeline::failure::Failure;
+use crate::pipeline::follower::Follower;
+use crate::pipeline::supervise::persist;
+use crate::pipeline::{WorkerContext, anchor};
+use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
+
+impl<'c> Poster<'c> {
+    /// Takes up a posting partition.
+    pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Poster<'c>, Failure> {
+        let info = ctx.log.topic(Topic::LedgerPostings).await?;
+        let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
+        let stored: Option<Versioned<PostCheckpoint>> = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let (checkpoint, written) = match stored {
+            Some(stored) => (stored.value, Some(stored.write)),
+            None => (first_checkpoint(ctx, &info), None),
+        };
+        let checkpoint = check(ctx, partition, checkpoint, &info).await?;
+        Ok(Poster {
+            ctx,
+            partition,
+            partitions: info.partitions,
+            written,
+            next: checkpoint.next,
+            fingerprint: checkpoint.fingerprint,
+            sources: checkpoint.sources.clone(),
+            checkpoint,
+            follower: Follower::start(ctx).await?,
+            activity: None,
+            accounts: HashMap::new(),
+            dirty: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            tops: BTreeMap::new(),
+            spent_pointers: Vec::new(),
+            uses: 0,
+            dirty_since: None,
+            next_awards: Millis(0),
+            next_tops: ctx.clock.now(),
+            progressed: false,
+        })
+    }
+}
+
+fn first_checkpoint(ctx: &WorkerContext, info: &TopicInfo) -> PostCheckpoint {
+    PostCheckpoint {
+        topic_id: info.id.clone(),
+        epoch: ctx.log.epoch(),
+        partitions: info.partitions,
+        next: Offset(0),
+        fingerprint: None,
+        sources: BTreeMap::new(),
+    }
+}
+
+/// Checks that the log is the one that the checkpoint speaks of. In a new epoch offsets begin again; the sequences of the
+/// sources go on, so that a block of the old epoch that was never taken shows as a gap.
+async fn check(
+    ctx: &WorkerContext,
+    partition: Partition,
+    checkpoint: PostCheckpoint,
+    info: &TopicInfo,
+) -> Result<PostCheckpoint, Failure> {
+    anchor::same_count(Topic::LedgerPostings, checkpoint.partitions, info.partitions)?;
+    let epoch = ctx.log.epoch();
+    if checkpoint.epoch < epoch {
+        return Ok(PostCheckpoint { sources: checkpoint.sources, ..first_checkpoint(ctx, info) });
+    }
+    let topic = Topic::LedgerPostings;
+    let place = anchor::Place { topic, partition, id: &checkpoint.topic_id, epoch: checkpoint.epoch };
+    anchor::same_log(ctx, &place, info)?;
+    anchor::still_there(ctx, &place, checkpoint.next, checkpoint.next, checkpoint.fingerprint.as_ref()).await?;
+    Ok(checkpoint)
+}

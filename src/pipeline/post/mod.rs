@@ -1,0 +1,246 @@
+//! POST: one posting partition.
+//!
+//! ```text
+//! read blocks ─▶ accept the next sequence only ─▶ load accounts ─▶ add entries above the fence ─▶ flush ─▶ effects ─▶ checkpoint
+//!                                                                    awards (pending pointers) ─┘
+//! ```
+//!
+//! Rows are written under equality with the fence that this worker last saw, one write per account at a time. Effects (streak
+//! snapshots, milestones, top-K lists) are derived from the rows, never from noticing a change, and are owed for every account
+//! that a replayed range touches: a crash between row and effect loses nothing. The checkpoint moves when all of it is durable.
+
+mod accounts;
+mod awards;
+mod effects;
+mod flush;
+mod load;
+pub mod top;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use tokio::sync::watch;
+
+use super::WorkerContext;
+use super::failure::{Failure, HaltCode};
+use super::follower::Follower;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ledger::{AccountRows, Activity};
+use crate::domain::position::{Offset, Partition, Position, WriteId};
+use crate::domain::posting::Block;
+use crate::domain::statement::Streak;
+use crate::domain::time::{Millis, Month};
+use crate::log::{Bounds, Fingerprint, ReadLimit, Record, Topic, posting};
+use crate::ops::health::{Role, TaskId};
+use crate::store::accounts::StoredHead;
+use crate::store::awards::Pointer;
+use crate::store::checkpoints::{PostCheckpoint, SourceState};
+use top::Top;
+
+/// Blocks are at most half a MiB; a read stops at this.
+const READ_BYTES_MAX: usize = 8 << 20;
+
+/// An account in memory.
+#[derive(Debug, Default)]
+struct Cached {
+    rows: AccountRows,
+    /// What stands in the store, as last seen; `None` if nothing does.
+    stored: Option<StoredHead>,
+    /// The newest posting that is in `rows`.
+    position: Option<Position>,
+    /// Months whose rows are not written yet.
+    dirty: BTreeSet<Month>,
+    /// Awards that are in `rows` and not written yet.
+    awards: Vec<Pointer>,
+    /// The streak snapshot that this session wrote or knows to be written.
+    streak: Option<Streak>,
+    /// Nothing is owed about this referee's milestone until a new link brings a check.
+    milestone_settled: bool,
+    /// When it was last used, by count of touches.
+    used: u64,
+}
+
+impl Cached {
+    fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+}
+
+/// The poster of one posting partition, between two loads.
+pub struct Poster<'c> {
+    ctx: &'c WorkerContext,
+    partition: Partition,
+    partitions: u32,
+    /// The checkpoint as it stands in the store, and the id of its last write.
+    checkpoint: PostCheckpoint,
+    written: Option<WriteId>,
+    /// How far blocks were taken into memory.
+    next: Offset,
+    fingerprint: Option<Fingerprint>,
+    sources: BTreeMap<u32, SourceState>,
+    follower: Follower,
+    activity: Option<Activity>,
+    accounts: HashMap<Account, Cached>,
+    /// Accounts with unwritten rows.
+    dirty: BTreeSet<Account>,
+    /// Accounts to which effects are owed.
+    touched: BTreeSet<Account>,
+    tops: BTreeMap<(AccountKind, Month), Top>,
+    /// Pointers that may go once their effects are durable.
+    spent_pointers: Vec<Pointer>,
+    uses: u64,
+    dirty_since: Option<Millis>,
+    next_awards: Millis,
+    next_tops: Millis,
+    progressed: bool,
+}
+
+impl Poster<'_> {
+    /// Whether anything was done since the load.
+    pub fn has_progressed(&self) -> bool {
+        self.progressed
+    }
+
+    fn task(&self) -> TaskId {
+        TaskId::new(Role::Post, self.partition)
+    }
+
+    /// Works until shutdown or a failure.
+    pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
+        while !*shutdown.borrow() {
+            let records = self.read().await?;
+            self.take(&records).await?;
+            if self.flush_is_due() {
+                self.flush().await?;
+            }
+            if self.ctx.clock.now() >= self.next_awards {
+                self.poll_awards().await?;
+            }
+            if self.is_settling_due() {
+                self.settle().await?;
+            }
+            self.report().await?;
+        }
+        self.flush().await?;
+        self.settle().await
+    }
+
+    async fn read(&self) -> Result<Vec<Record>, Failure> {
+        let limit = ReadLimit { records: self.ctx.settings.blocks_read_max, bytes: READ_BYTES_MAX };
+        let wait = self.until_next_duty();
+        Ok(self.ctx.log.read(Topic::LedgerPostings, self.partition, self.next, limit, wait).await?)
+    }
+
+    /// How long a read may wait before something else is to be done.
+    fn until_next_duty(&self) -> Duration {
+        let flush_at = self.dirty_since.map(|since| since.plus(millis(self.ctx.settings.flush_interval)));
+        let settle_at = self.is_unsettled().then_some(self.next_tops);
+        let duties = [Some(self.next_awards), flush_at, settle_at];
+        let next = duties.into_iter().flatten().min().unwrap_or(self.next_awards);
+        Duration::from_millis(u64::try_from(next.0 - self.ctx.clock.now().0).unwrap_or(0))
+    }
+
+    /// Takes records into memory, in order.
+    async fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let blocks = self.accept(records)?;
+        self.fetch(&blocks).await?;
+        for (offset, block) in &blocks {
+            self.apply(*offset, block)?;
+        }
+        self.next = last.offset.next();
+        self.fingerprint = Some(Fingerprint::of(last));
+        if self.dirty_since.is_none() && !(self.dirty.is_empty() && self.touched.is_empty()) {
+            self.dirty_since = Some(self.ctx.clock.now());
+        }
+        Ok(())
+    }
+
+    /// The blocks that are next in the sequence of their source. Lower ones came before; higher ones mean that blocks are missing.
+    fn accept(&mut self, records: &[Record]) -> Result<Vec<(Offset, Block)>, Failure> {
+        let mut blocks = Vec::with_capacity(records.len());
+        for record in records {
+            let block = posting::decode(&record.value).map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
+            let source = self.sources.entry(block.source.0).or_default();
+            let expected = source.sequence.0 + 1;
+            if block.sequence.0 < expected {
+                self.ctx.metrics.postings_duplicate_blocks_total.inc();
+                continue;
+            }
+            if block.sequence.0 > expected {
+                let (p, found, offset) = (block.source, block.sequence, record.offset);
+                let what = format!("block {expected} from source partition {p} is missing: offset {offset} holds block {found}");
+                return Err(Failure::halt(HaltCode::SequenceGap, what));
+            }
+            source.sequence = block.sequence;
+            source.log_time = source.log_time.max(block.source_log_time);
+            blocks.push((record.offset, block));
+        }
+        Ok(blocks)
+    }
+
+    fn unreadable(&self, offset: Offset, error: &str) -> Failure {
+        let what = format!("offset {offset} of {}/{}: {error}", Topic::LedgerPostings, self.partition);
+        Failure::halt(HaltCode::BlockUnreadable, what)
+    }
+
+    /// Adds a block's entries to the accounts that have not counted it yet. Every account is in memory.
+    fn apply(&mut self, offset: Offset, block: &Block) -> Result<(), Failure> {
+        let position = Position { epoch: self.ctx.log.epoch(), offset };
+        let activity = self.activity;
+        for entry in &block.entries {
+            let account = &entry.account;
+            let cached = self.accounts.get_mut(account).expect("fetch() has loaded every account of the blocks");
+            self.uses += 1;
+            cached.used = self.uses;
+            if !self.touched.contains(account) {
+                self.touched.insert(account.clone());
+            }
+            if cached.position.is_some_and(|counted| position <= counted) {
+                continue;
+            }
+            let activity = activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
+            let changed = cached.rows.apply(account.kind, entry, block.source_log_time, activity)?;
+            cached.position = Some(position);
+            cached.dirty.extend(changed);
+            if !self.dirty.contains(account) {
+                self.dirty.insert(account.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_is_due(&self) -> bool {
+        let settings = &self.ctx.settings;
+        self.dirty.len() >= settings.flush_accounts_max
+            || self.dirty_since.is_some_and(|since| {
+                self.ctx.clock.now() >= since.plus(millis(settings.flush_interval))
+            })
+    }
+
+    /// Whether there is something that the stored checkpoint does not cover yet.
+    fn is_unsettled(&self) -> bool {
+        self.next != self.checkpoint.next || !self.spent_pointers.is_empty() || self.tops.values().any(Top::is_changed)
+    }
+
+    fn is_settling_due(&self) -> bool {
+        self.dirty_since.is_none() && self.is_unsettled() && self.ctx.clock.now() >= self.next_tops
+    }
+
+    async fn report(&self) -> Result<(), Failure> {
+        let Bounds { end, .. } = self.ctx.log.bounds(Topic::LedgerPostings, self.partition).await?;
+        self.ctx.health.progressed(self.task(), end.0.saturating_sub(self.next.0));
+        let metrics = &self.ctx.metrics;
+        let partition = self.partition.to_string();
+        let offset = i64::try_from(self.checkpoint.next.0).unwrap_or(i64::MAX);
+        metrics.checkpoint_offset.with_label_values(&[self.task().role.as_str(), &partition]).set(offset);
+        metrics.accounts_cached.with_label_values(&[&partition]).set(self.accounts.len() as i64);
+        metrics.accounts_dirty.with_label_values(&[&partition]).set(self.dirty.len() as i64);
+        Ok(())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

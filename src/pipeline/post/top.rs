@@ -1,0 +1,162 @@
+//! Exact top-K lists. Accounts are disjoint between posting partitions, so each keeps the list of its own, and a reader merges.
+//!
+//! Totals can fall (quality, corrections). A list therefore keeps a few times K candidates, and the best that it ever left out:
+//! whoever is not on it stands at most there. While the Kth is better than that, the first K are exact; when it is not, the list
+//! is built anew from the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effects::StoredTop;
+use crate::domain::amount::Points;
+use crate::domain::ids::AccountKind;
+use crate::domain::position::{Partition, WriteId};
+use crate::domain::rules::Timeline;
+use crate::domain::statement;
+use crate::domain::time::Month;
+use crate::pipeline::WorkerContext;
+use crate::pipeline::failure::Failure;
+use crate::pipeline::supervise::persist;
+use crate::store::accounts;
+use crate::store::checkpoints::{Ranked, TopList};
+
+/// A list keeps so many times K candidates.
+const CANDIDATES_PER_PLACE: usize = 4;
+
+/// Best first: by total descending, then id ascending.
+type Place = (std::cmp::Reverse<Points>, String);
+
+fn place(ranked: &Ranked) -> Place {
+    (std::cmp::Reverse(ranked.0), ranked.1.clone())
+}
+
+/// A list in memory.
+#[derive(Debug)]
+pub struct Top {
+    exact: usize,
+    places: BTreeSet<Place>,
+    totals: BTreeMap<String, Points>,
+    left_out: Option<Place>,
+    written: Option<WriteId>,
+    changed: bool,
+}
+
+impl Top {
+    /// A list for the best `exact`, as it was stored. It counts as changed until it is written once: this session's write
+    /// must follow any that a sleeping predecessor may still make under the same condition.
+    pub fn new(exact: usize, stored: Option<StoredTop>) -> Top {
+        let (list, written) = match stored {
+            Some(stored) => (stored.value, Some(stored.write)),
+            None => (TopList { exact, ..TopList::default() }, None),
+        };
+        let grown = list.exact < exact;
+        let mut top = Top {
+            exact,
+            places: list.ranked.iter().map(place).collect(),
+            totals: list.ranked.into_iter().map(|Ranked(points, id)| (id, points)).collect(),
+            left_out: list.left_out.as_ref().map(place),
+            written,
+            changed: true,
+        };
+        if !grown {
+            top.shrink();
+        }
+        top
+    }
+
+    /// Takes an account's present total.
+    pub fn offer(&mut self, ranked: Ranked) {
+        if self.totals.get(&ranked.1) == Some(&ranked.0) {
+            return;
+        }
+        let new = place(&ranked);
+        let Ranked(points, id) = ranked;
+        if let Some(before) = self.totals.insert(id.clone(), points) {
+            self.places.remove(&(std::cmp::Reverse(before), id));
+        }
+        self.places.insert(new);
+        self.changed = true;
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        while self.places.len() > self.exact * CANDIDATES_PER_PLACE
+            && let Some(worst) = self.places.pop_last()
+        {
+            self.totals.remove(&worst.1);
+            if self.left_out.as_ref().is_none_or(|best| worst < *best) {
+                self.left_out = Some(worst);
+            }
+        }
+    }
+
+    /// Whether it must be written.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Whether an account that was left out might now belong among the first K.
+    pub fn is_exhausted(&self) -> bool {
+        let Some(left_out) = &self.left_out else { return false };
+        self.places.iter().nth(self.exact.saturating_sub(1)).is_none_or(|kth| kth > left_out)
+    }
+
+    /// The id of the stored list's last write.
+    pub fn written(&self) -> Option<WriteId> {
+        self.written
+    }
+
+    /// The list was written.
+    pub fn saved(&mut self, write: WriteId) {
+        self.written = Some(write);
+        self.changed = false;
+    }
+
+    /// Begins again with every account there is.
+    pub fn restart(&mut self, every: Vec<Ranked>) {
+        self.places.clear();
+        self.totals.clear();
+        self.left_out = None;
+        for ranked in every {
+            self.offer(ranked);
+        }
+        self.changed = true;
+    }
+
+    /// What is stored.
+    pub fn list(&self) -> TopList {
+        let ranked = |(std::cmp::Reverse(points), id): &Place| Ranked(*points, id.clone());
+        TopList {
+            exact: self.exact,
+            ranked: self.places.iter().map(ranked).collect(),
+            left_out: self.left_out.as_ref().map(ranked),
+        }
+    }
+}
+
+/// Every account of a kind in this posting partition that has a row of the month, with its total. All rows are written when
+/// this is called: the table is what memory is.
+pub(super) async fn scan(
+    ctx: &WorkerContext,
+    partition: Partition,
+    partitions: u32,
+    kind: AccountKind,
+    month: Month,
+    timeline: &Timeline,
+) -> Result<Vec<Ranked>, Failure> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = persist(ctx, || ctx.db.scan(accounts::table(kind), after.clone())).await?;
+        for item in &page.items {
+            let Some((account, stored)) = accounts::account_of(kind, item)? else { continue };
+            if stored.row.month == month && account.partition(partitions) == partition {
+                let total = statement::total(kind, &stored.row, timeline)?;
+                found.push(Ranked(total, account.id().to_owned()));
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! How far everything is, read from the tables alone: what `tidemark wait` waits for, and whether a month is final.
+
+use std::collections::BTreeMap;
+
+use crate::domain::position::{Offset, Partition, Sequence};
+use crate::domain::time::Month;
+use crate::ops::health::{Role, TaskId};
+use crate::store::awards::{self, Pointer, State, Task};
+use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use crate::store::db::{Db, StoreError};
+
+/// The stored checkpoint of a source partition; `None` before its first chunk.
+pub async fn rate_checkpoint(db: &dyn Db, partition: Partition) -> Result<Option<RateCheckpoint>, StoreError> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
+    let stored: Option<Versioned<RateCheckpoint>> = checkpoints::get(db, &key).await?;
+    Ok(stored.map(|stored| stored.value))
+}
+
+/// The stored checkpoint of a posting partition; `None` before its first.
+pub async fn post_checkpoint(db: &dyn Db, partition: Partition) -> Result<Option<PostCheckpoint>, StoreError> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
+    let stored: Option<Versioned<PostCheckpoint>> = checkpoints::get(db, &key).await?;
+    Ok(stored.map(|stored| stored.value))
+}
+
+/// What must be taken by the posting partitions before everything that was appended before some moment is visible:
+/// for each source partition the sequences that its records up to there became.
+pub type Wanted = BTreeMap<Partition, Vec<Sequence>>;
+
+/// What the records before `ends` (the end of each source partition) became; `None` while some of them are not rated.
+pub async fn rated(db: &dyn Db, ends: &[Offset]) -> Result<Option<Wanted>, StoreError> {
+    let mut wanted = Wanted::new();
+    for (partition, end) in (0..).map(Partition).zip(ends) {
+        match rate_checkpoint(db, partition).await? {
+            Some(checkpoint) if checkpoint.from >= *end => {
+                wanted.insert(partition, checkpoint.sequences);
+            }
+            _ if *end == Offset(0) => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(wanted))
+}
+
+/// Whether every posting partition has written what is wanted of it, effects included.
+pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
+    let partitions = wanted.values().map(Vec::len).max().unwrap_or(0);
+    for q in 0..partitions {
+        let sources = post_checkpoint(db, Partition(q as u32)).await?.map(|found| found.sources).unwrap_or_default();
+        let behind = wanted.iter().any(|(source, sequences)| {
+            let taken = sources.get(&source.0).map_or(Sequence(0), |state| state.sequence);
+            sequences.get(q).is_some_and(|sent| taken < *sent)
+        });
+        if behind {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Every pointer of every posting partition: awards that are not in their rows, or whose effects are not durable.
+pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Vec<Pointer>, StoreError> {
+    let mut pointers = Vec::new();
+    for q in 0..posting_partitions {
+        pointers.extend(awards::list_pending(db, Partition(q)).await?);
+    }
+    Ok(pointers)
+}
+
+/// Which months are final.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finality {
+    /// The newest month that every posting partition has passed for every source partition; `None`: none yet.
+    passed: Option<Month>,
+    /// Months of awards that are pending.
+    pending: Vec<Month>,
+    /// A pending check may grant an award of any month.
+    checks: bool,
+}
+
+impl Finality {
+    /// Reads it: checkpoints first, then the pointers, so that an award that a covered block brought about is seen.
+    pub async fn read(db: &dyn Db, source_partitions: u32, posting_partitions: u32) -> Result<Finality, StoreError> {
+        let mut slowest = None;
+        for q in 0..posting_partitions {
+            let sources = post_checkpoint(db, Partition(q)).await?.map(|found| found.sources).unwrap_or_default();
+            for p in 0..source_partitions {
+                let passed = sources.get(&p).map(|source| source.log_time).unwrap_or_default();
+                slowest = Some(slowest.map_or(passed, |slowest: crate::domain::time::Millis| slowest.min(passed)));
+            }
+        }
+        let pointers = pointers(db, posting_partitions).await?;
+        let pending = pointers.iter().filter(|pointer| pointer.state == State::Pending);
+        let months = pending.clone().filter_map(|pointer| match &pointer.task {
+            Task::Award(award) => Some(award.month),
+            Task::Check { .. } => None,
+        });
+        // A month is closed once log time is past `closes()`; the newest such month is at most the one before log time's own.
+        let passed = slowest.filter(|slowest| slowest.0 > 0).map(|slowest| {
+            let before = Month(slowest.month().0 - 1);
+            if slowest > before.closes() { before } else { Month(before.0 - 1) }
+        });
+        Ok(Finality {
+            passed,
+            pending: months.collect(),
+            checks: pointers.iter().any(|pointer| matches!(pointer.task, Task::Check { .. })),
+        })
+    }
+
+    /// Whether nothing can change this month's statements any more.
+    pub fn is_final(&self, month: Month) -> bool {
+        self.passed.is_some_and(|passed| month <= passed) && !self.checks && !self.pending.contains(&month)
+    }
+}

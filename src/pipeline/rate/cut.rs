@@ -1,0 +1,92 @@
+//! Writing the cut.
+
+use super::Rater;
+use crate::domain::position::{Chunk, Control, WriteId};
+use crate::domain::time::Millis;
+use crate::log::{Fingerprint, Record};
+use crate::pipeline::failure::Failure;
+use crate::pipeline::settings::Settings;
+use crate::pipeline::versioned;
+use crate::pipeline::{Breakage, SEMANTICS};
+use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, WindowCut};
+
+impl Rater<'_> {
+    /// Writes the cut of the next chunk, which are these records: it is ours then, and everything before is done.
+    pub(super) async fn cut(&mut self, records: &[Record]) -> Result<(), Failure> {
+        self.follower.trim(self.ctx.settings.chains_cached_max);
+        // The head is read after the chunk's last record was: whatever had returned before that record was appended is in it.
+        let control = self.follower.follow(self.ctx).await?;
+        if self.follower.rules(control).is_none() {
+            return Err(Failure::reload("there are no rules yet; run `tidemark pricing init testnet` (or mainnet)"));
+        }
+        let first_time = records.first().map_or(Millis(0), |record| record.append_time);
+        // Before the first chunk ever there is no log time; its own first record is as good a bound.
+        let log_time = if self.checkpoint.chunk == Chunk(0) { first_time } else { self.after.log_time };
+        let to = records.last().map_or(self.checkpoint.to, |record| record.offset.next());
+        let fingerprint = records.last().map(Fingerprint::of);
+        let window = self.next_window(log_time);
+        let next = RateCheckpoint { to, fingerprint, log_time, window, ..self.done(control) };
+        self.save(next).await?;
+        self.last_record = self.ctx.clock.now();
+        Ok(())
+    }
+
+    /// Says that the recorded chunk is done and that nothing is cut: other code may go on from here.
+    pub(super) async fn declare_done(&mut self) -> Result<(), Failure> {
+        if !self.checkpoint.is_cut() {
+            return Ok(());
+        }
+        let window = self.next_window(self.after.log_time);
+        let next = RateCheckpoint { window, ..self.done(self.checkpoint.control) };
+        self.save(next).await
+    }
+
+    /// The checkpoint that follows the recorded chunk, with nothing cut.
+    fn done(&self, control: Control) -> RateCheckpoint {
+        RateCheckpoint {
+            chunk: Chunk(self.checkpoint.chunk.0 + 1),
+            from: self.checkpoint.to,
+            control,
+            semantics: SEMANTICS,
+            log_time: self.after.log_time,
+            fingerprint: self.after.fingerprint,
+            sequences: self.after.sequences.clone(),
+            ..self.checkpoint.clone()
+        }
+    }
+
+    fn next_window(&mut self, log_time: Millis) -> WindowCut {
+        let settings = &self.ctx.settings;
+        let before = WindowCut {
+            age_ms: settings.window_age_ms,
+            records_max: settings.window_records_max,
+            usage_rows: usage_rows(settings, self.checkpoint.window.usage_rows, log_time),
+            ..self.checkpoint.window
+        };
+        self.window.advance(&before, self.checkpoint.to, log_time)
+    }
+
+    async fn save(&mut self, next: RateCheckpoint) -> Result<(), Failure> {
+        let key = checkpoints::checkpoint_key(self.task());
+        let write: WriteId = self.ctx.next_write();
+        versioned::save(self.ctx, &key, &next, self.written, write).await?;
+        self.written = Some(write);
+        self.checkpoint = next;
+        self.progressed = true;
+        Ok(())
+    }
+
+    /// Test only: the window is forgotten inside the chunk.
+    pub(super) fn breaks_window(&self) -> bool {
+        self.ctx.broken(Breakage::WindowEndsInsideChunk)
+    }
+}
+
+/// Switching usage rows on again makes them complete only from then on.
+fn usage_rows(settings: &Settings, before: UsageRows, log_time: Millis) -> UsageRows {
+    match (settings.usage_rows, before) {
+        (false, _) => UsageRows::Off,
+        (true, UsageRows::Off) => UsageRows::Since(Some(log_time)),
+        (true, since) => since,
+    }
+}

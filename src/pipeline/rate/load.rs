@@ -1,0 +1,196 @@
+//! Taking up a source partition: read the checkpoint, check that the log is still the one that it speaks of, rebuild the
+//! duplicate window, and run the recorded chunk again.
+
+use std::time::Duration;
+
+use super::examine::{Place, rebuild};
+use super::fold::Tiers;
+use super::window::Window;
+use super::{After, Rater};
+use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
+use crate::domain::time::Millis;
+use crate::log::{ReadLimit, Record, Topic, TopicInfo};
+use crate::ops::health::{Role, TaskId};
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::follower::Follower;
+use crate::pipeline::settings::Settings;
+use crate::pipeline::supervise::persist;
+use crate::pipeline::{SEMANTICS, WorkerContext, anchor};
+use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
+
+/// How many records are read at a time while the window is rebuilt.
+const REBUILD_RECORDS: usize = 20_000;
+/// How many bytes.
+const REBUILD_BYTES: usize = 16 << 20;
+
+impl<'c> Rater<'c> {
+    /// Takes up a source partition.
+    pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Rater<'c>, Failure> {
+        let source = ctx.log.topic(Topic::UsageEvents).await?;
+        let postings = ctx.log.topic(Topic::LedgerPostings).await?;
+        let rejected = ctx.log.topic(Topic::UsageRejected).await?;
+        let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
+        let stored: Option<Versioned<RateCheckpoint>> = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let (checkpoint, written) = match stored {
+            Some(stored) => (stored.value, Some(stored.write)),
+            None => (first_checkpoint(ctx, &source, &postings), None),
+        };
+        let checkpoint = check(ctx, partition, checkpoint, &source, &postings).await?;
+        let after = After {
+            log_time: checkpoint.log_time,
+            sequences: checkpoint.sequences.clone(),
+            fingerprint: checkpoint.fingerprint,
+        };
+        let mut rater = Rater {
+            ctx,
+            partition,
+            checkpoint,
+            written,
+            after,
+            rejected_partitions: rejected.partitions,
+            follower: Follower::start(ctx).await?,
+            window: Window::default(),
+            tiers: Tiers::default(),
+            last_record: ctx.clock.now(),
+            progressed: false,
+        };
+        rater.rebuild_window().await?;
+        rater.repeat_chunk().await?;
+        Ok(rater)
+    }
+
+    async fn rebuild_window(&mut self) -> Result<(), Failure> {
+        let window = self.checkpoint.window;
+        let place = Place {
+            partition: self.partition,
+            partitions: self.checkpoint.partitions,
+            window: &window,
+            breakage: self.ctx.breakage,
+        };
+        let mut log_time = window.first_log_time;
+        let mut next = window.first;
+        while next < self.checkpoint.from {
+            let records = self.read_to(next, self.checkpoint.from).await?;
+            rebuild(&records, place, &mut self.window, &mut log_time);
+            next = after_last(&records, next);
+        }
+        Ok(())
+    }
+
+    /// Runs the recorded chunk again, exactly as it was cut.
+    async fn repeat_chunk(&mut self) -> Result<(), Failure> {
+        if !self.checkpoint.is_cut() {
+            return Ok(());
+        }
+        if self.checkpoint.semantics != SEMANTICS {
+            let what = format!(
+                "chunk {} was cut by rating semantics {}, this program has {SEMANTICS}",
+                self.checkpoint.chunk, self.checkpoint.semantics
+            );
+            return Err(Failure::halt(HaltCode::SemanticsChanged, what));
+        }
+        let mut records = Vec::new();
+        let mut next = self.checkpoint.from;
+        while next < self.checkpoint.to {
+            records.extend(self.read_to(next, self.checkpoint.to).await?);
+            next = after_last(&records, next);
+        }
+        self.rate(&records).await
+    }
+
+    /// Reads records that must be there, from `from` up to `to` at most.
+    async fn read_to(&self, from: Offset, to: Offset) -> Result<Vec<Record>, Failure> {
+        let records = usize::try_from(to.0 - from.0).unwrap_or(usize::MAX).min(REBUILD_RECORDS);
+        let limit = ReadLimit { records, bytes: REBUILD_BYTES };
+        let mut read = self.ctx.log.read(Topic::UsageEvents, self.partition, from, limit, Duration::ZERO).await?;
+        read.retain(|record| record.offset < to);
+        if read.is_empty() {
+            return Err(Failure::reload(format!("records from {from} to {to} could not be read yet")));
+        }
+        Ok(read)
+    }
+}
+
+fn after_last(records: &[Record], next: Offset) -> Offset {
+    records.last().map_or(next, |record| record.offset.next())
+}
+
+/// What stands before the first chunk ever.
+fn first_checkpoint(ctx: &WorkerContext, source: &TopicInfo, postings: &TopicInfo) -> RateCheckpoint {
+    RateCheckpoint {
+        topic_id: source.id.clone(),
+        epoch: ctx.log.epoch(),
+        partitions: source.partitions,
+        posting_partitions: postings.partitions,
+        chunk: Chunk(0),
+        from: Offset(0),
+        to: Offset(0),
+        control: Control(0),
+        semantics: SEMANTICS,
+        log_time: Millis(0),
+        window: first_window(&ctx.settings),
+        fingerprint: None,
+        sequences: vec![Sequence(0); postings.partitions as usize],
+    }
+}
+
+fn first_window(settings: &Settings) -> WindowCut {
+    WindowCut {
+        age_ms: settings.window_age_ms,
+        records_max: settings.window_records_max,
+        usage_rows: if settings.usage_rows { UsageRows::Since(None) } else { UsageRows::Off },
+        first: Offset(0),
+        first_log_time: Millis(0),
+        forgotten: None,
+    }
+}
+
+/// Checks that the log is the one that the checkpoint speaks of.
+async fn check(
+    ctx: &WorkerContext,
+    partition: Partition,
+    checkpoint: RateCheckpoint,
+    source: &TopicInfo,
+    postings: &TopicInfo,
+) -> Result<RateCheckpoint, Failure> {
+    let epoch = ctx.log.epoch();
+    anchor::same_count(Topic::UsageEvents, checkpoint.partitions, source.partitions)?;
+    anchor::same_count(Topic::LedgerPostings, checkpoint.posting_partitions, postings.partitions)?;
+    if checkpoint.epoch < epoch {
+        return next_epoch(ctx, partition, checkpoint, source).await;
+    }
+    let place = anchor::Place { topic: Topic::UsageEvents, partition, id: &checkpoint.topic_id, epoch: checkpoint.epoch };
+    anchor::same_log(ctx, &place, source)?;
+    let first = if checkpoint.window.first < checkpoint.from { checkpoint.window.first } else { checkpoint.from };
+    anchor::still_there(ctx, &place, first, checkpoint.to, checkpoint.fingerprint.as_ref()).await?;
+    Ok(checkpoint)
+}
+
+/// The first checkpoint of a new epoch: sequences and log time go on, offsets begin again, and everything before is forgotten
+/// by the window (events that may have a copy there take the slow lane).
+async fn next_epoch(
+    ctx: &WorkerContext,
+    partition: Partition,
+    old: RateCheckpoint,
+    source: &TopicInfo,
+) -> Result<RateCheckpoint, Failure> {
+    if old.is_cut() {
+        let what = format!("a new epoch began while chunk {} of epoch {} was not done", old.chunk, old.epoch);
+        return Err(Failure::halt(HaltCode::LogRecreated, what));
+    }
+    anchor::postings_drained(ctx, partition, &old).await?;
+    Ok(RateCheckpoint {
+        topic_id: source.id.clone(),
+        epoch: ctx.log.epoch(),
+        from: Offset(0),
+        to: Offset(0),
+        fingerprint: None,
+        window: WindowCut {
+            first: Offset(0),
+            first_log_time: old.log_time,
+            forgotten: Some(old.log_time),
+            ..old.window
+        },
+        ..old
+    })
+}

@@ -1,0 +1,136 @@
+//! RATE: one source partition.
+//!
+//! ```text
+//! collect a chunk ─▶ write the cut ─▶ rate ─▶ emit blocks, usage rows, rejects, forwards ─▶ (acknowledged) ─▶ collect …
+//! ```
+//!
+//! The cut is written before the work, under the condition that nobody else has written one: it fixes everything that the rating
+//! depends on, it says that the chunk before is done, and it is the lock. After a crash the recorded cut is run again; its
+//! posting blocks carry the same sequences, and whoever has them already drops them.
+
+mod cut;
+mod emit;
+pub mod examine;
+pub mod fold;
+mod load;
+pub mod window;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::failure::Failure;
+use super::follower::Follower;
+use super::WorkerContext;
+use crate::domain::position::{Offset, Partition, WriteId};
+use crate::domain::time::Millis;
+use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic};
+use crate::ops::health::{Role, TaskId};
+use crate::store::checkpoints::RateCheckpoint;
+use examine::TICK_HEADER;
+use fold::Tiers;
+use window::Window;
+
+/// The rater of one source partition, between two loads.
+pub struct Rater<'c> {
+    ctx: &'c WorkerContext,
+    partition: Partition,
+    /// The checkpoint as it stands in the store.
+    checkpoint: RateCheckpoint,
+    /// The id of the checkpoint's last write; `None` if there is no checkpoint yet.
+    written: Option<WriteId>,
+    /// The state after the recorded chunk, once that is done.
+    after: After,
+    rejected_partitions: u32,
+    follower: Follower,
+    window: Window,
+    tiers: Tiers,
+    last_record: Millis,
+    progressed: bool,
+}
+
+/// Where the log and the sequences stand after the recorded chunk.
+#[derive(Clone, Debug)]
+struct After {
+    log_time: Millis,
+    sequences: Vec<crate::domain::position::Sequence>,
+    fingerprint: Option<crate::log::Fingerprint>,
+}
+
+impl Rater<'_> {
+    /// Whether anything was done since the load.
+    pub fn has_progressed(&self) -> bool {
+        self.progressed
+    }
+
+    fn task(&self) -> TaskId {
+        TaskId::new(Role::Rate, self.partition)
+    }
+
+    /// Works until shutdown or a failure.
+    pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
+        while !*shutdown.borrow() {
+            let records = self.collect(shutdown).await?;
+            if records.is_empty() {
+                self.idle().await?;
+            } else {
+                self.cut(&records).await?;
+                self.rate(&records).await?;
+            }
+            self.report().await?;
+        }
+        self.declare_done().await
+    }
+
+    /// Collects a chunk: full by count, bytes or age. Empty if nothing came for a while.
+    async fn collect(&self, shutdown: &watch::Receiver<bool>) -> Result<Vec<Record>, Failure> {
+        let settings = &self.ctx.settings;
+        let mut records = self.read(self.checkpoint.to, settings.chunk_records_max, settings.chunk_bytes_max, settings.idle_after).await?;
+        if records.is_empty() {
+            return Ok(records);
+        }
+        let until = self.ctx.clock.now().plus(settings.chunk_age.as_millis() as i64);
+        let mut bytes: usize = records.iter().map(Record::size).sum();
+        while let Some(last) = records.last().map(|record| record.offset) {
+            let left = until.0 - self.ctx.clock.now().0;
+            let room = settings.chunk_records_max.saturating_sub(records.len());
+            let room_bytes = settings.chunk_bytes_max.saturating_sub(bytes);
+            if left <= 0 || room == 0 || room_bytes == 0 || *shutdown.borrow() {
+                break;
+            }
+            let more = self.read(last.next(), room, room_bytes, Duration::from_millis(left as u64)).await?;
+            bytes += more.iter().map(Record::size).sum::<usize>();
+            records.extend(more);
+        }
+        Ok(records)
+    }
+
+    async fn read(&self, from: Offset, records: usize, bytes: usize, wait: Duration) -> Result<Vec<Record>, Failure> {
+        let limit = ReadLimit { records, bytes };
+        Ok(self.ctx.log.read(Topic::UsageEvents, self.partition, from, limit, wait).await?)
+    }
+
+    /// Nothing came: says so once, and moves log time on with a tick when it has been long.
+    async fn idle(&mut self) -> Result<(), Failure> {
+        if self.checkpoint.is_cut() {
+            self.declare_done().await?;
+        }
+        let now = self.ctx.clock.now();
+        if now.0 - self.last_record.0 >= self.ctx.settings.tick_after.as_millis() as i64 {
+            let tick = NewRecord { headers: vec![(TICK_HEADER.to_owned(), "1".into())], ..NewRecord::default() };
+            self.ctx.log.append(Topic::UsageEvents, self.partition, vec![tick]).await?;
+            self.last_record = now;
+            self.ctx.metrics.ticks_total.inc();
+        }
+        Ok(())
+    }
+
+    async fn report(&self) -> Result<(), Failure> {
+        let Bounds { end, .. } = self.ctx.log.bounds(Topic::UsageEvents, self.partition).await?;
+        self.ctx.health.progressed(self.task(), end.0.saturating_sub(self.checkpoint.to.0));
+        let labels = [self.task().role.as_str(), &self.partition.to_string()];
+        let offset = i64::try_from(self.checkpoint.to.0).unwrap_or(i64::MAX);
+        self.ctx.metrics.checkpoint_offset.with_label_values(&labels).set(offset);
+        Ok(())
+    }
+}

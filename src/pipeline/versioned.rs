@@ -1,0 +1,43 @@
+//! Writing an item that another worker might write too: only over what this worker has last seen.
+
+use serde::Serialize;
+
+use super::WorkerContext;
+use super::failure::Failure;
+use super::supervise::{backoff, persist};
+use crate::domain::position::WriteId;
+use crate::store::checkpoints::{last_write, put};
+use crate::store::db::{Key, StoreError};
+
+/// Writes `value` at `key` if the item's last write is still `previous`. After a lost answer the item is read: it carries
+/// this write's id, or still the previous one (try again), or somebody else's: then this task has lost the partition and reloads.
+pub(super) async fn save<T: Serialize>(
+    ctx: &WorkerContext,
+    key: &Key,
+    value: &T,
+    previous: Option<WriteId>,
+    write: WriteId,
+) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        match ctx.db.write(put(key, value, previous, write)).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
+                let found = persist(ctx, || last_write(&*ctx.db, key)).await?;
+                if found == Some(write) {
+                    return Ok(());
+                }
+                if found != previous {
+                    return Err(Failure::reload(format!("somebody else has written {}", key.hash)));
+                }
+            }
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tries += 1;
+        if tries > ctx.settings.tries_max {
+            return Err(Failure::reload(format!("{} could not be written", key.hash)));
+        }
+        ctx.clock.sleep(backoff(ctx, tries)).await;
+    }
+}

@@ -1,0 +1,454 @@
+//! Account rows: a month of a user (`UserPoints`) or provider (`ProviderRewards`), and the account's own item.
+//!
+//! The newest month row is the account's **head**. It holds the account's one fence and its lifetime facts, and names the
+//! fences of the older rows that may still change. A write to any row of the account carries the head's condition, so that of
+//! two workers that believe they own the account only one can write; see ARCHITECTURE.md, "How a number stays right".
+//!
+//! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is written once, together with the
+//! first row: "there is no row of this month" would hold again in the next month, "there is no account" holds once in a life.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::db::{Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, Table, Write};
+use super::row::{Fields, Row, key_text};
+use crate::domain::event::Service;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ledger::{AccountRows, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats};
+use crate::domain::position::Fence;
+use crate::domain::posting::Charge;
+use crate::domain::time::{Millis, Month};
+
+/// Sort key of the account item; sorts before every month.
+pub const ACCOUNT_ITEM: &str = "0000-00";
+/// Sorts after every month.
+const AFTER_MONTHS: &str = ":";
+/// The version of the binary statistics.
+const STATS_VERSION: u8 = 1;
+
+/// The statistics of a month, as they stand in the `stats` attribute (postcard: LEB128 integers).
+#[derive(Serialize, Deserialize)]
+struct Stats {
+    carry: Carry,
+    days: Vec<(u8, DayStats)>,
+    services: [ServiceStats; Service::COUNT],
+    late: LateStats,
+    charge: Charge,
+}
+
+/// One month row as it stands in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The statistics.
+    pub row: MonthRow,
+    /// The fence of the last write to this row. The head's is the account's.
+    pub fence: Fence,
+    /// Lifetime facts (on the head).
+    pub lifetime: Lifetime,
+    /// The older rows that may still change, with their fences (on the head).
+    pub older: BTreeMap<Month, Fence>,
+    /// Set when a newer row has become the head.
+    pub superseded_by: Option<Month>,
+}
+
+/// What is known of the account in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    /// The head's month.
+    pub month: Month,
+    /// The account's fence.
+    pub fence: Fence,
+    /// The older rows that may still change, with their fences.
+    pub older: BTreeMap<Month, Fence>,
+}
+
+/// An account as loaded: head and the older rows that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAccount {
+    /// What the conditions of the next write are about.
+    pub head: StoredHead,
+    /// Lifetime facts and rows.
+    pub rows: AccountRows,
+}
+
+/// What one reading of an account's rows found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The account has never been written.
+    Absent,
+    /// All of it, matching.
+    Whole(Box<StoredAccount>),
+    /// Half of a transaction, or a row is missing. Read again; if it stays so, the rows contradict each other.
+    Torn(String),
+}
+
+/// The table of a kind of account.
+pub const fn table(kind: AccountKind) -> Table {
+    match kind {
+        AccountKind::User => Table::UserPoints,
+        AccountKind::Provider => Table::ProviderRewards,
+    }
+}
+
+/// The key of a month row.
+pub fn row_key(account: &Account, month: Month) -> Key {
+    Key::new(table(account.kind), account.id(), month.to_string())
+}
+
+fn item_key(account: &Account) -> Key {
+    Key::new(table(account.kind), account.id(), ACCOUNT_ITEM)
+}
+
+fn older_text(older: &BTreeMap<Month, Fence>) -> String {
+    older.iter().map(|(month, fence)| format!("{month}={fence}")).collect::<Vec<_>>().join(",")
+}
+
+fn parse_older(row: &Row<'_>) -> Result<BTreeMap<Month, Fence>, StoreError> {
+    let Some(text) = row.text_opt("older")? else { return Ok(BTreeMap::new()) };
+    let parse = |part: &str| {
+        let (month, fence) = part.split_once('=')?;
+        Some((month.parse().ok()?, fence.parse().ok()?))
+    };
+    let named: Option<_> = text.split(',').map(parse).collect();
+    named.ok_or_else(|| row.corrupt(format!("attribute older is '{text}'")))
+}
+
+/// The item of a month row.
+pub fn encode(account: &Account, stored: &StoredRow) -> Item {
+    let row = &stored.row;
+    let stats = Stats {
+        carry: row.carry,
+        days: row.days.clone(),
+        services: row.services,
+        late: row.late,
+        charge: row.charge,
+    };
+    let body = postcard::to_extend(&stats, vec![STATS_VERSION])
+        .expect("writing integers and short texts into a growing buffer cannot fail");
+    let mut item = Fields::of(&row_key(account, row.month))
+        .text("fence", stored.fence)
+        .number("bonus", row.bonus.0)
+        .item();
+    item.insert("stats".to_owned(), Attr::B(body.into()));
+    if let Some(month) = stored.superseded_by {
+        item.insert("supersededBy".to_owned(), Attr::S(month.to_string()));
+        return item;
+    }
+    let life = &stored.lifetime;
+    item.insert("successes".to_owned(), Attr::N(life.successes.into()));
+    if account.kind == AccountKind::User {
+        item.insert("services".to_owned(), Attr::N(life.services_used.into()));
+        item.insert("spent".to_owned(), Attr::N(life.spent.0));
+    }
+    if let Some(at) = life.fiftieth_at {
+        item.insert("fiftiethAt".to_owned(), Attr::N(at.0.into()));
+    }
+    if !stored.older.is_empty() {
+        item.insert("older".to_owned(), Attr::S(older_text(&stored.older)));
+    }
+    item
+}
+
+/// The month row in an item.
+pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
+    let row = Row::new(key.clone(), item);
+    let month: Month = key.range.parse().map_err(|e| row.corrupt(format!("{e}")))?;
+    let Some(Attr::B(bytes)) = item.get("stats") else {
+        return Err(row.corrupt("attribute stats is missing or holds no bytes"));
+    };
+    let Some((&STATS_VERSION, body)) = bytes.split_first() else {
+        return Err(row.corrupt("attribute stats has an unknown version; a newer tidemark wrote it"));
+    };
+    let stats: Stats = postcard::from_bytes(body).map_err(|e| row.corrupt(format!("attribute stats: {e}")))?;
+    Ok(StoredRow {
+        row: MonthRow {
+            month,
+            carry: stats.carry,
+            days: stats.days,
+            services: stats.services,
+            late: stats.late,
+            charge: stats.charge,
+            bonus: crate::domain::amount::Points(row.number("bonus")?),
+        },
+        fence: row.parsed("fence")?,
+        lifetime: Lifetime {
+            services_used: row.number_opt("services")?.unwrap_or(0),
+            successes: row.number_opt("successes")?.unwrap_or(0),
+            spent: crate::domain::amount::Money(row.number_opt("spent")?.unwrap_or(0)),
+            fiftieth_at: row.number_opt("fiftiethAt")?.map(Millis),
+        },
+        older: parse_older(&row)?,
+        superseded_by: match row.text_opt("supersededBy")? {
+            Some(text) => Some(text.parse().map_err(|e| row.corrupt(format!("attribute supersededBy: {e}")))?),
+            None => None,
+        },
+    })
+}
+
+/// The account and month of an item of an account table; `None` for an account item.
+pub fn account_of(kind: AccountKind, item: &Item) -> Result<Option<(Account, StoredRow)>, StoreError> {
+    let (hash, range) = table(kind).keys();
+    let whole = Row::new(Key::new(table(kind), "?", "?"), item);
+    let (id, range) = (whole.text(hash)?, whole.text(range.unwrap_or("month"))?);
+    if range == ACCOUNT_ITEM {
+        return Ok(None);
+    }
+    let key = Key::new(table(kind), id, range);
+    let account = Account::new(kind, id).map_err(|e| whole.corrupt(format!("{}: {e}", key_text(&key))))?;
+    Ok(Some((account, decode(key, item)?)))
+}
+
+fn months_query(account: &Account, from: &str, to: &str, descending: bool, limit: Option<u32>) -> Query {
+    Query {
+        table: table(account.kind),
+        index: false,
+        hash: account.id().to_owned(),
+        range: RangeFilter::Between(from.to_owned(), to.to_owned()),
+        descending,
+        limit,
+        after: None,
+    }
+}
+
+/// The newest month row, and whether the account item was seen beside it or alone.
+async fn newest(db: &dyn Db, account: &Account) -> Result<(Option<StoredRow>, bool), StoreError> {
+    let page = db.query(&months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, true, Some(1))).await?;
+    match page.items.first() {
+        None => Ok((None, false)),
+        Some(item) => match account_of(account.kind, item)? {
+            Some((_, row)) => Ok((Some(row), true)),
+            None => Ok((None, true)),
+        },
+    }
+}
+
+/// What stands in the account's newest row, for learning what became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadNow {
+    /// No row and no account item.
+    Absent,
+    /// The account item without a row: half of the first transaction was seen, or the rows were deleted.
+    Bare,
+    /// The newest row's fence.
+    Fence(Fence),
+}
+
+/// Reads the newest row's fence.
+pub async fn head_now(db: &dyn Db, account: &Account) -> Result<HeadNow, StoreError> {
+    Ok(match newest(db, account).await? {
+        (Some(row), _) => HeadNow::Fence(row.fence),
+        (None, true) => HeadNow::Bare,
+        (None, false) => HeadNow::Absent,
+    })
+}
+
+/// In which order the rows of an account are read. There is one right order; the other is there for the simulator,
+/// which must find that it is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// The head, then the older rows that it names, compared with the fences that it names.
+    HeadFirstMatched,
+    /// The same without the comparison (breakage).
+    HeadFirstUnmatched,
+    /// The older rows before the head (breakage).
+    OlderFirst,
+}
+
+/// Reads the head and the older rows that it names, once. A plain read may see half of a transaction:
+/// that shows as [`Reading::Torn`].
+pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Reading, StoreError> {
+    let early = match order {
+        ReadOrder::OlderFirst => match newest(db, account).await? {
+            (Some(head), _) => Some(older_rows(db, account, &head).await?),
+            (None, _) => None,
+        },
+        _ => None,
+    };
+    let head = match newest(db, account).await? {
+        (Some(head), _) => head,
+        (None, true) => return Ok(Reading::Torn("the account has an item but no month row".to_owned())),
+        (None, false) => return Ok(Reading::Absent),
+    };
+    if let Some(newer) = head.superseded_by {
+        return Ok(Reading::Torn(format!("the newest row is {}, which was superseded by {newer}", head.row.month)));
+    }
+    let older = match early {
+        Some(rows) => rows,
+        None => older_rows(db, account, &head).await?,
+    };
+    if let Some(what) = mismatch(&head, &older, order) {
+        return Ok(Reading::Torn(what));
+    }
+    let mut months: BTreeMap<Month, MonthRow> = older.into_values().map(|row| (row.row.month, row.row)).collect();
+    let month = head.row.month;
+    months.insert(month, head.row);
+    Ok(Reading::Whole(Box::new(StoredAccount {
+        head: StoredHead { month, fence: head.fence, older: head.older },
+        rows: AccountRows { lifetime: head.lifetime, months },
+    })))
+}
+
+/// How the older rows differ from what the head names.
+fn mismatch(head: &StoredRow, older: &BTreeMap<Month, StoredRow>, order: ReadOrder) -> Option<String> {
+    if order == ReadOrder::HeadFirstUnmatched {
+        return None;
+    }
+    head.older.iter().find_map(|(month, named)| match older.get(month) {
+        None => Some(format!("row {month} is missing, the head names it")),
+        Some(row) if row.fence != *named && order == ReadOrder::HeadFirstMatched => {
+            Some(format!("row {month} has the fence {}, the head names {named}", row.fence))
+        }
+        Some(_) => None,
+    })
+}
+
+/// Every row from the oldest named one up to the head. Not only the named ones: a streak is carried through all of them.
+async fn older_rows(
+    db: &dyn Db,
+    account: &Account,
+    head: &StoredRow,
+) -> Result<BTreeMap<Month, StoredRow>, StoreError> {
+    let Some((oldest, _)) = head.older.first_key_value() else { return Ok(BTreeMap::new()) };
+    let last = Month(head.row.month.0 - 1).to_string();
+    let mut query = months_query(account, &oldest.to_string(), &last, false, None);
+    let mut rows = BTreeMap::new();
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            if let Some((_, row)) = account_of(account.kind, item)? {
+                rows.insert(row.row.month, row);
+            }
+        }
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(rows);
+        }
+    }
+}
+
+/// The rows from the nearest one at or before `month` up to, not including, `before`, oldest first. Rows that the head does not
+/// name any more are closed; what a torn reading might show here makes the next conditional write fail.
+pub async fn rows_between(
+    db: &dyn Db,
+    account: &Account,
+    month: Month,
+    before: Month,
+) -> Result<Vec<StoredRow>, StoreError> {
+    let mut query = months_query(account, ACCOUNT_ITEM, &Month(before.0 - 1).to_string(), true, None);
+    let mut rows = Vec::new();
+    loop {
+        let Page { items, next } = db.query(&query).await?;
+        for item in &items {
+            let Some((_, row)) = account_of(account.kind, item)? else { continue };
+            let reached = row.row.month < month;
+            rows.push(row);
+            if reached {
+                rows.reverse();
+                return Ok(rows);
+            }
+        }
+        query.after = next;
+        if query.after.is_none() {
+            rows.reverse();
+            return Ok(rows);
+        }
+    }
+}
+
+/// One month row, as a plain read.
+pub async fn month(db: &dyn Db, account: &Account, month: Month) -> Result<Option<StoredRow>, StoreError> {
+    let key = row_key(account, month);
+    db.get(&key).await?.map(|item| decode(key, &item)).transpose()
+}
+
+/// What is left out of a write on purpose, for the simulator only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Omissions {
+    /// The opening of a new head leaves the old head's row as it was.
+    pub old_head: bool,
+    /// The first row is written without the account item.
+    pub account_item: bool,
+    /// The head is written if its fence's position is not higher, whoever wrote it.
+    pub lower_fence: bool,
+}
+
+/// A write of an account's changed rows.
+pub struct AccountWrite<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// What stands in the store, as this worker last saw it; `None` if nothing does.
+    pub stored: Option<&'a StoredHead>,
+    /// The rows as they shall be.
+    pub rows: &'a AccountRows,
+    /// Which of them changed.
+    pub dirty: &'a BTreeSet<Month>,
+    /// The account's new fence.
+    pub fence: Fence,
+    /// Months before this one are closed for every source partition: the head need not name their rows any more.
+    pub open_from: Month,
+    /// Left out on purpose.
+    pub omit: Omissions,
+}
+
+impl AccountWrite<'_> {
+    /// The writes, all to be done in one transaction if there is more than one, and what stands in the store afterwards.
+    /// `None` if the account has no row to write.
+    pub fn build(&self) -> Option<(Vec<Write>, StoredHead)> {
+        let head = self.rows.head()?;
+        let opens = self.stored.is_some_and(|stored| stored.month < head);
+        let older = self.older_after(head, opens);
+        let mut writes = Vec::new();
+        if self.stored.is_none() && !self.omit.account_item {
+            let item = Fields::of(&item_key(self.account)).text("since", head).item();
+            writes.push(self.put(item, Condition::Absent));
+        }
+        for (month, row) in &self.rows.months {
+            let was_head = self.stored.is_some_and(|stored| stored.month == *month);
+            let moves = opens && was_head && !self.omit.old_head;
+            if *month != head && !moves && !self.dirty.contains(month) {
+                continue;
+            }
+            let stored = StoredRow {
+                row: row.clone(),
+                fence: self.fence,
+                lifetime: self.rows.lifetime,
+                older: if *month == head { older.clone() } else { BTreeMap::new() },
+                superseded_by: (*month != head).then_some(head),
+            };
+            let condition = match self.stored {
+                Some(stored) if was_head && (moves || !opens) => self.fence_condition(stored.fence),
+                _ if *month == head => Condition::Absent,
+                _ => Condition::Always,
+            };
+            writes.push(self.put(encode(self.account, &stored), condition));
+        }
+        Some((writes, StoredHead { month: head, fence: self.fence, older }))
+    }
+
+    fn fence_condition(&self, seen: Fence) -> Condition {
+        match (self.omit.lower_fence, self.fence.position) {
+            // '~' sorts after every write id of the same position.
+            (true, Some(position)) => Condition::AbsentOrAtMost("fence", Attr::S(format!("{position}/~"))),
+            _ => Condition::Equals("fence", Attr::S(seen.to_string())),
+        }
+    }
+
+    fn put(&self, item: Item, condition: Condition) -> Write {
+        Write::Put { table: table(self.account.kind), item, condition }
+    }
+
+    /// The older rows that the head names after this write.
+    fn older_after(&self, head: Month, opens: bool) -> BTreeMap<Month, Fence> {
+        let mut older = self.stored.map(|stored| stored.older.clone()).unwrap_or_default();
+        if opens && let Some(stored) = self.stored {
+            let fence = if self.omit.old_head { stored.fence } else { self.fence };
+            older.insert(stored.month, fence);
+            older.retain(|month, _| *month >= self.open_from);
+        }
+        for month in self.dirty.range(..head) {
+            older.insert(*month, self.fence);
+        }
+        older
+    }
+}

@@ -1,0 +1,455 @@
+//! Awards on their way to account rows. Only the poster writes account rows, so whoever grants an award leaves, in one
+//! transaction with the award's own reason, a permanent record and a pending pointer for the account's posting partition.
+//!
+//! Rows, all in table Checkpoints:
+//! - record: partition `awards#<kind>:<id>`, item `<award id>`; stays for ever and makes the grant happen once.
+//! - pointer: partition `pending#<q>`, item `<zero-padded grant time>#<hash of the account>#<award id>`; holds a copy of the award, so that the
+//!   poster needs no second read. It is `pending`, becomes `applied` in one transaction with the account's row, and is
+//!   deleted once the derived effects are durable.
+//! - a milestone check is a pointer too, without a record: "look whether this referee has its 50 successes already".
+//!
+//! Neither is ever written again under the same key, because the record (or the relationship row) would have to be absent.
+
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::referrals::{self, Link, Milestone};
+use super::row::{Fields, Row, key_text};
+use crate::domain::amount::Points;
+use crate::domain::ids::{Account, AccountKind, IdError, check_id};
+use crate::domain::position::Partition;
+use crate::domain::time::{Millis, Month};
+
+const PENDING: &str = "pending";
+const APPLIED: &str = "applied";
+
+/// Why an award is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AwardKind {
+    /// A referral was accepted.
+    Signup,
+    /// A referee reached 50 successes.
+    Milestone,
+    /// An admin's correction.
+    Adjustment,
+}
+
+impl AwardKind {
+    /// As it stands in rows and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AwardKind::Signup => "signup",
+            AwardKind::Milestone => "milestone",
+            AwardKind::Adjustment => "adjustment",
+        }
+    }
+}
+
+/// The text is no kind of award.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no kind of award; allowed: signup, milestone, adjustment")]
+pub struct NotAnAwardKind(String);
+
+impl std::str::FromStr for AwardKind {
+    type Err = NotAnAwardKind;
+    fn from_str(text: &str) -> Result<AwardKind, NotAnAwardKind> {
+        [
+            AwardKind::Signup,
+            AwardKind::Milestone,
+            AwardKind::Adjustment,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| NotAnAwardKind(text.to_owned()))
+    }
+}
+
+/// An award: points outside of usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Award {
+    /// Unique per account: `signup#user:b`, `milestone#user:b`, `adjustment#<idempotency key>`.
+    pub id: String,
+    /// Who gets it.
+    pub account: Account,
+    /// Why.
+    pub kind: AwardKind,
+    /// The month in whose `bonus` it stands.
+    pub month: Month,
+    /// How much; adjustments may be negative.
+    pub points: Points,
+    /// When it was granted.
+    pub granted_at: Millis,
+    /// In words.
+    pub reason: String,
+}
+
+/// How far a pointer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not in the account's row yet.
+    Pending,
+    /// In the account's row; derived effects may be owed still.
+    Applied,
+}
+
+/// What a pointer asks of the poster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Add the award to its account.
+    Award(Award),
+    /// Look whether this referee has reached its milestone, and grant it if it is owed.
+    Check {
+        /// The referee, an account of this posting partition.
+        referee: Account,
+    },
+}
+
+/// A pending pointer of a posting partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// The posting partition.
+    pub partition: Partition,
+    /// Its sort key; pointers come in this order, oldest grant first.
+    pub item: String,
+    /// How far it has come.
+    pub state: State,
+    /// What it asks.
+    pub task: Task,
+}
+
+impl Pointer {
+    /// `id` is unique among the tasks of `account`. The account enters the sort key as a hash: two ids of 128 characters
+    /// of four bytes would not fit into the 1,024 bytes that DynamoDB allows.
+    fn new(account: &Account, partitions: u32, at: Millis, id: &str, task: Task) -> Pointer {
+        let partition = account.partition(partitions);
+        let hash = xxhash_rust::xxh3::xxh3_64(account.to_string().as_bytes());
+        // Times before 1970 do not occur; clamped so that the text still orders.
+        let item = format!("{:020}#{hash:016x}#{id}", at.0.max(0));
+        Pointer {
+            partition,
+            item,
+            state: State::Pending,
+            task,
+        }
+    }
+
+    fn key(&self) -> Key {
+        pointer_key(self.partition, &self.item)
+    }
+}
+
+fn pointer_key(partition: Partition, item: &str) -> Key {
+    Key::new(Table::Checkpoints, format!("pending#{partition}"), item)
+}
+
+fn record_key(account: &Account, id: &str) -> Key {
+    Key::new(Table::Checkpoints, format!("awards#{account}"), id)
+}
+
+/// The id of the award for `referee`'s signup.
+pub fn signup_id(referee: &Account) -> String {
+    format!("signup#{referee}")
+}
+
+/// The id of the award for `referee`'s milestone.
+pub fn milestone_id(referee: &Account) -> String {
+    format!("milestone#{referee}")
+}
+
+/// The writes that grant an award: its record, which must not exist, and its pointer. They belong into one transaction
+/// with the change that the award is for. `partitions` is the number of posting partitions.
+pub fn grant_writes(award: Award, partitions: u32) -> Vec<Write> {
+    let record = award_fields(Fields::of(&record_key(&award.account, &award.id)), &award);
+    let (account, id, at) = (award.account.clone(), award.id.clone(), award.granted_at);
+    let pointer = Pointer::new(&account, partitions, at, &id, Task::Award(award));
+    vec![
+        Write::Put {
+            table: Table::Checkpoints,
+            item: record.item(),
+            condition: Condition::Absent,
+        },
+        put_pointer(&pointer, Condition::Absent),
+    ]
+}
+
+/// The write that leaves a milestone check for the poster of `referee`, whose link is made at `at`.
+pub fn check_write(referee: &Account, at: Millis, partitions: u32) -> Write {
+    let task = Task::Check {
+        referee: referee.clone(),
+    };
+    let pointer = Pointer::new(referee, partitions, at, "check", task);
+    put_pointer(&pointer, Condition::Absent)
+}
+
+/// The write that turns a pointer from pending to applied; it belongs into one transaction with the account's row.
+pub fn apply_pointer_write(pointer: &Pointer) -> Write {
+    let applied = Pointer {
+        state: State::Applied,
+        ..pointer.clone()
+    };
+    let is_pending = Condition::Equals("state", Attr::S(PENDING.to_owned()));
+    put_pointer(&applied, is_pending)
+}
+
+/// The write that removes a pointer: an award's once it is applied and its derived effects are durable, a check's once
+/// it was looked at. An award's pointer that is still pending is not removed: the condition fails.
+pub fn delete_pointer_write(pointer: &Pointer) -> Write {
+    let condition = match pointer.task {
+        // "applied" < "pending": absent (deleted before) or applied.
+        Task::Award(_) => Condition::AbsentOrAtMost("state", Attr::S(APPLIED.to_owned())),
+        Task::Check { .. } => Condition::Always,
+    };
+    Write::Delete {
+        key: pointer.key(),
+        condition,
+    }
+}
+
+/// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless the row still owes it.
+/// `fifty_at` is the log time of the posting that brought the 50th success. Empty when the link as read owes nothing.
+pub fn grant_milestone_writes(
+    link: &Link,
+    fifty_at: Millis,
+    points: Points,
+    now: Millis,
+    partitions: u32,
+) -> Vec<Write> {
+    if link.milestone != Milestone::Owed {
+        return Vec::new();
+    }
+    let Some(referrer) = link.chain.first() else {
+        return Vec::new();
+    };
+    let award = Award {
+        id: milestone_id(&link.referee),
+        account: referrer.clone(),
+        kind: AwardKind::Milestone,
+        month: fifty_at.max(link.linked_at).month(),
+        points,
+        granted_at: now,
+        reason: format!("{} reached 50 successful requests", link.referee),
+    };
+    let mut writes = vec![referrals::milestone_granted_write(link)];
+    writes.extend(grant_writes(award, partitions));
+    writes
+}
+
+/// Every pointer of a posting partition, oldest grant first. May miss one whose grant is just being written.
+pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Pointer>, StoreError> {
+    let hash = format!("pending#{partition}");
+    let items = query_all(db, hash).await?;
+    items
+        .iter()
+        .map(|item| read_pointer(partition, item))
+        .collect()
+}
+
+/// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.
+pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, StoreError> {
+    let items = query_all(db, format!("awards#{account}")).await?;
+    let mut awards = items
+        .iter()
+        .map(|item| {
+            let unknown = Row::new(record_key(account, "?"), item);
+            let id = unknown.text("item")?;
+            read_award(&Row::new(record_key(account, id), item))
+        })
+        .collect::<Result<Vec<Award>, StoreError>>()?;
+    awards.sort_by(|a, b| (a.granted_at, &a.id).cmp(&(b.granted_at, &b.id)));
+    Ok(awards)
+}
+
+async fn query_all(db: &dyn Db, hash: String) -> Result<Vec<Item>, StoreError> {
+    let mut query = Query {
+        table: Table::Checkpoints,
+        index: false,
+        hash,
+        range: RangeFilter::All,
+        descending: false,
+        limit: None,
+        after: None,
+    };
+    let mut items = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(items),
+        }
+    }
+}
+
+/// An admin's correction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// Whose points.
+    pub account: Account,
+    /// How much, plus or minus.
+    pub points: Points,
+    /// Why.
+    pub reason: String,
+    /// Names this correction, so that a repeat counts once: 1 to 128 characters, unique per account.
+    pub idempotency_key: String,
+    /// Who makes it.
+    pub by: String,
+    /// When; it belongs to this month.
+    pub now: Millis,
+}
+
+/// What a grant came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// Just now.
+    Now,
+    /// Already, under the same key with the same content.
+    Before,
+}
+
+/// Why an adjustment was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdjustmentError {
+    /// The idempotency key is no id.
+    #[error("the idempotency key: {0}")]
+    Key(#[from] IdError),
+    /// The key was used for another amount.
+    #[error(
+        "the idempotency key {key} was used for {before} points; use a new key for another adjustment"
+    )]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// What was granted under it.
+        before: Points,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Grants an adjustment, once per account and idempotency key.
+pub async fn adjustment(
+    db: &dyn Db,
+    adjustment: &Adjustment,
+    partitions: u32,
+) -> Result<Granted, AdjustmentError> {
+    check_id(&adjustment.idempotency_key)?;
+    let award = Award {
+        id: format!("adjustment#{}", adjustment.idempotency_key),
+        account: adjustment.account.clone(),
+        kind: AwardKind::Adjustment,
+        month: adjustment.now.month(),
+        points: adjustment.points,
+        granted_at: adjustment.now,
+        reason: format!("{} ({})", adjustment.reason, adjustment.by),
+    };
+    let key = record_key(&award.account, &award.id);
+    let mut tries = super::control::Tries::default();
+    let mut tried = false;
+    loop {
+        if let Some(item) = db.get(&key).await? {
+            let before = read_award(&Row::new(key.clone(), &item))?;
+            if before.points != award.points {
+                return Err(AdjustmentError::KeyReused {
+                    key: adjustment.idempotency_key.clone(),
+                    before: before.points,
+                });
+            }
+            // After a lost answer "now" and "before" cannot be told apart, and need not be.
+            return Ok(if tried { Granted::Now } else { Granted::Before });
+        }
+        tried = true;
+        match db.transact(grant_writes(award.clone(), partitions)).await {
+            Ok(()) => return Ok(Granted::Now),
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+fn award_fields(fields: Fields, award: &Award) -> Fields {
+    fields
+        .text("award", &award.id)
+        .text("account", &award.account)
+        .text("kind", award.kind.as_str())
+        .text("month", award.month)
+        .number("points", award.points.0)
+        .number("grantedAt", award.granted_at.0)
+        .text("reason", &award.reason)
+}
+
+fn read_award(row: &Row<'_>) -> Result<Award, StoreError> {
+    Ok(Award {
+        id: row.text("award")?.to_owned(),
+        account: read_account(row, "account")?,
+        kind: row.parsed("kind")?,
+        month: row.parsed("month")?,
+        points: Points(row.number("points")?),
+        granted_at: Millis(row.number("grantedAt")?),
+        reason: row.text("reason")?.to_owned(),
+    })
+}
+
+/// Reads `user:u1`, the form in which accounts stand in keys and attributes.
+pub(super) fn read_account(row: &Row<'_>, name: &str) -> Result<Account, StoreError> {
+    let text = row.text(name)?;
+    parse_account(text).ok_or_else(|| row.corrupt(format!("attribute {name}: no account: {text}")))
+}
+
+fn parse_account(text: &str) -> Option<Account> {
+    let (kind, id) = text.split_once(':')?;
+    let kind: AccountKind = kind.parse().ok()?;
+    Account::new(kind, id).ok()
+}
+
+fn put_pointer(pointer: &Pointer, condition: Condition) -> Write {
+    let state = match pointer.state {
+        State::Pending => PENDING,
+        State::Applied => APPLIED,
+    };
+    let fields = Fields::of(&pointer.key()).text("state", state);
+    let fields = match &pointer.task {
+        Task::Award(award) => award_fields(fields, award),
+        Task::Check { referee } => fields.text("kind", "check").text("referee", referee),
+    };
+    Write::Put {
+        table: Table::Checkpoints,
+        item: fields.item(),
+        condition,
+    }
+}
+
+fn read_pointer(partition: Partition, item: &Item) -> Result<Pointer, StoreError> {
+    let unknown = Row::new(pointer_key(partition, "?"), item);
+    let name = unknown.text("item")?.to_owned();
+    let row = Row::new(pointer_key(partition, &name), item);
+    let state = match row.text("state")? {
+        PENDING => State::Pending,
+        APPLIED => State::Applied,
+        other => return Err(row.corrupt(format!("attribute state is {other}"))),
+    };
+    let task = match row.text("kind")? {
+        "check" => Task::Check {
+            referee: read_account(&row, "referee")?,
+        },
+        _ => Task::Award(read_award(&row)?),
+    };
+    if let Task::Award(award) = &task
+        && !name.ends_with(&award.id)
+    {
+        return Err(StoreError::Corrupt {
+            key: key_text(&pointer_key(partition, &name)),
+            what: format!("it holds another award: {}", award.id),
+        });
+    }
+    Ok(Pointer {
+        partition,
+        item: name,
+        state,
+        task,
+    })
+}
+
+/// How far a pointer has come, strongly consistent; `None` once it is deleted. A list of pointers may be behind this.
+pub async fn state_of(db: &dyn Db, pointer: &Pointer) -> Result<Option<State>, StoreError> {
+    let key = pointer.key();
+    let Some(item) = db.get(&key).await? else { return Ok(None) };
+    read_pointer(pointer.partition, &item).map(|found| Some(found.state))
+}

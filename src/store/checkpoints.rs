@@ -1,0 +1,259 @@
+//! Checkpoints: recorded cuts, sequences and positions, top-K lists, and halts. All stand in table `Checkpoints`.
+//!
+//! Every item here that two workers might both want to write carries the id of its last write, and is written only if that is
+//! still the one that the writer has read.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::row::{Fields, Row};
+use crate::domain::amount::Points;
+use crate::domain::ids::AccountKind;
+use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence, WriteId};
+use crate::domain::time::{Millis, Month};
+use crate::log::Fingerprint;
+use crate::ops::health::{Role, TaskId};
+
+/// Whether usage rows are written, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum UsageRows {
+    /// They are not: what the window has forgotten cannot be told from a duplicate.
+    Off,
+    /// Every event accepted after this log time has one; `None`: every event ever.
+    Since(Option<Millis>),
+}
+
+/// What the duplicate window of a chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowCut {
+    /// How much log time it reaches back, ms.
+    pub age_ms: i64,
+    /// How many records it reaches back at most.
+    pub records_max: u64,
+    /// Usage rows.
+    pub usage_rows: UsageRows,
+    /// Its first record.
+    pub first: Offset,
+    /// Log time at that record.
+    pub first_log_time: Millis,
+    /// Log time of the newest valid record that the window has forgotten; `None` while it reaches back to the very beginning.
+    pub forgotten: Option<Millis>,
+}
+
+/// The recorded cut of one source partition: the chunk that is being rated, and all that its rating depends on.
+/// It also says that every chunk before it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateCheckpoint {
+    /// The id of `usage.events`.
+    pub topic_id: String,
+    /// The epoch of the logs.
+    pub epoch: Epoch,
+    /// Partitions of `usage.events`.
+    pub partitions: u32,
+    /// Partitions of `ledger.postings`.
+    pub posting_partitions: u32,
+    /// The chunk.
+    pub chunk: Chunk,
+    /// Its first record.
+    pub from: Offset,
+    /// The offset after its last record; equal to `from`: nothing is cut, everything before is done.
+    pub to: Offset,
+    /// The control position with which it is rated.
+    pub control: Control,
+    /// The number of the rating semantics that must rate it.
+    pub semantics: u32,
+    /// Log time just before it.
+    pub log_time: Millis,
+    /// The duplicate window.
+    pub window: WindowCut,
+    /// Record `to − 1`.
+    pub fingerprint: Option<Fingerprint>,
+    /// The last sequence sent to each posting partition before this chunk.
+    pub sequences: Vec<Sequence>,
+}
+
+impl RateCheckpoint {
+    /// Whether a chunk is cut that may not be done yet.
+    pub fn is_cut(&self) -> bool {
+        self.from < self.to
+    }
+}
+
+/// What a posting partition has taken from one source partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceState {
+    /// The last sequence accepted.
+    pub sequence: Sequence,
+    /// Its source log time.
+    pub log_time: Millis,
+}
+
+/// How far a posting partition is done: rows written, effects durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PostCheckpoint {
+    /// The id of `ledger.postings`.
+    pub topic_id: String,
+    /// The epoch of the logs.
+    pub epoch: Epoch,
+    /// Partitions of `ledger.postings`.
+    pub partitions: u32,
+    /// The next offset to read.
+    pub next: Offset,
+    /// Record `next − 1`.
+    pub fingerprint: Option<Fingerprint>,
+    /// By source partition.
+    pub sources: BTreeMap<u32, SourceState>,
+}
+
+/// One account in a top-K list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ranked(pub Points, pub String);
+
+/// The best accounts of one kind in one month among those of one posting partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopList {
+    /// How many of them are exact.
+    pub exact: usize,
+    /// Best first.
+    pub ranked: Vec<Ranked>,
+    /// The best that was ever left out; `None` if none was.
+    pub left_out: Option<Ranked>,
+}
+
+/// Why a partition stands still, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HaltRecord {
+    /// Which task (`rate/2`).
+    pub task: String,
+    /// A stable code.
+    pub code: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// When it was noticed.
+    pub at: Millis,
+}
+
+/// An item and the id of the write that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// What it holds.
+    pub value: T,
+    /// Its last write.
+    pub write: WriteId,
+}
+
+fn name(task: TaskId) -> String {
+    format!("{}#{}", task.role, task.partition)
+}
+
+/// The key of a partition's checkpoint.
+pub fn checkpoint_key(task: TaskId) -> Key {
+    Key::new(Table::Checkpoints, name(task), "checkpoint")
+}
+
+/// The key of a top-K list.
+pub fn top_key(partition: Partition, kind: AccountKind, month: Month) -> Key {
+    Key::new(Table::Checkpoints, name(TaskId::new(Role::Post, partition)), format!("top#{kind}#{month}"))
+}
+
+fn halt_key(task: TaskId) -> Key {
+    Key::new(Table::Checkpoints, "halts", task.to_string())
+}
+
+/// Reads an item that is kept under [`put`].
+pub async fn get<T: DeserializeOwned>(db: &dyn Db, key: &Key) -> Result<Option<Versioned<T>>, StoreError> {
+    let Some(item) = db.get(key).await? else { return Ok(None) };
+    let row = Row::new(key.clone(), &item);
+    Ok(Some(Versioned { value: row.json("body")?, write: row.parsed("write")? }))
+}
+
+/// The write that puts an item, if its last write is still `previous` (`None`: there is no item).
+pub fn put<T: Serialize>(key: &Key, value: &T, previous: Option<WriteId>, write: WriteId) -> Write {
+    let item = Fields::of(key).json("body", value).text("write", write).item();
+    let condition = match previous {
+        Some(previous) => Condition::Equals("write", Attr::S(previous.to_string())),
+        None => Condition::Absent,
+    };
+    Write::Put { table: key.table, item, condition }
+}
+
+/// The id of the last write to an item.
+pub async fn last_write(db: &dyn Db, key: &Key) -> Result<Option<WriteId>, StoreError> {
+    let Some(item) = db.get(key).await? else { return Ok(None) };
+    Row::new(key.clone(), &item).parsed("write").map(Some)
+}
+
+/// The recorded halt of a task.
+pub async fn halt_of(db: &dyn Db, task: TaskId) -> Result<Option<HaltRecord>, StoreError> {
+    let key = halt_key(task);
+    let item = db.get(&key).await?;
+    item.map(|item| Row::new(key, &item).json("body")).transpose()
+}
+
+/// Every recorded halt.
+pub async fn halts(db: &dyn Db) -> Result<Vec<HaltRecord>, StoreError> {
+    let items = query_all(db, "halts", RangeFilter::All).await?;
+    items.iter().map(|item| Row::new(Key::new(Table::Checkpoints, "halts", "?"), item).json("body")).collect()
+}
+
+/// Records a halt. Idempotent: the first record of a halt stays.
+pub async fn record_halt(db: &dyn Db, task: TaskId, record: &HaltRecord) -> Result<(), StoreError> {
+    let item = Fields::of(&halt_key(task)).json("body", record).item();
+    let write = Write::Put { table: Table::Checkpoints, item, condition: Condition::Absent };
+    match db.write(write).await {
+        Ok(()) | Err(StoreError::ConditionFailed) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Clears a halt and leaves an audit entry, in one transaction. False: the task is not halted.
+pub async fn resume(db: &dyn Db, task: TaskId, by: &str, now: Millis) -> Result<bool, StoreError> {
+    let Some(halt) = halt_of(db, task).await? else { return Ok(false) };
+    let audit = Key::new(Table::Checkpoints, "audit", format!("{now}#resume#{task}"));
+    let entry = Fields::of(&audit).text("action", "resume").text("by", by).json("halt", &halt).item();
+    let writes = vec![
+        Write::Delete { key: halt_key(task), condition: Condition::Present },
+        Write::Put { table: Table::Checkpoints, item: entry, condition: Condition::Always },
+    ];
+    match db.transact(writes).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::ConditionFailed) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The audit entries, oldest first.
+pub async fn audit(db: &dyn Db) -> Result<Vec<Item>, StoreError> {
+    query_all(db, "audit", RangeFilter::All).await
+}
+
+async fn query_all(db: &dyn Db, hash: &str, range: RangeFilter) -> Result<Vec<Item>, StoreError> {
+    let mut query = Query {
+        table: Table::Checkpoints,
+        index: false,
+        hash: hash.to_owned(),
+        range,
+        descending: false,
+        limit: None,
+        after: None,
+    };
+    let mut items = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(items);
+        }
+    }
+}

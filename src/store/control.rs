@@ -1,0 +1,238 @@
+//! The control feed: one append-only sequence through which every change of rules and referrals goes, so that
+//! "what was known as of position `v`" means the same to every rater, now and in a replay.
+//!
+//! Rows, all in table Checkpoints under partition `control`:
+//! - `head`: the number of the newest entry, and the number of the newest entry that changed rules.
+//! - one item per entry, under its zero-padded number.
+//!
+//! An entry is written in one transaction with the head's move from `n` to `n + 1` and with the row that it is about.
+//! The entry's own key makes each number a register that is written once: after a lost answer, whose token stands in
+//! entry `n + 1` tells whether the transaction happened or did not; while the head still says `n` it may be tried again
+//! as it was, because of two attempts at the same number only one can win.
+
+use serde::{Deserialize, Serialize};
+
+use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::row::{Fields, Row};
+use crate::domain::ids::Account;
+use crate::domain::position::Control;
+use crate::domain::rules::RuleChange;
+use crate::domain::time::Millis;
+
+const PARTITION: &str = "control";
+const HEAD: &str = "head";
+
+/// How often an entry that must be there is read again before the reader gives up: a transaction's parts become
+/// visible within moments of each other.
+const READS_MAX: usize = 10;
+/// How often an append is tried again because others appended first.
+pub(super) const CONTENDED_ATTEMPTS_MAX: usize = 1_000;
+/// How many lost answers an append bears before it reports one.
+pub(super) const UNANSWERED_ATTEMPTS_MAX: usize = 5;
+
+/// What an entry changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    /// New versions of prices or rules.
+    Rules(Vec<RuleChange>),
+    /// A referral link.
+    Link {
+        /// Who got a referrer.
+        referee: Account,
+        /// The referrer, the referrer's referrer, and theirs, as they were at that moment.
+        chain: Vec<Account>,
+    },
+}
+
+/// One entry of the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place: 1, 2, 3, …
+    pub number: Control,
+    /// When its writer said it was written.
+    pub written_at: Millis,
+    /// Names the attempt that wrote it; unique.
+    pub token: String,
+    /// What it changed.
+    pub change: Change,
+}
+
+/// The feed's newest numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The newest entry; 0 before the first.
+    pub number: Control,
+    /// The newest entry that changed rules; 0 before the first.
+    pub rules: Control,
+}
+
+fn head_key() -> Key {
+    Key::new(Table::Checkpoints, PARTITION, HEAD)
+}
+
+fn entry_key(number: Control) -> Key {
+    Key::new(Table::Checkpoints, PARTITION, format!("{:020}", number.0))
+}
+
+/// The number of the feed's newest entry, strongly consistent; 0 before the first.
+pub async fn head(db: &dyn Db) -> Result<Control, StoreError> {
+    Ok(full_head(db).await?.number)
+}
+
+/// The feed's head with the newest rules entry.
+pub async fn full_head(db: &dyn Db) -> Result<Head, StoreError> {
+    read_head(db.get(&head_key()).await?.as_ref())
+}
+
+/// The key of the head, for those who read it together with other rows.
+pub(super) fn key_of_head() -> Key {
+    head_key()
+}
+
+/// Reads the head's item.
+pub(super) fn read_head(item: Option<&Item>) -> Result<Head, StoreError> {
+    let Some(item) = item else {
+        return Ok(Head::default());
+    };
+    let row = Row::new(head_key(), item);
+    Ok(Head {
+        number: Control(row.number("number")?),
+        rules: Control(row.number("rules")?),
+    })
+}
+
+/// The entries with `after < number ≤ up_to`, in order. `up_to` must have been seen as the head (or below it).
+///
+/// They are read by number; one that is not visible yet is read again a bounded number of times.
+/// Errors: [`StoreError::Unavailable`] when one stays away; try again later.
+pub async fn entries(
+    db: &dyn Db,
+    after: Control,
+    up_to: Control,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut found = Vec::new();
+    let mut wanted: Vec<u64> = (after.0 + 1..=up_to.0).collect();
+    for _ in 0..READS_MAX {
+        if wanted.is_empty() {
+            break;
+        }
+        let keys: Vec<Key> = wanted.iter().map(|n| entry_key(Control(*n))).collect();
+        let items = db.batch_get(&keys).await?;
+        let mut missing = Vec::new();
+        for (number, item) in wanted.into_iter().zip(items) {
+            match item {
+                Some(item) => found.push(read_entry(Control(number), &item)?),
+                None => missing.push(number),
+            }
+        }
+        wanted = missing;
+    }
+    if let Some(number) = wanted.first() {
+        return Err(StoreError::Unavailable(format!(
+            "entry {number} of the control feed is not visible yet"
+        )));
+    }
+    found.sort_by_key(|entry| entry.number);
+    Ok(found)
+}
+
+fn read_entry(number: Control, item: &Item) -> Result<Entry, StoreError> {
+    let row = Row::new(entry_key(number), item);
+    Ok(Entry {
+        number,
+        written_at: Millis(row.number("writtenAt")?),
+        token: row.text("token")?.to_owned(),
+        change: row.json("change")?,
+    })
+}
+
+/// The writes that append an entry after `head`; they belong into one transaction with the row that it is about.
+/// The entry gets the number after the head's.
+pub fn append_writes(head: Head, written_at: Millis, token: &str, change: &Change) -> [Write; 2] {
+    let number = next(head);
+    let entry = Fields::of(&entry_key(number))
+        .number("writtenAt", written_at.0)
+        .text("token", token)
+        .json("change", change);
+    let rules = match change {
+        Change::Rules(_) => number,
+        Change::Link { .. } => head.rules,
+    };
+    let moved = Fields::of(&head_key())
+        .number("number", number.0)
+        .number("rules", rules.0);
+    [
+        Write::Put {
+            table: Table::Checkpoints,
+            item: entry.item(),
+            condition: Condition::Absent,
+        },
+        Write::Put {
+            table: Table::Checkpoints,
+            item: moved.item(),
+            condition: stands_at(head),
+        },
+    ]
+}
+
+/// The number of the entry that follows `head`.
+pub const fn next(head: Head) -> Control {
+    Control(head.number.0 + 1)
+}
+
+fn stands_at(head: Head) -> Condition {
+    match head.number {
+        Control(0) => Condition::Absent,
+        Control(number) => Condition::Equals("number", Attr::N(i128::from(number))),
+    }
+}
+
+/// Whether the append that tried to become entry `number` under `token` is the one that did, asked with a head that was
+/// read after the try. `false` while the head is below `number`: the try may still be on its way, but a repeat with the
+/// same number is safe, for only one of both can win. Decide again from fresh reads then, as when it was somebody else's.
+pub async fn happened(
+    db: &dyn Db,
+    number: Control,
+    head: Head,
+    token: &str,
+) -> Result<bool, StoreError> {
+    if head.number < number {
+        return Ok(false);
+    }
+    let before = Control(number.0 - 1);
+    let written = entries(db, before, number).await?;
+    Ok(written.iter().any(|entry| entry.token == token))
+}
+
+/// Counts the tries of one append, and says when to give up.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    contended: usize,
+    unanswered: usize,
+}
+
+impl Tries {
+    /// Takes a transaction's error: `Ok` if the caller shall look and decide again, else the error to report.
+    pub(super) fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::ConditionFailed => {
+                self.contended += 1;
+                if self.contended < CONTENDED_ATTEMPTS_MAX {
+                    return Ok(());
+                }
+                Err(StoreError::Unavailable(
+                    "too many others write the same rows".to_owned(),
+                ))
+            }
+            StoreError::Unanswered(why) => {
+                self.unanswered += 1;
+                if self.unanswered < UNANSWERED_ATTEMPTS_MAX {
+                    return Ok(());
+                }
+                Err(StoreError::Unanswered(why))
+            }
+            other => Err(other),
+        }
+    }
+}

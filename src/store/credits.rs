@@ -1,0 +1,210 @@
+//! UserCredits: what was added to a user's balance, one row per ledger entry, and their running total.
+//!
+//! Rows, under the user's id: `balance` (total and count of the entries) and `entry#<idempotency key>`. Both are written
+//! in one transaction, so that the total is always the sum of the entries, and the entry's own key makes it count once.
+//! What was spent stands in the user's account rows; the balance is added − spent.
+
+use super::control::Tries;
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::row::{Fields, Row};
+use crate::domain::amount::Money;
+use crate::domain::ids::{IdError, check_id};
+use crate::domain::time::Millis;
+
+const BALANCE: &str = "balance";
+const ENTRY: &str = "entry#";
+
+/// One entry of a user's credit ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditEntry {
+    /// Names it, so that a repeat counts once: 1 to 128 characters, unique per user.
+    pub idempotency_key: String,
+    /// How much; negative takes credit back.
+    pub amount: Money,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// The sum of a user's entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// Their sum.
+    pub total: Money,
+    /// How many.
+    pub entries: u64,
+}
+
+/// Why credit was not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreditError {
+    /// The user's id or the idempotency key is no id.
+    #[error("{what}: {error}")]
+    Id {
+        /// Which of them.
+        what: &'static str,
+        /// Why.
+        error: IdError,
+    },
+    /// The key was used for another amount.
+    #[error("the idempotency key {key} was used for {before} USD; use a new key for another entry")]
+    KeyReused {
+        /// The key.
+        key: String,
+        /// What was added under it.
+        before: Money,
+    },
+    /// The total would leave its range.
+    #[error("the balance would leave the range of money")]
+    TooMuch,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The largest total, in nano-dollars: DynamoDB keeps 38 digits.
+const TOTAL_MAX: i128 = 10i128.pow(37);
+
+fn balance_key(user: &str) -> Key {
+    Key::new(Table::UserCredits, user, BALANCE)
+}
+
+fn entry_key(user: &str, idempotency_key: &str) -> Key {
+    Key::new(
+        Table::UserCredits,
+        user,
+        format!("{ENTRY}{idempotency_key}"),
+    )
+}
+
+/// Adds credit once per user and idempotency key; returns the sum with it. The same key again changes nothing if the
+/// amount is the same, and is refused if it is not.
+pub async fn add(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Added, CreditError> {
+    check("user", user)?;
+    check("idempotency key", &entry.idempotency_key)?;
+    let keys = [balance_key(user), entry_key(user, &entry.idempotency_key)];
+    let mut tries = Tries::default();
+    loop {
+        let items = db.batch_get(&keys).await?;
+        let added = read_added(user, items[0].as_ref())?;
+        if let Some(item) = &items[1] {
+            let before = read_entry(user, item)?;
+            if before.amount != entry.amount {
+                return Err(CreditError::KeyReused {
+                    key: entry.idempotency_key.clone(),
+                    before: before.amount,
+                });
+            }
+            return Ok(added);
+        }
+        let (after, writes) = add_writes(user, entry, added)?;
+        match db.transact(writes).await {
+            Ok(()) => return Ok(after),
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+fn check(what: &'static str, id: &str) -> Result<(), CreditError> {
+    check_id(id).map_err(|error| CreditError::Id { what, error })
+}
+
+fn add_writes(
+    user: &str,
+    entry: &CreditEntry,
+    added: Added,
+) -> Result<(Added, Vec<Write>), CreditError> {
+    let after = Added {
+        total: added
+            .total
+            .plus(entry.amount)
+            .map_err(|_| CreditError::TooMuch)?,
+        entries: added.entries + 1,
+    };
+    if after.total.0.abs() > TOTAL_MAX || entry.amount.0.abs() > TOTAL_MAX {
+        return Err(CreditError::TooMuch);
+    }
+    let condition = match added.entries {
+        0 => Condition::Absent,
+        entries => Condition::Equals("entries", Attr::N(i128::from(entries))),
+    };
+    let balance = Fields::of(&balance_key(user))
+        .number("added", after.total.0)
+        .number("entries", after.entries);
+    let row = Fields::of(&entry_key(user, &entry.idempotency_key))
+        .number("amount", entry.amount.0)
+        .text("reason", &entry.reason)
+        .text("by", &entry.by)
+        .number("at", entry.at.0);
+    let put = |item: Item, condition| Write::Put {
+        table: Table::UserCredits,
+        item,
+        condition,
+    };
+    let writes = vec![
+        put(balance.item(), condition),
+        put(row.item(), Condition::Absent),
+    ];
+    Ok((after, writes))
+}
+
+/// The sum of everything that was added for a user.
+pub async fn added(db: &dyn Db, user: &str) -> Result<Added, StoreError> {
+    read_added(user, db.get(&balance_key(user)).await?.as_ref())
+}
+
+/// A user's entries, oldest first.
+pub async fn ledger(db: &dyn Db, user: &str) -> Result<Vec<CreditEntry>, StoreError> {
+    let mut query = Query {
+        table: Table::UserCredits,
+        index: false,
+        hash: user.to_owned(),
+        range: RangeFilter::Prefix(ENTRY.to_owned()),
+        descending: false,
+        limit: None,
+        after: None,
+    };
+    let mut entries = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            entries.push(read_entry(user, item)?);
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    entries.sort_by(|a, b| (a.at, &a.idempotency_key).cmp(&(b.at, &b.idempotency_key)));
+    Ok(entries)
+}
+
+fn read_added(user: &str, item: Option<&Item>) -> Result<Added, StoreError> {
+    let Some(item) = item else {
+        return Ok(Added::default());
+    };
+    let row = Row::new(balance_key(user), item);
+    Ok(Added {
+        total: Money(row.number("added")?),
+        entries: row.number("entries")?,
+    })
+}
+
+fn read_entry(user: &str, item: &Item) -> Result<CreditEntry, StoreError> {
+    let unknown = Row::new(Key::new(Table::UserCredits, user, "?"), item);
+    let name = unknown.text("entry")?;
+    let row = Row::new(Key::new(Table::UserCredits, user, name), item);
+    let key = name
+        .strip_prefix(ENTRY)
+        .ok_or_else(|| row.corrupt("it is no ledger entry"))?;
+    Ok(CreditEntry {
+        idempotency_key: key.to_owned(),
+        amount: Money(row.number("amount")?),
+        reason: row.text("reason")?.to_owned(),
+        by: row.text("by")?.to_owned(),
+        at: Millis(row.number("at")?),
+    })
+}

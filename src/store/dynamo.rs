@@ -1,0 +1,422 @@
+//! [`Db`] on DynamoDB, by the AWS client: production, the embedded engine and Amazon's DynamoDB Local alike.
+//!
+//! The SDK's own retries are off, because they repeat conditional writes whose answer was lost. Ours:
+//!
+//! | failure | reads, unconditional puts | conditional writes, transactions |
+//! |---|---|---|
+//! | throttled, transaction conflict | again, with back-off and full jitter | again |
+//! | connection refused | again | again |
+//! | 5xx, time-out, connection lost | again | [`StoreError::Unanswered`] at once |
+//! | condition failed | | [`StoreError::ConditionFailed`] |
+//! | validation, missing table, no permission | [`StoreError::Refused`] | [`StoreError::Refused`] |
+//!
+//! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`].
+
+mod batches;
+pub mod items;
+pub mod retry;
+pub mod settings;
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::types::{
+    ConditionCheck, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity, TransactWriteItem,
+};
+use governor::{DefaultDirectRateLimiter, Quota};
+
+use super::db::{
+    Condition, Db, Item, Key, Page, Query, StoreError, TRANSACTION_ITEMS_MAX, Table, Write,
+};
+use super::meter::{Consumed, Operation, StoreMeter};
+use crate::ops::clock::Clock;
+use items::{
+    Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
+};
+pub use retry::Backoff;
+use retry::{Fault, Repeatable, fault, transaction_fault};
+pub use settings::DynamoSettings;
+
+/// The store on DynamoDB. Cheap to clone.
+#[derive(Clone)]
+pub struct DynamoDb {
+    client: Client,
+    prefix: Arc<str>,
+    backoff: Backoff,
+    batch_concurrency: usize,
+    limiter: Option<Arc<(DefaultDirectRateLimiter, NonZeroU32)>>,
+    meter: Arc<StoreMeter>,
+    clock: Arc<dyn Clock>,
+}
+
+impl DynamoDb {
+    /// A client. Nothing is sent yet.
+    pub fn new(
+        settings: &DynamoSettings,
+        meter: Arc<StoreMeter>,
+        clock: Arc<dyn Clock>,
+    ) -> DynamoDb {
+        let limiter = settings.write_units_per_second.map(|rate| {
+            Arc::new((
+                DefaultDirectRateLimiter::direct(Quota::per_second(rate)),
+                rate,
+            ))
+        });
+        DynamoDb {
+            client: Client::from_conf(settings::config(settings)),
+            prefix: Arc::from(settings.prefix.as_str()),
+            backoff: settings.backoff,
+            batch_concurrency: settings.batch_concurrency.max(1),
+            limiter,
+            meter,
+            clock,
+        }
+    }
+
+    /// The meter of what is consumed.
+    pub fn meter(&self) -> &Arc<StoreMeter> {
+        &self.meter
+    }
+
+    /// The client beneath, for the control plane (tables).
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The clock.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// A table's full name.
+    pub fn table_name(&self, table: Table) -> String {
+        format!("{}{}", self.prefix, table.name())
+    }
+
+    /// Sends a request until it is answered, refused, lost or out of attempts.
+    pub(super) async fn run<T, E, Fut>(
+        &self,
+        repeatable: Repeatable,
+        sort: impl Fn(&SdkError<E, HttpResponse>) -> Fault,
+        send: impl Fn() -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => sort(&error),
+            };
+            let why = match error {
+                Fault::Final(error) => return Err(error),
+                Fault::Unknown(why) if repeatable == Repeatable::No => {
+                    return Err(StoreError::Unanswered(why));
+                }
+                Fault::Throttled(why) => {
+                    self.meter.throttled();
+                    why
+                }
+                Fault::NotSent(why) | Fault::Unknown(why) => why,
+            };
+            self.wait(attempt, why).await?;
+        }
+    }
+
+    /// Waits before the next attempt, or gives up.
+    async fn wait(&self, attempt: u32, why: String) -> Result<(), StoreError> {
+        if attempt >= self.backoff.attempts_max {
+            return Err(StoreError::Unavailable(format!(
+                "after {attempt} attempts: {why}"
+            )));
+        }
+        self.meter.retried();
+        self.clock.sleep(self.backoff.draw(attempt)).await;
+        Ok(())
+    }
+
+    /// Waits until the configured write rate allows `units` more.
+    async fn admit(&self, units: u32) {
+        let Some(limiter) = &self.limiter else {
+            return;
+        };
+        let (limiter, burst) = limiter.as_ref();
+        let mut left = units;
+        while let Some(some) = NonZeroU32::new(left.min(burst.get())) {
+            // Never more than the burst at once, which is all that could be refused.
+            let _ = limiter.until_n_ready(some).await;
+            left -= some.get();
+        }
+    }
+
+    fn measure(&self, table: Table, operation: Operation, consumed: Option<&ConsumedCapacity>) {
+        if let Some(consumed) = consumed {
+            self.meter.add(table, operation, read_consumed(consumed));
+        }
+    }
+
+    /// Measures an answer about several tables.
+    fn measure_all(&self, operation: Operation, consumed: &[ConsumedCapacity]) {
+        for part in consumed {
+            let name = part.table_name().unwrap_or_default();
+            let table = Table::ALL.into_iter().find(|t| self.table_name(*t) == name);
+            if let Some(table) = table {
+                self.measure(table, operation, Some(part));
+            }
+        }
+    }
+
+    fn read_item(&self, table: Table, wire: items::Wire) -> Result<Option<Item>, StoreError> {
+        let item = from_wire(table, wire)?;
+        Ok((!is_expired(table, &item, self.clock.now())).then_some(item))
+    }
+
+    fn read_page(
+        &self,
+        table: Table,
+        wires: Vec<items::Wire>,
+        next: Option<items::Wire>,
+    ) -> Result<Page, StoreError> {
+        let items = wires.into_iter().map(|wire| self.read_item(table, wire));
+        Ok(Page {
+            items: items
+                .filter_map(Result::transpose)
+                .collect::<Result<_, _>>()?,
+            next: next.map(|wire| from_wire(table, wire)).transpose()?,
+        })
+    }
+
+    async fn put(&self, table: Table, item: Item, condition: &Condition) -> Result<(), StoreError> {
+        self.admit(write_units(&item)).await;
+        let wire = to_wire(item);
+        let Expression {
+            text,
+            names,
+            values,
+        } = expression(table, condition, self.clock.now());
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.table_name(table))
+            .set_item(Some(wire))
+            .set_condition_expression(text)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let answer = self.run(repeatable(condition), fault, send).await?;
+        self.measure(table, Operation::Put, answer.consumed_capacity());
+        Ok(())
+    }
+
+    async fn delete(&self, key: &Key, condition: &Condition) -> Result<(), StoreError> {
+        self.admit(1).await;
+        let Expression {
+            text,
+            names,
+            values,
+        } = expression(key.table, condition, self.clock.now());
+        let request = self
+            .client
+            .delete_item()
+            .table_name(self.table_name(key.table))
+            .set_key(Some(key_wire(key)))
+            .set_condition_expression(text)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let answer = self.run(repeatable(condition), fault, send).await?;
+        self.measure(key.table, Operation::Delete, answer.consumed_capacity());
+        Ok(())
+    }
+
+    fn transact_item(&self, write: Write) -> Result<Option<TransactWriteItem>, StoreError> {
+        let now = self.clock.now();
+        let part = TransactWriteItem::builder();
+        let part = match write {
+            Write::Put {
+                table,
+                item,
+                condition,
+            } => {
+                let when = expression(table, &condition, now);
+                let put = Put::builder()
+                    .table_name(self.table_name(table))
+                    .set_item(Some(to_wire(item)))
+                    .set_condition_expression(when.text)
+                    .set_expression_attribute_names(when.names)
+                    .set_expression_attribute_values(when.values);
+                part.put(put.build().map_err(refused)?)
+            }
+            Write::Delete { key, condition } => {
+                let when = expression(key.table, &condition, now);
+                let delete = Delete::builder()
+                    .table_name(self.table_name(key.table))
+                    .set_key(Some(key_wire(&key)))
+                    .set_condition_expression(when.text)
+                    .set_expression_attribute_names(when.names)
+                    .set_expression_attribute_values(when.values);
+                part.delete(delete.build().map_err(refused)?)
+            }
+            Write::Check {
+                condition: Condition::Always,
+                ..
+            } => return Ok(None),
+            Write::Check { key, condition } => {
+                let when = expression(key.table, &condition, now);
+                let check = ConditionCheck::builder()
+                    .table_name(self.table_name(key.table))
+                    .set_key(Some(key_wire(&key)))
+                    .set_condition_expression(when.text)
+                    .set_expression_attribute_names(when.names)
+                    .set_expression_attribute_values(when.values);
+                part.condition_check(check.build().map_err(refused)?)
+            }
+        };
+        Ok(Some(part.build()))
+    }
+}
+
+#[async_trait]
+impl Db for DynamoDb {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(self.table_name(key.table))
+            .set_key(Some(key_wire(key)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let mut answer = self.run(Repeatable::Yes, fault, send).await?;
+        self.measure(key.table, Operation::Get, answer.consumed_capacity());
+        match answer.item.take() {
+            Some(wire) => self.read_item(key.table, wire),
+            None => Ok(None),
+        }
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.get_batches(keys).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        let key = key_condition(query)?;
+        let index = query.index.then(|| query.table.index()).flatten();
+        let request = self
+            .client
+            .query()
+            .table_name(self.table_name(query.table))
+            .set_index_name(index.map(|(name, _)| name.to_owned()))
+            .consistent_read(!query.index)
+            .set_key_condition_expression(key.text)
+            .set_expression_attribute_names(key.names)
+            .set_expression_attribute_values(key.values)
+            .scan_index_forward(!query.descending)
+            .set_limit(query.limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
+            .set_exclusive_start_key(query.after.clone().map(to_wire))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let answer = self.run(Repeatable::Yes, fault, send).await?;
+        self.measure(query.table, Operation::Query, answer.consumed_capacity());
+        let items = answer.items.unwrap_or_default();
+        self.read_page(query.table, items, answer.last_evaluated_key)
+    }
+
+    async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        let request = self
+            .client
+            .scan()
+            .table_name(self.table_name(table))
+            .consistent_read(true)
+            .set_exclusive_start_key(after.map(to_wire))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let answer = self.run(Repeatable::Yes, fault, send).await?;
+        self.measure(table, Operation::Scan, answer.consumed_capacity());
+        let items = answer.items.unwrap_or_default();
+        self.read_page(table, items, answer.last_evaluated_key)
+    }
+
+    async fn write(&self, write: Write) -> Result<(), StoreError> {
+        match write {
+            Write::Put {
+                table,
+                item,
+                condition,
+            } => self.put(table, item, &condition).await,
+            Write::Delete { key, condition } => self.delete(&key, &condition).await,
+            Write::Check { .. } => Err(refused("a check belongs into a transaction")),
+        }
+    }
+
+    async fn transact(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        // A single write is all or nothing by itself, at half the price.
+        if writes.len() == 1 && !matches!(writes[0], Write::Check { .. }) {
+            return self.write(writes.remove(0)).await;
+        }
+        if writes.len() > TRANSACTION_ITEMS_MAX {
+            return Err(refused(format!(
+                "{} writes in one transaction; at most {TRANSACTION_ITEMS_MAX}",
+                writes.len()
+            )));
+        }
+        self.admit(writes.iter().map(transaction_units).sum()).await;
+        let parts: Vec<TransactWriteItem> = writes
+            .into_iter()
+            .map(|write| self.transact_item(write))
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()?;
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let request = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(parts))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let answer = self.run(Repeatable::No, transaction_fault, send).await?;
+        self.measure_all(Operation::Transact, answer.consumed_capacity());
+        Ok(())
+    }
+
+    async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.put_batches(table, items).await
+    }
+}
+
+/// An unconditional write is the same when it is done twice.
+fn repeatable(condition: &Condition) -> Repeatable {
+    match condition {
+        Condition::Always => Repeatable::Yes,
+        _ => Repeatable::No,
+    }
+}
+
+fn transaction_units(write: &Write) -> u32 {
+    match write {
+        Write::Put { item, .. } => write_units(item).saturating_mul(2),
+        Write::Delete { .. } | Write::Check { .. } => 2,
+    }
+}
+
+fn refused(why: impl ToString) -> StoreError {
+    StoreError::Refused(why.to_string())
+}
+
+fn read_consumed(consumed: &ConsumedCapacity) -> Consumed {
+    Consumed {
+        total: consumed.capacity_units(),
+        write: consumed.write_capacity_units(),
+        read: consumed.read_capacity_units(),
+    }
+}

@@ -1,0 +1,249 @@
+//! Which failures may be tried again: the heart of "never twice, never lost".
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+
+use crate::store::db::StoreError;
+
+/// How long and how often to try again what is surely not written, or may be written twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Attempts, the first included.
+    pub attempts_max: u32,
+    /// The longest first wait; each further one may be twice as long. The wait is drawn evenly from zero to that
+    /// ("full jitter"), so that many clients that were throttled together do not come back together.
+    pub base: Duration,
+    /// The longest wait of all.
+    pub cap: Duration,
+}
+
+impl Default for Backoff {
+    /// At most about 13 s in all, on average half of it.
+    fn default() -> Backoff {
+        Backoff {
+            attempts_max: 10,
+            base: Duration::from_millis(25),
+            cap: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Backoff {
+    /// The longest wait before attempt `attempt` (the second is 1).
+    pub fn longest(&self, attempt: u32) -> Duration {
+        let doubled = 1u32.checked_shl(attempt.saturating_sub(1));
+        let doubled = doubled.unwrap_or(u32::MAX);
+        self.base.saturating_mul(doubled).min(self.cap)
+    }
+
+    /// A wait, drawn evenly up to the longest.
+    pub fn draw(&self, attempt: u32) -> Duration {
+        let longest = self.longest(attempt).as_micros() as u64;
+        Duration::from_micros(rand::random_range(0..=longest))
+    }
+}
+
+/// Whether a request may be sent again although it may have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeatable {
+    /// A read, or unconditional puts: doing it twice is doing it once.
+    Yes,
+    /// A conditional write: the second attempt would fail its own condition and hide that the first one worked.
+    No,
+}
+
+/// What a failed request means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing was written, and the store asks for patience.
+    Throttled(String),
+    /// The request never left.
+    NotSent(String),
+    /// It may have happened, or may still.
+    Unknown(String),
+    /// For good.
+    Final(StoreError),
+}
+
+/// What a failed request of any operation but a transaction means.
+pub fn fault<E>(error: &SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            let meta = answer.err();
+            let status = answer.raw().status().as_u16();
+            from_code(meta.code(), meta.message(), status)
+        }
+        other => from_transport(other),
+    }
+}
+
+/// What a failed transaction means.
+pub fn transaction_fault(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Fault {
+    if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+        error.as_service_error()
+    {
+        let reasons = canceled.cancellation_reasons().iter();
+        let codes: Vec<&str> = reasons
+            .filter_map(|reason| reason.code())
+            .filter(|code| *code != "None")
+            .collect();
+        return from_reasons(&codes, canceled.message().unwrap_or_default());
+    }
+    fault(error)
+}
+
+/// A cancelled transaction wrote nothing; the question is whether it may succeed as it is.
+fn from_reasons(codes: &[&str], message: &str) -> Fault {
+    if codes.contains(&"ConditionalCheckFailed") {
+        return Fault::Final(StoreError::ConditionFailed);
+    }
+    let passing = |code: &&str| {
+        matches!(
+            *code,
+            "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+        )
+    };
+    let text = format!("transaction cancelled: {} ({message})", codes.join(", "));
+    if !codes.is_empty() && codes.iter().all(passing) {
+        return Fault::Throttled(text);
+    }
+    Fault::Final(StoreError::Refused(text))
+}
+
+/// Sorts DynamoDB's error codes. What is neither a known non-write nor a known refusal counts as unknown when the
+/// server is at fault (5xx).
+fn from_code(code: Option<&str>, message: Option<&str>, status: u16) -> Fault {
+    let code = code.unwrap_or("no code");
+    let text = format!("{status} {code}: {}", message.unwrap_or_default());
+    match code {
+        "ConditionalCheckFailedException" => Fault::Final(StoreError::ConditionFailed),
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException"
+        | "LimitExceededException" => Fault::Throttled(text),
+        _ if status == 429 => Fault::Throttled(text),
+        _ if status >= 500 || status == 408 => Fault::Unknown(text),
+        _ => Fault::Final(StoreError::Refused(text)),
+    }
+}
+
+fn from_transport<E>(error: &SdkError<E, HttpResponse>) -> Fault
+where
+    E: Error + 'static,
+{
+    let text = chain_text(error);
+    match error {
+        SdkError::ConstructionFailure(_) => Fault::Final(StoreError::Refused(text)),
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(connector) if never_connected(connector) => Fault::NotSent(text),
+            Some(connector) if connector.is_user() => Fault::Final(StoreError::Refused(text)),
+            _ => Fault::Unknown(text),
+        },
+        _ => Fault::Unknown(text),
+    }
+}
+
+/// Whether the connection itself was refused, so that no byte of the request can have arrived.
+fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(
+            kind,
+            Some(
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::AddrNotAvailable
+            )
+        ) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// An error and its causes in one line.
+fn chain_text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cancellations_by_conflict_or_throttling_alone_are_tried_again() {
+        let throttled = |codes: &[&str]| matches!(from_reasons(codes, ""), Fault::Throttled(_));
+        let condition =
+            |codes: &[&str]| from_reasons(codes, "") == Fault::Final(StoreError::ConditionFailed);
+        assert!(throttled(&["TransactionConflict"]));
+        assert!(throttled(&["TransactionConflict", "ThrottlingError"]));
+        assert!(throttled(&["ProvisionedThroughputExceeded"]));
+        assert!(condition(&["ConditionalCheckFailed"]));
+        assert!(condition(&[
+            "TransactionConflict",
+            "ConditionalCheckFailed"
+        ]));
+        for refused in [
+            vec!["ValidationError"],
+            vec![],
+            vec!["TransactionConflict", "ValidationError"],
+            vec!["ItemCollectionSizeLimitExceeded"],
+        ] {
+            let fault = from_reasons(&refused, "");
+            assert!(matches!(fault, Fault::Final(StoreError::Refused(_))));
+        }
+    }
+
+    #[test]
+    fn a_server_error_may_have_written_and_a_throttle_has_not() {
+        let of = |code, status| from_code(Some(code), None, status);
+        assert!(matches!(of("InternalServerError", 500), Fault::Unknown(_)));
+        assert!(matches!(of("ServiceUnavailable", 503), Fault::Unknown(_)));
+        assert!(matches!(
+            of("ThrottlingException", 400),
+            Fault::Throttled(_)
+        ));
+        assert!(matches!(
+            of("ThrottlingException", 503),
+            Fault::Throttled(_)
+        ));
+        for code in ["ValidationException", "ResourceNotFoundException", "What"] {
+            let fault = of(code, 400);
+            assert!(matches!(fault, Fault::Final(StoreError::Refused(_))));
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_never_overflow() {
+        let backoff = Backoff::default();
+        assert_eq!(backoff.longest(1), Duration::from_millis(25));
+        assert_eq!(backoff.longest(3), Duration::from_millis(100));
+        assert_eq!(backoff.longest(9), Duration::from_secs(5));
+        assert_eq!(backoff.longest(4_000), Duration::from_secs(5));
+        for attempt in 1..20 {
+            assert!(backoff.draw(attempt) <= backoff.longest(attempt));
+        }
+    }
+}

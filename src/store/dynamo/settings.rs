@@ -1,0 +1,81 @@
+//! Where the tables are and how to talk to them.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::tls;
+
+use super::retry::Backoff;
+
+/// Where the tables are and how to talk to them.
+#[derive(Clone, Debug)]
+pub struct DynamoSettings {
+    /// `http://127.0.0.1:8000`, or `None` for AWS itself in `region`.
+    pub endpoint: Option<String>,
+    /// The AWS region.
+    pub region: String,
+    /// What stands before every table's name.
+    pub prefix: String,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// How long one request may take, its connection included.
+    pub request_timeout: Duration,
+    /// How failures are repeated.
+    pub backoff: Backoff,
+    /// At most so many write units a second, averaged over a second; `None`: no bound of ours. A write counts one unit
+    /// per begun KiB of its item, twice that in a transaction; what indexes need on top is not counted.
+    pub write_units_per_second: Option<NonZeroU32>,
+    /// How many requests of one batch are on their way at once.
+    pub batch_concurrency: usize,
+}
+
+impl DynamoSettings {
+    /// Settings for a server of our own on this machine (the embedded engine, DynamoDB Local), which takes any key.
+    pub fn local(endpoint: impl Into<String>) -> DynamoSettings {
+        DynamoSettings {
+            endpoint: Some(endpoint.into()),
+            region: "us-east-1".to_owned(),
+            prefix: String::new(),
+            credentials: Credentials::new("tidemark", "local", None, None, "local"),
+            request_timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+            write_units_per_second: None,
+            batch_concurrency: 4,
+        }
+    }
+}
+
+pub(super) fn config(settings: &DynamoSettings) -> aws_sdk_dynamodb::Config {
+    let timeouts = TimeoutConfig::builder()
+        .operation_timeout(settings.request_timeout)
+        .connect_timeout(settings.request_timeout.min(Duration::from_secs(3)))
+        .build();
+    let mut builder = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(settings.credentials.clone())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        // The request's own time-out bounds everything already.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .http_client(http_client(settings.endpoint.as_deref()));
+    builder.set_endpoint_url(settings.endpoint.clone());
+    builder.build()
+}
+
+/// Plain HTTP where the endpoint says so, without a look at the machine's root certificates, which may be missing.
+fn http_client(endpoint: Option<&str>) -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new();
+    if endpoint.is_some_and(|url| url.starts_with("http://")) {
+        return builder.build_http();
+    }
+    let ring = tls::rustls_provider::CryptoMode::Ring;
+    builder
+        .tls_provider(tls::Provider::Rustls(ring))
+        .build_https()
+}

@@ -1,0 +1,383 @@
+//! PricingConfig: every version of every price and rule set, who made it and why.
+//!
+//! One row per version: partition `configKey`, sort key the zero-padded version number of that key. A publication writes
+//! its version rows, its entry of the control feed and the feed's head in one transaction.
+//!
+//! **Loading** the rules as of a control position reads this table and never the feed's entries, which may be 100,000 links.
+//! A scan may see a part of a transaction, so completeness is proved, not assumed: every version row carries its
+//! publication's control number, the number of versions in it, and the control number of the publication before it
+//! (`previous`); the feed's head names the newest publication. All of that is written in the publication's own
+//! transaction under the condition that the head had not moved, so the numbers form one unbroken chain
+//! `head.rules → previous → … → 0`. The head is read first; a scan that holds every publication of that chain with as
+//! many rows as it says holds everything up to the head, and versions above the wanted position are left out afterwards.
+//! If anything is missing the scan was torn, and is done again.
+
+use std::collections::BTreeMap;
+
+use super::control::{self, Change, Head, Tries};
+use super::db::{
+    Condition, Db, Item, Key, Query, RangeFilter, StoreError, TRANSACTION_ITEMS_MAX, Table, Write,
+};
+use super::row::{Fields, Row};
+use crate::domain::position::Control;
+use crate::domain::rules::{RuleBook, RuleChange, RuleFault};
+use crate::domain::time::Millis;
+
+/// Most versions in one publication: the feed's entry and its head go into the same transaction.
+pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 2;
+
+/// How often a torn scan is done again.
+const SCANS_MAX: usize = 10;
+
+/// One version of one price or rule set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Which: `tide_pool_input`, `rules.streak`, …
+    pub key: String,
+    /// 1, 2, 3, … of this key.
+    pub version: u32,
+    /// The entry of the control feed that published it.
+    pub control: Control,
+    /// From when on, in event time; `None` for a first version, which has no beginning.
+    pub effective_from: Option<Millis>,
+    /// The value, as JSON text.
+    pub value: String,
+    /// Who published it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub written_at: Millis,
+    publication: Publication,
+}
+
+/// What a version row says about the publication that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Publication {
+    /// The publication before it; 0 for the first.
+    previous: Control,
+    /// How many versions it holds.
+    count: usize,
+    /// This version's place among them, from 0.
+    index: usize,
+}
+
+/// A new value for one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewValue {
+    /// Which price or rule set.
+    pub key: String,
+    /// Its value, as JSON text.
+    pub value: String,
+}
+
+/// A publication: new values, from when on, by whom, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The values; no key twice, at most [`CHANGES_MAX`].
+    pub values: Vec<NewValue>,
+    /// From when on, in event time; not before `now`. Keys without any version ignore it: their first has no beginning.
+    pub effective_from: Millis,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When it is written.
+    pub now: Millis,
+    /// Names this publication; unique (random). A repeat under the same token after [`StoreError::Unanswered`] is a new
+    /// publication: look at [`history`] first.
+    pub token: String,
+}
+
+/// Why nothing was published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The values do not make rules.
+    #[error("the rules have {} fault(s), the first: {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
+    Faults(Vec<RuleFault>),
+    /// It would change what already has been rated.
+    #[error("effective from {effective_from} is before now ({now}); give a time from now on")]
+    InThePast {
+        /// What was asked.
+        effective_from: Millis,
+        /// The time of writing.
+        now: Millis,
+    },
+    /// No value, too many, or one key twice.
+    #[error("a publication holds 1 to {CHANGES_MAX} values, no key twice")]
+    Values,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Publishes new versions and returns their control position. An event that is appended after this has returned is
+/// rated with them, from `effective_from` on.
+pub async fn publish(db: &dyn Db, publish: &Publish) -> Result<Control, PublishError> {
+    check(publish)?;
+    let mut tries = Tries::default();
+    let mut tried: Option<Control> = None;
+    loop {
+        let loaded = load(db).await?;
+        if let Some(number) = tried
+            && control::happened(db, number, loaded.head, &publish.token).await?
+        {
+            return Ok(number);
+        }
+        let number = control::next(loaded.head);
+        let (changes, rows) = plan(publish, &loaded);
+        let mut book = book(&loaded.versions, loaded.head.number)?;
+        book.apply(number, &changes).map_err(PublishError::Faults)?;
+        let mut writes: Vec<Write> = rows.iter().map(put_version).collect();
+        let change = Change::Rules(changes);
+        let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
+        writes.extend(append);
+        tried = Some(number);
+        match db.transact(writes).await {
+            Ok(()) => return Ok(number),
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+fn check(publish: &Publish) -> Result<(), PublishError> {
+    let mut keys: Vec<&str> = publish.values.iter().map(|v| v.key.as_str()).collect();
+    keys.sort_unstable();
+    let doubled = keys.windows(2).any(|pair| pair[0] == pair[1]);
+    if keys.is_empty() || keys.len() > CHANGES_MAX || doubled || keys[0].is_empty() {
+        return Err(PublishError::Values);
+    }
+    if publish.effective_from < publish.now {
+        return Err(PublishError::InThePast {
+            effective_from: publish.effective_from,
+            now: publish.now,
+        });
+    }
+    Ok(())
+}
+
+/// What a publication adds, given what is there.
+fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
+    let mut newest: BTreeMap<&str, u32> = BTreeMap::new();
+    for version in &loaded.versions {
+        let known = newest.entry(&version.key).or_default();
+        *known = version.version.max(*known);
+    }
+    let mut changes = Vec::new();
+    let mut rows = Vec::new();
+    for (index, new) in publish.values.iter().enumerate() {
+        let before = newest.get(new.key.as_str()).copied().unwrap_or(0);
+        let effective_from = (before > 0).then_some(publish.effective_from);
+        changes.push(RuleChange {
+            key: new.key.clone(),
+            value: new.value.clone(),
+            effective_from,
+        });
+        rows.push(Version {
+            key: new.key.clone(),
+            version: before + 1,
+            control: control::next(loaded.head),
+            effective_from,
+            value: new.value.clone(),
+            by: publish.by.clone(),
+            reason: publish.reason.clone(),
+            written_at: publish.now,
+            publication: Publication {
+                previous: loaded.head.rules,
+                count: publish.values.len(),
+                index,
+            },
+        });
+    }
+    (changes, rows)
+}
+
+/// The rules as of a control position: exactly the versions with number ≤ `up_to`, applied in the feed's order.
+///
+/// Errors: [`StoreError::Unavailable`] when the table stays torn; [`StoreError::Corrupt`] when versions are missing for
+/// good or cannot be applied, or the feed is shorter than `up_to`.
+pub async fn load_rules(db: &dyn Db, up_to: Control) -> Result<RuleBook, StoreError> {
+    let loaded = load(db).await?;
+    if loaded.head.number < up_to {
+        return Err(StoreError::Corrupt {
+            key: super::row::key_text(&control::key_of_head()),
+            what: format!(
+                "the control feed ends at {}, but position {up_to} was seen before",
+                loaded.head.number
+            ),
+        });
+    }
+    book(&loaded.versions, up_to)
+}
+
+/// The version of every key that is in force at `now`, by key.
+pub async fn current(db: &dyn Db, now: Millis) -> Result<Vec<Version>, StoreError> {
+    let mut in_force: BTreeMap<String, Version> = BTreeMap::new();
+    for version in load(db).await?.versions {
+        if version.effective_from.is_some_and(|from| from > now) {
+            continue;
+        }
+        match in_force.get(&version.key) {
+            Some(known) if order_in_force(known) > order_in_force(&version) => {}
+            _ => {
+                in_force.insert(version.key.clone(), version);
+            }
+        }
+    }
+    Ok(in_force.into_values().collect())
+}
+
+/// Of two versions that have begun, the one that began later is in force; begun together, the one published later.
+fn order_in_force(version: &Version) -> (Option<Millis>, Control) {
+    (version.effective_from, version.control)
+}
+
+/// Every version of one key, oldest first.
+pub async fn history(db: &dyn Db, key: &str) -> Result<Vec<Version>, StoreError> {
+    let mut query = Query {
+        table: Table::PricingConfig,
+        index: false,
+        hash: key.to_owned(),
+        range: RangeFilter::All,
+        descending: false,
+        limit: None,
+        after: None,
+    };
+    let mut versions = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            versions.push(read_version(item)?);
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(versions),
+        }
+    }
+}
+
+/// Every version up to a head.
+#[derive(Debug)]
+struct Loaded {
+    head: Head,
+    /// In the order of the feed.
+    versions: Vec<Version>,
+}
+
+/// Reads the head, then the table, until the table holds everything that the head promises.
+async fn load(db: &dyn Db) -> Result<Loaded, StoreError> {
+    for _ in 0..SCANS_MAX {
+        let head = control::full_head(db).await?;
+        let mut versions = scan(db).await?;
+        versions.retain(|version| version.control <= head.number);
+        versions.sort_by_key(|version| (version.control, version.publication.index));
+        if is_complete(head.rules, &versions) {
+            return Ok(Loaded { head, versions });
+        }
+    }
+    Err(StoreError::Unavailable(
+        "PricingConfig does not hold every version that the control feed names; if this stays, rows were deleted: \
+         restore them from a backup"
+            .to_owned(),
+    ))
+}
+
+async fn scan(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
+    let mut versions = Vec::new();
+    let mut after = None;
+    loop {
+        let page = db.scan(Table::PricingConfig, after).await?;
+        for item in &page.items {
+            versions.push(read_version(item)?);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(versions),
+        }
+    }
+}
+
+/// Whether `versions`, sorted by control number, hold every publication of the chain that ends in `newest`, complete.
+fn is_complete(newest: Control, versions: &[Version]) -> bool {
+    let mut expected = newest;
+    for publication in versions.chunk_by(|a, b| a.control == b.control).rev() {
+        let first = &publication[0];
+        if first.control != expected || publication.len() != first.publication.count {
+            return false;
+        }
+        expected = first.publication.previous;
+    }
+    expected == Control(0)
+}
+
+fn book(versions: &[Version], up_to: Control) -> Result<RuleBook, StoreError> {
+    let mut book = RuleBook::default();
+    for publication in versions.chunk_by(|a, b| a.control == b.control) {
+        let first = &publication[0];
+        if first.control > up_to {
+            break;
+        }
+        let changes: Vec<RuleChange> = publication.iter().map(Version::change).collect();
+        book.apply(first.control, &changes).map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            StoreError::Corrupt {
+                key: super::row::key_text(&version_key(&first.key, first.version)),
+                what: format!("its publication makes no rules: {}", faults.join("; ")),
+            }
+        })?;
+    }
+    Ok(book)
+}
+
+impl Version {
+    fn change(&self) -> RuleChange {
+        RuleChange {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            effective_from: self.effective_from,
+        }
+    }
+}
+
+fn version_key(key: &str, version: u32) -> Key {
+    Key::new(Table::PricingConfig, key, format!("{version:010}"))
+}
+
+fn put_version(version: &Version) -> Write {
+    let fields = Fields::of(&version_key(&version.key, version.version))
+        .number("control", version.control.0)
+        .number("previous", version.publication.previous.0)
+        .number("count", version.publication.count as u64)
+        .number("index", version.publication.index as u64)
+        .number_opt("effectiveFrom", version.effective_from.map(|at| at.0))
+        .text("value", &version.value)
+        .text("updatedBy", &version.by)
+        .text("reason", &version.reason)
+        .number("writtenAt", version.written_at.0);
+    Write::Put {
+        table: Table::PricingConfig,
+        item: fields.item(),
+        condition: Condition::Absent,
+    }
+}
+
+fn read_version(item: &Item) -> Result<Version, StoreError> {
+    let unknown = Row::new(Key::new(Table::PricingConfig, "?", "?"), item);
+    let (key, version) = (unknown.text("configKey")?, unknown.parsed("version")?);
+    let row = Row::new(version_key(key, version), item);
+    Ok(Version {
+        key: key.to_owned(),
+        version,
+        control: Control(row.number("control")?),
+        effective_from: row.number_opt("effectiveFrom")?.map(Millis),
+        value: row.text("value")?.to_owned(),
+        by: row.text("updatedBy")?.to_owned(),
+        reason: row.text("reason")?.to_owned(),
+        written_at: Millis(row.number("writtenAt")?),
+        publication: Publication {
+            previous: Control(row.number("previous")?),
+            count: row.number("count")?,
+            index: row.number("index")?,
+        },
+    })
+}

@@ -1,0 +1,542 @@
+//! Referral codes and links.
+//!
+//! Rows:
+//! - ReferralCodes, by code: its owner, whether it is active, how many signed up with it.
+//! - Checkpoints, partition `code#<kind>:<id>`, item `code`: the owner's own pointer to its code. It makes "one code per
+//!   account" a condition of a write, which a query of the owner index could not promise.
+//! - ReferralRelationships, by referee: the chain of three, the control number, the milestone's state. Set once; only
+//!   the milestone's state changes, from owed to granted.
+//!
+//! A signup is one transaction: the link (which must be absent), its entry in the control feed, the referrer's own link
+//! as it was read, the code's count, the award, and a milestone check. After a lost answer the link's token tells whether
+//! it happened.
+
+use super::awards::{self, Award, AwardKind, read_account};
+use super::control::{self, Change, Head, Tries};
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::row::{Fields, Row};
+use super::signup::{self as referral, Refusal};
+use crate::domain::amount::Points;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::position::Control;
+use crate::domain::time::Millis;
+
+/// How many random codes are tried before a collision with each is reported; 28 million endings make one rare.
+const CODES_TRIED_MAX: u64 = 20;
+
+/// Whether a referee's milestone has been paid to its referrer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// Not yet.
+    Owed,
+    /// Yes.
+    Granted,
+    /// Awards for this link are paid by another system.
+    Elsewhere,
+}
+
+impl Milestone {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Milestone::Owed => "owed",
+            Milestone::Granted => "granted",
+            Milestone::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+/// A referral link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Who was referred.
+    pub referee: Account,
+    /// The referrer, the referrer's referrer, and theirs, as they were when the link was made: one to three.
+    pub chain: Vec<Account>,
+    /// The entry of the control feed that carries it.
+    pub control: Control,
+    /// When it was made.
+    pub linked_at: Millis,
+    /// Whether the referrer has the referee's milestone.
+    pub milestone: Milestone,
+    /// The code with which it was made; `None` for an import by account.
+    pub code: Option<String>,
+    /// Names the attempt that made it.
+    pub token: String,
+}
+
+/// A referral code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `ABCD-EFGHJ`.
+    pub code: String,
+    /// Whose.
+    pub owner: Account,
+    /// Whether signups are accepted.
+    pub active: bool,
+    /// How many signed up with it.
+    pub signups: u64,
+    /// When it was made.
+    pub created_at: Millis,
+}
+
+/// By what a referrer is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Referrer {
+    /// By its code, as a person typed it.
+    Code(String),
+    /// By account (imports).
+    Account(Account),
+}
+
+/// Who pays the awards of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwardPolicy {
+    /// We do: so many points to the referrer for the signup, and the milestone later.
+    Pay(Points),
+    /// Another system did, or will: the link only.
+    Elsewhere,
+}
+
+/// A signup to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignupRequest {
+    /// Who refers.
+    pub referrer: Referrer,
+    /// Who is referred.
+    pub referee: Account,
+    /// When.
+    pub now: Millis,
+    /// Names this signup; unique (random). A repeat with the same token finds the first one's work and returns it.
+    pub token: String,
+    /// Who pays.
+    pub awards: AwardPolicy,
+}
+
+/// An accepted signup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signup {
+    /// The link that was made.
+    pub link: Link,
+}
+
+/// Why there was no signup.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignupError {
+    /// The rules refuse it; for good.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn link_key(referee: &Account) -> Key {
+    Key::new(
+        Table::ReferralRelationships,
+        referee.id(),
+        referee.kind.as_str(),
+    )
+}
+
+fn code_key(code: &str) -> Key {
+    Key::new(Table::ReferralCodes, code, "")
+}
+
+fn owner_key(owner: &Account) -> Key {
+    Key::new(Table::Checkpoints, format!("code#{owner}"), "code")
+}
+
+/// The account's code; made now if it has none. `random` decides the new code's ending.
+pub async fn code_for(
+    db: &dyn Db,
+    owner: &Account,
+    random: u64,
+    now: Millis,
+) -> Result<Code, StoreError> {
+    let mut tries = Tries::default();
+    let mut tried = 0;
+    while tried < CODES_TRIED_MAX {
+        let code = new_code(owner, random.wrapping_add(tried), now);
+        let [pointer, taken] = both(db, &owner_key(owner), &code_key(&code.code)).await?;
+        if let Some(pointer) = pointer {
+            return owned_code(db, owner, &pointer).await;
+        }
+        if taken.is_some() {
+            tried += 1;
+            continue;
+        }
+        match db.transact(code_writes(&code)).await {
+            Ok(()) => return Ok(code),
+            Err(error) => tries.again(error)?,
+        }
+    }
+    Err(StoreError::Unavailable(format!(
+        "{CODES_TRIED_MAX} random codes are all taken; ask again"
+    )))
+}
+
+async fn both(db: &dyn Db, a: &Key, b: &Key) -> Result<[Option<Item>; 2], StoreError> {
+    let mut items = db.batch_get(&[a.clone(), b.clone()]).await?.into_iter();
+    Ok([items.next().flatten(), items.next().flatten()])
+}
+
+fn new_code(owner: &Account, random: u64, now: Millis) -> Code {
+    Code {
+        code: referral::code(owner.id(), random),
+        owner: owner.clone(),
+        active: true,
+        signups: 0,
+        created_at: now,
+    }
+}
+
+fn code_writes(code: &Code) -> Vec<Write> {
+    let pointer = Fields::of(&owner_key(&code.owner)).text("code", &code.code);
+    vec![
+        Write::Put {
+            table: Table::Checkpoints,
+            item: pointer.item(),
+            condition: Condition::Absent,
+        },
+        put_code(code, Condition::Absent),
+    ]
+}
+
+/// The code to which the owner's pointer points. The two were written together, but may become visible one by one.
+async fn owned_code(db: &dyn Db, owner: &Account, pointer: &Item) -> Result<Code, StoreError> {
+    const READS_MAX: usize = 10;
+    let row = Row::new(owner_key(owner), pointer);
+    let name = row.text("code")?;
+    for _ in 0..READS_MAX {
+        if let Some(item) = db.get(&code_key(name)).await? {
+            return read_code(name, &item);
+        }
+    }
+    Err(row.corrupt(format!("its code {name} is not in ReferralCodes")))
+}
+
+/// The code as a person typed it (case and surrounding spaces do not matter); `None` if there is none.
+pub async fn lookup(db: &dyn Db, typed: &str) -> Result<Option<Code>, StoreError> {
+    let code = referral::normalize(typed);
+    if code.is_empty() {
+        return Ok(None);
+    }
+    let item = db.get(&code_key(&code)).await?;
+    item.map(|item| read_code(&code, &item)).transpose()
+}
+
+/// Switches a code on or off. `None` if there is no such code.
+pub async fn set_active(
+    db: &dyn Db,
+    typed: &str,
+    active: bool,
+) -> Result<Option<Code>, StoreError> {
+    let mut tries = Tries::default();
+    loop {
+        let Some(code) = lookup(db, typed).await? else {
+            return Ok(None);
+        };
+        if code.active == active {
+            return Ok(Some(code));
+        }
+        let changed = Code {
+            active,
+            ..code.clone()
+        };
+        match db.write(put_code(&changed, unchanged(&code))).await {
+            Ok(()) => return Ok(Some(changed)),
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+/// Makes a link, once. Errors: [`SignupError::Refused`] carries a stable code; a store error of the transient kind
+/// means "try again with the same token".
+pub async fn signup(
+    db: &dyn Db,
+    request: &SignupRequest,
+    partitions: u32,
+) -> Result<Signup, SignupError> {
+    let mut tries = Tries::default();
+    loop {
+        let seen = match look(db, request).await? {
+            Looked::Done(link) => return Ok(Signup { link }),
+            Looked::Open(seen) => seen,
+        };
+        let link = decide(request, &seen)?;
+        match db
+            .transact(signup_writes(request, &seen, &link, partitions))
+            .await
+        {
+            Ok(()) => return Ok(Signup { link }),
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+/// What a signup decides from.
+struct Seen {
+    head: Head,
+    code: Option<Code>,
+    referrer: Account,
+    /// The referrer's own link.
+    above: Option<Link>,
+    /// The referee's link.
+    own: Option<Link>,
+}
+
+enum Looked {
+    /// This very signup happened before.
+    Done(Link),
+    Open(Seen),
+}
+
+async fn look(db: &dyn Db, request: &SignupRequest) -> Result<Looked, SignupError> {
+    let (code, referrer) = match &request.referrer {
+        Referrer::Account(account) => (None, Some(account.clone())),
+        Referrer::Code(typed) => {
+            let code = lookup(db, typed).await?;
+            let owner = code.as_ref().map(|code| code.owner.clone());
+            (code, owner)
+        }
+    };
+    let mut keys = vec![control::key_of_head(), link_key(&request.referee)];
+    let above_key = referrer.as_ref().map(link_key);
+    // An account that refers itself has one link, not two keys of it.
+    let above_key = above_key.filter(|key| *key != keys[1]);
+    keys.extend(above_key);
+    let items = db.batch_get(&keys).await?;
+    let at = |index: usize| items.get(index).and_then(Option::as_ref);
+    let own = at(1).map(|item| read_link(&request.referee, item));
+    let own = own.transpose()?;
+    if let Some(link) = own.as_ref().filter(|link| link.token == request.token) {
+        return Ok(Looked::Done(link.clone()));
+    }
+    let referrer = referrer.ok_or(Refusal::UnknownCode)?;
+    let above = at(2).map(|item| read_link(&referrer, item)).transpose()?;
+    Ok(Looked::Open(Seen {
+        head: control::read_head(at(0))?,
+        code,
+        referrer,
+        above,
+        own,
+    }))
+}
+
+/// The link that the rules allow, from what was seen.
+fn decide(request: &SignupRequest, seen: &Seen) -> Result<Link, Refusal> {
+    if seen.code.as_ref().is_some_and(|code| !code.active) {
+        return Err(Refusal::InactiveCode);
+    }
+    let above: &[Account] = seen.above.as_ref().map_or(&[], |link| &link.chain);
+    let chain = referral::check(&request.referee, &seen.referrer, above, seen.own.is_some())?;
+    Ok(Link {
+        referee: request.referee.clone(),
+        chain,
+        control: control::next(seen.head),
+        linked_at: request.now,
+        milestone: match request.awards {
+            AwardPolicy::Pay(_) => Milestone::Owed,
+            AwardPolicy::Elsewhere => Milestone::Elsewhere,
+        },
+        code: seen.code.as_ref().map(|code| code.code.clone()),
+        token: request.token.clone(),
+    })
+}
+
+fn signup_writes(request: &SignupRequest, seen: &Seen, link: &Link, partitions: u32) -> Vec<Write> {
+    let change = Change::Link {
+        referee: link.referee.clone(),
+        chain: link.chain.clone(),
+    };
+    let mut writes = vec![
+        put_link(link, Condition::Absent),
+        Write::Check {
+            key: link_key(&seen.referrer),
+            condition: as_it_was(seen.above.as_ref()),
+        },
+    ];
+    writes.extend(control::append_writes(
+        seen.head,
+        request.now,
+        &request.token,
+        &change,
+    ));
+    if let Some(code) = &seen.code {
+        let counted = Code {
+            signups: code.signups + 1,
+            ..code.clone()
+        };
+        writes.push(put_code(&counted, unchanged(code)));
+    }
+    if let AwardPolicy::Pay(points) = request.awards {
+        writes.extend(awards::grant_writes(signup_award(link, points), partitions));
+        writes.push(awards::check_write(
+            &link.referee,
+            link.linked_at,
+            partitions,
+        ));
+    }
+    writes
+}
+
+fn signup_award(link: &Link, points: Points) -> Award {
+    Award {
+        id: awards::signup_id(&link.referee),
+        account: link.chain[0].clone(),
+        kind: AwardKind::Signup,
+        month: link.linked_at.month(),
+        points,
+        granted_at: link.linked_at,
+        reason: format!("{} signed up", link.referee),
+    }
+}
+
+/// A link never changes but for its milestone, so its control number says that it is the one that was read.
+fn as_it_was(link: Option<&Link>) -> Condition {
+    match link {
+        None => Condition::Absent,
+        Some(link) => Condition::Equals("control", Attr::N(i128::from(link.control.0))),
+    }
+}
+
+/// One account's link.
+pub async fn link_of(db: &dyn Db, referee: &Account) -> Result<Option<Link>, StoreError> {
+    let item = db.get(&link_key(referee)).await?;
+    item.map(|item| read_link(referee, &item)).transpose()
+}
+
+/// Several accounts' links, in the order of `referees` (none twice).
+pub async fn links_of(db: &dyn Db, referees: &[Account]) -> Result<Vec<Option<Link>>, StoreError> {
+    let keys: Vec<Key> = referees.iter().map(link_key).collect();
+    let items = db.batch_get(&keys).await?;
+    referees
+        .iter()
+        .zip(items)
+        .map(|(referee, item)| item.map(|item| read_link(referee, &item)).transpose())
+        .collect()
+}
+
+/// The links of everyone whom an account referred directly, oldest first. Eventually consistent: a link that was made
+/// within the last moments may be missing.
+pub async fn referees(db: &dyn Db, referrer: &Account) -> Result<Vec<Link>, StoreError> {
+    let mut query = Query {
+        table: Table::ReferralRelationships,
+        index: true,
+        hash: referrer.to_string(),
+        range: RangeFilter::All,
+        descending: false,
+        limit: None,
+        after: None,
+    };
+    let mut links = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            links.push(read_own_link(item)?);
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    links.sort_by_key(|link| link.control);
+    Ok(links)
+}
+
+/// The write that marks the milestone of `link` as granted; it fails unless the row still owes it.
+pub(super) fn milestone_granted_write(link: &Link) -> Write {
+    let granted = Link {
+        milestone: Milestone::Granted,
+        ..link.clone()
+    };
+    let owed = Attr::S(Milestone::Owed.as_str().to_owned());
+    put_link(&granted, Condition::Equals("milestone", owed))
+}
+
+fn put_link(link: &Link, condition: Condition) -> Write {
+    let fields = Fields::of(&link_key(&link.referee))
+        .json("chain", &link.chain)
+        .number("control", link.control.0)
+        .number("linkedAt", link.linked_at.0)
+        .text("milestone", link.milestone.as_str())
+        .text("token", &link.token);
+    let fields = match link.chain.first() {
+        Some(referrer) => fields.text("referrer", referrer),
+        None => fields,
+    };
+    let fields = match &link.code {
+        Some(code) => fields.text("code", code),
+        None => fields,
+    };
+    Write::Put {
+        table: Table::ReferralRelationships,
+        item: fields.item(),
+        condition,
+    }
+}
+
+fn read_own_link(item: &Item) -> Result<Link, StoreError> {
+    let row = Row::new(Key::new(Table::ReferralRelationships, "?", "?"), item);
+    let kind: AccountKind = row.parsed("userType")?;
+    let id = row.text("refereeId")?;
+    let referee = Account::new(kind, id).map_err(|e| row.corrupt(format!("refereeId: {e}")))?;
+    read_link(&referee, item)
+}
+
+fn read_link(referee: &Account, item: &Item) -> Result<Link, StoreError> {
+    let row = Row::new(link_key(referee), item);
+    let chain: Vec<Account> = row.json("chain")?;
+    if chain.is_empty() || chain.len() > referral::CHAIN_MAX {
+        return Err(row.corrupt(format!("its chain has {} accounts", chain.len())));
+    }
+    let milestone = [Milestone::Owed, Milestone::Granted, Milestone::Elsewhere];
+    let text = row.text("milestone")?;
+    let milestone = milestone.into_iter().find(|m| m.as_str() == text);
+    Ok(Link {
+        referee: referee.clone(),
+        chain,
+        control: Control(row.number("control")?),
+        linked_at: Millis(row.number("linkedAt")?),
+        milestone: milestone.ok_or_else(|| row.corrupt(format!("milestone is {text}")))?,
+        code: row.text_opt("code")?.map(str::to_owned),
+        token: row.text("token")?.to_owned(),
+    })
+}
+
+/// Holds while the row of a code is as it was read.
+fn unchanged(code: &Code) -> Condition {
+    Condition::Equals("state", Attr::S(code_state(code)))
+}
+
+/// All that can change in a code's row, as one text for one equality condition.
+fn code_state(code: &Code) -> String {
+    let active = if code.active { "active" } else { "inactive" };
+    format!("{active}#{}", code.signups)
+}
+
+fn put_code(code: &Code, condition: Condition) -> Write {
+    let fields = Fields::of(&code_key(&code.code))
+        .text("owner", &code.owner)
+        .text("userType", code.owner.kind)
+        .number("active", i128::from(code.active))
+        .number("signups", code.signups)
+        .number("createdAt", code.created_at.0)
+        .text("state", code_state(code));
+    Write::Put {
+        table: Table::ReferralCodes,
+        item: fields.item(),
+        condition,
+    }
+}
+
+fn read_code(code: &str, item: &Item) -> Result<Code, StoreError> {
+    let row = Row::new(code_key(code), item);
+    Ok(Code {
+        code: code.to_owned(),
+        owner: read_account(&row, "owner")?,
+        active: row.number::<u8>("active")? == 1,
+        signups: row.number("signups")?,
+        created_at: Millis(row.number("createdAt")?),
+    })
+}

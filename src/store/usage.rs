@@ -1,0 +1,127 @@
+//! UsageTracking: one row per request, everything about it and how it was rated. Doubles as the memory of the slow lane: the row
+//! of an event says which position won.
+
+use super::db::{Attr, Item, Key, StoreError, Table};
+use super::row::{Fields, Row};
+use crate::domain::amount::Points;
+use crate::domain::event::{Service, UsageEvent};
+use crate::domain::posting::{Charge, Slot};
+use crate::domain::position::{Control, Partition, Position};
+use crate::domain::tier::Tier;
+use crate::domain::time::{Day, Millis};
+
+/// A user's day is spread over so many partition keys, so that one busy user is no hot partition.
+pub const BUCKETS: u64 = 16;
+
+/// A row to be written.
+#[derive(Clone, Debug)]
+pub struct UsageRow<'a> {
+    /// Where it goes.
+    pub key: Key,
+    /// The event.
+    pub event: &'a UsageEvent<'a>,
+    /// Its service.
+    pub service: Service,
+    /// The tier of its model (chat only).
+    pub tier: Option<Tier>,
+    /// Its source partition.
+    pub partition: Partition,
+    /// Its position there: the one that won.
+    pub position: Position,
+    /// Log time at it.
+    pub log_time: Millis,
+    /// The control position with which it was rated.
+    pub control: Control,
+    /// Where it is booked.
+    pub slot: Slot,
+    /// To the provider.
+    pub provider_points: Points,
+    /// To the user.
+    pub user_points: Points,
+    /// Charged to the user.
+    pub charge: Charge,
+    /// When the row expires.
+    pub expires_at: Millis,
+}
+
+/// The key of an event's row. Source and id are hashed (XXH3-128); the time is the event's.
+pub fn key(event: &UsageEvent<'_>) -> Key {
+    let hash = source_and_id(event);
+    let day = partition_key(&event.user, event.time.day(), (hash % u128::from(BUCKETS)) as u64);
+    Key::new(Table::UsageTracking, day, format!("{}#{hash:032x}", event.time))
+}
+
+/// The key without the identity: two requests of one user in the same millisecond share it. For the simulator only.
+pub fn key_without_identity(event: &UsageEvent<'_>) -> Key {
+    let day = partition_key(&event.user, event.time.day(), 0);
+    Key::new(Table::UsageTracking, day, event.time.to_string())
+}
+
+/// The partition keys of a user's day.
+pub fn day_keys(user: &str, day: Day) -> impl Iterator<Item = String> {
+    let user = user.to_owned();
+    (0..BUCKETS).map(move |bucket| partition_key(&user, day, bucket))
+}
+
+fn partition_key(user: &str, day: Day, bucket: u64) -> String {
+    format!("{user}#{day}#{bucket:02}")
+}
+
+fn source_and_id(event: &UsageEvent<'_>) -> u128 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    hasher.update(&(event.source.len() as u64).to_le_bytes());
+    hasher.update(event.source.as_bytes());
+    hasher.update(event.id.as_bytes());
+    hasher.digest128()
+}
+
+/// The item of a row. The same event at the same position always gives the same item.
+pub fn encode(row: &UsageRow<'_>) -> Item {
+    let event = row.event;
+    let mut item = Fields::of(&row.key)
+        .text("userId", &event.user)
+        .text("source", &event.source)
+        .text("id", &event.id)
+        .text("time", event.time)
+        .text("endpoint", &event.endpoint)
+        .text("service", row.service.as_str())
+        .number("statusCode", event.status)
+        .number_opt("latencyMs", event.latency_ms)
+        .number_opt("inputTokens", event.input_tokens)
+        .number_opt("outputTokens", event.output_tokens)
+        .number_opt("cachedInputTokens", event.cached_input_tokens)
+        .number_opt("audioMillis", event.audio_millis)
+        .number_opt("requestBytes", event.request_bytes)
+        .number_opt("responseBytes", event.response_bytes)
+        .number("stream", u8::from(event.stream))
+        .number("partition", row.partition.0)
+        .text("position", row.position)
+        .text("logTime", row.log_time)
+        .number("control", row.control.0)
+        .number("providerMicropoints", row.provider_points.0)
+        .number("userMicropoints", row.user_points.0)
+        .number("costNanos", row.charge.cost.0)
+        .number("shadowCostNanos", row.charge.shadow.0)
+        .number("expiresAt", row.expires_at.0.div_euclid(1_000))
+        .item();
+    let mut put = |name: &str, text: String| item.insert(name.to_owned(), Attr::S(text));
+    match row.slot {
+        Slot::Day(day) => put("bookedOn", day.to_string()),
+        Slot::Late(month) => put("bookedLateIn", month.to_string()),
+    };
+    let optional = [("providerId", &event.provider), ("model", &event.model), ("errorMessage", &event.error_message)];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            put(name, value.to_string());
+        }
+    }
+    if let Some(tier) = row.tier {
+        put("tier", tier.as_str().to_owned());
+    }
+    item
+}
+
+/// The position that won.
+pub fn position(key: &Key, item: &Item) -> Result<Position, StoreError> {
+    Row::new(key.clone(), item).parsed("position")
+}

@@ -1,0 +1,4 @@
+//! The pure core.
+
+mod helpers;
+mod rules_document;

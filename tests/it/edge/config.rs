@@ -1,0 +1,155 @@
+use std::collections::BTreeSet;
+
+use tidemark::ops::config::{Config, LogFormat, Sources, StoreEngine, env_name};
+
+const SHIPPED: &str = include_str!("../../../config/tidemark.toml");
+
+fn file(text: &str) -> Sources {
+    Sources {
+        file: Some(("my.toml".into(), text.into())),
+        ..Sources::default()
+    }
+}
+
+fn env(name: &str, value: &str) -> Sources {
+    Sources {
+        env: vec![(name.into(), value.into())],
+        ..Sources::default()
+    }
+}
+
+fn faults(sources: &Sources) -> Vec<String> {
+    let faults = Config::read(sources).expect_err("faulty").0;
+    faults.iter().map(ToString::to_string).collect()
+}
+
+/// Every `section.key` of a TOML text.
+fn keys(text: &str) -> BTreeSet<String> {
+    let table: toml::Table = text.parse().unwrap();
+    let mut keys = BTreeSet::new();
+    for (key, value) in &table {
+        match value.as_table() {
+            Some(section) => keys.extend(section.keys().map(|inner| format!("{key}.{inner}"))),
+            None => drop(keys.insert(key.clone())),
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults() {
+    assert_eq!(Config::read(&file(SHIPPED)).unwrap(), Config::default());
+}
+
+#[test]
+fn the_shipped_file_explains_every_setting() {
+    let bogus = "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n";
+    let known: BTreeSet<String> = Config::read(&file(bogus))
+        .expect_err("faulty")
+        .0
+        .iter()
+        .flat_map(|fault| {
+            fault
+                .allowed
+                .split(", ")
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(known, keys(SHIPPED));
+}
+
+#[test]
+fn every_shipped_line_can_also_come_from_the_environment() {
+    let table: toml::Table = SHIPPED.parse().unwrap();
+    let mut sources = Sources::default();
+    for key in keys(SHIPPED) {
+        let value = match key.split_once('.') {
+            Some((section, inner)) => &table[section][inner],
+            None => &table[&key],
+        };
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        sources.env.push((env_name(&key), text));
+    }
+    assert_eq!(Config::read(&sources).unwrap(), Config::default());
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let mut sources = file(
+        "listen = '127.0.0.1:1'\ndata = 'from-file'\n[store]\nengine = 'dynamodb'\n[logging]\nformat = 'json'",
+    );
+    sources.env = vec![
+        ("TIDEMARK_LISTEN".into(), "127.0.0.1:2".into()),
+        ("TIDEMARK_STORE_ENGINE".into(), "embedded".into()),
+    ];
+    sources.flags = vec![("--listen", "listen", "127.0.0.1:3".into())];
+    let config = Config::read(&sources).unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.store.engine, StoreEngine::Embedded);
+    assert_eq!(config.data.to_str(), Some("from-file"));
+    assert_eq!(config.logging.format, LogFormat::Json);
+}
+
+#[test]
+fn all_faults_come_at_once_each_with_origin_key_and_what_is_allowed() {
+    let mut sources = file("lisen = 'x'\n[pipeline]\nflush_interval = 'soon'\nusage_rows = 3\n");
+    sources.env = vec![("TIDEMARK_PIPELINE_CHUNK_RECORDS_MAX".into(), "0".into())];
+    sources.flags = vec![("--listen", "listen", "0.0.0.0:80".into())];
+    insta::assert_snapshot!(faults(&sources).join("\n"));
+}
+
+#[test]
+fn what_is_wrong_is_refused() {
+    let rows: &[(&str, &str)] = &[
+        ("listen = '0.0.0.0:8787'", "other machines can reach"),
+        ("listen = '192.168.1.4:8787'", "other machines can reach"),
+        ("listen = 'here'", "no address and port"),
+        ("listen = 8787", "no text"),
+        ("data = ''", "empty"),
+        ("drain_timeout = '20'", "20"),
+        ("drain_timeout = '-5s'", "-5s"),
+        ("[pipeline]\nflush_interval = 1", "no text"),
+        ("[pipeline]\nflush_interval = '0s'", "0s"),
+        ("[pipeline]\nchunk_records_max = 1.5", "1.5"),
+        ("[pipeline]\nchunk_records_max = -1", "-1"),
+        ("[pipeline]\nusage_rows = 'yes'", "yes"),
+        (
+            "[pipeline]\ncached_accounts_max = 10\nflush_accounts_max = 11",
+            "cached_accounts_max",
+        ),
+        ("[store]\nengine = 'postgres'", "embedded, dynamodb"),
+        (
+            "[store]\nendpoint = 'localhost:8000'",
+            "http://127.0.0.1:8000",
+        ),
+        ("[store]\ntable_prefix = 'a b'", "a b"),
+        ("[logging]\nfilter = 'info,,=='", "info,,=="),
+        ("[nonsense]\nx = 1", "is no setting"),
+        ("data = ", "is not TOML"),
+    ];
+    for (text, expected) in rows {
+        let faults = faults(&file(text));
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert!(faults[0].contains(expected), "{text}: {faults:?}");
+        assert!(faults[0].starts_with("my.toml: ") || faults[0].starts_with("configuration: "));
+    }
+}
+
+#[test]
+fn a_misspelt_variable_of_a_section_is_refused_and_others_are_left_alone() {
+    let misspelt = faults(&env("TIDEMARK_PIPELINE_FLUSH_INTERVALL", "1s"));
+    assert!(misspelt[0].contains("TIDEMARK_PIPELINE_FLUSH_INTERVALL"));
+    assert!(Config::read(&env("TIDEMARK_TARGET", "/tmp")).is_ok());
+    assert!(Config::read(&env("HOME", "/root")).is_ok());
+}
+
+#[test]
+fn loopback_has_several_names() {
+    for text in ["127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1"] {
+        let config = Config::read(&file(&format!("listen = '{text}'"))).unwrap();
+        assert!(config.listen.ip().is_loopback());
+    }
+}

@@ -1,0 +1,6 @@
+//! The log layer: formats, topics, and the embedded log.
+
+mod posting;
+mod record;
+mod rejected;
+mod topics;
