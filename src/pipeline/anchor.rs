@@ -21,15 +21,23 @@ pub(super) struct Place<'a> {
 }
 
 /// The topic must be the same one, not one of the same name.
-pub(super) fn same_log(ctx: &WorkerContext, place: &Place<'_>, info: &TopicInfo) -> Result<(), Failure> {
+pub(super) fn same_log(
+    ctx: &WorkerContext,
+    place: &Place<'_>,
+    info: &TopicInfo,
+) -> Result<(), Failure> {
     let epoch = ctx.log.epoch();
     if place.epoch > epoch {
-        let what = format!("this log has epoch {epoch}, the tables are at epoch {} already", place.epoch);
+        let what = format!(
+            "this log has epoch {epoch}, the tables are at epoch {} already",
+            place.epoch
+        );
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     if place.id != info.id {
         let (topic, known, found) = (place.topic, place.id, &info.id);
-        let what = format!("topic {topic} was created again: its id was {known}, now it is {found}");
+        let what =
+            format!("topic {topic} was created again: its id was {known}, now it is {found}");
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     Ok(())
@@ -56,11 +64,14 @@ pub(super) async fn still_there(
     let (topic, partition) = (place.topic, place.partition);
     let Bounds { start, end } = ctx.log.bounds(topic, partition).await?;
     if end < next {
-        let what = format!("{topic}/{partition} ends at {end}, but everything before {next} was done");
+        let what =
+            format!("{topic}/{partition} ends at {end}, but everything before {next} was done");
         return Err(Failure::halt(HaltCode::LogTruncated, what));
     }
     if start > first {
-        let what = format!("{topic}/{partition} begins at {start}, but records from {first} on are needed");
+        let what = format!(
+            "{topic}/{partition} begins at {start}, but records from {first} on are needed"
+        );
         return Err(Failure::halt(HaltCode::LogTruncated, what));
     }
     match fingerprint {
@@ -69,18 +80,39 @@ pub(super) async fn still_there(
     }
 }
 
-async fn same_record(ctx: &WorkerContext, place: &Place<'_>, known: &Fingerprint) -> Result<(), Failure> {
-    let limit = ReadLimit { records: 1, bytes: 1 };
-    let read = ctx.log.read(place.topic, place.partition, known.offset, limit, Duration::ZERO).await?;
+async fn same_record(
+    ctx: &WorkerContext,
+    place: &Place<'_>,
+    known: &Fingerprint,
+) -> Result<(), Failure> {
+    let limit = ReadLimit {
+        records: 1,
+        bytes: 1,
+    };
+    let read = ctx
+        .log
+        .read(
+            place.topic,
+            place.partition,
+            known.offset,
+            limit,
+            Duration::ZERO,
+        )
+        .await?;
     let Some(record) = read.first() else {
-        return Err(Failure::reload(format!("record {} could not be read yet", known.offset)));
+        return Err(Failure::reload(format!(
+            "record {} could not be read yet",
+            known.offset
+        )));
     };
     let found = Fingerprint::of(record);
     if found == *known {
         return Ok(());
     }
     let (topic, partition) = (place.topic, place.partition);
-    let what = format!("{topic}/{partition} holds another record than the one that was done: {found}, not {known}");
+    let what = format!(
+        "{topic}/{partition} holds another record than the one that was done: {found}, not {known}"
+    );
     Err(Failure::halt(HaltCode::FingerprintMismatch, what))
 }
 
@@ -93,11 +125,14 @@ pub(super) async fn postings_drained(
     for (q, sent) in old.sequences.iter().enumerate() {
         let task = TaskId::new(Role::Post, Partition(q as u32));
         let key = checkpoints::checkpoint_key(task);
-        let stored: Option<Versioned<PostCheckpoint>> = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let stored: Option<Versioned<PostCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let taken = stored.and_then(|stored| stored.value.sources.get(&source.0).copied());
         let SourceState { sequence, .. } = taken.unwrap_or_default();
         if sequence < *sent {
-            let what = format!("a new epoch began while {task} had taken {sequence} of {sent} blocks of the old one");
+            let what = format!(
+                "a new epoch began while {task} had taken {sequence} of {sent} blocks of the old one"
+            );
             return Err(Failure::halt(HaltCode::LogRecreated, what));
         }
     }

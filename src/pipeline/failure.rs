@@ -93,23 +93,39 @@ impl HaltCode {
             HaltCode::FingerprintMismatch => {
                 "The topic holds other records than those that were counted; bring the original topic back."
             }
-            HaltCode::LogDamaged => "Restore the data directory from a backup, or start a new epoch.",
+            HaltCode::LogDamaged => {
+                "Restore the data directory from a backup, or start a new epoch."
+            }
             HaltCode::PartitionsChanged => {
                 "Set the partition count back; to change it, drain both roles and start a new epoch with new topics."
             }
             HaltCode::SemanticsChanged => {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
             }
-            HaltCode::SequenceGap => "Restore ledger.postings: blocks that this partition has not counted are missing.",
+            HaltCode::SequenceGap => {
+                "Restore ledger.postings: blocks that this partition has not counted are missing."
+            }
             HaltCode::BlockUnreadable => {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
             }
-            HaltCode::RowRegressed => "Restore the row (point-in-time recovery); something other than tidemark changed it.",
-            HaltCode::RowUnreadable => "Restore the row; something other than tidemark, or a newer version, wrote it.",
-            HaltCode::UsageRowAhead => "Restore table UsageTracking or the log: they do not belong together.",
-            HaltCode::Overflow => "An amount left its range: look for absurd prices or token counts in the rules and events.",
-            HaltCode::StoreRefused => "Run `tidemark init`, and check the permissions of the credentials.",
-            HaltCode::LogRefused => "Raise the topic's largest record to what topics/*.yaml declares.",
+            HaltCode::RowRegressed => {
+                "Restore the row (point-in-time recovery); something other than tidemark changed it."
+            }
+            HaltCode::RowUnreadable => {
+                "Restore the row; something other than tidemark, or a newer version, wrote it."
+            }
+            HaltCode::UsageRowAhead => {
+                "Restore table UsageTracking or the log: they do not belong together."
+            }
+            HaltCode::Overflow => {
+                "An amount left its range: look for absurd prices or token counts in the rules and events."
+            }
+            HaltCode::StoreRefused => {
+                "Run `tidemark init`, and check the permissions of the credentials."
+            }
+            HaltCode::LogRefused => {
+                "Raise the topic's largest record to what topics/*.yaml declares."
+            }
         }
     }
 }
@@ -138,9 +154,9 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         match error {
-            StoreError::ConditionFailed | StoreError::Unanswered(_) | StoreError::Unavailable(_) => {
-                Failure::reload(error.to_string())
-            }
+            StoreError::ConditionFailed
+            | StoreError::Unanswered(_)
+            | StoreError::Unavailable(_) => Failure::reload(error.to_string()),
             StoreError::Refused(_) => Failure::halt(HaltCode::StoreRefused, error.to_string()),
             StoreError::Corrupt { .. } => Failure::halt(HaltCode::RowUnreadable, error.to_string()),
         }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use super::WorkerContext;
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};
@@ -66,7 +66,10 @@ impl Follower {
         while self.followed.0 > 0 {
             let before = Control(self.followed.0 - 1);
             let entry = persist(ctx, || control::entries(&*ctx.db, before, self.followed)).await?;
-            if entry.first().is_none_or(|entry| entry.written_at < recent_from) {
+            if entry
+                .first()
+                .is_none_or(|entry| entry.written_at < recent_from)
+            {
                 break;
             }
             self.followed = Control(self.followed.0.saturating_sub(RECENT_ENTRIES_MIN));
@@ -79,14 +82,22 @@ impl Follower {
     pub async fn follow(&mut self, ctx: &WorkerContext) -> Result<Control, Failure> {
         let head = persist(ctx, || control::head(&*ctx.db)).await?;
         if head < self.followed {
-            let what = format!("the control feed went back from {} to {head}", self.followed);
+            let what = format!(
+                "the control feed went back from {} to {head}",
+                self.followed
+            );
             return Err(Failure::halt(HaltCode::RowRegressed, what));
         }
         self.take(ctx, head, Taking::All).await?;
         Ok(head)
     }
 
-    async fn take(&mut self, ctx: &WorkerContext, head: Control, taking: Taking) -> Result<(), Failure> {
+    async fn take(
+        &mut self,
+        ctx: &WorkerContext,
+        head: Control,
+        taking: Taking,
+    ) -> Result<(), Failure> {
         if head == self.followed {
             return Ok(());
         }
@@ -95,11 +106,19 @@ impl Follower {
                 Change::Link { referee, chain } => {
                     self.chains.remove(&referee);
                     self.recent.push_back((entry.written_at, referee.clone()));
-                    self.recent_chains.insert(referee, Chain { number: entry.number, accounts: chain.into() });
+                    self.recent_chains.insert(
+                        referee,
+                        Chain {
+                            number: entry.number,
+                            accounts: chain.into(),
+                        },
+                    );
                 }
                 Change::Rules(changes) => {
                     if matches!(taking, Taking::All) {
-                        self.rules.apply(entry.number, &changes).map_err(|faults| unreadable(entry.number, &faults))?;
+                        self.rules
+                            .apply(entry.number, &changes)
+                            .map_err(|faults| unreadable(entry.number, &faults))?;
                     }
                 }
             }
@@ -111,7 +130,10 @@ impl Follower {
 
     fn forget_recent(&mut self, before: Millis) {
         while self.recent.len() as u64 > RECENT_ENTRIES_MIN
-            && self.recent.front().is_some_and(|(written, _)| *written < before)
+            && self
+                .recent
+                .front()
+                .is_some_and(|(written, _)| *written < before)
             && let Some((_, referee)) = self.recent.pop_front()
         {
             self.recent_chains.remove(&referee);
@@ -136,10 +158,17 @@ impl Follower {
     }
 
     /// Learns the chains of accounts (each once) that it does not know.
-    pub async fn learn(&mut self, ctx: &WorkerContext, unknown: Vec<Account>) -> Result<(), Failure> {
+    pub async fn learn(
+        &mut self,
+        ctx: &WorkerContext,
+        unknown: Vec<Account>,
+    ) -> Result<(), Failure> {
         let links = persist(ctx, || referrals::links_of(&*ctx.db, &unknown)).await?;
         for (account, link) in unknown.into_iter().zip(links) {
-            let chain = link.map(|link| Chain { number: link.control, accounts: link.chain.into() });
+            let chain = link.map(|link| Chain {
+                number: link.control,
+                accounts: link.chain.into(),
+            });
             self.chains.insert(account, chain);
         }
         Ok(())
@@ -166,5 +195,8 @@ enum Taking {
 
 fn unreadable(number: Control, faults: &[crate::domain::rules::RuleFault]) -> Failure {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    Failure::halt(HaltCode::RowUnreadable, format!("entry {number} of the control feed: {}", faults.join("; ")))
+    Failure::halt(
+        HaltCode::RowUnreadable,
+        format!("entry {number} of the control feed: {}", faults.join("; ")),
+    )
 }

@@ -76,12 +76,25 @@ impl WorkerContext {
         worker: u64,
     ) -> WorkerContext {
         let writes = AtomicU64::new(0);
-        WorkerContext { log, db, clock, settings, metrics, health, breakage: None, worker, writes }
+        WorkerContext {
+            log,
+            db,
+            clock,
+            settings,
+            metrics,
+            health,
+            breakage: None,
+            worker,
+            writes,
+        }
     }
 
     /// An id for one write, never given before.
     pub fn next_write(&self) -> WriteId {
-        WriteId { worker: self.worker, count: self.writes.fetch_add(1, Ordering::Relaxed) + 1 }
+        WriteId {
+            worker: self.worker,
+            count: self.writes.fetch_add(1, Ordering::Relaxed) + 1,
+        }
     }
 
     /// Whether `breakage` is switched on.
@@ -99,5 +112,7 @@ pub async fn run(ctx: Arc<WorkerContext>, task: TaskId, shutdown: watch::Receive
 /// Every task of both roles, for one process that does it all.
 pub fn all_tasks(source_partitions: u32, posting_partitions: u32) -> Vec<TaskId> {
     let of = |role, count| (0..count).map(move |p| TaskId::new(role, Partition(p)));
-    of(Role::Rate, source_partitions).chain(of(Role::Post, posting_partitions)).collect()
+    of(Role::Rate, source_partitions)
+        .chain(of(Role::Post, posting_partitions))
+        .collect()
 }

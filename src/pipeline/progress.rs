@@ -10,14 +10,20 @@ use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned}
 use crate::store::db::{Db, StoreError};
 
 /// The stored checkpoint of a source partition; `None` before its first chunk.
-pub async fn rate_checkpoint(db: &dyn Db, partition: Partition) -> Result<Option<RateCheckpoint>, StoreError> {
+pub async fn rate_checkpoint(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Option<RateCheckpoint>, StoreError> {
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
     let stored: Option<Versioned<RateCheckpoint>> = checkpoints::get(db, &key).await?;
     Ok(stored.map(|stored| stored.value))
 }
 
 /// The stored checkpoint of a posting partition; `None` before its first.
-pub async fn post_checkpoint(db: &dyn Db, partition: Partition) -> Result<Option<PostCheckpoint>, StoreError> {
+pub async fn post_checkpoint(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Option<PostCheckpoint>, StoreError> {
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
     let stored: Option<Versioned<PostCheckpoint>> = checkpoints::get(db, &key).await?;
     Ok(stored.map(|stored| stored.value))
@@ -46,9 +52,14 @@ pub async fn rated(db: &dyn Db, ends: &[Offset]) -> Result<Option<Wanted>, Store
 pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
     let partitions = wanted.values().map(Vec::len).max().unwrap_or(0);
     for q in 0..partitions {
-        let sources = post_checkpoint(db, Partition(q as u32)).await?.map(|found| found.sources).unwrap_or_default();
+        let sources = post_checkpoint(db, Partition(q as u32))
+            .await?
+            .map(|found| found.sources)
+            .unwrap_or_default();
         let behind = wanted.iter().any(|(source, sequences)| {
-            let taken = sources.get(&source.0).map_or(Sequence(0), |state| state.sequence);
+            let taken = sources
+                .get(&source.0)
+                .map_or(Sequence(0), |state| state.sequence);
             sequences.get(q).is_some_and(|sent| taken < *sent)
         });
         if behind {
@@ -80,17 +91,33 @@ pub struct Finality {
 
 impl Finality {
     /// Reads it: checkpoints first, then the pointers, so that an award that a covered block brought about is seen.
-    pub async fn read(db: &dyn Db, source_partitions: u32, posting_partitions: u32) -> Result<Finality, StoreError> {
+    pub async fn read(
+        db: &dyn Db,
+        source_partitions: u32,
+        posting_partitions: u32,
+    ) -> Result<Finality, StoreError> {
         let mut slowest = None;
         for q in 0..posting_partitions {
-            let sources = post_checkpoint(db, Partition(q)).await?.map(|found| found.sources).unwrap_or_default();
+            let sources = post_checkpoint(db, Partition(q))
+                .await?
+                .map(|found| found.sources)
+                .unwrap_or_default();
             for p in 0..source_partitions {
-                let passed = sources.get(&p).map(|source| source.log_time).unwrap_or_default();
-                slowest = Some(slowest.map_or(passed, |slowest: crate::domain::time::Millis| slowest.min(passed)));
+                let passed = sources
+                    .get(&p)
+                    .map(|source| source.log_time)
+                    .unwrap_or_default();
+                slowest = Some(
+                    slowest.map_or(passed, |slowest: crate::domain::time::Millis| {
+                        slowest.min(passed)
+                    }),
+                );
             }
         }
         let pointers = pointers(db, posting_partitions).await?;
-        let pending = pointers.iter().filter(|pointer| pointer.state == State::Pending);
+        let pending = pointers
+            .iter()
+            .filter(|pointer| pointer.state == State::Pending);
         let months = pending.clone().filter_map(|pointer| match &pointer.task {
             Task::Award(award) => Some(award.month),
             Task::Check { .. } => None,
@@ -98,17 +125,25 @@ impl Finality {
         // A month is closed once log time is past `closes()`; the newest such month is at most the one before log time's own.
         let passed = slowest.filter(|slowest| slowest.0 > 0).map(|slowest| {
             let before = Month(slowest.month().0 - 1);
-            if slowest > before.closes() { before } else { Month(before.0 - 1) }
+            if slowest > before.closes() {
+                before
+            } else {
+                Month(before.0 - 1)
+            }
         });
         Ok(Finality {
             passed,
             pending: months.collect(),
-            checks: pointers.iter().any(|pointer| matches!(pointer.task, Task::Check { .. })),
+            checks: pointers
+                .iter()
+                .any(|pointer| matches!(pointer.task, Task::Check { .. })),
         })
     }
 
     /// Whether nothing can change this month's statements any more.
     pub fn is_final(&self, month: Month) -> bool {
-        self.passed.is_some_and(|passed| month <= passed) && !self.checks && !self.pending.contains(&month)
+        self.passed.is_some_and(|passed| month <= passed)
+            && !self.checks
+            && !self.pending.contains(&month)
     }
 }

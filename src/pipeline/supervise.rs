@@ -25,12 +25,20 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
             Err((Failure::Reload(why), progressed)) => {
                 failures = if progressed { 1 } else { failures + 1 };
                 tracing::warn!(event = "task.reload", %task, why, attempt = failures, "begin again from the checkpoint");
-                ctx.metrics.reloads_total.with_label_values(&[task.role.as_str()]).inc();
+                ctx.metrics
+                    .reloads_total
+                    .with_label_values(&[task.role.as_str()])
+                    .inc();
                 pause(ctx, &mut shutdown, backoff(ctx, failures)).await;
             }
             Err((Failure::Halt(code, what), _)) => {
                 let at = ctx.clock.now();
-                let record = HaltRecord { task: task.to_string(), code: code.as_str().to_owned(), message: what, at };
+                let record = HaltRecord {
+                    task: task.to_string(),
+                    code: code.as_str().to_owned(),
+                    message: what,
+                    at,
+                };
                 stand_still(ctx, task, code, record, false, &mut shutdown).await;
             }
         }
@@ -51,18 +59,30 @@ async fn session(
     task: TaskId,
     shutdown: &watch::Receiver<bool>,
 ) -> Result<End, (Failure, bool)> {
-    let halted = checkpoints::halt_of(&*ctx.db, task).await.map_err(|e| (e.into(), false))?;
+    let halted = checkpoints::halt_of(&*ctx.db, task)
+        .await
+        .map_err(|e| (e.into(), false))?;
     if let Some(record) = halted {
         return Ok(End::FoundHalted(record));
     }
     match task.role {
         Role::Rate => {
-            let mut rater = rate::Rater::load(ctx, task.partition).await.map_err(|e| (e, false))?;
-            rater.work(shutdown).await.map_err(|e| (e, rater.has_progressed()))?;
+            let mut rater = rate::Rater::load(ctx, task.partition)
+                .await
+                .map_err(|e| (e, false))?;
+            rater
+                .work(shutdown)
+                .await
+                .map_err(|e| (e, rater.has_progressed()))?;
         }
         Role::Post => {
-            let mut poster = post::Poster::load(ctx, task.partition).await.map_err(|e| (e, false))?;
-            poster.work(shutdown).await.map_err(|e| (e, poster.has_progressed()))?;
+            let mut poster = post::Poster::load(ctx, task.partition)
+                .await
+                .map_err(|e| (e, false))?;
+            poster
+                .work(shutdown)
+                .await
+                .map_err(|e| (e, poster.has_progressed()))?;
         }
     }
     Ok(End::Stopped)
@@ -79,10 +99,13 @@ async fn stand_still(
 ) {
     let (what, advice) = (&record.message, code.advice());
     tracing::error!(event = "task.halt", %task, code = code.as_str(), what, advice, "partition halted");
-    ctx.health.halted(task, code.as_str(), format!("{what}. {advice}"));
+    ctx.health
+        .halted(task, code.as_str(), format!("{what}. {advice}"));
     while !*shutdown.borrow() {
         if !recorded {
-            recorded = checkpoints::record_halt(&*ctx.db, task, &record).await.is_ok();
+            recorded = checkpoints::record_halt(&*ctx.db, task, &record)
+                .await
+                .is_ok();
         } else if let Ok(None) = checkpoints::halt_of(&*ctx.db, task).await {
             tracing::info!(event = "task.resume", %task, "the halt was cleared; begin again from the checkpoint");
             ctx.health.resumed(task);
@@ -94,15 +117,24 @@ async fn stand_still(
 
 /// The pause before try `attempt` (1, 2, …): doubling, with a jitter that spreads workers.
 pub(super) fn backoff(ctx: &WorkerContext, attempt: u32) -> Duration {
-    let longest = ctx.settings.backoff.saturating_mul(1 << attempt.clamp(1, 16)).min(ctx.settings.backoff_max);
+    let longest = ctx
+        .settings
+        .backoff
+        .saturating_mul(1 << attempt.clamp(1, 16))
+        .min(ctx.settings.backoff_max);
     // Half of it is fixed, half is spread by a hash of this worker's own counter: no generator of random numbers is needed.
     let seed = ctx.next_write();
-    let spread = xxhash_rust::xxh3::xxh3_64_with_seed(&seed.count.to_le_bytes(), seed.worker) % 1_000;
+    let spread =
+        xxhash_rust::xxh3::xxh3_64_with_seed(&seed.count.to_le_bytes(), seed.worker) % 1_000;
     longest / 2 + longest.mul_f64(spread as f64 / 2_000.0)
 }
 
 /// Sleeps, but not beyond shutdown.
-pub(super) async fn pause(ctx: &WorkerContext, shutdown: &mut watch::Receiver<bool>, duration: Duration) {
+pub(super) async fn pause(
+    ctx: &WorkerContext,
+    shutdown: &mut watch::Receiver<bool>,
+    duration: Duration,
+) {
     let sleep = ctx.clock.sleep(duration);
     let stop = std::pin::pin!(shutdown.wait_for(|stop| *stop));
     match select(sleep, stop).await {
@@ -111,7 +143,10 @@ pub(super) async fn pause(ctx: &WorkerContext, shutdown: &mut watch::Receiver<bo
 }
 
 /// Repeats what is idempotent while the store is away, a bounded number of times.
-pub(super) async fn persist<T, F>(ctx: &WorkerContext, mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
+pub(super) async fn persist<T, F>(
+    ctx: &WorkerContext,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

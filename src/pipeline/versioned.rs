@@ -28,7 +28,10 @@ pub(super) async fn save<T: Serialize>(
                     return Ok(());
                 }
                 if found != previous {
-                    return Err(Failure::reload(format!("somebody else has written {}", key.hash)));
+                    return Err(Failure::reload(format!(
+                        "somebody else has written {}",
+                        key.hash
+                    )));
                 }
             }
             Err(StoreError::Unavailable(_)) => {}
@@ -36,7 +39,10 @@ pub(super) async fn save<T: Serialize>(
         }
         tries += 1;
         if tries > ctx.settings.tries_max {
-            return Err(Failure::reload(format!("{} could not be written", key.hash)));
+            return Err(Failure::reload(format!(
+                "{} could not be written",
+                key.hash
+            )));
         }
         ctx.clock.sleep(backoff(ctx, tries)).await;
     }

@@ -11,11 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::db::{Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, Table, Write};
+use super::db::{
+    Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, Table, Write,
+};
 use super::row::{Fields, Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::ledger::{AccountRows, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats};
+use crate::domain::ledger::{
+    AccountRows, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats,
+};
 use crate::domain::position::Fence;
 use crate::domain::posting::Charge;
 use crate::domain::time::{Millis, Month};
@@ -101,11 +105,17 @@ fn item_key(account: &Account) -> Key {
 }
 
 fn older_text(older: &BTreeMap<Month, Fence>) -> String {
-    older.iter().map(|(month, fence)| format!("{month}={fence}")).collect::<Vec<_>>().join(",")
+    older
+        .iter()
+        .map(|(month, fence)| format!("{month}={fence}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn parse_older(row: &Row<'_>) -> Result<BTreeMap<Month, Fence>, StoreError> {
-    let Some(text) = row.text_opt("older")? else { return Ok(BTreeMap::new()) };
+    let Some(text) = row.text_opt("older")? else {
+        return Ok(BTreeMap::new());
+    };
     let parse = |part: &str| {
         let (month, fence) = part.split_once('=')?;
         Some((month.parse().ok()?, fence.parse().ok()?))
@@ -158,9 +168,12 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
         return Err(row.corrupt("attribute stats is missing or holds no bytes"));
     };
     let Some((&STATS_VERSION, body)) = bytes.split_first() else {
-        return Err(row.corrupt("attribute stats has an unknown version; a newer tidemark wrote it"));
+        return Err(
+            row.corrupt("attribute stats has an unknown version; a newer tidemark wrote it")
+        );
     };
-    let stats: Stats = postcard::from_bytes(body).map_err(|e| row.corrupt(format!("attribute stats: {e}")))?;
+    let stats: Stats =
+        postcard::from_bytes(body).map_err(|e| row.corrupt(format!("attribute stats: {e}")))?;
     Ok(StoredRow {
         row: MonthRow {
             month,
@@ -180,14 +193,20 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
         },
         older: parse_older(&row)?,
         superseded_by: match row.text_opt("supersededBy")? {
-            Some(text) => Some(text.parse().map_err(|e| row.corrupt(format!("attribute supersededBy: {e}")))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|e| row.corrupt(format!("attribute supersededBy: {e}")))?,
+            ),
             None => None,
         },
     })
 }
 
 /// The account and month of an item of an account table; `None` for an account item.
-pub fn account_of(kind: AccountKind, item: &Item) -> Result<Option<(Account, StoredRow)>, StoreError> {
+pub fn account_of(
+    kind: AccountKind,
+    item: &Item,
+) -> Result<Option<(Account, StoredRow)>, StoreError> {
     let (hash, range) = table(kind).keys();
     let whole = Row::new(Key::new(table(kind), "?", "?"), item);
     let (id, range) = (whole.text(hash)?, whole.text(range.unwrap_or("month"))?);
@@ -195,11 +214,18 @@ pub fn account_of(kind: AccountKind, item: &Item) -> Result<Option<(Account, Sto
         return Ok(None);
     }
     let key = Key::new(table(kind), id, range);
-    let account = Account::new(kind, id).map_err(|e| whole.corrupt(format!("{}: {e}", key_text(&key))))?;
+    let account =
+        Account::new(kind, id).map_err(|e| whole.corrupt(format!("{}: {e}", key_text(&key))))?;
     Ok(Some((account, decode(key, item)?)))
 }
 
-fn months_query(account: &Account, from: &str, to: &str, descending: bool, limit: Option<u32>) -> Query {
+fn months_query(
+    account: &Account,
+    from: &str,
+    to: &str,
+    descending: bool,
+    limit: Option<u32>,
+) -> Query {
     Query {
         table: table(account.kind),
         index: false,
@@ -213,7 +239,15 @@ fn months_query(account: &Account, from: &str, to: &str, descending: bool, limit
 
 /// The newest month row, and whether the account item was seen beside it or alone.
 async fn newest(db: &dyn Db, account: &Account) -> Result<(Option<StoredRow>, bool), StoreError> {
-    let page = db.query(&months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, true, Some(1))).await?;
+    let page = db
+        .query(&months_query(
+            account,
+            ACCOUNT_ITEM,
+            AFTER_MONTHS,
+            true,
+            Some(1),
+        ))
+        .await?;
     match page.items.first() {
         None => Ok((None, false)),
         Some(item) => match account_of(account.kind, item)? {
@@ -267,11 +301,18 @@ pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Re
     };
     let head = match newest(db, account).await? {
         (Some(head), _) => head,
-        (None, true) => return Ok(Reading::Torn("the account has an item but no month row".to_owned())),
+        (None, true) => {
+            return Ok(Reading::Torn(
+                "the account has an item but no month row".to_owned(),
+            ));
+        }
         (None, false) => return Ok(Reading::Absent),
     };
     if let Some(newer) = head.superseded_by {
-        return Ok(Reading::Torn(format!("the newest row is {}, which was superseded by {newer}", head.row.month)));
+        return Ok(Reading::Torn(format!(
+            "the newest row is {}, which was superseded by {newer}",
+            head.row.month
+        )));
     }
     let older = match early {
         Some(rows) => rows,
@@ -280,27 +321,46 @@ pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Re
     if let Some(what) = mismatch(&head, &older, order) {
         return Ok(Reading::Torn(what));
     }
-    let mut months: BTreeMap<Month, MonthRow> = older.into_values().map(|row| (row.row.month, row.row)).collect();
+    let mut months: BTreeMap<Month, MonthRow> = older
+        .into_values()
+        .map(|row| (row.row.month, row.row))
+        .collect();
     let month = head.row.month;
     months.insert(month, head.row);
     Ok(Reading::Whole(Box::new(StoredAccount {
-        head: StoredHead { month, fence: head.fence, older: head.older },
-        rows: AccountRows { lifetime: head.lifetime, months },
+        head: StoredHead {
+            month,
+            fence: head.fence,
+            older: head.older,
+        },
+        rows: AccountRows {
+            lifetime: head.lifetime,
+            months,
+        },
     })))
 }
 
 /// How the older rows differ from what the head names.
-fn mismatch(head: &StoredRow, older: &BTreeMap<Month, StoredRow>, order: ReadOrder) -> Option<String> {
+fn mismatch(
+    head: &StoredRow,
+    older: &BTreeMap<Month, StoredRow>,
+    order: ReadOrder,
+) -> Option<String> {
     if order == ReadOrder::HeadFirstUnmatched {
         return None;
     }
-    head.older.iter().find_map(|(month, named)| match older.get(month) {
-        None => Some(format!("row {month} is missing, the head names it")),
-        Some(row) if row.fence != *named && order == ReadOrder::HeadFirstMatched => {
-            Some(format!("row {month} has the fence {}, the head names {named}", row.fence))
-        }
-        Some(_) => None,
-    })
+    head.older
+        .iter()
+        .find_map(|(month, named)| match older.get(month) {
+            None => Some(format!("row {month} is missing, the head names it")),
+            Some(row) if row.fence != *named && order == ReadOrder::HeadFirstMatched => {
+                Some(format!(
+                    "row {month} has the fence {}, the head names {named}",
+                    row.fence
+                ))
+            }
+            Some(_) => None,
+        })
 }
 
 /// Every row from the oldest named one up to the head. Not only the named ones: a streak is carried through all of them.
@@ -309,7 +369,9 @@ async fn older_rows(
     account: &Account,
     head: &StoredRow,
 ) -> Result<BTreeMap<Month, StoredRow>, StoreError> {
-    let Some((oldest, _)) = head.older.first_key_value() else { return Ok(BTreeMap::new()) };
+    let Some((oldest, _)) = head.older.first_key_value() else {
+        return Ok(BTreeMap::new());
+    };
     let last = Month(head.row.month.0 - 1).to_string();
     let mut query = months_query(account, &oldest.to_string(), &last, false, None);
     let mut rows = BTreeMap::new();
@@ -335,12 +397,20 @@ pub async fn rows_between(
     month: Month,
     before: Month,
 ) -> Result<Vec<StoredRow>, StoreError> {
-    let mut query = months_query(account, ACCOUNT_ITEM, &Month(before.0 - 1).to_string(), true, None);
+    let mut query = months_query(
+        account,
+        ACCOUNT_ITEM,
+        &Month(before.0 - 1).to_string(),
+        true,
+        None,
+    );
     let mut rows = Vec::new();
     loop {
         let Page { items, next } = db.query(&query).await?;
         for item in &items {
-            let Some((_, row)) = account_of(account.kind, item)? else { continue };
+            let Some((_, row)) = account_of(account.kind, item)? else {
+                continue;
+            };
             let reached = row.row.month < month;
             rows.push(row);
             if reached {
@@ -357,9 +427,16 @@ pub async fn rows_between(
 }
 
 /// One month row, as a plain read.
-pub async fn month(db: &dyn Db, account: &Account, month: Month) -> Result<Option<StoredRow>, StoreError> {
+pub async fn month(
+    db: &dyn Db,
+    account: &Account,
+    month: Month,
+) -> Result<Option<StoredRow>, StoreError> {
     let key = row_key(account, month);
-    db.get(&key).await?.map(|item| decode(key, &item)).transpose()
+    db.get(&key)
+        .await?
+        .map(|item| decode(key, &item))
+        .transpose()
 }
 
 /// What is left out of a write on purpose, for the simulator only.
@@ -400,7 +477,9 @@ impl AccountWrite<'_> {
         let older = self.older_after(head, opens);
         let mut writes = Vec::new();
         if self.stored.is_none() && !self.omit.account_item {
-            let item = Fields::of(&item_key(self.account)).text("since", head).item();
+            let item = Fields::of(&item_key(self.account))
+                .text("since", head)
+                .item();
             writes.push(self.put(item, Condition::Absent));
         }
         for (month, row) in &self.rows.months {
@@ -413,7 +492,11 @@ impl AccountWrite<'_> {
                 row: row.clone(),
                 fence: self.fence,
                 lifetime: self.rows.lifetime,
-                older: if *month == head { older.clone() } else { BTreeMap::new() },
+                older: if *month == head {
+                    older.clone()
+                } else {
+                    BTreeMap::new()
+                },
                 superseded_by: (*month != head).then_some(head),
             };
             let condition = match self.stored {
@@ -423,26 +506,46 @@ impl AccountWrite<'_> {
             };
             writes.push(self.put(encode(self.account, &stored), condition));
         }
-        Some((writes, StoredHead { month: head, fence: self.fence, older }))
+        Some((
+            writes,
+            StoredHead {
+                month: head,
+                fence: self.fence,
+                older,
+            },
+        ))
     }
 
     fn fence_condition(&self, seen: Fence) -> Condition {
         match (self.omit.lower_fence, self.fence.position) {
             // '~' sorts after every write id of the same position.
-            (true, Some(position)) => Condition::AbsentOrAtMost("fence", Attr::S(format!("{position}/~"))),
+            (true, Some(position)) => {
+                Condition::AbsentOrAtMost("fence", Attr::S(format!("{position}/~")))
+            }
             _ => Condition::Equals("fence", Attr::S(seen.to_string())),
         }
     }
 
     fn put(&self, item: Item, condition: Condition) -> Write {
-        Write::Put { table: table(self.account.kind), item, condition }
+        Write::Put {
+            table: table(self.account.kind),
+            item,
+            condition,
+        }
     }
 
     /// The older rows that the head names after this write.
     fn older_after(&self, head: Month, opens: bool) -> BTreeMap<Month, Fence> {
-        let mut older = self.stored.map(|stored| stored.older.clone()).unwrap_or_default();
+        let mut older = self
+            .stored
+            .map(|stored| stored.older.clone())
+            .unwrap_or_default();
         if opens && let Some(stored) = self.stored {
-            let fence = if self.omit.old_head { stored.fence } else { self.fence };
+            let fence = if self.omit.old_head {
+                stored.fence
+            } else {
+                self.fence
+            };
             older.insert(stored.month, fence);
             older.retain(|month, _| *month >= self.open_from);
         }

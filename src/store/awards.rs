@@ -450,6 +450,8 @@ fn read_pointer(partition: Partition, item: &Item) -> Result<Pointer, StoreError
 /// How far a pointer has come, strongly consistent; `None` once it is deleted. A list of pointers may be behind this.
 pub async fn state_of(db: &dyn Db, pointer: &Pointer) -> Result<Option<State>, StoreError> {
     let key = pointer.key();
-    let Some(item) = db.get(&key).await? else { return Ok(None) };
+    let Some(item) = db.get(&key).await? else {
+        return Ok(None);
+    };
     read_pointer(pointer.partition, &item).map(|found| Some(found.state))
 }

@@ -163,7 +163,11 @@ pub fn checkpoint_key(task: TaskId) -> Key {
 
 /// The key of a top-K list.
 pub fn top_key(partition: Partition, kind: AccountKind, month: Month) -> Key {
-    Key::new(Table::Checkpoints, name(TaskId::new(Role::Post, partition)), format!("top#{kind}#{month}"))
+    Key::new(
+        Table::Checkpoints,
+        name(TaskId::new(Role::Post, partition)),
+        format!("top#{kind}#{month}"),
+    )
 }
 
 fn halt_key(task: TaskId) -> Key {
@@ -171,25 +175,42 @@ fn halt_key(task: TaskId) -> Key {
 }
 
 /// Reads an item that is kept under [`put`].
-pub async fn get<T: DeserializeOwned>(db: &dyn Db, key: &Key) -> Result<Option<Versioned<T>>, StoreError> {
-    let Some(item) = db.get(key).await? else { return Ok(None) };
+pub async fn get<T: DeserializeOwned>(
+    db: &dyn Db,
+    key: &Key,
+) -> Result<Option<Versioned<T>>, StoreError> {
+    let Some(item) = db.get(key).await? else {
+        return Ok(None);
+    };
     let row = Row::new(key.clone(), &item);
-    Ok(Some(Versioned { value: row.json("body")?, write: row.parsed("write")? }))
+    Ok(Some(Versioned {
+        value: row.json("body")?,
+        write: row.parsed("write")?,
+    }))
 }
 
 /// The write that puts an item, if its last write is still `previous` (`None`: there is no item).
 pub fn put<T: Serialize>(key: &Key, value: &T, previous: Option<WriteId>, write: WriteId) -> Write {
-    let item = Fields::of(key).json("body", value).text("write", write).item();
+    let item = Fields::of(key)
+        .json("body", value)
+        .text("write", write)
+        .item();
     let condition = match previous {
         Some(previous) => Condition::Equals("write", Attr::S(previous.to_string())),
         None => Condition::Absent,
     };
-    Write::Put { table: key.table, item, condition }
+    Write::Put {
+        table: key.table,
+        item,
+        condition,
+    }
 }
 
 /// The id of the last write to an item.
 pub async fn last_write(db: &dyn Db, key: &Key) -> Result<Option<WriteId>, StoreError> {
-    let Some(item) = db.get(key).await? else { return Ok(None) };
+    let Some(item) = db.get(key).await? else {
+        return Ok(None);
+    };
     Row::new(key.clone(), &item).parsed("write").map(Some)
 }
 
@@ -197,19 +218,27 @@ pub async fn last_write(db: &dyn Db, key: &Key) -> Result<Option<WriteId>, Store
 pub async fn halt_of(db: &dyn Db, task: TaskId) -> Result<Option<HaltRecord>, StoreError> {
     let key = halt_key(task);
     let item = db.get(&key).await?;
-    item.map(|item| Row::new(key, &item).json("body")).transpose()
+    item.map(|item| Row::new(key, &item).json("body"))
+        .transpose()
 }
 
 /// Every recorded halt.
 pub async fn halts(db: &dyn Db) -> Result<Vec<HaltRecord>, StoreError> {
     let items = query_all(db, "halts", RangeFilter::All).await?;
-    items.iter().map(|item| Row::new(Key::new(Table::Checkpoints, "halts", "?"), item).json("body")).collect()
+    items
+        .iter()
+        .map(|item| Row::new(Key::new(Table::Checkpoints, "halts", "?"), item).json("body"))
+        .collect()
 }
 
 /// Records a halt. Idempotent: the first record of a halt stays.
 pub async fn record_halt(db: &dyn Db, task: TaskId, record: &HaltRecord) -> Result<(), StoreError> {
     let item = Fields::of(&halt_key(task)).json("body", record).item();
-    let write = Write::Put { table: Table::Checkpoints, item, condition: Condition::Absent };
+    let write = Write::Put {
+        table: Table::Checkpoints,
+        item,
+        condition: Condition::Absent,
+    };
     match db.write(write).await {
         Ok(()) | Err(StoreError::ConditionFailed) => Ok(()),
         Err(error) => Err(error),
@@ -218,12 +247,25 @@ pub async fn record_halt(db: &dyn Db, task: TaskId, record: &HaltRecord) -> Resu
 
 /// Clears a halt and leaves an audit entry, in one transaction. False: the task is not halted.
 pub async fn resume(db: &dyn Db, task: TaskId, by: &str, now: Millis) -> Result<bool, StoreError> {
-    let Some(halt) = halt_of(db, task).await? else { return Ok(false) };
+    let Some(halt) = halt_of(db, task).await? else {
+        return Ok(false);
+    };
     let audit = Key::new(Table::Checkpoints, "audit", format!("{now}#resume#{task}"));
-    let entry = Fields::of(&audit).text("action", "resume").text("by", by).json("halt", &halt).item();
+    let entry = Fields::of(&audit)
+        .text("action", "resume")
+        .text("by", by)
+        .json("halt", &halt)
+        .item();
     let writes = vec![
-        Write::Delete { key: halt_key(task), condition: Condition::Present },
-        Write::Put { table: Table::Checkpoints, item: entry, condition: Condition::Always },
+        Write::Delete {
+            key: halt_key(task),
+            condition: Condition::Present,
+        },
+        Write::Put {
+            table: Table::Checkpoints,
+            item: entry,
+            condition: Condition::Always,
+        },
     ];
     match db.transact(writes).await {
         Ok(()) => Ok(true),

@@ -18,5 +18,5 @@ pub mod referrals;
 pub mod row;
 pub mod signup;
 pub mod streaks;
-pub mod usage;
 pub mod tables;
+pub mod usage;

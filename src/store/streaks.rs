@@ -25,17 +25,27 @@ pub fn put(account: &Account, streak: &Streak, position: Position) -> Write {
         }
     }
     let condition = Condition::AbsentOrAtMost("position", Attr::S(position.to_string()));
-    Write::Put { table: Table::StreakTracking, item: fields.item(), condition }
+    Write::Put {
+        table: Table::StreakTracking,
+        item: fields.item(),
+        condition,
+    }
 }
 
 /// The snapshot of an account; `None` if it never had an active day.
 pub async fn get(db: &dyn Db, account: &Account) -> Result<Option<Streak>, StoreError> {
     let key = key(account);
-    let Some(item) = db.get(&key).await? else { return Ok(None) };
+    let Some(item) = db.get(&key).await? else {
+        return Ok(None);
+    };
     let row = Row::new(key, &item);
     let day = |name| -> Result<Option<Day>, StoreError> {
-        let Some(text) = row.text_opt(name)? else { return Ok(None) };
-        text.parse().map(Some).map_err(|e| row.corrupt(format!("attribute {name}: {e}")))
+        let Some(text) = row.text_opt(name)? else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|e| row.corrupt(format!("attribute {name}: {e}")))
     };
     Ok(Some(Streak {
         current: row.number("current")?,

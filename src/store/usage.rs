@@ -5,8 +5,8 @@ use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
 use crate::domain::event::{Service, UsageEvent};
-use crate::domain::posting::{Charge, Slot};
 use crate::domain::position::{Control, Partition, Position};
+use crate::domain::posting::{Charge, Slot};
 use crate::domain::tier::Tier;
 use crate::domain::time::{Day, Millis};
 
@@ -47,8 +47,16 @@ pub struct UsageRow<'a> {
 /// The key of an event's row. Source and id are hashed (XXH3-128); the time is the event's.
 pub fn key(event: &UsageEvent<'_>) -> Key {
     let hash = source_and_id(event);
-    let day = partition_key(&event.user, event.time.day(), (hash % u128::from(BUCKETS)) as u64);
-    Key::new(Table::UsageTracking, day, format!("{}#{hash:032x}", event.time))
+    let day = partition_key(
+        &event.user,
+        event.time.day(),
+        (hash % u128::from(BUCKETS)) as u64,
+    );
+    Key::new(
+        Table::UsageTracking,
+        day,
+        format!("{}#{hash:032x}", event.time),
+    )
 }
 
 /// The key without the identity: two requests of one user in the same millisecond share it. For the simulator only.
@@ -109,7 +117,11 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         Slot::Day(day) => put("bookedOn", day.to_string()),
         Slot::Late(month) => put("bookedLateIn", month.to_string()),
     };
-    let optional = [("providerId", &event.provider), ("model", &event.model), ("errorMessage", &event.error_message)];
+    let optional = [
+        ("providerId", &event.provider),
+        ("model", &event.model),
+        ("errorMessage", &event.error_message),
+    ];
     for (name, value) in optional {
         if let Some(value) = value {
             put(name, value.to_string());

@@ -25,8 +25,10 @@ impl Poster<'_> {
         }
         self.know_activity().await?;
         let entries = || blocks.iter().flat_map(|(_, block)| &block.entries);
-        let mut missing: Vec<&Account> =
-            entries().map(|entry| &entry.account).filter(|account| !self.accounts.contains_key(*account)).collect();
+        let mut missing: Vec<&Account> = entries()
+            .map(|entry| &entry.account)
+            .filter(|account| !self.accounts.contains_key(*account))
+            .collect();
         missing.sort_unstable();
         missing.dedup();
         self.load_accounts(missing).await?;
@@ -42,11 +44,16 @@ impl Poster<'_> {
     pub(super) async fn know_activity(&mut self) -> Result<(), Failure> {
         if self.activity.is_none() {
             let head = self.follower.follow(self.ctx).await?;
-            self.activity = self.follower.rules(head).map(|timeline| timeline.activity());
+            self.activity = self
+                .follower
+                .rules(head)
+                .map(|timeline| timeline.activity());
         }
         match self.activity {
             Some(_) => Ok(()),
-            None => Err(Failure::reload("there are no rules yet; run `tidemark pricing init testnet` (or mainnet)")),
+            None => Err(Failure::reload(
+                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+            )),
         }
     }
 
@@ -57,8 +64,10 @@ impl Poster<'_> {
             let cached = load(ctx, account).await?;
             Ok::<_, Failure>((account.clone(), cached))
         });
-        let loaded: Vec<(Account, Cached)> =
-            stream::iter(loads).buffer_unordered(ctx.settings.flush_concurrency).try_collect().await?;
+        let loaded: Vec<(Account, Cached)> = stream::iter(loads)
+            .buffer_unordered(ctx.settings.flush_concurrency)
+            .try_collect()
+            .await?;
         for (account, mut cached) in loaded {
             self.uses += 1;
             cached.used = self.uses;
@@ -69,18 +78,33 @@ impl Poster<'_> {
 
     /// Loads the rows from the one before `month` on, if `month` lies before the rows that are in memory. This is rare: a head
     /// names the rows that are open, and those were loaded with it.
-    pub(super) async fn load_back_to(&mut self, account: &Account, month: Month) -> Result<(), Failure> {
-        let Some(cached) = self.accounts.get(account) else { return Ok(()) };
-        let Some((oldest, _)) = cached.rows.months.first_key_value() else { return Ok(()) };
+    pub(super) async fn load_back_to(
+        &mut self,
+        account: &Account,
+        month: Month,
+    ) -> Result<(), Failure> {
+        let Some(cached) = self.accounts.get(account) else {
+            return Ok(());
+        };
+        let Some((oldest, _)) = cached.rows.months.first_key_value() else {
+            return Ok(());
+        };
         if *oldest <= month || cached.stored.is_none() {
             return Ok(());
         }
         let oldest = *oldest;
         let ctx = self.ctx;
-        let rows = persist(ctx, || accounts::rows_between(&*ctx.db, account, month, oldest)).await?;
+        let rows = persist(ctx, || {
+            accounts::rows_between(&*ctx.db, account, month, oldest)
+        })
+        .await?;
         if let Some(cached) = self.accounts.get_mut(account) {
             for stored in rows {
-                cached.rows.months.entry(stored.row.month).or_insert(stored.row);
+                cached
+                    .rows
+                    .months
+                    .entry(stored.row.month)
+                    .or_insert(stored.row);
             }
         }
         Ok(())
@@ -96,15 +120,20 @@ impl Poster<'_> {
         let spare = self.accounts.len() - most / 4 * 3;
         let (_, limit, _) = uses.select_nth_unstable(spare.min(self.accounts.len() - 1));
         let limit = *limit;
-        self.accounts.retain(|_, cached| cached.is_dirty() || cached.used >= limit);
+        self.accounts
+            .retain(|_, cached| cached.is_dirty() || cached.used >= limit);
     }
 }
 
 /// Loads one account: again until head and older rows match.
 async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure> {
     let order = match ctx.breakage {
-        Some(Breakage::OlderRowsBeforeHead) if ctx.broken(Breakage::OlderRowsBeforeHead) => ReadOrder::OlderFirst,
-        Some(Breakage::OlderRowsUnmatched) if ctx.broken(Breakage::OlderRowsUnmatched) => ReadOrder::HeadFirstUnmatched,
+        Some(Breakage::OlderRowsBeforeHead) if ctx.broken(Breakage::OlderRowsBeforeHead) => {
+            ReadOrder::OlderFirst
+        }
+        Some(Breakage::OlderRowsUnmatched) if ctx.broken(Breakage::OlderRowsUnmatched) => {
+            ReadOrder::HeadFirstUnmatched
+        }
         _ => ReadOrder::HeadFirstMatched,
     };
     let mut tries = 0;

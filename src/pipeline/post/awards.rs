@@ -14,7 +14,11 @@ impl Poster<'_> {
         let partition = self.partition;
         let pointers = persist(ctx, || awards::list_pending(&*ctx.db, partition)).await?;
         for pointer in pointers {
-            if !self.spent_pointers.iter().any(|spent| spent.item == pointer.item) {
+            if !self
+                .spent_pointers
+                .iter()
+                .any(|spent| spent.item == pointer.item)
+            {
                 self.take_pointer(pointer).await?;
             }
         }
@@ -54,17 +58,28 @@ impl Poster<'_> {
         }
         self.load_back_to(&award.account, award.month).await?;
         let activity = self.activity;
-        let (Some(cached), Some(activity)) = (self.accounts.get_mut(&award.account), activity) else {
+        let (Some(cached), Some(activity)) = (self.accounts.get_mut(&award.account), activity)
+        else {
             return Err(Failure::reload(format!("{} was not loaded", award.account)));
         };
-        if cached.awards.iter().any(|pending| pending.item == listed.item) {
+        if cached
+            .awards
+            .iter()
+            .any(|pending| pending.item == listed.item)
+        {
             return Ok(());
         }
-        let changed = cached.rows.award(award.account.kind, award.month, award.points, activity)?;
+        let changed = cached
+            .rows
+            .award(award.account.kind, award.month, award.points, activity)?;
         cached.dirty.extend(changed);
         cached.awards.push(listed);
         self.dirty.insert(award.account.clone());
-        self.ctx.metrics.awards_applied_total.with_label_values(&[award.kind.as_str()]).inc();
+        self.ctx
+            .metrics
+            .awards_applied_total
+            .with_label_values(&[award.kind.as_str()])
+            .inc();
         Ok(())
     }
 

@@ -36,7 +36,9 @@ impl Poster<'_> {
     }
 
     async fn snapshot_streaks(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
-        let (ctx, Some(activity)) = (self.ctx, self.activity) else { return Ok(()) };
+        let (ctx, Some(activity)) = (self.ctx, self.activity) else {
+            return Ok(());
+        };
         let due = touched.iter().filter_map(|account| {
             let cached = self.accounts.get(account)?;
             let head = cached.rows.months.last_key_value()?.1;
@@ -49,8 +51,10 @@ impl Poster<'_> {
             save_streak(ctx, account, streak, position).await?;
             Ok::<_, Failure>((account, streak))
         });
-        let written: Vec<(&Account, Streak)> =
-            stream::iter(writes).buffer_unordered(ctx.settings.flush_concurrency).try_collect().await?;
+        let written: Vec<(&Account, Streak)> = stream::iter(writes)
+            .buffer_unordered(ctx.settings.flush_concurrency)
+            .try_collect()
+            .await?;
         for (account, streak) in written {
             if let Some(cached) = self.accounts.get_mut(account) {
                 cached.streak = Some(streak);
@@ -61,7 +65,9 @@ impl Poster<'_> {
 
     async fn grant_milestones(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
         for account in touched {
-            let Some(cached) = self.accounts.get(account) else { continue };
+            let Some(cached) = self.accounts.get(account) else {
+                continue;
+            };
             if cached.milestone_settled || cached.rows.lifetime.successes < MILESTONE_SUCCESSES {
                 continue;
             }
@@ -79,17 +85,28 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let mut tries = 0;
         loop {
-            let Some(link) = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await? else { return Ok(()) };
+            let Some(link) = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await? else {
+                return Ok(());
+            };
             if link.milestone != Milestone::Owed {
                 return Ok(());
             }
-            let Some(fiftieth_at) = self.accounts.get(referee).and_then(|cached| cached.rows.lifetime.fiftieth_at) else {
-                let what = format!("{referee} has {MILESTONE_SUCCESSES} successes, but no time at which it got there");
+            let Some(fiftieth_at) = self
+                .accounts
+                .get(referee)
+                .and_then(|cached| cached.rows.lifetime.fiftieth_at)
+            else {
+                let what = format!(
+                    "{referee} has {MILESTONE_SUCCESSES} successes, but no time at which it got there"
+                );
                 return Err(Failure::halt(HaltCode::RowUnreadable, what));
             };
-            let points = self.milestone_points(fiftieth_at.max(link.linked_at)).await?;
+            let points = self
+                .milestone_points(fiftieth_at.max(link.linked_at))
+                .await?;
             let now = ctx.clock.now();
-            let writes = awards::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
+            let writes =
+                awards::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
             match ctx.db.transact(writes).await {
                 Ok(()) => return Ok(()),
                 // Read the link again: it tells whether the grant happened.
@@ -98,9 +115,13 @@ impl Poster<'_> {
             }
             tries += 1;
             if tries > ctx.settings.tries_max {
-                return Err(Failure::reload(format!("the milestone of {referee} could not be granted")));
+                return Err(Failure::reload(format!(
+                    "the milestone of {referee} could not be granted"
+                )));
             }
-            ctx.clock.sleep(crate::pipeline::supervise::backoff(ctx, tries)).await;
+            ctx.clock
+                .sleep(crate::pipeline::supervise::backoff(ctx, tries))
+                .await;
         }
     }
 
@@ -111,19 +132,29 @@ impl Poster<'_> {
         let head = self.follower.follow(self.ctx).await?;
         match self.follower.rules(head) {
             Some(timeline) => Ok(timeline.at(at).milestone()),
-            None => Err(Failure::reload("there are no rules yet; run `tidemark pricing init testnet` (or mainnet)")),
+            None => Err(Failure::reload(
+                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+            )),
         }
     }
 
     /// Offers the touched accounts to the top-K lists of the months that are in memory.
     async fn rank(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
         let head = self.follower.follow(self.ctx).await?;
-        let Some(timeline) = self.follower.rules(head) else { return Ok(()) };
+        let Some(timeline) = self.follower.rules(head) else {
+            return Ok(());
+        };
         let mut totals = Vec::new();
         for account in touched {
-            let Some(cached) = self.accounts.get(account) else { continue };
+            let Some(cached) = self.accounts.get(account) else {
+                continue;
+            };
             for (month, row) in &cached.rows.months {
-                totals.push((account.clone(), *month, statement::total(account.kind, row, &timeline)?));
+                totals.push((
+                    account.clone(),
+                    *month,
+                    statement::total(account.kind, row, &timeline)?,
+                ));
             }
         }
         for (account, month, total) in totals {
@@ -159,19 +190,27 @@ impl Poster<'_> {
             self.save_checkpoint().await?;
         }
         self.delete_spent_pointers().await?;
-        self.next_tops = self.ctx.clock.now().plus(millis(self.ctx.settings.leaderboard_interval));
+        self.next_tops = self
+            .ctx
+            .clock
+            .now()
+            .plus(millis(self.ctx.settings.leaderboard_interval));
         Ok(())
     }
 
     async fn save_top(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
-        let Some(top) = self.tops.get(&(kind, month)) else { return Ok(()) };
+        let Some(top) = self.tops.get(&(kind, month)) else {
+            return Ok(());
+        };
         if !top.is_changed() {
             return Ok(());
         }
         if top.is_exhausted() {
             self.rescan(kind, month).await?;
         }
-        let Some(top) = self.tops.get(&(kind, month)) else { return Ok(()) };
+        let Some(top) = self.tops.get(&(kind, month)) else {
+            return Ok(());
+        };
         let key = checkpoints::top_key(self.partition, kind, month);
         let write = self.ctx.next_write();
         versioned::save(self.ctx, &key, &top.list(), top.written(), write).await?;
@@ -185,8 +224,18 @@ impl Poster<'_> {
     async fn rescan(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
         tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; scanning");
         let head = self.follower.follow(self.ctx).await?;
-        let Some(timeline) = self.follower.rules(head) else { return Ok(()) };
-        let ranked = top::scan(self.ctx, self.partition, self.partitions, kind, month, &timeline).await?;
+        let Some(timeline) = self.follower.rules(head) else {
+            return Ok(());
+        };
+        let ranked = top::scan(
+            self.ctx,
+            self.partition,
+            self.partitions,
+            kind,
+            month,
+            &timeline,
+        )
+        .await?;
         if let Some(top) = self.tops.get_mut(&(kind, month)) {
             top.restart(ranked);
         }

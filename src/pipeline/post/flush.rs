@@ -28,7 +28,10 @@ impl Poster<'_> {
         self.derive().await?;
         self.evict();
         let took_ms = self.ctx.clock.now().0 - started.0;
-        self.ctx.metrics.flush_seconds.observe(took_ms as f64 / 1_000.0);
+        self.ctx
+            .metrics
+            .flush_seconds
+            .observe(took_ms as f64 / 1_000.0);
         Ok(())
     }
 
@@ -37,14 +40,17 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let dirty = std::mem::take(&mut self.dirty);
         let accounts = &self.accounts;
-        let writes = dirty.iter().filter_map(|account| Some((account, accounts.get(account)?))).map(
-            |(account, cached)| async move {
+        let writes = dirty
+            .iter()
+            .filter_map(|account| Some((account, accounts.get(account)?)))
+            .map(|(account, cached)| async move {
                 let stored = write(ctx, account, cached, open_from).await?;
                 Ok::<_, Failure>((account, stored))
-            },
-        );
-        let written: Vec<(&Account, StoredHead)> =
-            stream::iter(writes).buffer_unordered(ctx.settings.flush_concurrency).try_collect().await?;
+            });
+        let written: Vec<(&Account, StoredHead)> = stream::iter(writes)
+            .buffer_unordered(ctx.settings.flush_concurrency)
+            .try_collect()
+            .await?;
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
         for (account, stored) in written {
             if let Some(cached) = self.accounts.get_mut(account) {
@@ -59,10 +65,19 @@ impl Poster<'_> {
 
     /// Months before this one are closed at every source partition, as far as this partition has seen.
     fn open_from(&self) -> Month {
-        let slowest = self.sources.values().map(|source| source.log_time).min().unwrap_or_default();
+        let slowest = self
+            .sources
+            .values()
+            .map(|source| source.log_time)
+            .min()
+            .unwrap_or_default();
         let month = slowest.month();
         let before = Month(month.0 - 1);
-        if slowest > before.closes() { month } else { before }
+        if slowest > before.closes() {
+            month
+        } else {
+            before
+        }
     }
 }
 
@@ -84,21 +99,30 @@ async fn write(
     loop {
         let outcome = match attempt.send(ctx).await {
             Ok(()) => Outcome::Written,
-            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => attempt.look(ctx, account).await?,
+            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
+                attempt.look(ctx, account).await?
+            }
             Err(StoreError::Unavailable(_)) => Outcome::TryAgain,
             Err(error) => return Err(error.into()),
         };
-        ctx.metrics.condition_outcomes_total.with_label_values(&[outcome.as_str()]).inc();
+        ctx.metrics
+            .condition_outcomes_total
+            .with_label_values(&[outcome.as_str()])
+            .inc();
         match outcome {
             Outcome::Written => return Ok(attempt.after),
             Outcome::SomebodyElse => {
-                return Err(Failure::reload(format!("somebody else has written the rows of {account}")));
+                return Err(Failure::reload(format!(
+                    "somebody else has written the rows of {account}"
+                )));
             }
             Outcome::TryAgain => {}
         }
         tries += 1;
         if tries > ctx.settings.tries_max {
-            return Err(Failure::reload(format!("the rows of {account} could not be written")));
+            return Err(Failure::reload(format!(
+                "the rows of {account} could not be written"
+            )));
         }
         ctx.clock.sleep(backoff(ctx, tries)).await;
     }
@@ -139,7 +163,11 @@ impl Attempt {
         cached: &Cached,
         open_from: Month,
     ) -> Result<Attempt, Failure> {
-        let write = if ctx.broken(Breakage::FenceWithoutWriteId) { WriteId::default() } else { ctx.next_write() };
+        let write = if ctx.broken(Breakage::FenceWithoutWriteId) {
+            WriteId::default()
+        } else {
+            ctx.next_write()
+        };
         let omit = Omissions {
             old_head: ctx.broken(Breakage::OpenedHeadLeavesOldFence),
             account_item: ctx.broken(Breakage::FirstRowWithoutAccountItem),
@@ -150,7 +178,10 @@ impl Attempt {
             stored: cached.stored.as_ref(),
             rows: &cached.rows,
             dirty: &cached.dirty,
-            fence: Fence { position: cached.position, write },
+            fence: Fence {
+                position: cached.position,
+                write,
+            },
             open_from,
             omit,
         };
@@ -160,7 +191,11 @@ impl Attempt {
         if !ctx.broken(Breakage::PointerOutlivesAward) {
             writes.extend(cached.awards.iter().map(apply_pointer_write));
         }
-        Ok(Attempt { writes, before: cached.stored.as_ref().map(|stored| stored.fence), after })
+        Ok(Attempt {
+            writes,
+            before: cached.stored.as_ref().map(|stored| stored.fence),
+            after,
+        })
     }
 
     async fn send(&self, ctx: &WorkerContext) -> Result<(), StoreError> {
@@ -181,7 +216,9 @@ impl Attempt {
                 Err(_) if readings < CONTRADICTIONS_READ_MAX => readings += 1,
                 Err(found) => {
                     let before = self.before.unwrap_or_default();
-                    let what = format!("the head of {account} is {found}, but this worker has seen {before}");
+                    let what = format!(
+                        "the head of {account} is {found}, but this worker has seen {before}"
+                    );
                     return Err(Failure::halt(HaltCode::RowRegressed, what));
                 }
             }
@@ -194,7 +231,9 @@ impl Attempt {
         match (now, self.before) {
             (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(Outcome::Written),
             (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(Outcome::TryAgain),
-            (HeadNow::Fence(fence), Some(before)) if fence.position < before.position => Err(fence.to_string()),
+            (HeadNow::Fence(fence), Some(before)) if fence.position < before.position => {
+                Err(fence.to_string())
+            }
             (HeadNow::Fence(_), _) => Ok(Outcome::SomebodyElse),
             // Half of the first transaction may be seen for a moment; loading settles whose it was.
             (HeadNow::Bare, None) => Ok(Outcome::SomebodyElse),

@@ -20,7 +20,8 @@ impl<'c> Poster<'c> {
     pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Poster<'c>, Failure> {
         let info = ctx.log.topic(Topic::LedgerPostings).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
-        let stored: Option<Versioned<PostCheckpoint>> = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let stored: Option<Versioned<PostCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
             None => (first_checkpoint(ctx, &info), None),
@@ -70,14 +71,33 @@ async fn check(
     checkpoint: PostCheckpoint,
     info: &TopicInfo,
 ) -> Result<PostCheckpoint, Failure> {
-    anchor::same_count(Topic::LedgerPostings, checkpoint.partitions, info.partitions)?;
+    anchor::same_count(
+        Topic::LedgerPostings,
+        checkpoint.partitions,
+        info.partitions,
+    )?;
     let epoch = ctx.log.epoch();
     if checkpoint.epoch < epoch {
-        return Ok(PostCheckpoint { sources: checkpoint.sources, ..first_checkpoint(ctx, info) });
+        return Ok(PostCheckpoint {
+            sources: checkpoint.sources,
+            ..first_checkpoint(ctx, info)
+        });
     }
     let topic = Topic::LedgerPostings;
-    let place = anchor::Place { topic, partition, id: &checkpoint.topic_id, epoch: checkpoint.epoch };
+    let place = anchor::Place {
+        topic,
+        partition,
+        id: &checkpoint.topic_id,
+        epoch: checkpoint.epoch,
+    };
     anchor::same_log(ctx, &place, info)?;
-    anchor::still_there(ctx, &place, checkpoint.next, checkpoint.next, checkpoint.fingerprint.as_ref()).await?;
+    anchor::still_there(
+        ctx,
+        &place,
+        checkpoint.next,
+        checkpoint.next,
+        checkpoint.fingerprint.as_ref(),
+    )
+    .await?;
     Ok(checkpoint)
 }

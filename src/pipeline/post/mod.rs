@@ -127,23 +127,44 @@ impl Poster<'_> {
     }
 
     async fn read(&self) -> Result<Vec<Record>, Failure> {
-        let limit = ReadLimit { records: self.ctx.settings.blocks_read_max, bytes: READ_BYTES_MAX };
+        let limit = ReadLimit {
+            records: self.ctx.settings.blocks_read_max,
+            bytes: READ_BYTES_MAX,
+        };
         let wait = self.until_next_duty();
-        Ok(self.ctx.log.read(Topic::LedgerPostings, self.partition, self.next, limit, wait).await?)
+        Ok(self
+            .ctx
+            .log
+            .read(
+                Topic::LedgerPostings,
+                self.partition,
+                self.next,
+                limit,
+                wait,
+            )
+            .await?)
     }
 
     /// How long a read may wait before something else is to be done.
     fn until_next_duty(&self) -> Duration {
-        let flush_at = self.dirty_since.map(|since| since.plus(millis(self.ctx.settings.flush_interval)));
+        let flush_at = self
+            .dirty_since
+            .map(|since| since.plus(millis(self.ctx.settings.flush_interval)));
         let settle_at = self.is_unsettled().then_some(self.next_tops);
         let duties = [Some(self.next_awards), flush_at, settle_at];
-        let next = duties.into_iter().flatten().min().unwrap_or(self.next_awards);
+        let next = duties
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next_awards);
         Duration::from_millis(u64::try_from(next.0 - self.ctx.clock.now().0).unwrap_or(0))
     }
 
     /// Takes records into memory, in order.
     async fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let Some(last) = records.last() else { return Ok(()) };
+        let Some(last) = records.last() else {
+            return Ok(());
+        };
         let blocks = self.accept(records)?;
         self.fetch(&blocks).await?;
         for (offset, block) in &blocks {
@@ -161,7 +182,8 @@ impl Poster<'_> {
     fn accept(&mut self, records: &[Record]) -> Result<Vec<(Offset, Block)>, Failure> {
         let mut blocks = Vec::with_capacity(records.len());
         for record in records {
-            let block = posting::decode(&record.value).map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
+            let block = posting::decode(&record.value)
+                .map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
             let source = self.sources.entry(block.source.0).or_default();
             let expected = source.sequence.0 + 1;
             if block.sequence.0 < expected {
@@ -170,7 +192,9 @@ impl Poster<'_> {
             }
             if block.sequence.0 > expected {
                 let (p, found, offset) = (block.source, block.sequence, record.offset);
-                let what = format!("block {expected} from source partition {p} is missing: offset {offset} holds block {found}");
+                let what = format!(
+                    "block {expected} from source partition {p} is missing: offset {offset} holds block {found}"
+                );
                 return Err(Failure::halt(HaltCode::SequenceGap, what));
             }
             source.sequence = block.sequence;
@@ -181,17 +205,27 @@ impl Poster<'_> {
     }
 
     fn unreadable(&self, offset: Offset, error: &str) -> Failure {
-        let what = format!("offset {offset} of {}/{}: {error}", Topic::LedgerPostings, self.partition);
+        let what = format!(
+            "offset {offset} of {}/{}: {error}",
+            Topic::LedgerPostings,
+            self.partition
+        );
         Failure::halt(HaltCode::BlockUnreadable, what)
     }
 
     /// Adds a block's entries to the accounts that have not counted it yet. Every account is in memory.
     fn apply(&mut self, offset: Offset, block: &Block) -> Result<(), Failure> {
-        let position = Position { epoch: self.ctx.log.epoch(), offset };
+        let position = Position {
+            epoch: self.ctx.log.epoch(),
+            offset,
+        };
         let activity = self.activity;
         for entry in &block.entries {
             let account = &entry.account;
-            let cached = self.accounts.get_mut(account).expect("fetch() has loaded every account of the blocks");
+            let cached = self
+                .accounts
+                .get_mut(account)
+                .expect("fetch() has loaded every account of the blocks");
             self.uses += 1;
             cached.used = self.uses;
             if !self.touched.contains(account) {
@@ -200,8 +234,12 @@ impl Poster<'_> {
             if cached.position.is_some_and(|counted| position <= counted) {
                 continue;
             }
-            let activity = activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
-            let changed = cached.rows.apply(account.kind, entry, block.source_log_time, activity)?;
+            let activity =
+                activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
+            let changed =
+                cached
+                    .rows
+                    .apply(account.kind, entry, block.source_log_time, activity)?;
             cached.position = Some(position);
             cached.dirty.extend(changed);
             if !self.dirty.contains(account) {
@@ -221,7 +259,9 @@ impl Poster<'_> {
 
     /// Whether there is something that the stored checkpoint does not cover yet.
     fn is_unsettled(&self) -> bool {
-        self.next != self.checkpoint.next || !self.spent_pointers.is_empty() || self.tops.values().any(Top::is_changed)
+        self.next != self.checkpoint.next
+            || !self.spent_pointers.is_empty()
+            || self.tops.values().any(Top::is_changed)
     }
 
     fn is_settling_due(&self) -> bool {
@@ -229,14 +269,29 @@ impl Poster<'_> {
     }
 
     async fn report(&self) -> Result<(), Failure> {
-        let Bounds { end, .. } = self.ctx.log.bounds(Topic::LedgerPostings, self.partition).await?;
-        self.ctx.health.progressed(self.task(), end.0.saturating_sub(self.next.0));
+        let Bounds { end, .. } = self
+            .ctx
+            .log
+            .bounds(Topic::LedgerPostings, self.partition)
+            .await?;
+        self.ctx
+            .health
+            .progressed(self.task(), end.0.saturating_sub(self.next.0));
         let metrics = &self.ctx.metrics;
         let partition = self.partition.to_string();
         let offset = i64::try_from(self.checkpoint.next.0).unwrap_or(i64::MAX);
-        metrics.checkpoint_offset.with_label_values(&[self.task().role.as_str(), &partition]).set(offset);
-        metrics.accounts_cached.with_label_values(&[&partition]).set(self.accounts.len() as i64);
-        metrics.accounts_dirty.with_label_values(&[&partition]).set(self.dirty.len() as i64);
+        metrics
+            .checkpoint_offset
+            .with_label_values(&[self.task().role.as_str(), &partition])
+            .set(offset);
+        metrics
+            .accounts_cached
+            .with_label_values(&[&partition])
+            .set(self.accounts.len() as i64);
+        metrics
+            .accounts_dirty
+            .with_label_values(&[&partition])
+            .set(self.dirty.len() as i64);
         Ok(())
     }
 }

@@ -46,13 +46,23 @@ impl Top {
     pub fn new(exact: usize, stored: Option<StoredTop>) -> Top {
         let (list, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
-            None => (TopList { exact, ..TopList::default() }, None),
+            None => (
+                TopList {
+                    exact,
+                    ..TopList::default()
+                },
+                None,
+            ),
         };
         let grown = list.exact < exact;
         let mut top = Top {
             exact,
             places: list.ranked.iter().map(place).collect(),
-            totals: list.ranked.into_iter().map(|Ranked(points, id)| (id, points)).collect(),
+            totals: list
+                .ranked
+                .into_iter()
+                .map(|Ranked(points, id)| (id, points))
+                .collect(),
             left_out: list.left_out.as_ref().map(place),
             written,
             changed: true,
@@ -96,8 +106,13 @@ impl Top {
 
     /// Whether an account that was left out might now belong among the first K.
     pub fn is_exhausted(&self) -> bool {
-        let Some(left_out) = &self.left_out else { return false };
-        self.places.iter().nth(self.exact.saturating_sub(1)).is_none_or(|kth| kth > left_out)
+        let Some(left_out) = &self.left_out else {
+            return false;
+        };
+        self.places
+            .iter()
+            .nth(self.exact.saturating_sub(1))
+            .is_none_or(|kth| kth > left_out)
     }
 
     /// The id of the stored list's last write.
@@ -148,7 +163,9 @@ pub(super) async fn scan(
     loop {
         let page = persist(ctx, || ctx.db.scan(accounts::table(kind), after.clone())).await?;
         for item in &page.items {
-            let Some((account, stored)) = accounts::account_of(kind, item)? else { continue };
+            let Some((account, stored)) = accounts::account_of(kind, item)? else {
+                continue;
+            };
             if stored.row.month == month && account.partition(partitions) == partition {
                 let total = statement::total(kind, &stored.row, timeline)?;
                 found.push(Ranked(total, account.id().to_owned()));

@@ -17,15 +17,31 @@ impl Rater<'_> {
         // The head is read after the chunk's last record was: whatever had returned before that record was appended is in it.
         let control = self.follower.follow(self.ctx).await?;
         if self.follower.rules(control).is_none() {
-            return Err(Failure::reload("there are no rules yet; run `tidemark pricing init testnet` (or mainnet)"));
+            return Err(Failure::reload(
+                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+            ));
         }
-        let first_time = records.first().map_or(Millis(0), |record| record.append_time);
+        let first_time = records
+            .first()
+            .map_or(Millis(0), |record| record.append_time);
         // Before the first chunk ever there is no log time; its own first record is as good a bound.
-        let log_time = if self.checkpoint.chunk == Chunk(0) { first_time } else { self.after.log_time };
-        let to = records.last().map_or(self.checkpoint.to, |record| record.offset.next());
+        let log_time = if self.checkpoint.chunk == Chunk(0) {
+            first_time
+        } else {
+            self.after.log_time
+        };
+        let to = records
+            .last()
+            .map_or(self.checkpoint.to, |record| record.offset.next());
         let fingerprint = records.last().map(Fingerprint::of);
         let window = self.next_window(log_time);
-        let next = RateCheckpoint { to, fingerprint, log_time, window, ..self.done(control) };
+        let next = RateCheckpoint {
+            to,
+            fingerprint,
+            log_time,
+            window,
+            ..self.done(control)
+        };
         self.save(next).await?;
         self.last_record = self.ctx.clock.now();
         Ok(())
@@ -37,7 +53,10 @@ impl Rater<'_> {
             return Ok(());
         }
         let window = self.next_window(self.after.log_time);
-        let next = RateCheckpoint { window, ..self.done(self.checkpoint.control) };
+        let next = RateCheckpoint {
+            window,
+            ..self.done(self.checkpoint.control)
+        };
         self.save(next).await
     }
 

@@ -34,10 +34,17 @@ impl Rater<'_> {
         let (entries, items) = self.fold(&examined.candidates)?;
         self.count(&examined, records.len());
         let sequences = self.emit(&examined, entries, items).await?;
-        self.after = super::After { log_time, sequences, fingerprint: records.last().map(Fingerprint::of) };
+        self.after = super::After {
+            log_time,
+            sequences,
+            fingerprint: records.last().map(Fingerprint::of),
+        };
         self.progressed = true;
         let took_ms = self.ctx.clock.now().0 - started.0;
-        self.ctx.metrics.chunk_seconds.observe(took_ms as f64 / 1_000.0);
+        self.ctx
+            .metrics
+            .chunk_seconds
+            .observe(took_ms as f64 / 1_000.0);
         tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
         Ok(())
     }
@@ -51,7 +58,10 @@ impl Rater<'_> {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
             window: &self.checkpoint.window,
-            breakage: self.ctx.breakage.filter(|breakage| self.ctx.broken(*breakage)),
+            breakage: self
+                .ctx
+                .breakage
+                .filter(|breakage| self.ctx.broken(*breakage)),
         };
         if !self.breaks_window() {
             return examine(records, place, &mut self.window, log_time);
@@ -71,11 +81,19 @@ impl Rater<'_> {
 
     /// Looks up the usage rows of the events that may have a forgotten copy, and drops those that have one.
     async fn resolve_slow(&mut self, examined: &mut Examined<'_>) -> Result<(), Failure> {
-        let mut keys: Vec<Key> = examined.candidates.iter().filter(|c| c.slow).map(|c| self.usage_key(c)).collect();
+        let mut keys: Vec<Key> = examined
+            .candidates
+            .iter()
+            .filter(|c| c.slow)
+            .map(|c| self.usage_key(c))
+            .collect();
         if keys.is_empty() {
             return Ok(());
         }
-        self.ctx.metrics.slow_lane_events_total.inc_by(keys.len() as u64);
+        self.ctx
+            .metrics
+            .slow_lane_events_total
+            .inc_by(keys.len() as u64);
         keys.sort_unstable();
         keys.dedup();
         let items = persist(self.ctx, || self.ctx.db.batch_get(&keys)).await?;
@@ -93,14 +111,20 @@ impl Rater<'_> {
             .into_iter()
             .filter(|candidate| {
                 let own = self.position(candidate.record.offset);
-                let won = if candidate.slow { winners.get(&self.usage_key(candidate)) } else { None };
+                let won = if candidate.slow {
+                    winners.get(&self.usage_key(candidate))
+                } else {
+                    None
+                };
                 match won {
                     Some(won) if *won < own => {
                         duplicates += 1;
                         false
                     }
                     Some(won) if *won > own => {
-                        fault.get_or_insert(format!("the usage row of the event at {own} says that {won} came first"));
+                        fault.get_or_insert(format!(
+                            "the usage row of the event at {own} says that {won} came first"
+                        ));
                         false
                     }
                     _ => true,
@@ -118,8 +142,14 @@ impl Rater<'_> {
     async fn learn_chains(&mut self, candidates: &[Candidate<'_>]) -> Result<(), Failure> {
         let mut unknown = HashSet::new();
         for candidate in candidates {
-            let user = AccountRef { kind: AccountKind::User, id: &candidate.event.user };
-            let provider = candidate.event.provider.as_ref().map(|id| AccountRef { kind: AccountKind::Provider, id });
+            let user = AccountRef {
+                kind: AccountKind::User,
+                id: &candidate.event.user,
+            };
+            let provider = candidate.event.provider.as_ref().map(|id| AccountRef {
+                kind: AccountKind::Provider,
+                id,
+            });
             for account in [Some(user), provider].into_iter().flatten() {
                 if !self.follower.knows(&account) {
                     unknown.insert(account);
@@ -137,7 +167,9 @@ impl Rater<'_> {
     fn fold(&mut self, candidates: &[Candidate<'_>]) -> Result<(Vec<Entry>, Vec<Item>), Failure> {
         let control = self.checkpoint.control;
         let Some(timeline) = self.follower.rules(control) else {
-            return Err(Failure::reload("there are no rules yet; run `tidemark pricing init testnet` (or mainnet)"));
+            return Err(Failure::reload(
+                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+            ));
         };
         let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
         let mut items = Vec::with_capacity(if rows { candidates.len() } else { 0 });
@@ -181,7 +213,10 @@ impl Rater<'_> {
     }
 
     fn position(&self, offset: Offset) -> Position {
-        Position { epoch: self.checkpoint.epoch, offset }
+        Position {
+            epoch: self.checkpoint.epoch,
+            offset,
+        }
     }
 
     /// Emits everything at once and waits for every acknowledgement; returns the sequences after it.
@@ -192,23 +227,40 @@ impl Rater<'_> {
         items: Vec<Item>,
     ) -> Result<Vec<Sequence>, Failure> {
         let (blocks, sequences) = self.blocks(entries, examined.ticks > 0);
-        self.ctx.metrics.postings_blocks_total.inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
+        self.ctx
+            .metrics
+            .postings_blocks_total
+            .inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
         let appends = blocks
             .into_iter()
             .map(|(q, records)| (Topic::LedgerPostings, q, records))
             .chain(self.rejects(&examined.rejects))
             .chain(forwards(&examined.forwards))
             .map(|(topic, partition, records)| async move {
-                self.ctx.log.append(topic, partition, records).await.map_err(Failure::from)
+                self.ctx
+                    .log
+                    .append(topic, partition, records)
+                    .await
+                    .map_err(Failure::from)
             });
-        let rows = async { persist(self.ctx, || self.ctx.db.put_all(Table::UsageTracking, items.clone())).await.map_err(Failure::from) };
+        let rows = async {
+            persist(self.ctx, || {
+                self.ctx.db.put_all(Table::UsageTracking, items.clone())
+            })
+            .await
+            .map_err(Failure::from)
+        };
         try_join(try_join_all(appends), rows).await?;
         Ok(sequences)
     }
 
     /// The posting blocks of the chunk, by posting partition, and the sequences after them. With a tick every posting
     /// partition gets one, empty if need be: it carries the source log time, by which months become final.
-    fn blocks(&self, entries: Vec<Entry>, everywhere: bool) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
+    fn blocks(
+        &self,
+        entries: Vec<Entry>,
+        everywhere: bool,
+    ) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
         let count = self.checkpoint.posting_partitions;
         let mut by_partition: Vec<Vec<Entry>> = (0..count).map(|_| Vec::new()).collect();
         for entry in entries {
@@ -230,7 +282,10 @@ impl Rater<'_> {
             }
             let encoded = encode_blocks(&header, &entries, Sequence(sequence.0 + 1));
             sequence.0 += encoded.len() as u64;
-            let records = encoded.into_iter().map(|value| NewRecord { value, ..NewRecord::default() });
+            let records = encoded.into_iter().map(|value| NewRecord {
+                value,
+                ..NewRecord::default()
+            });
             blocks.push((Partition(q), records.collect()));
         }
         (blocks, sequences)
@@ -238,7 +293,13 @@ impl Rater<'_> {
 
     fn rejects(&self, rejects: &[Reject<'_>]) -> Option<(Topic, Partition, Vec<NewRecord>)> {
         let encode = |reject: &Reject<'_>| {
-            rejected::encode(reject.record, self.checkpoint.epoch, self.partition, reject.log_time, &reject.rejection)
+            rejected::encode(
+                reject.record,
+                self.checkpoint.epoch,
+                self.partition,
+                reject.log_time,
+                &reject.rejection,
+            )
         };
         let records: Vec<NewRecord> = rejects.iter().map(encode).collect();
         let partition = Partition(self.partition.0 % self.rejected_partitions);
@@ -249,17 +310,32 @@ impl Rater<'_> {
         let metrics = &self.ctx.metrics;
         metrics.chunks_total.inc();
         metrics.chunk_events.observe(records as f64);
-        metrics.events_rated_total.inc_by(examined.candidates.len() as u64);
+        metrics
+            .events_rated_total
+            .inc_by(examined.candidates.len() as u64);
         metrics.events_duplicate_total.inc_by(examined.duplicates);
-        metrics.events_forwarded_total.inc_by(examined.forwards.len() as u64);
+        metrics
+            .events_forwarded_total
+            .inc_by(examined.forwards.len() as u64);
         for reject in &examined.rejects {
-            metrics.events_rejected_total.with_label_values(&[reject.rejection.reason.as_str()]).inc();
+            metrics
+                .events_rejected_total
+                .with_label_values(&[reject.rejection.reason.as_str()])
+                .inc();
         }
-        let unknown = examined.candidates.iter().filter(|candidate| is_usage_unknown(candidate)).count();
+        let unknown = examined
+            .candidates
+            .iter()
+            .filter(|candidate| is_usage_unknown(candidate))
+            .count();
         metrics.unknown_usage_events_total.inc_by(unknown as u64);
         for model in self.tiers.take_unrecognised() {
             metrics.unrecognised_model_events_total.inc();
-            tracing::info!(event = "model.unrecognised", model, "no catalogue entry and no size in the name: lowest tier");
+            tracing::info!(
+                event = "model.unrecognised",
+                model,
+                "no catalogue entry and no size in the name: lowest tier"
+            );
         }
     }
 }
@@ -276,8 +352,15 @@ fn is_usage_unknown(candidate: &Candidate<'_>) -> bool {
 fn forwards(forwards: &[(Partition, &Record)]) -> Vec<(Topic, Partition, Vec<NewRecord>)> {
     let mut by_partition: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
     for (partition, record) in forwards {
-        let unchanged = NewRecord { key: record.key.clone(), value: record.value.clone(), headers: record.headers.clone() };
+        let unchanged = NewRecord {
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: record.headers.clone(),
+        };
         by_partition.entry(*partition).or_default().push(unchanged);
     }
-    by_partition.into_iter().map(|(partition, records)| (Topic::UsageEvents, partition, records)).collect()
+    by_partition
+        .into_iter()
+        .map(|(partition, records)| (Topic::UsageEvents, partition, records))
+        .collect()
 }

@@ -79,13 +79,20 @@ pub fn examine<'a>(
     window: &mut Window,
     log_time: &mut Millis,
 ) -> Examined<'a> {
-    let mut examined = Examined { candidates: Vec::with_capacity(records.len()), ..Examined::default() };
+    let mut examined = Examined {
+        candidates: Vec::with_capacity(records.len()),
+        ..Examined::default()
+    };
     for record in records {
         *log_time = (*log_time).max(record.append_time);
         match classify(record, place, *log_time) {
             Class::Tick => examined.ticks += 1,
             Class::Elsewhere(partition) => examined.forwards.push((partition, record)),
-            Class::Refused(rejection) => examined.rejects.push(Reject { record, log_time: *log_time, rejection }),
+            Class::Refused(rejection) => examined.rejects.push(Reject {
+                record,
+                log_time: *log_time,
+                rejection,
+            }),
             Class::Valid(valid) => examined.place(record, *log_time, valid, place, window),
         }
     }
@@ -97,7 +104,12 @@ pub fn rebuild(records: &[Record], place: Place<'_>, window: &mut Window, log_ti
     for record in records {
         *log_time = (*log_time).max(record.append_time);
         if let Class::Valid(valid) = classify(record, place, *log_time) {
-            window.take(valid.event.identity(), valid.event.content(), record.offset, *log_time);
+            window.take(
+                valid.event.identity(),
+                valid.event.content(),
+                record.offset,
+                *log_time,
+            );
         }
     }
 }
@@ -127,14 +139,24 @@ impl<'a> Examined<'a> {
                 Lane::Closed => self.reject(record, log_time, beyond_checking()),
                 lane => {
                     let slow = lane == Lane::Slow;
-                    self.candidates.push(Candidate { record, event, service, log_time, slow });
+                    self.candidates.push(Candidate {
+                        record,
+                        event,
+                        service,
+                        log_time,
+                        slow,
+                    });
                 }
             },
         }
     }
 
     fn reject(&mut self, record: &'a Record, log_time: Millis, rejection: Rejection) {
-        self.rejects.push(Reject { record, log_time, rejection });
+        self.rejects.push(Reject {
+            record,
+            log_time,
+            rejection,
+        });
     }
 }
 
@@ -176,22 +198,39 @@ fn time_fault(time: Millis, log_time: Millis) -> Option<Rejection> {
         return None;
     };
     let detail = format!("the event's time {time} is {detail} the log's, {log_time}");
-    Some(Rejection { reason, field: Some("time"), detail })
+    Some(Rejection {
+        reason,
+        field: Some("time"),
+        detail,
+    })
 }
 
 fn unknown_service(endpoint: &str) -> Rejection {
     let detail = format!("no service has the endpoint '{endpoint}'");
-    Rejection { reason: Reason::UnknownService, field: Some("endpoint"), detail }
+    Rejection {
+        reason: Reason::UnknownService,
+        field: Some("endpoint"),
+        detail,
+    }
 }
 
 fn conflict() -> Rejection {
-    let detail = "another event with the same user, source and id but other content came before".to_owned();
-    Rejection { reason: Reason::Conflict, field: Some("id"), detail }
+    let detail =
+        "another event with the same user, source and id but other content came before".to_owned();
+    Rejection {
+        reason: Reason::Conflict,
+        field: Some("id"),
+        detail,
+    }
 }
 
 fn beyond_checking() -> Rejection {
     let detail = "the event is older than the duplicate window, and usage rows, which could tell whether it came before, \
                   are off or began later"
         .to_owned();
-    Rejection { reason: Reason::TooOld, field: Some("time"), detail }
+    Rejection {
+        reason: Reason::TooOld,
+        field: Some("time"),
+        detail,
+    }
 }

@@ -91,11 +91,22 @@ pub struct Fold<'a> {
 impl<'a> Fold<'a> {
     /// A fold under the rules and links as of `control`. The follower must know every account of the chunk.
     pub fn new(timeline: &'a Timeline, follower: &'a Follower, control: Control) -> Fold<'a> {
-        Fold { timeline, follower, control, indices: HashMap::new(), gathered: Vec::new(), day: None }
+        Fold {
+            timeline,
+            follower,
+            control,
+            indices: HashMap::new(),
+            gathered: Vec::new(),
+            day: None,
+        }
     }
 
     /// Rates one accepted event and adds it.
-    pub fn add(&mut self, candidate: &'a Candidate<'_>, tiers: &mut Tiers) -> Result<Rated, Overflow> {
+    pub fn add(
+        &mut self,
+        candidate: &'a Candidate<'_>,
+        tiers: &mut Tiers,
+    ) -> Result<Rated, Overflow> {
         let event = &candidate.event;
         let rules: &Arc<Rules> = self.timeline.at(event.time);
         let tier = match (candidate.service, &event.model) {
@@ -107,23 +118,44 @@ impl<'a> Fold<'a> {
         let cell = cell_of(candidate, &amounts);
         let cascade = rules.cascade();
         if let Some(provider) = &event.provider {
-            let provider = AccountRef { kind: AccountKind::Provider, id: provider };
+            let provider = AccountRef {
+                kind: AccountKind::Provider,
+                id: provider,
+            };
             let index = self.index(provider);
-            self.credit(index, slot, candidate.service, &cell, amounts.provider, cascade)?;
+            self.credit(
+                index,
+                slot,
+                candidate.service,
+                &cell,
+                amounts.provider,
+                cascade,
+            )?;
         }
-        let user = self.index(AccountRef { kind: AccountKind::User, id: &event.user });
+        let user = self.index(AccountRef {
+            kind: AccountKind::User,
+            id: &event.user,
+        });
         self.credit(user, slot, candidate.service, &cell, amounts.user, cascade)?;
         self.charge(user, slot.month(), &amounts.charge)?;
         if cell.successful > 0 {
             let trial = self.timeline.at(event.time.day().start()).trial();
             self.gathered[user as usize].first(candidate.service, slot, trial);
         }
-        Ok(Rated { tier, amounts, slot })
+        Ok(Rated {
+            tier,
+            amounts,
+            slot,
+        })
     }
 
     /// The entries, by account.
     pub fn entries(self) -> Vec<Entry> {
-        let mut gathered: Vec<Gathered<'_>> = self.gathered.into_iter().filter(|g| !g.is_empty()).collect();
+        let mut gathered: Vec<Gathered<'_>> = self
+            .gathered
+            .into_iter()
+            .filter(|g| !g.is_empty())
+            .collect();
         gathered.sort_unstable_by(|a, b| a.account.cmp(&b.account));
         gathered.into_iter().map(Gathered::entry).collect()
     }
@@ -135,7 +167,11 @@ impl<'a> Fold<'a> {
             _ => day.month(),
         };
         self.day = Some((day, month));
-        if log_time > month.closes() { Slot::Late(log_time.month()) } else { Slot::Day(day) }
+        if log_time > month.closes() {
+            Slot::Late(log_time.month())
+        } else {
+            Slot::Day(day)
+        }
     }
 
     /// The place of an account that an event names, with its chain.
@@ -145,7 +181,9 @@ impl<'a> Fold<'a> {
             return index;
         }
         let follower = self.follower;
-        let chain = follower.chain(&account, self.control).map_or(&[][..], |chain| &chain.accounts);
+        let chain = follower
+            .chain(&account, self.control)
+            .map_or(&[][..], |chain| &chain.accounts);
         let mut referrers = Vec::with_capacity(LEVELS);
         for referrer in chain.iter().take(LEVELS) {
             referrers.push(self.open(AccountRef::from(referrer)));
@@ -158,7 +196,8 @@ impl<'a> Fold<'a> {
 
     /// The place of an account; a new one if it has none.
     fn open(&mut self, account: AccountRef<'a>) -> u32 {
-        let next = u32::try_from(self.gathered.len()).expect("a chunk holds far fewer than 2^32 records");
+        let next =
+            u32::try_from(self.gathered.len()).expect("a chunk holds far fewer than 2^32 records");
         let index = *self.indices.entry(account).or_insert(next);
         if index == next {
             self.gathered.push(Gathered::new(account));
@@ -176,9 +215,13 @@ impl<'a> Fold<'a> {
         cascade: [Bp; LEVELS],
     ) -> Result<(), Overflow> {
         let gathered = &mut self.gathered[index as usize];
-        gathered.cell(slot, service).add(&Cell { points, ..*cell })?;
+        gathered
+            .cell(slot, service)
+            .add(&Cell { points, ..*cell })?;
         for (level, share) in cascade.into_iter().enumerate() {
-            let Some(referrer) = self.gathered[index as usize].referrers.get(level).copied() else { break };
+            let Some(referrer) = self.gathered[index as usize].referrers.get(level).copied() else {
+                break;
+            };
             let points = points.times(share)?;
             if points != Points::ZERO {
                 self.gathered[referrer as usize].refer(slot, points)?;
@@ -222,7 +265,10 @@ impl<'a> Gathered<'a> {
     }
 
     fn cell(&mut self, slot: Slot, service: Service) -> &mut Cell {
-        let found = self.cells.iter().rposition(|(s, of, _)| *s == slot && *of == service);
+        let found = self
+            .cells
+            .iter()
+            .rposition(|(s, of, _)| *s == slot && *of == service);
         let index = found.unwrap_or_else(|| {
             self.cells.push((slot, service, Cell::default()));
             self.cells.len() - 1
@@ -242,12 +288,17 @@ impl<'a> Gathered<'a> {
         let bit = 1 << service as u8;
         if self.firsts_seen & bit == 0 {
             self.firsts_seen |= bit;
-            self.firsts.push(FirstSuccess { service, slot, points });
+            self.firsts.push(FirstSuccess {
+                service,
+                slot,
+                points,
+            });
         }
     }
 
     fn entry(mut self) -> Entry {
-        self.cells.sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
+        self.cells
+            .sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
         self.referral.sort_unstable_by_key(|(slot, _)| *slot);
         self.charges.sort_unstable_by_key(|(month, _)| *month);
         self.firsts.sort_unstable_by_key(|first| first.service);
@@ -264,7 +315,10 @@ impl<'a> Gathered<'a> {
 /// One event as a cell, without points.
 fn cell_of(candidate: &Candidate<'_>, amounts: &Amounts) -> Cell {
     let event = &candidate.event;
-    let mut cell = Cell { requests: 1, ..Cell::default() };
+    let mut cell = Cell {
+        requests: 1,
+        ..Cell::default()
+    };
     if (200..300).contains(&event.status) {
         cell.successful = 1;
         if let Some(latency_ms) = event.latency_ms {

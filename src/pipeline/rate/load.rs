@@ -30,7 +30,8 @@ impl<'c> Rater<'c> {
         let postings = ctx.log.topic(Topic::LedgerPostings).await?;
         let rejected = ctx.log.topic(Topic::UsageRejected).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
-        let stored: Option<Versioned<RateCheckpoint>> = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let stored: Option<Versioned<RateCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
             None => (first_checkpoint(ctx, &source, &postings), None),
@@ -100,12 +101,29 @@ impl<'c> Rater<'c> {
 
     /// Reads records that must be there, from `from` up to `to` at most.
     async fn read_to(&self, from: Offset, to: Offset) -> Result<Vec<Record>, Failure> {
-        let records = usize::try_from(to.0 - from.0).unwrap_or(usize::MAX).min(REBUILD_RECORDS);
-        let limit = ReadLimit { records, bytes: REBUILD_BYTES };
-        let mut read = self.ctx.log.read(Topic::UsageEvents, self.partition, from, limit, Duration::ZERO).await?;
+        let records = usize::try_from(to.0 - from.0)
+            .unwrap_or(usize::MAX)
+            .min(REBUILD_RECORDS);
+        let limit = ReadLimit {
+            records,
+            bytes: REBUILD_BYTES,
+        };
+        let mut read = self
+            .ctx
+            .log
+            .read(
+                Topic::UsageEvents,
+                self.partition,
+                from,
+                limit,
+                Duration::ZERO,
+            )
+            .await?;
         read.retain(|record| record.offset < to);
         if read.is_empty() {
-            return Err(Failure::reload(format!("records from {from} to {to} could not be read yet")));
+            return Err(Failure::reload(format!(
+                "records from {from} to {to} could not be read yet"
+            )));
         }
         Ok(read)
     }
@@ -116,7 +134,11 @@ fn after_last(records: &[Record], next: Offset) -> Offset {
 }
 
 /// What stands before the first chunk ever.
-fn first_checkpoint(ctx: &WorkerContext, source: &TopicInfo, postings: &TopicInfo) -> RateCheckpoint {
+fn first_checkpoint(
+    ctx: &WorkerContext,
+    source: &TopicInfo,
+    postings: &TopicInfo,
+) -> RateCheckpoint {
     RateCheckpoint {
         topic_id: source.id.clone(),
         epoch: ctx.log.epoch(),
@@ -138,7 +160,11 @@ fn first_window(settings: &Settings) -> WindowCut {
     WindowCut {
         age_ms: settings.window_age_ms,
         records_max: settings.window_records_max,
-        usage_rows: if settings.usage_rows { UsageRows::Since(None) } else { UsageRows::Off },
+        usage_rows: if settings.usage_rows {
+            UsageRows::Since(None)
+        } else {
+            UsageRows::Off
+        },
         first: Offset(0),
         first_log_time: Millis(0),
         forgotten: None,
@@ -155,14 +181,34 @@ async fn check(
 ) -> Result<RateCheckpoint, Failure> {
     let epoch = ctx.log.epoch();
     anchor::same_count(Topic::UsageEvents, checkpoint.partitions, source.partitions)?;
-    anchor::same_count(Topic::LedgerPostings, checkpoint.posting_partitions, postings.partitions)?;
+    anchor::same_count(
+        Topic::LedgerPostings,
+        checkpoint.posting_partitions,
+        postings.partitions,
+    )?;
     if checkpoint.epoch < epoch {
         return next_epoch(ctx, partition, checkpoint, source).await;
     }
-    let place = anchor::Place { topic: Topic::UsageEvents, partition, id: &checkpoint.topic_id, epoch: checkpoint.epoch };
+    let place = anchor::Place {
+        topic: Topic::UsageEvents,
+        partition,
+        id: &checkpoint.topic_id,
+        epoch: checkpoint.epoch,
+    };
     anchor::same_log(ctx, &place, source)?;
-    let first = if checkpoint.window.first < checkpoint.from { checkpoint.window.first } else { checkpoint.from };
-    anchor::still_there(ctx, &place, first, checkpoint.to, checkpoint.fingerprint.as_ref()).await?;
+    let first = if checkpoint.window.first < checkpoint.from {
+        checkpoint.window.first
+    } else {
+        checkpoint.from
+    };
+    anchor::still_there(
+        ctx,
+        &place,
+        first,
+        checkpoint.to,
+        checkpoint.fingerprint.as_ref(),
+    )
+    .await?;
     Ok(checkpoint)
 }
 
@@ -175,7 +221,10 @@ async fn next_epoch(
     source: &TopicInfo,
 ) -> Result<RateCheckpoint, Failure> {
     if old.is_cut() {
-        let what = format!("a new epoch began while chunk {} of epoch {} was not done", old.chunk, old.epoch);
+        let what = format!(
+            "a new epoch began while chunk {} of epoch {} was not done",
+            old.chunk, old.epoch
+        );
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     anchor::postings_drained(ctx, partition, &old).await?;

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::WorkerContext;
 use super::failure::Failure;
 use super::follower::Follower;
-use super::WorkerContext;
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic};
@@ -85,11 +85,22 @@ impl Rater<'_> {
     /// Collects a chunk: full by count, bytes or age. Empty if nothing came for a while.
     async fn collect(&self, shutdown: &watch::Receiver<bool>) -> Result<Vec<Record>, Failure> {
         let settings = &self.ctx.settings;
-        let mut records = self.read(self.checkpoint.to, settings.chunk_records_max, settings.chunk_bytes_max, settings.idle_after).await?;
+        let mut records = self
+            .read(
+                self.checkpoint.to,
+                settings.chunk_records_max,
+                settings.chunk_bytes_max,
+                settings.idle_after,
+            )
+            .await?;
         if records.is_empty() {
             return Ok(records);
         }
-        let until = self.ctx.clock.now().plus(settings.chunk_age.as_millis() as i64);
+        let until = self
+            .ctx
+            .clock
+            .now()
+            .plus(settings.chunk_age.as_millis() as i64);
         let mut bytes: usize = records.iter().map(Record::size).sum();
         while let Some(last) = records.last().map(|record| record.offset) {
             let left = until.0 - self.ctx.clock.now().0;
@@ -98,16 +109,33 @@ impl Rater<'_> {
             if left <= 0 || room == 0 || room_bytes == 0 || *shutdown.borrow() {
                 break;
             }
-            let more = self.read(last.next(), room, room_bytes, Duration::from_millis(left as u64)).await?;
+            let more = self
+                .read(
+                    last.next(),
+                    room,
+                    room_bytes,
+                    Duration::from_millis(left as u64),
+                )
+                .await?;
             bytes += more.iter().map(Record::size).sum::<usize>();
             records.extend(more);
         }
         Ok(records)
     }
 
-    async fn read(&self, from: Offset, records: usize, bytes: usize, wait: Duration) -> Result<Vec<Record>, Failure> {
+    async fn read(
+        &self,
+        from: Offset,
+        records: usize,
+        bytes: usize,
+        wait: Duration,
+    ) -> Result<Vec<Record>, Failure> {
         let limit = ReadLimit { records, bytes };
-        Ok(self.ctx.log.read(Topic::UsageEvents, self.partition, from, limit, wait).await?)
+        Ok(self
+            .ctx
+            .log
+            .read(Topic::UsageEvents, self.partition, from, limit, wait)
+            .await?)
     }
 
     /// Nothing came: says so once, and moves log time on with a tick when it has been long.
@@ -117,8 +145,14 @@ impl Rater<'_> {
         }
         let now = self.ctx.clock.now();
         if now.0 - self.last_record.0 >= self.ctx.settings.tick_after.as_millis() as i64 {
-            let tick = NewRecord { headers: vec![(TICK_HEADER.to_owned(), "1".into())], ..NewRecord::default() };
-            self.ctx.log.append(Topic::UsageEvents, self.partition, vec![tick]).await?;
+            let tick = NewRecord {
+                headers: vec![(TICK_HEADER.to_owned(), "1".into())],
+                ..NewRecord::default()
+            };
+            self.ctx
+                .log
+                .append(Topic::UsageEvents, self.partition, vec![tick])
+                .await?;
             self.last_record = now;
             self.ctx.metrics.ticks_total.inc();
         }
@@ -126,11 +160,21 @@ impl Rater<'_> {
     }
 
     async fn report(&self) -> Result<(), Failure> {
-        let Bounds { end, .. } = self.ctx.log.bounds(Topic::UsageEvents, self.partition).await?;
-        self.ctx.health.progressed(self.task(), end.0.saturating_sub(self.checkpoint.to.0));
+        let Bounds { end, .. } = self
+            .ctx
+            .log
+            .bounds(Topic::UsageEvents, self.partition)
+            .await?;
+        self.ctx
+            .health
+            .progressed(self.task(), end.0.saturating_sub(self.checkpoint.to.0));
         let labels = [self.task().role.as_str(), &self.partition.to_string()];
         let offset = i64::try_from(self.checkpoint.to.0).unwrap_or(i64::MAX);
-        self.ctx.metrics.checkpoint_offset.with_label_values(&labels).set(offset);
+        self.ctx
+            .metrics
+            .checkpoint_offset
+            .with_label_values(&labels)
+            .set(offset);
         Ok(())
     }
 }

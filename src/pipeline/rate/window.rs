@@ -44,8 +44,18 @@ pub struct Window {
 
 impl Window {
     /// Takes a valid record; says what stood before it.
-    pub fn take(&mut self, identity: Identity, content: ContentHash, offset: Offset, log_time: Millis) -> Standing {
-        self.seen.push_back(Seen { identity, offset, log_time });
+    pub fn take(
+        &mut self,
+        identity: Identity,
+        content: ContentHash,
+        offset: Offset,
+        log_time: Millis,
+    ) -> Standing {
+        self.seen.push_back(Seen {
+            identity,
+            offset,
+            log_time,
+        });
         match self.latest.insert(identity, Latest { offset, content }) {
             None => Standing::New,
             Some(before) if before.content == content => Standing::Duplicate,
@@ -74,7 +84,11 @@ impl Window {
         {
             self.seen.pop_front();
             forgotten = Some(seen.log_time);
-            if self.latest.get(&seen.identity).is_some_and(|latest| latest.offset == seen.offset) {
+            if self
+                .latest
+                .get(&seen.identity)
+                .is_some_and(|latest| latest.offset == seen.offset)
+            {
                 self.latest.remove(&seen.identity);
             }
         }
@@ -82,7 +96,12 @@ impl Window {
             Some(seen) => (seen.offset, seen.log_time),
             None => (from, log_time),
         };
-        WindowCut { first, first_log_time, forgotten, ..*before }
+        WindowCut {
+            first,
+            first_log_time,
+            forgotten,
+            ..*before
+        }
     }
 }
 
@@ -100,7 +119,8 @@ pub enum Lane {
 /// Which lane an event of `time` takes. A copy of it was appended at a log time of at least `time − ahead_ms`; if everything
 /// that was forgotten is older than that, no copy was forgotten.
 pub fn lane(cut: &WindowCut, time: Millis, ahead_ms: i64) -> Lane {
-    let may_be_before = |moment: Option<Millis>| moment.is_some_and(|moment| time.plus(-ahead_ms) <= moment);
+    let may_be_before =
+        |moment: Option<Millis>| moment.is_some_and(|moment| time.plus(-ahead_ms) <= moment);
     if !may_be_before(cut.forgotten) {
         return Lane::Fast;
     }

@@ -74,7 +74,7 @@ fn whole(partition: u32, records: &[&SourceRecord]) -> Vec<Cut> {
             to: u64::MAX,
             control: ALL,
             window_from: 0,
-            window_since: None,
+            forgotten: None,
             usage_rows: true,
         })
         .collect()
@@ -96,7 +96,8 @@ impl Count<'_> {
         };
         cuts.retain(|cut| cut.partition == partition);
         cuts.sort_by_key(|cut| (cut.epoch, cut.from));
-        let mut log_time = i64::MIN;
+        // Before the first record its own append time is the log time.
+        let mut log_time = records.first().map_or(i64::MIN, |r| r.append_ms);
         let mut heard = Heard::new();
         for cut in &cuts {
             let before = log_time;
@@ -166,7 +167,7 @@ impl Count<'_> {
         let all = heard.entry(identity).or_default();
         // Without a beginning the window holds everything, earlier epochs too.
         let in_window = |(e, o, _): &&(u32, u64, Event)| {
-            cut.control == ALL && cut.window_since.is_none() || *e == epoch && *o >= cut.window_from
+            cut.control == ALL || *e == epoch && *o >= cut.window_from
         };
         let latest = all
             .iter()
@@ -178,13 +179,11 @@ impl Count<'_> {
             Some(false) => return Verdict::Reject("conflict"),
             None => {}
         }
-        let slow = cut
-            .window_since
-            .is_some_and(|since| event.time < since + AHEAD_MS);
+        // Whatever the pipeline does to know when to look: a copy that was accepted before is a duplicate.
+        let may_be_forgotten = cut.forgotten.is_some_and(|at| event.time - AHEAD_MS <= at);
         match self.rows.get(&row_key(event)) {
-            _ if !slow => Verdict::New,
-            _ if !cut.usage_rows => Verdict::Reject("too_old"),
-            Some(won) if *won < (epoch, offset) => Verdict::Duplicate,
+            Some(won) if cut.usage_rows && *won < (epoch, offset) => Verdict::Duplicate,
+            _ if !cut.usage_rows && may_be_forgotten => Verdict::Reject("too_old"),
             _ => Verdict::New,
         }
     }

@@ -355,7 +355,7 @@ fn behind_the_window_the_usage_row_decides() {
         (late, call("3", NOW, json!({}))),
     ];
     let mut input = input(records);
-    let cut = |from, to, window_from, window_since| Cut {
+    let cut = |from, to, window_from, forgotten| Cut {
         partition: 0,
         chunk: from,
         epoch: 1,
@@ -363,10 +363,10 @@ fn behind_the_window_the_usage_row_decides() {
         to,
         control: 1,
         window_from,
-        window_since,
+        forgotten,
         usage_rows: true,
     };
-    input.cuts = vec![cut(0, 2, 0, None), cut(2, 5, 2, Some(late))];
+    input.cuts = vec![cut(0, 2, 0, None), cut(2, 5, 2, Some(NOW))];
     let out = run(&input);
     assert_eq!(out.duplicates.len(), 2);
     assert_eq!(out.accepted.len(), 3);
@@ -408,7 +408,7 @@ fn a_chunk_sees_the_links_and_versions_up_to_its_control_position() {
         to: from + 1,
         control,
         window_from: 0,
-        window_since: None,
+        forgotten: None,
         usage_rows: true,
     };
     input.cuts = vec![cut(0, 1), cut(1, 3)];

@@ -23,7 +23,7 @@ pub use statement::{same_statement, same_statements};
 pub type Account = (String, String);
 
 /// The header that marks a tick: a record that only moves log time.
-pub const TICK_HEADER: &str = "tick";
+pub const TICK_HEADER: &str = "tidemark-tick";
 
 /// A record of `usage.events`.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +59,8 @@ pub struct Cut {
     pub control: u64,
     /// The first offset (of this epoch) that the duplicate window holds.
     pub window_from: u64,
-    /// The log time there; `None` while the window reaches back to the very beginning.
-    pub window_since: Option<i64>,
+    /// The log time of the newest valid record that the window has forgotten; `None` while it reaches back to the very beginning.
+    pub forgotten: Option<i64>,
     /// Whether usage rows are on.
     pub usage_rows: bool,
 }

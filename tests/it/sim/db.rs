@@ -311,7 +311,7 @@ impl SimDb {
     }
 }
 
-fn in_range(range: &RangeFilter, key: &str) -> bool {
+pub fn in_range(range: &RangeFilter, key: &str) -> bool {
     match range {
         RangeFilter::All => true,
         RangeFilter::Prefix(prefix) => key.starts_with(prefix),

@@ -1,6 +1,6 @@
 //! The simulated log: durable, partitioned, with appends that are lost, repeated, late or only half done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -320,9 +320,4 @@ impl Log for SimLog {
             });
         answer.await
     }
-}
-
-/// Every partition of every topic, for checks.
-pub fn all_partitions(log: &LogState) -> BTreeSet<(Topic, u32)> {
-    log.records.keys().copied().collect()
 }

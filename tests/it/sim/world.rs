@@ -24,7 +24,8 @@ pub type TaskId = u64;
 pub type Owner = u64;
 
 type Action = Box<dyn FnOnce(&mut Inner) + Send>;
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Tasks stay on the thread of their run; they need not be `Send`.
+type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Locks, also after a panic elsewhere: a failing seed still prints its trace.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,6 +50,8 @@ pub struct Inner {
     pub owner: Owner,
     /// Processes that were killed.
     pub killed: BTreeSet<Owner>,
+    /// When the last late write lands.
+    pub latest_late: i64,
     events: BTreeMap<(i64, u64, u64), Action>,
     sequence: u64,
     trace: VecDeque<String>,
@@ -82,6 +85,7 @@ impl Inner {
         action: impl FnOnce(&mut Inner) + Send + 'static,
     ) {
         let left = self.rng.random::<bool>();
+        self.latest_late = self.latest_late.max(self.now + ms);
         self.after(ms, move |inner| {
             if left || !inner.killed.contains(&owner) {
                 action(inner);
@@ -125,6 +129,7 @@ impl World {
             failure: None,
             owner: 0,
             killed: BTreeSet::new(),
+            latest_late: 0,
             events: BTreeMap::new(),
             sequence: 0,
             trace: VecDeque::new(),
@@ -256,7 +261,7 @@ impl Executor {
     }
 
     /// Adds a task of process `owner`.
-    pub fn spawn(&mut self, owner: Owner, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn(&mut self, owner: Owner, task: impl Future<Output = ()> + 'static) {
         self.next_id += 1;
         let waker = Arc::new(TaskWaker {
             id: self.next_id,
