@@ -83,8 +83,8 @@ impl DynamoDb {
         &self.meter
     }
 
-    /// The client beneath, for the control plane (tables).
-    pub(super) fn client(&self) -> &Client {
+    /// The AWS client beneath, for the control plane (tables, backups).
+    pub fn client(&self) -> &Client {
         &self.client
     }
 

@@ -16,7 +16,6 @@ pub mod meter;
 pub mod pricing;
 pub mod referrals;
 pub mod row;
-pub mod signup;
 pub mod streaks;
 pub mod tables;
 pub mod usage;

@@ -15,10 +15,12 @@ use super::awards::{self, Award, AwardKind, read_account};
 use super::control::{self, Change, Head, Tries};
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::row::{Fields, Row};
-use super::signup::{self as referral, Refusal};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
+use crate::domain::referral::{
+    self, LEVELS, RANDOM_VALUES, ReferralCode, SignupRefusal, check_signup,
+};
 use crate::domain::time::Millis;
 
 /// How many random codes are tried before a collision with each is reported; 28 million endings make one rare.
@@ -124,7 +126,7 @@ pub struct Signup {
 pub enum SignupError {
     /// The rules refuse it; for good.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] SignupRefusal),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -182,12 +184,23 @@ async fn both(db: &dyn Db, a: &Key, b: &Key) -> Result<[Option<Item>; 2], StoreE
 
 fn new_code(owner: &Account, random: u64, now: Millis) -> Code {
     Code {
-        code: referral::code(owner.id(), random),
+        code: ReferralCode::draw(owner.id(), draws(random)).to_string(),
         owner: owner.clone(),
         active: true,
         signups: 0,
         created_at: now,
     }
+}
+
+/// Spreads one random number over the draws of a code (SplitMix64).
+fn draws(random: u64) -> [u32; RANDOM_VALUES] {
+    let mut state = random;
+    std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z >> 32) as u32
+    })
 }
 
 fn code_writes(code: &Code) -> Vec<Write> {
@@ -217,12 +230,11 @@ async fn owned_code(db: &dyn Db, owner: &Account, pointer: &Item) -> Result<Code
 
 /// The code as a person typed it (case and surrounding spaces do not matter); `None` if there is none.
 pub async fn lookup(db: &dyn Db, typed: &str) -> Result<Option<Code>, StoreError> {
-    let code = referral::normalize(typed);
-    if code.is_empty() {
+    let Ok(code) = typed.parse::<ReferralCode>() else {
         return Ok(None);
-    }
-    let item = db.get(&code_key(&code)).await?;
-    item.map(|item| read_code(&code, &item)).transpose()
+    };
+    let item = db.get(&code_key(code.as_str())).await?;
+    item.map(|item| read_code(code.as_str(), &item)).transpose()
 }
 
 /// Switches a code on or off. `None` if there is no such code.
@@ -288,7 +300,7 @@ struct Seen {
 enum Looked {
     /// This very signup happened before.
     Done(Link),
-    Open(Seen),
+    Open(Box<Seen>),
 }
 
 async fn look(db: &dyn Db, request: &SignupRequest) -> Result<Looked, SignupError> {
@@ -312,24 +324,26 @@ async fn look(db: &dyn Db, request: &SignupRequest) -> Result<Looked, SignupErro
     if let Some(link) = own.as_ref().filter(|link| link.token == request.token) {
         return Ok(Looked::Done(link.clone()));
     }
-    let referrer = referrer.ok_or(Refusal::UnknownCode)?;
+    let referrer = referrer.ok_or(SignupRefusal::UnknownCode)?;
     let above = at(2).map(|item| read_link(&referrer, item)).transpose()?;
-    Ok(Looked::Open(Seen {
+    Ok(Looked::Open(Box::new(Seen {
         head: control::read_head(at(0))?,
         code,
         referrer,
         above,
         own,
-    }))
+    })))
 }
 
 /// The link that the rules allow, from what was seen.
-fn decide(request: &SignupRequest, seen: &Seen) -> Result<Link, Refusal> {
-    if seen.code.as_ref().is_some_and(|code| !code.active) {
-        return Err(Refusal::InactiveCode);
-    }
-    let above: &[Account] = seen.above.as_ref().map_or(&[], |link| &link.chain);
-    let chain = referral::check(&request.referee, &seen.referrer, above, seen.own.is_some())?;
+fn decide(request: &SignupRequest, seen: &Seen) -> Result<Link, SignupRefusal> {
+    let active = seen.code.as_ref().is_none_or(|code| code.active);
+    let chain = check_signup(referral::Signup {
+        referee: &request.referee,
+        code: Some((&seen.referrer, active)),
+        referrer_chain: seen.above.as_ref().map_or(&[], |link| &link.chain),
+        existing: seen.own.as_ref().and_then(|link| link.chain.first()),
+    })?;
     Ok(Link {
         referee: request.referee.clone(),
         chain,
@@ -487,7 +501,7 @@ fn read_own_link(item: &Item) -> Result<Link, StoreError> {
 fn read_link(referee: &Account, item: &Item) -> Result<Link, StoreError> {
     let row = Row::new(link_key(referee), item);
     let chain: Vec<Account> = row.json("chain")?;
-    if chain.is_empty() || chain.len() > referral::CHAIN_MAX {
+    if chain.is_empty() || chain.len() > LEVELS {
         return Err(row.corrupt(format!("its chain has {} accounts", chain.len())));
     }
     let milestone = [Milestone::Owed, Milestone::Granted, Milestone::Elsewhere];

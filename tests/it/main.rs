@@ -5,4 +5,5 @@ mod edge;
 mod log;
 mod oracle;
 mod sim;
+mod store;
 mod wire;

@@ -30,17 +30,26 @@ pub fn to_wire(item: Item) -> Wire {
 /// An item as we have it. Errors: [`StoreError::Corrupt`] for a type that we never write.
 pub fn from_wire(table: Table, wire: Wire) -> Result<Item, StoreError> {
     let mut item = Item::new();
+    let mut fault = None;
     for (name, value) in wire {
-        let attr = from_value(value).map_err(|what| StoreError::Corrupt {
-            key: format!("{}/{}", table.name(), names(table, &item)),
-            what: format!("attribute {name}: {what}"),
-        })?;
-        item.insert(name, attr);
+        match from_value(value) {
+            Ok(attr) => {
+                item.insert(name, attr);
+            }
+            // The rest is read all the same, so that the key can be named.
+            Err(what) => fault = Some(format!("attribute {name}: {what}")),
+        }
     }
-    Ok(item)
+    match fault {
+        None => Ok(item),
+        Some(what) => Err(StoreError::Corrupt {
+            key: format!("{}/{}", table.name(), names(table, &item)),
+            what,
+        }),
+    }
 }
 
-/// What is known of an item's key while it is read.
+/// What is known of an item's key.
 fn names(table: Table, item: &Item) -> String {
     let (hash, range) = table.keys();
     let text = |name: &str| match item.get(name) {

@@ -1,0 +1,112 @@
+//! The store: the same promises against the embedded engine and, where `DYNAMODB_ENDPOINT` names one, Amazon's DynamoDB Local.
+//!
+//! `tests/servers/dynamodb up` starts the latter (Java 17 and Maven) and prints what to export.
+
+mod awards;
+mod control;
+mod credits;
+mod embedded;
+mod faults;
+mod laws;
+mod proxy;
+mod referrals;
+mod tables;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once, OnceLock};
+use std::time::Duration;
+
+use tidemark::domain::ids::{Account, AccountKind};
+use tidemark::ops::clock::SystemClock;
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::embedded::EmbeddedStore;
+use tidemark::store::meter::StoreMeter;
+use tidemark::store::tables::create_tables;
+
+/// Posting partitions in these tests.
+pub const PARTITIONS: u32 = 4;
+
+/// An embedded engine that all tests of this process share; each test has tables of its own.
+pub fn embedded_endpoint() -> &'static str {
+    static SHARED: OnceLock<(tempfile::TempDir, EmbeddedStore)> = OnceLock::new();
+    static ENDPOINT: OnceLock<String> = OnceLock::new();
+    ENDPOINT.get_or_init(|| {
+        let (_, store) = SHARED.get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let store = EmbeddedStore::open(dir.path(), 0).unwrap();
+            (dir, store)
+        });
+        store.endpoint()
+    })
+}
+
+/// The servers to test against, by name.
+pub fn endpoints() -> Vec<(&'static str, String)> {
+    static SKIPPED: Once = Once::new();
+    let mut all = vec![("embedded", embedded_endpoint().to_owned())];
+    match std::env::var("DYNAMODB_ENDPOINT") {
+        Ok(endpoint) => all.push(("DynamoDB Local", endpoint)),
+        Err(_) => SKIPPED.call_once(|| {
+            eprintln!(
+                "*** SKIPPED: DynamoDB Local. The store was tested against the embedded engine only. \
+                 To test both: eval \"export $(tests/servers/dynamodb up)\""
+            );
+        }),
+    }
+    all
+}
+
+/// Settings for tables of a test's own.
+pub fn settings(endpoint: &str) -> DynamoSettings {
+    static TESTS: AtomicU64 = AtomicU64::new(0);
+    let number = TESTS.fetch_add(1, Ordering::Relaxed);
+    let mut settings = DynamoSettings::local(endpoint);
+    settings.prefix = format!("t{:x}-{number}-", rand::random::<u32>());
+    settings
+}
+
+/// A client for settings.
+pub fn client(settings: &DynamoSettings) -> DynamoDb {
+    DynamoDb::new(
+        settings,
+        Arc::new(StoreMeter::default()),
+        Arc::new(SystemClock),
+    )
+}
+
+/// Runs a test against every server, each time with fresh tables.
+pub fn on_every_store<Fut: Future<Output = ()>>(test: impl Fn(DynamoDb) -> Fut) {
+    for (name, endpoint) in endpoints() {
+        eprintln!("on {name}");
+        run(async {
+            let db = client(&settings(&endpoint));
+            create_tables(&db).await.unwrap();
+            test(db).await;
+        });
+    }
+}
+
+/// Runs a future to its end, within a minute.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), future)
+            .await
+            .expect("the test takes longer than a minute")
+    })
+}
+
+/// A user.
+pub fn user(id: &str) -> Account {
+    Account::new(AccountKind::User, id).unwrap()
+}
+
+/// A provider.
+pub fn provider(id: &str) -> Account {
+    Account::new(AccountKind::Provider, id).unwrap()
+}
