@@ -5,5 +5,6 @@ mod catalogue;
 mod helpers;
 mod ids;
 mod rating;
+mod rules_book;
 mod rules_document;
 mod time;
