@@ -2,6 +2,7 @@
 
 mod amount;
 mod catalogue;
+mod docs;
 mod helpers;
 mod ids;
 mod ledger;
