@@ -216,7 +216,7 @@ fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
     for log_time in 1..=49 {
         rows.apply(
             kind,
-            &entry(kind, &[event.clone()]),
+            &entry(kind, std::slice::from_ref(&event)),
             Millis(log_time),
             ACTIVITY,
         )
@@ -226,7 +226,7 @@ fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
     for log_time in 50..60 {
         rows.apply(
             kind,
-            &entry(kind, &[event.clone()]),
+            &entry(kind, std::slice::from_ref(&event)),
             Millis(log_time),
             ACTIVITY,
         )

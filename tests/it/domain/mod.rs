@@ -10,5 +10,7 @@ mod rating;
 mod referral;
 mod rules_book;
 mod rules_document;
+mod rules_faults;
 mod statement;
+mod statement_laws;
 mod time;

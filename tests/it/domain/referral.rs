@@ -87,7 +87,7 @@ fn the_chain_is_the_referrer_and_two_above_it() {
     let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(user);
     assert_eq!(check_signup(signup(&b, &a, &[])), Ok(vec![a.clone()]));
     assert_eq!(
-        check_signup(signup(&c, &b, &[a.clone()])),
+        check_signup(signup(&c, &b, std::slice::from_ref(&a))),
         Ok(vec![b.clone(), a.clone()])
     );
     let of_c = [b.clone(), a.clone()];

@@ -229,6 +229,20 @@ fn nothing_is_taken_of_an_entry_with_a_fault() {
 }
 
 #[test]
+fn what_is_checked_before_it_is_written_is_what_will_be_taken() {
+    let mut book = testnet();
+    let good = [scrape("0.002", 0)];
+    let bad = [change("rules.activity", r#"{"providerUptime":1}"#, 0)];
+    assert_eq!(book.check(&good), Ok(()));
+    assert_eq!(book.check(&good), Ok(()));
+    let checked = book.check(&bad);
+    assert!(checked.is_err());
+    assert_eq!(checked, book.apply(Control(2), &bad));
+    assert_eq!(price_at(&mut book, 2, 0), "0.001");
+    assert_eq!(RuleBook::default().check(&bad), Ok(()));
+}
+
+#[test]
 fn entries_out_of_order_or_without_a_beginning_are_refused() {
     let mut book = testnet();
     let fault = only_fault(book.apply(Control(1), &[scrape("0.002", 0)]));
