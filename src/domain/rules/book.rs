@@ -57,6 +57,28 @@ impl RuleBook {
         if changes.is_empty() {
             return Ok(());
         }
+        for (key, version) in self.read_all(control, changes)? {
+            self.versions.entry(key).or_default().push(version);
+        }
+        self.controls.insert(control);
+        Ok(())
+    }
+
+    /// Whether [`RuleBook::apply`] would take these changes as the next entry. Whoever writes to the control feed must ask first: an entry with a
+    /// fault stops every rater.
+    ///
+    /// # Errors
+    /// As [`RuleBook::apply`].
+    pub fn check(&self, changes: &[RuleChange]) -> Result<(), Vec<RuleFault>> {
+        let last = self.controls.last().map_or(0, |control| control.0);
+        self.read_all(Control(last + 1), changes).map(|_| ())
+    }
+
+    fn read_all(
+        &self,
+        control: Control,
+        changes: &[RuleChange],
+    ) -> Result<Vec<(SettingKey, Version)>, Vec<RuleFault>> {
         self.check_order(control, changes)?;
         let mut faults = Vec::new();
         let mut read = Vec::new();
@@ -66,14 +88,11 @@ impl RuleBook {
                 Err(found) => faults.extend(found),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
+        if faults.is_empty() {
+            Ok(read)
+        } else {
+            Err(faults)
         }
-        for (key, version) in read {
-            self.versions.entry(key).or_default().push(version);
-        }
-        self.controls.insert(control);
-        Ok(())
     }
 
     fn check_order(&self, control: Control, changes: &[RuleChange]) -> Result<(), Vec<RuleFault>> {

@@ -19,6 +19,8 @@ use super::key::{PriceKey, SettingKey, Unit};
 use crate::domain::amount::{BP_ONE, Bp, Money, Points};
 use crate::domain::time::Millis;
 
+/// A value is one attribute of one item of the store, which takes 400 KB.
+const VALUE_BYTES_MAX: usize = 256 * 1024;
 /// Base points of one event.
 const BASE_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000);
 /// A one-off award.
@@ -131,6 +133,16 @@ pub(super) struct Awards {
 impl Setting {
     /// Reads the value of a key; what is wrong with it is noted in `faults`.
     pub fn read(key: SettingKey, member: &Member<'_>, faults: &mut Faults) -> Option<Setting> {
+        let setting = Setting::read_any_size(key, member, faults)?;
+        let bytes = setting.canonical().len();
+        if bytes > VALUE_BYTES_MAX {
+            let allowed = format!("at most {VALUE_BYTES_MAX} bytes of JSON");
+            faults.add(&member.key, format!("has {bytes} bytes"), allowed);
+        }
+        Some(setting)
+    }
+
+    fn read_any_size(key: SettingKey, member: &Member<'_>, faults: &mut Faults) -> Option<Setting> {
         match key {
             SettingKey::Mainnet => faults.switch(member).map(Setting::Mainnet),
             SettingKey::Price(key) => price(key, member, faults).map(Setting::Price),

@@ -247,8 +247,8 @@ impl<'a> Cursor<'a> {
         if digits == 0 {
             return self.word("null").map(|()| None);
         }
-        let continues = matches!(rest.get(digits), Some(b'.' | b'e' | b'E'));
-        if digits > DIGITS_MAX || leading_zero || continues {
+        // Decimals or an exponent would follow; nothing that may stand behind a value begins so.
+        if digits > DIGITS_MAX || leading_zero {
             return None;
         }
         let add = |sum: u64, byte: &u8| sum * 10 + u64::from(byte - b'0');

@@ -223,8 +223,19 @@ fn a_size_is_a_part_of_its_own() {
     check(
         BlueSurge,
         &[
-            "x-7b", "x_7b", "7b", "x:7b", "x 7b", "x(7b)", "x@7b", "x+7b", "7b.gguf", "x-7b-27",
-            "13b", "x-4.001b",
+            "x-7b",
+            "x_7b",
+            "7b",
+            "x:7b",
+            "x 7b",
+            "x(7b)",
+            "x@7b",
+            "x+7b",
+            "7b.gguf",
+            "x-7b-27",
+            "13b",
+            "x-4.001b",
+            "x-4.0001b",
         ],
     );
     check(

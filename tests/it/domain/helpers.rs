@@ -32,8 +32,16 @@ pub fn book(document: &RulesDocument) -> RuleBook {
     book
 }
 
-/// A timeline of one document alone.
+/// A timeline of a network's document alone.
 pub fn timeline(network: Network) -> Arc<Timeline> {
+    static TIMELINES: [LazyLock<Arc<Timeline>>; 2] = [
+        LazyLock::new(|| compile(Network::Testnet)),
+        LazyLock::new(|| compile(Network::Mainnet)),
+    ];
+    Arc::clone(&TIMELINES[network as usize])
+}
+
+fn compile(network: Network) -> Arc<Timeline> {
     book(&shipped(network))
         .as_of(Control(1))
         .expect("a document is complete")
@@ -41,11 +49,7 @@ pub fn timeline(network: Network) -> Arc<Timeline> {
 
 /// The rules of a network.
 pub fn rules(network: Network) -> Arc<Rules> {
-    static RULES: [LazyLock<Arc<Timeline>>; 2] = [
-        LazyLock::new(|| timeline(Network::Testnet)),
-        LazyLock::new(|| timeline(Network::Mainnet)),
-    ];
-    Arc::clone(RULES[network as usize].at(Millis(0)))
+    Arc::clone(timeline(network).at(Millis(0)))
 }
 
 /// The testnet's document with parts of its text replaced.

@@ -2,8 +2,15 @@
 
 mod amount;
 mod catalogue;
+mod docs;
 mod helpers;
 mod ids;
+mod ledger;
 mod rating;
+mod referral;
+mod rules_book;
 mod rules_document;
+mod rules_faults;
+mod statement;
+mod statement_laws;
 mod time;

@@ -1,0 +1,284 @@
+//! What an account holds: laws of the fold.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tidemark::domain::amount::{Bp, Money, Points};
+use tidemark::domain::event::Service;
+use tidemark::domain::ids::{Account, AccountKind};
+use tidemark::domain::ledger::{AccountRows, Activity, months_of};
+use tidemark::domain::posting::{Cell, Charge, Entry, FirstSuccess, Slot};
+use tidemark::domain::time::{Day, Millis, Month};
+
+const ACTIVITY: Activity = Activity {
+    provider_uptime: Bp(9_500),
+};
+
+/// One event as the rater books it.
+#[derive(Clone, Debug)]
+struct Booked {
+    slot: Slot,
+    service: Service,
+    cell: Cell,
+    referral: i64,
+    cost: i128,
+}
+
+fn october() -> Month {
+    "2026-10".parse().expect("a month")
+}
+
+prop_compose! {
+    fn booked()(
+        day in 0i32..61, late: bool, service in 0usize..4, outcome in 0u8..3, points in 0i64..100_000,
+        latency in proptest::option::of(0u64..10_000), referral in 0i64..3, cost in 0i128..1_000,
+    ) -> Booked {
+        let day = Day(october().first_day().0 + day);
+        let successful = u64::from(outcome == 0);
+        let latency = latency.filter(|_| outcome == 0);
+        Booked {
+            slot: if late { Slot::Late(day.month()) } else { Slot::Day(day) },
+            service: Service::ALL[service],
+            cell: Cell {
+                requests: 1,
+                successful,
+                failed: u64::from(outcome == 1),
+                points: Points(points * successful as i64),
+                timed: u64::from(latency.is_some()),
+                latency_ms: latency.unwrap_or(0),
+                target_ms: latency.map_or(0, |_| 1_000),
+            },
+            referral,
+            cost,
+        }
+    }
+}
+
+/// The entry of some events, as one block holds it.
+fn entry(kind: AccountKind, events: &[Booked]) -> Entry {
+    let mut cells: BTreeMap<(Slot, Service), Cell> = BTreeMap::new();
+    let mut referral: BTreeMap<Slot, i64> = BTreeMap::new();
+    let mut charges: BTreeMap<Month, Charge> = BTreeMap::new();
+    let mut firsts: BTreeMap<Service, Slot> = BTreeMap::new();
+    for event in events {
+        cells
+            .entry((event.slot, event.service))
+            .or_default()
+            .add(&event.cell)
+            .expect("in range");
+        if event.referral > 0 {
+            *referral.entry(event.slot).or_default() += event.referral;
+        }
+        let charge = Charge {
+            cost: Money(event.cost),
+            shadow: Money::ZERO,
+        };
+        charges
+            .entry(event.slot.month())
+            .or_default()
+            .add(&charge)
+            .expect("in range");
+        if event.cell.successful > 0 {
+            firsts.entry(event.service).or_insert(event.slot);
+        }
+    }
+    Entry {
+        cells: cells
+            .into_iter()
+            .map(|((slot, service), cell)| (slot, service, cell))
+            .collect(),
+        referral: referral
+            .into_iter()
+            .map(|(slot, points)| (slot, Points(points)))
+            .collect(),
+        charges: charges.into_iter().collect(),
+        firsts: firsts
+            .into_iter()
+            .map(|(service, slot)| FirstSuccess {
+                service,
+                slot,
+                points: Points::whole(5),
+            })
+            .collect(),
+        ..Entry::new(Account::new(kind, "a").expect("an id"))
+    }
+}
+
+/// The fold of batches, each with its log time.
+fn fold<'e>(kind: AccountKind, batches: impl IntoIterator<Item = &'e [Booked]>) -> AccountRows {
+    let mut rows = AccountRows::default();
+    let mut log_time = 0;
+    for batch in batches {
+        rows.apply(kind, &entry(kind, batch), Millis(log_time), ACTIVITY)
+            .expect("in range");
+        log_time += batch.len() as i64;
+    }
+    rows
+}
+
+proptest! {
+    #[test]
+    fn how_events_are_batched_changes_no_row(events in proptest::collection::vec(booked(), 1..80), sizes in proptest::collection::vec(1usize..9, 80)) {
+        for kind in AccountKind::ALL {
+            let whole = fold(kind, [&events[..]]);
+            let single = fold(kind, events.chunks(1));
+            let mut rest = &events[..];
+            let mut batches = Vec::new();
+            for size in &sizes {
+                let (batch, after) = rest.split_at((*size).min(rest.len()));
+                batches.push(batch);
+                rest = after;
+            }
+            let mixed = fold(kind, batches.into_iter().filter(|batch| !batch.is_empty()));
+            for other in [&single, &mixed] {
+                prop_assert_eq!(&whole.months, &other.months);
+                prop_assert_eq!(whole.lifetime.services_used, other.lifetime.services_used);
+                prop_assert_eq!(whole.lifetime.successes, other.lifetime.successes);
+                prop_assert_eq!(whole.lifetime.spent, other.lifetime.spent);
+                prop_assert_eq!(whole.lifetime.fiftieth_at.is_some(), other.lifetime.fiftieth_at.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_events_matters_to_nothing_but_which_success_was_first(events in proptest::collection::vec(booked(), 1..40)) {
+        let mut backwards = events.clone();
+        backwards.reverse();
+        let without_trials = |rows: AccountRows| {
+            let mut months = rows.months;
+            for row in months.values_mut() {
+                row.late.points = Points::ZERO;
+                for (_, stats) in &mut row.days {
+                    stats.trial = Points::ZERO;
+                }
+            }
+            (months, rows.lifetime.services_used, rows.lifetime.spent)
+        };
+        let kind = AccountKind::User;
+        prop_assert_eq!(
+            without_trials(fold(kind, events.chunks(3))),
+            without_trials(fold(kind, backwards.chunks(3)))
+        );
+    }
+
+    #[test]
+    fn the_carry_into_each_month_is_the_streak_of_all_days_before_it(events in proptest::collection::vec(booked(), 1..80)) {
+        for kind in AccountKind::ALL {
+            let rows = fold(kind, events.chunks(2));
+            let mut days: BTreeMap<Day, bool> = BTreeMap::new();
+            for row in rows.months.values() {
+                for (of_month, stats) in &row.days {
+                    days.insert(row.month.day(*of_month), ACTIVITY.is_active(kind, stats));
+                }
+            }
+            for row in rows.months.values() {
+                let mut length = 0;
+                let mut day = row.month.first_day().previous();
+                let before: Vec<Day> = days.iter().filter(|(d, active)| **active && d.month() < row.month).map(|(d, _)| *d).collect();
+                if let Some(last) = before.last() {
+                    day = *last;
+                    while before.contains(&day) {
+                        length += 1;
+                        day = day.previous();
+                    }
+                }
+                prop_assert_eq!(row.carry.length, length, "{:?}", day);
+                prop_assert_eq!(row.carry.last_active, before.last().copied());
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_names_its_months_once_in_order(events in proptest::collection::vec(booked(), 1..40)) {
+        let months = months_of(&entry(AccountKind::User, &events));
+        prop_assert!(months.windows(2).all(|pair| pair[0] < pair[1]));
+        for event in &events {
+            prop_assert!(months.contains(&event.slot.month()));
+        }
+    }
+}
+
+#[test]
+fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
+    let event = Booked {
+        slot: Slot::Day(october().first_day()),
+        service: Service::Tts,
+        cell: Cell {
+            requests: 1,
+            successful: 1,
+            ..Cell::default()
+        },
+        referral: 0,
+        cost: 0,
+    };
+    let kind = AccountKind::User;
+    let mut rows = AccountRows::default();
+    for log_time in 1..=49 {
+        rows.apply(
+            kind,
+            &entry(kind, std::slice::from_ref(&event)),
+            Millis(log_time),
+            ACTIVITY,
+        )
+        .expect("in range");
+    }
+    assert_eq!(rows.lifetime.fiftieth_at, None);
+    for log_time in 50..60 {
+        rows.apply(
+            kind,
+            &entry(kind, std::slice::from_ref(&event)),
+            Millis(log_time),
+            ACTIVITY,
+        )
+        .expect("in range");
+    }
+    assert_eq!(rows.lifetime.fiftieth_at, Some(Millis(50)));
+}
+
+#[test]
+fn late_events_touch_no_day_no_service_and_no_streak() {
+    let late = Booked {
+        slot: Slot::Late(october()),
+        service: Service::Scrape,
+        cell: Cell {
+            requests: 1,
+            successful: 1,
+            points: Points(50),
+            timed: 1,
+            latency_ms: 9,
+            target_ms: 5,
+            ..Cell::default()
+        },
+        referral: 7,
+        cost: 3,
+    };
+    let rows = fold(AccountKind::User, [&[late][..]]);
+    let row = &rows.months[&october()];
+    assert!(row.days.is_empty());
+    assert!(row.services.iter().all(|stats| stats.requests == 0));
+    assert_eq!(
+        (row.late.requests, row.late.successful, row.late.failed),
+        (1, 1, 0)
+    );
+    assert_eq!(row.late.points, Points(50 + 7 + 5_000_000));
+    assert_eq!(
+        (
+            row.charge.cost,
+            rows.lifetime.spent,
+            rows.lifetime.successes
+        ),
+        (Money(3), Money(3), 1)
+    );
+    assert_eq!(row.carry_out(AccountKind::User, ACTIVITY), row.carry);
+}
+
+#[test]
+fn an_award_alone_opens_a_month() {
+    let mut rows = AccountRows::default();
+    rows.award(AccountKind::User, october(), Points(5), ACTIVITY)
+        .expect("in range");
+    rows.award(AccountKind::User, october(), Points(-7), ACTIVITY)
+        .expect("in range");
+    assert_eq!(rows.months[&october()].bonus, Points(-2));
+    assert_eq!(rows.head(), Some(october()));
+}
