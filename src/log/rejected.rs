@@ -20,7 +20,7 @@ const DETAIL_BYTES_MAX: usize = 1_024;
 const OWN_BYTES_MAX: usize = 2_048;
 
 /// The largest reject that a record of `bytes` can become. A header takes at least two bytes on any wire,
-/// and becomes [`ORIGINAL`] longer.
+/// and becomes as much longer as the prefix is.
 pub const fn largest_reject(bytes: usize) -> usize {
     bytes + bytes / 2 * ORIGINAL.len() + OWN_BYTES_MAX
 }

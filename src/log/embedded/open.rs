@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(super) fn open(
             db: &db,
             meta: &meta,
             ends: ends.ends(),
-            look_for_holes: cut.iter().any(|cut| cut.kept.is_some()),
+            look_for_holes: opening.kept().exists(),
         },
     )?;
     let shared = Shared {
@@ -98,6 +98,11 @@ impl Opening<'_> {
             dir: self.dir.to_owned(),
             what: what.into(),
         }
+    }
+
+    /// Where copies of damaged journals are kept.
+    fn kept(&self) -> PathBuf {
+        self.dir.join("damaged")
     }
 
     /// Takes the directory for this process.
@@ -209,7 +214,7 @@ impl Opening<'_> {
 
     /// What is reported of a tail; a damaged journal is copied before it is cut.
     fn keep(&self, tail: &Tail) -> Result<CutJournal, OpenError> {
-        let copy = tail.is_damage.then(|| tail.keep(&self.dir.join("damaged")));
+        let copy = tail.is_damage.then(|| tail.keep(&self.kept()));
         let kept = copy
             .transpose()
             .map_err(self.io("copying a damaged journal"))?;
@@ -334,7 +339,7 @@ struct Engine<'a> {
     db: &'a Database,
     meta: &'a Meta,
     ends: &'a Ends,
-    /// A journal that was damaged once may have left a hole that no end shows.
+    /// A journal that was damaged may have left a hole that no end shows. As long as its copy is kept, nobody has mended it.
     look_for_holes: bool,
 }
 

@@ -1,7 +1,7 @@
 //! One partition: what it holds, and reading it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fjall::{AbstractTree, Keyspace, Slice};
@@ -11,6 +11,9 @@ use super::record;
 use crate::domain::position::{Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, LogError, ReadLimit, Record, Topic};
+
+/// Passes of retention until the space of what it removed is free: what was in memory is made a table, that is dropped, and it is deleted.
+const FREE_PASSES: u8 = 3;
 
 /// One partition.
 pub(super) struct PartitionLog {
@@ -22,8 +25,8 @@ pub(super) struct PartitionLog {
     end: watch::Sender<u64>,
     /// Why it halts, once it does. Only opening the log anew clears it.
     damage: OnceLock<String>,
-    /// True after tables were dropped that the engine has not deleted yet.
-    owes_tables: AtomicBool,
+    /// How many more passes of retention free space, since the start moved.
+    passes_owed: AtomicU8,
 }
 
 impl PartitionLog {
@@ -40,7 +43,7 @@ impl PartitionLog {
             start: AtomicU64::new(bounds.start.0),
             end: watch::Sender::new(bounds.end.0),
             damage: OnceLock::new(),
-            owes_tables: AtomicBool::new(false),
+            passes_owed: AtomicU8::new(0),
         }
     }
 
@@ -211,37 +214,33 @@ impl PartitionLog {
 
     /// Begins the partition at the first record to keep; returns how many are gone. Their space is freed later.
     pub(super) fn shorten(&self, cutoff: Millis) -> Result<u64, LogError> {
-        self.free_dropped()?;
         let before = self.extent().start;
         let start = self.first_kept(cutoff)?;
-        self.start.fetch_max(start.0, Ordering::AcqRel);
+        if start > before {
+            self.start.store(start.0, Ordering::Release);
+            self.passes_owed.store(FREE_PASSES, Ordering::Release);
+        }
         Ok(start.0.saturating_sub(before.0))
     }
 
     /// Gives back the disk space of what lies before the start: whole tables, at once. What shares a table with younger records stays
     /// until they are old too, unseen.
+    ///
+    /// The engine deletes dropped tables only when it has written others since, and what was still in memory becomes a table only now, to be dropped
+    /// in turn. So this is done in several passes.
     pub(super) fn free_space(&self) -> Result<(), LogError> {
+        let owed = self.passes_owed.load(Ordering::Acquire);
+        if owed == 0 || self.damage().is_some() {
+            return Ok(());
+        }
         let start = self.extent().start;
         let dropped = self.keyspace.tree.drop_range(..start.0.to_be_bytes());
-        dropped.map_err(|error| self.storage_error(start, &error.into()))?;
-        self.owes_tables.store(true, Ordering::Release);
-        self.write_table()
-    }
-
-    /// The engine deletes dropped tables only when it has written others since, so this follows once more after [`PartitionLog::free_space`].
-    fn free_dropped(&self) -> Result<(), LogError> {
-        if self.owes_tables.swap(false, Ordering::AcqRel) {
-            self.write_table()?;
-        }
+        let rotated = dropped
+            .map_err(fjall::Error::from)
+            .and_then(|()| self.keyspace.rotate_memtable());
+        rotated.map_err(|error| self.storage_error(start, &error))?;
+        self.passes_owed.store(owed - 1, Ordering::Release);
         Ok(())
-    }
-
-    /// Makes a table of what is in memory, in the background; so it can be dropped in turn when it is old.
-    fn write_table(&self) -> Result<(), LogError> {
-        let rotated = self.keyspace.rotate_memtable();
-        rotated
-            .map(drop)
-            .map_err(|error| self.storage_error(self.extent().start, &error))
     }
 
     /// Looks at every key for holes, without reading values where that can be avoided.

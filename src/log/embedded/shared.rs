@@ -107,18 +107,13 @@ impl Shared {
     /// not keep the others from it; the first failure is returned.
     pub(super) fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
         let mut removed = Removed::default();
-        let mut shortened = Vec::new();
         let mut failure = None;
         for log in self.topics.values() {
             let age = i64::try_from(log.retention.as_millis()).unwrap_or(i64::MAX);
             let cutoff = now.plus(age.saturating_neg());
             for partition in log.partitions.iter().filter(|p| p.bounds().is_ok()) {
                 match partition.shorten(cutoff) {
-                    Ok(0) => {}
-                    Ok(records) => {
-                        removed.records += records;
-                        shortened.push(partition);
-                    }
+                    Ok(records) => removed.records += records,
                     Err(error) => failure = failure.or(Some(error)),
                 }
             }
@@ -126,8 +121,8 @@ impl Shared {
         // The new starts are durable before anything is gone: else the log would open with a hole at its start.
         self.note_ends()
             .map_err(|error| self.fail(format!("the new starts cannot be written: {error}")))?;
-        for partition in shortened {
-            partition.free_space()?;
+        for partition in self.topics.values().flat_map(|log| &log.partitions) {
+            failure = failure.or(partition.free_space().err());
         }
         failure.map_or(Ok(removed), Err)
     }

@@ -94,11 +94,20 @@ fn commit(shared: &Shared, group: &[Append]) -> Result<Vec<Vec<Offset>>, LogErro
     }
     batch
         .commit()
-        .map_err(|error| shared.fail(format!("a write failed: {error}")))?;
+        .map_err(|error| shared.fail(write_failure(&error)))?;
     for ((topic, partition), end) in ends {
         shared.partition(topic, partition)?.publish(end);
     }
     Ok(offsets)
+}
+
+fn write_failure(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Poisoned => {
+            "a write failed: the storage engine stopped after an error in the background, such as a full disk or a damaged table".to_owned()
+        }
+        other => format!("a write failed: {other}"),
+    }
 }
 
 /// Notes the acknowledged ends after each group, and enforces retention from time to time, until the writer is gone.

@@ -378,4 +378,14 @@ async fn a_hole_that_a_damaged_older_journal_left_is_found_when_opening() {
     );
     assert!(is_damaged(&read(&log, 1, 2).await));
     assert_eq!(texts(&log, 0, 0).await, ["untouched"]);
+
+    // The engine has cut its journal by now, but the hole is still there.
+    log.close().await;
+    drop(log);
+    let (_, report) = open(dir.path());
+    assert!(report.cut.is_empty());
+    assert!(
+        report.to_string().contains("record 1 is missing"),
+        "{report}"
+    );
 }

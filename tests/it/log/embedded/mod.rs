@@ -3,6 +3,7 @@
 mod contract;
 mod crash;
 mod damage;
+mod model;
 mod opening;
 mod retention;
 

@@ -118,3 +118,23 @@ async fn what_a_crash_during_creation_left_is_no_obstacle() {
     assert!(report.created);
     append(&log, 0, &["a"]).await;
 }
+
+#[tokio::test]
+async fn ends_are_noted_while_the_log_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    append(&log, 3, &["a", "b", "c"]).await;
+    let begun = std::time::Instant::now();
+    let noted = || {
+        std::fs::read_to_string(dir.path().join("acknowledged"))
+            .unwrap()
+            .contains("[0,3]")
+    };
+    while !noted() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "the end was not noted"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -117,27 +117,27 @@ async fn disk_space_is_given_back() {
             .records,
         400
     );
-    // Dropped tables are deleted with the next pass, five minutes later, if anything was written meanwhile.
-    append(&log, 0, &["younger"]).await;
-    assert_eq!(
-        log.enforce_retention(Millis(30 * DAY))
-            .await
-            .unwrap()
-            .records,
-        0
-    );
-    let mut after = disk_bytes(&tables);
+    // Dropped tables are deleted within the next passes, if anything is written meanwhile.
+    let mut after = before;
     for _ in 0..100 {
+        append(&log, 0, &["younger"]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(
+            log.enforce_retention(Millis(30 * DAY))
+                .await
+                .unwrap()
+                .records,
+            0
+        );
+        after = disk_bytes(&tables);
         if after < before / 2 {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        after = disk_bytes(&tables);
     }
     assert!(after < before / 2, "{before} bytes before, {after} after");
-    assert_eq!(texts(&log, 0, 400).await, ["young", "younger"]);
+    assert_eq!(texts(&log, 0, 400).await[..2], ["young", "younger"]);
     drop(log);
     let (log, report) = open(dir.path());
     assert_eq!(report.damaged().count(), 0, "{report}");
-    assert_eq!(texts(&log, 0, 400).await, ["young", "younger"]);
+    assert_eq!(texts(&log, 0, 400).await[..2], ["young", "younger"]);
 }
