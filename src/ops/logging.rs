@@ -20,11 +20,7 @@ pub(super) fn check_filter(text: &str) -> Result<(), String> {
 /// Starts logging; `RUST_LOG`, if set, is used in place of the configured filter. A second call does nothing (tests).
 pub fn start(config: &LoggingConfig) {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
-    let quiet: String = QUIET
-        .iter()
-        .map(|module| format!("{module}=warn,"))
-        .collect();
-    let filter = EnvFilter::new(format!("{quiet}{filter}"));
+    let filter = EnvFilter::new(format!("{QUIET}{filter}"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
