@@ -32,9 +32,6 @@ pub struct Answer {
 /// A problem document.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Problem {
-    /// The code.
-    #[serde(default)]
-    pub code: String,
     /// A sentence.
     #[serde(default)]
     pub detail: String,

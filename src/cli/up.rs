@@ -19,8 +19,11 @@ use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, PipelineConfig};
 use crate::ops::health::Health;
-use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::ops::shutdown::{self, Shutdown, Trigger};
 use crate::pipeline::{self, Settings, WorkerContext};
+
+/// How long closing may take once everything has been drained or given up.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs until shutdown.
 pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &Shutdown) -> Done {
@@ -38,7 +41,8 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    start_pipeline(&mut tasks, &engine, config, &health, shutdown).await?;
+    let (abort, aborted) = shutdown::channel();
+    start_pipeline(&mut tasks, &engine, config, &health, shutdown, &aborted).await?;
     let running = Running {
         pid: std::process::id(),
         listen: listener.local_addr().map_err(Failure::failed)?,
@@ -61,7 +65,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     welcome(&running, &data, is_demo)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
-    drain(tasks, engine, config.drain_timeout).await
+    drain(tasks, engine, &abort, config.drain_timeout).await
 }
 
 fn already_runs(data: &DataDir, running: &Running) -> Failure {
@@ -87,6 +91,7 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
+    aborted: &Shutdown,
 ) -> Done {
     let ctx = Arc::new(WorkerContext::new(
         engine.log.clone(),
@@ -101,9 +106,16 @@ async fn start_pipeline(
     let postings = engine.log.topic(Topic::LedgerPostings).await?.partitions;
     for task in pipeline::all_tasks(sources, postings) {
         // A thread for each: rating is CPU work, which must not hold up those who answer requests.
-        let (ctx, stop) = (ctx.clone(), shutdown.receiver());
+        let (ctx, stop, mut aborted) = (ctx.clone(), shutdown.receiver(), aborted.clone());
         let runtime = tokio::runtime::Handle::current();
-        tasks.spawn_blocking(move || runtime.block_on(pipeline::run(ctx, task, stop)));
+        tasks.spawn_blocking(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = pipeline::run(ctx, task, stop) => (),
+                    () = aborted.requested() => (),
+                }
+            });
+        });
     }
     Ok(())
 }
@@ -194,22 +206,32 @@ fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
 }
 
 /// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
-async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done {
-    let ended = tokio::time::timeout(within, async {
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task did not end well");
-            }
-        }
-    });
-    if ended.await.is_err() {
+async fn drain(mut tasks: JoinSet<()>, engine: Engine, abort: &Trigger, within: Duration) -> Done {
+    if tokio::time::timeout(within, all_end(&mut tasks))
+        .await
+        .is_err()
+    {
         tracing::warn!(
             seconds = within.as_secs(),
             "not everything was finished in time; the next start does it again, nothing is lost"
         );
+        abort.shut_down();
         tasks.abort_all();
+        // They end at their next wait for anything.
+        drop(tokio::time::timeout(CLOSE_WITHIN, all_end(&mut tasks)).await);
     }
-    engine.close(within).await;
+    engine.close(CLOSE_WITHIN).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn all_end(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Err(error) if !error.is_cancelled() => {
+                tracing::error!(%error, "a task did not end well")
+            }
+            _ => (),
+        }
+    }
 }

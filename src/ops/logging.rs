@@ -6,16 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::config::{LogFormat, LoggingConfig};
 
-/// Dependencies that say more at `info` than anyone wants to read; a filter that names them again wins.
-const QUIET: &[&str] = &[
-    "aws_config",
-    "aws_smithy_runtime",
-    "aws_sdk_dynamodb",
-    "hyper",
-    "dynoxide",
-    "fjall",
-    "lsm_tree",
-];
+/// What dependencies may say: they report as trouble what is our everyday business (a condition that failed, a table that is not there
+/// yet). A filter that names one of them again wins.
+const QUIET: &str = "aws_smithy_runtime=error,aws_sdk_dynamodb=error,dynoxide=error,hyper=warn,fjall=warn,lsm_tree=warn,";
 
 /// Why a text is no filter.
 pub(super) fn check_filter(text: &str) -> Result<(), String> {
@@ -27,11 +20,7 @@ pub(super) fn check_filter(text: &str) -> Result<(), String> {
 /// Starts logging; `RUST_LOG`, if set, is used in place of the configured filter. A second call does nothing (tests).
 pub fn start(config: &LoggingConfig) {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| config.filter.clone());
-    let quiet: String = QUIET
-        .iter()
-        .map(|module| format!("{module}=warn,"))
-        .collect();
-    let filter = EnvFilter::new(format!("{quiet}{filter}"));
+    let filter = EnvFilter::new(format!("{QUIET}{filter}"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

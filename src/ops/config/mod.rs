@@ -177,7 +177,7 @@ impl HttpConfig {
             ),
             stalled_after: reader.get(
                 "http.stalled_after",
-                secs(60),
+                secs(300),
                 duration(secs(5)..=secs(3600)),
             ),
         }
