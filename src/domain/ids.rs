@@ -66,13 +66,19 @@ pub enum IdError {
     Kind(String),
 }
 
+/// Whether all of it is ASCII without control characters. Without a branch per byte, since it runs over every text of every event.
+pub fn is_printable_ascii(text: &str) -> bool {
+    let printable = |so_far: bool, byte: &u8| so_far & (0x20..0x7f).contains(byte);
+    text.as_bytes().iter().fold(true, printable)
+}
+
 /// Checks an id: 1 to 128 characters, no control characters.
 pub fn check_id(id: &str) -> Result<(), IdError> {
     if id.is_empty() {
         return Err(IdError::Empty);
     }
     // Printable ASCII is the common case and needs one pass over bytes only.
-    if id.len() <= ID_CHARS_MAX && id.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+    if id.len() <= ID_CHARS_MAX && is_printable_ascii(id) {
         return Ok(());
     }
     if id.chars().any(char::is_control) {

@@ -34,13 +34,60 @@ pub struct Chain {
     pub accounts: Arc<[Account]>,
 }
 
+/// What is known of referral chains.
+#[derive(Debug, Default)]
+pub struct Chains {
+    recent: VecDeque<(Millis, Account)>,
+    recent_chains: HashMap<Account, Chain>,
+    known: HashMap<Account, Option<Chain>>,
+}
+
+impl Chains {
+    /// Whether the chain of an account is known without asking the table.
+    pub fn knows(&self, account: &AccountRef<'_>) -> bool {
+        self.known.contains_key(account) || self.recent_chains.contains_key(account)
+    }
+
+    /// Takes what the table says of an account.
+    pub fn learn(&mut self, account: Account, chain: Option<Chain>) {
+        self.known.insert(account, chain);
+    }
+
+    /// The chain of a known account as of a control position.
+    pub fn of(&self, account: &AccountRef<'_>, as_of: Control) -> Option<&Chain> {
+        let chain = match self.recent_chains.get(account) {
+            Some(chain) => Some(chain),
+            None => self.known.get(account).and_then(Option::as_ref),
+        };
+        chain.filter(|chain| chain.number <= as_of)
+    }
+
+    /// Takes a link that has just come through the feed.
+    fn follow(&mut self, written_at: Millis, referee: Account, chain: Chain) {
+        self.known.remove(&referee);
+        self.recent.push_back((written_at, referee.clone()));
+        self.recent_chains.insert(referee, chain);
+    }
+
+    /// Forgets links that came before `before`, but for the last few: the table tells them.
+    fn forget_recent(&mut self, before: Millis) {
+        while self.recent.len() as u64 > RECENT_ENTRIES_MIN
+            && self
+                .recent
+                .front()
+                .is_some_and(|(written, _)| *written < before)
+            && let Some((_, referee)) = self.recent.pop_front()
+        {
+            self.recent_chains.remove(&referee);
+        }
+    }
+}
+
 /// The control feed as one task sees it.
 pub struct Follower {
     followed: Control,
     rules: RuleBook,
-    recent: VecDeque<(Millis, Account)>,
-    recent_chains: HashMap<Account, Chain>,
-    chains: HashMap<Account, Option<Chain>>,
+    chains: Chains,
 }
 
 impl Follower {
@@ -51,9 +98,7 @@ impl Follower {
         let mut follower = Follower {
             followed: Control(head.0.saturating_sub(RECENT_ENTRIES_MIN)),
             rules,
-            recent: VecDeque::new(),
-            recent_chains: HashMap::new(),
-            chains: HashMap::new(),
+            chains: Chains::default(),
         };
         follower.rewind(ctx).await?;
         follower.take(ctx, head, Taking::LinksOnly).await?;
@@ -104,15 +149,11 @@ impl Follower {
         for entry in persist(ctx, || control::entries(&*ctx.db, self.followed, head)).await? {
             match entry.change {
                 Change::Link { referee, chain } => {
-                    self.chains.remove(&referee);
-                    self.recent.push_back((entry.written_at, referee.clone()));
-                    self.recent_chains.insert(
-                        referee,
-                        Chain {
-                            number: entry.number,
-                            accounts: chain.into(),
-                        },
-                    );
+                    let chain = Chain {
+                        number: entry.number,
+                        accounts: chain.into(),
+                    };
+                    self.chains.follow(entry.written_at, referee, chain);
                 }
                 Change::Rules(changes) => {
                     if matches!(taking, Taking::All) {
@@ -124,20 +165,8 @@ impl Follower {
             }
         }
         self.followed = head;
-        self.forget_recent(ctx.clock.now().plus(-RECENT_MS));
+        self.chains.forget_recent(ctx.clock.now().plus(-RECENT_MS));
         Ok(())
-    }
-
-    fn forget_recent(&mut self, before: Millis) {
-        while self.recent.len() as u64 > RECENT_ENTRIES_MIN
-            && self
-                .recent
-                .front()
-                .is_some_and(|(written, _)| *written < before)
-            && let Some((_, referee)) = self.recent.pop_front()
-        {
-            self.recent_chains.remove(&referee);
-        }
     }
 
     /// The rules as of a control position; `None` before the first.
@@ -145,19 +174,19 @@ impl Follower {
         self.rules.as_of(as_of)
     }
 
+    /// What is known of referral chains.
+    pub fn chains(&self) -> &Chains {
+        &self.chains
+    }
+
     /// Forgets what tables can tell again, when it is more than `most`. To be called between chunks only.
     pub fn trim(&mut self, most: usize) {
-        if self.chains.len() > most {
-            self.chains.clear();
+        if self.chains.known.len() > most {
+            self.chains.known.clear();
         }
     }
 
-    /// Whether the chain of an account is known without asking the table.
-    pub fn knows(&self, account: &AccountRef<'_>) -> bool {
-        self.chains.contains_key(account) || self.recent_chains.contains_key(account)
-    }
-
-    /// Learns the chains of accounts (each once) that it does not know.
+    /// Learns the chains of accounts (each once) that are not known.
     pub async fn learn(
         &mut self,
         ctx: &WorkerContext,
@@ -169,18 +198,9 @@ impl Follower {
                 number: link.control,
                 accounts: link.chain.into(),
             });
-            self.chains.insert(account, chain);
+            self.chains.learn(account, chain);
         }
         Ok(())
-    }
-
-    /// The chain of an account as of a control position. The account must be known.
-    pub fn chain(&self, account: &AccountRef<'_>, as_of: Control) -> Option<&Chain> {
-        let chain = match self.recent_chains.get(account) {
-            Some(chain) => Some(chain),
-            None => self.chains.get(account).and_then(Option::as_ref),
-        };
-        chain.filter(|chain| chain.number <= as_of)
     }
 }
 

@@ -3,5 +3,7 @@
 mod domain;
 mod edge;
 mod log;
+mod oracle;
+mod sim;
 mod store;
 mod wire;

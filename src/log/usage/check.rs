@@ -8,7 +8,7 @@ use super::{
     SOURCE_DEFAULT, SOURCE_HEADER, SPEC_VERSION,
 };
 use crate::domain::event::{Reason, Rejection, UsageEvent};
-use crate::domain::ids::check_id;
+use crate::domain::ids::{check_id, is_printable_ascii};
 use crate::domain::time::Millis;
 use crate::log::Headers;
 
@@ -230,7 +230,7 @@ fn line<'a>(
 ) -> Result<Cow<'a, str>, Rejection> {
     let problem = if text.is_empty() {
         "is empty"
-    } else if text.chars().any(char::is_control) {
+    } else if !is_printable_ascii(&text) && text.chars().any(char::is_control) {
         "has control characters"
     } else {
         return short(text, field, max);

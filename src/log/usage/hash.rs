@@ -17,13 +17,11 @@ impl UsageEvent<'_> {
         Identity(xxh3_128(bytes.as_slice()))
     }
 
-    /// The content: XXH3-64 over all fields of the decoded event. How the sender ordered and spaced them, which form it used, and what
-    /// tidemark does not read, do not matter.
+    /// The content: XXH3-64 over all fields of the decoded event that are not its identity (contents are compared under one identity only).
+    /// How the sender ordered and spaced them, which form it used, and what tidemark does not read, do not matter.
     pub fn content(&self) -> ContentHash {
         let mut bytes = Buffer::new();
-        for text in [&self.user, &self.source, &self.id, &self.endpoint] {
-            bytes.text(text);
-        }
+        bytes.text(&self.endpoint);
         for text in [&self.provider, &self.model, &self.error_message] {
             bytes.optional_text(text.as_deref());
         }

@@ -151,7 +151,7 @@ impl Rater<'_> {
                 id,
             });
             for account in [Some(user), provider].into_iter().flatten() {
-                if !self.follower.knows(&account) {
+                if !self.follower.chains().knows(&account) {
                     unknown.insert(account);
                 }
             }
@@ -174,7 +174,7 @@ impl Rater<'_> {
         let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
         let mut items = Vec::with_capacity(if rows { candidates.len() } else { 0 });
         let mut tiers = std::mem::take(&mut self.tiers);
-        let mut fold = Fold::new(&timeline, &self.follower, control);
+        let mut fold = Fold::new(&timeline, self.follower.chains(), control);
         for candidate in candidates {
             let rated = fold.add(candidate, &mut tiers)?;
             if rows {
@@ -244,11 +244,11 @@ impl Rater<'_> {
                     .map_err(Failure::from)
             });
         let rows = async {
-            persist(self.ctx, || {
-                self.ctx.db.put_all(Table::UsageTracking, items.clone())
-            })
-            .await
-            .map_err(Failure::from)
+            self.ctx
+                .db
+                .put_all(Table::UsageTracking, items)
+                .await
+                .map_err(Failure::from)
         };
         try_join(try_join_all(appends), rows).await?;
         Ok(sequences)

@@ -14,7 +14,7 @@ use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::Tier;
 use crate::domain::time::{Day, Millis, Month};
-use crate::pipeline::follower::Follower;
+use crate::pipeline::follower::Chains;
 
 /// Levels of the referral cascade.
 const LEVELS: usize = 3;
@@ -81,7 +81,7 @@ struct Gathered<'a> {
 /// The fold of one chunk.
 pub struct Fold<'a> {
     timeline: &'a Timeline,
-    follower: &'a Follower,
+    chains: &'a Chains,
     control: Control,
     indices: HashMap<AccountRef<'a>, u32>,
     gathered: Vec<Gathered<'a>>,
@@ -89,11 +89,11 @@ pub struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    /// A fold under the rules and links as of `control`. The follower must know every account of the chunk.
-    pub fn new(timeline: &'a Timeline, follower: &'a Follower, control: Control) -> Fold<'a> {
+    /// A fold under the rules and links as of `control`. The chains must be known of every account of the chunk.
+    pub fn new(timeline: &'a Timeline, chains: &'a Chains, control: Control) -> Fold<'a> {
         Fold {
             timeline,
-            follower,
+            chains,
             control,
             indices: HashMap::new(),
             gathered: Vec::new(),
@@ -180,9 +180,9 @@ impl<'a> Fold<'a> {
         if self.gathered[index as usize].chained {
             return index;
         }
-        let follower = self.follower;
-        let chain = follower
-            .chain(&account, self.control)
+        let chains = self.chains;
+        let chain = chains
+            .of(&account, self.control)
             .map_or(&[][..], |chain| &chain.accounts);
         let mut referrers = Vec::with_capacity(LEVELS);
         for referrer in chain.iter().take(LEVELS) {

@@ -196,19 +196,44 @@ async fn check(
         epoch: checkpoint.epoch,
     };
     anchor::same_log(ctx, &place, source)?;
-    let first = if checkpoint.window.first < checkpoint.from {
-        checkpoint.window.first
-    } else {
-        checkpoint.from
-    };
     anchor::still_there(
         ctx,
         &place,
-        first,
+        checkpoint.from,
         checkpoint.to,
         checkpoint.fingerprint.as_ref(),
     )
     .await?;
+    let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+    shorten_window(checkpoint, start)
+}
+
+/// A part of the window may have expired, after a long time without work. What is gone counts as forgotten: events that may have
+/// a copy there take the slow lane, which tells the same duplicates. Without usage rows that would rate a recorded chunk
+/// otherwise than before.
+fn shorten_window(
+    mut checkpoint: RateCheckpoint,
+    start: Offset,
+) -> Result<RateCheckpoint, Failure> {
+    let window = &mut checkpoint.window;
+    if start <= window.first {
+        return Ok(checkpoint);
+    }
+    if window.usage_rows == UsageRows::Off && checkpoint.from < checkpoint.to {
+        let what = format!(
+            "the duplicate window of a recorded chunk begins at {}, the log at {start}",
+            window.first
+        );
+        return Err(Failure::halt(HaltCode::LogTruncated, what));
+    }
+    tracing::warn!(
+        event = "window.shortened",
+        first = window.first.0,
+        start = start.0,
+        "a part of the duplicate window has expired"
+    );
+    window.first = start;
+    window.forgotten = Some(checkpoint.log_time);
     Ok(checkpoint)
 }
 

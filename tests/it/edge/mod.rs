@@ -1,5 +1,8 @@
 //! The edges: metrics, configuration, HTTP, the command line, and the arrows between modules.
 
+mod arrows;
 mod config;
+mod http;
+mod memory_log;
 mod metrics;
 mod shutdown;

@@ -1,5 +1,6 @@
 //! The log layer: formats, topics, and the embedded log.
 
+mod embedded;
 mod posting;
 mod record;
 mod rejected;

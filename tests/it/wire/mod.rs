@@ -1,1 +1,5 @@
 //! Records on the wire.
+
+mod accepted;
+mod laws;
+mod refused;

@@ -1,0 +1,239 @@
+//! How fast one core rates: decode, duplicates, rules, cascade, fold, posting blocks; everything but I/O.
+//!
+//! `cargo bench --bench rating` prints a ratio to a bare loop in the same run: a typed JSON parse, one hash probe, one fold into
+//! a map. Users by Zipf 1.1 over 1 M, providers by Zipf 1.05 over 10 k, every fourth user with a referrer.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::Deserialize;
+use tidemark::domain::ids::{Account, AccountKind};
+use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
+use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
+use tidemark::domain::time::Millis;
+use tidemark::log::Record;
+use tidemark::log::posting::{BlockHeader, encode_blocks};
+use tidemark::pipeline::follower::{Chain, Chains};
+use tidemark::pipeline::rate::examine::{Place, examine};
+use tidemark::pipeline::rate::fold::{Fold, Tiers};
+use tidemark::pipeline::rate::window::Window;
+use tidemark::store::checkpoints::{UsageRows, WindowCut};
+
+const EVENTS: usize = 1_000_000;
+const CHUNK: usize = 10_000;
+const RUNS: usize = 3;
+const START: i64 = 1_795_348_800_000;
+const POSTING_PARTITIONS: u32 = 4;
+const MODELS: [&str; 6] = [
+    "llama-3-8b",
+    "meta-llama/Llama-3-70B",
+    "gpt-4o-mini",
+    "mistral-7b-instruct",
+    "qwen2.5-32b",
+    "gemma-2b",
+];
+
+/// Draws ranks 0.. by Zipf's law from a table of cumulated weights.
+struct Zipf(Vec<f64>);
+
+impl Zipf {
+    fn new(count: usize, exponent: f64) -> Zipf {
+        let mut sum = 0.0;
+        Zipf(
+            (1..=count)
+                .map(|rank| {
+                    sum += 1.0 / (rank as f64).powf(exponent);
+                    sum
+                })
+                .collect(),
+        )
+    }
+
+    fn draw(&self, rng: &mut StdRng) -> usize {
+        let at = rng.random::<f64>() * self.0[self.0.len() - 1];
+        self.0.partition_point(|sum| *sum < at)
+    }
+}
+
+fn records() -> Vec<Record> {
+    let mut rng = StdRng::seed_from_u64(1);
+    let (users, providers) = (Zipf::new(1_000_000, 1.1), Zipf::new(10_000, 1.05));
+    (0..EVENTS)
+        .map(|n| {
+            let time = Millis(START + n as i64 / 10);
+            let (user, provider) = (users.draw(&mut rng), providers.draw(&mut rng));
+            let status = if rng.random_ratio(1, 50) { 503 } else { 200 };
+            let (latency, input, output) = (rng.random_range(50..4_000), rng.random_range(1..3_000), rng.random_range(1..900));
+            let model = MODELS[rng.random_range(0..MODELS.len())];
+            let value = format!(
+                r#"{{"specversion":"1.0","type":"tidemark.usage.v1","source":"gateway-eu-1","id":"018f3c1e-7a2b-7000-8000-{n:012x}","time":"{time}","subject":"user-{user:07}","datacontenttype":"application/json","data":{{"providerId":"prov-{provider:05}","endpoint":"/v1/chat/completions","model":"{model}","statusCode":{status},"latencyMs":{latency},"inputTokens":{input},"outputTokens":{output},"stream":false}}}}"#
+            );
+            let append_time = time.plus(20);
+            Record { offset: Offset(n as u64), append_time, key: None, value: Bytes::from(value), headers: Vec::new() }
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+struct BareData<'a> {
+    #[serde(rename = "providerId")]
+    provider: &'a str,
+    #[serde(rename = "statusCode")]
+    status: u16,
+    #[serde(rename = "inputTokens")]
+    input: u64,
+}
+
+#[derive(Deserialize)]
+struct Bare<'a> {
+    id: &'a str,
+    subject: &'a str,
+    #[serde(borrow)]
+    data: BareData<'a>,
+}
+
+/// The yardstick.
+fn bare(records: &[Record]) -> usize {
+    let mut seen: HashMap<u64, u64> = HashMap::new();
+    let mut sums: HashMap<(&str, u8), u64> = HashMap::new();
+    for record in records {
+        let event: Bare<'_> =
+            sonic_rs::from_slice(&record.value).expect("the benchmark makes its own events");
+        seen.insert(
+            xxhash_rust::xxh3::xxh3_64(event.id.as_bytes()),
+            record.offset.0,
+        );
+        *sums.entry((event.subject, 0)).or_default() +=
+            u64::from(event.data.status) + event.data.input;
+        *sums.entry((event.data.provider, 1)).or_default() += 1;
+    }
+    black_box(seen.len() + sums.len())
+}
+
+fn timeline() -> Arc<Timeline> {
+    let text = include_str!("../config/rules/mainnet.toml");
+    let document =
+        RulesDocument::parse_toml("mainnet.toml", text).expect("the shipped rules are valid");
+    let changes: Vec<RuleChange> = document
+        .changes()
+        .into_iter()
+        .map(|(key, value)| RuleChange {
+            key,
+            value,
+            effective_from: None,
+        })
+        .collect();
+    let mut book = RuleBook::default();
+    book.apply(Control(1), &changes)
+        .expect("the shipped rules are valid");
+    book.as_of(Control(1))
+        .expect("the shipped rules are complete")
+}
+
+/// Every fourth user has a referrer; everybody else is known to have none.
+fn chains() -> Chains {
+    let mut chains = Chains::default();
+    let account = |kind, id: String| Account::new(kind, &id).expect("a valid id");
+    for user in 0..=1_000_000 {
+        let referrer = |step: usize| {
+            account(
+                AccountKind::User,
+                format!("user-{:07}", (user + step) % 1_000),
+            )
+        };
+        let chain = (user % 4 == 0).then(|| Chain {
+            number: Control(1),
+            accounts: vec![referrer(1), referrer(2), referrer(3)].into(),
+        });
+        chains.learn(account(AccountKind::User, format!("user-{user:07}")), chain);
+    }
+    for provider in 0..=10_000 {
+        chains.learn(
+            account(AccountKind::Provider, format!("prov-{provider:05}")),
+            None,
+        );
+    }
+    chains
+}
+
+/// Rating as the worker does it, without log and store.
+fn rate(records: &[Record], timeline: &Timeline, chains: &Chains) -> usize {
+    let mut window = Window::default();
+    let mut tiers = Tiers::default();
+    let mut log_time = Millis(START);
+    let mut cut = WindowCut {
+        age_ms: 3_600_000,
+        records_max: 2_000_000,
+        usage_rows: UsageRows::Off,
+        first: Offset(0),
+        first_log_time: log_time,
+        forgotten: None,
+    };
+    let mut bytes = 0;
+    for chunk in records.chunks(CHUNK) {
+        cut = window.advance(&cut, chunk[0].offset, log_time);
+        let place = Place {
+            partition: Partition(0),
+            partitions: 1,
+            window: &cut,
+            breakage: None,
+        };
+        let examined = examine(chunk, place, &mut window, &mut log_time);
+        assert_eq!(examined.candidates.len(), chunk.len());
+        let mut fold = Fold::new(timeline, chains, Control(1));
+        for candidate in &examined.candidates {
+            fold.add(candidate, &mut tiers).expect("no overflow");
+        }
+        let mut by_partition: Vec<Vec<_>> = (0..POSTING_PARTITIONS).map(|_| Vec::new()).collect();
+        for entry in fold.entries() {
+            by_partition[entry.account.partition(POSTING_PARTITIONS).0 as usize].push(entry);
+        }
+        let header = BlockHeader {
+            epoch: Epoch(0),
+            source: Partition(0),
+            chunk: Chunk(1),
+            control: Control(1),
+            source_log_time: log_time,
+        };
+        for entries in by_partition {
+            bytes += encode_blocks(&header, &entries, Sequence(1))
+                .iter()
+                .map(Bytes::len)
+                .sum::<usize>();
+        }
+    }
+    black_box(bytes)
+}
+
+fn best(events: usize, mut run: impl FnMut() -> usize) -> f64 {
+    (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            black_box(run());
+            events as f64 / start.elapsed().as_secs_f64()
+        })
+        .fold(0.0, f64::max)
+}
+
+fn main() {
+    let records = records();
+    let size = records
+        .iter()
+        .map(|record| record.value.len())
+        .sum::<usize>()
+        / records.len();
+    let (timeline, chains) = (timeline(), chains());
+    let bare_rate = best(EVENTS, || bare(&records));
+    let rated = best(EVENTS, || rate(&records, &timeline, &chains));
+    println!("events of {size} bytes, one core, best of {RUNS}");
+    println!("bare loop (parse, probe, fold)   {bare_rate:>12.0} events/s   1.00");
+    println!(
+        "rating                           {rated:>12.0} events/s   {:.2}",
+        rated / bare_rate
+    );
+}

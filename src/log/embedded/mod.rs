@@ -1,0 +1,254 @@
+//! The embedded log: durable, partitioned, on local disk, in one process. fjall stores it; this module adds what fjall does not
+//! promise.
+//!
+//! ```text
+//! append ─▶ bounded queue ─▶ writer thread: one fjall batch for all that waits, fsync ─▶ acknowledged, readable
+//!                                     └──▶ keeper thread: notes each partition's end in `acknowledged`, at least every 100 ms
+//! ```
+//! - Every record carries a checksum that is seeded with its offset; a wrong one, or a missing offset, is [`LogError::Damaged`], never skipped.
+//! - A partition that opens shorter than its noted end is damaged and halts; the others go on.
+//! - Once a write has failed, nothing more is written until the log is opened again: what the disk then holds is not known.
+
+mod ends;
+mod journal;
+mod meta;
+mod open;
+mod partition;
+mod record;
+mod report;
+mod shared;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use self::shared::Shared;
+use self::writer::Append;
+use super::topics::TopicSpec;
+use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
+use crate::domain::position::{Epoch, Offset, Partition};
+use crate::domain::time::Millis;
+use crate::ops::clock::Clock;
+
+pub use self::report::{CutJournal, OpenError, OpenReport, PartitionReport};
+pub use self::shared::Removed;
+
+/// Bytes that may wait to be written; who appends more waits.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an append waits for the disk before it is given up.
+const APPEND_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A durable log on local disk. One process at a time may have a directory open.
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+    queue_room: Arc<Semaphore>,
+    /// Gone once the log is closed.
+    queue: Mutex<Option<mpsc::UnboundedSender<Append>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in `dir`, or creates it there, as of epoch 0, with the topics of `specs`. Blocks on the disk. Damaged
+    /// partitions do not keep the others from opening: the report names them.
+    pub fn open(
+        dir: &Path,
+        specs: &[TopicSpec],
+        clock: Arc<dyn Clock>,
+    ) -> Result<(EmbeddedLog, OpenReport), OpenError> {
+        EmbeddedLog::open_epoch(dir, specs, clock, Epoch(0))
+    }
+
+    /// As [`EmbeddedLog::open`], for a log that is of `epoch`, or is created so.
+    pub fn open_epoch(
+        dir: &Path,
+        specs: &[TopicSpec],
+        clock: Arc<dyn Clock>,
+        epoch: Epoch,
+    ) -> Result<(EmbeddedLog, OpenReport), OpenError> {
+        let (shared, report) = open::open(dir, specs, clock, epoch)?;
+        let log = EmbeddedLog::start(Arc::new(shared)).map_err(|error| OpenError::Io {
+            dir: dir.to_owned(),
+            what: "starting the writer",
+            error,
+        })?;
+        Ok((log, report))
+    }
+
+    fn start(shared: Arc<Shared>) -> std::io::Result<EmbeddedLog> {
+        let (queue, appends) = mpsc::unbounded_channel();
+        let (noted, groups) = std::sync::mpsc::sync_channel(1);
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let for_writer = Arc::clone(&shared);
+        let for_keeper = Arc::clone(&shared);
+        let threads = vec![
+            named("log-writer").spawn(move || writer::run(&for_writer, appends, &noted))?,
+            named("log-keeper").spawn(move || writer::keep(&for_keeper, &groups))?,
+        ];
+        Ok(EmbeddedLog {
+            shared,
+            queue_room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            queue: Mutex::new(Some(queue)),
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Writes what waits, notes the ends, and takes nothing more. Reading goes on until the log is dropped.
+    pub async fn close(&self) {
+        let threads = self.stop();
+        let joined = tokio::task::spawn_blocking(move || join(threads)).await;
+        if let Err(error) = joined {
+            tracing::error!(%error, "the log's threads did not end well");
+        }
+    }
+
+    /// Lets the threads end, once they have done what waits.
+    fn stop(&self) -> Vec<JoinHandle<()>> {
+        drop(lock(&self.queue).take());
+        std::mem::take(&mut *lock(&self.threads))
+    }
+
+    /// Removes what is older than its topic's retention at `now`; the newest record of a partition always stays. Done every five minutes by the log itself.
+    pub async fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.enforce_retention(now)).await
+    }
+
+    /// Refuses what is too large, before anything is appended.
+    fn check_sizes(&self, topic: Topic, records: &[NewRecord]) -> Result<usize, LogError> {
+        let max = self.shared.topic(topic)?.largest_record_bytes;
+        let mut sum = 0;
+        for (index, record) in records.iter().enumerate() {
+            let bytes = record.size();
+            if bytes > max {
+                return Err(LogError::TooLarge {
+                    index,
+                    bytes,
+                    max,
+                    topic,
+                });
+            }
+            sum += bytes;
+        }
+        Ok(sum)
+    }
+
+    async fn enqueue(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        records: Vec<NewRecord>,
+        bytes: usize,
+    ) -> Result<Vec<Offset>, LogError> {
+        let closed = || LogError::Unavailable("it is closed".to_owned());
+        let share = bytes.clamp(1, QUEUE_BYTES_MAX) as u32;
+        let permit = Arc::clone(&self.queue_room).acquire_many_owned(share).await;
+        let (reply, answer) = oneshot::channel();
+        let append = Append {
+            topic,
+            partition,
+            records,
+            bytes,
+            reply,
+            _permit: permit.map_err(|_| closed())?,
+        };
+        let queue = lock(&self.queue).clone().ok_or_else(closed)?;
+        queue.send(append).map_err(|_| closed())?;
+        drop(queue);
+        // No answer: the writer is gone, and whether it wrote is not known.
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        join(self.stop());
+    }
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the log panicked");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what blocks on the disk where it blocks nobody else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(LogError::Unavailable(format!(
+            "its storage engine gave up: {error}"
+        )))
+    })
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError> {
+        self.shared.topic(topic).map(|log| log.info.clone())
+    }
+
+    async fn append(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        records: Vec<NewRecord>,
+    ) -> Result<Vec<Offset>, LogError> {
+        self.shared.partition(topic, partition)?.bounds()?;
+        self.shared.check_alive()?;
+        let bytes = self.check_sizes(topic, &records)?;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let done = tokio::time::timeout(
+            APPEND_WAIT_MAX,
+            self.enqueue(topic, partition, records, bytes),
+        );
+        done.await.unwrap_or_else(|_| {
+            let seconds = APPEND_WAIT_MAX.as_secs();
+            Err(LogError::Unavailable(format!(
+                "its disk has not answered for {seconds} s"
+            )))
+        })
+    }
+
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Duration,
+    ) -> Result<Vec<Record>, LogError> {
+        let log = self.shared.partition(topic, partition)?;
+        let mut ends = log.ends();
+        if log.check_range(from)?.end == from {
+            let came = tokio::time::timeout(wait, ends.wait_for(|end| *end > from.0)).await;
+            if !matches!(came, Ok(Ok(_))) {
+                return log.bounds().map(|_| Vec::new());
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        blocking(move || shared.partition(topic, partition)?.scan(from, limit)).await
+    }
+
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
+        self.shared.partition(topic, partition)?.bounds()
+    }
+}

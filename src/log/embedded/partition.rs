@@ -1,0 +1,289 @@
+//! One partition: what it holds, and reading it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use fjall::{AbstractTree, Keyspace, Slice};
+use tokio::sync::watch;
+
+use super::record;
+use crate::domain::position::{Offset, Partition};
+use crate::domain::time::Millis;
+use crate::log::{Bounds, LogError, ReadLimit, Record, Topic};
+
+/// One partition.
+pub(super) struct PartitionLog {
+    topic: Topic,
+    partition: Partition,
+    keyspace: Keyspace,
+    start: AtomicU64,
+    /// The offset after the last durable record; readers wait on it.
+    end: watch::Sender<u64>,
+    /// Why it halts, once it does. Only opening the log anew clears it.
+    damage: OnceLock<String>,
+    /// True after tables were dropped that the engine has not deleted yet.
+    owes_tables: AtomicBool,
+}
+
+impl PartitionLog {
+    pub(super) fn new(
+        topic: Topic,
+        partition: Partition,
+        keyspace: Keyspace,
+        bounds: Bounds,
+    ) -> PartitionLog {
+        PartitionLog {
+            topic,
+            partition,
+            keyspace,
+            start: AtomicU64::new(bounds.start.0),
+            end: watch::Sender::new(bounds.end.0),
+            damage: OnceLock::new(),
+            owes_tables: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) const fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
+    /// What it holds, damaged or not.
+    pub(super) fn extent(&self) -> Bounds {
+        let end = *self.end.borrow();
+        Bounds {
+            start: Offset(self.start.load(Ordering::Acquire)),
+            end: Offset(end),
+        }
+    }
+
+    /// What it holds, unless it is damaged.
+    pub(super) fn bounds(&self) -> Result<Bounds, LogError> {
+        match self.damage.get() {
+            None => Ok(self.extent()),
+            Some(what) => Err(self.damaged(what.clone())),
+        }
+    }
+
+    /// Fails unless `from` is within the bounds or right behind them.
+    pub(super) fn check_range(&self, from: Offset) -> Result<Bounds, LogError> {
+        let bounds = self.bounds()?;
+        if from < bounds.start || from > bounds.end {
+            return Err(self.out_of_range(from, bounds));
+        }
+        Ok(bounds)
+    }
+
+    pub(super) fn ends(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// Makes everything before `end` readable: it is durable.
+    pub(super) fn publish(&self, end: u64) {
+        self.end.send_replace(end);
+    }
+
+    /// Why it halts, if it does.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    /// Halts the partition.
+    pub(super) fn halt(&self, what: String) -> LogError {
+        if self.damage.set(what.clone()).is_ok() {
+            tracing::error!(topic = %self.topic, partition = self.partition.0, damage = what, "partition of the log is damaged and halts");
+        }
+        self.damaged(what)
+    }
+
+    fn damaged(&self, what: String) -> LogError {
+        LogError::Damaged {
+            topic: self.topic,
+            partition: self.partition,
+            what,
+        }
+    }
+
+    fn out_of_range(&self, wanted: Offset, bounds: Bounds) -> LogError {
+        LogError::OutOfRange {
+            topic: self.topic,
+            partition: self.partition,
+            wanted,
+            start: bounds.start,
+            end: bounds.end,
+        }
+    }
+
+    /// Reads records from `from` on, as many as `limit` allows. Blocks on the disk.
+    pub(super) fn scan(&self, from: Offset, limit: ReadLimit) -> Result<Vec<Record>, LogError> {
+        let end = self.check_range(from)?.end;
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut next = from;
+        for item in self
+            .keyspace
+            .range(from.0.to_be_bytes()..end.0.to_be_bytes())
+        {
+            let record = match self.verified(next, item.into_inner()) {
+                Ok(record) => record,
+                // What came before is good; the next read begins at the bad one, and says so.
+                Err(_) if !records.is_empty() => return Ok(records),
+                Err(error) => return Err(error),
+            };
+            bytes += record.size();
+            if bytes > limit.bytes && !records.is_empty() {
+                return Ok(records);
+            }
+            records.push(record);
+            next = next.next();
+            if records.len() >= limit.records {
+                return Ok(records);
+            }
+        }
+        if next < end && records.is_empty() {
+            return Err(self.missing(next));
+        }
+        Ok(records)
+    }
+
+    /// The record at `expected`, if that is what was found.
+    fn verified(
+        &self,
+        expected: Offset,
+        found: fjall::Result<(Slice, Slice)>,
+    ) -> Result<Record, LogError> {
+        let (key, stored) = found.map_err(|error| self.storage_error(expected, &error))?;
+        if *key != expected.0.to_be_bytes() {
+            return Err(self.missing(expected));
+        }
+        let stored = Bytes::from(stored);
+        record::decode(expected, &stored)
+            .map_err(|error| self.halt(format!("record {expected} is unreadable: {error}")))
+    }
+
+    /// A record that should be there is not: retention took it meanwhile, or it was lost.
+    fn missing(&self, offset: Offset) -> LogError {
+        let bounds = self.extent();
+        if offset < bounds.start {
+            return self.out_of_range(offset, bounds);
+        }
+        self.halt(format!(
+            "record {offset} is missing, although [{}, {}) is acknowledged",
+            bounds.start, bounds.end
+        ))
+    }
+
+    fn storage_error(&self, offset: Offset, error: &fjall::Error) -> LogError {
+        if is_damage(error) {
+            return self.halt(format!("record {offset} cannot be read: {error}"));
+        }
+        LogError::Unavailable(format!(
+            "reading {}/{} at {offset}: {error}",
+            self.topic, self.partition
+        ))
+    }
+
+    /// When the log took the record at `offset`.
+    fn append_time(&self, offset: u64) -> Result<Millis, LogError> {
+        let stored = self.keyspace.get(offset.to_be_bytes());
+        let stored = stored.map_err(|error| self.storage_error(Offset(offset), &error))?;
+        let stored = stored.ok_or_else(|| self.missing(Offset(offset)))?;
+        let key = Slice::from(offset.to_be_bytes());
+        self.verified(Offset(offset), Ok((key, stored)))
+            .map(|record| record.append_time)
+    }
+
+    /// The first offset to keep if everything taken before `cutoff` may go: the newest record always stays, so that a checkpoint's fingerprint
+    /// can be checked. Found by halving, as append times ascend but for small steps back.
+    fn first_kept(&self, cutoff: Millis) -> Result<Offset, LogError> {
+        let bounds = self.bounds()?;
+        let (mut low, mut high) = (bounds.start.0, bounds.end.0.saturating_sub(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.append_time(middle)? < cutoff {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(Offset(low))
+    }
+
+    /// Begins the partition at the first record to keep; returns how many are gone. Their space is freed later.
+    pub(super) fn shorten(&self, cutoff: Millis) -> Result<u64, LogError> {
+        self.free_dropped()?;
+        let before = self.extent().start;
+        let start = self.first_kept(cutoff)?;
+        self.start.fetch_max(start.0, Ordering::AcqRel);
+        Ok(start.0.saturating_sub(before.0))
+    }
+
+    /// Gives back the disk space of what lies before the start: whole tables, at once. What shares a table with younger records stays
+    /// until they are old too, unseen.
+    pub(super) fn free_space(&self) -> Result<(), LogError> {
+        let start = self.extent().start;
+        let dropped = self.keyspace.tree.drop_range(..start.0.to_be_bytes());
+        dropped.map_err(|error| self.storage_error(start, &error.into()))?;
+        self.owes_tables.store(true, Ordering::Release);
+        self.write_table()
+    }
+
+    /// The engine deletes dropped tables only when it has written others since, so this follows once more after [`PartitionLog::free_space`].
+    fn free_dropped(&self) -> Result<(), LogError> {
+        if self.owes_tables.swap(false, Ordering::AcqRel) {
+            self.write_table()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a table of what is in memory, in the background; so it can be dropped in turn when it is old.
+    fn write_table(&self) -> Result<(), LogError> {
+        let rotated = self.keyspace.rotate_memtable();
+        rotated
+            .map(drop)
+            .map_err(|error| self.storage_error(self.extent().start, &error))
+    }
+
+    /// Looks at every key for holes, without reading values where that can be avoided.
+    pub(super) fn check_complete(&self) -> Result<(), LogError> {
+        let bounds = self.extent();
+        let mut next = bounds.start;
+        for item in self.keyspace.range(bounds.start.0.to_be_bytes()..) {
+            let key = item
+                .key()
+                .map_err(|error| self.storage_error(next, &error))?;
+            if *key != next.0.to_be_bytes() {
+                return Err(self.missing(next));
+            }
+            next = next.next();
+        }
+        Ok(())
+    }
+}
+
+/// What the storage engine holds of a partition: the offset after the last record, if there is any.
+pub(super) fn stored_end(keyspace: &Keyspace) -> fjall::Result<Option<u64>> {
+    let Some(last) = keyspace.last_key_value() else {
+        return Ok(None);
+    };
+    let key = last.key()?;
+    let offset: Option<[u8; 8]> = key.as_ref().try_into().ok();
+    Ok(offset.map(|bytes| u64::from_be_bytes(bytes) + 1))
+}
+
+/// True when the bytes on disk are wrong; false when the disk did not answer.
+pub(super) fn is_damage(error: &fjall::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => matches!(
+            e.kind(),
+            ErrorKind::UnexpectedEof
+                | ErrorKind::InvalidData
+                | ErrorKind::NotFound
+                | ErrorKind::InvalidInput
+                | ErrorKind::AlreadyExists
+        ),
+        fjall::Error::Poisoned | fjall::Error::Locked => false,
+        _ => true,
+    }
+}

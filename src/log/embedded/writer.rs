@@ -1,0 +1,131 @@
+//! The writer: one thread that makes appends durable in groups, and one that notes how far they came.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use fjall::PersistMode;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::record;
+use super::shared::Shared;
+use crate::domain::position::{Offset, Partition};
+use crate::log::{LogError, NewRecord, Topic};
+
+/// A group is committed when it has this many bytes, or when nothing waits.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Between two notes of the acknowledged ends. With the write itself it stays within 100 ms.
+const NOTE_EVERY: Duration = Duration::from_millis(50);
+/// Between two looks for records that are too old.
+const RETENTION_EVERY: Duration = Duration::from_secs(300);
+
+/// An append that waits.
+pub(super) struct Append {
+    pub(super) topic: Topic,
+    pub(super) partition: Partition,
+    pub(super) records: Vec<NewRecord>,
+    pub(super) bytes: usize,
+    pub(super) reply: oneshot::Sender<Result<Vec<Offset>, LogError>>,
+    /// Its share of the queue.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+/// Commits what comes until every sender is gone. `noted` is told after each group.
+pub(super) fn run(
+    shared: &Shared,
+    mut queue: mpsc::UnboundedReceiver<Append>,
+    noted: &SyncSender<()>,
+) {
+    while let Some(first) = queue.blocking_recv() {
+        let group = gather(first, &mut queue);
+        match commit(shared, &group) {
+            Ok(offsets) => {
+                for (append, offsets) in group.into_iter().zip(offsets) {
+                    // The one who asked may have stopped waiting.
+                    let _ = append.reply.send(Ok(offsets));
+                }
+            }
+            Err(error) => refuse(group, &error),
+        }
+        // A note that is due already covers this group too.
+        let _ = noted.try_send(());
+    }
+}
+
+/// What waits together with `first`.
+fn gather(first: Append, queue: &mut mpsc::UnboundedReceiver<Append>) -> Vec<Append> {
+    let mut bytes = first.bytes;
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES_MAX {
+        let Ok(append) = queue.try_recv() else {
+            break;
+        };
+        bytes += append.bytes;
+        group.push(append);
+    }
+    group
+}
+
+fn refuse(group: Vec<Append>, error: &LogError) {
+    for append in group {
+        let _ = append.reply.send(Err(error.clone()));
+    }
+}
+
+/// Makes a group durable and readable, all of it or nothing; returns the offsets of each append.
+fn commit(shared: &Shared, group: &[Append]) -> Result<Vec<Vec<Offset>>, LogError> {
+    shared.check_alive()?;
+    let now = shared.clock.now();
+    let mut batch = shared.db.batch().durability(Some(PersistMode::SyncAll));
+    let mut ends = BTreeMap::new();
+    let mut offsets = Vec::with_capacity(group.len());
+    for append in group {
+        let log = shared.partition(append.topic, append.partition)?;
+        let end: &mut u64 = ends
+            .entry((append.topic, append.partition))
+            .or_insert_with(|| log.extent().end.0);
+        offsets.push((*end..).map(Offset).take(append.records.len()).collect());
+        for record in &append.records {
+            let stored = record::encode(record, Offset(*end), now);
+            batch.insert(log.keyspace(), end.to_be_bytes(), stored);
+            *end += 1;
+        }
+    }
+    batch
+        .commit()
+        .map_err(|error| shared.fail(format!("a write failed: {error}")))?;
+    for ((topic, partition), end) in ends {
+        shared.partition(topic, partition)?.publish(end);
+    }
+    Ok(offsets)
+}
+
+/// Notes the acknowledged ends after each group, and enforces retention from time to time, until the writer is gone.
+pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>) {
+    let mut retention_at = Instant::now() + RETENTION_EVERY;
+    loop {
+        let until = retention_at.saturating_duration_since(Instant::now());
+        match groups.recv_timeout(until) {
+            Ok(()) => {
+                note(shared);
+                std::thread::sleep(NOTE_EVERY);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                retention_at = Instant::now() + RETENTION_EVERY;
+                if let Err(error) = shared.enforce_retention(shared.clock.now()) {
+                    tracing::warn!(%error, "old records of the log were not removed; tried again in five minutes");
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    note(shared);
+}
+
+/// A log that cannot say how far it came takes nothing more.
+fn note(shared: &Shared) {
+    if let Err(error) = shared.note_ends() {
+        shared.fail(format!("the acknowledged ends cannot be written: {error}"));
+    }
+}

@@ -1,0 +1,457 @@
+//! Goes through the log once, record by record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::event::{self, Event};
+use super::rules::{Book, CLASSES, Rules};
+use super::statement::{self, ALL, DAY_MS, Ledger, Sums, closes, day_of, floor, month_of_day};
+use super::tier;
+use super::{Accepted, Account, Cut, Grant, Input, Link, Output, Place, SourceRecord};
+
+const MINUTE_MS: i64 = 60_000;
+const AHEAD_MS: i64 = 5 * MINUTE_MS;
+const BEHIND_MS: i64 = 35 * DAY_MS;
+
+/// What was heard of one identity: where, at which offset, and what it said.
+type Heard = BTreeMap<(String, String, String), Vec<(u32, u64, Event)>>;
+/// What a usage row is keyed by: user, time, source, id.
+type RowKey = (String, i64, String, String);
+
+/// Successes that one chunk brought to an account, with the chunk's source log time.
+struct Step {
+    partition: u32,
+    chunk: u64,
+    log_time: i64,
+    successes: i128,
+}
+
+struct Count<'i> {
+    input: &'i Input,
+    book: Book,
+    ledgers: BTreeMap<Account, Ledger>,
+    trials: BTreeSet<(String, &'static str)>,
+    steps: BTreeMap<Account, Vec<Step>>,
+    rows: BTreeMap<RowKey, (u32, u64)>,
+    out: Output,
+}
+
+pub fn run(input: &Input) -> Output {
+    let mut count = Count {
+        input,
+        book: Book::new(&input.versions),
+        ledgers: BTreeMap::new(),
+        trials: BTreeSet::new(),
+        steps: BTreeMap::new(),
+        rows: BTreeMap::new(),
+        out: Output::default(),
+    };
+    for partition in 0..input.partitions {
+        count.partition(partition);
+    }
+    count.milestones();
+    for Grant {
+        account,
+        at,
+        points,
+    } in &input.grants
+    {
+        count.bonus(account, *at, *points);
+    }
+    count.finish()
+}
+
+/// One chunk for everything, where cuts are not known.
+fn whole(partition: u32, records: &[&SourceRecord]) -> Vec<Cut> {
+    let epochs: BTreeSet<u32> = records.iter().map(|r| r.epoch).collect();
+    epochs
+        .into_iter()
+        .map(|epoch| Cut {
+            partition,
+            chunk: u64::from(epoch),
+            epoch,
+            from: 0,
+            to: u64::MAX,
+            control: ALL,
+            window_from: 0,
+            forgotten: None,
+            usage_rows: true,
+        })
+        .collect()
+}
+
+impl Count<'_> {
+    fn partition(&mut self, partition: u32) {
+        let mut records: Vec<&SourceRecord> = self
+            .input
+            .records
+            .iter()
+            .filter(|r| r.partition == partition)
+            .collect();
+        records.sort_by_key(|r| (r.epoch, r.offset));
+        let mut cuts: Vec<Cut> = if self.input.cuts.is_empty() {
+            whole(partition, &records)
+        } else {
+            self.input.cuts.clone()
+        };
+        cuts.retain(|cut| cut.partition == partition);
+        cuts.sort_by_key(|cut| (cut.epoch, cut.from));
+        // Before the first record its own append time is the log time.
+        let mut log_time = records.first().map_or(i64::MIN, |r| r.append_ms);
+        let mut heard = Heard::new();
+        for cut in &cuts {
+            let before = log_time;
+            for record in &records {
+                if record.epoch == cut.epoch && (cut.from..cut.to).contains(&record.offset) {
+                    log_time = log_time.max(record.append_ms);
+                    self.record(record, cut, log_time, before, &mut heard);
+                }
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        record: &SourceRecord,
+        cut: &Cut,
+        log_time: i64,
+        before: i64,
+        heard: &mut Heard,
+    ) {
+        let place: Place = (record.partition, record.epoch, record.offset);
+        if record
+            .headers
+            .iter()
+            .any(|(name, _)| name == super::TICK_HEADER)
+        {
+            return;
+        }
+        let event = match event::read(&record.value, &record.headers) {
+            Ok(event) => event,
+            Err(reason) => return self.reject(place, reason),
+        };
+        if event::partition_of(&event.user, self.input.partitions) != record.partition {
+            self.out.forwarded.insert(place);
+            return;
+        }
+        let Some(service) = event::service(&event.endpoint) else {
+            return self.reject(place, "unknown_service");
+        };
+        if event.time > log_time + AHEAD_MS {
+            return self.reject(place, "in_the_future");
+        }
+        if event.time < log_time - BEHIND_MS {
+            return self.reject(place, "too_old");
+        }
+        match self.judge(&event, place, cut, heard) {
+            Verdict::New => {
+                let key = row_key(&event);
+                self.rows.insert(key, (record.epoch, record.offset));
+                self.accept(&event, service, place, cut, log_time, before);
+            }
+            Verdict::Duplicate => {
+                self.out.duplicates.insert(place);
+            }
+            Verdict::Reject(reason) => self.reject(place, reason),
+        }
+    }
+
+    fn reject(&mut self, place: Place, reason: &'static str) {
+        self.out.rejects.insert(place, reason);
+    }
+
+    /// Whether a valid event is the first of its identity.
+    fn judge(&self, event: &Event, place: Place, cut: &Cut, heard: &mut Heard) -> Verdict {
+        let (_, epoch, offset) = place;
+        let identity = (event.user.clone(), event.source.clone(), event.id.clone());
+        let all = heard.entry(identity).or_default();
+        // Without a beginning the window holds everything, earlier epochs too.
+        let in_window = |(e, o, _): &&(u32, u64, Event)| {
+            cut.control == ALL || *e == epoch && *o >= cut.window_from
+        };
+        let latest = all
+            .iter()
+            .rfind(in_window)
+            .map(|(_, _, said)| said == event);
+        all.push((epoch, offset, event.clone()));
+        match latest {
+            Some(true) => return Verdict::Duplicate,
+            Some(false) => return Verdict::Reject("conflict"),
+            None => {}
+        }
+        // Whatever the pipeline does to know when to look: a copy that was accepted before is a duplicate.
+        let may_be_forgotten = cut.forgotten.is_some_and(|at| event.time - AHEAD_MS <= at);
+        match self.rows.get(&row_key(event)) {
+            Some(won) if cut.usage_rows && *won < (epoch, offset) => Verdict::Duplicate,
+            _ if !cut.usage_rows && may_be_forgotten => Verdict::Reject("too_old"),
+            _ => Verdict::New,
+        }
+    }
+
+    fn accept(
+        &mut self,
+        event: &Event,
+        service: &'static str,
+        place: Place,
+        cut: &Cut,
+        log_time: i64,
+        before: i64,
+    ) {
+        let rules = self.book.at(cut.control, event.time);
+        let class = match service {
+            "chat_completions" => CLASSES[tier::of(event.model.as_deref(), &rules.catalogue)],
+            other => other,
+        };
+        let ok = (200..300).contains(&event.status);
+        let provider_points = if ok {
+            rules.provider_points(class, event.time)
+        } else {
+            0
+        };
+        let user_points = floor(provider_points * rules.user_bp, 10_000);
+        let booking = Booking {
+            service,
+            late: log_time > closes(event.time),
+            day: day_of(event.time),
+            log_month: month_of_day(day_of(log_time)),
+            ok,
+            failed: event.status >= 500,
+            latency: event.latency.filter(|_| ok),
+            target: rules.quality.targets[class],
+        };
+        let user = ("user".to_owned(), event.user.clone());
+        self.book_event(&user, &booking, user_points);
+        self.cascade(&user, &booking, user_points, &rules, cut.control);
+        self.step(&user, place.0, cut.chunk, before, ok);
+        if let Some(provider) = &event.provider {
+            let provider = ("provider".to_owned(), provider.clone());
+            self.book_event(&provider, &booking, provider_points);
+            self.cascade(&provider, &booking, provider_points, &rules, cut.control);
+            self.step(&provider, place.0, cut.chunk, before, ok);
+        }
+        if ok {
+            self.charge(event, class, &booking, &rules);
+            self.trial(event, service, &booking, cut.control);
+        }
+        self.out.accepted.push(Accepted {
+            place,
+            user: event.user.clone(),
+            source: event.source.clone(),
+            id: event.id.clone(),
+            time: event.time,
+            provider_points,
+            user_points,
+        });
+    }
+
+    fn book_event(&mut self, account: &Account, booking: &Booking, points: i128) {
+        let ledger = self.ledgers.entry(account.clone()).or_default();
+        if booking.late {
+            let month = ledger.months.entry(booking.log_month.clone()).or_default();
+            booking.count(&mut month.late);
+            month.late_points += points;
+            return;
+        }
+        let day = ledger.days.entry(booking.day).or_default();
+        booking.count(day);
+        booking.time(day);
+        day.base += points;
+        let month = month_of_day(booking.day);
+        let month = ledger.months.entry(month).or_default();
+        let service = month.services.entry(booking.service).or_default();
+        booking.count(service);
+        booking.time(service);
+        service.base += points;
+    }
+
+    fn cascade(
+        &mut self,
+        account: &Account,
+        booking: &Booking,
+        points: i128,
+        rules: &Rc<Rules>,
+        control: u64,
+    ) {
+        if !booking.ok {
+            return;
+        }
+        let link: Option<&Link> = self
+            .input
+            .links
+            .iter()
+            .find(|link| link.referee == *account && link.number <= control);
+        for (referrer, share) in link.iter().flat_map(|l| &l.chain).zip(&rules.cascade) {
+            let part = floor(points * share, 10_000);
+            let ledger = self.ledgers.entry(referrer.clone()).or_default();
+            if booking.late {
+                let month = booking.log_month.clone();
+                ledger.months.entry(month).or_default().late_points += part;
+            } else {
+                ledger.days.entry(booking.day).or_default().referral += part;
+            }
+        }
+    }
+
+    fn step(&mut self, account: &Account, partition: u32, chunk: u64, log_time: i64, ok: bool) {
+        if !ok {
+            return;
+        }
+        let steps = self.steps.entry(account.clone()).or_default();
+        match steps.last_mut() {
+            Some(last) if (last.partition, last.chunk) == (partition, chunk) => last.successes += 1,
+            _ => steps.push(Step {
+                partition,
+                chunk,
+                log_time,
+                successes: 1,
+            }),
+        }
+    }
+
+    fn charge(&mut self, event: &Event, class: &str, booking: &Booking, rules: &Rules) {
+        let tokens =
+            |count: Option<i128>, key: &str| floor(count.unwrap_or(0) * rules.price(key), 1_000);
+        let cost = match class {
+            "embeddings" => tokens(event.input, class),
+            "tts" => floor(event.audio.unwrap_or(0) * rules.price(class), 60_000),
+            "scrape" => rules.price(class),
+            tier => {
+                tokens(event.input, &format!("{tier}_input"))
+                    + tokens(event.output, &format!("{tier}_output"))
+            }
+        };
+        let account = ("user".to_owned(), event.user.clone());
+        let ledger = self.ledgers.entry(account).or_default();
+        let month = if booking.late {
+            booking.log_month.clone()
+        } else {
+            month_of_day(booking.day)
+        };
+        let month = ledger.months.entry(month).or_default();
+        if rules.mainnet {
+            month.cost += cost;
+            *self.out.spent.entry(event.user.clone()).or_default() += cost;
+        } else {
+            month.shadow += cost;
+        }
+    }
+
+    fn trial(&mut self, event: &Event, service: &'static str, booking: &Booking, control: u64) {
+        if !self.trials.insert((event.user.clone(), service)) {
+            return;
+        }
+        let points = self.book.at(control, booking.day * DAY_MS).trial;
+        let account = ("user".to_owned(), event.user.clone());
+        let ledger = self.ledgers.entry(account).or_default();
+        if booking.late {
+            let month = booking.log_month.clone();
+            ledger.months.entry(month).or_default().late_points += points;
+        } else {
+            ledger.days.entry(booking.day).or_default().trial += points;
+        }
+    }
+
+    fn bonus(&mut self, account: &Account, at: i64, points: i128) {
+        let ledger = self.ledgers.entry(account.clone()).or_default();
+        let month = month_of_day(day_of(at));
+        ledger.months.entry(month).or_default().bonus += points;
+    }
+
+    /// Orders an account's steps as its posting partition took them.
+    fn ordered(&self, account: &Account) -> Vec<&Step> {
+        let mut steps: Vec<&Step> = self.steps.get(account).into_iter().flatten().collect();
+        match self.input.order.get(account) {
+            Some(order) => steps.sort_by_key(|step| {
+                let is = |of: &(u32, u64)| *of == (step.partition, step.chunk);
+                order.iter().position(is)
+            }),
+            None => steps.sort_by_key(|step| (step.log_time, step.partition, step.chunk)),
+        }
+        steps
+    }
+
+    fn milestones(&mut self) {
+        let accounts: Vec<Account> = self.steps.keys().cloned().collect();
+        for account in accounts {
+            let sum = self.steps[&account].iter().map(|s| s.successes).sum();
+            self.out.successes.insert(account.clone(), sum);
+        }
+        for link in &self.input.links {
+            if !link.awards {
+                continue;
+            }
+            let mut sum = 0;
+            let fiftieth = self.ordered(&link.referee).into_iter().find(|step| {
+                sum += step.successes;
+                sum >= 50
+            });
+            let Some(fiftieth) = fiftieth.map(|step| step.log_time) else {
+                continue;
+            };
+            let at = fiftieth.max(link.at);
+            let points = self.book.at(ALL, at).milestone;
+            let referrer = link.chain[0].clone();
+            self.bonus(&referrer, at, points);
+            let month = month_of_day(day_of(at));
+            let milestone = (link.referee.clone(), referrer, month, points);
+            self.out.milestones.push(milestone);
+        }
+    }
+
+    fn finish(mut self) -> Output {
+        for (account, ledger) in &self.ledgers {
+            for (month, statement) in statement::statements(account, ledger, &self.book) {
+                self.out
+                    .statements
+                    .insert((account.clone(), month), statement);
+            }
+            if let Some(streak) = statement::streak(account, ledger, &self.book) {
+                self.out.streaks.insert(account.clone(), streak);
+            }
+        }
+        self.out
+    }
+}
+
+enum Verdict {
+    New,
+    Duplicate,
+    Reject(&'static str),
+}
+
+fn row_key(event: &Event) -> RowKey {
+    (
+        event.user.clone(),
+        event.time,
+        event.source.clone(),
+        event.id.clone(),
+    )
+}
+
+/// Where and how an event is booked.
+struct Booking {
+    service: &'static str,
+    late: bool,
+    day: i64,
+    log_month: String,
+    ok: bool,
+    failed: bool,
+    latency: Option<i128>,
+    target: i128,
+}
+
+impl Booking {
+    fn count(&self, sums: &mut Sums) {
+        sums.requests += 1;
+        sums.successful += i128::from(self.ok);
+        sums.failed += i128::from(self.failed);
+    }
+
+    fn time(&self, sums: &mut Sums) {
+        if let Some(latency) = self.latency {
+            sums.timed += 1;
+            sums.latency += latency;
+            sums.target += self.target;
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Where the simulator touches the pipeline and the store's formats: everything that a change of theirs may change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use tidemark::domain::ids::{Account, AccountKind};
+use tidemark::domain::position::{Control, Epoch, Partition};
+use tidemark::domain::time::Month;
+use tidemark::ops::health::{Health, Role, TaskId};
+use tidemark::ops::metrics::Metrics;
+use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
+use tidemark::store::accounts::{self, StoredRow};
+use tidemark::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tokio::sync::watch;
+
+use super::clock::SimClock;
+use super::db::{DbState, SimDb, in_range};
+use super::log::SimLog;
+use super::world::{Executor, Owner, World};
+
+/// A worker to be started.
+pub struct WorkerSpec {
+    pub owner: Owner,
+    pub token: u64,
+    pub epoch: Epoch,
+    pub skew_ms: i64,
+    pub settings: Settings,
+    pub breakage: Option<Breakage>,
+    pub tasks: Vec<TaskId>,
+}
+
+fn metrics() -> Arc<Metrics> {
+    static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
+    METRICS.get_or_init(|| Arc::new(Metrics::new())).clone()
+}
+
+/// Starts a worker: the real pipeline over the simulated log, store and clock. Its shutdown switch is returned.
+pub fn start(executor: &mut Executor, spec: WorkerSpec) -> watch::Sender<bool> {
+    let world: World = executor.world.clone();
+    let mut ctx = WorkerContext::new(
+        Arc::new(SimLog {
+            world: world.clone(),
+            epoch: spec.epoch,
+        }),
+        Arc::new(SimDb {
+            world: world.clone(),
+        }),
+        Arc::new(SimClock {
+            world,
+            skew_ms: spec.skew_ms,
+        }),
+        spec.settings,
+        metrics(),
+        Arc::new(Health::new(metrics())),
+        spec.token,
+    );
+    ctx.breakage = spec.breakage;
+    let ctx = Arc::new(ctx);
+    let (stop, stopped) = watch::channel(false);
+    for task in spec.tasks {
+        let (ctx, stopped) = (ctx.clone(), stopped.clone());
+        executor.spawn(spec.owner, pipeline::run(ctx, task, stopped));
+    }
+    stop
+}
+
+/// The account of a row's key in one of the two account tables.
+pub fn account_of(key: &Key) -> Option<Account> {
+    let kind = match key.table {
+        Table::UserPoints => AccountKind::User,
+        Table::ProviderRewards => AccountKind::Provider,
+        _ => return None,
+    };
+    Account::new(kind, &key.hash).ok()
+}
+
+/// The month rows of an account, as they stand.
+pub fn month_rows(db: &DbState, account: &Account) -> Result<BTreeMap<Month, StoredRow>, String> {
+    let table = accounts::table(account.kind);
+    let from = Key::new(table, account.id(), "");
+    let mut rows = BTreeMap::new();
+    for (key, item) in db.items.range(from..) {
+        if key.table != table || key.hash != account.id() {
+            break;
+        }
+        if key.range == accounts::ACCOUNT_ITEM {
+            continue;
+        }
+        let row = accounts::decode(key.clone(), item).map_err(|e| e.to_string())?;
+        rows.insert(row.row.month, row);
+    }
+    Ok(rows)
+}
+
+/// An award as it stands in the store, and whether it is in its account's rows.
+pub struct StoredAward {
+    pub id: String,
+    pub kind: String,
+    pub month: Month,
+    pub micropoints: i64,
+    pub granted_at: i64,
+    pub applied: bool,
+}
+
+fn text<'i>(item: &'i Item, name: &str) -> &'i str {
+    match item.get(name) {
+        Some(Attr::S(text)) => text,
+        _ => "",
+    }
+}
+
+fn number(item: &Item, name: &str) -> i64 {
+    match item.get(name) {
+        Some(Attr::N(n)) => *n as i64,
+        _ => 0,
+    }
+}
+
+/// Every award that was granted to an account.
+pub fn awards_of(db: &DbState, account: &Account, posting: u32) -> Vec<StoredAward> {
+    let q = account.partition(posting);
+    let within = |hash: String| {
+        let from = Key::new(Table::Checkpoints, hash.clone(), "");
+        db.items
+            .range(from..)
+            .take_while(move |(key, _)| key.table == Table::Checkpoints && key.hash == hash)
+    };
+    let waiting: Vec<&str> = within(format!("pending#{q}"))
+        .filter(|(_, item)| {
+            text(item, "state") == "pending" && text(item, "account") == account.to_string()
+        })
+        .map(|(_, item)| text(item, "award"))
+        .collect();
+    within(format!("awards#{account}"))
+        .map(|(_, item)| StoredAward {
+            id: text(item, "award").to_owned(),
+            kind: text(item, "kind").to_owned(),
+            month: text(item, "month").parse().expect("a month"),
+            micropoints: number(item, "points"),
+            granted_at: number(item, "grantedAt"),
+            applied: !waiting.contains(&text(item, "award")),
+        })
+        .collect()
+}
+
+/// Whether any pointer is left at any posting partition.
+pub fn has_pointers(db: &DbState) -> bool {
+    let from = Key::new(Table::Checkpoints, "pending#", "");
+    db.items
+        .range(from..)
+        .next()
+        .is_some_and(|(key, _)| key.table == Table::Checkpoints && key.hash.starts_with("pending#"))
+}
+
+/// What a written key of table Checkpoints is.
+pub enum Machinery {
+    Rate(Partition, RateCheckpoint),
+    Post(Partition, PostCheckpoint),
+    Halt(String),
+    Other,
+}
+
+fn body<T: serde::de::DeserializeOwned>(item: &Item) -> T {
+    serde_json::from_str(text(item, "body")).expect("a body that the pipeline wrote")
+}
+
+/// Reads a written key.
+pub fn machinery(db: &DbState, key: &Key) -> Machinery {
+    let Some(item) = db
+        .items
+        .get(key)
+        .filter(|_| key.table == Table::Checkpoints)
+    else {
+        return Machinery::Other;
+    };
+    if key.hash == "halts" {
+        return Machinery::Halt(text(item, "body").to_owned());
+    }
+    if key.range != "checkpoint" {
+        return Machinery::Other;
+    }
+    match key.hash.split_once('#') {
+        Some(("rate", p)) => Machinery::Rate(Partition(p.parse().expect("a number")), body(item)),
+        Some(("post", q)) => Machinery::Post(Partition(q.parse().expect("a number")), body(item)),
+        _ => Machinery::Other,
+    }
+}
+
+/// A stored checkpoint.
+pub fn rate_checkpoint(db: &DbState, partition: u32) -> Option<RateCheckpoint> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, Partition(partition)));
+    db.items.get(&key).map(body)
+}
+
+/// A stored checkpoint.
+pub fn post_checkpoint(db: &DbState, partition: u32) -> Option<PostCheckpoint> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, Partition(partition)));
+    db.items.get(&key).map(body)
+}
+
+/// Every task of a run.
+pub fn tasks(source: u32, posting: u32) -> Vec<TaskId> {
+    pipeline::all_tasks(source, posting)
+}
+
+/// The store at one moment, answering at once: for reading it at the end with the store's own code.
+pub struct InstantDb(pub BTreeMap<Key, Item>);
+
+impl InstantDb {
+    fn refuse<T>() -> Result<T, StoreError> {
+        Err(StoreError::Refused("only for reading".to_owned()))
+    }
+
+    /// The answer of a future over this store: it never waits.
+    pub fn answer<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("InstantDb answers at once")
+    }
+}
+
+#[async_trait]
+impl Db for InstantDb {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        Ok(keys.iter().map(|key| self.0.get(key).cloned()).collect())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        let found = self.0.iter().filter(|(key, _)| {
+            key.table == query.table && key.hash == query.hash && in_range(&query.range, &key.range)
+        });
+        let mut items: Vec<Item> = found.map(|(_, item)| item.clone()).collect();
+        if query.descending {
+            items.reverse();
+        }
+        items.truncate(query.limit.map_or(usize::MAX, |limit| limit as usize));
+        Ok(Page { items, next: None })
+    }
+
+    async fn scan(&self, table: Table, _: Option<Item>) -> Result<Page, StoreError> {
+        let found = self.0.iter().filter(|(key, _)| key.table == table);
+        let items = found.map(|(_, item)| item.clone()).collect();
+        Ok(Page { items, next: None })
+    }
+
+    async fn write(&self, _: Write) -> Result<(), StoreError> {
+        InstantDb::refuse()
+    }
+
+    async fn transact(&self, _: Vec<Write>) -> Result<(), StoreError> {
+        InstantDb::refuse()
+    }
+
+    async fn put_all(&self, _: Table, _: Vec<Item>) -> Result<(), StoreError> {
+        InstantDb::refuse()
+    }
+}
+
+/// A stored top-K list.
+pub fn top_list(
+    db: &InstantDb,
+    q: u32,
+    kind: AccountKind,
+    month: Month,
+) -> Option<checkpoints::TopList> {
+    let key = checkpoints::top_key(Partition(q), kind, month);
+    let stored: Option<Versioned<checkpoints::TopList>> =
+        InstantDb::answer(checkpoints::get(db, &key)).expect("a readable list");
+    stored.map(|stored| stored.value)
+}
+
+/// The head of the control feed.
+pub fn control_head(db: &InstantDb) -> Control {
+    InstantDb::answer(tidemark::store::control::head(db)).expect("a readable head")
+}

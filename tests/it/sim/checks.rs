@@ -1,0 +1,574 @@
+//! What must hold after every write and every append, and at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use tidemark::domain::amount::{Bp, Points};
+use tidemark::domain::ids::{Account, AccountKind};
+use tidemark::domain::ledger::{AccountRows, Activity};
+use tidemark::domain::position::{Epoch, Fence, Partition, Position};
+use tidemark::domain::posting::Entry;
+use tidemark::domain::time::{Millis, Month};
+use tidemark::log::{Record, Topic, posting, rejected};
+use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
+use tidemark::store::control::{self, Change};
+use tidemark::store::db::{Attr, Key, Table};
+use tidemark::store::{checkpoints, pricing, referrals, streaks};
+
+use super::adapter::{self, InstantDb, Machinery};
+use super::db::DbState;
+use super::log::LogState;
+use super::world::{Inner, World, lock};
+use crate::oracle;
+
+const ACTIVITY: Activity = Activity {
+    provider_uptime: Bp(9_500),
+};
+
+/// An entry that was accepted for an account.
+struct Posted {
+    position: Position,
+    entry: Entry,
+    source_log_time: Millis,
+}
+
+/// What the run has shown so far.
+#[derive(Default)]
+pub struct Ledger {
+    posting_partitions: u32,
+    /// The last sequence accepted, by posting and source partition.
+    accepted: BTreeMap<(u32, u32), u64>,
+    /// A hash of each block, by posting partition, source partition and sequence.
+    blocks: BTreeMap<(u32, u32, u64), u64>,
+    postings: BTreeMap<Account, Vec<Posted>>,
+    /// The chunks of each posting partition in the order in which they were accepted.
+    order: BTreeMap<u32, Vec<(u32, u64)>>,
+    fences: BTreeMap<Account, Fence>,
+    cuts: BTreeMap<(u32, u64), RateCheckpoint>,
+}
+
+type Shared = Arc<Mutex<Ledger>>;
+
+/// Watches every write and append of a world.
+pub fn watch(world: &World, posting_partitions: u32) -> Shared {
+    let ledger = Ledger {
+        posting_partitions,
+        ..Ledger::default()
+    };
+    let shared = Arc::new(Mutex::new(ledger));
+    let watching = shared.clone();
+    world.with(|inner| {
+        inner.db.hook = Some(Box::new(move |inner, keys| {
+            lock(&watching).written(inner, keys)
+        }));
+    });
+    shared
+}
+
+/// Watches the log of an epoch too.
+pub fn watch_log(log: &mut LogState, shared: &Shared) {
+    let watching = shared.clone();
+    log.hook = Some(Box::new(move |_, epoch, topic, partition, records| {
+        lock(&watching).appended(epoch, topic, partition, records)
+    }));
+}
+
+impl Ledger {
+    fn appended(
+        &mut self,
+        epoch: Epoch,
+        topic: Topic,
+        q: Partition,
+        records: &[Record],
+    ) -> Result<(), String> {
+        if topic != Topic::LedgerPostings {
+            return Ok(());
+        }
+        for record in records {
+            let block = posting::decode(&record.value).map_err(|e| e.to_string())?;
+            let (p, seq) = (block.source.0, block.sequence.0);
+            let hash = xxhash_rust::xxh3::xxh3_64(&record.value);
+            if *self.blocks.entry((q.0, p, seq)).or_insert(hash) != hash {
+                return Err(format!(
+                    "I6: block {seq} from {p} to {q} was sent with other bytes before"
+                ));
+            }
+            let last = self.accepted.entry((q.0, p)).or_default();
+            if seq > *last + 1 {
+                return Err(format!(
+                    "I4: block {seq} from {p} to {q} follows block {last}"
+                ));
+            }
+            if seq <= *last {
+                continue;
+            }
+            *last = seq;
+            self.order.entry(q.0).or_default().push((p, block.chunk.0));
+            let position = Position {
+                epoch,
+                offset: record.offset,
+            };
+            for entry in block.entries {
+                let posted = Posted {
+                    position,
+                    source_log_time: block.source_log_time,
+                    entry: entry.clone(),
+                };
+                self.postings.entry(entry.account).or_default().push(posted);
+            }
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, inner: &mut Inner, keys: &[Key]) -> Result<(), String> {
+        let accounts: BTreeSet<Account> = keys.iter().filter_map(adapter::account_of).collect();
+        for account in accounts {
+            self.account(&inner.db, &account)?;
+        }
+        for key in keys {
+            match adapter::machinery(&inner.db, key) {
+                Machinery::Rate(p, checkpoint) => self.rate_checkpoint(p.0, checkpoint)?,
+                Machinery::Post(q, checkpoint) => self.post_checkpoint(q.0, &checkpoint)?,
+                Machinery::Halt(what) => return Err(format!("a healthy schedule halts: {what}")),
+                Machinery::Other => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// I1 and I3.
+    fn account(&mut self, db: &DbState, account: &Account) -> Result<(), String> {
+        let stored = adapter::month_rows(db, account)?;
+        let Some((_, head)) = stored.last_key_value() else {
+            return Ok(());
+        };
+        let fence = head.fence;
+        let before = self.fences.insert(account.clone(), fence);
+        if before.is_some_and(|before| fence.position < before.position) {
+            return Err(format!(
+                "I3: the fence of {account} moved back from {before:?} to {fence}"
+            ));
+        }
+        let mut must = AccountRows::default();
+        let none = Vec::new();
+        for posted in self.postings.get(account).unwrap_or(&none) {
+            if Some(posted.position) <= fence.position {
+                must.apply(
+                    account.kind,
+                    &posted.entry,
+                    posted.source_log_time,
+                    ACTIVITY,
+                )
+                .map_err(|e| e.to_string())?;
+            }
+        }
+        for award in adapter::awards_of(db, account, self.posting_partitions) {
+            if award.applied {
+                must.award(
+                    account.kind,
+                    award.month,
+                    Points(award.micropoints),
+                    ACTIVITY,
+                )
+                .map_err(|e| e.to_string())?;
+            }
+        }
+        let is = AccountRows {
+            lifetime: head.lifetime,
+            months: stored
+                .iter()
+                .map(|(month, row)| (*month, row.row.clone()))
+                .collect(),
+        };
+        if is == must {
+            return Ok(());
+        }
+        Err(format!(
+            "I1: the rows of {account} at {fence} are not the fold of its postings and awards\n  is   {is:?}\n  must {must:?}"
+        ))
+    }
+
+    /// I5 for raters: whatever a cut says was sent has been taken by the log.
+    fn rate_checkpoint(&mut self, p: u32, checkpoint: RateCheckpoint) -> Result<(), String> {
+        for (q, sent) in (0..).zip(&checkpoint.sequences) {
+            let landed = self.accepted.get(&(q, p)).copied().unwrap_or(0);
+            if landed < sent.0 {
+                return Err(format!(
+                    "I5: rate/{p} says that block {sent} to {q} is durable; {landed} is the last"
+                ));
+            }
+        }
+        if checkpoint.is_cut() {
+            self.cuts.insert((p, checkpoint.chunk.0), checkpoint);
+        }
+        Ok(())
+    }
+
+    /// I5 for posters: every posting before the checkpoint is in the rows.
+    fn post_checkpoint(&mut self, q: u32, checkpoint: &PostCheckpoint) -> Result<(), String> {
+        let end = Position {
+            epoch: checkpoint.epoch,
+            offset: checkpoint.next,
+        };
+        for (account, postings) in &self.postings {
+            if account.partition(self.posting_partitions).0 != q {
+                continue;
+            }
+            let covered = postings
+                .iter()
+                .map(|posted| posted.position)
+                .filter(|at| *at < end)
+                .max();
+            let counted = self.fences.get(account).and_then(|fence| fence.position);
+            if covered > counted {
+                return Err(format!(
+                    "I5: the checkpoint of post/{q} covers {end}, the rows of {account} only {counted:?} of {covered:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn oracle_cuts(&self) -> Vec<oracle::Cut> {
+        self.cuts
+            .iter()
+            .map(|((partition, chunk), cut)| oracle::Cut {
+                partition: *partition,
+                chunk: *chunk,
+                epoch: cut.epoch.0,
+                from: cut.from.0,
+                to: cut.to.0,
+                control: cut.control.0,
+                window_from: cut.window.first.0,
+                forgotten: cut.window.forgotten.map(|at| at.0),
+                usage_rows: cut.window.usage_rows != UsageRows::Off,
+            })
+            .collect()
+    }
+}
+
+/// What the harness asked for and saw succeed.
+#[derive(Default)]
+pub struct Admin {
+    /// Adjustments by account and key, with micropoints.
+    pub adjustments: BTreeMap<(Account, String), i64>,
+    /// Referees whose signup was accepted.
+    pub signups: BTreeSet<Account>,
+}
+
+fn account(account: &Account) -> oracle::Account {
+    (account.kind.to_string(), account.id().to_owned())
+}
+
+/// The oracle's input.
+pub fn oracle_input(inner: &Inner, ledger: &Ledger, db: &InstantDb, source: u32) -> oracle::Input {
+    let mut input = oracle::Input {
+        partitions: source,
+        cuts: ledger.oracle_cuts(),
+        ..oracle::Input::default()
+    };
+    for (epoch, log) in &inner.logs {
+        for ((topic, partition), records) in &log.records {
+            if *topic != Topic::UsageEvents {
+                continue;
+            }
+            input.records.extend(records.iter().map(|record| {
+                oracle::SourceRecord {
+                    partition: *partition,
+                    epoch: *epoch,
+                    offset: record.offset.0,
+                    append_ms: record.append_time.0,
+                    headers: record
+                        .headers
+                        .iter()
+                        .map(|(n, v)| (n.clone(), v.to_vec()))
+                        .collect(),
+                    value: record.value.to_vec(),
+                }
+            }));
+        }
+    }
+    let head = adapter::control_head(db);
+    let entries = InstantDb::answer(control::entries(db, Default::default(), head));
+    for entry in entries.expect("a readable feed") {
+        match entry.change {
+            Change::Rules(changes) => {
+                input
+                    .versions
+                    .extend(changes.into_iter().map(|change| oracle::Version {
+                        number: entry.number.0,
+                        key: change.key,
+                        value: change.value,
+                        from: change.effective_from.map(|at| at.0),
+                    }))
+            }
+            Change::Link { referee, chain } => {
+                let link = InstantDb::answer(referrals::link_of(db, &referee));
+                let link = link
+                    .expect("a readable link")
+                    .expect("the feed has a link that the table has not");
+                input.links.push(oracle::Link {
+                    number: entry.number.0,
+                    referee: account(&referee),
+                    chain: chain.iter().map(account).collect(),
+                    at: link.linked_at.0,
+                    awards: link.milestone != referrals::Milestone::Elsewhere,
+                });
+            }
+        }
+    }
+    for of in known_accounts(inner) {
+        for award in adapter::awards_of(&inner.db, &of, ledger.posting_partitions) {
+            if award.kind != "milestone" {
+                input.grants.push(oracle::Grant {
+                    account: account(&of),
+                    at: award.granted_at,
+                    points: award.micropoints.into(),
+                });
+            }
+        }
+        let q = of.partition(ledger.posting_partitions).0;
+        let order = ledger.order.get(&q).cloned().unwrap_or_default();
+        input.order.insert(account(&of), order);
+    }
+    input
+}
+
+/// Every account that has rows, awards or postings.
+fn known_accounts(inner: &Inner) -> BTreeSet<Account> {
+    let of_award = |key: &Key| {
+        let (kind, id) = key.hash.strip_prefix("awards#")?.split_once(':')?;
+        Account::new(kind.parse().ok()?, id).ok()
+    };
+    inner
+        .db
+        .items
+        .keys()
+        .filter_map(|key| adapter::account_of(key).or_else(|| of_award(key)))
+        .collect()
+}
+
+/// I2 and everything that is compared at the end.
+pub fn at_the_end(
+    inner: &Inner,
+    ledger: &Ledger,
+    admin: &Admin,
+    source: u32,
+    k: usize,
+) -> Result<(), String> {
+    let db = InstantDb(inner.db.items.clone());
+    let input = oracle_input(inner, ledger, &db, source);
+    every_record_is_cut(inner, ledger, source)?;
+    let must = oracle::run(&input);
+    statements(inner, &db, &must)?;
+    rejects(inner, &must)?;
+    usage_rows(&db, &input, &must)?;
+    awards(inner, ledger, admin, &must)?;
+    snapshots(inner, &db, &must)?;
+    leaderboards(&db, ledger, &must, k)?;
+    if InstantDb::answer(checkpoints::halts(&db))
+        .expect("readable halts")
+        .is_empty()
+    {
+        Ok(())
+    } else {
+        Err("a partition stands still".to_owned())
+    }
+}
+
+fn every_record_is_cut(inner: &Inner, ledger: &Ledger, source: u32) -> Result<(), String> {
+    for (epoch, log) in &inner.logs {
+        for p in 0..source {
+            let mut next = 0;
+            for cut in ledger.cuts.values().filter(|cut| cut.epoch.0 == *epoch) {
+                if ledger.cuts.get(&(p, cut.chunk.0)) != Some(cut) {
+                    continue;
+                }
+                if cut.from.0 != next {
+                    return Err(format!(
+                        "chunk {} of {p} begins at {}, not at {next}",
+                        cut.chunk, cut.from
+                    ));
+                }
+                next = cut.to.0;
+            }
+            let end = log.of(Topic::UsageEvents, Partition(p)).len() as u64;
+            if next != end {
+                return Err(format!(
+                    "the cuts of {p} in epoch {epoch} end at {next}, not at {end}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn statements(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(), String> {
+    let mut book = InstantDb::answer(pricing::load_rules(db, adapter::control_head(db)))
+        .map_err(|e| e.to_string())?;
+    let timeline = book
+        .as_of(adapter::control_head(db))
+        .ok_or("there are no rules")?;
+    let mut is = BTreeMap::new();
+    for of in known_accounts(inner) {
+        for (month, row) in adapter::month_rows(&inner.db, &of)? {
+            let statement = tidemark::domain::statement::statement(&of, &row.row, &timeline, false)
+                .map_err(|e| e.to_string())?;
+            let json = serde_json::to_value(&statement).map_err(|e| e.to_string())?;
+            is.insert((account(&of), month.to_string()), json);
+        }
+    }
+    oracle::same_statements(&is, &must.statements).map_err(|e| format!("I2: {e}"))
+}
+
+fn rejects(inner: &Inner, must: &oracle::Output) -> Result<(), String> {
+    let mut is = BTreeMap::new();
+    for log in inner.logs.values() {
+        for ((topic, _), records) in &log.records {
+            if *topic != Topic::UsageRejected {
+                continue;
+            }
+            for record in records {
+                let reject = rejected::decode(record).map_err(|e| e.to_string())?;
+                let at = reject.position;
+                let place = (reject.partition.0, at.epoch.0, at.offset.0);
+                let reason = reject.reason.as_str();
+                if *is.entry(place).or_insert(reason) != reason {
+                    return Err(format!("{place:?} was rejected for two reasons"));
+                }
+            }
+        }
+    }
+    same("rejects", &is, &must.rejects)
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, must: &T) -> Result<(), String> {
+    if is == must {
+        Ok(())
+    } else {
+        Err(format!("{what} differ\n  is   {is:?}\n  must {must:?}"))
+    }
+}
+
+fn usage_rows(db: &InstantDb, input: &oracle::Input, must: &oracle::Output) -> Result<(), String> {
+    if input.cuts.iter().any(|cut| !cut.usage_rows) {
+        return Ok(());
+    }
+    let mut is = BTreeSet::new();
+    for (key, item) in &db.0 {
+        if key.table != Table::UsageTracking {
+            continue;
+        }
+        let position: Position = match item.get("position") {
+            Some(Attr::S(text)) => text.parse().map_err(|_| "a bad position")?,
+            other => return Err(format!("a usage row has the position {other:?}")),
+        };
+        let partition = match item.get("partition") {
+            Some(Attr::N(n)) => *n as u32,
+            other => return Err(format!("a usage row has the partition {other:?}")),
+        };
+        is.insert((partition, position.epoch.0, position.offset.0));
+    }
+    let accepted = must.accepted.iter().map(|event| event.place).collect();
+    same("usage rows", &is, &accepted)
+}
+
+fn awards(
+    inner: &Inner,
+    ledger: &Ledger,
+    admin: &Admin,
+    must: &oracle::Output,
+) -> Result<(), String> {
+    let mut milestones = Vec::new();
+    let mut adjustments = BTreeMap::new();
+    let mut signups = BTreeSet::new();
+    for of in known_accounts(inner) {
+        for award in adapter::awards_of(&inner.db, &of, ledger.posting_partitions) {
+            if !award.applied {
+                return Err(format!("award {} of {of} was never applied", award.id));
+            }
+            let (_, id) = award.id.split_once('#').ok_or("an award without a kind")?;
+            match award.kind.as_str() {
+                "milestone" => {
+                    let points = i128::from(award.micropoints);
+                    milestones.push((id.to_owned(), account(&of), award.month.to_string(), points));
+                }
+                "adjustment" => {
+                    adjustments.insert((of.clone(), id.to_owned()), award.micropoints);
+                }
+                _ => {
+                    signups.insert(id.to_owned());
+                }
+            }
+        }
+    }
+    let mut wanted: Vec<_> = must
+        .milestones
+        .iter()
+        .map(|(referee, referrer, month, points)| {
+            (
+                format!("{}:{}", referee.0, referee.1),
+                referrer.clone(),
+                month.clone(),
+                *points,
+            )
+        })
+        .collect();
+    milestones.sort();
+    wanted.sort();
+    same("milestones", &milestones, &wanted)?;
+    same("adjustments", &adjustments, &admin.adjustments)?;
+    same(
+        "signups",
+        &signups,
+        &admin.signups.iter().map(Account::to_string).collect(),
+    )
+}
+
+fn snapshots(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(), String> {
+    let mut is = BTreeMap::new();
+    for of in known_accounts(inner) {
+        let found = InstantDb::answer(streaks::get(db, &of)).map_err(|e| e.to_string())?;
+        let Some(found) = found.filter(|streak| streak.last_active.is_some()) else {
+            continue;
+        };
+        let day = |day: Option<tidemark::domain::time::Day>| {
+            day.map(|d| d.to_string()).unwrap_or_default()
+        };
+        let streak = oracle::Streak {
+            current: found.current.into(),
+            longest: found.longest.into(),
+            start: day(found.start),
+            last_active: day(found.last_active),
+        };
+        is.insert(account(&of), streak);
+    }
+    same("streaks", &is, &must.streaks)
+}
+
+fn leaderboards(
+    db: &InstantDb,
+    ledger: &Ledger,
+    must: &oracle::Output,
+    k: usize,
+) -> Result<(), String> {
+    let months: BTreeSet<&String> = must.statements.keys().map(|(_, month)| month).collect();
+    for month in months {
+        for kind in AccountKind::ALL {
+            let parsed: Month = month.parse().map_err(|_| "a bad month")?;
+            let mut merged: Vec<(String, i128)> = (0..ledger.posting_partitions)
+                .filter_map(|q| adapter::top_list(db, q, kind, parsed))
+                .flat_map(|list| list.ranked.into_iter().take(k))
+                .map(|ranked| (ranked.1, i128::from(ranked.0.0)))
+                .collect();
+            merged.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+            merged.truncate(k);
+            same(
+                &format!("leaderboards of {kind}s in {month}"),
+                &merged,
+                &must.leaderboard(kind.as_str(), month, k),
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The seeded simulator: one seed is one schedule over a simulated log, store and clock, driving the real rating and posting code.
+
+mod adapter;
+mod checks;
+mod clock;
+mod db;
+mod engine;
+mod faults;
+mod log;
+mod run;
+mod seeds;
+mod workload;
+mod world;

@@ -1,0 +1,723 @@
+//! One seed, one schedule: draws it, runs it, drains it, checks it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tidemark::domain::amount::Points;
+use tidemark::domain::ids::Account;
+use tidemark::domain::position::{Epoch, Partition};
+use tidemark::domain::time::Millis;
+use tidemark::log::Topic;
+use tidemark::ops::health::TaskId;
+use tidemark::pipeline::{Breakage, Settings};
+use tidemark::store::awards::{Adjustment, AdjustmentError, adjustment};
+use tidemark::store::pricing::{NewValue, Publish, PublishError, publish};
+use tidemark::store::referrals::{AwardPolicy, Referrer, SignupError, SignupRequest, signup};
+use tokio::sync::watch;
+
+use super::adapter::{self, WorkerSpec};
+use super::checks::{self, Admin, Ledger};
+use super::db::SimDb;
+use super::faults::Faults;
+use super::log::{self, LogState};
+use super::workload::{DAY, HOUR, MINUTE, Mix, Workload, provider, user};
+use super::world::{Executor, Owner, Stopped, World, lock};
+use crate::oracle::defaults;
+
+/// 2026-11-29T20:00:00Z.
+const START: i64 = 1_795_982_400_000;
+/// What the drain may take, virtual ms and steps.
+const DRAIN_MS_MAX: i64 = 30 * MINUTE;
+const DRAIN_STEPS_MAX: u64 = 1_500_000;
+/// The process of all administrators.
+const ADMINS: Owner = 1;
+
+/// What a schedule leans to, so that few seeds are needed to meet what is rare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lean {
+    /// Everything there is.
+    #[default]
+    Everything,
+    /// Two workers at once, short flushes, late writes.
+    Rivals,
+    /// Many new accounts, no events in other months, rivals.
+    FirstRows,
+    /// Accounts whose months open while rivals write.
+    Months,
+    /// Awards while workers die.
+    Awards,
+    /// Resends near the window's edge.
+    Window,
+}
+
+/// One run.
+struct Run {
+    rng: StdRng,
+    executor: Executor,
+    world: World,
+    workload: Workload,
+    ledger: Arc<Mutex<Ledger>>,
+    admin: Arc<Mutex<Admin>>,
+    settings: Settings,
+    source: u32,
+    posting: u32,
+    epoch: u32,
+    breakage: Option<Breakage>,
+    lean: Lean,
+    workers: BTreeMap<Owner, (Vec<TaskId>, watch::Sender<bool>)>,
+    next_owner: Owner,
+    asked: u64,
+    latest_freeze: i64,
+}
+
+/// What a run came to.
+pub struct Outcome {
+    /// What failed, with the trace.
+    pub failure: Option<String>,
+    /// A hash of all that happened.
+    pub digest: u64,
+    /// Steps taken.
+    pub steps: u64,
+}
+
+/// Runs a seed.
+pub fn run(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Outcome {
+    let mut run = Run::new(seed, lean, breakage, trace);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.whole()));
+    let result = result.unwrap_or_else(|panic| Err(format!("panic: {}", message(&*panic))));
+    let failure = result.err().map(|what| {
+        if trace {
+            format!("{}\n\nseed {seed}, {lean:?}: {what}", run.world.trace())
+        } else {
+            what
+        }
+    });
+    Outcome {
+        failure,
+        digest: run.world.digest(),
+        steps: run.executor.steps,
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()))
+        .unwrap_or_else(|| "something without words".to_owned())
+}
+
+fn ms(rng: &mut StdRng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(rng.random_range(from..=to))
+}
+
+fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
+    let windowed = lean == Lean::Window;
+    Settings {
+        chunk_records_max: rng.random_range(2..12),
+        chunk_bytes_max: if rng.random_ratio(1, 8) { 600 } else { 1 << 20 },
+        chunk_age: ms(rng, 1, 60),
+        idle_after: ms(rng, 50, 600),
+        tick_after: ms(rng, 60_000, 900_000),
+        window_age_ms: *[3_000, 60_000, 3_600_000].choose(rng).expect("not empty"),
+        window_records_max: *if windowed {
+            &[1_u64, 3, 8, 12][..]
+        } else {
+            &[5, 20, 1_000, 1_000][..]
+        }
+        .choose(rng)
+        .expect("not empty"),
+        usage_rows: windowed || !rng.random_ratio(1, 6),
+        chains_cached_max: rng.random_range(1..30),
+        flush_interval: ms(rng, 5, 600),
+        flush_accounts_max: rng.random_range(1..12),
+        flush_concurrency: rng.random_range(1..5),
+        accounts_cached_max: rng.random_range(1..25),
+        blocks_read_max: rng.random_range(1..6),
+        leaderboard_size: rng.random_range(1..5),
+        leaderboard_interval: ms(rng, 50, 2_000),
+        award_interval: ms(rng, 50, 1_000),
+        halt_poll: ms(rng, 500, 2_000),
+        backoff: ms(rng, 5, 100),
+        backoff_max: ms(rng, 200, 3_000),
+        tries_max: rng.random_range(1..9),
+        ..Settings::default()
+    }
+}
+
+fn mix(rng: &mut StdRng, lean: Lean) -> Mix {
+    let windowed = lean == Lean::Window;
+    Mix {
+        users: if lean == Lean::FirstRows {
+            12
+        } else {
+            rng.random_range(2..6)
+        },
+        providers: if lean == Lean::FirstRows {
+            8
+        } else {
+            rng.random_range(1..4)
+        },
+        resent: if windowed {
+            450
+        } else {
+            rng.random_range(0..300)
+        },
+        conflicting: rng.random_range(0..250),
+        malformed: rng.random_range(0..80),
+        misplaced: rng.random_range(0..60),
+        misdated: if windowed {
+            300
+        } else {
+            rng.random_range(0..600)
+        },
+        ahead: if windowed {
+            700
+        } else {
+            rng.random_range(0..300)
+        },
+        simultaneous: if windowed {
+            200
+        } else {
+            rng.random_range(0..60)
+        },
+        hot: if rng.random_ratio(1, 5) { 850 } else { 0 },
+    }
+}
+
+impl Run {
+    fn new(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Run {
+        // Two generators: what the schedule is must not depend on how it goes.
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x7469_6465_6d61_726b);
+        let start = START + rng.random_range(0..5) * DAY;
+        let world = World::new(seed, start, Faults::none(), trace);
+        let (source, posting) = (rng.random_range(1..4), rng.random_range(1..3));
+        let ledger = checks::watch(&world, posting);
+        let settings = settings(&mut rng, lean);
+        let workload = Workload::new(mix(&mut rng, lean));
+        let mut run = Run {
+            rng,
+            executor: Executor::new(world.clone()),
+            world,
+            workload,
+            ledger,
+            admin: Arc::default(),
+            settings,
+            source,
+            posting,
+            epoch: 0,
+            breakage,
+            lean,
+            workers: BTreeMap::new(),
+            next_owner: ADMINS,
+            asked: 0,
+            latest_freeze: 0,
+        };
+        run.open_epoch();
+        run
+    }
+
+    fn whole(&mut self) -> Result<(), String> {
+        self.publish_first();
+        let level = self.rng.random_range(0..4);
+        let faults = self.world.with(|inner| Faults::draw(inner, level));
+        self.set_faults(faults);
+        self.start_all();
+        let rounds = self.rng.random_range(6..22);
+        let moves_at = self
+            .rng
+            .random_ratio(1, 8)
+            .then(|| self.rng.random_range(2..rounds));
+        for round in 0..rounds {
+            if moves_at == Some(round) {
+                self.next_epoch()?;
+            }
+            self.append();
+            self.disturb();
+            self.proceed()?;
+        }
+        self.drain()?;
+        self.settle()?;
+        self.check()
+    }
+
+    fn set_faults(&mut self, mut faults: Faults) {
+        if self.rng.random_ratio(1, 5) {
+            let posting = self.rng.random::<bool>();
+            let topic = if posting {
+                Topic::LedgerPostings
+            } else {
+                Topic::UsageEvents
+            };
+            let of = if posting { self.posting } else { self.source };
+            let slow = self.rng.random_range(100..10_000);
+            faults.slow_partition = Some((topic.name(), self.rng.random_range(0..of), slow));
+        }
+        if matches!(self.lean, Lean::Rivals | Lean::FirstRows | Lean::Months) {
+            faults.torn_ms_max = faults.torn_ms_max.max(60);
+            faults.late = faults.late.max(60);
+        }
+        self.world.with(|inner| inner.faults = faults);
+    }
+
+    fn open_epoch(&mut self) {
+        self.epoch += 1;
+        let mut log = LogState::new(self.source, 1, self.posting);
+        checks::watch_log(&mut log, &self.ledger);
+        self.world.with(|inner| inner.logs.insert(self.epoch, log));
+    }
+
+    fn start(&mut self, tasks: Vec<TaskId>) -> Owner {
+        self.next_owner += 1;
+        let spec = WorkerSpec {
+            owner: self.next_owner,
+            token: self.rng.random(),
+            epoch: Epoch(self.epoch),
+            skew_ms: self.rng.random_range(-3_000..3_000),
+            settings: self.settings.clone(),
+            breakage: self.breakage,
+            tasks: tasks.clone(),
+        };
+        let stop = adapter::start(&mut self.executor, spec);
+        self.workers.insert(self.next_owner, (tasks, stop));
+        self.next_owner
+    }
+
+    /// Spreads all tasks over a few workers; some tasks run twice.
+    fn start_all(&mut self) {
+        let mut tasks = adapter::tasks(self.source, self.posting);
+        tasks.shuffle(&mut self.rng);
+        let workers = self.rng.random_range(1..4_usize).min(tasks.len());
+        let share = tasks.len().div_ceil(workers);
+        let overlap = if self.leans_to_rivals() { 500 } else { 150 };
+        for chunk in tasks.clone().chunks(share) {
+            let mut own = chunk.to_vec();
+            for task in &tasks {
+                if !own.contains(task) && self.rng.random_range(0..1_000) < overlap {
+                    own.push(*task);
+                }
+            }
+            self.start(own);
+        }
+    }
+
+    fn leans_to_rivals(&self) -> bool {
+        matches!(
+            self.lean,
+            Lean::Rivals | Lean::FirstRows | Lean::Months | Lean::Awards
+        )
+    }
+
+    fn append(&mut self) {
+        let records = self.rng.random_range(1..14);
+        let now = self.world.now();
+        for _ in 0..records {
+            let (partition, record) = self.workload.record(&mut self.rng, now, self.source);
+            let (epoch, topic) = (Epoch(self.epoch), Topic::UsageEvents);
+            self.world
+                .with(|inner| log::land(inner, epoch, topic, Partition(partition), vec![record]));
+        }
+    }
+
+    /// Lets time pass: usually moments, by steps or by time, and now and then days.
+    fn proceed(&mut self) -> Result<(), String> {
+        let now = self.world.now();
+        let ended = if self.rng.random_ratio(1, 3) {
+            let steps = self.rng.random_range(1..400);
+            self.executor.run_until(i64::MAX, steps, |_| false)
+        } else {
+            let until = now + self.rng.random_range(1..3_000);
+            self.executor.run_until(until, 100_000, |_| false)
+        };
+        let jump = match self.rng.random_range(0..14) {
+            0 => self.rng.random_range(0..3 * DAY),
+            1 => self.rng.random_range(0..10 * HOUR),
+            2 => self.rng.random_range(0..10 * MINUTE),
+            3 => self.rng.random_range(0..10_000),
+            _ => 0,
+        };
+        self.world.with(|inner| inner.now += jump);
+        self.failed(ended)
+    }
+
+    fn failed(&self, ended: Stopped) -> Result<(), String> {
+        match ended {
+            Stopped::Failed => Err(self
+                .world
+                .with(|inner| inner.failure.clone().unwrap_or_default())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something happens to the workers, or an administrator does something.
+    fn disturb(&mut self) {
+        for _ in 0..self.rng.random_range(0..3) {
+            match self.rng.random_range(0..12) {
+                0 | 1 => self.kill_one(true),
+                2 => self.kill_one(false),
+                3 | 4 => self.zombie(),
+                5 => self.storm(),
+                6 => self.stop_one(),
+                7 => self.rival(),
+                8 => self.sign_up(),
+                9 => self.publish(),
+                _ => self.adjust(),
+            }
+        }
+        if self.lean == Lean::Awards {
+            self.adjust();
+            self.kill_one(true);
+        }
+    }
+
+    fn any_worker(&mut self) -> Option<Owner> {
+        let owners: Vec<Owner> = self.workers.keys().copied().collect();
+        owners.choose(&mut self.rng).copied()
+    }
+
+    fn kill_one(&mut self, restart: bool) {
+        let Some(owner) = self.any_worker() else {
+            return;
+        };
+        self.executor.kill(owner);
+        if let Some((tasks, _)) = self.workers.remove(&owner)
+            && restart
+        {
+            self.start(tasks);
+        }
+    }
+
+    fn zombie(&mut self) {
+        let Some(owner) = self.any_worker() else {
+            return;
+        };
+        let most = *[500, 20_000, 10 * MINUTE]
+            .choose(&mut self.rng)
+            .expect("not empty");
+        let until = self.world.now() + self.rng.random_range(1..most);
+        self.latest_freeze = self.latest_freeze.max(until);
+        self.executor.freeze(owner, until);
+        let tasks = self.workers[&owner].0.clone();
+        self.start(tasks);
+    }
+
+    fn storm(&mut self) {
+        for _ in 0..self.rng.random_range(2..8) {
+            self.kill_one(true);
+            let steps = self.rng.random_range(1..60);
+            self.executor.run_until(i64::MAX, steps, |_| false);
+        }
+    }
+
+    fn stop_one(&mut self) {
+        let Some(owner) = self.any_worker() else {
+            return;
+        };
+        if let Some((tasks, stop)) = self.workers.remove(&owner) {
+            let _ = stop.send(true);
+            if self.rng.random::<bool>() {
+                self.start(tasks);
+            }
+        }
+    }
+
+    fn rival(&mut self) {
+        let mut tasks = adapter::tasks(self.source, self.posting);
+        tasks.shuffle(&mut self.rng);
+        tasks.truncate(self.rng.random_range(1..4));
+        if self.workers.len() < 6 {
+            self.start(tasks);
+        }
+    }
+
+    /// An administrator's request, repeated until it is answered.
+    fn ask<F>(&mut self, request: impl Fn(SimDb, i64, u64) -> F + Send + 'static)
+    where
+        F: Future<Output = bool> + Send,
+    {
+        let (world, delay) = (self.world.clone(), self.rng.random_range(0..500));
+        self.asked += 1;
+        let asked = self.asked;
+        self.executor.spawn(ADMINS, async move {
+            world.sleep(delay).await;
+            for attempt in 0.. {
+                let db = SimDb {
+                    world: world.clone(),
+                };
+                if request(db, world.now(), asked * 10_000 + attempt).await {
+                    return;
+                }
+                world.sleep(50).await;
+            }
+        });
+    }
+
+    fn publish_first(&mut self) {
+        let values: Vec<NewValue> = defaults::values(self.rng.random())
+            .into_iter()
+            .map(|(key, value)| NewValue {
+                key,
+                value: value.to_string(),
+            })
+            .collect();
+        self.ask_to_publish(values, 0);
+    }
+
+    fn ask_to_publish(&mut self, values: Vec<NewValue>, from_now: i64) {
+        self.ask(move |db, now, token| {
+            let request = Publish {
+                values: values.clone(),
+                effective_from: Millis(now + from_now),
+                by: "sim".to_owned(),
+                reason: "a test".to_owned(),
+                now: Millis(now),
+                token: format!("publish-{token}"),
+            };
+            async move {
+                match publish(&db, &request).await {
+                    Ok(_) => true,
+                    Err(PublishError::Store(error)) => !error.is_transient(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
+    fn publish(&mut self) {
+        let current = defaults::values(false);
+        let of = |key: &str| {
+            current
+                .iter()
+                .find(|(k, _)| k == key)
+                .expect("the key")
+                .1
+                .clone()
+        };
+        let from_now = [0, 0, 30_000, 3 * HOUR]
+            .choose(&mut self.rng)
+            .copied()
+            .expect("not empty");
+        let (key, value, from_now) = match self.rng.random_range(0..6) {
+            0 => ("system_mainnet", self.rng.random::<bool>().into(), from_now),
+            1 => {
+                let price = format!("0.00{}", self.rng.random_range(1..99));
+                (
+                    "scrape",
+                    json!({"pricePerUnit": price, "unit": "request"}),
+                    from_now,
+                )
+            }
+            2 | 3 => {
+                let mut demand = of("rules.demand");
+                demand["blue_surge"] = self.rng.random_range(5_000..20_000).into();
+                demand["mariana_depth"] = self.rng.random_range(5_000..20_000).into();
+                ("rules.demand", demand, from_now)
+            }
+            4 => {
+                let mut awards = of("rules.awards");
+                awards["trial"] = format!("{}", self.rng.random_range(1..9)).into();
+                ("rules.awards", awards, from_now)
+            }
+            _ => {
+                // Day amounts: from a day on that no event can have yet.
+                let mut streak = of("rules.streak");
+                streak["steps"][0]["days"] = self.rng.random_range(1..5).into();
+                ("rules.streak", streak, 2 * DAY)
+            }
+        };
+        let value = NewValue {
+            key: key.to_owned(),
+            value: value.to_string(),
+        };
+        self.ask_to_publish(vec![value], from_now);
+    }
+
+    fn an_account(&mut self) -> Account {
+        if self.rng.random_ratio(2, 3) {
+            user(self.rng.random_range(0..self.workload.mix.users))
+        } else {
+            provider(self.rng.random_range(0..self.workload.mix.providers))
+        }
+    }
+
+    fn sign_up(&mut self) {
+        let (referee, referrer) = (self.an_account(), self.an_account());
+        if referee.kind != referrer.kind {
+            return;
+        }
+        let (admin, posting, now) = (self.admin.clone(), self.posting, self.world.now());
+        let token = format!("signup-{}", self.asked);
+        self.ask(move |db, _, _| {
+            let request = SignupRequest {
+                referrer: Referrer::Account(referrer.clone()),
+                referee: referee.clone(),
+                now: Millis(now),
+                token: token.clone(),
+                awards: AwardPolicy::Pay(Points::whole(100)),
+            };
+            let admin = admin.clone();
+            async move {
+                match signup(&db, &request, posting).await {
+                    Ok(_) => {
+                        lock(&admin).signups.insert(request.referee);
+                        true
+                    }
+                    Err(SignupError::Refused(_)) => true,
+                    Err(SignupError::Store(error)) if error.is_transient() => false,
+                    Err(SignupError::Store(error)) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
+    fn adjust(&mut self) {
+        let (account, micros) = (
+            self.an_account(),
+            self.rng.random_range(-50_000_000..90_000_000),
+        );
+        let back = [0, 0, 0, 20 * DAY]
+            .choose(&mut self.rng)
+            .copied()
+            .expect("not empty");
+        let (admin, posting, now) = (self.admin.clone(), self.posting, self.world.now() - back);
+        let key = format!("k{}", self.asked);
+        self.ask(move |db, _, _| {
+            let request = Adjustment {
+                account: account.clone(),
+                points: Points(micros),
+                reason: "a test".to_owned(),
+                idempotency_key: key.clone(),
+                by: "sim".to_owned(),
+                now: Millis(now),
+            };
+            let admin = admin.clone();
+            async move {
+                match adjustment(&db, &request, posting).await {
+                    Ok(_) => {
+                        let of = (request.account, request.idempotency_key);
+                        lock(&admin).adjustments.insert(of, micros);
+                        true
+                    }
+                    Err(AdjustmentError::Store(error)) if error.is_transient() => false,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
+    /// Faults stop, every task has a healthy worker, and everything must become visible.
+    fn drain(&mut self) -> Result<(), String> {
+        self.world.with(|inner| inner.faults = Faults::none());
+        let mut missing = adapter::tasks(self.source, self.posting);
+        for (tasks, _) in self.workers.values() {
+            missing.retain(|task| !tasks.contains(task));
+        }
+        if !missing.is_empty() {
+            self.start(missing);
+        }
+        let deadline = self.world.now().max(self.latest_freeze) + DRAIN_MS_MAX;
+        let (source, posting, epoch) = (self.source, self.posting, self.epoch);
+        let ended = self
+            .executor
+            .run_until(deadline, DRAIN_STEPS_MAX, |executor| {
+                executor.steps % 64 == 0 && is_drained(executor, source, posting, epoch)
+            });
+        self.failed(ended)?;
+        match ended {
+            Stopped::Done => Ok(()),
+            other => Err(format!(
+                "I7: {other:?} before the lag was zero\n{}",
+                self.standing()
+            )),
+        }
+    }
+
+    /// Lets every late write land and every sleeper wake, and drains again.
+    fn settle(&mut self) -> Result<(), String> {
+        let now = self.world.now();
+        let last = self.world.with(|inner| inner.latest_late);
+        let until = last.max(self.latest_freeze).max(now) + 1;
+        self.world
+            .with(|inner| inner.now = inner.now.max(until - 2_000));
+        let ended = self.executor.run_until(until, DRAIN_STEPS_MAX, |_| false);
+        self.failed(ended)?;
+        self.drain()
+    }
+
+    fn standing(&self) -> String {
+        self.world.with(|inner| {
+            let rate = (0..self.source)
+                .map(|p| format!("rate/{p} {:?}", adapter::rate_checkpoint(&inner.db, p)));
+            let post = (0..self.posting)
+                .map(|q| format!("post/{q} {:?}", adapter::post_checkpoint(&inner.db, q)));
+            rate.chain(post).collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// Both roles drain, everybody stops, and the same tables go on with new logs.
+    fn next_epoch(&mut self) -> Result<(), String> {
+        let faults = self.world.with(|inner| inner.faults.clone());
+        self.drain()?;
+        self.settle()?;
+        for (_, stop) in std::mem::take(&mut self.workers).into_values() {
+            let _ = stop.send(true);
+        }
+        let (next, now) = (self.next_owner, self.world.now());
+        let ended = self
+            .executor
+            .run_until(now + 10 * MINUTE, 500_000, |executor| {
+                (ADMINS + 1..=next).all(|owner| !executor.lives(owner))
+            });
+        self.failed(ended)?;
+        if ended != Stopped::Done {
+            return Err(format!("a graceful stop does not end: {ended:?}"));
+        }
+        if !is_drained(&self.executor, self.source, self.posting, self.epoch) {
+            // A tick came just before the end: start once more, in the old epoch.
+            self.start_all();
+            return Ok(());
+        }
+        self.open_epoch();
+        self.set_faults(faults);
+        self.start_all();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (ledger, admin) = (lock(&self.ledger), lock(&self.admin));
+        self.world.with(|inner| {
+            checks::at_the_end(
+                inner,
+                &ledger,
+                &admin,
+                self.source,
+                self.settings.leaderboard_size,
+            )
+        })
+    }
+}
+
+/// Whether everything that was appended is rated, posted and settled, and no administrator waits.
+fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> bool {
+    if executor.lives(ADMINS) {
+        return false;
+    }
+    executor.world.with(|inner| {
+        let log = &inner.logs[&epoch];
+        let end = |topic, partition| log.of(topic, Partition(partition)).len() as u64;
+        let rated = |p| match adapter::rate_checkpoint(&inner.db, p) {
+            Some(at) => {
+                at.epoch.0 == epoch && !at.is_cut() && at.to.0 == end(Topic::UsageEvents, p)
+            }
+            None => end(Topic::UsageEvents, p) == 0,
+        };
+        let posted = |q| match adapter::post_checkpoint(&inner.db, q) {
+            Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerPostings, q),
+            None => end(Topic::LedgerPostings, q) == 0,
+        };
+        (0..source).all(rated) && (0..posting).all(posted) && !adapter::has_pointers(&inner.db)
+    })
+}

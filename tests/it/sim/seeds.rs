@@ -1,0 +1,172 @@
+//! Many seeds of the whole pipeline; and every breakage must be found.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidemark::pipeline::Breakage;
+
+use super::run::{Lean, run};
+
+/// Seeds of the ordinary test run.
+const SEEDS: u64 = 400;
+/// A breakage must show within so many seeds.
+const SEEDS_TO_FIND_MAX: u64 = 3_000;
+const LEANS: [Lean; 6] = [
+    Lean::Everything,
+    Lean::Rivals,
+    Lean::FirstRows,
+    Lean::Months,
+    Lean::Awards,
+    Lean::Window,
+];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
+}
+
+fn lean_of(seed: u64) -> Lean {
+    LEANS[(seed % LEANS.len() as u64) as usize]
+}
+
+/// Runs seeds on all cores until one fails; returns the lowest that was found to fail.
+fn first_failure(seeds: u64, of: impl Fn(u64) -> Option<String> + Sync) -> Option<(u64, String)> {
+    let next = AtomicU64::new(0);
+    let lowest = AtomicU64::new(u64::MAX);
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let found = std::thread::scope(|scope| {
+        let work = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds || seed > lowest.load(Ordering::Relaxed) {
+                    return None;
+                }
+                if let Some(what) = of(seed) {
+                    lowest.fetch_min(seed, Ordering::Relaxed);
+                    return Some((seed, what));
+                }
+            }
+        };
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let found = threads
+            .into_iter()
+            .filter_map(|t| t.join().expect("a run catches its panics"));
+        found.collect::<Vec<_>>()
+    });
+    found.into_iter().min_by_key(|(seed, _)| *seed)
+}
+
+fn replay(seed: u64) -> ! {
+    let told = run(seed, lean_of(seed), None, true)
+        .failure
+        .unwrap_or_else(|| "it does not fail when it is traced".into());
+    panic!(
+        "{told}\n\nreplay: TIDEMARK_SIM_SEED={seed} cargo test --test it sim::seeds::healthy -- --nocapture"
+    );
+}
+
+#[test]
+fn healthy_schedules_keep_every_invariant() {
+    if let Some(seed) = number("TIDEMARK_SIM_SEED") {
+        match run(seed, lean_of(seed), None, true).failure {
+            Some(what) => panic!("{what}"),
+            None => return,
+        }
+    }
+    let seeds = number("TIDEMARK_SIM_SEEDS").unwrap_or(SEEDS);
+    if let Some((seed, _)) =
+        first_failure(seeds, |seed| run(seed, lean_of(seed), None, false).failure)
+    {
+        replay(seed);
+    }
+}
+
+#[test]
+fn the_pipeline_is_deterministic_under_the_simulator() {
+    for seed in 0..6 {
+        let once = run(seed, lean_of(seed), None, true);
+        let again = run(seed, lean_of(seed), None, true);
+        assert_eq!(
+            (once.digest, once.steps),
+            (again.digest, again.steps),
+            "seed {seed}"
+        );
+    }
+}
+
+#[track_caller]
+fn finds(breakage: Breakage, lean: Lean) {
+    let seeds = number("TIDEMARK_SIM_SEEDS").unwrap_or(SEEDS_TO_FIND_MAX);
+    let found = first_failure(seeds, |seed| run(seed, lean, Some(breakage), false).failure);
+    let Some((seed, what)) = found else {
+        panic!("{seeds} seeds leaning to {lean:?} do not show {breakage:?}");
+    };
+    println!(
+        "{breakage:?}: seed {seed}: {}",
+        what.lines().next().unwrap_or_default()
+    );
+    let healthy = run(seed, lean, None, false).failure;
+    assert_eq!(healthy, None, "seed {seed} fails without {breakage:?} too");
+}
+
+#[test]
+fn the_simulator_finds_a_checkpoint_ahead_of_the_flush() {
+    finds(Breakage::CheckpointAheadOfFlush, Lean::Everything);
+}
+
+#[test]
+fn the_simulator_finds_a_fence_without_a_write_id() {
+    finds(Breakage::FenceWithoutWriteId, Lean::Awards);
+}
+
+#[test]
+fn the_simulator_finds_a_lower_fence_and_two_writes_in_flight() {
+    finds(Breakage::FenceLowerAndTwoInFlight, Lean::Rivals);
+}
+
+#[test]
+fn the_simulator_finds_an_opened_head_that_leaves_the_old_ones_fence() {
+    finds(Breakage::OpenedHeadLeavesOldFence, Lean::Months);
+}
+
+#[test]
+fn the_simulator_finds_a_first_row_without_the_account_item() {
+    finds(Breakage::FirstRowWithoutAccountItem, Lean::FirstRows);
+}
+
+#[test]
+fn the_simulator_finds_older_rows_read_before_the_head() {
+    finds(Breakage::OlderRowsBeforeHead, Lean::Months);
+}
+
+#[test]
+fn the_simulator_finds_older_rows_taken_without_a_match() {
+    finds(Breakage::OlderRowsUnmatched, Lean::Months);
+}
+
+#[test]
+fn the_simulator_finds_a_pointer_that_outlives_its_award() {
+    finds(Breakage::PointerOutlivesAward, Lean::Awards);
+}
+
+#[test]
+fn the_simulator_finds_a_window_that_ends_inside_the_chunk() {
+    finds(Breakage::WindowEndsInsideChunk, Lean::Window);
+}
+
+#[test]
+fn the_simulator_finds_a_slow_lane_without_the_five_minutes() {
+    finds(Breakage::SlowLaneWithoutFiveMinutes, Lean::Window);
+}
+
+#[test]
+fn the_simulator_finds_a_slow_lane_in_place_of_the_window() {
+    finds(Breakage::SlowLaneInPlaceOfWindow, Lean::Window);
+}
+
+#[test]
+fn the_simulator_finds_a_usage_row_key_without_the_identity() {
+    finds(Breakage::UsageRowKeyWithoutIdentity, Lean::Window);
+}
