@@ -10,7 +10,8 @@
 //!
 //! Neither is ever written again under the same key, because the record (or the relationship row) would have to be absent.
 
-use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::pages;
 use super::referrals::{self, Link, Milestone};
 use super::row::{Fields, Row, key_text};
 use crate::domain::amount::Points;
@@ -258,24 +259,7 @@ pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, Sto
 }
 
 async fn query_all(db: &dyn Db, hash: String) -> Result<Vec<Item>, StoreError> {
-    let mut query = Query {
-        table: Table::Checkpoints,
-        index: false,
-        hash,
-        range: RangeFilter::All,
-        descending: false,
-        limit: None,
-        after: None,
-    };
-    let mut items = Vec::new();
-    loop {
-        let page = db.query(&query).await?;
-        items.extend(page.items);
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(items),
-        }
-    }
+    pages::all(db, pages::whole(Table::Checkpoints, hash)).await
 }
 
 /// An admin's correction.
@@ -388,7 +372,7 @@ fn read_award(row: &Row<'_>) -> Result<Award, StoreError> {
 }
 
 /// Reads `user:u1`, the form in which accounts stand in keys and attributes.
-pub(super) fn read_account(row: &Row<'_>, name: &str) -> Result<Account, StoreError> {
+pub(in crate::store) fn read_account(row: &Row<'_>, name: &str) -> Result<Account, StoreError> {
     let text = row.text(name)?;
     parse_account(text).ok_or_else(|| row.corrupt(format!("attribute {name}: no account: {text}")))
 }

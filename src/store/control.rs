@@ -207,14 +207,14 @@ pub async fn happened(
 
 /// Counts the tries of one append, and says when to give up.
 #[derive(Debug, Default)]
-pub(super) struct Tries {
+pub(in crate::store) struct Tries {
     contended: usize,
     unanswered: usize,
 }
 
 impl Tries {
     /// Takes a transaction's error: `Ok` if the caller shall look and decide again, else the error to report.
-    pub(super) fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
+    pub(in crate::store) fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
         match error {
             StoreError::ConditionFailed => {
                 self.contended += 1;

@@ -6,6 +6,7 @@
 
 use super::control::Tries;
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Money;
 use crate::domain::ids::{IdError, check_id};
@@ -158,26 +159,15 @@ pub async fn added(db: &dyn Db, user: &str) -> Result<Added, StoreError> {
 
 /// A user's entries, oldest first.
 pub async fn ledger(db: &dyn Db, user: &str) -> Result<Vec<CreditEntry>, StoreError> {
-    let mut query = Query {
-        table: Table::UserCredits,
-        index: false,
-        hash: user.to_owned(),
+    let query = Query {
         range: RangeFilter::Prefix(ENTRY.to_owned()),
-        descending: false,
-        limit: None,
-        after: None,
+        ..pages::whole(Table::UserCredits, user)
     };
-    let mut entries = Vec::new();
-    loop {
-        let page = db.query(&query).await?;
-        for item in &page.items {
-            entries.push(read_entry(user, item)?);
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
-    }
+    let items = pages::all(db, query).await?;
+    let mut entries = items
+        .iter()
+        .map(|item| read_entry(user, item))
+        .collect::<Result<Vec<CreditEntry>, StoreError>>()?;
     entries.sort_by(|a, b| (a.at, &a.idempotency_key).cmp(&(b.at, &b.idempotency_key)));
     Ok(entries)
 }

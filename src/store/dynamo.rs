@@ -238,50 +238,72 @@ impl DynamoDb {
         Ok(())
     }
 
+    /// A write as a part of a transaction; `None` for a check of nothing.
     fn transact_item(&self, write: Write) -> Result<Option<TransactWriteItem>, StoreError> {
-        let now = self.clock.now();
         let part = TransactWriteItem::builder();
         let part = match write {
             Write::Put {
                 table,
                 item,
                 condition,
-            } => {
-                let when = expression(table, &condition, now);
-                let put = Put::builder()
-                    .table_name(self.table_name(table))
-                    .set_item(Some(to_wire(item)))
-                    .set_condition_expression(when.text)
-                    .set_expression_attribute_names(when.names)
-                    .set_expression_attribute_values(when.values);
-                part.put(put.build().map_err(refused)?)
-            }
+            } => part.put(self.transact_put(table, item, &condition)?),
             Write::Delete { key, condition } => {
-                let when = expression(key.table, &condition, now);
-                let delete = Delete::builder()
-                    .table_name(self.table_name(key.table))
-                    .set_key(Some(key_wire(&key)))
-                    .set_condition_expression(when.text)
-                    .set_expression_attribute_names(when.names)
-                    .set_expression_attribute_values(when.values);
-                part.delete(delete.build().map_err(refused)?)
+                part.delete(self.transact_delete(&key, &condition)?)
             }
             Write::Check {
                 condition: Condition::Always,
                 ..
             } => return Ok(None),
             Write::Check { key, condition } => {
-                let when = expression(key.table, &condition, now);
-                let check = ConditionCheck::builder()
-                    .table_name(self.table_name(key.table))
-                    .set_key(Some(key_wire(&key)))
-                    .set_condition_expression(when.text)
-                    .set_expression_attribute_names(when.names)
-                    .set_expression_attribute_values(when.values);
-                part.condition_check(check.build().map_err(refused)?)
+                part.condition_check(self.transact_check(&key, &condition)?)
             }
         };
         Ok(Some(part.build()))
+    }
+
+    fn transact_put(
+        &self,
+        table: Table,
+        item: Item,
+        condition: &Condition,
+    ) -> Result<Put, StoreError> {
+        let when = expression(table, condition, self.clock.now());
+        Put::builder()
+            .table_name(self.table_name(table))
+            .set_item(Some(to_wire(item)))
+            .set_condition_expression(when.text)
+            .set_expression_attribute_names(when.names)
+            .set_expression_attribute_values(when.values)
+            .build()
+            .map_err(refused)
+    }
+
+    fn transact_delete(&self, key: &Key, condition: &Condition) -> Result<Delete, StoreError> {
+        let when = expression(key.table, condition, self.clock.now());
+        Delete::builder()
+            .table_name(self.table_name(key.table))
+            .set_key(Some(key_wire(key)))
+            .set_condition_expression(when.text)
+            .set_expression_attribute_names(when.names)
+            .set_expression_attribute_values(when.values)
+            .build()
+            .map_err(refused)
+    }
+
+    fn transact_check(
+        &self,
+        key: &Key,
+        condition: &Condition,
+    ) -> Result<ConditionCheck, StoreError> {
+        let when = expression(key.table, condition, self.clock.now());
+        ConditionCheck::builder()
+            .table_name(self.table_name(key.table))
+            .set_key(Some(key_wire(key)))
+            .set_condition_expression(when.text)
+            .set_expression_attribute_names(when.names)
+            .set_expression_attribute_values(when.values)
+            .build()
+            .map_err(refused)
     }
 }
 

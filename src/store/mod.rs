@@ -13,6 +13,7 @@ pub mod db;
 pub mod dynamo;
 pub mod embedded;
 pub mod meter;
+pub mod pages;
 pub mod pricing;
 pub mod referrals;
 pub mod row;

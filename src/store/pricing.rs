@@ -15,9 +15,8 @@
 use std::collections::BTreeMap;
 
 use super::control::{self, Change, Head, Tries};
-use super::db::{
-    Condition, Db, Item, Key, Query, RangeFilter, StoreError, TRANSACTION_ITEMS_MAX, Table, Write,
-};
+use super::db::{Condition, Db, Item, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, RuleChange, RuleFault};
@@ -234,26 +233,8 @@ fn order_in_force(version: &Version) -> (Option<Millis>, Control) {
 
 /// Every version of one key, oldest first.
 pub async fn history(db: &dyn Db, key: &str) -> Result<Vec<Version>, StoreError> {
-    let mut query = Query {
-        table: Table::PricingConfig,
-        index: false,
-        hash: key.to_owned(),
-        range: RangeFilter::All,
-        descending: false,
-        limit: None,
-        after: None,
-    };
-    let mut versions = Vec::new();
-    loop {
-        let page = db.query(&query).await?;
-        for item in &page.items {
-            versions.push(read_version(item)?);
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(versions),
-        }
-    }
+    let items = pages::all(db, pages::whole(Table::PricingConfig, key)).await?;
+    items.iter().map(read_version).collect()
 }
 
 /// Every version up to a head.

@@ -11,20 +11,21 @@
 //! as it was read, the code's count, the award, and a milestone check. After a lost answer the link's token tells whether
 //! it happened.
 
-use super::awards::{self, Award, AwardKind, read_account};
+mod codes;
+
+pub use codes::{Code, code_for, lookup, set_active};
+use codes::{put_code, unchanged};
+
+use super::awards::{self, Award, AwardKind};
 use super::control::{self, Change, Head, Tries};
-use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
-use crate::domain::referral::{
-    self, LEVELS, RANDOM_VALUES, ReferralCode, SignupRefusal, check_signup,
-};
+use crate::domain::referral::{self, LEVELS, SignupRefusal, check_signup};
 use crate::domain::time::Millis;
-
-/// How many random codes are tried before a collision with each is reported; 28 million endings make one rare.
-const CODES_TRIED_MAX: u64 = 20;
 
 /// Whether a referee's milestone has been paid to its referrer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,21 +65,6 @@ pub struct Link {
     pub code: Option<String>,
     /// Names the attempt that made it.
     pub token: String,
-}
-
-/// A referral code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Code {
-    /// `ABCD-EFGHJ`.
-    pub code: String,
-    /// Whose.
-    pub owner: Account,
-    /// Whether signups are accepted.
-    pub active: bool,
-    /// How many signed up with it.
-    pub signups: u64,
-    /// When it was made.
-    pub created_at: Millis,
 }
 
 /// By what a referrer is named.
@@ -138,128 +124,6 @@ fn link_key(referee: &Account) -> Key {
         referee.id(),
         referee.kind.as_str(),
     )
-}
-
-fn code_key(code: &str) -> Key {
-    Key::new(Table::ReferralCodes, code, "")
-}
-
-fn owner_key(owner: &Account) -> Key {
-    Key::new(Table::Checkpoints, format!("code#{owner}"), "code")
-}
-
-/// The account's code; made now if it has none. `random` decides the new code's ending.
-pub async fn code_for(
-    db: &dyn Db,
-    owner: &Account,
-    random: u64,
-    now: Millis,
-) -> Result<Code, StoreError> {
-    let mut tries = Tries::default();
-    let mut tried = 0;
-    while tried < CODES_TRIED_MAX {
-        let code = new_code(owner, random.wrapping_add(tried), now);
-        let [pointer, taken] = both(db, &owner_key(owner), &code_key(&code.code)).await?;
-        if let Some(pointer) = pointer {
-            return owned_code(db, owner, &pointer).await;
-        }
-        if taken.is_some() {
-            tried += 1;
-            continue;
-        }
-        match db.transact(code_writes(&code)).await {
-            Ok(()) => return Ok(code),
-            Err(error) => tries.again(error)?,
-        }
-    }
-    Err(StoreError::Unavailable(format!(
-        "{CODES_TRIED_MAX} random codes are all taken; ask again"
-    )))
-}
-
-async fn both(db: &dyn Db, a: &Key, b: &Key) -> Result<[Option<Item>; 2], StoreError> {
-    let mut items = db.batch_get(&[a.clone(), b.clone()]).await?.into_iter();
-    Ok([items.next().flatten(), items.next().flatten()])
-}
-
-fn new_code(owner: &Account, random: u64, now: Millis) -> Code {
-    Code {
-        code: ReferralCode::draw(owner.id(), draws(random)).to_string(),
-        owner: owner.clone(),
-        active: true,
-        signups: 0,
-        created_at: now,
-    }
-}
-
-/// Spreads one random number over the draws of a code (SplitMix64).
-fn draws(random: u64) -> [u32; RANDOM_VALUES] {
-    let mut state = random;
-    std::array::from_fn(|_| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z >> 32) as u32
-    })
-}
-
-fn code_writes(code: &Code) -> Vec<Write> {
-    let pointer = Fields::of(&owner_key(&code.owner)).text("code", &code.code);
-    vec![
-        Write::Put {
-            table: Table::Checkpoints,
-            item: pointer.item(),
-            condition: Condition::Absent,
-        },
-        put_code(code, Condition::Absent),
-    ]
-}
-
-/// The code to which the owner's pointer points. The two were written together, but may become visible one by one.
-async fn owned_code(db: &dyn Db, owner: &Account, pointer: &Item) -> Result<Code, StoreError> {
-    const READS_MAX: usize = 10;
-    let row = Row::new(owner_key(owner), pointer);
-    let name = row.text("code")?;
-    for _ in 0..READS_MAX {
-        if let Some(item) = db.get(&code_key(name)).await? {
-            return read_code(name, &item);
-        }
-    }
-    Err(row.corrupt(format!("its code {name} is not in ReferralCodes")))
-}
-
-/// The code as a person typed it (case and surrounding spaces do not matter); `None` if there is none.
-pub async fn lookup(db: &dyn Db, typed: &str) -> Result<Option<Code>, StoreError> {
-    let Ok(code) = typed.parse::<ReferralCode>() else {
-        return Ok(None);
-    };
-    let item = db.get(&code_key(code.as_str())).await?;
-    item.map(|item| read_code(code.as_str(), &item)).transpose()
-}
-
-/// Switches a code on or off. `None` if there is no such code.
-pub async fn set_active(
-    db: &dyn Db,
-    typed: &str,
-    active: bool,
-) -> Result<Option<Code>, StoreError> {
-    let mut tries = Tries::default();
-    loop {
-        let Some(code) = lookup(db, typed).await? else {
-            return Ok(None);
-        };
-        if code.active == active {
-            return Ok(Some(code));
-        }
-        let changed = Code {
-            active,
-            ..code.clone()
-        };
-        match db.write(put_code(&changed, unchanged(&code))).await {
-            Ok(()) => return Ok(Some(changed)),
-            Err(error) => tries.again(error)?,
-        }
-    }
 }
 
 /// Makes a link, once. Errors: [`SignupError::Refused`] carries a stable code; a store error of the transient kind
@@ -434,26 +298,13 @@ pub async fn links_of(db: &dyn Db, referees: &[Account]) -> Result<Vec<Option<Li
 /// The links of everyone whom an account referred directly, oldest first. Eventually consistent: a link that was made
 /// within the last moments may be missing.
 pub async fn referees(db: &dyn Db, referrer: &Account) -> Result<Vec<Link>, StoreError> {
-    let mut query = Query {
-        table: Table::ReferralRelationships,
+    let query = Query {
         index: true,
-        hash: referrer.to_string(),
-        range: RangeFilter::All,
-        descending: false,
-        limit: None,
-        after: None,
+        ..pages::whole(Table::ReferralRelationships, referrer.to_string())
     };
-    let mut links = Vec::new();
-    loop {
-        let page = db.query(&query).await?;
-        for item in &page.items {
-            links.push(read_own_link(item)?);
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
-    }
+    let items = pages::all(db, query).await?;
+    let links = items.iter().map(read_own_link);
+    let mut links = links.collect::<Result<Vec<Link>, StoreError>>()?;
     links.sort_by_key(|link| link.control);
     Ok(links)
 }
@@ -515,42 +366,5 @@ fn read_link(referee: &Account, item: &Item) -> Result<Link, StoreError> {
         milestone: milestone.ok_or_else(|| row.corrupt(format!("milestone is {text}")))?,
         code: row.text_opt("code")?.map(str::to_owned),
         token: row.text("token")?.to_owned(),
-    })
-}
-
-/// Holds while the row of a code is as it was read.
-fn unchanged(code: &Code) -> Condition {
-    Condition::Equals("state", Attr::S(code_state(code)))
-}
-
-/// All that can change in a code's row, as one text for one equality condition.
-fn code_state(code: &Code) -> String {
-    let active = if code.active { "active" } else { "inactive" };
-    format!("{active}#{}", code.signups)
-}
-
-fn put_code(code: &Code, condition: Condition) -> Write {
-    let fields = Fields::of(&code_key(&code.code))
-        .text("owner", &code.owner)
-        .text("userType", code.owner.kind)
-        .number("active", i128::from(code.active))
-        .number("signups", code.signups)
-        .number("createdAt", code.created_at.0)
-        .text("state", code_state(code));
-    Write::Put {
-        table: Table::ReferralCodes,
-        item: fields.item(),
-        condition,
-    }
-}
-
-fn read_code(code: &str, item: &Item) -> Result<Code, StoreError> {
-    let row = Row::new(code_key(code), item);
-    Ok(Code {
-        code: code.to_owned(),
-        owner: read_account(&row, "owner")?,
-        active: row.number::<u8>("active")? == 1,
-        signups: row.number("signups")?,
-        created_at: Millis(row.number("createdAt")?),
     })
 }

@@ -3,6 +3,7 @@
 //! `tests/servers/dynamodb up` starts the latter (Java 17 and Maven) and prints what to export.
 
 mod awards;
+mod chaos;
 mod control;
 mod credits;
 mod embedded;
@@ -10,6 +11,7 @@ mod faults;
 mod laws;
 mod pricing;
 mod proxy;
+mod reads;
 mod referrals;
 mod tables;
 mod torn;

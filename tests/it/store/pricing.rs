@@ -207,12 +207,11 @@ fn publications_at_once_in_chaos_are_each_made_once() {
                 async move { publish(db, &publication).await }
             });
             let done = futures::future::join_all(all).await;
-            let entries = control::entries(&straight, Control(1), Control(13)).await;
-            let tokens: BTreeSet<String> = entries
-                .unwrap_or_default()
-                .into_iter()
-                .map(|entry| entry.token)
-                .collect();
+            let head = control::head(&straight).await.unwrap();
+            let entries = control::entries(&straight, Control(1), head).await.unwrap();
+            let published = entries.len();
+            let tokens: BTreeSet<String> = entries.into_iter().map(|entry| entry.token).collect();
+            assert_eq!(tokens.len(), published, "each once");
             for (i, result) in done.iter().enumerate() {
                 match result {
                     Ok(_) => assert!(tokens.contains(&format!("p{i}"))),
@@ -220,7 +219,6 @@ fn publications_at_once_in_chaos_are_each_made_once() {
                     Err(error) => panic!("{error}"),
                 }
             }
-            let head = control::head(&straight).await.unwrap();
             let versions = history(&straight, "scrape").await.unwrap();
             assert_eq!(versions.len() as u64, head.0);
             let loaded = load_rules(&straight, head).await.unwrap();

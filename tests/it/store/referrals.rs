@@ -67,7 +67,7 @@ fn a_signup_leaves_a_link_an_entry_an_award_and_a_check() {
         let code = code_for(&db, &anna, 1, NOW).await.unwrap();
         let request = by(Referrer::Code(code.code.clone()), &bert, "t");
         let link = sign_up(&db, &request).await.unwrap();
-        assert_eq!(link.chain, [anna.clone()]);
+        assert_eq!(link.chain, std::slice::from_ref(&anna));
         assert_eq!((link.control, link.linked_at), (Control(1), NOW));
         assert_eq!(link.milestone, Milestone::Owed);
         assert_eq!(link_of(&db, &bert).await.unwrap(), Some(link.clone()));

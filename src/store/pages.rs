@@ -1,0 +1,29 @@
+//! Queries over all their pages.
+
+use super::db::{Db, Item, Query, RangeFilter, StoreError, Table};
+
+/// The query of everything under one partition key, smallest sort key first.
+pub fn whole(table: Table, hash: impl Into<String>) -> Query {
+    Query {
+        table,
+        index: false,
+        hash: hash.into(),
+        range: RangeFilter::All,
+        descending: false,
+        limit: None,
+        after: None,
+    }
+}
+
+/// The items of all pages of a query. Keeps them in memory: for partitions of bounded size.
+pub async fn all(db: &dyn Db, mut query: Query) -> Result<Vec<Item>, StoreError> {
+    let mut items = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(items),
+        }
+    }
+}
