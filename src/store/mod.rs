@@ -10,6 +10,7 @@ pub mod checkpoints;
 pub mod control;
 pub mod credits;
 pub mod db;
+pub mod durability;
 pub mod dynamo;
 pub mod embedded;
 pub mod meter;
