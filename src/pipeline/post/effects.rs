@@ -43,8 +43,10 @@ impl Poster<'_> {
             let cached = self.accounts.get(account)?;
             let head = cached.rows.months.last_key_value()?.1;
             let streak = statement::streak(account.kind, head, activity);
-            let changed = cached.streak != Some(streak) && streak != Streak::default();
-            changed.then_some((account, streak, cached.position))
+            // A provider's only active day can become inactive again: then a snapshot that was written before must go empty.
+            let may_have_one = streak != Streak::default() || cached.rows.lifetime.successes > 0;
+            let is_due = may_have_one && cached.streak != Some(streak);
+            is_due.then_some((account, streak, cached.position))
         });
         let writes = due.map(|(account, streak, position)| async move {
             let position = position.unwrap_or_default();
