@@ -4,6 +4,7 @@ mod domain;
 mod edge;
 mod log;
 mod oracle;
+mod process;
 mod sim;
 mod store;
 mod wire;

@@ -1,0 +1,457 @@
+//! Everything that the process has counted, and what it must be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::fs;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidemark::domain::amount::{Money, Points};
+use tidemark::domain::position::{Control, Position};
+use tidemark::http::RecordLine;
+use tidemark::log::Record;
+use tidemark::ops::clock::SystemClock;
+use tidemark::store::control::{self, Change};
+use tidemark::store::db::{Attr, Db, Item, Table};
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::meter::StoreMeter;
+use tidemark::store::streaks;
+
+use super::site::{Site, Up, get};
+use crate::oracle::{self, Account, Place, SourceRecord, Streak};
+
+/// Partitions of `usage.events`, as shipped.
+const PARTITIONS: u32 = 4;
+/// How many ranks a leaderboard has, as shipped.
+const RANKS: usize = 100;
+/// Users whose credits and usage are asked for, each by a command.
+const ASKED: usize = 8;
+/// Micropoints of a signup, as the rules say.
+const SIGNUP: i128 = 100_000_000;
+
+/// What was there before the first event.
+pub struct Founded {
+    links: Vec<oracle::Link>,
+    grants: Vec<oracle::Grant>,
+}
+
+fn account(kind: &str, number: u32) -> Account {
+    let prefix = if kind == "user" { "user" } else { "prov" };
+    (kind.to_owned(), format!("{prefix}-{number}"))
+}
+
+/// Prices, links (chains of three levels and one more), credits and a correction.
+pub fn found(site: &Site) -> Founded {
+    site.run(&["pricing", "init", "mainnet"]);
+    let pairs = |kind, pairs: &[(u32, u32)]| -> Vec<(Account, Account)> {
+        let both = pairs.iter();
+        both.map(|(of, by)| (account(kind, *of), account(kind, *by)))
+            .collect()
+    };
+    let users = [(2, 1), (3, 2), (4, 3), (5, 4), (1, 9), (7, 1), (60, 7)];
+    let mut all = pairs("user", &users);
+    all.extend(pairs("provider", &[(2, 1), (3, 2), (4, 3), (5, 4), (9, 1)]));
+    let lines: Vec<String> = all
+        .iter()
+        .map(|(referee, referrer)| json!({"referee": referee, "referrer": referrer}).to_string())
+        .collect();
+    let file = site.file("links.jsonl");
+    fs::write(&file, lines.join("\n")).expect("a file");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    site.run(&["referral", "import", &file]);
+    // Once more, as after an interruption: nothing changes.
+    site.run(&["referral", "import", &file]);
+    for user in ["user-1", "user-2"] {
+        for _ in 0..2 {
+            site.run(&["credits", "add", user, "12.5", "--key", "invoice-1"]);
+        }
+    }
+    let correction = ["award", "adjust", "user", "user-3", "-12.5"];
+    site.run(
+        &[
+            &correction[..],
+            &["--reason", "a test", "--key", "ticket-1"],
+        ]
+        .concat(),
+    );
+    Founded::of(&all)
+}
+
+impl Founded {
+    fn of(all: &[(Account, Account)]) -> Founded {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let referrer: BTreeMap<&Account, &Account> = all.iter().map(|(a, b)| (a, b)).collect();
+        // A link's chain is what it was when the link was made: in file order.
+        let mut known: BTreeMap<&Account, Vec<Account>> = BTreeMap::new();
+        for (referee, by) in all {
+            let above = known.get(by).cloned().unwrap_or_default();
+            let chain = std::iter::once(referrer[referee].clone()).chain(above);
+            known.insert(referee, chain.take(3).collect());
+        }
+        let links = all
+            .iter()
+            .enumerate()
+            .map(|(i, (referee, _))| oracle::Link {
+                number: i as u64 + 2,
+                referee: referee.clone(),
+                chain: known[referee].clone(),
+                at: now,
+                awards: true,
+            });
+        let grant = |account: Account, points| oracle::Grant {
+            account,
+            at: now,
+            points,
+        };
+        let mut grants: Vec<oracle::Grant> = all
+            .iter()
+            .map(|(_, by)| grant(by.clone(), SIGNUP))
+            .collect();
+        grants.push(grant(account("user", 3), -12_500_000));
+        Founded {
+            links: links.collect(),
+            grants,
+        }
+    }
+}
+
+/// What the commands print, byte by byte.
+type Pages = BTreeMap<String, String>;
+
+/// Everything that was counted.
+pub struct Books {
+    pub records: Vec<SourceRecord>,
+    pages: Pages,
+    rejects: BTreeMap<Place, String>,
+    rows: BTreeSet<Place>,
+    streaks: BTreeMap<Account, Streak>,
+    versions: Vec<oracle::Version>,
+}
+
+/// The months that events of the load may touch.
+fn months() -> Vec<String> {
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    (0..3)
+        .map(|back| {
+            let first = now.date().first_of_month();
+            let month = first.checked_sub(jiff::Span::new().months(back));
+            month.expect("a month").strftime("%Y-%m").to_string()
+        })
+        .collect()
+}
+
+/// The pages of statements and leaderboards. The order of a table's rows says nothing.
+fn pages(site: &Site) -> Pages {
+    let mut pages = Pages::new();
+    for month in months() {
+        let of = ["--month", &month, "--json"];
+        let statements = site.run(&[&["statement", "--all"], &of[..]].concat());
+        let mut lines: Vec<&str> = statements.lines().collect();
+        lines.sort_unstable();
+        pages.insert(format!("statements {month}"), lines.join("\n"));
+        for kind in ["users", "providers"] {
+            let ranks = RANKS.to_string();
+            let ask = [&["leaderboard", kind, "--top", &ranks], &of[..]].concat();
+            pages.insert(format!("leaderboard {kind} {month}"), site.run(&ask));
+        }
+    }
+    pages
+}
+
+impl Books {
+    pub fn read(site: &Site, up: &Up) -> Books {
+        let records = (0..PARTITIONS).flat_map(|p| records(site, p)).collect();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let db = store(site);
+        let (rows, streaks) = runtime.block_on(async { (rows(&db).await, snapshots(&db).await) });
+        let versions = runtime.block_on(versions(&db));
+        eprintln!(
+            "since the last start: {:?} chunks, {:?} rows written",
+            up.metric("tidemark_chunks_total"),
+            up.metric("tidemark_flush_rows_total")
+        );
+        Books {
+            records,
+            pages: pages(site),
+            rejects: rejects(site),
+            rows,
+            streaks,
+            versions,
+        }
+        .with_single_accounts(site)
+    }
+
+    /// Credits and usage of some users, as their commands print them.
+    fn with_single_accounts(mut self, site: &Site) -> Books {
+        let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+        for user in (1..=ASKED).map(|number| format!("user-{number}")) {
+            let credits = site.run(&["credits", "show", &user, "--json"]);
+            self.pages.insert(format!("credits {user}"), credits);
+            let usage = site.run(&["usage", &user, "--day", &today, "--json"]);
+            self.pages.insert(format!("usage {user} {today}"), usage);
+        }
+        self
+    }
+
+    /// I2, and everything that follows from it.
+    pub fn equal_the_oracle(&self, founded: &Founded) {
+        let must = oracle::run(&oracle::Input {
+            partitions: PARTITIONS,
+            records: self.records.clone(),
+            versions: self.versions.clone(),
+            links: founded.links.clone(),
+            grants: founded.grants.clone(),
+            ..oracle::Input::default()
+        });
+        self.statements(&must);
+        self.leaderboards(&must);
+        let rejects = must.rejects.iter();
+        let rejects: BTreeMap<Place, String> =
+            rejects.map(|(at, why)| (*at, (*why).to_owned())).collect();
+        same("rejects", &self.rejects, &rejects);
+        let accepted: BTreeSet<Place> = must.accepted.iter().map(|event| event.place).collect();
+        let differ: Vec<&Place> = self.rows.symmetric_difference(&accepted).collect();
+        assert!(differ.is_empty(), "usage rows: {differ:?}");
+        same("streaks", &self.streaks, &must.streaks);
+        self.credits(&must);
+        self.usage(&must);
+        assert!(must.milestones.len() >= 5, "the load has milestones");
+        assert!(!must.duplicates.is_empty() && !must.forwarded.is_empty());
+        assert!(must.accepted.len() > 3_000 && rejects.len() > 20);
+    }
+
+    fn page(&self, name: &str) -> &str {
+        &self.pages[name]
+    }
+
+    fn statements(&self, must: &oracle::Output) {
+        let mut is = BTreeMap::new();
+        for month in months() {
+            for line in self.page(&format!("statements {month}")).lines() {
+                let statement: Value = serde_json::from_str(line).expect("JSON");
+                let text = |name: &str| statement[name].as_str().expect("a text").to_owned();
+                let key = ((text("kind"), text("id")), text("month"));
+                assert!(is.insert(key, statement).is_none(), "{line} stands twice");
+            }
+        }
+        oracle::same_statements(&is, &must.statements).unwrap_or_else(|why| panic!("{why}"));
+        assert!(is.len() > 200, "{} statements", is.len());
+    }
+
+    fn leaderboards(&self, must: &oracle::Output) {
+        for month in months() {
+            for (plural, kind) in [("users", "user"), ("providers", "provider")] {
+                let name = format!("leaderboard {plural} {month}");
+                let rank = |line: &str| {
+                    let line: Value = serde_json::from_str(line).expect("JSON");
+                    let total: Points = line["total"].as_str().expect("a total").parse().unwrap();
+                    let id = line["id"].as_str().expect("an id").to_owned();
+                    (id, i128::from(total.0))
+                };
+                let is: Vec<(String, i128)> = self.page(&name).lines().map(rank).collect();
+                assert_eq!(is, must.leaderboard(kind, &month, RANKS), "{name}");
+            }
+        }
+    }
+
+    fn credits(&self, must: &oracle::Output) {
+        for number in 1..=ASKED {
+            let user = format!("user-{number}");
+            let page: Value =
+                serde_json::from_str(self.page(&format!("credits {user}"))).expect("JSON");
+            let money = |name: &str| -> i128 {
+                let money: Money = page[name].as_str().expect("an amount").parse().unwrap();
+                i128::from(money.0)
+            };
+            let spent = must.spent.get(&user).copied().unwrap_or(0);
+            let added = if number <= 2 { 12_500_000_000 } else { 0 };
+            assert_eq!(money("spent"), spent, "{user}");
+            assert_eq!(money("balance"), added - spent, "{user}");
+        }
+    }
+
+    fn usage(&self, must: &oracle::Output) {
+        for (name, page) in self
+            .pages
+            .iter()
+            .filter(|(name, _)| name.starts_with("usage "))
+        {
+            let mut words = name.split(' ').skip(1);
+            let (user, day) = (words.next().unwrap(), words.next().unwrap());
+            let is_of = |event: &&oracle::Accepted| {
+                let at = jiff::Timestamp::from_millisecond(event.time).expect("a time");
+                event.user == user && at.strftime("%Y-%m-%d").to_string() == day
+            };
+            let accepted = must.accepted.iter().filter(is_of).count();
+            assert_eq!(page.lines().count(), accepted, "{name}");
+        }
+    }
+
+    /// The same pages as before, to the byte.
+    pub fn are_the_same(&self, site: &Site) {
+        for (name, page) in pages(site) {
+            assert_eq!(self.page(&name), page, "{name} has changed");
+        }
+    }
+
+    pub fn summary(&self) -> String {
+        let statements = self
+            .pages
+            .iter()
+            .filter(|(n, _)| n.starts_with("statements"));
+        let statements: usize = statements.map(|(_, page)| page.lines().count()).sum();
+        format!(
+            "{} records, {} events accepted, {} rejected; {statements} statements, {} streaks equal the oracle's",
+            self.records.len(),
+            self.rows.len(),
+            self.rejects.len(),
+            self.streaks.len()
+        )
+    }
+}
+
+/// Names what differs only: the whole is thousands of lines.
+fn same<K, V>(what: &str, is: &BTreeMap<K, V>, must: &BTreeMap<K, V>)
+where
+    K: Ord + Debug,
+    V: PartialEq + Debug,
+{
+    let keys: BTreeSet<&K> = is.keys().chain(must.keys()).collect();
+    let differ: Vec<String> = keys
+        .into_iter()
+        .filter(|key| is.get(key) != must.get(key))
+        .map(|key| format!("{key:?}: is {:?}, must be {:?}", is.get(key), must.get(key)))
+        .collect();
+    assert!(differ.is_empty(), "{what}:\n{}", differ.join("\n"));
+}
+
+/// A partition of `usage.events`, to the byte.
+fn records(site: &Site, partition: u32) -> Vec<SourceRecord> {
+    let mut records: Vec<SourceRecord> = Vec::new();
+    loop {
+        let from = records.last().map_or(0, |last| last.offset + 1);
+        let path = format!("/internal/log/usage.events/{partition}?from={from}&max=2000");
+        let page = get(&site.url(&path)).expect("records");
+        if page.is_empty() {
+            return records;
+        }
+        records.extend(page.lines().map(|line| source(partition, line)));
+    }
+}
+
+fn source(partition: u32, line: &str) -> SourceRecord {
+    let line: RecordLine = serde_json::from_str(line).expect("a record");
+    let record: Record = line.try_into().expect("base64");
+    let headers = record.headers.iter();
+    SourceRecord {
+        partition,
+        epoch: 0,
+        offset: record.offset.0,
+        append_ms: record.append_time.0,
+        headers: headers.map(|(n, v)| (n.clone(), v.to_vec())).collect(),
+        value: record.value.to_vec(),
+    }
+}
+
+/// A reject may stand in its topic twice, when it was written before a kill and again after; always with the same reason.
+fn rejects(site: &Site) -> BTreeMap<Place, String> {
+    let mut rejects = BTreeMap::new();
+    for line in site.run(&["rejects", "list", "--json"]).lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let number = |name: &str| line[name].as_u64().expect("a number");
+        let small = |name: &str| u32::try_from(number(name)).expect("a small number");
+        let place = (small("partition"), small("epoch"), number("offset"));
+        let reason = line["reason"].as_str().expect("a reason").to_owned();
+        let before = rejects.insert(place, reason.clone());
+        assert!(before.is_none_or(|before| before == reason), "{place:?}");
+    }
+    rejects
+}
+
+fn store(site: &Site) -> DynamoDb {
+    let text = fs::read_to_string(site.data().join("up.json")).expect("`up` runs");
+    let running: Value = serde_json::from_str(&text).expect("JSON");
+    let endpoint = running["dynamodbEndpoint"].as_str().expect("an endpoint");
+    let settings = DynamoSettings {
+        prefix: "tidemark-".to_owned(),
+        ..DynamoSettings::local(endpoint)
+    };
+    DynamoDb::new(
+        &settings,
+        Arc::new(StoreMeter::default()),
+        Arc::new(SystemClock),
+    )
+}
+
+/// The prices and rules as they were published.
+async fn versions(db: &DynamoDb) -> Vec<oracle::Version> {
+    let head = control::head(db).await.expect("a head");
+    let entries = control::entries(db, Control(0), head).await;
+    let mut versions = Vec::new();
+    for entry in entries.expect("a readable feed") {
+        let Change::Rules(changes) = entry.change else {
+            continue;
+        };
+        versions.extend(changes.into_iter().map(|change| oracle::Version {
+            number: entry.number.0,
+            key: change.key,
+            value: change.value,
+            from: change.effective_from.map(|at| at.0),
+        }));
+    }
+    versions
+}
+
+async fn items(db: &DynamoDb, table: Table) -> Vec<Item> {
+    let (mut items, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.scan(table, after).await.expect("a page");
+        items.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return items;
+        }
+    }
+}
+
+/// Which records the usage rows say were accepted.
+async fn rows(db: &DynamoDb) -> BTreeSet<Place> {
+    let mut rows = BTreeSet::new();
+    for item in items(db, Table::UsageTracking).await {
+        let (Some(Attr::S(at)), Some(Attr::N(partition))) =
+            (item.get("position"), item.get("partition"))
+        else {
+            panic!("a usage row without its position: {item:?}");
+        };
+        let at: Position = at.parse().expect("a position");
+        let partition = u32::try_from(*partition).expect("a partition");
+        let is_new = rows.insert((partition, at.epoch.0, at.offset.0));
+        assert!(is_new, "two usage rows at {at} of {partition}");
+    }
+    rows
+}
+
+async fn snapshots(db: &DynamoDb) -> BTreeMap<Account, Streak> {
+    let mut snapshots = BTreeMap::new();
+    for kind in tidemark::domain::ids::AccountKind::ALL {
+        for number in 0..=1_000 {
+            let (_, id) = account(kind.as_str(), number);
+            let of = tidemark::domain::ids::Account::new(kind, &id).expect("an id");
+            let found = streaks::get(db, &of).await.expect("a snapshot");
+            let Some(streak) = found.filter(|streak| streak.last_active.is_some()) else {
+                continue;
+            };
+            let day = |day: Option<tidemark::domain::time::Day>| {
+                day.map(|day| day.to_string()).unwrap_or_default()
+            };
+            let snapshot = Streak {
+                current: streak.current.into(),
+                longest: streak.longest.into(),
+                start: day(streak.start),
+                last_active: day(streak.last_active),
+            };
+            snapshots.insert((kind.as_str().to_owned(), id), snapshot);
+        }
+    }
+    snapshots
+}

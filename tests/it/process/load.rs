@@ -1,0 +1,187 @@
+//! The load: `tidemark emit`, which sends on across restarts, and a producer that writes into the log what nobody has checked.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tidemark::domain::position::{Epoch, Partition};
+use tidemark::log::embedded::EmbeddedLog;
+use tidemark::log::{Log, NewRecord, Topic, topics};
+use tidemark::ops::clock::SystemClock;
+
+use super::site::Site;
+use crate::oracle::SourceRecord;
+
+/// Events of one `emit`, and how many a second.
+const EVENTS: u32 = 4_000;
+const RATE: &str = "300";
+/// Partitions of `usage.events`, as shipped.
+const PARTITIONS: u32 = 4;
+
+/// One `emit`: its arguments, by which it can be asked again what it sends.
+struct Emit {
+    seed: String,
+    at: String,
+    child: Child,
+}
+
+/// Everything that is sent.
+pub struct Load {
+    seed: u64,
+    emits: Vec<Emit>,
+    careless: Vec<Vec<u8>>,
+    lines: BTreeSet<Vec<u8>>,
+    refused: u64,
+    finished: usize,
+}
+
+impl Load {
+    pub fn start(site: &Site, seed: u64) -> Load {
+        let mut load = Load {
+            seed,
+            emits: Vec::new(),
+            careless: Vec::new(),
+            lines: BTreeSet::new(),
+            refused: 0,
+            finished: 0,
+        };
+        load.emit(site);
+        load
+    }
+
+    fn emit(&mut self, site: &Site) {
+        let seed = (self.seed + self.emits.len() as u64).to_string();
+        let at = jiff::Timestamp::now().to_string();
+        let number = EVENTS.to_string();
+        let what = ["emit", "--events", &number, "--seed", &seed, "--at", &at];
+        let printed = site.run(&[&what[..], &["--print"]].concat());
+        self.lines
+            .extend(printed.lines().map(|line| line.as_bytes().to_vec()));
+        let send = [&what[..], &["--rate", RATE, "--json", "--patience", "10m"]].concat();
+        let child = site
+            .command(&send)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        self.emits.push(Emit {
+            seed,
+            at,
+            child: child.expect("the binary runs"),
+        });
+    }
+
+    /// Another `emit` when the last one is done, so that there is always a load. Call it while `up` runs.
+    pub fn keep_up(&mut self, site: &Site) {
+        let last = self.emits.last_mut().expect("there is one");
+        let ended = last.child.try_wait().expect("a child").is_some();
+        let is_up = super::site::get(&site.url("/readyz")).is_some();
+        if ended && is_up {
+            self.emit(site);
+        }
+    }
+
+    /// Every `emit` ends well.
+    pub fn finish(&mut self) {
+        for Emit { seed, at, child } in self.emits.drain(..) {
+            let output = child.wait_with_output().expect("a child");
+            let (stdout, stderr) = (
+                String::from_utf8_lossy(&output.stdout).into_owned(),
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            );
+            let code = output.status.code();
+            assert_eq!(code, Some(0), "emit of {seed} at {at}\n{stdout}\n{stderr}");
+            let summary: Value = serde_json::from_str(stdout.trim()).expect("a summary");
+            eprintln!("emit {seed}: {summary}");
+            let count = |name: &str| summary[name].as_u64().expect("a number");
+            let all = count("acknowledged") + count("refused");
+            assert_eq!(all, u64::from(EVENTS), "{summary}");
+            self.refused += count("refused");
+            self.finished += 1;
+        }
+    }
+
+    /// Straight into the log while nobody runs: garbage, and real events in any partition, some of which were sent before.
+    pub fn careless_producer(&mut self, site: &Site, rng: &mut StdRng) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let dir = site.data().join("log");
+        let specs = topics::load(None).expect("the shipped topics");
+        let (log, report) = EmbeddedLog::open_epoch(&dir, &specs, Arc::new(SystemClock), Epoch(0))
+            .expect("a log that opens");
+        assert_eq!(report.damaged().count(), 0, "{report}");
+        let mut values: Vec<Vec<u8>> = garbage();
+        values.extend((0..8).map(|_| of_last_month(rng)));
+        for _ in 0..20 {
+            let chosen = rng.random_range(0..self.lines.len());
+            let line = self.lines.iter().nth(chosen).expect("within");
+            values.push(line.clone());
+        }
+        runtime.block_on(async {
+            for value in &values {
+                let record = NewRecord {
+                    value: Bytes::from(value.clone()),
+                    ..NewRecord::default()
+                };
+                let partition = Partition(rng.random_range(0..PARTITIONS));
+                log.append(Topic::UsageEvents, partition, vec![record])
+                    .await
+                    .expect("an append");
+            }
+            log.close().await;
+        });
+        self.careless.extend(values);
+    }
+
+    /// Every event that was sent stands in the log, but for those that were refused.
+    pub fn everything_is_in(&self, records: &[SourceRecord]) {
+        let found: BTreeSet<&[u8]> = records.iter().map(|r| &r.value[..]).collect();
+        for value in &self.careless {
+            let text = String::from_utf8_lossy(value);
+            assert!(found.contains(&value[..]), "{text} is not in the log");
+        }
+        let missing = self.lines.iter().filter(|l| !found.contains(&l[..]));
+        let missing: Vec<_> = missing.map(|l| String::from_utf8_lossy(l)).collect();
+        let refused = usize::try_from(self.refused).expect("a number");
+        assert_eq!(missing.len(), refused, "not in the log: {missing:#?}");
+        eprintln!(
+            "{} emits, {} different events, {refused} refused, {} careless records",
+            self.finished,
+            self.lines.len(),
+            self.careless.len()
+        );
+    }
+}
+
+/// A good event of 30 days ago: late, if its month has closed.
+fn of_last_month(rng: &mut StdRng) -> Vec<u8> {
+    let at = jiff::Timestamp::now().as_millisecond() - 30 * 86_400_000;
+    let event = json!({
+        "requestId": format!("old-{:x}", rng.random::<u64>()),
+        "userId": format!("user-{}", rng.random_range(1..20)),
+        "providerId": format!("prov-{}", rng.random_range(1..4)),
+        "endpoint": "/v1/scrape",
+        "timestamp": jiff::Timestamp::from_millisecond(at).expect("a time").to_string(),
+        "statusCode": 200,
+    });
+    event.to_string().into_bytes()
+}
+
+/// What a careless producer writes: one record for each way of being wrong.
+fn garbage() -> Vec<Vec<u8>> {
+    let texts = [
+        "",
+        "no JSON",
+        "[1,2,3]",
+        "{\"requestId\":\"r\"}",
+        "{\"requestId\":7,\"userId\":\"user-1\",\"endpoint\":\"/v1/scrape\",\"timestamp\":\"2026-01-01T00:00:00Z\",\"statusCode\":200}",
+        "{\"requestId\":\"r\",\"userId\":\"user-1\",\"endpoint\":\"/v1/scrape\",\"timestamp\":\"2001-01-01T00:00:00Z\",\"statusCode\":200}",
+        "{\"requestId\":\"r\",\"userId\":\"user-1\",\"endpoint\":\"/v1/scrape\",\"timestamp\":\"yesterday\",\"statusCode\":200}",
+        "{\"requestId\":\"r\",\"userId\":\"\",\"endpoint\":\"/v1/scrape\",\"timestamp\":\"2026-01-01T00:00:00Z\",\"statusCode\":200}",
+    ];
+    let mut all: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    all.push(vec![0xff, 0x00, 0xfe]);
+    all
+}

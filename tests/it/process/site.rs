@@ -1,0 +1,190 @@
+//! A data directory, the process on it, and the commands of another terminal.
+
+use std::fs::{self, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a start may take.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A data directory and a port.
+pub struct Site {
+    dir: TempDir,
+    port: u16,
+}
+
+/// What a command printed.
+pub struct Printed {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A running `tidemark up`. Killed when dropped.
+pub struct Up {
+    child: Child,
+    url: String,
+    log: PathBuf,
+}
+
+impl Site {
+    pub fn new() -> Site {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        Site {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            port: free.local_addr().expect("an address").port(),
+        }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A file beside the data.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A command on the data.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
+        command.arg("--data").arg(self.data()).args(args);
+        for (name, _) in std::env::vars() {
+            if name.starts_with("TIDEMARK_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn try_run(&self, args: &[&str]) -> Printed {
+        let output = self.command(args).output().expect("the binary runs");
+        Printed {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    pub fn run(&self, args: &[&str]) -> String {
+        let Printed {
+            code,
+            stdout,
+            stderr,
+        } = self.try_run(args);
+        assert_eq!(code, Some(0), "{args:?}\n{stdout}\n{stderr}");
+        stdout
+    }
+
+    fn log(&self) -> PathBuf {
+        self.file("up.log")
+    }
+
+    /// Starts `tidemark up`, whose log goes on in one file. It need not be ready yet.
+    pub fn up(&self) -> Up {
+        let mut options = OpenOptions::new();
+        let log = options.create(true).append(true).open(self.log());
+        let listen = format!("127.0.0.1:{}", self.port);
+        let child = self
+            .command(&["up", "--listen", &listen])
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log file"))
+            .spawn();
+        Up {
+            child: child.expect("the binary runs"),
+            url: self.url(""),
+            log: self.log(),
+        }
+    }
+
+    /// What the processes have said: no errors, no panics, nothing that halted.
+    pub fn log_is_clean(&self) {
+        let text = fs::read_to_string(self.log()).expect("a log file");
+        let bad = ["ERROR", "panicked", "halted"];
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| bad.iter().any(|word| line.contains(word)))
+            .collect();
+        assert!(lines.is_empty(), "{}", lines.join("\n"));
+    }
+}
+
+impl Up {
+    pub fn must_run(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("a child") {
+            panic!("`up` ended by itself ({status})\n{}", tail(&self.log));
+        }
+    }
+
+    pub fn wait_ready(&mut self) {
+        let start = Instant::now();
+        while get(&format!("{}/readyz", self.url)).is_none() {
+            self.must_run();
+            let log = &self.log;
+            assert!(start.elapsed() < START_MAX, "never ready\n{}", tail(log));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A counter, over all its labels; `None` while the process does not answer.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = get(&format!("{}/metrics", self.url))?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let is_it = rest.starts_with('{') || rest.starts_with(' ');
+            is_it.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        Some(values.sum())
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child to kill");
+        self.child.wait().expect("a child");
+    }
+
+    /// SIGTERM; how it ended, and how long that took.
+    pub fn stop(mut self) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill").success());
+        let status = self.child.wait().expect("a child");
+        (status, start.elapsed())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // It has ended already in every test that passes.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of a 200.
+pub fn get(url: &str) -> Option<String> {
+    let mut answer = ureq::get(url).call().ok()?;
+    answer
+        .body_mut()
+        .with_config()
+        .limit(256 << 20)
+        .read_to_string()
+        .ok()
+}
+
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
