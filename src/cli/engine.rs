@@ -149,10 +149,12 @@ async fn open_log(
     let open = move || EmbeddedLog::open_epoch(&dir, &specs, Arc::new(SystemClock), epoch);
     let opened = tokio::task::spawn_blocking(open).await;
     let (log, report) = opened.map_err(Failure::failed)?.map_err(Failure::failed)?;
+    // One event, one line.
+    let said = report.to_string().lines().collect::<Vec<_>>().join("; ");
     if report.damaged().next().is_some() {
-        tracing::error!("{report}");
+        tracing::error!("{said}");
     } else {
-        tracing::info!("{report}");
+        tracing::info!("{said}");
     }
     Ok(Arc::new(log))
 }
