@@ -130,7 +130,7 @@ pub struct UpArgs {
 }
 
 /// `emit`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct EmitArgs {
     /// How many events to generate [default: 10000, or without end with --rate].
     #[arg(long, value_name = "N", conflicts_with = "file")]

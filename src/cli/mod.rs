@@ -1,10 +1,163 @@
 //! The command line: what each command does with the modules below.
 
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::ops::config::{Config, ENV_PREFIX, Sources};
+use crate::ops::{logging, shutdown};
+use args::{Cli, Command};
+use data::DataDir;
+use output::{Done, Failure, Out};
+use session::{Access, Session};
+
 pub mod args;
 mod client;
 mod data;
+mod demo;
+mod doctor;
 mod emit;
+mod engine;
 mod generate;
+mod grants;
 mod lines;
 mod output;
+mod records;
+mod referral;
+mod remote;
+mod rules;
 mod send;
+mod session;
+mod statements;
+mod up;
+mod wait;
+
+pub use up::settings;
+
+/// The process. Exit codes: 0 done, 1 it did not work, 2 the input was refused.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.report()),
+    }
+}
+
+fn start(cli: &Cli) -> Done {
+    let config = configuration(cli)?;
+    logging::start(&config.logging);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))?;
+    let done = runtime.block_on(run(cli, &config));
+    // A blocking read of standard input must not hold the end of the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// From flags, environment and file.
+fn configuration(cli: &Cli) -> Done<Config> {
+    let mut sources = Sources {
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+            .collect(),
+        ..Sources::default()
+    };
+    if let Some(path) = &cli.config {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::refused(format!("{} cannot be read: {error}", path.display()))
+        })?;
+        sources.file = Some((path.display().to_string(), text));
+    }
+    if let Some(data) = &cli.data {
+        sources
+            .flags
+            .push(("--data", "data", data.display().to_string()));
+    }
+    if let Command::Up(args) = &cli.command
+        && let Some(listen) = &args.listen
+    {
+        sources.flags.push(("--listen", "listen", listen.clone()));
+    }
+    // Commands that print results say nothing else, unless something is wrong.
+    let is_up = matches!(cli.command, Command::Up(_));
+    if !is_up
+        && !sources
+            .env
+            .iter()
+            .any(|(name, _)| name == "TIDEMARK_LOGGING_FILTER")
+    {
+        sources
+            .env
+            .push(("TIDEMARK_LOGGING_FILTER".to_owned(), "warn".to_owned()));
+    }
+    Config::read(&sources).map_err(Failure::refused)
+}
+
+async fn run(cli: &Cli, config: &Config) -> Done {
+    match &cli.command {
+        Command::Up(args) => {
+            let (trigger, shutdown) = signals()?;
+            up::run(config, args.demo, &trigger, &shutdown).await
+        }
+        Command::Emit(args) => {
+            let (_trigger, shutdown) = signals()?;
+            let (data, args) = (DataDir::new(&config.data), args.clone());
+            let emit = tokio::task::spawn_blocking(move || emit::run(data, &args, &shutdown));
+            emit.await.map_err(Failure::failed)?
+        }
+        command => {
+            let access = match command {
+                Command::Init
+                | Command::Pricing(_)
+                | Command::Referral(_)
+                | Command::Credits(_)
+                | Command::Award(_) => Access::Write,
+                _ => Access::Read,
+            };
+            let session = Session::open(config, access).await?;
+            let done = with_session(&session, command).await;
+            session.close().await;
+            done
+        }
+    }
+}
+
+fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
+    shutdown::on_signals()
+        .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))
+}
+
+async fn with_session(session: &Session, command: &Command) -> Done {
+    match command {
+        Command::Up(_) | Command::Emit(_) => Ok(()),
+        Command::Init => init(session).await,
+        Command::Pricing(command) => rules::run(session, command).await,
+        Command::Referral(command) => referral::run(session, command).await,
+        Command::Credits(command) => grants::credits(session, command).await,
+        Command::Award(command) => grants::award(session, command).await,
+        Command::Statement(args) => statements::statements(session, args).await,
+        Command::Leaderboard(args) => statements::leaderboard(session, args).await,
+        Command::Usage(args) => statements::usage(session, args).await,
+        Command::Rejects(command) => records::rejects(session, command).await,
+        Command::Resume(args) => doctor::resume(session, args).await,
+        Command::Log(command) => records::log(session, command).await,
+        Command::Wait(args) => wait::run(session, args.timeout).await,
+        Command::Doctor(args) => doctor::run(session, args.json).await,
+    }
+}
+
+/// Opening the session has created what was missing.
+async fn init(session: &Session) -> Done {
+    let mut out = Out::new();
+    out.line(format!(
+        "ready: the log's topics ({} partitions of usage.events) and the store's tables are there",
+        session.source_partitions
+    ))?;
+    if session.rules().await?.is_none() {
+        out.line("next: tidemark pricing init testnet (or mainnet), then tidemark up")?;
+    }
+    out.finish()
+}

@@ -18,4 +18,6 @@ pub mod referrals;
 pub mod row;
 pub mod streaks;
 pub mod tables;
+pub mod top;
 pub mod usage;
+pub mod usage_list;

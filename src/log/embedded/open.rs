@@ -19,7 +19,7 @@ use super::report::{CutJournal, OpenError, OpenReport, PartitionReport};
 use super::shared::{Shared, TopicLog, empty_ends, keyspace_name};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::log::topics::TopicSpec;
-use crate::log::{Bounds, LogError};
+use crate::log::{Bounds, Topic};
 use crate::ops::clock::Clock;
 
 /// Of each partition, in memory until it is written as a table.
@@ -52,13 +52,19 @@ pub(super) fn open(
         ));
     }
     let (meta, ends) = opening.settle(meta, noted, specs, epoch)?;
-    // A journal that was damaged once may have left a hole that no end shows.
-    let look_for_holes = cut.iter().any(|cut| cut.kept.is_some());
-    let (topics, partitions) = opening.topics(&db, specs, &meta, ends.ends(), look_for_holes)?;
+    let found = opening.find(
+        specs,
+        &Engine {
+            db: &db,
+            meta: &meta,
+            ends: ends.ends(),
+            look_for_holes: cut.iter().any(|cut| cut.kept.is_some()),
+        },
+    )?;
     let shared = Shared {
         epoch: meta.epoch,
         clock,
-        topics: topics.into_iter().collect(),
+        topics: found.topics,
         ends: Mutex::new(ends),
         failure: OnceLock::new(),
         db,
@@ -68,7 +74,7 @@ pub(super) fn open(
         created,
         epoch: meta.epoch,
         cut,
-        partitions,
+        partitions: found.reports,
     };
     Ok((shared, report))
 }
@@ -183,25 +189,15 @@ impl Opening<'_> {
     fn database(&self) -> Result<(Database, Vec<CutJournal>), OpenError> {
         let path = self.dir.join("db");
         let tails = journal::examine(&path).map_err(self.io("reading the journals"))?;
-        let mut cut = Vec::new();
-        for tail in &tails {
-            let kept = if tail.is_damage {
-                let copy = tail.keep(&self.dir.join("damaged"));
-                Some(copy.map_err(self.io("copying a damaged journal"))?)
-            } else {
-                None
-            };
-            cut.push(CutJournal {
-                file: tail.file.clone(),
-                bytes: tail.bytes,
-                kept,
-            });
-        }
+        let cut = tails
+            .iter()
+            .map(|tail| self.keep(tail))
+            .collect::<Result<_, _>>()?;
         let db = match self.try_database(&path) {
             // The engine cuts some tails by itself, and refuses others.
             Err(fjall::Error::JournalRecovery(_)) if !tails.is_empty() => {
                 for tail in &tails {
-                    Tail::cut(tail).map_err(self.io("cutting a journal"))?;
+                    tail.cut().map_err(self.io("cutting a journal"))?;
                 }
                 self.try_database(&path)
             }
@@ -209,6 +205,19 @@ impl Opening<'_> {
         };
         db.map(|db| (db, cut))
             .map_err(|error| self.engine_error(error))
+    }
+
+    /// What is reported of a tail; a damaged journal is copied before it is cut.
+    fn keep(&self, tail: &Tail) -> Result<CutJournal, OpenError> {
+        let copy = tail.is_damage.then(|| tail.keep(&self.dir.join("damaged")));
+        let kept = copy
+            .transpose()
+            .map_err(self.io("copying a damaged journal"))?;
+        Ok(CutJournal {
+            file: tail.file.clone(),
+            bytes: tail.bytes,
+            kept,
+        })
     }
 
     /// The engine asserts some things about its files, so a panic is one more way of being damaged.
@@ -250,60 +259,63 @@ impl Opening<'_> {
         });
         let is_new = |spec: &&TopicSpec| !meta.topics.contains_key(spec.topic.name());
         let added: Vec<&TopicSpec> = specs.iter().filter(is_new).collect();
-        if let (Some(noted), true) = (noted.as_ref(), added.is_empty()) {
-            let complete = meta.topics.iter().all(|(name, topic)| {
-                noted
-                    .ends()
-                    .get(name)
-                    .is_some_and(|ends| ends.len() == topic.partitions as usize)
-            });
-            if !complete {
-                return Err(self.damaged("the file 'acknowledged' is of another log: it knows other topics or partitions"));
-            }
+        if let Some(noted) = noted.as_ref() {
+            self.check_noted(&meta, noted)?;
         }
-        let noted = match (noted, added.is_empty()) {
-            (Some(noted), true) => noted,
-            (noted, _) => {
-                let mut ends = noted.map_or_else(Ends::new, |noted| noted.ends().clone());
-                ends.extend(empty_ends(
-                    added.iter().map(|spec| (spec.topic, spec.partitions)),
-                ));
-                let file = EndsFile::create(self.dir, ends)
-                    .map_err(self.io("writing the acknowledged ends"))?;
-                for spec in added {
-                    meta.topics.insert(
-                        spec.topic.name().to_owned(),
-                        TopicMeta::draw(spec.partitions),
-                    );
-                }
-                meta.store(self.dir).map_err(self.io("writing log.json"))?;
-                file
-            }
+        let mut ends = match noted {
+            Some(noted) if added.is_empty() => return Ok((meta, noted)),
+            Some(noted) => noted.ends().clone(),
+            None => Ends::new(),
         };
+        // The ends first: a topic that has ends and no description was never written to.
+        ends.extend(empty_ends(
+            added.iter().map(|spec| (spec.topic, spec.partitions)),
+        ));
+        let noted =
+            EndsFile::create(self.dir, ends).map_err(self.io("writing the acknowledged ends"))?;
+        let drawn = added.iter().map(|spec| {
+            (
+                spec.topic.name().to_owned(),
+                TopicMeta::draw(spec.partitions),
+            )
+        });
+        meta.topics.extend(drawn);
+        meta.store(self.dir).map_err(self.io("writing log.json"))?;
         Ok((meta, noted))
     }
 
-    fn topics(
-        &self,
-        db: &Database,
-        specs: &[TopicSpec],
-        meta: &Meta,
-        ends: &Ends,
-        look_for_holes: bool,
-    ) -> Result<(Vec<(crate::log::Topic, TopicLog)>, Vec<PartitionReport>), OpenError> {
-        let mut topics = Vec::new();
-        let mut reports = Vec::new();
+    /// Fails unless every partition that is described has an end.
+    fn check_noted(&self, meta: &Meta, noted: &EndsFile) -> Result<(), OpenError> {
+        let complete = meta.topics.iter().all(|(name, topic)| {
+            let ends = noted.ends().get(name);
+            ends.is_some_and(|ends| ends.len() == topic.partitions as usize)
+        });
+        if complete {
+            return Ok(());
+        }
+        Err(self.damaged(
+            "the file 'acknowledged' is of another log: it knows other topics or partitions",
+        ))
+    }
+
+    /// Finds every partition of `specs` in the engine.
+    fn find(&self, specs: &[TopicSpec], engine: &Engine<'_>) -> Result<Found, OpenError> {
+        let mut found = Found::default();
         for spec in specs {
             let name = spec.topic.name();
-            let (Some(topic), Some(noted)) = (meta.topics.get(name), ends.get(name)) else {
+            let (Some(topic), Some(noted)) = (engine.meta.topics.get(name), engine.ends.get(name))
+            else {
                 return Err(self.damaged(format!("{name} is not described")));
             };
             let mut partitions = Vec::new();
-            for (n, noted) in (0u32..).zip(noted) {
-                let (log, report) =
-                    self.partition(db, spec, Partition(n), *noted, look_for_holes)?;
+            for (n, noted) in (0..).zip(noted) {
+                let log = engine
+                    .partition(spec.topic, Partition(n), *noted)
+                    .map_err(|error| self.engine_error(error))?;
+                found
+                    .reports
+                    .push(report(spec.topic, Partition(n), &log, noted.1));
                 partitions.push(log);
-                reports.push(report);
             }
             let log = TopicLog {
                 info: topic.info(),
@@ -311,50 +323,71 @@ impl Opening<'_> {
                 largest_record_bytes: spec.largest_record_bytes,
                 partitions,
             };
-            topics.push((spec.topic, log));
+            found.topics.insert(spec.topic, log);
         }
-        Ok((topics, reports))
+        Ok(found)
     }
+}
 
+/// What is open, before it is a log.
+struct Engine<'a> {
+    db: &'a Database,
+    meta: &'a Meta,
+    ends: &'a Ends,
+    /// A journal that was damaged once may have left a hole that no end shows.
+    look_for_holes: bool,
+}
+
+#[derive(Default)]
+struct Found {
+    topics: BTreeMap<Topic, TopicLog>,
+    reports: Vec<PartitionReport>,
+}
+
+impl Engine<'_> {
+    /// One partition; it halts if it holds less than it should.
     fn partition(
         &self,
-        db: &Database,
-        spec: &TopicSpec,
+        topic: Topic,
         partition: Partition,
         (start, noted_end): (u64, u64),
-        look_for_holes: bool,
-    ) -> Result<(PartitionLog, PartitionReport), OpenError> {
-        let name = keyspace_name(spec.topic, partition.0);
-        let keyspace = db
-            .keyspace(&name, keyspace_options)
-            .map_err(|error| self.engine_error(error))?;
+    ) -> fjall::Result<PartitionLog> {
+        let name = keyspace_name(topic, partition.0);
+        let keyspace = self.db.keyspace(&name, keyspace_options)?;
         let found = found_end(&keyspace, start);
         let end = found.as_ref().map_or(start, |end| *end);
         let bounds = Bounds {
             start: Offset(start),
             end: Offset(end),
         };
-        let log = PartitionLog::new(spec.topic, partition, keyspace, bounds);
-        let damage = match found {
-            Err(what) => Some(log.halt(what)),
-            Ok(end) if end < noted_end => Some(log.halt(format!(
-                "it ends at {end}, but everything before {noted_end} was acknowledged; {} records are lost",
-                noted_end - end
-            ))),
-            Ok(_) if look_for_holes => log.check_complete().err().map(|error| log.halt(error.to_string())),
-            Ok(_) => None,
-        };
-        let report = PartitionReport {
-            topic: spec.topic,
-            partition,
-            bounds,
-            beyond_noted_end: end.saturating_sub(noted_end),
-            damage: damage.map(|error| match error {
-                LogError::Damaged { what, .. } => what,
-                other => other.to_string(),
-            }),
-        };
-        Ok((log, report))
+        let log = PartitionLog::new(topic, partition, keyspace, bounds);
+        if let Err(what) = found {
+            log.halt(what);
+        } else if end < noted_end {
+            let lost = noted_end - end;
+            log.halt(format!("it ends at {end}, but everything before {noted_end} was acknowledged; {lost} records are lost"));
+        } else if self.look_for_holes
+            && let Err(error) = log.check_complete()
+        {
+            log.halt(error.to_string());
+        }
+        Ok(log)
+    }
+}
+
+fn report(
+    topic: Topic,
+    partition: Partition,
+    log: &PartitionLog,
+    noted_end: u64,
+) -> PartitionReport {
+    let bounds = log.extent();
+    PartitionReport {
+        topic,
+        partition,
+        bounds,
+        beyond_noted_end: bounds.end.0.saturating_sub(noted_end),
+        damage: log.damage().map(str::to_owned),
     }
 }
 

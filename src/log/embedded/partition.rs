@@ -83,6 +83,11 @@ impl PartitionLog {
         self.end.send_replace(end);
     }
 
+    /// Why it halts, if it does.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
     /// Halts the partition.
     pub(super) fn halt(&self, what: String) -> LogError {
         if self.damage.set(what.clone()).is_ok() {
@@ -190,7 +195,7 @@ impl PartitionLog {
 
     /// The first offset to keep if everything taken before `cutoff` may go: the newest record always stays, so that a checkpoint's fingerprint
     /// can be checked. Found by halving, as append times ascend but for small steps back.
-    pub(super) fn first_kept(&self, cutoff: Millis) -> Result<Offset, LogError> {
+    fn first_kept(&self, cutoff: Millis) -> Result<Offset, LogError> {
         let bounds = self.bounds()?;
         let (mut low, mut high) = (bounds.start.0, bounds.end.0.saturating_sub(1));
         while low < high {
@@ -204,9 +209,13 @@ impl PartitionLog {
         Ok(Offset(low))
     }
 
-    /// From now on the partition begins at `start`.
-    pub(super) fn begin_at(&self, start: Offset) {
+    /// Begins the partition at the first record to keep; returns how many are gone. Their space is freed later.
+    pub(super) fn shorten(&self, cutoff: Millis) -> Result<u64, LogError> {
+        self.free_dropped()?;
+        let before = self.extent().start;
+        let start = self.first_kept(cutoff)?;
         self.start.fetch_max(start.0, Ordering::AcqRel);
+        Ok(start.0.saturating_sub(before.0))
     }
 
     /// Gives back the disk space of what lies before the start: whole tables, at once. What shares a table with younger records stays
@@ -220,7 +229,7 @@ impl PartitionLog {
     }
 
     /// The engine deletes dropped tables only when it has written others since, so this follows once more after [`PartitionLog::free_space`].
-    pub(super) fn free_dropped(&self) -> Result<(), LogError> {
+    fn free_dropped(&self) -> Result<(), LogError> {
         if self.owes_tables.swap(false, Ordering::AcqRel) {
             self.write_table()?;
         }

@@ -103,21 +103,23 @@ impl Shared {
         file.write(ends)
     }
 
-    /// Removes what is older than its topic's retention, on every partition that is not damaged.
+    /// Removes what is older than its topic's retention, on every partition that is not damaged. A partition that fails does
+    /// not keep the others from it; the first failure is returned.
     pub(super) fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
         let mut removed = Removed::default();
         let mut shortened = Vec::new();
+        let mut failure = None;
         for log in self.topics.values() {
             let age = i64::try_from(log.retention.as_millis()).unwrap_or(i64::MAX);
             let cutoff = now.plus(age.saturating_neg());
             for partition in log.partitions.iter().filter(|p| p.bounds().is_ok()) {
-                partition.free_dropped()?;
-                let before = partition.extent().start;
-                let start = partition.first_kept(cutoff)?;
-                if start > before {
-                    removed.records += start.0 - before.0;
-                    partition.begin_at(start);
-                    shortened.push(partition);
+                match partition.shorten(cutoff) {
+                    Ok(0) => {}
+                    Ok(records) => {
+                        removed.records += records;
+                        shortened.push(partition);
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
                 }
             }
         }
@@ -127,7 +129,7 @@ impl Shared {
         for partition in shortened {
             partition.free_space()?;
         }
-        Ok(removed)
+        failure.map_or(Ok(removed), Err)
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 mod reader;
 
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
-use reader::{Reader, boolean, checked, choice, duration, integer, loopback, name, path, url};
+use reader::{
+    Reader, boolean, checked, choice, duration, integer, loopback, name, optional_path, path, url,
+};
 
 /// The port of `up` unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 8787;
@@ -29,6 +31,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Rating and posting.
     pub pipeline: PipelineConfig,
+    /// The embedded log.
+    pub log: LogConfig,
     /// The store.
     pub store: StoreConfig,
     /// Log lines.
@@ -81,6 +85,15 @@ pub struct PipelineConfig {
     pub halted_poll_interval: Duration,
     /// How often an idle partition gets a tick record.
     pub tick_interval: Duration,
+}
+
+/// The embedded log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Its epoch: positions of a higher one come after all of a lower one.
+    pub epoch: u32,
+    /// A directory with topic files in place of the shipped ones.
+    pub topics: Option<PathBuf>,
 }
 
 /// The store.
@@ -144,6 +157,7 @@ impl Config {
             drain_timeout: reader.get("drain_timeout", secs(20), duration(secs(1)..=secs(600))),
             http: HttpConfig::read(&mut reader),
             pipeline: PipelineConfig::read(&mut reader),
+            log: LogConfig::read(&mut reader),
             store: StoreConfig::read(&mut reader),
             logging: LoggingConfig::read(&mut reader),
         };
@@ -250,6 +264,17 @@ impl PipelineConfig {
             format!("at most {}", config.cached_accounts_max),
         );
         config
+    }
+}
+
+impl LogConfig {
+    fn read(reader: &mut Reader) -> LogConfig {
+        let epoch = reader.get("log.epoch", 0, integer(0..=i64::from(u32::MAX)));
+        let topics = reader.get("log.topics", None, optional_path());
+        LogConfig {
+            epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
+            topics,
+        }
     }
 }
 

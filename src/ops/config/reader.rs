@@ -266,6 +266,14 @@ pub(super) fn path() -> Kind<PathBuf> {
     })
 }
 
+/// A path, or nothing.
+pub(super) fn optional_path() -> Kind<Option<PathBuf>> {
+    kind("a path, or an empty text", |value| {
+        let text = text_of(value)?;
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    })
+}
+
 /// A socket address on loopback.
 pub(super) fn loopback() -> Kind<SocketAddr> {
     let allowed = "an address and port of this machine alone, such as 127.0.0.1:8787 or [::1]:8787; \

@@ -1,1 +1,191 @@
-//! Soon.
+//! The embedded engine as a process holds it: its directory, its lock, its death.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tidemark::store::db::{Attr, Condition, Db, Item, Key, Table};
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::embedded::{EmbeddedError, EmbeddedStore};
+use tidemark::store::tables::create_tables;
+
+use super::laws::{item, key, n, put};
+use super::{client, run};
+
+/// Names the directory to the process that is to be killed.
+const DIR: &str = "TIDEMARK_TEST_EMBEDDED_DIR";
+
+fn open(dir: &Path) -> (EmbeddedStore, DynamoDb) {
+    let store = EmbeddedStore::open(dir, 0).unwrap();
+    let db = client(&DynamoSettings::local(store.endpoint()));
+    (store, db)
+}
+
+#[test]
+fn it_listens_on_loopback_only_and_its_data_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let (store, db) = open(dir.path());
+        assert!(store.address().ip().is_loopback());
+        create_tables(&db).await.unwrap();
+        db.write(put(&key("p", "r"), 7, Condition::Absent))
+            .await
+            .unwrap();
+        assert!(store.shutdown(Duration::from_secs(10)).await);
+        let (store, db) = open(dir.path());
+        assert!(create_tables(&db).await.unwrap().created.is_empty());
+        let found = db.get(&key("p", "r")).await.unwrap().unwrap();
+        assert_eq!(found.get("value"), Some(&n(7)));
+        assert!(store.shutdown(Duration::from_secs(10)).await);
+    });
+}
+
+#[test]
+fn a_directory_is_open_in_one_place_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let second = EmbeddedStore::open(dir.path(), 0);
+    assert!(matches!(second, Err(EmbeddedError::InUse(_))));
+    assert!(run(store.shutdown(Duration::from_secs(10))));
+    open(dir.path());
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("dynamodb.sqlite");
+    std::fs::write(&file, "no database at all ".repeat(1_000)).unwrap();
+    let error = EmbeddedStore::open(dir.path(), 0).unwrap_err();
+    assert!(error.to_string().contains("dynamodb.sqlite"), "{error}");
+}
+
+/// Not a test of its own: the process that the next one kills. Prints a number for every acknowledged write.
+#[test]
+#[ignore = "run by what_was_acknowledged_is_there_after_kill_9"]
+fn the_process_that_is_killed() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    run(async {
+        let (_store, db) = open(Path::new(&dir));
+        create_tables(&db).await.unwrap();
+        let begin = db.scan(Table::Checkpoints, None).await.unwrap();
+        let begin = begin.items.len() as u64 * 1_000;
+        let writers = (0..4).map(|writer| {
+            let db = &db;
+            async move {
+                for i in 0.. {
+                    let number = begin + i * 4 + writer;
+                    let at = |part: &str| key(&format!("w{writer}"), &format!("{number}{part}"));
+                    let pair = vec![
+                        put(&at("a"), 1, Condition::Absent),
+                        put(&at("b"), 1, Condition::Absent),
+                    ];
+                    db.transact(pair).await.unwrap();
+                    println!("acknowledged {writer} {number}");
+                }
+            }
+        });
+        futures::future::join_all(writers).await;
+    });
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged: Vec<(String, String)> = Vec::new();
+    for round in 1..=3 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::embedded::the_process_that_is_killed"])
+            .args(["--ignored", "--nocapture", "--test-threads", "1"])
+            .env(DIR, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut left = 100 * round;
+        for line in lines {
+            let line = line.unwrap_or_default();
+            let mut words = line.split(' ').skip_while(|word| *word != "acknowledged");
+            if let (Some(_), Some(writer), Some(number)) =
+                (words.next(), words.next(), words.next())
+            {
+                acknowledged.push((writer.to_owned(), number.to_owned()));
+                left -= 1;
+            }
+            // Killed in the middle of the load; what it printed before it died is read to the end.
+            if left == 0 {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(left <= 0, "the process died by itself");
+    }
+    run(async {
+        let (_store, db) = open(dir.path());
+        let keys: Vec<Key> = acknowledged
+            .iter()
+            .flat_map(|(writer, number)| {
+                ["a", "b"].map(|part| key(&format!("w{writer}"), &format!("{number}{part}")))
+            })
+            .collect();
+        assert!(keys.len() >= 1_200);
+        let found = db.batch_get(&keys).await.unwrap();
+        let lost = found.iter().filter(|item| item.is_none()).count();
+        assert_eq!(lost, 0);
+        // No half of a transaction either: the file holds pairs only.
+        let (mut items, mut after) = (0, None);
+        loop {
+            let page = db.scan(Table::Checkpoints, after).await.unwrap();
+            items += page.items.len();
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(items % 2, 0);
+    });
+}
+
+/// `cargo test --release --test it store::embedded::measured -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn measured() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    run(async {
+        let (_store, db) = open(dir.path());
+        create_tables(&db).await.unwrap();
+        let text = Attr::S("x".repeat(600));
+        let row = |i: usize| {
+            item(
+                &key(&format!("h{i}"), "r"),
+                &[("value", n(0)), ("text", text.clone())],
+            )
+        };
+        let begin = Instant::now();
+        let rows: Vec<Item> = (0..20_000).map(row).collect();
+        db.put_all(Table::Checkpoints, rows).await.unwrap();
+        let rate = 20_000.0 / begin.elapsed().as_secs_f64();
+        println!("batched puts of 600 B: {rate:.0}/s");
+        for writers in [1, 8, 32] {
+            let begin = Instant::now();
+            let each = 4_000 / writers;
+            let all = (0..writers).map(|writer| {
+                let (db, row) = (&db, &row);
+                async move {
+                    for i in 0..each {
+                        let write = tidemark::store::db::Write::Put {
+                            table: Table::Checkpoints,
+                            item: row(writer * each + i),
+                            condition: Condition::Equals("value", n(0)),
+                        };
+                        db.write(write).await.unwrap();
+                    }
+                }
+            });
+            futures::future::join_all(all).await;
+            let rate = (writers * each) as f64 / begin.elapsed().as_secs_f64();
+            println!("conditional puts of 600 B, {writers} at once: {rate:.0}/s");
+        }
+    });
+}

@@ -16,7 +16,7 @@ use tidemark::store::referrals::{self, AwardPolicy, Referrer, SignupError, Signu
 use tidemark::store::tables::create_tables;
 
 use super::laws::{item, key, n, put};
-use super::proxy::{Fault, dice, impatient, proxy};
+use super::proxy::{ATTEMPTS_MAX, Fault, dice, impatient, proxy};
 use super::{PARTITIONS, client, endpoints, run, settings, user};
 
 /// A client behind a proxy, one that goes straight to the same tables, and the proxy's counter of requests.
@@ -188,7 +188,10 @@ fn a_store_that_stays_busy_is_reported_as_unavailable_with_nothing_written() {
                     "{way} {result:?}"
                 );
             }
-            assert_eq!(broken.requests.load(Ordering::SeqCst), 3 * 12);
+            assert_eq!(
+                broken.requests.load(Ordering::SeqCst),
+                3 * u64::from(ATTEMPTS_MAX)
+            );
             assert_eq!(broken.straight.get(&at).await.unwrap(), None);
         });
     }
@@ -259,9 +262,9 @@ fn chaos(seed: u64) -> impl Fn(u64, &str) -> Fault + Clone + Send + Sync + 'stat
         (30..40, _) => Fault::Code("com.amazon.coral.availability#ThrottlingException"),
         (40..46, _) => Fault::FailsAfter,
         (46..52, _) => Fault::Fails,
-        (52..54, _) => Fault::LostAfter,
-        (54..55, _) => Fault::Lost,
-        (55..57, "TransactWriteItems") => Fault::Late,
+        (52..53, _) => Fault::LostAfter,
+        (53..54, _) => Fault::Lost,
+        (54..55, "TransactWriteItems") => Fault::Late,
         (57..62, "TransactWriteItems") => Fault::Canceled(&["TransactionConflict"]),
         _ => Fault::Pass,
     }
@@ -498,7 +501,7 @@ fn a_write_that_lands_after_its_repeat_changes_nothing() {
         },
         |broken| async move {
             add_until_done(&broken.behind, "k", 5).await;
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            tokio::time::sleep(Duration::from_millis(4_500)).await;
             let added = credits::added(&broken.straight, "u").await.unwrap();
             assert_eq!((added.total, added.entries), (Money(5), 1));
             let row = broken

@@ -8,9 +8,11 @@ mod credits;
 mod embedded;
 mod faults;
 mod laws;
+mod pricing;
 mod proxy;
 mod referrals;
 mod tables;
+mod torn;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,7 +89,7 @@ pub fn on_every_store<Fut: Future<Output = ()>>(test: impl Fn(DynamoDb) -> Fut) 
     }
 }
 
-/// Runs a future to its end, within a minute.
+/// Runs a future to its end, within two minutes.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -95,9 +97,9 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), future)
+        tokio::time::timeout(Duration::from_secs(120), future)
             .await
-            .expect("the test takes longer than a minute")
+            .expect("the test takes longer than two minutes")
     })
 }
 

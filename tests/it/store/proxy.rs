@@ -20,7 +20,7 @@ pub enum Fault {
     Pass,
     /// Answered with this error code and status 400, without doing it.
     Code(&'static str),
-    /// A transaction cancelled for these reasons, without doing it.
+    /// A transaction cancelled for these reasons, without doing it; any other write meets a transaction conflict.
     Canceled(&'static [&'static str]),
     /// Status 500 without doing it.
     Fails,
@@ -37,7 +37,10 @@ pub enum Fault {
 }
 
 /// Longer than the client of these tests waits.
-const TOO_LONG: Duration = Duration::from_millis(700);
+const TOO_LONG: Duration = Duration::from_millis(3_000);
+
+/// Attempts of [`impatient`] clients.
+pub const ATTEMPTS_MAX: u32 = 15;
 
 type Plan = dyn Fn(u64, &str) -> Fault + Send + Sync;
 
@@ -78,7 +81,7 @@ pub fn impatient(settings: &DynamoSettings, endpoint: &str) -> DynamoSettings {
         endpoint: Some(endpoint.to_owned()),
         request_timeout: TOO_LONG / 2,
         backoff: Backoff {
-            attempts_max: 12,
+            attempts_max: ATTEMPTS_MAX,
             base: Duration::from_millis(1),
             cap: Duration::from_millis(20),
         },
@@ -93,6 +96,10 @@ async fn handle(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes
     match (proxy.plan)(number, &operation) {
         Fault::Pass => forward(&proxy, headers, body).await,
         Fault::Code(code) => error(StatusCode::BAD_REQUEST, json!({"__type": code})),
+        Fault::Canceled(_) if operation != "TransactWriteItems" => {
+            let code = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+            error(StatusCode::BAD_REQUEST, json!({"__type": code}))
+        }
         Fault::Canceled(reasons) => {
             let reasons: Vec<Value> = reasons.iter().map(|code| json!({"Code": code})).collect();
             let body = json!({"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",

@@ -109,3 +109,75 @@ async fn whatever_was_acknowledged_survives_kill_9() {
         "only {total} records were acknowledged: this run showed little"
     );
 }
+
+const FULL_DIR: &str = "TIDEMARK_TEST_FULL_DIR";
+
+/// Not a test by itself: the process whose files may not grow beyond a limit, as on a full disk.
+#[tokio::test]
+async fn child_whose_disk_is_full() {
+    let Some(dir) = std::env::var_os(FULL_DIR) else {
+        return;
+    };
+    let (log, _) = open(Path::new(&dir));
+    append(&log, 0, &["acknowledged"]).await;
+    let large = NewRecord {
+        value: vec![3; 1_000_000].into(),
+        ..NewRecord::default()
+    };
+    let refused = log
+        .append(Topic::LedgerPostings, Partition(0), vec![large; 100])
+        .await;
+    assert!(
+        matches!(refused, Err(LogError::Unavailable(_))),
+        "{refused:?}"
+    );
+    let refused = log
+        .append(EVENTS, Partition(0), vec![record("after")])
+        .await;
+    let message = refused.unwrap_err().to_string();
+    assert!(
+        message.contains("a write failed") && message.contains("restart tidemark"),
+        "{message}"
+    );
+    assert_eq!(
+        texts(&log, 0, 0).await,
+        ["acknowledged"],
+        "what is there can still be read"
+    );
+    log.close().await;
+    println!("\nthe child came to its end");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_appends_and_hangs_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    // 80 MB a file: room for the journal as it is created, not for the large append.
+    let script = "trap '' XFSZ; ulimit -f $((80000000 / 512)); exec \"$0\" \"$@\"";
+    let child = Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "log::embedded::crash::child_whose_disk_is_full",
+            "--nocapture",
+        ])
+        .env(FULL_DIR, dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        said.contains("the child came to its end"),
+        "{said}{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
+
+    let (log, report) = open(dir.path());
+    assert_eq!(report.damaged().count(), 0, "{report}");
+    assert_eq!(
+        report.cut.len(),
+        1,
+        "the write that failed is torn: {report}"
+    );
+    assert_eq!(texts(&log, 0, 0).await, ["acknowledged"]);
+    append(&log, 0, &["there is room again"]).await;
+}

@@ -323,3 +323,59 @@ async fn a_damaged_table_is_an_error_and_never_a_hole() {
     );
     assert_eq!(texts(&log, 1, 0).await, ["elsewhere"]);
 }
+
+#[tokio::test]
+async fn a_hole_that_a_damaged_older_journal_left_is_found_when_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let bulk = NewRecord {
+        value: vec![9; 1_000_000].into(),
+        ..NewRecord::default()
+    };
+    let fill = async |appends| {
+        for _ in 0..appends {
+            log.append(Topic::LedgerPostings, Partition(0), vec![bulk.clone(); 5])
+                .await
+                .unwrap();
+        }
+    };
+    append(&log, 1, &["in the first journal"]).await;
+    fill(4).await;
+    append(&log, 1, &["in the first journal, too"]).await;
+    for _ in 0..20 {
+        if dir.path().join("db/1.jnl").exists() {
+            break;
+        }
+        fill(1).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(
+        dir.path().join("db/1.jnl").exists(),
+        "the journal was not rotated"
+    );
+    append(&log, 1, &["in the second journal"]).await;
+    append(&log, 0, &["untouched"]).await;
+    log.close().await;
+    drop(log);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(journal(dir.path()))
+        .unwrap();
+    file.write_all_at(b"damage", 7_000_000).unwrap();
+    drop(file);
+
+    let (log, report) = open(dir.path());
+    let of_events: Vec<u32> = report
+        .damaged()
+        .filter(|p| p.topic == EVENTS)
+        .map(|p| p.partition.0)
+        .collect();
+    assert_eq!(of_events, [1], "{report}");
+    assert!(report.cut[0].kept.is_some());
+    assert!(
+        report.to_string().contains("record 1 is missing"),
+        "{report}"
+    );
+    assert!(is_damaged(&read(&log, 1, 2).await));
+    assert_eq!(texts(&log, 0, 0).await, ["untouched"]);
+}

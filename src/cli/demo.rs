@@ -1,0 +1,160 @@
+//! The small live marketplace of `tidemark up --demo`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::generate::{Faults, Generated, Generator, Market};
+use super::session::random_name;
+use crate::domain::amount::{Money, Points};
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::position::Partition;
+use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
+use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::shutdown::Shutdown;
+use crate::store::credits::{self, CreditEntry, CreditError};
+use crate::store::db::{Db, StoreError};
+use crate::store::referrals::{self, AwardPolicy, Referrer, SignupError, SignupRequest};
+use crate::store::{control, pricing};
+
+const USERS: u32 = 40;
+const PROVIDERS: u32 = 8;
+/// Events of one round.
+const EVENTS: usize = 5;
+/// The pause between two rounds.
+const ROUND: Duration = Duration::from_millis(250);
+/// Credit that each of the first users gets, once.
+const CREDIT: Money = Money(25_000_000_000);
+/// Who refers whom, by number: user 1 refers 2, who refers 3, who refers 4, and so on.
+const LINKS: &[(AccountKind, u32, u32)] = &[
+    (AccountKind::User, 1, 2),
+    (AccountKind::User, 2, 3),
+    (AccountKind::User, 3, 4),
+    (AccountKind::User, 1, 5),
+    (AccountKind::User, 7, 6),
+    (AccountKind::Provider, 1, 2),
+    (AccountKind::Provider, 2, 3),
+];
+/// More of everything that is bad than real gateways have, so that there is something to see.
+const FAULTS: Faults = Faults {
+    resent: 2_000,
+    late: 2_000,
+    unratable: 600,
+    malformed: 400,
+};
+
+/// What stops a round.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Signup(#[from] SignupError),
+    #[error(transparent)]
+    Credit(#[from] CreditError),
+}
+
+/// Runs until shutdown. Nothing that fails here stops `up`.
+pub async fn run(db: Arc<dyn Db>, log: Arc<dyn Log>, shutdown: Shutdown) {
+    if let Err(error) = found(&*db, &*log).await {
+        tracing::warn!(%error, "the demo's signups and credits are not complete; a restart tries again");
+    }
+    let mut generator = Generator::new(Market {
+        seed: rand::random(),
+        users: USERS,
+        providers: PROVIDERS,
+        source: "demo-gateway".to_owned(),
+        faults: FAULTS,
+    });
+    let mut stop = shutdown;
+    loop {
+        tokio::select! {
+            () = stop.requested() => return,
+            () = tokio::time::sleep(ROUND) => (),
+        }
+        let events = (0..EVENTS)
+            .map(|_| generator.next(SystemClock.now()))
+            .collect();
+        if let Err(error) = append(&*log, events).await {
+            tracing::warn!(%error, "the demo's events were not appended");
+        }
+    }
+}
+
+/// Codes, signups and credits; repeated at every start, they change nothing.
+async fn found(db: &dyn Db, log: &dyn Log) -> Result<(), DemoError> {
+    let partitions = log.topic(Topic::LedgerPostings).await?.partitions;
+    let head = control::head(db).await?;
+    let timeline = pricing::load_rules(db, head).await?.as_of(head);
+    let award = timeline.map_or(Points::ZERO, |timeline| {
+        timeline.at(SystemClock.now()).signup()
+    });
+    for (kind, referrer, referee) in LINKS {
+        let (referrer, referee) = (account(*kind, *referrer), account(*kind, *referee));
+        sign_up(db, &referrer, referee, award, partitions).await?;
+    }
+    for user in 1..=10 {
+        let entry = CreditEntry {
+            idempotency_key: "demo".to_owned(),
+            amount: CREDIT,
+            reason: "welcome to the demo".to_owned(),
+            by: "tidemark up --demo".to_owned(),
+            at: SystemClock.now(),
+        };
+        credits::add(db, &format!("user-{user}"), &entry).await?;
+    }
+    Ok(())
+}
+
+fn account(kind: AccountKind, number: u32) -> Account {
+    let prefix = match kind {
+        AccountKind::User => "user",
+        AccountKind::Provider => "prov",
+    };
+    Account::of_checked(kind, &format!("{prefix}-{number}"))
+}
+
+async fn sign_up(
+    db: &dyn Db,
+    referrer: &Account,
+    referee: Account,
+    award: Points,
+    partitions: u32,
+) -> Result<(), DemoError> {
+    if referrals::link_of(db, &referee).await?.is_some() {
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    let code = referrals::code_for(db, referrer, rand::random(), now).await?;
+    let request = SignupRequest {
+        referrer: Referrer::Code(code.code),
+        referee,
+        now,
+        token: random_name(),
+        awards: AwardPolicy::Pay(award),
+    };
+    referrals::signup(db, &request, partitions).await?;
+    Ok(())
+}
+
+/// Appends as a careless producer would: nobody has looked whether the records can be read.
+async fn append(log: &dyn Log, events: Vec<Generated>) -> Result<(), LogError> {
+    let partitions = log.topic(Topic::UsageEvents).await?.partitions;
+    let mut batches: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
+    for event in events {
+        let partition = usage_partition(&event.user, partitions);
+        batches.entry(partition).or_default().push(NewRecord {
+            key: Some(Bytes::from(event.user)),
+            value: Bytes::from(event.text),
+            headers: Headers::new(),
+        });
+    }
+    for (partition, records) in batches {
+        log.append(Topic::UsageEvents, partition, records).await?;
+    }
+    Ok(())
+}

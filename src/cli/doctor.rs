@@ -1,0 +1,231 @@
+//! `tidemark doctor`: says in sentences what is wrong and what to do. `tidemark resume` clears a halt.
+
+use serde_json::json;
+
+use super::args::ResumeArgs;
+use super::output::{Done, Failure, Out};
+use super::session::{Session, by};
+use crate::domain::position::{Offset, Partition};
+use crate::log::{LogError, Topic};
+use crate::ops::health::{Role, TaskId};
+use crate::pipeline::{HaltCode, progress};
+use crate::store::checkpoints;
+
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    /// What is as it should be, or only worth knowing.
+    notes: Vec<String>,
+    /// What is wrong, and what to do.
+    faults: Vec<String>,
+}
+
+impl Findings {
+    fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    fn fault(&mut self, text: impl Into<String>) {
+        self.faults.push(text.into());
+    }
+}
+
+/// Runs `tidemark doctor`.
+pub async fn run(session: &Session, is_json: bool) -> Done {
+    let mut findings = Findings::default();
+    running(session, &mut findings);
+    rules(session, &mut findings).await?;
+    halts(session, &mut findings).await?;
+    let ends = log(session, &mut findings).await?;
+    rating(session, &ends, &mut findings).await?;
+    posting(session, &mut findings).await?;
+    awards(session, &mut findings).await?;
+    report(&findings, is_json)
+}
+
+fn report(findings: &Findings, is_json: bool) -> Done {
+    let mut out = Out::new();
+    if is_json {
+        let is_well = findings.faults.is_empty();
+        out.json(&json!({"well": is_well, "faults": findings.faults, "notes": findings.notes}))?;
+    } else {
+        for note in &findings.notes {
+            out.line(format!("  {note}"))?;
+        }
+        for fault in &findings.faults {
+            out.line(format!("! {fault}"))?;
+        }
+        if findings.faults.is_empty() {
+            out.line("All is well.")?;
+        }
+    }
+    out.finish()?;
+    if findings.faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Said(1))
+    }
+}
+
+fn running(session: &Session, findings: &mut Findings) {
+    if session.owns_data() {
+        findings.note(
+            "`tidemark up` is not running on this data; nothing is rated or posted until it is.",
+        );
+    } else {
+        findings.note("`tidemark up` is running on this data.");
+    }
+}
+
+async fn rules(session: &Session, findings: &mut Findings) -> Done {
+    match session.rules().await? {
+        None => findings.fault(
+            "There are no rules yet, so no event can be rated. Publish some: tidemark pricing init testnet",
+        ),
+        Some(timeline) => {
+            let network = if timeline.at(session.now()).is_mainnet() {
+                "mainnet: usage costs credits"
+            } else {
+                "testnet: nothing is charged"
+            };
+            findings.note(format!("The rules in force are complete ({network})."));
+        }
+    }
+    Ok(())
+}
+
+async fn halts(session: &Session, findings: &mut Findings) -> Done {
+    for halt in checkpoints::halts(session.db()).await? {
+        let advice = HaltCode::from_name(&halt.code).map_or("", HaltCode::advice);
+        findings.fault(format!(
+            "{} has stood still since {} ({}): {}. {advice} Then: tidemark resume {}",
+            halt.task,
+            halt.at,
+            halt.code,
+            halt.message.trim_end_matches('.'),
+            halt.task
+        ));
+    }
+    Ok(())
+}
+
+/// Reads each partition's last record; where each partition of `usage.events` ends.
+async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Offset>> {
+    let mut ends = Vec::new();
+    for topic in Topic::ALL {
+        let partitions = session.log.topic(topic).await?.partitions;
+        let mut records = 0;
+        for partition in (0..partitions).map(Partition) {
+            let end = match session.log.bounds(topic, partition).await {
+                Ok(bounds) => {
+                    records += bounds.end.0 - bounds.start.0;
+                    bounds.end
+                }
+                Err(error @ LogError::Damaged { .. }) => {
+                    findings.fault(format!("The log is damaged. {error}"));
+                    Offset(0)
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if topic == Topic::UsageEvents {
+                ends.push(end);
+            }
+        }
+        findings.note(format!(
+            "{topic} holds {records} records in {partitions} partitions."
+        ));
+    }
+    Ok(ends)
+}
+
+async fn rating(session: &Session, ends: &[Offset], findings: &mut Findings) -> Done {
+    let mut lag = 0;
+    for (partition, end) in (0..).map(Partition).zip(ends) {
+        let task = TaskId::new(Role::Rate, partition);
+        let stored = progress::rate_checkpoint(session.db(), partition).await?;
+        let done = stored
+            .as_ref()
+            .map_or(Offset(0), |checkpoint| checkpoint.from);
+        if done > *end {
+            findings.fault(format!(
+                "{task} has rated up to offset {done}, but usage.events/{partition} ends at {end}: the log has lost records. \
+                 Restore the data directory from a backup."
+            ));
+        }
+        if let Some(checkpoint) = stored {
+            let found = session.log.topic(Topic::UsageEvents).await?;
+            if checkpoint.topic_id != found.id {
+                findings.fault(format!(
+                    "{task} belongs to another usage.events (id {}, now {}). Bring the original log back, or start a new epoch.",
+                    checkpoint.topic_id, found.id
+                ));
+            }
+        }
+        lag += end.0.saturating_sub(done.0);
+    }
+    findings.note(format!(
+        "{lag} records of usage.events are not known to be rated yet."
+    ));
+    Ok(())
+}
+
+async fn posting(session: &Session, findings: &mut Findings) -> Done {
+    let mut lag = 0;
+    for partition in (0..session.posting_partitions).map(Partition) {
+        let task = TaskId::new(Role::Post, partition);
+        let bounds = match session.log.bounds(Topic::LedgerPostings, partition).await {
+            Ok(bounds) => bounds,
+            // Named by `log` already.
+            Err(LogError::Damaged { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let stored = progress::post_checkpoint(session.db(), partition).await?;
+        let next = stored.map_or(Offset(0), |checkpoint| checkpoint.next);
+        if next > bounds.end {
+            findings.fault(format!(
+                "{task} has posted up to offset {next}, but ledger.postings/{partition} ends at {}: the log has lost records. \
+                 Restore the data directory from a backup.",
+                bounds.end
+            ));
+        }
+        if next < bounds.start {
+            findings.fault(format!(
+                "{task} has posted up to offset {next}, but ledger.postings/{partition} begins at {}: retention has removed what was not \
+                 posted yet. Restore it from a backup.",
+                bounds.start
+            ));
+        }
+        lag += bounds.end.0.saturating_sub(next.0);
+    }
+    findings.note(format!(
+        "{lag} posting blocks are not known to be posted yet."
+    ));
+    Ok(())
+}
+
+async fn awards(session: &Session, findings: &mut Findings) -> Done {
+    let pending = progress::pointers(session.db(), session.posting_partitions).await?;
+    findings.note(format!(
+        "{} awards or milestone checks are pending.",
+        pending.len()
+    ));
+    Ok(())
+}
+
+/// Runs `tidemark resume`.
+pub async fn resume(session: &Session, args: &ResumeArgs) -> Done {
+    let who = format!("{}: {}", by(), args.reason);
+    let was_halted = checkpoints::resume(session.db(), args.partition, &who, session.now()).await?;
+    if !was_halted {
+        return Err(Failure::refused(format!(
+            "{} is not halted; `tidemark doctor` names those that are",
+            args.partition
+        )));
+    }
+    let mut out = Out::new();
+    out.line(format!(
+        "{} goes on from its checkpoint within seconds, if `tidemark up` runs; should the cause still be there, it halts again",
+        args.partition
+    ))?;
+    out.finish()
+}

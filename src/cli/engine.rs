@@ -1,0 +1,199 @@
+//! The embedded log and the store, opened by the one process that owns the data directory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::config::Credentials;
+
+use super::client::Client;
+use super::data::{DataDir, Owned, Running};
+use super::output::{Done, Failure};
+use crate::domain::position::Epoch;
+use crate::log::embedded::EmbeddedLog;
+use crate::log::topics::{self, TopicSpec};
+use crate::ops::clock::SystemClock;
+use crate::ops::config::{Config, StoreConfig, StoreEngine};
+use crate::ops::metrics::Metrics;
+use crate::store::dynamo::{DynamoDb, DynamoSettings};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::meter::StoreMeter;
+use crate::store::tables;
+
+/// How long to wait for another short command to let go of the data directory, or for an `up` that is starting.
+const OWNER_WAIT: Duration = Duration::from_secs(15);
+const OWNER_POLL: Duration = Duration::from_millis(50);
+
+/// Who works with a data directory.
+pub enum Owner {
+    /// We do, from now on.
+    Us(Owned),
+    /// A running `up` does.
+    Up(Running),
+}
+
+/// The log and the store of a data directory that this process owns.
+pub struct Engine {
+    /// The log.
+    pub log: Arc<EmbeddedLog>,
+    /// The store.
+    pub db: DynamoDb,
+    /// What the topics are.
+    pub specs: Vec<TopicSpec>,
+    /// Metrics that the store feeds.
+    pub metrics: Arc<Metrics>,
+    embedded: Option<EmbeddedStore>,
+    owned: Owned,
+}
+
+/// Owns the directory, or finds the `up` that does. Waits a little for who is about to come or go.
+pub async fn find_owner(data: &DataDir) -> Done<Owner> {
+    let client = Client::new(data.clone());
+    let start = Instant::now();
+    loop {
+        let owned = data.try_own().map_err(|error| {
+            Failure::failed(format!(
+                "{} cannot be used as data directory: {error}",
+                data.path().display()
+            ))
+        })?;
+        if let Some(owned) = owned {
+            owned.withdraw();
+            return Ok(Owner::Us(owned));
+        }
+        if let Some(running) = data.running()
+            && is_ready(&client).await
+        {
+            return Ok(Owner::Up(running));
+        }
+        if start.elapsed() > OWNER_WAIT {
+            return Err(Failure::failed(format!(
+                "another process holds {} and does not answer; see which (`fuser {}/lock`), and stop it or wait for it",
+                data.path().display(),
+                data.path().display()
+            )));
+        }
+        tokio::time::sleep(OWNER_POLL).await;
+    }
+}
+
+async fn is_ready(client: &Client) -> bool {
+    let client = client.clone();
+    let asked = tokio::task::spawn_blocking(move || client.get("/readyz")).await;
+    matches!(asked, Ok(Ok(answer)) if answer.status == 200)
+}
+
+impl Engine {
+    /// Opens log and store, and creates what is missing of topics and tables. Says what it found where it is worth an operator's look.
+    pub async fn open(owned: Owned, data: &DataDir, config: &Config) -> Done<Engine> {
+        let metrics = Arc::new(Metrics::new());
+        let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+        let log = open_log(data, config, specs.clone()).await?;
+        let embedded = match config.store.engine {
+            StoreEngine::Embedded => Some(open_store(data)?),
+            StoreEngine::DynamoDb => None,
+        };
+        let endpoint = embedded.as_ref().map(EmbeddedStore::endpoint);
+        let db = connect(&config.store, endpoint, metrics.clone())?;
+        let report = tables::create_tables(&db).await?;
+        if !report.created.is_empty() {
+            tracing::info!(tables = report.created.len(), "created the tables");
+        }
+        Ok(Engine {
+            log,
+            db,
+            specs,
+            metrics,
+            embedded,
+            owned,
+        })
+    }
+
+    /// The embedded store's endpoint.
+    pub fn endpoint(&self) -> Option<String> {
+        self.embedded.as_ref().map(EmbeddedStore::endpoint)
+    }
+
+    /// Tells other commands where to find this process.
+    pub fn announce(&self, running: &Running) -> Done {
+        self.owned.announce(running).map_err(|error| {
+            Failure::failed(format!("the data directory cannot be written: {error}"))
+        })
+    }
+
+    /// Closes everything, then lets go of the directory.
+    pub async fn close(self, within: Duration) {
+        self.owned.withdraw();
+        self.log.close().await;
+        if let Some(embedded) = self.embedded {
+            embedded.shutdown(within).await;
+        }
+        // Last of all: whoever owns it next must find the files closed.
+        drop(self.log);
+        drop(self.owned);
+    }
+}
+
+async fn open_log(
+    data: &DataDir,
+    config: &Config,
+    specs: Vec<TopicSpec>,
+) -> Done<Arc<EmbeddedLog>> {
+    let (dir, epoch) = (data.log(), Epoch(config.log.epoch));
+    let open = move || EmbeddedLog::open_epoch(&dir, &specs, Arc::new(SystemClock), epoch);
+    let opened = tokio::task::spawn_blocking(open).await;
+    let (log, report) = opened.map_err(Failure::failed)?.map_err(Failure::failed)?;
+    if report.damaged().next().is_some() {
+        tracing::error!("{report}");
+    } else {
+        tracing::info!("{report}");
+    }
+    Ok(Arc::new(log))
+}
+
+fn open_store(data: &DataDir) -> Done<EmbeddedStore> {
+    EmbeddedStore::open(&data.store(), 0).map_err(Failure::failed)
+}
+
+/// A client of the store. `embedded` is the endpoint of the engine in this process, or in the `up` that runs.
+pub fn connect(
+    config: &StoreConfig,
+    embedded: Option<String>,
+    metrics: Arc<Metrics>,
+) -> Done<DynamoDb> {
+    let is_local = embedded.is_some();
+    let endpoint = embedded.or_else(|| config.endpoint.clone());
+    let local = DynamoSettings::local(endpoint.clone().unwrap_or_default());
+    let credentials = match credentials() {
+        Some(credentials) if !is_local => credentials,
+        None if !is_local && endpoint.is_none() => {
+            return Err(Failure::refused(
+                "store.engine is dynamodb and there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+                 (and AWS_SESSION_TOKEN, if they are temporary)",
+            ));
+        }
+        _ => local.credentials.clone(),
+    };
+    let limit = config.write_units_per_second_max;
+    let settings = DynamoSettings {
+        endpoint,
+        region: config.region.clone(),
+        prefix: config.table_prefix.clone(),
+        credentials,
+        request_timeout: config.request_timeout,
+        write_units_per_second: limit.and_then(std::num::NonZeroU32::new),
+        ..local
+    };
+    let meter = Arc::new(StoreMeter::with_metrics(metrics));
+    Ok(DynamoDb::new(&settings, meter, Arc::new(SystemClock)))
+}
+
+fn credentials() -> Option<Credentials> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(Credentials::new(
+        variable("AWS_ACCESS_KEY_ID")?,
+        variable("AWS_SECRET_ACCESS_KEY")?,
+        variable("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    ))
+}

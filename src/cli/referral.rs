@@ -1,0 +1,200 @@
+//! `tidemark referral`: codes, signups, and the links of a marketplace that moves in.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::args::ReferralCommand;
+use super::lines::{self, Taken};
+use super::output::{Done, Failure, Out};
+use super::session::{Session, random_name};
+use crate::domain::ids::Account;
+use crate::store::db::StoreError;
+use crate::store::referrals::{self, AwardPolicy, Referrer, Signup, SignupError, SignupRequest};
+
+/// Longest line of an import.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+/// How often a signup is tried whose answer was lost or that the store was too busy for.
+const TRIES_MAX: u32 = 10;
+
+/// Runs the command.
+pub async fn run(session: &Session, command: &ReferralCommand) -> Done {
+    match command {
+        ReferralCommand::Code { account, json } => {
+            code(
+                session,
+                &account.account().map_err(Failure::refused)?,
+                *json,
+            )
+            .await
+        }
+        ReferralCommand::Signup {
+            account,
+            code,
+            json,
+        } => {
+            let referee = account.account().map_err(Failure::refused)?;
+            sign_up(session, referee, code, *json).await
+        }
+        ReferralCommand::Import { file, no_awards } => import(session, file, *no_awards).await,
+    }
+}
+
+async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
+    let code = referrals::code_for(session.db(), owner, rand::random(), session.now()).await?;
+    let mut out = Out::new();
+    if is_json {
+        out.json(&json!({
+            "code": code.code, "owner": code.owner, "active": code.active,
+            "signups": code.signups, "createdAt": code.created_at.to_string(),
+        }))?;
+    } else {
+        let state = if code.active { "" } else { ", switched off" };
+        out.line(format!("{} ({} signups{state})", code.code, code.signups))?;
+    }
+    out.finish()
+}
+
+async fn sign_up(session: &Session, referee: Account, code: &str, is_json: bool) -> Done {
+    let awards = AwardPolicy::Pay(session.rules_needed().await?.at(session.now()).signup());
+    let request = SignupRequest {
+        referrer: Referrer::Code(code.to_owned()),
+        referee,
+        now: session.now(),
+        token: random_name(),
+        awards,
+    };
+    let Signup { link } = signed_up(session, &request)
+        .await
+        .map_err(|error| match error {
+            SignupError::Refused(refusal) => {
+                Failure::refused(format!("{refusal} ({})", refusal.code()))
+            }
+            SignupError::Store(error) => error.into(),
+        })?;
+    let mut out = Out::new();
+    if is_json {
+        out.json(&json!({"referee": link.referee, "chain": link.chain, "control": link.control}))?;
+    } else {
+        let chain: Vec<String> = link.chain.iter().map(ToString::to_string).collect();
+        out.line(format!(
+            "{} is referred by {}",
+            link.referee,
+            chain.join(", who is referred by ")
+        ))?;
+    }
+    out.finish()
+}
+
+/// Makes a link; tries again, under the same token, what may not have happened.
+async fn signed_up(session: &Session, request: &SignupRequest) -> Result<Signup, SignupError> {
+    let mut tries = 0;
+    loop {
+        match referrals::signup(session.db(), request, session.posting_partitions).await {
+            Err(SignupError::Store(error)) if error.is_transient() && tries < TRIES_MAX => {
+                tries += 1;
+                tokio::time::sleep(std::time::Duration::from_millis(100) * tries).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// A line of an import.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportLine {
+    referee: Account,
+    referrer: Account,
+}
+
+/// How an import went.
+#[derive(Default)]
+struct Tally {
+    made: u64,
+    known: u64,
+    refused: u64,
+}
+
+async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
+    let awards = if no_awards {
+        AwardPolicy::Elsewhere
+    } else {
+        AwardPolicy::Pay(session.rules_needed().await?.at(session.now()).signup())
+    };
+    let mut reader = lines::open(file)?;
+    let mut tally = Tally::default();
+    let mut number = 0;
+    let unreadable = |error| Failure::failed(format!("{} cannot be read: {error}", file.display()));
+    while let Some(taken) = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(unreadable)? {
+        number += 1;
+        let line = match parse(&taken) {
+            Ok(Some(line)) => line,
+            Ok(None) => continue,
+            Err(why) => {
+                eprintln!("line {number}: malformed: {why}");
+                tally.refused += 1;
+                continue;
+            }
+        };
+        import_line(session, number, line, awards, &mut tally).await?;
+    }
+    let mut out = Out::new();
+    out.line(format!(
+        "{} links made, {} were there already, {} lines refused",
+        tally.made, tally.known, tally.refused
+    ))?;
+    out.finish()?;
+    if tally.refused > 0 {
+        return Err(Failure::Said(2));
+    }
+    Ok(())
+}
+
+fn parse(taken: &Taken) -> Result<Option<ImportLine>, String> {
+    match taken {
+        Taken::TooLong => Err(format!("the line has more than {LINE_BYTES_MAX} bytes")),
+        Taken::Line(line) if line.is_empty() => Ok(None),
+        Taken::Line(line) => serde_json::from_slice(line).map(Some).map_err(|error| {
+            format!(
+                "{error}; a line is {{\"referee\":[\"user\",\"b\"],\"referrer\":[\"user\",\"a\"]}}"
+            )
+        }),
+    }
+}
+
+async fn import_line(
+    session: &Session,
+    number: u64,
+    line: ImportLine,
+    awards: AwardPolicy,
+    tally: &mut Tally,
+) -> Done {
+    // Importing a file again, after an interruption say, finds its own links.
+    if is_linked(session, &line).await? {
+        tally.known += 1;
+        return Ok(());
+    }
+    let request = SignupRequest {
+        referrer: Referrer::Account(line.referrer),
+        referee: line.referee,
+        now: session.now(),
+        token: random_name(),
+        awards,
+    };
+    match signed_up(session, &request).await {
+        Ok(_) => tally.made += 1,
+        Err(SignupError::Refused(refusal)) => {
+            eprintln!("line {number}: {}: {refusal}", refusal.code());
+            tally.refused += 1;
+        }
+        Err(SignupError::Store(error)) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+async fn is_linked(session: &Session, line: &ImportLine) -> Result<bool, StoreError> {
+    let link = referrals::link_of(session.db(), &line.referee).await?;
+    Ok(link.is_some_and(|link| link.chain.first() == Some(&line.referrer)))
+}

@@ -1,0 +1,146 @@
+//! `tidemark pricing`: publishing and showing rules.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::args::{PricingCommand, RuleSet};
+use super::output::{Done, Failure, Out};
+use super::session::{Session, by, random_name};
+use crate::domain::rules::{Network, RuleFault, RulesDocument};
+use crate::domain::time::Millis;
+use crate::ops::clock::{Clock, SystemClock};
+use crate::store::db::Db;
+use crate::store::pricing::{self, NewValue, Publish, PublishError, Version};
+
+/// Runs the command.
+pub async fn run(session: &Session, command: &PricingCommand) -> Done {
+    match command {
+        PricingCommand::Init { set } => init(session, *set).await,
+        PricingCommand::Show(args) => show(session, args.json).await,
+    }
+}
+
+/// Publishes the testnet's rules if there are none at all; whether it did.
+pub async fn publish_first(db: &dyn Db) -> Done<bool> {
+    let now = SystemClock.now();
+    if !pricing::current(db, now).await?.is_empty() {
+        return Ok(false);
+    }
+    publish(db, RuleSet::Testnet, now, "first start").await?;
+    Ok(true)
+}
+
+async fn init(session: &Session, set: RuleSet) -> Done {
+    let now = session.now();
+    let published = publish(session.db(), set, now, "tidemark pricing init").await?;
+    let mut out = Out::new();
+    match published {
+        0 => out.line(format!("{} is in force already; nothing was changed", file_of(set)))?,
+        count => out.line(format!(
+            "{} is in force: {count} values published, effective {now} (first values: from the beginning)",
+            file_of(set)
+        ))?,
+    }
+    out.finish()
+}
+
+/// Publishes what differs from what is in force; how many values that were.
+async fn publish(db: &dyn Db, set: RuleSet, now: Millis, reason: &str) -> Done<usize> {
+    let in_force: BTreeMap<String, String> = pricing::current(db, now)
+        .await?
+        .into_iter()
+        .map(|version| (version.key, version.value))
+        .collect();
+    let values: Vec<NewValue> = document(set)?
+        .changes()
+        .into_iter()
+        .filter(|(key, value)| in_force.get(key) != Some(value))
+        .map(|(key, value)| NewValue { key, value })
+        .collect();
+    let count = values.len();
+    if count > 0 {
+        let publish = Publish {
+            values,
+            effective_from: now,
+            by: by(),
+            reason: format!("{reason} ({})", file_of(set)),
+            now,
+            token: random_name(),
+        };
+        pricing::publish(db, &publish).await.map_err(refused)?;
+    }
+    Ok(count)
+}
+
+fn refused(error: PublishError) -> Failure {
+    match error {
+        PublishError::Store(error) => error.into(),
+        PublishError::Faults(faults) => all_faults(&faults),
+        other => Failure::refused(other),
+    }
+}
+
+fn all_faults(faults: &[RuleFault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    Failure::refused(format!("the rules cannot be used:{}", lines.concat()))
+}
+
+const fn network(set: RuleSet) -> Network {
+    match set {
+        RuleSet::Testnet => Network::Testnet,
+        RuleSet::Mainnet => Network::Mainnet,
+    }
+}
+
+fn file_of(set: RuleSet) -> &'static str {
+    network(set).document().0
+}
+
+fn document(set: RuleSet) -> Done<RulesDocument> {
+    let (file, text) = network(set).document();
+    RulesDocument::parse_toml(file, text).map_err(|faults| all_faults(&faults))
+}
+
+async fn show(session: &Session, is_json: bool) -> Done {
+    let mut versions = pricing::current(session.db(), session.now()).await?;
+    versions.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut out = Out::new();
+    if is_json {
+        let all: Vec<Value> = versions.iter().map(version_json).collect();
+        out.pretty_json(&all)?;
+    } else if versions.is_empty() {
+        out.line("no rules are in force; publish some: tidemark pricing init testnet")?;
+    } else {
+        let rows: Vec<Vec<String>> = versions.iter().map(version_row).collect();
+        out.table(&["key", ">version", "since", "value"], &rows)?;
+    }
+    out.finish()
+}
+
+fn version_json(version: &Version) -> Value {
+    let value: Value =
+        serde_json::from_str(&version.value).unwrap_or_else(|_| json!(version.value));
+    json!({
+        "key": version.key,
+        "version": version.version,
+        "control": version.control,
+        "effectiveFrom": version.effective_from.map(|at| at.to_string()),
+        "value": value,
+        "by": version.by,
+        "reason": version.reason,
+        "writtenAt": version.written_at.to_string(),
+    })
+}
+
+fn version_row(version: &Version) -> Vec<String> {
+    let since = version
+        .effective_from
+        .map_or_else(|| "the beginning".to_owned(), |at| at.to_string());
+    vec![
+        version.key.clone(),
+        version.version.to_string(),
+        since,
+        version.value.clone(),
+    ]
+}

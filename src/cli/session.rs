@@ -1,0 +1,137 @@
+//! What a command works with: the store and the log, in this process or in the `up` that runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::Client;
+use super::data::DataDir;
+use super::engine::{Engine, Owner, connect, find_owner};
+use super::output::{Done, Failure};
+use super::remote::RemoteLog;
+use crate::domain::rules::Timeline;
+use crate::domain::time::Millis;
+use crate::log::{Log, LogError, Topic};
+use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::config::{Config, StoreEngine};
+use crate::ops::metrics::Metrics;
+use crate::store::db::{Db, StoreError};
+use crate::store::{control, pricing};
+
+/// How long the embedded store may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a command does to the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads: without data there is nothing to do.
+    Read,
+    /// Writes: what is missing is created.
+    Write,
+}
+
+/// The store and the log.
+pub struct Session {
+    /// The store.
+    pub db: Arc<dyn Db>,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// How many partitions of `usage.events` there are.
+    pub source_partitions: u32,
+    /// How many partitions of `ledger.postings` there are.
+    pub posting_partitions: u32,
+    /// Set if this process owns the data directory.
+    engine: Option<Engine>,
+}
+
+impl Session {
+    /// Opens the data directory, or connects to the `up` that owns it.
+    pub async fn open(config: &Config, access: Access) -> Done<Session> {
+        let data = DataDir::new(&config.data);
+        if access == Access::Read && !data.exists() {
+            return Err(Failure::failed(format!(
+                "there is no data in {}; start with `tidemark up`, or name the directory with --data",
+                data.path().display()
+            )));
+        }
+        match find_owner(&data).await? {
+            Owner::Us(owned) => Session::own(Engine::open(owned, &data, config).await?).await,
+            Owner::Up(running) => {
+                let endpoint = match config.store.engine {
+                    StoreEngine::Embedded => running.dynamodb_endpoint,
+                    StoreEngine::DynamoDb => None,
+                };
+                let db = connect(&config.store, endpoint, Arc::new(Metrics::new()))?;
+                let log = RemoteLog::connect(Client::new(data)).await?;
+                Session::new(Arc::new(db), Arc::new(log), None).await
+            }
+        }
+    }
+
+    async fn own(engine: Engine) -> Done<Session> {
+        let db = Arc::new(engine.db.clone());
+        Session::new(db, engine.log.clone(), Some(engine)).await
+    }
+
+    async fn new(db: Arc<dyn Db>, log: Arc<dyn Log>, engine: Option<Engine>) -> Done<Session> {
+        let partitions = async |topic| Ok::<u32, LogError>(log.topic(topic).await?.partitions);
+        Ok(Session {
+            source_partitions: partitions(Topic::UsageEvents).await?,
+            posting_partitions: partitions(Topic::LedgerPostings).await?,
+            db,
+            log,
+            engine,
+        })
+    }
+
+    /// Whether this process owns the data directory: no `up` runs on it.
+    pub const fn owns_data(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// The store.
+    pub fn db(&self) -> &dyn Db {
+        &*self.db
+    }
+
+    /// Now.
+    pub fn now(&self) -> Millis {
+        SystemClock.now()
+    }
+
+    /// The rules as of the newest entry of the control feed; `None` before any were published.
+    pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
+        let head = control::head(self.db()).await?;
+        let mut book = pricing::load_rules(self.db(), head).await?;
+        Ok(book.as_of(head))
+    }
+
+    /// The rules, which a command cannot do without.
+    pub async fn rules_needed(&self) -> Done<Arc<Timeline>> {
+        self.rules().await?.ok_or_else(|| {
+            Failure::failed("there are no rules yet; publish them: tidemark pricing init testnet")
+        })
+    }
+
+    /// Lets go of the data directory.
+    pub async fn close(self) {
+        let Session {
+            db, log, engine, ..
+        } = self;
+        drop((db, log));
+        if let Some(engine) = engine {
+            engine.close(CLOSE_WITHIN).await;
+        }
+    }
+}
+
+/// Who runs this command, for audit entries.
+pub fn by() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| "unknown".to_owned());
+    format!("{user} (tidemark command)")
+}
+
+/// A name that nobody else has drawn.
+pub fn random_name() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

@@ -1,0 +1,215 @@
+//! `tidemark up`: log, store, rating, posting and the HTTP service in one process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::data::{DataDir, Running};
+use super::demo;
+use super::engine::{Engine, Owner, find_owner};
+use super::output::{Done, Failure, Out};
+use super::rules;
+use crate::domain::event::BEHIND_MS_MAX;
+use crate::http::{self, Service};
+use crate::log::topics::TopicSpec;
+use crate::log::{Log, Topic};
+use crate::ops::clock::SystemClock;
+use crate::ops::config::{Config, PipelineConfig};
+use crate::ops::health::Health;
+use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::pipeline::{self, Settings, WorkerContext};
+
+/// Runs until shutdown.
+pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &Shutdown) -> Done {
+    let data = DataDir::new(&config.data);
+    let owned = match find_owner(&data).await? {
+        Owner::Us(owned) => owned,
+        Owner::Up(running) => return Err(already_runs(&data, &running)),
+    };
+    let listener = listen(config.listen).await?;
+    let engine = Engine::open(owned, &data, config).await?;
+    if rules::publish_first(&engine.db).await? {
+        tracing::info!(
+            "no rules yet: published the testnet's, from the beginning of time; nothing is charged"
+        );
+    }
+    let health = Arc::new(Health::new(engine.metrics.clone()));
+    let mut tasks = JoinSet::new();
+    start_pipeline(&mut tasks, &engine, config, &health, shutdown).await?;
+    let running = Running {
+        pid: std::process::id(),
+        listen: listener.local_addr().map_err(Failure::failed)?,
+        dynamodb_endpoint: engine.endpoint(),
+    };
+    let log: Arc<dyn Log> = engine.log.clone();
+    let service = Service::new(
+        log.clone(),
+        engine.metrics.clone(),
+        health.clone(),
+        config.http.clone(),
+    );
+    serve(&mut tasks, listener, service, trigger, shutdown);
+    if is_demo {
+        let db = Arc::new(engine.db.clone());
+        tasks.spawn(demo::run(db, log, shutdown.clone()));
+    }
+    health.set_ready(true);
+    engine.announce(&running)?;
+    welcome(&running, &data, is_demo)?;
+    shutdown.clone().requested().await;
+    health.set_ready(false);
+    drain(tasks, engine, config.drain_timeout).await
+}
+
+fn already_runs(data: &DataDir, running: &Running) -> Failure {
+    Failure::failed(format!(
+        "`tidemark up` runs on {} already (process {}, {}); stop it, or name another directory with --data",
+        data.path().display(),
+        running.pid,
+        running.url("/")
+    ))
+}
+
+async fn listen(address: SocketAddr) -> Done<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!(
+            "cannot listen on {address}: {error}; choose another address, or a free port with --listen 127.0.0.1:0"
+        ))
+    })
+}
+
+async fn start_pipeline(
+    tasks: &mut JoinSet<()>,
+    engine: &Engine,
+    config: &Config,
+    health: &Arc<Health>,
+    shutdown: &Shutdown,
+) -> Done {
+    let ctx = Arc::new(WorkerContext::new(
+        engine.log.clone(),
+        Arc::new(engine.db.clone()),
+        Arc::new(SystemClock),
+        settings(&config.pipeline, &engine.specs),
+        engine.metrics.clone(),
+        health.clone(),
+        rand::random(),
+    ));
+    let sources = engine.log.topic(Topic::UsageEvents).await?.partitions;
+    let postings = engine.log.topic(Topic::LedgerPostings).await?.partitions;
+    for task in pipeline::all_tasks(sources, postings) {
+        // A thread for each: rating is CPU work, which must not hold up those who answer requests.
+        let (ctx, stop) = (ctx.clone(), shutdown.receiver());
+        let runtime = tokio::runtime::Handle::current();
+        tasks.spawn_blocking(move || runtime.block_on(pipeline::run(ctx, task, stop)));
+    }
+    Ok(())
+}
+
+/// The pipeline's settings from the configuration.
+pub fn settings(config: &PipelineConfig, specs: &[TopicSpec]) -> Settings {
+    let kept = specs.iter().find(|spec| spec.topic == Topic::UsageEvents);
+    let kept = kept.map_or(Duration::ZERO, |spec| spec.retention);
+    let late = Duration::from_millis(BEHIND_MS_MAX.unsigned_abs());
+    Settings {
+        chunk_records_max: config.chunk_records_max,
+        chunk_bytes_max: config.chunk_bytes_max,
+        chunk_age: config.chunk_age_max,
+        tick_after: config.tick_interval,
+        window_age_ms: i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX),
+        window_records_max: config.duplicate_window_records_max as u64,
+        usage_rows: config.usage_rows,
+        usage_row_life: late + kept,
+        chains_cached_max: config.cached_chains_max,
+        flush_interval: config.flush_interval,
+        flush_accounts_max: config.flush_accounts_max,
+        flush_concurrency: config.flush_concurrency,
+        accounts_cached_max: config.cached_accounts_max,
+        leaderboard_size: config.leaderboard_size,
+        leaderboard_interval: config.leaderboard_interval,
+        award_interval: config.award_poll_interval,
+        halt_poll: config.halted_poll_interval,
+        ..Settings::default()
+    }
+}
+
+/// Serves HTTP in a task; if it fails, everything stops.
+fn serve(
+    tasks: &mut JoinSet<()>,
+    listener: TcpListener,
+    service: Service,
+    trigger: &Trigger,
+    shutdown: &Shutdown,
+) {
+    let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        if let Err(error) = http::serve(listener, service, shutdown).await {
+            tracing::error!(%error, "the HTTP service failed; stopping");
+            trigger.shut_down();
+        }
+    });
+}
+
+fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
+    let dir = data.path().display();
+    let at = running.url("");
+    let mut out = Out::new();
+    out.line(format!(
+        "tidemark is up. Data: {dir}. Only this machine can reach it: requests carry no keys yet."
+    ))?;
+    out.line(format!("  events    POST {at}/api/v1/events"))?;
+    out.line(format!("  health    {at}/healthz  {at}/readyz"))?;
+    out.line(format!("  metrics   {at}/metrics"))?;
+    if let Some(endpoint) = &running.dynamodb_endpoint {
+        out.line(format!("  DynamoDB  {endpoint}"))?;
+    }
+    let option = if data.path() == std::path::Path::new("./data") {
+        String::new()
+    } else {
+        format!(" --data {dir}")
+    };
+    out.line("In another terminal:")?;
+    if !is_demo {
+        out.line(format!(
+            "  tidemark emit{option}                     send 10,000 generated events"
+        ))?;
+    }
+    out.line(format!(
+        "  tidemark leaderboard users{option}        who has how many points"
+    ))?;
+    out.line(format!(
+        "  tidemark statement user user-1{option}    what one account earned, and for what"
+    ))?;
+    out.line(format!(
+        "  tidemark doctor{option}                   is everything well?"
+    ))?;
+    out.line("Stop with Ctrl-C.")?;
+    // A closed stdout is no reason to stop.
+    out.finish().or_else(|failure| match failure {
+        Failure::ReaderGone => Ok(()),
+        other => Err(other),
+    })
+}
+
+/// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
+async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done {
+    let ended = tokio::time::timeout(within, async {
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task did not end well");
+            }
+        }
+    });
+    if ended.await.is_err() {
+        tracing::warn!(
+            seconds = within.as_secs(),
+            "not everything was finished in time; the next start does it again, nothing is lost"
+        );
+        tasks.abort_all();
+    }
+    engine.close(within).await;
+    tracing::info!("stopped");
+    Ok(())
+}

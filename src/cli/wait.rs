@@ -1,0 +1,104 @@
+//! `tidemark wait`: returns when everything that was appended before it can be seen.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::output::{Done, Failure};
+use super::session::Session;
+use crate::domain::position::{Offset, Partition};
+use crate::log::Topic;
+use crate::pipeline::progress;
+use crate::store::checkpoints;
+
+/// How often it looks.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What is still awaited.
+enum Awaited {
+    Rating,
+    Posting,
+    Awards(BTreeSet<(Partition, String)>),
+}
+
+/// Runs the command.
+pub async fn run(session: &Session, timeout: Duration) -> Done {
+    let start = Instant::now();
+    let ends = ends(session).await?;
+    let mut awaited = Awaited::Rating;
+    loop {
+        match look(session, &ends, &mut awaited).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => (),
+            Err(Failure::Failed(why)) if start.elapsed() < timeout => {
+                tracing::debug!(why, "the store did not answer; looking again");
+            }
+            Err(failure) => return Err(failure),
+        }
+        no_halt(session).await?;
+        if start.elapsed() >= timeout {
+            return Err(too_slow(&awaited, timeout));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Where each partition of `usage.events` ends now.
+async fn ends(session: &Session) -> Done<Vec<Offset>> {
+    let mut ends = Vec::new();
+    for partition in (0..session.source_partitions).map(Partition) {
+        ends.push(session.log.bounds(Topic::UsageEvents, partition).await?.end);
+    }
+    Ok(ends)
+}
+
+/// Moves on as far as possible; whether nothing is awaited any more.
+async fn look(session: &Session, ends: &[Offset], awaited: &mut Awaited) -> Done<bool> {
+    if !matches!(awaited, Awaited::Awards(_)) {
+        let Some(wanted) = progress::rated(session.db(), ends).await? else {
+            return Ok(false);
+        };
+        *awaited = Awaited::Posting;
+        if !progress::posted(session.db(), &wanted).await? {
+            return Ok(false);
+        }
+        // Read only now: what the postings brought about is pending already.
+        *awaited = Awaited::Awards(pointers(session).await?);
+    }
+    let Awaited::Awards(before) = awaited else {
+        return Ok(false);
+    };
+    let now = pointers(session).await?;
+    before.retain(|pointer| now.contains(pointer));
+    Ok(before.is_empty())
+}
+
+async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
+    let pointers = progress::pointers(session.db(), session.posting_partitions).await?;
+    Ok(pointers
+        .into_iter()
+        .map(|p| (p.partition, p.item))
+        .collect())
+}
+
+/// A halted partition may be what is awaited, and waiting will not help.
+async fn no_halt(session: &Session) -> Done {
+    let halts = checkpoints::halts(session.db()).await.unwrap_or_default();
+    match halts.first() {
+        None => Ok(()),
+        Some(halt) => Err(Failure::failed(format!(
+            "{} has halted ({}); `tidemark doctor` says what to do",
+            halt.task, halt.code
+        ))),
+    }
+}
+
+fn too_slow(awaited: &Awaited, timeout: Duration) -> Failure {
+    let what = match awaited {
+        Awaited::Rating => "events are still being rated",
+        Awaited::Posting => "postings are still being written",
+        Awaited::Awards(_) => "awards are still pending",
+    };
+    Failure::failed(format!(
+        "after {timeout:?} {what}; wait longer (--timeout 10m), or see whether something is wrong: tidemark doctor"
+    ))
+}

@@ -1,0 +1,200 @@
+//! Writing posting blocks.
+
+use bytes::Bytes;
+
+use super::{
+    BLOCK_BYTES_MAX, Base, BlockHeader, CELL_LATENCY, CELL_OUTCOMES, CELL_POINTS, CELL_SLOT,
+    ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER,
+    ENTRY_REFERRAL, VERSION,
+};
+use crate::domain::amount::Points;
+use crate::domain::event::Service;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::position::Sequence;
+use crate::domain::posting::{Block, Cell, Entry, Slot};
+use crate::log::varint::{put_signed, put_signed_wide, put_varint, zigzag};
+
+/// Encodes one block, whatever its size. Its lists must be sorted as [`Entry`] says and its days lie in the years 0 to 9999:
+/// [`decode`](super::decode()) refuses anything else, and the partition that reads it halts.
+pub fn encode(block: &Block) -> Bytes {
+    let mut writer = BlockWriter::new(&BlockHeader::of(block), block.sequence);
+    for entry in &block.entries {
+        writer.push(entry);
+    }
+    writer.finish()
+}
+
+/// Encodes what a chunk adds to one posting partition: entries by account, as blocks of at most [`BLOCK_BYTES_MAX`] whose sequences count up from `first`.
+/// Without entries it is one empty block. An entry that is larger by itself gets a block of its own.
+pub fn encode_blocks(header: &BlockHeader, entries: &[Entry], first: Sequence) -> Vec<Bytes> {
+    let mut blocks = Vec::new();
+    let mut writer = BlockWriter::new(header, first);
+    for entry in entries {
+        if !writer.push_within(entry, BLOCK_BYTES_MAX) {
+            let next = BlockWriter::new(header, Sequence(writer.sequence.0 + 1));
+            blocks.push(std::mem::replace(&mut writer, next).finish());
+            writer.push(entry);
+        }
+    }
+    blocks.push(writer.finish());
+    blocks
+}
+
+/// A block in the making.
+struct BlockWriter<'a> {
+    out: Vec<u8>,
+    base: Base,
+    sequence: Sequence,
+    count_at: usize,
+    count: u32,
+    previous: Option<&'a Account>,
+}
+
+impl<'a> BlockWriter<'a> {
+    fn new(header: &BlockHeader, sequence: Sequence) -> BlockWriter<'a> {
+        let mut out = Vec::with_capacity(4 * 1024);
+        out.push(VERSION);
+        put_varint(&mut out, u64::from(header.epoch.0));
+        put_varint(&mut out, u64::from(header.source.0));
+        put_varint(&mut out, header.chunk.0);
+        put_varint(&mut out, sequence.0);
+        put_varint(&mut out, header.control.0);
+        put_signed(&mut out, header.source_log_time.0);
+        let count_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        BlockWriter {
+            out,
+            base: Base::of(header.source_log_time),
+            sequence,
+            count_at,
+            count: 0,
+            previous: None,
+        }
+    }
+
+    fn push(&mut self, entry: &'a Entry) {
+        debug_assert!(self.previous.is_none_or(|account| *account < entry.account));
+        put_entry(&mut self.out, self.base, self.previous, entry);
+        self.previous = Some(&entry.account);
+        self.count += 1;
+    }
+
+    /// Pushes the entry unless the block then has more than `bytes_max`; an empty block takes any entry.
+    fn push_within(&mut self, entry: &'a Entry, bytes_max: usize) -> bool {
+        let (before, previous) = (self.out.len(), self.previous);
+        self.push(entry);
+        if self.out.len() <= bytes_max || self.count == 1 {
+            return true;
+        }
+        self.out.truncate(before);
+        self.previous = previous;
+        self.count -= 1;
+        false
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
+        Bytes::from(self.out)
+    }
+}
+
+fn put_entry(out: &mut Vec<u8>, base: Base, previous: Option<&Account>, entry: &Entry) {
+    let inline = entry.cells.len().min(ENTRY_CELLS_INLINE_MAX);
+    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    out.push(
+        flag(entry.account.kind == AccountKind::Provider, ENTRY_PROVIDER)
+            | flag(!entry.referral.is_empty(), ENTRY_REFERRAL)
+            | flag(!entry.charges.is_empty(), ENTRY_CHARGES)
+            | flag(!entry.firsts.is_empty(), ENTRY_FIRSTS)
+            | (inline as u8) << ENTRY_CELLS_SHIFT,
+    );
+    if inline == ENTRY_CELLS_INLINE_MAX {
+        put_varint(out, (entry.cells.len() - ENTRY_CELLS_INLINE_MAX) as u64);
+    }
+    put_id(out, previous.map_or("", Account::id), entry.account.id());
+    put_cells(out, base, &entry.cells);
+    put_list(out, &entry.referral, |out, (slot, points)| {
+        put_slot(out, base, *slot);
+        put_signed(out, points.0);
+    });
+    put_list(out, &entry.charges, |out, (month, charge)| {
+        put_signed(out, i64::from(month.0.wrapping_sub(base.month)));
+        put_signed_wide(out, charge.cost.0);
+        put_signed_wide(out, charge.shadow.0);
+    });
+    put_list(out, &entry.firsts, |out, first| {
+        out.push(first.service as u8);
+        put_slot(out, base, first.slot);
+        put_signed(out, first.points.0);
+    });
+}
+
+/// A list that the entry's head announces if it is not empty.
+fn put_list<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    if items.is_empty() {
+        return;
+    }
+    put_varint(out, items.len() as u64);
+    for item in items {
+        put(out, item);
+    }
+}
+
+fn put_id(out: &mut Vec<u8>, previous: &str, id: &str) {
+    let shared = shared_prefix(previous.as_bytes(), id.as_bytes());
+    put_varint(out, shared as u64);
+    put_varint(out, (id.len() - shared) as u64);
+    out.extend_from_slice(&id.as_bytes()[shared..]);
+}
+
+fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn put_slot(out: &mut Vec<u8>, base: Base, slot: Slot) {
+    let (difference, late) = match slot {
+        Slot::Day(day) => (day.0.wrapping_sub(base.day), 0),
+        Slot::Late(month) => (month.0.wrapping_sub(base.month), 1),
+    };
+    put_varint(out, zigzag(i64::from(difference)) << 1 | late);
+}
+
+fn put_cells(out: &mut Vec<u8>, base: Base, cells: &[(Slot, Service, Cell)]) {
+    let mut previous = None;
+    for (slot, service, cell) in cells {
+        debug_assert!(previous.is_none_or(|p| p < (*slot, *service)));
+        let new_slot = previous.is_none_or(|(p, _)| p != *slot);
+        put_cell(out, base, new_slot.then_some(*slot), *service, cell);
+        previous = Some((*slot, *service));
+    }
+}
+
+fn put_cell(out: &mut Vec<u8>, base: Base, slot: Option<Slot>, service: Service, cell: &Cell) {
+    let outcomes = cell.successful != cell.requests || cell.failed != 0;
+    let points = cell.points != Points::ZERO;
+    let latency = cell.timed | cell.latency_ms | cell.target_ms != 0;
+    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    out.push(
+        service as u8
+            | flag(slot.is_some(), CELL_SLOT)
+            | flag(outcomes, CELL_OUTCOMES)
+            | flag(points, CELL_POINTS)
+            | flag(latency, CELL_LATENCY),
+    );
+    if let Some(slot) = slot {
+        put_slot(out, base, slot);
+    }
+    put_varint(out, cell.requests);
+    if outcomes {
+        put_varint(out, cell.successful);
+        put_varint(out, cell.failed);
+    }
+    if points {
+        put_signed(out, cell.points.0);
+    }
+    if latency {
+        put_varint(out, cell.timed);
+        put_varint(out, cell.latency_ms);
+        put_varint(out, cell.target_ms);
+    }
+}
