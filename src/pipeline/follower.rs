@@ -149,23 +149,11 @@ impl Follower {
         for entry in persist(ctx, || control::entries(&*ctx.db, self.followed, head)).await? {
             match entry.change {
                 Change::Link { referee, chain } => {
-<<<<<<< HEAD
-                    self.chains.remove(&referee);
-                    self.recent.push_back((entry.written_at, referee.clone()));
-                    self.recent_chains.insert(
-                        referee,
-                        Chain {
-                            number: entry.number,
-                            accounts: chain.into(),
-                        },
-                    );
-=======
                     let chain = Chain {
                         number: entry.number,
                         accounts: chain.into(),
                     };
                     self.chains.follow(entry.written_at, referee, chain);
->>>>>>> main
                 }
                 Change::Rules(changes) => {
                     if matches!(taking, Taking::All) {
@@ -181,21 +169,6 @@ impl Follower {
         Ok(())
     }
 
-<<<<<<< HEAD
-    fn forget_recent(&mut self, before: Millis) {
-        while self.recent.len() as u64 > RECENT_ENTRIES_MIN
-            && self
-                .recent
-                .front()
-                .is_some_and(|(written, _)| *written < before)
-            && let Some((_, referee)) = self.recent.pop_front()
-        {
-            self.recent_chains.remove(&referee);
-        }
-    }
-
-=======
->>>>>>> main
     /// The rules as of a control position; `None` before the first.
     pub fn rules(&mut self, as_of: Control) -> Option<Arc<Timeline>> {
         self.rules.as_of(as_of)
@@ -213,16 +186,7 @@ impl Follower {
         }
     }
 
-<<<<<<< HEAD
-    /// Whether the chain of an account is known without asking the table.
-    pub fn knows(&self, account: &AccountRef<'_>) -> bool {
-        self.chains.contains_key(account) || self.recent_chains.contains_key(account)
-    }
-
-    /// Learns the chains of accounts (each once) that it does not know.
-=======
     /// Learns the chains of accounts (each once) that are not known.
->>>>>>> main
     pub async fn learn(
         &mut self,
         ctx: &WorkerContext,
@@ -234,11 +198,7 @@ impl Follower {
                 number: link.control,
                 accounts: link.chain.into(),
             });
-<<<<<<< HEAD
-            self.chains.insert(account, chain);
-=======
             self.chains.learn(account, chain);
->>>>>>> main
         }
         Ok(())
     }

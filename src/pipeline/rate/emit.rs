@@ -244,19 +244,11 @@ impl Rater<'_> {
                     .map_err(Failure::from)
             });
         let rows = async {
-<<<<<<< HEAD
-            persist(self.ctx, || {
-                self.ctx.db.put_all(Table::UsageTracking, items.clone())
-            })
-            .await
-            .map_err(Failure::from)
-=======
             self.ctx
                 .db
                 .put_all(Table::UsageTracking, items)
                 .await
                 .map_err(Failure::from)
->>>>>>> main
         };
         try_join(try_join_all(appends), rows).await?;
         Ok(sequences)

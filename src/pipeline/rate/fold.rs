@@ -89,19 +89,11 @@ pub struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-<<<<<<< HEAD
-    /// A fold under the rules and links as of `control`. The follower must know every account of the chunk.
-    pub fn new(timeline: &'a Timeline, follower: &'a Follower, control: Control) -> Fold<'a> {
-        Fold {
-            timeline,
-            follower,
-=======
     /// A fold under the rules and links as of `control`. The chains must be known of every account of the chunk.
     pub fn new(timeline: &'a Timeline, chains: &'a Chains, control: Control) -> Fold<'a> {
         Fold {
             timeline,
             chains,
->>>>>>> main
             control,
             indices: HashMap::new(),
             gathered: Vec::new(),
@@ -188,15 +180,9 @@ impl<'a> Fold<'a> {
         if self.gathered[index as usize].chained {
             return index;
         }
-<<<<<<< HEAD
-        let follower = self.follower;
-        let chain = follower
-            .chain(&account, self.control)
-=======
         let chains = self.chains;
         let chain = chains
             .of(&account, self.control)
->>>>>>> main
             .map_or(&[][..], |chain| &chain.accounts);
         let mut referrers = Vec::with_capacity(LEVELS);
         for referrer in chain.iter().take(LEVELS) {

@@ -196,28 +196,14 @@ async fn check(
         epoch: checkpoint.epoch,
     };
     anchor::same_log(ctx, &place, source)?;
-<<<<<<< HEAD
-    let first = if checkpoint.window.first < checkpoint.from {
-        checkpoint.window.first
-    } else {
-        checkpoint.from
-    };
-    anchor::still_there(
-        ctx,
-        &place,
-        first,
-=======
     anchor::still_there(
         ctx,
         &place,
         checkpoint.from,
->>>>>>> main
         checkpoint.to,
         checkpoint.fingerprint.as_ref(),
     )
     .await?;
-<<<<<<< HEAD
-=======
     let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
     shorten_window(checkpoint, start)
 }
@@ -248,7 +234,6 @@ fn shorten_window(
     );
     window.first = start;
     window.forgotten = Some(checkpoint.log_time);
->>>>>>> main
     Ok(checkpoint)
 }
 
