@@ -43,7 +43,9 @@ impl Poster<'_> {
             let cached = self.accounts.get(account)?;
             let head = cached.rows.months.last_key_value()?.1;
             let streak = statement::streak(account.kind, head, activity);
-            let changed = cached.streak != Some(streak) && streak != Streak::default();
+            // Failures can take a provider's only active day away: then there may be a snapshot to take back.
+            let is_told = streak != Streak::default() || account.kind == AccountKind::Provider;
+            let changed = cached.streak != Some(streak) && is_told;
             changed.then_some((account, streak, cached.position))
         });
         let writes = due.map(|(account, streak, position)| async move {
