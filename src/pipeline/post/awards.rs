@@ -50,6 +50,10 @@ impl Poster<'_> {
         // The list may be behind; one item by itself is not.
         let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await?;
         let Some(state) = state else { return Ok(()) };
+        if state == State::Applied && !self.dirty.contains(&award.account) {
+            // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
+            self.accounts.remove(&award.account);
+        }
         self.know(&award.account).await?;
         self.touched.insert(award.account.clone());
         if state == State::Applied {

@@ -18,7 +18,7 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, PostCheckpoint, Ranked, Versioned};
-use crate::store::db::StoreError;
+use crate::store::db::{StoreError, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
 use crate::store::{awards, referrals, streaks};
 
@@ -43,7 +43,9 @@ impl Poster<'_> {
             let cached = self.accounts.get(account)?;
             let head = cached.rows.months.last_key_value()?.1;
             let streak = statement::streak(account.kind, head, activity);
-            let changed = cached.streak != Some(streak) && streak != Streak::default();
+            // Failures can take a provider's only active day away: then there may be a snapshot to take back.
+            let is_told = streak != Streak::default() || account.kind == AccountKind::Provider;
+            let changed = cached.streak != Some(streak) && is_told;
             changed.then_some((account, streak, cached.position))
         });
         let writes = due.map(|(account, streak, position)| async move {
@@ -178,13 +180,24 @@ impl Poster<'_> {
         }
     }
 
-    /// Makes what is owed durable, then says how far this partition is done.
+    /// Makes what is owed durable and says how far this partition is done, in one transaction: a rival that has ranked from
+    /// rows of the past cannot put its lists over this worker's without losing the checkpoint, and neither the other way round.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         if !self.is_unsettled() {
             return Ok(());
         }
-        for (kind, month) in self.tops.keys().copied().collect::<Vec<_>>() {
-            self.save_top(kind, month).await?;
+        for (kind, month) in self.changed_tops() {
+            if self.tops.get(&(kind, month)).is_some_and(Top::is_exhausted) {
+                self.rescan(kind, month).await?;
+            }
+        }
+        // Every transaction moves the checkpoint's write id; only the last moves its position.
+        let changed = self.changed_tops();
+        let groups: Vec<&[(AccountKind, Month)]> = changed.chunks(TRANSACTION_ITEMS_MAX - 1).collect();
+        let last = groups.len().saturating_sub(1);
+        for (i, group) in groups.iter().enumerate() {
+            let next = if i == last { self.next_checkpoint() } else { self.checkpoint.clone() };
+            self.save_tops(group, next).await?;
         }
         if self.next != self.checkpoint.next {
             self.save_checkpoint().await?;
@@ -198,25 +211,30 @@ impl Poster<'_> {
         Ok(())
     }
 
-    async fn save_top(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
-        let Some(top) = self.tops.get(&(kind, month)) else {
-            return Ok(());
-        };
-        if !top.is_changed() {
-            return Ok(());
-        }
-        if top.is_exhausted() {
-            self.rescan(kind, month).await?;
-        }
-        let Some(top) = self.tops.get(&(kind, month)) else {
-            return Ok(());
-        };
-        let key = checkpoints::top_key(self.partition, kind, month);
+    fn changed_tops(&self) -> Vec<(AccountKind, Month)> {
+        let changed = self.tops.iter().filter(|(_, top)| top.is_changed());
+        changed.map(|(of, _)| *of).collect()
+    }
+
+    async fn save_tops(&mut self, tops: &[(AccountKind, Month)], next: PostCheckpoint) -> Result<(), Failure> {
         let write = self.ctx.next_write();
-        versioned::save(self.ctx, &key, &top.list(), top.written(), write).await?;
-        if let Some(top) = self.tops.get_mut(&(kind, month)) {
-            top.saved(write);
+        let key = checkpoints::checkpoint_key(self.task());
+        let mut writes = vec![checkpoints::put(&key, &next, self.written, write)];
+        for (kind, month) in tops {
+            if let Some(top) = self.tops.get(&(*kind, *month)) {
+                let key = checkpoints::top_key(self.partition, *kind, *month);
+                writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
+            }
         }
+        versioned::save_all(self.ctx, &key, &writes, self.written, write).await?;
+        for of in tops {
+            if let Some(top) = self.tops.get_mut(of) {
+                top.saved(write);
+            }
+        }
+        self.written = Some(write);
+        self.checkpoint = next;
+        self.progressed = true;
         Ok(())
     }
 
@@ -242,13 +260,17 @@ impl Poster<'_> {
         Ok(())
     }
 
-    pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
-        let next = PostCheckpoint {
+    fn next_checkpoint(&self) -> PostCheckpoint {
+        PostCheckpoint {
             next: self.next,
             fingerprint: self.fingerprint,
             sources: self.sources.clone(),
             ..self.checkpoint.clone()
-        };
+        }
+    }
+
+    pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
+        let next = self.next_checkpoint();
         let key = checkpoints::checkpoint_key(self.task());
         let write = self.ctx.next_write();
         versioned::save(self.ctx, &key, &next, self.written, write).await?;
