@@ -3,6 +3,7 @@
 //! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -11,6 +12,7 @@ use super::{Poster, millis};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::position::Position;
+use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
 use crate::domain::time::Month;
 use crate::pipeline::WorkerContext;
@@ -147,7 +149,7 @@ impl Poster<'_> {
             return Ok(());
         };
         let mut totals = Vec::new();
-        for account in touched {
+        for account in self.to_rank(touched, &timeline) {
             let Some(cached) = self.accounts.get(account) else {
                 continue;
             };
@@ -163,7 +165,22 @@ impl Poster<'_> {
             let top = self.top(account.kind, month).await?;
             top.offer(Ranked(total, account.id().to_owned()));
         }
+        self.ranked_under = Some(timeline);
         Ok(())
+    }
+
+    /// Whose totals may have changed: the touched, and with new rules everybody in memory. Rules take effect no earlier than
+    /// they are written, and an event may be five minutes ahead of its log time: so a day to which new rules apply may have
+    /// been ranked under the old ones only around their first midnight, and those accounts were used just now.
+    fn to_rank<'a>(
+        &'a self,
+        touched: &'a BTreeSet<Account>,
+        timeline: &Arc<Timeline>,
+    ) -> Vec<&'a Account> {
+        match &self.ranked_under {
+            Some(before) if !Arc::ptr_eq(before, timeline) => self.accounts.keys().collect(),
+            _ => touched.iter().collect(),
+        }
     }
 
     /// The list of a kind and month, loaded when it is first needed.
@@ -193,10 +210,15 @@ impl Poster<'_> {
         }
         // Every transaction moves the checkpoint's write id; only the last moves its position.
         let changed = self.changed_tops();
-        let groups: Vec<&[(AccountKind, Month)]> = changed.chunks(TRANSACTION_ITEMS_MAX - 1).collect();
+        let groups: Vec<&[(AccountKind, Month)]> =
+            changed.chunks(TRANSACTION_ITEMS_MAX - 1).collect();
         let last = groups.len().saturating_sub(1);
         for (i, group) in groups.iter().enumerate() {
-            let next = if i == last { self.next_checkpoint() } else { self.checkpoint.clone() };
+            let next = if i == last {
+                self.next_checkpoint()
+            } else {
+                self.checkpoint.clone()
+            };
             self.save_tops(group, next).await?;
         }
         if self.next != self.checkpoint.next {
@@ -216,7 +238,11 @@ impl Poster<'_> {
         changed.map(|(of, _)| *of).collect()
     }
 
-    async fn save_tops(&mut self, tops: &[(AccountKind, Month)], next: PostCheckpoint) -> Result<(), Failure> {
+    async fn save_tops(
+        &mut self,
+        tops: &[(AccountKind, Month)],
+        next: PostCheckpoint,
+    ) -> Result<(), Failure> {
         let write = self.ctx.next_write();
         let key = checkpoints::checkpoint_key(self.task());
         let mut writes = vec![checkpoints::put(&key, &next, self.written, write)];
