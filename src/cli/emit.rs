@@ -14,7 +14,7 @@ use super::client::Client;
 use super::data::DataDir;
 use super::generate::{Faults, Generated, Generator, Market};
 use super::lines::{self, Taken};
-use super::output::{Done, Failure, Out};
+use super::output::{Done, Failure, Out, counted};
 use super::send::{Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
 use crate::log::Headers;
@@ -266,7 +266,9 @@ fn summary(args: &EmitArgs, tally: &Tally, took: Duration) -> Done {
     } else {
         let rate = acknowledged as f64 / took.as_secs_f64().max(0.001);
         out.line(format!(
-            "{acknowledged} events acknowledged, {refused} refused, {retries} requests repeated; {:.1} s, {rate:.0} events/s",
+            "{} acknowledged, {refused} refused, {} repeated; {:.1} s, {rate:.0} events/s",
+            counted(acknowledged, "event"),
+            counted(retries, "request"),
             took.as_secs_f64()
         ))?;
     }

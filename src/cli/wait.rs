@@ -20,6 +20,16 @@ enum Awaited {
     Awards(BTreeSet<(Partition, String)>),
 }
 
+impl Awaited {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Awaited::Rating => "events are still to be rated",
+            Awaited::Posting => "postings are still to be written",
+            Awaited::Awards(_) => "awards are still pending",
+        }
+    }
+}
+
 /// Runs the command.
 pub async fn run(session: &Session, timeout: Duration) -> Done {
     let start = Instant::now();
@@ -35,6 +45,13 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
             Err(failure) => return Err(failure),
         }
         no_halt(session).await?;
+        if session.owns_data() {
+            // Waiting would keep `up` from starting.
+            return Err(Failure::failed(format!(
+                "`tidemark up` is not running on this data, and {}; start it, then wait again",
+                awaited.as_str()
+            )));
+        }
         if start.elapsed() >= timeout {
             return Err(too_slow(&awaited, timeout));
         }
@@ -93,12 +110,8 @@ async fn no_halt(session: &Session) -> Done {
 }
 
 fn too_slow(awaited: &Awaited, timeout: Duration) -> Failure {
-    let what = match awaited {
-        Awaited::Rating => "events are still being rated",
-        Awaited::Posting => "postings are still being written",
-        Awaited::Awards(_) => "awards are still pending",
-    };
     Failure::failed(format!(
-        "after {timeout:?} {what}; wait longer (--timeout 10m), or see whether something is wrong: tidemark doctor"
+        "after {timeout:?} {}; wait longer (--timeout 10m), or see whether something is wrong: tidemark doctor",
+        awaited.as_str()
     ))
 }

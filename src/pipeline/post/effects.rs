@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::top::{self, Top};
@@ -50,11 +51,17 @@ impl Poster<'_> {
             let changed = cached.streak != Some(streak) && is_told;
             changed.then_some((account, streak, cached.position))
         });
-        let writes = due.map(|(account, streak, position)| async move {
-            let position = position.unwrap_or_default();
-            save_streak(ctx, account, streak, position).await?;
-            Ok::<_, Failure>((account, streak))
-        });
+        // Boxed and collected for the same reason as in `write_dirty`.
+        let writes: Vec<_> = due
+            .map(|(account, streak, position)| {
+                async move {
+                    let position = position.unwrap_or_default();
+                    save_streak(ctx, account, streak, position).await?;
+                    Ok::<_, Failure>((account, streak))
+                }
+                .boxed()
+            })
+            .collect();
         let written: Vec<(&Account, Streak)> = stream::iter(writes)
             .buffer_unordered(ctx.settings.flush_concurrency)
             .try_collect()
