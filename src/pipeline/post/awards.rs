@@ -56,7 +56,10 @@ impl Poster<'_> {
             self.accounts.remove(&award.account);
             // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
             // and no later query is behind it.
-            persist(ctx, || accounts::month(&*ctx.db, &award.account, award.month)).await?;
+            persist(ctx, || {
+                accounts::month(&*ctx.db, &award.account, award.month)
+            })
+            .await?;
         }
         self.know(&award.account).await?;
         self.touched.insert(award.account.clone());
