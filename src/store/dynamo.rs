@@ -13,7 +13,6 @@
 //! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`].
 
 mod batches;
-mod group;
 pub mod items;
 pub mod retry;
 pub mod settings;
@@ -26,7 +25,6 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::transact_write_items::builders::TransactWriteItemsFluentBuilder;
 use aws_sdk_dynamodb::types::{
     ConditionCheck, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity, TransactWriteItem,
 };
@@ -37,14 +35,12 @@ use super::db::{
 };
 use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
-use group::Groups;
 use items::{
-    Expression, anything, expression, from_wire, is_expired, key_condition, key_wire, to_wire,
-    write_units,
+    Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
 };
 pub use retry::Backoff;
 use retry::{Fault, Repeatable, fault, transaction_fault};
-pub use settings::{Commits, DynamoSettings};
+pub use settings::DynamoSettings;
 
 /// The store on DynamoDB. Cheap to clone.
 #[derive(Clone)]
@@ -54,7 +50,6 @@ pub struct DynamoDb {
     backoff: Backoff,
     batch_concurrency: usize,
     limiter: Option<Arc<(DefaultDirectRateLimiter, NonZeroU32)>>,
-    groups: Option<Arc<Groups>>,
     meter: Arc<StoreMeter>,
     clock: Arc<dyn Clock>,
 }
@@ -78,7 +73,6 @@ impl DynamoDb {
             backoff: settings.backoff,
             batch_concurrency: settings.batch_concurrency.max(1),
             limiter,
-            groups: (settings.commits == Commits::Grouped).then(Arc::default),
             meter,
             clock,
         }
@@ -244,54 +238,8 @@ impl DynamoDb {
         Ok(())
     }
 
-    /// Commits writes, all or none, by themselves.
-    async fn commit(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
-        // A single write is all or nothing by itself, at half the price.
-        if writes.len() == 1 {
-            match writes.remove(0) {
-                Write::Put {
-                    table,
-                    item,
-                    condition,
-                } => return self.put(table, item, &condition).await,
-                Write::Delete { key, condition } => return self.delete(&key, &condition).await,
-                check @ Write::Check { .. } => writes.push(check),
-            }
-        }
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.commit_transaction(writes, Repeatable::No).await
-    }
-
-    async fn commit_transaction(
-        &self,
-        writes: Vec<Write>,
-        repeatable: Repeatable,
-    ) -> Result<(), StoreError> {
-        let request = self.transaction(writes).await?;
-        let send = || request.clone().send();
-        let answer = self.run(repeatable, transaction_fault, send).await?;
-        self.measure_all(Operation::Transact, answer.consumed_capacity());
-        Ok(())
-    }
-
-    /// The request of a transaction, once the write rate allows it.
-    async fn transaction(
-        &self,
-        writes: Vec<Write>,
-    ) -> Result<TransactWriteItemsFluentBuilder, StoreError> {
-        self.admit(writes.iter().map(transaction_units).sum()).await;
-        let parts = writes.into_iter().map(|write| self.transact_item(write));
-        let parts: Vec<TransactWriteItem> = parts.collect::<Result<_, _>>()?;
-        let request = self.client.transact_write_items();
-        Ok(request
-            .set_transact_items(Some(parts))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total))
-    }
-
-    /// A write as a part of a transaction.
-    fn transact_item(&self, write: Write) -> Result<TransactWriteItem, StoreError> {
+    /// A write as a part of a transaction; `None` for a check of nothing.
+    fn transact_item(&self, write: Write) -> Result<Option<TransactWriteItem>, StoreError> {
         let part = TransactWriteItem::builder();
         let part = match write {
             Write::Put {
@@ -302,11 +250,15 @@ impl DynamoDb {
             Write::Delete { key, condition } => {
                 part.delete(self.transact_delete(&key, &condition)?)
             }
+            Write::Check {
+                condition: Condition::Always,
+                ..
+            } => return Ok(None),
             Write::Check { key, condition } => {
                 part.condition_check(self.transact_check(&key, &condition)?)
             }
         };
-        Ok(part.build())
+        Ok(Some(part.build()))
     }
 
     fn transact_put(
@@ -343,10 +295,7 @@ impl DynamoDb {
         key: &Key,
         condition: &Condition,
     ) -> Result<ConditionCheck, StoreError> {
-        let when = match condition {
-            Condition::Always => anything(key.table),
-            _ => expression(key.table, condition, self.clock.now()),
-        };
+        let when = expression(key.table, condition, self.clock.now());
         ConditionCheck::builder()
             .table_name(self.table_name(key.table))
             .set_key(Some(key_wire(key)))
@@ -420,23 +369,46 @@ impl Db for DynamoDb {
     }
 
     async fn write(&self, write: Write) -> Result<(), StoreError> {
-        if matches!(write, Write::Check { .. }) {
-            return Err(refused("a check belongs into a transaction"));
+        match write {
+            Write::Put {
+                table,
+                item,
+                condition,
+            } => self.put(table, item, &condition).await,
+            Write::Delete { key, condition } => self.delete(&key, &condition).await,
+            Write::Check { .. } => Err(refused("a check belongs into a transaction")),
         }
-        self.transact(vec![write]).await
     }
 
-    async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    async fn transact(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        // A single write is all or nothing by itself, at half the price.
+        if writes.len() == 1 && !matches!(writes[0], Write::Check { .. }) {
+            return self.write(writes.remove(0)).await;
+        }
         if writes.len() > TRANSACTION_ITEMS_MAX {
             return Err(refused(format!(
                 "{} writes in one transaction; at most {TRANSACTION_ITEMS_MAX}",
                 writes.len()
             )));
         }
-        match &self.groups {
-            Some(groups) if !writes.is_empty() => self.commit_in_group(groups, writes).await,
-            _ => self.commit(writes).await,
+        self.admit(writes.iter().map(transaction_units).sum()).await;
+        let parts: Vec<TransactWriteItem> = writes
+            .into_iter()
+            .map(|write| self.transact_item(write))
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()?;
+        if parts.is_empty() {
+            return Ok(());
         }
+        let request = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(parts))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let send = || request.clone().send();
+        let answer = self.run(Repeatable::No, transaction_fault, send).await?;
+        self.measure_all(Operation::Transact, answer.consumed_capacity());
+        Ok(())
     }
 
     async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {

@@ -7,14 +7,10 @@ use aws_sdk_dynamodb::types::{
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::group::GROUP_KIB_MAX;
 use super::items::{self, key_wire, to_wire, write_units};
 use super::retry::{Repeatable, fault};
 use super::{DynamoDb, refused};
-use crate::store::db::{
-    BATCH_GET_KEYS_MAX, BATCH_WRITE_ITEMS_MAX, Condition, Item, Key, StoreError,
-    TRANSACTION_ITEMS_MAX, Table, Write,
-};
+use crate::store::db::{BATCH_GET_KEYS_MAX, BATCH_WRITE_ITEMS_MAX, Item, Key, StoreError, Table};
 use crate::store::meter::Operation;
 
 impl DynamoDb {
@@ -104,30 +100,14 @@ impl DynamoDb {
         table: Table,
         items: Vec<Item>,
     ) -> Result<(), StoreError> {
-        if self.groups.is_some() {
-            return self.put_transactions(table, items).await;
+        let mut items = items.into_iter().peekable();
+        let mut chunks = Vec::new();
+        while items.peek().is_some() {
+            let chunk: Vec<Item> = items.by_ref().take(BATCH_WRITE_ITEMS_MAX).collect();
+            chunks.push(chunk);
         }
-        let chunks = chunks(items, BATCH_WRITE_ITEMS_MAX, u32::MAX);
         stream::iter(chunks)
             .map(|chunk| self.put_batch(table, chunk))
-            .buffer_unordered(self.batch_concurrency)
-            .try_collect()
-            .await
-    }
-
-    /// The same by transactions, which the embedded engine syncs once instead of once per item.
-    async fn put_transactions(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
-        let put = |item| Write::Put {
-            table,
-            item,
-            condition: Condition::Always,
-        };
-        stream::iter(chunks(items, TRANSACTION_ITEMS_MAX, GROUP_KIB_MAX))
-            .map(|chunk| {
-                let puts = chunk.into_iter().map(put).collect();
-                // A transaction of unconditional puts is the same when it is done twice.
-                self.commit_transaction(puts, Repeatable::Yes)
-            })
             .buffer_unordered(self.batch_concurrency)
             .try_collect()
             .await
@@ -172,27 +152,4 @@ impl DynamoDb {
 
 fn count(left: &HashMap<String, Vec<WriteRequest>>) -> usize {
     left.values().map(Vec::len).sum()
-}
-
-/// Parts of at most so many items and KiB (but one item at least).
-fn chunks(items: Vec<Item>, items_max: usize, kib_max: u32) -> Vec<Vec<Item>> {
-    let mut chunks: Vec<Vec<Item>> = Vec::new();
-    let mut kib = 0;
-    for item in items {
-        let of_item = write_units(&item);
-        let fits = |chunk: &&mut Vec<Item>| {
-            chunk.len() < items_max && kib <= kib_max.saturating_sub(of_item)
-        };
-        match chunks.last_mut().filter(fits) {
-            Some(chunk) => {
-                chunk.push(item);
-                kib += of_item;
-            }
-            None => {
-                chunks.push(vec![item]);
-                kib = of_item;
-            }
-        }
-    }
-    chunks
 }

@@ -193,16 +193,6 @@ pub fn key_condition(query: &Query) -> Result<Expression, StoreError> {
     })
 }
 
-/// A condition that always holds, where DynamoDB wants one.
-pub fn anything(table: Table) -> Expression {
-    let key = ("#h".to_owned(), table.keys().0.to_owned());
-    Expression {
-        text: Some("attribute_exists(#h) OR attribute_not_exists(#h)".to_owned()),
-        names: Some(HashMap::from([key])),
-        values: None,
-    }
-}
-
 /// The write units of an item, estimated from its size (1 KiB each): names and values as DynamoDB counts them, its
 /// indexes left out.
 pub fn write_units(item: &Item) -> u32 {

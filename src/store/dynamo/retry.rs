@@ -1,6 +1,5 @@
 //! Which failures may be tried again: the heart of "never twice, never lost".
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -99,22 +98,6 @@ pub fn transaction_fault(error: &SdkError<TransactWriteItemsError, HttpResponse>
         return from_reasons(&codes, canceled.message().unwrap_or_default());
     }
     fault(error)
-}
-
-/// Whose conditions made a transaction fail, by the number of the write within it.
-pub fn condition_failures(
-    error: &SdkError<TransactWriteItemsError, HttpResponse>,
-) -> BTreeSet<usize> {
-    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-        error.as_service_error()
-    else {
-        return BTreeSet::new();
-    };
-    let reasons = canceled.cancellation_reasons().iter().enumerate();
-    reasons
-        .filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"))
-        .map(|(number, _)| number)
-        .collect()
 }
 
 /// A cancelled transaction wrote nothing; the question is whether it may succeed as it is.

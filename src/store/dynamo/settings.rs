@@ -12,17 +12,6 @@ use aws_smithy_http_client::tls;
 
 use super::retry::Backoff;
 
-/// How writes become requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commits {
-    /// Each write, batch and transaction as it is: right for DynamoDB, which bills a transaction twice.
-    Each,
-    /// Writes that wait at the same time share a transaction, and batches become transactions: right for the embedded
-    /// engine, which syncs its file once per transaction, and once per item of a batch. What it reports as consumed
-    /// doubles with it.
-    Grouped,
-}
-
 /// Where the tables are and how to talk to them.
 #[derive(Clone, Debug)]
 pub struct DynamoSettings {
@@ -43,8 +32,6 @@ pub struct DynamoSettings {
     pub write_units_per_second: Option<NonZeroU32>,
     /// How many requests of one batch are on their way at once.
     pub batch_concurrency: usize,
-    /// How writes become requests.
-    pub commits: Commits,
 }
 
 impl DynamoSettings {
@@ -59,15 +46,6 @@ impl DynamoSettings {
             backoff: Backoff::default(),
             write_units_per_second: None,
             batch_concurrency: 4,
-            commits: Commits::Each,
-        }
-    }
-
-    /// Settings for the embedded engine.
-    pub fn embedded(endpoint: impl Into<String>) -> DynamoSettings {
-        DynamoSettings {
-            commits: Commits::Grouped,
-            ..DynamoSettings::local(endpoint)
         }
     }
 }

@@ -9,15 +9,13 @@ use tidemark::store::awards::{self, Adjustment, AdjustmentError, Granted};
 use tidemark::store::control::{self, Change};
 use tidemark::store::credits::{self, CreditEntry, CreditError};
 use tidemark::store::db::{Attr, Db, Item, Key, Table};
-use tidemark::store::dynamo::{Commits, DynamoDb};
+use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{self, AwardPolicy, Referrer, SignupError, SignupRequest};
 
-use super::faults::on_every_broken;
+use super::faults::on_every_broken_store;
 use super::laws::{item, key, n};
 use super::proxy::{Fault, dice};
 use super::{PARTITIONS, user};
-
-const BOTH: [Commits; 2] = [Commits::Each, Commits::Grouped];
 
 /// Items of the batch that goes through chaos: several batches of 25 and of 100.
 const ITEMS: usize = 210;
@@ -47,7 +45,7 @@ fn batches_lose_nothing_and_mix_nothing_up_in_chaos() {
         Fault::Lost | Fault::LostAfter => Fault::FailsAfter,
         fault => fault,
     };
-    on_every_broken(&BOTH, plan, |mut broken| async move {
+    on_every_broken_store(plan, |mut broken| async move {
         broken.behind = broken.patient();
         let keys: Vec<Key> = (0..ITEMS)
             .map(|i| key(&format!("b{}", i % 9), &i.to_string()))
@@ -87,7 +85,7 @@ async fn add_until_done(db: &DynamoDb, key: &str, nanos: i128) {
 
 #[test]
 fn two_hundred_credits_under_one_key_at_once_count_once_in_chaos() {
-    on_every_broken(&BOTH, chaos(2), |broken| async move {
+    on_every_broken_store(chaos(2), |broken| async move {
         let db = &broken.behind;
         let all = (0..200).map(|_| add_until_done(db, "k", 5));
         futures::future::join_all(all).await;
@@ -102,7 +100,7 @@ fn two_hundred_credits_under_one_key_at_once_count_once_in_chaos() {
 
 #[test]
 fn credits_under_many_keys_at_once_all_count_in_chaos() {
-    on_every_broken(&BOTH, chaos(3), |broken| async move {
+    on_every_broken_store(chaos(3), |broken| async move {
         let db = &broken.behind;
         // Each key twice, as a client that repeats does.
         let all = (0..60).map(|i| async move {
@@ -119,7 +117,7 @@ fn credits_under_many_keys_at_once_all_count_in_chaos() {
 
 #[test]
 fn adjustments_are_granted_once_in_chaos() {
-    on_every_broken(&BOTH, chaos(4), |broken| async move {
+    on_every_broken_store(chaos(4), |broken| async move {
         let db = &broken.behind;
         let all = (0..60).map(|i| async move {
             let adjustment = Adjustment {
@@ -173,7 +171,7 @@ async fn sign_up_until_done(db: &DynamoDb, request: &SignupRequest) -> bool {
 
 #[test]
 fn signups_at_once_are_each_made_once_and_never_close_a_circle_in_chaos() {
-    on_every_broken(&BOTH, chaos(5), |broken| async move {
+    on_every_broken_store(chaos(5), |broken| async move {
         let db = &broken.behind;
         // Pairs that refer each other, three that form a ring, one whom two refer, and repeats of everything.
         let mut wanted = Vec::new();
@@ -237,7 +235,7 @@ async fn check_feed(db: &DynamoDb, wanted: &[SignupRequest], made: &[bool]) {
 
 #[test]
 fn codes_stay_one_per_account_in_chaos() {
-    on_every_broken(&BOTH, chaos(6), |broken| async move {
+    on_every_broken_store(chaos(6), |broken| async move {
         let db = &broken.behind;
         let all = (0..40u64).map(|i| async move {
             loop {
@@ -258,8 +256,7 @@ fn codes_stay_one_per_account_in_chaos() {
 #[test]
 fn a_write_that_lands_after_its_repeat_changes_nothing() {
     // The first transaction is answered by nobody and arrives when its repeat has long been made.
-    on_every_broken(
-        &BOTH,
+    on_every_broken_store(
         |number, operation| match (number, operation) {
             (0..3, "TransactWriteItems") => Fault::Late,
             _ => Fault::Pass,

@@ -18,7 +18,7 @@ const DIR: &str = "TIDEMARK_TEST_EMBEDDED_DIR";
 
 fn open(dir: &Path) -> (EmbeddedStore, DynamoDb) {
     let store = EmbeddedStore::open(dir, 0).unwrap();
-    let db = client(&DynamoSettings::embedded(store.endpoint()));
+    let db = client(&DynamoSettings::local(store.endpoint()));
     (store, db)
 }
 

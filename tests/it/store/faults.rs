@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidemark::store::db::{Condition, Db, Key, StoreError, Table, Write};
-use tidemark::store::dynamo::{Commits, DynamoDb, DynamoSettings};
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::tables::create_tables;
 
 use super::laws::{item, key, n, put};
@@ -29,39 +29,26 @@ impl Broken {
     }
 }
 
-/// Runs a test on every server behind a proxy, write by write.
 pub fn on_every_broken_store<Fut: Future<Output = ()>>(
     plan: impl Fn(u64, &str) -> Fault + Clone + Send + Sync + 'static,
     test: impl Fn(Broken) -> Fut,
 ) {
-    on_every_broken(&[Commits::Each], plan, test);
-}
-
-/// Runs a test on every server behind a proxy, with writes as `commits` says.
-pub fn on_every_broken<Fut: Future<Output = ()>>(
-    commits: &[Commits],
-    plan: impl Fn(u64, &str) -> Fault + Clone + Send + Sync + 'static,
-    test: impl Fn(Broken) -> Fut,
-) {
     for (name, upstream) in endpoints() {
-        for commits in commits {
-            eprintln!("on {name}, {commits:?}");
-            run(async {
-                let mut settings = settings(&upstream);
-                settings.commits = *commits;
-                let straight = client(&settings);
-                create_tables(&straight).await.unwrap();
-                let (endpoint, requests) = proxy(&upstream, plan.clone()).await;
-                let settings = impatient(&settings, &endpoint);
-                test(Broken {
-                    behind: client(&settings),
-                    straight,
-                    requests,
-                    settings,
-                })
-                .await;
-            });
-        }
+        eprintln!("on {name}");
+        run(async {
+            let settings = settings(&upstream);
+            let straight = client(&settings);
+            create_tables(&straight).await.unwrap();
+            let (endpoint, requests) = proxy(&upstream, plan.clone()).await;
+            let settings = impatient(&settings, &endpoint);
+            test(Broken {
+                behind: client(&settings),
+                straight,
+                requests,
+                settings,
+            })
+            .await;
+        });
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidemark::store::db::{Attr, Condition, Db, Item, Key, RangeFilter, StoreError, Table, Write};
-use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::meter::Operation;
 use tidemark::store::tables::create_tables;
 
@@ -268,7 +267,7 @@ fn a_batch_of_any_size_is_written_whole_and_read_in_the_order_asked() {
 
 #[test]
 fn what_is_consumed_is_measured_by_table_and_operation() {
-    let test = |db: DynamoDb| async move {
+    on_every_store(|db| async move {
         let meter = db.meter().clone();
         let small = key("m", "small");
         db.write(put(&small, 1, Condition::Always)).await.unwrap();
@@ -310,14 +309,7 @@ fn what_is_consumed_is_measured_by_table_and_operation() {
         assert_eq!(write, 2.0, "a row that an index holds too costs two");
         assert_eq!(meter.of_table(CHECKPOINTS).write, 8.0);
         assert_eq!(meter.total().write, 10.0);
-    };
-    for (_, endpoint) in super::endpoints() {
-        run(async {
-            let db = client(&settings(&endpoint));
-            create_tables(&db).await.unwrap();
-            test(db).await;
-        });
-    }
+    });
 }
 
 #[test]
@@ -385,6 +377,6 @@ fn an_attribute_that_we_never_write_is_named_with_its_row() {
 }
 
 /// The client beneath.
-pub fn raw_client(db: &DynamoDb) -> aws_sdk_dynamodb::Client {
+pub fn raw_client(db: &tidemark::store::dynamo::DynamoDb) -> aws_sdk_dynamodb::Client {
     db.client().clone()
 }

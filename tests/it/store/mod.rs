@@ -8,7 +8,6 @@ mod control;
 mod credits;
 mod embedded;
 mod faults;
-mod group;
 mod laws;
 mod pricing;
 mod proxy;
@@ -24,7 +23,7 @@ use std::time::Duration;
 
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::ops::clock::SystemClock;
-use tidemark::store::dynamo::{Commits, DynamoDb, DynamoSettings};
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedStore;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::tables::create_tables;
@@ -80,19 +79,15 @@ pub fn client(settings: &DynamoSettings) -> DynamoDb {
     )
 }
 
-/// Runs a test against every server, each time with fresh tables, write by write and with grouped writes.
+/// Runs a test against every server, each time with fresh tables.
 pub fn on_every_store<Fut: Future<Output = ()>>(test: impl Fn(DynamoDb) -> Fut) {
     for (name, endpoint) in endpoints() {
-        for commits in [Commits::Each, Commits::Grouped] {
-            eprintln!("on {name}, {commits:?}");
-            run(async {
-                let mut settings = settings(&endpoint);
-                settings.commits = commits;
-                let db = client(&settings);
-                create_tables(&db).await.unwrap();
-                test(db).await;
-            });
-        }
+        eprintln!("on {name}");
+        run(async {
+            let db = client(&settings(&endpoint));
+            create_tables(&db).await.unwrap();
+            test(db).await;
+        });
     }
 }
 
