@@ -24,6 +24,9 @@ use tidemark::pipeline::rate::fold::{Fold, Tiers};
 use tidemark::pipeline::rate::window::Window;
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EVENTS: usize = 1_000_000;
 const CHUNK: usize = 10_000;
 const RUNS: usize = 3;
@@ -122,19 +125,44 @@ fn chains() -> Chains {
     chains
 }
 
-/// Rating as the worker does it, without log and store.
-fn rate(records: &[Record], timeline: &Timeline, chains: &Chains) -> usize {
-    let mut window = Window::default();
-    let mut tiers = Tiers::default();
-    let mut log_time = Millis(START);
-    let mut cut = WindowCut {
+fn first_cut(log_time: Millis) -> WindowCut {
+    WindowCut {
         age_ms: 3_600_000,
         records_max: 2_000_000,
         usage_rows: UsageRows::Off,
         first: Offset(0),
         first_log_time: log_time,
         forgotten: None,
-    };
+    }
+}
+
+/// The first half alone.
+fn examine_all(records: &[Record]) -> usize {
+    let mut window = Window::default();
+    let mut log_time = Millis(START);
+    let mut cut = first_cut(log_time);
+    let mut found = 0;
+    for chunk in records.chunks(CHUNK) {
+        cut = window.advance(&cut, chunk[0].offset, log_time);
+        let place = Place {
+            partition: Partition(0),
+            partitions: 1,
+            window: &cut,
+            breakage: None,
+        };
+        found += examine(chunk, place, &mut window, &mut log_time)
+            .candidates
+            .len();
+    }
+    black_box(found)
+}
+
+/// Rating as the worker does it, without log and store.
+fn rate(records: &[Record], timeline: &Timeline, chains: &Chains) -> usize {
+    let mut window = Window::default();
+    let mut tiers = Tiers::default();
+    let mut log_time = Millis(START);
+    let mut cut = first_cut(log_time);
     let mut bytes = 0;
     for chunk in records.chunks(CHUNK) {
         cut = window.advance(&cut, chunk[0].offset, log_time);
@@ -190,9 +218,14 @@ fn main() {
         / records.len();
     let (timeline, chains) = (timeline(), chains());
     let bare_rate = best(EVENTS, || bare(&records));
+    let examined = best(EVENTS, || examine_all(&records));
     let rated = best(EVENTS, || rate(&records, &timeline, &chains));
     println!("events of {size} bytes, one core, best of {RUNS}");
     println!("bare loop (parse, probe, fold)   {bare_rate:>12.0} events/s   1.00");
+    println!(
+        "of which decode and duplicates   {examined:>12.0} events/s   {:.2}",
+        examined / bare_rate
+    );
     println!(
         "rating                           {rated:>12.0} events/s   {:.2}",
         rated / bare_rate

@@ -70,7 +70,7 @@ struct Gathered<'a> {
     /// Whether `referrers` is known: an account that only refers others needs none.
     chained: bool,
     /// Places of the accounts up its chain, nearest first.
-    referrers: Vec<u32>,
+    referrers: [Option<u32>; LEVELS],
     cells: Vec<(Slot, Service, Cell)>,
     referral: Vec<(Slot, Points)>,
     charges: Vec<(Month, Charge)>,
@@ -184,9 +184,9 @@ impl<'a> Fold<'a> {
         let chain = chains
             .of(&account, self.control)
             .map_or(&[][..], |chain| &chain.accounts);
-        let mut referrers = Vec::with_capacity(LEVELS);
-        for referrer in chain.iter().take(LEVELS) {
-            referrers.push(self.open(AccountRef::from(referrer)));
+        let mut referrers = [None; LEVELS];
+        for (place, referrer) in referrers.iter_mut().zip(chain.iter()) {
+            *place = Some(self.open(AccountRef::from(referrer)));
         }
         let gathered = &mut self.gathered[index as usize];
         gathered.referrers = referrers;
@@ -218,10 +218,9 @@ impl<'a> Fold<'a> {
         gathered
             .cell(slot, service)
             .add(&Cell { points, ..*cell })?;
-        for (level, share) in cascade.into_iter().enumerate() {
-            let Some(referrer) = self.gathered[index as usize].referrers.get(level).copied() else {
-                break;
-            };
+        let referrers = gathered.referrers;
+        for (referrer, share) in referrers.into_iter().zip(cascade) {
+            let Some(referrer) = referrer else { break };
             let points = points.times(share)?;
             if points != Points::ZERO {
                 self.gathered[referrer as usize].refer(slot, points)?;
@@ -250,7 +249,7 @@ impl<'a> Gathered<'a> {
         Gathered {
             account,
             chained: false,
-            referrers: Vec::new(),
+            referrers: [None; LEVELS],
             cells: Vec::new(),
             referral: Vec::new(),
             charges: Vec::new(),
