@@ -4,6 +4,7 @@ use super::{Poster, millis};
 use crate::domain::ids::Account;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
+use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task};
 use crate::store::db::StoreError;
 
@@ -53,6 +54,16 @@ impl Poster<'_> {
         // The list may be behind; one item by itself is not.
         let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await?;
         let Some(state) = state else { return Ok(()) };
+        if state == State::Applied && !self.dirty.contains(&award.account) {
+            // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
+            self.accounts.remove(&award.account);
+            // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
+            // and no later query is behind it.
+            persist(ctx, || {
+                accounts::month(&*ctx.db, &award.account, award.month)
+            })
+            .await?;
+        }
         self.know(&award.account).await?;
         self.touched.insert(award.account.clone());
         if state == State::Applied {

@@ -10,7 +10,8 @@ use crate::domain::time::Month;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
-use crate::store::accounts::{self, AccountWrite, HeadNow, Omissions, StoredHead};
+use crate::store::account_write::{AccountWrite, Omissions};
+use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
 use crate::store::db::{StoreError, Write};
 
