@@ -14,6 +14,7 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let partition = self.partition;
         let pointers = persist(ctx, || awards::list_pending(&*ctx.db, partition)).await?;
+        let mut has_taken = false;
         for pointer in pointers {
             if !self
                 .spent_pointers
@@ -21,9 +22,11 @@ impl Poster<'_> {
                 .any(|spent| spent.item == pointer.item)
             {
                 self.take_pointer(pointer).await?;
+                has_taken = true;
             }
         }
-        if !self.touched.is_empty() {
+        // Without an award nothing is written early: postings wait for the flush interval.
+        if has_taken && !self.touched.is_empty() {
             self.flush().await?;
         }
         self.next_awards = ctx.clock.now().plus(millis(ctx.settings.award_interval));

@@ -148,7 +148,7 @@ fn without_an_up_emit_gives_up_after_its_patience_and_says_what_to_start() {
         .tidemark(&["emit", "--events", "5", "--patience", "200ms"])
         .failed(1);
     assert!(
-        said.contains("no `tidemark up` runs on ./data; start one"),
+        said.starts_with("tidemark: no `tidemark up` runs on ./data; start one: tidemark up --data ./data; trying for 200ms"),
         "{said}"
     );
     assert!(said.contains("safe"), "{said}");

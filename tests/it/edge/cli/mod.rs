@@ -8,6 +8,7 @@ mod quick_start;
 mod records;
 mod refusals;
 mod signups;
+mod stopping;
 
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -220,16 +221,16 @@ impl Up {
         text
     }
 
+    /// What an operator's first and second `kill` send.
+    fn signal(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Stops it as an operator would; it must end well.
     fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal();
         let ended = until("`up` stops", || self.child.try_wait().unwrap());
         assert_eq!(ended.code(), Some(0), "{}", self.log());
         assert!(!self.log().contains("panicked"), "{}", self.log());

@@ -10,8 +10,8 @@ fn commands(readme: &str) -> Vec<String> {
         let mut command = String::new();
         for line in block.lines() {
             command += line;
-            if command.replace("\\\"", "").matches('"').count() % 2 == 0 && !command.ends_with('\\')
-            {
+            let quotes = command.replace("\\\"", "").matches('"').count();
+            if quotes.is_multiple_of(2) && !command.ends_with('\\') {
                 commands.push(std::mem::take(&mut command));
             }
         }
