@@ -14,6 +14,7 @@ use crate::log::topics::{self, TopicSpec};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
+use crate::store::durability::Durability;
 use crate::store::dynamo::{DynamoDb, DynamoSettings};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::meter::StoreMeter;
@@ -22,6 +23,9 @@ use crate::store::tables;
 /// How long to wait for another short command to let go of the data directory, or for an `up` that is starting.
 const OWNER_WAIT: Duration = Duration::from_secs(15);
 const OWNER_POLL: Duration = Duration::from_millis(50);
+/// The embedded store does one thing at a time. More batches in its queue make nothing faster, and whoever writes a single row waits
+/// behind them.
+const EMBEDDED_BATCH_CONCURRENCY: usize = 2;
 
 /// Who works with a data directory.
 pub enum Owner {
@@ -92,8 +96,11 @@ impl Engine {
             StoreEngine::Embedded => Some(open_store(data)?),
             StoreEngine::DynamoDb => None,
         };
-        let endpoint = embedded.as_ref().map(EmbeddedStore::endpoint);
-        let db = connect(&config.store, endpoint, metrics.clone())?;
+        let local = embedded.as_ref().map(|store| Local {
+            endpoint: store.endpoint(),
+            durability: store.durability(),
+        });
+        let db = connect(&config.store, local, metrics.clone())?;
         let report = tables::create_tables(&db).await?;
         if !report.created.is_empty() {
             tracing::info!(tables = report.created.len(), "created the tables");
@@ -154,14 +161,25 @@ fn open_store(data: &DataDir) -> Done<EmbeddedStore> {
     EmbeddedStore::open(&data.store(), 0).map_err(Failure::failed)
 }
 
-/// A client of the store. `embedded` is the endpoint of the engine in this process, or in the `up` that runs.
+/// The engine in this process, or in the `up` that runs.
+pub struct Local {
+    /// Where it is served.
+    pub endpoint: String,
+    /// What syncs it.
+    pub durability: Arc<Durability>,
+}
+
+/// A client of the store: of the embedded one, or of that which the configuration names.
 pub fn connect(
     config: &StoreConfig,
-    embedded: Option<String>,
+    embedded: Option<Local>,
     metrics: Arc<Metrics>,
 ) -> Done<DynamoDb> {
     let is_local = embedded.is_some();
-    let endpoint = embedded.or_else(|| config.endpoint.clone());
+    let (endpoint, durability) = match embedded {
+        Some(local) => (Some(local.endpoint), Some(local.durability)),
+        None => (config.endpoint.clone(), None),
+    };
     let local = DynamoSettings::local(endpoint.clone().unwrap_or_default());
     let credentials = match credentials() {
         Some(credentials) if !is_local => credentials,
@@ -180,6 +198,12 @@ pub fn connect(
         prefix: config.table_prefix.clone(),
         credentials,
         request_timeout: config.request_timeout,
+        batch_concurrency: if is_local {
+            EMBEDDED_BATCH_CONCURRENCY
+        } else {
+            local.batch_concurrency
+        },
+        durability,
         write_units_per_second: limit.and_then(std::num::NonZeroU32::new),
         ..local
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::data::DataDir;
-use super::engine::{Engine, Owner, connect, find_owner};
+use super::engine::{Engine, Local, Owner, connect, find_owner};
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
 use crate::domain::rules::Timeline;
@@ -15,6 +15,7 @@ use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, StoreError};
+use crate::store::embedded::EmbeddedStore;
 use crate::store::{control, pricing};
 
 /// How long the embedded store may take to close.
@@ -56,11 +57,14 @@ impl Session {
         match find_owner(&data).await? {
             Owner::Us(owned) => Session::own(Engine::open(owned, &data, config).await?).await,
             Owner::Up(running) => {
-                let endpoint = match config.store.engine {
-                    StoreEngine::Embedded => running.dynamodb_endpoint,
+                let local = match config.store.engine {
+                    StoreEngine::Embedded => running.dynamodb_endpoint.map(|endpoint| Local {
+                        endpoint,
+                        durability: EmbeddedStore::durability_of(&data.store()),
+                    }),
                     StoreEngine::DynamoDb => None,
                 };
-                let db = connect(&config.store, endpoint, Arc::new(Metrics::new()))?;
+                let db = connect(&config.store, local, Arc::new(Metrics::new()))?;
                 let log = RemoteLog::connect(Client::new(data)).await?;
                 Session::new(Arc::new(db), Arc::new(log), None).await
             }

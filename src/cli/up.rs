@@ -59,8 +59,9 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         let db = Arc::new(engine.db.clone());
         tasks.spawn(demo::run(db, log, shutdown.clone()));
     }
-    health.set_ready(true);
+    // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
+    health.set_ready(true);
     welcome(&running, &data, is_demo)?;
     shutdown.clone().requested().await;
     health.set_ready(false);

@@ -54,7 +54,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            chunk_records_max: 10_000,
+            chunk_records_max: 1_000,
             chunk_bytes_max: 8 << 20,
             chunk_age: Duration::from_millis(100),
             idle_after: Duration::from_millis(300),

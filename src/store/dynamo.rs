@@ -33,6 +33,7 @@ use governor::{DefaultDirectRateLimiter, Quota};
 use super::db::{
     Condition, Db, Item, Key, Page, Query, StoreError, TRANSACTION_ITEMS_MAX, Table, Write,
 };
+use super::durability::Durability;
 use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
 use items::{
@@ -52,6 +53,7 @@ pub struct DynamoDb {
     limiter: Option<Arc<(DefaultDirectRateLimiter, NonZeroU32)>>,
     meter: Arc<StoreMeter>,
     clock: Arc<dyn Clock>,
+    durability: Option<Arc<Durability>>,
 }
 
 impl DynamoDb {
@@ -75,6 +77,7 @@ impl DynamoDb {
             limiter,
             meter,
             clock,
+            durability: settings.durability.clone(),
         }
     }
 
@@ -156,6 +159,14 @@ impl DynamoDb {
         }
     }
 
+    /// Waits until what was answered is on disk. It is written in any case: a failure only means that nobody knows for how long.
+    async fn settle(&self) -> Result<(), StoreError> {
+        match &self.durability {
+            Some(durability) => durability.settle().await.map_err(StoreError::Unanswered),
+            None => Ok(()),
+        }
+    }
+
     fn measure(&self, table: Table, operation: Operation, consumed: Option<&ConsumedCapacity>) {
         if let Some(consumed) = consumed {
             self.meter.add(table, operation, read_consumed(consumed));
@@ -213,7 +224,7 @@ impl DynamoDb {
         let send = || request.clone().send();
         let answer = self.run(repeatable(condition), fault, send).await?;
         self.measure(table, Operation::Put, answer.consumed_capacity());
-        Ok(())
+        self.settle().await
     }
 
     async fn delete(&self, key: &Key, condition: &Condition) -> Result<(), StoreError> {
@@ -235,7 +246,7 @@ impl DynamoDb {
         let send = || request.clone().send();
         let answer = self.run(repeatable(condition), fault, send).await?;
         self.measure(key.table, Operation::Delete, answer.consumed_capacity());
-        Ok(())
+        self.settle().await
     }
 
     /// A write as a part of a transaction; `None` for a check of nothing.
@@ -408,11 +419,15 @@ impl Db for DynamoDb {
         let send = || request.clone().send();
         let answer = self.run(Repeatable::No, transaction_fault, send).await?;
         self.measure_all(Operation::Transact, answer.consumed_capacity());
-        Ok(())
+        self.settle().await
     }
 
     async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
-        self.put_batches(table, items).await
+        if items.is_empty() {
+            return Ok(());
+        }
+        self.put_batches(table, items).await?;
+        self.settle().await
     }
 }
 

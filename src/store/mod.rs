@@ -11,6 +11,7 @@ pub mod checkpoints;
 pub mod control;
 pub mod credits;
 pub mod db;
+pub mod durability;
 pub mod dynamo;
 pub mod embedded;
 pub mod meter;

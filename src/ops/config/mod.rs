@@ -188,7 +188,7 @@ impl PipelineConfig {
     fn read(reader: &mut Reader) -> PipelineConfig {
         let ms = Duration::from_millis;
         let config = PipelineConfig {
-            chunk_records_max: count(reader, "pipeline.chunk_records_max", 10_000, 1, 1_000_000),
+            chunk_records_max: count(reader, "pipeline.chunk_records_max", 1_000, 1, 1_000_000),
             chunk_bytes_max: count(
                 reader,
                 "pipeline.chunk_bytes_max",

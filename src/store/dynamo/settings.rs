@@ -1,6 +1,7 @@
 //! Where the tables are and how to talk to them.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -11,6 +12,7 @@ use aws_sdk_dynamodb::config::{
 use aws_smithy_http_client::tls;
 
 use super::retry::Backoff;
+use crate::store::durability::Durability;
 
 /// Where the tables are and how to talk to them.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct DynamoSettings {
     pub write_units_per_second: Option<NonZeroU32>,
     /// How many requests of one batch are on their way at once.
     pub batch_concurrency: usize,
+    /// What syncs answered writes, where the store leaves that to its clients: the embedded one.
+    pub durability: Option<Arc<Durability>>,
 }
 
 impl DynamoSettings {
@@ -46,6 +50,7 @@ impl DynamoSettings {
             backoff: Backoff::default(),
             write_units_per_second: None,
             batch_concurrency: 4,
+            durability: None,
         }
     }
 }

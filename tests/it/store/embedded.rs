@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidemark::store::db::{Attr, Condition, Db, Item, Key, Table};
+use tidemark::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::{EmbeddedError, EmbeddedStore};
 use tidemark::store::tables::create_tables;
@@ -18,7 +18,10 @@ const DIR: &str = "TIDEMARK_TEST_EMBEDDED_DIR";
 
 fn open(dir: &Path) -> (EmbeddedStore, DynamoDb) {
     let store = EmbeddedStore::open(dir, 0).unwrap();
-    let db = client(&DynamoSettings::local(store.endpoint()));
+    let db = client(&DynamoSettings {
+        durability: Some(store.durability()),
+        ..DynamoSettings::local(store.endpoint())
+    });
     (store, db)
 }
 
@@ -37,6 +40,50 @@ fn it_listens_on_loopback_only_and_its_data_is_there_after_a_restart() {
         assert!(create_tables(&db).await.unwrap().created.is_empty());
         let found = db.get(&key("p", "r")).await.unwrap().unwrap();
         assert_eq!(found.get("value"), Some(&n(7)));
+        assert!(store.shutdown(Duration::from_secs(10)).await);
+    });
+}
+
+#[test]
+fn writes_that_are_answered_together_are_synced_together() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let (store, db) = open(dir.path());
+        create_tables(&db).await.unwrap();
+        let durability = store.durability();
+        assert!(dir.path().join("dynamodb.sqlite-wal").exists());
+        let before = durability.syncs();
+        let rows = (0..1_000).map(|i| item(&key(&format!("h{i}"), "r"), &[("value", n(i))]));
+        db.put_all(Table::Checkpoints, rows.collect())
+            .await
+            .unwrap();
+        assert_eq!(durability.syncs(), before + 1, "one batch, one sync");
+        let writes =
+            (0..64).map(|i| db.write(put(&key("p", &format!("{i}")), 1, Condition::Absent)));
+        futures::future::try_join_all(writes).await.unwrap();
+        let syncs = durability.syncs() - before - 1;
+        assert!((1..=64).contains(&syncs), "{syncs}");
+        db.put_all(Table::Checkpoints, Vec::new()).await.unwrap();
+        assert!(store.shutdown(Duration::from_secs(10)).await);
+    });
+}
+
+#[test]
+fn a_write_that_cannot_be_synced_is_not_answered_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let store = EmbeddedStore::open(dir.path(), 0).unwrap();
+        let settings = DynamoSettings {
+            durability: Some(EmbeddedStore::durability_of(&dir.path().join("elsewhere"))),
+            ..DynamoSettings::local(store.endpoint())
+        };
+        let db = client(&settings);
+        create_tables(&db).await.unwrap();
+        let write = || db.write(put(&key("p", "r"), 1, Condition::Always));
+        for _ in 0..2 {
+            let error = write().await.unwrap_err();
+            assert!(matches!(&error, StoreError::Unanswered(why) if why.contains("synced")));
+        }
         assert!(store.shutdown(Duration::from_secs(10)).await);
     });
 }

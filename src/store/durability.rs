@@ -1,0 +1,89 @@
+//! Makes answered writes of the embedded store last through a power cut, many of them with one sync.
+//!
+//! The engine commits every row of a batch by itself. Synced one by one, a chunk of 1,000 usage rows would wait for the disk 1,000
+//! times. So the engine writes its log (SQLite's WAL) without syncing it, and the client syncs the file once for whatever was
+//! answered: before a write of ours returns, everything that the engine had committed by then is on disk.
+//!
+//! - A killed process loses nothing even without this: what was written is in the operating system's hands.
+//! - The WAL is one sequence of all tables, and after a power cut SQLite keeps a prefix of it. So nothing can be on disk without
+//!   what it was derived from, read from a write that was not synced yet.
+//! - What the engine moves from the WAL to the database, it syncs itself, the WAL first.
+//!
+//! Requests that wait at the same time share a sync.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex;
+
+/// Syncs the log of an embedded store. Another process than the one that serves the store may do it too.
+#[derive(Debug)]
+pub struct Durability {
+    database: PathBuf,
+    wal: PathBuf,
+    /// How many syncs have begun.
+    begun: AtomicU64,
+    /// Held during a sync; why one failed, if one did.
+    broken: Mutex<Option<String>>,
+}
+
+impl Durability {
+    /// For the SQLite database in `database`.
+    pub fn new(database: &Path) -> Arc<Durability> {
+        let mut wal = database.as_os_str().to_owned();
+        wal.push("-wal");
+        Arc::new(Durability {
+            database: database.to_owned(),
+            wal: PathBuf::from(wal),
+            begun: AtomicU64::new(0),
+            broken: Mutex::new(None),
+        })
+    }
+
+    /// Returns when everything that was answered before the call is on disk.
+    ///
+    /// After one error every call fails: the system may have dropped what it could not write, and a later sync would not notice.
+    pub async fn settle(&self) -> Result<(), String> {
+        let before = self.begun.load(Ordering::SeqCst);
+        let mut broken = self.broken.lock().await;
+        if let Some(why) = &*broken {
+            return Err(why.clone());
+        }
+        if self.begun.load(Ordering::SeqCst) > before {
+            // It began after this call, and has ended: the lock is free.
+            return Ok(());
+        }
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let (database, wal) = (self.database.clone(), self.wal.clone());
+        let synced = tokio::task::spawn_blocking(move || sync(&database, &wal)).await;
+        let failure = match synced {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let why = format!(
+            "{} cannot be synced to disk: {failure}; see to the disk, then start again",
+            self.wal.display()
+        );
+        tracing::error!(event = "store.unsynced", why);
+        *broken = Some(why.clone());
+        Err(why)
+    }
+
+    /// How many syncs have begun.
+    pub fn syncs(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+}
+
+fn sync(database: &Path, wal: &Path) -> io::Result<()> {
+    match File::open(wal) {
+        Ok(file) => file.sync_data(),
+        // The engine has closed in between: then it has moved everything to the database, synced, and removed the WAL.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && database.exists() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
