@@ -28,7 +28,7 @@ use tidemark::store::checkpoints::{UsageRows, WindowCut};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EVENTS: usize = 1_000_000;
-const CHUNK: usize = 10_000;
+const CHUNK: usize = 50_000;
 const RUNS: usize = 3;
 const START: i64 = 1_795_348_800_000;
 const POSTING_PARTITIONS: u32 = 4;
