@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::ResumeArgs;
-use super::output::{Done, Failure, Out};
+use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
 use crate::domain::position::{Offset, Partition};
 use crate::log::{LogError, Topic};
@@ -132,20 +132,22 @@ async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Offset>> {
             }
         }
         findings.note(format!(
-            "{topic} holds {records} records in {partitions} partitions."
+            "{topic} holds {} in {}.",
+            counted(records, "record"),
+            counted(partitions.into(), "partition")
         ));
     }
     Ok(ends)
 }
 
 async fn rating(session: &Session, ends: &[Offset], findings: &mut Findings) -> Done {
-    let mut lag = 0;
+    let (mut waiting, mut cut) = (0, 0);
     for (partition, end) in (0..).map(Partition).zip(ends) {
         let task = TaskId::new(Role::Rate, partition);
         let stored = progress::rate_checkpoint(session.db(), partition).await?;
-        let done = stored
+        let (done, cut_to) = stored
             .as_ref()
-            .map_or(Offset(0), |checkpoint| checkpoint.from);
+            .map_or((Offset(0), Offset(0)), |found| (found.from, found.to));
         if done > *end {
             findings.fault(format!(
                 "{task} has rated up to offset {done}, but usage.events/{partition} ends at {end}: the log has lost records. \
@@ -161,11 +163,19 @@ async fn rating(session: &Session, ends: &[Offset], findings: &mut Findings) -> 
                 ));
             }
         }
-        lag += end.0.saturating_sub(done.0);
+        waiting += end.0.saturating_sub(cut_to.0);
+        cut += cut_to.0.saturating_sub(done.0);
     }
     findings.note(format!(
-        "{lag} records of usage.events are not known to be rated yet."
+        "{} of usage.events to be rated yet.",
+        counted(waiting, "record")
     ));
+    if cut > 0 {
+        findings.note(format!(
+            "{} in chunks that are cut: being rated, or rated just now and not yet noted as done.",
+            counted(cut, "record")
+        ));
+    }
     Ok(())
 }
 
@@ -198,7 +208,8 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
         lag += bounds.end.0.saturating_sub(next.0);
     }
     findings.note(format!(
-        "{lag} posting blocks are not known to be posted yet."
+        "{} to be posted yet, those included that were posted just now and are not noted as done.",
+        counted(lag, "posting block")
     ));
     Ok(())
 }
@@ -206,8 +217,8 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
 async fn awards(session: &Session, findings: &mut Findings) -> Done {
     let pending = progress::pointers(session.db(), session.posting_partitions).await?;
     findings.note(format!(
-        "{} awards or milestone checks are pending.",
-        pending.len()
+        "{} pending (awards and milestone checks).",
+        counted(pending.len() as u64, "grant")
     ));
     Ok(())
 }

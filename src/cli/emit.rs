@@ -14,7 +14,7 @@ use super::client::Client;
 use super::data::DataDir;
 use super::generate::{Faults, Generated, Generator, Market};
 use super::lines::{self, Taken};
-use super::output::{Done, Failure, Out};
+use super::output::{Done, Failure, Out, counted};
 use super::send::{Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
 use crate::log::Headers;
@@ -35,8 +35,13 @@ pub fn run(data: DataDir, args: &EmitArgs, shutdown: &Shutdown) -> Done {
         return print(args);
     }
     let client = Client::new(data);
-    // A first look, so that a forgotten `up` is named at once and not after all patience.
-    client.get("/readyz").map_err(Failure::failed)?;
+    // A first look, so that a forgotten `up` is named at once and not after all patience. It may be starting.
+    if let Err(error) = client.get("/readyz") {
+        eprintln!(
+            "tidemark: {error}; trying for {:?} (Ctrl-C stops)",
+            args.patience
+        );
+    }
     match &args.file {
         Some(path) => send_file(&client, args, path, shutdown),
         None => send_generated(&client, args, shutdown),
@@ -106,7 +111,7 @@ fn send_generated(client: &Client, args: &EmitArgs, shutdown: &Shutdown) -> Done
     let mut stream = Stream::new(args);
     let bar = progress(stream.count);
     // Some generated events are meant to be refused: they are counted, and no failure.
-    let senders = Senders::start(client, args.patience, |_| ());
+    let senders = Senders::start(client, args.patience, shutdown, |_| ());
     let start = Instant::now();
     while let Some(event) = stream.next() {
         if let Some(rate) = args.rate {
@@ -148,7 +153,7 @@ fn send_file(client: &Client, args: &EmitArgs, path: &Path, shutdown: &Shutdown)
             bar.suspend(|| name_refused(&event));
         }
     };
-    let senders = Senders::start(client, args.patience, on_refused.clone());
+    let senders = Senders::start(client, args.patience, shutdown, on_refused.clone());
     let start = Instant::now();
     let mut number = 0;
     while !shutdown.is_requested() {
@@ -266,7 +271,9 @@ fn summary(args: &EmitArgs, tally: &Tally, took: Duration) -> Done {
     } else {
         let rate = acknowledged as f64 / took.as_secs_f64().max(0.001);
         out.line(format!(
-            "{acknowledged} events acknowledged, {refused} refused, {retries} requests repeated; {:.1} s, {rate:.0} events/s",
+            "{} acknowledged, {refused} refused, {} repeated; {:.1} s, {rate:.0} events/s",
+            counted(acknowledged, "event"),
+            counted(retries, "request"),
             took.as_secs_f64()
         ))?;
     }

@@ -64,6 +64,12 @@ impl From<LogError> for Failure {
     }
 }
 
+/// `1 value`, `2 values`.
+pub fn counted(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// Stdout.
 pub struct Out(BufWriter<Stdout>);
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::args::ReferralCommand;
 use super::lines::{self, Taken};
-use super::output::{Done, Failure, Out};
+use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, random_name};
 use crate::domain::ids::Account;
 use crate::store::db::StoreError;
@@ -51,7 +51,8 @@ async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
         }))?;
     } else {
         let state = if code.active { "" } else { ", switched off" };
-        out.line(format!("{} ({} signups{state})", code.code, code.signups))?;
+        let signups = counted(code.signups, "signup");
+        out.line(format!("{} ({signups}{state})", code.code))?;
     }
     out.finish()
 }
@@ -142,8 +143,10 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
     }
     let mut out = Out::new();
     out.line(format!(
-        "{} links made, {} were there already, {} lines refused",
-        tally.made, tally.known, tally.refused
+        "{} made, {} there already, {} refused",
+        counted(tally.made, "link"),
+        tally.known,
+        counted(tally.refused, "line")
     ))?;
     out.finish()?;
     if tally.refused > 0 {

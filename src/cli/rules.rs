@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::{PricingCommand, RuleSet};
-use super::output::{Done, Failure, Out};
+use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by, random_name};
 use crate::domain::rules::{Network, RuleFault, RulesDocument};
 use crate::domain::time::Millis;
@@ -36,10 +36,14 @@ async fn init(session: &Session, set: RuleSet) -> Done {
     let published = publish(session.db(), set, now, "tidemark pricing init").await?;
     let mut out = Out::new();
     match published {
-        0 => out.line(format!("{} is in force already; nothing was changed", file_of(set)))?,
-        count => out.line(format!(
-            "{} is in force: {count} values published, effective {now} (first values: from the beginning)",
+        0 => out.line(format!(
+            "{} is in force already; nothing was changed",
             file_of(set)
+        ))?,
+        count => out.line(format!(
+            "{} is in force: {} published, effective {now} (first values: from the beginning)",
+            file_of(set),
+            counted(count as u64, "value")
         ))?,
     }
     out.finish()

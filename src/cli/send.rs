@@ -10,6 +10,7 @@ use rand::Rng;
 
 use super::client::{Answer, BadEvent, Client, NoAnswer};
 use crate::http::EVENTS_PER_REQUEST_MAX;
+use crate::ops::shutdown::Shutdown;
 
 /// Where events go.
 const PATH: &str = "/api/v1/events";
@@ -89,10 +90,11 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// Starts them. Each tries for `patience` to get a batch acknowledged before all give up. `on_refused` is told of every refused event.
+    /// Starts them. Each tries for `patience`, or until shutdown, to get a batch acknowledged before all give up. `on_refused` is told of every refused event.
     pub fn start(
         client: &Client,
         patience: Duration,
+        shutdown: &Shutdown,
         on_refused: impl Fn(Refused) + Send + Sync + 'static,
     ) -> Senders {
         let tally = Arc::new(Tally::default());
@@ -104,6 +106,7 @@ impl Senders {
             let sender = Sender {
                 client: client.clone(),
                 patience,
+                shutdown: shutdown.clone(),
                 tally: tally.clone(),
                 on_refused: on_refused.clone(),
             };
@@ -156,6 +159,7 @@ enum Attempt {
 struct Sender {
     client: Client,
     patience: Duration,
+    shutdown: Shutdown,
     tally: Arc<Tally>,
     on_refused: Arc<dyn Fn(Refused) + Send + Sync>,
 }
@@ -185,7 +189,7 @@ impl Sender {
                     return Ok(());
                 }
                 Attempt::Refused(bad) => self.take_out(&mut batch, bad)?,
-                Attempt::Later(_) if start.elapsed() < self.patience => {
+                Attempt::Later(_) if self.is_patient(start) => {
                     self.tally.retries.fetch_add(1, Ordering::Relaxed);
                     let jitter = rand::rng().random_range(0.5..1.5);
                     std::thread::sleep(pause.mul_f64(jitter));
@@ -198,6 +202,11 @@ impl Sender {
             }
         }
         Ok(())
+    }
+
+    /// Whether to try again what has been tried since `start`. Who asked this process to stop does not want to wait for `up`.
+    fn is_patient(&self, start: Instant) -> bool {
+        start.elapsed() < self.patience && !self.shutdown.is_requested()
     }
 
     fn attempt(&self, batch: &[Line]) -> Attempt {

@@ -19,7 +19,7 @@ use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, PipelineConfig};
 use crate::ops::health::Health;
-use crate::ops::shutdown::{self, Shutdown, Trigger};
+use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Settings, WorkerContext};
 
 /// How long closing may take once everything has been drained or given up.
@@ -41,8 +41,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    let (abort, aborted) = shutdown::channel();
-    start_pipeline(&mut tasks, &engine, config, &health, shutdown, &aborted).await?;
+    start_pipeline(&mut tasks, &engine, config, &health, shutdown).await?;
     let running = Running {
         pid: std::process::id(),
         listen: listener.local_addr().map_err(Failure::failed)?,
@@ -66,7 +65,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     welcome(&running, &data, is_demo)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
-    drain(tasks, engine, &abort, config.drain_timeout).await
+    drain(tasks, engine, config.drain_timeout).await
 }
 
 fn already_runs(data: &DataDir, running: &Running) -> Failure {
@@ -92,7 +91,6 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-    aborted: &Shutdown,
 ) -> Done {
     let ctx = Arc::new(WorkerContext::new(
         engine.log.clone(),
@@ -106,17 +104,7 @@ async fn start_pipeline(
     let sources = engine.log.topic(Topic::UsageEvents).await?.partitions;
     let postings = engine.log.topic(Topic::LedgerPostings).await?.partitions;
     for task in pipeline::all_tasks(sources, postings) {
-        // A thread for each: rating is CPU work, which must not hold up those who answer requests.
-        let (ctx, stop, mut aborted) = (ctx.clone(), shutdown.receiver(), aborted.clone());
-        let runtime = tokio::runtime::Handle::current();
-        tasks.spawn_blocking(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = pipeline::run(ctx, task, stop) => (),
-                    () = aborted.requested() => (),
-                }
-            });
-        });
+        tasks.spawn(pipeline::run(ctx.clone(), task, shutdown.receiver()));
     }
     Ok(())
 }
@@ -207,7 +195,7 @@ fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
 }
 
 /// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
-async fn drain(mut tasks: JoinSet<()>, engine: Engine, abort: &Trigger, within: Duration) -> Done {
+async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done {
     if tokio::time::timeout(within, all_end(&mut tasks))
         .await
         .is_err()
@@ -216,10 +204,8 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, abort: &Trigger, within: 
             seconds = within.as_secs(),
             "not everything was finished in time; the next start does it again, nothing is lost"
         );
-        abort.shut_down();
-        tasks.abort_all();
-        // They end at their next wait for anything.
-        drop(tokio::time::timeout(CLOSE_WITHIN, all_end(&mut tasks)).await);
+        // Each ends at its next wait for anything, as if the process had been killed there; nothing outlives the store.
+        drop(tokio::time::timeout(CLOSE_WITHIN, tasks.shutdown()).await);
     }
     engine.close(CLOSE_WITHIN).await;
     tracing::info!("stopped");
@@ -234,5 +220,22 @@ async fn all_end(tasks: &mut JoinSet<()>) {
             }
             _ => (),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings;
+    use crate::log::topics;
+    use crate::ops::config::Config;
+    use crate::pipeline::Settings;
+
+    #[test]
+    fn the_default_configuration_is_the_pipelines_default_settings() {
+        let specs = topics::load(None).expect("the shipped topics are valid");
+        assert_eq!(
+            settings(&Config::default().pipeline, &specs),
+            Settings::default()
+        );
     }
 }

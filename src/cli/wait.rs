@@ -7,7 +7,7 @@ use super::output::{Done, Failure};
 use super::session::Session;
 use crate::domain::position::{Offset, Partition};
 use crate::log::Topic;
-use crate::pipeline::progress;
+use crate::pipeline::progress::{self, Wanted};
 use crate::store::checkpoints;
 
 /// How often it looks.
@@ -16,8 +16,19 @@ const POLL: Duration = Duration::from_millis(100);
 /// What is still awaited.
 enum Awaited {
     Rating,
-    Posting,
+    /// With what they became when they were rated. Asked anew, it would move on with every event that is sent meanwhile.
+    Posting(Wanted),
     Awards(BTreeSet<(Partition, String)>),
+}
+
+impl Awaited {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Awaited::Rating => "events are still to be rated",
+            Awaited::Posting(_) => "postings are still to be written",
+            Awaited::Awards(_) => "awards are still pending",
+        }
+    }
 }
 
 /// Runs the command.
@@ -35,6 +46,13 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
             Err(failure) => return Err(failure),
         }
         no_halt(session).await?;
+        if session.owns_data() {
+            // Waiting would keep `up` from starting.
+            return Err(Failure::failed(format!(
+                "`tidemark up` is not running on this data, and {}; start it, then wait again",
+                awaited.as_str()
+            )));
+        }
         if start.elapsed() >= timeout {
             return Err(too_slow(&awaited, timeout));
         }
@@ -53,12 +71,14 @@ async fn ends(session: &Session) -> Done<Vec<Offset>> {
 
 /// Moves on as far as possible; whether nothing is awaited any more.
 async fn look(session: &Session, ends: &[Offset], awaited: &mut Awaited) -> Done<bool> {
-    if !matches!(awaited, Awaited::Awards(_)) {
+    if matches!(awaited, Awaited::Rating) {
         let Some(wanted) = progress::rated(session.db(), ends).await? else {
             return Ok(false);
         };
-        *awaited = Awaited::Posting;
-        if !progress::posted(session.db(), &wanted).await? {
+        *awaited = Awaited::Posting(wanted);
+    }
+    if let Awaited::Posting(wanted) = awaited {
+        if !progress::posted(session.db(), wanted).await? {
             return Ok(false);
         }
         // Read only now: what the postings brought about is pending already.
@@ -93,12 +113,8 @@ async fn no_halt(session: &Session) -> Done {
 }
 
 fn too_slow(awaited: &Awaited, timeout: Duration) -> Failure {
-    let what = match awaited {
-        Awaited::Rating => "events are still being rated",
-        Awaited::Posting => "postings are still being written",
-        Awaited::Awards(_) => "awards are still pending",
-    };
     Failure::failed(format!(
-        "after {timeout:?} {what}; wait longer (--timeout 10m), or see whether something is wrong: tidemark doctor"
+        "after {timeout:?} {}; wait longer (--timeout 10m), or see whether something is wrong: tidemark doctor",
+        awaited.as_str()
     ))
 }

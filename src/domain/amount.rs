@@ -73,6 +73,10 @@ impl Points {
 
     /// `floor(self × bp / 10,000)`.
     pub fn times(self, bp: Bp) -> Result<Points, Overflow> {
+        // 128-bit division is a slow library call; nearly every product fits 64 bits.
+        if let Some(product) = self.0.checked_mul(i64::from(bp.0)) {
+            return Ok(Points(product.div_euclid(i64::from(BP_ONE))));
+        }
         let product = i128::from(self.0) * i128::from(bp.0);
         floor_div(product, i128::from(BP_ONE))
             .try_into()

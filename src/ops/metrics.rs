@@ -123,7 +123,7 @@ metrics! {
     chunk_events: Histogram in EVENTS;
     /// From the cut of a chunk until everything that it emits is durable, in seconds.
     chunk_seconds: Histogram in SECONDS;
-    /// Posting blocks that were applied.
+    /// Posting blocks that rating has emitted; a chunk that is rated again counts again.
     postings_blocks_total: IntCounter;
     /// Posting blocks that were dropped because their sequence number had been applied before.
     postings_duplicate_blocks_total: IntCounter;

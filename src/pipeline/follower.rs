@@ -55,10 +55,13 @@ impl Chains {
 
     /// The chain of a known account as of a control position.
     pub fn of(&self, account: &AccountRef<'_>, as_of: Control) -> Option<&Chain> {
-        let chain = match self.recent_chains.get(account) {
-            Some(chain) => Some(chain),
-            None => self.known.get(account).and_then(Option::as_ref),
+        // hashbrown hashes the key even for an empty map, and this is asked for every account of a chunk.
+        let recent = if self.recent_chains.is_empty() {
+            None
+        } else {
+            self.recent_chains.get(account)
         };
+        let chain = recent.or_else(|| self.known.get(account).and_then(Option::as_ref));
         chain.filter(|chain| chain.number <= as_of)
     }
 

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::supervise::{backoff, persist};
 use crate::domain::position::WriteId;
 use crate::store::checkpoints::{last_write, put};
-use crate::store::db::{Key, StoreError};
+use crate::store::db::{Key, StoreError, Write};
 
 /// Writes `value` at `key` if the item's last write is still `previous`. After a lost answer the item is read: it carries
 /// this write's id, or still the previous one (try again), or somebody else's: then this task has lost the partition and reloads.
@@ -43,6 +43,42 @@ pub(super) async fn save<T: Serialize>(
                 "{} could not be written",
                 key.hash
             )));
+        }
+        ctx.clock.sleep(backoff(ctx, tries)).await;
+    }
+}
+
+/// Does all of `writes`, or none. The one of `key` is among them; it tells after a lost answer what became of them.
+pub(super) async fn save_all(
+    ctx: &WorkerContext,
+    key: &Key,
+    writes: &[Write],
+    previous: Option<WriteId>,
+    write: WriteId,
+) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        let result = ctx.db.transact(writes.to_vec()).await;
+        match result {
+            Ok(()) => return Ok(()),
+            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
+                let found = persist(ctx, || last_write(&*ctx.db, key)).await?;
+                if found == Some(write) {
+                    return Ok(());
+                }
+                // Refused while this item is as it was: another one of them is not.
+                if found != previous || result == Err(StoreError::ConditionFailed) {
+                    let what = format!("somebody else has written {}", key.hash);
+                    return Err(Failure::reload(what));
+                }
+            }
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tries += 1;
+        if tries > ctx.settings.tries_max {
+            let what = format!("{} could not be written", key.hash);
+            return Err(Failure::reload(what));
         }
         ctx.clock.sleep(backoff(ctx, tries)).await;
     }

@@ -7,13 +7,12 @@
 //! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is written once, together with the
 //! first row: "there is no row of this month" would hold again in the next month, "there is no account" holds once in a life.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::db::{
-    Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, Table, Write,
-};
+use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
+use super::pages;
 use super::row::{Fields, Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
@@ -100,7 +99,8 @@ pub fn row_key(account: &Account, month: Month) -> Key {
     Key::new(table(account.kind), account.id(), month.to_string())
 }
 
-fn item_key(account: &Account) -> Key {
+/// The key of the account item.
+pub(super) fn item_key(account: &Account) -> Key {
     Key::new(table(account.kind), account.id(), ACCOUNT_ITEM)
 }
 
@@ -373,23 +373,23 @@ async fn older_rows(
         return Ok(BTreeMap::new());
     };
     let last = Month(head.row.month.0 - 1).to_string();
-    let mut query = months_query(account, &oldest.to_string(), &last, false, None);
-    let mut rows = BTreeMap::new();
-    loop {
-        let page = db.query(&query).await?;
-        for item in &page.items {
-            if let Some((_, row)) = account_of(account.kind, item)? {
-                rows.insert(row.row.month, row);
-            }
-        }
-        query.after = page.next;
-        if query.after.is_none() {
-            return Ok(rows);
-        }
-    }
+    let query = months_query(account, &oldest.to_string(), &last, false, None);
+    let rows = month_rows(account, pages::all(db, query).await?)?;
+    Ok(rows.into_iter().map(|row| (row.row.month, row)).collect())
 }
 
-/// The rows from the nearest one at or before `month` up to, not including, `before`, oldest first. Rows that the head does not
+/// The month rows among the items of an account.
+fn month_rows(account: &Account, items: Vec<Item>) -> Result<Vec<StoredRow>, StoreError> {
+    let mut rows = Vec::with_capacity(items.len());
+    for item in items {
+        if let Some((_, row)) = account_of(account.kind, &item)? {
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows from the nearest one before `month` (a streak is carried from it) up to, not including, `before`, oldest first. Rows that the head does not
 /// name any more are closed; what a torn reading might show here makes the next conditional write fail.
 pub async fn rows_between(
     db: &dyn Db,
@@ -397,33 +397,14 @@ pub async fn rows_between(
     month: Month,
     before: Month,
 ) -> Result<Vec<StoredRow>, StoreError> {
-    let mut query = months_query(
-        account,
-        ACCOUNT_ITEM,
-        &Month(before.0 - 1).to_string(),
-        true,
-        None,
-    );
-    let mut rows = Vec::new();
-    loop {
-        let Page { items, next } = db.query(&query).await?;
-        for item in &items {
-            let Some((_, row)) = account_of(account.kind, item)? else {
-                continue;
-            };
-            let reached = row.row.month < month;
-            rows.push(row);
-            if reached {
-                rows.reverse();
-                return Ok(rows);
-            }
-        }
-        query.after = next;
-        if query.after.is_none() {
-            rows.reverse();
-            return Ok(rows);
-        }
-    }
+    let last = Month(before.0 - 1).to_string();
+    let query = months_query(account, ACCOUNT_ITEM, &last, false, None);
+    let mut rows = month_rows(account, pages::all(db, query).await?)?;
+    let first = rows
+        .iter()
+        .rposition(|row| row.row.month < month)
+        .unwrap_or(0);
+    Ok(rows.split_off(first))
 }
 
 /// One month row, as a plain read.
@@ -437,121 +418,4 @@ pub async fn month(
         .await?
         .map(|item| decode(key, &item))
         .transpose()
-}
-
-/// What is left out of a write on purpose, for the simulator only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Omissions {
-    /// The opening of a new head leaves the old head's row as it was.
-    pub old_head: bool,
-    /// The first row is written without the account item.
-    pub account_item: bool,
-    /// The head is written if its fence's position is not higher, whoever wrote it.
-    pub lower_fence: bool,
-}
-
-/// A write of an account's changed rows.
-pub struct AccountWrite<'a> {
-    /// The account.
-    pub account: &'a Account,
-    /// What stands in the store, as this worker last saw it; `None` if nothing does.
-    pub stored: Option<&'a StoredHead>,
-    /// The rows as they shall be.
-    pub rows: &'a AccountRows,
-    /// Which of them changed.
-    pub dirty: &'a BTreeSet<Month>,
-    /// The account's new fence.
-    pub fence: Fence,
-    /// Months before this one are closed for every source partition: the head need not name their rows any more.
-    pub open_from: Month,
-    /// Left out on purpose.
-    pub omit: Omissions,
-}
-
-impl AccountWrite<'_> {
-    /// The writes, all to be done in one transaction if there is more than one, and what stands in the store afterwards.
-    /// `None` if the account has no row to write.
-    pub fn build(&self) -> Option<(Vec<Write>, StoredHead)> {
-        let head = self.rows.head()?;
-        let opens = self.stored.is_some_and(|stored| stored.month < head);
-        let older = self.older_after(head, opens);
-        let mut writes = Vec::new();
-        if self.stored.is_none() && !self.omit.account_item {
-            let item = Fields::of(&item_key(self.account))
-                .text("since", head)
-                .item();
-            writes.push(self.put(item, Condition::Absent));
-        }
-        for (month, row) in &self.rows.months {
-            let was_head = self.stored.is_some_and(|stored| stored.month == *month);
-            let moves = opens && was_head && !self.omit.old_head;
-            if *month != head && !moves && !self.dirty.contains(month) {
-                continue;
-            }
-            let stored = StoredRow {
-                row: row.clone(),
-                fence: self.fence,
-                lifetime: self.rows.lifetime,
-                older: if *month == head {
-                    older.clone()
-                } else {
-                    BTreeMap::new()
-                },
-                superseded_by: (*month != head).then_some(head),
-            };
-            let condition = match self.stored {
-                Some(stored) if was_head && (moves || !opens) => self.fence_condition(stored.fence),
-                _ if *month == head => Condition::Absent,
-                _ => Condition::Always,
-            };
-            writes.push(self.put(encode(self.account, &stored), condition));
-        }
-        Some((
-            writes,
-            StoredHead {
-                month: head,
-                fence: self.fence,
-                older,
-            },
-        ))
-    }
-
-    fn fence_condition(&self, seen: Fence) -> Condition {
-        match (self.omit.lower_fence, self.fence.position) {
-            // '~' sorts after every write id of the same position.
-            (true, Some(position)) => {
-                Condition::AbsentOrAtMost("fence", Attr::S(format!("{position}/~")))
-            }
-            _ => Condition::Equals("fence", Attr::S(seen.to_string())),
-        }
-    }
-
-    fn put(&self, item: Item, condition: Condition) -> Write {
-        Write::Put {
-            table: table(self.account.kind),
-            item,
-            condition,
-        }
-    }
-
-    /// The older rows that the head names after this write.
-    fn older_after(&self, head: Month, opens: bool) -> BTreeMap<Month, Fence> {
-        let mut older = self
-            .stored
-            .map(|stored| stored.older.clone())
-            .unwrap_or_default();
-        if opens && let Some(stored) = self.stored {
-            let fence = if self.omit.old_head {
-                stored.fence
-            } else {
-                self.fence
-            };
-            older.insert(stored.month, fence);
-            older.retain(|month, _| *month >= self.open_from);
-        }
-        for month in self.dirty.range(..head) {
-            older.insert(*month, self.fence);
-        }
-        older
-    }
 }

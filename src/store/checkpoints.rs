@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
@@ -224,7 +225,7 @@ pub async fn halt_of(db: &dyn Db, task: TaskId) -> Result<Option<HaltRecord>, St
 
 /// Every recorded halt.
 pub async fn halts(db: &dyn Db) -> Result<Vec<HaltRecord>, StoreError> {
-    let items = query_all(db, "halts", RangeFilter::All).await?;
+    let items = pages::all(db, pages::whole(Table::Checkpoints, "halts")).await?;
     items
         .iter()
         .map(|item| Row::new(Key::new(Table::Checkpoints, "halts", "?"), item).json("body"))
@@ -276,26 +277,5 @@ pub async fn resume(db: &dyn Db, task: TaskId, by: &str, now: Millis) -> Result<
 
 /// The audit entries, oldest first.
 pub async fn audit(db: &dyn Db) -> Result<Vec<Item>, StoreError> {
-    query_all(db, "audit", RangeFilter::All).await
-}
-
-async fn query_all(db: &dyn Db, hash: &str, range: RangeFilter) -> Result<Vec<Item>, StoreError> {
-    let mut query = Query {
-        table: Table::Checkpoints,
-        index: false,
-        hash: hash.to_owned(),
-        range,
-        descending: false,
-        limit: None,
-        after: None,
-    };
-    let mut items = Vec::new();
-    loop {
-        let page = db.query(&query).await?;
-        items.extend(page.items);
-        query.after = page.next;
-        if query.after.is_none() {
-            return Ok(items);
-        }
-    }
+    pages::all(db, pages::whole(Table::Checkpoints, "audit")).await
 }

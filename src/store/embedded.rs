@@ -10,7 +10,7 @@
 //! **Threads.** The engine handles a request to its end, fsync included, on the thread that took it. It therefore runs in
 //! a runtime of its own, or it would stall the pipeline's.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use dynoxide::Database;
-use fs4::fs_std::FileExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -191,10 +190,10 @@ fn lock(dir: &Path) -> Result<File, EmbeddedError> {
         .write(true)
         .open(&path)
         .map_err(io_error("cannot open", &path))?;
-    let locked = FileExt::try_lock_exclusive(&file).map_err(io_error("cannot lock", &path))?;
-    match locked {
-        true => Ok(file),
-        false => Err(EmbeddedError::InUse(dir.to_owned())),
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_error("cannot lock", &path)(error)),
     }
 }
 

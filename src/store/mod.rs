@@ -4,6 +4,7 @@
 //! The other modules are typed operations, written against the trait alone and deterministic given their inputs: the
 //! simulator drives the same code. `docs` of each name its rows.
 
+pub mod account_write;
 pub mod accounts;
 pub mod awards;
 pub mod checkpoints;

@@ -32,7 +32,7 @@ pub fn put(account: &Account, streak: &Streak, position: Position) -> Write {
     }
 }
 
-/// The snapshot of an account; `None` if it has no active day.
+/// The snapshot of an account; `None` if it never had an active day.
 pub async fn get(db: &dyn Db, account: &Account) -> Result<Option<Streak>, StoreError> {
     let key = key(account);
     let Some(item) = db.get(&key).await? else {
@@ -47,11 +47,10 @@ pub async fn get(db: &dyn Db, account: &Account) -> Result<Option<Streak>, Store
             .map(Some)
             .map_err(|e| row.corrupt(format!("attribute {name}: {e}")))
     };
-    let streak = Streak {
+    Ok(Some(Streak {
         current: row.number("current")?,
         longest: row.number("longest")?,
         start: day("start")?,
         last_active: day("lastActive")?,
-    };
-    Ok(streak.last_active.is_some().then_some(streak))
+    }))
 }

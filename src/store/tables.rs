@@ -222,21 +222,8 @@ fn check(name: &str, table: Table, found: &TableDescription) -> Result<(), Store
 }
 
 async fn switch_ttl_on(db: &DynamoDb, table: Table, attribute: &str) -> Result<(), StoreError> {
-    let name = db.table_name(table);
-    let request = db.client().describe_time_to_live().table_name(&name);
-    let send = || request.clone().send();
-    let answer = db.run(Repeatable::Yes, fault, send).await?;
-    if let Some(found) = answer
-        .time_to_live_description()
-        .and_then(enabled_attribute)
-    {
-        return match found == attribute {
-            true => Ok(()),
-            false => Err(refused(format!(
-                "table {name} expires its items by the attribute {found}; tidemark needs {attribute}: switch its time to \
-                 live off, then run the same command again"
-            ))),
-        };
+    if is_ttl_on(db, table, attribute).await? {
+        return Ok(());
     }
     let specification = TimeToLiveSpecification::builder()
         .attribute_name(attribute)
@@ -246,11 +233,31 @@ async fn switch_ttl_on(db: &DynamoDb, table: Table, attribute: &str) -> Result<(
     let request = db
         .client()
         .update_time_to_live()
-        .table_name(&name)
+        .table_name(db.table_name(table))
         .time_to_live_specification(specification);
     let send = || request.clone().send();
-    db.run(Repeatable::Yes, fault, send).await?;
-    Ok(())
+    match db.run(Repeatable::Yes, fault, send).await {
+        Ok(_) => Ok(()),
+        // Refused if somebody else has switched it on meanwhile.
+        Err(_) if is_ttl_on(db, table, attribute).await? => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn is_ttl_on(db: &DynamoDb, table: Table, attribute: &str) -> Result<bool, StoreError> {
+    let name = db.table_name(table);
+    let request = db.client().describe_time_to_live().table_name(&name);
+    let send = || request.clone().send();
+    let answer = db.run(Repeatable::Yes, fault, send).await?;
+    let description = answer.time_to_live_description();
+    match description.and_then(enabled_attribute) {
+        None => Ok(false),
+        Some(found) if found == attribute => Ok(true),
+        Some(found) => Err(refused(format!(
+            "table {name} expires its items by the attribute {found}; tidemark needs {attribute}: switch its time to \
+             live off, then run the same command again"
+        ))),
+    }
 }
 
 /// The attribute by which items expire, if any does (or will).

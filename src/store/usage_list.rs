@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
+use super::db::{Attr, Db, Item, Key, StoreError, Table};
+use super::pages;
 use super::row::Row;
 use super::usage::day_keys;
 use crate::domain::amount::{Money, Points};
@@ -90,24 +91,9 @@ pub async fn of_day(
 ) -> Result<Vec<UsageLine>, StoreError> {
     let mut lines = Vec::new();
     for hash in day_keys(user, day) {
-        let mut query = Query {
-            table: Table::UsageTracking,
-            index: false,
-            hash: hash.clone(),
-            range: RangeFilter::All,
-            descending: false,
-            limit: None,
-            after: None,
-        };
-        loop {
-            let page = db.query(&query).await?;
-            for item in page.items.iter().filter(|item| !has_expired(item, now)) {
-                lines.push(read(&hash, item)?);
-            }
-            query.after = page.next;
-            if query.after.is_none() {
-                break;
-            }
+        let items = pages::all(db, pages::whole(Table::UsageTracking, &hash)).await?;
+        for item in items.iter().filter(|item| !has_expired(item, now)) {
+            lines.push(read(&hash, item)?);
         }
     }
     lines.sort_by(|a: &UsageLine, b| (&a.time, &a.position).cmp(&(&b.time, &b.position)));

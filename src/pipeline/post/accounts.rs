@@ -1,5 +1,6 @@
 //! Accounts in memory: loading what blocks and awards name, and forgetting what was not used for long.
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Cached, Poster};
@@ -60,10 +61,17 @@ impl Poster<'_> {
     /// Loads accounts that are not in memory.
     pub(super) async fn load_accounts(&mut self, missing: Vec<&Account>) -> Result<(), Failure> {
         let ctx = self.ctx;
-        let loads = missing.into_iter().map(|account| async move {
-            let cached = load(ctx, account).await?;
-            Ok::<_, Failure>((account.clone(), cached))
-        });
+        // Boxed and collected for the same reason as in `write_dirty`.
+        let loads: Vec<_> = missing
+            .into_iter()
+            .map(|account| {
+                async move {
+                    let cached = load(ctx, account).await?;
+                    Ok::<_, Failure>((account.clone(), cached))
+                }
+                .boxed()
+            })
+            .collect();
         let loaded: Vec<(Account, Cached)> = stream::iter(loads)
             .buffer_unordered(ctx.settings.flush_concurrency)
             .try_collect()

@@ -4,6 +4,7 @@ use super::{Poster, millis};
 use crate::domain::ids::Account;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
+use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task};
 use crate::store::db::StoreError;
 
@@ -13,6 +14,7 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let partition = self.partition;
         let pointers = persist(ctx, || awards::list_pending(&*ctx.db, partition)).await?;
+        let mut has_taken = false;
         for pointer in pointers {
             if !self
                 .spent_pointers
@@ -20,9 +22,11 @@ impl Poster<'_> {
                 .any(|spent| spent.item == pointer.item)
             {
                 self.take_pointer(pointer).await?;
+                has_taken = true;
             }
         }
-        if !self.touched.is_empty() {
+        // Without an award nothing is written early: postings wait for the flush interval.
+        if has_taken && !self.touched.is_empty() {
             self.flush().await?;
         }
         self.next_awards = ctx.clock.now().plus(millis(ctx.settings.award_interval));
@@ -50,6 +54,16 @@ impl Poster<'_> {
         // The list may be behind; one item by itself is not.
         let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await?;
         let Some(state) = state else { return Ok(()) };
+        if state == State::Applied && !self.dirty.contains(&award.account) {
+            // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
+            self.accounts.remove(&award.account);
+            // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
+            // and no later query is behind it.
+            persist(ctx, || {
+                accounts::month(&*ctx.db, &award.account, award.month)
+            })
+            .await?;
+        }
         self.know(&award.account).await?;
         self.touched.insert(award.account.clone());
         if state == State::Applied {

@@ -3,7 +3,9 @@
 //! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::top::{self, Top};
@@ -11,6 +13,7 @@ use super::{Poster, millis};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::position::Position;
+use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
 use crate::domain::time::Month;
 use crate::pipeline::WorkerContext;
@@ -18,7 +21,7 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, PostCheckpoint, Ranked, Versioned};
-use crate::store::db::StoreError;
+use crate::store::db::{StoreError, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
 use crate::store::{awards, referrals, streaks};
 
@@ -43,16 +46,22 @@ impl Poster<'_> {
             let cached = self.accounts.get(account)?;
             let head = cached.rows.months.last_key_value()?.1;
             let streak = statement::streak(account.kind, head, activity);
-            // A provider's only active day can become inactive again: then a snapshot that was written before must go empty.
-            let may_have_one = streak != Streak::default() || cached.rows.lifetime.successes > 0;
-            let is_due = may_have_one && cached.streak != Some(streak);
-            is_due.then_some((account, streak, cached.position))
+            // Failures can take a provider's only active day away: then there may be a snapshot to take back.
+            let is_told = streak != Streak::default() || account.kind == AccountKind::Provider;
+            let changed = cached.streak != Some(streak) && is_told;
+            changed.then_some((account, streak, cached.position))
         });
-        let writes = due.map(|(account, streak, position)| async move {
-            let position = position.unwrap_or_default();
-            save_streak(ctx, account, streak, position).await?;
-            Ok::<_, Failure>((account, streak))
-        });
+        // Boxed and collected for the same reason as in `write_dirty`.
+        let writes: Vec<_> = due
+            .map(|(account, streak, position)| {
+                async move {
+                    let position = position.unwrap_or_default();
+                    save_streak(ctx, account, streak, position).await?;
+                    Ok::<_, Failure>((account, streak))
+                }
+                .boxed()
+            })
+            .collect();
         let written: Vec<(&Account, Streak)> = stream::iter(writes)
             .buffer_unordered(ctx.settings.flush_concurrency)
             .try_collect()
@@ -147,7 +156,7 @@ impl Poster<'_> {
             return Ok(());
         };
         let mut totals = Vec::new();
-        for account in touched {
+        for account in self.to_rank(touched, &timeline) {
             let Some(cached) = self.accounts.get(account) else {
                 continue;
             };
@@ -163,7 +172,22 @@ impl Poster<'_> {
             let top = self.top(account.kind, month).await?;
             top.offer(Ranked(total, account.id().to_owned()));
         }
+        self.ranked_under = Some(timeline);
         Ok(())
+    }
+
+    /// Whose totals may have changed: the touched, and with new rules everybody in memory. Rules take effect no earlier than
+    /// they are written, and an event may be five minutes ahead of its log time: so a day to which new rules apply may have
+    /// been ranked under the old ones only around their first midnight, and those accounts were used just now.
+    fn to_rank<'a>(
+        &'a self,
+        touched: &'a BTreeSet<Account>,
+        timeline: &Arc<Timeline>,
+    ) -> Vec<&'a Account> {
+        match &self.ranked_under {
+            Some(before) if !Arc::ptr_eq(before, timeline) => self.accounts.keys().collect(),
+            _ => touched.iter().collect(),
+        }
     }
 
     /// The list of a kind and month, loaded when it is first needed.
@@ -180,13 +204,29 @@ impl Poster<'_> {
         }
     }
 
-    /// Makes what is owed durable, then says how far this partition is done.
+    /// Makes what is owed durable and says how far this partition is done, in one transaction: a rival that has ranked from
+    /// rows of the past cannot put its lists over this worker's without losing the checkpoint, and neither the other way round.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         if !self.is_unsettled() {
             return Ok(());
         }
-        for (kind, month) in self.tops.keys().copied().collect::<Vec<_>>() {
-            self.save_top(kind, month).await?;
+        for (kind, month) in self.changed_tops() {
+            if self.tops.get(&(kind, month)).is_some_and(Top::is_exhausted) {
+                self.rescan(kind, month).await?;
+            }
+        }
+        // Every transaction moves the checkpoint's write id; only the last moves its position.
+        let changed = self.changed_tops();
+        let groups: Vec<&[(AccountKind, Month)]> =
+            changed.chunks(TRANSACTION_ITEMS_MAX - 1).collect();
+        let last = groups.len().saturating_sub(1);
+        for (i, group) in groups.iter().enumerate() {
+            let next = if i == last {
+                self.next_checkpoint()
+            } else {
+                self.checkpoint.clone()
+            };
+            self.save_tops(group, next).await?;
         }
         if self.next != self.checkpoint.next {
             self.save_checkpoint().await?;
@@ -200,25 +240,34 @@ impl Poster<'_> {
         Ok(())
     }
 
-    async fn save_top(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
-        let Some(top) = self.tops.get(&(kind, month)) else {
-            return Ok(());
-        };
-        if !top.is_changed() {
-            return Ok(());
-        }
-        if top.is_exhausted() {
-            self.rescan(kind, month).await?;
-        }
-        let Some(top) = self.tops.get(&(kind, month)) else {
-            return Ok(());
-        };
-        let key = checkpoints::top_key(self.partition, kind, month);
+    fn changed_tops(&self) -> Vec<(AccountKind, Month)> {
+        let changed = self.tops.iter().filter(|(_, top)| top.is_changed());
+        changed.map(|(of, _)| *of).collect()
+    }
+
+    async fn save_tops(
+        &mut self,
+        tops: &[(AccountKind, Month)],
+        next: PostCheckpoint,
+    ) -> Result<(), Failure> {
         let write = self.ctx.next_write();
-        versioned::save(self.ctx, &key, &top.list(), top.written(), write).await?;
-        if let Some(top) = self.tops.get_mut(&(kind, month)) {
-            top.saved(write);
+        let key = checkpoints::checkpoint_key(self.task());
+        let mut writes = vec![checkpoints::put(&key, &next, self.written, write)];
+        for (kind, month) in tops {
+            if let Some(top) = self.tops.get(&(*kind, *month)) {
+                let key = checkpoints::top_key(self.partition, *kind, *month);
+                writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
+            }
         }
+        versioned::save_all(self.ctx, &key, &writes, self.written, write).await?;
+        for of in tops {
+            if let Some(top) = self.tops.get_mut(of) {
+                top.saved(write);
+            }
+        }
+        self.written = Some(write);
+        self.checkpoint = next;
+        self.progressed = true;
         Ok(())
     }
 
@@ -244,13 +293,17 @@ impl Poster<'_> {
         Ok(())
     }
 
-    pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
-        let next = PostCheckpoint {
+    fn next_checkpoint(&self) -> PostCheckpoint {
+        PostCheckpoint {
             next: self.next,
             fingerprint: self.fingerprint,
             sources: self.sources.clone(),
             ..self.checkpoint.clone()
-        };
+        }
+    }
+
+    pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
+        let next = self.next_checkpoint();
         let key = checkpoints::checkpoint_key(self.task());
         let write = self.ctx.next_write();
         versioned::save(self.ctx, &key, &next, self.written, write).await?;

@@ -1,5 +1,6 @@
 //! Flushing: every changed account's rows, each under the fence that was last seen, then the effects that they owe.
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Cached, Poster};
@@ -9,7 +10,8 @@ use crate::domain::time::Month;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
-use crate::store::accounts::{self, AccountWrite, HeadNow, Omissions, StoredHead};
+use crate::store::account_write::{AccountWrite, Omissions};
+use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
 use crate::store::db::{StoreError, Write};
 
@@ -40,13 +42,18 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let dirty = std::mem::take(&mut self.dirty);
         let accounts = &self.accounts;
-        let writes = dirty
+        // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
+        let writes: Vec<_> = dirty
             .iter()
             .filter_map(|account| Some((account, accounts.get(account)?)))
-            .map(|(account, cached)| async move {
-                let stored = write(ctx, account, cached, open_from).await?;
-                Ok::<_, Failure>((account, stored))
-            });
+            .map(|(account, cached)| {
+                async move {
+                    let stored = write(ctx, account, cached, open_from).await?;
+                    Ok::<_, Failure>((account, stored))
+                }
+                .boxed()
+            })
+            .collect();
         let written: Vec<(&Account, StoredHead)> = stream::iter(writes)
             .buffer_unordered(ctx.settings.flush_concurrency)
             .try_collect()

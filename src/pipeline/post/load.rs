@@ -42,6 +42,7 @@ impl<'c> Poster<'c> {
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             tops: BTreeMap::new(),
+            ranked_under: None,
             spent_pointers: Vec::new(),
             uses: 0,
             dirty_since: None,

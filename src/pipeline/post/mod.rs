@@ -17,6 +17,7 @@ mod load;
 pub mod top;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -29,6 +30,7 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity};
 use crate::domain::position::{Offset, Partition, Position, WriteId};
 use crate::domain::posting::Block;
+use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
 use crate::log::{Bounds, Fingerprint, ReadLimit, Record, Topic, posting};
@@ -87,6 +89,8 @@ pub struct Poster<'c> {
     /// Accounts to which effects are owed.
     touched: BTreeSet<Account>,
     tops: BTreeMap<(AccountKind, Month), Top>,
+    /// The rules under which the totals in `tops` were computed.
+    ranked_under: Option<Arc<Timeline>>,
     /// Pointers that may go once their effects are durable.
     spent_pointers: Vec<Pointer>,
     uses: u64,

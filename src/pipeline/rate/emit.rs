@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::{try_join, try_join_all};
+use futures::future::{FutureExt, try_join, try_join_all};
 use hashbrown::HashSet;
 
 use super::Rater;
@@ -231,18 +231,17 @@ impl Rater<'_> {
             .metrics
             .postings_blocks_total
             .inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
-        let appends = blocks
+        // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
+        let appends: Vec<_> = blocks
             .into_iter()
             .map(|(q, records)| (Topic::LedgerPostings, q, records))
             .chain(self.rejects(&examined.rejects))
             .chain(forwards(&examined.forwards))
-            .map(|(topic, partition, records)| async move {
-                self.ctx
-                    .log
-                    .append(topic, partition, records)
-                    .await
-                    .map_err(Failure::from)
-            });
+            .map(|(topic, partition, records)| {
+                let append = self.ctx.log.append(topic, partition, records);
+                append.map(|done| done.map_err(Failure::from)).boxed()
+            })
+            .collect();
         let rows = async {
             self.ctx
                 .db

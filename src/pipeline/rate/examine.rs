@@ -161,6 +161,10 @@ impl<'a> Examined<'a> {
 }
 
 /// What a record is, whatever came before it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one record at a time, and nearly every record is valid; a box would cost each an allocation"
+)]
 enum Class<'a> {
     Tick,
     Elsewhere(Partition),

@@ -70,7 +70,7 @@ struct Gathered<'a> {
     /// Whether `referrers` is known: an account that only refers others needs none.
     chained: bool,
     /// Places of the accounts up its chain, nearest first.
-    referrers: Vec<u32>,
+    referrers: [Option<u32>; LEVELS],
     cells: Vec<(Slot, Service, Cell)>,
     referral: Vec<(Slot, Points)>,
     charges: Vec<(Month, Charge)>,
@@ -150,14 +150,21 @@ impl<'a> Fold<'a> {
     }
 
     /// The entries, by account.
-    pub fn entries(self) -> Vec<Entry> {
-        let mut gathered: Vec<Gathered<'_>> = self
-            .gathered
-            .into_iter()
-            .filter(|g| !g.is_empty())
+    pub fn entries(mut self) -> Vec<Entry> {
+        // What is sorted is small, and most comparisons are decided without a look at the id.
+        let is_owed = |(_, gathered): &(u32, &Gathered<'_>)| !gathered.is_empty();
+        let places = (0..).zip(&self.gathered).filter(is_owed);
+        let mut order: Vec<(AccountKind, u128, u32)> = places
+            .map(|(place, gathered)| (gathered.account.kind, beginning(gathered.account.id), place))
             .collect();
-        gathered.sort_unstable_by(|a, b| a.account.cmp(&b.account));
-        gathered.into_iter().map(Gathered::entry).collect()
+        order.sort_unstable_by(|a, b| {
+            let id = |place: u32| self.gathered[place as usize].account.id;
+            (a.0, a.1)
+                .cmp(&(b.0, b.1))
+                .then_with(|| id(a.2).cmp(id(b.2)))
+        });
+        let entry = |(_, _, place): (AccountKind, u128, u32)| self.gathered[place as usize].entry();
+        order.into_iter().map(entry).collect()
     }
 
     fn slot(&mut self, time: Millis, log_time: Millis) -> Slot {
@@ -184,9 +191,9 @@ impl<'a> Fold<'a> {
         let chain = chains
             .of(&account, self.control)
             .map_or(&[][..], |chain| &chain.accounts);
-        let mut referrers = Vec::with_capacity(LEVELS);
-        for referrer in chain.iter().take(LEVELS) {
-            referrers.push(self.open(AccountRef::from(referrer)));
+        let mut referrers = [None; LEVELS];
+        for (place, referrer) in referrers.iter_mut().zip(chain.iter()) {
+            *place = Some(self.open(AccountRef::from(referrer)));
         }
         let gathered = &mut self.gathered[index as usize];
         gathered.referrers = referrers;
@@ -218,10 +225,9 @@ impl<'a> Fold<'a> {
         gathered
             .cell(slot, service)
             .add(&Cell { points, ..*cell })?;
-        for (level, share) in cascade.into_iter().enumerate() {
-            let Some(referrer) = self.gathered[index as usize].referrers.get(level).copied() else {
-                break;
-            };
+        let referrers = gathered.referrers;
+        for (referrer, share) in referrers.into_iter().zip(cascade) {
+            let Some(referrer) = referrer else { break };
             let points = points.times(share)?;
             if points != Points::ZERO {
                 self.gathered[referrer as usize].refer(slot, points)?;
@@ -250,7 +256,7 @@ impl<'a> Gathered<'a> {
         Gathered {
             account,
             chained: false,
-            referrers: Vec::new(),
+            referrers: [None; LEVELS],
             cells: Vec::new(),
             referral: Vec::new(),
             charges: Vec::new(),
@@ -296,20 +302,31 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn entry(mut self) -> Entry {
-        self.cells
-            .sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
-        self.referral.sort_unstable_by_key(|(slot, _)| *slot);
-        self.charges.sort_unstable_by_key(|(month, _)| *month);
-        self.firsts.sort_unstable_by_key(|first| first.service);
-        Entry {
+    /// Takes what was gathered out as an entry.
+    fn entry(&mut self) -> Entry {
+        let mut entry = Entry {
             account: self.account.to_account(),
-            cells: self.cells,
-            referral: self.referral,
-            charges: self.charges,
-            firsts: self.firsts,
-        }
+            cells: std::mem::take(&mut self.cells),
+            referral: std::mem::take(&mut self.referral),
+            charges: std::mem::take(&mut self.charges),
+            firsts: std::mem::take(&mut self.firsts),
+        };
+        entry
+            .cells
+            .sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
+        entry.referral.sort_unstable_by_key(|(slot, _)| *slot);
+        entry.charges.sort_unstable_by_key(|(month, _)| *month);
+        entry.firsts.sort_unstable_by_key(|first| first.service);
+        entry
     }
+}
+
+/// The first 16 bytes of an id, as a number that orders as they do. Ids hold no NUL, so a shorter one orders before its continuations.
+fn beginning(id: &str) -> u128 {
+    let mut bytes = [0; 16];
+    let taken = id.len().min(bytes.len());
+    bytes[..taken].copy_from_slice(&id.as_bytes()[..taken]);
+    u128::from_be_bytes(bytes)
 }
 
 /// One event as a cell, without points.

@@ -27,6 +27,9 @@ struct Edge {
     service: Service,
 }
 
+/// Index, code and field.
+type BadEvent = (u64, String, Option<String>);
+
 struct Answer {
     status: StatusCode,
     headers: axum::http::HeaderMap,
@@ -39,7 +42,7 @@ impl Answer {
     }
 
     /// Status, code, and index, code and field of each bad event.
-    fn problem(&self) -> (u16, String, Vec<(u64, String, Option<String>)>) {
+    fn problem(&self) -> (u16, String, Vec<BadEvent>) {
         assert_eq!(
             self.headers[header::CONTENT_TYPE],
             "application/problem+json"

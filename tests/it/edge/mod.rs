@@ -1,6 +1,7 @@
 //! The edges: metrics, configuration, HTTP, the command line, and the arrows between modules.
 
 mod arrows;
+mod cli;
 mod config;
 mod http;
 mod memory_log;

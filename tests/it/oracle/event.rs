@@ -184,20 +184,20 @@ pub fn partition_of(user: &str, count: u32) -> u32 {
             .iter()
             .rev()
             .fold(0_u64, |sum, byte| sum * 256 + u64::from(*byte));
-        k = k * m & low;
+        k = (k * m) & low;
         k ^= k >> 24;
-        k = k * m & low;
-        h = (h * m & low) ^ k;
+        k = (k * m) & low;
+        h = ((h * m) & low) ^ k;
     }
     let rest = &bytes[whole..];
     if !rest.is_empty() {
         for (i, byte) in rest.iter().enumerate() {
             h ^= u64::from(*byte) << (8 * i);
         }
-        h = h * m & low;
+        h = (h * m) & low;
     }
     h ^= h >> 13;
-    h = h * m & low;
+    h = (h * m) & low;
     h ^= h >> 15;
     ((h & 0x7fff_ffff) % u64::from(count)) as u32
 }

@@ -17,6 +17,7 @@ mod tables;
 mod torn;
 
 use std::future::Future;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
@@ -52,7 +53,9 @@ pub fn endpoints() -> Vec<(&'static str, String)> {
     match std::env::var("DYNAMODB_ENDPOINT") {
         Ok(endpoint) => all.push(("DynamoDB Local", endpoint)),
         Err(_) => SKIPPED.call_once(|| {
-            eprintln!(
+            // Straight to stderr, past the test harness, which hides what passing tests print.
+            let _ = writeln!(
+                std::io::stderr(),
                 "*** SKIPPED: DynamoDB Local. The store was tested against the embedded engine only. \
                  To test both: eval \"export $(tests/servers/dynamodb up)\""
             );

@@ -1,0 +1,117 @@
+//! `pricing`, `credits`, `award`.
+
+use serde_json::{Value, json};
+
+use super::{Place, chat};
+
+#[test]
+fn prices_begin_with_mainnet_on_fresh_data() {
+    let place = Place::new();
+    let said = place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    assert!(
+        said.starts_with("config/rules/mainnet.toml is in force: ")
+            && said.contains(" values published"),
+        "{said}"
+    );
+    let said = place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    assert!(
+        said.ends_with("is in force already; nothing was changed\n"),
+        "{said}"
+    );
+    let said = place.tidemark(&["pricing", "init", "testnet"]).ok();
+    assert!(said.contains("is in force: 1 value published, "), "{said}");
+}
+
+#[test]
+fn usage_is_charged_from_the_moment_that_mainnet_is_in_force() {
+    let place = Place::new();
+    let up = place.up(&[]);
+    place.send(&[chat("1", "ann")]);
+    let said = place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    assert!(said.contains("is in force: 1 value published, "), "{said}");
+    let switch = |rules: Value| {
+        let rules = rules.as_array().unwrap().clone();
+        rules
+            .into_iter()
+            .find(|rule| rule["key"] == "system_mainnet")
+            .unwrap()
+    };
+    let rule = switch(place.tidemark(&["pricing", "show", "--json"]).json());
+    assert_eq!(
+        (&rule["value"], &rule["version"]),
+        (&json!(true), &json!(2))
+    );
+    assert!(
+        place
+            .tidemark(&["pricing", "show"])
+            .ok()
+            .contains("system_mainnet")
+    );
+    place.send(&[chat("2", "ann")]);
+    place.wait();
+    let ann = place.statement("user", "ann");
+    assert_eq!(
+        (&ann["cost"], &ann["shadowCost"]),
+        (&json!("0.00015"), &json!("0.00015"))
+    );
+    let show = || place.tidemark(&["credits", "show", "ann", "--json"]).json();
+    assert_eq!(
+        (&show()["balance"], &show()["overdrawn"]),
+        (&json!("-0.00015"), &json!(true))
+    );
+
+    let add = [
+        "credits",
+        "add",
+        "ann",
+        "12.5",
+        "--key",
+        "invoice-1",
+        "--reason",
+        "invoice 1",
+    ];
+    let said = place.tidemark(&add).ok();
+    assert!(
+        said.starts_with("ann: 12.49985 USD = 12.5 added − 0.00015 spent\n"),
+        "{said}"
+    );
+    assert_eq!(place.tidemark(&add).ok(), said, "the same key counts once");
+    let other = ["credits", "add", "ann", "13", "--key", "invoice-1"];
+    let said = place.tidemark(&other).failed(2);
+    assert!(
+        said.contains("the idempotency key invoice-1 was used for 12.5 USD"),
+        "{said}"
+    );
+    place
+        .tidemark(&["credits", "add", "ann", "-2.5", "--json"])
+        .json();
+    let found = show();
+    let entries = found["entries"].as_array().unwrap();
+    assert_eq!((&found["added"], entries.len()), (&json!("10"), 2));
+    assert_eq!(
+        (&entries[0]["key"], &entries[0]["reason"]),
+        (&json!("invoice-1"), &json!("invoice 1"))
+    );
+    for amount in ["much", "1e3", "0.0000000001"] {
+        place.tidemark(&["credits", "add", "ann", amount]).failed(2);
+    }
+    corrected(&place);
+    up.stop();
+}
+
+/// Adjustments, up and down, once per key.
+fn corrected(place: &Place) {
+    let adjust = |points, key| {
+        let args = [
+            "award", "adjust", "user", "ann", points, "--key", key, "--reason", "test", "--json",
+        ];
+        place.tidemark(&args)
+    };
+    assert_eq!(adjust("10", "a").json()["granted"], true);
+    assert_eq!(adjust("10", "a").json()["granted"], false);
+    assert_eq!(adjust("-2.25", "b").json()["granted"], true);
+    let said = adjust("11", "a").failed(2);
+    assert!(said.contains('a'), "{said}");
+    place.wait();
+    assert_eq!(place.statement("user", "ann")["bonus"], "7.75");
+}
