@@ -261,7 +261,7 @@ impl Books {
                 serde_json::from_str(self.page(&format!("credits {user}"))).expect("JSON");
             let money = |name: &str| -> i128 {
                 let money: Money = page[name].as_str().expect("an amount").parse().unwrap();
-                i128::from(money.0)
+                money.0
             };
             let spent = must.spent.get(&user).copied().unwrap_or(0);
             let added = if number <= 2 { 12_500_000_000 } else { 0 };
