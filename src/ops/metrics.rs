@@ -29,7 +29,7 @@ struct Shape {
     buckets: &'static [f64],
 }
 
-/// A kind of metric that [`metrics!`] can declare.
+/// A kind of metric that `metrics!` can declare.
 trait Kind: Collector + Clone + Sized + 'static {
     fn build(opts: Opts, shape: &Shape) -> prometheus::Result<Self>;
 }

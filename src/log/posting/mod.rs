@@ -1,7 +1,7 @@
 //! The format of `ledger.postings`: one posting block per record, compact, versioned and canonical.
 //!
-//! Canonical means: equal blocks have equal bytes, and bytes that [`decode`] takes are exactly those that [`encode`] gives
-//! for the result. So re-rating a chunk can be compared byte for byte (I6), and nothing that [`decode`] takes is ambiguous.
+//! Canonical means: equal blocks have equal bytes, and bytes that [`decode()`] takes are exactly those that [`encode()`] gives
+//! for the result. So re-rating a chunk can be compared byte for byte (I6), and nothing that [`decode()`] takes is ambiguous.
 //!
 //! ```text
 //! block  = version:u8 (1)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*

@@ -37,7 +37,8 @@ pub(super) fn are_as_documented(up: &Up, secrets: &[&str]) {
 fn a_running_up_tells_its_health_and_its_metrics() {
     let place = Place::new();
     let up = place.up(&[]);
-    place.send(&[chat("1", "somebody-private"), chat("1", "somebody-private")]);
+    let event = chat("1", "somebody-private");
+    place.send(&[event.clone(), event]);
     place.wait();
 
     assert_eq!(up.get("/readyz").0, 200);
