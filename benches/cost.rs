@@ -36,7 +36,7 @@ use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
 const START: i64 = 1_795_348_800_000;
-const EVENTS: usize = 200_000;
+const EVENTS: usize = 100_000;
 const STEP_EVENTS: usize = 1_000;
 const STEP_MS: i64 = 100;
 const FLUSH_MS: i64 = 10_000;
