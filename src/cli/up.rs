@@ -101,6 +101,7 @@ async fn start_pipeline(
         health.clone(),
         rand::random(),
     ));
+    tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
     let sources = engine.log.topic(Topic::UsageEvents).await?.partitions;
     let postings = engine.log.topic(Topic::LedgerPostings).await?.partitions;
     for task in pipeline::all_tasks(sources, postings) {

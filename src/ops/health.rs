@@ -93,6 +93,8 @@ pub struct TaskHealth {
     pub id: TaskId,
     /// Records that it has yet to work on.
     pub lag: u64,
+    /// The offset of the next one, as far as it has told.
+    pub next: Option<u64>,
     /// When it last made progress, or had nothing to do.
     pub last_progress: Instant,
     /// Set while it is halted.
@@ -134,6 +136,13 @@ impl Health {
             .last_progress_timestamp_seconds
             .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
             .set(since.unwrap_or_default().as_secs_f64());
+    }
+
+    /// Where a task stands: the offset of the next record that it will work on. Whoever knows the log's end can tell its lag from that
+    /// while the task itself is stuck.
+    pub fn stands_at(&self, id: TaskId, next: u64) {
+        let lag = self.task(id).map_or(0, |task| task.lag);
+        self.update(id, lag, |task| task.next = Some(next));
     }
 
     /// A task waits (the store is slow, say) and has `lag` records before it.
@@ -193,6 +202,7 @@ impl Health {
         let task = tasks.entry(id).or_insert_with(|| TaskHealth {
             id,
             lag,
+            next: None,
             last_progress: Instant::now(),
             halted: None,
         });

@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use crate::domain::position::{Epoch, Offset, Partition};
-use crate::log::{Bounds, Fingerprint, ReadLimit, Topic, TopicInfo};
+use crate::domain::position::{Chunk, Epoch, Offset, Partition, WriteId};
+use crate::log::{Bounds, Fingerprint, ReadLimit, Topic, TopicInfo, posting};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, SourceState, Versioned};
+
+/// How many bytes of posting blocks are looked at at a time.
+const SCAN_BYTES: usize = 8 << 20;
 
 /// Where a checkpoint stands.
 pub(super) struct Place<'a> {
@@ -114,6 +117,71 @@ async fn same_record(
         "{topic}/{partition} holds another record than the one that was done: {found}, not {known}"
     );
     Err(Failure::halt(HaltCode::FingerprintMismatch, what))
+}
+
+/// The tables must not be older than the log (restored from an older backup, or deleted): chunks would be cut anew, their blocks would
+/// carry sequences that stand in the log already, and posting would drop them as duplicates. A cut is written before its blocks are, so
+/// no block can be of a chunk above the recorded one. Whatever is below a posting checkpoint was looked at when it was taken.
+pub(super) async fn tables_are_not_behind(
+    ctx: &WorkerContext,
+    source: Partition,
+    checkpoint: &RateCheckpoint,
+    written: Option<WriteId>,
+) -> Result<(), Failure> {
+    for q in (0..checkpoint.posting_partitions).map(Partition) {
+        let Some(newest) = newest_chunk(ctx, q, source).await? else {
+            continue;
+        };
+        if newest <= checkpoint.chunk {
+            continue;
+        }
+        let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, source));
+        if persist(ctx, || checkpoints::last_write(&*ctx.db, &key)).await? != written {
+            let what = format!("somebody else has cut chunks of source partition {source}");
+            return Err(Failure::reload(what));
+        }
+        let (topic, known) = (Topic::LedgerPostings, checkpoint.chunk);
+        let what = format!(
+            "{topic}/{q} holds a block of chunk {newest} of source partition {source}, but the tables know chunks up to {known} only"
+        );
+        return Err(Failure::halt(HaltCode::TablesBehindLog, what));
+    }
+    Ok(())
+}
+
+/// The newest chunk of a source partition among the blocks that a posting partition has not taken for good yet.
+async fn newest_chunk(
+    ctx: &WorkerContext,
+    q: Partition,
+    source: Partition,
+) -> Result<Option<Chunk>, Failure> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
+    let stored: Option<Versioned<PostCheckpoint>> =
+        persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+    let epoch = ctx.log.epoch();
+    let taken = stored.filter(|stored| stored.value.epoch == epoch);
+    let Bounds { start, end } = ctx.log.bounds(Topic::LedgerPostings, q).await?;
+    let mut next = taken.map_or(start, |stored| stored.value.next.max(start));
+    let mut newest = None;
+    while next < end {
+        let limit = ReadLimit {
+            records: usize::MAX,
+            bytes: SCAN_BYTES,
+        };
+        let topic = Topic::LedgerPostings;
+        let records = ctx.log.read(topic, q, next, limit, Duration::ZERO).await?;
+        let Some(last) = records.last() else { break };
+        next = last.offset.next();
+        // A block that cannot be read halts the posting partition that must take it, with a better message than there is here.
+        let blocks = records
+            .iter()
+            .filter_map(|record| posting::decode(&record.value).ok());
+        let chunks = blocks
+            .filter(|block| block.source == source)
+            .map(|block| block.chunk);
+        newest = newest.max(chunks.max());
+    }
+    Ok(newest)
 }
 
 /// Before a source partition begins a new epoch, every posting partition must have taken all that it sent in the old one.

@@ -17,6 +17,8 @@ pub enum HaltCode {
     LogDamaged,
     /// A topic has another number of partitions than before.
     PartitionsChanged,
+    /// The log holds blocks of chunks that the tables know nothing of: the tables are older than the log.
+    TablesBehindLog,
     /// A chunk was cut by code that rates by another semantics.
     SemanticsChanged,
     /// Posting blocks are missing.
@@ -39,12 +41,13 @@ pub enum HaltCode {
 
 impl HaltCode {
     /// All of them.
-    pub const ALL: [HaltCode; 14] = [
+    pub const ALL: [HaltCode; 15] = [
         HaltCode::LogRecreated,
         HaltCode::LogTruncated,
         HaltCode::FingerprintMismatch,
         HaltCode::LogDamaged,
         HaltCode::PartitionsChanged,
+        HaltCode::TablesBehindLog,
         HaltCode::SemanticsChanged,
         HaltCode::SequenceGap,
         HaltCode::BlockUnreadable,
@@ -64,6 +67,7 @@ impl HaltCode {
             HaltCode::FingerprintMismatch => "fingerprint_mismatch",
             HaltCode::LogDamaged => "log_damaged",
             HaltCode::PartitionsChanged => "partitions_changed",
+            HaltCode::TablesBehindLog => "tables_behind_log",
             HaltCode::SemanticsChanged => "semantics_changed",
             HaltCode::SequenceGap => "sequence_gap",
             HaltCode::BlockUnreadable => "block_unreadable",
@@ -98,6 +102,9 @@ impl HaltCode {
             }
             HaltCode::PartitionsChanged => {
                 "Set the partition count back; to change it, drain both roles and start a new epoch with new topics."
+            }
+            HaltCode::TablesBehindLog => {
+                "Bring back the newest tables; or restore tables and log of one moment together."
             }
             HaltCode::SemanticsChanged => {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."

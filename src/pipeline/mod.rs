@@ -28,6 +28,7 @@ mod anchor;
 pub mod breakage;
 pub mod failure;
 pub mod follower;
+mod lag;
 pub mod post;
 pub mod progress;
 pub mod rate;
@@ -37,6 +38,7 @@ mod versioned;
 
 pub use breakage::Breakage;
 pub use failure::{Failure, HaltCode};
+pub use lag::watch_lag;
 pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same
@@ -105,6 +107,7 @@ impl WorkerContext {
 
 /// Runs one task until shutdown: through reloads, halts and resumes.
 pub async fn run(ctx: Arc<WorkerContext>, task: TaskId, shutdown: watch::Receiver<bool>) {
+    ctx.health.waiting(task, 0);
     supervise::run(&ctx, task, shutdown).await;
     ctx.health.gone(task);
 }

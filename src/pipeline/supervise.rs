@@ -155,6 +155,7 @@ where
         match attempt().await {
             Err(error) if error.is_transient() && tries < ctx.settings.tries_max => {
                 tries += 1;
+                tracing::warn!(event = "store.retry", %error, attempt = tries, "ask the store again");
                 ctx.clock.sleep(backoff(ctx, tries)).await;
             }
             result => return result,

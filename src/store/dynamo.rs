@@ -43,6 +43,9 @@ pub use retry::Backoff;
 use retry::{Fault, Repeatable, fault, transaction_fault};
 pub use settings::DynamoSettings;
 
+/// A store that is away is told of from this attempt on; a short throttling is not worth a line.
+const ATTEMPTS_QUIET: u32 = 3;
+
 /// The store on DynamoDB. Cheap to clone.
 #[derive(Clone)]
 pub struct DynamoDb {
@@ -141,6 +144,9 @@ impl DynamoDb {
             )));
         }
         self.meter.retried();
+        if attempt >= ATTEMPTS_QUIET {
+            tracing::warn!(event = "store.busy", why, attempt, "ask again");
+        }
         self.clock.sleep(self.backoff.draw(attempt)).await;
         Ok(())
     }

@@ -278,6 +278,7 @@ impl Poster<'_> {
             .log
             .bounds(Topic::LedgerPostings, self.partition)
             .await?;
+        self.ctx.health.stands_at(self.task(), self.next.0);
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.next.0));

@@ -37,6 +37,7 @@ impl<'c> Rater<'c> {
             None => (first_checkpoint(ctx, &source, &postings), None),
         };
         let checkpoint = check(ctx, partition, checkpoint, &source, &postings).await?;
+        anchor::tables_are_not_behind(ctx, partition, &checkpoint, written).await?;
         let after = After {
             log_time: checkpoint.log_time,
             sequences: checkpoint.sequences.clone(),

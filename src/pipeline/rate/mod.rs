@@ -165,6 +165,7 @@ impl Rater<'_> {
             .log
             .bounds(Topic::UsageEvents, self.partition)
             .await?;
+        self.ctx.health.stands_at(self.task(), self.checkpoint.to.0);
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.checkpoint.to.0));

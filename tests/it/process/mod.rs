@@ -2,6 +2,7 @@
 
 mod books;
 mod load;
+mod older_tables;
 mod site;
 
 use std::time::{Duration, Instant};
