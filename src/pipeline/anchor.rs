@@ -10,7 +10,9 @@ use crate::log::{Bounds, Fingerprint, ReadLimit, Topic, TopicInfo, posting};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, SourceState, Versioned};
 
-/// How many bytes of posting blocks are looked at at a time.
+/// How many posting blocks are looked at at a time.
+const SCAN_RECORDS: usize = 1_024;
+/// How many bytes of them.
 const SCAN_BYTES: usize = 8 << 20;
 
 /// Where a checkpoint stands.
@@ -165,7 +167,7 @@ async fn newest_chunk(
     let mut newest = None;
     while next < end {
         let limit = ReadLimit {
-            records: usize::MAX,
+            records: SCAN_RECORDS,
             bytes: SCAN_BYTES,
         };
         let topic = Topic::LedgerPostings;
