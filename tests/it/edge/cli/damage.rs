@@ -49,7 +49,7 @@ fn a_damaged_partition_is_named_and_keeps_nobody_from_the_tables() {
     assert_eq!(place.statement("user", "ann")["requests"], 3);
     assert!(
         place
-            .tidemark(&["leaderboard", "user"])
+            .tidemark(&["leaderboard", "users"])
             .ok()
             .contains("ann")
     );
