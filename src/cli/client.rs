@@ -32,6 +32,9 @@ pub struct Answer {
 /// A problem document.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Problem {
+    /// Stable.
+    #[serde(default)]
+    pub code: String,
     /// A sentence.
     #[serde(default)]
     pub detail: String,

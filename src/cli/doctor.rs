@@ -10,6 +10,7 @@ use crate::log::{LogError, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::{HaltCode, progress};
 use crate::store::checkpoints;
+use crate::store::credits::check_reason;
 
 /// What was found.
 #[derive(Default)]
@@ -109,8 +110,8 @@ async fn halts(session: &Session, findings: &mut Findings) -> Done {
     Ok(())
 }
 
-/// Reads each partition's last record; where each partition of `usage.events` ends.
-async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Offset>> {
+/// Reads each partition's last record; where each partition of `usage.events` ends, unless it is damaged.
+async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Option<Offset>>> {
     let mut ends = Vec::new();
     for topic in Topic::ALL {
         let partitions = session.log.topic(topic).await?.partitions;
@@ -119,11 +120,13 @@ async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Offset>> {
             let end = match session.log.bounds(topic, partition).await {
                 Ok(bounds) => {
                     records += bounds.end.0 - bounds.start.0;
-                    bounds.end
+                    Some(bounds.end)
                 }
                 Err(error @ LogError::Damaged { .. }) => {
-                    findings.fault(format!("The log is damaged. {error}"));
-                    Offset(0)
+                    findings.fault(format!(
+                        "The log is damaged: {error}. The other partitions go on without it."
+                    ));
+                    None
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -140,9 +143,11 @@ async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Offset>> {
     Ok(ends)
 }
 
-async fn rating(session: &Session, ends: &[Offset], findings: &mut Findings) -> Done {
-    let (mut waiting, mut cut) = (0, 0);
+async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findings) -> Done {
+    let (mut waiting, mut cut) = (Backlog::default(), 0);
     for (partition, end) in (0..).map(Partition).zip(ends) {
+        // Named by `log` already.
+        let Some(end) = end else { continue };
         let task = TaskId::new(Role::Rate, partition);
         let stored = progress::rate_checkpoint(session.db(), partition).await?;
         let (done, cut_to) = stored
@@ -163,12 +168,13 @@ async fn rating(session: &Session, ends: &[Offset], findings: &mut Findings) -> 
                 ));
             }
         }
-        waiting += end.0.saturating_sub(cut_to.0);
+        waiting.add(partition, end.0.saturating_sub(cut_to.0));
         cut += cut_to.0.saturating_sub(done.0);
     }
     findings.note(format!(
-        "{} of usage.events to be rated yet.",
-        counted(waiting, "record")
+        "{} of usage.events to be rated yet{}.",
+        counted(waiting.sum(), "record"),
+        waiting.by_partition()
     ));
     if cut > 0 {
         findings.note(format!(
@@ -176,11 +182,50 @@ async fn rating(session: &Session, ends: &[Offset], findings: &mut Findings) -> 
             counted(cut, "record")
         ));
     }
+    idle(session, waiting.sum() + cut, "record", "rated", findings);
     Ok(())
 }
 
+/// Without `up`, what waits will wait for ever.
+fn idle(session: &Session, count: u64, noun: &str, done: &str, findings: &mut Findings) {
+    if session.owns_data() && count > 0 {
+        let verb = if count == 1 { "waits" } else { "wait" };
+        findings.fault(format!(
+            "`tidemark up` is not running and {} {verb} to be {done}; start it on this data.",
+            counted(count, noun)
+        ));
+    }
+}
+
+/// What waits, by partition.
+#[derive(Default)]
+struct Backlog(Vec<(Partition, u64)>);
+
+impl Backlog {
+    fn add(&mut self, partition: Partition, count: u64) {
+        if count > 0 {
+            self.0.push((partition, count));
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// ` (partition 0: 12, partition 3: 1)`; nothing if nothing waits.
+    fn by_partition(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let part =
+            |(partition, count): &(Partition, u64)| format!("partition {partition}: {count}");
+        let parts: Vec<String> = self.0.iter().map(part).collect();
+        format!(" ({})", parts.join(", "))
+    }
+}
+
 async fn posting(session: &Session, findings: &mut Findings) -> Done {
-    let mut lag = 0;
+    let mut lag = Backlog::default();
     for partition in (0..session.posting_partitions).map(Partition) {
         let task = TaskId::new(Role::Post, partition);
         let bounds = match session.log.bounds(Topic::LedgerPostings, partition).await {
@@ -205,12 +250,14 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
                 bounds.start
             ));
         }
-        lag += bounds.end.0.saturating_sub(next.0);
+        lag.add(partition, bounds.end.0.saturating_sub(next.0));
     }
     findings.note(format!(
-        "{} to be posted yet, those included that were posted just now and are not noted as done.",
-        counted(lag, "posting block")
+        "{} to be posted yet, those included that were posted just now and are not noted as done{}.",
+        counted(lag.sum(), "posting block"),
+        lag.by_partition()
     ));
+    idle(session, lag.sum(), "posting block", "posted", findings);
     Ok(())
 }
 
@@ -220,11 +267,13 @@ async fn awards(session: &Session, findings: &mut Findings) -> Done {
         "{} pending (awards and milestone checks).",
         counted(pending.len() as u64, "grant")
     ));
+    idle(session, pending.len() as u64, "grant", "applied", findings);
     Ok(())
 }
 
 /// Runs `tidemark resume`.
 pub async fn resume(session: &Session, args: &ResumeArgs) -> Done {
+    check_reason(&args.reason).map_err(Failure::refused)?;
     let who = format!("{}: {}", by(), args.reason);
     let was_halted = checkpoints::resume(session.db(), args.partition, &who, session.now()).await?;
     if !was_halted {

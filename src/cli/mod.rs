@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command};
+use args::{Cli, Command, PricingCommand, ReferralCommand};
 use data::DataDir;
 use output::{Done, Failure, Out};
 use session::{Access, Session};
@@ -111,11 +111,9 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         command => {
             let access = match command {
                 Command::Init
-                | Command::Pricing(_)
-                | Command::Referral(_)
-                | Command::Credits(_)
-                | Command::Award(_) => Access::Write,
-                _ => Access::Read,
+                | Command::Pricing(PricingCommand::Init { .. })
+                | Command::Referral(ReferralCommand::Import { .. }) => Access::Create,
+                _ => Access::Existing,
             };
             let session = Session::open(config, access).await?;
             let done = with_session(&session, command).await;

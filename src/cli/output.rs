@@ -1,5 +1,6 @@
 //! What a command says and how it ends: results on stdout, everything else on stderr.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 
@@ -7,6 +8,9 @@ use serde::Serialize;
 
 use crate::log::LogError;
 use crate::store::db::StoreError;
+
+/// Characters of a cell that a table shows: every id whole, and no column wider than people can read.
+const CELL_CHARS_MAX: usize = 200;
 
 /// How a command ended, other than well.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,11 +43,11 @@ impl Failure {
     pub fn report(&self) -> u8 {
         match self {
             Failure::Failed(message) => {
-                eprintln!("tidemark: {message}");
+                eprintln!("tidemark: {}", printable(message));
                 1
             }
             Failure::Refused(message) => {
-                eprintln!("tidemark: {message}");
+                eprintln!("tidemark: {}", printable(message));
                 2
             }
             Failure::Said(code) => *code,
@@ -70,6 +74,36 @@ pub fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// Text as a terminal may be given it: what was stored or typed must not steer it. Control characters but the line feed are escaped.
+fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A cell of a table: one line, not too long.
+fn cell(text: &str) -> String {
+    let shown = printable(text).replace('\n', "\\n");
+    match shown.char_indices().nth(CELL_CHARS_MAX) {
+        None => shown,
+        Some(_) => shown
+            .chars()
+            .take(CELL_CHARS_MAX - 1)
+            .chain(['…'])
+            .collect(),
+    }
+}
+
 /// Stdout.
 pub struct Out(BufWriter<Stdout>);
 
@@ -79,31 +113,37 @@ impl Out {
         Out(BufWriter::new(io::stdout()))
     }
 
-    /// A line.
+    /// A line, or several, for people: control characters stand escaped.
     pub fn line(&mut self, line: impl fmt::Display) -> Done {
+        self.raw(&printable(&line.to_string()))
+    }
+
+    fn raw(&mut self, line: &str) -> Done {
         checked(writeln!(self.0, "{line}"))
     }
 
     /// A line of JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Done {
         let line = serde_json::to_string(value).map_err(Failure::failed)?;
-        self.line(line)
+        self.raw(&line)
     }
 
     /// Several lines of JSON, indented: for one object that people may look at.
     pub fn pretty_json(&mut self, value: &impl Serialize) -> Done {
         let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-        self.line(text)
+        self.raw(&text)
     }
 
-    /// Columns under their titles; columns of numbers (`>` before the title) stand to the right.
+    /// Columns under their titles; columns of numbers (`>` before the title) stand to the right. Long cells are cut (`…`).
     pub fn table(&mut self, titles: &[&str], rows: &[Vec<String>]) -> Done {
         let is_right: Vec<bool> = titles.iter().map(|title| title.starts_with('>')).collect();
         let head: Vec<String> = titles
             .iter()
             .map(|title| title.trim_start_matches('>').to_owned())
             .collect();
-        let all = || std::iter::once(&head).chain(rows);
+        let cut = |row: &Vec<String>| row.iter().map(|text| cell(text)).collect::<Vec<String>>();
+        let rows: Vec<Vec<String>> = rows.iter().map(cut).collect();
+        let all = || std::iter::once(&head).chain(&rows);
         let width = |column: usize| {
             let cells = all().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -138,4 +178,25 @@ fn checked(written: io::Result<()>) -> Done {
         io::ErrorKind::BrokenPipe => Failure::ReaderGone,
         _ => Failure::failed(format!("stdout cannot be written: {error}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_escaped() {
+        assert_eq!(printable("plain\nline"), "plain\nline");
+        assert_eq!(printable("a\x1b[2Jb\tc\u{9b}"), "a\\u{1b}[2Jb\\tc\\u{9b}");
+        assert_eq!(cell("two\nlines"), "two\\nlines");
+    }
+
+    #[test]
+    fn a_cell_is_whole_up_to_its_limit_and_cut_beyond() {
+        let whole = "é".repeat(CELL_CHARS_MAX);
+        assert_eq!(cell(&whole), whole);
+        let shown = cell(&"é".repeat(100_000));
+        assert_eq!(shown.chars().count(), CELL_CHARS_MAX);
+        assert!(shown.ends_with("é…"));
+    }
 }

@@ -10,6 +10,7 @@ use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, random_name};
 use crate::domain::ids::Account;
+use crate::domain::referral::SignupRefusal;
 use crate::store::db::StoreError;
 use crate::store::referrals::{self, AwardPolicy, Referrer, Signup, SignupError, SignupRequest};
 
@@ -189,12 +190,34 @@ async fn import_line(
     match signed_up(session, &request).await {
         Ok(_) => tally.made += 1,
         Err(SignupError::Refused(refusal)) => {
-            eprintln!("line {number}: {}: {refusal}", refusal.code());
+            eprintln!(
+                "line {number}: {}: {}",
+                refusal.code(),
+                of_accounts(&refusal)
+            );
             tally.refused += 1;
         }
         Err(SignupError::Store(error)) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// A refusal in words for a line that names two accounts, and no code.
+fn of_accounts(refusal: &SignupRefusal) -> String {
+    match refusal {
+        SignupRefusal::OwnCode => {
+            "referee and referrer have the same id; nobody can refer itself, as a user or as a provider"
+                .to_owned()
+        }
+        SignupRefusal::Cycle(referee) => format!(
+            "{referee} is among the referrers of its referrer; referrals cannot go in a circle"
+        ),
+        SignupRefusal::AlreadyReferred(before) => format!(
+            "the referee was already referred by {before}; a referrer is set once and never changed"
+        ),
+        // These two speak of codes, which a line has none of: they cannot come up here.
+        SignupRefusal::UnknownCode | SignupRefusal::InactiveCode => refusal.to_string(),
+    }
 }
 
 async fn is_linked(session: &Session, line: &ImportLine) -> Result<bool, StoreError> {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Problem};
 use crate::domain::position::{Epoch, Offset, Partition};
-use crate::http::{LogOverview, RecordLine, TopicOverview};
+use crate::http::{LOG_DAMAGED, LogOverview, RecordLine, TopicOverview};
 use crate::log::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
 
 /// Reads only; events are sent with `tidemark emit`.
@@ -33,20 +33,31 @@ impl RemoteLog {
 }
 
 async fn overview(client: &Client) -> Result<LogOverview, LogError> {
-    let answer = get(client, "/internal/log".to_owned()).await?;
+    let answer = ask(client, "/internal/log".to_owned()).await?;
+    if answer.status != 200 {
+        return Err(LogError::Unavailable(answer.problem().detail));
+    }
     serde_json::from_slice(&answer.body).map_err(unreadable)
 }
 
-async fn get(client: &Client, path: String) -> Result<Answer, LogError> {
+async fn ask(client: &Client, path: String) -> Result<Answer, LogError> {
     let client = client.clone();
     let asked = tokio::task::spawn_blocking(move || client.get(&path)).await;
-    let answer = asked
+    asked
         .map_err(|error| LogError::Unavailable(error.to_string()))?
-        .map_err(|error| LogError::Unavailable(error.to_string()))?;
-    if answer.status == 200 {
-        return Ok(answer);
+        .map_err(|error| LogError::Unavailable(error.to_string()))
+}
+
+/// Damage stays damage on its way here: trying again would not cure it.
+fn refused(topic: Topic, partition: Partition, problem: Problem) -> LogError {
+    if problem.code == LOG_DAMAGED {
+        return LogError::Damaged {
+            topic,
+            partition,
+            what: problem.detail,
+        };
     }
-    Err(LogError::Unavailable(answer.problem().detail))
+    LogError::Unavailable(problem.detail)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> LogError {
@@ -89,7 +100,10 @@ impl Log for RemoteLog {
         let (max, wait_ms) = (limit.records, wait.as_millis());
         let path =
             format!("/internal/log/{topic}/{partition}?from={from}&max={max}&wait_ms={wait_ms}");
-        let answer = get(&self.client, path).await?;
+        let answer = ask(&self.client, path).await?;
+        if answer.status != 200 {
+            return Err(refused(topic, partition, answer.problem()));
+        }
         let lines = answer.body.split(|byte| *byte == b'\n');
         lines
             .filter(|line| !line.is_empty())
@@ -103,13 +117,20 @@ impl Log for RemoteLog {
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
         let found = self.topic_now(topic).await?;
         let place = usize::try_from(partition.0).unwrap_or(usize::MAX);
-        let bounds = found.partitions.get(place).copied();
+        let bounds = found.partitions.get(place).cloned();
         let bounds = bounds.ok_or_else(|| {
             LogError::Unavailable(format!("`up` knows no partition {topic}/{partition}"))
         })?;
-        Ok(Bounds {
-            start: bounds.start,
-            end: bounds.end,
-        })
+        match bounds.damaged {
+            None => Ok(Bounds {
+                start: bounds.start,
+                end: bounds.end,
+            }),
+            Some(what) => Err(LogError::Damaged {
+                topic,
+                partition,
+                what,
+            }),
+        }
     }
 }

@@ -24,10 +24,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// What a command does to the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reads: without data there is nothing to do.
-    Read,
-    /// Writes: what is missing is created.
-    Write,
+    /// Works on data that is there. A directory without any is most likely mistyped: it is refused, and stays as it is.
+    Existing,
+    /// Begins a marketplace: what is missing is created.
+    Create,
 }
 
 /// The store and the log.
@@ -48,10 +48,10 @@ impl Session {
     /// Opens the data directory, or connects to the `up` that owns it.
     pub async fn open(config: &Config, access: Access) -> Done<Session> {
         let data = DataDir::new(&config.data);
-        if access == Access::Read && !data.exists() {
+        if access == Access::Existing && !data.exists() {
             return Err(Failure::failed(format!(
-                "there is no data in {}; start with `tidemark up`, or name the directory with --data",
-                data.path().display()
+                "there is no data in {dir} (run `tidemark up --data {dir}` or `tidemark init --data {dir}`)",
+                dir = data.path().display()
             )));
         }
         match find_owner(&data).await? {

@@ -47,14 +47,17 @@ pub struct TopicOverview {
     pub partitions: Vec<PartitionOverview>,
 }
 
-/// What one partition holds: `[start, end)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What one partition holds: `[start, end)`; a damaged one says what was found instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionOverview {
     /// First offset.
     pub start: Offset,
     /// Offset after the last.
     pub end: Offset,
+    /// What is wrong with it, if it is damaged. The others can be read all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A record as a line of JSON. Bytes that are not UTF-8 stand in base64.
@@ -156,8 +159,7 @@ impl LogOverview {
             let info = log.topic(topic).await?;
             let mut partitions = Vec::new();
             for partition in 0..info.partitions {
-                let Bounds { start, end } = log.bounds(topic, Partition(partition)).await?;
-                partitions.push(PartitionOverview { start, end });
+                partitions.push(PartitionOverview::of(log, topic, Partition(partition)).await?);
             }
             topics.push(TopicOverview {
                 topic: topic.name().to_owned(),
@@ -167,6 +169,41 @@ impl LogOverview {
         }
         let epoch = log.epoch();
         Ok(LogOverview { epoch, topics })
+    }
+}
+
+impl PartitionOverview {
+    async fn of(
+        log: &dyn Log,
+        topic: Topic,
+        partition: Partition,
+    ) -> Result<PartitionOverview, LogError> {
+        let (bounds, damaged) = match log.bounds(topic, partition).await {
+            Ok(bounds) => (bounds, None),
+            Err(LogError::Damaged { what, .. }) => {
+                let (start, end) = (Offset(0), Offset(0));
+                (Bounds { start, end }, Some(what))
+            }
+            Err(error) => return Err(error),
+        };
+        let Bounds { start, end } = bounds;
+        Ok(PartitionOverview {
+            start,
+            end,
+            damaged,
+        })
+    }
+}
+
+/// The code of a problem whose detail is what was found damaged in the partition that was asked for.
+pub const LOG_DAMAGED: &str = "log_damaged";
+
+fn of_read(error: LogError) -> Problem {
+    match error {
+        LogError::Damaged { what, .. } => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, LOG_DAMAGED, what)
+        }
+        other => of_log(other),
     }
 }
 
@@ -196,7 +233,7 @@ pub(super) async fn records(
     let read = service
         .log
         .read(topic, Partition(partition), from, limit, wait);
-    let records = read.await.map_err(of_log)?;
+    let records = read.await.map_err(of_read)?;
     let mut lines = String::new();
     for record in &records {
         let line = serde_json::to_string(&RecordLine::from(record)).map_err(|error| {

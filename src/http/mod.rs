@@ -29,7 +29,7 @@ mod problem;
 mod status;
 
 pub use body::EVENTS_PER_REQUEST_MAX;
-pub use internal::{LogOverview, PartitionOverview, RecordLine, TopicOverview};
+pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 
 /// Bytes of request bodies that may be in memory at once; further requests wait.
 const BODY_BYTES_IN_FLIGHT_MAX: usize = 256 * 1024 * 1024;

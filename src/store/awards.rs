@@ -10,6 +10,7 @@
 //!
 //! Neither is ever written again under the same key, because the record (or the relationship row) would have to be absent.
 
+use super::credits::{ReasonError, check_reason};
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::referrals::{self, Link, Milestone};
@@ -269,7 +270,7 @@ pub struct Adjustment {
     pub account: Account,
     /// How much, plus or minus.
     pub points: Points,
-    /// Why.
+    /// Why: 1 to 500 characters, see [`check_reason`].
     pub reason: String,
     /// Names this correction, so that a repeat counts once: 1 to 128 characters, unique per account.
     pub idempotency_key: String,
@@ -294,6 +295,9 @@ pub enum AdjustmentError {
     /// The idempotency key is no id.
     #[error("the idempotency key: {0}")]
     Key(#[from] IdError),
+    /// The reason cannot be kept.
+    #[error(transparent)]
+    Reason(#[from] ReasonError),
     /// The key was used for another amount.
     #[error(
         "the idempotency key {key} was used for {before} points; use a new key for another adjustment"
@@ -316,6 +320,7 @@ pub async fn adjustment(
     partitions: u32,
 ) -> Result<Granted, AdjustmentError> {
     check_id(&adjustment.idempotency_key)?;
+    check_reason(&adjustment.reason)?;
     let award = Award {
         id: format!("adjustment#{}", adjustment.idempotency_key),
         account: adjustment.account.clone(),

@@ -22,7 +22,7 @@ pub struct CreditEntry {
     pub idempotency_key: String,
     /// How much; negative takes credit back.
     pub amount: Money,
-    /// Why.
+    /// Why: 1 to 500 characters, see [`check_reason`].
     pub reason: String,
     /// Who.
     pub by: String,
@@ -58,12 +58,46 @@ pub enum CreditError {
         /// What was added under it.
         before: Money,
     },
+    /// The reason cannot be kept.
+    #[error(transparent)]
+    Reason(#[from] ReasonError),
     /// The total would leave its range.
     #[error("the balance would leave the range of money")]
     TooMuch,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Most characters of a reason.
+pub const REASON_CHARS_MAX: usize = 500;
+
+/// Why a text cannot stand as the reason of an entry. Another text can; retrying is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReasonError {
+    /// It is empty, or nothing but spaces.
+    #[error("the reason is empty; say in 1 to {REASON_CHARS_MAX} characters why")]
+    Empty,
+    /// It is too long.
+    #[error("the reason has {0} characters; allowed are 1 to {REASON_CHARS_MAX}")]
+    TooLong(usize),
+    /// It would steer a terminal, or break a line.
+    #[error("the reason has control characters; write it in one line of plain text")]
+    Control,
+}
+
+/// Whether a text can stand as a reason: 1 to 500 characters, none of them a control character.
+pub fn check_reason(reason: &str) -> Result<(), ReasonError> {
+    if reason.trim().is_empty() {
+        return Err(ReasonError::Empty);
+    }
+    if reason.chars().any(char::is_control) {
+        return Err(ReasonError::Control);
+    }
+    match reason.chars().count() {
+        0..=REASON_CHARS_MAX => Ok(()),
+        count => Err(ReasonError::TooLong(count)),
+    }
 }
 
 /// The largest total, in nano-dollars: DynamoDB keeps 38 digits.
@@ -86,6 +120,7 @@ fn entry_key(user: &str, idempotency_key: &str) -> Key {
 pub async fn add(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Added, CreditError> {
     check("user", user)?;
     check("idempotency key", &entry.idempotency_key)?;
+    check_reason(&entry.reason)?;
     let keys = [balance_key(user), entry_key(user, &entry.idempotency_key)];
     let mut tries = Tries::default();
     loop {

@@ -99,6 +99,42 @@ fn usage_is_charged_from_the_moment_that_mainnet_is_in_force() {
     up.stop();
 }
 
+#[test]
+fn a_reason_is_a_line_of_plain_text() {
+    let mut place = Place::new();
+    place.tidemark(&["pricing", "init", "testnet"]).ok();
+    let long = "r".repeat(501);
+    let rows = [
+        ("", "the reason is empty"),
+        (" ", "the reason is empty"),
+        (&long, "the reason has 501 characters; allowed are 1 to 500"),
+        ("a\nb", "the reason has control characters"),
+        ("\u{1b}[2J", "the reason has control characters"),
+    ];
+    for (reason, expected) in rows {
+        let add = ["credits", "add", "ann", "1", "--reason", reason];
+        let adjust = ["award", "adjust", "user", "ann", "1", "--reason", reason];
+        for command in [&add[..], &adjust[..]] {
+            let said = place.tidemark(command).failed(2);
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+    // What was stored before there was a limit, or comes from elsewhere, is shown all the same, and steers no terminal.
+    let who: &str = Box::leak(format!("\u{1b}[2J{}", "w".repeat(70_000)).into_boxed_str());
+    place.env = vec![("USER", who)];
+    let add = ["credits", "add", "ann", "1", "--reason", &long[1..]];
+    let said = place.tidemark(&add).ok();
+    assert!(
+        said.contains("\\u{1b}[2Jwww") && said.contains('…'),
+        "{said}"
+    );
+    assert!(!said.contains('\u{1b}') && said.len() < 2_000, "{said}");
+    let found = place.tidemark(&["credits", "show", "ann", "--json"]).json();
+    let entry = &found["entries"][0];
+    assert_eq!(entry["reason"], long[1..], "JSON is whole");
+    assert!(entry["by"].as_str().unwrap().starts_with(who));
+}
+
 /// Adjustments, up and down, once per key.
 fn corrected(place: &Place) {
     let adjust = |points, key| {

@@ -1,5 +1,8 @@
 //! What is refused, and how it is said.
 
+use tidemark::domain::position::Partition;
+use tidemark::log::usage_partition;
+
 use super::{Place, chat};
 
 #[test]
@@ -77,13 +80,22 @@ fn without_data_there_is_nothing_to_read() {
         &["doctor"],
         &["wait"],
         &["rejects", "list"],
+        &["credits", "show", "ann"],
+        &["credits", "add", "ann", "1"],
+        &["award", "adjust", "user", "ann", "1", "--reason", "test"],
+        &["pricing", "show"],
+        &["referral", "code", "user", "ann"],
+        &["referral", "signup", "user", "ann", "CODE"],
     ] {
         let said = place.tidemark(args).failed(1);
         assert!(
-            said.contains("there is no data in ./data; start with `tidemark up`"),
+            said.contains(
+                "there is no data in ./data (run `tidemark up --data ./data` or `tidemark init --data ./data`)"
+            ),
             "{said}"
         );
     }
+    assert!(!place.path("data").exists(), "nothing was created");
 }
 
 #[test]
@@ -119,6 +131,25 @@ fn what_nobody_will_rate_is_not_waited_for() {
         ),
         "{said}"
     );
+    let said = place.tidemark(&["doctor"]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.out
+            .contains("! `tidemark up` is not running and 1 record waits to be rated"),
+        "{}",
+        said.out
+    );
+    // Once it runs, a backlog is a remark.
+    let up = place.up(&[]);
+    let said = place.tidemark(&["doctor"]).ok();
+    let Partition(partition) = usage_partition("ann", 4);
+    assert!(
+        said.contains(&format!(
+            "1 record of usage.events to be rated yet (partition {partition}: 1)."
+        )),
+        "{said}"
+    );
+    up.stop();
 }
 
 #[test]
