@@ -203,7 +203,8 @@ async fn run() {
     let linked = link_users(&db, &draws, clock.now()).await;
     let settings = Settings {
         usage_rows: false,
-        chunk_age: Duration::from_millis(1),
+        // This clock stands still while a chunk is collected: a chunk takes what is there.
+        chunk_age: Duration::ZERO,
         idle_after: Duration::from_millis(200),
         flush_interval: Duration::from_millis(FLUSH_MS as u64),
         flush_accounts_max: usize::MAX,
