@@ -11,6 +11,7 @@ use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
 pub mod embedded;
+pub mod kafka;
 pub mod posting;
 pub mod rejected;
 pub mod topics;

@@ -7,15 +7,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod kafka;
 mod reader;
 
+pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 use reader::{
-    Reader, boolean, checked, choice, duration, integer, loopback, name, optional_path, path, url,
+    Reader, address, boolean, checked, choice, duration, integer, loopback, name, optional_path,
+    path, url,
 };
 
 /// The port of `up` unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 8787;
+/// The port of a worker's health and metrics unless configured otherwise.
+pub const DEFAULT_WORKER_PORT: u16 = 8788;
 
 const KIB: i64 = 1024;
 const MIB: i64 = 1024 * KIB;
@@ -31,8 +36,12 @@ pub struct Config {
     pub http: HttpConfig,
     /// Rating and posting.
     pub pipeline: PipelineConfig,
-    /// The embedded log.
+    /// The log.
     pub log: LogConfig,
+    /// Kafka.
+    pub kafka: KafkaConfig,
+    /// `worker`.
+    pub worker: WorkerConfig,
     /// The store.
     pub store: StoreConfig,
     /// Log lines.
@@ -87,13 +96,31 @@ pub struct PipelineConfig {
     pub tick_interval: Duration,
 }
 
-/// The embedded log.
+/// The log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
+    /// Which log.
+    pub engine: LogEngine,
     /// Its epoch: positions of a higher one come after all of a lower one.
     pub epoch: u32,
     /// A directory with topic files in place of the shipped ones.
     pub topics: Option<PathBuf>,
+}
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogEngine {
+    /// In this process, in the data directory.
+    Embedded,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// `worker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// Where health and metrics of a worker can be read.
+    pub listen: SocketAddr,
 }
 
 /// The store.
@@ -158,9 +185,12 @@ impl Config {
             http: HttpConfig::read(&mut reader),
             pipeline: PipelineConfig::read(&mut reader),
             log: LogConfig::read(&mut reader),
+            kafka: KafkaConfig::read(&mut reader),
+            worker: WorkerConfig::read(&mut reader),
             store: StoreConfig::read(&mut reader),
             logging: LoggingConfig::read(&mut reader),
         };
+        config.kafka.check(&mut reader, config.log.engine);
         reader.finish(config)
     }
 }
@@ -267,11 +297,26 @@ impl PipelineConfig {
     }
 }
 
+impl WorkerConfig {
+    fn read(reader: &mut Reader) -> WorkerConfig {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_WORKER_PORT));
+        WorkerConfig {
+            listen: reader.get("worker.listen", default, address()),
+        }
+    }
+}
+
 impl LogConfig {
     fn read(reader: &mut Reader) -> LogConfig {
+        const ENGINES: &[(&str, LogEngine)] = &[
+            ("embedded", LogEngine::Embedded),
+            ("kafka", LogEngine::Kafka),
+        ];
+        let engine = reader.get("log.engine", LogEngine::Embedded, choice(ENGINES));
         let epoch = reader.get("log.epoch", 0, integer(0..=i64::from(u32::MAX)));
         let topics = reader.get("log.topics", None, optional_path());
         LogConfig {
+            engine,
             epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
             topics,
         }

@@ -138,6 +138,57 @@ impl Reader {
         })
     }
 
+    /// Every setting below a section whose keys are not ours to know (`kafka.properties`), by the rest of its key. Keys of these sections
+    /// are written with dots and without underscores, so that the name of an environment variable tells the key.
+    pub(super) fn free(
+        &mut self,
+        section: &'static str,
+        kind: &Kind<String>,
+    ) -> BTreeMap<String, String> {
+        let in_file = format!("{section}.");
+        let in_env = format!("{}_", env_name(section));
+        let keys: Vec<String> = self
+            .found
+            .keys()
+            .filter(|key| key.starts_with(&in_file))
+            .cloned()
+            .collect();
+        let names: Vec<String> = self
+            .env
+            .keys()
+            .filter(|name| name.starts_with(&in_env))
+            .cloned()
+            .collect();
+        let mut given: BTreeMap<String, (String, Value)> = BTreeMap::new();
+        for key in keys {
+            if let Some(found) = self.found.remove(&key) {
+                given.insert(key[in_file.len()..].to_owned(), found);
+            }
+        }
+        for name in names {
+            if let Some(text) = self.env.remove(&name) {
+                let key = name[in_env.len()..].to_lowercase().replace('_', ".");
+                given.insert(
+                    key,
+                    (format!("environment variable {name}"), Value::String(text)),
+                );
+            }
+        }
+        let mut values = BTreeMap::new();
+        for (key, (origin, value)) in given {
+            match (kind.read)(&value) {
+                Ok(value) => drop(values.insert(key, value)),
+                Err(problem) => self.fault(
+                    origin,
+                    &format!("{in_file}{key}"),
+                    problem,
+                    kind.allowed.clone(),
+                ),
+            }
+        }
+        values
+    }
+
     /// Notes a fault that lies in several values together.
     pub(super) fn must(&mut self, holds: bool, key: &str, problem: &str, allowed: String) {
         if !holds {
@@ -271,6 +322,45 @@ pub(super) fn optional_path() -> Kind<Option<PathBuf>> {
     kind("a path, or an empty text", |value| {
         let text = text_of(value)?;
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    })
+}
+
+/// `host:port`, several of them by commas, or nothing.
+pub(super) fn hosts() -> Kind<Vec<String>> {
+    let allowed = "brokers such as kafka-1:9092,kafka-2:9092, or an empty text";
+    kind(allowed, |value| {
+        let text = text_of(value)?;
+        let hosts = text
+            .split(',')
+            .map(str::trim)
+            .filter(|host| !host.is_empty());
+        let is_host = |host: &&str| {
+            host.rsplit_once(':')
+                .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+        };
+        match hosts.clone().find(|host| !is_host(host)) {
+            Some(bad) => Err(format!("has '{bad}', which is no host and port")),
+            None => Ok(hosts.map(str::to_owned).collect()),
+        }
+    })
+}
+
+/// The value of a setting that is passed on: a text, a number or a truth value.
+pub(super) fn plain() -> Kind<String> {
+    kind("a text, a number, true or false", |value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(_) | Value::Boolean(_) => Ok(value.to_string()),
+        other => Err(format!("is {other}")),
+    })
+}
+
+/// Any socket address.
+pub(super) fn address() -> Kind<SocketAddr> {
+    kind("an address and port, such as 0.0.0.0:8788", |value| {
+        let text = text_of(value)?;
+        text.replace("localhost:", "127.0.0.1:")
+            .parse()
+            .map_err(|_| format!("is '{text}', which is no address and port"))
     })
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use tidemark::ops::config::{Config, LogFormat, Sources, StoreEngine, env_name};
+use tidemark::ops::config::{Config, LogFormat, Secret, Sources, StoreEngine, env_name};
 
 const SHIPPED: &str = include_str!("../../../config/tidemark.toml");
 
@@ -43,8 +43,7 @@ fn the_shipped_file_is_the_defaults() {
 
 #[test]
 fn the_shipped_file_explains_every_setting() {
-    let bogus =
-        "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n";
+    let bogus = "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n";
     let known: BTreeSet<String> = Config::read(&file(bogus))
         .expect_err("faulty")
         .0
@@ -128,6 +127,10 @@ fn what_is_wrong_is_refused() {
         ),
         ("[store]\ntable_prefix = 'a b'", "a b"),
         ("[logging]\nfilter = 'info,,=='", "info,,=="),
+        ("[log]\nengine = 'kafka'", "at least one broker"),
+        ("[kafka]\nbootstrap = 'kafka-1'", "no host and port"),
+        ("[kafka.properties]\nacks = '1'", "in-sync replicas"),
+        ("[kafka.properties]\nsasl.password = 'hunter2'", "env:NAME"),
         ("[nonsense]\nx = 1", "is no setting"),
         ("data = ", "is not TOML"),
     ];
@@ -153,4 +156,30 @@ fn loopback_has_several_names() {
         let config = Config::read(&file(&format!("listen = '{text}'"))).unwrap();
         assert!(config.listen.ip().is_loopback());
     }
+}
+
+#[test]
+fn settings_of_librdkafka_are_passed_on_and_secrets_are_only_named() {
+    let mut sources = file(
+        "[kafka.properties]\nsecurity.protocol = 'sasl_ssl'\n'socket.timeout.ms' = 5000\nsasl.password = 'env:SECRET'",
+    );
+    sources.env = vec![(
+        "TIDEMARK_KAFKA_PROPERTIES_SASL_USERNAME".into(),
+        "me".into(),
+    )];
+    let kafka = Config::read(&sources).unwrap().kafka;
+    let properties: Vec<(&str, &str)> = kafka
+        .properties
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let expected = [
+        ("sasl.username", "me"),
+        ("security.protocol", "sasl_ssl"),
+        ("socket.timeout.ms", "5000"),
+    ];
+    assert_eq!(properties, expected);
+    assert_eq!(kafka.secrets["sasl.password"], Secret::Env("SECRET".into()));
+    let refused = faults(&file("[kafka.properties]\nsasl.password = 'hunter2'"));
+    assert!(!refused.join("").contains("hunter2"), "{refused:?}");
 }
