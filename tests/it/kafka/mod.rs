@@ -1,0 +1,4 @@
+//! Apache Kafka, the real one: see [`broker`] for where it comes from.
+
+pub mod broker;
+mod starting;
