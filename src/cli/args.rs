@@ -52,7 +52,7 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Create the log's topics and the store's tables. `up` does it too; doing it again changes nothing.
     Init,
-    /// Send usage events to a running `up`: generated ones, or those of a file.
+    /// Send usage events to a running `up`, or into Kafka: generated ones, or those of a file.
     #[command(after_help = EMIT_EXAMPLES)]
     Emit(EmitArgs),
     /// Prices, tiers and every other number that decides an amount.

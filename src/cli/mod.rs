@@ -7,7 +7,6 @@ use clap::Parser;
 use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
 use args::{Cli, Command, PricingCommand, ReferralCommand};
-use data::DataDir;
 use output::{Done, Failure, Out};
 use session::{Access, Session};
 
@@ -116,8 +115,10 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         }
         Command::Emit(args) => {
             let (_trigger, shutdown) = signals()?;
-            let (data, args) = (DataDir::new(&config.data), args.clone());
-            let emit = tokio::task::spawn_blocking(move || emit::run(data, &args, &shutdown));
+            let (config, args) = (config.clone(), args.clone());
+            let runtime = tokio::runtime::Handle::current();
+            let emit = move || emit::run(&config, &args, &runtime, &shutdown);
+            let emit = tokio::task::spawn_blocking(emit);
             emit.await.map_err(Failure::failed)?
         }
         command => {

@@ -20,6 +20,7 @@ use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Crew, WorkerContext};
+use crate::store::checkpoints;
 
 /// How often the groups are told where the partitions stand.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ pub async fn run(
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
     let db = connect(&config.store, None, metrics.clone())?;
+    // A worker that cannot reach its tables must not begin: each partition would halt by itself.
+    checkpoints::halts(&db).await?;
     let ctx = Arc::new(WorkerContext::new(
         log.clone(),
         Arc::new(db),
