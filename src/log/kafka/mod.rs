@@ -7,9 +7,13 @@
 //!
 //! So a rebalance never moves a position, and beginning again at a checkpoint never disturbs the group.
 
+pub mod admin;
 mod context;
+mod ffi_admin;
+pub mod plan;
 mod settings;
 
+pub use admin::{Admin, TopicState};
 pub use settings::KafkaSettings;
 
 /// What went wrong between us and Kafka.
