@@ -32,6 +32,7 @@ mod statements;
 mod topics;
 mod up;
 mod wait;
+mod worker;
 
 pub use up::settings;
 
@@ -82,9 +83,16 @@ fn configuration(cli: &Cli) -> Done<Config> {
     {
         sources.flags.push(("--listen", "listen", listen.clone()));
     }
+    if let Command::Worker(args) = &cli.command
+        && let Some(listen) = &args.listen
+    {
+        sources
+            .flags
+            .push(("--listen", "worker.listen", listen.clone()));
+    }
     // Commands that print results say nothing else, unless something is wrong.
-    let is_up = matches!(cli.command, Command::Up(_));
-    if !is_up
+    let is_service = matches!(cli.command, Command::Up(_) | Command::Worker(_));
+    if !is_service
         && !sources
             .env
             .iter()
@@ -102,6 +110,10 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         Command::Up(args) => {
             let (trigger, shutdown) = signals()?;
             up::run(config, args.demo, &trigger, &shutdown).await
+        }
+        Command::Worker(args) => {
+            let (trigger, shutdown) = signals()?;
+            worker::run(config, &args.roles, &trigger, &shutdown).await
         }
         Command::Emit(args) => {
             let (_trigger, shutdown) = signals()?;
@@ -132,7 +144,7 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
 
 async fn with_session(session: &Session, command: &Command) -> Done {
     match command {
-        Command::Up(_) | Command::Emit(_) | Command::Topics(_) => Ok(()),
+        Command::Up(_) | Command::Worker(_) | Command::Emit(_) | Command::Topics(_) => Ok(()),
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::args::{TopicsArgs, TopicsCommand};
+use super::engine::kafka_settings;
 use super::output::{Done, Failure, Out, counted};
 use crate::log::kafka::plan::{Difference, Remedy};
-use crate::log::kafka::{Admin, KafkaFault, KafkaSettings};
+use crate::log::kafka::{Admin, KafkaFault};
 use crate::log::topics::{self, TopicSpec};
 use crate::ops::config::Config;
 
@@ -53,9 +54,7 @@ fn admin(config: &Config) -> Done<Admin> {
             "no brokers are configured: set kafka.bootstrap, or TIDEMARK_KAFKA_BOOTSTRAP=kafka-1:9092",
         ));
     }
-    let env = |name: &str| std::env::var(name).ok();
-    let settings = KafkaSettings::resolve(&config.kafka, &env).map_err(failure)?;
-    Admin::connect(&settings).map_err(failure)
+    Admin::connect(&kafka_settings(config)?).map_err(failure)
 }
 
 fn failure(fault: KafkaFault) -> Failure {
