@@ -28,6 +28,7 @@ mod rules;
 mod send;
 mod session;
 mod statements;
+mod topics;
 mod up;
 mod wait;
 mod worker;
@@ -121,6 +122,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             let emit = tokio::task::spawn_blocking(emit);
             emit.await.map_err(Failure::failed)?
         }
+        Command::Topics(command) => topics::run(config, command).await,
         command => {
             let access = match command {
                 Command::Init
@@ -143,7 +145,7 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
 
 async fn with_session(session: &Session, command: &Command) -> Done {
     match command {
-        Command::Up(_) | Command::Worker(_) | Command::Emit(_) => Ok(()),
+        Command::Up(_) | Command::Worker(_) | Command::Emit(_) | Command::Topics(_) => Ok(()),
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,

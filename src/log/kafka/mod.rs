@@ -24,7 +24,9 @@ use settings::REQUEST_TIMEOUT;
 
 pub mod admin;
 mod context;
+mod ffi_admin;
 mod group;
+pub mod plan;
 mod producer;
 mod queue;
 mod reader;
