@@ -66,6 +66,7 @@ pub struct WorkerContext {
     /// Random, drawn once when the worker starts.
     worker: u64,
     writes: AtomicU64,
+    tails: tokio::sync::Mutex<anchor::Tails>,
 }
 
 impl WorkerContext {
@@ -90,6 +91,7 @@ impl WorkerContext {
             breakage: None,
             worker,
             writes,
+            tails: tokio::sync::Mutex::default(),
         }
     }
 
