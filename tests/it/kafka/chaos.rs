@@ -90,6 +90,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.site.show_logs();
+        }
         if let Some(store) = self.store.take() {
             self.runtime
                 .block_on(store.shutdown(Duration::from_secs(10)));

@@ -195,6 +195,15 @@ impl Site {
         }
     }
 
+    /// The end of every log file, for whoever looks into a failure.
+    pub fn show_logs(&self) {
+        let files = fs::read_dir(self.dir.path()).expect("a directory");
+        let paths = files.map(|file| file.expect("an entry").path());
+        for path in paths.filter(|path| path.extension().is_some_and(|e| e == "log")) {
+            eprintln!("== {}\n{}", path.display(), tail(&path));
+        }
+    }
+
     /// What the processes have said: no errors, no panics, nothing that halted.
     pub fn log_is_clean(&self) {
         let text = fs::read_to_string(self.log()).expect("a log file");
