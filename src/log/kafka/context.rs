@@ -3,7 +3,7 @@
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Passes on what a client of librdkafka says.
 #[derive(Clone, Debug)]
@@ -33,6 +33,11 @@ impl ClientContext for Says {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let client = self.client;
+        // Said after why, again and again: twenty times a second while the last broker is away.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            tracing::debug!(event = "kafka.unwell", client, %error, reason);
+            return;
+        }
         tracing::warn!(event = "kafka.unwell", client, %error, reason, "librdkafka goes on trying by itself");
     }
 }
