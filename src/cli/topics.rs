@@ -147,12 +147,24 @@ fn print(
     };
     let rows: Vec<_> = all.iter().map(row).collect();
     out.table(&["topic", "setting", "is", "should be", title], &rows)?;
-    for one in all {
-        if let Some(procedure) = procedure(one) {
-            out.line(format!("\n{} {}: {procedure}.", one.topic, one.setting))?;
-        }
+    for (procedure, of) in procedures(all) {
+        out.line(format!("\n{}: {procedure}.", of.join(", ")))?;
     }
     Ok(())
+}
+
+/// Each procedure once, with what it is for.
+fn procedures(all: &[Difference]) -> Vec<(&str, Vec<String>)> {
+    let mut grouped: Vec<(&str, Vec<String>)> = Vec::new();
+    for one in all {
+        let Some(text) = procedure(one) else { continue };
+        let of = format!("{} {}", one.topic, one.setting);
+        match grouped.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, known)) => known.push(of),
+            None => grouped.push((text, vec![of])),
+        }
+    }
+    grouped
 }
 
 fn line(one: &Difference) -> Line<'_> {

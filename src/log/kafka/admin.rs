@@ -9,7 +9,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::KafkaFault;
-use super::context::Says;
 use super::ffi_admin::{self, Refusal};
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT};
 use crate::log::Topic;
@@ -72,32 +71,30 @@ pub struct TopicConfig {
     pub is_own: bool,
 }
 
-/// Remembers what librdkafka complained of last: a request that cannot reach a broker only says that time ran out.
-struct Complaints {
-    says: Says,
-    last: Mutex<Option<String>>,
-}
+/// Remembers what librdkafka complained of last: a request that cannot reach a broker only says that time ran out. The request's own error
+/// repeats it, so it is not said here as well; librdkafka would say it twenty times a second.
+#[derive(Default)]
+struct Complaints(Mutex<Option<String>>);
 
 impl Complaints {
     fn last(&self) -> Option<String> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone()
     }
 }
 
 impl ClientContext for Complaints {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.says.log(level, facility, message);
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(event = "kafka.client", client = "admin", facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        tracing::debug!(event = "kafka.unwell", client = "admin", %error, reason);
         // That all brokers are down is said after why.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) || last.is_none() {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some(reason.to_owned());
         }
-        drop(last);
-        self.says.error(error, reason);
     }
 }
 
@@ -117,11 +114,7 @@ pub struct Admin {
 impl Admin {
     /// Makes a client. Nothing is asked of a broker yet.
     pub fn connect(settings: &KafkaSettings) -> Result<Admin, KafkaFault> {
-        let complaints = Complaints {
-            says: Says { client: "admin" },
-            last: Mutex::new(None),
-        };
-        let client = settings.admin().create_with_context(complaints);
+        let client = settings.admin().create_with_context(Complaints::default());
         Ok(Admin {
             client: client.map_err(|error| KafkaFault::Settings(error.to_string()))?,
             settings: settings.clone(),

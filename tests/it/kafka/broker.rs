@@ -98,7 +98,8 @@ fn shared() -> Result<Shared, String> {
     })
 }
 
-fn skip<T>(why: &str) -> Option<T> {
+/// Says that the test that runs on this thread is skipped; or fails it, where it must not be.
+pub fn skip<T>(why: &str) -> Option<T> {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test").to_owned();
     assert!(
@@ -192,6 +193,7 @@ pub struct Options {
 }
 
 /// How a broker's TLS listeners are reached.
+#[cfg(feature = "tls")]
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// `SASL_SSL`: PLAIN and SCRAM-SHA-512.
@@ -225,7 +227,8 @@ impl Broker {
         Broker::start_new(options).map_or_else(|why| skip(&why), Some)
     }
 
-    fn start_new(options: Options) -> Result<Broker, String> {
+    /// Starts one, or says why that is not possible.
+    pub fn start_new(options: Options) -> Result<Broker, String> {
         for program in ["java", "mvn"] {
             let version = Command::new(program).arg("-version").output();
             version.map_err(|error| format!("{program}: {error}"))?;
@@ -245,23 +248,26 @@ impl Broker {
 
     /// Where it answers, or will.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.told("KAFKA_BOOTSTRAP")
     }
 
     /// Its TLS listeners.
+    #[cfg(feature = "tls")]
     pub fn tls(&self) -> Tls {
-        let told = |name: &str| {
-            let mut lines = self.told.lines();
-            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            value.expect("asked for with `Options::tls`").to_owned()
-        };
         Tls {
-            sasl_ssl: told("KAFKA_SASL_SSL"),
-            ssl: told("KAFKA_SSL"),
-            ca: told("KAFKA_CA").into(),
-            user: told("KAFKA_USER"),
-            password: told("KAFKA_PASSWORD"),
+            sasl_ssl: self.told("KAFKA_SASL_SSL"),
+            ssl: self.told("KAFKA_SSL"),
+            ca: self.told("KAFKA_CA").into(),
+            user: self.told("KAFKA_USER"),
+            password: self.told("KAFKA_PASSWORD"),
         }
+    }
+
+    /// What the starter printed under a name.
+    fn told(&self, name: &str) -> String {
+        let mut lines = self.told.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.expect("the starter says so").to_owned()
     }
 
     /// Stops it in an orderly way; its data stays.

@@ -2,6 +2,9 @@
 
 pub mod broker;
 mod chaos;
+mod compose;
 pub mod log;
 mod starting;
+#[cfg(feature = "tls")]
+mod tls;
 mod topics;

@@ -1,0 +1,283 @@
+//! docker-compose.yml, without Docker: what it says is looked at, and its own commands run as processes with its own environment, against
+//! a real Kafka and a DynamoDB. Only addresses differ, and names get a prefix, because the servers are shared.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidemark::ops::config::{Config, LogEngine, Sources, StoreEngine};
+
+use super::broker;
+use crate::process::site::get;
+use crate::store::embedded_endpoint;
+
+const FILE: &str = include_str!("../../../docker-compose.yml");
+const PROMETHEUS: &str = include_str!("../../../prometheus/prometheus.yml");
+const DATA_SOURCE: &str =
+    include_str!("../../../dashboards/provisioning/datasources/prometheus.yml");
+const DOCKERFILE: &str = include_str!("../../../Dockerfile");
+const EVENTS: u64 = 300;
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).expect("YAML")
+}
+
+fn service(name: &str) -> Value {
+    let all = yaml(FILE);
+    let service = &all["services"][name];
+    assert!(service.is_object(), "no service {name}");
+    service.clone()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let list = value.as_array().expect("a list").iter();
+    list.map(|text| text.as_str().expect("a text").to_owned())
+        .collect()
+}
+
+fn environment(service: &Value) -> BTreeMap<String, String> {
+    let map = service["environment"].as_object().expect("a map").iter();
+    map.map(|(name, value)| (name.clone(), value.as_str().expect("a text").to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_environment_in_the_compose_file_is_a_valid_configuration_of_a_worker() {
+    for name in ["init", "worker", "cli"] {
+        let env = environment(&service(name)).into_iter();
+        let sources = Sources {
+            env: env
+                .filter(|(name, _)| name.starts_with("TIDEMARK_"))
+                .collect(),
+            ..Sources::default()
+        };
+        let config = Config::read(&sources).unwrap();
+        assert_eq!(config.log.engine, LogEngine::Kafka, "{name}");
+        assert_eq!(config.store.engine, StoreEngine::DynamoDb, "{name}");
+        assert_eq!(config.kafka.bootstrap, ["kafka:9092"], "{name}");
+    }
+    let stop = service("worker")["stop_grace_period"].clone();
+    assert_eq!(stop, "30s");
+    assert!(Config::default().drain_timeout < Duration::from_secs(30));
+}
+
+#[test]
+fn services_wait_for_what_they_need_and_everything_lasting_is_watched() {
+    let all = yaml(FILE);
+    let services = all["services"].as_object().unwrap();
+    for (name, service) in services {
+        for (needed, how) in service["depends_on"].as_object().into_iter().flatten() {
+            let is_checked = services[needed]["healthcheck"]["test"].is_array();
+            match how["condition"].as_str() {
+                Some("service_healthy") => assert!(is_checked, "{name} waits for {needed}"),
+                other => assert_eq!(other, Some("service_completed_successfully")),
+            }
+        }
+        let is_one_shot = service["restart"] == "no" || service["profiles"].is_array();
+        assert!(
+            is_one_shot || service["healthcheck"]["test"].is_array(),
+            "{name} has no health check"
+        );
+    }
+    let worker = &services["worker"];
+    let needs = worker["depends_on"].as_object().unwrap();
+    assert_eq!(
+        needs.keys().collect::<Vec<_>>(),
+        ["dynamodb", "init", "kafka"]
+    );
+}
+
+#[test]
+fn prometheus_grafana_and_health_checks_look_where_workers_listen() {
+    let worker = service("worker");
+    let port = environment(&worker)["TIDEMARK_WORKER_LISTEN"]
+        .rsplit_once(':')
+        .unwrap()
+        .1
+        .to_owned();
+    assert!(
+        texts(&worker["healthcheck"]["test"])
+            .concat()
+            .contains(&format!(":{port}/healthz"))
+    );
+    assert!(DOCKERFILE.contains(&format!("HEALTH_PORT={port}")));
+    let scraped = &yaml(PROMETHEUS)["scrape_configs"][0]["dns_sd_configs"][0];
+    assert_eq!(scraped["port"].to_string(), port);
+    assert_eq!(texts(&scraped["names"]), ["worker"]);
+    let source = &yaml(DATA_SOURCE)["datasources"][0];
+    assert_eq!(source["url"], "http://prometheus:9090");
+    // Every path that is mounted from here is here.
+    for service in ["prometheus", "grafana"].map(service) {
+        for mount in texts(&service["volumes"]) {
+            if let Some(path) = mount
+                .split(':')
+                .next()
+                .filter(|path| path.starts_with("./"))
+            {
+                assert!(Path::new(path).exists(), "{path}");
+            }
+        }
+    }
+}
+
+/// The servers in place of those of the compose file, and a prefix of our own.
+struct Stage {
+    bootstrap: &'static str,
+    store: String,
+    prefix: String,
+}
+
+/// Killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Stage {
+    /// A service's command, as Docker would run it but for the addresses.
+    fn command(&self, name: &str, instead: &[&str], listen: &str) -> Command {
+        let service = service(name);
+        let mut line = match service["entrypoint"].is_array() {
+            true => texts(&service["entrypoint"]),
+            // As the Dockerfile has it.
+            false => vec!["tidemark".to_owned()],
+        };
+        match instead {
+            [] => line.extend(texts(&service["command"])),
+            instead => line.extend(instead.iter().map(|arg| (*arg).to_owned())),
+        }
+        let binary = Path::new(env!("CARGO_BIN_EXE_tidemark"));
+        let path = std::env::var("PATH").expect("a PATH");
+        let path = format!("{}:{path}", binary.parent().expect("a directory").display());
+        let program = if line[0] == "tidemark" {
+            binary
+        } else {
+            Path::new(&line[0])
+        };
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars() {
+            if name.starts_with("TIDEMARK_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        command.args(&line[1..]).env("PATH", path);
+        for (name, value) in environment(&service) {
+            let value = value
+                .replace("kafka:9092", self.bootstrap)
+                .replace("http://dynamodb:8000", &self.store)
+                .replace("0.0.0.0:8788", listen);
+            command.env(name, value);
+        }
+        command
+            .env("TIDEMARK_KAFKA_TOPIC_PREFIX", &self.prefix)
+            .env("TIDEMARK_KAFKA_GROUP", &self.prefix)
+            .env("TIDEMARK_STORE_TABLE_PREFIX", &self.prefix);
+        command
+    }
+
+    /// Runs a command of the service `cli`, or of `init`, which must succeed.
+    fn run(&self, service: &str, instead: &[&str]) -> String {
+        let output: Output = self
+            .command(service, instead, "127.0.0.1:0")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{service} {instead:?}\n{stdout}\n{stderr}"
+        );
+        stdout
+    }
+
+    fn worker(&self) -> (Running, String) {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let listen = free.local_addr().expect("an address").to_string();
+        drop(free);
+        let mut command = self.command("worker", &[], &listen);
+        let child = command.stdout(Stdio::null()).spawn().expect("it starts");
+        (Running(child), format!("http://{listen}"))
+    }
+
+    /// Requests of all users of a month.
+    fn requests(&self, month: &str) -> u64 {
+        let all = ["statement", "--all", "--json", "--month", month];
+        let lines = self.run("cli", &all);
+        let statements = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let users = statements.filter(|statement| statement["kind"] == "user");
+        users
+            .map(|statement| statement["requests"].as_u64().unwrap())
+            .sum()
+    }
+}
+
+fn this_month() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m").to_string()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_commands_of_the_compose_file_make_statements_of_events() {
+    let Some(bootstrap) = broker::bootstrap() else {
+        return;
+    };
+    let store = std::env::var("DYNAMODB_ENDPOINT");
+    let stage = Stage {
+        bootstrap,
+        store: store.unwrap_or_else(|_| embedded_endpoint().to_owned()),
+        prefix: broker::prefix(),
+    };
+    stage.run("init", &[]);
+    // As at the next `docker compose up`.
+    stage.run("init", &[]);
+    let count = service("worker")["deploy"]["replicas"].as_u64().unwrap();
+    let mut workers: Vec<_> = (0..count).map(|_| stage.worker()).collect();
+    for (_, url) in &workers {
+        until("a worker is ready", || {
+            get(&format!("{url}/readyz")).is_some()
+        });
+        assert!(get(&format!("{url}/healthz")).is_some());
+        let metrics = get(&format!("{url}/metrics")).unwrap();
+        assert!(metrics.contains("tidemark_"), "{metrics}");
+    }
+    let before = this_month();
+    let events = EVENTS.to_string();
+    stage.run(
+        "cli",
+        &["emit", "--clean", "--seed", "7", "--events", &events],
+    );
+    stage.run("cli", &["wait", "--timeout", "100s"]);
+    let mut months = vec![before, this_month()];
+    months.dedup();
+    let requests: u64 = months.iter().map(|month| stage.requests(month)).sum();
+    assert_eq!(requests, EVENTS);
+    stage.run("cli", &[]);
+    for (worker, _) in &mut workers {
+        let term = Command::new("kill").arg(worker.0.id().to_string()).status();
+        assert!(term.unwrap().success());
+    }
+    for (worker, _) in &mut workers {
+        let mut ended = None;
+        until("a worker stops", || {
+            ended = worker.0.try_wait().unwrap();
+            ended.is_some()
+        });
+        assert!(ended.unwrap().success(), "{ended:?}");
+    }
+}
