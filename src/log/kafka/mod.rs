@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::topics::TopicSpec;
 use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
@@ -63,7 +64,7 @@ pub struct KafkaLog {
     readers: Readers,
     admin: Admin,
     /// Asks for the bounds of partitions.
-    asker: Arc<BaseConsumer<Says>>,
+    asker: Mutex<Arc<BaseConsumer<Says>>>,
     /// What the topics were when somebody first asked, and when that was last confirmed.
     topics: Mutex<HashMap<Topic, (TopicInfo, Instant)>>,
 }
@@ -76,16 +77,12 @@ impl KafkaLog {
         epoch: Epoch,
     ) -> Result<KafkaLog, KafkaFault> {
         let appender = |topic: Topic| Appender::new(settings.clone(), settings.topic_name(topic));
-        let asker: BaseConsumer<Says> = settings
-            .admin()
-            .create_with_context(Says { client: "asker" })
-            .map_err(|error| KafkaFault::Settings(error.to_string()))?;
         Ok(KafkaLog {
             epoch,
             appenders: Topic::ALL.into_iter().map(|t| (t, appender(t))).collect(),
             readers: Readers::start(&settings)?,
             admin: Admin::connect(&settings)?,
-            asker: Arc::new(asker),
+            asker: Mutex::new(asker(&settings)?),
             topics: Mutex::default(),
             settings,
             specs,
@@ -129,6 +126,35 @@ impl KafkaLog {
             id: state.id,
             partitions: state.partitions,
         })
+    }
+
+    fn asker(&self) -> Arc<BaseConsumer<Says>> {
+        // A panic elsewhere does not make the place wrong.
+        let place = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        place.clone()
+    }
+
+    /// A client that asked for bounds while the brokers were away remembers that there is no such partition, and says so for
+    /// minutes after they are back. A new one knows better.
+    fn of_asking(&self, error: &KafkaError, asked: &Arc<BaseConsumer<Says>>) -> LogError {
+        use RDKafkaErrorCode as Code;
+        let is_outdated = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::UnknownPartition
+                    | Code::UnknownTopic
+                    | Code::UnknownTopicOrPartition
+                    | Code::NotLeaderForPartition
+                    | Code::LeaderNotAvailable
+            )
+        );
+        if is_outdated && let Ok(fresh) = asker(&self.settings) {
+            let mut place = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&place, asked) {
+                *place = fresh;
+            }
+        }
+        LogError::Unavailable(error.to_string())
     }
 
     /// Before the next read it is asked again whether the topic is still the same.
@@ -213,6 +239,15 @@ impl KafkaLog {
     }
 }
 
+fn asker(settings: &KafkaSettings) -> Result<Arc<BaseConsumer<Says>>, KafkaFault> {
+    let created = settings
+        .admin()
+        .create_with_context(Says { client: "asker" });
+    created
+        .map(Arc::new)
+        .map_err(|error| KafkaFault::Settings(error.to_string()))
+}
+
 fn unavailable(fault: KafkaFault) -> LogError {
     LogError::Unavailable(fault.to_string())
 }
@@ -263,13 +298,17 @@ impl Log for KafkaLog {
     }
 
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
-        let (asker, name) = (self.asker.clone(), self.settings.topic_name(topic));
+        let name = self.settings.topic_name(topic);
         let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        let ask = move || asker.fetch_watermarks(&name, number, REQUEST_TIMEOUT);
+        let asker = self.asker();
+        let ask = {
+            let asker = asker.clone();
+            move || asker.fetch_watermarks(&name, number, REQUEST_TIMEOUT)
+        };
         let asked = tokio::task::spawn_blocking(ask).await;
         let (start, end) = asked
             .map_err(|error| LogError::Unavailable(error.to_string()))?
-            .map_err(|error| LogError::Unavailable(error.to_string()))?;
+            .map_err(|error| self.of_asking(&error, &asker))?;
         let offset = |raw: i64| Offset(u64::try_from(raw).unwrap_or(0));
         Ok(Bounds {
             start: offset(start),
