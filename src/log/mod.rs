@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
+pub mod adapt;
 pub mod embedded;
 pub mod kafka;
 pub mod posting;

@@ -1,5 +1,10 @@
 //! Records on the wire.
 
 mod accepted;
+mod adapt;
+mod adapt_config;
+mod adapt_laws;
+mod adapt_refused;
+mod adapt_rows;
 mod laws;
 mod refused;
