@@ -47,6 +47,9 @@ pub enum Command {
     /// Run everything in one process: log, store, rating, posting and the HTTP service.
     #[command(after_help = UP_EXAMPLES)]
     Up(UpArgs),
+    /// Run rating and posting on Kafka and DynamoDB. Start as many as you like: the partitions are shared out among them.
+    #[command(after_help = WORKER_EXAMPLES)]
+    Worker(WorkerArgs),
     /// Create the log's topics and the store's tables. `up` does it too; doing it again changes nothing.
     Init,
     /// Send usage events to a running `up`: generated ones, or those of a file.
@@ -101,6 +104,16 @@ Send an event with curl:
 
 Stop it with Ctrl-C; it finishes what is under way. Killing it at any moment loses nothing either.";
 
+const WORKER_EXAMPLES: &str = "\
+Examples:
+  tidemark --config production.toml worker                 both roles
+  tidemark --config production.toml worker --roles rate    rating alone; others post
+  tidemark --config production.toml worker --listen 0.0.0.0:8788
+
+The configuration needs log.engine = \"kafka\" and store.engine = \"dynamodb\". Before the first worker: tidemark topics apply, tidemark init.
+Health and metrics: /healthz, /readyz, /metrics on worker.listen. Stop it with Ctrl-C or SIGTERM; it finishes what is under way and hands its
+partitions over. Killing it at any moment loses nothing either: others take over when its session ends (kafka.session_timeout).";
+
 const EMIT_EXAMPLES: &str = "\
 Examples:
   tidemark emit                           10,000 generated events
@@ -127,6 +140,31 @@ pub struct UpArgs {
     /// Add a small live marketplace: signups, credits, and events at a gentle rate, some of them bad.
     #[arg(long)]
     pub demo: bool,
+}
+
+/// `worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// What it does.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "rate,post",
+        value_name = "ROLE,…"
+    )]
+    pub roles: Vec<WorkerRole>,
+    /// Address and port of health and metrics [default: 127.0.0.1:8788]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+}
+
+/// A role of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum WorkerRole {
+    /// Usage events into posting blocks.
+    Rate,
+    /// Posting blocks into account rows.
+    Post,
 }
 
 /// `emit`.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::args::ResumeArgs;
 use super::output::{Done, Failure, Out, counted};
-use super::session::{Session, by};
+use super::session::{Session, Workers, by};
 use crate::domain::position::{Offset, Partition};
 use crate::log::{LogError, Topic};
 use crate::ops::health::{Role, TaskId};
@@ -69,13 +69,13 @@ fn report(findings: &Findings, is_json: bool) -> Done {
 }
 
 fn running(session: &Session, findings: &mut Findings) {
-    if session.owns_data() {
-        findings.note(
-            "`tidemark up` is not running on this data; nothing is rated or posted until it is.",
-        );
-    } else {
-        findings.note("`tidemark up` is running on this data.");
-    }
+    findings.note(match session.workers {
+        Workers::Nobody => {
+            "`tidemark up` is not running on this data; nothing is rated or posted until it is."
+        }
+        Workers::Up => "`tidemark up` is running on this data.",
+        Workers::Elsewhere => "Rating and posting are done by `tidemark worker` processes.",
+    });
 }
 
 async fn rules(session: &Session, findings: &mut Findings) -> Done {
@@ -188,7 +188,7 @@ async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findi
 
 /// Without `up`, what waits will wait for ever.
 fn idle(session: &Session, count: u64, noun: &str, done: &str, findings: &mut Findings) {
-    if session.owns_data() && count > 0 {
+    if session.workers == Workers::Nobody && count > 0 {
         let verb = if count == 1 { "waits" } else { "wait" };
         findings.fault(format!(
             "`tidemark up` is not running and {} {verb} to be {done}; start it on this data.",

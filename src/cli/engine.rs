@@ -1,4 +1,4 @@
-//! The embedded log and the store, opened by the one process that owns the data directory.
+//! The log and the store: those of a data directory, opened by the one process that owns it, or Kafka and DynamoDB elsewhere.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,12 @@ use super::client::Client;
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
 use crate::domain::position::Epoch;
+use crate::log::Log;
 use crate::log::embedded::EmbeddedLog;
+use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, StoreConfig, StoreEngine};
+use crate::ops::config::{Config, LogEngine, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::durability::Durability;
 use crate::store::dynamo::{DynamoDb, DynamoSettings};
@@ -38,13 +40,14 @@ pub enum Owner {
 /// The log and the store of a data directory that this process owns.
 pub struct Engine {
     /// The log.
-    pub log: Arc<EmbeddedLog>,
+    pub log: Arc<dyn Log>,
     /// The store.
     pub db: DynamoDb,
     /// What the topics are.
     pub specs: Vec<TopicSpec>,
     /// Metrics that the store feeds.
     pub metrics: Arc<Metrics>,
+    embedded_log: Option<Arc<EmbeddedLog>>,
     embedded: Option<EmbeddedStore>,
     owned: Owned,
 }
@@ -91,7 +94,13 @@ impl Engine {
     pub async fn open(owned: Owned, data: &DataDir, config: &Config) -> Done<Engine> {
         let metrics = Arc::new(Metrics::new());
         let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
-        let log = open_log(data, config, specs.clone()).await?;
+        let (log, embedded_log): (Arc<dyn Log>, _) = match config.log.engine {
+            LogEngine::Embedded => {
+                let log = open_log(data, config, specs.clone()).await?;
+                (log.clone(), Some(log))
+            }
+            LogEngine::Kafka => (connect_log(config, specs.clone())?, None),
+        };
         let embedded = match config.store.engine {
             StoreEngine::Embedded => Some(open_store(data)?),
             StoreEngine::DynamoDb => None,
@@ -110,6 +119,7 @@ impl Engine {
             db,
             specs,
             metrics,
+            embedded_log,
             embedded,
             owned,
         })
@@ -130,12 +140,14 @@ impl Engine {
     /// Closes everything, then lets go of the directory.
     pub async fn close(self, within: Duration) {
         self.owned.withdraw();
-        self.log.close().await;
+        if let Some(log) = &self.embedded_log {
+            log.close().await;
+        }
         if let Some(embedded) = self.embedded {
             embedded.shutdown(within).await;
         }
         // Last of all: whoever owns it next must find the files closed.
-        drop(self.log);
+        drop((self.log, self.embedded_log));
         drop(self.owned);
     }
 }
@@ -157,6 +169,19 @@ async fn open_log(
         tracing::info!("{said}");
     }
     Ok(Arc::new(log))
+}
+
+/// Kafka as the configuration says; connecting happens in the background.
+pub fn connect_log(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>> {
+    let settings = kafka_settings(config)?;
+    let log = KafkaLog::connect(settings, specs, Epoch(config.log.epoch));
+    log.map(Arc::new).map_err(Failure::refused)
+}
+
+/// How Kafka is reached, secrets included.
+pub fn kafka_settings(config: &Config) -> Done<KafkaSettings> {
+    KafkaSettings::resolve(&config.kafka, &|name| std::env::var(name).ok())
+        .map_err(Failure::refused)
 }
 
 fn open_store(data: &DataDir) -> Done<EmbeddedStore> {

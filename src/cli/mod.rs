@@ -31,6 +31,7 @@ mod session;
 mod statements;
 mod up;
 mod wait;
+mod worker;
 
 pub use up::settings;
 
@@ -81,9 +82,16 @@ fn configuration(cli: &Cli) -> Done<Config> {
     {
         sources.flags.push(("--listen", "listen", listen.clone()));
     }
+    if let Command::Worker(args) = &cli.command
+        && let Some(listen) = &args.listen
+    {
+        sources
+            .flags
+            .push(("--listen", "worker.listen", listen.clone()));
+    }
     // Commands that print results say nothing else, unless something is wrong.
-    let is_up = matches!(cli.command, Command::Up(_));
-    if !is_up
+    let is_service = matches!(cli.command, Command::Up(_) | Command::Worker(_));
+    if !is_service
         && !sources
             .env
             .iter()
@@ -101,6 +109,10 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         Command::Up(args) => {
             let (trigger, shutdown) = signals()?;
             up::run(config, args.demo, &trigger, &shutdown).await
+        }
+        Command::Worker(args) => {
+            let (trigger, shutdown) = signals()?;
+            worker::run(config, &args.roles, &trigger, &shutdown).await
         }
         Command::Emit(args) => {
             let (_trigger, shutdown) = signals()?;
@@ -130,7 +142,7 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
 
 async fn with_session(session: &Session, command: &Command) -> Done {
     match command {
-        Command::Up(_) | Command::Emit(_) => Ok(()),
+        Command::Up(_) | Command::Worker(_) | Command::Emit(_) => Ok(()),
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::data::DataDir;
-use super::engine::{Engine, Local, Owner, connect, find_owner};
+use super::engine::{Engine, Local, Owner, connect, connect_log, find_owner};
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
-use crate::log::{Log, LogError, Topic};
+use crate::log::{Log, LogError, Topic, topics};
 use crate::ops::clock::{Clock, SystemClock};
-use crate::ops::config::{Config, StoreEngine};
+use crate::ops::config::{Config, LogEngine, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, StoreError};
 use crate::store::embedded::EmbeddedStore;
@@ -40,13 +40,29 @@ pub struct Session {
     pub source_partitions: u32,
     /// How many partitions of `ledger.postings` there are.
     pub posting_partitions: u32,
+    /// Who does the work while this command runs.
+    pub workers: Workers,
     /// Set if this process owns the data directory.
     engine: Option<Engine>,
+}
+
+/// Who rates and posts while a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// A running `up`.
+    Up,
+    /// Nobody: this command holds the data directory.
+    Nobody,
+    /// Processes elsewhere, `tidemark worker`; how many is for the group to know.
+    Elsewhere,
 }
 
 impl Session {
     /// Opens the data directory, or connects to the `up` that owns it.
     pub async fn open(config: &Config, access: Access) -> Done<Session> {
+        if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+            return Session::cluster(config).await;
+        }
         let data = DataDir::new(&config.data);
         if access == Access::Existing && !data.exists() {
             return Err(Failure::failed(format!(
@@ -66,30 +82,39 @@ impl Session {
                 };
                 let db = connect(&config.store, local, Arc::new(Metrics::new()))?;
                 let log = RemoteLog::connect(Client::new(data)).await?;
-                Session::new(Arc::new(db), Arc::new(log), None).await
+                Session::new(Arc::new(db), Arc::new(log), Workers::Up, None).await
             }
         }
     }
 
-    async fn own(engine: Engine) -> Done<Session> {
-        let db = Arc::new(engine.db.clone());
-        Session::new(db, engine.log.clone(), Some(engine)).await
+    /// Kafka and DynamoDB: there is no data directory.
+    async fn cluster(config: &Config) -> Done<Session> {
+        let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+        let log = connect_log(config, specs)?;
+        let db = connect(&config.store, None, Arc::new(Metrics::new()))?;
+        Session::new(Arc::new(db), log, Workers::Elsewhere, None).await
     }
 
-    async fn new(db: Arc<dyn Db>, log: Arc<dyn Log>, engine: Option<Engine>) -> Done<Session> {
+    async fn own(engine: Engine) -> Done<Session> {
+        let db = Arc::new(engine.db.clone());
+        Session::new(db, engine.log.clone(), Workers::Nobody, Some(engine)).await
+    }
+
+    async fn new(
+        db: Arc<dyn Db>,
+        log: Arc<dyn Log>,
+        workers: Workers,
+        engine: Option<Engine>,
+    ) -> Done<Session> {
         let partitions = async |topic| Ok::<u32, LogError>(log.topic(topic).await?.partitions);
         Ok(Session {
             source_partitions: partitions(Topic::UsageEvents).await?,
             posting_partitions: partitions(Topic::LedgerPostings).await?,
             db,
             log,
+            workers,
             engine,
         })
-    }
-
-    /// Whether this process owns the data directory: no `up` runs on it.
-    pub const fn owns_data(&self) -> bool {
-        self.engine.is_some()
     }
 
     /// The store.

@@ -77,7 +77,7 @@ fn already_runs(data: &DataDir, running: &Running) -> Failure {
     ))
 }
 
-async fn listen(address: SocketAddr) -> Done<TcpListener> {
+pub async fn listen(address: SocketAddr) -> Done<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::failed(format!(
             "cannot listen on {address}: {error}; choose another address, or a free port with --listen 127.0.0.1:0"
@@ -147,7 +147,7 @@ fn serve(
 ) {
     let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
     tasks.spawn(async move {
-        if let Err(error) = http::serve(listener, service, shutdown).await {
+        if let Err(error) = http::serve(listener, http::router(service), shutdown).await {
             tracing::error!(%error, "the HTTP service failed; stopping");
             trigger.shut_down();
         }

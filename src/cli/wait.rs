@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::output::{Done, Failure};
-use super::session::Session;
+use super::session::{Session, Workers};
 use crate::domain::position::{Offset, Partition};
 use crate::log::Topic;
 use crate::pipeline::progress::{self, Wanted};
@@ -46,7 +46,7 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
             Err(failure) => return Err(failure),
         }
         no_halt(session).await?;
-        if session.owns_data() {
+        if session.workers == Workers::Nobody {
             // Waiting would keep `up` from starting.
             return Err(Failure::failed(format!(
                 "`tidemark up` is not running on this data, and {}; start it, then wait again",

@@ -77,22 +77,35 @@ pub fn router(service: Service) -> Router {
         .route("/readyz", get(status::ready))
         .route("/internal/log", get(internal::overview))
         .route("/internal/log/{topic}/{partition}", get(internal::records))
-        .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
-        })
+        .fallback(nothing_here)
         .layer(middleware::from_fn(only_loopback_hosts))
         .layer(middleware::from_fn_with_state(service.clone(), measure))
         .with_state(service)
 }
 
+/// Health and metrics alone, which anybody may read: what a worker serves.
+pub fn operator_router(service: Service) -> Router {
+    Router::new()
+        .route("/metrics", get(render_metrics))
+        .route("/healthz", get(status::alive))
+        .route("/readyz", get(status::ready))
+        .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(service.clone(), measure))
+        .with_state(service)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+}
+
 /// Answers requests until `shutdown`, then finishes those that are under way.
 pub async fn serve(
     listener: TcpListener,
-    service: Service,
+    router: Router,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
     let mut shutdown = shutdown;
-    axum::serve(listener, router(service))
+    axum::serve(listener, router)
         .with_graceful_shutdown(async move { shutdown.requested().await })
         .await
 }

@@ -294,6 +294,11 @@ pub trait Log: Send + Sync {
 
     /// What a partition holds.
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError>;
+
+    /// The end of a partition as it was last heard of: for telling lag, not for deciding anything.
+    async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
+        Ok(self.bounds(topic, partition).await?.end)
+    }
 }
 
 /// Java Kafka's default partitioner for keyed records (librdkafka: `murmur2_random`): where a user's events go.

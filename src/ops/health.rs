@@ -173,10 +173,22 @@ impl Health {
         self.halted_metric(id, halted.code, 0);
     }
 
-    /// A task that this process no longer runs.
+    /// A task that this process no longer runs. Its metrics go with it: whoever runs it now tells them.
     pub fn gone(&self, id: TaskId) {
         self.resumed(id);
         self.lock().remove(&id);
+        let partition = id.partition.to_string();
+        let labels = [id.role.as_str(), partition.as_str()];
+        // That one was never told is no fault.
+        drop(self.metrics.lag_records.remove_label_values(&labels));
+        drop(self.metrics.checkpoint_offset.remove_label_values(&labels));
+        let told = &self.metrics.last_progress_timestamp_seconds;
+        drop(told.remove_label_values(&labels));
+        if id.role == Role::Post {
+            for accounts in [&self.metrics.accounts_cached, &self.metrics.accounts_dirty] {
+                drop(accounts.remove_label_values(&[partition.as_str()]));
+            }
+        }
     }
 
     /// Every task, in order.

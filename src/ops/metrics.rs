@@ -139,6 +139,8 @@ metrics! {
     condition_outcomes_total: IntCounterVec["outcome"];
     /// How often a partition threw away its memory and began again at its checkpoint.
     reloads_total: IntCounterVec["role"];
+    /// What the consumer group has done to this process: partitions assigned, revoked, lost, by role.
+    group_events_total: IntCounterVec["role", "event"];
     /// 1 while a partition is halted, by reason code; `tidemark doctor` says more.
     halted: IntGaugeVec["role", "partition", "reason"];
     /// Records that a partition has yet to work on.

@@ -26,6 +26,7 @@ use crate::store::db::Db;
 
 mod anchor;
 pub mod breakage;
+mod crew;
 pub mod failure;
 pub mod follower;
 mod lag;
@@ -37,6 +38,7 @@ mod supervise;
 mod versioned;
 
 pub use breakage::Breakage;
+pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use settings::Settings;

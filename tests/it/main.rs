@@ -2,6 +2,7 @@
 
 mod domain;
 mod edge;
+mod kafka;
 mod log;
 mod oracle;
 mod process;

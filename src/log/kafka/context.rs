@@ -2,6 +2,7 @@
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
 /// Passes on what a client of librdkafka says.
@@ -35,3 +36,5 @@ impl ClientContext for Says {
         tracing::warn!(event = "kafka.unwell", client, %error, reason, "librdkafka goes on trying by itself");
     }
 }
+
+impl ConsumerContext for Says {}

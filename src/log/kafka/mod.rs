@@ -7,9 +7,31 @@
 //!
 //! So a rebalance never moves a position, and beginning again at a checkpoint never disturbs the group.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::topics::TopicSpec;
+use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
+use crate::domain::position::{Epoch, Offset, Partition};
+use context::Says;
+use producer::Appender;
+use reader::{ReadFault, Readers};
+use settings::REQUEST_TIMEOUT;
+
+pub mod admin;
 mod context;
+mod group;
+mod producer;
+mod queue;
+mod reader;
 mod settings;
 
+pub use admin::{Admin, TopicState};
+pub use group::{GroupEvent, Member};
 pub use settings::KafkaSettings;
 
 /// What went wrong between us and Kafka.
@@ -24,4 +46,240 @@ pub enum KafkaFault {
     /// Kafka refuses. Trying again does not help until somebody has changed what the text names.
     #[error("Kafka refused: {0}")]
     Refused(String),
+}
+
+/// For so long it is believed that a topic is still the one that it was. A topic that is deleted and created again under the same name
+/// in less time could be read from in between; see `KafkaLog::still_the_same`.
+const TOPIC_BELIEVED: Duration = Duration::from_secs(1);
+
+/// Kafka as the log.
+pub struct KafkaLog {
+    epoch: Epoch,
+    settings: KafkaSettings,
+    specs: Vec<TopicSpec>,
+    appenders: HashMap<Topic, Appender>,
+    readers: Readers,
+    admin: Admin,
+    /// Asks for the bounds of partitions.
+    asker: Arc<BaseConsumer<Says>>,
+    /// What the topics were when somebody first asked, and when that was last confirmed.
+    topics: Mutex<HashMap<Topic, (TopicInfo, Instant)>>,
+}
+
+impl KafkaLog {
+    /// Connects. `specs` are what the topics should be; their largest records are the limit of [`Log::append`].
+    pub fn connect(
+        settings: KafkaSettings,
+        specs: Vec<TopicSpec>,
+        epoch: Epoch,
+    ) -> Result<KafkaLog, KafkaFault> {
+        let appender = |topic: Topic| Appender::new(settings.clone(), settings.topic_name(topic));
+        let asker: BaseConsumer<Says> = settings
+            .admin()
+            .create_with_context(Says { client: "asker" })
+            .map_err(|error| KafkaFault::Settings(error.to_string()))?;
+        Ok(KafkaLog {
+            epoch,
+            appenders: Topic::ALL.into_iter().map(|t| (t, appender(t))).collect(),
+            readers: Readers::start(&settings)?,
+            admin: Admin::connect(&settings)?,
+            asker: Arc::new(asker),
+            topics: Mutex::default(),
+            settings,
+            specs,
+        })
+    }
+
+    /// Whether a topic is still the one that was first seen. Before it is known that it is, nothing is read from it: the records of
+    /// another topic of the same name must not be taken for those that follow.
+    async fn still_the_same(&self, topic: Topic) -> Result<(), LogError> {
+        let known = self.lock().get(&topic).cloned();
+        if let Some((_, confirmed)) = &known
+            && confirmed.elapsed() < TOPIC_BELIEVED
+        {
+            return Ok(());
+        }
+        let now = self.describe(topic).await?;
+        match known {
+            Some((before, _)) if before != now => {
+                self.readers.forget(&self.settings.topic_name(topic)).await;
+                Err(LogError::Unavailable(format!(
+                    "topic {topic} is not what it was when this process began: {} partitions with id {}, before that {} with id {}",
+                    now.partitions, now.id, before.partitions, before.id
+                )))
+            }
+            _ => {
+                self.lock().insert(topic, (now, Instant::now()));
+                Ok(())
+            }
+        }
+    }
+
+    async fn describe(&self, topic: Topic) -> Result<TopicInfo, LogError> {
+        let name = self.settings.topic_name(topic);
+        let state = self.admin.describe(&name).await.map_err(unavailable)?;
+        let state = state.ok_or_else(|| {
+            LogError::Unavailable(format!(
+                "there is no topic {name}; `tidemark topics apply` creates it"
+            ))
+        })?;
+        Ok(TopicInfo {
+            id: state.id,
+            partitions: state.partitions,
+        })
+    }
+
+    /// Before the next read it is asked again whether the topic is still the same.
+    fn doubt(&self, topic: Topic) {
+        if let Some((_, confirmed)) = self.lock().get_mut(&topic)
+            && let Some(long_ago) = Instant::now().checked_sub(TOPIC_BELIEVED)
+        {
+            *confirmed = long_ago;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Topic, (TopicInfo, Instant)>> {
+        // A panic elsewhere does not make the map wrong.
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The topic's largest record; what is larger is refused before it is sent.
+    fn check_sizes(&self, topic: Topic, records: &[NewRecord]) -> Result<(), LogError> {
+        let spec = self.specs.iter().find(|spec| spec.topic == topic);
+        let max = spec.map_or(usize::MAX, |spec| spec.largest_record_bytes);
+        let too_large = records
+            .iter()
+            .enumerate()
+            .map(|(index, record)| (index, record.size()))
+            .find(|(_, bytes)| *bytes > max);
+        too_large.map_or(Ok(()), |(index, bytes)| {
+            Err(LogError::TooLarge {
+                index,
+                bytes,
+                max,
+                topic,
+            })
+        })
+    }
+
+    async fn of_read(
+        &self,
+        fault: ReadFault,
+        topic: Topic,
+        partition: Partition,
+        wanted: Offset,
+    ) -> LogError {
+        match fault {
+            ReadFault::OutOfRange => self.out_of_range(topic, partition, wanted).await,
+            ReadFault::ProducersTime(offset) => LogError::Damaged {
+                topic,
+                partition,
+                what: format!(
+                    "record {offset} carries its producer's time; set message.timestamp.type of {} to LogAppendTime",
+                    self.settings.topic_name(topic)
+                ),
+            },
+            ReadFault::Unknown(what) => {
+                // Whether it is gone or another one is told when it is asked for next.
+                self.doubt(topic);
+                LogError::Unavailable(what)
+            }
+            ReadFault::Unavailable(what) => LogError::Unavailable(what),
+        }
+    }
+
+    /// Out of range is final only if this is still the same topic, and if the bounds say so too: a broker that has just taken over
+    /// may not know its end yet.
+    async fn out_of_range(&self, topic: Topic, partition: Partition, wanted: Offset) -> LogError {
+        self.doubt(topic);
+        if let Err(error) = self.still_the_same(topic).await {
+            return error;
+        }
+        match self.bounds(topic, partition).await {
+            Err(error) => error,
+            Ok(Bounds { start, end }) if start <= wanted && wanted <= end => {
+                LogError::Unavailable(format!("{topic}/{partition} had no {wanted} for a moment"))
+            }
+            Ok(Bounds { start, end }) => LogError::OutOfRange {
+                topic,
+                partition,
+                wanted,
+                start,
+                end,
+            },
+        }
+    }
+}
+
+fn unavailable(fault: KafkaFault) -> LogError {
+    LogError::Unavailable(fault.to_string())
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError> {
+        let info = self.describe(topic).await?;
+        // The first answer is what this process reads for the rest of its life. Whoever asks compares with what they have recorded.
+        self.lock()
+            .entry(topic)
+            .or_insert_with(|| (info.clone(), Instant::now()));
+        Ok(info)
+    }
+
+    async fn append(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        records: Vec<NewRecord>,
+    ) -> Result<Vec<Offset>, LogError> {
+        self.check_sizes(topic, &records)?;
+        let appender = &self.appenders[&topic];
+        appender
+            .append(partition, records)
+            .await
+            .map_err(unavailable)
+    }
+
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Duration,
+    ) -> Result<Vec<Record>, LogError> {
+        self.still_the_same(topic).await?;
+        let name = self.settings.topic_name(topic);
+        match self.readers.read(&name, partition, from, limit, wait).await {
+            Ok(records) => Ok(records),
+            Err(fault) => Err(self.of_read(fault, topic, partition, from).await),
+        }
+    }
+
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
+        let (asker, name) = (self.asker.clone(), self.settings.topic_name(topic));
+        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        let ask = move || asker.fetch_watermarks(&name, number, REQUEST_TIMEOUT);
+        let asked = tokio::task::spawn_blocking(ask).await;
+        let (start, end) = asked
+            .map_err(|error| LogError::Unavailable(error.to_string()))?
+            .map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let offset = |raw: i64| Offset(u64::try_from(raw).unwrap_or(0));
+        Ok(Bounds {
+            start: offset(start),
+            end: offset(end),
+        })
+    }
+
+    async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
+        let name = self.settings.topic_name(topic);
+        match self.readers.end_seen(&name, partition) {
+            Some(end) => Ok(end),
+            None => Ok(self.bounds(topic, partition).await?.end),
+        }
+    }
 }

@@ -33,7 +33,7 @@ use crate::domain::posting::Block;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
-use crate::log::{Bounds, Fingerprint, ReadLimit, Record, Topic, posting};
+use crate::log::{Fingerprint, ReadLimit, Record, Topic, posting};
 use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
@@ -273,10 +273,10 @@ impl Poster<'_> {
     }
 
     async fn report(&self) -> Result<(), Failure> {
-        let Bounds { end, .. } = self
+        let end = self
             .ctx
             .log
-            .bounds(Topic::LedgerPostings, self.partition)
+            .end_seen(Topic::LedgerPostings, self.partition)
             .await?;
         self.ctx.health.stands_at(self.task(), self.next.0);
         self.ctx

@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::follower::Follower;
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
-use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic};
+use crate::log::{NewRecord, ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
 use examine::TICK_HEADER;
@@ -160,10 +160,10 @@ impl Rater<'_> {
     }
 
     async fn report(&self) -> Result<(), Failure> {
-        let Bounds { end, .. } = self
+        let end = self
             .ctx
             .log
-            .bounds(Topic::UsageEvents, self.partition)
+            .end_seen(Topic::UsageEvents, self.partition)
             .await?;
         self.ctx.health.stands_at(self.task(), self.checkpoint.to.0);
         self.ctx

@@ -1,0 +1,277 @@
+//! `tidemark worker`: rating and posting on Kafka and DynamoDB, for the partitions that the consumer groups give to this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+
+use super::args::WorkerRole;
+use super::engine::{connect, connect_log, kafka_settings};
+use super::output::{Done, Failure, Out};
+use super::up::{listen, settings};
+use crate::domain::position::{Offset, Partition};
+use crate::http::{self, Service};
+use crate::log::kafka::{GroupEvent, KafkaFault, KafkaSettings, Member};
+use crate::log::{Log, Topic, topics};
+use crate::ops::clock::SystemClock;
+use crate::ops::config::{Config, LogEngine, StoreEngine};
+use crate::ops::health::{Health, Role, TaskId};
+use crate::ops::metrics::Metrics;
+use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::pipeline::{self, Crew, WorkerContext};
+
+/// How often the groups are told where the partitions stand.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// The pause before a member whose client has stopped is replaced.
+const REJOIN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs until shutdown.
+pub async fn run(
+    config: &Config,
+    roles: &[WorkerRole],
+    trigger: &Trigger,
+    shutdown: &Shutdown,
+) -> Done {
+    check(config)?;
+    let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new(metrics.clone()));
+    let listener = listen(config.worker.listen).await?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
+    let db = connect(&config.store, None, metrics.clone())?;
+    let ctx = Arc::new(WorkerContext::new(
+        log.clone(),
+        Arc::new(db),
+        Arc::new(SystemClock),
+        settings(&config.pipeline, &specs),
+        metrics.clone(),
+        health.clone(),
+        rand::random(),
+    ));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch_lag(ctx.clone(), shutdown.clone()));
+    let service = Service::new(log, metrics, health.clone(), config.http.clone());
+    tasks.spawn(serve(listener, service, trigger.clone(), shutdown.clone()));
+    for role in distinct(roles) {
+        let shift = Shift::new(config, role, ctx.clone())?;
+        tasks.spawn(work(shift, trigger.clone(), shutdown.clone()));
+    }
+    health.set_ready(true);
+    welcome(address, roles)?;
+    shutdown.clone().requested().await;
+    health.set_ready(false);
+    end(tasks).await
+}
+
+fn check(config: &Config) -> Done {
+    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "a worker needs log.engine = \"kafka\" and store.engine = \"dynamodb\" in its configuration; \
+         with the embedded log everything runs in one process: tidemark up",
+    ))
+}
+
+fn distinct(roles: &[WorkerRole]) -> Vec<Role> {
+    let mut roles = roles.to_vec();
+    roles.sort_unstable();
+    roles.dedup();
+    let role = |role| match role {
+        WorkerRole::Rate => Role::Rate,
+        WorkerRole::Post => Role::Post,
+    };
+    roles.into_iter().map(role).collect()
+}
+
+fn welcome(address: std::net::SocketAddr, roles: &[WorkerRole]) -> Done {
+    let mut out = Out::new();
+    out.line(format!(
+        "tidemark worker is up ({}). Health and metrics: http://{address}/healthz  /readyz  /metrics",
+        distinct(roles).iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+    ))?;
+    out.finish().or_else(|failure| match failure {
+        Failure::ReaderGone => Ok(()),
+        other => Err(other),
+    })
+}
+
+async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
+    pipeline::watch_lag(ctx, shutdown.receiver()).await;
+    Ok(())
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    service: Service,
+    trigger: Trigger,
+    shutdown: Shutdown,
+) -> Done {
+    let served = http::serve(listener, http::operator_router(service), shutdown).await;
+    served.map_err(|error| {
+        trigger.shut_down();
+        Failure::failed(format!("the HTTP service failed: {error}"))
+    })
+}
+
+/// Waits for all; the first failure is what the process ends with.
+async fn end(mut tasks: JoinSet<Done>) -> Done {
+    let mut result = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.unwrap_or_else(|error| Err(Failure::failed(error)));
+        if result.is_ok() {
+            result = ended;
+        }
+    }
+    tracing::info!("stopped");
+    result
+}
+
+/// What this process does in one role.
+struct Shift {
+    role: Role,
+    topic: Topic,
+    settings: KafkaSettings,
+    drain: Duration,
+    ctx: Arc<WorkerContext>,
+    crew: Crew,
+}
+
+/// How a membership ended.
+enum Left {
+    /// The process is to stop.
+    Stopped,
+    /// The client has stopped; another may join.
+    Failed,
+    /// Somebody else has our static id.
+    Fenced,
+}
+
+/// Works in one role until shutdown, through lost memberships.
+async fn work(mut shift: Shift, trigger: Trigger, shutdown: Shutdown) -> Done {
+    loop {
+        let left = match shift.join() {
+            Ok((member, events)) => shift.serve(member, events, &shutdown).await,
+            Err(fault) => {
+                trigger.shut_down();
+                return Err(Failure::refused(fault));
+            }
+        };
+        match left {
+            Left::Stopped => return Ok(()),
+            Left::Fenced => {
+                trigger.shut_down();
+                return Err(Failure::failed(
+                    "another process has joined under this worker's kafka.instance and taken its partitions; give each worker its own",
+                ));
+            }
+            Left::Failed => {
+                let pause = tokio::time::sleep(REJOIN_PAUSE);
+                let _ = shutdown.bounded(Duration::ZERO, pause).await;
+            }
+        }
+    }
+}
+
+impl Shift {
+    fn new(config: &Config, role: Role, ctx: Arc<WorkerContext>) -> Done<Shift> {
+        let topic = match role {
+            Role::Rate => Topic::UsageEvents,
+            Role::Post => Topic::LedgerPostings,
+        };
+        Ok(Shift {
+            role,
+            topic,
+            settings: kafka_settings(config)?,
+            drain: config.drain_timeout,
+            crew: Crew::new(ctx.clone()),
+            ctx,
+        })
+    }
+
+    fn join(&self) -> Result<(Member, UnboundedReceiver<GroupEvent>), KafkaFault> {
+        let topic = self.settings.topic_name(self.topic);
+        Member::join(&self.settings, self.role.as_str(), &topic, self.drain)
+    }
+
+    async fn serve(
+        &mut self,
+        member: Member,
+        mut events: UnboundedReceiver<GroupEvent>,
+        shutdown: &Shutdown,
+    ) -> Left {
+        let mut commits = tokio::time::interval(COMMIT_INTERVAL);
+        let mut stop = shutdown.clone();
+        let left = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => if let Some(left) = self.take(&member, event).await { break left },
+                    None => break Left::Failed,
+                },
+                _ = commits.tick() => member.commit(&self.positions()),
+                () = stop.requested() => break Left::Stopped,
+            }
+        };
+        let ours = self.crew.tasks();
+        match left {
+            Left::Stopped => drop(self.crew.let_go(&ours, self.drain).await),
+            Left::Failed | Left::Fenced => self.crew.stop_now(&ours).await,
+        }
+        member.commit(&self.positions());
+        member.leave().await;
+        left
+    }
+
+    async fn take(&mut self, member: &Member, event: GroupEvent) -> Option<Left> {
+        match event {
+            GroupEvent::Assigned(partitions) => {
+                self.tell("assigned", &partitions);
+                for task in self.tasks(&partitions) {
+                    self.crew.take(task).await;
+                }
+            }
+            GroupEvent::Revoked(partitions) => {
+                self.tell("revoked", &partitions);
+                let tasks = self.tasks(&partitions);
+                self.crew.let_go(&tasks, self.drain).await;
+                member.release(&partitions);
+            }
+            GroupEvent::Lost(partitions) => {
+                self.tell("lost", &partitions);
+                let tasks = self.tasks(&partitions);
+                self.crew.stop_now(&tasks).await;
+            }
+            GroupEvent::Failed(why) => {
+                let role = self.role.as_str();
+                tracing::error!(event = "group.failed", role, why, "joining again");
+                return Some(Left::Failed);
+            }
+            GroupEvent::Fenced => return Some(Left::Fenced),
+        }
+        None
+    }
+
+    fn tell(&self, event: &'static str, partitions: &[Partition]) {
+        let numbers: Vec<u32> = partitions.iter().map(|partition| partition.0).collect();
+        let role = self.role.as_str();
+        tracing::info!(event = "group.partitions", role, what = event, partitions = ?numbers);
+        self.ctx
+            .metrics
+            .group_events_total
+            .with_label_values(&[role, event])
+            .inc();
+    }
+
+    fn tasks(&self, partitions: &[Partition]) -> Vec<TaskId> {
+        let task = |partition: &Partition| TaskId::new(self.role, *partition);
+        partitions.iter().map(task).collect()
+    }
+
+    fn positions(&self) -> Vec<(Partition, Offset)> {
+        let positions = self.crew.positions(self.role);
+        let position = |(task, next): (TaskId, Offset)| (task.partition, next);
+        positions.into_iter().map(position).collect()
+    }
+}
