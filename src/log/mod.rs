@@ -12,6 +12,7 @@ use crate::domain::time::Millis;
 
 pub mod adapt;
 pub mod embedded;
+pub mod foreign;
 pub mod kafka;
 pub mod posting;
 pub mod rejected;
