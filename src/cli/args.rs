@@ -52,7 +52,7 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Create the log's topics and the store's tables. `up` does it too; doing it again changes nothing.
     Init,
-    /// Send usage events to a running `up`: generated ones, or those of a file.
+    /// Send usage events to a running `up`, or into Kafka: generated ones, or those of a file.
     #[command(after_help = EMIT_EXAMPLES)]
     Emit(EmitArgs),
     /// Prices, tiers and every other number that decides an amount.
@@ -85,6 +85,9 @@ pub enum Command {
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Kafka's topics: compare them with their files, create and mend them.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Return when everything that was sent before can be seen in statements.
     Wait(WaitArgs),
     /// Say in sentences what is wrong and what to do. Exit code 1 if something is.
@@ -428,6 +431,40 @@ pub enum LogCommand {
         #[arg(long, value_name = "N")]
         limit: Option<u64>,
     },
+}
+
+/// `topics`.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Create topics that are missing, and change settings that may be changed. What is dangerous is refused, with what to do instead.
+    #[command(after_help = TOPICS_EXAMPLES)]
+    Apply(TopicsArgs),
+    /// Show what differs, and change nothing. Exit code 1 if something does.
+    #[command(after_help = TOPICS_EXAMPLES)]
+    Check(TopicsArgs),
+}
+
+const TOPICS_EXAMPLES: &str = "\
+The topics are those of the files that are compiled in, or of the directory that log.topics names; brokers, prefix and logins are those of
+the section [kafka].
+
+Examples:
+  TIDEMARK_KAFKA_BOOTSTRAP=kafka-1:9092 tidemark topics check
+  tidemark --config production.toml topics apply
+  tidemark topics apply --replication-factor 1 --min-insync 1      a cluster of one broker";
+
+/// `topics apply` and `topics check`.
+#[derive(Debug, Args)]
+pub struct TopicsArgs {
+    /// Copies of each partition, in place of the files' replicationFactor; minInsyncReplicas is at most that many.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub replication_factor: Option<u16>,
+    /// Copies that must have a record before it is acknowledged, in place of the files' minInsyncReplicas.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub min_insync: Option<u16>,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `wait`.

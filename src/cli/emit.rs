@@ -1,4 +1,4 @@
-//! `tidemark emit`: sends generated events, or those of a file, to a running `up`.
+//! `tidemark emit`: sends generated events, or those of a file, to a running `up` or into Kafka.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -8,18 +8,21 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::args::EmitArgs;
 use super::client::Client;
 use super::data::DataDir;
+use super::engine::connect_log;
 use super::generate::{Faults, Generated, Generator, Market};
 use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
-use super::send::{Line, Refused, Senders, Tally};
+use super::send::{Destination, Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
-use crate::log::Headers;
 use crate::log::usage::decode;
+use crate::log::{Headers, Log, Topic, topics};
 use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::config::{Config, LogEngine};
 use crate::ops::shutdown::Shutdown;
 
 /// Events that are generated when neither a number nor a rate is given.
@@ -29,12 +32,34 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// With `--at`, the time between two events.
 const AT_STEP_MS: i64 = 1;
 
-/// Runs the command. Blocks.
-pub fn run(data: DataDir, args: &EmitArgs, shutdown: &Shutdown) -> Done {
+/// Runs the command. Blocks; `runtime` is where a log's futures run.
+pub fn run(config: &Config, args: &EmitArgs, runtime: &Handle, shutdown: &Shutdown) -> Done {
     if args.print {
         return print(args);
     }
-    let client = Client::new(data);
+    let destination = match config.log.engine {
+        LogEngine::Embedded => up(config, args),
+        LogEngine::Kafka => kafka(config, runtime)?,
+    };
+    match &args.file {
+        Some(path) => send_file(&destination, args, path, shutdown),
+        None => send_generated(&destination, args, shutdown),
+    }
+}
+
+fn kafka(config: &Config, runtime: &Handle) -> Done<Destination> {
+    let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+    let log = connect_log(config, specs)?;
+    let info = runtime.block_on(log.topic(Topic::UsageEvents))?;
+    Ok(Destination::Log {
+        log,
+        partitions: info.partitions,
+        runtime: runtime.clone(),
+    })
+}
+
+fn up(config: &Config, args: &EmitArgs) -> Destination {
+    let client = Client::new(DataDir::new(&config.data));
     // A first look, so that a forgotten `up` is named at once and not after all patience. It may be starting.
     if let Err(error) = client.get("/readyz") {
         eprintln!(
@@ -42,10 +67,7 @@ pub fn run(data: DataDir, args: &EmitArgs, shutdown: &Shutdown) -> Done {
             args.patience
         );
     }
-    match &args.file {
-        Some(path) => send_file(&client, args, path, shutdown),
-        None => send_generated(&client, args, shutdown),
-    }
+    Destination::Up(client)
 }
 
 fn print(args: &EmitArgs) -> Done {
@@ -107,11 +129,11 @@ impl Stream {
     }
 }
 
-fn send_generated(client: &Client, args: &EmitArgs, shutdown: &Shutdown) -> Done {
+fn send_generated(destination: &Destination, args: &EmitArgs, shutdown: &Shutdown) -> Done {
     let mut stream = Stream::new(args);
     let bar = progress(stream.count);
     // Some generated events are meant to be refused: they are counted, and no failure.
-    let senders = Senders::start(client, args.patience, shutdown, |_| ());
+    let senders = Senders::start(destination, args.patience, shutdown, |_| ());
     let start = Instant::now();
     while let Some(event) = stream.next() {
         if let Some(rate) = args.rate {
@@ -142,7 +164,7 @@ fn keep_pace(start: Instant, sent: u64, rate: f64) {
     }
 }
 
-fn send_file(client: &Client, args: &EmitArgs, path: &Path, shutdown: &Shutdown) -> Done {
+fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: &Shutdown) -> Done {
     let mut reader = lines::open(path)?;
     let bar = progress(None);
     let refused = Arc::new(AtomicU64::new(0));
@@ -153,7 +175,7 @@ fn send_file(client: &Client, args: &EmitArgs, path: &Path, shutdown: &Shutdown)
             bar.suspend(|| name_refused(&event));
         }
     };
-    let senders = Senders::start(client, args.patience, shutdown, on_refused.clone());
+    let senders = Senders::start(destination, args.patience, shutdown, on_refused.clone());
     let start = Instant::now();
     let mut number = 0;
     while !shutdown.is_requested() {

@@ -7,7 +7,6 @@ use clap::Parser;
 use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
 use args::{Cli, Command, PricingCommand, ReferralCommand};
-use data::DataDir;
 use output::{Done, Failure, Out};
 use session::{Access, Session};
 
@@ -29,6 +28,7 @@ mod rules;
 mod send;
 mod session;
 mod statements;
+mod topics;
 mod up;
 mod wait;
 mod worker;
@@ -116,10 +116,13 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         }
         Command::Emit(args) => {
             let (_trigger, shutdown) = signals()?;
-            let (data, args) = (DataDir::new(&config.data), args.clone());
-            let emit = tokio::task::spawn_blocking(move || emit::run(data, &args, &shutdown));
+            let (config, args) = (config.clone(), args.clone());
+            let runtime = tokio::runtime::Handle::current();
+            let emit = move || emit::run(&config, &args, &runtime, &shutdown);
+            let emit = tokio::task::spawn_blocking(emit);
             emit.await.map_err(Failure::failed)?
         }
+        Command::Topics(command) => topics::run(config, command).await,
         command => {
             let access = match command {
                 Command::Init
@@ -142,7 +145,7 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
 
 async fn with_session(session: &Session, command: &Command) -> Done {
     match command {
-        Command::Up(_) | Command::Worker(_) | Command::Emit(_) => Ok(()),
+        Command::Up(_) | Command::Worker(_) | Command::Emit(_) | Command::Topics(_) => Ok(()),
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,

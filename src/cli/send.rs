@@ -1,15 +1,22 @@
-//! Sends events to `up` until it has acknowledged them: several batches in flight, the events of one user in order.
+//! Sends events to `up`, or into Kafka, until they are acknowledged: several batches in flight, the events of one user in order.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::future::try_join_all;
 use rand::Rng;
+use tokio::runtime::Handle;
 
 use super::client::{Answer, BadEvent, Client, NoAnswer};
+use crate::domain::position::Partition;
 use crate::http::EVENTS_PER_REQUEST_MAX;
+use crate::log::usage::decode;
+use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 use crate::ops::shutdown::Shutdown;
 
 /// Where events go.
@@ -29,6 +36,22 @@ const QUEUE_EVENTS_MAX: usize = 2 * BATCH_EVENTS_MAX;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 const _: () = assert!(BATCH_EVENTS_MAX <= EVENTS_PER_REQUEST_MAX);
+
+/// Where events are sent.
+#[derive(Clone)]
+pub enum Destination {
+    /// To a running `up`, over HTTP.
+    Up(Client),
+    /// Straight into the log.
+    Log {
+        /// The log.
+        log: Arc<dyn Log>,
+        /// How many partitions `usage.events` has.
+        partitions: u32,
+        /// Where its futures run.
+        runtime: Handle,
+    },
+}
 
 /// One event to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +115,7 @@ pub struct Senders {
 impl Senders {
     /// Starts them. Each tries for `patience`, or until shutdown, to get a batch acknowledged before all give up. `on_refused` is told of every refused event.
     pub fn start(
-        client: &Client,
+        destination: &Destination,
         patience: Duration,
         shutdown: &Shutdown,
         on_refused: impl Fn(Refused) + Send + Sync + 'static,
@@ -104,7 +127,7 @@ impl Senders {
         for _ in 0..SENDERS {
             let (queue, lines) = sync_channel(QUEUE_EVENTS_MAX);
             let sender = Sender {
-                client: client.clone(),
+                destination: destination.clone(),
                 patience,
                 shutdown: shutdown.clone(),
                 tally: tally.clone(),
@@ -157,7 +180,7 @@ enum Attempt {
 }
 
 struct Sender {
-    client: Client,
+    destination: Destination,
     patience: Duration,
     shutdown: Shutdown,
     tally: Arc<Tally>,
@@ -210,16 +233,13 @@ impl Sender {
     }
 
     fn attempt(&self, batch: &[Line]) -> Attempt {
-        let mut body = Vec::with_capacity(batch.iter().map(|line| line.text.len() + 1).sum());
-        for line in batch {
-            body.extend_from_slice(&line.text);
-            body.push(b'\n');
-        }
-        match self.client.post(PATH, CONTENT_TYPE, &body) {
-            Ok(answer) => judge(&answer),
-            Err(error @ (NoAnswer::NotRunning(_) | NoAnswer::Failed { .. })) => {
-                Attempt::Later(error.to_string())
-            }
+        match &self.destination {
+            Destination::Up(client) => post(client, batch),
+            Destination::Log {
+                log,
+                partitions,
+                runtime,
+            } => runtime.block_on(append(&**log, *partitions, batch)),
         }
     }
 
@@ -246,6 +266,55 @@ impl Sender {
         let mut is_bad = is_bad.into_iter();
         batch.retain(|_| !is_bad.next().unwrap_or(false));
         Ok(())
+    }
+}
+
+fn post(client: &Client, batch: &[Line]) -> Attempt {
+    let mut body = Vec::with_capacity(batch.iter().map(|line| line.text.len() + 1).sum());
+    for line in batch {
+        body.extend_from_slice(&line.text);
+        body.push(b'\n');
+    }
+    match client.post(PATH, CONTENT_TYPE, &body) {
+        Ok(answer) => judge(&answer),
+        Err(error @ (NoAnswer::NotRunning(_) | NoAnswer::Failed { .. })) => {
+            Attempt::Later(error.to_string())
+        }
+    }
+}
+
+/// What the edge would have done: refuses what can never be read, and takes a batch whole or not at all.
+async fn append(log: &dyn Log, partitions: u32, batch: &[Line]) -> Attempt {
+    let mut by_partition: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (index, line) in batch.iter().enumerate() {
+        match decode(&line.text, &Headers::new()) {
+            Ok(event) => {
+                let partition = usage_partition(&event.user, partitions);
+                by_partition.entry(partition).or_default().push(NewRecord {
+                    key: Some(Bytes::copy_from_slice(event.user.as_bytes())),
+                    value: Bytes::copy_from_slice(&line.text),
+                    headers: Headers::new(),
+                });
+            }
+            Err(rejection) => bad.push(BadEvent {
+                index,
+                code: rejection.reason.as_str().to_owned(),
+                field: rejection.field.map(str::to_owned),
+                detail: rejection.detail,
+            }),
+        }
+    }
+    if !bad.is_empty() {
+        return Attempt::Refused(bad);
+    }
+    let appends = by_partition
+        .into_iter()
+        .map(|(partition, records)| log.append(Topic::UsageEvents, partition, records));
+    match try_join_all(appends).await {
+        Ok(_) => Attempt::Acknowledged,
+        Err(error @ LogError::Unavailable(_)) => Attempt::Later(error.to_string()),
+        Err(error) => Attempt::Never(error.to_string()),
     }
 }
 

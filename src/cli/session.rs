@@ -16,7 +16,7 @@ use crate::ops::config::{Config, LogEngine, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, StoreError};
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{control, pricing};
+use crate::store::{control, pricing, tables};
 
 /// How long the embedded store may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ impl Session {
     /// Opens the data directory, or connects to the `up` that owns it.
     pub async fn open(config: &Config, access: Access) -> Done<Session> {
         if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
-            return Session::cluster(config).await;
+            return Session::cluster(config, access).await;
         }
         let data = DataDir::new(&config.data);
         if access == Access::Existing && !data.exists() {
@@ -88,10 +88,13 @@ impl Session {
     }
 
     /// Kafka and DynamoDB: there is no data directory.
-    async fn cluster(config: &Config) -> Done<Session> {
+    async fn cluster(config: &Config, access: Access) -> Done<Session> {
         let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
         let log = connect_log(config, specs)?;
         let db = connect(&config.store, None, Arc::new(Metrics::new()))?;
+        if access == Access::Create {
+            tables::create_tables(&db).await?;
+        }
         Session::new(Arc::new(db), log, Workers::Elsewhere, None).await
     }
 

@@ -20,6 +20,7 @@ use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Adapting, Crew, WorkerContext};
+use crate::store::checkpoints;
 
 /// How often the groups are told where the partitions stand.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,6 +35,7 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> Done {
     check(config)?;
+    let roles = chosen(config, roles)?;
     let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
@@ -41,7 +43,8 @@ pub async fn run(
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
     let db = connect(&config.store, None, metrics.clone())?;
-    let roles = chosen(config, roles)?;
+    // A worker that cannot reach its tables must not begin: each partition would halt by itself.
+    checkpoints::halts(&db).await?;
     let mut ctx = WorkerContext::new(
         log.clone(),
         Arc::new(db),

@@ -25,8 +25,10 @@ use settings::REQUEST_TIMEOUT;
 
 pub mod admin;
 mod context;
+mod ffi_admin;
 mod foreign;
 mod group;
+pub mod plan;
 mod producer;
 mod queue;
 mod reader;

@@ -3,3 +3,4 @@
 pub mod broker;
 mod log;
 mod starting;
+mod topics;

@@ -1,0 +1,174 @@
+//! `topics`: Kafka's topics as their files have them.
+
+use serde::Serialize;
+
+use super::args::{TopicsArgs, TopicsCommand};
+use super::engine::kafka_settings;
+use super::output::{Done, Failure, Out, counted};
+use crate::log::kafka::plan::{Difference, Remedy};
+use crate::log::kafka::{Admin, KafkaFault};
+use crate::log::topics::{self, TopicSpec};
+use crate::ops::config::Config;
+
+/// `tidemark topics …`.
+pub async fn run(config: &Config, command: &TopicsCommand) -> Done {
+    let (TopicsCommand::Apply(args) | TopicsCommand::Check(args)) = command;
+    let specs = specs(config, args)?;
+    let admin = admin(config)?;
+    match command {
+        TopicsCommand::Check(_) => {
+            let found = admin.check(&specs).await.map_err(failure)?;
+            check(args, &specs, &found)
+        }
+        TopicsCommand::Apply(_) => {
+            let applied = admin.apply(&specs).await.map_err(failure)?;
+            apply(args, &applied.mended, &applied.left)
+        }
+    }
+}
+
+/// The topics' files, with what was given in their place.
+fn specs(config: &Config, args: &TopicsArgs) -> Done<Vec<TopicSpec>> {
+    let mut specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+    for spec in &mut specs {
+        if let Some(copies) = args.replication_factor {
+            spec.replication_factor = copies;
+            spec.min_insync_replicas = spec.min_insync_replicas.min(copies);
+        }
+        if let Some(least) = args.min_insync {
+            spec.min_insync_replicas = least;
+        }
+        if spec.min_insync_replicas > spec.replication_factor {
+            return Err(Failure::refused(format!(
+                "{}: {} copies are to acknowledge each record, but there are {}; nothing could ever be written",
+                spec.topic, spec.min_insync_replicas, spec.replication_factor
+            )));
+        }
+    }
+    Ok(specs)
+}
+
+fn admin(config: &Config) -> Done<Admin> {
+    if config.kafka.bootstrap.is_empty() {
+        return Err(Failure::refused(
+            "no brokers are configured: set kafka.bootstrap, or TIDEMARK_KAFKA_BOOTSTRAP=kafka-1:9092",
+        ));
+    }
+    Admin::connect(&kafka_settings(config)?).map_err(failure)
+}
+
+fn failure(fault: KafkaFault) -> Failure {
+    match fault {
+        KafkaFault::Settings(_) => Failure::refused(fault),
+        KafkaFault::Unavailable(_) | KafkaFault::Refused(_) => Failure::failed(fault),
+    }
+}
+
+fn check(args: &TopicsArgs, specs: &[TopicSpec], found: &[Difference]) -> Done {
+    let mut out = Out::new();
+    print(&mut out, args, found, "apply would", future)?;
+    if found.is_empty() && !args.json {
+        let count = counted(specs.len() as u64, "topic");
+        out.line(format!("{count}, all as they should be"))?;
+    }
+    out.finish()?;
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Said(1)),
+    }
+}
+
+fn apply(args: &TopicsArgs, mended: &[Difference], left: &[Difference]) -> Done {
+    let mut out = Out::new();
+    let all: Vec<_> = mended.iter().chain(left).cloned().collect();
+    print(&mut out, args, &all, "apply", past)?;
+    if all.is_empty() && !args.json {
+        out.line("nothing to do: all topics are as they should be")?;
+    }
+    out.finish()?;
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Said(1)),
+    }
+}
+
+fn future(remedy: &Remedy) -> &'static str {
+    match remedy {
+        Remedy::Create => "create it",
+        Remedy::Set(_) => "set it",
+        Remedy::Wait => "wait for what is refused",
+        Remedy::Refuse(_) => "refuse it",
+    }
+}
+
+fn past(remedy: &Remedy) -> &'static str {
+    match remedy {
+        Remedy::Create => "created it",
+        Remedy::Set(_) => "set it",
+        Remedy::Wait => "left it, because of what it refused",
+        Remedy::Refuse(_) => "refused it",
+    }
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    topic: &'a str,
+    setting: &'a str,
+    is: &'a str,
+    should_be: &'a str,
+    apply: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    procedure: Option<&'a str>,
+}
+
+fn print(
+    out: &mut Out,
+    args: &TopicsArgs,
+    all: &[Difference],
+    title: &str,
+    say: fn(&Remedy) -> &'static str,
+) -> Done {
+    if args.json {
+        return all.iter().try_for_each(|one| out.json(&line(one)));
+    }
+    if all.is_empty() {
+        return Ok(());
+    }
+    let row = |one: &Difference| {
+        vec![
+            one.topic.clone(),
+            one.setting.to_owned(),
+            one.is.clone(),
+            one.should_be.clone(),
+            say(&one.remedy).to_owned(),
+        ]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    out.table(&["topic", "setting", "is", "should be", title], &rows)?;
+    for one in all {
+        if let Some(procedure) = procedure(one) {
+            out.line(format!("\n{} {}: {procedure}.", one.topic, one.setting))?;
+        }
+    }
+    Ok(())
+}
+
+fn line(one: &Difference) -> Line<'_> {
+    Line {
+        topic: &one.topic,
+        setting: one.setting,
+        is: &one.is,
+        should_be: &one.should_be,
+        apply: one.remedy.word(),
+        procedure: procedure(one),
+    }
+}
+
+fn procedure(one: &Difference) -> Option<&str> {
+    match &one.remedy {
+        Remedy::Refuse(procedure) => Some(procedure),
+        Remedy::Create | Remedy::Set(_) | Remedy::Wait => None,
+    }
+}
