@@ -5,6 +5,7 @@ mod adapt;
 mod adapt_config;
 mod adapt_laws;
 mod adapt_refused;
+mod adapt_role;
 mod adapt_rows;
 mod laws;
 mod refused;
