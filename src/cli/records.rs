@@ -1,7 +1,5 @@
 //! `tidemark log cat` and `tidemark rejects list`.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -12,7 +10,7 @@ use super::session::Session;
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
 use crate::log::rejected::{self, ForeignReject, Reject, RejectedRecord};
-use crate::log::{Bounds, ReadLimit, Record, Topic, posting};
+use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 
 /// How much is read at a time.
 const LIMIT: ReadLimit = ReadLimit {
@@ -93,7 +91,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let log = &self.session.log;
-        let read = log.read(self.topic, self.partition, self.next, LIMIT, Duration::ZERO);
+        let read = log.read(self.topic, self.partition, self.next, LIMIT, MUST_BE_THERE);
         let mut records = read.await?;
         records.retain(|record| record.offset < self.end);
         records.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));

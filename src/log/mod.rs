@@ -210,6 +210,9 @@ pub struct Bounds {
     pub end: Offset,
 }
 
+/// How long to wait for a record that is there by all that is known: a log elsewhere may take a moment to answer.
+pub const MUST_BE_THERE: Duration = Duration::from_secs(10);
+
 /// How much to read at most. At least one record is returned if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimit {

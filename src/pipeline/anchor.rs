@@ -1,12 +1,12 @@
 //! Is this still the log that the checkpoint speaks of? Checked on every load, before anything is done (I8).
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
 use crate::domain::position::{Chunk, Epoch, Offset, Partition, WriteId};
-use crate::log::{Bounds, Fingerprint, ReadLimit, Topic, TopicInfo, posting};
+use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Topic, TopicInfo, posting};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, SourceState, Versioned};
 
@@ -101,7 +101,7 @@ async fn same_record(
             place.partition,
             known.offset,
             limit,
-            Duration::ZERO,
+            MUST_BE_THERE,
         )
         .await?;
     let Some(record) = read.first() else {
@@ -151,39 +151,59 @@ pub(super) async fn tables_are_not_behind(
     Ok(())
 }
 
+/// What has been looked at of the posting partitions: how far, and the newest chunk of each source partition among it. Every source
+/// partition of a worker asks the same, so each goes on where the one before stopped.
+#[derive(Debug, Default)]
+pub(super) struct Tails(BTreeMap<Partition, Tail>);
+
+#[derive(Debug, Default)]
+struct Tail {
+    next: Offset,
+    newest: BTreeMap<Partition, Chunk>,
+}
+
 /// The newest chunk of a source partition among the blocks that a posting partition has not taken for good yet.
 async fn newest_chunk(
     ctx: &WorkerContext,
     q: Partition,
     source: Partition,
 ) -> Result<Option<Chunk>, Failure> {
+    let mut tails = ctx.tails.lock().await;
+    let tail = tails.0.entry(q).or_default();
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
     let stored: Option<Versioned<PostCheckpoint>> =
         persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
     let epoch = ctx.log.epoch();
     let taken = stored.filter(|stored| stored.value.epoch == epoch);
+    let taken = taken.map_or(Offset(0), |stored| stored.value.next);
     let Bounds { start, end } = ctx.log.bounds(Topic::LedgerPostings, q).await?;
-    let mut next = taken.map_or(start, |stored| stored.value.next.max(start));
-    let mut newest = None;
-    while next < end {
+    tail.next = tail.next.max(taken).max(start);
+    while tail.next < end {
         let limit = ReadLimit {
             records: SCAN_RECORDS,
             bytes: SCAN_BYTES,
         };
         let topic = Topic::LedgerPostings;
-        let records = ctx.log.read(topic, q, next, limit, Duration::ZERO).await?;
-        let Some(last) = records.last() else { break };
-        next = last.offset.next();
+        let read = ctx.log.read(topic, q, tail.next, limit, MUST_BE_THERE);
+        let records = read.await?;
+        let Some(last) = records.last() else {
+            let what = format!(
+                "records of {topic}/{q} from {} on could not be read yet",
+                tail.next
+            );
+            return Err(Failure::reload(what));
+        };
         // A block that cannot be read halts the posting partition that must take it, with a better message than there is here.
-        let blocks = records
+        for block in records
             .iter()
-            .filter_map(|record| posting::decode(&record.value).ok());
-        let chunks = blocks
-            .filter(|block| block.source == source)
-            .map(|block| block.chunk);
-        newest = newest.max(chunks.max());
+            .filter_map(|record| posting::peek(&record.value).ok())
+        {
+            let newest = tail.newest.entry(block.source).or_default();
+            *newest = (*newest).max(block.chunk);
+        }
+        tail.next = last.offset.next();
     }
-    Ok(newest)
+    Ok(tail.newest.get(&source).copied())
 }
 
 /// Before a source partition begins a new epoch, every posting partition must have taken all that it sent in the old one.

@@ -71,6 +71,7 @@ pub struct WorkerContext {
     /// Random, drawn once when the worker starts.
     worker: u64,
     writes: AtomicU64,
+    tails: tokio::sync::Mutex<anchor::Tails>,
 }
 
 impl WorkerContext {
@@ -96,6 +97,7 @@ impl WorkerContext {
             breakage: None,
             worker,
             writes,
+            tails: tokio::sync::Mutex::default(),
         }
     }
 

@@ -2,10 +2,10 @@
 
 mod domain;
 mod edge;
-mod kafka;
+pub mod kafka;
 mod log;
 mod oracle;
-mod process;
+pub mod process;
 mod sim;
-mod store;
+pub mod store;
 mod wire;

@@ -1,9 +1,10 @@
 //! Reading posting blocks.
 
 use super::{
-    Base, CELL_BYTES_MIN, CELL_LATENCY, CELL_OUTCOMES, CELL_POINTS, CELL_SERVICE, CELL_SLOT,
-    CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES,
-    ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError, ID_BYTES_MAX, MONTHS, VERSION,
+    Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_OUTCOMES, CELL_POINTS, CELL_SERVICE,
+    CELL_SLOT, CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT,
+    ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError, ID_BYTES_MAX, MONTHS,
+    VERSION,
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
@@ -17,22 +18,7 @@ use crate::log::varint::{Reader, unzigzag};
 /// memory than the bytes could describe.
 pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
     let mut input = Reader::new(bytes);
-    let version = input.byte()?;
-    if version != VERSION {
-        return Err(FormatError::Version {
-            found: version,
-            known: VERSION,
-        });
-    }
-    let mut block = Block {
-        epoch: Epoch(input.small()?),
-        source: Partition(input.small()?),
-        chunk: Chunk(input.varint()?),
-        sequence: Sequence(input.varint()?),
-        control: Control(input.varint()?),
-        source_log_time: Millis(input.signed()?),
-        entries: Vec::new(),
-    };
+    let mut block = take_head(&mut input)?;
     let count = input.u32_le()? as usize;
     let base = Base::of(block.source_log_time);
     block
@@ -50,6 +36,32 @@ pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
     }
     input.check(input.left() == 0, "bytes after the last entry")?;
     Ok(block)
+}
+
+/// What stands before a block's entries, without a look at these.
+pub fn peek(bytes: &[u8]) -> Result<BlockHeader, FormatError> {
+    let block = take_head(&mut Reader::new(bytes))?;
+    Ok(BlockHeader::of(&block))
+}
+
+/// A block without its entries.
+fn take_head(input: &mut Reader<'_>) -> Result<Block, FormatError> {
+    let version = input.byte()?;
+    if version != VERSION {
+        return Err(FormatError::Version {
+            found: version,
+            known: VERSION,
+        });
+    }
+    Ok(Block {
+        epoch: Epoch(input.small()?),
+        source: Partition(input.small()?),
+        chunk: Chunk(input.varint()?),
+        sequence: Sequence(input.varint()?),
+        control: Control(input.varint()?),
+        source_log_time: Millis(input.signed()?),
+        entries: Vec::new(),
+    })
 }
 
 /// `id` holds the id before, and afterwards this one's.

@@ -1,15 +1,13 @@
 //! Taking up a source partition: read the checkpoint, check that the log is still the one that it speaks of, rebuild the
 //! duplicate window, and run the recorded chunk again.
 
-use std::time::Duration;
-
 use super::examine::{Place, rebuild};
 use super::fold::Tiers;
 use super::window::Window;
 use super::{After, Rater};
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
 use crate::domain::time::Millis;
-use crate::log::{ReadLimit, Record, Topic, TopicInfo};
+use crate::log::{MUST_BE_THERE, ReadLimit, Record, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::Follower;
@@ -117,7 +115,7 @@ impl<'c> Rater<'c> {
                 self.partition,
                 from,
                 limit,
-                Duration::ZERO,
+                MUST_BE_THERE,
             )
             .await?;
         read.retain(|record| record.offset < to);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemark::domain::amount::{Money, Points};
-use tidemark::domain::position::{Control, Position};
+use tidemark::domain::position::{Control, Partition, Position};
 use tidemark::http::RecordLine;
-use tidemark::log::Record;
+use tidemark::log::{Log, MUST_BE_THERE, ReadLimit, Record, Topic};
 use tidemark::ops::clock::SystemClock;
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Db, Item, Table};
@@ -17,7 +17,7 @@ use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
-use super::site::{Site, Up, get};
+use super::site::{Cluster, Site, get};
 use crate::oracle::{self, Account, Place, SourceRecord, Streak};
 
 /// Partitions of `usage.events`, as shipped.
@@ -159,17 +159,12 @@ fn pages(site: &Site) -> Pages {
 }
 
 impl Books {
-    pub fn read(site: &Site, up: &Up) -> Books {
+    pub fn read(site: &Site) -> Books {
         let records = (0..PARTITIONS).flat_map(|p| records(site, p)).collect();
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let db = store(site);
         let (rows, streaks) = runtime.block_on(async { (rows(&db).await, snapshots(&db).await) });
         let versions = runtime.block_on(versions(&db));
-        eprintln!(
-            "since the last start: {:?} chunks, {:?} rows written",
-            up.metric("tidemark_chunks_total"),
-            up.metric("tidemark_flush_rows_total")
-        );
         Books {
             records,
             pages: pages(site),
@@ -327,6 +322,40 @@ where
 
 /// A partition of `usage.events`, to the byte.
 fn records(site: &Site, partition: u32) -> Vec<SourceRecord> {
+    match site.cluster() {
+        None => records_of_up(site, partition),
+        Some(cluster) => records_of_kafka(cluster, partition),
+    }
+}
+
+fn records_of_kafka(cluster: &Cluster, partition: u32) -> Vec<SourceRecord> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let log = cluster.log();
+    let read = runtime.block_on(read_all(&log, Topic::UsageEvents, Partition(partition)));
+    drop(log);
+    read.into_iter()
+        .map(|record| source(partition, record))
+        .collect()
+}
+
+/// Every record of a partition.
+pub async fn read_all(log: &dyn Log, topic: Topic, partition: Partition) -> Vec<Record> {
+    let bounds = log.bounds(topic, partition).await.expect("bounds");
+    let limit = ReadLimit {
+        records: 10_000,
+        bytes: 64 << 20,
+    };
+    let (mut records, mut next) = (Vec::new(), bounds.start);
+    while next < bounds.end {
+        let read = log.read(topic, partition, next, limit, MUST_BE_THERE).await;
+        let read = read.expect("records");
+        next = read.last().expect("they are there").offset.next();
+        records.extend(read);
+    }
+    records
+}
+
+fn records_of_up(site: &Site, partition: u32) -> Vec<SourceRecord> {
     let mut records: Vec<SourceRecord> = Vec::new();
     loop {
         let from = records.last().map_or(0, |last| last.offset + 1);
@@ -335,13 +364,14 @@ fn records(site: &Site, partition: u32) -> Vec<SourceRecord> {
         if page.is_empty() {
             return records;
         }
-        records.extend(page.lines().map(|line| source(partition, line)));
+        records.extend(page.lines().map(|line| {
+            let line: RecordLine = serde_json::from_str(line).expect("a record");
+            source(partition, line.try_into().expect("base64"))
+        }));
     }
 }
 
-fn source(partition: u32, line: &str) -> SourceRecord {
-    let line: RecordLine = serde_json::from_str(line).expect("a record");
-    let record: Record = line.try_into().expect("base64");
+fn source(partition: u32, record: Record) -> SourceRecord {
     let headers = record.headers.iter();
     SourceRecord {
         partition,
@@ -369,18 +399,28 @@ fn rejects(site: &Site) -> BTreeMap<Place, String> {
 }
 
 fn store(site: &Site) -> DynamoDb {
-    let text = fs::read_to_string(site.data().join("up.json")).expect("`up` runs");
-    let running: Value = serde_json::from_str(&text).expect("JSON");
-    let endpoint = running["dynamodbEndpoint"].as_str().expect("an endpoint");
+    let (endpoint, prefix) = match site.cluster() {
+        Some(cluster) => (cluster.store.clone(), cluster.prefix.clone()),
+        None => (endpoint_of_up(site), "tidemark-".to_owned()),
+    };
     let settings = DynamoSettings {
-        prefix: "tidemark-".to_owned(),
-        ..DynamoSettings::local(endpoint)
+        prefix,
+        ..DynamoSettings::local(&endpoint)
     };
     DynamoDb::new(
         &settings,
         Arc::new(StoreMeter::default()),
         Arc::new(SystemClock),
     )
+}
+
+fn endpoint_of_up(site: &Site) -> String {
+    let text = fs::read_to_string(site.data().join("up.json")).expect("`up` runs");
+    let running: Value = serde_json::from_str(&text).expect("JSON");
+    running["dynamodbEndpoint"]
+        .as_str()
+        .expect("an endpoint")
+        .to_owned()
 }
 
 /// The prices and rules as they were published.

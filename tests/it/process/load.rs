@@ -78,8 +78,8 @@ impl Load {
     pub fn keep_up(&mut self, site: &Site) {
         let last = self.emits.last_mut().expect("there is one");
         let ended = last.child.try_wait().expect("a child").is_some();
-        let is_up = super::site::get(&site.url("/readyz")).is_some();
-        if ended && is_up {
+        let is_up = || super::site::get(&site.url("/readyz")).is_some();
+        if ended && (site.cluster().is_some() || is_up()) {
             self.emit(site);
         }
     }
@@ -104,14 +104,9 @@ impl Load {
         }
     }
 
-    /// Straight into the log while nobody runs: garbage, and real events in any partition, some of which were sent before.
+    /// Straight into the log (the embedded one must be nobody's just now): garbage, and real events in any partition, some of which were
+    /// sent before.
     pub fn careless_producer(&mut self, site: &Site, rng: &mut StdRng) {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let dir = site.data().join("log");
-        let specs = topics::load(None).expect("the shipped topics");
-        let (log, report) = EmbeddedLog::open_epoch(&dir, &specs, Arc::new(SystemClock), Epoch(0))
-            .expect("a log that opens");
-        assert_eq!(report.damaged().count(), 0, "{report}");
         let mut values: Vec<Vec<u8>> = garbage();
         values.extend((0..8).map(|_| of_last_month(rng)));
         for _ in 0..20 {
@@ -119,19 +114,22 @@ impl Load {
             let line = self.lines.iter().nth(chosen).expect("within");
             values.push(line.clone());
         }
-        runtime.block_on(async {
-            for value in &values {
-                let record = NewRecord {
-                    value: Bytes::from(value.clone()),
-                    ..NewRecord::default()
-                };
-                let partition = Partition(rng.random_range(0..PARTITIONS));
-                log.append(Topic::UsageEvents, partition, vec![record])
-                    .await
-                    .expect("an append");
-            }
-            log.close().await;
-        });
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        if let Some(cluster) = site.cluster() {
+            let log = cluster.log();
+            runtime.block_on(append_anywhere(&log, &values, rng));
+        } else {
+            let dir = site.data().join("log");
+            let specs = topics::load(None).expect("the shipped topics");
+            let clock = Arc::new(SystemClock);
+            let (log, report) =
+                EmbeddedLog::open_epoch(&dir, &specs, clock, Epoch(0)).expect("a log that opens");
+            assert_eq!(report.damaged().count(), 0, "{report}");
+            runtime.block_on(async {
+                append_anywhere(&log, &values, rng).await;
+                log.close().await;
+            });
+        }
         self.careless.extend(values);
     }
 
@@ -152,6 +150,20 @@ impl Load {
             self.lines.len(),
             self.careless.len()
         );
+    }
+}
+
+/// Appends each value to a partition of no particular choice.
+async fn append_anywhere(log: &dyn Log, values: &[Vec<u8>], rng: &mut StdRng) {
+    for value in values {
+        let record = NewRecord {
+            value: Bytes::from(value.clone()),
+            ..NewRecord::default()
+        };
+        let partition = Partition(rng.random_range(0..PARTITIONS));
+        log.append(Topic::UsageEvents, partition, vec![record])
+            .await
+            .expect("an append");
     }
 }
 

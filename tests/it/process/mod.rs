@@ -1,9 +1,9 @@
 //! The real process: `tidemark up` under load, killed with -9 again and again, then every number compared with the oracle's.
 
-mod books;
-mod load;
+pub mod books;
+pub mod load;
 mod older_tables;
-mod site;
+pub mod site;
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +111,12 @@ fn killed_a_dozen_times_under_load_the_process_still_counts_like_the_oracle() {
     assert!(took < POLITE_MAX, "a polite stop took {took:?}");
 
     site.run(&["wait", "--timeout", "3m"]);
-    let books = books::Books::read(&site, &up);
+    eprintln!(
+        "since the last start: {:?} chunks, {:?} rows written",
+        up.metric("tidemark_chunks_total"),
+        up.metric("tidemark_flush_rows_total")
+    );
+    let books = books::Books::read(&site);
     load.everything_is_in(&books.records);
     books.equal_the_oracle(&links);
     site.run(&["doctor"]);

@@ -1,4 +1,4 @@
-//! A data directory, the process on it, and the commands of another terminal.
+//! A data directory, or a cluster; the processes on it, and the commands of another terminal.
 
 use std::fs::{self, OpenOptions};
 use std::net::TcpListener;
@@ -7,14 +7,52 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tidemark::domain::position::Epoch;
+use tidemark::log::kafka::KafkaLog;
+use tidemark::log::topics;
+
+use crate::kafka::log::settings;
 
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// A data directory and a port.
+/// A data directory and a port; or a cluster.
 pub struct Site {
     dir: TempDir,
     port: u16,
+    cluster: Option<Cluster>,
+}
+
+/// Kafka and DynamoDB elsewhere.
+#[derive(Clone)]
+pub struct Cluster {
+    pub bootstrap: String,
+    /// Before the names of topics and groups.
+    pub prefix: String,
+    /// The store, as commands reach it.
+    pub store: String,
+    /// The store, as workers reach it.
+    pub store_of_workers: String,
+}
+
+impl Cluster {
+    /// Its log, as a client of our own.
+    pub fn log(&self) -> KafkaLog {
+        let config = settings(&self.bootstrap, &self.prefix);
+        let specs = topics::load(None).expect("the shipped topics");
+        KafkaLog::connect(config, specs, Epoch(0)).expect("settings that can be used")
+    }
+
+    pub fn config(&self, store: &str) -> String {
+        let Cluster {
+            bootstrap, prefix, ..
+        } = self;
+        format!(
+            "[log]\nengine = 'kafka'\n[kafka]\nbootstrap = '{bootstrap}'\ntopic_prefix = '{prefix}'\n\
+             group = '{prefix}group'\nsession_timeout = '6s'\n\
+             [store]\nengine = 'dynamodb'\nendpoint = '{store}'\ntable_prefix = '{prefix}'\n"
+        )
+    }
 }
 
 /// What a command printed.
@@ -37,7 +75,29 @@ impl Site {
         Site {
             dir: tempfile::tempdir().expect("a temporary directory"),
             port: free.local_addr().expect("an address").port(),
+            cluster: None,
         }
+    }
+
+    /// On a cluster: its topics and tables are made.
+    pub fn on(cluster: Cluster) -> Site {
+        let site = Site {
+            cluster: Some(cluster.clone()),
+            ..Site::new()
+        };
+        fs::write(site.file("commands.toml"), cluster.config(&cluster.store)).expect("a file");
+        fs::write(
+            site.file("workers.toml"),
+            cluster.config(&cluster.store_of_workers),
+        )
+        .expect("a file");
+        site.run(&["topics", "apply", "--replication-factor", "1"]);
+        site.run(&["init"]);
+        site
+    }
+
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     pub fn data(&self) -> PathBuf {
@@ -53,10 +113,14 @@ impl Site {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// A command on the data.
+    /// A command on the data, or on the cluster.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
-        command.arg("--data").arg(self.data()).args(args);
+        match &self.cluster {
+            None => command.arg("--data").arg(self.data()),
+            Some(_) => command.arg("--config").arg(self.file("commands.toml")),
+        };
+        command.args(args);
         for (name, _) in std::env::vars() {
             if name.starts_with("TIDEMARK_") || name == "RUST_LOG" {
                 command.env_remove(name);
@@ -88,6 +152,30 @@ impl Site {
 
     fn log(&self) -> PathBuf {
         self.file("up.log")
+    }
+
+    /// Starts a `tidemark worker` with further settings from the environment. Its log goes into a file of its own.
+    pub fn worker(&self, name: &str, env: &[(&str, &str)]) -> Up {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let listen = free.local_addr().expect("an address").to_string();
+        drop(free);
+        let path = self.file(&format!("{name}.log"));
+        let mut options = OpenOptions::new();
+        let log = options.create(true).append(true).open(&path);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
+        let child = command
+            .arg("--config")
+            .arg(self.file("workers.toml"))
+            .args(["worker", "--listen", &listen])
+            .envs(env.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log file"))
+            .spawn();
+        Up {
+            child: child.expect("the binary runs"),
+            url: format!("http://{listen}"),
+            log: path,
+        }
     }
 
     /// Starts `tidemark up`, whose log goes on in one file. It need not be ready yet.
@@ -147,6 +235,31 @@ impl Up {
         Some(values.sum())
     }
 
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How it ended by itself, within a bound.
+    pub fn ended(mut self, within: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(start.elapsed() < within, "it runs on\n{}", tail(&self.log));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.child.kill().expect("a child to kill");
@@ -156,9 +269,7 @@ impl Up {
     /// SIGTERM; how it ended, and how long that took.
     pub fn stop(mut self) -> (ExitStatus, Duration) {
         let start = Instant::now();
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(sent.expect("kill").success());
+        self.signal("TERM");
         let status = self.child.wait().expect("a child");
         (status, start.elapsed())
     }

@@ -10,7 +10,7 @@ mod embedded;
 mod faults;
 mod laws;
 mod pricing;
-mod proxy;
+pub mod proxy;
 mod reads;
 mod referrals;
 mod tables;
