@@ -202,13 +202,7 @@ impl Reader {
     }
 
     /// Notes a fault.
-    pub(super) fn fault(
-        &mut self,
-        origin: String,
-        key: &str,
-        problem: String,
-        allowed: String,
-    ) {
+    pub(super) fn fault(&mut self, origin: String, key: &str, problem: String, allowed: String) {
         self.faults.push(Fault {
             origin,
             key: key.to_owned(),
