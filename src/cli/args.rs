@@ -111,6 +111,7 @@ const WORKER_EXAMPLES: &str = "\
 Examples:
   tidemark --config production.toml worker                 both roles
   tidemark --config production.toml worker --roles rate    rating alone; others post
+  tidemark --config production.toml worker --roles adapt   log records of gateways into usage events: docs/adapters.md
   tidemark --config production.toml worker --listen 0.0.0.0:8788
 
 The configuration needs log.engine = \"kafka\" and store.engine = \"dynamodb\". Before the first worker: tidemark topics apply, tidemark init.
@@ -168,6 +169,8 @@ pub enum WorkerRole {
     Rate,
     /// Posting blocks into account rows.
     Post,
+    /// Log records of gateways into usage events, for every topic in [[adapters]] of the configuration.
+    Adapt,
 }
 
 /// `emit`.

@@ -9,7 +9,7 @@ use super::output::{Done, Failure, Out};
 use super::session::Session;
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
-use crate::log::rejected::{self, RejectedRecord};
+use crate::log::rejected::{self, ForeignReject, Reject, RejectedRecord};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 
 /// How much is read at a time.
@@ -161,10 +161,13 @@ pub async fn rejects(session: &Session, command: &RejectsCommand) -> Done {
             && let Some(records) = reader.next().await?
         {
             for record in &records {
-                let reject = rejected::decode(record).map_err(Failure::failed)?;
-                if left > 0 && only.is_none_or(|only| only == reject.reason) {
+                let reject = rejected::read(record).map_err(Failure::failed)?;
+                if left > 0 && only.is_none_or(|only| only == reject.reason()) {
                     left -= 1;
-                    print_reject(&mut out, &reject, *json)?;
+                    match &reject {
+                        Reject::Usage(reject) => print_reject(&mut out, reject, *json)?,
+                        Reject::Foreign(reject) => print_foreign(&mut out, reject, *json)?,
+                    }
                 }
             }
         }
@@ -211,6 +214,31 @@ fn print_reject(out: &mut Out, reject: &RejectedRecord, is_json: bool) -> Done {
     out.line(format!(
         "usage.events/{partition} offset {} at {log_time}: {}{field}: {detail}\n    {preview}",
         position.offset,
+        reason.as_str()
+    ))
+}
+
+/// The reject of an adapter: there is no original to show.
+fn print_foreign(out: &mut Out, reject: &ForeignReject, is_json: bool) -> Done {
+    let ForeignReject {
+        reason,
+        field,
+        detail,
+        source,
+        topic,
+        partition,
+        offset,
+        index,
+        log_time,
+    } = reject;
+    if is_json {
+        return out.json(&json!({
+            "foreignTopic": topic, "foreignPartition": partition, "foreignOffset": offset, "foreignIndex": index,
+            "source": source, "logTime": log_time.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
+        }));
+    }
+    out.line(format!(
+        "{topic}/{partition} offset {offset} entry {index} at {log_time}: {}: {detail}\n    (refused by the adapter of {source}; the original stays in {topic})",
         reason.as_str()
     ))
 }

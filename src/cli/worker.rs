@@ -12,14 +12,14 @@ use super::output::{Done, Failure, Out};
 use super::up::{listen, settings};
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Service};
-use crate::log::kafka::{GroupEvent, KafkaFault, KafkaSettings, Member};
+use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
 use crate::log::{Log, Topic, topics};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, LogEngine, StoreEngine};
-use crate::ops::health::{Health, Role, TaskId};
+use crate::ops::config::{AdapterConfig, Config, LogEngine, StoreEngine};
+use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
-use crate::pipeline::{self, Crew, WorkerContext};
+use crate::pipeline::{self, Adapting, Crew, WorkerContext};
 use crate::store::checkpoints;
 
 /// How often the groups are told where the partitions stand.
@@ -35,6 +35,7 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> Done {
     check(config)?;
+    let roles = chosen(config, roles)?;
     let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
@@ -44,7 +45,7 @@ pub async fn run(
     let db = connect(&config.store, None, metrics.clone())?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
     checkpoints::halts(&db).await?;
-    let ctx = Arc::new(WorkerContext::new(
+    let mut ctx = WorkerContext::new(
         log.clone(),
         Arc::new(db),
         Arc::new(SystemClock),
@@ -52,17 +53,19 @@ pub async fn run(
         metrics.clone(),
         health.clone(),
         rand::random(),
-    ));
+    );
+    ctx.adapting = adapting(config, &roles)?;
+    let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_lag(ctx.clone(), shutdown.clone()));
     let service = Service::new(log, metrics, health.clone(), config.http.clone());
     tasks.spawn(serve(listener, service, trigger.clone(), shutdown.clone()));
-    for role in distinct(roles) {
-        let shift = Shift::new(config, role, ctx.clone())?;
+    for role in &roles {
+        let shift = Shift::new(config, *role, ctx.clone())?;
         tasks.spawn(work(shift, trigger.clone(), shutdown.clone()));
     }
     health.set_ready(true);
-    welcome(address, roles)?;
+    welcome(address, &roles)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
     end(tasks).await
@@ -78,22 +81,41 @@ fn check(config: &Config) -> Done {
     ))
 }
 
-fn distinct(roles: &[WorkerRole]) -> Vec<Role> {
+/// The roles, each once. Adapting is one for each gateway's topic.
+fn chosen(config: &Config, roles: &[WorkerRole]) -> Done<Vec<Role>> {
     let mut roles = roles.to_vec();
     roles.sort_unstable();
     roles.dedup();
-    let role = |role| match role {
-        WorkerRole::Rate => Role::Rate,
-        WorkerRole::Post => Role::Post,
+    if roles.contains(&WorkerRole::Adapt) && config.adapters.is_empty() {
+        return Err(Failure::refused(
+            "the role adapt needs at least one [[adapters]] table in the configuration: docs/adapters.md shows them",
+        ));
+    }
+    let feed = |adapter: &AdapterConfig| Role::Adapt(Feed::of(&adapter.topic));
+    let of = |role| match role {
+        WorkerRole::Rate => vec![Role::Rate],
+        WorkerRole::Post => vec![Role::Post],
+        WorkerRole::Adapt => config.adapters.iter().map(feed).collect(),
     };
-    roles.into_iter().map(role).collect()
+    Ok(roles.into_iter().flat_map(of).collect())
 }
 
-fn welcome(address: std::net::SocketAddr, roles: &[WorkerRole]) -> Done {
+fn adapting(config: &Config, roles: &[Role]) -> Done<Option<Adapting>> {
+    if !roles.iter().any(|role| matches!(role, Role::Adapt(_))) {
+        return Ok(None);
+    }
+    let log = KafkaForeign::connect(&kafka_settings(config)?).map_err(Failure::refused)?;
+    Ok(Some(Adapting {
+        log: Arc::new(log),
+        adapters: config.adapters.clone(),
+    }))
+}
+
+fn welcome(address: std::net::SocketAddr, roles: &[Role]) -> Done {
     let mut out = Out::new();
     out.line(format!(
         "tidemark worker is up ({}). Health and metrics: http://{address}/healthz  /readyz  /metrics",
-        distinct(roles).iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+        roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
     ))?;
     out.finish().or_else(|failure| match failure {
         Failure::ReaderGone => Ok(()),
@@ -135,7 +157,8 @@ async fn end(mut tasks: JoinSet<Done>) -> Done {
 /// What this process does in one role.
 struct Shift {
     role: Role,
-    topic: Topic,
+    /// Whose partitions the group shares out: its name in the cluster.
+    topic: String,
     settings: KafkaSettings,
     drain: Duration,
     ctx: Arc<WorkerContext>,
@@ -180,14 +203,16 @@ async fn work(mut shift: Shift, trigger: Trigger, shutdown: Shutdown) -> Done {
 
 impl Shift {
     fn new(config: &Config, role: Role, ctx: Arc<WorkerContext>) -> Done<Shift> {
+        let settings = kafka_settings(config)?;
         let topic = match role {
-            Role::Rate => Topic::UsageEvents,
-            Role::Post => Topic::LedgerPostings,
+            Role::Rate => settings.topic_name(Topic::UsageEvents),
+            Role::Post => settings.topic_name(Topic::LedgerPostings),
+            Role::Adapt(feed) => feed.topic().to_owned(),
         };
         Ok(Shift {
             role,
             topic,
-            settings: kafka_settings(config)?,
+            settings,
             drain: config.drain_timeout,
             crew: Crew::new(ctx.clone()),
             ctx,
@@ -195,8 +220,7 @@ impl Shift {
     }
 
     fn join(&self) -> Result<(Member, UnboundedReceiver<GroupEvent>), KafkaFault> {
-        let topic = self.settings.topic_name(self.topic);
-        Member::join(&self.settings, self.role.as_str(), &topic, self.drain)
+        Member::join(&self.settings, self.role.as_str(), &self.topic, self.drain)
     }
 
     async fn serve(

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
+pub mod adapt;
 pub mod embedded;
+pub mod foreign;
 pub mod kafka;
 pub mod posting;
 pub mod rejected;

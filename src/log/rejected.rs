@@ -3,6 +3,10 @@
 //! The value is the original's, byte for byte. Headers say the rest: `reason`, `detail`, `field` (if it is about one), `epoch`, `partition`
 //! and `offset` of the original, `logTime` (milliseconds since 1970), `key` (if the original had one), and each header of the original,
 //! in order, with `original.` before its name, so that it can never be taken for one of ours. The key is `epoch:partition:offset`.
+//!
+//! What an adapter refused stands here too, but without the original: a gateway's log record may hold prompts, keys and addresses, which never
+//! enter our log. Such a reject has an empty value; its headers are `reason`, `detail`, `field`, `source`, `logTime` (the record's own timestamp), and
+//! `foreignTopic`, `foreignPartition`, `foreignOffset` and `foreignIndex`, which say where the original stands. Its key is those four, joined by colons.
 
 use bytes::Bytes;
 
@@ -14,6 +18,8 @@ use super::{NewRecord, Record};
 
 /// Before the name of each of the original's headers.
 const ORIGINAL: &str = "original.";
+/// The header that tells the reject of an adapter from that of a record of `usage.events`.
+const FOREIGN_TOPIC: &str = "foreignTopic";
 /// Longest `detail` that is kept: it may quote what it is about.
 const DETAIL_BYTES_MAX: usize = 1_024;
 /// More than our own headers, the key and a detail ever take.
@@ -44,6 +50,48 @@ pub struct RejectedRecord {
     pub original: NewRecord,
 }
 
+/// What an adapter refused, and why. The original stays in the gateway's topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignReject {
+    /// The stable code.
+    pub reason: Reason,
+    /// The field it is about, as the gateway names it.
+    pub field: Option<String>,
+    /// A sentence for people, which quotes nothing.
+    pub detail: String,
+    /// The CloudEvents source of the adapter.
+    pub source: String,
+    /// The gateway's topic.
+    pub topic: String,
+    /// The partition of that topic.
+    pub partition: Partition,
+    /// Where in it.
+    pub offset: Offset,
+    /// The place of the log entry in the record.
+    pub index: u32,
+    /// The timestamp of the gateway's record.
+    pub log_time: Millis,
+}
+
+/// A reject of either kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reject {
+    /// Of a record of `usage.events`.
+    Usage(RejectedRecord),
+    /// Of an entry in a gateway's topic.
+    Foreign(ForeignReject),
+}
+
+impl Reject {
+    /// The stable code.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Reject::Usage(reject) => reject.reason,
+            Reject::Foreign(reject) => reject.reason,
+        }
+    }
+}
+
 /// The record is no reject of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectError {
@@ -62,6 +110,74 @@ pub enum RejectError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// The original is not here.
+    #[error(
+        "entry {index} of {topic}/{partition} offset {offset} was refused by its adapter, and its original is not kept, since it may hold \
+         prompts and keys; it cannot be shown or sent again from here: read it in its own topic, mend the gateway or the adapter, and send \
+         the usage with `tidemark emit`"
+    )]
+    Foreign {
+        /// The gateway's topic.
+        topic: String,
+        /// The partition of that topic.
+        partition: Partition,
+        /// Where in it.
+        offset: Offset,
+        /// The place of the log entry in the record.
+        index: u32,
+    },
+}
+
+/// The reject of what an adapter refused. A detail of more than 1,024 bytes is cut.
+pub fn encode_foreign(reject: &ForeignReject) -> NewRecord {
+    let ForeignReject {
+        topic,
+        partition,
+        offset,
+        index,
+        ..
+    } = reject;
+    let mut headers = vec![
+        ("reason".to_owned(), reject.reason.as_str().into()),
+        ("detail".to_owned(), cut(&reject.detail).to_owned().into()),
+        ("source".to_owned(), reject.source.clone().into()),
+        ("logTime".to_owned(), reject.log_time.0.to_string().into()),
+        (FOREIGN_TOPIC.to_owned(), topic.clone().into()),
+        ("foreignPartition".to_owned(), partition.to_string().into()),
+        ("foreignOffset".to_owned(), offset.to_string().into()),
+        ("foreignIndex".to_owned(), index.to_string().into()),
+    ];
+    if let Some(field) = &reject.field {
+        headers.push(("field".to_owned(), field.clone().into()));
+    }
+    NewRecord {
+        key: Some(format!("{topic}:{partition}:{offset}:{index}").into()),
+        value: Bytes::new(),
+        headers,
+    }
+}
+
+/// Reads a reject of either kind.
+pub fn read(record: &Record) -> Result<Reject, RejectError> {
+    if record.header(FOREIGN_TOPIC).is_some() {
+        decode_foreign(record).map(Reject::Foreign)
+    } else {
+        decode(record).map(Reject::Usage)
+    }
+}
+
+fn decode_foreign(record: &Record) -> Result<ForeignReject, RejectError> {
+    Ok(ForeignReject {
+        reason: reason(record)?,
+        field: field(record)?,
+        detail: text(record, "detail")?.to_owned(),
+        source: text(record, "source")?.to_owned(),
+        topic: text(record, FOREIGN_TOPIC)?.to_owned(),
+        partition: Partition(number(record, "foreignPartition")?),
+        offset: Offset(number(record, "foreignOffset")?),
+        index: number(record, "foreignIndex")?,
+        log_time: Millis(number(record, "logTime")?),
+    })
 }
 
 /// The reject of a record of partition `source`, judged at `log_time`. A detail of more than 1,024 bytes is cut.
@@ -104,23 +220,27 @@ fn cut(detail: &str) -> &str {
     &detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)]
 }
 
-/// Reads a reject.
+/// Reads a reject of a record of `usage.events`.
+///
+/// # Errors
+/// The record is no such reject; [`RejectError::Foreign`] if it is one of an adapter, whose original is not kept.
 pub fn decode(record: &Record) -> Result<RejectedRecord, RejectError> {
-    let reason = text(record, "reason")?;
-    let unknown = || unreadable("reason", reason.as_bytes(), "reason that this build knows");
+    if record.header(FOREIGN_TOPIC).is_some() {
+        let reject = decode_foreign(record)?;
+        return Err(RejectError::Foreign {
+            topic: reject.topic,
+            partition: reject.partition,
+            offset: reject.offset,
+            index: reject.index,
+        });
+    }
     let originals = record.headers.iter().filter_map(|(name, value)| {
         let name = name.strip_prefix(ORIGINAL)?;
         Some((name.to_owned(), value.clone()))
     });
     Ok(RejectedRecord {
-        reason: Reason::ALL
-            .into_iter()
-            .find(|known| known.as_str() == reason)
-            .ok_or_else(unknown)?,
-        field: match record.header("field") {
-            Some(_) => Some(text(record, "field")?.to_owned()),
-            None => None,
-        },
+        reason: reason(record)?,
+        field: field(record)?,
         detail: text(record, "detail")?.to_owned(),
         partition: Partition(number(record, "partition")?),
         position: Position {
@@ -134,6 +254,20 @@ pub fn decode(record: &Record) -> Result<RejectedRecord, RejectError> {
             headers: originals.collect(),
         },
     })
+}
+
+fn reason(record: &Record) -> Result<Reason, RejectError> {
+    let code = text(record, "reason")?;
+    let unknown = || unreadable("reason", code.as_bytes(), "reason that this build knows");
+    let known = Reason::ALL.into_iter().find(|known| known.as_str() == code);
+    known.ok_or_else(unknown)
+}
+
+fn field(record: &Record) -> Result<Option<String>, RejectError> {
+    match record.header("field") {
+        Some(_) => Ok(Some(text(record, "field")?.to_owned())),
+        None => Ok(None),
+    }
 }
 
 fn bytes(record: &Record, name: &str) -> Option<Bytes> {

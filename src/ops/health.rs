@@ -1,6 +1,6 @@
 //! Health: where pipeline tasks report what they do, and where `/healthz`, `/readyz` and the metrics learn it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,52 @@ use std::time::{Duration, Instant, SystemTime};
 use super::metrics::Metrics;
 use crate::domain::position::Partition;
 
-/// Which half of the pipeline.
+/// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Rating one partition of `usage.events`.
     Rate,
     /// Posting one partition of `ledger.postings`.
     Post,
+    /// Adapting one partition of a gateway's topic.
+    Adapt(Feed),
+}
+
+/// A gateway's topic that is adapted. There are as many as are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Feed(&'static str);
+
+/// Before the topic's name in the name of the role.
+const ADAPT: &str = "adapt-";
+
+impl Feed {
+    /// The feed of a topic. Its name is kept for the life of the process, once: roles are copied everywhere and become labels.
+    pub fn of(topic: &str) -> Feed {
+        static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+        let role = format!("{ADAPT}{topic}");
+        // A panic elsewhere does not make the set wrong.
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(role) = known.get(role.as_str()) {
+            return Feed(role);
+        }
+        let role: &'static str = Box::leak(role.into_boxed_str());
+        known.insert(role);
+        Feed(role)
+    }
+
+    /// The topic.
+    pub fn topic(self) -> &'static str {
+        self.0.strip_prefix(ADAPT).unwrap_or(self.0)
+    }
 }
 
 impl Role {
-    /// `rate` or `post`, as it stands in labels and in `tidemark resume rate/2`.
+    /// `rate`, `post` or `adapt-TOPIC`, as it stands in labels and in `tidemark resume rate/2`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Rate => "rate",
             Role::Post => "post",
+            Role::Adapt(Feed(role)) => role,
         }
     }
 }
@@ -35,10 +66,10 @@ impl fmt::Display for Role {
     }
 }
 
-/// A task of the pipeline: `rate/2`, `post/0`.
+/// A task of the pipeline: `rate/2`, `post/0`, `adapt-kong-logs/1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId {
-    /// Which half.
+    /// What it does.
     pub role: Role,
     /// Which partition.
     pub partition: Partition,
@@ -59,7 +90,7 @@ impl fmt::Display for TaskId {
 
 /// The text names no task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no partition; write rate/N or post/N, for example rate/2")]
+#[error("'{0}' is no partition; write rate/N, post/N or adapt-TOPIC/N, for example rate/2")]
 pub struct NotATask(pub String);
 
 impl FromStr for TaskId {
@@ -70,7 +101,10 @@ impl FromStr for TaskId {
         let role = match role {
             "rate" => Role::Rate,
             "post" => Role::Post,
-            _ => return Err(bad()),
+            _ => match role.strip_prefix(ADAPT) {
+                None | Some("") => return Err(bad()),
+                Some(topic) => Role::Adapt(Feed::of(topic)),
+            },
         };
         let partition = partition.parse().map_err(|_| bad())?;
         Ok(TaskId::new(role, Partition(partition)))
@@ -297,10 +331,12 @@ mod tests {
 
     #[test]
     fn task_names_read_back() {
-        for text in ["rate/0", "post/12"] {
+        for text in ["rate/0", "post/12", "adapt-kong-logs/3"] {
             assert_eq!(text.parse::<TaskId>().unwrap().to_string(), text);
         }
-        for text in ["", "rate", "rate/", "rate/x", "foo/1", "rate/-1"] {
+        for text in [
+            "", "rate", "rate/", "rate/x", "foo/1", "rate/-1", "adapt-/1", "adapt/1",
+        ] {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
     }

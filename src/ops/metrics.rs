@@ -159,6 +159,18 @@ metrics! {
     store_throttles_total: IntCounter;
     /// Requests to the store that were sent again.
     store_retries_total: IntCounter;
+    /// Records of gateways' topics that adapters have read, by topic; one that is read again counts again, here and below.
+    adapter_records_total: IntCounterVec["topic"];
+    /// Usage events that adapters have made of them.
+    adapter_events_total: IntCounterVec["topic"];
+    /// Log entries that adapters have passed over, by reason.
+    adapter_skipped_total: IntCounterVec["topic", "reason"];
+    /// Log entries that adapters have refused, by reason code.
+    adapter_refused_total: IntCounterVec["topic", "reason"];
+    /// Events of successful requests whose gateway does not know how many tokens they took: nothing is charged for them.
+    adapter_usage_unknown_total: IntCounterVec["topic"];
+    /// Records of gateways' topics that expired or were deleted before they were read: their usage is lost. Raise the retention there.
+    adapter_lost_records_total: IntCounterVec["topic"];
     /// Records that the log has acknowledged, by topic.
     log_appended_records_total: IntCounterVec["topic"];
     /// HTTP requests that were answered, by route and status code.

@@ -24,12 +24,15 @@ pub async fn watch_lag(ctx: Arc<WorkerContext>, mut shutdown: watch::Receiver<bo
 }
 
 async fn look(ctx: &WorkerContext, task: &TaskHealth) {
-    let topic = match task.id.role {
-        Role::Rate => Topic::UsageEvents,
-        Role::Post => Topic::LedgerPostings,
+    let partition = task.id.partition;
+    let bounds = match (task.id.role, &ctx.adapting) {
+        (Role::Rate, _) => ctx.log.bounds(Topic::UsageEvents, partition).await,
+        (Role::Post, _) => ctx.log.bounds(Topic::LedgerPostings, partition).await,
+        (Role::Adapt(feed), Some(adapting)) => adapting.log.bounds(feed.topic(), partition).await,
+        (Role::Adapt(_), None) => return,
     };
     // A log that does not answer is told of by the task itself.
-    let Ok(bounds) = ctx.log.bounds(topic, task.id.partition).await else {
+    let Ok(bounds) = bounds else {
         return;
     };
     let next = task.next.unwrap_or(bounds.start.0);

@@ -1,4 +1,5 @@
-//! The pipeline: RATE turns usage events into posting blocks, POST adds posting blocks to account rows.
+//! The pipeline: RATE turns usage events into posting blocks, POST adds posting blocks to account rows. ADAPT stands before it, where
+//! gateways write logs of their own: it turns their entries into usage events.
 //!
 //! ```text
 //! usage.events ─▶ chunk ─▶ cut ─▶ decode ─▶ duplicates ─▶ prefetch ─▶ fold ─▶ blocks, usage rows, rejects ─▶ ledger.postings
@@ -24,6 +25,7 @@ use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::store::db::Db;
 
+mod adapt;
 mod anchor;
 pub mod breakage;
 mod crew;
@@ -37,6 +39,7 @@ pub mod settings;
 mod supervise;
 mod versioned;
 
+pub use adapt::Adapting;
 pub use breakage::Breakage;
 pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
@@ -61,6 +64,8 @@ pub struct WorkerContext {
     pub metrics: Arc<Metrics>,
     /// Where tasks report what they do.
     pub health: Arc<Health>,
+    /// What there is to adapt, if this worker does.
+    pub adapting: Option<Adapting>,
     /// What is broken on purpose (tests only).
     pub breakage: Option<Breakage>,
     /// Random, drawn once when the worker starts.
@@ -88,6 +93,7 @@ impl WorkerContext {
             settings,
             metrics,
             health,
+            adapting: None,
             breakage: None,
             worker,
             writes,

@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use tokio::sync::watch;
 
 use super::failure::{Failure, HaltCode};
-use super::{WorkerContext, post, rate};
+use super::{WorkerContext, adapt, post, rate};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, HaltRecord};
 use crate::store::db::StoreError;
@@ -83,6 +83,15 @@ async fn session(
                 .work(shutdown)
                 .await
                 .map_err(|e| (e, poster.has_progressed()))?;
+        }
+        Role::Adapt(feed) => {
+            let mut adapter = adapt::Adapter::load(ctx, feed, task.partition)
+                .await
+                .map_err(|e| (e, false))?;
+            adapter
+                .work(shutdown)
+                .await
+                .map_err(|e| (e, adapter.has_progressed()))?;
         }
     }
     Ok(End::Stopped)

@@ -114,6 +114,16 @@ pub struct PostCheckpoint {
     pub sources: BTreeMap<u32, SourceState>,
 }
 
+/// How far a partition of a gateway's topic is done: its events and rejects are in our log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdaptCheckpoint {
+    /// The id of the topic.
+    pub topic_id: String,
+    /// The next offset to read.
+    pub next: Offset,
+}
+
 /// One account in a top-K list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ranked(pub Points, pub String);

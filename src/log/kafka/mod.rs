@@ -20,12 +20,14 @@ use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInf
 use crate::domain::position::{Epoch, Offset, Partition};
 use context::Says;
 use producer::Appender;
+use queue::Times;
 use reader::{ReadFault, Readers};
 use settings::REQUEST_TIMEOUT;
 
 pub mod admin;
 mod context;
 mod ffi_admin;
+mod foreign;
 mod group;
 pub mod plan;
 mod producer;
@@ -34,6 +36,7 @@ mod reader;
 mod settings;
 
 pub use admin::{Admin, TopicState};
+pub use foreign::KafkaForeign;
 pub use group::{GroupEvent, Member};
 pub use settings::KafkaSettings;
 
@@ -80,7 +83,7 @@ impl KafkaLog {
         Ok(KafkaLog {
             epoch,
             appenders: Topic::ALL.into_iter().map(|t| (t, appender(t))).collect(),
-            readers: Readers::start(&settings)?,
+            readers: Readers::start(&settings, Times::Brokers)?,
             admin: Admin::connect(&settings)?,
             asker: Mutex::new(asker(&settings)?),
             topics: Mutex::default(),

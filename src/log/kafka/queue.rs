@@ -20,11 +20,21 @@ use crate::domain::position::Offset;
 use crate::domain::time::Millis;
 use crate::log::{Headers, Record};
 
+/// Whose times are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    /// The broker's only (`LogAppendTime`).
+    Brokers,
+    /// Also the producer's: nothing depends on them.
+    Any,
+}
+
 /// The queue of one partition of one consumer. It is cut off from the consumer's own queue.
 pub(super) struct PartitionQueue {
     queue: NonNull<rd::rd_kafka_queue_t>,
     /// Told whenever the empty queue gets something. The callback holds a pointer to it, so it must outlive the queue's callback.
     arrived: Arc<Notify>,
+    times: Times,
     /// librdkafka's client must outlive its queues.
     consumer: Arc<BaseConsumer<Says>>,
 }
@@ -58,6 +68,7 @@ impl PartitionQueue {
         consumer: &Arc<BaseConsumer<Says>>,
         topic: &CStr,
         partition: i32,
+        times: Times,
     ) -> Option<PartitionQueue> {
         let arrived = Arc::new(Notify::new());
         // SAFETY: the client is alive (we hold it), the name is a C string; librdkafka returns a new reference to the queue or null.
@@ -79,6 +90,7 @@ impl PartitionQueue {
         Some(PartitionQueue {
             queue,
             arrived,
+            times,
             consumer: consumer.clone(),
         })
     }
@@ -101,7 +113,7 @@ impl PartitionQueue {
             .filter_map(NonNull::new)
             .map(Message)
             .collect();
-        copied(&messages)
+        copied(&messages, self.times)
     }
 
     /// The offset after the last record as of the last answer of the broker, if there was one. Costs nothing.
@@ -173,13 +185,13 @@ impl Message {
         Offset(u64::try_from(self.raw().offset).unwrap_or(0))
     }
 
-    /// When the broker took it; `None` if the time is the producer's.
-    fn append_time(&self) -> Option<Millis> {
+    /// When the broker took it; `None` if the time is the producer's, and only the broker's will do.
+    fn append_time(&self, times: Times) -> Option<Millis> {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live, and `kind` is ours.
         let time = unsafe { rd::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) };
         let is_brokers = kind == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
-        is_brokers.then_some(Millis(time))
+        (is_brokers || times == Times::Any).then_some(Millis(time))
     }
 
     fn headers(&self) -> Headers {
@@ -217,7 +229,7 @@ fn bytes_of<'m>(start: *mut c_void, len: usize) -> Option<&'m [u8]> {
 }
 
 /// Copies the records out, all into one allocation.
-fn copied(messages: &[Message]) -> Batch {
+fn copied(messages: &[Message], times: Times) -> Batch {
     let mut batch = Batch::default();
     let good = messages
         .iter()
@@ -235,7 +247,7 @@ fn copied(messages: &[Message]) -> Batch {
     let mut rest = Bytes::from(bytes);
     batch.records.reserve(messages.len());
     for message in messages {
-        let Some(append_time) = message.append_time() else {
+        let Some(append_time) = message.append_time(times) else {
             batch.error = Some(QueueError::ProducersTime(message.offset()));
             break;
         };

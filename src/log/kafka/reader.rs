@@ -17,7 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::KafkaFault;
 use super::context::Says;
-use super::queue::{PartitionQueue, QueueError, c_name};
+use super::queue::{PartitionQueue, QueueError, Times, c_name};
 use super::settings::KafkaSettings;
 use crate::domain::position::{Offset, Partition};
 use crate::log::{ReadLimit, Record};
@@ -60,6 +60,7 @@ pub(super) struct Readers {
 }
 
 struct Lane {
+    times: Times,
     consumer: Arc<BaseConsumer<Says>>,
     slots: Mutex<HashMap<Place, Slot>>,
 }
@@ -80,7 +81,7 @@ struct Stream {
 
 impl Readers {
     /// Connects. Clients find their brokers by themselves, later.
-    pub(super) fn start(settings: &KafkaSettings) -> Result<Readers, KafkaFault> {
+    pub(super) fn start(settings: &KafkaSettings, times: Times) -> Result<Readers, KafkaFault> {
         let lanes = (0..LANES)
             .map(|_| {
                 let consumer: BaseConsumer<Says> = settings
@@ -88,6 +89,7 @@ impl Readers {
                     .create_with_context(Says { client: "reader" })
                     .map_err(|error| KafkaFault::Settings(error.to_string()))?;
                 Ok(Arc::new(Lane {
+                    times,
                     consumer: Arc::new(consumer),
                     slots: Mutex::default(),
                 }))
@@ -248,7 +250,7 @@ impl Lane {
         self.give_up(slot);
         let (topic, partition) = place;
         let (name, number) = (c_name(topic), i32::try_from(*partition).unwrap_or(i32::MAX));
-        let queue = PartitionQueue::open(&self.consumer, &name, number)
+        let queue = PartitionQueue::open(&self.consumer, &name, number, self.times)
             .ok_or_else(|| ReadFault::Unavailable("librdkafka gave no queue".to_owned()))?;
         let mut list = TopicPartitionList::new();
         let offset = i64::try_from(from.0).unwrap_or(i64::MAX);

@@ -7,9 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod adapters;
 mod kafka;
 mod reader;
 
+pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
 pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 use reader::{
@@ -40,6 +42,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Kafka.
     pub kafka: KafkaConfig,
+    /// What is read from the topics of gateways.
+    pub adapters: Vec<AdapterConfig>,
     /// `worker`.
     pub worker: WorkerConfig,
     /// The store.
@@ -186,6 +190,7 @@ impl Config {
             pipeline: PipelineConfig::read(&mut reader),
             log: LogConfig::read(&mut reader),
             kafka: KafkaConfig::read(&mut reader),
+            adapters: adapters::read(&mut reader),
             worker: WorkerConfig::read(&mut reader),
             store: StoreConfig::read(&mut reader),
             logging: LoggingConfig::read(&mut reader),

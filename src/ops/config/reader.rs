@@ -122,14 +122,7 @@ impl Reader {
 
     /// The value of a key; the default if it is given nowhere, or if it is faulty (then [`Reader::finish`] refuses).
     pub(super) fn get<T>(&mut self, key: &'static str, default: T, kind: Kind<T>) -> T {
-        self.asked.push(key);
-        let from_file = self.found.remove(key);
-        let name = env_name(key);
-        let from_env = self
-            .env
-            .remove(&name)
-            .map(|text| (format!("environment variable {name}"), Value::String(text)));
-        let Some((origin, value)) = from_env.or(from_file) else {
+        let Some((origin, value)) = self.raw(key) else {
             return default;
         };
         (kind.read)(&value).unwrap_or_else(|problem| {
@@ -189,6 +182,18 @@ impl Reader {
         values
     }
 
+    /// Where a key stands and its value, for a caller that checks it and reports its faults.
+    pub(super) fn raw(&mut self, key: &'static str) -> Option<(String, Value)> {
+        self.asked.push(key);
+        let from_file = self.found.remove(key);
+        let name = env_name(key);
+        let from_env = self
+            .env
+            .remove(&name)
+            .map(|text| (format!("environment variable {name}"), Value::String(text)));
+        from_env.or(from_file)
+    }
+
     /// Notes a fault that lies in several values together.
     pub(super) fn must(&mut self, holds: bool, key: &str, problem: &str, allowed: String) {
         if !holds {
@@ -196,7 +201,8 @@ impl Reader {
         }
     }
 
-    fn fault(&mut self, origin: String, key: &str, problem: String, allowed: String) {
+    /// Notes a fault.
+    pub(super) fn fault(&mut self, origin: String, key: &str, problem: String, allowed: String) {
         self.faults.push(Fault {
             origin,
             key: key.to_owned(),

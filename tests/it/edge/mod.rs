@@ -4,6 +4,6 @@ mod arrows;
 mod cli;
 mod config;
 mod http;
-mod memory_log;
+pub mod memory_log;
 mod metrics;
 mod shutdown;

@@ -1,5 +1,6 @@
 //! Apache Kafka, the real one: see [`broker`] for where it comes from.
 
+mod adapt;
 pub mod broker;
 mod chaos;
 mod compose;

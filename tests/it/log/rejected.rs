@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use tidemark::domain::event::{Reason, Rejection};
 use tidemark::domain::position::{Epoch, Offset, Partition, Position};
 use tidemark::domain::time::Millis;
-use tidemark::log::rejected::{RejectError, decode, encode, largest_reject};
+use tidemark::log::rejected::{
+    ForeignReject, Reject, RejectError, decode, encode, encode_foreign, largest_reject, read,
+};
 use tidemark::log::{NewRecord, Record};
 
 use super::record::any_record;
@@ -131,5 +133,68 @@ fn what_is_no_reject_is_named() {
         }
         let error = decode(&garbled).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
+    }
+}
+
+fn foreign() -> ForeignReject {
+    ForeignReject {
+        reason: Reason::MissingField,
+        field: Some("consumer.username".to_owned()),
+        detail: "consumer.username is missing".to_owned(),
+        source: "apisix-eu".to_owned(),
+        topic: "apisix-logs".to_owned(),
+        partition: Partition(3),
+        offset: Offset(42),
+        index: 7,
+        log_time: Millis(9),
+    }
+}
+
+#[test]
+fn the_reject_of_an_adapter_says_where_the_original_stands_and_holds_nothing_of_it() {
+    let new = encode_foreign(&foreign());
+    assert_eq!(new.key.as_deref(), Some(b"apisix-logs:3:42:7".as_slice()));
+    assert!(new.value.is_empty());
+    assert_eq!(read(&stored(new)), Ok(Reject::Foreign(foreign())));
+    let without_field = ForeignReject {
+        field: None,
+        ..foreign()
+    };
+    let new = encode_foreign(&without_field);
+    assert_eq!(read(&stored(new)), Ok(Reject::Foreign(without_field)));
+}
+
+#[test]
+fn the_reject_of_an_adapter_cannot_be_taken_for_one_that_has_its_original() {
+    let error = decode(&stored(encode_foreign(&foreign()))).unwrap_err();
+    let sentence = error.to_string();
+    for part in [
+        "entry 7 of apisix-logs/3 offset 42",
+        "not kept",
+        "tidemark emit",
+    ] {
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    let poser = plain(vec![("foreignTopic".to_owned(), Bytes::from_static(b"x"))]);
+    let reject = encode(&poser, Epoch(0), Partition(0), Millis(0), &malformed("x"));
+    assert!(matches!(read(&stored(reject)), Ok(Reject::Usage(_))));
+}
+
+#[test]
+fn a_garbled_reject_of_an_adapter_is_named() {
+    let good = stored(encode_foreign(&foreign()));
+    for name in [
+        "reason",
+        "detail",
+        "source",
+        "logTime",
+        "foreignPartition",
+        "foreignOffset",
+        "foreignIndex",
+    ] {
+        let mut without = good.clone();
+        without.headers.retain(|(header, _)| header != name);
+        assert_eq!(read(&without), Err(RejectError::Missing(name)));
+        assert_eq!(decode(&without), Err(RejectError::Missing(name)));
     }
 }

@@ -1,5 +1,11 @@
 //! Records on the wire.
 
 mod accepted;
+mod adapt;
+mod adapt_config;
+mod adapt_laws;
+mod adapt_refused;
+mod adapt_role;
+mod adapt_rows;
 mod laws;
 mod refused;

@@ -1,0 +1,311 @@
+//! Adapters: a gateway's own log records, from its own topic, turned into usage events.
+//!
+//! Pure. A format is chosen by configuration and never guessed; what it looks like is one table per gateway ([`apisix`], [`kong`], [`envoy`],
+//! each with its sources), read by [`shape`]. Only the fields of that table and those that the configuration names are read, so prompts, completions, keys,
+//! headers and addresses cannot enter the log; a refusal holds no value of the record either, only names and places.
+//!
+//! The same record always gives the same outcomes. An entry's id is the gateway's where the configuration says that it has one; else it is made of topic,
+//! partition, offset and place in the record, so that reading a record again resends the same event and never counts twice.
+//! What a gateway does not know stays unknown: a missing count is left out, never zero.
+
+mod apisix;
+mod decimal;
+mod envoy;
+mod json;
+mod kong;
+mod shape;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use self::json::Object;
+use self::shape::{Entry, Shape};
+use super::rejected::ForeignReject;
+use super::{Headers, NewRecord, usage};
+use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::domain::ids::ID_CHARS_MAX;
+use crate::domain::position::{Offset, Partition};
+use crate::domain::time::Millis;
+use crate::ops::config::{AdapterConfig, AdapterFormat};
+
+/// A record of a gateway's topic.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignRecord<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The topic's id, so that a topic that was deleted and created again does not reuse the ids of its former life.
+    pub topic_id: &'a str,
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+    /// The record's timestamp.
+    pub time: Millis,
+    /// The value.
+    pub value: &'a [u8],
+}
+
+/// What became of one log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A usage event.
+    Event(Adapted),
+    /// There was nothing to count.
+    Skipped(Skip),
+    /// It should have been counted but cannot be read.
+    Refused(Refusal),
+}
+
+/// A usage event made from a log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adapted {
+    /// Who made the request: decides the partition of `usage.events`.
+    pub user: String,
+    /// The record for `usage.events`, keyed by the user.
+    pub record: NewRecord,
+    /// The request succeeded, but the gateway does not know how many tokens it took: nothing will be charged for it.
+    pub is_usage_unknown: bool,
+}
+
+/// Why an entry is no event. The names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Skip {
+    /// It is about something else than inference.
+    NotInference,
+    /// It is null, or the record is empty.
+    Empty,
+}
+
+impl Skip {
+    /// All, for metrics and documentation.
+    pub const ALL: [Skip; 2] = [Skip::NotInference, Skip::Empty];
+
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Skip::NotInference => "not_inference",
+            Skip::Empty => "empty",
+        }
+    }
+}
+
+/// Why an entry cannot be read. Nothing here quotes the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The entry's place in the record.
+    pub index: u32,
+    /// The stable code.
+    pub reason: Reason,
+    /// The field it is about, as the gateway names it.
+    pub field: Option<String>,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+impl Refusal {
+    fn new(reason: Reason, field: &str, problem: &str) -> Refusal {
+        Refusal {
+            index: 0,
+            reason,
+            field: Some(field.to_owned()),
+            detail: format!("{field} {problem}"),
+        }
+    }
+
+    fn of_entry(reason: Reason, detail: &str) -> Refusal {
+        Refusal {
+            index: 0,
+            reason,
+            field: None,
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// What goes into `usage.rejected`.
+    pub fn reject(&self, settings: &AdapterConfig, record: &ForeignRecord<'_>) -> ForeignReject {
+        ForeignReject {
+            reason: self.reason,
+            field: self.field.clone(),
+            detail: self.detail.clone(),
+            source: settings.source.clone(),
+            topic: record.topic.to_owned(),
+            partition: record.partition,
+            offset: record.offset,
+            index: self.index,
+            log_time: record.time,
+        }
+    }
+}
+
+/// Where the fields of an event stood in its entry.
+struct Where {
+    shape: &'static Shape,
+    user: String,
+    provider: String,
+    id: String,
+    model: String,
+    endpoint: String,
+}
+
+impl Where {
+    /// The gateway's name of a field of the canonical form.
+    fn of(&self, canonical: &str) -> Option<&str> {
+        Some(match canonical {
+            "subject" => &self.user,
+            "id" => &self.id,
+            "time" => self.shape.time,
+            "data.providerId" => &self.provider,
+            "data.model" => &self.model,
+            "data.endpoint" => &self.endpoint,
+            "data.statusCode" => self.shape.status,
+            "data.latencyMs" => self.shape.latency_ms,
+            "data.inputTokens" => self.shape.input_tokens,
+            "data.outputTokens" => self.shape.output_tokens,
+            "data.cachedInputTokens" => self.shape.cached_tokens?,
+            "data.requestBytes" => self.shape.request_bytes,
+            "data.responseBytes" => self.shape.response_bytes,
+            _ => return None,
+        })
+    }
+}
+
+const fn shape_of(format: AdapterFormat) -> &'static Shape {
+    match format {
+        AdapterFormat::Apisix => &apisix::SHAPE,
+        AdapterFormat::Kong => &kong::SHAPE,
+        AdapterFormat::Envoy => &envoy::SHAPE,
+    }
+}
+
+/// The outcomes of a record, one per log entry, in order. A record holds one entry, an array of entries, or several of either after another.
+pub fn adapt(settings: &AdapterConfig, record: &ForeignRecord<'_>) -> Vec<Outcome> {
+    let text = String::from_utf8_lossy(record.value);
+    let adapter = Adapter {
+        settings,
+        record,
+        // A byte that is no UTF-8 (in a header, say) must not cost the other entries of its batch.
+        is_repaired: matches!(text, std::borrow::Cow::Owned(_)),
+    };
+    let mut outcomes = Vec::new();
+    for value in serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>() {
+        match value {
+            Ok(value) => adapter.value(value, &mut outcomes),
+            Err(_) => {
+                let detail = "the record is no JSON from here on";
+                let refusal = Refusal::of_entry(Reason::Malformed, detail);
+                outcomes.push(adapter.refused(refusal, outcomes.len()));
+            }
+        }
+    }
+    if outcomes.is_empty() {
+        outcomes.push(Outcome::Skipped(Skip::Empty));
+    }
+    outcomes
+}
+
+struct Adapter<'s> {
+    settings: &'s AdapterConfig,
+    record: &'s ForeignRecord<'s>,
+    is_repaired: bool,
+}
+
+impl Adapter<'_> {
+    fn value(&self, value: &RawValue, outcomes: &mut Vec<Outcome>) {
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(entries) => {
+                for entry in entries {
+                    outcomes.push(self.entry(entry, outcomes.len()));
+                }
+            }
+            Err(_) => outcomes.push(self.entry(value, outcomes.len())),
+        }
+    }
+
+    fn entry(&self, raw: &RawValue, index: usize) -> Outcome {
+        if raw.get() == "null" {
+            return Outcome::Skipped(Skip::Empty);
+        }
+        let Some(object) = Object::parse(raw) else {
+            let detail = "the entry is no JSON object";
+            return self.refused(Refusal::of_entry(Reason::Malformed, detail), index);
+        };
+        let entry = Entry {
+            object,
+            shape: shape_of(self.settings.format),
+            is_repaired: self.is_repaired,
+        };
+        if !entry.is_inference() {
+            return Outcome::Skipped(Skip::NotInference);
+        }
+        let read = entry.event(self.settings, self.place_id(index));
+        match read.and_then(|(event, stood)| adapted(&event, &stood)) {
+            Ok(adapted) => Outcome::Event(adapted),
+            Err(refusal) => self.refused(refusal, index),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, index: usize) -> Outcome {
+        Outcome::Refused(Refusal {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            ..refusal
+        })
+    }
+
+    /// The id of an entry whose gateway gives none: where it stands. A long topic's name is replaced by a hash of it.
+    fn place_id(&self, index: usize) -> String {
+        let ForeignRecord {
+            topic,
+            topic_id,
+            partition,
+            offset,
+            ..
+        } = self.record;
+        let place = format!("{partition}/{offset}/{index}");
+        let id = format!("{topic}/{topic_id}/{place}");
+        if id.len() <= ID_CHARS_MAX {
+            return id;
+        }
+        let hash = xxhash_rust::xxh3::xxh3_128(format!("{topic}/{topic_id}").as_bytes());
+        format!("{hash:032x}/{place}")
+    }
+}
+
+/// The canonical record of an event: whatever it is checked for, it is checked for by decoding what was written.
+fn adapted(event: &UsageEvent<'_>, stood: &Where) -> Result<Adapted, Refusal> {
+    let value = usage::encode(event);
+    let headers = Headers::new();
+    let decoded =
+        usage::decode(&value, &headers).map_err(|rejection| translated(rejection, stood))?;
+    debug_assert_eq!(&decoded, event, "what is written is what was meant");
+    let user = decoded.user.into_owned();
+    let is_success = (200..300).contains(&event.status);
+    let has_usage = event.input_tokens.is_some() || event.output_tokens.is_some();
+    Ok(Adapted {
+        record: NewRecord {
+            key: Some(Bytes::copy_from_slice(user.as_bytes())),
+            value: value.into(),
+            headers,
+        },
+        user,
+        is_usage_unknown: is_success && !has_usage,
+    })
+}
+
+/// A refusal of the canonical form, in the gateway's names.
+fn translated(rejection: Rejection, stood: &Where) -> Refusal {
+    let Rejection {
+        reason,
+        field,
+        detail,
+    } = rejection;
+    let named = field.and_then(|canonical| Some((canonical, stood.of(canonical)?)));
+    match named {
+        Some((canonical, name)) => Refusal {
+            index: 0,
+            reason,
+            field: Some(name.to_owned()),
+            detail: detail.replacen(canonical, name, 1),
+        },
+        None => Refusal::of_entry(reason, &detail),
+    }
+}

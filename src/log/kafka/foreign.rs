@@ -1,0 +1,91 @@
+//! Topics of gateways, read by the same kind of readers as our own; but nothing is expected of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::KafkaFault;
+use super::admin::Admin;
+use super::context::Says;
+use super::queue::Times;
+use super::reader::{ReadFault, Readers};
+use super::settings::{KafkaSettings, REQUEST_TIMEOUT};
+use crate::domain::position::{Offset, Partition};
+use crate::log::foreign::{ForeignLog, ForeignRead};
+use crate::log::{Bounds, LogError, ReadLimit, TopicInfo};
+
+/// The topics of gateways in the same cluster, by their own names (without our prefix).
+pub struct KafkaForeign {
+    readers: Readers,
+    admin: Admin,
+    /// Asks for the bounds of partitions.
+    asker: Arc<BaseConsumer<Says>>,
+}
+
+impl KafkaForeign {
+    /// Connects.
+    pub fn connect(settings: &KafkaSettings) -> Result<KafkaForeign, KafkaFault> {
+        let asker: BaseConsumer<Says> = settings
+            .admin()
+            .create_with_context(Says { client: "asker" })
+            .map_err(|error| KafkaFault::Settings(error.to_string()))?;
+        Ok(KafkaForeign {
+            readers: Readers::start(settings, Times::Any)?,
+            admin: Admin::connect(settings)?,
+            asker: Arc::new(asker),
+        })
+    }
+}
+
+fn unavailable(why: impl std::fmt::Display) -> LogError {
+    LogError::Unavailable(why.to_string())
+}
+
+#[async_trait]
+impl ForeignLog for KafkaForeign {
+    async fn topic(&self, topic: &str) -> Result<TopicInfo, LogError> {
+        let state = self.admin.describe(topic).await.map_err(unavailable)?;
+        let state = state.ok_or_else(|| unavailable(format!("there is no topic {topic}")))?;
+        Ok(TopicInfo {
+            id: state.id,
+            partitions: state.partitions,
+        })
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Duration,
+    ) -> Result<ForeignRead, LogError> {
+        match self.readers.read(topic, partition, from, limit, wait).await {
+            Ok(records) => Ok(ForeignRead::Records(records)),
+            Err(ReadFault::OutOfRange) => Ok(ForeignRead::OutOfRange),
+            Err(ReadFault::Unknown(what) | ReadFault::Unavailable(what)) => Err(unavailable(what)),
+            Err(ReadFault::ProducersTime(offset)) => {
+                Err(unavailable(format!("record {offset} has no time")))
+            }
+        }
+    }
+
+    async fn bounds(&self, topic: &str, partition: Partition) -> Result<Bounds, LogError> {
+        let (asker, name) = (self.asker.clone(), topic.to_owned());
+        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        let ask = move || asker.fetch_watermarks(&name, number, REQUEST_TIMEOUT);
+        let asked = tokio::task::spawn_blocking(ask).await;
+        let (start, end) = asked.map_err(unavailable)?.map_err(unavailable)?;
+        let offset = |raw: i64| Offset(u64::try_from(raw).unwrap_or(0));
+        Ok(Bounds {
+            start: offset(start),
+            end: offset(end),
+        })
+    }
+
+    fn end_seen(&self, topic: &str, partition: Partition) -> Option<Offset> {
+        self.readers.end_seen(topic, partition)
+    }
+}
