@@ -184,6 +184,13 @@ impl Health {
         self.update(id, lag, |_| ());
     }
 
+    /// What is told from outside of a task: it has `lag` records before it. Nothing happens if this process does not run it (any more).
+    pub fn lags(&self, id: TaskId, lag: u64) {
+        if self.task(id).is_some() {
+            self.update(id, lag, |_| ());
+        }
+    }
+
     /// A task has halted. `code` comes from a fixed set.
     pub fn halted(&self, id: TaskId, code: &'static str, message: impl Into<String>) {
         self.resumed(id);

@@ -36,6 +36,5 @@ async fn look(ctx: &WorkerContext, task: &TaskHealth) {
         return;
     };
     let next = task.next.unwrap_or(bounds.start.0);
-    ctx.health
-        .waiting(task.id, bounds.end.0.saturating_sub(next));
+    ctx.health.lags(task.id, bounds.end.0.saturating_sub(next));
 }

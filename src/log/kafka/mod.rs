@@ -277,6 +277,8 @@ impl Log for KafkaLog {
         records: Vec<NewRecord>,
     ) -> Result<Vec<Offset>, LogError> {
         self.check_sizes(topic, &records)?;
+        // What belongs to one topic must not go into another of its name.
+        self.still_the_same(topic).await?;
         let appender = &self.appenders[&topic];
         appender
             .append(partition, records)

@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tidemark::store::checkpoints;
-use tidemark::store::db::{Attr, Db, Item, Table};
+use tidemark::store::db::{Attr, Condition, Db, Item, Key, Table, Write};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 
 use super::broker;
@@ -262,18 +262,12 @@ async fn delete(stage: &Stage, row: &Item) {
         Some(Attr::S(text)) => text.clone(),
         other => panic!("{name}: {other:?}"),
     };
-    let endpoint = stage.cluster.store.clone();
-    let key = serde_json::json!({
-        "TableName": format!("{}UserPoints", stage.cluster.prefix),
-        "Key": {"userId": {"S": text("userId")}, "month": {"S": text("month")}},
-    });
-    let answer = tokio::task::spawn_blocking(move || {
-        ureq::post(&endpoint)
-            .header("x-amz-target", "DynamoDB_20120810.DeleteItem")
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("authorization", "AWS4-HMAC-SHA256 Credential=local/20260101/eu-central-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
-            .send(key.to_string())
-            .map(|answer| answer.status().as_u16())
-    });
-    assert_eq!(answer.await.unwrap().unwrap(), 200);
+    let key = Key {
+        table: Table::UserPoints,
+        hash: text("userId"),
+        range: text("month"),
+    };
+    let condition = Condition::Present;
+    let deleted = stage.db.write(Write::Delete { key, condition }).await;
+    deleted.unwrap();
 }
