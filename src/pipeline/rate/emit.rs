@@ -4,16 +4,14 @@
 use std::collections::BTreeMap;
 
 use futures::future::{FutureExt, try_join, try_join_all};
-use hashbrown::HashSet;
 
 use super::Rater;
 use super::examine::{Candidate, Examined, Place, Reject, examine};
-use super::fold::{Fold, Rated};
+use super::fold::{Fold, Postings, Rated};
+use super::parties::{Accounts, Parties};
 use super::window::Window;
 use crate::domain::event::Service;
-use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::{Offset, Partition, Position, Sequence};
-use crate::domain::posting::Entry;
 use crate::log::posting::{BlockHeader, encode_blocks};
 use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
 use crate::pipeline::Breakage;
@@ -30,10 +28,11 @@ impl Rater<'_> {
         let mut log_time = self.checkpoint.log_time;
         let mut examined = self.examine(records, &mut log_time);
         self.resolve_slow(&mut examined).await?;
-        self.learn_chains(&examined.candidates).await?;
-        let (entries, items) = self.fold(&examined.candidates)?;
+        let parties = Parties::of(&examined.candidates);
+        self.learn_chains(&parties.accounts).await?;
+        let (blocks, items) = self.fold(&examined, parties)?;
         self.count(&examined, records.len());
-        let sequences = self.emit(&examined, entries, items).await?;
+        let sequences = self.emit(&examined, blocks, items).await?;
         self.after = super::After {
             log_time,
             sequences,
@@ -139,32 +138,23 @@ impl Rater<'_> {
     }
 
     /// Fetches the referral chains that the chunk needs and that are not known.
-    async fn learn_chains(&mut self, candidates: &[Candidate<'_>]) -> Result<(), Failure> {
-        let mut unknown = HashSet::new();
-        for candidate in candidates {
-            let user = AccountRef {
-                kind: AccountKind::User,
-                id: &candidate.event.user,
-            };
-            let provider = candidate.event.provider.as_ref().map(|id| AccountRef {
-                kind: AccountKind::Provider,
-                id,
-            });
-            for account in [Some(user), provider].into_iter().flatten() {
-                if !self.follower.chains().knows(&account) {
-                    unknown.insert(account);
-                }
-            }
-        }
+    async fn learn_chains(&mut self, accounts: &Accounts<'_>) -> Result<(), Failure> {
+        let chains = self.follower.chains();
+        let unknown = accounts.as_slice().iter().filter(|of| !chains.knows(of));
+        let mut unknown: Vec<_> = unknown.map(|of| of.to_account()).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut unknown: Vec<_> = unknown.into_iter().map(AccountRef::to_account).collect();
         unknown.sort_unstable();
         self.follower.learn(self.ctx, unknown).await
     }
 
-    fn fold(&mut self, candidates: &[Candidate<'_>]) -> Result<(Vec<Entry>, Vec<Item>), Failure> {
+    /// The chunk's posting blocks, and its usage rows.
+    fn fold<'e>(
+        &mut self,
+        examined: &'e Examined<'_>,
+        parties: Parties<'e>,
+    ) -> Result<(Blocks, Vec<Item>), Failure> {
         let control = self.checkpoint.control;
         let Some(timeline) = self.follower.rules(control) else {
             return Err(Failure::reload(
@@ -172,18 +162,19 @@ impl Rater<'_> {
             ));
         };
         let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
+        let candidates = &examined.candidates;
         let mut items = Vec::with_capacity(if rows { candidates.len() } else { 0 });
         let mut tiers = std::mem::take(&mut self.tiers);
-        let mut fold = Fold::new(&timeline, self.follower.chains(), control);
-        for candidate in candidates {
-            let rated = fold.add(candidate, &mut tiers)?;
+        let mut fold = Fold::new(&timeline, self.follower.chains(), control, parties.accounts);
+        for (candidate, party) in candidates.iter().zip(parties.of_events) {
+            let rated = fold.add(candidate, party, &mut tiers)?;
             if rows {
                 items.push(self.usage_item(candidate, &rated));
             }
         }
-        let entries = fold.entries();
+        let postings = fold.postings(self.checkpoint.posting_partitions);
         self.tiers = tiers;
-        Ok((entries, items))
+        Ok((self.blocks(&postings, examined.ticks > 0), items))
     }
 
     fn usage_item(&self, candidate: &Candidate<'_>, rated: &Rated) -> Item {
@@ -223,16 +214,16 @@ impl Rater<'_> {
     async fn emit(
         &self,
         examined: &Examined<'_>,
-        entries: Vec<Entry>,
+        blocks: Blocks,
         items: Vec<Item>,
     ) -> Result<Vec<Sequence>, Failure> {
-        let (blocks, sequences) = self.blocks(entries, examined.ticks > 0);
+        let Blocks { records, sequences } = blocks;
         self.ctx
             .metrics
             .postings_blocks_total
-            .inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
+            .inc_by(records.iter().map(|(_, b)| b.len() as u64).sum());
         // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
-        let appends: Vec<_> = blocks
+        let appends: Vec<_> = records
             .into_iter()
             .map(|(q, records)| (Topic::LedgerPostings, q, records))
             .chain(self.rejects(&examined.rejects))
@@ -255,17 +246,7 @@ impl Rater<'_> {
 
     /// The posting blocks of the chunk, by posting partition, and the sequences after them. With a tick every posting
     /// partition gets one, empty if need be: it carries the source log time, by which months become final.
-    fn blocks(
-        &self,
-        entries: Vec<Entry>,
-        everywhere: bool,
-    ) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
-        let count = self.checkpoint.posting_partitions;
-        let mut by_partition: Vec<Vec<Entry>> = (0..count).map(|_| Vec::new()).collect();
-        for entry in entries {
-            let q = entry.account.partition(count);
-            by_partition[q.0 as usize].push(entry);
-        }
+    fn blocks(&self, postings: &Postings<'_>, everywhere: bool) -> Blocks {
         let header = BlockHeader {
             epoch: self.checkpoint.epoch,
             source: self.partition,
@@ -275,19 +256,23 @@ impl Rater<'_> {
         };
         let mut sequences = self.checkpoint.sequences.clone();
         let mut blocks = Vec::new();
-        for ((q, entries), sequence) in (0..).zip(by_partition).zip(&mut sequences) {
-            if entries.is_empty() && !everywhere {
+        for (q, sequence) in (0..).map(Partition).zip(&mut sequences) {
+            let entries = postings.entries(q);
+            if entries.len() == 0 && !everywhere {
                 continue;
             }
-            let encoded = encode_blocks(&header, &entries, Sequence(sequence.0 + 1));
+            let encoded = encode_blocks(&header, entries, Sequence(sequence.0 + 1));
             sequence.0 += encoded.len() as u64;
             let records = encoded.into_iter().map(|value| NewRecord {
                 value,
                 ..NewRecord::default()
             });
-            blocks.push((Partition(q), records.collect()));
+            blocks.push((q, records.collect()));
         }
-        (blocks, sequences)
+        Blocks {
+            records: blocks,
+            sequences,
+        }
     }
 
     fn rejects(&self, rejects: &[Reject<'_>]) -> Option<(Topic, Partition, Vec<NewRecord>)> {
@@ -337,6 +322,12 @@ impl Rater<'_> {
             );
         }
     }
+}
+
+/// The posting blocks of a chunk, by posting partition, and the sequences after them.
+struct Blocks {
+    records: Vec<(Partition, Vec<NewRecord>)>,
+    sequences: Vec<Sequence>,
 }
 
 /// A successful chat without token counts: what it used is unknown, not zero.

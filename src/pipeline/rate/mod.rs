@@ -13,6 +13,7 @@ mod emit;
 pub mod examine;
 pub mod fold;
 mod load;
+pub mod parties;
 pub mod window;
 
 use std::time::Duration;
