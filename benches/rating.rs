@@ -8,19 +8,18 @@ mod load;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 use serde::Deserialize;
-use tidemark::domain::ids::{Account, AccountKind, AccountRef};
+use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
 use tidemark::pipeline::follower::{Chain, Chains};
-use tidemark::pipeline::rate::examine::{Examined, Place, examine};
-use tidemark::pipeline::rate::fold::{Fold, Tiers};
-use tidemark::pipeline::rate::parties::Parties;
+use tidemark::pipeline::rate::PIECE_RECORDS;
+use tidemark::pipeline::rate::examine::{Candidate, Examined, Place};
+use tidemark::pipeline::rate::fold::{Fold, Postings, Room, Tiers};
 use tidemark::pipeline::rate::window::Window;
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
@@ -136,8 +135,16 @@ fn first_cut(log_time: Millis) -> WindowCut {
     }
 }
 
-/// Examines all records, chunk by chunk, as the worker does.
-fn examine_all<'a>(records: &'a [Record], mut then: impl FnMut(Examined<'a>, Millis)) {
+/// How far examining has come.
+enum Step<'s, 'a> {
+    /// A piece was examined.
+    Piece(&'s [Candidate<'a>]),
+    /// That was a chunk; log time after it.
+    Chunk(Millis),
+}
+
+/// Examines all records as the worker does, piece by piece.
+fn examine<'a>(records: &'a [Record], mut then: impl FnMut(Step<'_, 'a>)) {
     let mut window = Window::default();
     let mut log_time = Millis(START);
     let mut cut = first_cut(log_time);
@@ -149,46 +156,66 @@ fn examine_all<'a>(records: &'a [Record], mut then: impl FnMut(Examined<'a>, Mil
             window: &cut,
             breakage: None,
         };
-        let examined = examine(chunk, place, &mut window, &mut log_time);
-        assert_eq!(examined.candidates.len(), chunk.len());
-        then(examined, log_time);
+        let mut examined = Examined::default();
+        for piece in chunk.chunks(PIECE_RECORDS) {
+            examined.examine(piece, place, &mut window, &mut log_time);
+            assert_eq!(examined.candidates.len(), piece.len());
+            then(Step::Piece(&examined.candidates));
+            examined.candidates.clear();
+        }
+        then(Step::Chunk(log_time));
     }
 }
 
 /// The first half alone.
 fn count(records: &[Record]) -> usize {
     let mut found = 0;
-    examine_all(records, |examined, _| found += examined.candidates.len());
+    examine(records, |step| {
+        if let Step::Piece(candidates) = step {
+            found += candidates.len();
+        }
+    });
     black_box(found)
 }
 
 /// Rating as the worker does it, without log and store.
-fn rate(records: &[Record], timeline: &Timeline, chains: &Chains) -> usize {
+fn rate(records: &[Record], timeline: &Arc<Timeline>, chains: &Chains) -> usize {
     let mut tiers = Tiers::default();
     let mut bytes = 0;
-    examine_all(records, |examined, log_time| {
-        let candidates = &examined.candidates;
-        let parties = Parties::of(candidates);
-        let known = |account: &AccountRef<'_>| chains.knows(account);
-        assert!(parties.accounts.as_slice().iter().all(known));
-        let mut fold = Fold::new(timeline, chains, Control(1), parties.accounts);
-        for (candidate, party) in candidates.iter().zip(parties.of_events) {
-            fold.add(candidate, party, &mut tiers).expect("no overflow");
+    let new_fold = |room| Some(Fold::new(Arc::clone(timeline), Control(1), room));
+    let mut current = new_fold(Room::default());
+    examine(records, |step| match step {
+        Step::Piece(candidates) => {
+            let fold = current.as_mut().expect("one is there between chunks");
+            let parties = fold.meet(candidates);
+            fold.link(chains);
+            for (candidate, party) in candidates.iter().zip(parties) {
+                fold.add(candidate, party, &mut tiers)
+                    .expect("no overflow, and all chains are known");
+            }
         }
-        let header = BlockHeader {
-            epoch: Epoch(0),
-            source: Partition(0),
-            chunk: Chunk(1),
-            control: Control(1),
-            source_log_time: log_time,
-        };
-        let postings = fold.postings(POSTING_PARTITIONS);
-        for q in (0..POSTING_PARTITIONS).map(Partition) {
-            let blocks = encode_blocks(&header, postings.entries(q), Sequence(1));
-            bytes += blocks.iter().map(Bytes::len).sum::<usize>();
+        Step::Chunk(log_time) => {
+            let fold = current.take().expect("one is there between chunks");
+            let postings = fold.postings(POSTING_PARTITIONS);
+            bytes += encode(&postings, log_time);
+            current = new_fold(postings.into_room());
         }
     });
     black_box(bytes)
+}
+
+/// The size of a chunk's posting blocks.
+fn encode(postings: &Postings, log_time: Millis) -> usize {
+    let header = BlockHeader {
+        epoch: Epoch(0),
+        source: Partition(0),
+        chunk: Chunk(1),
+        control: Control(1),
+        source_log_time: log_time,
+    };
+    let partitions = (0..POSTING_PARTITIONS).map(Partition);
+    let blocks = partitions.map(|q| encode_blocks(&header, postings.entries(q), Sequence(1)));
+    blocks.flatten().map(|block| block.len()).sum()
 }
 
 /// CPU time of this thread so far, ns: others build and run on the machine as well.

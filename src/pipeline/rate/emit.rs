@@ -2,37 +2,81 @@
 //! of it is acknowledged; only then may the next chunk be cut.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::{FutureExt, try_join, try_join_all};
 
 use super::Rater;
-use super::examine::{Candidate, Examined, Place, Reject, examine};
+use super::examine::{Candidate, Examined, Place, Reject};
 use super::fold::{Fold, Postings, Rated};
-use super::parties::{Accounts, Parties};
 use super::window::Window;
 use crate::domain::event::Service;
 use crate::domain::position::{Offset, Partition, Position, Sequence};
+use crate::domain::rules::Timeline;
 use crate::log::posting::{BlockHeader, encode_blocks};
 use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
 use crate::pipeline::Breakage;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
-use crate::store::checkpoints::UsageRows;
+use crate::store::checkpoints::{UsageRows, WindowCut};
 use crate::store::db::{Item, Key, Table};
 use crate::store::usage::{self, UsageRow};
+
+/// How many records are examined and rated together: so few that they, and what was read of them, stay in the processor's
+/// caches from the one to the other.
+pub const PIECE_RECORDS: usize = 512;
+
+/// A chunk in the making.
+struct Work<'a> {
+    examined: Examined<'a>,
+    fold: Fold,
+    /// Usage rows.
+    items: Vec<Item>,
+    rated: u64,
+    unknown_usage: u64,
+}
+
+impl Work<'_> {
+    fn new(fold: Fold) -> Self {
+        Work {
+            examined: Examined::default(),
+            fold,
+            items: Vec::new(),
+            rated: 0,
+            unknown_usage: 0,
+        }
+    }
+}
 
 impl Rater<'_> {
     /// Rates the recorded chunk, whose records these are.
     pub(super) async fn rate(&mut self, records: &[Record]) -> Result<(), Failure> {
         let started = self.ctx.clock.now();
         let mut log_time = self.checkpoint.log_time;
-        let mut examined = self.examine(records, &mut log_time);
-        self.resolve_slow(&mut examined).await?;
-        let parties = Parties::of(&examined.candidates);
-        self.learn_chains(&parties.accounts).await?;
-        let (blocks, items) = self.fold(&examined, parties)?;
-        self.count(&examined, records.len());
-        let sequences = self.emit(&examined, blocks, items).await?;
+        let window = self.checkpoint.window;
+        let (timeline, room) = (self.timeline()?, std::mem::take(&mut self.room));
+        let mut work = Work::new(Fold::new(timeline, self.checkpoint.control, room));
+        // Broken on purpose: the second half of the chunk does not see the first.
+        let seen = match self.breaks_window() {
+            true => records.len() / 2,
+            false => records.len(),
+        };
+        let (first, second) = records.split_at(seen);
+        for piece in first.chunks(PIECE_RECORDS) {
+            let place = self.place(&window);
+            work.examined
+                .examine(piece, place, &mut self.window, &mut log_time);
+            self.rate_piece(&mut work).await?;
+        }
+        let mut forgetful = Window::default();
+        for piece in second.chunks(PIECE_RECORDS) {
+            let place = self.place(&window);
+            work.examined
+                .examine(piece, place, &mut forgetful, &mut log_time);
+            self.rate_piece(&mut work).await?;
+        }
+        self.count(&work, records.len());
+        let sequences = self.emit(work).await?;
         self.after = super::After {
             log_time,
             sequences,
@@ -48,34 +92,56 @@ impl Rater<'_> {
         Ok(())
     }
 
-    fn examine<'a>(
-        &mut self,
-        records: &'a [Record],
-        log_time: &mut crate::domain::time::Millis,
-    ) -> Examined<'a> {
-        let place = Place {
+    fn timeline(&mut self) -> Result<Arc<Timeline>, Failure> {
+        self.follower.rules(self.checkpoint.control).ok_or_else(|| {
+            Failure::reload(
+                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+            )
+        })
+    }
+
+    fn place<'w>(&self, window: &'w WindowCut) -> Place<'w> {
+        Place {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
-            window: &self.checkpoint.window,
+            window,
             breakage: self
                 .ctx
                 .breakage
                 .filter(|breakage| self.ctx.broken(*breakage)),
-        };
-        if !self.breaks_window() {
-            return examine(records, place, &mut self.window, log_time);
         }
-        // Broken on purpose: the second half of the chunk does not see the first.
-        let (first, second) = records.split_at(records.len() / 2);
-        let mut examined = examine(first, place, &mut self.window, log_time);
-        let mut forgetful = Window::default();
-        let rest = examine(second, place, &mut forgetful, log_time);
-        examined.candidates.extend(rest.candidates);
-        examined.rejects.extend(rest.rejects);
-        examined.forwards.extend(rest.forwards);
-        examined.duplicates += rest.duplicates;
-        examined.ticks += rest.ticks;
-        examined
+    }
+
+    /// Rates the candidates of one piece, and leaves none.
+    async fn rate_piece(&mut self, work: &mut Work<'_>) -> Result<(), Failure> {
+        self.resolve_slow(&mut work.examined).await?;
+        let parties = work.fold.meet(&work.examined.candidates);
+        self.link(&mut work.fold).await?;
+        let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
+        for (candidate, party) in work.examined.candidates.iter().zip(parties) {
+            let rated = work.fold.add(candidate, party, &mut self.tiers)?;
+            if rows {
+                let item = self.usage_item(candidate, &rated);
+                work.items.push(item);
+            }
+            work.rated += 1;
+            work.unknown_usage += u64::from(is_usage_unknown(candidate));
+        }
+        work.examined.candidates.clear();
+        Ok(())
+    }
+
+    /// Links the accounts that were met; fetches the referral chains that are not known.
+    async fn link(&mut self, fold: &mut Fold) -> Result<(), Failure> {
+        fold.link(self.follower.chains());
+        let mut unknown = fold.unlinked();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        unknown.sort_unstable();
+        self.follower.learn(self.ctx, unknown).await?;
+        fold.link(self.follower.chains());
+        Ok(())
     }
 
     /// Looks up the usage rows of the events that may have a forgotten copy, and drops those that have one.
@@ -83,7 +149,7 @@ impl Rater<'_> {
         let mut keys: Vec<Key> = examined
             .candidates
             .iter()
-            .filter(|c| c.slow)
+            .filter(|c| c.is_slow())
             .map(|c| self.usage_key(c))
             .collect();
         if keys.is_empty() {
@@ -110,7 +176,7 @@ impl Rater<'_> {
             .into_iter()
             .filter(|candidate| {
                 let own = self.position(candidate.record.offset);
-                let won = if candidate.slow {
+                let won = if candidate.is_slow() {
                     winners.get(&self.usage_key(candidate))
                 } else {
                     None
@@ -135,46 +201,6 @@ impl Rater<'_> {
             Some(what) => Err(Failure::halt(HaltCode::UsageRowAhead, what)),
             None => Ok(()),
         }
-    }
-
-    /// Fetches the referral chains that the chunk needs and that are not known.
-    async fn learn_chains(&mut self, accounts: &Accounts<'_>) -> Result<(), Failure> {
-        let chains = self.follower.chains();
-        let unknown = accounts.as_slice().iter().filter(|of| !chains.knows(of));
-        let mut unknown: Vec<_> = unknown.map(|of| of.to_account()).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        unknown.sort_unstable();
-        self.follower.learn(self.ctx, unknown).await
-    }
-
-    /// The chunk's posting blocks, and its usage rows.
-    fn fold<'e>(
-        &mut self,
-        examined: &'e Examined<'_>,
-        parties: Parties<'e>,
-    ) -> Result<(Blocks, Vec<Item>), Failure> {
-        let control = self.checkpoint.control;
-        let Some(timeline) = self.follower.rules(control) else {
-            return Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
-            ));
-        };
-        let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
-        let candidates = &examined.candidates;
-        let mut items = Vec::with_capacity(if rows { candidates.len() } else { 0 });
-        let mut tiers = std::mem::take(&mut self.tiers);
-        let mut fold = Fold::new(&timeline, self.follower.chains(), control, parties.accounts);
-        for (candidate, party) in candidates.iter().zip(parties.of_events) {
-            let rated = fold.add(candidate, party, &mut tiers)?;
-            if rows {
-                items.push(self.usage_item(candidate, &rated));
-            }
-        }
-        let postings = fold.postings(self.checkpoint.posting_partitions);
-        self.tiers = tiers;
-        Ok((self.blocks(&postings, examined.ticks > 0), items))
     }
 
     fn usage_item(&self, candidate: &Candidate<'_>, rated: &Rated) -> Item {
@@ -211,19 +237,19 @@ impl Rater<'_> {
     }
 
     /// Emits everything at once and waits for every acknowledgement; returns the sequences after it.
-    async fn emit(
-        &self,
-        examined: &Examined<'_>,
-        blocks: Blocks,
-        items: Vec<Item>,
-    ) -> Result<Vec<Sequence>, Failure> {
-        let Blocks { records, sequences } = blocks;
+    async fn emit(&mut self, work: Work<'_>) -> Result<Vec<Sequence>, Failure> {
+        let Work {
+            examined, items, ..
+        } = work;
+        let postings = work.fold.postings(self.checkpoint.posting_partitions);
+        let (blocks, sequences) = self.blocks(&postings, examined.ticks > 0);
+        self.room = postings.into_room();
         self.ctx
             .metrics
             .postings_blocks_total
-            .inc_by(records.iter().map(|(_, b)| b.len() as u64).sum());
+            .inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
         // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
-        let appends: Vec<_> = records
+        let appends: Vec<_> = blocks
             .into_iter()
             .map(|(q, records)| (Topic::LedgerPostings, q, records))
             .chain(self.rejects(&examined.rejects))
@@ -246,7 +272,11 @@ impl Rater<'_> {
 
     /// The posting blocks of the chunk, by posting partition, and the sequences after them. With a tick every posting
     /// partition gets one, empty if need be: it carries the source log time, by which months become final.
-    fn blocks(&self, postings: &Postings<'_>, everywhere: bool) -> Blocks {
+    fn blocks(
+        &self,
+        postings: &Postings,
+        everywhere: bool,
+    ) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
         let header = BlockHeader {
             epoch: self.checkpoint.epoch,
             source: self.partition,
@@ -269,10 +299,7 @@ impl Rater<'_> {
             });
             blocks.push((q, records.collect()));
         }
-        Blocks {
-            records: blocks,
-            sequences,
-        }
+        (blocks, sequences)
     }
 
     fn rejects(&self, rejects: &[Reject<'_>]) -> Option<(Topic, Partition, Vec<NewRecord>)> {
@@ -290,13 +317,11 @@ impl Rater<'_> {
         (!records.is_empty()).then_some((Topic::UsageRejected, partition, records))
     }
 
-    fn count(&mut self, examined: &Examined<'_>, records: usize) {
-        let metrics = &self.ctx.metrics;
+    fn count(&mut self, work: &Work<'_>, records: usize) {
+        let (metrics, examined) = (&self.ctx.metrics, &work.examined);
         metrics.chunks_total.inc();
         metrics.chunk_events.observe(records as f64);
-        metrics
-            .events_rated_total
-            .inc_by(examined.candidates.len() as u64);
+        metrics.events_rated_total.inc_by(work.rated);
         metrics.events_duplicate_total.inc_by(examined.duplicates);
         metrics
             .events_forwarded_total
@@ -307,12 +332,9 @@ impl Rater<'_> {
                 .with_label_values(&[reject.rejection.reason.as_str()])
                 .inc();
         }
-        let unknown = examined
-            .candidates
-            .iter()
-            .filter(|candidate| is_usage_unknown(candidate))
-            .count();
-        metrics.unknown_usage_events_total.inc_by(unknown as u64);
+        metrics
+            .unknown_usage_events_total
+            .inc_by(work.unknown_usage);
         for model in self.tiers.take_unrecognised() {
             metrics.unrecognised_model_events_total.inc();
             tracing::info!(
@@ -322,12 +344,6 @@ impl Rater<'_> {
             );
         }
     }
-}
-
-/// The posting blocks of a chunk, by posting partition, and the sequences after them.
-struct Blocks {
-    records: Vec<(Partition, Vec<NewRecord>)>,
-    sequences: Vec<Sequence>,
 }
 
 /// A successful chat without token counts: what it used is unknown, not zero.

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::accounts::Accounts;
 use super::examine::Candidate;
-use super::parties::{Accounts, Party};
 use crate::domain::amount::{Bp, Overflow, Points};
 use crate::domain::event::Service;
-use crate::domain::ids::{AccountKind, AccountRef, account_partition};
+use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
 use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{Cell, Charge, EntryRef, FirstSuccess, Slot};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::Tier;
 use crate::domain::time::{Day, Millis, Month};
-use crate::pipeline::follower::Chains;
+use crate::pipeline::follower::{Chain, Chains};
 
 /// Levels of the referral cascade.
 const LEVELS: usize = 3;
@@ -74,53 +74,109 @@ struct Gathered {
     referral: SmallVec<[(Slot, Points); 1]>,
     /// Numbers of the accounts up its chain, nearest first.
     referrers: [Option<u32>; LEVELS],
+    /// Whether an event has named it: an account that only refers others needs no chain.
+    named: bool,
     firsts_seen: u8,
 }
 
-/// The fold of one chunk.
-pub struct Fold<'a> {
-    timeline: &'a Timeline,
-    accounts: Accounts<'a>,
-    /// By number of the account.
-    gathered: Vec<Gathered>,
+/// The accounts that one event names, by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Party {
+    user: u32,
+    provider: Option<u32>,
+}
+
+/// The fold of one chunk. Piece by piece: [`Fold::meet`] its events, [`Fold::link`] their accounts, [`Fold::add`] each.
+pub struct Fold {
+    timeline: Arc<Timeline>,
+    control: Control,
+    room: Room,
+    /// Accounts whose chains are not known yet.
+    unlinked: Vec<u32>,
     day: Option<(Day, Month)>,
 }
 
-impl<'a> Fold<'a> {
-    /// A fold over events of these accounts, under the rules and links as of `control`. The chains of all of them must be known.
-    pub fn new(
-        timeline: &'a Timeline,
-        chains: &'a Chains,
-        control: Control,
-        mut accounts: Accounts<'a>,
-    ) -> Fold<'a> {
-        let named = accounts.as_slice().to_vec();
-        let mut gathered: Vec<Gathered> = Vec::with_capacity(named.len());
-        gathered.extend(named.iter().map(|_| Gathered::default()));
-        for (gathered, account) in gathered.iter_mut().zip(named) {
-            let Some(chain) = chains.of(&account, control) else {
-                continue;
-            };
-            for (place, referrer) in gathered.referrers.iter_mut().zip(chain.accounts.iter()) {
-                *place = Some(accounts.number(AccountRef::from(referrer)));
-            }
-        }
-        gathered.resize_with(accounts.as_slice().len(), Gathered::default);
+/// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
+/// the system each time, which takes longer than filling it.
+#[derive(Default)]
+pub struct Room {
+    accounts: Accounts,
+    /// By number of the account.
+    gathered: Vec<Gathered>,
+}
+
+impl Fold {
+    /// A fold under the rules and links as of `control`, in the room of the one before.
+    pub fn new(timeline: Arc<Timeline>, control: Control, mut room: Room) -> Fold {
+        room.accounts.clear();
+        room.gathered.clear();
         Fold {
             timeline,
-            accounts,
-            gathered,
+            control,
+            room,
+            unlinked: Vec::new(),
             day: None,
         }
     }
 
-    /// Rates one accepted event and adds it. `party` are its accounts, by their numbers.
+    /// Takes up the accounts of events that are to be added; those of each event, in order.
+    pub fn meet(&mut self, candidates: &[Candidate<'_>]) -> Vec<Party> {
+        let party = |candidate: &Candidate<'_>| {
+            let event = &candidate.event;
+            let provider = event.provider.as_deref();
+            Party {
+                user: self.name(AccountKind::User, &event.user),
+                provider: provider.map(|id| self.name(AccountKind::Provider, id)),
+            }
+        };
+        candidates.iter().map(party).collect()
+    }
+
+    fn name(&mut self, kind: AccountKind, id: &str) -> u32 {
+        let number = self.room.number(AccountRef { kind, id });
+        let gathered = &mut self.room.gathered[number as usize];
+        if !gathered.named {
+            gathered.named = true;
+            self.unlinked.push(number);
+        }
+        number
+    }
+
+    /// Looks up the chains of the accounts that were met; afterwards [`Fold::unlinked`] are those of which nothing is known.
+    pub fn link(&mut self, chains: &Chains) {
+        let mut unlinked = std::mem::take(&mut self.unlinked);
+        unlinked.retain(|number| {
+            let chain = chains.of(&self.room.accounts.get(*number), self.control);
+            if let Some(Some(chain)) = chain {
+                self.refer(*number, chain);
+            }
+            chain.is_none()
+        });
+        self.unlinked = unlinked;
+    }
+
+    fn refer(&mut self, number: u32, chain: &Chain) {
+        let mut referrers = [None; LEVELS];
+        for (place, referrer) in referrers.iter_mut().zip(chain.accounts.iter()) {
+            *place = Some(self.room.number(referrer.into()));
+        }
+        self.room.gathered[number as usize].referrers = referrers;
+    }
+
+    /// The accounts whose chains must be learnt, each once.
+    pub fn unlinked(&self) -> Vec<Account> {
+        let account = |number: &u32| self.room.accounts.get(*number).to_account();
+        self.unlinked.iter().map(account).collect()
+    }
+
+    /// Rates one accepted event and adds it. `party` are its accounts, met and linked.
     pub fn add(
         &mut self,
         candidate: &Candidate<'_>,
         party: Party,
         tiers: &mut Tiers,
     ) -> Result<Rated, Overflow> {
+        assert!(self.unlinked.is_empty(), "every account must be linked");
         let event = &candidate.event;
         let service = candidate.service;
         let rules: &Arc<Rules> = self.timeline.at(event.time);
@@ -129,14 +185,14 @@ impl<'a> Fold<'a> {
             _ => Tier::TidePool,
         };
         let amounts = rate(event, service, tier, rules)?;
-        let slot = self.slot(event.time, candidate.log_time);
         let cell = cell_of(candidate, &amounts);
         let cascade = rules.cascade();
+        let slot = self.slot(event.time, candidate.log_time);
         if let Some(provider) = party.provider {
             self.credit(provider, slot, service, &cell, amounts.provider, cascade)?;
         }
         self.credit(party.user, slot, service, &cell, amounts.user, cascade)?;
-        let user = &mut self.gathered[party.user as usize];
+        let user = &mut self.room.gathered[party.user as usize];
         user.charge(slot.month(), &amounts.charge)?;
         if cell.successful > 0 && user.is_first(service) {
             let trial = self.timeline.at(event.time.day().start()).trial();
@@ -154,25 +210,21 @@ impl<'a> Fold<'a> {
     }
 
     /// Ends the fold: the entries of each of `partitions` posting partitions.
-    pub fn postings(mut self, partitions: u32) -> Postings<'a> {
+    pub fn postings(self, partitions: u32) -> Postings {
+        let mut room = self.room;
         let mut order = vec![Vec::new(); partitions as usize];
-        for ((number, gathered), account) in
-            (0..).zip(&mut self.gathered).zip(self.accounts.as_slice())
-        {
+        for (number, gathered) in (0..).zip(&mut room.gathered) {
             if !gathered.is_empty() {
                 gathered.sort();
-                let q = account_partition(account.kind, account.id, partitions);
-                order[q.0 as usize].push((account.kind, beginning(account.id), number));
+                let AccountRef { kind, id } = room.accounts.get(number);
+                let q = account_partition(kind, id, partitions);
+                order[q.0 as usize].push((kind, beginning(id), number));
             }
         }
         for order in &mut order {
-            sort(order, self.accounts.as_slice());
+            sort(order, &room.accounts);
         }
-        Postings {
-            accounts: self.accounts,
-            gathered: self.gathered,
-            order,
-        }
+        Postings { room, order }
     }
 
     fn slot(&mut self, time: Millis, log_time: Millis) -> Slot {
@@ -198,7 +250,7 @@ impl<'a> Fold<'a> {
         points: Points,
         cascade: [Bp; LEVELS],
     ) -> Result<(), Overflow> {
-        let gathered = &mut self.gathered[number as usize];
+        let gathered = &mut self.room.gathered[number as usize];
         gathered
             .cell(slot, service)
             .add(&Cell { points, ..*cell })?;
@@ -207,30 +259,41 @@ impl<'a> Fold<'a> {
             let Some(referrer) = referrer else { break };
             let points = points.times(share)?;
             if points != Points::ZERO {
-                self.gathered[referrer as usize].refer(slot, points)?;
+                self.room.gathered[referrer as usize].refer(slot, points)?;
             }
         }
         Ok(())
     }
 }
 
+impl Room {
+    fn number(&mut self, account: AccountRef<'_>) -> u32 {
+        let number = self.accounts.number(account);
+        if self.gathered.len() < self.accounts.len() {
+            self.gathered.push(Gathered::default());
+        }
+        number
+    }
+}
+
 /// What a chunk adds to the accounts of each posting partition.
-pub struct Postings<'a> {
-    accounts: Accounts<'a>,
-    gathered: Vec<Gathered>,
+pub struct Postings {
+    room: Room,
     /// The accounts of each partition, in order.
     order: Vec<Vec<Ordered>>,
 }
 
-impl Postings<'_> {
+impl Postings {
     /// The entries of a posting partition, by account.
     pub fn entries(&self, partition: Partition) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
-        self.order[partition.0 as usize]
-            .iter()
-            .map(|(_, _, number)| {
-                let account = self.accounts.as_slice()[*number as usize];
-                self.gathered[*number as usize].entry(account)
-            })
+        let Room { accounts, gathered } = &self.room;
+        let order = self.order[partition.0 as usize].iter();
+        order.map(|(_, _, number)| gathered[*number as usize].entry(accounts.get(*number)))
+    }
+
+    /// The room, for the next fold.
+    pub fn into_room(self) -> Room {
+        self.room
     }
 }
 
@@ -242,6 +305,7 @@ impl Default for Gathered {
             firsts: SmallVec::new(),
             referral: SmallVec::new(),
             referrers: [None; LEVELS],
+            named: false,
             firsts_seen: 0,
         }
     }
@@ -319,8 +383,8 @@ fn find_or_add<T>(
 /// Kind, beginning of the id, and number of an account: small to sort, and most comparisons are decided without a look at the id.
 type Ordered = (AccountKind, u128, u32);
 
-fn sort(order: &mut [Ordered], accounts: &[AccountRef<'_>]) {
-    let id = |number: u32| accounts[number as usize].id;
+fn sort(order: &mut [Ordered], accounts: &Accounts) {
+    let id = |number: u32| accounts.get(number).id;
     order.sort_unstable_by(|a, b| {
         (a.0, a.1)
             .cmp(&(b.0, b.1))

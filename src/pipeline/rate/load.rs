@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::examine::{Place, rebuild};
-use super::fold::Tiers;
+use super::fold::{Room, Tiers};
 use super::window::Window;
 use super::{After, Rater};
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
@@ -53,6 +53,7 @@ impl<'c> Rater<'c> {
             follower: Follower::start(ctx).await?,
             window: Window::default(),
             tiers: Tiers::default(),
+            room: Room::default(),
             last_record: ctx.clock.now(),
             progressed: false,
         };
