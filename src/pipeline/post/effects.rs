@@ -245,6 +245,7 @@ impl Poster<'_> {
         changed.map(|(of, _)| *of).collect()
     }
 
+    /// Writes the checkpoint, and these lists with it.
     async fn save_tops(
         &mut self,
         tops: &[(AccountKind, Month)],
@@ -259,7 +260,7 @@ impl Poster<'_> {
                 writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
             }
         }
-        versioned::save_all(self.ctx, &key, &writes, self.written, write).await?;
+        versioned::save(self.ctx, &key, &writes, self.written, write).await?;
         for of in tops {
             if let Some(top) = self.tops.get_mut(of) {
                 top.saved(write);
@@ -303,14 +304,7 @@ impl Poster<'_> {
     }
 
     pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
-        let next = self.next_checkpoint();
-        let key = checkpoints::checkpoint_key(self.task());
-        let write = self.ctx.next_write();
-        versioned::save(self.ctx, &key, &next, self.written, write).await?;
-        self.written = Some(write);
-        self.checkpoint = next;
-        self.progressed = true;
-        Ok(())
+        self.save_tops(&[], self.next_checkpoint()).await
     }
 }
 
