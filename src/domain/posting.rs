@@ -98,6 +98,15 @@ impl Entry {
             firsts: Vec::new(),
         }
     }
+
+    /// The oldest month that it books into.
+    pub fn oldest_month(&self) -> Option<Month> {
+        let cells = self.cells.iter().map(|(slot, ..)| slot.month());
+        let referral = self.referral.iter().map(|(slot, _)| slot.month());
+        let charges = self.charges.iter().map(|(month, _)| *month);
+        let firsts = self.firsts.iter().map(|first| first.slot.month());
+        cells.chain(referral).chain(charges).chain(firsts).min()
+    }
 }
 
 /// An [`Entry`] whose parts are borrowed: what a fold gives to be encoded, without a copy of everything first.
