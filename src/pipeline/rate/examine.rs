@@ -4,6 +4,7 @@ use super::window::{Lane, Standing, Window, lane};
 use crate::domain::event::{
     AHEAD_MS_MAX, BEHIND_MS_MAX, ContentHash, Identity, Reason, Rejection, Service, UsageEvent,
 };
+use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::Partition;
 use crate::domain::rating::service_of;
 use crate::domain::time::Millis;
@@ -34,6 +35,22 @@ impl Candidate<'_> {
     /// Whether a copy of it may have been forgotten, so that its usage row must be looked up.
     pub fn is_slow(&self) -> bool {
         self.verdict == Verdict::Slow
+    }
+
+    /// Its user's account.
+    pub fn user(&self) -> AccountRef<'_> {
+        AccountRef {
+            kind: AccountKind::User,
+            id: &self.event.user,
+        }
+    }
+
+    /// Its provider's account.
+    pub fn provider(&self) -> Option<AccountRef<'_>> {
+        self.event.provider.as_deref().map(|id| AccountRef {
+            kind: AccountKind::Provider,
+            id,
+        })
     }
 }
 

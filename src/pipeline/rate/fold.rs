@@ -74,8 +74,6 @@ struct Gathered {
     referral: SmallVec<[(Slot, Points); 1]>,
     /// Numbers of the accounts up its chain, nearest first.
     referrers: [Option<u32>; LEVELS],
-    /// Whether an event has named it: an account that only refers others needs no chain.
-    named: bool,
     firsts_seen: u8,
 }
 
@@ -101,6 +99,8 @@ pub struct Fold {
 #[derive(Default)]
 pub struct Room {
     accounts: Accounts,
+    /// Whether an event has named it, by number of the account: one that only refers others needs no chain.
+    named: Vec<bool>,
     /// By number of the account.
     gathered: Vec<Gathered>,
 }
@@ -109,6 +109,7 @@ impl Fold {
     /// A fold under the rules and links as of `control`, in the room of the one before.
     pub fn new(timeline: Arc<Timeline>, control: Control, mut room: Room) -> Fold {
         room.accounts.clear();
+        room.named.clear();
         room.gathered.clear();
         Fold {
             timeline,
@@ -121,22 +122,30 @@ impl Fold {
 
     /// Takes up the accounts of events that are to be added; those of each event, in order.
     pub fn meet(&mut self, candidates: &[Candidate<'_>]) -> Vec<Party> {
-        let party = |candidate: &Candidate<'_>| {
-            let event = &candidate.event;
-            let provider = event.provider.as_deref();
-            Party {
-                user: self.name(AccountKind::User, &event.user),
-                provider: provider.map(|id| self.name(AccountKind::Provider, id)),
-            }
+        // All hashes first: the looks into the table then stand close together, and the processor waits for several at once.
+        let accounts = &self.room.accounts;
+        let hash = |candidate: &Candidate<'_>| {
+            let provider = candidate.provider();
+            (
+                accounts.hash(candidate.user()),
+                provider.map(|provider| accounts.hash(provider)),
+            )
         };
-        candidates.iter().map(party).collect()
+        let hashes: Vec<(u64, Option<u64>)> = candidates.iter().map(hash).collect();
+        let party = |(candidate, (user, provider)): (&Candidate<'_>, (u64, Option<u64>))| Party {
+            user: self.name(user, candidate.user()),
+            provider: provider
+                .zip(candidate.provider())
+                .map(|(hash, provider)| self.name(hash, provider)),
+        };
+        candidates.iter().zip(hashes).map(party).collect()
     }
 
-    fn name(&mut self, kind: AccountKind, id: &str) -> u32 {
-        let number = self.room.number(AccountRef { kind, id });
-        let gathered = &mut self.room.gathered[number as usize];
-        if !gathered.named {
-            gathered.named = true;
+    fn name(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+        let number = self.room.number(hash, account);
+        let named = &mut self.room.named[number as usize];
+        if !*named {
+            *named = true;
             self.unlinked.push(number);
         }
         number
@@ -144,21 +153,25 @@ impl Fold {
 
     /// Looks up the chains of the accounts that were met; afterwards [`Fold::unlinked`] are those of which nothing is known.
     pub fn link(&mut self, chains: &Chains) {
-        let mut unlinked = std::mem::take(&mut self.unlinked);
-        unlinked.retain(|number| {
-            let chain = chains.of(&self.room.accounts.get(*number), self.control);
-            if let Some(Some(chain)) = chain {
-                self.refer(*number, chain);
-            }
+        // First all looks into the large table of chains, one after the other, then what follows from them.
+        let mut linked = Vec::new();
+        let (accounts, control) = (&self.room.accounts, self.control);
+        self.unlinked.retain(|number| {
+            let chain = chains.of(&accounts.get(*number), control);
+            linked.extend(chain.flatten().map(|chain| (*number, chain)));
             chain.is_none()
         });
-        self.unlinked = unlinked;
+        for (number, chain) in linked {
+            self.refer(number, chain);
+        }
     }
 
     fn refer(&mut self, number: u32, chain: &Chain) {
         let mut referrers = [None; LEVELS];
         for (place, referrer) in referrers.iter_mut().zip(chain.accounts.iter()) {
-            *place = Some(self.room.number(referrer.into()));
+            let referrer = AccountRef::from(referrer);
+            let hash = self.room.accounts.hash(referrer);
+            *place = Some(self.room.number(hash, referrer));
         }
         self.room.gathered[number as usize].referrers = referrers;
     }
@@ -267,9 +280,10 @@ impl Fold {
 }
 
 impl Room {
-    fn number(&mut self, account: AccountRef<'_>) -> u32 {
-        let number = self.accounts.number(account);
+    fn number(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+        let number = self.accounts.number_of(hash, account);
         if self.gathered.len() < self.accounts.len() {
+            self.named.push(false);
             self.gathered.push(Gathered::default());
         }
         number
@@ -286,7 +300,9 @@ pub struct Postings {
 impl Postings {
     /// The entries of a posting partition, by account.
     pub fn entries(&self, partition: Partition) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
-        let Room { accounts, gathered } = &self.room;
+        let Room {
+            accounts, gathered, ..
+        } = &self.room;
         let order = self.order[partition.0 as usize].iter();
         order.map(|(_, _, number)| gathered[*number as usize].entry(accounts.get(*number)))
     }
@@ -305,7 +321,6 @@ impl Default for Gathered {
             firsts: SmallVec::new(),
             referral: SmallVec::new(),
             referrers: [None; LEVELS],
-            named: false,
             firsts_seen: 0,
         }
     }
