@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::amount::{Money, Overflow, Points};
 use super::event::Service;
-use super::ids::Account;
+use super::ids::{Account, AccountRef};
 use super::position::{Chunk, Control, Epoch, Partition, Sequence};
 use super::time::{Day, Millis, Month};
 
@@ -96,6 +96,42 @@ impl Entry {
             referral: Vec::new(),
             charges: Vec::new(),
             firsts: Vec::new(),
+        }
+    }
+
+    /// The oldest month that it books into.
+    pub fn oldest_month(&self) -> Option<Month> {
+        let cells = self.cells.iter().map(|(slot, ..)| slot.month());
+        let referral = self.referral.iter().map(|(slot, _)| slot.month());
+        let charges = self.charges.iter().map(|(month, _)| *month);
+        let firsts = self.firsts.iter().map(|first| first.slot.month());
+        cells.chain(referral).chain(charges).chain(firsts).min()
+    }
+}
+
+/// An [`Entry`] whose parts are borrowed: what a fold gives to be encoded, without a copy of everything first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// The account.
+    pub account: AccountRef<'a>,
+    /// By slot and service.
+    pub cells: &'a [(Slot, Service, Cell)],
+    /// Points from referrals, by slot.
+    pub referral: &'a [(Slot, Points)],
+    /// Charges, by month.
+    pub charges: &'a [(Month, Charge)],
+    /// First successes, by service.
+    pub firsts: &'a [FirstSuccess],
+}
+
+impl<'a> From<&'a Entry> for EntryRef<'a> {
+    fn from(entry: &'a Entry) -> EntryRef<'a> {
+        EntryRef {
+            account: AccountRef::from(&entry.account),
+            cells: &entry.cells,
+            referral: &entry.referral,
+            charges: &entry.charges,
+            firsts: &entry.firsts,
         }
     }
 }

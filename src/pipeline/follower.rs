@@ -43,26 +43,24 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Whether the chain of an account is known without asking the table.
-    pub fn knows(&self, account: &AccountRef<'_>) -> bool {
-        self.known.contains_key(account) || self.recent_chains.contains_key(account)
-    }
-
     /// Takes what the table says of an account.
     pub fn learn(&mut self, account: Account, chain: Option<Chain>) {
         self.known.insert(account, chain);
     }
 
-    /// The chain of a known account as of a control position.
-    pub fn of(&self, account: &AccountRef<'_>, as_of: Control) -> Option<&Chain> {
+    /// The chain of an account as of a control position: `None` if the table must be asked, `Some(None)` if it has none.
+    pub fn of(&self, account: &AccountRef<'_>, as_of: Control) -> Option<Option<&Chain>> {
         // hashbrown hashes the key even for an empty map, and this is asked for every account of a chunk.
         let recent = if self.recent_chains.is_empty() {
             None
         } else {
             self.recent_chains.get(account)
         };
-        let chain = recent.or_else(|| self.known.get(account).and_then(Option::as_ref));
-        chain.filter(|chain| chain.number <= as_of)
+        let chain = match recent {
+            Some(chain) => Some(chain),
+            None => self.known.get(account)?.as_ref(),
+        };
+        Some(chain.filter(|chain| chain.number <= as_of))
     }
 
     /// Takes a link that has just come through the feed.

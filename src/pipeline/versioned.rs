@@ -1,55 +1,16 @@
 //! Writing an item that another worker might write too: only over what this worker has last seen.
 
-use serde::Serialize;
-
 use super::WorkerContext;
 use super::failure::Failure;
 use super::supervise::{backoff, persist};
 use crate::domain::position::WriteId;
-use crate::store::checkpoints::{last_write, put};
+use crate::store::checkpoints::last_write;
 use crate::store::db::{Key, StoreError, Write};
 
-/// Writes `value` at `key` if the item's last write is still `previous`. After a lost answer the item is read: it carries
-/// this write's id, or still the previous one (try again), or somebody else's: then this task has lost the partition and reloads.
-pub(super) async fn save<T: Serialize>(
-    ctx: &WorkerContext,
-    key: &Key,
-    value: &T,
-    previous: Option<WriteId>,
-    write: WriteId,
-) -> Result<(), Failure> {
-    let mut tries = 0;
-    loop {
-        match ctx.db.write(put(key, value, previous, write)).await {
-            Ok(()) => return Ok(()),
-            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
-                let found = persist(ctx, || last_write(&*ctx.db, key)).await?;
-                if found == Some(write) {
-                    return Ok(());
-                }
-                if found != previous {
-                    return Err(Failure::reload(format!(
-                        "somebody else has written {}",
-                        key.hash
-                    )));
-                }
-            }
-            Err(StoreError::Unavailable(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        tries += 1;
-        if tries > ctx.settings.tries_max {
-            return Err(Failure::reload(format!(
-                "{} could not be written",
-                key.hash
-            )));
-        }
-        ctx.clock.sleep(backoff(ctx, tries)).await;
-    }
-}
-
-/// Does all of `writes`, or none. The one of `key` is among them; it tells after a lost answer what became of them.
-pub(super) async fn save_all(
+/// Does all of `writes`, or none. The one of `key` is among them, on the condition that the item's last write is still `previous`.
+/// After a lost answer that item is read: it carries this write's id, or still the previous one (try again), or somebody
+/// else's: then this task has lost the partition and reloads.
+pub(super) async fn save(
     ctx: &WorkerContext,
     key: &Key,
     writes: &[Write],
@@ -58,7 +19,10 @@ pub(super) async fn save_all(
 ) -> Result<(), Failure> {
     let mut tries = 0;
     loop {
-        let result = ctx.db.transact(writes.to_vec()).await;
+        let result = match writes {
+            [only] => ctx.db.write(only.clone()).await,
+            writes => ctx.db.transact(writes.to_vec()).await,
+        };
         match result {
             Ok(()) => return Ok(()),
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
@@ -66,8 +30,9 @@ pub(super) async fn save_all(
                 if found == Some(write) {
                     return Ok(());
                 }
-                // Refused while this item is as it was: another one of them is not.
-                if found != previous || result == Err(StoreError::ConditionFailed) {
+                // Refused while this item is as it was: then another one of them is not.
+                let another = writes.len() > 1 && result == Err(StoreError::ConditionFailed);
+                if found != previous || another {
                     let what = format!("somebody else has written {}", key.hash);
                     return Err(Failure::reload(what));
                 }

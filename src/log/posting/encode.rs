@@ -9,27 +9,32 @@ use super::{
 };
 use crate::domain::amount::Points;
 use crate::domain::event::Service;
-use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::Sequence;
-use crate::domain::posting::{Block, Cell, Entry, Slot};
+use crate::domain::posting::{Block, Cell, EntryRef, Slot};
 use crate::log::varint::{put_signed, put_signed_wide, put_varint, zigzag};
 
-/// Encodes one block, whatever its size. Its lists must be sorted as [`Entry`] says and its days lie in the years 0 to 9999:
+/// Encodes one block, whatever its size. Its lists must be sorted as [`Entry`](crate::domain::posting::Entry) says and its days lie in the years 0 to 9999:
 /// [`decode`](super::decode()) refuses anything else, and the partition that reads it halts.
 pub fn encode(block: &Block) -> Bytes {
     let mut writer = BlockWriter::new(&BlockHeader::of(block), block.sequence);
     for entry in &block.entries {
-        writer.push(entry);
+        writer.push(entry.into());
     }
     writer.finish()
 }
 
 /// Encodes what a chunk adds to one posting partition: entries by account, as blocks of at most [`BLOCK_BYTES_MAX`] whose sequences count up from `first`.
 /// Without entries it is one empty block. An entry that is larger by itself gets a block of its own.
-pub fn encode_blocks(header: &BlockHeader, entries: &[Entry], first: Sequence) -> Vec<Bytes> {
+pub fn encode_blocks<'a, E: Into<EntryRef<'a>>>(
+    header: &BlockHeader,
+    entries: impl IntoIterator<Item = E>,
+    first: Sequence,
+) -> Vec<Bytes> {
     let mut blocks = Vec::new();
     let mut writer = BlockWriter::new(header, first);
     for entry in entries {
+        let entry = entry.into();
         if !writer.push_within(entry, BLOCK_BYTES_MAX) {
             let next = BlockWriter::new(header, Sequence(writer.sequence.0 + 1));
             blocks.push(std::mem::replace(&mut writer, next).finish());
@@ -47,7 +52,7 @@ struct BlockWriter<'a> {
     sequence: Sequence,
     count_at: usize,
     count: u32,
-    previous: Option<&'a Account>,
+    previous: Option<AccountRef<'a>>,
 }
 
 impl<'a> BlockWriter<'a> {
@@ -72,15 +77,16 @@ impl<'a> BlockWriter<'a> {
         }
     }
 
-    fn push(&mut self, entry: &'a Entry) {
-        debug_assert!(self.previous.is_none_or(|account| *account < entry.account));
-        put_entry(&mut self.out, self.base, self.previous, entry);
-        self.previous = Some(&entry.account);
+    fn push(&mut self, entry: EntryRef<'a>) {
+        debug_assert!(self.previous.is_none_or(|account| account < entry.account));
+        let previous = self.previous.map_or("", |account| account.id);
+        put_entry(&mut self.out, self.base, previous, entry);
+        self.previous = Some(entry.account);
         self.count += 1;
     }
 
     /// Pushes the entry unless the block then has more than `bytes_max`; an empty block takes any entry.
-    fn push_within(&mut self, entry: &'a Entry, bytes_max: usize) -> bool {
+    fn push_within(&mut self, entry: EntryRef<'a>, bytes_max: usize) -> bool {
         let (before, previous) = (self.out.len(), self.previous);
         self.push(entry);
         if self.out.len() <= bytes_max || self.count == 1 {
@@ -98,7 +104,7 @@ impl<'a> BlockWriter<'a> {
     }
 }
 
-fn put_entry(out: &mut Vec<u8>, base: Base, previous: Option<&Account>, entry: &Entry) {
+fn put_entry(out: &mut Vec<u8>, base: Base, previous: &str, entry: EntryRef<'_>) {
     let inline = entry.cells.len().min(ENTRY_CELLS_INLINE_MAX);
     let flag = |on: bool, bit: u8| if on { bit } else { 0 };
     out.push(
@@ -111,18 +117,18 @@ fn put_entry(out: &mut Vec<u8>, base: Base, previous: Option<&Account>, entry: &
     if inline == ENTRY_CELLS_INLINE_MAX {
         put_varint(out, (entry.cells.len() - ENTRY_CELLS_INLINE_MAX) as u64);
     }
-    put_id(out, previous.map_or("", Account::id), entry.account.id());
-    put_cells(out, base, &entry.cells);
-    put_list(out, &entry.referral, |out, (slot, points)| {
+    put_id(out, previous, entry.account.id);
+    put_cells(out, base, entry.cells);
+    put_list(out, entry.referral, |out, (slot, points)| {
         put_slot(out, base, *slot);
         put_signed(out, points.0);
     });
-    put_list(out, &entry.charges, |out, (month, charge)| {
+    put_list(out, entry.charges, |out, (month, charge)| {
         put_signed(out, i64::from(month.0.wrapping_sub(base.month)));
         put_signed_wide(out, charge.cost.0);
         put_signed_wide(out, charge.shadow.0);
     });
-    put_list(out, &entry.firsts, |out, first| {
+    put_list(out, entry.firsts, |out, first| {
         out.push(first.service as u8);
         put_slot(out, base, first.slot);
         put_signed(out, first.points.0);

@@ -6,6 +6,8 @@ use crate::domain::event::{ContentHash, Identity, UsageEvent};
 
 /// What nearly every event's fields take together.
 const BYTES_USUAL: usize = 512;
+/// Seven counts, the time, status and flag.
+const NUMBERS_BYTES: usize = 8 * 8 + 2 + 1;
 
 impl UsageEvent<'_> {
     /// The identity: XXH3-128 over user, source and id, each with its length before it, so that no two triples read alike.
@@ -21,17 +23,27 @@ impl UsageEvent<'_> {
     /// How the sender ordered and spaced them, which form it used, and what tidemark does not read, do not matter.
     pub fn content(&self) -> ContentHash {
         let mut bytes = Buffer::new();
+        bytes.push(&self.numbers());
         bytes.text(&self.endpoint);
         for text in [&self.provider, &self.model, &self.error_message] {
             bytes.optional_text(text.as_deref());
         }
-        bytes.push(&self.time.0.to_le_bytes());
-        bytes.push(&self.status.to_le_bytes());
-        for count in self.counts() {
-            bytes.count(count);
-        }
-        bytes.push(&[u8::from(self.stream)]);
         ContentHash(xxh3_64(bytes.as_slice()))
+    }
+
+    /// Everything that is no text, at fixed places.
+    fn numbers(&self) -> [u8; NUMBERS_BYTES] {
+        let mut bytes = [0; NUMBERS_BYTES];
+        let (words, rest) = bytes.as_chunks_mut::<8>();
+        // Counts end at 2^40, so the largest number is free to mean "unknown".
+        let counts = self.counts().map(|count| count.unwrap_or(u64::MAX));
+        let time = self.time.0 as u64;
+        for (word, number) in words.iter_mut().zip(counts.into_iter().chain([time])) {
+            *word = number.to_le_bytes();
+        }
+        let [low, high] = self.status.to_le_bytes();
+        rest.copy_from_slice(&[low, high, u8::from(self.stream)]);
+        bytes
     }
 
     fn counts(&self) -> [Option<u64>; 7] {
@@ -95,10 +107,5 @@ impl Buffer {
             Some(text) => self.text(text),
             None => self.push(&u32::MAX.to_le_bytes()),
         }
-    }
-
-    fn count(&mut self, count: Option<u64>) {
-        // Counts end at 2^40, so the largest number is free to mean "unknown".
-        self.push(&count.unwrap_or(u64::MAX).to_le_bytes());
     }
 }

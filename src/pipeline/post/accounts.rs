@@ -5,9 +5,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Cached, Poster};
 use crate::domain::ids::Account;
-use crate::domain::ledger::months_of;
 use crate::domain::position::Offset;
-use crate::domain::posting::Block;
+use crate::domain::posting::{Block, Entry};
 use crate::domain::time::Month;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
@@ -25,18 +24,25 @@ impl Poster<'_> {
             return Ok(());
         }
         self.know_activity().await?;
-        let entries = || blocks.iter().flat_map(|(_, block)| &block.entries);
-        let mut missing: Vec<&Account> = entries()
-            .map(|entry| &entry.account)
-            .filter(|account| !self.accounts.contains_key(*account))
-            .collect();
-        missing.sort_unstable();
-        missing.dedup();
-        self.load_accounts(missing).await?;
-        for entry in entries() {
-            if let Some(oldest) = months_of(entry).first() {
-                self.load_back_to(&entry.account, *oldest).await?;
+        let mut missing = Vec::new();
+        let mut lacking = Vec::new();
+        for entry in blocks.iter().flat_map(|(_, block)| &block.entries) {
+            match self.accounts.get(&entry.account) {
+                None => missing.push(entry),
+                Some(cached) => lacking.extend(cached.lacks(entry)),
             }
+        }
+        let mut accounts: Vec<&Account> = missing.iter().map(|entry| &entry.account).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        self.load_accounts(accounts).await?;
+        for entry in missing {
+            if let Some(cached) = self.accounts.get(&entry.account) {
+                lacking.extend(cached.lacks(entry));
+            }
+        }
+        for (account, month) in lacking {
+            self.load_back_to(account, month).await?;
         }
         Ok(())
     }
@@ -94,13 +100,9 @@ impl Poster<'_> {
         let Some(cached) = self.accounts.get(account) else {
             return Ok(());
         };
-        let Some((oldest, _)) = cached.rows.months.first_key_value() else {
+        let Some(oldest) = cached.oldest_above(month) else {
             return Ok(());
         };
-        if *oldest <= month || cached.stored.is_none() {
-            return Ok(());
-        }
-        let oldest = *oldest;
         let ctx = self.ctx;
         let rows = persist(ctx, || {
             accounts::rows_between(&*ctx.db, account, month, oldest)
@@ -130,6 +132,20 @@ impl Poster<'_> {
         let limit = *limit;
         self.accounts
             .retain(|_, cached| cached.is_dirty() || cached.used >= limit);
+    }
+}
+
+impl Cached {
+    /// The oldest row in memory, if it is after `month` and older ones may be stored.
+    fn oldest_above(&self, month: Month) -> Option<Month> {
+        let (oldest, _) = self.rows.months.first_key_value()?;
+        (*oldest > month && self.stored.is_some()).then_some(*oldest)
+    }
+
+    /// The account and the month back to which rows must be loaded before an entry is added.
+    fn lacks<'e>(&self, entry: &'e Entry) -> Option<(&'e Account, Month)> {
+        let month = entry.oldest_month()?;
+        self.oldest_above(month).map(|_| (&entry.account, month))
     }
 }
 

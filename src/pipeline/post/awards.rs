@@ -1,6 +1,6 @@
 //! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
 
-use super::{Poster, millis};
+use super::{Cached, Poster, millis};
 use crate::domain::ids::Account;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
@@ -41,7 +41,7 @@ impl Poster<'_> {
                 if let Some(cached) = self.accounts.get_mut(&referee) {
                     cached.milestone_settled = false;
                 }
-                self.touched.insert(referee);
+                self.touch(referee);
                 self.spent_pointers.push(pointer);
                 Ok(())
             }
@@ -54,7 +54,7 @@ impl Poster<'_> {
         // The list may be behind; one item by itself is not.
         let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await?;
         let Some(state) = state else { return Ok(()) };
-        if state == State::Applied && !self.dirty.contains(&award.account) {
+        if state == State::Applied && !self.has_unwritten(&award.account) {
             // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
             self.accounts.remove(&award.account);
             // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
@@ -65,7 +65,7 @@ impl Poster<'_> {
             .await?;
         }
         self.know(&award.account).await?;
-        self.touched.insert(award.account.clone());
+        self.touch(award.account.clone());
         if state == State::Applied {
             self.spent_pointers.push(Pointer { state, ..listed });
             return Ok(());
@@ -86,15 +86,28 @@ impl Poster<'_> {
         let changed = cached
             .rows
             .award(award.account.kind, award.month, award.points, activity)?;
-        cached.dirty.extend(changed);
+        if cached.becomes_dirty(changed) {
+            self.dirty.push(award.account.clone());
+        }
         cached.awards.push(listed);
-        self.dirty.insert(award.account.clone());
         self.ctx
             .metrics
             .awards_applied_total
             .with_label_values(&[award.kind.as_str()])
             .inc();
         Ok(())
+    }
+
+    /// Notes that effects are owed to an account. It may have stood there before it was loaded again; then it stands there twice.
+    fn touch(&mut self, account: Account) {
+        if let Some(cached) = self.accounts.get_mut(&account) {
+            cached.touched = true;
+        }
+        self.touched.push(account);
+    }
+
+    fn has_unwritten(&self, account: &Account) -> bool {
+        self.accounts.get(account).is_some_and(Cached::is_dirty)
     }
 
     /// Loads an account if it is not in memory.

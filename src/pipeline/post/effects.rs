@@ -2,14 +2,13 @@
 //!
 //! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::top::{self, Top};
-use super::{Poster, millis};
+use super::{Poster, millis, ordered};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::position::Position;
@@ -32,13 +31,18 @@ impl Poster<'_> {
         if self.touched.is_empty() {
             return Ok(());
         }
-        let touched = std::mem::take(&mut self.touched);
+        let touched = ordered(std::mem::take(&mut self.touched));
+        for account in &touched {
+            if let Some(cached) = self.accounts.get_mut(account) {
+                cached.touched = false;
+            }
+        }
         self.snapshot_streaks(&touched).await?;
         self.grant_milestones(&touched).await?;
         self.rank(&touched).await
     }
 
-    async fn snapshot_streaks(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
+    async fn snapshot_streaks(&mut self, touched: &[Account]) -> Result<(), Failure> {
         let (ctx, Some(activity)) = (self.ctx, self.activity) else {
             return Ok(());
         };
@@ -74,7 +78,7 @@ impl Poster<'_> {
         Ok(())
     }
 
-    async fn grant_milestones(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
+    async fn grant_milestones(&mut self, touched: &[Account]) -> Result<(), Failure> {
         for account in touched {
             let Some(cached) = self.accounts.get(account) else {
                 continue;
@@ -150,7 +154,7 @@ impl Poster<'_> {
     }
 
     /// Offers the touched accounts to the top-K lists of the months that are in memory.
-    async fn rank(&mut self, touched: &BTreeSet<Account>) -> Result<(), Failure> {
+    async fn rank(&mut self, touched: &[Account]) -> Result<(), Failure> {
         let head = self.follower.follow(self.ctx).await?;
         let Some(timeline) = self.follower.rules(head) else {
             return Ok(());
@@ -179,11 +183,7 @@ impl Poster<'_> {
     /// Whose totals may have changed: the touched, and with new rules everybody in memory. Rules take effect no earlier than
     /// they are written, and an event may be five minutes ahead of its log time: so a day to which new rules apply may have
     /// been ranked under the old ones only around their first midnight, and those accounts were used just now.
-    fn to_rank<'a>(
-        &'a self,
-        touched: &'a BTreeSet<Account>,
-        timeline: &Arc<Timeline>,
-    ) -> Vec<&'a Account> {
+    fn to_rank<'a>(&'a self, touched: &'a [Account], timeline: &Arc<Timeline>) -> Vec<&'a Account> {
         match &self.ranked_under {
             Some(before) if !Arc::ptr_eq(before, timeline) => self.accounts.keys().collect(),
             _ => touched.iter().collect(),
@@ -245,6 +245,7 @@ impl Poster<'_> {
         changed.map(|(of, _)| *of).collect()
     }
 
+    /// Writes the checkpoint, and these lists with it.
     async fn save_tops(
         &mut self,
         tops: &[(AccountKind, Month)],
@@ -259,7 +260,7 @@ impl Poster<'_> {
                 writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
             }
         }
-        versioned::save_all(self.ctx, &key, &writes, self.written, write).await?;
+        versioned::save(self.ctx, &key, &writes, self.written, write).await?;
         for of in tops {
             if let Some(top) = self.tops.get_mut(of) {
                 top.saved(write);
@@ -303,14 +304,7 @@ impl Poster<'_> {
     }
 
     pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
-        let next = self.next_checkpoint();
-        let key = checkpoints::checkpoint_key(self.task());
-        let write = self.ctx.next_write();
-        versioned::save(self.ctx, &key, &next, self.written, write).await?;
-        self.written = Some(write);
-        self.checkpoint = next;
-        self.progressed = true;
-        Ok(())
+        self.save_tops(&[], self.next_checkpoint()).await
     }
 }
 

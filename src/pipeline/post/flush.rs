@@ -3,7 +3,7 @@
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Cached, Poster};
+use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::position::{Fence, WriteId};
 use crate::domain::time::Month;
@@ -40,7 +40,7 @@ impl Poster<'_> {
     async fn write_dirty(&mut self) -> Result<(), Failure> {
         let open_from = self.open_from();
         let ctx = self.ctx;
-        let dirty = std::mem::take(&mut self.dirty);
+        let dirty = ordered(std::mem::take(&mut self.dirty));
         let accounts = &self.accounts;
         // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
         let writes: Vec<_> = dirty

@@ -1,6 +1,6 @@
 //! Taking up a posting partition.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
@@ -39,8 +39,8 @@ impl<'c> Poster<'c> {
             follower: Follower::start(ctx).await?,
             activity: None,
             accounts: HashMap::new(),
-            dirty: BTreeSet::new(),
-            touched: BTreeSet::new(),
+            dirty: Vec::new(),
+            touched: Vec::new(),
             tops: BTreeMap::new(),
             ranked_under: None,
             spent_pointers: Vec::new(),

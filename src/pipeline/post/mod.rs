@@ -59,6 +59,8 @@ struct Cached {
     streak: Option<Streak>,
     /// Nothing is owed about this referee's milestone until a new link brings a check.
     milestone_settled: bool,
+    /// Effects are owed to it: it stands among [`Poster::touched`].
+    touched: bool,
     /// When it was last used, by count of touches.
     used: u64,
 }
@@ -67,6 +69,20 @@ impl Cached {
     fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
+
+    /// Notes months whose rows have changed; whether there were none before.
+    fn becomes_dirty(&mut self, changed: Vec<Month>) -> bool {
+        let was_dirty = self.is_dirty();
+        self.dirty.extend(changed);
+        !was_dirty && self.is_dirty()
+    }
+}
+
+/// In order, each once.
+fn ordered(mut accounts: Vec<Account>) -> Vec<Account> {
+    accounts.sort_unstable();
+    accounts.dedup();
+    accounts
 }
 
 /// The poster of one posting partition, between two loads.
@@ -84,10 +100,11 @@ pub struct Poster<'c> {
     follower: Follower,
     activity: Option<Activity>,
     accounts: HashMap<Account, Cached>,
-    /// Accounts with unwritten rows.
-    dirty: BTreeSet<Account>,
-    /// Accounts to which effects are owed.
-    touched: BTreeSet<Account>,
+    /// Accounts with unwritten rows, as they came. Flags in [`Cached`] tell who stands here already; they are put in order when it
+    /// is their turn.
+    dirty: Vec<Account>,
+    /// Accounts to which effects are owed, likewise.
+    touched: Vec<Account>,
     tops: BTreeMap<(AccountKind, Month), Top>,
     /// The rules under which the totals in `tops` were computed.
     ranked_under: Option<Arc<Timeline>>,
@@ -232,8 +249,8 @@ impl Poster<'_> {
                 .expect("fetch() has loaded every account of the blocks");
             self.uses += 1;
             cached.used = self.uses;
-            if !self.touched.contains(account) {
-                self.touched.insert(account.clone());
+            if !std::mem::replace(&mut cached.touched, true) {
+                self.touched.push(account.clone());
             }
             if cached.position.is_some_and(|counted| position <= counted) {
                 continue;
@@ -245,9 +262,8 @@ impl Poster<'_> {
                     .rows
                     .apply(account.kind, entry, block.source_log_time, activity)?;
             cached.position = Some(position);
-            cached.dirty.extend(changed);
-            if !self.dirty.contains(account) {
-                self.dirty.insert(account.clone());
+            if cached.becomes_dirty(changed) {
+                self.dirty.push(account.clone());
             }
         }
         Ok(())

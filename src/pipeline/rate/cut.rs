@@ -88,7 +88,8 @@ impl Rater<'_> {
     async fn save(&mut self, next: RateCheckpoint) -> Result<(), Failure> {
         let key = checkpoints::checkpoint_key(self.task());
         let write: WriteId = self.ctx.next_write();
-        versioned::save(self.ctx, &key, &next, self.written, write).await?;
+        let put = checkpoints::put(&key, &next, self.written, write);
+        versioned::save(self.ctx, &key, &[put], self.written, write).await?;
         self.written = Some(write);
         self.checkpoint = next;
         self.progressed = true;

@@ -2,38 +2,81 @@
 //! of it is acknowledged; only then may the next chunk be cut.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::{FutureExt, try_join, try_join_all};
-use hashbrown::HashSet;
 
 use super::Rater;
-use super::examine::{Candidate, Examined, Place, Reject, examine};
-use super::fold::{Fold, Rated};
+use super::examine::{Candidate, Examined, Place, Reject};
+use super::fold::{Fold, Postings, Rated};
 use super::window::Window;
 use crate::domain::event::Service;
-use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::{Offset, Partition, Position, Sequence};
-use crate::domain::posting::Entry;
+use crate::domain::rules::Timeline;
 use crate::log::posting::{BlockHeader, encode_blocks};
 use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
 use crate::pipeline::Breakage;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
-use crate::store::checkpoints::UsageRows;
+use crate::store::checkpoints::{UsageRows, WindowCut};
 use crate::store::db::{Item, Key, Table};
 use crate::store::usage::{self, UsageRow};
+
+/// How many records are examined and rated together: so few that they, and what was read of them, stay in the processor's
+/// caches from the one to the other.
+pub const PIECE_RECORDS: usize = 512;
+
+/// A chunk in the making.
+struct Work<'a> {
+    examined: Examined<'a>,
+    fold: Fold,
+    /// Usage rows.
+    items: Vec<Item>,
+    rated: u64,
+    unknown_usage: u64,
+}
+
+impl Work<'_> {
+    fn new(fold: Fold) -> Self {
+        Work {
+            examined: Examined::default(),
+            fold,
+            items: Vec::new(),
+            rated: 0,
+            unknown_usage: 0,
+        }
+    }
+}
 
 impl Rater<'_> {
     /// Rates the recorded chunk, whose records these are.
     pub(super) async fn rate(&mut self, records: &[Record]) -> Result<(), Failure> {
         let started = self.ctx.clock.now();
         let mut log_time = self.checkpoint.log_time;
-        let mut examined = self.examine(records, &mut log_time);
-        self.resolve_slow(&mut examined).await?;
-        self.learn_chains(&examined.candidates).await?;
-        let (entries, items) = self.fold(&examined.candidates)?;
-        self.count(&examined, records.len());
-        let sequences = self.emit(&examined, entries, items).await?;
+        let window = self.checkpoint.window;
+        let (timeline, room) = (self.timeline()?, std::mem::take(&mut self.room));
+        let mut work = Work::new(Fold::new(timeline, self.checkpoint.control, room));
+        // Broken on purpose: the second half of the chunk does not see the first.
+        let seen = match self.breaks_window() {
+            true => records.len() / 2,
+            false => records.len(),
+        };
+        let (first, second) = records.split_at(seen);
+        for piece in first.chunks(PIECE_RECORDS) {
+            let place = self.place(&window);
+            work.examined
+                .examine(piece, place, &mut self.window, &mut log_time);
+            self.rate_piece(&mut work).await?;
+        }
+        let mut forgetful = Window::default();
+        for piece in second.chunks(PIECE_RECORDS) {
+            let place = self.place(&window);
+            work.examined
+                .examine(piece, place, &mut forgetful, &mut log_time);
+            self.rate_piece(&mut work).await?;
+        }
+        self.count(&work, records.len());
+        let sequences = self.emit(work).await?;
         self.after = super::After {
             log_time,
             sequences,
@@ -49,34 +92,56 @@ impl Rater<'_> {
         Ok(())
     }
 
-    fn examine<'a>(
-        &mut self,
-        records: &'a [Record],
-        log_time: &mut crate::domain::time::Millis,
-    ) -> Examined<'a> {
-        let place = Place {
+    fn timeline(&mut self) -> Result<Arc<Timeline>, Failure> {
+        self.follower.rules(self.checkpoint.control).ok_or_else(|| {
+            Failure::reload(
+                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+            )
+        })
+    }
+
+    fn place<'w>(&self, window: &'w WindowCut) -> Place<'w> {
+        Place {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
-            window: &self.checkpoint.window,
+            window,
             breakage: self
                 .ctx
                 .breakage
                 .filter(|breakage| self.ctx.broken(*breakage)),
-        };
-        if !self.breaks_window() {
-            return examine(records, place, &mut self.window, log_time);
         }
-        // Broken on purpose: the second half of the chunk does not see the first.
-        let (first, second) = records.split_at(records.len() / 2);
-        let mut examined = examine(first, place, &mut self.window, log_time);
-        let mut forgetful = Window::default();
-        let rest = examine(second, place, &mut forgetful, log_time);
-        examined.candidates.extend(rest.candidates);
-        examined.rejects.extend(rest.rejects);
-        examined.forwards.extend(rest.forwards);
-        examined.duplicates += rest.duplicates;
-        examined.ticks += rest.ticks;
-        examined
+    }
+
+    /// Rates the candidates of one piece, and leaves none.
+    async fn rate_piece(&mut self, work: &mut Work<'_>) -> Result<(), Failure> {
+        self.resolve_slow(&mut work.examined).await?;
+        let parties = work.fold.meet(&work.examined.candidates);
+        self.link(&mut work.fold).await?;
+        let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
+        for (candidate, party) in work.examined.candidates.iter().zip(parties) {
+            let rated = work.fold.add(candidate, party, &mut self.tiers)?;
+            if rows {
+                let item = self.usage_item(candidate, &rated);
+                work.items.push(item);
+            }
+            work.rated += 1;
+            work.unknown_usage += u64::from(is_usage_unknown(candidate));
+        }
+        work.examined.candidates.clear();
+        Ok(())
+    }
+
+    /// Links the accounts that were met; fetches the referral chains that are not known.
+    async fn link(&mut self, fold: &mut Fold) -> Result<(), Failure> {
+        fold.link(self.follower.chains());
+        let mut unknown = fold.unlinked();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        unknown.sort_unstable();
+        self.follower.learn(self.ctx, unknown).await?;
+        fold.link(self.follower.chains());
+        Ok(())
     }
 
     /// Looks up the usage rows of the events that may have a forgotten copy, and drops those that have one.
@@ -84,7 +149,7 @@ impl Rater<'_> {
         let mut keys: Vec<Key> = examined
             .candidates
             .iter()
-            .filter(|c| c.slow)
+            .filter(|c| c.is_slow())
             .map(|c| self.usage_key(c))
             .collect();
         if keys.is_empty() {
@@ -111,7 +176,7 @@ impl Rater<'_> {
             .into_iter()
             .filter(|candidate| {
                 let own = self.position(candidate.record.offset);
-                let won = if candidate.slow {
+                let won = if candidate.is_slow() {
                     winners.get(&self.usage_key(candidate))
                 } else {
                     None
@@ -136,54 +201,6 @@ impl Rater<'_> {
             Some(what) => Err(Failure::halt(HaltCode::UsageRowAhead, what)),
             None => Ok(()),
         }
-    }
-
-    /// Fetches the referral chains that the chunk needs and that are not known.
-    async fn learn_chains(&mut self, candidates: &[Candidate<'_>]) -> Result<(), Failure> {
-        let mut unknown = HashSet::new();
-        for candidate in candidates {
-            let user = AccountRef {
-                kind: AccountKind::User,
-                id: &candidate.event.user,
-            };
-            let provider = candidate.event.provider.as_ref().map(|id| AccountRef {
-                kind: AccountKind::Provider,
-                id,
-            });
-            for account in [Some(user), provider].into_iter().flatten() {
-                if !self.follower.chains().knows(&account) {
-                    unknown.insert(account);
-                }
-            }
-        }
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let mut unknown: Vec<_> = unknown.into_iter().map(AccountRef::to_account).collect();
-        unknown.sort_unstable();
-        self.follower.learn(self.ctx, unknown).await
-    }
-
-    fn fold(&mut self, candidates: &[Candidate<'_>]) -> Result<(Vec<Entry>, Vec<Item>), Failure> {
-        let control = self.checkpoint.control;
-        let Some(timeline) = self.follower.rules(control) else {
-            return Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
-            ));
-        };
-        let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
-        let mut items = Vec::with_capacity(if rows { candidates.len() } else { 0 });
-        let mut tiers = std::mem::take(&mut self.tiers);
-        let mut fold = Fold::new(&timeline, self.follower.chains(), control);
-        for candidate in candidates {
-            let rated = fold.add(candidate, &mut tiers)?;
-            if rows {
-                items.push(self.usage_item(candidate, &rated));
-            }
-        }
-        let entries = fold.entries();
-        self.tiers = tiers;
-        Ok((entries, items))
     }
 
     fn usage_item(&self, candidate: &Candidate<'_>, rated: &Rated) -> Item {
@@ -220,13 +237,13 @@ impl Rater<'_> {
     }
 
     /// Emits everything at once and waits for every acknowledgement; returns the sequences after it.
-    async fn emit(
-        &self,
-        examined: &Examined<'_>,
-        entries: Vec<Entry>,
-        items: Vec<Item>,
-    ) -> Result<Vec<Sequence>, Failure> {
-        let (blocks, sequences) = self.blocks(entries, examined.ticks > 0);
+    async fn emit(&mut self, work: Work<'_>) -> Result<Vec<Sequence>, Failure> {
+        let Work {
+            examined, items, ..
+        } = work;
+        let postings = work.fold.postings(self.checkpoint.posting_partitions);
+        let (blocks, sequences) = self.blocks(&postings, examined.ticks > 0);
+        self.room = postings.into_room();
         self.ctx
             .metrics
             .postings_blocks_total
@@ -257,15 +274,9 @@ impl Rater<'_> {
     /// partition gets one, empty if need be: it carries the source log time, by which months become final.
     fn blocks(
         &self,
-        entries: Vec<Entry>,
+        postings: &Postings,
         everywhere: bool,
     ) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
-        let count = self.checkpoint.posting_partitions;
-        let mut by_partition: Vec<Vec<Entry>> = (0..count).map(|_| Vec::new()).collect();
-        for entry in entries {
-            let q = entry.account.partition(count);
-            by_partition[q.0 as usize].push(entry);
-        }
         let header = BlockHeader {
             epoch: self.checkpoint.epoch,
             source: self.partition,
@@ -275,17 +286,18 @@ impl Rater<'_> {
         };
         let mut sequences = self.checkpoint.sequences.clone();
         let mut blocks = Vec::new();
-        for ((q, entries), sequence) in (0..).zip(by_partition).zip(&mut sequences) {
-            if entries.is_empty() && !everywhere {
+        for (q, sequence) in (0..).map(Partition).zip(&mut sequences) {
+            let entries = postings.entries(q);
+            if entries.len() == 0 && !everywhere {
                 continue;
             }
-            let encoded = encode_blocks(&header, &entries, Sequence(sequence.0 + 1));
+            let encoded = encode_blocks(&header, entries, Sequence(sequence.0 + 1));
             sequence.0 += encoded.len() as u64;
             let records = encoded.into_iter().map(|value| NewRecord {
                 value,
                 ..NewRecord::default()
             });
-            blocks.push((Partition(q), records.collect()));
+            blocks.push((q, records.collect()));
         }
         (blocks, sequences)
     }
@@ -305,13 +317,11 @@ impl Rater<'_> {
         (!records.is_empty()).then_some((Topic::UsageRejected, partition, records))
     }
 
-    fn count(&mut self, examined: &Examined<'_>, records: usize) {
-        let metrics = &self.ctx.metrics;
+    fn count(&mut self, work: &Work<'_>, records: usize) {
+        let (metrics, examined) = (&self.ctx.metrics, &work.examined);
         metrics.chunks_total.inc();
         metrics.chunk_events.observe(records as f64);
-        metrics
-            .events_rated_total
-            .inc_by(examined.candidates.len() as u64);
+        metrics.events_rated_total.inc_by(work.rated);
         metrics.events_duplicate_total.inc_by(examined.duplicates);
         metrics
             .events_forwarded_total
@@ -322,12 +332,9 @@ impl Rater<'_> {
                 .with_label_values(&[reject.rejection.reason.as_str()])
                 .inc();
         }
-        let unknown = examined
-            .candidates
-            .iter()
-            .filter(|candidate| is_usage_unknown(candidate))
-            .count();
-        metrics.unknown_usage_events_total.inc_by(unknown as u64);
+        metrics
+            .unknown_usage_events_total
+            .inc_by(work.unknown_usage);
         for model in self.tiers.take_unrecognised() {
             metrics.unrecognised_model_events_total.inc();
             tracing::info!(

@@ -1,7 +1,10 @@
 //! First half of rating a chunk: decode, validate, look for duplicates in the window. Pure.
 
 use super::window::{Lane, Standing, Window, lane};
-use crate::domain::event::{AHEAD_MS_MAX, BEHIND_MS_MAX, Reason, Rejection, Service, UsageEvent};
+use crate::domain::event::{
+    AHEAD_MS_MAX, BEHIND_MS_MAX, ContentHash, Identity, Reason, Rejection, Service, UsageEvent,
+};
+use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::Partition;
 use crate::domain::rating::service_of;
 use crate::domain::time::Millis;
@@ -12,13 +15,8 @@ use crate::store::checkpoints::WindowCut;
 /// Name of the header that marks a tick: a record that only moves log time on.
 pub const TICK_HEADER: &str = "tidemark-tick";
 
-/// A record that decodes, whose service is known and whose time is within bounds at its own log time.
-struct Valid<'a> {
-    event: UsageEvent<'a>,
-    service: Service,
-}
-
-/// An event that no record in the window precedes.
+/// A valid record: it decodes, its service is known and its time is within bounds at its own log time. Once [`examine`] is
+/// done with it, an event that no record in the window precedes.
 #[derive(Debug)]
 pub struct Candidate<'a> {
     /// Its record.
@@ -29,8 +27,41 @@ pub struct Candidate<'a> {
     pub service: Service,
     /// Log time at its record.
     pub log_time: Millis,
+    /// What is to be done with it.
+    verdict: Verdict,
+}
+
+impl Candidate<'_> {
     /// Whether a copy of it may have been forgotten, so that its usage row must be looked up.
-    pub slow: bool,
+    pub fn is_slow(&self) -> bool {
+        self.verdict == Verdict::Slow
+    }
+
+    /// Its user's account.
+    pub fn user(&self) -> AccountRef<'_> {
+        AccountRef {
+            kind: AccountKind::User,
+            id: &self.event.user,
+        }
+    }
+
+    /// Its provider's account.
+    pub fn provider(&self) -> Option<AccountRef<'_>> {
+        self.event.provider.as_deref().map(|id| AccountRef {
+            kind: AccountKind::Provider,
+            id,
+        })
+    }
+}
+
+/// What the window and its bounds say of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Fast,
+    Slow,
+    Duplicate,
+    Conflict,
+    BeyondChecking,
 }
 
 /// A record that earns nothing.
@@ -44,11 +75,13 @@ pub struct Reject<'a> {
     pub rejection: Rejection,
 }
 
-/// What the records of a chunk are.
+/// What the records of a chunk are, as far as they were examined.
 #[derive(Debug, Default)]
 pub struct Examined<'a> {
-    /// Events to be rated, in log order.
+    /// Events to be rated, in log order. Whoever rates them takes them out.
     pub candidates: Vec<Candidate<'a>>,
+    /// Identity and content of each candidate, while it is examined.
+    hashes: Vec<(Identity, ContentHash)>,
     /// Refused records, in log order.
     pub rejects: Vec<Reject<'a>>,
     /// Records that belong into another partition.
@@ -72,83 +105,94 @@ pub struct Place<'a> {
     pub breakage: Option<Breakage>,
 }
 
-/// Examines the records of a chunk, in order. `log_time` is the log time before the first; afterwards that of the last.
-pub fn examine<'a>(
-    records: &'a [Record],
-    place: Place<'_>,
-    window: &mut Window,
-    log_time: &mut Millis,
-) -> Examined<'a> {
-    let mut examined = Examined {
-        candidates: Vec::with_capacity(records.len()),
-        ..Examined::default()
-    };
-    for record in records {
-        *log_time = (*log_time).max(record.append_time);
-        match classify(record, place, *log_time) {
-            Class::Tick => examined.ticks += 1,
-            Class::Elsewhere(partition) => examined.forwards.push((partition, record)),
-            Class::Refused(rejection) => examined.rejects.push(Reject {
-                record,
-                log_time: *log_time,
-                rejection,
-            }),
-            Class::Valid(valid) => examined.place(record, *log_time, valid, place, window),
-        }
-    }
-    examined
-}
-
-/// Takes the records between the window's first and the chunk into the window again, after a restart.
-pub fn rebuild(records: &[Record], place: Place<'_>, window: &mut Window, log_time: &mut Millis) {
-    for record in records {
-        *log_time = (*log_time).max(record.append_time);
-        if let Class::Valid(valid) = classify(record, place, *log_time) {
-            window.take(
-                valid.event.identity(),
-                valid.event.content(),
-                record.offset,
-                *log_time,
-            );
-        }
-    }
-}
-
 impl<'a> Examined<'a> {
-    fn place(
+    /// Examines the next records of the chunk, in order. No candidates of earlier ones may be left. `log_time` is the log time before
+    /// the first; afterwards that of the last.
+    pub fn examine(
         &mut self,
-        record: &'a Record,
-        log_time: Millis,
-        valid: Valid<'a>,
+        records: &'a [Record],
         place: Place<'_>,
         window: &mut Window,
+        log_time: &mut Millis,
     ) {
-        let Valid { event, service } = valid;
-        let standing = match place.breakage {
-            Some(Breakage::SlowLaneInPlaceOfWindow) => Standing::New,
-            _ => window.take(event.identity(), event.content(), record.offset, log_time),
-        };
-        let ahead = match place.breakage {
-            Some(Breakage::SlowLaneWithoutFiveMinutes) => 0,
-            _ => AHEAD_MS_MAX,
-        };
-        match standing {
-            Standing::Duplicate => self.duplicates += 1,
-            Standing::Conflict => self.reject(record, log_time, conflict()),
-            Standing::New => match lane(place.window, event.time, ahead) {
-                Lane::Closed => self.reject(record, log_time, beyond_checking()),
-                lane => {
-                    let slow = lane == Lane::Slow;
-                    self.candidates.push(Candidate {
-                        record,
-                        event,
-                        service,
-                        log_time,
-                        slow,
-                    });
-                }
-            },
+        debug_assert!(self.candidates.is_empty());
+        self.hashes.clear();
+        for record in records {
+            *log_time = (*log_time).max(record.append_time);
+            self.read(record, place, *log_time);
         }
+        self.look_for_copies(place, window);
+    }
+
+    /// Decodes one record: what is valid becomes a candidate.
+    fn read(&mut self, record: &'a Record, place: Place<'_>, log_time: Millis) {
+        if record.header(TICK_HEADER).is_some() {
+            self.ticks += 1;
+            return;
+        }
+        let event = match usage::decode(&record.value, &record.headers) {
+            Ok(event) => event,
+            Err(rejection) => return self.reject(record, log_time, rejection),
+        };
+        match classify(&event, place, log_time) {
+            Class::Elsewhere(partition) => self.forwards.push((partition, record)),
+            Class::Refused(rejection) => self.reject(record, log_time, rejection),
+            Class::Valid(service) => {
+                self.hashes.push((event.identity(), event.content()));
+                self.candidates.push(Candidate {
+                    record,
+                    event,
+                    service,
+                    log_time,
+                    verdict: Verdict::Fast,
+                });
+            }
+        }
+    }
+
+    /// Takes the candidates into the window, and keeps those that nothing in it precedes. All of them one after the other and with
+    /// nothing between: each is a look into another part of memory, and the processor then waits for several at once.
+    fn look_for_copies(&mut self, place: Place<'_>, window: &mut Window) {
+        let mut kept = true;
+        for (candidate, (identity, content)) in self.candidates.iter_mut().zip(&self.hashes) {
+            let standing = match place.breakage {
+                Some(Breakage::SlowLaneInPlaceOfWindow) => Standing::New,
+                _ => window.take(
+                    *identity,
+                    *content,
+                    candidate.record.offset,
+                    candidate.log_time,
+                ),
+            };
+            candidate.verdict = judge(standing, candidate.event.time, place);
+            kept &= matches!(candidate.verdict, Verdict::Fast | Verdict::Slow);
+        }
+        if !kept {
+            self.drop_copies();
+        }
+    }
+
+    fn drop_copies(&mut self) {
+        let (rejects, duplicates) = (&mut self.rejects, &mut self.duplicates);
+        self.candidates.retain(|candidate| {
+            let rejection = match candidate.verdict {
+                Verdict::Fast | Verdict::Slow => return true,
+                Verdict::Duplicate => {
+                    *duplicates += 1;
+                    return false;
+                }
+                Verdict::Conflict => conflict(),
+                Verdict::BeyondChecking => beyond_checking(),
+            };
+            rejects.push(Reject {
+                record: candidate.record,
+                log_time: candidate.log_time,
+                rejection,
+            });
+            false
+        });
+        // Others were refused while decoding, before these.
+        self.rejects.sort_by_key(|reject| reject.record.offset);
     }
 
     fn reject(&mut self, record: &'a Record, log_time: Millis, rejection: Rejection) {
@@ -160,26 +204,45 @@ impl<'a> Examined<'a> {
     }
 }
 
-/// What a record is, whatever came before it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack for one record at a time, and nearly every record is valid; a box would cost each an allocation"
-)]
-enum Class<'a> {
-    Tick,
-    Elsewhere(Partition),
-    Refused(Rejection),
-    Valid(Valid<'a>),
+/// Takes the records between the window's first and the chunk into the window again, after a restart.
+pub fn rebuild(records: &[Record], place: Place<'_>, window: &mut Window, log_time: &mut Millis) {
+    for record in records {
+        *log_time = (*log_time).max(record.append_time);
+        if record.header(TICK_HEADER).is_some() {
+            continue;
+        }
+        if let Ok(event) = usage::decode(&record.value, &record.headers)
+            && let Class::Valid(_) = classify(&event, place, *log_time)
+        {
+            window.take(event.identity(), event.content(), record.offset, *log_time);
+        }
+    }
 }
 
-fn classify<'a>(record: &'a Record, place: Place<'_>, log_time: Millis) -> Class<'a> {
-    if record.header(TICK_HEADER).is_some() {
-        return Class::Tick;
-    }
-    let event = match usage::decode(&record.value, &record.headers) {
-        Ok(event) => event,
-        Err(rejection) => return Class::Refused(rejection),
+fn judge(standing: Standing, time: Millis, place: Place<'_>) -> Verdict {
+    let ahead = match place.breakage {
+        Some(Breakage::SlowLaneWithoutFiveMinutes) => 0,
+        _ => AHEAD_MS_MAX,
     };
+    match standing {
+        Standing::Duplicate => Verdict::Duplicate,
+        Standing::Conflict => Verdict::Conflict,
+        Standing::New => match lane(place.window, time, ahead) {
+            Lane::Fast => Verdict::Fast,
+            Lane::Slow => Verdict::Slow,
+            Lane::Closed => Verdict::BeyondChecking,
+        },
+    }
+}
+
+/// What a record that decodes is, whatever came before it.
+enum Class {
+    Elsewhere(Partition),
+    Refused(Rejection),
+    Valid(Service),
+}
+
+fn classify(event: &UsageEvent<'_>, place: Place<'_>, log_time: Millis) -> Class {
     let own = usage_partition(&event.user, place.partitions);
     if own != place.partition {
         return Class::Elsewhere(own);
@@ -189,7 +252,7 @@ fn classify<'a>(record: &'a Record, place: Place<'_>, log_time: Millis) -> Class
     };
     match time_fault(event.time, log_time) {
         Some(rejection) => Class::Refused(rejection),
-        None => Class::Valid(Valid { event, service }),
+        None => Class::Valid(service),
     }
 }
 

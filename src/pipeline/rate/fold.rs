@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
+use super::accounts::Accounts;
 use super::examine::Candidate;
 use crate::domain::amount::{Bp, Overflow, Points};
 use crate::domain::event::Service;
-use crate::domain::ids::{AccountKind, AccountRef};
-use crate::domain::position::Control;
-use crate::domain::posting::{Cell, Charge, Entry, FirstSuccess, Slot};
+use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
+use crate::domain::position::{Control, Partition};
+use crate::domain::posting::{Cell, Charge, EntryRef, FirstSuccess, Slot};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::Tier;
 use crate::domain::time::{Day, Millis, Month};
-use crate::pipeline::follower::Chains;
+use crate::pipeline::follower::{Chain, Chains};
 
 /// Levels of the referral cascade.
 const LEVELS: usize = 3;
@@ -64,83 +66,154 @@ pub struct Rated {
     pub slot: Slot,
 }
 
-/// What a chunk adds to one account, in the making.
-struct Gathered<'a> {
-    account: AccountRef<'a>,
-    /// Whether `referrers` is known: an account that only refers others needs none.
-    chained: bool,
-    /// Places of the accounts up its chain, nearest first.
+/// What a chunk adds to one account, in the making. Nearly every list has one element, which takes no allocation.
+struct Gathered {
+    cells: SmallVec<[(Slot, Service, Cell); 1]>,
+    charges: SmallVec<[(Month, Charge); 1]>,
+    firsts: SmallVec<[FirstSuccess; 1]>,
+    referral: SmallVec<[(Slot, Points); 1]>,
+    /// Numbers of the accounts up its chain, nearest first.
     referrers: [Option<u32>; LEVELS],
-    cells: Vec<(Slot, Service, Cell)>,
-    referral: Vec<(Slot, Points)>,
-    charges: Vec<(Month, Charge)>,
-    firsts: Vec<FirstSuccess>,
     firsts_seen: u8,
 }
 
-/// The fold of one chunk.
-pub struct Fold<'a> {
-    timeline: &'a Timeline,
-    chains: &'a Chains,
+/// The accounts that one event names, by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Party {
+    user: u32,
+    provider: Option<u32>,
+}
+
+/// The fold of one chunk. Piece by piece: [`Fold::meet`] its events, [`Fold::link`] their accounts, [`Fold::add`] each.
+pub struct Fold {
+    timeline: Arc<Timeline>,
     control: Control,
-    indices: HashMap<AccountRef<'a>, u32>,
-    gathered: Vec<Gathered<'a>>,
+    room: Room,
+    /// Accounts whose chains are not known yet.
+    unlinked: Vec<u32>,
     day: Option<(Day, Month)>,
 }
 
-impl<'a> Fold<'a> {
-    /// A fold under the rules and links as of `control`. The chains must be known of every account of the chunk.
-    pub fn new(timeline: &'a Timeline, chains: &'a Chains, control: Control) -> Fold<'a> {
+/// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
+/// the system each time, which takes longer than filling it.
+#[derive(Default)]
+pub struct Room {
+    accounts: Accounts,
+    /// Whether an event has named it, by number of the account: one that only refers others needs no chain.
+    named: Vec<bool>,
+    /// By number of the account.
+    gathered: Vec<Gathered>,
+}
+
+impl Fold {
+    /// A fold under the rules and links as of `control`, in the room of the one before.
+    pub fn new(timeline: Arc<Timeline>, control: Control, mut room: Room) -> Fold {
+        room.accounts.clear();
+        room.named.clear();
+        room.gathered.clear();
         Fold {
             timeline,
-            chains,
             control,
-            indices: HashMap::new(),
-            gathered: Vec::new(),
+            room,
+            unlinked: Vec::new(),
             day: None,
         }
     }
 
-    /// Rates one accepted event and adds it.
+    /// Takes up the accounts of events that are to be added; those of each event, in order.
+    pub fn meet(&mut self, candidates: &[Candidate<'_>]) -> Vec<Party> {
+        // All hashes first: the looks into the table then stand close together, and the processor waits for several at once.
+        let accounts = &self.room.accounts;
+        let hash = |candidate: &Candidate<'_>| {
+            let provider = candidate.provider();
+            (
+                accounts.hash(candidate.user()),
+                provider.map(|provider| accounts.hash(provider)),
+            )
+        };
+        let hashes: Vec<(u64, Option<u64>)> = candidates.iter().map(hash).collect();
+        let party = |(candidate, (user, provider)): (&Candidate<'_>, (u64, Option<u64>))| Party {
+            user: self.name(user, candidate.user()),
+            provider: provider
+                .zip(candidate.provider())
+                .map(|(hash, provider)| self.name(hash, provider)),
+        };
+        candidates.iter().zip(hashes).map(party).collect()
+    }
+
+    fn name(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+        let number = self.room.number(hash, account);
+        let named = &mut self.room.named[number as usize];
+        if !*named {
+            *named = true;
+            self.unlinked.push(number);
+        }
+        number
+    }
+
+    /// Looks up the chains of the accounts that were met; afterwards [`Fold::unlinked`] are those of which nothing is known.
+    pub fn link(&mut self, chains: &Chains) {
+        // First all looks into the large table of chains, one after the other, then what follows from them.
+        let mut linked = Vec::new();
+        let (accounts, control) = (&self.room.accounts, self.control);
+        self.unlinked.retain(|number| {
+            let chain = chains.of(&accounts.get(*number), control);
+            linked.extend(chain.flatten().map(|chain| (*number, chain)));
+            chain.is_none()
+        });
+        for (number, chain) in linked {
+            self.refer(number, chain);
+        }
+    }
+
+    fn refer(&mut self, number: u32, chain: &Chain) {
+        let mut referrers = [None; LEVELS];
+        for (place, referrer) in referrers.iter_mut().zip(chain.accounts.iter()) {
+            let referrer = AccountRef::from(referrer);
+            let hash = self.room.accounts.hash(referrer);
+            *place = Some(self.room.number(hash, referrer));
+        }
+        self.room.gathered[number as usize].referrers = referrers;
+    }
+
+    /// The accounts whose chains must be learnt, each once.
+    pub fn unlinked(&self) -> Vec<Account> {
+        let account = |number: &u32| self.room.accounts.get(*number).to_account();
+        self.unlinked.iter().map(account).collect()
+    }
+
+    /// Rates one accepted event and adds it. `party` are its accounts, met and linked.
     pub fn add(
         &mut self,
-        candidate: &'a Candidate<'_>,
+        candidate: &Candidate<'_>,
+        party: Party,
         tiers: &mut Tiers,
     ) -> Result<Rated, Overflow> {
+        assert!(self.unlinked.is_empty(), "every account must be linked");
         let event = &candidate.event;
+        let service = candidate.service;
         let rules: &Arc<Rules> = self.timeline.at(event.time);
-        let tier = match (candidate.service, &event.model) {
+        let tier = match (service, &event.model) {
             (Service::ChatCompletions, Some(model)) => tiers.of(model, rules),
             _ => Tier::TidePool,
         };
-        let amounts = rate(event, candidate.service, tier, rules)?;
-        let slot = self.slot(event.time, candidate.log_time);
+        let amounts = rate(event, service, tier, rules)?;
         let cell = cell_of(candidate, &amounts);
         let cascade = rules.cascade();
-        if let Some(provider) = &event.provider {
-            let provider = AccountRef {
-                kind: AccountKind::Provider,
-                id: provider,
-            };
-            let index = self.index(provider);
-            self.credit(
-                index,
-                slot,
-                candidate.service,
-                &cell,
-                amounts.provider,
-                cascade,
-            )?;
+        let slot = self.slot(event.time, candidate.log_time);
+        if let Some(provider) = party.provider {
+            self.credit(provider, slot, service, &cell, amounts.provider, cascade)?;
         }
-        let user = self.index(AccountRef {
-            kind: AccountKind::User,
-            id: &event.user,
-        });
-        self.credit(user, slot, candidate.service, &cell, amounts.user, cascade)?;
-        self.charge(user, slot.month(), &amounts.charge)?;
-        if cell.successful > 0 {
+        self.credit(party.user, slot, service, &cell, amounts.user, cascade)?;
+        let user = &mut self.room.gathered[party.user as usize];
+        user.charge(slot.month(), &amounts.charge)?;
+        if cell.successful > 0 && user.is_first(service) {
             let trial = self.timeline.at(event.time.day().start()).trial();
-            self.gathered[user as usize].first(candidate.service, slot, trial);
+            user.firsts.push(FirstSuccess {
+                service,
+                slot,
+                points: trial,
+            });
         }
         Ok(Rated {
             tier,
@@ -149,22 +222,22 @@ impl<'a> Fold<'a> {
         })
     }
 
-    /// The entries, by account.
-    pub fn entries(mut self) -> Vec<Entry> {
-        // What is sorted is small, and most comparisons are decided without a look at the id.
-        let is_owed = |(_, gathered): &(u32, &Gathered<'_>)| !gathered.is_empty();
-        let places = (0..).zip(&self.gathered).filter(is_owed);
-        let mut order: Vec<(AccountKind, u128, u32)> = places
-            .map(|(place, gathered)| (gathered.account.kind, beginning(gathered.account.id), place))
-            .collect();
-        order.sort_unstable_by(|a, b| {
-            let id = |place: u32| self.gathered[place as usize].account.id;
-            (a.0, a.1)
-                .cmp(&(b.0, b.1))
-                .then_with(|| id(a.2).cmp(id(b.2)))
-        });
-        let entry = |(_, _, place): (AccountKind, u128, u32)| self.gathered[place as usize].entry();
-        order.into_iter().map(entry).collect()
+    /// Ends the fold: the entries of each of `partitions` posting partitions.
+    pub fn postings(self, partitions: u32) -> Postings {
+        let mut room = self.room;
+        let mut order = vec![Vec::new(); partitions as usize];
+        for (number, gathered) in (0..).zip(&mut room.gathered) {
+            if !gathered.is_empty() {
+                gathered.sort();
+                let AccountRef { kind, id } = room.accounts.get(number);
+                let q = account_partition(kind, id, partitions);
+                order[q.0 as usize].push((kind, beginning(id), number));
+            }
+        }
+        for order in &mut order {
+            sort(order, &room.accounts);
+        }
+        Postings { room, order }
     }
 
     fn slot(&mut self, time: Millis, log_time: Millis) -> Slot {
@@ -181,47 +254,16 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// The place of an account that an event names, with its chain.
-    fn index(&mut self, account: AccountRef<'a>) -> u32 {
-        let index = self.open(account);
-        if self.gathered[index as usize].chained {
-            return index;
-        }
-        let chains = self.chains;
-        let chain = chains
-            .of(&account, self.control)
-            .map_or(&[][..], |chain| &chain.accounts);
-        let mut referrers = [None; LEVELS];
-        for (place, referrer) in referrers.iter_mut().zip(chain.iter()) {
-            *place = Some(self.open(AccountRef::from(referrer)));
-        }
-        let gathered = &mut self.gathered[index as usize];
-        gathered.referrers = referrers;
-        gathered.chained = true;
-        index
-    }
-
-    /// The place of an account; a new one if it has none.
-    fn open(&mut self, account: AccountRef<'a>) -> u32 {
-        let next =
-            u32::try_from(self.gathered.len()).expect("a chunk holds far fewer than 2^32 records");
-        let index = *self.indices.entry(account).or_insert(next);
-        if index == next {
-            self.gathered.push(Gathered::new(account));
-        }
-        index
-    }
-
     fn credit(
         &mut self,
-        index: u32,
+        number: u32,
         slot: Slot,
         service: Service,
         cell: &Cell,
         points: Points,
         cascade: [Bp; LEVELS],
     ) -> Result<(), Overflow> {
-        let gathered = &mut self.gathered[index as usize];
+        let gathered = &mut self.room.gathered[number as usize];
         gathered
             .cell(slot, service)
             .add(&Cell { points, ..*cell })?;
@@ -230,95 +272,139 @@ impl<'a> Fold<'a> {
             let Some(referrer) = referrer else { break };
             let points = points.times(share)?;
             if points != Points::ZERO {
-                self.gathered[referrer as usize].refer(slot, points)?;
+                self.room.gathered[referrer as usize].refer(slot, points)?;
             }
         }
         Ok(())
     }
+}
 
-    fn charge(&mut self, index: u32, month: Month, charge: &Charge) -> Result<(), Overflow> {
-        if *charge == Charge::default() {
-            return Ok(());
+impl Room {
+    fn number(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+        let number = self.accounts.number_of(hash, account);
+        if self.gathered.len() < self.accounts.len() {
+            self.named.push(false);
+            self.gathered.push(Gathered::default());
         }
-        let charges = &mut self.gathered[index as usize].charges;
-        match charges.iter_mut().find(|(of, _)| *of == month) {
-            Some((_, sum)) => sum.add(charge),
-            None => {
-                charges.push((month, *charge));
-                Ok(())
-            }
+        number
+    }
+}
+
+/// What a chunk adds to the accounts of each posting partition.
+pub struct Postings {
+    room: Room,
+    /// The accounts of each partition, in order.
+    order: Vec<Vec<Ordered>>,
+}
+
+impl Postings {
+    /// The entries of a posting partition, by account.
+    pub fn entries(&self, partition: Partition) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
+        let Room {
+            accounts, gathered, ..
+        } = &self.room;
+        let order = self.order[partition.0 as usize].iter();
+        order.map(|(_, _, number)| gathered[*number as usize].entry(accounts.get(*number)))
+    }
+
+    /// The room, for the next fold.
+    pub fn into_room(self) -> Room {
+        self.room
+    }
+}
+
+impl Default for Gathered {
+    fn default() -> Gathered {
+        Gathered {
+            cells: SmallVec::new(),
+            charges: SmallVec::new(),
+            firsts: SmallVec::new(),
+            referral: SmallVec::new(),
+            referrers: [None; LEVELS],
+            firsts_seen: 0,
         }
     }
 }
 
-impl<'a> Gathered<'a> {
-    fn new(account: AccountRef<'a>) -> Gathered<'a> {
-        Gathered {
-            account,
-            chained: false,
-            referrers: [None; LEVELS],
-            cells: Vec::new(),
-            referral: Vec::new(),
-            charges: Vec::new(),
-            firsts: Vec::new(),
-            firsts_seen: 0,
-        }
-    }
-
+impl Gathered {
     /// A referrer that was only looked up: everything it could have got was rounded down to nothing.
     fn is_empty(&self) -> bool {
         self.cells.is_empty() && self.referral.is_empty()
     }
 
     fn cell(&mut self, slot: Slot, service: Service) -> &mut Cell {
-        let found = self
-            .cells
-            .iter()
-            .rposition(|(s, of, _)| *s == slot && *of == service);
-        let index = found.unwrap_or_else(|| {
-            self.cells.push((slot, service, Cell::default()));
-            self.cells.len() - 1
-        });
-        &mut self.cells[index].2
+        let is_it = |(s, of, _): &(Slot, Service, Cell)| *s == slot && *of == service;
+        let new = || (slot, service, Cell::default());
+        &mut find_or_add(&mut self.cells, is_it, new).2
     }
 
     fn refer(&mut self, slot: Slot, points: Points) -> Result<(), Overflow> {
-        match self.referral.iter_mut().rev().find(|(of, _)| *of == slot) {
-            Some((_, sum)) => *sum = sum.plus(points)?,
-            None => self.referral.push((slot, points)),
-        }
+        let new = || (slot, Points::ZERO);
+        let (_, sum) = find_or_add(&mut self.referral, |(of, _)| *of == slot, new);
+        *sum = sum.plus(points)?;
         Ok(())
     }
 
-    fn first(&mut self, service: Service, slot: Slot, points: Points) {
-        let bit = 1 << service as u8;
-        if self.firsts_seen & bit == 0 {
-            self.firsts_seen |= bit;
-            self.firsts.push(FirstSuccess {
-                service,
-                slot,
-                points,
-            });
+    fn charge(&mut self, month: Month, charge: &Charge) -> Result<(), Overflow> {
+        if *charge == Charge::default() {
+            return Ok(());
         }
+        let new = || (month, Charge::default());
+        let (_, sum) = find_or_add(&mut self.charges, |(of, _)| *of == month, new);
+        sum.add(charge)
     }
 
-    /// Takes what was gathered out as an entry.
-    fn entry(&mut self) -> Entry {
-        let mut entry = Entry {
-            account: self.account.to_account(),
-            cells: std::mem::take(&mut self.cells),
-            referral: std::mem::take(&mut self.referral),
-            charges: std::mem::take(&mut self.charges),
-            firsts: std::mem::take(&mut self.firsts),
-        };
-        entry
-            .cells
-            .sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
-        entry.referral.sort_unstable_by_key(|(slot, _)| *slot);
-        entry.charges.sort_unstable_by_key(|(month, _)| *month);
-        entry.firsts.sort_unstable_by_key(|first| first.service);
-        entry
+    /// Whether this is asked for the first time of a service.
+    fn is_first(&mut self, service: Service) -> bool {
+        let bit = 1 << service as u8;
+        let first = self.firsts_seen & bit == 0;
+        self.firsts_seen |= bit;
+        first
     }
+
+    /// Brings every list into the order of its key.
+    fn sort(&mut self) {
+        self.cells
+            .sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
+        self.referral.sort_unstable_by_key(|(slot, _)| *slot);
+        self.charges.sort_unstable_by_key(|(month, _)| *month);
+        self.firsts.sort_unstable_by_key(|first| first.service);
+    }
+
+    fn entry<'e>(&'e self, account: AccountRef<'e>) -> EntryRef<'e> {
+        EntryRef {
+            account,
+            cells: &self.cells,
+            referral: &self.referral,
+            charges: &self.charges,
+            firsts: &self.firsts,
+        }
+    }
+}
+
+/// The newest element that is the wanted one; a new one if none is.
+fn find_or_add<T>(
+    list: &mut SmallVec<[T; 1]>,
+    is_it: impl Fn(&T) -> bool,
+    new: impl FnOnce() -> T,
+) -> &mut T {
+    let index = list.iter().rposition(is_it).unwrap_or_else(|| {
+        list.push(new());
+        list.len() - 1
+    });
+    &mut list[index]
+}
+
+/// Kind, beginning of the id, and number of an account: small to sort, and most comparisons are decided without a look at the id.
+type Ordered = (AccountKind, u128, u32);
+
+fn sort(order: &mut [Ordered], accounts: &Accounts) {
+    let id = |number: u32| accounts.get(number).id;
+    order.sort_unstable_by(|a, b| {
+        (a.0, a.1)
+            .cmp(&(b.0, b.1))
+            .then_with(|| id(a.2).cmp(id(b.2)))
+    });
 }
 
 /// The first 16 bytes of an id, as a number that orders as they do. Ids hold no NUL, so a shorter one orders before its continuations.

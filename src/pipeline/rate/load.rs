@@ -2,7 +2,7 @@
 //! duplicate window, and run the recorded chunk again.
 
 use super::examine::{Place, rebuild};
-use super::fold::Tiers;
+use super::fold::{Room, Tiers};
 use super::window::Window;
 use super::{After, Rater};
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
@@ -54,6 +54,7 @@ impl<'c> Rater<'c> {
             follower: Follower::start(ctx).await?,
             window: Window::default(),
             tiers: Tiers::default(),
+            room: Room::default(),
             last_record: ctx.clock.now(),
             progressed: false,
         };

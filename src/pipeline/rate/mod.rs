@@ -8,11 +8,13 @@
 //! depends on, it says that the chunk before is done, and it is the lock. After a crash the recorded cut is run again; its
 //! posting blocks carry the same sequences, and whoever has them already drops them.
 
+pub mod accounts;
 mod cut;
 mod emit;
 pub mod examine;
 pub mod fold;
 mod load;
+
 pub mod window;
 
 use std::time::Duration;
@@ -28,8 +30,10 @@ use crate::log::{NewRecord, ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
 use examine::TICK_HEADER;
-use fold::Tiers;
+use fold::{Room, Tiers};
 use window::Window;
+
+pub use emit::PIECE_RECORDS;
 
 /// The rater of one source partition, between two loads.
 pub struct Rater<'c> {
@@ -45,6 +49,7 @@ pub struct Rater<'c> {
     follower: Follower,
     window: Window,
     tiers: Tiers,
+    room: Room,
     last_record: Millis,
     progressed: bool,
 }
