@@ -7,11 +7,14 @@ use tidemark::log::adapt::Outcome;
 use super::adapt::outcomes;
 use super::adapt_rows::{least, with};
 
+/// A format, a path in its least entry and what stands there instead; the reason and the field of the refusal.
+type Row<'a> = (&'a str, &'a [&'a str], Option<Value>, Reason, &'a str);
+
 #[test]
 fn what_cannot_be_read_is_refused_with_reason_and_field_and_without_its_value() {
     use Reason::*;
     let long = "x".repeat(129);
-    let rows: Vec<(&str, &[&str], Option<Value>, Reason, &str)> = vec![
+    let rows: Vec<Row<'_>> = vec![
         (
             "apisix",
             &["consumer"],

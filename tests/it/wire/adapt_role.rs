@@ -64,16 +64,16 @@ fn entry(number: u64) -> Bytes {
         "response": {"status": 200}, "consumer": {"username": user},
         "ai": {"proxy": {"usage": {"prompt_tokens": number + 1, "completion_tokens": 2}}},
     });
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         entry["consumer"] = json!(null);
-    } else if number % 7 == 0 {
+    } else if number.is_multiple_of(7) {
         entry["ai"] = json!({});
     }
     entry.to_string().into()
 }
 
 fn is_event(number: u64) -> bool {
-    number % 10 != 0 && number % 7 != 0
+    !number.is_multiple_of(10) && !number.is_multiple_of(7)
 }
 
 #[async_trait]
@@ -260,23 +260,26 @@ fn distinct(events: &BTreeMap<String, u64>) -> BTreeSet<String> {
 fn every_entry_arrives_once_while_nothing_happens_and_is_counted_in_the_metrics() {
     run(async {
         let site = Site::new().await;
-        site.gateway.write(0..140);
+        site.gateway.write(0..140u64);
         let mut crew = site.worker().await;
         site.until_at("first", 140).await;
-        assert_eq!(distinct(&site.events()), ids(0..140));
+        assert_eq!(distinct(&site.events()), ids(0..140u64));
         assert!(site.events().values().all(|count| *count == 1));
-        assert_eq!(site.refused(), (0..140).filter(|n| n % 10 == 0).collect());
+        assert_eq!(
+            site.refused(),
+            (0..140u64).filter(|n| n.is_multiple_of(10)).collect()
+        );
         // What comes later is found, and a polite stop writes the position.
         site.gateway.write(140..150);
         let start = Instant::now();
-        while distinct(&site.events()) != ids(0..150) {
+        while distinct(&site.events()) != ids(0..150u64) {
             assert!(start.elapsed() < WITHIN);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(crew.let_go(&[Site::task()], WITHIN).await);
         site.until_at("first", 150).await;
-        let events = ids(0..150).len() as u64;
-        let refused = (0..150).filter(|n| n % 10 == 0).count() as u64;
+        let events = ids(0..150u64).len() as u64;
+        let refused = (0..150u64).filter(|n| n.is_multiple_of(10)).count() as u64;
         assert_eq!(
             site.metric(r#"tidemark_adapter_records_total{topic="kong-logs"}"#),
             150
@@ -308,7 +311,7 @@ fn every_entry_arrives_once_while_nothing_happens_and_is_counted_in_the_metrics(
 fn killed_workers_and_rivals_lose_nothing_and_send_nothing_under_a_second_id() {
     run(async {
         let site = Site::new().await;
-        site.gateway.write(0..1_000);
+        site.gateway.write(0..1_000u64);
         for kill in 0..20 {
             let mut crew = site.worker().await;
             // Two at once, now and then.
@@ -326,8 +329,11 @@ fn killed_workers_and_rivals_lose_nothing_and_send_nothing_under_a_second_id() {
         let crew = site.worker().await;
         let rival = site.worker().await;
         site.until_at("first", 1_000).await;
-        assert_eq!(distinct(&site.events()), ids(0..1_000));
-        assert_eq!(site.refused(), (0..1_000).filter(|n| n % 10 == 0).collect());
+        assert_eq!(distinct(&site.events()), ids(0..1_000u64));
+        assert_eq!(
+            site.refused(),
+            (0..1_000u64).filter(|n| n.is_multiple_of(10)).collect()
+        );
         drop((crew, rival));
     });
 }
