@@ -88,6 +88,9 @@ pub enum Command {
     /// Kafka's topics: compare them with their files, create and mend them.
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// The store's tables.
+    #[command(subcommand)]
+    Tables(TablesCommand),
     /// Return when everything that was sent before can be seen in statements.
     Wait(WaitArgs),
     /// Say in sentences what is wrong and what to do. Exit code 1 if something is.
@@ -431,6 +434,20 @@ pub enum LogCommand {
         /// At most so many records, per partition.
         #[arg(long, value_name = "N")]
         limit: Option<u64>,
+    },
+}
+
+/// `tables`.
+#[derive(Debug, Subcommand)]
+pub enum TablesCommand {
+    /// Copy every table into the store that another configuration names, whose tables must be empty. Nothing may run meanwhile.
+    #[command(
+        after_help = "Example, from the embedded store to DynamoDB:\n  tidemark tables copy --into production.toml"
+    )]
+    Copy {
+        /// The configuration file of the other store.
+        #[arg(long, value_name = "FILE")]
+        into: PathBuf,
     },
 }
 

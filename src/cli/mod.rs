@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, PricingCommand, ReferralCommand};
+use args::{Cli, Command, PricingCommand, ReferralCommand, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session};
 
@@ -28,6 +28,7 @@ mod rules;
 mod send;
 mod session;
 mod statements;
+mod tables;
 mod topics;
 mod up;
 mod wait;
@@ -157,6 +158,7 @@ async fn with_session(session: &Session, command: &Command) -> Done {
         Command::Rejects(command) => records::rejects(session, command).await,
         Command::Resume(args) => doctor::resume(session, args).await,
         Command::Log(command) => records::log(session, command).await,
+        Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, args.timeout).await,
         Command::Doctor(args) => doctor::run(session, args.json).await,
     }

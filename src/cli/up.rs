@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -17,16 +17,19 @@ use crate::http::{self, Service};
 use crate::log::topics::TopicSpec;
 use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, PipelineConfig};
-use crate::ops::health::Health;
+use crate::ops::config::{Config, LogEngine, PipelineConfig, StoreEngine};
+use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
-use crate::pipeline::{self, Settings, WorkerContext};
+use crate::pipeline::{self, Crew, Settings, WorkerContext};
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether posting has taken everything, at the end.
+const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
 
 /// Runs until shutdown.
 pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &Shutdown) -> Done {
+    check(config)?;
     let data = DataDir::new(&config.data);
     let owned = match find_owner(&data).await? {
         Owner::Us(owned) => owned,
@@ -41,7 +44,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    start_pipeline(&mut tasks, &engine, config, &health, shutdown).await?;
+    let crew = start_pipeline(&mut tasks, &engine, config, &health, shutdown).await?;
     let running = Running {
         pid: std::process::id(),
         listen: listener.local_addr().map_err(Failure::failed)?,
@@ -65,7 +68,49 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     welcome(&running, &data, is_demo)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
+    finish(crew, &*engine.log, &health, config.drain_timeout).await;
     drain(tasks, engine, config.drain_timeout).await
+}
+
+/// With Kafka and DynamoDB both elsewhere, partitions are shared out among workers.
+fn check(config: &Config) -> Done {
+    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+        return Err(Failure::refused(
+            "log.engine is \"kafka\" and store.engine is \"dynamodb\": run `tidemark worker`, as many as you like; \
+             `up` is for a log or a store of its own",
+        ));
+    }
+    Ok(())
+}
+
+/// Lets the pipeline finish: rating first, then posting, once it has taken what rating has sent. So a stop leaves nothing on the way, and
+/// the next start may be on another log.
+async fn finish(mut crew: Crew, log: &dyn Log, health: &Health, within: Duration) {
+    let deadline = Instant::now() + within;
+    let of = |role| move |task: &TaskId| task.role == role;
+    let tasks = crew.tasks();
+    let rating: Vec<TaskId> = tasks.iter().copied().filter(of(Role::Rate)).collect();
+    let posting: Vec<TaskId> = tasks.iter().copied().filter(of(Role::Post)).collect();
+    crew.let_go(&rating, within).await;
+    while Instant::now() < deadline && !all_is_taken(log, health).await {
+        tokio::time::sleep(CAUGHT_UP_POLL).await;
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    crew.let_go(&posting, left.max(CLOSE_WITHIN)).await;
+}
+
+/// Whether posting has come to the end of its log, but for partitions that cannot.
+async fn all_is_taken(log: &dyn Log, health: &Health) -> bool {
+    for task in health.tasks() {
+        if task.id.role != Role::Post || task.halted.is_some() {
+            continue;
+        }
+        let bounds = log.bounds(Topic::LedgerPostings, task.id.partition).await;
+        if bounds.is_ok_and(|bounds| task.next.unwrap_or(0) < bounds.end.0) {
+            return false;
+        }
+    }
+    true
 }
 
 fn already_runs(data: &DataDir, running: &Running) -> Failure {
@@ -91,7 +136,7 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-) -> Done {
+) -> Done<Crew> {
     let ctx = Arc::new(WorkerContext::new(
         engine.log.clone(),
         Arc::new(engine.db.clone()),
@@ -104,10 +149,11 @@ async fn start_pipeline(
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
     let sources = engine.log.topic(Topic::UsageEvents).await?.partitions;
     let postings = engine.log.topic(Topic::LedgerPostings).await?.partitions;
+    let mut crew = Crew::new(ctx);
     for task in pipeline::all_tasks(sources, postings) {
-        tasks.spawn(pipeline::run(ctx.clone(), task, shutdown.receiver()));
+        crew.take(task).await;
     }
-    Ok(())
+    Ok(crew)
 }
 
 /// The pipeline's settings from the configuration.

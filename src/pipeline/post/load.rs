@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 
 use super::Poster;
-use crate::domain::position::{Offset, Partition};
+use crate::domain::position::Partition;
 use crate::domain::time::Millis;
-use crate::log::{Topic, TopicInfo};
+use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Follower;
@@ -24,7 +24,7 @@ impl<'c> Poster<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
-            None => (first_checkpoint(ctx, &info), None),
+            None => (first_checkpoint(ctx, partition, &info).await?, None),
         };
         let checkpoint = check(ctx, partition, checkpoint, &info).await?;
         Ok(Poster {
@@ -53,15 +53,21 @@ impl<'c> Poster<'c> {
     }
 }
 
-fn first_checkpoint(ctx: &WorkerContext, info: &TopicInfo) -> PostCheckpoint {
-    PostCheckpoint {
+/// What stands before the first block. Blocks that the log has dropped already would show as a gap in the sequences.
+async fn first_checkpoint(
+    ctx: &WorkerContext,
+    partition: Partition,
+    info: &TopicInfo,
+) -> Result<PostCheckpoint, Failure> {
+    let Bounds { start, .. } = ctx.log.bounds(Topic::LedgerPostings, partition).await?;
+    Ok(PostCheckpoint {
         topic_id: info.id.clone(),
         epoch: ctx.log.epoch(),
         partitions: info.partitions,
-        next: Offset(0),
+        next: start,
         fingerprint: None,
         sources: BTreeMap::new(),
-    }
+    })
 }
 
 /// Checks that the log is the one that the checkpoint speaks of. In a new epoch offsets begin again; the sequences of the
@@ -81,7 +87,7 @@ async fn check(
     if checkpoint.epoch < epoch {
         return Ok(PostCheckpoint {
             sources: checkpoint.sources,
-            ..first_checkpoint(ctx, info)
+            ..first_checkpoint(ctx, partition, info).await?
         });
     }
     let topic = Topic::LedgerPostings;

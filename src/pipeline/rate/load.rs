@@ -32,7 +32,10 @@ impl<'c> Rater<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
-            None => (first_checkpoint(ctx, &source, &postings), None),
+            None => {
+                let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+                (first_checkpoint(ctx, &source, &postings, start), None)
+            }
         };
         let checkpoint = check(ctx, partition, checkpoint, &source, &postings).await?;
         anchor::tables_are_not_behind(ctx, partition, &checkpoint, written).await?;
@@ -132,11 +135,12 @@ fn after_last(records: &[Record], next: Offset) -> Offset {
     records.last().map_or(next, |record| record.offset.next())
 }
 
-/// What stands before the first chunk ever.
+/// What stands before the first chunk ever. What the log has dropped before anybody rated it was never ours to count.
 fn first_checkpoint(
     ctx: &WorkerContext,
     source: &TopicInfo,
     postings: &TopicInfo,
+    start: Offset,
 ) -> RateCheckpoint {
     RateCheckpoint {
         topic_id: source.id.clone(),
@@ -144,18 +148,18 @@ fn first_checkpoint(
         partitions: source.partitions,
         posting_partitions: postings.partitions,
         chunk: Chunk(0),
-        from: Offset(0),
-        to: Offset(0),
+        from: start,
+        to: start,
         control: Control(0),
         semantics: SEMANTICS,
         log_time: Millis(0),
-        window: first_window(&ctx.settings),
+        window: first_window(&ctx.settings, start),
         fingerprint: None,
         sequences: vec![Sequence(0); postings.partitions as usize],
     }
 }
 
-fn first_window(settings: &Settings) -> WindowCut {
+fn first_window(settings: &Settings, start: Offset) -> WindowCut {
     WindowCut {
         age_ms: settings.window_age_ms,
         records_max: settings.window_records_max,
@@ -164,7 +168,7 @@ fn first_window(settings: &Settings) -> WindowCut {
         } else {
             UsageRows::Off
         },
-        first: Offset(0),
+        first: start,
         first_log_time: Millis(0),
         forgotten: None,
     }
@@ -252,14 +256,15 @@ async fn next_epoch(
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     anchor::postings_drained(ctx, partition, &old).await?;
+    let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
     Ok(RateCheckpoint {
         topic_id: source.id.clone(),
         epoch: ctx.log.epoch(),
-        from: Offset(0),
-        to: Offset(0),
+        from: start,
+        to: start,
         fingerprint: None,
         window: WindowCut {
-            first: Offset(0),
+            first: start,
             first_log_time: old.log_time,
             forgotten: Some(old.log_time),
             ..old.window

@@ -4,7 +4,10 @@ mod adapt;
 pub mod broker;
 mod chaos;
 mod compose;
+mod halts;
 pub mod log;
+mod moving;
+mod partitioners;
 mod starting;
 #[cfg(feature = "tls")]
 mod tls;

@@ -21,6 +21,7 @@ pub struct Site {
     dir: TempDir,
     port: u16,
     cluster: Option<Cluster>,
+    env: Vec<(String, String)>,
 }
 
 /// Kafka and DynamoDB elsewhere.
@@ -76,7 +77,14 @@ impl Site {
             dir: tempfile::tempdir().expect("a temporary directory"),
             port: free.local_addr().expect("an address").port(),
             cluster: None,
+            env: Vec::new(),
         }
+    }
+
+    /// From now on every process and command has these settings, too.
+    pub fn set(&mut self, env: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.env = env.iter().map(owned).collect();
     }
 
     /// On a cluster: its topics and tables are made.
@@ -126,6 +134,7 @@ impl Site {
                 command.env_remove(name);
             }
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

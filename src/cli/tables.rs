@@ -1,0 +1,71 @@
+//! `tidemark tables copy`: the tables of one store into another, for a move to DynamoDB proper.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::engine::connect;
+use super::output::{Done, Failure, Out, counted};
+use super::session::{Session, Workers};
+use crate::ops::config::{Config, Sources, StoreEngine};
+use crate::ops::metrics::Metrics;
+use crate::store::db::{Db, Table};
+use crate::store::dynamo::DynamoDb;
+use crate::store::tables;
+
+/// Copies every item into the store that another configuration names. Its tables must be empty, so that repeating it after an
+/// interruption means beginning with empty tables again, and nothing is ever mixed.
+pub async fn copy(session: &Session, into: &Path) -> Done {
+    if session.workers == Workers::Up {
+        return Err(Failure::failed(
+            "`tidemark up` is running on this data; stop it first, so that nothing changes while it is copied",
+        ));
+    }
+    let target = target(into)?;
+    tables::create_tables(&target).await?;
+    for table in Table::ALL {
+        if !target.scan(table, None).await?.items.is_empty() {
+            let name = table.name();
+            return Err(Failure::refused(format!(
+                "table {name} of {} is not empty; delete its tables, or choose another store.table_prefix",
+                into.display()
+            )));
+        }
+    }
+    let mut out = Out::new();
+    for table in Table::ALL {
+        let count = copy_table(session.db(), &target, table).await?;
+        out.line(format!("{}: {}", table.name(), counted(count, "item")))?;
+    }
+    out.line("copied; start from here on with that configuration only")?;
+    out.finish()
+}
+
+fn target(file: &Path) -> Done<DynamoDb> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", file.display())))?;
+    let sources = Sources {
+        file: Some((file.display().to_string(), text)),
+        ..Sources::default()
+    };
+    let config = Config::read(&sources).map_err(Failure::refused)?;
+    if config.store.engine != StoreEngine::DynamoDb {
+        return Err(Failure::refused(format!(
+            "{}: store.engine must be \"dynamodb\"",
+            file.display()
+        )));
+    }
+    connect(&config.store, None, Arc::new(Metrics::new()))
+}
+
+async fn copy_table(from: &dyn Db, into: &dyn Db, table: Table) -> Done<u64> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = from.scan(table, after).await?;
+        count += page.items.len() as u64;
+        into.put_all(table, page.items).await?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(count);
+        }
+    }
+}
