@@ -149,75 +149,80 @@ fn differences(
     wanted: &[(Setting, String)],
     found: Option<&Found>,
 ) -> Vec<Difference> {
-    let difference = |setting, is: String, should_be: String, remedy| Difference {
-        topic: name.to_owned(),
-        setting,
-        is,
-        should_be,
-        remedy,
-    };
     let Some(found) = found else {
-        let size = format!(
+        return vec![missing(name, spec)];
+    };
+    let settings = wanted
+        .iter()
+        .filter_map(|(setting, value)| other_setting(name, *setting, value, found));
+    let all = other_partitions(name, spec, &found.state)
+        .into_iter()
+        .chain(other_copies(name, spec, &found.state))
+        .chain(settings);
+    leave_alone_if_refused(all.collect())
+}
+
+fn missing(name: &str, spec: &TopicSpec) -> Difference {
+    Difference {
+        topic: name.to_owned(),
+        setting: "topic",
+        is: "missing".to_owned(),
+        should_be: format!(
             "{} partitions, replication factor {}",
             spec.partitions, spec.replication_factor
-        );
-        return vec![difference(
-            "topic",
-            "missing".to_owned(),
-            size,
-            Remedy::Create,
-        )];
-    };
-    let mut all = Vec::new();
-    let (is, should_be) = (found.state.partitions, spec.partitions);
-    if is != should_be {
-        let remedy = Remedy::Refuse(format!(
+        ),
+        remedy: Remedy::Create,
+    }
+}
+
+fn other_partitions(name: &str, spec: &TopicSpec, state: &TopicState) -> Option<Difference> {
+    let (is, should_be) = (state.partitions, spec.partitions);
+    (is != should_be).then(|| Difference {
+        topic: name.to_owned(),
+        setting: "partitions",
+        is: is.to_string(),
+        should_be: should_be.to_string(),
+        remedy: Remedy::Refuse(format!(
             "Another number of partitions puts users and accounts into other partitions than before: duplicates would be missed, and \
              sequences torn. {MOVE}. Or, if the topic is as it was meant to be, set partitions: {is} in its file"
-        ));
-        all.push(difference(
-            "partitions",
-            is.to_string(),
-            should_be.to_string(),
-            remedy,
-        ));
-    }
-    let (is, should_be) = (found.state.replication_factor, spec.replication_factor);
-    if is != should_be {
-        let remedy = Remedy::Refuse(format!(
+        )),
+    })
+}
+
+fn other_copies(name: &str, spec: &TopicSpec, state: &TopicState) -> Option<Difference> {
+    let (is, should_be) = (state.replication_factor, spec.replication_factor);
+    (is != should_be).then(|| Difference {
+        topic: name.to_owned(),
+        setting: "replication.factor",
+        is: is.to_string(),
+        should_be: should_be.to_string(),
+        remedy: Remedy::Refuse(format!(
             "Copies are moved between brokers by Kafka's own kafka-reassign-partitions.sh, which somebody should watch. Or, if the cluster \
              is to stay as it is, set replicationFactor: {is} in the topic's file, or pass --replication-factor {is} (and --min-insync)"
-        ));
-        all.push(difference(
-            "replication.factor",
-            is.to_string(),
-            should_be.to_string(),
-            remedy,
-        ));
-    }
-    for (setting, should_be) in wanted {
-        let config = found
-            .configs
-            .iter()
-            .find(|config| config.setting == *setting);
-        // Kafka knows no such setting (any more), or does not tell it.
-        let Some(config) = config.filter(|config| config.value != *should_be) else {
-            continue;
-        };
-        let origin = if config.is_own {
-            ""
-        } else {
-            " (the cluster's default)"
-        };
-        let is = format!("{}{origin}", config.value);
-        all.push(difference(
-            setting.key(),
-            is,
-            should_be.clone(),
-            remedy(*setting, found),
-        ));
-    }
-    leave_alone_if_refused(all)
+        )),
+    })
+}
+
+fn other_setting(
+    name: &str,
+    setting: Setting,
+    should_be: &str,
+    found: &Found,
+) -> Option<Difference> {
+    // One that is not told is one that this Kafka does not have.
+    let mut configs = found.configs.iter();
+    let config = configs.find(|config| config.setting == setting)?;
+    let origin = match config.is_own {
+        true => "",
+        false => " (the cluster's default)",
+    };
+    (config.value != should_be).then(|| Difference {
+        topic: name.to_owned(),
+        setting: setting.key(),
+        is: format!("{}{origin}", config.value),
+        should_be: should_be.to_owned(),
+        remedy: remedy(setting, found),
+    })
 }
 
 /// Why a setting must not be changed under records.

@@ -2,8 +2,9 @@
 //! a real Kafka and a DynamoDB. Only addresses differ, and names get a prefix, because the servers are shared.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -128,15 +129,23 @@ struct Stage {
     bootstrap: &'static str,
     store: String,
     prefix: String,
+    dir: tempfile::TempDir,
 }
 
 /// Killed when dropped.
-struct Running(Child);
+struct Running {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("{}:\n{log}", self.log.display());
+        }
     }
 }
 
@@ -201,9 +210,14 @@ impl Stage {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let listen = free.local_addr().expect("an address").to_string();
         drop(free);
+        let log = self.dir.path().join(format!("{listen}.log"));
         let mut command = self.command("worker", &[], &listen);
-        let child = command.stdout(Stdio::null()).spawn().expect("it starts");
-        (Running(child), format!("http://{listen}"))
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log file"))
+            .spawn()
+            .expect("it starts");
+        (Running { child, log }, format!("http://{listen}"))
     }
 
     /// Requests of all users of a month.
@@ -242,6 +256,7 @@ fn the_commands_of_the_compose_file_make_statements_of_events() {
         bootstrap,
         store: store.unwrap_or_else(|_| embedded_endpoint().to_owned()),
         prefix: broker::prefix(),
+        dir: tempfile::tempdir().unwrap(),
     };
     stage.run("init", &[]);
     // As at the next `docker compose up`.
@@ -269,13 +284,15 @@ fn the_commands_of_the_compose_file_make_statements_of_events() {
     assert_eq!(requests, EVENTS);
     stage.run("cli", &[]);
     for (worker, _) in &mut workers {
-        let term = Command::new("kill").arg(worker.0.id().to_string()).status();
+        let term = Command::new("kill")
+            .arg(worker.child.id().to_string())
+            .status();
         assert!(term.unwrap().success());
     }
     for (worker, _) in &mut workers {
         let mut ended = None;
         until("a worker stops", || {
-            ended = worker.0.try_wait().unwrap();
+            ended = worker.child.try_wait().unwrap();
             ended.is_some()
         });
         assert!(ended.unwrap().success(), "{ended:?}");

@@ -1,4 +1,4 @@
-//! Kafka behind TLS: with logins (SCRAM, PLAIN), and alone.
+//! Kafka behind TLS: with logins (SCRAM, PLAIN, OAUTHBEARER), and alone.
 
 use std::sync::LazyLock;
 
@@ -74,9 +74,12 @@ fn record(text: &'static str) -> NewRecord {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_written_and_read_behind_tls_with_and_without_a_login() {
     let Some(tls) = tls() else { return };
+    // librdkafka makes the token itself, and the broker does not ask who signed it.
+    let token = "enable.sasl.oauthbearer.unsecure.jwt = 'true'\nsasl.oauthbearer.config = 'principal=tidemark'\n";
     let cases = [
         (&tls.sasl_ssl, login(&tls, "SCRAM-SHA-512")),
         (&tls.sasl_ssl, login(&tls, "PLAIN")),
+        (&tls.sasl_ssl, login(&tls, "OAUTHBEARER") + token),
         (&tls.ssl, format!("security.protocol = 'ssl'\n{}", ca(&tls))),
     ];
     for (bootstrap, properties) in cases {
@@ -111,10 +114,13 @@ async fn what_is_wrong_with_a_login_or_a_certificate_is_said_and_the_password_is
     let Some(tls) = tls() else { return };
     let scram = login(&tls, "SCRAM-SHA-512");
     let no_ca = "security.protocol = 'ssl'\n".to_owned();
+    // The same address under a name that the certificate does not have.
+    let other_name = tls.sasl_ssl.replace("127.0.0.1", "127.1");
     let cases = [
         (&tls.sasl_ssl, scram.clone(), "uthentication failed"),
         (&tls.sasl_ssl, login(&tls, "PLAIN"), "uthentication failed"),
         (&tls.ssl, no_ca, "certificate verify failed"),
+        (&other_name, scram, "certificate verify failed"),
     ];
     for (bootstrap, properties, said) in cases {
         let settings = settings(bootstrap, &broker::prefix(), &properties, WRONG);
@@ -126,10 +132,4 @@ async fn what_is_wrong_with_a_login_or_a_certificate_is_said_and_the_password_is
             assert!(!text.contains(WRONG), "{text}");
         }
     }
-    // The password is right, and the certificate is for another name: nobody gets it.
-    let elsewhere = tls.sasl_ssl.replace("127.0.0.1", "127.0.0.2");
-    let settings = settings(&elsewhere, &broker::prefix(), &scram, &tls.password);
-    let log = KafkaLog::connect(settings, specs(), Epoch(0)).unwrap();
-    let error = log.topic(Topic::UsageEvents).await.unwrap_err().to_string();
-    assert!(!error.contains(&tls.password), "{error}");
 }
