@@ -288,7 +288,8 @@ impl<'c> Adapter<'c> {
             checkpoints::checkpoint_key(self.task),
             self.ctx.next_write(),
         );
-        save(self.ctx, &key, &checkpoint, self.written, write).await?;
+        let put = checkpoints::put(&key, &checkpoint, self.written, write);
+        save(self.ctx, &key, &[put], self.written, write).await?;
         self.written = Some(write);
         self.saved = Some(self.next);
         let labels = [self.task.role.as_str(), &self.task.partition.to_string()];
