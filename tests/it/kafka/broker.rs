@@ -49,15 +49,11 @@ impl Drop for Watchdog {
 /// The shared broker; with its watchdog, if we started it.
 struct Shared {
     bootstrap: String,
-    _ours: Option<Ours>,
+    /// The broker or the container.
+    _ours: Option<Box<dyn Send + Sync>>,
 }
 
-/// What keeps a broker of ours alive.
-enum Ours {
-    Process { _broker: Broker },
-    Container { _container: Container },
-}
-
+/// A container that is not left behind.
 struct Container {
     _container: ContainerAsync<GenericImage>,
     // The container belongs to it.
@@ -94,7 +90,7 @@ fn shared() -> Result<Shared, String> {
         Broker::start_new(Options::default()).map_err(|why| format!("{no_docker}; {why}"))?;
     Ok(Shared {
         bootstrap: broker.bootstrap(),
-        _ours: Some(Ours::Process { _broker: broker }),
+        _ours: Some(Box::new(broker)),
     })
 }
 
@@ -138,13 +134,11 @@ fn container() -> Result<Shared, String> {
     let watchdog = Watchdog::new("docker rm -fv \"$1\"", container.id());
     Ok(Shared {
         bootstrap: advertised,
-        _ours: Some(Ours::Container {
-            _container: Container {
-                _container: container,
-                _runtime: runtime,
-                _watchdog: watchdog,
-            },
-        }),
+        _ours: Some(Box::new(Container {
+            _container: container,
+            _runtime: runtime,
+            _watchdog: watchdog,
+        })),
     })
 }
 
