@@ -192,13 +192,14 @@ fn print_reject(out: &mut Out, reject: &RejectedRecord, is_json: bool) -> Done {
         position,
         log_time,
         original,
+        whole_bytes,
     } = reject;
     if is_json {
         let key = original.key.as_ref().map(|key| text_or_base64(key));
         return out.json(&json!({
             "partition": partition, "epoch": position.epoch, "offset": position.offset,
             "logTime": log_time.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
-            "key": key, "value": text_or_base64(&original.value),
+            "key": key, "value": text_or_base64(&original.value), "wholeBytes": whole_bytes,
         }));
     }
     let field = field

@@ -25,6 +25,14 @@ const DETAIL_BYTES_MAX: usize = 1_024;
 /// More than our own headers, the key and a detail ever take.
 const OWN_BYTES_MAX: usize = 2_048;
 
+/// The largest original, by [`Record::size`], that a reject holds whole. Nothing that tidemark's own topics are meant to take is larger; but a broker
+/// looks at the size of compressed batches, so a single record may be. Then the reject holds its beginning, and the whole stays where it was found.
+pub const ORIGINAL_BYTES_MAX: usize = 1 << 20;
+/// How much of a larger one is held.
+const BEGINNING_BYTES: usize = 64 * 1024;
+/// The name of the header that says how large it is.
+const WHOLE_BYTES: &str = "wholeBytes";
+
 /// The largest reject that a record of `bytes` can become. A header takes at least two bytes on any wire,
 /// and becomes as much longer as the prefix is.
 pub const fn largest_reject(bytes: usize) -> usize {
@@ -46,8 +54,10 @@ pub struct RejectedRecord {
     pub position: Position,
     /// The log time at which it was judged.
     pub log_time: Millis,
-    /// The original, as it could be appended again.
+    /// The original, as it could be appended again, unless it is not whole.
     pub original: NewRecord,
+    /// Set if only the beginning of the value is here: how many bytes the whole original has.
+    pub whole_bytes: Option<u64>,
 }
 
 /// What an adapter refused, and why. The original stays in the gateway's topic.
@@ -203,13 +213,24 @@ pub fn encode(
     if let Some(field) = rejection.field {
         headers.push(("field".to_owned(), Bytes::from_static(field.as_bytes())));
     }
+    let key = Some(format!("{epoch}:{source}:{}", original.offset).into());
+    if original.size() > ORIGINAL_BYTES_MAX {
+        headers.push((WHOLE_BYTES.to_owned(), original.size().to_string().into()));
+        let beginning = original.value.len().min(BEGINNING_BYTES);
+        let value = original.value.slice(..beginning);
+        return NewRecord {
+            key,
+            value,
+            headers,
+        };
+    }
     if let Some(key) = &original.key {
         headers.push(("key".to_owned(), key.clone()));
     }
     let kept = original.headers.iter();
     headers.extend(kept.map(|(name, value)| (format!("{ORIGINAL}{name}"), value.clone())));
     NewRecord {
-        key: Some(format!("{epoch}:{source}:{}", original.offset).into()),
+        key,
         value: original.value.clone(),
         headers,
     }
@@ -252,6 +273,10 @@ pub fn decode(record: &Record) -> Result<RejectedRecord, RejectError> {
             key: bytes(record, "key"),
             value: record.value.clone(),
             headers: originals.collect(),
+        },
+        whole_bytes: match record.header(WHOLE_BYTES) {
+            Some(_) => Some(number(record, WHOLE_BYTES)?),
+            None => None,
         },
     })
 }

@@ -177,7 +177,7 @@ impl KafkaLog {
     /// The topic's largest record; what is larger is refused before it is sent.
     fn check_sizes(&self, topic: Topic, records: &[NewRecord]) -> Result<(), LogError> {
         let spec = self.specs.iter().find(|spec| spec.topic == topic);
-        let max = spec.map_or(usize::MAX, |spec| spec.largest_record_bytes);
+        let max = spec.map_or(usize::MAX, |spec| plan::largest_batch(spec, &self.specs));
         let too_large = records
             .iter()
             .enumerate()

@@ -8,6 +8,7 @@ use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::Partition;
 use crate::domain::rating::service_of;
 use crate::domain::time::Millis;
+use crate::log::rejected::ORIGINAL_BYTES_MAX;
 use crate::log::{Record, usage, usage_partition};
 use crate::pipeline::Breakage;
 use crate::store::checkpoints::WindowCut;
@@ -130,7 +131,12 @@ impl<'a> Examined<'a> {
             self.ticks += 1;
             return;
         }
-        let event = match usage::decode(&record.value, &record.headers) {
+        let decoded = if record.size() > ORIGINAL_BYTES_MAX {
+            Err(oversized(record))
+        } else {
+            usage::decode(&record.value, &record.headers)
+        };
+        let event = match decoded {
             Ok(event) => event,
             Err(rejection) => return self.reject(record, log_time, rejection),
         };
@@ -240,6 +246,18 @@ enum Class {
     Elsewhere(Partition),
     Refused(Rejection),
     Valid(Service),
+}
+
+/// Whatever it says, it could be neither forwarded nor rejected whole.
+fn oversized(record: &Record) -> Rejection {
+    Rejection {
+        reason: Reason::TooLarge,
+        field: None,
+        detail: format!(
+            "the record has {} bytes with key and headers; only its beginning is kept here, the whole stands in its topic until it expires",
+            record.size()
+        ),
+    }
 }
 
 fn classify(event: &UsageEvent<'_>, place: Place<'_>, log_time: Millis) -> Class {

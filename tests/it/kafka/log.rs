@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use tidemark::domain::position::{Epoch, Offset, Partition};
+use tidemark::log::kafka::plan::largest_batch;
 use tidemark::log::kafka::{KafkaLog, KafkaSettings};
 use tidemark::log::{Log, LogError, NewRecord, ReadLimit, Record, Topic, topics};
 use tidemark::ops::config::{Config, Sources};
@@ -204,12 +205,12 @@ async fn a_position_that_is_not_there_is_named_with_what_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_larger_than_the_topic_takes_is_refused_before_it_is_sent() {
     let Some(log) = log().await else { return };
-    let spec = topics::load(None).unwrap();
-    let max = spec
+    let specs = topics::load(None).unwrap();
+    let spec = specs
         .iter()
         .find(|spec| spec.topic == Topic::UsageEvents)
-        .unwrap()
-        .largest_record_bytes;
+        .unwrap();
+    let max = largest_batch(spec, &specs);
     let news = vec![record("a"), record(&"x".repeat(max))];
     let error = log.append(Topic::UsageEvents, P, news).await.unwrap_err();
     assert!(

@@ -12,6 +12,7 @@ use crate::store::embedded_endpoint;
 
 const USERS: u32 = 40;
 const EVENTS: u32 = 400;
+const HUGE: usize = 8 << 20;
 
 fn event(number: u32) -> (String, String) {
     let user = format!("user-{}", number % USERS);
@@ -36,6 +37,22 @@ async fn send(bootstrap: &str, topic: &str, partitioner: &str, events: &[(String
     for result in futures::future::join_all(sent).await {
         result.map_err(|(error, _)| error).unwrap();
     }
+}
+
+async fn send_huge(bootstrap: &str, topic: &str) {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("message.max.bytes", "100000000")
+        .set("compression.type", "gzip")
+        .create()
+        .unwrap();
+    let value = vec![b' '; HUGE];
+    let record = FutureRecord::to(topic)
+        .key("user-0")
+        .payload(&value)
+        .partition(0);
+    let sent = producer.send(record, Duration::from_secs(30)).await;
+    sent.map_err(|(error, _)| error).unwrap();
 }
 
 #[test]
@@ -93,6 +110,15 @@ fn whatever_partitioner_a_gateway_has_each_event_counts_once_and_the_right_one_i
         all.sort();
         all
     };
+    // A broker looks at the size of compressed batches: a record larger than any topic should hold must not stop its partition.
+    runtime.block_on(send_huge(bootstrap, &topic));
+    runtime.block_on(send(bootstrap, &topic, "murmur2_random", &[event(0)]));
+    site.run(&["wait", "--timeout", "90s"]);
+    let rejects = site.run(&["rejects", "list", "--json"]);
+    let reject: Value = serde_json::from_str(rejects.trim()).unwrap();
+    assert_eq!(reject["reason"], "too_large");
+    assert!(reject["wholeBytes"].as_u64() > Some(HUGE as u64));
+
     let now = site.run(&["statement", "--all", "--json"]);
     assert_eq!(same(&now), same(&counted));
     assert_eq!(same(&now).len(), USERS as usize);

@@ -198,3 +198,18 @@ fn a_garbled_reject_of_an_adapter_is_named() {
         assert_eq!(decode(&without), Err(RejectError::Missing(name)));
     }
 }
+
+#[test]
+fn an_original_beyond_what_the_topic_takes_is_kept_by_its_beginning_and_its_size() {
+    let mut original = plain(vec![("h".to_owned(), Bytes::from(vec![b'h'; 1 << 20]))]);
+    original.value = Bytes::from(vec![b'x'; 3 << 20]);
+    let rejection = malformed("too large");
+    let reject = encode(&original, Epoch(1), Partition(2), Millis(3), &rejection);
+    assert!(reject.size() < 100 * 1024, "{}", reject.size());
+    let read = decode(&stored(reject)).unwrap();
+    assert_eq!(read.whole_bytes, Some(original.size() as u64));
+    assert!(original.value.starts_with(&read.original.value));
+    assert_eq!(read.original.value.len(), 64 * 1024);
+    assert_eq!((read.original.key, read.original.headers.len()), (None, 0));
+    assert_eq!(read.position.offset, original.offset);
+}
