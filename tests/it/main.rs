@@ -5,6 +5,7 @@ mod edge;
 pub mod kafka;
 mod log;
 mod oracle;
+mod pipeline;
 pub mod process;
 mod sim;
 pub mod store;

@@ -70,6 +70,12 @@ pub struct Up {
     log: PathBuf,
 }
 
+impl Default for Site {
+    fn default() -> Site {
+        Site::new()
+    }
+}
+
 impl Site {
     pub fn new() -> Site {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

@@ -1,0 +1,3 @@
+//! Parts of the pipeline by themselves; as a whole it is tested by the simulator and as a process.
+
+mod pieces;
