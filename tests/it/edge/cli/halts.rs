@@ -155,5 +155,8 @@ fn well_without_up(place: &Place) {
 fn a_partition_that_cannot_be_is_refused() {
     let place = Place::new();
     let said = place.tidemark(&["resume", "rating/1"]).failed(2);
-    assert!(said.contains("write rate/N, post/N or adapt-TOPIC/N"), "{said}");
+    assert!(
+        said.contains("write rate/N, post/N or adapt-TOPIC/N"),
+        "{said}"
+    );
 }
