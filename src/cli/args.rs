@@ -172,7 +172,7 @@ pub enum WorkerRole {
     Rate,
     /// Posting blocks into account rows.
     Post,
-    /// Log records of gateways into usage events, for every topic in [[adapters]] of the configuration.
+    /// Log records of gateways into usage events, for every topic in `[[adapters]]` of the configuration.
     Adapt,
 }
 

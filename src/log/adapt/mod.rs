@@ -1,7 +1,7 @@
 //! Adapters: a gateway's own log records, from its own topic, turned into usage events.
 //!
-//! Pure. A format is chosen by configuration and never guessed; what it looks like is one table per gateway ([`apisix`], [`kong`], [`envoy`],
-//! each with its sources), read by [`shape`]. Only the fields of that table and those that the configuration names are read, so prompts, completions, keys,
+//! Pure. A format is chosen by configuration and never guessed; what it looks like is one table per gateway (`apisix`, `kong`, `envoy`,
+//! each with its sources), read by `shape`. Only the fields of that table and those that the configuration names are read, so prompts, completions, keys,
 //! headers and addresses cannot enter the log; a refusal holds no value of the record either, only names and places.
 //!
 //! The same record always gives the same outcomes. An entry's id is the gateway's where the configuration says that it has one; else it is made of topic,

@@ -16,7 +16,7 @@ use crate::store::checkpoints::WindowCut;
 /// Name of the header that marks a tick: a record that only moves log time on.
 pub const TICK_HEADER: &str = "tidemark-tick";
 
-/// A valid record: it decodes, its service is known and its time is within bounds at its own log time. Once [`examine`] is
+/// A valid record: it decodes, its service is known and its time is within bounds at its own log time. Once [`Examined::examine`] is
 /// done with it, an event that no record in the window precedes.
 #[derive(Debug)]
 pub struct Candidate<'a> {
