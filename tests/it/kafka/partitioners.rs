@@ -112,7 +112,7 @@ fn whatever_partitioner_a_gateway_has_each_event_counts_once_and_the_right_one_i
     };
     // A broker looks at the size of compressed batches: a record larger than any topic should hold must not stop its partition.
     runtime.block_on(send_huge(bootstrap, &topic));
-    runtime.block_on(send(bootstrap, &topic, "murmur2_random", &[event(0)]));
+    runtime.block_on(send(bootstrap, &topic, "murmur2_random", &events[..1]));
     site.run(&["wait", "--timeout", "90s"]);
     let rejects = site.run(&["rejects", "list", "--json"]);
     let reject: Value = serde_json::from_str(rejects.trim()).unwrap();
