@@ -171,7 +171,9 @@ impl Poster<'_> {
         let flush_at = self
             .dirty_since
             .map(|since| since.plus(millis(self.ctx.settings.flush_interval)));
-        let settle_at = self.is_unsettled().then_some(self.next_tops);
+        // Settling waits for the flush; without a look at that, a read that waits for nothing would come again and again until then.
+        let may_settle = self.dirty_since.is_none() && self.is_unsettled();
+        let settle_at = may_settle.then_some(self.next_tops);
         let duties = [Some(self.next_awards), flush_at, settle_at];
         let next = duties
             .into_iter()
