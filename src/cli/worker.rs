@@ -21,6 +21,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Adapting, Crew, WorkerContext};
 use crate::store::checkpoints;
+use crate::store::db::StoreError;
 
 /// How often the groups are told where the partitions stand.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -44,7 +45,7 @@ pub async fn run(
     let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
     let db = connect(&config.store, None, metrics.clone())?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
-    checkpoints::halts(&db).await?;
+    checkpoints::halts(&db).await.map_err(no_tables)?;
     let mut ctx = WorkerContext::new(
         log.clone(),
         Arc::new(db),
@@ -69,6 +70,15 @@ pub async fn run(
     shutdown.clone().requested().await;
     health.set_ready(false);
     end(tasks).await
+}
+
+fn no_tables(error: StoreError) -> Failure {
+    match error {
+        StoreError::Refused(_) => Failure::failed(format!(
+            "{error}; the tables are made by `tidemark init`, with the same configuration"
+        )),
+        other => Failure::failed(other),
+    }
 }
 
 fn check(config: &Config) -> Done {

@@ -252,7 +252,10 @@ fn asker(settings: &KafkaSettings) -> Result<Arc<BaseConsumer<Says>>, KafkaFault
 }
 
 fn unavailable(fault: KafkaFault) -> LogError {
-    LogError::Unavailable(fault.to_string())
+    match fault {
+        KafkaFault::Unavailable(why) => LogError::Unavailable(why),
+        other => LogError::Unavailable(other.to_string()),
+    }
 }
 
 #[async_trait]
