@@ -21,7 +21,7 @@ use tidemark::domain::rules::Network;
 use tidemark::domain::rules::RulesDocument;
 use tidemark::domain::time::Millis;
 use tidemark::log::embedded::EmbeddedLog;
-use tidemark::log::{Log, NewRecord, Topic, topics, usage_partition};
+use tidemark::log::{Bounds, Log, NewRecord, Topic, topics, usage_partition};
 use tidemark::ops::clock::Clock;
 use tidemark::ops::health::Health;
 use tidemark::ops::metrics::Metrics;
@@ -114,9 +114,13 @@ impl Bench {
 
     /// Moves the clock on until everything is written.
     async fn await_visible(&self) {
-        let ends: Vec<Offset> = self.ends.iter().map(|end| Offset(*end)).collect();
+        let bounds = |end: &u64| Bounds {
+            start: Offset(0),
+            end: Offset(*end),
+        };
+        let bounds: Vec<Bounds> = self.ends.iter().map(bounds).collect();
         loop {
-            if let Some(wanted) = progress::rated(&self.db, &ends)
+            if let Some(wanted) = progress::rated(&self.db, self.log.epoch(), &bounds)
                 .await
                 .expect("the store answers")
                 && progress::posted(&self.db, &wanted)

@@ -22,7 +22,9 @@ use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::domain::time::Millis;
 use tidemark::log::kafka::{Admin, KafkaLog, KafkaSettings};
-use tidemark::log::{Log, MUST_BE_THERE, NewRecord, ReadLimit, Topic, topics, usage_partition};
+use tidemark::log::{
+    Bounds, Log, MUST_BE_THERE, NewRecord, ReadLimit, Topic, topics, usage_partition,
+};
 use tidemark::ops::clock::{Clock, SystemClock};
 use tidemark::ops::config::{Config, Sources};
 use tidemark::ops::health::{Health, Role};
@@ -340,8 +342,13 @@ async fn work(log: Arc<KafkaLog>, ends: &[Offset], roles: &[Role]) -> u64 {
         .filter(|task| roles.contains(&task.role))
         .map(|task| tokio::spawn(pipeline::run(ctx.clone(), task, stopped.clone())))
         .collect();
+    let bounds = |end: &Offset| Bounds {
+        start: Offset(0),
+        end: *end,
+    };
+    let bounds: Vec<Bounds> = ends.iter().map(bounds).collect();
     let is_done = async || {
-        let rated = progress::rated(&*sink, ends).await;
+        let rated = progress::rated(&*sink, Epoch(0), &bounds).await;
         match rated.expect("the sink answers") {
             Some(_) if !roles.contains(&Role::Post) => true,
             Some(wanted) => {

@@ -150,6 +150,8 @@ async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findi
         let Some(end) = end else { continue };
         let task = TaskId::new(Role::Rate, partition);
         let stored = progress::rate_checkpoint(session.db(), partition).await?;
+        // One of an earlier epoch speaks of another log.
+        let stored = stored.filter(|found| found.epoch == session.log.epoch());
         let (done, cut_to) = stored
             .as_ref()
             .map_or((Offset(0), Offset(0)), |found| (found.from, found.to));
@@ -235,7 +237,8 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
             Err(error) => return Err(error.into()),
         };
         let stored = progress::post_checkpoint(session.db(), partition).await?;
-        let next = stored.map_or(Offset(0), |checkpoint| checkpoint.next);
+        let stored = stored.filter(|found| found.epoch == session.log.epoch());
+        let next = stored.map_or(bounds.start, |checkpoint| checkpoint.next);
         if next > bounds.end {
             findings.fault(format!(
                 "{task} has posted up to offset {next}, but ledger.postings/{partition} ends at {}: the log has lost records. \

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::output::{Done, Failure};
 use super::session::{Session, Workers};
-use crate::domain::position::{Offset, Partition};
-use crate::log::Topic;
+use crate::domain::position::Partition;
+use crate::log::{Bounds, Topic};
 use crate::pipeline::progress::{self, Wanted};
 use crate::store::checkpoints;
 
@@ -34,10 +34,10 @@ impl Awaited {
 /// Runs the command.
 pub async fn run(session: &Session, timeout: Duration) -> Done {
     let start = Instant::now();
-    let ends = ends(session).await?;
+    let bounds = bounds(session).await?;
     let mut awaited = Awaited::Rating;
     loop {
-        match look(session, &ends, &mut awaited).await {
+        match look(session, &bounds, &mut awaited).await {
             Ok(true) => return Ok(()),
             Ok(false) => (),
             Err(Failure::Failed(why)) if start.elapsed() < timeout => {
@@ -60,19 +60,19 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
     }
 }
 
-/// Where each partition of `usage.events` ends now.
-async fn ends(session: &Session) -> Done<Vec<Offset>> {
-    let mut ends = Vec::new();
+/// What each partition of `usage.events` holds now.
+async fn bounds(session: &Session) -> Done<Vec<Bounds>> {
+    let mut all = Vec::new();
     for partition in (0..session.source_partitions).map(Partition) {
-        ends.push(session.log.bounds(Topic::UsageEvents, partition).await?.end);
+        all.push(session.log.bounds(Topic::UsageEvents, partition).await?);
     }
-    Ok(ends)
+    Ok(all)
 }
 
 /// Moves on as far as possible; whether nothing is awaited any more.
-async fn look(session: &Session, ends: &[Offset], awaited: &mut Awaited) -> Done<bool> {
+async fn look(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Done<bool> {
     if matches!(awaited, Awaited::Rating) {
-        let Some(wanted) = progress::rated(session.db(), ends).await? else {
+        let Some(wanted) = progress::rated(session.db(), session.log.epoch(), bounds).await? else {
             return Ok(false);
         };
         *awaited = Awaited::Posting(wanted);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::position::{Offset, Partition, Sequence};
+use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Month;
+use crate::log::Bounds;
 use crate::ops::health::{Role, TaskId};
 use crate::store::awards::{self, Pointer, State, Task};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
@@ -33,15 +34,21 @@ pub async fn post_checkpoint(
 /// for each source partition the sequences that its records up to there became.
 pub type Wanted = BTreeMap<Partition, Vec<Sequence>>;
 
-/// What the records before `ends` (the end of each source partition) became; `None` while some of them are not rated.
-pub async fn rated(db: &dyn Db, ends: &[Offset]) -> Result<Option<Wanted>, StoreError> {
+/// What the records became that the source partitions held when they had these bounds; `None` while some of them are not rated. A checkpoint of an
+/// earlier epoch says nothing about the records of this one.
+pub async fn rated(
+    db: &dyn Db,
+    epoch: Epoch,
+    bounds: &[Bounds],
+) -> Result<Option<Wanted>, StoreError> {
     let mut wanted = Wanted::new();
-    for (partition, end) in (0..).map(Partition).zip(ends) {
+    for (partition, Bounds { start, end }) in (0..).map(Partition).zip(bounds) {
+        let is_empty = start == end;
         match rate_checkpoint(db, partition).await? {
-            Some(checkpoint) if checkpoint.from >= *end => {
-                wanted.insert(partition, checkpoint.sequences);
+            Some(found) if is_empty || (found.epoch == epoch && found.from >= *end) => {
+                wanted.insert(partition, found.sequences);
             }
-            _ if *end == Offset(0) => {}
+            None if is_empty => {}
             _ => return Ok(None),
         }
     }
