@@ -1,40 +1,32 @@
 //! Topics of gateways, read by the same kind of readers as our own; but nothing is expected of them.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use async_trait::async_trait;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::KafkaFault;
 use super::admin::Admin;
-use super::context::Says;
+use super::asker::Asker;
 use super::queue::Times;
 use super::reader::{ReadFault, Readers};
-use super::settings::{KafkaSettings, REQUEST_TIMEOUT};
+use super::settings::KafkaSettings;
 use crate::domain::position::{Offset, Partition};
 use crate::log::foreign::{ForeignLog, ForeignRead};
 use crate::log::{Bounds, LogError, ReadLimit, TopicInfo};
+use async_trait::async_trait;
 
 /// The topics of gateways in the same cluster, by their own names (without our prefix).
 pub struct KafkaForeign {
     readers: Readers,
     admin: Admin,
-    /// Asks for the bounds of partitions.
-    asker: Arc<BaseConsumer<Says>>,
+    asker: Asker,
 }
 
 impl KafkaForeign {
     /// Connects.
     pub fn connect(settings: &KafkaSettings) -> Result<KafkaForeign, KafkaFault> {
-        let asker: BaseConsumer<Says> = settings
-            .admin()
-            .create_with_context(Says { client: "asker" })
-            .map_err(|error| KafkaFault::Settings(error.to_string()))?;
         Ok(KafkaForeign {
             readers: Readers::start(settings, Times::Any)?,
             admin: Admin::connect(settings)?,
-            asker: Arc::new(asker),
+            asker: Asker::start(settings)?,
         })
     }
 }
@@ -73,16 +65,7 @@ impl ForeignLog for KafkaForeign {
     }
 
     async fn bounds(&self, topic: &str, partition: Partition) -> Result<Bounds, LogError> {
-        let (asker, name) = (self.asker.clone(), topic.to_owned());
-        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        let ask = move || asker.fetch_watermarks(&name, number, REQUEST_TIMEOUT);
-        let asked = tokio::task::spawn_blocking(ask).await;
-        let (start, end) = asked.map_err(unavailable)?.map_err(unavailable)?;
-        let offset = |raw: i64| Offset(u64::try_from(raw).unwrap_or(0));
-        Ok(Bounds {
-            start: offset(start),
-            end: offset(end),
-        })
+        self.asker.bounds(topic, partition).await
     }
 
     fn end_seen(&self, topic: &str, partition: Partition) -> Option<Offset> {

@@ -8,23 +8,21 @@
 //! So a rebalance never moves a position, and beginning again at a checkpoint never disturbs the group.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::topics::TopicSpec;
 use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
 use crate::domain::position::{Epoch, Offset, Partition};
-use context::Says;
+use asker::Asker;
 use producer::Appender;
 use queue::Times;
 use reader::{ReadFault, Readers};
-use settings::REQUEST_TIMEOUT;
 
 pub mod admin;
+mod asker;
 mod context;
 mod ffi_admin;
 mod foreign;
@@ -66,8 +64,7 @@ pub struct KafkaLog {
     appenders: HashMap<Topic, Appender>,
     readers: Readers,
     admin: Admin,
-    /// Asks for the bounds of partitions.
-    asker: Mutex<Arc<BaseConsumer<Says>>>,
+    asker: Asker,
     /// What the topics were when somebody first asked, and when that was last confirmed.
     topics: Mutex<HashMap<Topic, (TopicInfo, Instant)>>,
 }
@@ -85,7 +82,7 @@ impl KafkaLog {
             appenders: Topic::ALL.into_iter().map(|t| (t, appender(t))).collect(),
             readers: Readers::start(&settings, Times::Brokers)?,
             admin: Admin::connect(&settings)?,
-            asker: Mutex::new(asker(&settings)?),
+            asker: Asker::start(&settings)?,
             topics: Mutex::default(),
             settings,
             specs,
@@ -129,35 +126,6 @@ impl KafkaLog {
             id: state.id,
             partitions: state.partitions,
         })
-    }
-
-    fn asker(&self) -> Arc<BaseConsumer<Says>> {
-        // A panic elsewhere does not make the place wrong.
-        let place = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
-        place.clone()
-    }
-
-    /// A client that asked for bounds while the brokers were away remembers that there is no such partition, and says so for
-    /// minutes after they are back. A new one knows better.
-    fn of_asking(&self, error: &KafkaError, asked: &Arc<BaseConsumer<Says>>) -> LogError {
-        use RDKafkaErrorCode as Code;
-        let is_outdated = matches!(
-            error.rdkafka_error_code(),
-            Some(
-                Code::UnknownPartition
-                    | Code::UnknownTopic
-                    | Code::UnknownTopicOrPartition
-                    | Code::NotLeaderForPartition
-                    | Code::LeaderNotAvailable
-            )
-        );
-        if is_outdated && let Ok(fresh) = asker(&self.settings) {
-            let mut place = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&place, asked) {
-                *place = fresh;
-            }
-        }
-        LogError::Unavailable(error.to_string())
     }
 
     /// Before the next read it is asked again whether the topic is still the same.
@@ -242,15 +210,6 @@ impl KafkaLog {
     }
 }
 
-fn asker(settings: &KafkaSettings) -> Result<Arc<BaseConsumer<Says>>, KafkaFault> {
-    let created = settings
-        .admin()
-        .create_with_context(Says { client: "asker" });
-    created
-        .map(Arc::new)
-        .map_err(|error| KafkaFault::Settings(error.to_string()))
-}
-
 fn unavailable(fault: KafkaFault) -> LogError {
     match fault {
         KafkaFault::Unavailable(why) => LogError::Unavailable(why),
@@ -307,21 +266,7 @@ impl Log for KafkaLog {
 
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
         let name = self.settings.topic_name(topic);
-        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        let asker = self.asker();
-        let ask = {
-            let asker = asker.clone();
-            move || asker.fetch_watermarks(&name, number, REQUEST_TIMEOUT)
-        };
-        let asked = tokio::task::spawn_blocking(ask).await;
-        let (start, end) = asked
-            .map_err(|error| LogError::Unavailable(error.to_string()))?
-            .map_err(|error| self.of_asking(&error, &asker))?;
-        let offset = |raw: i64| Offset(u64::try_from(raw).unwrap_or(0));
-        Ok(Bounds {
-            start: offset(start),
-            end: offset(end),
-        })
+        self.asker.bounds(&name, partition).await
     }
 
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
