@@ -13,14 +13,14 @@ use tokio::runtime::Handle;
 use super::args::EmitArgs;
 use super::client::Client;
 use super::data::DataDir;
-use super::engine::connect_log;
+use super::engine::{connect_log, topic_specs};
 use super::generate::{Faults, Generated, Generator, Market};
 use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
 use super::send::{Destination, Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
 use crate::log::usage::decode;
-use crate::log::{Headers, Log, Topic, topics};
+use crate::log::{Headers, Log, Topic};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, LogEngine};
 use crate::ops::shutdown::Shutdown;
@@ -48,7 +48,7 @@ pub fn run(config: &Config, args: &EmitArgs, runtime: &Handle, shutdown: &Shutdo
 }
 
 fn kafka(config: &Config, runtime: &Handle) -> Done<Destination> {
-    let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+    let specs = topic_specs(config)?;
     let log = connect_log(config, specs)?;
     let info = runtime.block_on(log.topic(Topic::UsageEvents))?;
     Ok(Destination::Log {

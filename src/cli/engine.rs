@@ -93,7 +93,7 @@ impl Engine {
     /// Opens log and store, and creates what is missing of topics and tables. Says what it found where it is worth an operator's look.
     pub async fn open(owned: Owned, data: &DataDir, config: &Config) -> Done<Engine> {
         let metrics = Arc::new(Metrics::new());
-        let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+        let specs = topic_specs(config)?;
         let (log, embedded_log): (Arc<dyn Log>, _) = match config.log.engine {
             LogEngine::Embedded => {
                 let log = open_log(data, config, specs.clone()).await?;
@@ -176,6 +176,11 @@ pub fn connect_log(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>
     let settings = kafka_settings(config)?;
     let log = KafkaLog::connect(settings, specs, Epoch(config.log.epoch));
     log.map(Arc::new).map_err(Failure::refused)
+}
+
+/// What the topics are, as the configuration has them.
+pub fn topic_specs(config: &Config) -> Done<Vec<TopicSpec>> {
+    topics::load(config.log.topics.as_deref()).map_err(Failure::refused)
 }
 
 /// How Kafka is reached, secrets included.

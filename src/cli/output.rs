@@ -165,6 +165,14 @@ impl Out {
     pub fn finish(&mut self) -> Done {
         checked(self.0.flush())
     }
+
+    /// For services: a closed stdout is no reason to stop.
+    pub fn finish_if_read(&mut self) -> Done {
+        match self.finish() {
+            Err(Failure::ReaderGone) => Ok(()),
+            finished => finished,
+        }
+    }
 }
 
 impl Default for Out {

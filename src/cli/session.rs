@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::data::DataDir;
-use super::engine::{Engine, Local, Owner, connect, connect_log, find_owner};
+use super::engine::{Engine, Local, Owner, connect, connect_log, find_owner, topic_specs};
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
-use crate::log::{Log, LogError, Topic, topics};
+use crate::log::{Log, LogError, Topic};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, LogEngine, StoreEngine};
 use crate::ops::metrics::Metrics;
@@ -89,7 +89,7 @@ impl Session {
 
     /// Kafka and DynamoDB: there is no data directory.
     async fn cluster(config: &Config, access: Access) -> Done<Session> {
-        let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+        let specs = topic_specs(config)?;
         let log = connect_log(config, specs)?;
         let db = connect(&config.store, None, Arc::new(Metrics::new()))?;
         if access == Access::Create {

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::args::{TopicsArgs, TopicsCommand};
-use super::engine::kafka_settings;
+use super::engine::{kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out, counted};
 use crate::log::kafka::plan::{Difference, Remedy};
 use crate::log::kafka::{Admin, KafkaFault};
-use crate::log::topics::{self, TopicSpec};
+use crate::log::topics::TopicSpec;
 use crate::ops::config::Config;
 
 /// `tidemark topics …`.
@@ -29,7 +29,7 @@ pub async fn run(config: &Config, command: &TopicsCommand) -> Done {
 
 /// The topics' files, with what was given in their place.
 fn specs(config: &Config, args: &TopicsArgs) -> Done<Vec<TopicSpec>> {
-    let mut specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+    let mut specs = topic_specs(config)?;
     for spec in &mut specs {
         if let Some(copies) = args.replication_factor {
             spec.replication_factor = copies;

@@ -234,11 +234,7 @@ fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
         "  tidemark doctor{option}                   is everything well?"
     ))?;
     out.line("Stop with Ctrl-C.")?;
-    // A closed stdout is no reason to stop.
-    out.finish().or_else(|failure| match failure {
-        Failure::ReaderGone => Ok(()),
-        other => Err(other),
-    })
+    out.finish_if_read()
 }
 
 /// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.

@@ -7,13 +7,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use super::args::WorkerRole;
-use super::engine::{connect, connect_log, kafka_settings};
+use super::engine::{connect, connect_log, kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::{listen, settings};
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Service};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
-use crate::log::{Log, Topic, topics};
+use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{AdapterConfig, Config, LogEngine, StoreEngine};
 use crate::ops::health::{Feed, Health, Role, TaskId};
@@ -37,7 +37,7 @@ pub async fn run(
 ) -> Done {
     check(config)?;
     let roles = chosen(config, roles)?;
-    let specs = topics::load(config.log.topics.as_deref()).map_err(Failure::refused)?;
+    let specs = topic_specs(config)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
     let listener = listen(config.worker.listen).await?;
@@ -127,10 +127,7 @@ fn welcome(address: std::net::SocketAddr, roles: &[Role]) -> Done {
         "tidemark worker is up ({}). Health and metrics: http://{address}/healthz  /readyz  /metrics",
         roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
     ))?;
-    out.finish().or_else(|failure| match failure {
-        Failure::ReaderGone => Ok(()),
-        other => Err(other),
-    })
+    out.finish_if_read()
 }
 
 async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
@@ -253,10 +250,9 @@ impl Shift {
         };
         let ours = self.crew.tasks();
         match left {
-            Left::Stopped => drop(self.crew.let_go(&ours, self.drain).await),
+            Left::Stopped => self.crew.let_go(&ours, self.drain).await,
             Left::Failed | Left::Fenced => self.crew.stop_now(&ours).await,
         }
-        member.commit(&self.positions());
         member.leave().await;
         left
     }

@@ -292,13 +292,7 @@ impl<'c> Adapter<'c> {
         save(self.ctx, &key, &[put], self.written, write).await?;
         self.written = Some(write);
         self.saved = Some(self.next);
-        let labels = [self.task.role.as_str(), &self.task.partition.to_string()];
-        let offset = i64::try_from(self.next.0).unwrap_or(i64::MAX);
-        self.ctx
-            .metrics
-            .checkpoint_offset
-            .with_label_values(&labels)
-            .set(offset);
+        self.ctx.tell_checkpoint(self.task, self.next);
         Ok(())
     }
 

@@ -49,15 +49,14 @@ impl Crew {
         self.tasks.insert(task, Running { stop, handle });
     }
 
-    /// Lets tasks finish what they have begun, but not for longer than `within`; then stops them. Whether all finished.
-    pub async fn let_go(&mut self, tasks: &[TaskId], within: Duration) -> bool {
+    /// Lets tasks finish what they have begun, but not for longer than `within`; then stops them.
+    pub async fn let_go(&mut self, tasks: &[TaskId], within: Duration) {
         for task in tasks {
             if let Some(running) = self.tasks.get(task) {
                 running.stop.send_replace(true);
             }
         }
         let deadline = tokio::time::Instant::now() + within;
-        let mut all = true;
         for task in tasks {
             let Some(mut running) = self.tasks.remove(task) else {
                 continue;
@@ -66,12 +65,10 @@ impl Crew {
                 .await
                 .is_err()
             {
-                all = false;
                 tracing::warn!(event = "task.unfinished", %task, "not finished in time; the next owner does it again, nothing is lost");
                 end(&self.ctx, *task, running).await;
             }
         }
-        all
     }
 
     /// Stops tasks at their next wait for anything, as if the process had been killed there: safe at any moment.

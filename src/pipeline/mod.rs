@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::domain::position::{Partition, WriteId};
+use crate::domain::position::{Offset, Partition, WriteId};
 use crate::log::Log;
 use crate::ops::clock::Clock;
 use crate::ops::health::{Health, Role, TaskId};
@@ -107,6 +107,14 @@ impl WorkerContext {
             worker: self.worker,
             count: self.writes.fetch_add(1, Ordering::Relaxed) + 1,
         }
+    }
+
+    /// Tells up to where a task's work is durable.
+    fn tell_checkpoint(&self, task: TaskId, next: Offset) {
+        self.metrics
+            .checkpoint_offset
+            .with_label_values(&[task.role.as_str(), &task.partition.to_string()])
+            .set(i64::try_from(next.0).unwrap_or(i64::MAX));
     }
 
     /// Whether `breakage` is switched on.

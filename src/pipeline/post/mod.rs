@@ -300,13 +300,9 @@ impl Poster<'_> {
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.next.0));
+        self.ctx.tell_checkpoint(self.task(), self.checkpoint.next);
         let metrics = &self.ctx.metrics;
         let partition = self.partition.to_string();
-        let offset = i64::try_from(self.checkpoint.next.0).unwrap_or(i64::MAX);
-        metrics
-            .checkpoint_offset
-            .with_label_values(&[self.task().role.as_str(), &partition])
-            .set(offset);
         metrics
             .accounts_cached
             .with_label_values(&[&partition])

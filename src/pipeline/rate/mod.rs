@@ -174,13 +174,7 @@ impl Rater<'_> {
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.checkpoint.to.0));
-        let labels = [self.task().role.as_str(), &self.partition.to_string()];
-        let offset = i64::try_from(self.checkpoint.to.0).unwrap_or(i64::MAX);
-        self.ctx
-            .metrics
-            .checkpoint_offset
-            .with_label_values(&labels)
-            .set(offset);
+        self.ctx.tell_checkpoint(self.task(), self.checkpoint.to);
         Ok(())
     }
 }

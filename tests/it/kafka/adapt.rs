@@ -1,10 +1,8 @@
 //! Gateways' topics on a real broker: what stands there is counted once, while the workers that adapt it die, come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::net::TcpListener;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::fs;
+use std::time::{Duration, SystemTime};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -18,7 +16,7 @@ use tidemark::store::checkpoints::{AdaptCheckpoint, checkpoint_key, get as store
 use tidemark::store::dynamo::DynamoSettings;
 
 use super::broker;
-use crate::process::site::{Cluster, Site, get};
+use crate::process::site::{Cluster, Site, Up};
 use crate::store::{client, embedded_endpoint};
 
 const WAIT: Duration = Duration::from_secs(120);
@@ -33,82 +31,33 @@ const BATCH: u64 = 20;
 const KONG_PARTITIONS: u32 = 3;
 const APISIX_PARTITIONS: u32 = 2;
 
-/// A worker of the role adapt. Killed when dropped.
-struct Worker {
-    child: Child,
-    url: String,
-    log: std::path::PathBuf,
+/// A worker of the role adapt.
+fn start(site: &Site, name: &str, adapters: &str) -> Up {
+    let roles = ["--roles", "adapt"];
+    let mut worker = site.worker_with(name, &roles, &[("TIDEMARK_ADAPTERS", adapters)]);
+    worker.wait_ready();
+    worker
 }
 
-impl Worker {
-    fn start(site: &Site, name: &str, adapters: &str) -> Worker {
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let listen = free.local_addr().expect("an address").to_string();
-        drop(free);
-        let log = site.file(&format!("{name}.log"));
-        let child = site
-            .command(&["worker", "--roles", "adapt", "--listen", &listen])
-            .env("TIDEMARK_ADAPTERS", adapters)
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("a file"))
-            .spawn();
-        let worker = Worker {
-            child: child.expect("the binary runs"),
-            url: format!("http://{listen}"),
-            log,
-        };
-        until("the worker is ready", || {
-            get(&format!("{}/readyz", worker.url)).is_some()
-        });
-        worker
-    }
+/// The events that it has made so far.
+fn adapted(worker: &Up) -> f64 {
+    worker
+        .metric("tidemark_adapter_events_total")
+        .unwrap_or(0.0)
+}
 
-    /// The events that it has made so far.
-    fn events(&self) -> f64 {
-        let text = get(&format!("{}/metrics", self.url)).unwrap_or_default();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("tidemark_adapter_events_total{"));
-        lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("a child to kill");
-        self.child.wait().expect("a child");
-    }
-
-    /// A polite stop, after which its log holds nothing bad.
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
-            .status();
-        assert!(sent.expect("kill").success());
-        let status = self.child.wait().expect("a child");
-        let said = fs::read_to_string(&self.log).expect("a log");
-        assert_eq!(status.code(), Some(0), "{said}");
-        for bad in ["ERROR", "panicked"] {
-            assert!(!said.contains(bad), "{said}");
-        }
+/// A polite stop, after which its log holds nothing bad.
+fn stop(site: &Site, name: &str, worker: Up) {
+    let (status, _) = worker.stop();
+    let said = fs::read_to_string(site.file(&format!("{name}.log"))).expect("a log");
+    assert_eq!(status.code(), Some(0), "{said}");
+    for bad in ["ERROR", "panicked"] {
+        assert!(!said.contains(bad), "{said}");
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // It has ended already in every test that passes.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < WAIT, "not within {WAIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    super::until(WAIT, what, holds);
 }
 
 fn user(number: u64) -> String {
@@ -266,15 +215,15 @@ fn what_gateways_log_is_counted_once_while_the_workers_that_adapt_it_die() {
     rater.wait_ready();
 
     let (one, two) = (
-        Worker::start(&site, "one", &adapters),
-        Worker::start(&site, "two", &adapters),
+        start(&site, "one", &adapters),
+        start(&site, "two", &adapters),
     );
     gateways.write(0..ENTRIES / 2);
     until("some of it is adapted", || {
-        one.events() + two.events() > 300.0
+        adapted(&one) + adapted(&two) > 300.0
     });
     one.kill();
-    let three = Worker::start(&site, "three", &adapters);
+    let three = start(&site, "three", &adapters);
     gateways.write(ENTRIES / 2..ENTRIES);
 
     let good = (0..ENTRIES).filter(|number| !is_refused(*number)).count();
@@ -291,8 +240,8 @@ fn what_gateways_log_is_counted_once_while_the_workers_that_adapt_it_die() {
     assert_eq!(kong, expected.iter().map(String::as_str).collect());
     assert_eq!(ids("apisix-eu").count(), good, "no entry has two ids");
 
-    two.stop();
-    three.stop();
+    stop(&site, "two", two);
+    stop(&site, "three", three);
     site.run(&["wait", "--timeout", "2m"]);
     let mut must: BTreeMap<String, u64> = BTreeMap::new();
     for number in (0..ENTRIES).filter(|number| !is_refused(*number)) {

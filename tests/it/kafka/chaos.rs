@@ -100,12 +100,8 @@ impl Drop for Stage {
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < WAIT, "not within {WAIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    super::until(WAIT, what, holds);
 }
 
 fn rated(worker: &Up) -> f64 {

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tidemark::ops::config::{Config, LogEngine, Sources, StoreEngine};
@@ -238,12 +238,8 @@ fn this_month() -> String {
     jiff::Timestamp::now().strftime("%Y-%m").to_string()
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    super::until(Duration::from_secs(60), what, holds);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What contradicts itself halts by its own name, touches nothing, and goes on once the cause is gone and it is resumed.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
@@ -16,12 +16,8 @@ use crate::store::{client, embedded_endpoint};
 
 const WAIT: Duration = Duration::from_secs(90);
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < WAIT, "not within {WAIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    super::until(WAIT, what, holds);
 }
 
 /// A cluster with some work done.

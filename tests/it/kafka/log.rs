@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::log::kafka::plan::largest_batch;
-use tidemark::log::kafka::{KafkaLog, KafkaSettings};
+use tidemark::log::kafka::{Admin, KafkaLog, KafkaSettings};
 use tidemark::log::{Log, LogError, NewRecord, ReadLimit, Record, Topic, topics};
 use tidemark::ops::config::{Config, Sources};
 
-use super::broker;
+use super::{broker, specs};
 
 const P: Partition = Partition(1);
 const ALL: ReadLimit = ReadLimit {
@@ -38,30 +36,13 @@ pub fn settings(bootstrap: &str, prefix: &str) -> KafkaSettings {
     KafkaSettings::resolve(&config(bootstrap, prefix).kafka, &|_| None).unwrap()
 }
 
-pub async fn create_topics(bootstrap: &str, prefix: &str) {
-    let admin: AdminClient<DefaultClientContext> = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .create()
-        .unwrap();
-    let names = Topic::ALL.map(|topic| format!("{prefix}{topic}"));
-    let news = names.iter().map(|name| {
-        NewTopic::new(name, 4, TopicReplication::Fixed(1))
-            .set("message.timestamp.type", "LogAppendTime")
-    });
-    let news: Vec<NewTopic<'_>> = news.collect();
-    let made = admin
-        .create_topics(&news, &AdminOptions::new())
-        .await
-        .unwrap();
-    assert!(made.iter().all(Result::is_ok), "{made:?}");
-}
-
 async fn log() -> Option<KafkaLog> {
     let bootstrap = broker::bootstrap()?;
     let prefix = broker::prefix();
-    create_topics(bootstrap, &prefix).await;
-    let specs = topics::load(None).unwrap();
-    Some(KafkaLog::connect(settings(bootstrap, &prefix), specs, Epoch(0)).unwrap())
+    let (settings, specs) = (settings(bootstrap, &prefix), specs());
+    let admin = Admin::connect(&settings).unwrap();
+    assert!(admin.apply(&specs).await.unwrap().left.is_empty());
+    Some(KafkaLog::connect(settings, specs, Epoch(0)).unwrap())
 }
 
 fn record(text: &str) -> NewRecord {

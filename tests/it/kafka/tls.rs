@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::log::kafka::{Admin, KafkaLog, KafkaSettings};
-use tidemark::log::topics::{TopicSpec, shipped};
 use tidemark::log::{Log, NewRecord, ReadLimit, Topic};
 use tidemark::ops::config::{Config, Sources};
 
 use super::broker::{self, Broker, Options, Tls};
+use super::specs;
 
 const P: Partition = Partition(2);
 const WRONG: &str = "not-the-password-7f3a";
@@ -52,15 +52,6 @@ fn login(tls: &Tls, mechanism: &str) -> String {
         tls.user,
         ca(tls)
     )
-}
-
-fn specs() -> Vec<TopicSpec> {
-    let mut specs = shipped();
-    for spec in &mut specs {
-        spec.replication_factor = 1;
-        spec.min_insync_replicas = 1;
-    }
-    specs
 }
 
 fn record(text: &'static str) -> NewRecord {

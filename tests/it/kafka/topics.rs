@@ -11,10 +11,10 @@ use tidemark::log::kafka::admin::Setting;
 use tidemark::log::kafka::plan::{Difference, Remedy, largest_batch};
 use tidemark::log::kafka::{Admin, KafkaFault};
 use tidemark::log::rejected::largest_reject;
-use tidemark::log::topics::{TopicSpec, shipped};
+use tidemark::log::topics::shipped;
 
-use super::broker;
 use super::log::settings;
+use super::{broker, specs};
 
 /// A broker, and a prefix of a test's own.
 struct Site {
@@ -122,16 +122,6 @@ impl Site {
             .output()
             .unwrap()
     }
-}
-
-/// As shipped, for one broker.
-fn specs() -> Vec<TopicSpec> {
-    let mut specs = shipped();
-    for spec in &mut specs {
-        spec.replication_factor = 1;
-        spec.min_insync_replicas = 1;
-    }
-    specs
 }
 
 fn row<'a>(

@@ -171,6 +171,11 @@ impl Site {
 
     /// Starts a `tidemark worker` with further settings from the environment. Its log goes into a file of its own.
     pub fn worker(&self, name: &str, env: &[(&str, &str)]) -> Up {
+        self.worker_with(name, &[], env)
+    }
+
+    /// As [`Site::worker`], with further arguments.
+    pub fn worker_with(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Up {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let listen = free.local_addr().expect("an address").to_string();
         drop(free);
@@ -182,6 +187,7 @@ impl Site {
             .arg("--config")
             .arg(self.file("workers.toml"))
             .args(["worker", "--listen", &listen])
+            .args(args)
             .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(log.expect("a log file"))
