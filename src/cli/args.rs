@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::domain::access::Scope;
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::{Day, Millis, Month};
@@ -50,6 +51,12 @@ pub enum Command {
     /// Run rating and posting on Kafka and DynamoDB. Start as many as you like: the partitions are shared out among them.
     #[command(after_help = WORKER_EXAMPLES)]
     Worker(WorkerArgs),
+    /// Run the HTTP service on Kafka and DynamoDB: ingest, admin, referrals, earnings.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// API keys of the HTTP service.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Create the log's topics and the store's tables. `up` does it too; doing it again changes nothing.
     Init,
     /// Send usage events to a running `up`, or into Kafka: generated ones, or those of a file.
@@ -104,7 +111,8 @@ Examples:
   tidemark up --data /var/lib/tidemark --listen 127.0.0.1:9000
 
 Send an event with curl:
-  curl -i http://127.0.0.1:8787/api/v1/events -H 'content-type: application/json' -d '{\"requestId\":\"r-1\",
+  curl -i http://127.0.0.1:8787/api/v1/events -H \"authorization: Bearer $(cat data/key)\" \
+    -H 'content-type: application/json' -d '{\"requestId\":\"r-1\",
     \"userId\":\"alice\",\"providerId\":\"prov-1\",\"endpoint\":\"/v1/chat/completions\",\"model\":\"llama-3-70b\",
     \"timestamp\":\"'$(date -u +%FT%TZ)'\",\"statusCode\":200,\"latencyMs\":250,\"inputTokens\":150,\"outputTokens\":75}'
 
@@ -120,6 +128,15 @@ Examples:
 The configuration needs log.engine = \"kafka\" and store.engine = \"dynamodb\". Before the first worker: tidemark topics apply, tidemark init.
 Health and metrics: /healthz, /readyz, /metrics on worker.listen. Stop it with Ctrl-C or SIGTERM; it finishes what is under way and hands its
 partitions over. Killing it at any moment loses nothing either: others take over when its session ends (kafka.session_timeout).";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  tidemark --config production.toml keys create gateway-eu --scope ingest
+  tidemark --config production.toml serve
+  tidemark --config production.toml serve --listen 0.0.0.0:8789
+
+The configuration needs log.engine = \"kafka\" and store.engine = \"dynamodb\". /docs on the service describes every route. Start as many as you like;
+it keeps nothing of its own. Stop it with Ctrl-C or SIGTERM; it finishes the requests that are under way.";
 
 const EMIT_EXAMPLES: &str = "\
 Examples:
@@ -163,6 +180,41 @@ pub struct WorkerArgs {
     /// Address and port of health and metrics [default: 127.0.0.1:8788]. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port [default: 127.0.0.1:8789]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+}
+
+/// `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it, this one time.
+    #[command(
+        after_help = "Examples:\n  tidemark keys create gateway-eu --scope ingest\n  tidemark keys create ops --scope admin:read --scope admin:write\n  \
+tidemark keys create alice --scope account:user:alice"
+    )]
+    Create {
+        /// What people call it.
+        name: String,
+        /// What it allows: ingest, admin:read, admin:write, account:user:ID, account:provider:ID.
+        #[arg(long = "scope", required = true, value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Every key, without its secret.
+    List(JsonArg),
+    /// Make a key worthless, within seconds.
+    Revoke {
+        /// Its id: the part between the first two underscores.
+        id: String,
+    },
 }
 
 /// A role of a worker.

@@ -92,16 +92,24 @@ impl Client {
         self.data.running().ok_or_else(missing)
     }
 
+    /// Read each time, as the address is. Without a key the service says what is missing.
+    fn bearer(&self) -> String {
+        let key = std::fs::read_to_string(self.data.key()).unwrap_or_default();
+        format!("Bearer {}", key.trim())
+    }
+
     /// `GET`. Blocks.
     pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
         let url = self.running()?.url(path);
-        read(&url, self.agent.get(&url).call())
+        let request = self.agent.get(&url).header("authorization", self.bearer());
+        read(&url, request.call())
     }
 
     /// `POST`. Blocks.
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, NoAnswer> {
         let url = self.running()?.url(path);
         let request = self.agent.post(&url).content_type(content_type);
+        let request = request.header("authorization", self.bearer());
         read(&url, request.send(body))
     }
 }

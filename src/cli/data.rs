@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A data directory: `lock`, `up.json` while `up` runs, `log/` and `store/`.
+/// A data directory: `lock`, `up.json` while `up` runs, `key`, `log/` and `store/`.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
 
@@ -56,6 +56,11 @@ impl DataDir {
     /// The embedded store's directory.
     pub fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+
+    /// The file with the API key of this machine's commands.
+    pub fn key(&self) -> PathBuf {
+        self.0.join("key")
     }
 
     /// Whether anything was ever put there.

@@ -19,6 +19,7 @@ mod emit;
 mod engine;
 mod generate;
 mod grants;
+mod keys;
 mod lines;
 mod output;
 mod records;
@@ -26,6 +27,7 @@ mod referral;
 mod remote;
 mod rules;
 mod send;
+mod serve;
 mod session;
 mod statements;
 mod tables;
@@ -90,8 +92,18 @@ fn configuration(cli: &Cli) -> Done<Config> {
             .flags
             .push(("--listen", "worker.listen", listen.clone()));
     }
+    if let Command::Serve(args) = &cli.command
+        && let Some(listen) = &args.listen
+    {
+        sources
+            .flags
+            .push(("--listen", "serve.listen", listen.clone()));
+    }
     // Commands that print results say nothing else, unless something is wrong.
-    let is_service = matches!(cli.command, Command::Up(_) | Command::Worker(_));
+    let is_service = matches!(
+        cli.command,
+        Command::Up(_) | Command::Worker(_) | Command::Serve(_)
+    );
     if !is_service
         && !sources
             .env
@@ -114,6 +126,10 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         Command::Worker(args) => {
             let (trigger, shutdown) = signals()?;
             worker::run(config, &args.roles, &trigger, &shutdown).await
+        }
+        Command::Serve(_) => {
+            let (trigger, shutdown) = signals()?;
+            serve::run(config, &trigger, &shutdown).await
         }
         Command::Emit(args) => {
             let (_trigger, shutdown) = signals()?;
@@ -146,7 +162,12 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
 
 async fn with_session(session: &Session, command: &Command) -> Done {
     match command {
-        Command::Up(_) | Command::Worker(_) | Command::Emit(_) | Command::Topics(_) => Ok(()),
+        Command::Up(_)
+        | Command::Worker(_)
+        | Command::Serve(_)
+        | Command::Emit(_)
+        | Command::Topics(_) => Ok(()),
+        Command::Keys(command) => keys::run(session, command).await,
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,

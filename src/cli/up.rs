@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use super::data::{DataDir, Running};
 use super::demo;
 use super::engine::{Engine, Owner, find_owner};
+use super::keys::local_key;
 use super::output::{Done, Failure, Out};
 use super::rules;
 use crate::domain::event::BEHIND_MS_MAX;
-use crate::http::{self, Service};
+use crate::http::{self, Hosts, Partitions, Parts, Service};
 use crate::log::topics::TopicSpec;
 use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
@@ -51,13 +52,18 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         dynamodb_endpoint: engine.endpoint(),
     };
     let log: Arc<dyn Log> = engine.log.clone();
-    let service = Service::new(
-        log.clone(),
-        engine.metrics.clone(),
-        health.clone(),
-        config.http.clone(),
-    );
-    serve(&mut tasks, listener, service, trigger, shutdown);
+    local_key(&engine.db, &data.key()).await?;
+    let service = Service::new(Parts {
+        log: log.clone(),
+        partitions: Partitions::of(&*log).await?,
+        db: Arc::new(engine.db.clone()),
+        clock: Arc::new(SystemClock),
+        metrics: engine.metrics.clone(),
+        health: health.clone(),
+        config: config.http.clone(),
+    });
+    let within = config.drain_timeout;
+    serve(&mut tasks, listener, service, within, trigger, shutdown);
     if is_demo {
         let db = Arc::new(engine.db.clone());
         tasks.spawn(demo::run(db, log, shutdown.clone()));
@@ -188,12 +194,14 @@ fn serve(
     tasks: &mut JoinSet<()>,
     listener: TcpListener,
     service: Service,
+    within: Duration,
     trigger: &Trigger,
     shutdown: &Shutdown,
 ) {
     let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
     tasks.spawn(async move {
-        if let Err(error) = http::serve(listener, http::router(service), shutdown).await {
+        let router = http::router(service, Hosts::Loopback);
+        if let Err(error) = http::serve(listener, router, None, shutdown, within).await {
             tracing::error!(%error, "the HTTP service failed; stopping");
             trigger.shut_down();
         }
@@ -205,11 +213,12 @@ fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
     let at = running.url("");
     let mut out = Out::new();
     out.line(format!(
-        "tidemark is up. Data: {dir}. Only this machine can reach it: requests carry no keys yet."
+        "tidemark is up. Data: {dir}. Only this machine can reach it; requests need the key in {dir}/key."
     ))?;
     out.line(format!("  events    POST {at}/api/v1/events"))?;
     out.line(format!("  health    {at}/healthz  {at}/readyz"))?;
     out.line(format!("  metrics   {at}/metrics"))?;
+    out.line(format!("  the API   {at}/docs"))?;
     if let Some(endpoint) = &running.dynamodb_endpoint {
         out.line(format!("  DynamoDB  {endpoint}"))?;
     }

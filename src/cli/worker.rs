@@ -11,7 +11,7 @@ use super::engine::{connect, connect_log, kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::{listen, settings};
 use crate::domain::position::{Offset, Partition};
-use crate::http::{self, Service};
+use crate::http::{self, Operator, Tls};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
 use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
@@ -59,8 +59,21 @@ pub async fn run(
     let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_lag(ctx.clone(), shutdown.clone()));
-    let service = Service::new(log, metrics, health.clone(), config.http.clone());
-    tasks.spawn(serve(listener, service, trigger.clone(), shutdown.clone()));
+    let operator = Operator {
+        metrics,
+        health: health.clone(),
+        stalled_after: config.http.stalled_after,
+    };
+    let (router, drain) = (http::operator_router(operator), config.drain_timeout);
+    let service = serve(
+        listener,
+        router,
+        None,
+        drain,
+        trigger.clone(),
+        shutdown.clone(),
+    );
+    tasks.spawn(service);
     for role in &roles {
         let shift = Shift::new(config, *role, ctx.clone())?;
         tasks.spawn(work(shift, trigger.clone(), shutdown.clone()));
@@ -72,7 +85,7 @@ pub async fn run(
     end(tasks).await
 }
 
-fn no_tables(error: StoreError) -> Failure {
+pub fn no_tables(error: StoreError) -> Failure {
     match error {
         StoreError::Refused(_) => Failure::failed(format!(
             "{error}; the tables are made by `tidemark init`, with the same configuration"
@@ -135,13 +148,16 @@ async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
     Ok(())
 }
 
-async fn serve(
+/// Serves HTTP until shutdown; if it fails, everything stops.
+pub async fn serve(
     listener: tokio::net::TcpListener,
-    service: Service,
+    router: axum::Router,
+    tls: Option<Tls>,
+    drain: Duration,
     trigger: Trigger,
     shutdown: Shutdown,
 ) -> Done {
-    let served = http::serve(listener, http::operator_router(service), shutdown).await;
+    let served = http::serve(listener, router, tls, shutdown, drain).await;
     served.map_err(|error| {
         trigger.shut_down();
         Failure::failed(format!("the HTTP service failed: {error}"))

@@ -2,6 +2,7 @@
 //!
 //! Nothing in here does I/O, reads a clock, draws a random number or holds a float.
 
+pub mod access;
 pub mod amount;
 pub mod event;
 pub mod ids;

@@ -13,6 +13,7 @@ use futures::future::try_join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Service;
+use super::access::{Ingest, May};
 use super::body::Framing;
 use super::problem::{BadEvent, Problem};
 use crate::domain::event::{Reason, Rejection};
@@ -32,8 +33,31 @@ struct Batch {
     indexes: Vec<usize>,
 }
 
-/// The handler.
-pub(super) async fn events(State(service): State<Service>, request: Request) -> Response {
+/// Takes usage events: 204 once the log has every one of them.
+///
+/// A batch is taken whole or not at all. Anything but 204 may be sent again as it was: an event counts once.
+#[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(
+        description = "One event, an array, or one a line: CloudEvents or the plain form.",
+        content(
+            (serde_json::Value = "application/json", example = json!({"requestId": "r-1", "userId": "alice", "providerId": "prov-1",
+                "endpoint": "/v1/chat/completions", "model": "llama-3-70b", "timestamp": "2026-11-22T07:01:02.123Z", "statusCode": 200,
+                "latencyMs": 250, "inputTokens": 150, "outputTokens": 75})),
+            (serde_json::Value = "application/cloudevents+json"),
+            (serde_json::Value = "application/cloudevents-batch+json"),
+            (serde_json::Value = "application/x-ndjson"),
+        ),
+    ),
+    responses(
+        (status = 204, description = "Taken, durably."),
+        (status = 413, description = "Too large, or too many events.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The Content-Type is none that is taken.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn events(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
     match take(&service, request).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => problem.into_response(),
@@ -55,12 +79,7 @@ async fn take(service: &Service, request: Request) -> Result<(), Problem> {
             format!("{error}; a request takes at most {max} bytes"),
         )
     })?;
-    let topic = service
-        .log
-        .topic(Topic::UsageEvents)
-        .await
-        .map_err(of_log)?;
-    let batches = batches(framing.split(&body)?, topic.partitions)?;
+    let batches = batches(framing.split(&body)?, service.partitions.source)?;
     append(service, batches).await
 }
 

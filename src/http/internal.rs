@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -11,9 +11,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use utoipa::{IntoParams, ToSchema};
+
 use super::Service;
+use super::access::{AdminRead, May};
 use super::ingest::of_log;
 use super::problem::Problem;
+use super::strict::{Asked, Named};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Log, LogError, ReadLimit, Record, Topic};
@@ -26,17 +30,18 @@ const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 const WAIT_MS_MAX: u64 = 10_000;
 
 /// What the log holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogOverview {
     /// The epoch.
+    #[schema(value_type = u32)]
     pub epoch: Epoch,
     /// Every topic.
     pub topics: Vec<TopicOverview>,
 }
 
 /// What one topic holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TopicOverview {
     /// Its name.
@@ -48,12 +53,14 @@ pub struct TopicOverview {
 }
 
 /// What one partition holds: `[start, end)`; a damaged one says what was found instead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionOverview {
     /// First offset.
+    #[schema(value_type = u64)]
     pub start: Offset,
     /// Offset after the last.
+    #[schema(value_type = u64)]
     pub end: Offset,
     /// What is wrong with it, if it is damaged. The others can be read all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,8 +150,13 @@ impl TryFrom<RecordLine> for Record {
     }
 }
 
-/// `GET /internal/log`.
-pub(super) async fn overview(State(service): State<Service>) -> Result<Json<LogOverview>, Problem> {
+/// What the log holds.
+#[utoipa::path(get, path = "/internal/log", tag = "internal", security(("key" = ["admin:read"])),
+    responses((status = 200, description = "Topics and partitions.", body = LogOverview)))]
+pub(super) async fn overview(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+) -> Result<Json<LogOverview>, Problem> {
     LogOverview::of(&*service.log)
         .await
         .map(Json)
@@ -208,20 +220,37 @@ fn of_read(error: LogError) -> Problem {
 }
 
 /// Which records.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// The first offset.
     #[serde(default)]
     from: u64,
+    /// Most records.
     max: Option<usize>,
+    /// How long to wait for a first record, ms.
     #[serde(default)]
     wait_ms: u64,
 }
 
-/// `GET /internal/log/{topic}/{partition}?from=0&max=100&wait_ms=0`: JSON lines.
+/// Records of a partition, as JSON lines.
+#[utoipa::path(get, path = "/internal/log/{topic}/{partition}", tag = "internal", security(("key" = ["admin:read"])),
+    params(
+        ("topic" = String, Path, description = "The topic.", example = "usage.events"),
+        ("partition" = u32, Path, description = "The partition.", example = 0),
+        Wanted,
+    ),
+    responses(
+        (status = 200, description = "One record a line.", content_type = "application/x-ndjson"),
+        (status = 404, description = "There is no such partition.", body = Problem, content_type = "application/problem+json"),
+        (status = 416, description = "The log does not reach there.", body = Problem, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn records(
+    _: May<AdminRead>,
     State(service): State<Service>,
-    Path((topic, partition)): Path<(String, u32)>,
-    Query(wanted): Query<Wanted>,
+    Named((topic, partition)): Named<(String, u32)>,
+    Asked(wanted): Asked<Wanted>,
 ) -> Result<Response, Problem> {
     let topic = topic_of(&*service.log, &topic, partition).await?;
     let limit = ReadLimit {
@@ -237,11 +266,8 @@ pub(super) async fn records(
     let mut lines = String::new();
     for record in &records {
         let line = serde_json::to_string(&RecordLine::from(record)).map_err(|error| {
-            Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                error.to_string(),
-            )
+            tracing::error!(%error, "a record has no JSON");
+            Problem::internal()
         })?;
         lines.push_str(&line);
         lines.push('\n');

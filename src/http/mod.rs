@@ -1,137 +1,411 @@
-//! The HTTP service of `tidemark up`: events in, metrics and health out, and reads of the log for the command line.
+//! The HTTP service: usage events in, what they came to out; and what admins and operators need.
 //!
-//! It listens on loopback alone and asks for no keys, so it answers only requests whose `Host` is a loopback name:
-//! a web page that points its own name at 127.0.0.1 (DNS rebinding) gets nothing.
+//! Nobody gets past [`access`] without a key, but to health, metrics and the API document. `up` listens on loopback and answers only requests
+//! whose `Host` is a loopback name: a web page that points its own name at 127.0.0.1 (DNS rebinding) gets nothing. `serve` is for everybody.
 
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum_server::Handle;
+use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::log::Log;
+use crate::log::{Log, LogError, Topic};
+use crate::ops::clock::Clock;
 use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::shutdown::Shutdown;
+use crate::store::db::Db;
 use problem::Problem;
 
+mod access;
 mod body;
+mod docs;
 mod ingest;
 mod internal;
+mod keyring;
+mod limits;
+mod openapi;
 mod problem;
 mod status;
+mod strict;
+mod tls;
 
 pub use body::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
+pub use keyring::KEY_BELIEVED;
+pub use tls::{Tls, TlsError};
 
 /// Bytes of request bodies that may be in memory at once; further requests wait.
 const BODY_BYTES_IN_FLIGHT_MAX: usize = 256 * 1024 * 1024;
+/// Largest body of a route that takes no events.
+const SMALL_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a client may take to send the head of its first request.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Names a request, in its answer and in our log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// What health and metrics are told from.
+#[derive(Clone)]
+pub struct Operator {
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// What the pipeline reports.
+    pub health: Arc<Health>,
+    /// Liveness fails when a partition with lag has made no progress for so long.
+    pub stalled_after: Duration,
+}
+
+/// How many partitions the topics have. A change of them is a new epoch, before which every process is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitions {
+    /// Of `usage.events`.
+    pub source: u32,
+    /// Of `ledger.postings`.
+    pub posting: u32,
+}
+
+impl Partitions {
+    /// Asks the log.
+    pub async fn of(log: &dyn Log) -> Result<Partitions, LogError> {
+        Ok(Partitions {
+            source: log.topic(Topic::UsageEvents).await?.partitions,
+            posting: log.topic(Topic::LedgerPostings).await?.partitions,
+        })
+    }
+}
 
 /// What the service works with.
-#[derive(Clone)]
-pub struct Service {
+pub struct Parts {
     /// Where events go.
     pub log: Arc<dyn Log>,
+    /// Its partitions.
+    pub partitions: Partitions,
+    /// The tables.
+    pub db: Arc<dyn Db>,
+    /// For dates of changes.
+    pub clock: Arc<dyn Clock>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// What the pipeline reports.
     pub health: Arc<Health>,
     /// Limits.
     pub config: HttpConfig,
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Service {
+    parts: Arc<Parts>,
+    operator: Operator,
     body_permits: Arc<Semaphore>,
+    keys: Arc<keyring::Keyring>,
+    limits: Arc<limits::Limits>,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl FromRef<Service> for Operator {
+    fn from_ref(service: &Service) -> Operator {
+        service.operator.clone()
+    }
 }
 
 impl Service {
     /// A service.
-    pub fn new(
-        log: Arc<dyn Log>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        config: HttpConfig,
-    ) -> Service {
-        let in_flight = BODY_BYTES_IN_FLIGHT_MAX.max(config.body_bytes_max);
+    pub fn new(parts: Parts) -> Service {
+        let in_flight = BODY_BYTES_IN_FLIGHT_MAX.max(parts.config.body_bytes_max);
         Service {
-            log,
-            metrics,
-            health,
-            config,
+            operator: Operator {
+                metrics: parts.metrics.clone(),
+                health: parts.health.clone(),
+                stalled_after: parts.config.stalled_after,
+            },
             body_permits: Arc::new(Semaphore::new(in_flight)),
+            keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
+            limits: Arc::new(limits::Limits::new(&parts.config)),
+            parts: Arc::new(parts),
         }
     }
 }
 
+/// Who may ask by which name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Only names of this machine, in the `Host` header.
+    Loopback,
+    /// Any.
+    Any,
+}
+
+/// The API document, and its page.
+#[derive(Clone)]
+struct Described {
+    json: bytes::Bytes,
+    page: String,
+}
+
 /// Every route.
-pub fn router(service: Service) -> Router {
-    let body_limit = DefaultBodyLimit::max(service.config.body_bytes_max);
-    Router::new()
-        .route("/api/v1/events", post(ingest::events).layer(body_limit))
-        .route("/metrics", get(render_metrics))
-        .route("/healthz", get(status::alive))
-        .route("/readyz", get(status::ready))
-        .route("/internal/log", get(internal::overview))
-        .route("/internal/log/{topic}/{partition}", get(internal::records))
+pub fn router(service: Service, hosts: Hosts) -> Router {
+    let (open, closed) = (open_routes(), closed_routes(service.config.body_bytes_max));
+    let document = described(&open, &closed);
+    let (open, _) = open.split_for_parts();
+    let (closed, _) = closed.split_for_parts();
+    let guard = middleware::from_fn_with_state(service.clone(), access::guard);
+    let described = Described {
+        page: docs::page(&document),
+        json: serde_json::to_vec_pretty(&document)
+            .expect("a document of texts always serialises")
+            .into(),
+    };
+    let routes = closed
+        .layer(guard)
+        .with_state(service.clone())
+        .merge(open.with_state(service.operator.clone()))
+        .merge(document_routes().split_for_parts().0.with_state(described))
         .fallback(nothing_here)
-        .layer(middleware::from_fn(only_loopback_hosts))
-        .layer(middleware::from_fn_with_state(service.clone(), measure))
-        .with_state(service)
+        .method_not_allowed_fallback(no_such_method);
+    let routes = match hosts {
+        Hosts::Loopback => routes.layer(middleware::from_fn(only_loopback_hosts)),
+        Hosts::Any => routes,
+    };
+    let within = service.config.request_timeout;
+    finished(routes, &service.operator, within)
 }
 
 /// Health and metrics alone, which anybody may read: what a worker serves.
-pub fn operator_router(service: Service) -> Router {
-    Router::new()
-        .route("/metrics", get(render_metrics))
-        .route("/healthz", get(status::alive))
-        .route("/readyz", get(status::ready))
+pub fn operator_router(operator: Operator) -> Router {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let (open, _) = open_routes().split_for_parts();
+    let routes = open
+        .with_state(operator.clone())
         .fallback(nothing_here)
-        .layer(middleware::from_fn_with_state(service.clone(), measure))
-        .with_state(service)
+        .method_not_allowed_fallback(no_such_method);
+    finished(routes, &operator, WITHIN)
+}
+
+/// The document that describes every route.
+pub fn document() -> utoipa::openapi::OpenApi {
+    described(&open_routes(), &closed_routes(0))
+}
+
+fn described(
+    open: &OpenApiRouter<Operator>,
+    closed: &OpenApiRouter<Service>,
+) -> utoipa::openapi::OpenApi {
+    let mut document = openapi::Document::openapi();
+    for part in [
+        open.get_openapi(),
+        closed.get_openapi(),
+        document_routes().get_openapi(),
+    ] {
+        document.merge(part.clone());
+    }
+    openapi::complete(document)
+}
+
+/// Nobody needs a key for these.
+fn open_routes() -> OpenApiRouter<Operator> {
+    OpenApiRouter::new()
+        .routes(routes!(render_metrics))
+        .routes(routes!(status::alive))
+        .routes(routes!(status::ready))
+}
+
+fn document_routes() -> OpenApiRouter<Described> {
+    OpenApiRouter::new()
+        .routes(routes!(openapi::json))
+        .routes(routes!(openapi::page))
+}
+
+/// Everybody needs a key for these.
+fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
+    let events = OpenApiRouter::new()
+        .routes(routes!(ingest::events))
+        .layer(DefaultBodyLimit::max(event_bytes_max));
+    let rest = OpenApiRouter::new()
+        .routes(routes!(internal::overview))
+        .routes(routes!(internal::records))
+        .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
+    events.merge(rest)
+}
+
+fn finished(routes: Router, operator: &Operator, within: Duration) -> Router {
+    let measured = Measured {
+        metrics: operator.metrics.clone(),
+        within,
+    };
+    routes
+        .layer(middleware::map_response(hardened))
+        .layer(middleware::from_fn_with_state(measured, measure))
 }
 
 async fn nothing_here() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing here; /docs lists what there is",
+    )
 }
 
-/// Answers requests until `shutdown`, then finishes those that are under way.
+async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path takes other methods; /docs lists them",
+    )
+}
+
+/// Answers requests until `shutdown`, then finishes those that are under way, within `drain`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Tls>,
     shutdown: Shutdown,
+    drain: Duration,
 ) -> std::io::Result<()> {
-    let mut shutdown = shutdown;
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { shutdown.requested().await })
-        .await
+    let handle: Handle<SocketAddr> = Handle::new();
+    let listener = listener.into_std()?;
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = {
+        let handle = handle.clone();
+        let mut shutdown = shutdown;
+        async move {
+            shutdown.requested().await;
+            handle.graceful_shutdown(Some(drain));
+        }
+    };
+    let stop = tokio::spawn(stop);
+    let served = match tls {
+        None => {
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            server.first_request_timeout(HEAD_WITHIN).serve(app).await
+        }
+        Some(tls) => {
+            let server = axum_server::from_tcp_rustls(listener, tls.into())?.handle(handle);
+            server.first_request_timeout(HEAD_WITHIN).serve(app).await
+        }
+    };
+    stop.abort();
+    served
 }
 
-async fn render_metrics(State(service): State<Service>) -> Response {
+/// Metrics, as Prometheus reads them.
+#[utoipa::path(get, path = "/metrics", tag = "operators",
+    responses((status = 200, description = "Prometheus text format.", content_type = "text/plain")))]
+async fn render_metrics(State(operator): State<Operator>) -> Response {
     let content_type = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    (content_type, service.metrics.render()).into_response()
+    (content_type, operator.metrics.render()).into_response()
 }
 
-/// Counts and times every request by its route, never by its path: paths have no bound.
-async fn measure(State(service): State<Service>, request: Request, next: Next) -> Response {
+#[derive(Clone)]
+struct Measured {
+    metrics: Arc<Metrics>,
+    within: Duration,
+}
+
+/// Counts and times every request by its route, never by its path: paths have no bound. Names it in the log and in its answer, and gives it
+/// an answer in any case: also when it takes too long, or when a handler panics.
+async fn measure(State(measured): State<Measured>, request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let span = tracing::info_span!("http.request", %method, route, request_id = %id, caller = tracing::field::Empty);
     let start = Instant::now();
-    let response = next.run(request).await;
-    let metrics = &service.metrics;
+    let mut response = answered(request, next, measured.within)
+        .instrument(span.clone())
+        .await;
+    let status = response.status();
+    if status.is_server_error() {
+        let _entered = span.enter();
+        tracing::warn!(event = "http.failed", %status, "answered with an error");
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let metrics = &measured.metrics;
     metrics
         .http_requests_total
-        .with_label_values(&[route.as_str(), response.status().as_str()])
+        .with_label_values(&[route.as_str(), status.as_str()])
         .inc();
     metrics
         .http_request_seconds
         .with_label_values(&[route.as_str()])
         .observe(start.elapsed().as_secs_f64());
+    response
+}
+
+async fn answered(request: Request, next: Next, within: Duration) -> Response {
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(within, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            tracing::error!(event = "http.panic", "a handler panicked, which is a bug");
+            Problem::internal().into_response()
+        }
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timeout",
+            "this took too long, and may be done or not; asking again is safe for everything but POST without an Idempotency-Key",
+        )
+        .retry_after(1)
+        .into_response(),
+    }
+}
+
+/// The caller's own name for its request, if it is a harmless one, else a random one.
+fn request_id(headers: &HeaderMap) -> String {
+    let is_harmless = |id: &&str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(allowed)
+    };
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given.filter(is_harmless) {
+        Some(id) => id.to_owned(),
+        None => format!("{:032x}", rand::random::<u128>()),
+    }
+}
+
+/// Headers that keep browsers from doing what nobody asked for.
+async fn hardened(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let defaults = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in defaults {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -3,11 +3,14 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::event::Rejection;
+use crate::domain::rules::RuleFault;
+use crate::store::db::StoreError;
 
 /// An error for the caller.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:tidemark:problem:` and the code.
     r#type: String,
@@ -21,12 +24,16 @@ pub struct Problem {
     /// Every bad event of a batch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<BadEvent>,
+    /// Every fault of a document: which key, what is wrong, what is allowed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
     #[serde(skip)]
+    #[schema(ignore)]
     retry_after_secs: Option<u32>,
 }
 
 /// What is wrong with one event of a request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BadEvent {
     /// Its place among the events of the request, from 0.
     pub index: usize,
@@ -61,6 +68,7 @@ impl Problem {
             code,
             detail: detail.into(),
             events: Vec::new(),
+            faults: Vec::new(),
             retry_after_secs: None,
         }
     }
@@ -70,12 +78,43 @@ impl Problem {
         Problem { events, ..self }
     }
 
+    /// With every fault of the rules that it is about.
+    pub fn of_faults(self, faults: &[RuleFault]) -> Problem {
+        let faults = faults.iter().map(ToString::to_string).collect();
+        Problem { faults, ..self }
+    }
+
+    /// A fault of ours. What it was stands in the log, under the request's id; never in the answer.
+    pub fn internal() -> Problem {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "a fault of the service; its log has it under the x-request-id of this answer",
+        )
+    }
+
     /// With the time after which trying again makes sense.
     pub fn retry_after(self, secs: u32) -> Problem {
         Problem {
             retry_after_secs: Some(secs),
             ..self
         }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        if error.is_transient() {
+            tracing::warn!(event = "http.store_unavailable", %error, "the store does not answer");
+            return Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "the store does not answer; try again",
+            )
+            .retry_after(1);
+        }
+        tracing::error!(event = "http.store_failed", %error, "the store refused a request");
+        Problem::internal()
     }
 }
 
@@ -88,6 +127,9 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(secs) = self.retry_after_secs {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }

@@ -6,28 +6,34 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::Service;
+use super::Operator;
 use super::problem::Problem;
 use crate::ops::health::TaskHealth;
 
 /// Alive, unless a partition has work before it and has made no progress for too long. A halted partition does not count: a restart,
 /// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` tell of it.
-pub(super) async fn alive(State(service): State<Service>) -> Response {
-    let stalled = service.health.stalled(service.config.stalled_after);
+#[utoipa::path(get, path = "/healthz", tag = "operators", responses(
+    (status = 200, description = "Alive."),
+    (status = 503, description = "A partition has work before it and makes no progress: `stalled` names it.")))]
+pub(super) async fn alive(State(operator): State<Operator>) -> Response {
+    let stalled = operator.health.stalled(operator.stalled_after);
     let (status, word) = if stalled.is_empty() {
         (StatusCode::OK, "alive")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "stalled")
     };
     let stalled: Vec<String> = stalled.iter().map(|task| task.id.to_string()).collect();
-    let partitions: Vec<Value> = service.health.tasks().iter().map(task).collect();
+    let partitions: Vec<Value> = operator.health.tasks().iter().map(task).collect();
     let body = json!({"status": word, "stalled": stalled, "partitions": partitions});
     (status, Json(body)).into_response()
 }
 
 /// Ready once log and store are open, and until this process begins to stop.
-pub(super) async fn ready(State(service): State<Service>) -> Response {
-    if service.health.is_ready() {
+#[utoipa::path(get, path = "/readyz", tag = "operators", responses(
+    (status = 200, description = "Ready."),
+    (status = 503, description = "Starting or stopping.")))]
+pub(super) async fn ready(State(operator): State<Operator>) -> Response {
+    if operator.health.is_ready() {
         return Json(json!({"status": "ready"})).into_response();
     }
     Problem::new(

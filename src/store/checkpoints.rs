@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::audit;
+use super::db::{Attr, Condition, Db, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
@@ -261,31 +263,23 @@ pub async fn resume(db: &dyn Db, task: TaskId, by: &str, now: Millis) -> Result<
     let Some(halt) = halt_of(db, task).await? else {
         return Ok(false);
     };
-    let audit = Key::new(Table::Checkpoints, "audit", format!("{now}#resume#{task}"));
-    let entry = Fields::of(&audit)
-        .text("action", "resume")
-        .text("by", by)
-        .json("halt", &halt)
-        .item();
+    let entry = audit::Entry {
+        at: now,
+        action: "resume".to_owned(),
+        subject: task.to_string(),
+        by: by.to_owned(),
+        detail: json!({"halt": halt}),
+    };
     let writes = vec![
         Write::Delete {
             key: halt_key(task),
             condition: Condition::Present,
         },
-        Write::Put {
-            table: Table::Checkpoints,
-            item: entry,
-            condition: Condition::Always,
-        },
+        audit::write(&entry),
     ];
     match db.transact(writes).await {
         Ok(()) => Ok(true),
         Err(StoreError::ConditionFailed) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The audit entries, oldest first.
-pub async fn audit(db: &dyn Db) -> Result<Vec<Item>, StoreError> {
-    pages::all(db, pages::whole(Table::Checkpoints, "audit")).await
 }

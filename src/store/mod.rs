@@ -6,6 +6,7 @@
 
 pub mod account_write;
 pub mod accounts;
+pub mod audit;
 pub mod awards;
 pub mod checkpoints;
 pub mod control;
@@ -14,6 +15,7 @@ pub mod db;
 pub mod durability;
 pub mod dynamo;
 pub mod embedded;
+pub mod keys;
 pub mod meter;
 pub mod pages;
 pub mod pricing;

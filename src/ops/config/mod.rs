@@ -4,6 +4,7 @@
 //! Validation does no I/O, and names all faults at once, each with its origin, its key and what is allowed.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use reader::{
 pub const DEFAULT_PORT: u16 = 8787;
 /// The port of a worker's health and metrics unless configured otherwise.
 pub const DEFAULT_WORKER_PORT: u16 = 8788;
+/// The port of `serve` unless configured otherwise.
+pub const DEFAULT_SERVE_PORT: u16 = 8789;
 
 const KIB: i64 = 1024;
 const MIB: i64 = 1024 * KIB;
@@ -46,6 +49,8 @@ pub struct Config {
     pub adapters: Vec<AdapterConfig>,
     /// `worker`.
     pub worker: WorkerConfig,
+    /// `serve`.
+    pub serve: ServeConfig,
     /// The store.
     pub store: StoreConfig,
     /// Log lines.
@@ -61,6 +66,30 @@ pub struct HttpConfig {
     pub body_bytes_max: usize,
     /// `/healthz` fails when a partition with lag has made no progress for so long.
     pub stalled_after: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// Most requests per second of one key or token; `None`: any number.
+    pub requests_per_second_per_key: Option<NonZeroU32>,
+    /// Most requests per second from one address; `None`: any number.
+    pub requests_per_second_per_address: Option<NonZeroU32>,
+}
+
+/// `serve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Where the HTTP service of a cluster listens.
+    pub listen: SocketAddr,
+    /// TLS; `None`: a proxy before the service ends it.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files for TLS, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, the service's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Rating and posting.
@@ -192,6 +221,7 @@ impl Config {
             kafka: KafkaConfig::read(&mut reader),
             adapters: adapters::read(&mut reader),
             worker: WorkerConfig::read(&mut reader),
+            serve: ServeConfig::read(&mut reader),
             store: StoreConfig::read(&mut reader),
             logging: LoggingConfig::read(&mut reader),
         };
@@ -215,6 +245,43 @@ impl HttpConfig {
                 secs(300),
                 duration(secs(5)..=secs(3600)),
             ),
+            request_timeout: reader.get(
+                "http.request_timeout",
+                secs(30),
+                duration(secs(1)..=secs(600)),
+            ),
+            requests_per_second_per_key: limit(reader, "http.requests_per_second_per_key", 2_000),
+            requests_per_second_per_address: limit(
+                reader,
+                "http.requests_per_second_per_address",
+                2_000,
+            ),
+        }
+    }
+}
+
+/// 0 is no limit.
+fn limit(reader: &mut Reader, key: &'static str, default: i64) -> Option<NonZeroU32> {
+    let limit = reader.get(key, default, integer(0..=1_000_000));
+    u32::try_from(limit).ok().and_then(NonZeroU32::new)
+}
+
+impl ServeConfig {
+    fn read(reader: &mut Reader) -> ServeConfig {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_SERVE_PORT));
+        let listen = reader.get("serve.listen", default, address());
+        let certificate = reader.get("serve.tls_certificate", None, optional_path());
+        let key = reader.get("serve.tls_key", None, optional_path());
+        reader.must(
+            certificate.is_some() == key.is_some(),
+            "serve.tls_key",
+            "goes with serve.tls_certificate: one is given without the other",
+            "both, or neither".to_owned(),
+        );
+        let tls = certificate.zip(key);
+        ServeConfig {
+            listen,
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         }
     }
 }

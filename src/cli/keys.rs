@@ -1,0 +1,149 @@
+//! `tidemark keys`: API keys; and the key with which commands of this machine talk to their own `up`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::args::KeysCommand;
+use super::output::{Done, Failure, Out};
+use super::session::{Session, by};
+use crate::domain::access::Scope;
+use crate::ops::clock::{Clock, SystemClock};
+use crate::store::db::Db;
+use crate::store::keys::{self, ApiKey, KeyError, KeyText};
+
+/// Runs the command.
+pub async fn run(session: &Session, command: &KeysCommand) -> Done {
+    match command {
+        KeysCommand::Create { name, scopes, json } => {
+            create(session, name, scopes.clone(), *json).await
+        }
+        KeysCommand::List(args) => list(session, args.json).await,
+        KeysCommand::Revoke { id } => revoke(session, id).await,
+    }
+}
+
+fn refused(error: KeyError) -> Failure {
+    match error {
+        KeyError::Store(error) => error.into(),
+        other => Failure::refused(other),
+    }
+}
+
+fn new_text() -> KeyText {
+    // The generator of `rand::random` is a cryptographic one, seeded by the system.
+    KeyText::of_random(rand::random(), rand::random())
+}
+
+async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool) -> Done {
+    let text = new_text();
+    let made = keys::create(session.db(), &text, name, scopes, &by(), session.now()).await;
+    let key = made.map_err(refused)?;
+    let mut out = Out::new();
+    if is_json {
+        let mut shown = key_json(&key);
+        shown["key"] = json!(text.to_string());
+        out.json(&shown)?;
+    } else {
+        out.line(&text)?;
+        out.finish()?;
+        eprintln!(
+            "This is the only time that the key is shown. Send it as `Authorization: Bearer …`; revoke it with: tidemark keys revoke {}",
+            key.id
+        );
+    }
+    out.finish()
+}
+
+async fn list(session: &Session, is_json: bool) -> Done {
+    let keys = keys::list(session.db()).await?;
+    let mut out = Out::new();
+    if is_json {
+        keys.iter().try_for_each(|key| out.json(&key_json(key)))?;
+    } else if keys.is_empty() {
+        out.line("there are no keys; make one: tidemark keys create NAME --scope ingest")?;
+    } else {
+        let rows: Vec<Vec<String>> = keys.iter().map(key_row).collect();
+        out.table(
+            &["id", "name", "scopes", "made at", "by", "revoked at"],
+            &rows,
+        )?;
+    }
+    out.finish()
+}
+
+async fn revoke(session: &Session, id: &str) -> Done {
+    // Whoever pastes the whole key means its id; the secret is not looked at, and not repeated.
+    let pasted = id.parse::<KeyText>().ok();
+    let id = pasted.as_ref().map_or(id, KeyText::id);
+    let revoked = keys::revoke(session.db(), id, &by(), session.now()).await?;
+    let Some(key) = revoked else {
+        return Err(Failure::refused(format!(
+            "there is no key {id}; `tidemark keys list` names them"
+        )));
+    };
+    let mut out = Out::new();
+    let at = key.revoked_at.unwrap_or_else(|| session.now());
+    out.line(format!(
+        "{} ({}) is revoked since {at}; services notice within {} seconds",
+        key.id,
+        key.name,
+        crate::http::KEY_BELIEVED.as_secs()
+    ))?;
+    out.finish()
+}
+
+fn key_json(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id, "name": key.name, "scopes": key.scopes, "createdAt": key.created_at.to_string(),
+        "createdBy": key.created_by, "revokedAt": key.revoked_at.map(|at| at.to_string()),
+    })
+}
+
+fn key_row(key: &ApiKey) -> Vec<String> {
+    let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+    vec![
+        key.id.clone(),
+        key.name.clone(),
+        scopes.join(" "),
+        key.created_at.to_string(),
+        key.created_by.clone(),
+        key.revoked_at
+            .map_or_else(|| "-".to_owned(), |at| at.to_string()),
+    ]
+}
+
+/// The key of this machine's commands, in a file of the data directory that only its owner can read. Made if there is none that is good.
+pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
+    let known = fs::read_to_string(file).ok();
+    if let Some(text) = known.and_then(|text| text.trim().parse::<KeyText>().ok())
+        && keys::get(db, text.id())
+            .await?
+            .is_some_and(|key| key.is(&text))
+    {
+        return Ok(());
+    }
+    let text = new_text();
+    let scopes = vec![Scope::Ingest, Scope::AdminRead, Scope::AdminWrite];
+    let name = "commands of this machine";
+    let made = keys::create(db, &text, name, scopes, &by(), SystemClock.now()).await;
+    made.map_err(refused)?;
+    write_secret(file, &text.to_string())
+        .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))
+}
+
+/// A file of its own with the right permissions from its first moment, then in place of the old one.
+fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+    let part = file.with_extension("part");
+    drop(fs::remove_file(&part));
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut open = options.open(&part)?;
+    writeln!(open, "{text}")?;
+    open.sync_all()?;
+    fs::rename(part, file)
+}

@@ -1,0 +1,112 @@
+//! `tidemark serve`: the HTTP service on Kafka and DynamoDB. It keeps nothing of its own; any number may run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::{connect, connect_log, topic_specs};
+use super::output::{Done, Failure, Out};
+use super::up::listen;
+use super::worker;
+use crate::http::{self, Hosts, Partitions, Parts, Service, Tls};
+use crate::log::{Log, LogError};
+use crate::ops::clock::SystemClock;
+use crate::ops::config::{Config, LogEngine, StoreEngine};
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
+use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::store::checkpoints;
+
+/// How often the broker is asked while it does not answer at the start.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs until shutdown.
+pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Done {
+    check(config)?;
+    let tls = config.serve.tls.as_ref();
+    let tls = tls.map(|files| Tls::load(&files.certificate, &files.key));
+    let tls = tls.transpose().map_err(Failure::refused)?;
+    let metrics = Arc::new(Metrics::new());
+    let listener = listen(config.serve.listen).await?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    let log: Arc<dyn Log> = connect_log(config, topic_specs(config)?)?;
+    let db = connect(&config.store, None, metrics.clone())?;
+    checkpoints::halts(&db).await.map_err(worker::no_tables)?;
+    let Some(partitions) = partitions(&*log, shutdown).await? else {
+        return Ok(());
+    };
+    let health = Arc::new(Health::new(metrics.clone()));
+    let service = Service::new(Parts {
+        log,
+        partitions,
+        db: Arc::new(db),
+        clock: Arc::new(SystemClock),
+        metrics,
+        health: health.clone(),
+        config: config.http.clone(),
+    });
+    let router = http::router(service, Hosts::Any);
+    welcome(address, tls.is_some())?;
+    health.set_ready(true);
+    let leaving = {
+        let mut shutdown = shutdown.clone();
+        async move {
+            shutdown.requested().await;
+            health.set_ready(false);
+            std::future::pending::<()>().await;
+        }
+    };
+    let drain = config.drain_timeout;
+    let served = worker::serve(
+        listener,
+        router,
+        tls,
+        drain,
+        trigger.clone(),
+        shutdown.clone(),
+    );
+    tokio::select! {
+        served = served => served,
+        () = leaving => Ok(()),
+    }
+}
+
+fn check(config: &Config) -> Done {
+    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "`serve` needs log.engine = \"kafka\" and store.engine = \"dynamodb\" in its configuration; \
+         with the embedded log the service is part of: tidemark up",
+    ))
+}
+
+/// Waits for a broker that is not there yet; a topic that is missing is told. `None`: stopped meanwhile.
+async fn partitions(log: &dyn Log, shutdown: &Shutdown) -> Done<Option<Partitions>> {
+    let mut shutdown = shutdown.clone();
+    let mut is_told = false;
+    loop {
+        let error = match Partitions::of(log).await {
+            Ok(partitions) => return Ok(Some(partitions)),
+            Err(error @ LogError::Unavailable(_)) => error,
+            Err(error) => return Err(error.into()),
+        };
+        if !is_told {
+            tracing::warn!(event = "serve.waiting", %error, "the topics cannot be looked at yet; asking again each second");
+            is_told = true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_AGAIN_AFTER) => {}
+            () = shutdown.requested() => return Ok(None),
+        }
+    }
+}
+
+fn welcome(address: SocketAddr, has_tls: bool) -> Done {
+    let scheme = if has_tls { "https" } else { "http" };
+    let mut out = Out::new();
+    out.line(format!(
+        "tidemark serves on {scheme}://{address}. The API: {scheme}://{address}/docs; keys: tidemark keys create"
+    ))?;
+    out.finish_if_read()
+}

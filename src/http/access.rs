@@ -1,0 +1,183 @@
+//! Who a request comes from, and what that allows.
+//!
+//! [`guard`] stands before every route but the open ones: nobody gets past it without a key that is good. What a key allows, each handler
+//! says by its argument ([`May`]) or by [`Caller::must`]; and says it again in its documentation (`security`), against which a test tries
+//! every route with every kind of key.
+
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Service;
+use super::problem::Problem;
+use crate::domain::access::Scope;
+use crate::domain::ids::Account;
+use crate::store::keys::KeyText;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// For audit entries and logs: never a secret.
+    pub by: String,
+    scopes: Arc<[Scope]>,
+}
+
+impl Caller {
+    /// A caller.
+    pub fn new(by: String, scopes: impl Into<Arc<[Scope]>>) -> Caller {
+        let scopes = scopes.into();
+        Caller { by, scopes }
+    }
+
+    /// Whether it holds this scope, or one that covers it.
+    pub fn may(&self, needed: &Scope) -> bool {
+        self.scopes.iter().any(|scope| scope.covers(needed))
+    }
+
+    /// Refuses a caller that holds none of these.
+    pub fn must(&self, needed: &[Scope]) -> Result<(), Problem> {
+        if needed.iter().any(|scope| self.may(scope)) {
+            return Ok(());
+        }
+        // Which account was asked for is known to the caller; whether it exists is not told.
+        let names: Vec<String> = needed.iter().map(ToString::to_string).collect();
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            format!("this needs the scope {}", names.join(" or ")),
+        ))
+    }
+
+    /// Refuses a caller that may not read this account: its owner may, and whoever may read everything.
+    pub fn must_read(&self, account: &Account) -> Result<(), Problem> {
+        self.must(&[Scope::Account(account.clone()), Scope::AdminRead])
+    }
+
+    /// Refuses a caller that may not act for this account: its owner may, and whoever may change everything.
+    pub fn must_act_for(&self, account: &Account) -> Result<(), Problem> {
+        self.must(&[Scope::Account(account.clone()), Scope::AdminWrite])
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Problem> {
+        // Set by `guard`; a route outside of it that asks for a caller lets nobody in.
+        parts.extensions.get().cloned().ok_or_else(no_key)
+    }
+}
+
+/// A right that a whole route needs.
+pub trait Right {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+/// Sending usage events.
+#[derive(Debug)]
+pub struct Ingest;
+/// Reading everything.
+#[derive(Debug)]
+pub struct AdminRead;
+/// Changing what admins change.
+#[derive(Debug)]
+pub struct AdminWrite;
+
+impl Right for Ingest {
+    const SCOPE: Scope = Scope::Ingest;
+}
+
+impl Right for AdminRead {
+    const SCOPE: Scope = Scope::AdminRead;
+}
+
+impl Right for AdminWrite {
+    const SCOPE: Scope = Scope::AdminWrite;
+}
+
+/// A caller that has the right `R`; anybody else gets 403 before the body is read.
+#[derive(Debug)]
+pub struct May<R>(pub Caller, PhantomData<R>);
+
+impl<S: Sync, R: Right> FromRequestParts<S> for May<R> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<May<R>, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.must(&[R::SCOPE])?;
+        Ok(May(caller, PhantomData))
+    }
+}
+
+/// Lets through who has a good key and is within its limits, and tells the handlers who it is.
+pub(super) async fn guard(
+    State(service): State<Service>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // A body is not to be held across an await by reference.
+    let (address, token) = (address_of(&request), bearer(request.headers()));
+    let token = token.map(str::to_owned);
+    match admit(&service, address, token.as_deref()).await {
+        Ok(caller) => {
+            tracing::Span::current().record("caller", caller.by.as_str());
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admit(
+    service: &Service,
+    address: Option<IpAddr>,
+    token: Option<&str>,
+) -> Result<Caller, Problem> {
+    service.limits.of_address(address)?;
+    let caller = who(service, token.ok_or_else(no_key)?).await?;
+    service.limits.of_caller(&caller.by)?;
+    Ok(caller)
+}
+
+/// The peer's address; requests that came through no socket have none.
+fn address_of(request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(address)| address.ip().to_canonical())
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
+    let sent: KeyText = token.parse().map_err(|_| bad_key())?;
+    let found = service.keys.find(&sent).await.map_err(Problem::from)?;
+    let key = found.ok_or_else(bad_key)?;
+    let by = format!("key {} ({})", key.id, key.name);
+    Ok(Caller::new(by, key.scopes.clone()))
+}
+
+fn no_key() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "no_key",
+        "send your API key: Authorization: Bearer tmk_…",
+    )
+}
+
+fn bad_key() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "bad_key",
+        "this API key is unknown or was revoked; an admin makes one: tidemark keys create",
+    )
+}

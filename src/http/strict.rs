@@ -1,0 +1,97 @@
+//! Bodies of admin and account routes: JSON that says exactly what is meant, or a refusal that says where it does not.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::problem::Problem;
+
+/// A JSON body. Its type must deny unknown fields.
+#[derive(Debug)]
+pub struct Strict<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Strict<T>, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let media_type = content_type.and_then(|value| value.split(';').next());
+        if !media_type.is_some_and(|text| text.trim().eq_ignore_ascii_case("application/json")) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send a JSON object, with the header Content-Type: application/json",
+            ));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|error| {
+            let code = match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+                _ => "unreadable_body",
+            };
+            Problem::new(error.status(), code, error.to_string())
+        })?;
+        serde_json::from_slice(&body).map(Strict).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", error.to_string())
+        })
+    }
+}
+
+/// The query string. Its type should deny unknown fields.
+#[derive(Debug)]
+pub struct Asked<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Asked(query)).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text())
+        })
+    }
+}
+
+/// What the path names.
+#[derive(Debug)]
+pub struct Named<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named<T>, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(path)| Named(path)).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_path", error.body_text())
+        })
+    }
+}
+
+/// A decimal amount, given as a JSON number or as a string, read from its very digits: never through a float.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exact<T>(pub T);
+
+impl<'de, T> Deserialize<'de> for Exact<T>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Exact<T>, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let is_number = raw
+            .get()
+            .starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let text = if is_number {
+            raw.get().to_owned()
+        } else {
+            serde_json::from_str::<String>(raw.get()).map_err(|_| {
+                D::Error::custom("an amount is a decimal number, or one in a string")
+            })?
+        };
+        text.parse().map(Exact).map_err(D::Error::custom)
+    }
+}

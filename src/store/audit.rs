@@ -1,0 +1,110 @@
+//! The audit trail: who changed what, when and why. Table Checkpoints, partition `audit`; an entry is written in the transaction of the
+//! change that it tells of, so that there is neither without the other.
+
+use serde_json::Value;
+
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::row::{Fields, Row};
+use crate::domain::time::Millis;
+
+const PARTITION: &str = "audit";
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// When the change was made, by the clock of whoever made it.
+    pub at: Millis,
+    /// What was done: `pricing.publish`, `credits.add`, `keys.revoke`, …
+    pub action: String,
+    /// To what or whom.
+    pub subject: String,
+    /// Who did it: a key, a token's subject, or the user of a command.
+    pub by: String,
+    /// What was changed, and why.
+    pub detail: Value,
+}
+
+/// A page of entries, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+fn key_of(entry: &Entry) -> Key {
+    let Entry {
+        at,
+        action,
+        subject,
+        by,
+        detail,
+    } = entry;
+    // A hash: a sort key takes 1,024 bytes, a subject may hold an id of 128 characters of four bytes. Over everything: two changes of the
+    // same thing within a millisecond are two entries.
+    let all = format!("{subject}\n{by}\n{detail}");
+    let hash = xxhash_rust::xxh3::xxh3_64(all.as_bytes());
+    key(&format!("{at}#{action}#{hash:016x}"))
+}
+
+fn key(item: &str) -> Key {
+    Key::new(Table::Checkpoints, PARTITION, item)
+}
+
+/// The write that leaves an entry; it belongs into one transaction with the change.
+pub fn write(entry: &Entry) -> Write {
+    let item = Fields::of(&key_of(entry))
+        .text("action", &entry.action)
+        .text("subject", &entry.subject)
+        .text("by", &entry.by)
+        .json("detail", &entry.detail)
+        .item();
+    Write::Put {
+        table: Table::Checkpoints,
+        item,
+        condition: Condition::Always,
+    }
+}
+
+/// Entries before `before` (a page's `next`; `None`: the newest), newest first, at most `limit`.
+pub async fn page(db: &dyn Db, before: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+    let after = before.map(|item| key(item).item());
+    let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
+    let query = Query {
+        table: Table::Checkpoints,
+        index: false,
+        hash: PARTITION.to_owned(),
+        range: RangeFilter::All,
+        descending: true,
+        limit: Some(wanted),
+        after,
+    };
+    let page = db.query(&query).await?;
+    let entries = page.items.iter().map(read);
+    let next = page.next.as_ref().and_then(|last| match last.get("item") {
+        Some(Attr::S(item)) => Some(item.clone()),
+        _ => None,
+    });
+    Ok(Page {
+        entries: entries.collect::<Result<Vec<Entry>, StoreError>>()?,
+        next,
+    })
+}
+
+fn read(item: &Item) -> Result<Entry, StoreError> {
+    let unknown = Row::new(key("?"), item);
+    let name = unknown.text("item")?;
+    let row = Row::new(key(name), item);
+    let at = name.split('#').next().unwrap_or_default();
+    let at = at
+        .parse()
+        .map_err(|error| row.corrupt(format!("its key begins with no time: {error}")))?;
+    Ok(Entry {
+        at,
+        action: row.text("action")?.to_owned(),
+        subject: row.text("subject")?.to_owned(),
+        by: row.text("by")?.to_owned(),
+        detail: row.json("detail")?,
+    })
+}

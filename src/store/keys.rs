@@ -1,0 +1,254 @@
+//! API keys. Table Checkpoints, partition `keys`, one item per key under its public id.
+//!
+//! A key's secret is 256 random bits, shown once; what is stored is its SHA-256, which is enough for a secret that cannot be guessed. A
+//! revoked key stays, so that audit entries go on to say whose it was.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ring::digest::{SHA256, digest};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use super::audit;
+use super::credits::{ReasonError, check_reason};
+use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::pages;
+use super::row::{Fields, Row};
+use crate::domain::access::Scope;
+use crate::domain::time::Millis;
+
+const PARTITION: &str = "keys";
+/// What every key begins with, so that scanners of leaked secrets can tell it.
+const PREFIX: &str = "tmk";
+const ID_CHARS: usize = 12;
+const SECRET_BYTES: usize = 32;
+/// Most scopes of one key.
+pub const SCOPES_MAX: usize = 64;
+
+/// A key as its holder sends it: `tmk_<id>_<secret>`. `Debug` leaves the secret out; `Display` is for the one time that it is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyText {
+    id: String,
+    secret: [u8; SECRET_BYTES],
+}
+
+impl KeyText {
+    /// A key of random bytes, which the caller draws from a generator that is fit for secrets.
+    pub fn of_random(id: u64, secret: [u8; SECRET_BYTES]) -> KeyText {
+        let id = format!("{id:016x}")[..ID_CHARS].to_owned();
+        KeyText { id, secret }
+    }
+
+    /// The public part, which names the key.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn hash(&self) -> Vec<u8> {
+        digest(&SHA256, &self.secret).as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}_{}_…", self.id)
+    }
+}
+
+impl fmt::Display for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}_{}_{}", self.id, BASE64.encode(self.secret))
+    }
+}
+
+/// The text is no key of ours. It is not repeated: it may be somebody's secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no API key of tidemark: one looks like {PREFIX}_<12 characters>_<43 characters>")]
+pub struct NotAKey;
+
+impl FromStr for KeyText {
+    type Err = NotAKey;
+    fn from_str(text: &str) -> Result<KeyText, NotAKey> {
+        let mut parts = text.splitn(3, '_');
+        let (prefix, id, secret) = (parts.next(), parts.next(), parts.next());
+        let (Some(PREFIX), Some(id), Some(secret)) = (prefix, id, secret) else {
+            return Err(NotAKey);
+        };
+        let is_id = id.len() == ID_CHARS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let secret = BASE64.decode(secret).ok();
+        match secret.and_then(|bytes| <[u8; SECRET_BYTES]>::try_from(bytes).ok()) {
+            Some(secret) if is_id => Ok(KeyText {
+                id: id.to_owned(),
+                secret,
+            }),
+            _ => Err(NotAKey),
+        }
+    }
+}
+
+/// A key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its public part.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: Millis,
+    /// Who made it.
+    pub created_by: String,
+    /// Since when it is worth nothing.
+    pub revoked_at: Option<Millis>,
+    /// SHA-256 of its secret.
+    hash: Vec<u8>,
+}
+
+impl ApiKey {
+    /// Whether this key is the one that was sent, and still good. Takes the same time wherever the secrets differ.
+    pub fn is(&self, sent: &KeyText) -> bool {
+        let is_same: bool = self.hash.ct_eq(&sent.hash()).into();
+        is_same && self.id == sent.id && self.revoked_at.is_none()
+    }
+}
+
+/// Why a key was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The name cannot be kept.
+    #[error("the name of the key: {0}")]
+    Name(ReasonError),
+    /// It would allow nothing, or too much to read.
+    #[error("a key has 1 to {SCOPES_MAX} scopes")]
+    Scopes,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn key_of(id: &str) -> Key {
+    Key::new(Table::Checkpoints, PARTITION, id)
+}
+
+/// Makes a key with an audit entry. After [`StoreError::Unanswered`] it may be there: make another, and revoke that one.
+pub async fn create(
+    db: &dyn Db,
+    text: &KeyText,
+    name: &str,
+    scopes: Vec<Scope>,
+    by: &str,
+    now: Millis,
+) -> Result<ApiKey, KeyError> {
+    check_reason(name).map_err(KeyError::Name)?;
+    if scopes.is_empty() || scopes.len() > SCOPES_MAX {
+        return Err(KeyError::Scopes);
+    }
+    let key = ApiKey {
+        id: text.id.clone(),
+        name: name.to_owned(),
+        scopes,
+        created_at: now,
+        created_by: by.to_owned(),
+        revoked_at: None,
+        hash: text.hash(),
+    };
+    let writes = vec![
+        put(&key, Condition::Absent),
+        told("keys.create", &key, by, now),
+    ];
+    db.transact(writes).await?;
+    Ok(key)
+}
+
+/// The key of this public id.
+pub async fn get(db: &dyn Db, id: &str) -> Result<Option<ApiKey>, StoreError> {
+    db.get(&key_of(id)).await?.as_ref().map(read).transpose()
+}
+
+/// Every key, revoked ones too, oldest first.
+pub async fn list(db: &dyn Db) -> Result<Vec<ApiKey>, StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, PARTITION)).await?;
+    let mut keys = items.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    keys.sort_by(|a: &ApiKey, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    Ok(keys)
+}
+
+/// Makes a key worthless, with an audit entry. Idempotent: a revoked key stays as it was. `None`: there is no such key.
+pub async fn revoke(
+    db: &dyn Db,
+    id: &str,
+    by: &str,
+    now: Millis,
+) -> Result<Option<ApiKey>, StoreError> {
+    let Some(key) = get(db, id).await? else {
+        return Ok(None);
+    };
+    if key.revoked_at.is_some() {
+        return Ok(Some(key));
+    }
+    let unchanged = Condition::Equals("state", Attr::S("active".to_owned()));
+    let revoked = ApiKey {
+        revoked_at: Some(now),
+        ..key
+    };
+    let writes = vec![
+        put(&revoked, unchanged),
+        told("keys.revoke", &revoked, by, now),
+    ];
+    match db.transact(writes).await {
+        // Somebody else has revoked it meanwhile.
+        Ok(()) | Err(StoreError::ConditionFailed) => Ok(Some(revoked)),
+        Err(error) => Err(error),
+    }
+}
+
+fn told(action: &str, key: &ApiKey, by: &str, now: Millis) -> Write {
+    audit::write(&audit::Entry {
+        at: now,
+        action: action.to_owned(),
+        subject: key.id.clone(),
+        by: by.to_owned(),
+        detail: json!({"name": key.name, "scopes": key.scopes}),
+    })
+}
+
+fn put(key: &ApiKey, condition: Condition) -> Write {
+    let state = match key.revoked_at {
+        None => "active",
+        Some(_) => "revoked",
+    };
+    let item = Fields::of(&key_of(&key.id))
+        .text("name", &key.name)
+        .json("scopes", &key.scopes)
+        .text("state", state)
+        .text("hash", BASE64.encode(&key.hash))
+        .number("createdAt", key.created_at.0)
+        .text("createdBy", &key.created_by)
+        .number_opt("revokedAt", key.revoked_at.map(|at| at.0))
+        .item();
+    Write::Put {
+        table: Table::Checkpoints,
+        item,
+        condition,
+    }
+}
+
+fn read(item: &Item) -> Result<ApiKey, StoreError> {
+    let unknown = Row::new(key_of("?"), item);
+    let id = unknown.text("item")?;
+    let row = Row::new(key_of(id), item);
+    let hash = BASE64.decode(row.text("hash")?);
+    Ok(ApiKey {
+        id: id.to_owned(),
+        name: row.text("name")?.to_owned(),
+        scopes: row.json("scopes")?,
+        created_at: Millis(row.number("createdAt")?),
+        created_by: row.text("createdBy")?.to_owned(),
+        revoked_at: row.number_opt("revokedAt")?.map(Millis),
+        hash: hash.map_err(|_| row.corrupt("attribute hash is no base64"))?,
+    })
+}
