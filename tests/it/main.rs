@@ -1,7 +1,8 @@
 //! The one integration test binary; folders mirror the code.
 
 mod domain;
-mod edge;
+pub mod edge;
+pub mod http;
 pub mod kafka;
 mod log;
 mod oracle;

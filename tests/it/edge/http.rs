@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -6,42 +5,36 @@ use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
-use tidemark::http::{EVENTS_PER_REQUEST_MAX, LogOverview, RecordLine, Service, router};
+use tidemark::http::{EVENTS_PER_REQUEST_MAX, LogOverview, RecordLine};
 use tidemark::log::{Log, LogError, NewRecord, Record, Topic, usage_partition};
-use tidemark::ops::config::HttpConfig;
-use tidemark::ops::health::{Health, Role, TaskId};
-use tidemark::ops::metrics::Metrics;
-use tower::ServiceExt;
+use tidemark::ops::health::{Role, TaskId};
 
-use super::memory_log::{MemoryLog, PARTITIONS};
+use super::memory_log::PARTITIONS;
+use crate::http::stand::{Answer, Stand};
 
 const CLOUDEVENT: &str = "application/cloudevents+json";
 const CLOUDEVENTS: &str = "application/cloudevents-batch+json";
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
 
-struct Edge {
-    log: Arc<MemoryLog>,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    service: Service,
+struct Edge(Stand);
+
+impl std::ops::Deref for Edge {
+    type Target = Stand;
+    fn deref(&self) -> &Stand {
+        &self.0
+    }
 }
 
 /// Index, code and field.
 type BadEvent = (u64, String, Option<String>);
 
-struct Answer {
-    status: StatusCode,
-    headers: axum::http::HeaderMap,
-    body: Bytes,
+trait Bad {
+    /// Status, code, and index, code and field of each bad event.
+    fn problem(&self) -> (u16, String, Vec<BadEvent>);
 }
 
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
-    }
-
-    /// Status, code, and index, code and field of each bad event.
+impl Bad for Answer {
     fn problem(&self) -> (u16, String, Vec<BadEvent>) {
         assert_eq!(
             self.headers[header::CONTENT_TYPE],
@@ -67,35 +60,14 @@ impl Answer {
 }
 
 impl Edge {
-    fn new() -> Edge {
-        Edge::with(HttpConfig {
-            body_bytes_max: 4 << 20,
-            stalled_after: Duration::ZERO,
-        })
+    async fn new() -> Edge {
+        Edge(Stand::new().await)
     }
 
-    fn with(config: HttpConfig) -> Edge {
-        let log = Arc::new(MemoryLog::default());
-        let metrics = Arc::new(Metrics::new());
-        let health = Arc::new(Health::new(metrics.clone()));
-        let service = Service::new(log.clone(), metrics.clone(), health.clone(), config);
-        Edge {
-            log,
-            health,
-            metrics,
-            service,
-        }
-    }
-
-    async fn ask(&self, request: Request<Body>) -> Answer {
-        let response = router(self.service.clone()).oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+    async fn ask(&self, mut request: Request<Body>) -> Answer {
+        let bearer = format!("Bearer {}", self.admin).parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        self.send(request).await
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -163,7 +135,7 @@ async fn every_media_type_of_the_contract_is_taken() {
         (LINES, format!("{a}\n\n{b}\r\n"), vec![b.clone(), a.clone()]),
     ];
     for (content_type, body, expected) in rows {
-        let edge = Edge::new();
+        let edge = Edge::new().await;
         let answer = edge.post(content_type, body.clone()).await;
         assert_eq!(
             answer.status,
@@ -179,7 +151,7 @@ async fn every_media_type_of_the_contract_is_taken() {
 
 #[tokio::test]
 async fn an_event_stands_in_its_users_partition_under_its_user_unchanged() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let users: Vec<String> = (0..50).map(|n| format!("user-{n}")).collect();
     let lines: String = users
         .iter()
@@ -198,7 +170,7 @@ async fn an_event_stands_in_its_users_partition_under_its_user_unchanged() {
 
 #[tokio::test]
 async fn a_batch_with_bad_events_names_each_and_takes_none() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let good = cloudevent("1", "anna");
     let body = format!(
         "[{good}, {}, null, {}, {good}, {}]",
@@ -223,7 +195,7 @@ async fn a_batch_with_bad_events_names_each_and_takes_none() {
 
 #[tokio::test]
 async fn what_only_rating_can_decide_is_taken() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let strange = [
         cloudevent("1", "anna").replace("chat/completions", "horoscopes"),
         cloudevent("2", "anna").replace("2026-11", "1999-11"),
@@ -239,7 +211,7 @@ async fn what_only_rating_can_decide_is_taken() {
 
 #[tokio::test]
 async fn other_media_types_are_refused() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     for content_type in [
         "text/plain",
         "application/xml",
@@ -257,7 +229,7 @@ async fn other_media_types_are_refused() {
 
 #[tokio::test]
 async fn bodies_that_are_no_json_are_refused() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let rows: &[(&str, &[u8], &str)] = &[
         (CLOUDEVENTS, b"", "malformed"),
         (CLOUDEVENTS, b"[", "malformed"),
@@ -284,7 +256,7 @@ async fn bodies_that_are_no_json_are_refused() {
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_with_413() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let good = cloudevent("1", "anna");
     let large = good.replace("1.50", &format!("\"{}\"", "x".repeat(64 * 1024)));
     let (status, _, events) = edge
@@ -308,7 +280,7 @@ async fn what_is_too_large_is_refused_with_413() {
 
 #[tokio::test]
 async fn a_log_that_cannot_take_events_is_a_503_with_retry_after() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let damaged = LogError::Damaged {
         topic: Topic::UsageEvents,
         partition: Partition(0),
@@ -324,7 +296,7 @@ async fn a_log_that_cannot_take_events_is_a_503_with_retry_after() {
 
 #[tokio::test]
 async fn a_record_that_the_log_finds_too_large_is_named_by_its_place_in_the_request() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let (topic, bytes, max) = (Topic::UsageEvents, 70_000, 65_536);
     *edge.log.append_fails.lock().unwrap() = Some(LogError::TooLarge {
         index: 0,
@@ -344,7 +316,7 @@ async fn a_record_that_the_log_finds_too_large_is_named_by_its_place_in_the_requ
 
 #[tokio::test]
 async fn only_loopback_hosts_are_answered() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let rows: &[(Option<&str>, u16)] = &[
         (Some("localhost"), 200),
         (Some("LOCALHOST:1"), 200),
@@ -371,7 +343,7 @@ async fn only_loopback_hosts_are_answered() {
 
 #[tokio::test]
 async fn liveness_fails_while_a_partition_with_lag_makes_no_progress() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let task = TaskId::new(Role::Post, Partition(1));
     assert_eq!(edge.get("/healthz").await.status, StatusCode::OK);
     edge.health.progressed(task, 3);
@@ -394,7 +366,7 @@ async fn liveness_fails_while_a_partition_with_lag_makes_no_progress() {
 
 #[tokio::test]
 async fn readiness_follows_the_process() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     assert_eq!(edge.get("/readyz").await.problem().0, 503);
     edge.health.set_ready(true);
     assert_eq!(edge.get("/readyz").await.status, StatusCode::OK);
@@ -402,7 +374,7 @@ async fn readiness_follows_the_process() {
 
 #[tokio::test]
 async fn requests_are_counted_by_route_and_never_by_path() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     edge.post(
         LINES,
         cloudevent("1", "anna") + "\n" + &cloudevent("2", "ben"),
@@ -425,7 +397,7 @@ async fn requests_are_counted_by_route_and_never_by_path() {
 
 #[tokio::test]
 async fn the_log_can_be_read_back_byte_for_byte() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let record = NewRecord {
         key: Some(Bytes::from_static(b"anna")),
         value: Bytes::from_static(b"\xff\x00 not text"),
@@ -462,7 +434,7 @@ async fn the_log_can_be_read_back_byte_for_byte() {
 
 #[tokio::test]
 async fn reads_of_the_log_are_bounded_and_unknown_places_are_named() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let overview: LogOverview =
         serde_json::from_value(edge.get("/internal/log").await.json()).unwrap();
     assert_eq!(overview.topics.len(), Topic::ALL.len());
