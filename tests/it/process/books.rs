@@ -360,7 +360,7 @@ fn records_of_up(site: &Site, partition: u32) -> Vec<SourceRecord> {
     loop {
         let from = records.last().map_or(0, |last| last.offset + 1);
         let path = format!("/internal/log/usage.events/{partition}?from={from}&max=2000");
-        let page = get(&site.url(&path)).expect("records");
+        let page = site.get(&path).expect("records");
         if page.is_empty() {
             return records;
         }

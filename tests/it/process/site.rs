@@ -127,6 +127,12 @@ impl Site {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// Asks `up` with the key of its data directory.
+    pub fn get(&self, path: &str) -> Option<String> {
+        let key = fs::read_to_string(self.data().join("key")).ok()?;
+        get_with(&self.url(path), &key)
+    }
+
     /// A command on the data, or on the cluster.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
@@ -315,7 +321,13 @@ impl Drop for Up {
 
 /// The body of a 200.
 pub fn get(url: &str) -> Option<String> {
-    let mut answer = ureq::get(url).call().ok()?;
+    get_with(url, "")
+}
+
+/// As [`get`], with an API key.
+pub fn get_with(url: &str, key: &str) -> Option<String> {
+    let request = ureq::get(url).header("authorization", format!("Bearer {}", key.trim()));
+    let mut answer = request.call().ok()?;
     answer
         .body_mut()
         .with_config()
