@@ -2,4 +2,5 @@
 
 mod access;
 mod limits;
+mod serving;
 pub mod stand;
