@@ -11,9 +11,9 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::log::Log;
 use crate::ops::config::HttpConfig;
@@ -22,13 +22,12 @@ use crate::ops::metrics::{self, Metrics};
 use crate::ops::shutdown::Shutdown;
 use problem::Problem;
 
-mod body;
 mod ingest;
 mod internal;
 mod problem;
 mod status;
 
-pub use body::EVENTS_PER_REQUEST_MAX;
+pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 
 /// Bytes of request bodies that may be in memory at once; further requests wait.
@@ -46,6 +45,7 @@ pub struct Service {
     /// Limits.
     pub config: HttpConfig,
     body_permits: Arc<Semaphore>,
+    partitions: Arc<OnceCell<ingest::Partitions>>,
 }
 
 impl Service {
@@ -63,6 +63,7 @@ impl Service {
             health,
             config,
             body_permits: Arc::new(Semaphore::new(in_flight)),
+            partitions: Arc::default(),
         }
     }
 }
@@ -71,7 +72,7 @@ impl Service {
 pub fn router(service: Service) -> Router {
     let body_limit = DefaultBodyLimit::max(service.config.body_bytes_max);
     Router::new()
-        .route("/api/v1/events", post(ingest::events).layer(body_limit))
+        .merge(ingest::routes().split_for_parts().0.layer(body_limit))
         .route("/metrics", get(render_metrics))
         .route("/healthz", get(status::alive))
         .route("/readyz", get(status::ready))
