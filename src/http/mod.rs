@@ -32,7 +32,6 @@ use crate::store::db::Db;
 use problem::Problem;
 
 mod access;
-mod body;
 mod docs;
 mod ingest;
 mod internal;
@@ -44,7 +43,7 @@ mod status;
 mod strict;
 mod tls;
 
-pub use body::EVENTS_PER_REQUEST_MAX;
+pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
 pub use tls::{Tls, TlsError};
@@ -77,6 +76,8 @@ pub struct Partitions {
     pub source: u32,
     /// Of `ledger.postings`.
     pub posting: u32,
+    /// Of `usage.rejected`.
+    pub rejected: u32,
 }
 
 impl Partitions {
@@ -85,6 +86,7 @@ impl Partitions {
         Ok(Partitions {
             source: log.topic(Topic::UsageEvents).await?.partitions,
             posting: log.topic(Topic::LedgerPostings).await?.partitions,
+            rejected: log.topic(Topic::UsageRejected).await?.partitions,
         })
     }
 }
@@ -239,9 +241,7 @@ fn document_routes() -> OpenApiRouter<Described> {
 
 /// Everybody needs a key for these.
 fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
-    let events = OpenApiRouter::new()
-        .routes(routes!(ingest::events))
-        .layer(DefaultBodyLimit::max(event_bytes_max));
+    let events = ingest::routes().layer(DefaultBodyLimit::max(event_bytes_max));
     let rest = OpenApiRouter::new()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))

@@ -180,8 +180,17 @@ impl Site {
         self.worker_with(name, &[], env)
     }
 
+    /// Starts a `tidemark serve`, as [`Site::worker`] does a worker.
+    pub fn serve(&self, name: &str, env: &[(&str, &str)]) -> Up {
+        self.start("serve", name, &[], env)
+    }
+
     /// As [`Site::worker`], with further arguments.
     pub fn worker_with(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Up {
+        self.start("worker", name, args, env)
+    }
+
+    fn start(&self, role: &str, name: &str, args: &[&str], env: &[(&str, &str)]) -> Up {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let listen = free.local_addr().expect("an address").to_string();
         drop(free);
@@ -192,7 +201,7 @@ impl Site {
         let child = command
             .arg("--config")
             .arg(self.file("workers.toml"))
-            .args(["worker", "--listen", &listen])
+            .args([role, "--listen", &listen])
             .args(args)
             .envs(env.iter().copied())
             .stdout(Stdio::null())
@@ -244,6 +253,10 @@ impl Site {
 }
 
 impl Up {
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
     pub fn must_run(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a child") {
             panic!("`up` ended by itself ({status})\n{}", tail(&self.log));

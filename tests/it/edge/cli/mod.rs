@@ -1,5 +1,6 @@
 //! The command line, proved against the real binary.
 
+mod api_document;
 mod damage;
 mod emit;
 mod grants;
