@@ -40,7 +40,11 @@ const FORMAT: &str = "events";
         (status = 415, description = "The Content-Type is none that is taken."),
         (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
-pub(super) async fn events(_: May<Ingest>, State(service): State<Service>, request: Request) -> Response {
+pub(super) async fn events(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
     match take(&service, request).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => problem.into_response(),

@@ -57,7 +57,11 @@ pub(super) struct RefusedItem {
         (status = 415, description = "The body is compressed."),
         (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
-pub(super) async fn litellm(_: May<Ingest>, State(service): State<Service>, request: Request) -> Response {
+pub(super) async fn litellm(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
     answer(take(&service, request, Format::Litellm).await)
 }
 
@@ -102,7 +106,11 @@ pub(super) async fn litellm_openmeter(
         (status = 415, description = "The body is compressed."),
         (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
-pub(super) async fn litellm_lago(_: May<Ingest>, State(service): State<Service>, request: Request) -> Response {
+pub(super) async fn litellm_lago(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
     answer(take(&service, request, Format::LitellmLago).await)
 }
 
@@ -127,7 +135,11 @@ pub(super) async fn litellm_lago(_: May<Ingest>, State(service): State<Service>,
         (status = 415, description = "Protobuf, or compressed."),
         (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
-pub(super) async fn otlp(_: May<Ingest>, State(service): State<Service>, request: Request) -> Response {
+pub(super) async fn otlp(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
     export(&service, request).await
 }
 
@@ -149,7 +161,11 @@ pub(super) async fn otlp(_: May<Ingest>, State(service): State<Service>, request
         (status = 415, description = "Protobuf, or compressed."),
         (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
-pub(super) async fn otlp_traces(_: May<Ingest>, State(service): State<Service>, request: Request) -> Response {
+pub(super) async fn otlp_traces(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
     export(&service, request).await
 }
 

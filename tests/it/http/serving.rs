@@ -67,8 +67,13 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
         let roots = ureq::tls::RootCerts::new_with_certs(&[root]);
         let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
         let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).build().into();
-        let request = agent.get(&format!("https://localhost:{}/internal/log", address.port()));
-        let answer = request.header("authorization", format!("Bearer {key}")).call();
+        let request = agent.get(&format!(
+            "https://localhost:{}/internal/log",
+            address.port()
+        ));
+        let answer = request
+            .header("authorization", format!("Bearer {key}"))
+            .call();
         let plain = ureq::get(&format!("http://{address}/healthz")).call();
         (answer.unwrap().status().as_u16(), plain.is_err())
     })
@@ -107,7 +112,11 @@ async fn a_request_that_is_under_way_is_finished_before_the_end() {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         // Another connection that is answered shows that the first one has been accepted.
-        assert!(ureq::get(&format!("http://{address}/metrics")).call().is_ok());
+        assert!(
+            ureq::get(&format!("http://{address}/metrics"))
+                .call()
+                .is_ok()
+        );
         stream
     })
     .await;

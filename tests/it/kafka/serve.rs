@@ -53,9 +53,7 @@ impl Gateway {
 
 fn scrapes(numbers: std::ops::Range<u32>) -> Vec<Value> {
     let now = jiff::Timestamp::now().to_string();
-    let event = |number| {
-        json!({"requestId": format!("r-{number}"), "userId": "ada", "endpoint": "/v1/scrape", "timestamp": now, "statusCode": 200})
-    };
+    let event = |number| json!({"requestId": format!("r-{number}"), "userId": "ada", "endpoint": "/v1/scrape", "timestamp": now, "statusCode": 200});
     numbers.map(event).collect()
 }
 
@@ -95,7 +93,10 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
     assert_eq!(statement["requests"], 30, "{statement}");
     for process in [two, worker] {
         let said = process.said();
-        assert!(!said.contains("panicked") && !said.contains(&gateway.key), "{said}");
+        assert!(
+            !said.contains("panicked") && !said.contains(&gateway.key),
+            "{said}"
+        );
         let (status, _) = process.stop();
         assert_eq!(status.code(), Some(0), "{said}");
     }

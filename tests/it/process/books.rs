@@ -17,7 +17,7 @@ use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
-use super::site::{Cluster, Site, get};
+use super::site::{Cluster, Site};
 use crate::oracle::{self, Account, Place, SourceRecord, Streak};
 
 /// Partitions of `usage.events`, as shipped.

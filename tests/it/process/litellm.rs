@@ -176,9 +176,15 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
     let (mut generic_up, mut meter_up) = (generic.up(), meter.up());
     generic_up.wait_ready();
     meter_up.wait_ready();
+    let key = |site: &Site| {
+        let key = site.run(&["keys", "create", "litellm", "--scope", "ingest"]);
+        key.trim().to_owned()
+    };
     let proxy = Proxy::start(&[
         ("TIDEMARK_URL", &generic.url("")),
+        ("TIDEMARK_KEY", &key(&generic)),
         ("METER_URL", &meter.url("")),
+        ("METER_KEY", &key(&meter)),
         ("CALLBACKS", "tidemark, openmeter"),
     ]);
     make_calls(&proxy);

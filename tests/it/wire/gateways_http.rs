@@ -1,84 +1,33 @@
 //! The routes on which gateways post usage in forms of their own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Request, header};
 use serde_json::{Value, json};
-use tidemark::domain::position::{Epoch, Offset, Partition};
-use tidemark::http::{EVENTS_PER_REQUEST_MAX, Service, router};
+use tidemark::domain::position::Partition;
+use tidemark::http::EVENTS_PER_REQUEST_MAX;
 use tidemark::log::gateways::Format;
 use tidemark::log::rejected::{self, Reject};
-use tidemark::log::{
-    Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo, usage, usage_partition,
-};
-use tidemark::ops::config::HttpConfig;
-use tidemark::ops::health::Health;
-use tidemark::ops::metrics::Metrics;
-use tower::ServiceExt;
+use tidemark::log::{LogError, Record, Topic, usage, usage_partition};
 
 use super::gateways::{LAGO, LITELLM, OPENMETER, OTLP, payload};
-use crate::edge::memory_log::{MemoryLog, PARTITIONS};
+use crate::edge::memory_log::PARTITIONS;
+use crate::http::stand::Stand;
 
 const LITELLM_PATH: &str = "/api/v1/events/litellm";
 const OPENMETER_PATH: &str = "/litellm/openmeter/api/v1/events";
 const LAGO_PATH: &str = "/litellm/lago/api/v1/events";
 const OTLP_PATHS: [&str; 2] = ["/api/v1/events/otlp", "/api/v1/events/otlp/v1/traces"];
 
-/// A log that counts questions about its topics, and may keep appends waiting for ever.
-#[derive(Default)]
-struct Slow {
-    log: MemoryLog,
-    asked: AtomicUsize,
-    hangs: bool,
-}
+struct Edge(Stand);
 
-#[async_trait]
-impl Log for Slow {
-    fn epoch(&self) -> Epoch {
-        self.log.epoch()
+impl std::ops::Deref for Edge {
+    type Target = Stand;
+    fn deref(&self) -> &Stand {
+        &self.0
     }
-
-    async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.log.topic(topic).await
-    }
-
-    async fn append(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        records: Vec<NewRecord>,
-    ) -> Result<Vec<Offset>, LogError> {
-        if self.hangs {
-            std::future::pending::<()>().await;
-        }
-        self.log.append(topic, partition, records).await
-    }
-
-    async fn read(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Duration,
-    ) -> Result<Vec<Record>, LogError> {
-        self.log.read(topic, partition, from, limit, wait).await
-    }
-
-    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
-        self.log.bounds(topic, partition).await
-    }
-}
-
-struct Edge {
-    log: Arc<Slow>,
-    metrics: Arc<Metrics>,
-    service: Service,
 }
 
 struct Answer {
@@ -89,24 +38,8 @@ struct Answer {
 }
 
 impl Edge {
-    fn new() -> Edge {
-        Edge::on(Slow::default())
-    }
-
-    fn on(log: Slow) -> Edge {
-        let log = Arc::new(log);
-        let metrics = Arc::new(Metrics::new());
-        let health = Arc::new(Health::new(metrics.clone()));
-        let config = HttpConfig {
-            body_bytes_max: 4 << 20,
-            stalled_after: Duration::ZERO,
-        };
-        let service = Service::new(log.clone(), metrics.clone(), health, config);
-        Edge {
-            log,
-            metrics,
-            service,
-        }
+    async fn new() -> Edge {
+        Edge(Stand::new().await)
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
@@ -122,26 +55,21 @@ impl Edge {
     ) -> Answer {
         let mut request = Request::post(path)
             .header(header::HOST, "localhost:8787")
-            .header(header::AUTHORIZATION, "Bearer key");
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.admin));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(body.into()).unwrap();
-        let response = router(self.service.clone()).oneshot(request).await.unwrap();
+        let answer = self.send(request).await;
         let text = |name| {
-            let value = response.headers().get(name)?;
+            let value = answer.headers.get(name)?;
             Some(value.to_str().unwrap().to_owned())
         };
-        let (status, retry_after) = (response.status().as_u16(), text(header::RETRY_AFTER));
-        let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
         Answer {
-            status,
-            retry_after,
-            content_type,
-            body: serde_json::from_slice(&body).unwrap_or_default(),
+            status: answer.status.as_u16(),
+            retry_after: text(header::RETRY_AFTER),
+            content_type: text(header::CONTENT_TYPE).unwrap_or_default(),
+            body: serde_json::from_slice(&answer.body).unwrap_or_default(),
         }
     }
 
@@ -155,7 +83,6 @@ impl Edge {
         };
         let mut users: Vec<String> = self
             .log
-            .log
             .all(Topic::UsageEvents)
             .into_iter()
             .map(of)
@@ -165,7 +92,7 @@ impl Edge {
     }
 
     fn rejects(&self) -> Vec<Reject> {
-        let all = self.log.log.all(Topic::UsageRejected).into_iter();
+        let all = self.log.all(Topic::UsageRejected).into_iter();
         all.map(|(_, record)| rejected::read(&record).expect("a reject"))
             .collect()
     }
@@ -184,7 +111,7 @@ async fn what_can_be_read_is_taken_whatever_the_content_type_says() {
     );
     for content_type in ["application/json", "application/x-ndjson", "text/plain", ""] {
         for body in [format!("[{a},null,{b}]"), format!("{a}\n{b}")] {
-            let edge = Edge::new();
+            let edge = Edge::new().await;
             let headers = [("content-type", content_type)];
             let answer = edge.post_with(LITELLM_PATH, &headers, body).await;
             assert_eq!(
@@ -200,7 +127,7 @@ async fn what_can_be_read_is_taken_whatever_the_content_type_says() {
 
 #[tokio::test]
 async fn what_cannot_be_read_costs_only_itself_and_is_kept_as_a_draft() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let nobody = [("metadata.user_api_key_user_id", Value::Null)];
     let body = json!([
         payload(&[]),
@@ -262,7 +189,7 @@ async fn what_cannot_be_read_costs_only_itself_and_is_kept_as_a_draft() {
 
 #[tokio::test]
 async fn the_callbacks_of_litellm_have_paths_of_their_own() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     let openmeter: Vec<Value> = serde_json::from_str(OPENMETER).unwrap();
     let headers = [("content-type", "application/cloudevents+json")];
     let answer = edge
@@ -297,7 +224,7 @@ async fn the_callbacks_of_litellm_have_paths_of_their_own() {
 #[tokio::test]
 async fn traces_are_answered_as_otlp_wants_it() {
     for path in OTLP_PATHS {
-        let edge = Edge::new();
+        let edge = Edge::new().await;
         let answer = edge.post(path, OTLP).await;
         assert_eq!(
             (answer.status, answer.content_type.as_str()),
@@ -323,7 +250,7 @@ async fn traces_are_answered_as_otlp_wants_it() {
 
 #[tokio::test]
 async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
-    let edge = Edge::new();
+    let edge = Edge::new().await;
     for path in [
         LITELLM_PATH,
         OPENMETER_PATH,
@@ -368,8 +295,8 @@ async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
 
 #[tokio::test]
 async fn a_log_that_cannot_take_it_is_a_503_on_every_path() {
-    let edge = Edge::new();
-    *edge.log.log.append_fails.lock().unwrap() = Some(LogError::Unavailable("away".into()));
+    let edge = Edge::new().await;
+    *edge.log.append_fails.lock().unwrap() = Some(LogError::Unavailable("away".into()));
     for (path, body) in [
         (LITELLM_PATH, LITELLM),
         (OPENMETER_PATH, OPENMETER),
@@ -394,10 +321,10 @@ async fn a_log_that_cannot_take_it_is_a_503_on_every_path() {
 
 #[tokio::test]
 async fn a_log_that_never_answers_is_a_503_within_a_bound() {
-    let edge = Edge::on(Slow {
-        hangs: true,
-        ..Slow::default()
-    });
+    let edge = Edge::new().await;
+    // Its key is known from here on, so that nothing but the log is waited for.
+    assert_eq!(edge.post(LAGO_PATH, LAGO).await.status, 204);
+    edge.log.append_hangs.store(true, Ordering::Relaxed);
     let start = Instant::now();
     let json = [("content-type", "application/json")];
     let event = json!({"requestId": "1", "userId": "anna", "endpoint": "/v1/scrape", "timestamp": "2026-11-22T07:01:02Z", "statusCode": 200});
@@ -413,18 +340,6 @@ async fn a_log_that_never_answers_is_a_503_within_a_bound() {
         assert_eq!(answer.retry_after.as_deref(), Some("1"));
     }
     assert!(start.elapsed() < Duration::from_secs(20));
-}
-
-#[tokio::test]
-async fn the_log_is_asked_once_how_many_partitions_it_has() {
-    let edge = Edge::new();
-    for _ in 0..5 {
-        assert_eq!(
-            edge.post(LAGO_PATH, LAGO).await.status,
-            StatusCode::NO_CONTENT.as_u16()
-        );
-    }
-    assert_eq!(edge.log.asked.load(Ordering::Relaxed), 2);
 }
 
 #[test]

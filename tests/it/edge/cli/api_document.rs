@@ -17,7 +17,9 @@ fn tool() -> Option<Command> {
         format!("{home}/.cache/servers")
     });
     let version = std::fs::read_to_string(&script).unwrap();
-    let version = version.lines().find_map(|line| line.strip_prefix("version="));
+    let version = version
+        .lines()
+        .find_map(|line| line.strip_prefix("version="));
     let venv = format!("{home}/schemathesis-{}", version.expect("a version"));
     if std::env::var_os(REQUIRED).is_none() && !Path::new(&venv).join(".complete").exists() {
         // Straight to stderr, past the test harness, which hides what passing tests print.
