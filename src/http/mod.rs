@@ -28,10 +28,12 @@ use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::shutdown::Shutdown;
+use crate::reads::Reads;
 use crate::store::db::Db;
 use problem::Problem;
 
 mod access;
+mod accounts;
 mod body;
 mod docs;
 mod ingest;
@@ -115,6 +117,7 @@ pub struct Service {
     body_permits: Arc<Semaphore>,
     keys: Arc<keyring::Keyring>,
     limits: Arc<limits::Limits>,
+    reads: Arc<Reads>,
 }
 
 impl std::ops::Deref for Service {
@@ -143,6 +146,11 @@ impl Service {
             body_permits: Arc::new(Semaphore::new(in_flight)),
             keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
             limits: Arc::new(limits::Limits::new(&parts.config)),
+            reads: Arc::new(Reads::new(
+                parts.db.clone(),
+                parts.partitions.source,
+                parts.partitions.posting,
+            )),
             parts: Arc::new(parts),
         }
     }
@@ -245,6 +253,7 @@ fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
     let rest = OpenApiRouter::new()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
+        .merge(accounts::routes())
         .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
     events.merge(rest)
 }

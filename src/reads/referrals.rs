@@ -178,18 +178,7 @@ impl Reads {
             activated: counted(|line| line.activated) as u64,
             milestones: counted(|line| line.milestone == MilestoneState::Granted) as u64,
         };
-        let mut rest = links.iter().zip(lines);
-        let rest = rest.by_ref().filter(|(link, _)| link.control > Control(after));
-        let mut rest = rest.peekable();
-        let mut referees = Vec::new();
-        let mut last = None;
-        while referees.len() < limit
-            && let Some((link, line)) = rest.next()
-        {
-            last = Some(link.control.0);
-            referees.push(line);
-        }
-        let next = last.filter(|_| rest.peek().is_some());
+        let (referees, next) = page(&links, lines, after, limit);
         Ok(ReferralOverview {
             kind: account.kind,
             id: account.id().to_owned(),
@@ -237,6 +226,21 @@ impl Reads {
         rewards.total = rewards.sum()?;
         Ok(rewards)
     }
+}
+
+/// At most `limit` of the lines whose links come after the entry `after`, and the entry after which the next page begins.
+fn page(
+    links: &[Link],
+    lines: Vec<RefereeLine>,
+    after: u64,
+    limit: usize,
+) -> (Vec<RefereeLine>, Option<u64>) {
+    let first = links.partition_point(|link| link.control <= Control(after));
+    let end = links.len().min(first.saturating_add(limit));
+    let referees = lines.into_iter().take(end).skip(first).collect();
+    let has_more = end < links.len();
+    let last = links[first..end].last().filter(|_| has_more);
+    (referees, last.map(|link| link.control.0))
 }
 
 impl Rewards {
