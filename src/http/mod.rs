@@ -45,6 +45,7 @@ mod problem;
 mod status;
 mod strict;
 mod tls;
+mod tokens;
 
 pub use body::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
@@ -118,6 +119,8 @@ pub struct Service {
     keys: Arc<keyring::Keyring>,
     limits: Arc<limits::Limits>,
     reads: Arc<Reads>,
+    /// `None`: only API keys are taken.
+    tokens: Option<Arc<tokens::Tokens>>,
 }
 
 impl std::ops::Deref for Service {
@@ -136,6 +139,10 @@ impl FromRef<Service> for Operator {
 impl Service {
     /// A service.
     pub fn new(parts: Parts) -> Service {
+        let tokens = parts.config.jwt.clone().map(|config| {
+            let clock = parts.clock.clone();
+            Arc::new(tokens::Tokens::new(config, clock))
+        });
         let in_flight = BODY_BYTES_IN_FLIGHT_MAX.max(parts.config.body_bytes_max);
         Service {
             operator: Operator {
@@ -146,6 +153,7 @@ impl Service {
             body_permits: Arc::new(Semaphore::new(in_flight)),
             keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
             limits: Arc::new(limits::Limits::new(&parts.config)),
+            tokens,
             reads: Arc::new(Reads::new(
                 parts.db.clone(),
                 parts.partitions.source,
