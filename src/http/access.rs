@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Service;
 use super::problem::Problem;
+use super::tokens;
 use crate::domain::access::Scope;
 use crate::domain::ids::Account;
 use crate::store::keys::KeyText;
@@ -158,7 +159,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then_some(token.trim())
 }
 
+/// A token (JWT) and an API key look different: there is never a guess which one was meant.
 async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
+    if let Some(tokens) = &service.tokens
+        && tokens::is_token(token)
+    {
+        return tokens.caller(token).await;
+    }
     let sent: KeyText = token.parse().map_err(|_| bad_key())?;
     let found = service.keys.find(&sent).await.map_err(Problem::from)?;
     let key = found.ok_or_else(bad_key)?;

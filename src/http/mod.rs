@@ -28,10 +28,12 @@ use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::shutdown::Shutdown;
+use crate::reads::Reads;
 use crate::store::db::Db;
 use problem::Problem;
 
 mod access;
+mod accounts;
 mod docs;
 mod ingest;
 mod internal;
@@ -42,6 +44,7 @@ mod problem;
 mod status;
 mod strict;
 mod tls;
+mod tokens;
 
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
@@ -117,6 +120,9 @@ pub struct Service {
     body_permits: Arc<Semaphore>,
     keys: Arc<keyring::Keyring>,
     limits: Arc<limits::Limits>,
+    reads: Arc<Reads>,
+    /// `None`: only API keys are taken.
+    tokens: Option<Arc<tokens::Tokens>>,
 }
 
 impl std::ops::Deref for Service {
@@ -135,6 +141,10 @@ impl FromRef<Service> for Operator {
 impl Service {
     /// A service.
     pub fn new(parts: Parts) -> Service {
+        let tokens = parts.config.jwt.clone().map(|config| {
+            let clock = parts.clock.clone();
+            Arc::new(tokens::Tokens::new(config, clock))
+        });
         let in_flight = BODY_BYTES_IN_FLIGHT_MAX.max(parts.config.body_bytes_max);
         Service {
             operator: Operator {
@@ -145,6 +155,12 @@ impl Service {
             body_permits: Arc::new(Semaphore::new(in_flight)),
             keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
             limits: Arc::new(limits::Limits::new(&parts.config)),
+            tokens,
+            reads: Arc::new(Reads::new(
+                parts.db.clone(),
+                parts.partitions.source,
+                parts.partitions.posting,
+            )),
             parts: Arc::new(parts),
         }
     }
@@ -245,6 +261,7 @@ fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
     let rest = OpenApiRouter::new()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
+        .merge(accounts::routes())
         .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
     events.merge(rest)
 }

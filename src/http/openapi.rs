@@ -38,7 +38,8 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     let components = document.components.get_or_insert_with(Components::new);
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.description = Some(
-        "An API key (`tidemark keys create`). The scopes beside an operation say which keys may use it: one of them is enough."
+        "An API key (`tidemark keys create`); or, where the service is configured so, a JWT of the marketplace's own login, which has the scopes of \
+         the accounts that it names. The scopes beside an operation say which keys may use it: one of them is enough."
             .to_owned(),
     );
     components.add_security_scheme("key", SecurityScheme::Http(bearer));

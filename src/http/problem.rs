@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
+use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
 /// An error for the caller.
@@ -115,6 +116,22 @@ impl From<StoreError> for Problem {
         }
         tracing::error!(event = "http.store_failed", %error, "the store refused a request");
         Problem::internal()
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Problem {
+        match error {
+            ReadError::Store(error) => error.into(),
+            ReadError::NoRules => {
+                let detail = "no rules have been published yet; an admin does: tidemark pricing init";
+                Problem::new(StatusCode::CONFLICT, "no_rules", detail)
+            }
+            ReadError::Overflow(error) => {
+                tracing::error!(event = "http.read_failed", %error, "a sum left its range");
+                Problem::internal()
+            }
+        }
     }
 }
 

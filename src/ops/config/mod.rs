@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod adapters;
+mod jwt;
 mod kafka;
 mod reader;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
+pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 use reader::{
@@ -72,6 +74,8 @@ pub struct HttpConfig {
     pub requests_per_second_per_key: Option<NonZeroU32>,
     /// Most requests per second from one address; `None`: any number.
     pub requests_per_second_per_address: Option<NonZeroU32>,
+    /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
+    pub jwt: Option<JwtConfig>,
 }
 
 /// `serve`.
@@ -256,6 +260,7 @@ impl HttpConfig {
                 "http.requests_per_second_per_address",
                 2_000,
             ),
+            jwt: JwtConfig::read(reader),
         }
     }
 }

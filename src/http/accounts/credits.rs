@@ -1,0 +1,41 @@
+//! Whether a gateway should serve a user.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::account;
+use crate::domain::access::Scope;
+use crate::domain::ids::AccountKind;
+use crate::http::Service;
+use crate::http::access::Caller;
+use crate::http::problem::Problem;
+use crate::http::strict::Named;
+use crate::reads::Servable;
+
+/// A user's balance, and whether to serve its next request. For gateways, to ask before each request.
+///
+/// `serve` is true on testnet, where usage costs nothing; on mainnet while the balance is above zero; without any rules the balance decides too.
+/// Somebody whose balance is unknown has none: a user is served on mainnet once credit was added.
+///
+/// The balance is behind what is being used just now: a request counts when its event was sent, rated and posted, which takes as long as chunks
+/// and flushes are configured to take (about a second by default). So a balance can go below zero by what is under way; what was used is charged all
+/// the same. A gateway may keep the answer for some seconds. A switch between testnet and mainnet is felt within a second. If this
+/// service does not answer, serving on is the choice that loses least: usage is recorded, and charged, either way.
+#[utoipa::path(get, path = "/api/v1/credits/{userId}", tag = "accounts",
+    security(("key" = ["ingest"]), ("key" = ["admin:read"]), ("key" = ["account:user:{userId}"])),
+    params(("userId" = String, Path, description = "The user.", example = "alice")),
+    responses((status = 200, description = "Balance and decision.", body = Servable)))]
+pub(super) async fn credits(
+    caller: Caller,
+    State(service): State<Service>,
+    Named(user): Named<String>,
+) -> Result<Json<Servable>, Problem> {
+    let user = account(AccountKind::User, &user)?;
+    caller.must(&[
+        Scope::Ingest,
+        Scope::AdminRead,
+        Scope::Account(user.clone()),
+    ])?;
+    let servable = service.reads.servable(&user, service.clock.now());
+    Ok(Json(servable.await?))
+}

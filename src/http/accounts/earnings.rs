@@ -1,0 +1,35 @@
+//! What a provider earned.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::{OfMonth, account};
+use crate::domain::ids::AccountKind;
+use crate::http::Service;
+use crate::http::access::Caller;
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Named};
+use crate::reads::Earnings;
+
+/// A provider's earnings of a month.
+///
+/// `total` is the statement's: the days, one-off awards and what was booked late. A month without activity reads as zeros.
+#[utoipa::path(get, path = "/api/providers/{providerId}/earnings", tag = "accounts",
+    security(("key" = ["account:provider:{providerId}"]), ("key" = ["admin:read"])),
+    params(("providerId" = String, Path, description = "The provider.", example = "prov-1"), OfMonth),
+    responses(
+        (status = 200, description = "The earnings.", body = Earnings),
+        (status = 409, description = "`no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn earnings(
+    caller: Caller,
+    State(service): State<Service>,
+    Named(provider): Named<String>,
+    Asked(asked): Asked<OfMonth>,
+) -> Result<Json<Earnings>, Problem> {
+    let provider = account(AccountKind::Provider, &provider)?;
+    caller.must_read(&provider)?;
+    let now = service.clock.now();
+    let earnings = service.reads.earnings(&provider, asked.or_now(now), now);
+    Ok(Json(earnings.await?))
+}

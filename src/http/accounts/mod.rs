@@ -1,0 +1,74 @@
+//! What users and providers see of their own, and what they do themselves: codes and signups.
+//!
+//! An account that nothing is known of reads as one that has done nothing yet: zeros, not 404. A marketplace makes its accounts elsewhere, and
+//! shows their pages before their first request.
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Service;
+use super::problem::Problem;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::time::{Millis, Month};
+
+mod credits;
+mod earnings;
+mod referrals;
+mod users;
+
+/// Entries of a page, unless asked otherwise.
+const PAGE_ENTRIES: u32 = 100;
+/// Most entries of a page.
+const PAGE_ENTRIES_MAX: u32 = 1_000;
+
+/// Routes of accounts.
+pub(super) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new()
+        .routes(routes!(referrals::code))
+        .routes(routes!(referrals::signup))
+        .routes(routes!(referrals::overview))
+        .routes(routes!(earnings::earnings))
+        .routes(routes!(users::points))
+        .routes(routes!(users::streak))
+        .routes(routes!(users::usage))
+        .routes(routes!(credits::credits))
+}
+
+/// Which month.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct OfMonth {
+    /// UTC, such as `2026-11`; without it the current one.
+    #[param(value_type = Option<String>, example = "2026-11")]
+    month: Option<Month>,
+}
+
+impl OfMonth {
+    fn or_now(&self, now: Millis) -> Month {
+        self.month.unwrap_or_else(|| now.month())
+    }
+}
+
+/// The account that a path or a body names.
+fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
+    Account::new(kind, id).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_id", format!("the id: {error}"))
+    })
+}
+
+/// How many entries a page shall have.
+fn page_entries(asked: Option<u32>) -> Result<u32, Problem> {
+    let limit = asked.unwrap_or(PAGE_ENTRIES);
+    if (1..=PAGE_ENTRIES_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid_query",
+        format!("limit is {limit}; allowed: 1 to {PAGE_ENTRIES_MAX}"),
+    ))
+}

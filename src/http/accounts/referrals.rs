@@ -1,0 +1,215 @@
+//! Referral codes, signups, and what they brought.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{account, page_entries};
+use crate::domain::ids::{AccountKind, check_id};
+use crate::domain::referral::{ReferralCode, SignupRefusal};
+use crate::http::Service;
+use crate::http::access::Caller;
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Named, Strict};
+use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
+use crate::store::referrals::{Link, Referrer};
+
+/// Names a signup, so that a repeat finds what the first one did.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Whose code.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CodeRequest {
+    /// The account's id; of a provider too.
+    user_id: String,
+    /// `user` or `provider`.
+    #[schema(value_type = String)]
+    user_type: AccountKind,
+}
+
+/// An account's referral code; made now if it has none.
+///
+/// Asking again gives the same one.
+#[utoipa::path(post, path = "/api/referrals/code", tag = "accounts",
+    security(("key" = ["account:{userType}:{userId}"]), ("key" = ["admin:write"])),
+    request_body(content = CodeRequest, example = json!({"userId": "alice", "userType": "user"})),
+    responses(
+        (status = 200, description = "The code.", body = CodeView),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The Content-Type is not application/json.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn code(
+    caller: Caller,
+    State(service): State<Service>,
+    Strict(body): Strict<CodeRequest>,
+) -> Result<Json<CodeView>, Problem> {
+    let owner = account(body.user_type, &body.user_id)?;
+    caller.must_act_for(&owner)?;
+    let code = service.reads.code(&owner, service.clock.now());
+    Ok(Json(code.await?))
+}
+
+/// A signup.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SignupBody {
+    /// The code, as it was typed: case, surrounding spaces and the dash don't matter.
+    referral_code: String,
+    /// Who signs up.
+    referee_id: String,
+    /// `user` or `provider`.
+    #[schema(value_type = String)]
+    referee_type: AccountKind,
+}
+
+/// An accepted signup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SignupAnswer {
+    /// Who signed up.
+    referee: Who,
+    /// Who referred it.
+    referrer: Option<Who>,
+    /// The code.
+    referral_code: Option<String>,
+    /// When: from then on the referrer gets its share.
+    linked_at: String,
+}
+
+impl From<&Link> for SignupAnswer {
+    fn from(link: &Link) -> SignupAnswer {
+        SignupAnswer {
+            referee: Who::from(&link.referee),
+            referrer: link.chain.first().map(Who::from),
+            referral_code: link.code.clone(),
+            linked_at: link.linked_at.to_string(),
+        }
+    }
+}
+
+/// Signs an account up with a referral code. Once set, a referrer never changes.
+///
+/// With an `Idempotency-Key` a repeat gives the answer that the first one got, or would have got, whatever happened to it: use one where an answer
+/// can be lost. Without it a repeat is refused as `already_referred`.
+#[utoipa::path(post, path = "/api/referrals/signup", tag = "accounts",
+    security(("key" = ["account:{refereeType}:{refereeId}"]), ("key" = ["admin:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names this signup: 1 to 128 characters, a random one for each.", example = "5f0c2f1e-6a51-4c5e-9a55-0e6b1d9f7c11")),
+    request_body(content = SignupBody, example = json!({"referralCode": "BERT-7KQ2M", "refereeId": "alice", "refereeType": "user"})),
+    responses(
+        (status = 201, description = "Signed up.", body = SignupAnswer),
+        (status = 404, description = "`unknown_code`: there is no such code.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`already_referred`: the account has a referrer. `no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The Content-Type is not application/json.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`inactive_code`: the code was switched off. `own_code`: it belongs to the account itself, as a user or as a provider. \
+            `cycle`: the account is among the referrers of the code's owner. `idempotency_key_reused`: the key was used for a signup with another code.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn signup(
+    caller: Caller,
+    State(service): State<Service>,
+    headers: HeaderMap,
+    Strict(body): Strict<SignupBody>,
+) -> Result<(StatusCode, Json<SignupAnswer>), Problem> {
+    let referee = account(body.referee_type, &body.referee_id)?;
+    caller.must_act_for(&referee)?;
+    let token = match idempotency_key(&headers)? {
+        // Tokens stand in the control feed beside those of others: a caller's is told from them.
+        Some(key) => format!("signup:{key}"),
+        None => format!("{:032x}", rand::random::<u128>()),
+    };
+    let signup = NewSignup {
+        referrer: Referrer::Code(body.referral_code.clone()),
+        referee,
+        token,
+        paid_elsewhere: false,
+    };
+    let link = service.reads.sign_up(signup, service.clock.now()).await;
+    let link = link.map_err(|error| match error {
+        SignUpError::Refused(refusal) => of_refusal(&refusal),
+        SignUpError::Failed(error) => error.into(),
+    })?;
+    // A link that was made before under this key is the answer to the same request only.
+    if !is_of_code(&link, &body.referral_code) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for a signup with another code; use a new key for another signup",
+        ));
+    }
+    Ok((StatusCode::CREATED, Json(SignupAnswer::from(&link))))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().filter(|key| check_id(key).is_ok());
+    key.map(Some).ok_or_else(|| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_idempotency_key",
+            "the Idempotency-Key has 1 to 128 printable ASCII characters",
+        )
+    })
+}
+
+fn is_of_code(link: &Link, typed: &str) -> bool {
+    let typed: Option<ReferralCode> = typed.parse().ok();
+    typed.is_some_and(|typed| link.code.as_deref() == Some(typed.as_str()))
+}
+
+fn of_refusal(refusal: &SignupRefusal) -> Problem {
+    let status = match refusal {
+        SignupRefusal::UnknownCode => StatusCode::NOT_FOUND,
+        SignupRefusal::AlreadyReferred(_) => StatusCode::CONFLICT,
+        SignupRefusal::InactiveCode | SignupRefusal::OwnCode | SignupRefusal::Cycle(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+    };
+    Problem::new(status, refusal.code(), refusal.to_string())
+}
+
+/// Which referees.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SomeReferees {
+    /// Most referees of the page, 1 to 1000; without it 100.
+    #[param(example = 100)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    #[param(example = 0)]
+    after: Option<u64>,
+}
+
+/// An account's code, whom it referred, what that brought, and who referred it.
+///
+/// No code is made. The rewards of the cascade are one sum over the three levels: rows hold no more. Referees come from an index, which may be
+/// moments behind.
+#[utoipa::path(get, path = "/api/referrals/{userType}/{id}", tag = "accounts",
+    security(("key" = ["account:{userType}:{id}"]), ("key" = ["admin:read"])),
+    params(
+        ("userType" = String, Path, description = "`user` or `provider`.", example = "user"),
+        ("id" = String, Path, description = "The account.", example = "alice"),
+        SomeReferees,
+    ),
+    responses((status = 200, description = "The account's referrals.", body = ReferralOverview)))]
+pub(super) async fn overview(
+    caller: Caller,
+    State(service): State<Service>,
+    Named((kind, id)): Named<(AccountKind, String)>,
+    Asked(asked): Asked<SomeReferees>,
+) -> Result<Json<ReferralOverview>, Problem> {
+    let account = account(kind, &id)?;
+    caller.must_read(&account)?;
+    let limit = page_entries(asked.limit)?;
+    let after = asked.after.unwrap_or(0);
+    let overview = service
+        .reads
+        .referral_overview(&account, after, limit as usize);
+    Ok(Json(overview.await?))
+}

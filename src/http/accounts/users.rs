@@ -1,0 +1,109 @@
+//! A user's points, streak and requests.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{OfMonth, account, page_entries};
+use crate::domain::ids::AccountKind;
+use crate::domain::statement::Statement;
+use crate::domain::time::Day;
+use crate::http::Service;
+use crate::http::access::Caller;
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Named};
+use crate::reads::{StatementDoc, StreakView, UsageOfDay};
+use crate::store::usage_list::UsageCursor;
+
+/// A user's statement of a month.
+///
+/// A month without activity reads as zeros.
+#[utoipa::path(get, path = "/api/users/{userId}/points", tag = "accounts",
+    security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
+    params(("userId" = String, Path, description = "The user.", example = "alice"), OfMonth),
+    responses(
+        (status = 200, description = "The statement.", body = StatementDoc),
+        (status = 409, description = "`no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn points(
+    caller: Caller,
+    State(service): State<Service>,
+    Named(user): Named<String>,
+    Asked(asked): Asked<OfMonth>,
+) -> Result<Json<Statement>, Problem> {
+    let user = account(AccountKind::User, &user)?;
+    caller.must_read(&user)?;
+    let now = service.clock.now();
+    let statement = service.reads.statement(&user, asked.or_now(now), now);
+    Ok(Json(statement.await?))
+}
+
+/// A user's streak: active days in a row.
+///
+/// A user's day (UTC) is active by one successful request.
+#[utoipa::path(get, path = "/api/users/{userId}/streak", tag = "accounts",
+    security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
+    params(("userId" = String, Path, description = "The user.", example = "alice")),
+    responses((status = 200, description = "The streak.", body = StreakView)))]
+pub(super) async fn streak(
+    caller: Caller,
+    State(service): State<Service>,
+    Named(user): Named<String>,
+) -> Result<Json<StreakView>, Problem> {
+    let user = account(AccountKind::User, &user)?;
+    caller.must_read(&user)?;
+    let streak = service.reads.streak(&user, service.clock.now());
+    Ok(Json(streak.await?))
+}
+
+/// Which requests.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfDay {
+    /// UTC, such as `2026-11-22`; without it today.
+    #[param(value_type = Option<String>, example = "2026-11-22")]
+    day: Option<Day>,
+    /// Most requests of the page, 1 to 1000; without it 100.
+    #[param(example = 100)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    #[param(example = "2026-11-22T07:01:02.123Z_0123456789abcdef0123456789abcdef")]
+    after: Option<String>,
+}
+
+/// A user's requests of a day, in order of their time: what each was, and what it was rated at.
+///
+/// Kept for 35 days, and empty where the service keeps none (`pipeline.usage_rows`). A page may be shorter than asked for; there is more as
+/// long as it has a `next`.
+#[utoipa::path(get, path = "/api/users/{userId}/usage", tag = "accounts",
+    security(("key" = ["account:user:{userId}"]), ("key" = ["admin:read"])),
+    params(("userId" = String, Path, description = "The user.", example = "alice"), OfDay),
+    responses((status = 200, description = "A page of requests.", body = UsageOfDay)))]
+pub(super) async fn usage(
+    caller: Caller,
+    State(service): State<Service>,
+    Named(user): Named<String>,
+    Asked(asked): Asked<OfDay>,
+) -> Result<Json<UsageOfDay>, Problem> {
+    let user = account(AccountKind::User, &user)?;
+    caller.must_read(&user)?;
+    let limit = page_entries(asked.limit)?;
+    let after = asked.after.as_deref().map(cursor).transpose()?;
+    let now = service.clock.now();
+    let day = asked.day.unwrap_or_else(|| now.day());
+    let page = service
+        .reads
+        .usage_page(&user, day, after.as_ref(), limit, now);
+    Ok(Json(page.await?))
+}
+
+fn cursor(text: &str) -> Result<UsageCursor, Problem> {
+    let not_a_cursor = |error| {
+        let detail = format!("after is {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
+    };
+    text.parse().map_err(not_a_cursor)
+}
