@@ -32,6 +32,7 @@ use crate::store::db::Db;
 use problem::Problem;
 
 mod access;
+mod admin;
 mod body;
 mod docs;
 mod ingest;
@@ -245,6 +246,7 @@ fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
     let rest = OpenApiRouter::new()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
+        .merge(admin::routes())
         .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
     events.merge(rest)
 }

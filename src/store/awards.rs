@@ -325,7 +325,7 @@ pub async fn adjustment(
     check_id(&adjustment.idempotency_key)?;
     check_reason(&adjustment.reason)?;
     let award = Award {
-        id: format!("adjustment#{}", adjustment.idempotency_key),
+        id: adjustment_id(&adjustment.idempotency_key),
         account: adjustment.account.clone(),
         kind: AwardKind::Adjustment,
         month: adjustment.now.month(),
@@ -356,6 +356,22 @@ pub async fn adjustment(
             Err(error) => tries.again(error)?,
         }
     }
+}
+
+/// The adjustment that was granted to an account under an idempotency key.
+pub async fn adjustment_of(
+    db: &dyn Db,
+    account: &Account,
+    idempotency_key: &str,
+) -> Result<Option<Award>, StoreError> {
+    let key = record_key(account, &adjustment_id(idempotency_key));
+    let item = db.get(&key).await?;
+    item.map(|item| read_award(&Row::new(key.clone(), &item)))
+        .transpose()
+}
+
+fn adjustment_id(idempotency_key: &str) -> String {
+    format!("adjustment#{idempotency_key}")
 }
 
 fn told(adjustment: &Adjustment) -> Write {

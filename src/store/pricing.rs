@@ -298,6 +298,11 @@ pub async fn all(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
     Ok(load(db).await?.versions)
 }
 
+/// Of versions of one key, the one that is in force at an instant.
+pub fn in_force_at(versions: Vec<Version>, at: Millis) -> Option<Version> {
+    in_force(versions, at).into_values().next()
+}
+
 fn in_force(versions: Vec<Version>, now: Millis) -> BTreeMap<String, Version> {
     let mut in_force: BTreeMap<String, Version> = BTreeMap::new();
     for version in versions {
