@@ -16,6 +16,8 @@ pub mod store;
 
 pub mod pipeline;
 
+pub mod reads;
+
 pub mod http;
 
 pub mod cli;

@@ -1,18 +1,15 @@
 //! `tidemark credits` and `tidemark award`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{AwardCommand, CreditsCommand};
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by, random_name};
-use crate::domain::amount::{Money, Points};
+use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
-use crate::store::accounts::{self, ReadOrder, Reading};
+use crate::reads::CreditLine;
 use crate::store::awards::{self, Adjustment, AdjustmentError, Granted};
 use crate::store::credits::{self, CreditEntry, CreditError};
-
-/// How often rows that change while they are read are read again.
-const READS_MAX: u32 = 20;
 
 /// Runs `tidemark credits`.
 pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
@@ -44,57 +41,34 @@ pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
 
 async fn show(session: &Session, user: &str, is_json: bool) -> Done {
     let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
-    let added = credits::added(session.db(), user).await?.total;
-    let spent = spent(session, &account).await?;
-    let balance = Money(added.0 - spent.0);
-    let ledger = credits::ledger(session.db(), user).await?;
+    let credits = session.reads().credits(&account).await?;
     let mut out = Out::new();
     if is_json {
-        let entries: Vec<Value> = ledger.iter().map(entry_json).collect();
-        out.json(&json!({
-            "userId": user, "added": added.to_string(), "spent": spent.to_string(),
-            "balance": balance.to_string(), "overdrawn": balance.0 < 0, "entries": entries,
-        }))?;
+        out.json(&credits)?;
+        return out.finish();
+    }
+    let overdrawn = if credits.overdrawn {
+        " (overdrawn)"
     } else {
-        let overdrawn = if balance.0 < 0 { " (overdrawn)" } else { "" };
-        out.line(format!(
-            "{user}: {balance} USD{overdrawn} = {added} added − {spent} spent"
-        ))?;
-        let row = |e: &CreditEntry| {
-            vec![
-                e.at.to_string(),
-                e.amount.to_string(),
-                e.reason.clone(),
-                e.by.clone(),
-            ]
-        };
-        let rows: Vec<Vec<String>> = ledger.iter().map(row).collect();
-        if !rows.is_empty() {
-            out.table(&["added at", ">USD", "reason", "by"], &rows)?;
-        }
+        ""
+    };
+    out.line(format!(
+        "{user}: {} USD{overdrawn} = {} added − {} spent",
+        credits.balance, credits.added, credits.spent
+    ))?;
+    let row = |line: &CreditLine| {
+        vec![
+            line.at.to_string(),
+            line.amount.to_string(),
+            line.reason.clone(),
+            line.by.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = credits.entries.iter().map(row).collect();
+    if !rows.is_empty() {
+        out.table(&["added at", ">USD", "reason", "by"], &rows)?;
     }
     out.finish()
-}
-
-fn entry_json(entry: &CreditEntry) -> Value {
-    json!({
-        "at": entry.at.to_string(), "amount": entry.amount.to_string(), "reason": entry.reason,
-        "by": entry.by, "key": entry.idempotency_key,
-    })
-}
-
-/// What the user's usage has cost, over its life.
-async fn spent(session: &Session, account: &Account) -> Done<Money> {
-    for _ in 0..READS_MAX {
-        match accounts::read(session.db(), account, ReadOrder::HeadFirstMatched).await? {
-            Reading::Absent => return Ok(Money::ZERO),
-            Reading::Whole(stored) => return Ok(stored.rows.lifetime.spent),
-            Reading::Torn(_) => (),
-        }
-    }
-    Err(Failure::failed(format!(
-        "the rows of {account} change while they are read; try again"
-    )))
 }
 
 /// Runs `tidemark award`.

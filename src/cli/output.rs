@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use serde::Serialize;
 
 use crate::log::LogError;
+use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
 /// Characters of a cell that a table shows: every id whole, and no column wider than people can read.
@@ -58,6 +59,12 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
         Failure::failed(error)
     }
 }

@@ -11,13 +11,12 @@ use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, random_name};
 use crate::domain::ids::Account;
 use crate::domain::referral::SignupRefusal;
+use crate::reads::{NewSignup, Reads, SignUpError};
 use crate::store::db::StoreError;
-use crate::store::referrals::{self, AwardPolicy, Referrer, Signup, SignupError, SignupRequest};
+use crate::store::referrals::{self, Referrer};
 
 /// Longest line of an import.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-/// How often a signup is tried whose answer was lost or that the store was too busy for.
-const TRIES_MAX: u32 = 10;
 
 /// Runs the command.
 pub async fn run(session: &Session, command: &ReferralCommand) -> Done {
@@ -43,13 +42,10 @@ pub async fn run(session: &Session, command: &ReferralCommand) -> Done {
 }
 
 async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
-    let code = referrals::code_for(session.db(), owner, rand::random(), session.now()).await?;
+    let code = session.reads().code(owner, session.now()).await?;
     let mut out = Out::new();
     if is_json {
-        out.json(&json!({
-            "code": code.code, "owner": code.owner, "active": code.active,
-            "signups": code.signups, "createdAt": code.created_at.to_string(),
-        }))?;
+        out.json(&code)?;
     } else {
         let state = if code.active { "" } else { ", switched off" };
         let signups = counted(code.signups, "signup");
@@ -59,22 +55,19 @@ async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
 }
 
 async fn sign_up(session: &Session, referee: Account, code: &str, is_json: bool) -> Done {
-    let awards = AwardPolicy::Pay(session.rules_needed().await?.at(session.now()).signup());
-    let request = SignupRequest {
+    let signup = NewSignup {
         referrer: Referrer::Code(code.to_owned()),
         referee,
-        now: session.now(),
         token: random_name(),
-        awards,
+        paid_elsewhere: false,
     };
-    let Signup { link } = signed_up(session, &request)
-        .await
-        .map_err(|error| match error {
-            SignupError::Refused(refusal) => {
-                Failure::refused(format!("{refusal} ({})", refusal.code()))
-            }
-            SignupError::Store(error) => error.into(),
-        })?;
+    let link = session.reads().sign_up(signup, session.now()).await;
+    let link = link.map_err(|error| match error {
+        SignUpError::Refused(refusal) => {
+            Failure::refused(format!("{refusal} ({})", refusal.code()))
+        }
+        SignUpError::Failed(error) => error.into(),
+    })?;
     let mut out = Out::new();
     if is_json {
         out.json(&json!({"referee": link.referee, "chain": link.chain, "control": link.control}))?;
@@ -87,20 +80,6 @@ async fn sign_up(session: &Session, referee: Account, code: &str, is_json: bool)
         ))?;
     }
     out.finish()
-}
-
-/// Makes a link; tries again, under the same token, what may not have happened.
-async fn signed_up(session: &Session, request: &SignupRequest) -> Result<Signup, SignupError> {
-    let mut tries = 0;
-    loop {
-        match referrals::signup(session.db(), request, session.posting_partitions).await {
-            Err(SignupError::Store(error)) if error.is_transient() && tries < TRIES_MAX => {
-                tries += 1;
-                tokio::time::sleep(std::time::Duration::from_millis(100) * tries).await;
-            }
-            done => return done,
-        }
-    }
 }
 
 /// A line of an import.
@@ -120,11 +99,11 @@ struct Tally {
 }
 
 async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
-    let awards = if no_awards {
-        AwardPolicy::Elsewhere
-    } else {
-        AwardPolicy::Pay(session.rules_needed().await?.at(session.now()).signup())
-    };
+    let reads = session.reads();
+    if !no_awards {
+        // Before anything is read: without rules nothing can be paid.
+        reads.rules_needed().await?;
+    }
     let mut reader = lines::open(file)?;
     let mut tally = Tally::default();
     let mut number = 0;
@@ -140,7 +119,7 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
                 continue;
             }
         };
-        import_line(session, number, line, awards, &mut tally).await?;
+        import_line(session, &reads, number, line, no_awards, &mut tally).await?;
     }
     let mut out = Out::new();
     out.line(format!(
@@ -170,9 +149,10 @@ fn parse(taken: &Taken) -> Result<Option<ImportLine>, String> {
 
 async fn import_line(
     session: &Session,
+    reads: &Reads,
     number: u64,
     line: ImportLine,
-    awards: AwardPolicy,
+    no_awards: bool,
     tally: &mut Tally,
 ) -> Done {
     // Importing a file again, after an interruption say, finds its own links.
@@ -180,16 +160,15 @@ async fn import_line(
         tally.known += 1;
         return Ok(());
     }
-    let request = SignupRequest {
+    let signup = NewSignup {
         referrer: Referrer::Account(line.referrer),
         referee: line.referee,
-        now: session.now(),
         token: random_name(),
-        awards,
+        paid_elsewhere: no_awards,
     };
-    match signed_up(session, &request).await {
+    match reads.sign_up(signup, session.now()).await {
         Ok(_) => tally.made += 1,
-        Err(SignupError::Refused(refusal)) => {
+        Err(SignUpError::Refused(refusal)) => {
             eprintln!(
                 "line {number}: {}: {}",
                 refusal.code(),
@@ -197,7 +176,7 @@ async fn import_line(
             );
             tally.refused += 1;
         }
-        Err(SignupError::Store(error)) => return Err(error.into()),
+        Err(SignUpError::Failed(error)) => return Err(error.into()),
     }
     Ok(())
 }

@@ -14,9 +14,10 @@ use crate::log::{Log, LogError, Topic};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, LogEngine, StoreEngine};
 use crate::ops::metrics::Metrics;
+use crate::reads::Reads;
 use crate::store::db::{Db, StoreError};
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{control, pricing, tables};
+use crate::store::tables;
 
 /// How long the embedded store may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -130,18 +131,15 @@ impl Session {
         SystemClock.now()
     }
 
-    /// The rules as of the newest entry of the control feed; `None` before any were published.
-    pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
-        let head = control::head(self.db()).await?;
-        let mut book = pricing::load_rules(self.db(), head).await?;
-        Ok(book.as_of(head))
+    /// What people see of the store.
+    pub fn reads(&self) -> Reads {
+        let (sources, postings) = (self.source_partitions, self.posting_partitions);
+        Reads::new(self.db.clone(), sources, postings)
     }
 
-    /// The rules, which a command cannot do without.
-    pub async fn rules_needed(&self) -> Done<Arc<Timeline>> {
-        self.rules().await?.ok_or_else(|| {
-            Failure::failed("there are no rules yet; publish them: tidemark pricing init testnet")
-        })
+    /// The rules as of the newest entry of the control feed; `None` before any were published.
+    pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
+        self.reads().rules().await
     }
 
     /// Lets go of the data directory.

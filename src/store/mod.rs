@@ -15,6 +15,7 @@ pub mod db;
 pub mod durability;
 pub mod dynamo;
 pub mod embedded;
+pub mod heads;
 pub mod keys;
 pub mod meter;
 pub mod pages;

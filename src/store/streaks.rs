@@ -1,7 +1,7 @@
 //! StreakTracking: a snapshot of each account's streak, derived from its rows. Written only over snapshots of the same or an
 //! earlier position, so that a worker that slept cannot put an old one back.
 
-use super::db::{Attr, Condition, Db, Key, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};
 use crate::domain::ids::Account;
 use crate::domain::position::Position;
@@ -35,10 +35,22 @@ pub fn put(account: &Account, streak: &Streak, position: Position) -> Write {
 /// The snapshot of an account; `None` if it never had an active day.
 pub async fn get(db: &dyn Db, account: &Account) -> Result<Option<Streak>, StoreError> {
     let key = key(account);
-    let Some(item) = db.get(&key).await? else {
-        return Ok(None);
-    };
-    let row = Row::new(key, &item);
+    let item = db.get(&key).await?;
+    item.map(|item| read(key, &item)).transpose()
+}
+
+/// The snapshots of several accounts, in their order (none twice).
+pub async fn of_all(db: &dyn Db, accounts: &[Account]) -> Result<Vec<Option<Streak>>, StoreError> {
+    let keys: Vec<Key> = accounts.iter().map(key).collect();
+    let items = db.batch_get(&keys).await?;
+    let found = keys.into_iter().zip(items);
+    found
+        .map(|(key, item)| item.map(|item| read(key, &item)).transpose())
+        .collect()
+}
+
+fn read(key: Key, item: &Item) -> Result<Streak, StoreError> {
+    let row = Row::new(key, item);
     let day = |name| -> Result<Option<Day>, StoreError> {
         let Some(text) = row.text_opt(name)? else {
             return Ok(None);
@@ -47,10 +59,10 @@ pub async fn get(db: &dyn Db, account: &Account) -> Result<Option<Streak>, Store
             .map(Some)
             .map_err(|e| row.corrupt(format!("attribute {name}: {e}")))
     };
-    Ok(Some(Streak {
+    Ok(Streak {
         current: row.number("current")?,
         longest: row.number("longest")?,
         start: day("start")?,
         last_active: day("lastActive")?,
-    }))
+    })
 }

@@ -1,16 +1,24 @@
 //! Reading a user's usage rows: what was requested, and how it was rated.
 
-use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
 
-use super::db::{Attr, Db, Item, Key, StoreError, Table};
+use futures::future::try_join_all;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::pages;
 use super::row::Row;
 use super::usage::day_keys;
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis};
 
+/// Hexadecimal digits of the hash in a sort key.
+const HASH_CHARS: usize = 32;
+
 /// One request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageLine {
     /// When it was made.
@@ -98,6 +106,121 @@ pub async fn of_day(
     }
     lines.sort_by(|a: &UsageLine, b| (&a.time, &a.position).cmp(&(&b.time, &b.position)));
     Ok(lines)
+}
+
+/// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit for URLs once its colons are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageCursor {
+    time: Millis,
+    hash: String,
+}
+
+/// The text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no place in a day's usage: give what the page before named as its `next`")]
+pub struct NotACursor;
+
+impl fmt::Display for UsageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.time, self.hash)
+    }
+}
+
+impl FromStr for UsageCursor {
+    type Err = NotACursor;
+    fn from_str(text: &str) -> Result<UsageCursor, NotACursor> {
+        let (time, hash) = text.split_once('_').ok_or(NotACursor)?;
+        let time: Millis = time.parse().map_err(|_| NotACursor)?;
+        let is_hash = hash.len() == HASH_CHARS && hash.bytes().all(|b| b.is_ascii_hexdigit());
+        let hash = hash.to_owned();
+        is_hash
+            .then_some(UsageCursor { time, hash })
+            .ok_or(NotACursor)
+    }
+}
+
+impl UsageCursor {
+    fn of_range(range: &str) -> Option<UsageCursor> {
+        let (time, hash) = range.split_once('#')?;
+        format!("{time}_{hash}").parse().ok()
+    }
+
+    fn range(&self) -> String {
+        format!("{}#{}", self.time, self.hash)
+    }
+}
+
+/// A page of a user's day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsagePage {
+    /// Requests, in order of their time; may be fewer than asked for also where there are more.
+    pub lines: Vec<UsageLine>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<UsageCursor>,
+}
+
+/// A page of at most `limit` of a user's requests of a day, in order of their time, after `after`. Reads so many rows of each of the day's
+/// partition keys at most, however many there are.
+pub async fn page_of_day(
+    db: &dyn Db,
+    user: &str,
+    day: Day,
+    after: Option<&UsageCursor>,
+    limit: u32,
+    now: Millis,
+) -> Result<UsagePage, StoreError> {
+    let after = after.map(UsageCursor::range);
+    // One more than fits tells whether there is a next page; one more again, since the first of a range is `after` itself.
+    let wanted = limit.saturating_add(2);
+    let queries = day_keys(user, day).map(|hash| {
+        let range = match &after {
+            // Of what may stand in a sort key nothing sorts behind '~'.
+            Some(after) => RangeFilter::Between(after.clone(), "~".to_owned()),
+            None => RangeFilter::All,
+        };
+        let query = Query {
+            range,
+            ..pages::whole(Table::UsageTracking, &hash)
+        };
+        async move { Ok::<_, StoreError>((first_rows(db, query, wanted).await?, hash)) }
+    });
+    let mut rows: Vec<(String, String, Item)> = Vec::new();
+    for (items, hash) in try_join_all(queries).await? {
+        for item in items {
+            let unknown = Row::new(Key::new(Table::UsageTracking, &hash, "?"), &item);
+            let range = unknown.text("timeHash")?.to_owned();
+            if Some(&range) != after.as_ref() {
+                rows.push((range, hash.clone(), item));
+            }
+        }
+    }
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let limit = limit as usize;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| has_more);
+    let next = last.and_then(|(range, ..)| UsageCursor::of_range(range));
+    let alive = rows.iter().filter(|(.., item)| !has_expired(item, now));
+    let lines = alive.map(|(_, hash, item)| read(hash, item));
+    Ok(UsagePage {
+        lines: lines.collect::<Result<_, _>>()?,
+        next,
+    })
+}
+
+/// The first rows of a query, at most `wanted`, over as many of its pages as that takes.
+async fn first_rows(db: &dyn Db, mut query: Query, wanted: u32) -> Result<Vec<Item>, StoreError> {
+    let wanted = wanted as usize;
+    let mut items = Vec::new();
+    loop {
+        query.limit = u32::try_from(wanted - items.len()).ok();
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        match page.next {
+            Some(next) if items.len() < wanted => query.after = Some(next),
+            _ => return Ok(items),
+        }
+    }
 }
 
 fn has_expired(item: &Item, now: Millis) -> bool {

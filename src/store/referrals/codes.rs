@@ -66,6 +66,14 @@ pub async fn code_for(
     )))
 }
 
+/// The account's code, if it has one. None is made.
+pub async fn code_of(db: &dyn Db, owner: &Account) -> Result<Option<Code>, StoreError> {
+    match db.get(&owner_key(owner)).await? {
+        Some(pointer) => owned_code(db, owner, &pointer).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 async fn both(db: &dyn Db, a: &Key, b: &Key) -> Result<[Option<Item>; 2], StoreError> {
     let mut items = db.batch_get(&[a.clone(), b.clone()]).await?.into_iter();
     Ok([items.next().flatten(), items.next().flatten()])

@@ -1,0 +1,246 @@
+//! Referrals: an account's code, whom it referred, what that brought, and who referred it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{ReadError, Reads, text};
+use crate::domain::amount::{Overflow, Points};
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::position::Control;
+use crate::domain::time::{Millis, Month};
+use crate::store::awards::{self, AwardKind};
+use crate::store::referrals::{self, Code, Link, Milestone};
+use crate::store::{accounts, streaks};
+
+/// An account in an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Who {
+    /// User or provider.
+    #[schema(value_type = String)]
+    pub kind: AccountKind,
+    /// Who.
+    pub id: String,
+}
+
+impl From<&Account> for Who {
+    fn from(account: &Account) -> Who {
+        Who {
+            kind: account.kind,
+            id: account.id().to_owned(),
+        }
+    }
+}
+
+/// A referral code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeView {
+    /// `ALIC-7KQ2M`. Case does not matter where it is entered.
+    pub code: String,
+    /// Whose: `["user", "alice"]`.
+    #[schema(value_type = Vec<String>)]
+    pub owner: Account,
+    /// Whether signups with it are accepted.
+    pub active: bool,
+    /// How many signed up with it.
+    pub signups: u64,
+    /// When it was made.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub created_at: Millis,
+}
+
+impl From<Code> for CodeView {
+    fn from(code: Code) -> CodeView {
+        CodeView {
+            code: code.code,
+            owner: code.owner,
+            active: code.active,
+            signups: code.signups,
+            created_at: code.created_at,
+        }
+    }
+}
+
+/// How many, over all referees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Accounts that this one referred directly.
+    pub referees: u64,
+    /// Those of them that have had an active day.
+    pub activated: u64,
+    /// Those of them whose milestone was paid to this account.
+    pub milestones: u64,
+}
+
+/// What referring has brought, over all months.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rewards {
+    /// The cascade: its shares of what its referees (level 1), theirs (level 2) and theirs (level 3) earned. An account's rows hold one sum of the
+    /// three levels, so this is one sum. What was booked late is not in it: it stands in its month's `late`, with other late amounts.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub cascade: Points,
+    /// Awards for signups (level 1 only), also those that are not in a statement yet.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub signups: Points,
+    /// Awards for milestones (level 1 only), also those that are not in a statement yet.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub milestones: Points,
+    /// Their sum.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub total: Points,
+}
+
+/// What became of a referee's milestone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MilestoneState {
+    /// Not reached, or not paid yet.
+    Owed,
+    /// Paid.
+    Granted,
+    /// Another system pays for this referral.
+    Elsewhere,
+}
+
+/// A referee.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefereeLine {
+    /// User or provider.
+    #[schema(value_type = String)]
+    pub kind: AccountKind,
+    /// Who.
+    pub id: String,
+    /// When it was referred.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub linked_at: Millis,
+    /// Whether it has had an active day.
+    pub activated: bool,
+    /// Its milestone.
+    pub milestone: MilestoneState,
+}
+
+/// Everything about an account's referrals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReferralOverview {
+    /// User or provider.
+    #[schema(value_type = String)]
+    pub kind: AccountKind,
+    /// Whose.
+    pub id: String,
+    /// Its code; `null` if it has not asked for one.
+    pub code: Option<CodeView>,
+    /// Who referred it; `null` if nobody did.
+    pub referrer: Option<Who>,
+    /// How many it referred.
+    pub counts: Counts,
+    /// What that brought.
+    pub rewards: Rewards,
+    /// Whom it referred, oldest first: some of them.
+    pub referees: Vec<RefereeLine>,
+    /// Give it as `after` for the next ones; `null` if there are none.
+    pub next: Option<u64>,
+}
+
+impl Reads {
+    /// The account's code; made now if it has none.
+    pub async fn code(&self, owner: &Account, now: Millis) -> Result<CodeView, ReadError> {
+        let code = referrals::code_for(self.db(), owner, rand::random(), now).await?;
+        Ok(code.into())
+    }
+
+    /// An account's referrals, with at most `limit` referees whose links come after the entry `after` of the control feed. Referees come from
+    /// an index, which may be some moments behind. All of them are read, for the counts.
+    pub async fn referral_overview(
+        &self,
+        account: &Account,
+        after: u64,
+        limit: usize,
+    ) -> Result<ReferralOverview, ReadError> {
+        let db = self.db();
+        let code = referrals::code_of(db, account).await?;
+        let own = referrals::link_of(db, account).await?;
+        let links = referrals::referees(db, account).await?;
+        let lines = self.lines(&links).await?;
+        let counted = |is: fn(&RefereeLine) -> bool| lines.iter().filter(|line| is(line)).count();
+        let counts = Counts {
+            referees: lines.len() as u64,
+            activated: counted(|line| line.activated) as u64,
+            milestones: counted(|line| line.milestone == MilestoneState::Granted) as u64,
+        };
+        let mut rest = links.iter().zip(lines);
+        let rest = rest.by_ref().filter(|(link, _)| link.control > Control(after));
+        let mut rest = rest.peekable();
+        let mut referees = Vec::new();
+        let mut last = None;
+        while referees.len() < limit
+            && let Some((link, line)) = rest.next()
+        {
+            last = Some(link.control.0);
+            referees.push(line);
+        }
+        let next = last.filter(|_| rest.peek().is_some());
+        Ok(ReferralOverview {
+            kind: account.kind,
+            id: account.id().to_owned(),
+            code: code.map(CodeView::from),
+            referrer: own.and_then(|link| link.chain.first().map(Who::from)),
+            counts,
+            rewards: self.rewards(account).await?,
+            referees,
+            next,
+        })
+    }
+
+    async fn lines(&self, links: &[Link]) -> Result<Vec<RefereeLine>, ReadError> {
+        let accounts: Vec<Account> = links.iter().map(|link| link.referee.clone()).collect();
+        let streaks = streaks::of_all(self.db(), &accounts).await?;
+        let line = |(link, streak): (&Link, Option<crate::domain::statement::Streak>)| RefereeLine {
+            kind: link.referee.kind,
+            id: link.referee.id().to_owned(),
+            linked_at: link.linked_at,
+            activated: streak.is_some_and(|streak| streak.last_active.is_some()),
+            milestone: match link.milestone {
+                Milestone::Owed => MilestoneState::Owed,
+                Milestone::Granted => MilestoneState::Granted,
+                Milestone::Elsewhere => MilestoneState::Elsewhere,
+            },
+        };
+        Ok(links.iter().zip(streaks).map(line).collect())
+    }
+
+    async fn rewards(&self, account: &Account) -> Result<Rewards, ReadError> {
+        let mut rewards = Rewards::default();
+        let (first, behind_all) = (Month(0), Month(i32::from(u16::MAX)));
+        for stored in accounts::rows_between(self.db(), account, first, behind_all).await? {
+            for (_, day) in &stored.row.days {
+                rewards.cascade = rewards.cascade.plus(day.referral)?;
+            }
+        }
+        for award in awards::awards_of(self.db(), account).await? {
+            match award.kind {
+                AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points)?,
+                AwardKind::Milestone => rewards.milestones = rewards.milestones.plus(award.points)?,
+                AwardKind::Adjustment => {}
+            }
+        }
+        rewards.total = rewards.sum()?;
+        Ok(rewards)
+    }
+}
+
+impl Rewards {
+    fn sum(&self) -> Result<Points, Overflow> {
+        self.cascade.plus(self.signups)?.plus(self.milestones)
+    }
+}

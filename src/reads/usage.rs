@@ -1,0 +1,55 @@
+//! Usage: the requests of a user's day.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{ReadError, Reads};
+use crate::domain::ids::Account;
+use crate::domain::time::{Day, Millis};
+use crate::store::usage_list::{self, UsageCursor, UsageLine};
+
+/// Some requests of a user's day, in order of their time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageOfDay {
+    /// Whose.
+    pub user_id: String,
+    /// The day.
+    #[schema(value_type = String)]
+    pub day: Day,
+    /// The requests of this page.
+    pub requests: Vec<UsageLine>,
+    /// Give it as `after` for the next page; `null` if there is none.
+    pub next: Option<String>,
+}
+
+impl Reads {
+    /// A page of a user's day. Empty where usage rows are switched off, and for days of which they have expired.
+    pub async fn usage_page(
+        &self,
+        user: &Account,
+        day: Day,
+        after: Option<&UsageCursor>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<UsageOfDay, ReadError> {
+        let page =
+            usage_list::page_of_day(self.db(), user.id(), day, after, limit, now).await?;
+        Ok(UsageOfDay {
+            user_id: user.id().to_owned(),
+            day,
+            requests: page.lines,
+            next: page.next.map(|next| next.to_string()),
+        })
+    }
+
+    /// All of a user's day.
+    pub async fn usage(
+        &self,
+        user: &Account,
+        day: Day,
+        now: Millis,
+    ) -> Result<Vec<UsageLine>, ReadError> {
+        Ok(usage_list::of_day(self.db(), user.id(), day, now).await?)
+    }
+}
