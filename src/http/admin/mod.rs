@@ -24,6 +24,7 @@ mod difference;
 mod keys;
 mod pricing;
 mod publishing;
+mod rejects;
 mod rewards;
 mod rules;
 
@@ -40,6 +41,10 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(rejects::list))
+        .routes(routes!(rejects::show))
+        .routes(routes!(rejects::redrive_one))
+        .routes(routes!(rejects::discard))
 }
 
 /// What cannot be done as asked, though it was understood.
