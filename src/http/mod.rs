@@ -34,6 +34,7 @@ use problem::Problem;
 
 mod access;
 mod accounts;
+mod admin;
 mod docs;
 mod ingest;
 mod internal;
@@ -262,6 +263,7 @@ fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
         .merge(accounts::routes())
+        .merge(admin::routes())
         .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
     events.merge(rest)
 }
