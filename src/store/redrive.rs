@@ -199,7 +199,9 @@ pub async fn list(
         let (found, next) = (Vec::new(), None);
         return Ok(Listed { found, next });
     }
-    let records = log.read(topic, partition, from, limit, MUST_BE_THERE).await?;
+    let records = log
+        .read(topic, partition, from, limit, MUST_BE_THERE)
+        .await?;
     let next = records.last().map(|last| last.offset.next());
     let found = records.iter().map(|record| {
         Ok(Found {
@@ -216,7 +218,7 @@ pub async fn list(
 
 /// What became of rejects, in their order.
 pub async fn fates(db: &dyn Db, found: &[Found]) -> Result<Vec<Option<Fate>>, StoreError> {
-    let names: Vec<String> = found.iter().map(|found| name_of(&found.reject)).collect();
+    let names: Vec<String> = found.iter().map(name_of).collect();
     let mut keys: Vec<Key> = names.iter().map(|name| key(name)).collect();
     // The same original may stand there twice.
     keys.sort_unstable();
@@ -239,7 +241,7 @@ pub async fn redrive(
     edited: Option<&str>,
     decider: &Decider,
 ) -> Result<Redriven, RedriveError> {
-    let name = name_of(&found.reject);
+    let name = name_of(found);
     let mut redriven = stored(db, found, &name, edited, decider).await?;
     let record = NewRecord {
         key: Some(Bytes::from(redriven.user.clone())),
@@ -286,7 +288,12 @@ async fn stored(
         let first = first_redrive(found, edited, decider)?;
         let writes = vec![
             put_redriven(name, &first, Condition::Absent),
-            told("rejects.redrive", found, decider, json!({"edited": first.edited, "userId": first.user})),
+            told(
+                "rejects.redrive",
+                found,
+                decider,
+                json!({"edited": first.edited, "userId": first.user}),
+            ),
         ];
         match db.transact(writes).await {
             Ok(()) => return Ok(first),
@@ -301,8 +308,10 @@ fn first_redrive(
     edited: Option<&str>,
     decider: &Decider,
 ) -> Result<Redriven, RedriveError> {
-    let original = match &found.reject {
-        Reject::Usage(reject) => reject,
+    let (kept, source) = match &found.reject {
+        Reject::Usage(reject) => (whole(reject), source_of(reject)),
+        // As far as it could be read: without an edit it is refused again, with the field that is missing.
+        Reject::Gateway(reject) => (Ok(&reject.draft[..]), None),
         Reject::Foreign(reject) => {
             let (topic, partition) = (reject.topic.clone(), reject.partition);
             let (offset, index) = (reject.offset, reject.index);
@@ -315,10 +324,14 @@ fn first_redrive(
             return Err(RedriveError::NoOriginal(error.to_string()));
         }
     };
-    let source = source_of(original);
+    let edited_from = match &found.reject {
+        Reject::Usage(reject) => &reject.original.value[..],
+        Reject::Gateway(reject) => &reject.draft[..],
+        Reject::Foreign(_) => &[],
+    };
     let value = match edited {
         Some(text) => text.as_bytes(),
-        None => whole(original)?,
+        None => kept?,
     };
     let headers = headers(source.as_deref());
     let event = decode(value, &headers).map_err(RedriveError::Unreadable)?;
@@ -327,7 +340,7 @@ fn first_redrive(
     Ok(Redriven {
         by: decider.by.clone(),
         at: decider.now,
-        edited: value != original.original.value.as_ref(),
+        edited: value != edited_from,
         user: event.user.into_owned(),
         value: text,
         source,
@@ -354,7 +367,12 @@ fn source_of(reject: &RejectedRecord) -> Option<String> {
 }
 
 fn headers(source: Option<&str>) -> Headers {
-    let header = |source: &str| (SOURCE_HEADER.to_owned(), Bytes::copy_from_slice(source.as_bytes()));
+    let header = |source: &str| {
+        (
+            SOURCE_HEADER.to_owned(),
+            Bytes::copy_from_slice(source.as_bytes()),
+        )
+    };
     source.map(header).into_iter().collect()
 }
 
@@ -366,7 +384,7 @@ pub async fn discard(
     decider: &Decider,
 ) -> Result<Discarded, RedriveError> {
     check_reason(reason)?;
-    let name = name_of(&found.reject);
+    let name = name_of(found);
     let mut tries = Tries::default();
     loop {
         if let Some(item) = db.get(&key(&name)).await? {
@@ -397,15 +415,15 @@ fn told(action: &str, found: &Found, decider: &Decider, mut detail: serde_json::
     audit::write(&audit::Entry {
         at: decider.now,
         action: action.to_owned(),
-        subject: name_of(&found.reject),
+        subject: name_of(found),
         by: decider.by.clone(),
         detail,
     })
 }
 
-/// The name of the original, wherever its reject stands: the key of its record in `usage.rejected`.
-pub fn name_of(reject: &Reject) -> String {
-    match reject {
+/// The name of the original, wherever its reject stands: its place in its own topic. What was posted has none, and is named by the place of its reject.
+fn name_of(found: &Found) -> String {
+    match &found.reject {
         Reject::Usage(reject) => {
             let (partition, position) = (reject.partition, reject.position);
             format!("{}:{partition}:{}", position.epoch, position.offset)
@@ -414,6 +432,7 @@ pub fn name_of(reject: &Reject) -> String {
             let (topic, partition, offset) = (&reject.topic, reject.partition, reject.offset);
             format!("{topic}:{partition}:{offset}:{}", reject.index)
         }
+        Reject::Gateway(_) => format!("posted:{}:{}", found.partition, found.offset),
     }
 }
 

@@ -59,7 +59,9 @@ fn missing(code: &'static str, what: impl Into<String>) -> Problem {
 
 /// What people see of it all.
 fn reads(service: &Service) -> Reads {
-    let Partitions { source, posting } = service.partitions;
+    let Partitions {
+        source, posting, ..
+    } = service.partitions;
     Reads::new(service.db.clone(), source, posting)
 }
 

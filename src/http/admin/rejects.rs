@@ -81,7 +81,7 @@ pub(super) struct RejectLine {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Origin {
-    /// The topic: `usage.events`, or a gateway's.
+    /// The topic: `usage.events`, or a gateway's; of what was posted, the form: then partition and offset are the reject's own.
     topic: String,
     /// The epoch of the log; of `usage.events` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,8 @@ pub(super) struct RejectDetail {
     /// What it is.
     #[serde(flatten)]
     line: RejectLine,
-    /// The original's bytes: text, or `{"base64":"…"}`; absent where an adapter refused them: they stay in the gateway's topic.
+    /// The original's bytes: text, or `{"base64":"…"}`; of what was posted in a gateway's form, the event as far as it could be read. Absent where an
+    /// adapter refused them: they stay in the gateway's topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     value: Option<BytesText>,
@@ -202,6 +203,17 @@ impl RejectLine {
                 };
                 (&reject.field, &reject.detail, reject.log_time, origin)
             }
+            // It was posted in a gateway's form, and stands nowhere but here.
+            Reject::Gateway(reject) => {
+                let origin = Origin {
+                    topic: reject.format.clone(),
+                    epoch: None,
+                    partition: found.partition.0,
+                    offset: found.offset.0,
+                    index: None,
+                };
+                (&reject.field, &reject.detail, reject.received, origin)
+            }
         };
         RejectLine {
             partition: found.partition.0,
@@ -230,17 +242,23 @@ impl RejectDetail {
         };
         let original = match &found.reject {
             Reject::Usage(reject) => Some(&reject.original),
-            Reject::Foreign(_) => None,
+            Reject::Foreign(_) | Reject::Gateway(_) => None,
+        };
+        let value = match &found.reject {
+            Reject::Gateway(reject) => Some(&reject.draft),
+            _ => original.map(|original| &original.value),
         };
         let headers = original.iter().flat_map(|original| &original.headers);
         RejectDetail {
             line,
-            value: original.map(|original| (&original.value).into()),
+            value: value.map(BytesText::from),
             key: original.and_then(|original| original.key.as_ref().map(BytesText::from)),
-            headers: headers.map(|(name, value)| (name.clone(), value.into())).collect(),
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.into()))
+                .collect(),
             whole_bytes: match &found.reject {
                 Reject::Usage(reject) => reject.whole_bytes,
-                Reject::Foreign(_) => None,
+                Reject::Foreign(_) | Reject::Gateway(_) => None,
             },
             redriven,
             discarded,

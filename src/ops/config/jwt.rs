@@ -52,12 +52,7 @@ impl JwtConfig {
                 true => ("is missing, but http.jwt.jwks_url is given", "a text"),
                 false => ("is given without http.jwt.jwks_url", "an empty text"),
             };
-            reader.must(
-                value.is_empty() != is_on,
-                key,
-                problem,
-                allowed.to_owned(),
-            );
+            reader.must(value.is_empty() != is_on, key, problem, allowed.to_owned());
         }
         reader.must(
             !is_on || !(user_claim.is_empty() && provider_claim.is_empty()),
