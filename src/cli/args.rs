@@ -86,7 +86,8 @@ pub enum Command {
     Rejects(RejectsCommand),
     /// Let a halted partition go on, once the cause of its halt is gone; `tidemark doctor` names them.
     #[command(
-        after_help = "Example:\n  tidemark resume rate/2 --reason 'restored the log from the backup of 09:00'"
+        after_help = "Examples:\n  tidemark resume rate/2 --reason 'restored the log from the backup of 09:00'\n  \
+tidemark resume --all --reason 'the permissions of the credentials are back'"
     )]
     Resume(ResumeArgs),
     /// The log itself.
@@ -147,7 +148,7 @@ Examples:
   my-exporter | tidemark emit --file -    standard input
 
 Lines that are refused are named on stderr (line, field, reason); the rest is sent, and the exit code is 2. Every event is sent until
-`up` has acknowledged it, also across a restart. Sending the same file again is safe: an event counts once.";
+`up`, or Kafka, has acknowledged it, also across a restart. Sending the same file again is safe: an event counts once.";
 
 const STATEMENT_EXAMPLES: &str = "\
 Examples:
@@ -258,7 +259,7 @@ pub struct EmitArgs {
     /// Send the events of this file, one JSON event a line; - is standard input.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// How long to go on trying while `up` does not answer.
+    /// How long to go on trying while `up`, or Kafka, does not answer.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub patience: Duration,
     /// Print the summary as JSON.
@@ -462,8 +463,12 @@ pub enum RejectsCommand {
 /// `resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// rate/N or post/N.
-    pub partition: TaskId,
+    /// rate/N, post/N or adapt-TOPIC/N; several if one cause has halted them all.
+    #[arg(required_unless_present = "all", value_name = "PARTITION")]
+    pub partitions: Vec<TaskId>,
+    /// Every halted partition.
+    #[arg(long, conflicts_with = "partitions")]
+    pub all: bool,
     /// Why the cause is gone; it stands in the audit entry.
     #[arg(long, default_value = "not given")]
     pub reason: String,

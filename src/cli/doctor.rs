@@ -3,14 +3,22 @@
 use serde_json::json;
 
 use super::args::ResumeArgs;
+use super::engine::kafka_settings;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, Workers, by};
 use crate::domain::position::{Offset, Partition};
-use crate::log::{LogError, Topic};
-use crate::ops::health::{Role, TaskId};
+use crate::log::foreign::ForeignLog;
+use crate::log::kafka::KafkaForeign;
+use crate::log::{Bounds, LogError, Topic};
+use crate::ops::config::Config;
+use crate::ops::health::{Feed, Role, TaskId};
 use crate::pipeline::{HaltCode, progress};
-use crate::store::checkpoints;
+use crate::store::checkpoints::{self, AdaptCheckpoint, Versioned};
 use crate::store::credits::check_reason;
+
+/// What `up` and `doctor` say to an adapter that nobody will run.
+pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
+     they are the work of `tidemark worker --roles adapt` (docs/adapters.md).";
 
 /// What was found.
 #[derive(Default)]
@@ -32,7 +40,7 @@ impl Findings {
 }
 
 /// Runs `tidemark doctor`.
-pub async fn run(session: &Session, is_json: bool) -> Done {
+pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
     let mut findings = Findings::default();
     running(session, &mut findings);
     rules(session, &mut findings).await?;
@@ -41,6 +49,7 @@ pub async fn run(session: &Session, is_json: bool) -> Done {
     rating(session, &ends, &mut findings).await?;
     posting(session, &mut findings).await?;
     awards(session, &mut findings).await?;
+    adapting(session, config, &mut findings).await?;
     report(&findings, is_json)
 }
 
@@ -145,6 +154,7 @@ async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Option<Offs
 
 async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findings) -> Done {
     let (mut waiting, mut cut) = (Backlog::default(), 0);
+    let id = session.log.topic(Topic::UsageEvents).await?.id;
     for (partition, end) in (0..).map(Partition).zip(ends) {
         // Named by `log` already.
         let Some(end) = end else { continue };
@@ -161,14 +171,13 @@ async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findi
                  Restore the data directory from a backup."
             ));
         }
-        if let Some(checkpoint) = stored {
-            let found = session.log.topic(Topic::UsageEvents).await?;
-            if checkpoint.topic_id != found.id {
-                findings.fault(format!(
-                    "{task} belongs to another usage.events (id {}, now {}). Bring the original log back, or start a new epoch.",
-                    checkpoint.topic_id, found.id
-                ));
-            }
+        if let Some(checkpoint) = stored
+            && checkpoint.topic_id != id
+        {
+            findings.fault(format!(
+                "{task} belongs to another usage.events (id {}, now {id}). Bring the original log back, or start a new epoch.",
+                checkpoint.topic_id
+            ));
         }
         waiting.add(partition, end.0.saturating_sub(cut_to.0));
         cut += cut_to.0.saturating_sub(done.0);
@@ -274,21 +283,91 @@ async fn awards(session: &Session, findings: &mut Findings) -> Done {
     Ok(())
 }
 
+/// How far behind adapters are. They need Kafka.
+async fn adapting(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    if config.adapters.is_empty() {
+        return Ok(());
+    }
+    if session.workers != Workers::Elsewhere {
+        findings.fault(ADAPTERS_NEED_KAFKA);
+        return Ok(());
+    }
+    let log = KafkaForeign::connect(&kafka_settings(config)?).map_err(Failure::refused)?;
+    for adapter in &config.adapters {
+        match behind(session, &log, &adapter.topic).await {
+            Ok(waiting) => findings.note(format!(
+                "{} of {} to be adapted yet{}.",
+                counted(waiting.sum(), "record"),
+                adapter.topic,
+                waiting.by_partition()
+            )),
+            Err(Failure::Failed(why)) => findings.fault(format!(
+                "The adapter of {} has nothing to read: {why}.",
+                adapter.topic
+            )),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+/// What of a gateway's topic is not adapted yet, as its positions have it.
+async fn behind(session: &Session, log: &dyn ForeignLog, topic: &str) -> Done<Backlog> {
+    let info = log.topic(topic).await?;
+    let mut waiting = Backlog::default();
+    for partition in (0..info.partitions).map(Partition) {
+        let Bounds { start, end } = log.bounds(topic, partition).await?;
+        let task = TaskId::new(Role::Adapt(Feed::of(topic)), partition);
+        let key = checkpoints::checkpoint_key(task);
+        let stored: Option<Versioned<AdaptCheckpoint>> =
+            checkpoints::get(session.db(), &key).await?;
+        let stored = stored.filter(|stored| stored.value.topic_id == info.id);
+        let next = stored.map_or(start, |stored| stored.value.next.max(start));
+        waiting.add(partition, end.0.saturating_sub(next.0));
+    }
+    Ok(waiting)
+}
+
 /// Runs `tidemark resume`.
 pub async fn resume(session: &Session, args: &ResumeArgs) -> Done {
     check_reason(&args.reason).map_err(Failure::refused)?;
-    let who = format!("{}: {}", by(), args.reason);
-    let was_halted = checkpoints::resume(session.db(), args.partition, &who, session.now()).await?;
-    if !was_halted {
-        return Err(Failure::refused(format!(
-            "{} is not halted; `tidemark doctor` names those that are",
-            args.partition
-        )));
-    }
+    let by = format!("{}: {}", by(), args.reason);
+    let who = match session.workers {
+        Workers::Elsewhere => "a `tidemark worker` of its role",
+        Workers::Up | Workers::Nobody => "`tidemark up`",
+    };
     let mut out = Out::new();
-    out.line(format!(
-        "{} goes on from its checkpoint within seconds, if `tidemark up` runs; should the cause still be there, it halts again",
-        args.partition
-    ))?;
-    out.finish()
+    let mut strangers = Vec::new();
+    for task in chosen(session, args).await? {
+        if !checkpoints::resume(session.db(), task, &by, session.now()).await? {
+            strangers.push(task.to_string());
+            continue;
+        }
+        out.line(format!(
+            "{task} goes on from its checkpoint within seconds, if {who} runs; should the cause still be there, it halts again"
+        ))?;
+    }
+    out.finish()?;
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    let (names, verb) = (
+        strangers.join(", "),
+        if strangers.len() == 1 { "is" } else { "are" },
+    );
+    Err(Failure::refused(format!(
+        "{names} {verb} not halted; `tidemark doctor` names those that are"
+    )))
+}
+
+async fn chosen(session: &Session, args: &ResumeArgs) -> Done<Vec<TaskId>> {
+    if !args.all {
+        return Ok(args.partitions.clone());
+    }
+    let halts = checkpoints::halts(session.db()).await?;
+    let tasks: Result<Vec<TaskId>, _> = halts.iter().map(|halt| halt.task.parse()).collect();
+    match tasks.map_err(Failure::failed)? {
+        none if none.is_empty() => Err(Failure::refused("nothing is halted")),
+        tasks => Ok(tasks),
+    }
 }

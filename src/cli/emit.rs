@@ -1,9 +1,10 @@
 //! `tidemark emit`: sends generated events, or those of a file, to a running `up` or into Kafka.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -29,6 +30,10 @@ use crate::ops::shutdown::Shutdown;
 const EVENTS_DEFAULT: u64 = 10_000;
 /// Longest line of a file that is looked at; the log takes less.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Lines that are read ahead of those that are sent.
+const LINES_AHEAD: usize = 1_000;
+/// How often it is looked whether to stop, while the next event is not due yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// With `--at`, the time between two events.
 const AT_STEP_MS: i64 = 1;
 
@@ -39,7 +44,7 @@ pub fn run(config: &Config, args: &EmitArgs, runtime: &Handle, shutdown: &Shutdo
     }
     let destination = match config.log.engine {
         LogEngine::Embedded => up(config, args),
-        LogEngine::Kafka => kafka(config, runtime)?,
+        LogEngine::Kafka => kafka(config, runtime, shutdown)?,
     };
     match &args.file {
         Some(path) => send_file(&destination, args, path, shutdown),
@@ -47,10 +52,11 @@ pub fn run(config: &Config, args: &EmitArgs, runtime: &Handle, shutdown: &Shutdo
     }
 }
 
-fn kafka(config: &Config, runtime: &Handle) -> Done<Destination> {
+fn kafka(config: &Config, runtime: &Handle, shutdown: &Shutdown) -> Done<Destination> {
     let specs = topic_specs(config)?;
     let log = connect_log(config, specs)?;
-    let info = runtime.block_on(log.topic(Topic::UsageEvents))?;
+    let asked = runtime.block_on(shutdown.bounded(Duration::ZERO, log.topic(Topic::UsageEvents)));
+    let info = asked.ok_or_else(|| Failure::failed("stopped before anything was sent"))??;
     Ok(Destination::Log {
         log,
         partitions: info.partitions,
@@ -137,7 +143,7 @@ fn send_generated(destination: &Destination, args: &EmitArgs, shutdown: &Shutdow
     let start = Instant::now();
     while let Some(event) = stream.next() {
         if let Some(rate) = args.rate {
-            keep_pace(start, stream.sent, rate);
+            keep_pace(start, stream.sent, rate, shutdown);
         }
         let line = Line {
             number: stream.sent,
@@ -155,17 +161,20 @@ fn send_generated(destination: &Destination, args: &EmitArgs, shutdown: &Shutdow
     finished.map_err(|why| gave_up(&tally, &why))
 }
 
-/// Waits until event number `sent` (from 1) is due.
-fn keep_pace(start: Instant, sent: u64, rate: f64) {
+/// Waits until event number `sent` (from 1) is due, or until shutdown.
+fn keep_pace(start: Instant, sent: u64, rate: f64, shutdown: &Shutdown) {
     let due = start + Duration::from_secs_f64((sent - 1) as f64 / rate);
-    let left = due.saturating_duration_since(Instant::now());
-    if left > Duration::from_millis(2) {
-        std::thread::sleep(left);
+    while !shutdown.is_requested() {
+        let left = due.saturating_duration_since(Instant::now());
+        if left <= Duration::from_millis(2) {
+            return;
+        }
+        std::thread::sleep(left.min(LOOK_AGAIN));
     }
 }
 
 fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: &Shutdown) -> Done {
-    let mut reader = lines::open(path)?;
+    let input = read_ahead(path)?;
     let bar = progress(None);
     let refused = Arc::new(AtomicU64::new(0));
     let on_refused = {
@@ -179,10 +188,13 @@ fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: 
     let start = Instant::now();
     let mut number = 0;
     while !shutdown.is_requested() {
-        let taken = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(|error| {
-            Failure::failed(format!("{} cannot be read: {error}", path.display()))
-        })?;
-        let Some(taken) = taken else { break };
+        let taken = match input.recv_timeout(LOOK_AGAIN) {
+            Ok(taken) => taken.map_err(|error| {
+                Failure::failed(format!("{} cannot be read: {error}", path.display()))
+            })?,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         number += 1;
         match readable(number, taken) {
             Ok(None) => (),
@@ -197,7 +209,7 @@ fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: 
             }
         }
         if let Some(rate) = args.rate {
-            keep_pace(start, number, rate);
+            keep_pace(start, number, rate, shutdown);
         }
         move_bar(&bar, senders.tally());
     }
@@ -210,6 +222,21 @@ fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: 
         0 => Ok(()),
         _ => Err(Failure::Said(2)),
     }
+}
+
+/// The lines, read by a thread of its own: standard input may stay silent for ever, and a stop must not wait for it.
+fn read_ahead(path: &Path) -> Done<Receiver<io::Result<Taken>>> {
+    let mut reader = lines::open(path)?;
+    let (lines, taken) = sync_channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        while let Some(line) = lines::next(&mut *reader, LINE_BYTES_MAX).transpose() {
+            let is_last = line.is_err();
+            if lines.send(line).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    Ok(taken)
 }
 
 /// The user and the line; `None` for an empty one. What cannot be read need not be sent: `up` would refuse it in the same words.

@@ -8,7 +8,7 @@ use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
 use args::{Cli, Command, PricingCommand, ReferralCommand, TablesCommand};
 use output::{Done, Failure, Out};
-use session::{Access, Session};
+use session::{Access, Session, Workers};
 
 pub mod args;
 mod client;
@@ -148,7 +148,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
                 _ => Access::Existing,
             };
             let session = Session::open(config, access).await?;
-            let done = with_session(&session, command).await;
+            let done = with_session(&session, config, command).await;
             session.close().await;
             done
         }
@@ -160,7 +160,7 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))
 }
 
-async fn with_session(session: &Session, command: &Command) -> Done {
+async fn with_session(session: &Session, config: &Config, command: &Command) -> Done {
     match command {
         Command::Up(_)
         | Command::Worker(_)
@@ -181,7 +181,7 @@ async fn with_session(session: &Session, command: &Command) -> Done {
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, args.timeout).await,
-        Command::Doctor(args) => doctor::run(session, args.json).await,
+        Command::Doctor(args) => doctor::run(session, config, args.json).await,
     }
 }
 
@@ -193,7 +193,13 @@ async fn init(session: &Session) -> Done {
         session.source_partitions
     ))?;
     if session.rules().await?.is_none() {
-        out.line("next: tidemark pricing init testnet (or mainnet), then tidemark up")?;
+        let then = match session.workers {
+            Workers::Elsewhere => "tidemark worker",
+            Workers::Up | Workers::Nobody => "tidemark up",
+        };
+        out.line(format!(
+            "next: tidemark pricing init testnet (or mainnet), then {then}"
+        ))?;
     }
     out.finish()
 }

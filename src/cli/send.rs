@@ -32,6 +32,8 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_millis(20);
 /// Events that wait to be sent, per sender.
 const QUEUE_EVENTS_MAX: usize = 2 * BATCH_EVENTS_MAX;
+/// How long the log's answer is still waited for once this process has been asked to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Pauses between attempts grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -205,7 +207,7 @@ impl Sender {
         let mut pause = PAUSES.0;
         let start = Instant::now();
         while !batch.is_empty() {
-            match self.attempt(&batch) {
+            match self.attempt(&batch, start) {
                 Attempt::Acknowledged => {
                     let count = batch.len() as u64;
                     self.tally.acknowledged.fetch_add(count, Ordering::Relaxed);
@@ -232,15 +234,28 @@ impl Sender {
         start.elapsed() < self.patience && !self.shutdown.is_requested()
     }
 
-    fn attempt(&self, batch: &[Line]) -> Attempt {
+    fn attempt(&self, batch: &[Line], start: Instant) -> Attempt {
         match &self.destination {
             Destination::Up(client) => post(client, batch),
             Destination::Log {
                 log,
                 partitions,
                 runtime,
-            } => runtime.block_on(append(&**log, *partitions, batch)),
+            } => {
+                let left = self.patience.saturating_sub(start.elapsed());
+                let append = append(&**log, *partitions, batch);
+                runtime.block_on(self.bounded(left, append))
+            }
         }
+    }
+
+    /// A log waits for its brokers without an end of its own. What it has been given it may append later all the same.
+    async fn bounded(&self, left: Duration, append: impl Future<Output = Attempt>) -> Attempt {
+        let until_stopped = self.shutdown.bounded(STOP_WITHIN, append);
+        let answered = tokio::time::timeout(left, until_stopped).await;
+        answered.ok().flatten().unwrap_or_else(|| {
+            Attempt::Later("the brokers have not acknowledged the events yet".to_owned())
+        })
     }
 
     /// Removes refused events from the batch and reports them.

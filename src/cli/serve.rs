@@ -15,7 +15,6 @@ use crate::ops::config::{Config, LogEngine, StoreEngine};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
-use crate::store::checkpoints;
 
 /// How often the broker is asked while it does not answer at the start.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -31,7 +30,9 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log: Arc<dyn Log> = connect_log(config, topic_specs(config)?)?;
     let db = connect(&config.store, None, metrics.clone())?;
-    checkpoints::halts(&db).await.map_err(worker::no_tables)?;
+    if !worker::reach_tables(&db, config, shutdown).await? {
+        return Ok(());
+    }
     let Some(partitions) = partitions(&*log, shutdown).await? else {
         return Ok(());
     };

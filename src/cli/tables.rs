@@ -8,7 +8,7 @@ use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, Workers};
 use crate::ops::config::{Config, Sources, StoreEngine};
 use crate::ops::metrics::Metrics;
-use crate::store::db::{Db, Table};
+use crate::store::db::{Db, Item, Table};
 use crate::store::dynamo::DynamoDb;
 use crate::store::tables;
 
@@ -31,13 +31,33 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
             )));
         }
     }
+    let before = positions(session.db()).await?;
     let mut out = Out::new();
     for table in Table::ALL {
         let count = copy_table(session.db(), &target, table).await?;
         out.line(format!("{}: {}", table.name(), counted(count, "item")))?;
     }
+    if positions(session.db()).await? != before {
+        return Err(Failure::failed(format!(
+            "somebody has written meanwhile, so the copy is of no use: stop every `tidemark worker`, delete the tables of {}, and copy again",
+            into.display()
+        )));
+    }
     out.line("copied; start from here on with that configuration only")?;
     out.finish()
+}
+
+/// Where every task stands. Whoever rates, posts or adapts moves these.
+async fn positions(db: &dyn Db) -> Done<Vec<Item>> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.scan(Table::Checkpoints, after).await?;
+        all.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 fn target(file: &Path) -> Done<DynamoDb> {

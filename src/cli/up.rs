@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::data::{DataDir, Running};
 use super::demo;
+use super::doctor::ADAPTERS_NEED_KAFKA;
 use super::engine::{Engine, Owner, find_owner};
 use super::keys::local_key;
 use super::output::{Done, Failure, Out};
@@ -36,6 +37,9 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         Owner::Us(owned) => owned,
         Owner::Up(running) => return Err(already_runs(&data, &running)),
     };
+    if !config.adapters.is_empty() {
+        tracing::warn!(event = "adapters.idle", "{ADAPTERS_NEED_KAFKA}");
+    }
     let listener = listen(config.listen).await?;
     let engine = Engine::open(owned, &data, config).await?;
     if rules::publish_first(&engine.db).await? {

@@ -15,16 +15,18 @@ use crate::http::{self, Operator, Tls};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
 use crate::log::{Log, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{AdapterConfig, Config, LogEngine, StoreEngine};
+use crate::ops::config::{AdapterConfig, Config, LogEngine, StoreConfig, StoreEngine};
 use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Adapting, Crew, WorkerContext};
 use crate::store::checkpoints;
-use crate::store::db::StoreError;
+use crate::store::db::{Db, StoreError};
 
 /// How often the groups are told where the partitions stand.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long leaving the groups and closing may take, once everything has been drained or given up.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// The pause before a member whose client has stopped is replaced.
 const REJOIN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,7 +47,9 @@ pub async fn run(
     let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
     let db = connect(&config.store, None, metrics.clone())?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
-    checkpoints::halts(&db).await.map_err(no_tables)?;
+    if !reach_tables(&db, config, shutdown).await? {
+        return Ok(());
+    }
     let mut ctx = WorkerContext::new(
         log.clone(),
         Arc::new(db),
@@ -82,15 +86,31 @@ pub async fn run(
     welcome(address, &roles)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
-    end(tasks).await
+    end(tasks, config.drain_timeout + CLOSE_WITHIN).await
 }
 
-pub fn no_tables(error: StoreError) -> Failure {
+/// Whether the tables are there; false if this process is to stop before that is known.
+pub async fn reach_tables(db: &dyn Db, config: &Config, shutdown: &Shutdown) -> Done<bool> {
+    let reached = checkpoints::halts(db);
+    match shutdown.bounded(Duration::ZERO, reached).await {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(error)) => Err(no_tables(error, config)),
+    }
+}
+
+fn no_tables(error: StoreError, config: &Config) -> Failure {
+    let StoreConfig {
+        endpoint, region, ..
+    } = &config.store;
     match error {
         StoreError::Refused(_) => Failure::failed(format!(
             "{error}; the tables are made by `tidemark init`, with the same configuration"
         )),
-        other => Failure::failed(other),
+        other => Failure::failed(format!(
+            "{other}; the store is that of {}",
+            endpoint.as_ref().unwrap_or(region)
+        )),
     }
 }
 
@@ -164,14 +184,24 @@ pub async fn serve(
     })
 }
 
-/// Waits for all; the first failure is what the process ends with.
-async fn end(mut tasks: JoinSet<Done>) -> Done {
+/// Waits for all, but not longer than `within`; the first failure is what the process ends with.
+async fn end(mut tasks: JoinSet<Done>, within: Duration) -> Done {
     let mut result = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        let ended = ended.unwrap_or_else(|error| Err(Failure::failed(error)));
-        if result.is_ok() {
-            result = ended;
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(Failure::failed(error)));
+            if result.is_ok() {
+                result = ended;
+            }
         }
+    };
+    if tokio::time::timeout(within, all).await.is_err() {
+        let seconds = within.as_secs();
+        tracing::warn!(
+            event = "stop.unfinished",
+            seconds,
+            "not everything has ended in time; others take over, nothing is lost"
+        );
     }
     tracing::info!("stopped");
     result

@@ -23,6 +23,8 @@ pub fn start(config: &LoggingConfig) {
     let filter = EnvFilter::new(format!("{QUIET}{filter}"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would say on stderr that stderr cannot be written, and panic: whoever logs then would die of a reader of our log that has gone.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -5,4 +5,5 @@ pub mod config;
 pub mod health;
 pub mod logging;
 pub mod metrics;
+pub mod seldom;
 pub mod shutdown;

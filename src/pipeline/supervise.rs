@@ -9,8 +9,12 @@ use tokio::sync::watch;
 use super::failure::{Failure, HaltCode};
 use super::{WorkerContext, adapt, post, rate};
 use crate::ops::health::{Role, TaskId};
+use crate::ops::seldom::Seldom;
 use crate::store::checkpoints::{self, HaltRecord};
 use crate::store::db::StoreError;
+
+/// While the store is away every write asks again, thousands a minute.
+static RETRIES: Seldom<()> = Seldom::new();
 
 /// Runs a task until shutdown.
 pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::Receiver<bool>) {
@@ -164,7 +168,9 @@ where
         match attempt().await {
             Err(error) if error.is_transient() && tries < ctx.settings.tries_max => {
                 tries += 1;
-                tracing::warn!(event = "store.retry", %error, attempt = tries, "ask the store again");
+                if let Some(kept_back) = RETRIES.say(()) {
+                    tracing::warn!(event = "store.retry", %error, attempt = tries, kept_back, "ask the store again");
+                }
                 ctx.clock.sleep(backoff(ctx, tries)).await;
             }
             result => return result,

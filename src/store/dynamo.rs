@@ -36,6 +36,7 @@ use super::db::{
 use super::durability::Durability;
 use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
+use crate::ops::seldom::Seldom;
 use items::{
     Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
 };
@@ -45,6 +46,8 @@ pub use settings::DynamoSettings;
 
 /// A store that is away is told of from this attempt on; a short throttling is not worth a line.
 const ATTEMPTS_QUIET: u32 = 3;
+/// And not by every request.
+static BUSY: Seldom<()> = Seldom::new();
 
 /// The store on DynamoDB. Cheap to clone.
 #[derive(Clone)]
@@ -144,8 +147,10 @@ impl DynamoDb {
             )));
         }
         self.meter.retried();
-        if attempt >= ATTEMPTS_QUIET {
-            tracing::warn!(event = "store.busy", why, attempt, "ask again");
+        if attempt >= ATTEMPTS_QUIET
+            && let Some(kept_back) = BUSY.say(())
+        {
+            tracing::warn!(event = "store.busy", why, attempt, kept_back, "ask again");
         }
         self.clock.sleep(self.backoff.draw(attempt)).await;
         Ok(())

@@ -8,9 +8,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 
-use super::KafkaFault;
 use super::ffi_admin::{self, Refusal};
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT};
+use super::{KafkaFault, refused_settings};
 use crate::log::Topic;
 
 pub use super::ffi_admin::TopicState;
@@ -116,7 +116,7 @@ impl Admin {
     pub fn connect(settings: &KafkaSettings) -> Result<Admin, KafkaFault> {
         let client = settings.admin().create_with_context(Complaints::default());
         Ok(Admin {
-            client: client.map_err(|error| KafkaFault::Settings(error.to_string()))?,
+            client: client.map_err(|error| refused_settings(&error))?,
             settings: settings.clone(),
         })
     }

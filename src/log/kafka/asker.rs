@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::KafkaFault;
 use super::context::Says;
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT};
+use super::{KafkaFault, refused_settings};
 use crate::domain::position::{Offset, Partition};
 use crate::log::{Bounds, LogError};
 
@@ -85,5 +85,5 @@ fn connect(settings: &KafkaSettings) -> Result<Arc<BaseConsumer<Says>>, KafkaFau
         .create_with_context(Says { client: "asker" });
     created
         .map(Arc::new)
-        .map_err(|error| KafkaFault::Settings(error.to_string()))
+        .map_err(|error| refused_settings(&error))
 }

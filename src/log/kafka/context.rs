@@ -1,13 +1,11 @@
 //! What librdkafka says, as our log lines.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::ops::seldom::Seldom;
 
 /// Passes on what a client of librdkafka says.
 #[derive(Clone, Debug)]
@@ -29,36 +27,55 @@ impl ClientContext for Says {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let client = self.client;
-        let Some(kept_back) = said_lately(client, &error) else {
+        let code = error.rdkafka_error_code();
+        let Some(kept_back) = LATELY.say((client, code.map(|code| code as i32))) else {
             return;
         };
-        tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, "librdkafka goes on trying by itself");
+        match code.and_then(advice) {
+            None => {
+                tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, "librdkafka goes on trying by itself");
+            }
+            Some(Advice::Perhaps(advice)) => {
+                tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, advice, "librdkafka goes on trying by itself");
+            }
+            Some(Advice::Surely(advice)) => {
+                tracing::error!(event = "kafka.refused", client, %error, reason, kept_back, advice, "nothing goes on here until that is mended");
+            }
+        }
     }
 }
 
-/// The same of the same kind of client is said once in so long.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// The same of the same kind of client is said once in a while: while brokers are away, every client tells so several times a second.
+static LATELY: Seldom<(&str, Option<i32>)> = Seldom::new();
 
-/// When something was last said, and how often it was kept back since.
-type Lately = BTreeMap<(&'static str, Option<i32>), (Instant, u64)>;
+/// What to do about an error.
+enum Advice {
+    /// If it does not pass by itself (a topic that was just created, a broker that is starting).
+    Perhaps(&'static str),
+    /// It does not pass by itself.
+    Surely(&'static str),
+}
 
-/// While brokers are away, every client tells so several times a second. `None`: this was said a moment ago; else how often it
-/// was kept back.
-fn said_lately(client: &'static str, error: &KafkaError) -> Option<u64> {
-    static LATELY: Mutex<Lately> = Mutex::new(BTreeMap::new());
-    let mut lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (client, error.rdkafka_error_code().map(|code| code as i32));
-    match lately.get_mut(&key) {
-        Some((said, kept_back)) if said.elapsed() < SAY_AGAIN => {
-            *kept_back += 1;
-            None
+fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
+    use RDKafkaErrorCode as Code;
+    Some(match code {
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+            Advice::Perhaps("create the topic; tidemark's own with `tidemark topics apply`")
         }
-        before => {
-            let kept_back = before.map_or(0, |(_, kept_back)| *kept_back);
-            lately.insert(key, (Instant::now(), 0));
-            Some(kept_back)
+        Code::SSL => Advice::Perhaps("see ssl.* and security.protocol in [kafka.properties]"),
+        Code::InvalidSessionTimeout => Advice::Surely(
+            "set kafka.session_timeout to what the brokers allow: group.min.session.timeout.ms to group.max.session.timeout.ms",
+        ),
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            Advice::Surely("the brokers do not take the login; see sasl.* in [kafka.properties]")
         }
-    }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => Advice::Surely(
+            "the login may not do this: its ACLs must allow tidemark's topics and its consumer groups",
+        ),
+        _ => return None,
+    })
 }
 
 impl ConsumerContext for Says {}

@@ -17,11 +17,13 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
-use super::KafkaFault;
 use super::context::Says;
 use super::settings::KafkaSettings;
+use super::{KafkaFault, refused_settings};
 use crate::domain::position::{Offset, Partition};
 
+/// How long leaving may take. librdkafka itself would wait a minute for a broker that hangs.
+const LEAVE: Duration = Duration::from_secs(3);
 /// How often the client is asked for what happened.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -64,7 +66,7 @@ impl Member {
             tell: tell.clone(),
             leaving: stop.clone(),
         };
-        let settings_fault = |error: KafkaError| KafkaFault::Settings(error.to_string());
+        let settings_fault = |error: KafkaError| refused_settings(&error);
         let consumer: BaseConsumer<Membership> = settings
             .member(role, drain)
             .create_with_context(context)
@@ -113,7 +115,7 @@ impl Member {
     }
 
     /// Leaves the group, so that others take over at once (a static member keeps its place until its session ends). Work on
-    /// every partition must have ended.
+    /// every partition must have ended. A broker that does not answer is not waited for: then the session's end does it.
     pub async fn leave(mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(poller) = self.poller.take() {
@@ -122,7 +124,14 @@ impl Member {
         // Closing waits for the broker; it must not hold up other tasks.
         let consumer = self.consumer.clone();
         drop(self);
-        drop(tokio::task::spawn_blocking(move || drop(consumer)).await);
+        let left = tokio::task::spawn_blocking(move || drop(consumer));
+        if tokio::time::timeout(LEAVE, left).await.is_err() {
+            tracing::warn!(
+                event = "group.leave",
+                seconds = LEAVE.as_secs(),
+                "no broker has answered; others take over when the session ends"
+            );
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rdkafka::error::KafkaError;
 
 use super::topics::TopicSpec;
 use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
@@ -52,6 +53,18 @@ pub enum KafkaFault {
     Refused(String),
 }
 
+/// Settings that librdkafka refuses, by name. Its own text would repeat the value, which may be a secret.
+fn refused_settings(error: &KafkaError) -> KafkaFault {
+    KafkaFault::Settings(match error {
+        KafkaError::ClientConfig(_, problem, key, _) => {
+            format!(
+                "kafka.properties.{key}: {problem}; librdkafka's documentation says what is allowed"
+            )
+        }
+        other => other.to_string(),
+    })
+}
+
 /// For so long it is believed that a topic is still the one that it was. A topic that is deleted and created again under the same name
 /// in less time could be read from in between; see `KafkaLog::still_the_same`.
 const TOPIC_BELIEVED: Duration = Duration::from_secs(1);
@@ -77,9 +90,12 @@ impl KafkaLog {
         epoch: Epoch,
     ) -> Result<KafkaLog, KafkaFault> {
         let appender = |topic: Topic| Appender::new(settings.clone(), settings.topic_name(topic));
+        let appenders: HashMap<_, _> = Topic::ALL.into_iter().map(|t| (t, appender(t))).collect();
+        // Settings that contradict those of producers are to be refused now, not when something is appended.
+        appenders[&Topic::UsageEvents].connect()?;
         Ok(KafkaLog {
             epoch,
-            appenders: Topic::ALL.into_iter().map(|t| (t, appender(t))).collect(),
+            appenders,
             readers: Readers::start(&settings, Times::Brokers)?,
             admin: Admin::connect(&settings)?,
             asker: Asker::start(&settings)?,
@@ -174,7 +190,7 @@ impl KafkaLog {
                 topic,
                 partition,
                 what: format!(
-                    "record {offset} carries its producer's time; set message.timestamp.type of {} to LogAppendTime",
+                    "record {offset} carries its producer's time, because {} was not LogAppendTime (message.timestamp.type) when it was appended",
                     self.settings.topic_name(topic)
                 ),
             },

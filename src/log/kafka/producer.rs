@@ -15,9 +15,9 @@ use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
-use super::KafkaFault;
 use super::context::Says;
 use super::settings::KafkaSettings;
+use super::{KafkaFault, refused_settings};
 use crate::domain::position::{Offset, Partition};
 use crate::log::NewRecord;
 
@@ -39,6 +39,11 @@ impl Appender {
             topic,
             producer: Mutex::new(None),
         }
+    }
+
+    /// Makes the client now. The error says which settings cannot be used.
+    pub(super) fn connect(&self) -> Result<(), KafkaFault> {
+        self.producer().map(drop)
     }
 
     /// Appends records, in order, to one partition; returns when all are acknowledged.
@@ -116,7 +121,7 @@ impl Appender {
             .settings
             .producer()
             .create_with_context(Deliveries(Says { client: "producer" }))
-            .map_err(|error| KafkaFault::Settings(error.to_string()))?;
+            .map_err(|error| refused_settings(&error))?;
         Ok(place.insert(Arc::new(created)).clone())
     }
 

@@ -15,10 +15,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::OwnedMutexGuard;
 
-use super::KafkaFault;
 use super::context::Says;
 use super::queue::{PartitionQueue, QueueError, Times, c_name};
 use super::settings::KafkaSettings;
+use super::{KafkaFault, refused_settings};
 use crate::domain::position::{Offset, Partition};
 use crate::log::{ReadLimit, Record};
 
@@ -87,7 +87,7 @@ impl Readers {
                 let consumer: BaseConsumer<Says> = settings
                     .reader()
                     .create_with_context(Says { client: "reader" })
-                    .map_err(|error| KafkaFault::Settings(error.to_string()))?;
+                    .map_err(|error| refused_settings(&error))?;
                 Ok(Arc::new(Lane {
                     times,
                     consumer: Arc::new(consumer),

@@ -225,6 +225,19 @@ pub(super) fn read(reader: &mut Reader) -> Vec<AdapterConfig> {
     adapters
 }
 
+/// No adapter may read what tidemark itself writes: each reject of its would bring about another one.
+pub(super) fn check(reader: &mut Reader, adapters: &[AdapterConfig], prefix: &str) {
+    for (index, adapter) in adapters.iter().enumerate() {
+        let rest = adapter.topic.strip_prefix(prefix);
+        reader.must(
+            !rest.is_some_and(|rest| OURS.contains(&rest)),
+            &format!("{KEY}[{index}].topic"),
+            "is a topic of tidemark itself",
+            "the name of a gateway's topic".to_owned(),
+        );
+    }
+}
+
 /// The tables; in the environment, the text of an array of them.
 fn items(value: &Value) -> Option<Vec<Value>> {
     match value {

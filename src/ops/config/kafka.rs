@@ -88,8 +88,15 @@ const OURS: &[(&str, &str)] = &[
     ("transactional.id", "tidemark uses no transactions"),
 ];
 
-/// What a property's name ends with if its value is a secret.
-const SECRET_ENDINGS: [&str; 4] = ["password", "secret", "key.pem", "private.key"];
+/// What a property's name ends with if its value is a secret, or holds one.
+const SECRET_ENDINGS: [&str; 6] = [
+    "password",
+    "passphrase",
+    "secret",
+    "key.pem",
+    "private.key",
+    "oauthbearer.config",
+];
 
 impl KafkaConfig {
     pub(super) fn read(reader: &mut Reader) -> KafkaConfig {

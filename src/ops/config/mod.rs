@@ -230,6 +230,7 @@ impl Config {
             logging: LoggingConfig::read(&mut reader),
         };
         config.kafka.check(&mut reader, config.log.engine);
+        adapters::check(&mut reader, &config.adapters, &config.kafka.topic_prefix);
         reader.finish(config)
     }
 }

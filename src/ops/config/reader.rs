@@ -102,7 +102,7 @@ impl Reader {
             Err(error) => self.faults.push(Fault {
                 origin: name.to_owned(),
                 key: String::new(),
-                problem: format!("is not TOML: {}", error.to_string().trim()),
+                problem: not_toml(text, &error),
                 allowed: "what config/tidemark.toml shows".to_owned(),
             }),
         }
@@ -246,6 +246,13 @@ impl Reader {
         }
         same.join(", ")
     }
+}
+
+/// What is wrong, and where. The line itself is not shown: it may hold a secret.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    format!("is not TOML: line {line}: {}", error.message().trim())
 }
 
 fn section(key: &str) -> Option<String> {

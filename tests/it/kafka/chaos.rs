@@ -1,8 +1,8 @@
 //! Many workers on a real broker, while workers die, sleep, come and go, the broker stops and the store fails. Then every number is
 //! compared with the oracle's.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -13,6 +13,7 @@ use super::broker::{self, Broker};
 use crate::process::books::{self, Books};
 use crate::process::load::Load;
 use crate::process::site::{Cluster, Site, Up};
+use crate::store::dynamodb_local;
 use crate::store::proxy::{Fault, dice, proxy};
 
 /// How long a condition may take.
@@ -42,23 +43,51 @@ fn plan(weather: u8, number: u64, seed: u64) -> Fault {
     }
 }
 
+/// The embedded engine, served to other processes.
+struct Embedded {
+    store: Option<EmbeddedStore>,
+    runtime: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+impl Embedded {
+    fn start() -> Embedded {
+        let dir = tempfile::tempdir().expect("a directory");
+        Embedded {
+            store: Some(EmbeddedStore::open(dir.path(), 0).expect("a store")),
+            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+            _dir: dir,
+        }
+    }
+
+    fn endpoint(&self) -> String {
+        self.store.as_ref().expect("it runs").endpoint()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            self.runtime
+                .block_on(store.shutdown(Duration::from_secs(10)));
+        }
+    }
+}
+
 /// Everything around the workers.
 struct Stage {
     site: Site,
     weather: Arc<AtomicU8>,
-    runtime: tokio::runtime::Runtime,
-    store: Option<EmbeddedStore>,
-    _dir: tempfile::TempDir,
+    /// Where the proxy runs.
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl Stage {
-    fn new(bootstrap: &str, seed: u64) -> Stage {
-        let dir = tempfile::tempdir().expect("a directory");
-        let store = EmbeddedStore::open(dir.path(), 0).expect("a store");
+    /// On the store at `endpoint`, which workers reach through a proxy that breaks things.
+    fn new(bootstrap: &str, endpoint: String, seed: u64) -> Stage {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let weather = Arc::new(AtomicU8::new(Weather::Fine as u8));
         let now = weather.clone();
-        let endpoint = store.endpoint();
         let (between, _) = runtime.block_on(proxy(&endpoint, move |number, _| {
             plan(now.load(Ordering::Relaxed), number, seed)
         }));
@@ -71,9 +100,7 @@ impl Stage {
         Stage {
             site,
             weather,
-            runtime,
-            store: Some(store),
-            _dir: dir,
+            _runtime: runtime,
         }
     }
 
@@ -92,10 +119,6 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.site.show_logs();
-        }
-        if let Some(store) = self.store.take() {
-            self.runtime
-                .block_on(store.shutdown(Duration::from_secs(10)));
         }
     }
 }
@@ -122,15 +145,40 @@ fn seed() -> u64 {
     given.map_or(20_261_122, |seed| seed.parse().expect("a number"))
 }
 
+/// One of these tests at a time: each has a broker, four workers, and session time-outs that a busy machine would miss.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn whatever_dies_sleeps_comes_or_goes_the_workers_count_like_the_oracle() {
-    let Some(mut broker) = Broker::own() else {
+    let _alone = alone();
+    let Some(broker) = Broker::own() else {
         return;
     };
+    let store = Embedded::start();
+    everything_happens(broker, store.endpoint());
+}
+
+/// Amazon's own engine has the last word about what DynamoDB does.
+#[test]
+fn whatever_happens_on_dynamodb_local_the_workers_count_like_the_oracle() {
+    let Some(endpoint) = dynamodb_local() else {
+        return;
+    };
+    let _alone = alone();
+    let Some(broker) = Broker::own() else {
+        return;
+    };
+    everything_happens(broker, endpoint);
+}
+
+fn everything_happens(mut broker: Broker, store: String) {
     let seed = seed();
     eprintln!("again: TIDEMARK_KAFKA_SEED={seed} cargo test --test it kafka::chaos -- --nocapture");
     let mut rng = StdRng::seed_from_u64(seed);
-    let stage = Stage::new(&broker.bootstrap(), seed);
+    let stage = Stage::new(&broker.bootstrap(), store, seed);
     let site = &stage.site;
     let founded = books::found(site);
     let (one, two, three) = (

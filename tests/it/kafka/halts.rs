@@ -159,7 +159,12 @@ fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with
     // Both roles are drained, so the new topic may be a new epoch.
     let (status, _) = worker.stop();
     assert_eq!(status.code(), Some(0));
-    stage.resume(&RATE);
+    let resumed = stage.site.run(&["resume", "--all", "--reason", "a test"]);
+    for task in RATE {
+        assert!(resumed.contains(&format!("{task} goes on")), "{resumed}");
+    }
+    let none = stage.site.try_run(&["resume", "--all"]);
+    assert_eq!(none.code, Some(2), "{}", none.stderr);
     let mut worker = stage.site.worker("next", &[("TIDEMARK_LOG_EPOCH", "1")]);
     worker.wait_ready();
     until("the events of the new epoch are counted", || {

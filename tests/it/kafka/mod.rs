@@ -7,6 +7,7 @@ mod compose;
 mod halts;
 pub mod log;
 mod moving;
+mod operators;
 mod partitioners;
 mod serve;
 mod starting;

@@ -22,11 +22,21 @@ const RATE: &str = "300";
 /// Partitions of `usage.events`, as shipped.
 const PARTITIONS: u32 = 4;
 
-/// One `emit`: its arguments, by which it can be asked again what it sends.
+/// One `emit`: its arguments, by which it can be asked again what it sends. Killed when dropped: no load outlives its test.
 struct Emit {
     seed: String,
     at: String,
-    child: Child,
+    child: Option<Child>,
+}
+
+impl Drop for Emit {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It has ended already in every test that passes.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// Everything that is sent.
@@ -70,14 +80,15 @@ impl Load {
         self.emits.push(Emit {
             seed,
             at,
-            child: child.expect("the binary runs"),
+            child: Some(child.expect("the binary runs")),
         });
     }
 
     /// Another `emit` when the last one is done, so that there is always a load. Call it while `up` runs.
     pub fn keep_up(&mut self, site: &Site) {
         let last = self.emits.last_mut().expect("there is one");
-        let ended = last.child.try_wait().expect("a child").is_some();
+        let child = last.child.as_mut().expect("not finished yet");
+        let ended = child.try_wait().expect("a child").is_some();
         let is_up = || super::site::get(&site.url("/readyz")).is_some();
         if ended && (site.cluster().is_some() || is_up()) {
             self.emit(site);
@@ -86,8 +97,10 @@ impl Load {
 
     /// Every `emit` ends well.
     pub fn finish(&mut self) {
-        for Emit { seed, at, child } in self.emits.drain(..) {
+        for mut emit in self.emits.drain(..) {
+            let child = emit.child.take().expect("not finished yet");
             let output = child.wait_with_output().expect("a child");
+            let Emit { seed, at, .. } = &emit;
             let (stdout, stderr) = (
                 String::from_utf8_lossy(&output.stdout).into_owned(),
                 String::from_utf8_lossy(&output.stderr).into_owned(),

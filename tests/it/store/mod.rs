@@ -48,20 +48,26 @@ pub fn embedded_endpoint() -> &'static str {
 
 /// The servers to test against, by name.
 pub fn endpoints() -> Vec<(&'static str, String)> {
-    static SKIPPED: Once = Once::new();
     let mut all = vec![("embedded", embedded_endpoint().to_owned())];
-    match std::env::var("DYNAMODB_ENDPOINT") {
-        Ok(endpoint) => all.push(("DynamoDB Local", endpoint)),
-        Err(_) => SKIPPED.call_once(|| {
+    all.extend(dynamodb_local().map(|endpoint| ("DynamoDB Local", endpoint)));
+    all
+}
+
+/// Where Amazon's DynamoDB Local answers. `None`, and stderr says so: it is not there.
+pub fn dynamodb_local() -> Option<String> {
+    static SKIPPED: Once = Once::new();
+    let endpoint = std::env::var("DYNAMODB_ENDPOINT").ok();
+    if endpoint.is_none() {
+        SKIPPED.call_once(|| {
             // Straight to stderr, past the test harness, which hides what passing tests print.
             let _ = writeln!(
                 std::io::stderr(),
                 "*** SKIPPED: DynamoDB Local. The store was tested against the embedded engine only. \
                  To test both: eval \"export $(tests/servers/dynamodb up)\""
             );
-        }),
+        });
     }
-    all
+    endpoint
 }
 
 /// Settings for tables of a test's own.
