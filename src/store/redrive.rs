@@ -199,7 +199,9 @@ pub async fn list(
         let (found, next) = (Vec::new(), None);
         return Ok(Listed { found, next });
     }
-    let records = log.read(topic, partition, from, limit, MUST_BE_THERE).await?;
+    let records = log
+        .read(topic, partition, from, limit, MUST_BE_THERE)
+        .await?;
     let next = records.last().map(|last| last.offset.next());
     let found = records.iter().map(|record| {
         Ok(Found {
@@ -286,7 +288,12 @@ async fn stored(
         let first = first_redrive(found, edited, decider)?;
         let writes = vec![
             put_redriven(name, &first, Condition::Absent),
-            told("rejects.redrive", found, decider, json!({"edited": first.edited, "userId": first.user})),
+            told(
+                "rejects.redrive",
+                found,
+                decider,
+                json!({"edited": first.edited, "userId": first.user}),
+            ),
         ];
         match db.transact(writes).await {
             Ok(()) => return Ok(first),
@@ -354,7 +361,12 @@ fn source_of(reject: &RejectedRecord) -> Option<String> {
 }
 
 fn headers(source: Option<&str>) -> Headers {
-    let header = |source: &str| (SOURCE_HEADER.to_owned(), Bytes::copy_from_slice(source.as_bytes()));
+    let header = |source: &str| {
+        (
+            SOURCE_HEADER.to_owned(),
+            Bytes::copy_from_slice(source.as_bytes()),
+        )
+    };
     source.map(header).into_iter().collect()
 }
 

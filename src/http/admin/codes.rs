@@ -62,8 +62,7 @@ pub(super) async fn switch(
         now: service.clock.now(),
     };
     let found = referrals::set_active(&*service.db, &code, &switch).await?;
-    let code =
-        found.ok_or_else(|| missing("unknown_code", "there is no such referral code"))?;
+    let code = found.ok_or_else(|| missing("unknown_code", "there is no such referral code"))?;
     Ok(Json(CodeState {
         user_type: code.owner.kind.as_str(),
         user_id: code.owner.id().to_owned(),

@@ -113,8 +113,15 @@ fn facts(rules: &Rules) -> Vec<(String, String)> {
         );
     }
     for (what, cost) in costs(rules) {
-        let charged = if rules.is_mainnet() { cost } else { Money::ZERO };
-        say(format!("USD that are charged for {what}"), charged.to_string());
+        let charged = if rules.is_mainnet() {
+            cost
+        } else {
+            Money::ZERO
+        };
+        say(
+            format!("USD that are charged for {what}"),
+            charged.to_string(),
+        );
     }
     for days in STREAK_DAYS {
         say(

@@ -148,7 +148,12 @@ pub(super) async fn revoke(
     State(service): State<Service>,
     Named(id): Named<String>,
 ) -> Result<Json<KeyInfo>, Problem> {
-    let unknown = || missing("unknown_key", "there is no such key; GET /api/admin/keys lists them");
+    let unknown = || {
+        missing(
+            "unknown_key",
+            "there is no such key; GET /api/admin/keys lists them",
+        )
+    };
     if check_id(&id).is_err() {
         return Err(unknown());
     }

@@ -168,7 +168,11 @@ pub(super) async fn set_price(
 ) -> Result<Json<PriceVersion>, Problem> {
     if !PriceKey::NAMES.contains(&body.config_key.as_str()) {
         let names = PriceKey::NAMES.join(", ");
-        return Err(of_faults(&[RuleFault::new(body.config_key, "is no price", names)]));
+        return Err(of_faults(&[RuleFault::new(
+            body.config_key,
+            "is no price",
+            names,
+        )]));
     }
     let value = json!({"pricePerUnit": body.price_per_unit.0.to_string(), "unit": body.unit});
     let wanted = wanted(body.reason, body.updated_by, body.effective_from)?;
@@ -224,7 +228,11 @@ async fn one(
         None => pricing::in_force_at(versions, published.at),
     };
     version.map(|version| Json(version.into())).ok_or_else(|| {
-        tracing::error!(event = "http.version_missing", key, "a published version is not there");
+        tracing::error!(
+            event = "http.version_missing",
+            key,
+            "a published version is not there"
+        );
         Problem::internal()
     })
 }

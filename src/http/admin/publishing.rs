@@ -103,7 +103,10 @@ pub(super) async fn publish(
     let values = std::mem::take(&mut publish.values);
     for (new, before) in values.into_iter().zip(before) {
         // A value that is in force at that moment anyway changes nothing by beginning then.
-        if before.as_ref().is_some_and(|before| before.value == new.value) {
+        if before
+            .as_ref()
+            .is_some_and(|before| before.value == new.value)
+        {
             unchanged.push(new.key);
             continue;
         }
@@ -168,7 +171,8 @@ pub(super) fn json_of(value: &str) -> Value {
 
 /// Every fault, for the caller.
 pub(super) fn of_faults(faults: &[RuleFault]) -> Problem {
-    let detail = "the rules cannot be used; `faults` names every key with what is wrong and what is allowed";
+    let detail =
+        "the rules cannot be used; `faults` names every key with what is wrong and what is allowed";
     refused("invalid_rules", detail).of_faults(faults)
 }
 

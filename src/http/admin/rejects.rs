@@ -237,7 +237,9 @@ impl RejectDetail {
             line,
             value: original.map(|original| (&original.value).into()),
             key: original.and_then(|original| original.key.as_ref().map(BytesText::from)),
-            headers: headers.map(|(name, value)| (name.clone(), value.into())).collect(),
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.into()))
+                .collect(),
             whole_bytes: match &found.reject {
                 Reject::Usage(reject) => reject.whole_bytes,
                 Reject::Foreign(_) => None,

@@ -105,7 +105,9 @@ pub(super) async fn show(
                 What::Provider => AccountKind::Provider,
                 _ => AccountKind::User,
             };
-            let id = wanted.id.ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
+            let id = wanted
+                .id
+                .ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
             let account = account(kind, &id)?;
             let statement = reads.statement(&account, month, now).await;
             Rewards::Statement(Box::new(statement.map_err(of_read)?))
