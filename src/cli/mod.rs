@@ -24,6 +24,7 @@ mod lines;
 mod output;
 mod records;
 mod referral;
+mod rejects;
 mod remote;
 mod rules;
 mod send;
@@ -148,7 +149,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
                 _ => Access::Existing,
             };
             let session = Session::open(config, access).await?;
-            let done = with_session(&session, command).await;
+            let done = with_session(&session, config, command).await;
             session.close().await;
             done
         }
@@ -160,7 +161,7 @@ fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))
 }
 
-async fn with_session(session: &Session, command: &Command) -> Done {
+async fn with_session(session: &Session, config: &Config, command: &Command) -> Done {
     match command {
         Command::Up(_)
         | Command::Worker(_)
@@ -176,7 +177,7 @@ async fn with_session(session: &Session, command: &Command) -> Done {
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
-        Command::Rejects(command) => records::rejects(session, command).await,
+        Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => doctor::resume(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,

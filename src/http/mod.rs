@@ -45,6 +45,7 @@ mod status;
 mod strict;
 mod tls;
 
+pub use admin::RejectDetail;
 pub use body::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;

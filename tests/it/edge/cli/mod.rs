@@ -7,6 +7,7 @@ mod halts;
 mod metrics;
 mod quick_start;
 mod records;
+mod redrive;
 mod refusals;
 mod signups;
 mod stopping;
