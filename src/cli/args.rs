@@ -458,6 +458,48 @@ pub enum RejectsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show one: why it was rejected, its bytes, and what became of it. Prints JSON.
+    #[command(after_help = REJECTS_PLACE)]
+    Show {
+        /// Where it stands.
+        #[command(flatten)]
+        place: RejectPlace,
+    },
+    /// Send one again, as it was or edited. Repeating it is safe: an event counts once.
+    #[command(
+        after_help = "Examples:\n  tidemark rejects redrive 1 17                      as it was\n  \
+tidemark rejects redrive 1 17 --event mended.json  another event in its place\n\nEvery repeat sends what the first one sent. \
+`tidemark rejects list` names PARTITION and OFFSET."
+    )]
+    Redrive {
+        /// Where it stands.
+        #[command(flatten)]
+        place: RejectPlace,
+        /// The edited event: a file of one JSON object; - is standard input.
+        #[arg(long, value_name = "FILE")]
+        event: Option<PathBuf>,
+    },
+    /// Mark one as done with: it is not sent again.
+    #[command(after_help = REJECTS_PLACE)]
+    Discard {
+        /// Where it stands.
+        #[command(flatten)]
+        place: RejectPlace,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+const REJECTS_PLACE: &str = "`tidemark rejects list` names PARTITION and OFFSET.";
+
+/// A place in usage.rejected.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RejectPlace {
+    /// The partition of usage.rejected.
+    pub partition: u32,
+    /// The offset in it.
+    pub offset: u64,
 }
 
 /// `resume`.

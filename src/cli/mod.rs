@@ -24,6 +24,7 @@ mod lines;
 mod output;
 mod records;
 mod referral;
+mod rejects;
 mod remote;
 mod rules;
 mod send;
@@ -176,7 +177,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
-        Command::Rejects(command) => records::rejects(session, command).await,
+        Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => doctor::resume(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,

@@ -4,13 +4,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::args::{LogCommand, RejectsCommand};
+use super::args::LogCommand;
 use super::output::{Done, Failure, Out};
 use super::session::Session;
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
 use crate::log::rejected::{self, ForeignReject, GatewayReject, Reject, RejectedRecord};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
+use crate::store::redrive::{self, Fate, Found};
 
 /// How much is read at a time.
 const LIMIT: ReadLimit = ReadLimit {
@@ -145,14 +146,14 @@ fn text_or_base64(bytes: &[u8]) -> Value {
     }
 }
 
-/// Runs `tidemark rejects`.
-pub async fn rejects(session: &Session, command: &RejectsCommand) -> Done {
-    let RejectsCommand::List {
-        reason,
-        limit,
-        json,
-    } = command;
-    let only = reason.as_deref().map(reason_of).transpose()?;
+/// Runs `tidemark rejects list`.
+pub async fn rejects(
+    session: &Session,
+    reason: Option<&str>,
+    limit: Option<u64>,
+    is_json: bool,
+) -> Done {
+    let only = reason.map(reason_of).transpose()?;
     let mut out = Out::new();
     for partition in partitions(session, Topic::UsageRejected, None).await? {
         let mut reader = Reader::open(session, Topic::UsageRejected, partition, 0, None).await?;
@@ -160,15 +161,25 @@ pub async fn rejects(session: &Session, command: &RejectsCommand) -> Done {
         while left > 0
             && let Some(records) = reader.next().await?
         {
+            let mut found = Vec::new();
             for record in &records {
                 let reject = rejected::read(record).map_err(Failure::failed)?;
                 if left > 0 && only.is_none_or(|only| only == reject.reason()) {
                     left -= 1;
-                    match &reject {
-                        Reject::Usage(reject) => print_reject(&mut out, reject, *json)?,
-                        Reject::Foreign(reject) => print_foreign(&mut out, reject, *json)?,
-                        Reject::Gateway(reject) => print_gateway(&mut out, reject, *json)?,
-                    }
+                    found.push(Found {
+                        partition,
+                        offset: record.offset,
+                        reject,
+                    });
+                }
+            }
+            let fates = redrive::fates(session.db(), &found).await?;
+            for (found, fate) in found.iter().zip(&fates) {
+                let shown = Shown::new(found, fate.as_ref());
+                match &found.reject {
+                    Reject::Usage(reject) => print_reject(&mut out, &shown, reject, is_json)?,
+                    Reject::Foreign(reject) => print_foreign(&mut out, &shown, reject, is_json)?,
+                    Reject::Gateway(reject) => print_gateway(&mut out, &shown, reject, is_json)?,
                 }
             }
         }
@@ -184,7 +195,44 @@ fn reason_of(code: &str) -> Done<Reason> {
     })
 }
 
-fn print_reject(out: &mut Out, reject: &RejectedRecord, is_json: bool) -> Done {
+/// Where a reject itself stands, and what became of it.
+struct Shown {
+    partition: Partition,
+    offset: Offset,
+    state: &'static str,
+}
+
+impl Shown {
+    fn new(found: &Found, fate: Option<&Fate>) -> Shown {
+        Shown {
+            partition: found.partition,
+            offset: found.offset,
+            state: Fate::state(fate),
+        }
+    }
+
+    /// What `show`, `redrive` and `discard` take.
+    fn json(&self, mut line: Value) -> Value {
+        line["reject"] = json!({"partition": self.partition, "offset": self.offset});
+        line["state"] = json!(self.state);
+        line
+    }
+
+    /// The same for people; open is the usual case, and needs no word.
+    fn text(&self) -> String {
+        let Shown {
+            partition,
+            offset,
+            state,
+        } = self;
+        match *state {
+            "open" => format!("{partition} {offset}"),
+            state => format!("{partition} {offset} ({state})"),
+        }
+    }
+}
+
+fn print_reject(out: &mut Out, shown: &Shown, reject: &RejectedRecord, is_json: bool) -> Done {
     let RejectedRecord {
         reason,
         field,
@@ -197,11 +245,11 @@ fn print_reject(out: &mut Out, reject: &RejectedRecord, is_json: bool) -> Done {
     } = reject;
     if is_json {
         let key = original.key.as_ref().map(|key| text_or_base64(key));
-        return out.json(&json!({
+        return out.json(&shown.json(json!({
             "partition": partition, "epoch": position.epoch, "offset": position.offset,
             "logTime": log_time.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
             "key": key, "value": text_or_base64(&original.value), "wholeBytes": whole_bytes,
-        }));
+        })));
     }
     let field = field
         .as_deref()
@@ -214,14 +262,15 @@ fn print_reject(out: &mut Out, reject: &RejectedRecord, is_json: bool) -> Done {
         .take(PREVIEW_CHARS)
         .collect();
     out.line(format!(
-        "usage.events/{partition} offset {} at {log_time}: {}{field}: {detail}\n    {preview}",
+        "{}: usage.events/{partition} offset {} at {log_time}: {}{field}: {detail}\n    {preview}",
+        shown.text(),
         position.offset,
         reason.as_str()
     ))
 }
 
 /// The reject of an adapter: there is no original to show.
-fn print_foreign(out: &mut Out, reject: &ForeignReject, is_json: bool) -> Done {
+fn print_foreign(out: &mut Out, shown: &Shown, reject: &ForeignReject, is_json: bool) -> Done {
     let ForeignReject {
         reason,
         field,
@@ -234,19 +283,20 @@ fn print_foreign(out: &mut Out, reject: &ForeignReject, is_json: bool) -> Done {
         log_time,
     } = reject;
     if is_json {
-        return out.json(&json!({
+        return out.json(&shown.json(json!({
             "foreignTopic": topic, "foreignPartition": partition, "foreignOffset": offset, "foreignIndex": index,
             "source": source, "logTime": log_time.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
-        }));
+        })));
     }
     out.line(format!(
-        "{topic}/{partition} offset {offset} entry {index} at {log_time}: {}: {detail}\n    (refused by the adapter of {source}; the original stays in {topic})",
+        "{}: {topic}/{partition} offset {offset} entry {index} at {log_time}: {}: {detail}\n    (refused by the adapter of {source}; the original stays in {topic})",
+        shown.text(),
         reason.as_str()
     ))
 }
 
 /// The reject of an item that a gateway posted: what could be read of it is its draft.
-fn print_gateway(out: &mut Out, reject: &GatewayReject, is_json: bool) -> Done {
+fn print_gateway(out: &mut Out, shown: &Shown, reject: &GatewayReject, is_json: bool) -> Done {
     let GatewayReject {
         reason,
         field,
@@ -256,14 +306,15 @@ fn print_gateway(out: &mut Out, reject: &GatewayReject, is_json: bool) -> Done {
         draft,
     } = reject;
     if is_json {
-        return out.json(&json!({
+        return out.json(&shown.json(json!({
             "gateway": format, "logTime": received.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
             "draft": json_or_text(draft),
-        }));
+        })));
     }
     let draft = String::from_utf8_lossy(draft);
     out.line(format!(
-        "{format} at {received}: {}: {detail}\n    draft: {draft}",
+        "{}: {format} at {received}: {}: {detail}\n    draft: {draft}",
+        shown.text(),
         reason.as_str()
     ))
 }

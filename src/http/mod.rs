@@ -47,6 +47,7 @@ mod strict;
 mod tls;
 mod tokens;
 
+pub use admin::RejectDetail;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;

@@ -75,6 +75,35 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exact<T>(pub T);
 
+/// Largest exponent that is written out; what is beyond stays as it is, to be refused.
+const EXPONENT_MAX: i32 = 40;
+
+/// A JSON number without its exponent: clients write a ten-millionth of a dollar as `1e-7`.
+fn plain(number: &str) -> String {
+    let written_out = || {
+        let (mantissa, exponent) = number.split_once(['e', 'E'])?;
+        let exponent: i32 = exponent.parse().ok()?;
+        if exponent.abs() > EXPONENT_MAX {
+            return None;
+        }
+        let (sign, unsigned) = mantissa
+            .strip_prefix('-')
+            .map_or(("", mantissa), |rest| ("-", rest));
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let zeros = "0".repeat(exponent.unsigned_abs() as usize);
+        // As many zeros on the side to which the point moves, so that there is always a digit for it to pass.
+        let (before, after) = match exponent < 0 {
+            true => (format!("{zeros}{whole}"), fraction.to_owned()),
+            false => (whole.to_owned(), format!("{fraction}{zeros}")),
+        };
+        let point = before.len().checked_add_signed(exponent as isize)?;
+        let digits = before + &after;
+        let (whole, fraction) = digits.split_at(point);
+        Some(format!("{sign}{whole}.{fraction}0"))
+    };
+    written_out().unwrap_or_else(|| number.to_owned())
+}
+
 impl<'de, T> Deserialize<'de> for Exact<T>
 where
     T: FromStr,
@@ -86,7 +115,7 @@ where
             .get()
             .starts_with(|c: char| c == '-' || c.is_ascii_digit());
         let text = if is_number {
-            raw.get().to_owned()
+            plain(raw.get())
         } else {
             serde_json::from_str::<String>(raw.get()).map_err(|_| {
                 D::Error::custom("an amount is a decimal number, or one in a string")

@@ -66,6 +66,17 @@ pub enum Fate {
     Discarded(Discarded),
 }
 
+impl Fate {
+    /// `open`, `redriven` or `discarded`.
+    pub const fn state(fate: Option<&Fate>) -> &'static str {
+        match fate {
+            None => "open",
+            Some(Fate::Redriven(_)) => REDRIVEN,
+            Some(Fate::Discarded(_)) => DISCARDED,
+        }
+    }
+}
+
 /// What is sent for a reject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redriven {

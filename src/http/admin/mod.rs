@@ -28,6 +28,8 @@ mod rejects;
 mod rewards;
 mod rules;
 
+pub use rejects::RejectDetail;
+
 /// Every route under `/api/admin`.
 pub(super) fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::new()

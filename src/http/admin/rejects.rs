@@ -57,7 +57,7 @@ pub(super) struct RejectPage {
 /// A reject.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RejectLine {
+pub struct RejectLine {
     /// Where it stands in `usage.rejected`: the partition.
     partition: u32,
     /// Where it stands in `usage.rejected`: the offset.
@@ -98,7 +98,7 @@ struct Origin {
 /// A reject with its bytes, and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RejectDetail {
+pub struct RejectDetail {
     /// What it is.
     #[serde(flatten)]
     line: RejectLine,
@@ -129,7 +129,7 @@ pub(super) struct RejectDetail {
 /// The event that is sent for a reject.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RedriveInfo {
+pub struct RedriveInfo {
     /// Who redrove it first.
     by: String,
     /// When.
@@ -154,7 +154,7 @@ struct SentTo {
 /// That a reject is done with.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DiscardInfo {
+pub struct DiscardInfo {
     /// Who says so.
     by: String,
     /// When.
@@ -223,17 +223,14 @@ impl RejectLine {
             detail: detail.clone(),
             origin,
             log_time: log_time.to_string(),
-            state: match fate {
-                None => "open",
-                Some(Fate::Redriven(_)) => "redriven",
-                Some(Fate::Discarded(_)) => "discarded",
-            },
+            state: Fate::state(fate),
         }
     }
 }
 
 impl RejectDetail {
-    fn new(found: &Found, fate: Option<Fate>) -> RejectDetail {
+    /// A reject, and what became of it.
+    pub fn new(found: &Found, fate: Option<Fate>) -> RejectDetail {
         let line = RejectLine::new(found, fate.as_ref());
         let (redriven, discarded) = match fate {
             None => (None, None),

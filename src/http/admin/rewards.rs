@@ -79,41 +79,41 @@ pub(super) async fn show(
     State(service): State<Service>,
     Asked(wanted): Asked<Wanted>,
 ) -> Result<Json<Rewards>, Problem> {
-    let now = service.clock.now();
     let month = match &wanted.month {
-        None => now.month(),
-        Some(text) => text.parse::<Month>().map_err(bad_query)?,
+        None => service.clock.now().month(),
+        Some(text) => text.parse().map_err(bad_query)?,
     };
-    let reads = reads(&service);
     let rewards = match wanted.r#type {
-        What::Leaderboard => {
-            let kind = wanted.kind.unwrap_or(AccountKind::User);
-            match &wanted.id {
-                Some(id) => {
-                    let account = account(kind, id)?;
-                    Rewards::Rank(reads.rank_of(&account, month).await.map_err(of_read)?)
-                }
-                None => {
-                    let ranking = reads.leaderboard(kind, month).await.map_err(of_read)?;
-                    let limit = page_size(wanted.limit, PLACES_USUAL, PLACES_MAX);
-                    Rewards::Leaderboard(ranking.page(wanted.offset.unwrap_or(0), limit))
-                }
-            }
-        }
-        What::Provider | What::User => {
-            let kind = match wanted.r#type {
-                What::Provider => AccountKind::Provider,
-                _ => AccountKind::User,
-            };
-            let id = wanted
-                .id
-                .ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
-            let account = account(kind, &id)?;
-            let statement = reads.statement(&account, month, now).await;
-            Rewards::Statement(Box::new(statement.map_err(of_read)?))
-        }
+        What::Leaderboard => standing(&service, &wanted, month).await,
+        What::Provider => statement(&service, AccountKind::Provider, &wanted, month).await,
+        What::User => statement(&service, AccountKind::User, &wanted, month).await,
     };
-    Ok(Json(rewards))
+    rewards.map(Json)
+}
+
+async fn standing(service: &Service, wanted: &Wanted, month: Month) -> Result<Rewards, Problem> {
+    let (reads, kind) = (reads(service), wanted.kind.unwrap_or(AccountKind::User));
+    if let Some(id) = &wanted.id {
+        let rank = reads.rank_of(&account(kind, id)?, month).await;
+        return Ok(Rewards::Rank(rank.map_err(of_read)?));
+    }
+    let ranking = reads.leaderboard(kind, month).await.map_err(of_read)?;
+    let limit = page_size(wanted.limit, PLACES_USUAL, PLACES_MAX);
+    let page = ranking.page(wanted.offset.unwrap_or(0), limit);
+    Ok(Rewards::Leaderboard(page))
+}
+
+async fn statement(
+    service: &Service,
+    kind: AccountKind,
+    wanted: &Wanted,
+    month: Month,
+) -> Result<Rewards, Problem> {
+    let id = wanted.id.as_deref();
+    let id = id.ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
+    let (account, now) = (account(kind, id)?, service.clock.now());
+    let statement = reads(service).statement(&account, month, now).await;
+    Ok(Rewards::Statement(Box::new(statement.map_err(of_read)?)))
 }
 
 fn bad_query(why: impl ToString) -> Problem {

@@ -1,11 +1,13 @@
 //! `/api/admin/rules`: every number that decides an amount, as versions; prices among them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -90,12 +92,37 @@ pub(super) struct NewRule {
 pub(super) struct NewRules {
     /// Values by key; up to a whole document. All of them begin together, or none.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    #[serde(deserialize_with = "each_once")]
     values: BTreeMap<String, Box<RawValue>>,
     /// From when on, in event time; now, if it is left out. Not in the past.
     #[schema(value_type = Option<String>, format = DateTime)]
     effective_from: Option<At>,
     /// Why.
     reason: String,
+}
+
+/// A map that names no key twice: it could mean either.
+fn each_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Box<RawValue>>, D::Error> {
+    struct EachOnce;
+    impl<'de> Visitor<'de> for EachOnce {
+        type Value = BTreeMap<String, Box<RawValue>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("values by key")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut values = BTreeMap::new();
+            while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                if values.contains_key(&key) {
+                    return Err(A::Error::custom(format!("the key {key} stands twice")));
+                }
+                values.insert(key, value);
+            }
+            Ok(values)
+        }
+    }
+    deserializer.deserialize_map(EachOnce)
 }
 
 /// The rules that are in force now: prices, the switch of the network, and every other number that decides an amount.

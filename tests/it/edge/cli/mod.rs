@@ -9,6 +9,7 @@ mod keys;
 mod metrics;
 mod quick_start;
 mod records;
+mod redrive;
 mod refusals;
 mod signups;
 mod stopping;

@@ -1,0 +1,219 @@
+//! Credits: exact, once per key, and told.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tidemark::domain::rules::Network;
+
+use super::admin::{post, publish, send, stable, told};
+use super::stand::Stand;
+
+const PATH: &str = "/api/admin/credits";
+
+fn credit(amount: &str) -> Value {
+    json!({"userId": "alice", "amount": amount, "reason": "invoice 1001"})
+}
+
+#[tokio::test]
+async fn credit_is_added_once_per_key_and_shown_with_its_entries() {
+    let stand = Stand::new().await;
+    publish(&stand, Network::Testnet).await;
+    let first = post(&stand, PATH, "invoice-1001", &credit("25.5")).await;
+    insta::assert_json_snapshot!("credit_added", first.json());
+    let again = post(&stand, PATH, "invoice-1001", &credit("25.5")).await;
+    assert_eq!(again.json(), first.json());
+    let refused = post(&stand, PATH, "invoice-1001", &credit("26")).await;
+    assert_eq!(refused.code(), (422, "idempotency_key_reused".to_owned()));
+    let back = json!({"userId": "alice", "amount": -30, "reason": "a chargeback"});
+    let back = post(&stand, PATH, "chargeback-7", &back).await;
+    assert_eq!(back.json()["added"], "-4.5");
+    let shown = stand.get("/api/admin/credits?userId=alice").await;
+    insta::assert_json_snapshot!("credits_shown", stable(shown.json()));
+    // Each user has keys of its own.
+    let other = json!({"userId": "bob", "amount": 1, "reason": "x"});
+    let other = post(&stand, PATH, "invoice-1001", &other).await;
+    assert_eq!(other.json()["added"], "1");
+    insta::assert_json_snapshot!("credits_told", told(&stand, "credits.add").await);
+}
+
+#[tokio::test]
+async fn amounts_are_read_from_their_digits_or_refused() {
+    let stand = Stand::new().await;
+    // What stands in the body, and the sum of all that were taken so far.
+    let taken = [
+        ("0.1", "0.1"),
+        ("0.2", "0.3"),
+        ("\"0.1\"", "0.4"),
+        ("0.10", "0.5"),
+        ("-0", "0.5"),
+        ("\"-0\"", "0.5"),
+        ("0.000000001", "0.500000001"),
+        (
+            "\"123456789012345678.987654321\"",
+            "123456789012345679.487654322",
+        ),
+        ("-123456789012345678.987654321", "0.500000001"),
+        ("0.0000000010000", "0.500000002"),
+        ("1e3", "1000.500000002"),
+        ("-1.0E+3", "0.500000002"),
+        ("10e-10", "0.500000003"),
+        ("-0.1e-8", "0.500000002"),
+        ("0e40", "0.500000002"),
+    ];
+    for (n, (amount, sum)) in taken.iter().enumerate() {
+        let body = format!(r#"{{"userId":"alice","amount":{amount},"reason":"x"}}"#);
+        let answer = send(&stand, Method::POST, PATH, Some(&format!("k-{n}")), &body).await;
+        assert_eq!(answer.json()["added"], *sum, "{amount}");
+    }
+    let refused = [
+        "0.0000000001",
+        "\"0.0000000001\"",
+        "1e-10",
+        "15e-10",
+        "1e400",
+        "1e-400",
+        "1e41",
+        "1e99999999999",
+        "\"1e400\"",
+        "\"1e3\"",
+        "\" 1\"",
+        "\"1 \"",
+        "\"1 000\"",
+        "\"1,5\"",
+        "\"+1\"",
+        "\".5\"",
+        "\"5.\"",
+        "\"0x10\"",
+        "\"\"",
+        "\"NaN\"",
+        "\"Infinity\"",
+        "\"\u{661}\"",
+        "NaN",
+        "null",
+        "true",
+        "[1]",
+        "{}",
+        "01",
+        "1.",
+        "+1",
+    ];
+    for amount in refused {
+        let body = format!(r#"{{"userId":"alice","amount":{amount},"reason":"x"}}"#);
+        let answer = send(&stand, Method::POST, PATH, Some("refused"), &body).await;
+        assert_eq!(answer.code(), (400, "invalid_body".to_owned()), "{amount}");
+    }
+    let huge = format!(
+        r#"{{"userId":"alice","amount":1{},"reason":"x"}}"#,
+        "0".repeat(29)
+    );
+    let answer = send(&stand, Method::POST, PATH, Some("huge"), &huge).await;
+    assert_eq!(answer.code(), (422, "amount_out_of_range".to_owned()));
+    let shown = stand.get("/api/admin/credits?userId=alice").await.json();
+    assert_eq!(shown["added"], "0.500000002");
+    assert_eq!(shown["entries"].as_array().unwrap().len(), taken.len());
+}
+
+#[tokio::test]
+async fn a_body_says_exactly_what_is_meant_and_a_key_is_needed() {
+    let stand = Stand::new().await;
+    let good = r#"{"userId":"alice","amount":1,"reason":"x"}"#;
+    let rows = [
+        (
+            r#"{"userId":"alice","amount":1}"#,
+            Some("k"),
+            400,
+            "invalid_body",
+        ),
+        (
+            r#"{"userId":"alice","amount":1,"reason":"x","by":"eve"}"#,
+            Some("k"),
+            400,
+            "invalid_body",
+        ),
+        (
+            r#"{"userId":"alice","userId":"bob","amount":1,"reason":"x"}"#,
+            Some("k"),
+            400,
+            "invalid_body",
+        ),
+        (
+            r#"{"user_id":"alice","amount":1,"reason":"x"}"#,
+            Some("k"),
+            400,
+            "invalid_body",
+        ),
+        (r#"[]"#, Some("k"), 400, "invalid_body"),
+        ("", Some("k"), 400, "invalid_body"),
+        ("\u{0}", Some("k"), 400, "invalid_body"),
+        (
+            r#"{"userId":"","amount":1,"reason":"x"}"#,
+            Some("k"),
+            400,
+            "invalid_id",
+        ),
+        (
+            r#"{"userId":"a\nb","amount":1,"reason":"x"}"#,
+            Some("k"),
+            400,
+            "invalid_id",
+        ),
+        (
+            r#"{"userId":"alice","amount":1,"reason":" "}"#,
+            Some("k"),
+            422,
+            "invalid_reason",
+        ),
+        (
+            r#"{"userId":"alice","amount":1,"reason":"a\u001b[2J"}"#,
+            Some("k"),
+            422,
+            "invalid_reason",
+        ),
+        (good, None, 400, "idempotency_key_missing"),
+        (good, Some(""), 400, "invalid_idempotency_key"),
+        (good, Some("a\tb"), 400, "invalid_idempotency_key"),
+    ];
+    for (body, key, status, code) in rows {
+        let answer = send(&stand, Method::POST, PATH, key, body).await;
+        assert_eq!(answer.code(), (status, code.to_owned()), "{body} {key:?}");
+    }
+    let long = "k".repeat(129);
+    let answer = send(&stand, Method::POST, PATH, Some(&long), good).await;
+    assert_eq!(answer.code(), (400, "invalid_idempotency_key".to_owned()));
+    for (query, code) in [
+        ("", "invalid_query"),
+        ("?userId=", "invalid_id"),
+        ("?userId=alice&x=1", "invalid_query"),
+    ] {
+        let answer = stand.get(&format!("{PATH}{query}")).await;
+        assert_eq!(answer.code(), (400, code.to_owned()), "{query}");
+    }
+    assert_eq!(told(&stand, "credits.add").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_posts_with_one_key_count_once_and_with_many_keys_each() {
+    let stand = Arc::new(Stand::new().await);
+    let posts = (0..40).map(|n| {
+        let stand = stand.clone();
+        tokio::spawn(async move {
+            let key = if n % 2 == 0 {
+                "same".to_owned()
+            } else {
+                format!("own-{n}")
+            };
+            post(&stand, PATH, &key, &credit("0.1")).await
+        })
+    });
+    for answer in join_all(posts).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status.as_u16(), 200, "{:?}", answer.body);
+        assert_eq!(answer.json()["amount"], "0.1");
+    }
+    let shown = stand.get("/api/admin/credits?userId=alice").await.json();
+    assert_eq!(shown["added"], "2.1");
+    assert_eq!(shown["entries"].as_array().unwrap().len(), 21);
+    assert_eq!(told(&stand, "credits.add").await.len(), 21);
+}
