@@ -1,5 +1,11 @@
 //! The HTTP service: its routes without a socket, on the embedded DynamoDB.
 
 mod access;
+mod credits;
+mod earnings;
 mod limits;
+mod referrals;
+mod rows;
+mod slow_db;
 pub mod stand;
+mod tokens;
