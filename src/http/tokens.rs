@@ -11,9 +11,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse,
-};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation};
 use ring::signature as rings;
@@ -100,8 +98,12 @@ impl From<Refusal> for Problem {
             ),
             Refusal::NoKeys => {
                 let detail = "the keys of the tokens' issuer cannot be had; try again";
-                return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "issuer_unavailable", detail)
-                    .retry_after(1);
+                return Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "issuer_unavailable",
+                    detail,
+                )
+                .retry_after(1);
             }
         };
         Problem::new(status, code, detail)
@@ -221,7 +223,9 @@ impl Tokens {
         let (known, now) = (self.lock(), self.clock.now());
         let is_stale = known.given.is_none_or(|at| age(at, now) >= KEYS_FRESH_MS);
         let is_unknown = !known.keys.iter().any(|key| key.id == id);
-        let may_ask = known.asked.is_none_or(|at| age(at, now) >= ASK_AGAIN_AFTER_MS);
+        let may_ask = known
+            .asked
+            .is_none_or(|at| age(at, now) >= ASK_AGAIN_AFTER_MS);
         (is_stale || is_unknown) && may_ask
     }
 
@@ -274,6 +278,9 @@ struct Published {
 fn fetch(agent: &Agent, url: &str) -> Result<Vec<Key>, String> {
     let answer = agent.get(url).header("accept", "application/json").call();
     let mut answer = answer.map_err(|error| error.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("the answer is {}", answer.status()));
+    }
     let body = answer.body_mut().with_config().limit(JWKS_BYTES_MAX);
     let body = body.read_to_vec().map_err(|error| error.to_string())?;
     let published: Published = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
@@ -357,12 +364,10 @@ impl Verifier<Vec<u8>> for RingVerifier {
                     key.verify(parameters, message, signed).is_ok()
                 })
             }
-            DecodingKeyKind::SecretOrDer(point) => {
-                curve(self.algorithm).is_some_and(|algorithm| {
-                    let key = rings::UnparsedPublicKey::new(algorithm, point);
-                    key.verify(message, signed).is_ok()
-                })
-            }
+            DecodingKeyKind::SecretOrDer(point) => curve(self.algorithm).is_some_and(|algorithm| {
+                let key = rings::UnparsedPublicKey::new(algorithm, point);
+                key.verify(message, signed).is_ok()
+            }),
         };
         is_good.then_some(()).ok_or_else(signature::Error::new)
     }

@@ -194,17 +194,18 @@ impl Reads {
     async fn lines(&self, links: &[Link]) -> Result<Vec<RefereeLine>, ReadError> {
         let accounts: Vec<Account> = links.iter().map(|link| link.referee.clone()).collect();
         let streaks = streaks::of_all(self.db(), &accounts).await?;
-        let line = |(link, streak): (&Link, Option<crate::domain::statement::Streak>)| RefereeLine {
-            kind: link.referee.kind,
-            id: link.referee.id().to_owned(),
-            linked_at: link.linked_at,
-            activated: streak.is_some_and(|streak| streak.last_active.is_some()),
-            milestone: match link.milestone {
-                Milestone::Owed => MilestoneState::Owed,
-                Milestone::Granted => MilestoneState::Granted,
-                Milestone::Elsewhere => MilestoneState::Elsewhere,
-            },
-        };
+        let line =
+            |(link, streak): (&Link, Option<crate::domain::statement::Streak>)| RefereeLine {
+                kind: link.referee.kind,
+                id: link.referee.id().to_owned(),
+                linked_at: link.linked_at,
+                activated: streak.is_some_and(|streak| streak.last_active.is_some()),
+                milestone: match link.milestone {
+                    Milestone::Owed => MilestoneState::Owed,
+                    Milestone::Granted => MilestoneState::Granted,
+                    Milestone::Elsewhere => MilestoneState::Elsewhere,
+                },
+            };
         Ok(links.iter().zip(streaks).map(line).collect())
     }
 
@@ -219,7 +220,9 @@ impl Reads {
         for award in awards::awards_of(self.db(), account).await? {
             match award.kind {
                 AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points)?,
-                AwardKind::Milestone => rewards.milestones = rewards.milestones.plus(award.points)?,
+                AwardKind::Milestone => {
+                    rewards.milestones = rewards.milestones.plus(award.points)?
+                }
                 AwardKind::Adjustment => {}
             }
         }

@@ -26,11 +26,7 @@ pub struct Statements<'r> {
 
 impl Reads {
     /// Statements of a month. Finality is read before any row: a row that is read later can only be newer.
-    pub async fn statements(
-        &self,
-        month: Month,
-        now: Millis,
-    ) -> Result<Statements<'_>, ReadError> {
+    pub async fn statements(&self, month: Month, now: Millis) -> Result<Statements<'_>, ReadError> {
         let timeline = self.rules_needed().await?;
         // A month that is open by the clock is open by the log, so there is nothing to look at.
         let is_final = now > month.closes() && {

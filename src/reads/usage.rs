@@ -33,8 +33,7 @@ impl Reads {
         limit: u32,
         now: Millis,
     ) -> Result<UsageOfDay, ReadError> {
-        let page =
-            usage_list::page_of_day(self.db(), user.id(), day, after, limit, now).await?;
+        let page = usage_list::page_of_day(self.db(), user.id(), day, after, limit, now).await?;
         Ok(UsageOfDay {
             user_id: user.id().to_owned(),
             day,

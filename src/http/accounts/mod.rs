@@ -56,7 +56,11 @@ impl OfMonth {
 /// The account that a path or a body names.
 fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
     Account::new(kind, id).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_id", format!("the id: {error}"))
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_id",
+            format!("the id: {error}"),
+        )
     })
 }
 

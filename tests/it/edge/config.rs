@@ -125,14 +125,26 @@ fn what_is_wrong_is_refused() {
         ("[logging]\nfilter = 'info,,=='", "info,,=="),
         ("[log]\nengine = 'kafka'", "at least one broker"),
         ("[http.jwt]\nissuer = 'x'", "without http.jwt.jwks_url"),
-        ("[http.jwt]\njwks_url = 'https://a'\naudience = 'x'", "http.jwt.issuer is missing"),
-        ("[http.jwt]\njwks_url = 'https://a'\nissuer = 'x'", "http.jwt.audience is missing"),
+        (
+            "[http.jwt]\njwks_url = 'https://a'\naudience = 'x'",
+            "http.jwt.issuer is missing",
+        ),
+        (
+            "[http.jwt]\njwks_url = 'https://a'\nissuer = 'x'",
+            "http.jwt.audience is missing",
+        ),
         (
             "[http.jwt]\njwks_url = 'https://a'\nissuer = 'x'\naudience = 'x'\nuser_claim = ''",
             "tokens would allow nothing",
         ),
-        ("[http.jwt]\njwks_url = 'http://login.example/keys'", "without TLS"),
-        ("[http.jwt]\njwks_url = 'https://me:secret@login.example/keys'", "password"),
+        (
+            "[http.jwt]\njwks_url = 'http://login.example/keys'",
+            "without TLS",
+        ),
+        (
+            "[http.jwt]\njwks_url = 'https://me:secret@login.example/keys'",
+            "password",
+        ),
         ("[http.jwt]\njwks_url = 'login'", "no address"),
         ("[http.jwt]\nkey = 'x'", "http.jwt.jwks_url"),
         ("[kafka]\nbootstrap = 'kafka-1'", "no host and port"),
@@ -189,6 +201,13 @@ fn settings_of_librdkafka_are_passed_on_and_secrets_are_only_named() {
     assert_eq!(kafka.secrets["sasl.password"], Secret::Env("SECRET".into()));
     let refused = faults(&file("[kafka.properties]\nsasl.password = 'hunter2'"));
     assert!(!refused.join("").contains("hunter2"), "{refused:?}");
+}
+
+#[test]
+fn a_password_in_the_address_of_keys_is_not_repeated() {
+    let text = "[http.jwt]\njwks_url = 'https://me:hunter2@login.example/keys'";
+    let refused = faults(&file(text)).join("");
+    assert!(!refused.contains("hunter2"), "{refused}");
 }
 
 #[test]

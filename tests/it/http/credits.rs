@@ -75,7 +75,10 @@ async fn before_there_are_rules_the_balance_decides() {
     added(&stand, "alice", 1).await;
     for (who, serve) in [("alice", true), ("bob", false)] {
         let found = stand.get(&format!("/api/v1/credits/{who}")).await.json();
-        assert_eq!((&found["serve"], &found["network"]), (&serve.into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&found["serve"], &found["network"]),
+            (&serve.into(), &serde_json::Value::Null)
+        );
     }
 }
 

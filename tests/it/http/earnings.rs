@@ -173,10 +173,16 @@ async fn ids_are_read_as_they_are_meant_and_bad_ones_refused() {
         ("/api/users/a%0Ab/points", Err("invalid_id")),
         ("/api/users/%FF/points", Err("invalid_path")),
         ("/api/referrals/robot/alice", Err("invalid_path")),
-        ("/api/users/alice/points?month=2026-13", Err("invalid_query")),
+        (
+            "/api/users/alice/points?month=2026-13",
+            Err("invalid_query"),
+        ),
         ("/api/users/alice/points?month=", Err("invalid_query")),
         ("/api/users/alice/points?moon=1", Err("invalid_query")),
-        ("/api/users/alice/usage?day=2026-02-29", Err("invalid_query")),
+        (
+            "/api/users/alice/usage?day=2026-02-29",
+            Err("invalid_query"),
+        ),
         ("/api/users/alice/usage?limit=0", Err("invalid_query")),
         ("/api/users/alice/usage?limit=1001", Err("invalid_query")),
         ("/api/users/alice/usage?limit=-1", Err("invalid_query")),

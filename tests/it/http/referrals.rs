@@ -100,22 +100,27 @@ async fn each_refusal_has_its_own_code() {
     assert_eq!(told["referralCode"], ann);
     told["referralCode"] = json!("ANN…");
     insta::assert_json_snapshot!("signup", told);
+    let (off, ann, bob) = (off.as_str(), ann.as_str(), bob.as_str());
     let rows = [
         ("ZZZZ-22222", "user", "cat", 404, "unknown_code"),
         ("no code at all", "user", "cat", 404, "unknown_code"),
         ("", "user", "cat", 404, "unknown_code"),
-        (&off, "user", "cat", 422, "inactive_code"),
-        (&ann, "user", "ann", 422, "own_code"),
-        (&ann, "provider", "ann", 422, "own_code"),
-        (&bob, "user", "ann", 422, "cycle"),
-        (&ann, "user", "bob", 409, "already_referred"),
-        (&ann, "user", "", 400, "invalid_id"),
-        (&ann, "user", "a\nb", 400, "invalid_id"),
-        (&ann, "robot", "cat", 400, "invalid_body"),
+        (off, "user", "cat", 422, "inactive_code"),
+        (ann, "user", "ann", 422, "own_code"),
+        (ann, "provider", "ann", 422, "own_code"),
+        (bob, "user", "ann", 422, "cycle"),
+        (ann, "user", "bob", 409, "already_referred"),
+        (ann, "user", "", 400, "invalid_id"),
+        (ann, "user", "a\nb", 400, "invalid_id"),
+        (ann, "robot", "cat", 400, "invalid_body"),
     ];
     for (code, kind, id, status, expected) in rows {
         let answer = sign_up(&stand, None, &body(code, kind, id)).await;
-        assert_eq!(answer.code(), (status, expected.to_owned()), "{code} {kind} {id}");
+        assert_eq!(
+            answer.code(),
+            (status, expected.to_owned()),
+            "{code} {kind} {id}"
+        );
     }
     for strange in [
         json!({"referralCode": ann, "refereeId": "cat"}),
@@ -149,7 +154,9 @@ async fn a_repeat_under_the_same_key_gets_the_first_answer() {
     let request = body(&ann, "user", "bob");
     let first = sign_up(&stand, Some("k-1"), &request).await;
     assert_eq!(first.status, 201);
-    stand.clock.set(tidemark::domain::time::Millis(NOON.0 + 60_000));
+    stand
+        .clock
+        .set(tidemark::domain::time::Millis(NOON.0 + 60_000));
     // Also when the code was switched off meanwhile, and typed otherwise.
     set_active(&stand.db, &ann, false).await.unwrap();
     let typed = body(&ann.to_lowercase(), "user", "bob");
@@ -157,20 +164,50 @@ async fn a_repeat_under_the_same_key_gets_the_first_answer() {
         let answer = sign_up(&stand, Some("k-1"), again).await;
         assert_eq!((answer.status, answer.json()), (first.status, first.json()));
     }
+    let long = "x".repeat(129);
     let rows = [
         // Another key is another signup.
-        (Some("k-2"), body(&other, "user", "bob"), 409, "already_referred"),
+        (
+            Some("k-2"),
+            body(&other, "user", "bob"),
+            409,
+            "already_referred",
+        ),
         (None, body(&other, "user", "bob"), 409, "already_referred"),
         // The same key for something else.
-        (Some("k-1"), body(&other, "user", "bob"), 422, "idempotency_key_reused"),
-        (Some("k-1"), body("ZZZZ-22222", "user", "bob"), 422, "idempotency_key_reused"),
+        (
+            Some("k-1"),
+            body(&other, "user", "bob"),
+            422,
+            "idempotency_key_reused",
+        ),
+        (
+            Some("k-1"),
+            body("ZZZZ-22222", "user", "bob"),
+            422,
+            "idempotency_key_reused",
+        ),
         (Some(""), request.clone(), 400, "invalid_idempotency_key"),
-        (Some("a\tb"), request.clone(), 400, "invalid_idempotency_key"),
-        (Some(&*"x".repeat(129)), request.clone(), 400, "invalid_idempotency_key"),
+        (
+            Some("a\tb"),
+            request.clone(),
+            400,
+            "invalid_idempotency_key",
+        ),
+        (
+            Some(long.as_str()),
+            request.clone(),
+            400,
+            "invalid_idempotency_key",
+        ),
     ];
     for (key, request, status, expected) in rows {
         let answer = sign_up(&stand, key, &request).await;
-        assert_eq!(answer.code(), (status, expected.to_owned()), "{key:?} {request}");
+        assert_eq!(
+            answer.code(),
+            (status, expected.to_owned()),
+            "{key:?} {request}"
+        );
     }
     // Keys are each referee's own.
     let answer = sign_up(&stand, Some("k-1"), &body(&other, "user", "cat")).await;
@@ -224,7 +261,10 @@ async fn a_service_that_is_killed_between_any_two_steps_of_a_signup_leaves_it_to
     }
     assert!(steps >= 4, "a signup has more steps than {steps}");
     // Each counts once, and pays once.
-    assert_eq!(lookup(&stand.db, &ann).await.unwrap().unwrap().signups, done);
+    assert_eq!(
+        lookup(&stand.db, &ann).await.unwrap().unwrap().signups,
+        done
+    );
     let awards = awards_of(&stand.db, &user("ann")).await.unwrap();
     assert_eq!(awards.len() as u64, done);
 }
@@ -253,11 +293,16 @@ async fn concurrent_signups_of_one_referee_count_once() {
     let request = body(&codes[0], "provider", "cat");
     let answers = join_all((0..6).map(|_| sign_up(&stand, Some("same"), &request))).await;
     for answer in &answers {
-        assert_eq!((answer.status.as_u16(), answer.json()), (201, answers[0].json()));
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (201, answers[0].json())
+        );
     }
     let referrer = link_of(&stand.db, &provider("cat")).await.unwrap().unwrap();
     let awards = awards_of(&stand.db, &referrer.chain[0]).await.unwrap();
-    let of_cat = awards.iter().filter(|award| award.id == "signup#provider:cat");
+    let of_cat = awards
+        .iter()
+        .filter(|award| award.id == "signup#provider:cat");
     assert_eq!(of_cat.count(), 1);
 }
 

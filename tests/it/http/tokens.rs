@@ -70,8 +70,8 @@ fn ecdsa(algorithm: &'static str, key_id: &'static str) -> (Signer, Value) {
     };
     let pair = EcdsaKeyPair::generate_pkcs8(with, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(with, pair.as_ref(), &random).unwrap();
-    let (x, y) = pair.public_key().as_ref()[1..]
-        .split_at((pair.public_key().as_ref().len() - 1) / 2);
+    let (x, y) =
+        pair.public_key().as_ref()[1..].split_at((pair.public_key().as_ref().len() - 1) / 2);
     let (x, y) = (BASE64.encode(x), BASE64.encode(y));
     let signer = Signer {
         algorithm,
@@ -223,7 +223,12 @@ async fn a_token_opens_what_belongs_to_its_accounts_whatever_it_was_signed_by() 
         ];
         for (path, status) in rows {
             let answer = stand.ask(Some(&token), Method::GET, path, None).await;
-            assert_eq!(answer.status.as_u16(), status, "{} {path}", signer.algorithm);
+            assert_eq!(
+                answer.status.as_u16(),
+                status,
+                "{} {path}",
+                signer.algorithm
+            );
         }
     }
     assert_eq!(issuer.asked(), 1);
@@ -234,7 +239,8 @@ async fn a_token_is_refused_whatever_is_wrong_with_it() {
     let (ed, ed_public) = ed25519("ed");
     let (p256, p256_public) = ecdsa("ES256", "p-256");
     let (rs256, rsa_public) = rsa("RS256", &RSA_PKCS1_SHA256);
-    let for_encryption = json!({"kty": "OKP", "crv": "Ed25519", "kid": "enc", "use": "enc", "x": ed_public["x"]});
+    let for_encryption =
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "enc", "use": "enc", "x": ed_public["x"]});
     let issuer = Issuer::new(&[
         ed_public.clone(),
         p256_public.clone(),
@@ -272,37 +278,155 @@ async fn a_token_is_refused_whatever_is_wrong_with_it() {
         ("unsigned", unsigned("none"), "bad_token"),
         ("unsigned, None", unsigned("None"), "bad_token"),
         ("without a signature", unsigned("EdDSA"), "bad_token"),
-        ("by a public key, Ed25519", hmac(x, "ed").token(&good), "bad_token"),
-        ("by a public key, RSA", hmac(n.clone(), "rsa").token(&good), "bad_token"),
-        ("by a public key, its text", hmac(rsa_public.to_string().into(), "rsa").token(&good), "bad_token"),
-        ("another key of the same id", stranger.token(&good), "bad_token"),
+        (
+            "by a public key, Ed25519",
+            hmac(x, "ed").token(&good),
+            "bad_token",
+        ),
+        (
+            "by a public key, RSA",
+            hmac(n.clone(), "rsa").token(&good),
+            "bad_token",
+        ),
+        (
+            "by a public key, its text",
+            hmac(rsa_public.to_string().into(), "rsa").token(&good),
+            "bad_token",
+        ),
+        (
+            "another key of the same id",
+            stranger.token(&good),
+            "bad_token",
+        ),
         ("other claims", tampered, "bad_token"),
-        ("an unknown key", ed.signed(&header("EdDSA", "who"), &good), "bad_token"),
-        ("no key", ed.signed(&json!({"alg": "EdDSA"}), &good), "bad_token"),
-        ("a key of another kind", ed.signed(&header("EdDSA", "p-256"), &good), "bad_token"),
-        ("another algorithm", p256.signed(&header("ES384", "p-256"), &good), "bad_token"),
-        ("an algorithm that is not ours", rs256.signed(&header("PS512", "rsa"), &good), "bad_token"),
-        ("a hash that is not the signature's", rs256.signed(&header("RS512", "rsa"), &good), "bad_token"),
-        ("a key for encryption", ed.signed(&header("EdDSA", "enc"), &good), "bad_token"),
-        ("critical", ed.signed(&json!({"alg": "EdDSA", "kid": "ed", "crit": ["b64"], "b64": false}), &good), "bad_token"),
-        ("its own key", stranger.signed(&json!({"alg": "EdDSA", "kid": "own", "jwk": ed_public}), &good), "bad_token"),
-        ("another issuer", ed.token(&with(json!({"iss": "https://evil.example"}))), "bad_token"),
-        ("no issuer", ed.token(&with(json!({"iss": null}))), "bad_token"),
-        ("for another audience", ed.token(&with(json!({"aud": "shop"}))), "bad_token"),
-        ("for other audiences", ed.token(&with(json!({"aud": ["shop", "bank"]}))), "bad_token"),
-        ("for nobody", ed.token(&with(json!({"aud": null}))), "bad_token"),
-        ("of nobody", ed.token(&with(json!({"sub": null}))), "bad_token"),
-        ("of a strange one", ed.token(&with(json!({"sub": "a\nb"}))), "bad_token"),
-        ("for ever", ed.token(&with(json!({"exp": null}))), "bad_token"),
-        ("until a text", ed.token(&with(json!({"exp": "tomorrow"}))), "bad_token"),
-        ("from a text", ed.token(&with(json!({"nbf": "today"}))), "bad_token"),
-        ("over", ed.token(&with(json!({"exp": secs(NOON) - 3_600}))), "expired_token"),
-        ("over since long ago", ed.token(&with(json!({"exp": 0}))), "expired_token"),
-        ("not yet", ed.token(&with(json!({"nbf": secs(NOON) + 3_600}))), "bad_token"),
-        ("claims that are none", ed.signed(&header("EdDSA", "ed"), &json!([1])), "bad_token"),
+        (
+            "an unknown key",
+            ed.signed(&header("EdDSA", "who"), &good),
+            "bad_token",
+        ),
+        (
+            "no key",
+            ed.signed(&json!({"alg": "EdDSA"}), &good),
+            "bad_token",
+        ),
+        (
+            "a key of another kind",
+            ed.signed(&header("EdDSA", "p-256"), &good),
+            "bad_token",
+        ),
+        (
+            "another algorithm",
+            p256.signed(&header("ES384", "p-256"), &good),
+            "bad_token",
+        ),
+        (
+            "an algorithm that is not ours",
+            rs256.signed(&header("PS512", "rsa"), &good),
+            "bad_token",
+        ),
+        (
+            "a hash that is not the signature's",
+            rs256.signed(&header("RS512", "rsa"), &good),
+            "bad_token",
+        ),
+        (
+            "a key for encryption",
+            ed.signed(&header("EdDSA", "enc"), &good),
+            "bad_token",
+        ),
+        (
+            "critical",
+            ed.signed(
+                &json!({"alg": "EdDSA", "kid": "ed", "crit": ["b64"], "b64": false}),
+                &good,
+            ),
+            "bad_token",
+        ),
+        (
+            "its own key",
+            stranger.signed(
+                &json!({"alg": "EdDSA", "kid": "own", "jwk": ed_public}),
+                &good,
+            ),
+            "bad_token",
+        ),
+        (
+            "another issuer",
+            ed.token(&with(json!({"iss": "https://evil.example"}))),
+            "bad_token",
+        ),
+        (
+            "no issuer",
+            ed.token(&with(json!({"iss": null}))),
+            "bad_token",
+        ),
+        (
+            "for another audience",
+            ed.token(&with(json!({"aud": "shop"}))),
+            "bad_token",
+        ),
+        (
+            "for other audiences",
+            ed.token(&with(json!({"aud": ["shop", "bank"]}))),
+            "bad_token",
+        ),
+        (
+            "for nobody",
+            ed.token(&with(json!({"aud": null}))),
+            "bad_token",
+        ),
+        (
+            "of nobody",
+            ed.token(&with(json!({"sub": null}))),
+            "bad_token",
+        ),
+        (
+            "of a strange one",
+            ed.token(&with(json!({"sub": "a\nb"}))),
+            "bad_token",
+        ),
+        (
+            "for ever",
+            ed.token(&with(json!({"exp": null}))),
+            "bad_token",
+        ),
+        (
+            "until a text",
+            ed.token(&with(json!({"exp": "tomorrow"}))),
+            "bad_token",
+        ),
+        (
+            "from a text",
+            ed.token(&with(json!({"nbf": "today"}))),
+            "bad_token",
+        ),
+        (
+            "over",
+            ed.token(&with(json!({"exp": secs(NOON) - 3_600}))),
+            "expired_token",
+        ),
+        (
+            "over since long ago",
+            ed.token(&with(json!({"exp": 0}))),
+            "expired_token",
+        ),
+        (
+            "not yet",
+            ed.token(&with(json!({"nbf": secs(NOON) + 3_600}))),
+            "bad_token",
+        ),
+        (
+            "claims that are none",
+            ed.signed(&header("EdDSA", "ed"), &json!([1])),
+            "bad_token",
+        ),
         ("no token", "a.b.c".to_owned(), "bad_token"),
         ("dots", "..".to_owned(), "bad_token"),
-        ("too long", format!("{}.a.b", "x".repeat(20_000)), "bad_token"),
+        (
+            "too long",
+            format!("{}.a.b", "x".repeat(20_000)),
+            "bad_token",
+        ),
         ("no token and no key", "abc".to_owned(), "bad_key"),
     ];
     for (name, token, code) in rows {
@@ -313,11 +437,24 @@ async fn a_token_is_refused_whatever_is_wrong_with_it() {
         assert!(token.len() < 4 || !said.contains(&token), "{name}: {said}");
     }
     for (name, claims) in [
-        ("several audiences", with(json!({"aud": ["shop", AUDIENCE]}))),
-        ("a fraction of a second", with(json!({"exp": secs(NOON) as f64 + 9.5}))),
-        ("more claims", with(json!({"scope": "openid", "admin": true}))),
+        (
+            "several audiences",
+            with(json!({"aud": ["shop", AUDIENCE]})),
+        ),
+        (
+            "a fraction of a second",
+            with(json!({"exp": secs(NOON) as f64 + 9.5})),
+        ),
+        (
+            "more claims",
+            with(json!({"scope": "openid", "admin": true})),
+        ),
     ] {
-        assert_eq!(alice(&stand, &ed.token(&claims)).await.status, 200, "{name}");
+        assert_eq!(
+            alice(&stand, &ed.token(&claims)).await.status,
+            200,
+            "{name}"
+        );
     }
 }
 
@@ -436,7 +573,9 @@ async fn claims_name_the_accounts_as_configured() {
         user_claim: user.map(str::to_owned),
         provider_claim: provider.map(str::to_owned),
     };
-    let token = ed.token(&with(json!({"sub": "s-1", "uid": "alice", "pid": "prov-1", "number": 7})));
+    let token = ed.token(&with(
+        json!({"sub": "s-1", "uid": "alice", "pid": "prov-1", "number": 7}),
+    ));
     // Configured claims, and who may be read: user alice, user s-1, provider prov-1.
     let rows = [
         (Some("sub"), None, [403, 200, 403]),
