@@ -9,7 +9,7 @@ use super::output::{Done, Failure, Out};
 use super::session::Session;
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
-use crate::log::rejected::{self, ForeignReject, Reject, RejectedRecord};
+use crate::log::rejected::{self, ForeignReject, GatewayReject, Reject, RejectedRecord};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 
 /// How much is read at a time.
@@ -167,6 +167,7 @@ pub async fn rejects(session: &Session, command: &RejectsCommand) -> Done {
                     match &reject {
                         Reject::Usage(reject) => print_reject(&mut out, reject, *json)?,
                         Reject::Foreign(reject) => print_foreign(&mut out, reject, *json)?,
+                        Reject::Gateway(reject) => print_gateway(&mut out, reject, *json)?,
                     }
                 }
             }
@@ -240,6 +241,29 @@ fn print_foreign(out: &mut Out, reject: &ForeignReject, is_json: bool) -> Done {
     }
     out.line(format!(
         "{topic}/{partition} offset {offset} entry {index} at {log_time}: {}: {detail}\n    (refused by the adapter of {source}; the original stays in {topic})",
+        reason.as_str()
+    ))
+}
+
+/// The reject of an item that a gateway posted: what could be read of it is its draft.
+fn print_gateway(out: &mut Out, reject: &GatewayReject, is_json: bool) -> Done {
+    let GatewayReject {
+        reason,
+        field,
+        detail,
+        format,
+        received,
+        draft,
+    } = reject;
+    if is_json {
+        return out.json(&json!({
+            "gateway": format, "logTime": received.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
+            "draft": json_or_text(draft),
+        }));
+    }
+    let draft = String::from_utf8_lossy(draft);
+    out.line(format!(
+        "{format} at {received}: {}: {detail}\n    draft: {draft}",
         reason.as_str()
     ))
 }

@@ -34,7 +34,7 @@ use problem::Problem;
 
 mod access;
 mod accounts;
-mod body;
+mod admin;
 mod docs;
 mod ingest;
 mod internal;
@@ -47,7 +47,7 @@ mod strict;
 mod tls;
 mod tokens;
 
-pub use body::EVENTS_PER_REQUEST_MAX;
+pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
 pub use tls::{Tls, TlsError};
@@ -80,6 +80,8 @@ pub struct Partitions {
     pub source: u32,
     /// Of `ledger.postings`.
     pub posting: u32,
+    /// Of `usage.rejected`.
+    pub rejected: u32,
 }
 
 impl Partitions {
@@ -88,6 +90,7 @@ impl Partitions {
         Ok(Partitions {
             source: log.topic(Topic::UsageEvents).await?.partitions,
             posting: log.topic(Topic::LedgerPostings).await?.partitions,
+            rejected: log.topic(Topic::UsageRejected).await?.partitions,
         })
     }
 }
@@ -255,13 +258,12 @@ fn document_routes() -> OpenApiRouter<Described> {
 
 /// Everybody needs a key for these.
 fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
-    let events = OpenApiRouter::new()
-        .routes(routes!(ingest::events))
-        .layer(DefaultBodyLimit::max(event_bytes_max));
+    let events = ingest::routes().layer(DefaultBodyLimit::max(event_bytes_max));
     let rest = OpenApiRouter::new()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
         .merge(accounts::routes())
+        .merge(admin::routes())
         .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
     events.merge(rest)
 }

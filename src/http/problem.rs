@@ -124,7 +124,8 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::Store(error) => error.into(),
             ReadError::NoRules => {
-                let detail = "no rules have been published yet; an admin does: tidemark pricing init";
+                let detail =
+                    "no rules have been published yet; an admin does: tidemark pricing init";
                 Problem::new(StatusCode::CONFLICT, "no_rules", detail)
             }
             ReadError::Overflow(error) => {

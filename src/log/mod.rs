@@ -13,6 +13,7 @@ use crate::domain::time::Millis;
 pub mod adapt;
 pub mod embedded;
 pub mod foreign;
+pub mod gateways;
 pub mod kafka;
 pub mod posting;
 pub mod rejected;

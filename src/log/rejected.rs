@@ -7,6 +7,11 @@
 //! What an adapter refused stands here too, but without the original: a gateway's log record may hold prompts, keys and addresses, which never
 //! enter our log. Such a reject has an empty value; its headers are `reason`, `detail`, `field`, `source`, `logTime` (the record's own timestamp), and
 //! `foreignTopic`, `foreignPartition`, `foreignOffset` and `foreignIndex`, which say where the original stands. Its key is those four, joined by colons.
+//!
+//! What a gateway posted over HTTP in a form of its own, and what cannot be read, stands here as a draft: the canonical event without the fields that
+//! are missing or wrong. The original is nowhere else, but what it holds beside those fields may be prompts and keys. The value is that
+//! draft (empty if nothing could be read); headers are `reason`, `detail`, `field`, `gateway` (the form) and `logTime` (when it came in). The key is
+//! the form and a hash of draft and detail, so that an item that is sent twice is one reject twice, and can be known for it.
 
 use bytes::Bytes;
 
@@ -20,6 +25,8 @@ use super::{NewRecord, Record};
 const ORIGINAL: &str = "original.";
 /// The header that tells the reject of an adapter from that of a record of `usage.events`.
 const FOREIGN_TOPIC: &str = "foreignTopic";
+/// The header that tells the reject of an item that a gateway posted.
+const GATEWAY: &str = "gateway";
 /// Longest `detail` that is kept: it may quote what it is about.
 const DETAIL_BYTES_MAX: usize = 1_024;
 /// More than our own headers, the key and a detail ever take.
@@ -83,13 +90,32 @@ pub struct ForeignReject {
     pub log_time: Millis,
 }
 
-/// A reject of either kind.
+/// An item that a gateway posted, that cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayReject {
+    /// The stable code.
+    pub reason: Reason,
+    /// The field it is about, as the gateway names it.
+    pub field: Option<String>,
+    /// A sentence for people, which quotes nothing.
+    pub detail: String,
+    /// The form that it was posted in.
+    pub format: String,
+    /// When it came in.
+    pub received: Millis,
+    /// The event as far as it could be read: canonical JSON that lacks what is missing or wrong; empty if there is nothing.
+    pub draft: Bytes,
+}
+
+/// A reject of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
     /// Of a record of `usage.events`.
     Usage(RejectedRecord),
     /// Of an entry in a gateway's topic.
     Foreign(ForeignReject),
+    /// Of an item that a gateway posted.
+    Gateway(GatewayReject),
 }
 
 impl Reject {
@@ -98,6 +124,7 @@ impl Reject {
         match self {
             Reject::Usage(reject) => reject.reason,
             Reject::Foreign(reject) => reject.reason,
+            Reject::Gateway(reject) => reject.reason,
         }
     }
 }
@@ -119,6 +146,17 @@ pub enum RejectError {
         value: String,
         /// What it should be.
         wanted: &'static str,
+    },
+    /// There is no record of `usage.events` that it is about.
+    #[error(
+        "this was posted as {format}, and could not be made an event ({detail}); what could be read of it is kept as a draft: mend it, and send it as \
+         an event"
+    )]
+    Gateway {
+        /// The form that it was posted in.
+        format: String,
+        /// What is wrong with it.
+        detail: String,
     },
     /// The original is not here.
     #[error(
@@ -167,8 +205,44 @@ pub fn encode_foreign(reject: &ForeignReject) -> NewRecord {
     }
 }
 
-/// Reads a reject of either kind.
+/// The reject of an item that a gateway posted. A detail of more than 1,024 bytes is cut.
+pub fn encode_gateway(reject: &GatewayReject) -> NewRecord {
+    let detail = cut(&reject.detail);
+    let mut headers = vec![
+        ("reason".to_owned(), reject.reason.as_str().into()),
+        ("detail".to_owned(), detail.to_owned().into()),
+        ("logTime".to_owned(), reject.received.0.to_string().into()),
+        (GATEWAY.to_owned(), reject.format.clone().into()),
+    ];
+    if let Some(field) = &reject.field {
+        headers.push(("field".to_owned(), field.clone().into()));
+    }
+    let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
+    hash.update(&reject.draft);
+    hash.update(detail.as_bytes());
+    NewRecord {
+        key: Some(format!("{}:{:032x}", reject.format, hash.digest128()).into()),
+        value: reject.draft.clone(),
+        headers,
+    }
+}
+
+fn decode_gateway(record: &Record) -> Result<GatewayReject, RejectError> {
+    Ok(GatewayReject {
+        reason: reason(record)?,
+        field: field(record)?,
+        detail: text(record, "detail")?.to_owned(),
+        format: text(record, GATEWAY)?.to_owned(),
+        received: Millis(number(record, "logTime")?),
+        draft: record.value.clone(),
+    })
+}
+
+/// Reads a reject of any kind.
 pub fn read(record: &Record) -> Result<Reject, RejectError> {
+    if record.header(GATEWAY).is_some() {
+        return decode_gateway(record).map(Reject::Gateway);
+    }
     if record.header(FOREIGN_TOPIC).is_some() {
         decode_foreign(record).map(Reject::Foreign)
     } else {
@@ -244,8 +318,13 @@ fn cut(detail: &str) -> &str {
 /// Reads a reject of a record of `usage.events`.
 ///
 /// # Errors
-/// The record is no such reject; [`RejectError::Foreign`] if it is one of an adapter, whose original is not kept.
+/// The record is no such reject; [`RejectError::Foreign`] if it is one of an adapter, whose original is not kept, [`RejectError::Gateway`] if it is
+/// one of an item that was posted.
 pub fn decode(record: &Record) -> Result<RejectedRecord, RejectError> {
+    if record.header(GATEWAY).is_some() {
+        let GatewayReject { format, detail, .. } = decode_gateway(record)?;
+        return Err(RejectError::Gateway { format, detail });
+    }
     if record.header(FOREIGN_TOPIC).is_some() {
         let reject = decode_foreign(record)?;
         return Err(RejectError::Foreign {

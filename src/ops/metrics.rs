@@ -171,6 +171,16 @@ metrics! {
     adapter_usage_unknown_total: IntCounterVec["topic"];
     /// Records of gateways' topics that expired or were deleted before they were read: their usage is lost. Raise the retention there.
     adapter_lost_records_total: IntCounterVec["topic"];
+    /// HTTP requests that brought usage, by form; `events` are tidemark's own forms.
+    ingest_requests_total: IntCounterVec["format"];
+    /// Usage events that the log has taken from them.
+    ingest_events_total: IntCounterVec["format"];
+    /// Items in them that were passed over, by reason.
+    ingest_skipped_total: IntCounterVec["format", "reason"];
+    /// Items in them that were refused, by reason code; those of gateways are kept in usage.rejected.
+    ingest_refused_total: IntCounterVec["format", "reason"];
+    /// Events in them of successful requests whose gateway does not say how many tokens they took: nothing is charged for them.
+    ingest_usage_unknown_total: IntCounterVec["format"];
     /// Records that the log has acknowledged, by topic.
     log_appended_records_total: IntCounterVec["topic"];
     /// HTTP requests that were answered, by route and status code.

@@ -10,6 +10,9 @@
 //!
 //! Neither is ever written again under the same key, because the record (or the relationship row) would have to be absent.
 
+use serde_json::json;
+
+use super::audit;
 use super::credits::{ReasonError, check_reason};
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
@@ -313,7 +316,7 @@ pub enum AdjustmentError {
     Store(#[from] StoreError),
 }
 
-/// Grants an adjustment, once per account and idempotency key.
+/// Grants an adjustment, once per account and idempotency key, with one entry of the audit trail.
 pub async fn adjustment(
     db: &dyn Db,
     adjustment: &Adjustment,
@@ -322,7 +325,7 @@ pub async fn adjustment(
     check_id(&adjustment.idempotency_key)?;
     check_reason(&adjustment.reason)?;
     let award = Award {
-        id: format!("adjustment#{}", adjustment.idempotency_key),
+        id: adjustment_id(&adjustment.idempotency_key),
         account: adjustment.account.clone(),
         kind: AwardKind::Adjustment,
         month: adjustment.now.month(),
@@ -346,11 +349,42 @@ pub async fn adjustment(
             return Ok(if tried { Granted::Now } else { Granted::Before });
         }
         tried = true;
-        match db.transact(grant_writes(award.clone(), partitions)).await {
+        let mut writes = grant_writes(award.clone(), partitions);
+        writes.push(told(adjustment));
+        match db.transact(writes).await {
             Ok(()) => return Ok(Granted::Now),
             Err(error) => tries.again(error)?,
         }
     }
+}
+
+/// The adjustment that was granted to an account under an idempotency key.
+pub async fn adjustment_of(
+    db: &dyn Db,
+    account: &Account,
+    idempotency_key: &str,
+) -> Result<Option<Award>, StoreError> {
+    let key = record_key(account, &adjustment_id(idempotency_key));
+    let item = db.get(&key).await?;
+    item.map(|item| read_award(&Row::new(key.clone(), &item)))
+        .transpose()
+}
+
+fn adjustment_id(idempotency_key: &str) -> String {
+    format!("adjustment#{idempotency_key}")
+}
+
+fn told(adjustment: &Adjustment) -> Write {
+    audit::write(&audit::Entry {
+        at: adjustment.now,
+        action: "awards.adjust".to_owned(),
+        subject: adjustment.account.to_string(),
+        by: adjustment.by.clone(),
+        detail: json!({
+            "points": adjustment.points.to_string(), "month": adjustment.now.month(),
+            "reason": adjustment.reason, "idempotencyKey": adjustment.idempotency_key,
+        }),
+    })
 }
 
 fn award_fields(fields: Fields, award: &Award) -> Fields {

@@ -2,8 +2,11 @@
 //!
 //! Rows, under the user's id: `balance` (total and count of the entries) and `entry#<idempotency key>`. Both are written
 //! in one transaction, so that the total is always the sum of the entries, and the entry's own key makes it count once.
-//! What was spent stands in the user's account rows; the balance is added − spent.
+//! The same transaction leaves the entry of the audit trail. What was spent stands in the user's account rows; the balance is added − spent.
 
+use serde_json::json;
+
+use super::audit;
 use super::control::Tries;
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::pages;
@@ -180,9 +183,20 @@ fn add_writes(
         item,
         condition,
     };
+    let told = audit::write(&audit::Entry {
+        at: entry.at,
+        action: "credits.add".to_owned(),
+        subject: format!("user:{user}"),
+        by: entry.by.clone(),
+        detail: json!({
+            "amount": entry.amount.to_string(), "reason": entry.reason,
+            "idempotencyKey": entry.idempotency_key,
+        }),
+    });
     let writes = vec![
         put(balance.item(), condition),
         put(row.item(), Condition::Absent),
+        told,
     ];
     Ok((after, writes))
 }

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod meter;
 pub mod pages;
 pub mod pricing;
+pub mod redrive;
 pub mod referrals;
 pub mod row;
 pub mod streaks;

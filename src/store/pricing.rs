@@ -1,7 +1,8 @@
 //! PricingConfig: every version of every price and rule set, who made it and why.
 //!
 //! One row per version: partition `configKey`, sort key the zero-padded version number of that key. A publication writes
-//! its version rows, its entry of the control feed and the feed's head in one transaction.
+//! its version rows, its entry of the control feed, the feed's head and its entry of the
+//! audit trail in one transaction.
 //!
 //! **Loading** the rules as of a control position reads this table and never the feed's entries, which may be 100,000 links.
 //! A scan may see a part of a transaction, so completeness is proved, not assumed: every version row carries its
@@ -13,17 +14,22 @@
 //! If anything is missing the scan was torn, and is done again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde_json::json;
+
+use super::audit;
 use super::control::{self, Change, Head, Tries};
+use super::credits::{ReasonError, check_reason};
 use super::db::{Condition, Db, Item, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::position::Control;
-use crate::domain::rules::{RuleBook, RuleChange, RuleFault};
+use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules};
 use crate::domain::time::Millis;
 
-/// Most versions in one publication: the feed's entry and its head go into the same transaction.
-pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 2;
+/// Most versions in one publication: the feed's entry, its head and the audit entry go into the same transaction.
+pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 3;
 
 /// How often a torn scan is done again.
 const SCANS_MAX: usize = 10;
@@ -105,6 +111,9 @@ pub enum PublishError {
     /// No value, too many, or one key twice.
     #[error("a publication holds 1 to {CHANGES_MAX} values, no key twice")]
     Values,
+    /// The reason cannot be kept.
+    #[error(transparent)]
+    Reason(#[from] ReasonError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -113,6 +122,15 @@ pub enum PublishError {
 /// Publishes new versions and returns their control position. An event that is appended after this has returned is
 /// rated with them, from `effective_from` on.
 pub async fn publish(db: &dyn Db, publish: &Publish) -> Result<Control, PublishError> {
+    publish_noted(db, publish, None).await
+}
+
+/// [`publish`], with a note in the entry of the audit trail.
+pub async fn publish_noted(
+    db: &dyn Db,
+    publish: &Publish,
+    note: Option<&str>,
+) -> Result<Control, PublishError> {
     check(publish)?;
     let mut tries = Tries::default();
     let mut tried: Option<Control> = None;
@@ -125,9 +143,10 @@ pub async fn publish(db: &dyn Db, publish: &Publish) -> Result<Control, PublishE
         }
         let number = control::next(loaded.head);
         let (changes, rows) = plan(publish, &loaded);
-        let mut book = book(&loaded.versions, loaded.head.number)?;
-        book.apply(number, &changes).map_err(PublishError::Faults)?;
+        let book = book(&loaded.versions, loaded.head.number)?;
+        book.check(&changes).map_err(PublishError::Faults)?;
         let mut writes: Vec<Write> = rows.iter().map(put_version).collect();
+        writes.push(told(publish, number, &rows, note));
         let change = Change::Rules(changes);
         let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
         writes.extend(append);
@@ -139,7 +158,65 @@ pub async fn publish(db: &dyn Db, publish: &Publish) -> Result<Control, PublishE
     }
 }
 
+/// Which versions there are now; their values stand in their rows, for ever.
+fn told(publish: &Publish, number: Control, rows: &[Version], note: Option<&str>) -> Write {
+    let versions: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let from = row.effective_from.map(|at| at.to_string());
+            json!({"key": row.key, "version": row.version, "effectiveFrom": from})
+        })
+        .collect();
+    let subject = match rows {
+        [only] => only.key.clone(),
+        all => format!("{} keys", all.len()),
+    };
+    let mut detail = json!({"control": number, "versions": versions, "reason": publish.reason});
+    if let Some(note) = note {
+        detail["note"] = json!(note);
+    }
+    audit::write(&audit::Entry {
+        at: publish.now,
+        action: "pricing.publish".to_owned(),
+        subject,
+        by: publish.by.clone(),
+        detail,
+    })
+}
+
+/// What a publication would change.
+#[derive(Debug)]
+pub struct Preview {
+    /// The version of each key that is in force when the publication's would begin, in the publication's order.
+    pub before: Vec<Option<Version>>,
+    /// What is in force then without it, and with it; `None` while the rules are not complete.
+    pub rules: [Option<Arc<Rules>>; 2],
+}
+
+/// What [`publish`] would do, without doing it.
+///
+/// # Errors
+/// As [`publish`].
+pub async fn preview(db: &dyn Db, publish: &Publish) -> Result<Preview, PublishError> {
+    check(publish)?;
+    let loaded = load(db).await?;
+    let (changes, _) = plan(publish, &loaded);
+    let (head, number) = (loaded.head.number, control::next(loaded.head));
+    let mut book = book(&loaded.versions, head)?;
+    let without = book.as_of(head);
+    book.apply(number, &changes).map_err(PublishError::Faults)?;
+    let with = book.as_of(number);
+    let at = publish.effective_from;
+    let mut in_force = in_force(loaded.versions, at);
+    let before = publish.values.iter().map(|new| in_force.remove(&new.key));
+    Ok(Preview {
+        before: before.collect(),
+        rules: [without, with].map(|timeline| timeline.map(|found| Arc::clone(found.at(at)))),
+    })
+}
+
 fn check(publish: &Publish) -> Result<(), PublishError> {
+    check_reason(&publish.reason)?;
     let mut keys: Vec<&str> = publish.values.iter().map(|v| v.key.as_str()).collect();
     keys.sort_unstable();
     let doubled = keys.windows(2).any(|pair| pair[0] == pair[1]);
@@ -211,8 +288,24 @@ pub async fn load_rules(db: &dyn Db, up_to: Control) -> Result<RuleBook, StoreEr
 
 /// The version of every key that is in force at `now`, by key.
 pub async fn current(db: &dyn Db, now: Millis) -> Result<Vec<Version>, StoreError> {
+    Ok(in_force(load(db).await?.versions, now)
+        .into_values()
+        .collect())
+}
+
+/// Every version of every key, in the order of the control feed.
+pub async fn all(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
+    Ok(load(db).await?.versions)
+}
+
+/// Of versions of one key, the one that is in force at an instant.
+pub fn in_force_at(versions: Vec<Version>, at: Millis) -> Option<Version> {
+    in_force(versions, at).into_values().next()
+}
+
+fn in_force(versions: Vec<Version>, now: Millis) -> BTreeMap<String, Version> {
     let mut in_force: BTreeMap<String, Version> = BTreeMap::new();
-    for version in load(db).await?.versions {
+    for version in versions {
         if version.effective_from.is_some_and(|from| from > now) {
             continue;
         }
@@ -223,7 +316,7 @@ pub async fn current(db: &dyn Db, now: Millis) -> Result<Vec<Version>, StoreErro
             }
         }
     }
-    Ok(in_force.into_values().collect())
+    in_force
 }
 
 /// Of two versions that have begun, the one that began later is in force; begun together, the one published later.

@@ -13,7 +13,7 @@
 
 mod codes;
 
-pub use codes::{Code, code_for, code_of, lookup, set_active};
+pub use codes::{Code, Switch, code_for, code_of, lookup, set_active};
 use codes::{put_code, unchanged};
 
 use super::awards::{self, Award, AwardKind};

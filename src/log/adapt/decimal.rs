@@ -6,7 +6,7 @@ const EXPONENT_MAX: i32 = 400;
 
 /// A decimal number, cut into what this module is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Decimal {
+pub(in crate::log) struct Decimal {
     /// Below zero.
     pub is_negative: bool,
     /// The whole part of its absolute value; saturates.
@@ -18,6 +18,11 @@ pub(super) struct Decimal {
 impl Decimal {
     /// Reads digits with an optional sign, fraction and exponent; `None`: that is no number.
     pub fn parse(text: &str) -> Option<Decimal> {
+        Decimal::parse_times(text, 0)
+    }
+
+    /// Reads a number and multiplies it by ten to the power of `shift`, exactly: seconds become milliseconds by 3, nanoseconds by -6.
+    pub fn parse_times(text: &str, shift: i32) -> Option<Decimal> {
         let (sign, unsigned) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -36,7 +41,7 @@ impl Decimal {
         if before.is_empty() || !are_digits || digits.len() > DIGITS_MAX {
             return None;
         }
-        let point = before.len() as i64 + i64::from(exponent);
+        let point = before.len() as i64 + i64::from(exponent) + i64::from(shift);
         let cut = usize::try_from(point.max(0)).unwrap_or(usize::MAX);
         let (whole, fraction) = digits.split_at(cut.min(digits.len()));
         let zeros = cut.saturating_sub(digits.len());
@@ -87,6 +92,25 @@ mod tests {
     fn check(text: &str, expected: Option<(i64, bool)>) {
         let read = Decimal::parse(text).map(|decimal| (decimal.floor(), decimal.has_fraction));
         assert_eq!(read, expected, "{text}");
+    }
+
+    #[test]
+    fn seconds_and_nanoseconds_become_milliseconds_without_loss() {
+        for (text, shift, floor, has_fraction) in [
+            ("1795394966.792918", 3, 1_795_394_966_792, true),
+            ("1795394966.853", 3, 1_795_394_966_853, false),
+            ("1795394966", 3, 1_795_394_966_000, false),
+            ("1.795394966792918e9", 3, 1_795_394_966_792, true),
+            ("0.0009", 3, 0, true),
+            ("1795394966792918001", -6, 1_795_394_966_792, true),
+            ("1795394966792000000", -6, 1_795_394_966_792, false),
+            ("999999", -6, 0, true),
+            ("0", -6, 0, false),
+        ] {
+            let read = Decimal::parse_times(text, shift);
+            let read = read.map(|decimal| (decimal.floor(), decimal.has_fraction));
+            assert_eq!(read, Some((floor, has_fraction)), "{text}");
+        }
     }
 
     #[test]

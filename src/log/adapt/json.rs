@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// An object.
-pub(super) struct Object<'a>(Vec<Field<'a>>);
+pub(in crate::log) struct Object<'a>(Vec<Field<'a>>);
 
 struct Field<'a> {
     name: Cow<'a, str>,
@@ -21,7 +21,7 @@ struct Field<'a> {
 
 /// A value that is no object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scalar<'a> {
+pub(in crate::log) enum Scalar<'a> {
     /// A text.
     Text(Cow<'a, str>),
     /// A number as it was written.
@@ -34,7 +34,7 @@ pub(super) enum Scalar<'a> {
 
 /// A field that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(in crate::log) enum Unreadable {
     /// It stands there twice.
     Twice,
     /// It is a broken text.
@@ -47,6 +47,16 @@ impl<'a> Object<'a> {
         serde_json::from_str(raw.get()).ok()
     }
 
+    /// An object of such fields: what other forms than a JSON object write as one.
+    pub fn of(fields: impl IntoIterator<Item = (Cow<'a, str>, &'a RawValue)>) -> Object<'a> {
+        let field = |(name, raw)| Field {
+            name,
+            raw,
+            inner: OnceCell::new(),
+        };
+        Object(fields.into_iter().map(field).collect())
+    }
+
     /// The value at a path of names joined by dots; `None`: there is none, or it is null. A field whose own name has dots is found under it
     /// (Envoy writes `gen_ai.usage.input_tokens` as one name); the longest name counts first.
     pub fn at(&self, path: &str) -> Result<Option<Scalar<'a>>, Unreadable> {
@@ -56,7 +66,8 @@ impl<'a> Object<'a> {
         })
     }
 
-    fn raw(&self, path: &str) -> Result<Option<&'a RawValue>, Unreadable> {
+    /// As [`Object::at`], but the bytes of the value, whatever it is.
+    pub fn raw(&self, path: &str) -> Result<Option<&'a RawValue>, Unreadable> {
         if let Some(field) = self.field(path)? {
             return Ok(Some(field.raw).filter(|raw| raw.get() != "null"));
         }

@@ -9,15 +9,17 @@
 //! What a gateway does not know stays unknown: a missing count is left out, never zero.
 
 mod apisix;
-mod decimal;
+pub(super) mod decimal;
 mod envoy;
-mod json;
+pub(super) mod fields;
+pub(super) mod json;
 mod kong;
 mod shape;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use self::fields::Fields;
 use self::json::Object;
 use self::shape::{Entry, Shape};
 use super::rejected::ForeignReject;
@@ -103,7 +105,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: Reason, field: &str, problem: &str) -> Refusal {
+    pub(super) fn new(reason: Reason, field: &str, problem: &str) -> Refusal {
         Refusal {
             index: 0,
             reason,
@@ -112,7 +114,7 @@ impl Refusal {
         }
     }
 
-    fn of_entry(reason: Reason, detail: &str) -> Refusal {
+    pub(super) fn of_entry(reason: Reason, detail: &str) -> Refusal {
         Refusal {
             index: 0,
             reason,
@@ -229,16 +231,20 @@ impl Adapter<'_> {
             let detail = "the entry is no JSON object";
             return self.refused(Refusal::of_entry(Reason::Malformed, detail), index);
         };
+        let shape = shape_of(self.settings.format);
         let entry = Entry {
-            object,
-            shape: shape_of(self.settings.format),
-            is_repaired: self.is_repaired,
+            fields: Fields {
+                object,
+                unset: shape.unset,
+                is_repaired: self.is_repaired,
+            },
+            shape,
         };
         if !entry.is_inference() {
             return Outcome::Skipped(Skip::NotInference);
         }
         let read = entry.event(self.settings, self.place_id(index));
-        match read.and_then(|(event, stood)| adapted(&event, &stood)) {
+        match read.and_then(|(event, stood)| adapted(&event, |canonical| stood.of(canonical))) {
             Ok(adapted) => Outcome::Event(adapted),
             Err(refusal) => self.refused(refusal, index),
         }
@@ -271,11 +277,15 @@ impl Adapter<'_> {
 }
 
 /// The canonical record of an event: whatever it is checked for, it is checked for by decoding what was written.
-fn adapted(event: &UsageEvent<'_>, stood: &Where) -> Result<Adapted, Refusal> {
+/// `name_of` gives the gateway's name of a canonical field.
+pub(super) fn adapted<'n>(
+    event: &UsageEvent<'_>,
+    name_of: impl Fn(&str) -> Option<&'n str>,
+) -> Result<Adapted, Refusal> {
     let value = usage::encode(event);
     let headers = Headers::new();
     let decoded =
-        usage::decode(&value, &headers).map_err(|rejection| translated(rejection, stood))?;
+        usage::decode(&value, &headers).map_err(|rejection| translated(rejection, name_of))?;
     debug_assert_eq!(&decoded, event, "what is written is what was meant");
     let user = decoded.user.into_owned();
     let is_success = (200..300).contains(&event.status);
@@ -292,13 +302,13 @@ fn adapted(event: &UsageEvent<'_>, stood: &Where) -> Result<Adapted, Refusal> {
 }
 
 /// A refusal of the canonical form, in the gateway's names.
-fn translated(rejection: Rejection, stood: &Where) -> Refusal {
+fn translated<'n>(rejection: Rejection, name_of: impl Fn(&str) -> Option<&'n str>) -> Refusal {
     let Rejection {
         reason,
         field,
         detail,
     } = rejection;
-    let named = field.and_then(|canonical| Some((canonical, stood.of(canonical)?)));
+    let named = field.and_then(|canonical| Some((canonical, name_of(canonical)?)));
     match named {
         Some((canonical, name)) => Refusal {
             index: 0,

@@ -1,8 +1,11 @@
 //! Referral codes: one per account, each with one owner.
 
+use serde_json::json;
+
 use crate::domain::ids::Account;
 use crate::domain::referral::{RANDOM_VALUES, ReferralCode};
 use crate::domain::time::Millis;
+use crate::store::audit;
 use crate::store::awards::read_account;
 use crate::store::control::Tries;
 use crate::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
@@ -131,29 +134,54 @@ pub async fn lookup(db: &dyn Db, typed: &str) -> Result<Option<Code>, StoreError
     item.map(|item| read_code(code.as_str(), &item)).transpose()
 }
 
-/// Switches a code on or off. `None` if there is no such code.
+/// Whether a code shall be accepted, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Whether signups are accepted from now on.
+    pub active: bool,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub now: Millis,
+}
+
+/// Switches a code on or off, with an entry of the audit trail. Idempotent: a code that is as it shall be stays so. `None` if there is no
+/// such code.
 pub async fn set_active(
     db: &dyn Db,
     typed: &str,
-    active: bool,
+    switch: &Switch,
 ) -> Result<Option<Code>, StoreError> {
     let mut tries = Tries::default();
     loop {
         let Some(code) = lookup(db, typed).await? else {
             return Ok(None);
         };
-        if code.active == active {
+        if code.active == switch.active {
             return Ok(Some(code));
         }
         let changed = Code {
-            active,
+            active: switch.active,
             ..code.clone()
         };
-        match db.write(put_code(&changed, unchanged(&code))).await {
+        let writes = vec![put_code(&changed, unchanged(&code)), told(&changed, switch)];
+        match db.transact(writes).await {
             Ok(()) => return Ok(Some(changed)),
             Err(error) => tries.again(error)?,
         }
     }
+}
+
+fn told(code: &Code, switch: &Switch) -> Write {
+    audit::write(&audit::Entry {
+        at: switch.now,
+        action: "referral_codes.switch".to_owned(),
+        subject: code.code.clone(),
+        by: switch.by.clone(),
+        detail: json!({"active": code.active, "owner": code.owner, "reason": switch.reason}),
+    })
 }
 
 /// Holds while the row of a code is as it was read.

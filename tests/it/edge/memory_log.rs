@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,11 +8,13 @@ use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
 
-/// A log in memory, with a switch that makes appends fail.
+/// A log in memory, with switches that make appends fail or hang.
 #[derive(Default)]
 pub struct MemoryLog {
     records: Mutex<HashMap<(Topic, Partition), Vec<Record>>>,
     pub append_fails: Mutex<Option<LogError>>,
+    /// Whether appends are never answered.
+    pub append_hangs: AtomicBool,
 }
 
 pub const PARTITIONS: u32 = 4;
@@ -52,6 +55,9 @@ impl Log for MemoryLog {
         partition: Partition,
         records: Vec<NewRecord>,
     ) -> Result<Vec<Offset>, LogError> {
+        if self.append_hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         if let Some(error) = self.append_fails.lock().unwrap().clone() {
             return Err(error);
         }

@@ -6,6 +6,7 @@ mod earnings;
 mod limits;
 mod referrals;
 mod rows;
+mod serving;
 mod slow_db;
 pub mod stand;
 mod tokens;

@@ -106,6 +106,7 @@ impl Stand {
             partitions: Partitions {
                 source: PARTITIONS,
                 posting: PARTITIONS,
+                rejected: PARTITIONS,
             },
             db: Arc::new(db.clone()),
             clock: clock.clone(),

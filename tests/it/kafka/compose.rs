@@ -47,7 +47,7 @@ fn environment(service: &Value) -> BTreeMap<String, String> {
 
 #[test]
 fn the_environment_in_the_compose_file_is_a_valid_configuration_of_a_worker() {
-    for name in ["init", "worker", "cli"] {
+    for name in ["init", "worker", "serve", "cli"] {
         let env = environment(&service(name)).into_iter();
         let sources = Sources {
             env: env
@@ -60,8 +60,9 @@ fn the_environment_in_the_compose_file_is_a_valid_configuration_of_a_worker() {
         assert_eq!(config.store.engine, StoreEngine::DynamoDb, "{name}");
         assert_eq!(config.kafka.bootstrap, ["kafka:9092"], "{name}");
     }
-    let stop = service("worker")["stop_grace_period"].clone();
-    assert_eq!(stop, "30s");
+    for name in ["worker", "serve"] {
+        assert_eq!(service(name)["stop_grace_period"], "30s", "{name}");
+    }
     assert!(Config::default().drain_timeout < Duration::from_secs(30));
 }
 
@@ -83,31 +84,32 @@ fn services_wait_for_what_they_need_and_everything_lasting_is_watched() {
             "{name} has no health check"
         );
     }
-    let worker = &services["worker"];
-    let needs = worker["depends_on"].as_object().unwrap();
-    assert_eq!(
-        needs.keys().collect::<Vec<_>>(),
-        ["dynamodb", "init", "kafka"]
-    );
+    for name in ["worker", "serve"] {
+        let needs = services[name]["depends_on"].as_object().unwrap();
+        let needs: Vec<&String> = needs.keys().collect();
+        assert_eq!(needs, ["dynamodb", "init", "kafka"], "{name}");
+    }
 }
 
 #[test]
-fn prometheus_grafana_and_health_checks_look_where_workers_listen() {
-    let worker = service("worker");
-    let port = environment(&worker)["TIDEMARK_WORKER_LISTEN"]
-        .rsplit_once(':')
-        .unwrap()
-        .1
-        .to_owned();
-    assert!(
-        texts(&worker["healthcheck"]["test"])
-            .concat()
-            .contains(&format!(":{port}/healthz"))
-    );
-    assert!(DOCKERFILE.contains(&format!("HEALTH_PORT={port}")));
-    let scraped = &yaml(PROMETHEUS)["scrape_configs"][0]["dns_sd_configs"][0];
-    assert_eq!(scraped["port"].to_string(), port);
-    assert_eq!(texts(&scraped["names"]), ["worker"]);
+fn prometheus_grafana_and_health_checks_look_where_processes_listen() {
+    let jobs = yaml(PROMETHEUS)["scrape_configs"].clone();
+    let jobs = jobs.as_array().unwrap();
+    let rows = [
+        ("worker", "TIDEMARK_WORKER_LISTEN", "/healthz"),
+        ("serve", "TIDEMARK_SERVE_LISTEN", "/readyz"),
+    ];
+    for ((name, listen, path), job) in rows.into_iter().zip(jobs) {
+        let service = service(name);
+        let address = environment(&service)[listen].clone();
+        let port = address.rsplit_once(':').unwrap().1;
+        let check = texts(&service["healthcheck"]["test"]).concat();
+        assert!(check.contains(&format!(":{port}{path}")), "{name}: {check}");
+        let scraped = &job["dns_sd_configs"][0];
+        assert_eq!(scraped["port"].to_string(), port);
+        assert_eq!(texts(&scraped["names"]), [name]);
+    }
+    assert!(DOCKERFILE.contains("HEALTH_PORT=8788"));
     let source = &yaml(DATA_SOURCE)["datasources"][0];
     assert_eq!(source["url"], "http://prometheus:9090");
     // Every path that is mounted from here is here.
@@ -181,7 +183,8 @@ impl Stage {
             let value = value
                 .replace("kafka:9092", self.bootstrap)
                 .replace("http://dynamodb:8000", &self.store)
-                .replace("0.0.0.0:8788", listen);
+                .replace("0.0.0.0:8788", listen)
+                .replace("0.0.0.0:8789", listen);
             command.env(name, value);
         }
         command
@@ -206,18 +209,38 @@ impl Stage {
         stdout
     }
 
-    fn worker(&self) -> (Running, String) {
+    /// Starts a service that goes on.
+    fn start(&self, name: &str) -> (Running, String) {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let listen = free.local_addr().expect("an address").to_string();
         drop(free);
         let log = self.dir.path().join(format!("{listen}.log"));
-        let mut command = self.command("worker", &[], &listen);
+        let mut command = self.command(name, &[], &listen);
         let child = command
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log file"))
             .spawn()
             .expect("it starts");
         (Running { child, log }, format!("http://{listen}"))
+    }
+
+    /// Sends an event to the service, with a key from the command line.
+    fn post(&self, url: &str) {
+        let key = self.run("cli", &["keys", "create", "gateway", "--scope", "ingest"]);
+        let now = jiff::Timestamp::now();
+        let event = format!(
+            r#"{{"requestId":"r-1","userId":"ada","endpoint":"/v1/scrape","timestamp":"{now}","statusCode":200}}"#
+        );
+        let post = |key: &str| {
+            let agent = ureq::Agent::config_builder().http_status_as_error(false);
+            let agent = ureq::Agent::from(agent.build());
+            let request = agent.post(&format!("{url}/api/v1/events"));
+            let request = request.content_type("application/json");
+            let request = request.header("authorization", format!("Bearer {}", key.trim()));
+            request.send(&event).unwrap().status().as_u16()
+        };
+        assert_eq!(post("tmk_000000000000_"), 401);
+        assert_eq!(post(&key), 204);
     }
 
     /// Requests of all users of a month.
@@ -258,9 +281,10 @@ fn the_commands_of_the_compose_file_make_statements_of_events() {
     // As at the next `docker compose up`.
     stage.run("init", &[]);
     let count = service("worker")["deploy"]["replicas"].as_u64().unwrap();
-    let mut workers: Vec<_> = (0..count).map(|_| stage.worker()).collect();
+    let mut workers: Vec<_> = (0..count).map(|_| stage.start("worker")).collect();
+    workers.push(stage.start("serve"));
     for (_, url) in &workers {
-        until("a worker is ready", || {
+        until("a process is ready", || {
             get(&format!("{url}/readyz")).is_some()
         });
         assert!(get(&format!("{url}/healthz")).is_some());
@@ -273,11 +297,13 @@ fn the_commands_of_the_compose_file_make_statements_of_events() {
         "cli",
         &["emit", "--clean", "--seed", "7", "--events", &events],
     );
+    let (_, serve) = workers.last().unwrap();
+    stage.post(serve);
     stage.run("cli", &["wait", "--timeout", "100s"]);
     let mut months = vec![before, this_month()];
     months.dedup();
     let requests: u64 = months.iter().map(|month| stage.requests(month)).sum();
-    assert_eq!(requests, EVENTS);
+    assert_eq!(requests, EVENTS + 1);
     stage.run("cli", &[]);
     for (worker, _) in &mut workers {
         let term = Command::new("kill")
@@ -287,7 +313,7 @@ fn the_commands_of_the_compose_file_make_statements_of_events() {
     }
     for (worker, _) in &mut workers {
         let mut ended = None;
-        until("a worker stops", || {
+        until("a process stops", || {
             ended = worker.child.try_wait().unwrap();
             ended.is_some()
         });

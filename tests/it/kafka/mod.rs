@@ -8,6 +8,7 @@ mod halts;
 pub mod log;
 mod moving;
 mod partitioners;
+mod serve;
 mod starting;
 #[cfg(feature = "tls")]
 mod tls;

@@ -17,7 +17,7 @@ use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
-use super::site::{Cluster, Site, get};
+use super::site::{Cluster, Site};
 use crate::oracle::{self, Account, Place, SourceRecord, Streak};
 
 /// Partitions of `usage.events`, as shipped.
@@ -360,7 +360,7 @@ fn records_of_up(site: &Site, partition: u32) -> Vec<SourceRecord> {
     loop {
         let from = records.last().map_or(0, |last| last.offset + 1);
         let path = format!("/internal/log/usage.events/{partition}?from={from}&max=2000");
-        let page = get(&site.url(&path)).expect("records");
+        let page = site.get(&path).expect("records");
         if page.is_empty() {
             return records;
         }

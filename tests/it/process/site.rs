@@ -127,6 +127,12 @@ impl Site {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// Asks `up` with the key of its data directory.
+    pub fn get(&self, path: &str) -> Option<String> {
+        let key = fs::read_to_string(self.data().join("key")).ok()?;
+        get_with(&self.url(path), &key)
+    }
+
     /// A command on the data, or on the cluster.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemark"));
@@ -174,8 +180,17 @@ impl Site {
         self.worker_with(name, &[], env)
     }
 
+    /// Starts a `tidemark serve`, as [`Site::worker`] does a worker.
+    pub fn serve(&self, name: &str, env: &[(&str, &str)]) -> Up {
+        self.start("serve", name, &[], env)
+    }
+
     /// As [`Site::worker`], with further arguments.
     pub fn worker_with(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Up {
+        self.start("worker", name, args, env)
+    }
+
+    fn start(&self, role: &str, name: &str, args: &[&str], env: &[(&str, &str)]) -> Up {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let listen = free.local_addr().expect("an address").to_string();
         drop(free);
@@ -186,7 +201,7 @@ impl Site {
         let child = command
             .arg("--config")
             .arg(self.file("workers.toml"))
-            .args(["worker", "--listen", &listen])
+            .args([role, "--listen", &listen])
             .args(args)
             .envs(env.iter().copied())
             .stdout(Stdio::null())
@@ -238,6 +253,10 @@ impl Site {
 }
 
 impl Up {
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
     pub fn must_run(&mut self) {
         if let Some(status) = self.child.try_wait().expect("a child") {
             panic!("`up` ended by itself ({status})\n{}", tail(&self.log));
@@ -315,7 +334,13 @@ impl Drop for Up {
 
 /// The body of a 200.
 pub fn get(url: &str) -> Option<String> {
-    let mut answer = ureq::get(url).call().ok()?;
+    get_with(url, "")
+}
+
+/// As [`get`], with an API key.
+pub fn get_with(url: &str, key: &str) -> Option<String> {
+    let request = ureq::get(url).header("authorization", format!("Bearer {}", key.trim()));
+    let mut answer = request.call().ok()?;
     answer
         .body_mut()
         .with_config()

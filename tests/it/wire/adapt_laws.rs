@@ -109,7 +109,7 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![9 => prop::sample::select(&NAMES[..]).prop_map(str::to_owned), 1 => ".{0,6}"]
 }
 
-fn any_value() -> impl Strategy<Value = Value> {
+pub fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -216,7 +216,7 @@ fn said(outcome: &Outcome) -> String {
 }
 
 /// A value with one leaf, chosen by number, replaced.
-fn replace_leaf(value: &mut Value, left: &mut usize, with: &Value) {
+pub fn replace_leaf(value: &mut Value, left: &mut usize, with: &Value) {
     match value {
         Value::Object(fields) => fields
             .values_mut()

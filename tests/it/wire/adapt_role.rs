@@ -231,7 +231,7 @@ impl Site {
                 );
                 reject.offset.0
             }
-            Reject::Usage(reject) => panic!("{reject:?}"),
+            other => panic!("{other:?}"),
         };
         rejects.iter().map(offset).collect()
     }

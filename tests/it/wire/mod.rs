@@ -7,5 +7,8 @@ mod adapt_laws;
 mod adapt_refused;
 mod adapt_role;
 mod adapt_rows;
+mod gateways;
+mod gateways_http;
+mod gateways_laws;
 mod laws;
 mod refused;

@@ -1,9 +1,11 @@
 //! The command line, proved against the real binary.
 
+mod api_document;
 mod damage;
 mod emit;
 mod grants;
 mod halts;
+mod keys;
 mod metrics;
 mod quick_start;
 mod records;
@@ -211,9 +213,16 @@ impl Up {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The key of this machine's commands.
+    fn key(&self) -> String {
+        let file = self.log.with_file_name("data").join("key");
+        let key = std::fs::read_to_string(file).unwrap_or_default();
+        key.trim().to_owned()
+    }
+
     /// Status and body.
     fn get(&self, path: &str) -> (u16, String) {
-        request(self.listen, "GET", path, "", "")
+        request(self.listen, &self.key(), "GET", path, "", "")
     }
 
     fn metrics(&self) -> String {
@@ -252,6 +261,7 @@ impl Drop for Up {
 /// A raw HTTP request; status and body.
 fn request(
     to: SocketAddr,
+    key: &str,
     method: &str,
     path: &str,
     content_type: &str,
@@ -259,7 +269,7 @@ fn request(
 ) -> (u16, String) {
     let mut stream = TcpStream::connect(to).unwrap();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nAuthorization: Bearer {key}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();

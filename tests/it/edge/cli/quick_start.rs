@@ -38,13 +38,15 @@ fn curl(up: &Up, line: &str) -> u16 {
     let rest = line
         .strip_prefix("curl -i http://127.0.0.1:8787")
         .expect(line);
-    let (path, rest) = rest.split_once(" -H 'Content-Type: ").unwrap();
+    let (path, rest) = rest.split_once(" -H \"Authorization: ").unwrap();
+    let (bearer, rest) = rest.split_once("\" -H 'Content-Type: ").unwrap();
+    assert_eq!(bearer, "Bearer $(cat data/key)");
     let (content_type, rest) = rest.split_once("' -d \"").unwrap();
     let body = rest.strip_suffix('"').unwrap().replace("\\\"", "\"");
     let time = jiff::Timestamp::now().strftime("%FT%TZ").to_string();
     assert!(body.contains("$(date -u +%FT%TZ)"));
     let body = body.replace("$(date -u +%FT%TZ)", &time);
-    request(up.listen, "POST", path, content_type, &body).0
+    request(up.listen, &up.key(), "POST", path, content_type, &body).0
 }
 
 /// The number in the row of a statement for people.

@@ -1,6 +1,7 @@
 //! `referral code`, `referral signup`, `referral import`.
 
 use serde_json::{Value, json};
+use tidemark::domain::time::Millis;
 use tidemark::store::referrals;
 
 use super::{Place, Up, chat, halts};
@@ -118,7 +119,13 @@ fn refusals(place: &Place, up: &Up, alice: &Value, bob: &Value, old: &Value) {
     let text = |code: &Value| code["code"].as_str().unwrap().to_owned();
     halts::run(async {
         let db = halts::store(up);
-        referrals::set_active(&db, &text(old), false)
+        let off = referrals::Switch {
+            active: false,
+            by: "a test".to_owned(),
+            reason: "a test".to_owned(),
+            now: Millis(0),
+        };
+        referrals::set_active(&db, &text(old), &off)
             .await
             .unwrap()
             .unwrap();

@@ -8,7 +8,10 @@ use super::{Place, Up, chat, until};
 /// A request whose body never comes.
 fn hang(up: &Up) -> TcpStream {
     let mut stream = TcpStream::connect(up.listen).unwrap();
-    let head = "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    let key = up.key();
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     // Another connection that is answered shows that the first one has been accepted.
     assert_eq!(up.get("/readyz").0, 200);

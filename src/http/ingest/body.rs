@@ -1,10 +1,14 @@
-//! Splits a request body into events without touching their bytes.
+//! Takes a request's body in, and splits it into events without touching their bytes.
 
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::problem::Problem;
+use super::append::unavailable;
+use crate::http::Service;
+use crate::http::problem::Problem;
 
 /// Most events in one request: keeps a problem document that names each of them within bounds.
 pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
@@ -61,16 +65,53 @@ impl Framing {
                 .collect(),
         };
         if events.len() > EVENTS_PER_REQUEST_MAX {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_many_events",
-                format!(
-                    "a request takes at most {EVENTS_PER_REQUEST_MAX} events; send smaller batches"
-                ),
-            ));
+            return Err(too_many_events());
         }
         Ok(events)
     }
+}
+
+/// A request with more than [`EVENTS_PER_REQUEST_MAX`].
+pub(super) fn too_many_events() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_many_events",
+        format!("a request takes at most {EVENTS_PER_REQUEST_MAX} events; send smaller batches"),
+    )
+}
+
+/// A request's body, and its share of the memory that bodies may take: it is given back when the permit is dropped.
+pub(super) async fn take(
+    service: &Service,
+    request: Request,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let permit = reserve(service, request.headers()).await?;
+    let body = Bytes::from_request(request, &()).await.map_err(|error| {
+        let (status, code) = match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            _ => (StatusCode::BAD_REQUEST, "unreadable_body"),
+        };
+        let max = service.config.body_bytes_max;
+        Problem::new(
+            status,
+            code,
+            format!("{error}; a request takes at most {max} bytes"),
+        )
+    })?;
+    Ok((body, permit))
+}
+
+/// Room in memory for the body, so that many large requests wait instead of growing the process.
+async fn reserve(service: &Service, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Problem> {
+    let max = service.config.body_bytes_max;
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(max);
+    let bytes = u32::try_from(announced.min(max)).unwrap_or(u32::MAX);
+    let permits = service.body_permits.clone().acquire_many_owned(bytes).await;
+    // The semaphore is never closed.
+    permits.map_err(|_| unavailable("this process is stopping"))
 }
 
 /// `part` of `body` without surrounding white space, sharing its memory.

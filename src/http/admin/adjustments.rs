@@ -1,0 +1,174 @@
+//! `/api/admin/adjustments`: corrections of points.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{IdempotencyKey, account, page_size, reason, refused};
+use crate::domain::amount::Points;
+use crate::domain::ids::AccountKind;
+use crate::http::Service;
+use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Exact, Strict};
+use crate::store::awards::{self, Adjustment, AdjustmentError, Award};
+
+const AWARDS_USUAL: usize = 100;
+const AWARDS_MAX: usize = 1_000;
+
+/// A correction.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NewAdjustment {
+    /// `user` or `provider`.
+    #[schema(value_type = String)]
+    kind: AccountKind,
+    /// Whose points.
+    id: String,
+    /// How many, plus or minus, as a number or a string, to the micropoint.
+    #[schema(value_type = String)]
+    points: Exact<Points>,
+    /// Why.
+    reason: String,
+}
+
+/// Whose awards.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Whose {
+    /// `user` or `provider`.
+    #[param(value_type = String, example = "user")]
+    kind: AccountKind,
+    /// The account.
+    #[param(example = "alice")]
+    id: String,
+    /// At most so many, the newest: 100 by default, up to 1,000.
+    limit: Option<u32>,
+}
+
+/// Points outside of usage.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AwardInfo {
+    /// Its name among the account's: `adjustment#<idempotency key>`, `signup#user:bob`, …
+    award_id: String,
+    /// `adjustment`, `signup` or `milestone`.
+    r#type: &'static str,
+    /// The month in whose bonus it stands.
+    month: String,
+    /// How many points.
+    points: String,
+    /// When it was granted.
+    granted_at: String,
+    /// Why.
+    reason: String,
+}
+
+/// A correction that was made.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Adjusted {
+    /// The account's kind.
+    kind: &'static str,
+    /// The account.
+    id: String,
+    /// What was granted under this key, now or before.
+    award: AwardInfo,
+}
+
+/// Awards of an account.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AwardList {
+    /// The account's kind.
+    kind: &'static str,
+    /// The account.
+    id: String,
+    /// How many it ever got.
+    total: usize,
+    /// The newest first; also those that are on their way to the statement.
+    awards: Vec<AwardInfo>,
+}
+
+impl From<Award> for AwardInfo {
+    fn from(award: Award) -> AwardInfo {
+        AwardInfo {
+            r#type: award.kind.as_str(),
+            month: award.month.to_string(),
+            points: award.points.to_string(),
+            granted_at: award.granted_at.to_string(),
+            reason: award.reason,
+            award_id: award.id,
+        }
+    }
+}
+
+/// Corrects an account's points. It stands in the bonus of this month's statement within seconds.
+#[utoipa::path(post, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:write"])),
+    params(("Idempotency-Key" = String, Header, description = "Names this correction: sent again under the same key, it counts once per account.",
+        example = "ticket-77")),
+    request_body(content = NewAdjustment, example = json!({"kind": "user", "id": "alice", "points": "-12.5", "reason": "double bonus of May"})),
+    responses(
+        (status = 200, description = "Granted, now or before under this key.", body = Adjusted),
+        (status = 422, description = "The key was used for other points, or the reason cannot be kept.", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn grant(
+    caller: May<AdminWrite>,
+    State(service): State<Service>,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
+    Strict(body): Strict<NewAdjustment>,
+) -> Result<Json<Adjusted>, Problem> {
+    let adjustment = Adjustment {
+        account: account(body.kind, &body.id)?,
+        points: body.points.0,
+        reason: reason(body.reason)?,
+        idempotency_key,
+        by: caller.0.by,
+        now: service.clock.now(),
+    };
+    let (db, partitions) = (&*service.db, service.partitions.posting);
+    awards::adjustment(db, &adjustment, partitions)
+        .await
+        .map_err(of_adjustment)?;
+    let award = awards::adjustment_of(db, &adjustment.account, &adjustment.idempotency_key).await?;
+    // Records are written once and stay; this one was just written, or found.
+    let award = award.ok_or_else(Problem::internal)?;
+    Ok(Json(Adjusted {
+        kind: body.kind.as_str(),
+        id: body.id,
+        award: award.into(),
+    }))
+}
+
+fn of_adjustment(error: AdjustmentError) -> Problem {
+    match error {
+        AdjustmentError::Store(error) => error.into(),
+        AdjustmentError::KeyReused { .. } => refused("idempotency_key_reused", error),
+        AdjustmentError::Key(_) => refused("invalid_idempotency_key", error),
+        AdjustmentError::Reason(_) => refused("invalid_reason", error),
+    }
+}
+
+/// Every award of an account: corrections, signups and milestones.
+#[utoipa::path(get, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:read"])), params(Whose),
+    responses((status = 200, description = "The awards.", body = AwardList)))]
+pub(super) async fn list(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+    Asked(whose): Asked<Whose>,
+) -> Result<Json<AwardList>, Problem> {
+    let account = account(whose.kind, &whose.id)?;
+    let awards = awards::awards_of(&*service.db, &account).await?;
+    let total = awards.len();
+    let newest = awards.into_iter().rev();
+    let limit = page_size(whose.limit, AWARDS_USUAL, AWARDS_MAX);
+    Ok(Json(AwardList {
+        kind: whose.kind.as_str(),
+        id: whose.id,
+        total,
+        awards: newest.take(limit).map(AwardInfo::from).collect(),
+    }))
+}

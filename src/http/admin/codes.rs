@@ -1,0 +1,74 @@
+//! `PUT /api/admin/referral-codes/{code}`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{missing, reason};
+use crate::http::Service;
+use crate::http::access::{AdminWrite, May};
+use crate::http::problem::Problem;
+use crate::http::strict::{Named, Strict};
+use crate::store::referrals::{self, Switch};
+
+/// Whether a code is accepted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CodeSwitch {
+    /// Whether signups are accepted from now on.
+    active: bool,
+    /// Why.
+    reason: String,
+}
+
+/// A referral code.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CodeState {
+    /// The code.
+    code: String,
+    /// The owner's kind.
+    user_type: &'static str,
+    /// The owner's id.
+    user_id: String,
+    /// Whether signups are accepted.
+    active: bool,
+    /// How many signed up with it.
+    signups: u64,
+    /// When it was made.
+    created_at: String,
+}
+
+/// Switches a referral code on or off. Whoever signed up with it stays referred.
+#[utoipa::path(put, path = "/api/admin/referral-codes/{code}", tag = "admin", security(("key" = ["admin:write"])),
+    params(("code" = String, Path, description = "The code; case does not matter.", example = "ALIC-7KQ2M")),
+    request_body(content = CodeSwitch, example = json!({"active": false, "reason": "sold on a forum"})),
+    responses(
+        (status = 200, description = "The code as it is now.", body = CodeState),
+        (status = 404, description = "There is no such code.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The reason cannot be kept.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn switch(
+    caller: May<AdminWrite>,
+    State(service): State<Service>,
+    Named(code): Named<String>,
+    Strict(body): Strict<CodeSwitch>,
+) -> Result<Json<CodeState>, Problem> {
+    let switch = Switch {
+        active: body.active,
+        by: caller.0.by,
+        reason: reason(body.reason)?,
+        now: service.clock.now(),
+    };
+    let found = referrals::set_active(&*service.db, &code, &switch).await?;
+    let code = found.ok_or_else(|| missing("unknown_code", "there is no such referral code"))?;
+    Ok(Json(CodeState {
+        user_type: code.owner.kind.as_str(),
+        user_id: code.owner.id().to_owned(),
+        active: code.active,
+        signups: code.signups,
+        created_at: code.created_at.to_string(),
+        code: code.code,
+    }))
+}

@@ -1,0 +1,114 @@
+//! `/api/admin/credits`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{IdempotencyKey, account, of_read, reads, reason, refused};
+use crate::domain::amount::Money;
+use crate::domain::ids::AccountKind;
+use crate::http::Service;
+use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Exact, Strict};
+use crate::reads::Credits;
+use crate::store::credits::{self, CreditEntry, CreditError};
+
+/// Credit for a user.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NewCredit {
+    /// Whose.
+    user_id: String,
+    /// US dollars, as a number or a string, to the nano-dollar; below zero takes credit back.
+    #[schema(value_type = String)]
+    amount: Exact<Money>,
+    /// Why.
+    reason: String,
+}
+
+/// Credit that was added.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreditAdded {
+    /// Whose.
+    user_id: String,
+    /// What was added under this key, now or before, USD.
+    amount: String,
+    /// The key.
+    key: String,
+    /// The sum of all entries of the user, USD.
+    added: String,
+    /// How many there are.
+    entries: u64,
+}
+
+/// Whose credits.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(super) struct Whose {
+    /// The user.
+    #[param(example = "alice")]
+    user_id: String,
+}
+
+/// Adds credit to a user's balance, or takes it back.
+#[utoipa::path(post, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:write"])),
+    params(("Idempotency-Key" = String, Header, description = "Names this entry: sent again under the same key, it counts once per user.",
+        example = "invoice-1001")),
+    request_body(content = NewCredit, example = json!({"userId": "alice", "amount": "25", "reason": "invoice 1001"})),
+    responses(
+        (status = 200, description = "Added, now or before under this key.", body = CreditAdded),
+        (status = 422, description = "The key was used for another amount, or the reason cannot be kept.", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn add(
+    caller: May<AdminWrite>,
+    State(service): State<Service>,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
+    Strict(body): Strict<NewCredit>,
+) -> Result<Json<CreditAdded>, Problem> {
+    let user = account(AccountKind::User, &body.user_id)?;
+    let entry = CreditEntry {
+        idempotency_key,
+        amount: body.amount.0,
+        reason: reason(body.reason)?,
+        by: caller.0.by,
+        at: service.clock.now(),
+    };
+    let added = credits::add(&*service.db, user.id(), &entry)
+        .await
+        .map_err(of_credit)?;
+    Ok(Json(CreditAdded {
+        user_id: body.user_id,
+        amount: entry.amount.to_string(),
+        key: entry.idempotency_key,
+        added: added.total.to_string(),
+        entries: added.entries,
+    }))
+}
+
+fn of_credit(error: CreditError) -> Problem {
+    match error {
+        CreditError::Store(error) => error.into(),
+        CreditError::KeyReused { .. } => refused("idempotency_key_reused", error),
+        CreditError::Id { .. } => refused("invalid_id", error),
+        CreditError::Reason(_) => refused("invalid_reason", error),
+        CreditError::TooMuch => refused("amount_out_of_range", error),
+    }
+}
+
+/// What a user has: what was added, what was spent, the balance, and every entry.
+#[utoipa::path(get, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:read"])), params(Whose),
+    responses((status = 200, description = "The user's credits.", body = Credits)))]
+pub(super) async fn show(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+    Asked(whose): Asked<Whose>,
+) -> Result<Json<Credits>, Problem> {
+    let user = account(AccountKind::User, &whose.user_id)?;
+    let credits = reads(&service).credits(&user).await;
+    credits.map(Json).map_err(of_read)
+}

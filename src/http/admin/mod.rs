@@ -1,0 +1,145 @@
+//! What admins do: prices and rules, credits, corrections, rejects, codes and keys; and the trail of who did it.
+//!
+//! Every change leaves an entry of the audit trail in its own transaction, and says as whom: the key, never the body.
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::Problem;
+use super::{Partitions, Service};
+use crate::domain::ids::{Account, AccountKind, check_id};
+use crate::domain::time::Millis;
+use crate::reads::{ReadError, Reads};
+use crate::store::credits::check_reason;
+
+mod adjustments;
+mod audit;
+mod codes;
+mod credits;
+mod difference;
+mod keys;
+mod pricing;
+mod publishing;
+mod rejects;
+mod rewards;
+mod rules;
+
+/// Every route under `/api/admin`.
+pub(super) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new()
+        .routes(routes!(pricing::show, pricing::set_price, pricing::switch))
+        .routes(routes!(rules::list, rules::publish_all))
+        .routes(routes!(rules::show, rules::publish_one))
+        .routes(routes!(credits::show, credits::add))
+        .routes(routes!(adjustments::list, adjustments::grant))
+        .routes(routes!(rewards::show))
+        .routes(routes!(codes::switch))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(rejects::list))
+        .routes(routes!(rejects::show))
+        .routes(routes!(rejects::redrive_one))
+        .routes(routes!(rejects::discard))
+}
+
+/// What cannot be done as asked, though it was understood.
+fn refused(code: &'static str, why: impl ToString) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, why.to_string())
+}
+
+/// A thing that the path names and that is not there.
+fn missing(code: &'static str, what: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, code, what)
+}
+
+/// What people see of it all.
+fn reads(service: &Service) -> Reads {
+    let Partitions {
+        source, posting, ..
+    } = service.partitions;
+    Reads::new(service.db.clone(), source, posting)
+}
+
+fn of_read(error: ReadError) -> Problem {
+    match error {
+        ReadError::Store(error) => error.into(),
+        ReadError::NoRules => Problem::new(StatusCode::CONFLICT, "no_rules", error.to_string()),
+        ReadError::Overflow(error) => {
+            tracing::error!(event = "http.overflow", %error, "an amount cannot be computed");
+            Problem::internal()
+        }
+    }
+}
+
+/// The account of a kind and an id that a request names.
+fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
+    Account::new(kind, id)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_id", error.to_string()))
+}
+
+/// A reason that can be kept.
+fn reason(reason: String) -> Result<String, Problem> {
+    check_reason(&reason).map_err(|error| refused("invalid_reason", error))?;
+    Ok(reason)
+}
+
+/// What a body says of who made it. The audit trail knows better, but keeps it.
+fn note(updated_by: Option<String>) -> Result<Option<String>, Problem> {
+    if let Some(text) = &updated_by {
+        check_id(text).map_err(|error| refused("invalid_updated_by", error))?;
+    }
+    Ok(updated_by)
+}
+
+/// An instant in a body: `2026-12-01T00:00:00Z`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct At(Millis);
+
+impl TryFrom<String> for At {
+    type Error = String;
+    fn try_from(text: String) -> Result<At, String> {
+        let parsed: Result<Millis, _> = text.parse();
+        parsed.map(At).map_err(|error| {
+            format!("'{text}' is {error}; write an instant such as 2026-12-01T00:00:00Z")
+        })
+    }
+}
+
+/// The header `Idempotency-Key`, which names a change so that it counts once, however often it is sent.
+struct IdempotencyKey(String);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Problem> {
+        let bad = |code, why: String| Problem::new(StatusCode::BAD_REQUEST, code, why);
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Err(bad(
+                "idempotency_key_missing",
+                "send a header Idempotency-Key with a name of your own for this change (an invoice's number, say): sent again \
+                 under the same key, it counts once"
+                    .to_owned(),
+            ));
+        };
+        let key = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
+        check_id(key).map_err(|error| {
+            bad(
+                "invalid_idempotency_key",
+                format!("the header Idempotency-Key: {error}"),
+            )
+        })?;
+        Ok(IdempotencyKey(key.to_owned()))
+    }
+}
+
+/// How many of a list are given at once.
+fn page_size(asked: Option<u32>, usual: usize, max: usize) -> usize {
+    asked.map_or(usual, |asked| {
+        usize::try_from(asked).unwrap_or(max).clamp(1, max)
+    })
+}

@@ -1,0 +1,234 @@
+//! Publishing new values of rules: checked as a whole, compared with what is in force, and written if it is no dry run.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::difference::{Difference, Example, differences, examples};
+use super::{At, refused};
+use crate::domain::rules::{RuleFault, SettingKey, check_value};
+use crate::domain::time::Millis;
+use crate::http::Service;
+use crate::http::problem::Problem;
+use crate::store::pricing::{self, NewValue, Preview, Publish, PublishError, Version};
+
+/// New values, from when on, and why.
+pub(super) struct Wanted {
+    /// Keys and their values as JSON text.
+    pub values: Vec<(String, String)>,
+    /// From when on; now, if nothing is said.
+    pub effective_from: Option<At>,
+    /// Why; checked.
+    pub reason: String,
+    /// What the body says of who made it; checked.
+    pub note: Option<String>,
+    /// Whether to write, or only to tell.
+    pub mode: Mode,
+}
+
+/// Whether to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Check, compare, write.
+    Write,
+    /// Check and compare.
+    DryRun,
+}
+
+/// What was published, or would be.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Published {
+    /// Whether nothing was written because it was a dry run.
+    pub dry_run: bool,
+    /// The entry of the control feed that published it; absent if nothing was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<u64>,
+    /// From when on, in event time. The first version of a key has no beginning, whatever this says.
+    pub effective_from: String,
+    /// The same.
+    #[serde(skip)]
+    pub at: Millis,
+    /// What is new, by key.
+    pub changes: Vec<KeyChange>,
+    /// Keys whose value is in force then anyway; nothing is written for them.
+    pub unchanged: Vec<String>,
+    /// What comes out differently for single requests, once this is in force.
+    pub examples: Vec<Example>,
+}
+
+/// The new value of one key.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyChange {
+    /// The key.
+    key: String,
+    /// The version that is replaced; absent: this is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<u32>,
+    /// The value.
+    value: Value,
+    /// Where it differs from the version that is replaced; at most 200 places.
+    differences: Vec<Difference>,
+    /// How many places beyond those differ.
+    #[serde(skip_serializing_if = "is_zero")]
+    further_differences: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// Checks everything, compares it with what is in force, and publishes what differs.
+pub(super) async fn publish(
+    service: &Service,
+    by: &str,
+    wanted: Wanted,
+) -> Result<Published, Problem> {
+    let now = service.clock.now();
+    let mut publish = Publish {
+        values: checked(wanted.values)?,
+        effective_from: wanted.effective_from.map_or(now, |At(at)| at),
+        by: by.to_owned(),
+        reason: wanted.reason,
+        now,
+        token: format!("{:032x}", rand::random::<u128>()),
+    };
+    let preview = pricing::preview(&*service.db, &publish).await;
+    let Preview { before, rules } = preview.map_err(of_publish)?;
+    let mut unchanged = Vec::new();
+    let mut changes = Vec::new();
+    let values = std::mem::take(&mut publish.values);
+    for (new, before) in values.into_iter().zip(before) {
+        // A value that is in force at that moment anyway changes nothing by beginning then.
+        if before
+            .as_ref()
+            .is_some_and(|before| before.value == new.value)
+        {
+            unchanged.push(new.key);
+            continue;
+        }
+        changes.push(key_change(&new, before));
+        publish.values.push(new);
+    }
+    let control = match wanted.mode {
+        Mode::Write if !publish.values.is_empty() => {
+            let written = pricing::publish_noted(&*service.db, &publish, wanted.note.as_deref());
+            Some(written.await.map_err(of_publish)?.0)
+        }
+        _ => None,
+    };
+    let [without, with] = rules;
+    Ok(Published {
+        dry_run: wanted.mode == Mode::DryRun,
+        control,
+        effective_from: publish.effective_from.to_string(),
+        at: publish.effective_from,
+        changes,
+        unchanged,
+        examples: examples(without.as_deref(), with.as_deref()),
+    })
+}
+
+/// Every value in its canonical form; or every fault of all of them.
+fn checked(values: Vec<(String, String)>) -> Result<Vec<NewValue>, Problem> {
+    let mut faults = Vec::new();
+    let mut good = Vec::new();
+    for (key, value) in values {
+        match check_value(&key, &value) {
+            Ok(value) => good.push(NewValue { key, value }),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() {
+        Ok(good)
+    } else {
+        Err(of_faults(&faults))
+    }
+}
+
+fn key_change(new: &NewValue, before: Option<Version>) -> KeyChange {
+    let value = json_of(&new.value);
+    let old = before.as_ref().map(|version| json_of(&version.value));
+    let (differences, further_differences) =
+        differences(&new.key, &old.unwrap_or_default(), &value);
+    KeyChange {
+        key: new.key.clone(),
+        replaces: before.map(|version| version.version),
+        value,
+        differences,
+        further_differences,
+    }
+}
+
+/// The JSON of a stored value.
+pub(super) fn json_of(value: &str) -> Value {
+    // Canonical JSON, or it would not have been published.
+    serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))
+}
+
+/// Every fault, for the caller.
+pub(super) fn of_faults(faults: &[RuleFault]) -> Problem {
+    let detail =
+        "the rules cannot be used; `faults` names every key with what is wrong and what is allowed";
+    refused("invalid_rules", detail).of_faults(faults)
+}
+
+fn of_publish(error: PublishError) -> Problem {
+    match error {
+        PublishError::Store(error) => error.into(),
+        PublishError::Faults(faults) => of_faults(&faults),
+        PublishError::InThePast { .. } => refused("effective_from_in_the_past", error),
+        PublishError::Values => {
+            Problem::new(StatusCode::BAD_REQUEST, "no_values", error.to_string())
+        }
+        PublishError::Reason(error) => refused("invalid_reason", error),
+    }
+}
+
+/// A version of a key.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RuleVersion {
+    /// The key.
+    key: String,
+    /// 1, 2, 3, … of this key.
+    version: u32,
+    /// The entry of the control feed that published it.
+    control: u64,
+    /// From when on, in event time; null: from the beginning.
+    effective_from: Option<String>,
+    /// The value.
+    value: Value,
+    /// Who published it.
+    updated_by: String,
+    /// Why.
+    reason: String,
+    /// When it was written.
+    updated_at: String,
+}
+
+impl From<Version> for RuleVersion {
+    fn from(version: Version) -> RuleVersion {
+        RuleVersion {
+            value: json_of(&version.value),
+            key: version.key,
+            version: version.version,
+            control: version.control.0,
+            effective_from: version.effective_from.map(|at| at.to_string()),
+            updated_by: version.by,
+            reason: version.reason,
+            updated_at: version.written_at.to_string(),
+        }
+    }
+}
+
+/// The versions that are in force now, in the order of [`SettingKey::all`].
+pub(super) async fn in_force(service: &Service, now: Millis) -> Result<Vec<Version>, Problem> {
+    let mut versions = pricing::current(&*service.db, now).await?;
+    let place = |name: &str| SettingKey::all().position(|key| key.name() == name);
+    versions.sort_by_key(|version| place(&version.key));
+    Ok(versions)
+}

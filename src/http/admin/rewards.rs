@@ -1,0 +1,121 @@
+//! `GET /api/admin/rewards`: leaderboards, the rank of one account, statements.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{account, of_read, page_size, reads};
+use crate::domain::ids::AccountKind;
+use crate::domain::statement::Statement;
+use crate::domain::time::Month;
+use crate::http::Service;
+use crate::http::access::{AdminRead, May};
+use crate::http::problem::Problem;
+use crate::http::strict::Asked;
+use crate::reads::{LeaderboardPage, RankOf, StatementDoc};
+
+const PLACES_USUAL: usize = 50;
+const PLACES_MAX: usize = 1_000;
+
+/// What to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    /// The best accounts of a kind; with `id`, the place of that one.
+    Leaderboard,
+    /// The statement of a provider.
+    Provider,
+    /// The statement of a user.
+    User,
+}
+
+/// Whose rewards, of which month.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// `leaderboard`, `provider` or `user`.
+    #[param(value_type = String, example = "leaderboard")]
+    r#type: What,
+    /// The account: needed for `provider` and `user`; with `leaderboard` the answer is the place of this one.
+    id: Option<String>,
+    /// The month, such as 2026-11; this one, if it is left out. UTC.
+    month: Option<String>,
+    /// Whose leaderboard: `user` (if it is left out) or `provider`.
+    #[param(value_type = Option<String>)]
+    kind: Option<AccountKind>,
+    /// At most so many places: 50 by default, up to 1,000.
+    limit: Option<u32>,
+    /// How many places to leave out: `next` of the page before.
+    offset: Option<u64>,
+}
+
+/// One of three.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Rewards {
+    /// A page of a leaderboard.
+    Leaderboard(LeaderboardPage),
+    /// The place of one account.
+    Rank(RankOf),
+    /// A statement.
+    #[schema(value_type = StatementDoc)]
+    Statement(Box<Statement>),
+}
+
+/// A leaderboard, the place of one account on it, or an account's statement.
+///
+/// Places are exact and are told for the accounts that the leaderboard keeps (`kept`). Of an account beyond, `rank` is null: nothing is known
+/// of the order there.
+#[utoipa::path(get, path = "/api/admin/rewards", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
+    responses(
+        (status = 200, description = "By `type`: a page of the leaderboard, or with `id` the place of one account; or the statement.", body = Rewards),
+        (status = 409, description = "No rules have been published, so nothing can be computed.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn show(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+    Asked(wanted): Asked<Wanted>,
+) -> Result<Json<Rewards>, Problem> {
+    let now = service.clock.now();
+    let month = match &wanted.month {
+        None => now.month(),
+        Some(text) => text.parse::<Month>().map_err(bad_query)?,
+    };
+    let reads = reads(&service);
+    let rewards = match wanted.r#type {
+        What::Leaderboard => {
+            let kind = wanted.kind.unwrap_or(AccountKind::User);
+            match &wanted.id {
+                Some(id) => {
+                    let account = account(kind, id)?;
+                    Rewards::Rank(reads.rank_of(&account, month).await.map_err(of_read)?)
+                }
+                None => {
+                    let ranking = reads.leaderboard(kind, month).await.map_err(of_read)?;
+                    let limit = page_size(wanted.limit, PLACES_USUAL, PLACES_MAX);
+                    Rewards::Leaderboard(ranking.page(wanted.offset.unwrap_or(0), limit))
+                }
+            }
+        }
+        What::Provider | What::User => {
+            let kind = match wanted.r#type {
+                What::Provider => AccountKind::Provider,
+                _ => AccountKind::User,
+            };
+            let id = wanted
+                .id
+                .ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
+            let account = account(kind, &id)?;
+            let statement = reads.statement(&account, month, now).await;
+            Rewards::Statement(Box::new(statement.map_err(of_read)?))
+        }
+    };
+    Ok(Json(rewards))
+}
+
+fn bad_query(why: impl ToString) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why.to_string())
+}

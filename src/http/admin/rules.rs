@@ -1,0 +1,212 @@
+//! `/api/admin/rules`: every number that decides an amount, as versions; prices among them.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::publishing::{Mode, Published, RuleVersion, Wanted, in_force, publish};
+use super::{At, missing, reason};
+use crate::domain::rules::SettingKey;
+use crate::http::Service;
+use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Named, Strict};
+use crate::store::control;
+use crate::store::pricing;
+
+/// The rules that are in force.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RuleList {
+    /// The newest entry of the control feed: what is appended from now on is rated with all that it knows.
+    control: u64,
+    /// The version of each key that is in force now.
+    rules: Vec<RuleVersion>,
+}
+
+/// What to tell of a key.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Depth {
+    /// Every version, too.
+    #[serde(default)]
+    pub(super) history: bool,
+}
+
+/// One rule.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OneRule {
+    /// The version that is in force now; null: there is none yet.
+    current: Option<RuleVersion>,
+    /// Every version, oldest first, those that begin later included; only with `history=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<RuleVersion>>,
+}
+
+/// Whether to write.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(super) struct Run {
+    /// Check and compare only; write nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl Run {
+    const fn mode(&self) -> Mode {
+        if self.dry_run {
+            Mode::DryRun
+        } else {
+            Mode::Write
+        }
+    }
+}
+
+/// A new value of one key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NewRule {
+    /// The value, in the form of the rules documents (config/rules).
+    #[schema(value_type = serde_json::Value)]
+    value: Box<RawValue>,
+    /// From when on, in event time; now, if it is left out. Not in the past.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    effective_from: Option<At>,
+    /// Why.
+    reason: String,
+}
+
+/// New values of several keys.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NewRules {
+    /// Values by key; up to a whole document. All of them begin together, or none.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    values: BTreeMap<String, Box<RawValue>>,
+    /// From when on, in event time; now, if it is left out. Not in the past.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    effective_from: Option<At>,
+    /// Why.
+    reason: String,
+}
+
+/// The rules that are in force now: prices, the switch of the network, and every other number that decides an amount.
+#[utoipa::path(get, path = "/api/admin/rules", tag = "admin", security(("key" = ["admin:read"])),
+    responses((status = 200, description = "The version of each key that is in force.", body = RuleList)))]
+pub(super) async fn list(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+) -> Result<Json<RuleList>, Problem> {
+    let control = control::head(&*service.db).await?.0;
+    let rules = in_force(&service, service.clock.now()).await?;
+    let rules = rules.into_iter().map(RuleVersion::from).collect();
+    Ok(Json(RuleList { control, rules }))
+}
+
+/// One rule, and its history.
+#[utoipa::path(get, path = "/api/admin/rules/{key}", tag = "admin", security(("key" = ["admin:read"])),
+    params(("key" = String, Path, description = "The key.", example = "rules.streak"), Depth),
+    responses(
+        (status = 200, description = "The rule.", body = OneRule),
+        (status = 404, description = "There is no such key.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn show(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+    Named(key): Named<String>,
+    Asked(depth): Asked<Depth>,
+) -> Result<Json<OneRule>, Problem> {
+    known(&key)?;
+    let current = pricing::current(&*service.db, service.clock.now()).await?;
+    let current = current.into_iter().find(|version| version.key == key);
+    let history = if depth.history {
+        let versions = pricing::history(&*service.db, &key).await?;
+        Some(versions.into_iter().map(RuleVersion::from).collect())
+    } else {
+        None
+    };
+    Ok(Json(OneRule {
+        current: current.map(RuleVersion::from),
+        history,
+    }))
+}
+
+fn known(key: &str) -> Result<(), Problem> {
+    if SettingKey::named(key).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = SettingKey::all().map(SettingKey::name).collect();
+    let detail = format!("there is no such key; keys are {}", names.join(", "));
+    Err(missing("unknown_rule", detail))
+}
+
+/// Publishes a new value of one rule; with `dryRun=true` it only says what would change. An event that is appended after the answer is rated
+/// with it, from `effectiveFrom` on.
+#[utoipa::path(put, path = "/api/admin/rules/{key}", tag = "admin", security(("key" = ["admin:write"])),
+    params(("key" = String, Path, description = "The key.", example = "rules.awards"), Run),
+    request_body(content = NewRule,
+        example = json!({"value": {"trial": "10", "signup": "100", "milestone": "50"}, "reason": "a test of the example"})),
+    responses(
+        (status = 200, description = "What was published, or would be.", body = Published),
+        (status = 404, description = "There is no such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The value cannot be used: `faults` names everything that is wrong.", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn publish_one(
+    caller: May<AdminWrite>,
+    State(service): State<Service>,
+    Named(key): Named<String>,
+    Asked(run): Asked<Run>,
+    Strict(body): Strict<NewRule>,
+) -> Result<Json<Published>, Problem> {
+    known(&key)?;
+    let wanted = Wanted {
+        values: vec![(key, body.value.get().to_owned())],
+        effective_from: body.effective_from,
+        reason: reason(body.reason)?,
+        note: None,
+        mode: run.mode(),
+    };
+    publish(&service, &caller.0.by, wanted).await.map(Json)
+}
+
+/// Publishes new values of several rules together, up to a whole document; with `dryRun=true` it only says what would change.
+#[utoipa::path(post, path = "/api/admin/rules", tag = "admin", security(("key" = ["admin:write"])), params(Run),
+    request_body(content = NewRules,
+        example = json!({"values": {"system_mainnet": false, "scrape": {"pricePerUnit": "0.001", "unit": "request"}}, "reason": "a test of the example"})),
+    responses(
+        (status = 200, description = "What was published, or would be.", body = Published),
+        (status = 422, description = "A value cannot be used: `faults` names everything that is wrong.", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+pub(super) async fn publish_all(
+    caller: May<AdminWrite>,
+    State(service): State<Service>,
+    Asked(run): Asked<Run>,
+    Strict(body): Strict<NewRules>,
+) -> Result<Json<Published>, Problem> {
+    if body.values.is_empty() {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "no_values",
+            "values is empty; give at least one key with its value",
+        ));
+    }
+    let text = |(key, value): (String, Box<RawValue>)| (key, value.get().to_owned());
+    let wanted = Wanted {
+        values: body.values.into_iter().map(text).collect(),
+        effective_from: body.effective_from,
+        reason: reason(body.reason)?,
+        note: None,
+        mode: run.mode(),
+    };
+    publish(&service, &caller.0.by, wanted).await.map(Json)
+}

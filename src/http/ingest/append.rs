@@ -1,0 +1,118 @@
+//! Appends to the log, within a bound: a log that is away for long must not gather requests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use futures::future::try_join_all;
+
+use crate::domain::event::Reason;
+use crate::domain::position::Partition;
+use crate::http::Service;
+use crate::http::problem::{BadEvent, Problem};
+use crate::log::{LogError, NewRecord, Topic};
+
+/// Longest that a request waits for the log. What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
+const APPEND_WITHIN: Duration = Duration::from_secs(10);
+/// When to try again if the log does not answer.
+const RETRY_AFTER_SECS: u32 = 1;
+/// When to try again if the log needs a person first.
+const RETRY_AFTER_REPAIR_SECS: u32 = 60;
+
+/// Records by partition.
+#[derive(Default)]
+pub(super) struct Batches(BTreeMap<Partition, Batch>);
+
+/// Records for one partition, with the place of each in the request.
+#[derive(Default)]
+struct Batch {
+    records: Vec<NewRecord>,
+    indexes: Vec<usize>,
+}
+
+impl Batches {
+    /// Adds the record that was made of the item at `index` of the request.
+    pub fn push(&mut self, partition: Partition, record: NewRecord, index: usize) {
+        let batch = self.0.entry(partition).or_default();
+        batch.indexes.push(index);
+        batch.records.push(record);
+    }
+}
+
+/// Appends, and waits for every acknowledgement.
+pub(super) async fn append(
+    service: &Service,
+    topic: Topic,
+    batches: Batches,
+) -> Result<(), Problem> {
+    let appends = batches.0.into_iter().map(|(partition, batch)| async move {
+        let count = batch.records.len() as u64;
+        let appended = service.log.append(topic, partition, batch.records).await;
+        appended
+            .map(|_| count)
+            .map_err(|error| of_append(error, &batch.indexes))
+    });
+    // An error, or the end of patience, drops the other appends' futures, not what they have sent.
+    let appended = tokio::time::timeout(APPEND_WITHIN, try_join_all(appends)).await;
+    let counts = appended.map_err(|_| timed_out())??;
+    service
+        .metrics
+        .log_appended_records_total
+        .with_label_values(&[topic.name()])
+        .inc_by(counts.iter().sum());
+    Ok(())
+}
+
+fn timed_out() -> Problem {
+    let secs = APPEND_WITHIN.as_secs();
+    unavailable(&format!(
+        "the log has not answered for {secs} s; it is safe to try again"
+    ))
+}
+
+fn of_append(error: LogError, indexes: &[usize]) -> Problem {
+    match error {
+        LogError::TooLarge { index, .. } => {
+            let bad = BadEvent {
+                index: indexes.get(index).copied().unwrap_or(index),
+                code: Reason::TooLarge.as_str(),
+                field: None,
+                detail: error.to_string(),
+            };
+            Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalid_events",
+                error.to_string(),
+            )
+            .of_events(vec![bad])
+        }
+        other => of_log(other),
+    }
+}
+
+/// What a caller is told when the log fails.
+pub(in crate::http) fn of_log(error: LogError) -> Problem {
+    match error {
+        LogError::Unavailable(_) => unavailable(&error.to_string()),
+        LogError::Damaged { .. } => {
+            tracing::error!(%error, "the log cannot take records");
+            unavailable(&error.to_string()).retry_after(RETRY_AFTER_REPAIR_SECS)
+        }
+        LogError::OutOfRange { .. } => Problem::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "out_of_range",
+            error.to_string(),
+        ),
+        LogError::TooLarge { .. } => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            error.to_string(),
+        ),
+    }
+}
+
+/// The log cannot be had just now.
+pub(super) fn unavailable(detail: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", detail)
+        .retry_after(RETRY_AFTER_SECS)
+}

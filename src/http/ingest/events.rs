@@ -1,0 +1,123 @@
+//! Usage events in tidemark's own forms. The edge refuses only what can never be read; what depends on rules or log time is decided by rating alone.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::append::{Batches, append};
+use super::body::{self, Framing};
+use crate::domain::event::{Reason, Rejection};
+use crate::http::Service;
+use crate::http::access::{Ingest, May};
+use crate::http::problem::{BadEvent, Problem};
+use crate::log::usage::decode;
+use crate::log::{Headers, NewRecord, Topic, usage_partition};
+
+/// The label of this form in metrics.
+const FORMAT: &str = "events";
+
+/// Takes usage events: 204 once the log has every one of them.
+///
+/// A batch is taken whole or not at all. Anything but 204 may be sent again as it was: an event counts once. After a 503 some events may be in
+/// the log already: send the batch again.
+#[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(
+        description = "One event, an array, or one a line: CloudEvents or the plain form.",
+        content(
+            (serde_json::Value = "application/json", example = json!({"requestId": "r-1", "userId": "alice", "providerId": "prov-1",
+                "endpoint": "/v1/chat/completions", "model": "llama-3-70b", "timestamp": "2026-11-22T07:01:02.123Z", "statusCode": 200,
+                "latencyMs": 250, "inputTokens": 150, "outputTokens": 75})),
+            (serde_json::Value = "application/cloudevents+json"),
+            (serde_json::Value = "application/cloudevents-batch+json"),
+            (serde_json::Value = "application/x-ndjson"),
+        ),
+    ),
+    responses(
+        (status = 204, description = "Taken, durably."),
+        (status = 400, description = "Events that cannot be read: `events` names each; none was taken."),
+        (status = 413, description = "Too large, or too many events."),
+        (status = 415, description = "The Content-Type is none that is taken."),
+        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
+    ))]
+pub(super) async fn events(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    match take(&service, request).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn take(service: &Service, request: Request) -> Result<(), Problem> {
+    let metrics = &service.metrics;
+    metrics
+        .ingest_requests_total
+        .with_label_values(&[FORMAT])
+        .inc();
+    let framing = Framing::of(request.headers())?;
+    let (body, _permit) = body::take(service, request).await?;
+    let events = framing.split(&body)?;
+    let count = events.len() as u64;
+    let batches = batches(events, service.partitions.source).inspect_err(|bad| {
+        for event in bad {
+            let labels = [FORMAT, event.code];
+            metrics
+                .ingest_refused_total
+                .with_label_values(&labels)
+                .inc();
+        }
+    });
+    let batches = batches.map_err(|bad| of_bad_events(bad, count))?;
+    append(service, Topic::UsageEvents, batches).await?;
+    let taken = metrics.ingest_events_total.with_label_values(&[FORMAT]);
+    taken.inc_by(count);
+    Ok(())
+}
+
+/// Reads every event, and sorts the records by partition; or names every bad one.
+fn batches(events: Vec<Bytes>, partitions: u32) -> Result<Batches, Vec<BadEvent>> {
+    let mut batches = Batches::default();
+    let mut bad = Vec::new();
+    for (index, value) in events.into_iter().enumerate() {
+        match user_of(&value) {
+            Ok(user) => {
+                let partition = usage_partition(&user, partitions);
+                let record = NewRecord {
+                    key: Some(Bytes::from(user)),
+                    value,
+                    headers: Headers::new(),
+                };
+                batches.push(partition, record, index);
+            }
+            Err(rejection) => bad.push(BadEvent::new(index, rejection)),
+        }
+    }
+    if bad.is_empty() {
+        Ok(batches)
+    } else {
+        Err(bad)
+    }
+}
+
+fn user_of(value: &Bytes) -> Result<String, Rejection> {
+    decode(value, &Headers::new()).map(|event| event.user.into_owned())
+}
+
+fn of_bad_events(bad: Vec<BadEvent>, count: u64) -> Problem {
+    let too_large = bad
+        .iter()
+        .any(|event| event.code == Reason::TooLarge.as_str());
+    let status = if too_large {
+        StatusCode::PAYLOAD_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    let detail = format!(
+        "{} of {count} events cannot be read, so none was taken; correct or leave out those that `events` names",
+        bad.len()
+    );
+    Problem::new(status, "invalid_events", detail).of_events(bad)
+}

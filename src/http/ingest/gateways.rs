@@ -1,0 +1,296 @@
+//! Usage in the forms of gateways: what can be read is taken; what cannot goes to `usage.rejected`, as far as it can be read.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use super::append::{Batches, append};
+use super::body::{self, EVENTS_PER_REQUEST_MAX, too_many_events};
+use crate::http::Service;
+use crate::http::access::{Ingest, May};
+use crate::http::problem::Problem;
+use crate::log::gateways::{self, Format, Outcome, UserFrom};
+use crate::log::{Topic, rejected, usage_partition};
+
+/// What became of a request of which not everything could be read.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+pub(super) struct Taken {
+    /// Usage events that the log has taken.
+    taken: u64,
+    /// Items in which there was nothing to count.
+    skipped: u64,
+    /// Items that cannot be read. They are kept in `usage.rejected`; sending them again changes nothing.
+    refused: Vec<RefusedItem>,
+}
+
+/// An item that cannot be read.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct RefusedItem {
+    /// Its place in the request, from 0.
+    index: u32,
+    /// Stable: the reason codes of rejected records.
+    code: &'static str,
+    /// The field, as the gateway names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// A sentence for people.
+    detail: String,
+}
+
+/// Takes what LiteLLM's `generic_api` callback sends: StandardLoggingPayloads, as an array, one a line, or a single one, whatever the Content-Type says.
+///
+/// LiteLLM corrects nothing and throws away what is not taken. So what can be read is taken, and the rest is kept in `usage.rejected` as a draft: then the
+/// answer is 200 and names it. A payload that is sent again counts once.
+#[utoipa::path(post, path = "/api/v1/events/litellm", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(description = "StandardLoggingPayloads.", content((serde_json::Value = "application/json", example = json!([{
+        "id": "chatcmpl-1", "litellm_call_id": "018f3c1e", "call_type": "acompletion", "status": "success", "model": "llama-3-70b",
+        "custom_llm_provider": "openai", "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225, "startTime": 1795330862.123,
+        "endTime": 1795330862.373, "stream": false, "end_user": "alice"}])))),
+    responses(
+        (status = 200, description = "Taken, durably, but for the items that are named: they are kept in usage.rejected.", body = Taken),
+        (status = 204, description = "Taken, durably."),
+        (status = 400, description = "No payload of LiteLLM's at all."),
+        (status = 413, description = "Too large, or too many items."),
+        (status = 415, description = "The body is compressed."),
+        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
+    ))]
+pub(super) async fn litellm(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    answer(take(&service, request, Format::Litellm).await)
+}
+
+/// Takes what LiteLLM's `openmeter` callback sends: a CloudEvent of the type `litellm_tokens` for each successful call.
+///
+/// LiteLLM appends `/api/v1/events` to the address that it is given. Failures, providers and latencies are not in it: prefer `generic_api`, and never
+/// configure both, since their ids have nothing in common, so that usage would count twice.
+#[utoipa::path(post, path = "/litellm/openmeter/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(description = "A CloudEvent of LiteLLM's openmeter callback.", content((serde_json::Value = "application/cloudevents+json",
+        example = json!({"specversion": "1.0", "type": "litellm_tokens", "source": "litellm-proxy", "id": "chatcmpl-1",
+            "time": "2026-11-22T07:01:02.123", "subject": "alice",
+            "data": {"model": "llama-3-70b", "cost": 0.0002, "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225}})))),
+    responses(
+        (status = 200, description = "Kept in usage.rejected, because it cannot be read.", body = Taken),
+        (status = 204, description = "Taken, durably."),
+        (status = 400, description = "Nothing that this callback sends."),
+        (status = 413, description = "Too large, or too many items."),
+        (status = 415, description = "The body is compressed."),
+        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
+    ))]
+pub(super) async fn litellm_openmeter(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    answer(take(&service, request, Format::LitellmOpenmeter).await)
+}
+
+/// Takes what LiteLLM's `lago` callback sends: `{"event": {…}}` for each successful call.
+///
+/// **A call that is sent twice counts twice**: LiteLLM draws a new `transaction_id` with each attempt. Prefer `generic_api`. An event without a `timestamp`
+/// (LiteLLM sends none) was made when it came in.
+#[utoipa::path(post, path = "/litellm/lago/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(description = "An event of LiteLLM's lago callback.", content((serde_json::Value = "application/json",
+        example = json!({"event": {"transaction_id": "018f3c1e", "external_subscription_id": "alice", "code": "litellm_tokens",
+            "properties": {"model": "llama-3-70b", "response_cost": 0.0002, "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225}}})))),
+    responses(
+        (status = 200, description = "Kept in usage.rejected, because it cannot be read.", body = Taken),
+        (status = 204, description = "Taken, durably."),
+        (status = 400, description = "Nothing that this callback sends."),
+        (status = 413, description = "Too large, or too many items."),
+        (status = 415, description = "The body is compressed."),
+        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
+    ))]
+pub(super) async fn litellm_lago(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    answer(take(&service, request, Format::LitellmLago).await)
+}
+
+/// Takes OpenTelemetry traces (OTLP/JSON), and counts the inference spans of GenAI clients in them.
+///
+/// Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
+/// `rejectedSpans`, and are kept in `usage.rejected`.
+#[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(description = "An ExportTraceServiceRequest.", content((serde_json::Value = "application/json",
+        example = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
+            "spanId": "eee19b7ec3c1b174", "name": "chat llama-3-70b", "kind": 3, "startTimeUnixNano": "1795330862123000000",
+            "endTimeUnixNano": "1795330862373000000", "attributes": [
+                {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+                {"key": "gen_ai.request.model", "value": {"stringValue": "llama-3-70b"}},
+                {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "150"}},
+                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "75"}},
+                {"key": "user.id", "value": {"stringValue": "alice"}}]}]}]}]})))),
+    responses(
+        (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
+        (status = 400, description = "No ExportTraceServiceRequest."),
+        (status = 413, description = "Too large, or too many spans."),
+        (status = 415, description = "Protobuf, or compressed."),
+        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
+    ))]
+pub(super) async fn otlp(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    export(&service, request).await
+}
+
+/// As `/api/v1/events/otlp`, for exporters that append `/v1/traces` to the address that they are given.
+#[utoipa::path(post, path = "/api/v1/events/otlp/v1/traces", tag = "ingest", security(("key" = ["ingest"])),
+    request_body(description = "An ExportTraceServiceRequest.", content((serde_json::Value = "application/json",
+        example = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
+            "spanId": "eee19b7ec3c1b174", "name": "chat llama-3-70b", "kind": 3, "startTimeUnixNano": "1795330862123000000",
+            "endTimeUnixNano": "1795330862373000000", "attributes": [
+                {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+                {"key": "gen_ai.request.model", "value": {"stringValue": "llama-3-70b"}},
+                {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "150"}},
+                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "75"}},
+                {"key": "user.id", "value": {"stringValue": "alice"}}]}]}]}]})))),
+    responses(
+        (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
+        (status = 400, description = "No ExportTraceServiceRequest."),
+        (status = 413, description = "Too large, or too many spans."),
+        (status = 415, description = "Protobuf, or compressed."),
+        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
+    ))]
+pub(super) async fn otlp_traces(
+    _: May<Ingest>,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    export(&service, request).await
+}
+
+fn answer(taken: Result<Taken, Problem>) -> Response {
+    match taken {
+        Ok(taken) if taken.refused.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Ok(taken) => Json(taken).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn export(service: &Service, request: Request) -> Response {
+    match take(service, request, Format::Otlp).await {
+        Ok(taken) => Json(exported(&taken)).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// What OTLP answers: nothing is said of full success; 64-bit integers are texts.
+fn exported(taken: &Taken) -> serde_json::Value {
+    let Some(first) = taken.refused.first() else {
+        return json!({});
+    };
+    let count = taken.refused.len();
+    let message = format!(
+        "{count} spans cannot be counted and are kept in usage.rejected; the first: {}",
+        first.detail
+    );
+    json!({"partialSuccess": {"rejectedSpans": count.to_string(), "errorMessage": message}})
+}
+
+async fn take(service: &Service, request: Request, format: Format) -> Result<Taken, Problem> {
+    let requests = &service.metrics.ingest_requests_total;
+    requests.with_label_values(&[format.as_str()]).inc();
+    check_encoding(request.headers())?;
+    let (body, _permit) = body::take(service, request).await?;
+    let received = service.clock.now();
+    let outcomes = gateways::read(format, &body, received, &UserFrom::default())
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
+    if outcomes.len() > EVENTS_PER_REQUEST_MAX {
+        return Err(too_many_events());
+    }
+    let partitions = service.partitions;
+    let mut sorting = Sorting::default();
+    let (mut events, mut rejects) = (Batches::default(), Batches::default());
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Outcome::Event(adapted) => {
+                sorting.taken.taken += 1;
+                sorting.unknown += u64::from(adapted.is_usage_unknown);
+                let partition = usage_partition(&adapted.user, partitions.source);
+                events.push(partition, adapted.record, index);
+            }
+            Outcome::Skipped(skip) => {
+                sorting.taken.skipped += 1;
+                sorting.skips.push(skip.as_str());
+            }
+            Outcome::Refused(refused) => {
+                let refusal = &refused.refusal;
+                sorting.taken.refused.push(RefusedItem {
+                    index: refusal.index,
+                    code: refusal.reason.as_str(),
+                    field: refusal.field.clone(),
+                    detail: refusal.detail.clone(),
+                });
+                let record = rejected::encode_gateway(&refused.reject(format, received));
+                let key = record.key.clone().unwrap_or_default();
+                let key = String::from_utf8_lossy(&key);
+                let partition = usage_partition(&key, partitions.rejected);
+                rejects.push(partition, record, index);
+            }
+        }
+    }
+    // Events first: a sender that sends again because of the rejects sends events that count once.
+    append(service, Topic::UsageEvents, events).await?;
+    append(service, Topic::UsageRejected, rejects).await?;
+    sorting.count(service, format);
+    Ok(sorting.taken)
+}
+
+/// What is told of a request once the log has it.
+#[derive(Default)]
+struct Sorting {
+    taken: Taken,
+    skips: Vec<&'static str>,
+    unknown: u64,
+}
+
+impl Sorting {
+    fn count(&self, service: &Service, format: Format) {
+        let (metrics, format) = (&service.metrics, format.as_str());
+        let of = |counter: &prometheus::IntCounterVec, by| {
+            counter.with_label_values(&[format]).inc_by(by);
+        };
+        of(&metrics.ingest_events_total, self.taken.taken);
+        of(&metrics.ingest_usage_unknown_total, self.unknown);
+        let because = |counter: &prometheus::IntCounterVec, reason| {
+            counter.with_label_values(&[format, reason]).inc();
+        };
+        for skip in &self.skips {
+            because(&metrics.ingest_skipped_total, skip);
+        }
+        for item in &self.taken.refused {
+            because(&metrics.ingest_refused_total, item.code);
+        }
+    }
+}
+
+/// Nothing here unpacks, and nothing is guessed from bytes that are no JSON.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let says = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    let (encoding, content_type) = (says(header::CONTENT_ENCODING), says(header::CONTENT_TYPE));
+    let detail = if !encoding.is_empty() && encoding != "identity" {
+        "the body is compressed; switch compression off (an OpenTelemetry collector: compression: none)"
+    } else if content_type.starts_with("application/x-protobuf") {
+        "the body is protobuf; send JSON (an OpenTelemetry collector: encoding: json; an SDK: OTEL_EXPORTER_OTLP_PROTOCOL=http/json)"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        detail,
+    ))
+}

@@ -1,0 +1,77 @@
+//! The items of a body, whichever way they are strung together.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::claim::at;
+use super::{Outcome, Refused, Unreadable};
+use crate::domain::event::Reason;
+use crate::log::adapt::fields::Fields;
+use crate::log::adapt::json::Object;
+use crate::log::adapt::{Refusal, Skip};
+
+/// How the items of one form are read.
+pub(super) struct Items<F> {
+    /// What the body should be, for who sent something else.
+    pub wanted: &'static str,
+    /// Texts by which this gateway says that it knows nothing.
+    pub unset: &'static [&'static str],
+    /// What becomes of an item, by its fields and its place.
+    pub item: F,
+}
+
+impl<F: Fn(&Fields<'_>, usize) -> Outcome> Items<F> {
+    /// An array of items, one item, or one a line: by what is there, since no sender says. A line that is no JSON costs only itself.
+    pub fn read(&self, body: &[u8]) -> Result<Vec<Outcome>, Unreadable> {
+        let text = String::from_utf8_lossy(body);
+        let is_repaired = matches!(text, Cow::Owned(_));
+        let unreadable = || Unreadable {
+            wanted: self.wanted,
+        };
+        if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(&text) {
+            let one = |(index, raw)| self.one(Some(raw), index, is_repaired);
+            return Ok(items.into_iter().enumerate().map(one).collect());
+        }
+        if let Ok(raw) = serde_json::from_str::<&RawValue>(&text) {
+            return match raw.get().starts_with('{') {
+                true => Ok(vec![self.one(Some(raw), 0, is_repaired)]),
+                false => Err(unreadable()),
+            };
+        }
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let raws: Vec<Option<&RawValue>> =
+            lines.map(|line| serde_json::from_str(line).ok()).collect();
+        if raws.iter().flatten().next().is_none() {
+            return Err(unreadable());
+        }
+        let one = |(index, raw)| self.one(raw, index, is_repaired);
+        Ok(raws.into_iter().enumerate().map(one).collect())
+    }
+
+    fn one(&self, raw: Option<&RawValue>, index: usize, is_repaired: bool) -> Outcome {
+        if raw.is_some_and(|raw| raw.get() == "null") {
+            return Outcome::Skipped(Skip::Empty);
+        }
+        match raw.and_then(Object::parse) {
+            Some(object) => {
+                let fields = Fields {
+                    object,
+                    unset: self.unset,
+                    is_repaired,
+                };
+                (self.item)(&fields, index)
+            }
+            None => no_object(index),
+        }
+    }
+}
+
+/// The refusal of an item of which nothing can be read, not even a field.
+pub(super) fn no_object(index: usize) -> Outcome {
+    let refusal = Refusal::of_entry(Reason::Malformed, "the item is no JSON object");
+    Outcome::Refused(Refused {
+        refusal: at(refusal, index),
+        draft: bytes::Bytes::new(),
+    })
+}

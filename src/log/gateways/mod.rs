@@ -1,0 +1,144 @@
+//! What gateways post over HTTP in forms of their own, turned into usage events.
+//!
+//! Pure: the bytes of a body and the time at which they came in, and out come events. Which form it is, is said by the path that was called, never
+//! guessed. Each form is one file (`litellm`, `openmeter`, `lago`, `otlp`), with its sources. As in [`super::adapt`], whose pieces this is made
+//! of, only the fields that a form names are read, so prompts, completions, keys and addresses cannot enter the log.
+//!
+//! None of these senders corrects an item that is refused, and most never send again at all, so one bad item must not cost its batch, nor be lost
+//! itself: it becomes a [`Refused`], which is kept in `usage.rejected` with everything of it that could be read, as a draft of the event.
+//!
+//! The same item always gives the same event, with the same id, so that a batch that is sent twice counts once. The one form that makes up a new id
+//! with each attempt (`lago`) says so.
+
+mod claim;
+mod items;
+mod kind;
+mod lago;
+mod litellm;
+mod openmeter;
+mod otlp;
+
+use bytes::Bytes;
+
+use super::adapt::{Adapted, Refusal, Skip};
+use super::rejected::GatewayReject;
+use crate::domain::time::Millis;
+
+/// A form in which a gateway posts usage. The names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// LiteLLM's `generic_api` callback: its StandardLoggingPayload.
+    Litellm,
+    /// LiteLLM's `openmeter` callback.
+    LitellmOpenmeter,
+    /// LiteLLM's `lago` callback.
+    LitellmLago,
+    /// OpenTelemetry traces, OTLP/JSON: spans of GenAI clients.
+    Otlp,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 4] = [
+        Format::Litellm,
+        Format::LitellmOpenmeter,
+        Format::LitellmLago,
+        Format::Otlp,
+    ];
+
+    /// The name, in metrics and rejects; also the CloudEvents source of the events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Format::Litellm => "litellm",
+            Format::LitellmOpenmeter => "litellm-openmeter",
+            Format::LitellmLago => "litellm-lago",
+            Format::Otlp => "otlp",
+        }
+    }
+}
+
+/// Where the user stands, in forms that have several places for one: the first that is there counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFrom {
+    /// In a LiteLLM payload (`generic_api`). By default as LiteLLM's own billing callbacks choose: the customer whom the request names (`user` in its
+    /// body), then the user to whom the LiteLLM key belongs. Clients that hold keys of their own can name anybody in a request; where that
+    /// matters, the key's user must come first.
+    pub litellm: Vec<String>,
+    /// Attributes of a span, or of its resource.
+    pub otlp: Vec<String>,
+}
+
+impl Default for UserFrom {
+    fn default() -> UserFrom {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        UserFrom {
+            litellm: owned(&[
+                "end_user",
+                "metadata.user_api_key_end_user_id",
+                "metadata.user_api_key_user_id",
+            ]),
+            otlp: owned(&["enduser.id", "user.id"]),
+        }
+    }
+}
+
+/// What became of one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A usage event.
+    Event(Adapted),
+    /// There was nothing to count.
+    Skipped(Skip),
+    /// It should have been counted but cannot be read.
+    Refused(Refused),
+}
+
+/// An item that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why. Quotes nothing of the item.
+    pub refusal: Refusal,
+    /// The event as far as it could be read: canonical JSON without the fields that are missing or wrong; empty if there is nothing. Mended by
+    /// whoever knows what is missing, it can be sent.
+    pub draft: Bytes,
+}
+
+impl Refused {
+    /// What goes into `usage.rejected`.
+    pub fn reject(self, format: Format, received: Millis) -> GatewayReject {
+        GatewayReject {
+            reason: self.refusal.reason,
+            field: self.refusal.field,
+            detail: self.refusal.detail,
+            format: format.as_str().to_owned(),
+            received,
+            draft: self.draft,
+        }
+    }
+}
+
+/// The body holds no items: it is not what this form looks like, from the first byte on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is no {wanted}")]
+pub struct Unreadable {
+    /// What it should be.
+    pub wanted: &'static str,
+}
+
+/// The outcomes of a body that was received at that time, one per item, in order.
+///
+/// # Errors
+/// There are no items in it. The same bytes are never readable.
+pub fn read(
+    format: Format,
+    body: &[u8],
+    received: Millis,
+    user_from: &UserFrom,
+) -> Result<Vec<Outcome>, Unreadable> {
+    match format {
+        Format::Litellm => litellm::read(body, &user_from.litellm),
+        Format::LitellmOpenmeter => openmeter::read(body),
+        Format::LitellmLago => lago::read(body, received),
+        Format::Otlp => otlp::read(body, &user_from.otlp),
+    }
+}

@@ -1,0 +1,111 @@
+//! `tidemark serve` on a real broker: what it has acknowledged counts once, through a broker that goes away and services that are killed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::broker::{self, Broker};
+use crate::process::site::{Cluster, Site, Up};
+use crate::store::embedded_endpoint;
+
+const WAIT: Duration = Duration::from_secs(90);
+
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    super::until(WAIT, what, holds);
+}
+
+struct Gateway {
+    key: String,
+    agent: ureq::Agent,
+}
+
+impl Gateway {
+    fn new(site: &Site) -> Gateway {
+        let made = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(20)));
+        Gateway {
+            key: made.trim().to_owned(),
+            agent: config.build().into(),
+        }
+    }
+
+    /// The status, if there is an answer; and the code of the problem.
+    fn post(&self, service: &Up, events: &[Value]) -> Option<(u16, String)> {
+        let request = self.agent.post(service.url("/api/v1/events"));
+        let request = request.header("authorization", format!("Bearer {}", self.key));
+        let request = request.content_type("application/json");
+        let mut answer = request.send(json!(events).to_string()).ok()?;
+        let body = answer.body_mut().read_to_string().ok()?;
+        let problem: Value = serde_json::from_str(&body).unwrap_or_default();
+        let code = problem["code"].as_str().unwrap_or_default().to_owned();
+        Some((answer.status().as_u16(), code))
+    }
+
+    /// Sends until it is acknowledged, as gateways do.
+    fn insist(&self, service: &Up, events: &[Value]) {
+        until("the events are acknowledged", || {
+            matches!(self.post(service, events), Some((204, _)))
+        });
+    }
+}
+
+fn scrapes(numbers: std::ops::Range<u32>) -> Vec<Value> {
+    let now = jiff::Timestamp::now().to_string();
+    let event = |number| json!({"requestId": format!("r-{number}"), "userId": "ada", "endpoint": "/v1/scrape", "timestamp": now, "statusCode": 200});
+    numbers.map(event).collect()
+}
+
+#[test]
+fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die() {
+    let Some(mut broker) = Broker::own() else {
+        return;
+    };
+    let store = embedded_endpoint().to_owned();
+    let site = Site::on(Cluster {
+        bootstrap: broker.bootstrap(),
+        prefix: broker::prefix(),
+        store: store.clone(),
+        store_of_workers: store,
+    });
+    site.run(&["pricing", "init", "testnet"]);
+    let mut worker = site.worker("worker", &[]);
+    worker.wait_ready();
+    let (mut one, mut two) = (site.serve("one", &[]), site.serve("two", &[]));
+    one.wait_ready();
+    two.wait_ready();
+    let gateway = Gateway::new(&site);
+    gateway.insist(&one, &scrapes(0..10));
+    // The broker goes: nothing is acknowledged, and the answer says to come again, within its bound.
+    broker.stop();
+    let batch = scrapes(10..20);
+    let answer = gateway.post(&one, &batch);
+    assert_eq!(answer, Some((503, "log_unavailable".to_owned())));
+    // A service that is killed with the batch on its way, and the same batch through another one.
+    one.kill();
+    broker.start();
+    gateway.insist(&two, &batch);
+    gateway.insist(&two, &scrapes(0..30));
+    site.run(&["wait", "--timeout", "2m"]);
+    let statement = site.run(&["statement", "user", "ada", "--json"]);
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    assert_eq!(statement["requests"], 30, "{statement}");
+    for process in [two, worker] {
+        let said = process.said();
+        assert!(
+            !said.contains("panicked") && !said.contains(&gateway.key),
+            "{said}"
+        );
+        let (status, _) = process.stop();
+        assert_eq!(status.code(), Some(0), "{said}");
+    }
+}
+
+#[test]
+fn what_serve_cannot_work_with_is_told_at_its_start() {
+    let site = Site::new();
+    let refused = site.try_run(&["serve"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("tidemark up"), "{}", refused.stderr);
+}

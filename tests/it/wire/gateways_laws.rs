@@ -1,0 +1,116 @@
+//! Laws of the forms of gateways, over made-up and broken bodies.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidemark::domain::time::Millis;
+use tidemark::log::gateways::{Format, Outcome, UserFrom, read};
+use tidemark::log::rejected::{self, Reject, RejectError};
+use tidemark::log::{Record, usage};
+
+use super::adapt_laws::{any_value, replace_leaf};
+use super::gateways::{LAGO, LITELLM, OPENMETER, OTLP, RECEIVED};
+
+const FIXTURES: [(Format, &str); 4] = [
+    (Format::Litellm, LITELLM),
+    (Format::LitellmOpenmeter, OPENMETER),
+    (Format::LitellmLago, LAGO),
+    (Format::Otlp, OTLP),
+];
+const SECRET: &str = "s3cr3t";
+
+/// What must hold of whatever comes out.
+fn check(format: Format, body: &[u8]) -> Result<(), TestCaseError> {
+    let from = UserFrom::default();
+    let first = read(format, body, RECEIVED, &from);
+    prop_assert_eq!(
+        &first,
+        &read(format, body, RECEIVED, &from),
+        "the same body, the same outcomes"
+    );
+    for (index, outcome) in first.unwrap_or_default().into_iter().enumerate() {
+        match outcome {
+            Outcome::Event(adapted) => {
+                let event = usage::decode(&adapted.record.value, &adapted.record.headers);
+                let event = event.map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+                prop_assert_eq!(&event.user, &adapted.user);
+                prop_assert_eq!(&*event.source, format.as_str());
+                let is_free = event.input_tokens == Some(0);
+                prop_assert!(
+                    !is_free || event.provider.is_none(),
+                    "only what nobody served is zero"
+                );
+                prop_assert!(
+                    event.cached_input_tokens.unwrap_or(0) <= event.input_tokens.unwrap_or(0)
+                );
+                prop_assert!(!event.endpoint.contains('?'));
+            }
+            Outcome::Refused(refused) => {
+                prop_assert_eq!(refused.refusal.index as usize, index);
+                prop_assert!(refused.draft.len() <= 64 * 1024);
+                let reject = refused.reject(format, Millis(7));
+                let stored = rejected::encode_gateway(&reject);
+                let stored = Record {
+                    offset: tidemark::domain::position::Offset(1),
+                    append_time: Millis(2),
+                    key: stored.key,
+                    value: stored.value,
+                    headers: stored.headers,
+                };
+                prop_assert_eq!(rejected::read(&stored), Ok(Reject::Gateway(reject)));
+                let is_gateways =
+                    matches!(rejected::decode(&stored), Err(RejectError::Gateway { .. }));
+                prop_assert!(is_gateways);
+            }
+            Outcome::Skipped(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn any_format() -> impl Strategy<Value = Format> {
+    prop::sample::select(&Format::ALL[..])
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_outcomes_that_keep_the_laws(format in any_format(), body in prop::collection::vec(any::<u8>(), 0..80)) {
+        check(format, &body)?;
+    }
+
+    #[test]
+    fn any_value_has_outcomes_that_keep_the_laws(format in any_format(), value in any_value()) {
+        check(format, value.to_string().as_bytes())?;
+    }
+
+    #[test]
+    fn a_fixture_with_any_leaf_replaced_keeps_the_laws(
+        fixture in prop::sample::select(&FIXTURES[..]), leaf in 0usize..400, with in any_value(),
+    ) {
+        let (format, text) = fixture;
+        let mut value: Value = serde_json::from_str(text).expect("a fixture");
+        replace_leaf(&mut value, &mut leaf.clone(), &with);
+        check(format, value.to_string().as_bytes())?;
+    }
+
+    #[test]
+    fn a_fixture_cut_anywhere_keeps_the_laws(fixture in prop::sample::select(&FIXTURES[..]), cut in any::<prop::sample::Index>()) {
+        let (format, text) = fixture;
+        check(format, &text.as_bytes()[..cut.index(text.len())])?;
+    }
+
+    #[test]
+    fn a_refusal_never_quotes_what_was_there(
+        fixture in prop::sample::select(&FIXTURES[..]), leaf in 0usize..400, shape in 0usize..3,
+    ) {
+        let (format, text) = fixture;
+        let mut value: Value = serde_json::from_str(text).expect("a fixture");
+        // None of these shapes is taken as an id, a number, a status or a time.
+        let with = [json!([SECRET]), json!({SECRET: SECRET}), json!(format!("{SECRET}\u{1}"))][shape].clone();
+        replace_leaf(&mut value, &mut leaf.clone(), &with);
+        for outcome in read(format, value.to_string().as_bytes(), RECEIVED, &UserFrom::default()).unwrap_or_default() {
+            if let Outcome::Refused(refused) = outcome {
+                prop_assert!(!format!("{:?}", refused.refusal).contains(SECRET), "{refused:?}");
+            }
+        }
+    }
+}
