@@ -278,6 +278,9 @@ struct Published {
 fn fetch(agent: &Agent, url: &str) -> Result<Vec<Key>, String> {
     let answer = agent.get(url).header("accept", "application/json").call();
     let mut answer = answer.map_err(|error| error.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("the answer is {}", answer.status()));
+    }
     let body = answer.body_mut().with_config().limit(JWKS_BYTES_MAX);
     let body = body.read_to_vec().map_err(|error| error.to_string())?;
     let published: Published = serde_json::from_slice(&body).map_err(|error| error.to_string())?;

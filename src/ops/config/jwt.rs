@@ -31,11 +31,7 @@ impl JwtConfig {
             })
         };
         let none = String::new;
-        let url = checked(
-            "an https:// address (http:// on this machine alone), or an empty text: no tokens are taken",
-            check_url,
-        );
-        let jwks_url = reader.get("http.jwt.jwks_url", none(), url);
+        let jwks_url = read_url(reader).unwrap_or_default();
         let issuer = text("what `iss` of the tokens is, in at most 512 characters");
         let issuer = reader.get("http.jwt.issuer", none(), issuer);
         let audience = text("what `aud` of the tokens is, in at most 512 characters");
@@ -76,12 +72,28 @@ impl JwtConfig {
     }
 }
 
+/// The address, if it is one that can be used. A faulty one is not repeated: there may be a password in it.
+fn read_url(reader: &mut Reader) -> Option<String> {
+    const KEY: &str = "http.jwt.jwks_url";
+    let (origin, value) = reader.raw(KEY)?;
+    let checked = match value.as_str() {
+        Some(text) => check_url(text).map(|()| text.to_owned()),
+        None => Err("is no text".to_owned()),
+    };
+    let fault = |problem| {
+        let allowed = "an https:// address (http:// on this machine alone), or an empty text: no tokens are taken";
+        reader.fault(origin, KEY, problem, allowed.to_owned());
+    };
+    checked.map_err(fault).ok()
+}
+
 /// What travels between machines decides who may read accounts: it needs TLS.
 fn check_url(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
-    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    let no_address = || "is no address of a web server".to_owned();
+    let uri: Uri = text.parse().map_err(|_| no_address())?;
     let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
     if authority.contains('@') {
         return Err("has a password in it, which would end in logs".to_owned());
@@ -96,6 +108,6 @@ fn check_url(text: &str) -> Result<(), String> {
         Some("https") if !host.is_empty() => Ok(()),
         Some("http") if is_here => Ok(()),
         Some("http") => Err("is reached without TLS".to_owned()),
-        _ => Err("is no address of a web server".to_owned()),
+        _ => Err(no_address()),
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidemark::ops::config::{Config, LogFormat, Secret, Sources, StoreEngine, env_name};
 
@@ -23,17 +23,21 @@ fn faults(sources: &Sources) -> Vec<String> {
     faults.iter().map(ToString::to_string).collect()
 }
 
-/// Every `section.key` of a TOML text.
-fn keys(text: &str) -> BTreeSet<String> {
-    let table: toml::Table = text.parse().unwrap();
-    let mut keys = BTreeSet::new();
-    for (key, value) in &table {
-        match value.as_table() {
-            Some(section) => keys.extend(section.keys().map(|inner| format!("{key}.{inner}"))),
-            None => drop(keys.insert(key.clone())),
+/// Every `section.key` of a TOML text, with its value as text.
+fn values(text: &str) -> BTreeMap<String, String> {
+    fn add(values: &mut BTreeMap<String, String>, prefix: &str, table: &toml::Table) {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(inner) => add(values, &format!("{key}."), inner),
+                toml::Value::String(text) => drop(values.insert(key, text.clone())),
+                other => drop(values.insert(key, other.to_string())),
+            }
         }
     }
-    keys
+    let mut values_found = BTreeMap::new();
+    add(&mut values_found, "", &text.parse().unwrap());
+    values_found
 }
 
 #[test]
@@ -43,7 +47,7 @@ fn the_shipped_file_is_the_defaults() {
 
 #[test]
 fn the_shipped_file_explains_every_setting() {
-    let bogus = "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n";
+    let bogus = "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[serve]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n";
     let known: BTreeSet<String> = Config::read(&file(bogus))
         .expect_err("faulty")
         .0
@@ -56,21 +60,13 @@ fn the_shipped_file_explains_every_setting() {
                 .collect::<Vec<_>>()
         })
         .collect();
-    assert_eq!(known, keys(SHIPPED));
+    assert_eq!(known, values(SHIPPED).into_keys().collect());
 }
 
 #[test]
 fn every_shipped_line_can_also_come_from_the_environment() {
-    let table: toml::Table = SHIPPED.parse().unwrap();
     let mut sources = Sources::default();
-    for key in keys(SHIPPED) {
-        let value = match key.split_once('.') {
-            Some((section, inner)) => &table[section][inner],
-            None => &table[&key],
-        };
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
+    for (key, text) in values(SHIPPED) {
         sources.env.push((env_name(&key), text));
     }
     assert_eq!(Config::read(&sources).unwrap(), Config::default());
@@ -128,6 +124,29 @@ fn what_is_wrong_is_refused() {
         ("[store]\ntable_prefix = 'a b'", "a b"),
         ("[logging]\nfilter = 'info,,=='", "info,,=="),
         ("[log]\nengine = 'kafka'", "at least one broker"),
+        ("[http.jwt]\nissuer = 'x'", "without http.jwt.jwks_url"),
+        (
+            "[http.jwt]\njwks_url = 'https://a'\naudience = 'x'",
+            "http.jwt.issuer is missing",
+        ),
+        (
+            "[http.jwt]\njwks_url = 'https://a'\nissuer = 'x'",
+            "http.jwt.audience is missing",
+        ),
+        (
+            "[http.jwt]\njwks_url = 'https://a'\nissuer = 'x'\naudience = 'x'\nuser_claim = ''",
+            "tokens would allow nothing",
+        ),
+        (
+            "[http.jwt]\njwks_url = 'http://login.example/keys'",
+            "without TLS",
+        ),
+        (
+            "[http.jwt]\njwks_url = 'https://me:secret@login.example/keys'",
+            "password",
+        ),
+        ("[http.jwt]\njwks_url = 'login'", "no address"),
+        ("[http.jwt]\nkey = 'x'", "http.jwt.jwks_url"),
         ("[kafka]\nbootstrap = 'kafka-1'", "no host and port"),
         ("[kafka.properties]\nacks = '1'", "in-sync replicas"),
         ("[kafka.properties]\nsasl.password = 'hunter2'", "env:NAME"),
@@ -182,4 +201,27 @@ fn settings_of_librdkafka_are_passed_on_and_secrets_are_only_named() {
     assert_eq!(kafka.secrets["sasl.password"], Secret::Env("SECRET".into()));
     let refused = faults(&file("[kafka.properties]\nsasl.password = 'hunter2'"));
     assert!(!refused.join("").contains("hunter2"), "{refused:?}");
+}
+
+#[test]
+fn a_password_in_the_address_of_keys_is_not_repeated() {
+    let text = "[http.jwt]\njwks_url = 'https://me:hunter2@login.example/keys'";
+    let refused = faults(&file(text)).join("");
+    assert!(!refused.contains("hunter2"), "{refused}");
+}
+
+#[test]
+fn an_issuer_of_tokens_is_reached_by_tls_or_on_this_machine() {
+    for url in [
+        "https://login.example/keys",
+        "http://localhost:8080/keys",
+        "http://127.0.0.1/keys",
+        "http://[::1]:1/keys",
+    ] {
+        let text = format!("[http.jwt]\njwks_url = '{url}'\nissuer = 'i'\naudience = 'a'");
+        let jwt = Config::read(&file(&text)).unwrap().http.jwt.unwrap();
+        assert_eq!(jwt.jwks_url, url);
+        assert_eq!(jwt.user_claim.as_deref(), Some("sub"));
+        assert_eq!(jwt.provider_claim, None);
+    }
 }

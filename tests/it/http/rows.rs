@@ -1,0 +1,150 @@
+//! What tests of accounts find in the store: rules, rows, streaks and requests, written as the pipeline writes them.
+
+use std::collections::BTreeSet;
+
+use tidemark::domain::amount::{Money, Points};
+use tidemark::domain::event::Service as AiService;
+use tidemark::domain::ids::Account;
+use tidemark::domain::ledger::{AccountRows, months_of};
+use tidemark::domain::position::{Control, Epoch, Fence, Offset, Partition, Position, WriteId};
+use tidemark::domain::posting::{Cell, Charge, Entry, Slot};
+use tidemark::domain::rules::{Network, RulesDocument};
+use tidemark::domain::statement;
+use tidemark::domain::time::{Day, Millis, Month};
+use tidemark::log::Headers;
+use tidemark::log::usage::decode;
+use tidemark::store::account_write::{AccountWrite, Omissions};
+use tidemark::store::accounts::{self, ReadOrder, Reading};
+use tidemark::store::db::{Db, Table};
+use tidemark::store::pricing::{NewValue, Publish, publish};
+use tidemark::store::usage::{self, UsageRow};
+use tidemark::store::{control, pricing, streaks};
+
+use super::stand::{NOON, Stand};
+
+/// Publishes the shipped rules, from the beginning.
+pub async fn rules(stand: &Stand, network: Network) {
+    let (name, text) = network.document();
+    let document = RulesDocument::parse_toml(name, text).unwrap();
+    let values = document.changes().into_iter();
+    let publication = Publish {
+        values: values.map(|(key, value)| NewValue { key, value }).collect(),
+        effective_from: NOON,
+        by: "a test".to_owned(),
+        reason: "a test".to_owned(),
+        now: NOON,
+        token: format!("{:x}", rand::random::<u64>()),
+    };
+    publish(&stand.db, &publication).await.unwrap();
+}
+
+/// Adds an entry to an account's rows, and its streak's snapshot, as a poster would.
+pub async fn book(stand: &Stand, account: &Account, fill: impl FnOnce(&mut Entry)) {
+    let db = &stand.db;
+    let mut entry = Entry::new(account.clone());
+    fill(&mut entry);
+    let head = control::head(db).await.unwrap();
+    let mut book = pricing::load_rules(db, head).await.unwrap();
+    let activity = book.as_of(head).expect("rules").activity();
+    let read = accounts::read(db, account, ReadOrder::HeadFirstMatched);
+    let (stored, mut rows) = match read.await.unwrap() {
+        Reading::Absent => (None, AccountRows::default()),
+        Reading::Whole(found) => (Some(found.head), found.rows),
+        Reading::Torn(what) => panic!("{what}"),
+    };
+    assert!(
+        months_of(&entry).first() >= rows.months.keys().next(),
+        "rows of months before those in memory are not loaded here"
+    );
+    let changed = rows.apply(account.kind, &entry, NOON, activity).unwrap();
+    let dirty: BTreeSet<Month> = changed.into_iter().collect();
+    let position = Position {
+        epoch: Epoch(0),
+        offset: Offset(rand::random::<u32>().into()),
+    };
+    let write = AccountWrite {
+        account,
+        stored: stored.as_ref(),
+        rows: &rows,
+        dirty: &dirty,
+        fence: Fence {
+            position: Some(position),
+            write: WriteId {
+                worker: rand::random(),
+                count: 1,
+            },
+        },
+        open_from: Month(0),
+        omit: Omissions::default(),
+    };
+    let (writes, _) = write.build().expect("a row");
+    db.transact(writes).await.unwrap();
+    let head = rows.months.last_key_value().unwrap().1;
+    let streak = statement::streak(account.kind, head, activity);
+    let last = Position {
+        epoch: Epoch(u32::MAX),
+        offset: Offset(0),
+    };
+    db.write(streaks::put(account, &streak, last))
+        .await
+        .unwrap();
+}
+
+/// Successful chat requests of a day that earn so many points together.
+pub fn served(entry: &mut Entry, day: &str, requests: u64, points: Points) {
+    let cell = Cell {
+        requests,
+        successful: requests,
+        failed: 0,
+        points,
+        timed: requests,
+        latency_ms: 250 * requests,
+        target_ms: 8_000 * requests,
+    };
+    let slot = Slot::Day(day.parse().unwrap());
+    entry.cells.push((slot, AiService::ChatCompletions, cell));
+}
+
+/// What usage of a month costs.
+pub fn charged(entry: &mut Entry, month: &str, cost: Money, shadow: Money) {
+    let charge = Charge { cost, shadow };
+    entry.charges.push((month.parse().unwrap(), charge));
+}
+
+/// A usage row of a request of `user` at `time`.
+pub async fn request(stand: &Stand, user: &str, id: &str, time: Millis) {
+    let json = serde_json::json!({
+        "requestId": id, "userId": user, "providerId": "prov-1", "endpoint": "/v1/chat/completions",
+        "model": "llama-3-70b", "timestamp": time.to_string(), "statusCode": 200, "latencyMs": 250,
+        "inputTokens": 150, "outputTokens": 75,
+    });
+    let bytes = serde_json::to_vec(&json).unwrap();
+    let headers = Headers::new();
+    let event = decode(&bytes, &headers).unwrap();
+    let row = UsageRow {
+        key: usage::key(&event),
+        event: &event,
+        service: AiService::ChatCompletions,
+        tier: None,
+        partition: Partition(1),
+        position: Position {
+            epoch: Epoch(0),
+            offset: Offset(7),
+        },
+        log_time: time,
+        control: Control(1),
+        slot: Slot::Day(time.day()),
+        provider_points: Points::whole(15),
+        user_points: Points(1_500_000),
+        charge: Charge::default(),
+        // The engine expires rows by the real clock.
+        expires_at: Millis(i64::from(u32::MAX) * 1_000),
+    };
+    let items = vec![usage::encode(&row)];
+    stand.db.put_all(Table::UsageTracking, items).await.unwrap();
+}
+
+/// The first instant of a day.
+pub fn start_of(day: &str) -> Millis {
+    day.parse::<Day>().unwrap().start()
+}

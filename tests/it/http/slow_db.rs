@@ -1,0 +1,120 @@
+//! A store that counts what it is asked, and one whose caller is killed at a given step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use tidemark::http::{Partitions, Parts, Service};
+use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::dynamo::DynamoDb;
+use tokio::sync::Notify;
+
+use super::stand::Stand;
+use crate::edge::memory_log::PARTITIONS;
+
+/// Another process of the same service, on another way to the same store.
+pub fn service_on(stand: &Stand, db: Arc<dyn Db>) -> Service {
+    Service::new(Parts {
+        log: stand.log.clone(),
+        partitions: Partitions {
+            source: PARTITIONS,
+            posting: PARTITIONS,
+        },
+        db,
+        clock: stand.clock.clone(),
+        metrics: stand.metrics.clone(),
+        health: stand.health.clone(),
+        config: stand.service.config.clone(),
+    })
+}
+
+/// Where its caller is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Killed {
+    /// Before the step.
+    Before(u64),
+    /// After the step was done, before its answer came.
+    After(u64),
+}
+
+/// Counts its requests; at the step where the caller is killed it never answers.
+pub struct Counted {
+    db: DynamoDb,
+    asked: AtomicU64,
+    killed: Option<Killed>,
+    /// Told when the step is reached.
+    pub reached: Notify,
+}
+
+impl Counted {
+    pub fn new(db: DynamoDb) -> Counted {
+        Counted {
+            db,
+            asked: AtomicU64::new(0),
+            killed: None,
+            reached: Notify::new(),
+        }
+    }
+
+    pub fn killed(db: DynamoDb, killed: Killed) -> Counted {
+        Counted {
+            killed: Some(killed),
+            ..Counted::new(db)
+        }
+    }
+
+    pub fn count(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    async fn step<T>(
+        &self,
+        ask: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.killed == Some(Killed::Before(number)) {
+            self.die().await;
+        }
+        let answer = ask.await;
+        if self.killed == Some(Killed::After(number)) {
+            self.die().await;
+        }
+        answer
+    }
+
+    async fn die(&self) {
+        self.reached.notify_one();
+        std::future::pending::<()>().await;
+    }
+}
+
+#[async_trait]
+impl Db for Counted {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        self.step(self.db.get(key)).await
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.step(self.db.batch_get(keys)).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        self.step(self.db.query(query)).await
+    }
+
+    async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        self.step(self.db.scan(table, after)).await
+    }
+
+    async fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.step(self.db.write(write)).await
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.step(self.db.transact(writes)).await
+    }
+
+    async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.step(self.db.put_all(table, items)).await
+    }
+}
