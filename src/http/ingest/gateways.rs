@@ -4,16 +4,19 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use prometheus::IntCounterVec;
 use serde::Serialize;
 use serde_json::json;
 
 use super::append::{Batches, append};
 use super::body::{self, EVENTS_PER_REQUEST_MAX, too_many_events};
-use crate::http::Service;
+use crate::domain::time::Millis;
+use crate::http::{Partitions, Service};
 use crate::http::access::{Ingest, May};
 use crate::http::problem::Problem;
-use crate::log::gateways::{self, Format, Outcome, UserFrom};
+use crate::log::gateways::{self, Format, Outcome, Refused, UserFrom};
 use crate::log::{Topic, rejected, usage_partition};
+use crate::ops::metrics::Metrics;
 
 /// What became of a request of which not everything could be read.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
@@ -208,61 +211,87 @@ async fn take(service: &Service, request: Request, format: Format) -> Result<Tak
     if outcomes.len() > EVENTS_PER_REQUEST_MAX {
         return Err(too_many_events());
     }
-    let partitions = service.partitions;
-    let mut sorting = Sorting::default();
-    let (mut events, mut rejects) = (Batches::default(), Batches::default());
+    let mut sorted = Sorted::new(format, received);
     for (index, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Outcome::Event(adapted) => {
-                sorting.taken.taken += 1;
-                sorting.unknown += u64::from(adapted.is_usage_unknown);
-                let partition = usage_partition(&adapted.user, partitions.source);
-                events.push(partition, adapted.record, index);
-            }
-            Outcome::Skipped(skip) => {
-                sorting.taken.skipped += 1;
-                sorting.skips.push(skip.as_str());
-            }
-            Outcome::Refused(refused) => {
-                let refusal = &refused.refusal;
-                sorting.taken.refused.push(RefusedItem {
-                    index: refusal.index,
-                    code: refusal.reason.as_str(),
-                    field: refusal.field.clone(),
-                    detail: refusal.detail.clone(),
-                });
-                let record = rejected::encode_gateway(&refused.reject(format, received));
-                let key = record.key.clone().unwrap_or_default();
-                let key = String::from_utf8_lossy(&key);
-                let partition = usage_partition(&key, partitions.rejected);
-                rejects.push(partition, record, index);
-            }
-        }
+        sorted.take(outcome, index, service.partitions);
     }
     // Events first: a sender that sends again because of the rejects sends events that count once.
-    append(service, Topic::UsageEvents, events).await?;
-    append(service, Topic::UsageRejected, rejects).await?;
-    sorting.count(service, format);
-    Ok(sorting.taken)
+    append(
+        service,
+        Topic::UsageEvents,
+        std::mem::take(&mut sorted.events),
+    )
+    .await?;
+    append(
+        service,
+        Topic::UsageRejected,
+        std::mem::take(&mut sorted.rejects),
+    )
+    .await?;
+    sorted.count(&service.metrics);
+    Ok(sorted.taken)
 }
 
-/// What is told of a request once the log has it.
-#[derive(Default)]
-struct Sorting {
+/// What a request becomes, and what is told of it once the log has it.
+struct Sorted {
+    format: Format,
+    received: Millis,
+    events: Batches,
+    rejects: Batches,
     taken: Taken,
     skips: Vec<&'static str>,
     unknown: u64,
 }
 
-impl Sorting {
-    fn count(&self, service: &Service, format: Format) {
-        let (metrics, format) = (&service.metrics, format.as_str());
-        let of = |counter: &prometheus::IntCounterVec, by| {
-            counter.with_label_values(&[format]).inc_by(by);
-        };
+impl Sorted {
+    fn new(format: Format, received: Millis) -> Sorted {
+        Sorted {
+            format,
+            received,
+            events: Batches::default(),
+            rejects: Batches::default(),
+            taken: Taken::default(),
+            skips: Vec::new(),
+            unknown: 0,
+        }
+    }
+
+    fn take(&mut self, outcome: Outcome, index: usize, partitions: Partitions) {
+        match outcome {
+            Outcome::Event(adapted) => {
+                self.taken.taken += 1;
+                self.unknown += u64::from(adapted.is_usage_unknown);
+                let partition = usage_partition(&adapted.user, partitions.source);
+                self.events.push(partition, adapted.record, index);
+            }
+            Outcome::Skipped(skip) => {
+                self.taken.skipped += 1;
+                self.skips.push(skip.as_str());
+            }
+            Outcome::Refused(refused) => self.refuse(refused, index, partitions),
+        }
+    }
+
+    fn refuse(&mut self, refused: Refused, index: usize, partitions: Partitions) {
+        let refusal = &refused.refusal;
+        self.taken.refused.push(RefusedItem {
+            index: refusal.index,
+            code: refusal.reason.as_str(),
+            field: refusal.field.clone(),
+            detail: refusal.detail.clone(),
+        });
+        let record = rejected::encode_gateway(&refused.reject(self.format, self.received));
+        let key = record.key.clone().unwrap_or_default();
+        let partition = usage_partition(&String::from_utf8_lossy(&key), partitions.rejected);
+        self.rejects.push(partition, record, index);
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        let format = self.format.as_str();
+        let of = |counter: &IntCounterVec, by| counter.with_label_values(&[format]).inc_by(by);
         of(&metrics.ingest_events_total, self.taken.taken);
         of(&metrics.ingest_usage_unknown_total, self.unknown);
-        let because = |counter: &prometheus::IntCounterVec, reason| {
+        let because = |counter: &IntCounterVec, reason| {
             counter.with_label_values(&[format, reason]).inc();
         };
         for skip in &self.skips {

@@ -252,3 +252,34 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
     generic.log_is_clean();
     meter.log_is_clean();
 }
+
+#[test]
+fn litellm_is_understood_in_each_of_its_log_formats() {
+    if !is_there() {
+        return;
+    }
+    let site = Site::new();
+    let mut up = site.up();
+    up.wait_ready();
+    let mut calls = 0;
+    for (format, batch) in [("ndjson", "3"), ("single", "1")] {
+        let url = site.url("");
+        let env = [
+            ("TIDEMARK_URL", &*url),
+            ("LOG_FORMAT", format),
+            ("BATCH", batch),
+        ];
+        let proxy = Proxy::start(&env);
+        for _ in 0..3 {
+            assert_eq!(proxy.chat(format, json!({})), 200);
+        }
+        calls += 3;
+        wait_for(&site, &mut up, f64::from(calls), 0.0);
+        assert_eq!(
+            sums(&statement(&site, "user", format)),
+            json!([3, 3, 0, {"chat_completions": "4.5"}])
+        );
+    }
+    assert_eq!(up.stop().0.code(), Some(0));
+    site.log_is_clean();
+}

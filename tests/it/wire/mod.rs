@@ -10,5 +10,8 @@ mod adapt_rows;
 mod gateways;
 mod gateways_http;
 mod gateways_laws;
+mod gateways_litellm;
+mod gateways_metering;
+mod gateways_otlp;
 mod laws;
 mod refused;

@@ -1,0 +1,195 @@
+//! LiteLLM's `openmeter` and `lago` callbacks, field by field.
+
+use serde_json::{Value, json};
+use tidemark::log::gateways::Format;
+
+use super::gateways::{Changes, LAGO, OPENMETER, RECEIVED, change, one};
+
+#[test]
+fn openmeter_and_lago_are_read_as_litellm_writes_them() {
+    let openmeter: Vec<Value> = serde_json::from_str(OPENMETER).unwrap();
+    let lago: Value = serde_json::from_str(LAGO).unwrap();
+    let rows: Vec<(Format, &Value, Changes<'_>, &str, Value)> = vec![
+        // Python before 3.11 writes no offset, and no fraction where it is zero.
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("time", json!("2026-11-23T00:49:26.836596"))],
+            "/time",
+            json!("2026-11-23T00:49:26.836Z"),
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("time", json!("2026-11-23T00:49:26"))],
+            "/time",
+            json!("2026-11-23T00:49:26.000Z"),
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("time", json!("2026-11-23T01:49:26+01:00"))],
+            "/time",
+            json!("2026-11-23T00:49:26.000Z"),
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("subject", json!(42))],
+            "/subject",
+            json!("42"),
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("data.cost", Value::Null)],
+            "/data/inputTokens",
+            json!(10),
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![
+                ("data.prompt_tokens", Value::Null),
+                ("data.completion_tokens", Value::Null),
+            ],
+            "/data/inputTokens",
+            Value::Null,
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("data.model", json!("tts-1"))],
+            "/data/endpoint",
+            json!("/v1/audio/speech"),
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            vec![("data.model", Value::Null)],
+            "/data/endpoint",
+            json!("/v1/chat/completions"),
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            vec![],
+            "/time",
+            json!(RECEIVED.to_string()),
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            vec![("event.timestamp", json!(1795394966))],
+            "/time",
+            json!("2026-11-23T00:49:26.000Z"),
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            vec![("event.timestamp", json!("1795394966.123"))],
+            "/time",
+            json!("2026-11-23T00:49:26.123Z"),
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            vec![("event.properties.model", json!("text-embedding-3-small"))],
+            "/data/endpoint",
+            json!("/v1/embeddings"),
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            vec![("event.external_subscription_id", json!(7))],
+            "/subject",
+            json!("7"),
+        ),
+    ];
+    for (format, item, changes, pointer, expected) in rows {
+        let mut item = item.clone();
+        change(&mut item, &changes);
+        let is = one(format, &item);
+        let found = is["event"].pointer(pointer).cloned().unwrap_or_default();
+        assert_eq!(found, expected, "{pointer} with {changes:?}: {is}");
+    }
+    let refusals: Vec<(Format, &Value, &str, Value, &str, &str)> = vec![
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            "subject",
+            json!(""),
+            "missing_field",
+            "subject",
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            "time",
+            json!("yesterday"),
+            "invalid_time",
+            "time",
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            "id",
+            Value::Null,
+            "missing_field",
+            "id",
+        ),
+        (
+            Format::LitellmOpenmeter,
+            &openmeter[0],
+            "data.prompt_tokens",
+            json!(0.5),
+            "wrong_type",
+            "data.prompt_tokens",
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            "event.transaction_id",
+            Value::Null,
+            "missing_field",
+            "event.transaction_id",
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            "event.external_subscription_id",
+            Value::Null,
+            "missing_field",
+            "event.external_subscription_id",
+        ),
+        (
+            Format::LitellmLago,
+            &lago,
+            "event.timestamp",
+            json!("soon"),
+            "invalid_time",
+            "event.timestamp",
+        ),
+    ];
+    for (format, item, path, with, code, field) in refusals {
+        let mut item = item.clone();
+        change(&mut item, &[(path, with)]);
+        let is = one(format, &item);
+        assert_eq!(
+            (&is["refused"][1], &is["refused"][2]),
+            (&json!(code), &json!(field)),
+            "{path}: {is}"
+        );
+    }
+}
+
+#[test]
+fn answers_from_the_cache_have_ids_of_their_own_in_openmeter() {
+    let all: Vec<Value> = serde_json::from_str(OPENMETER).unwrap();
+    let of_cache = all.last().expect("one");
+    let mut again = of_cache.clone();
+    change(&mut again, &[("time", json!("2026-11-23T00:59:26+00:00"))]);
+    let ids =
+        [of_cache, &again].map(|item| one(Format::LitellmOpenmeter, item)["event"]["id"].clone());
+    assert_ne!(ids[0], ids[1]);
+}

@@ -1,0 +1,311 @@
+//! Spans of GenAI clients, attribute by attribute.
+
+use serde_json::{Value, json};
+use tidemark::log::gateways::{Format, UserFrom, read};
+
+use super::gateways::{RECEIVED, Row, one, outcomes};
+
+/// An export of one span with these attributes, as texts; one that is empty is left out. A field of the span itself begins with a dot.
+fn export(changes: &[(&str, Value)]) -> Value {
+    let mut span = json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "kind": 3,
+        "startTimeUnixNano": "1795394966000000000", "endTimeUnixNano": "1795394966250000000"});
+    let mut attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "enduser.id": "anna",
+        "gen_ai.usage.input_tokens": "10", "gen_ai.usage.output_tokens": "5"});
+    for (name, with) in changes {
+        match name.strip_prefix('.') {
+            Some(name) => span[name] = with.clone(),
+            None => attributes[*name] = with.clone(),
+        }
+    }
+    let attributes = attributes.as_object().expect("one").iter();
+    let kept = attributes.filter(|(_, value)| !value.is_null());
+    let typed = |value: &Value| match value {
+        Value::String(_) => json!({"stringValue": value}),
+        Value::Object(_) => value.clone(),
+        other => json!({"intValue": other}),
+    };
+    span["attributes"] = kept
+        .map(|(name, value)| json!({"key": name, "value": typed(value)}))
+        .collect();
+    json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+}
+
+#[test]
+fn an_attribute_means_this() {
+    let rows: Vec<Row<'_>> = vec![
+        (vec![], "/subject", json!("anna")),
+        (vec![("user.id", json!("ben"))], "/subject", json!("anna")),
+        (
+            vec![("enduser.id", Value::Null), ("user.id", json!("ben"))],
+            "/subject",
+            json!("ben"),
+        ),
+        (vec![("enduser.id", json!(4711))], "/subject", json!("4711")),
+        (
+            vec![],
+            "/id",
+            json!("5b8efff798038103d269b633813fc60c/eee19b7ec3c1b174"),
+        ),
+        (
+            vec![(".spanId", json!("EEE19B7EC3C1B174"))],
+            "/id",
+            json!("5b8efff798038103d269b633813fc60c/eee19b7ec3c1b174"),
+        ),
+        (vec![], "/time", json!("2026-11-23T00:49:26.000Z")),
+        (
+            vec![(".startTimeUnixNano", json!(1795394966000999999_u64))],
+            "/time",
+            json!("2026-11-23T00:49:26.000Z"),
+        ),
+        (vec![], "/data/latencyMs", json!(250)),
+        (
+            vec![(".endTimeUnixNano", json!("0"))],
+            "/data/latencyMs",
+            Value::Null,
+        ),
+        (
+            vec![(".kind", json!("SPAN_KIND_CLIENT"))],
+            "/data/endpoint",
+            json!("/v1/chat/completions"),
+        ),
+        (
+            vec![("gen_ai.operation.name", json!("generate_content"))],
+            "/data/endpoint",
+            json!("/v1/chat/completions"),
+        ),
+        (
+            vec![("gen_ai.operation.name", json!("text_completion"))],
+            "/data/endpoint",
+            json!("/v1/completions"),
+        ),
+        (
+            vec![("gen_ai.operation.name", json!("embeddings"))],
+            "/data/endpoint",
+            json!("/v1/embeddings"),
+        ),
+        (
+            vec![
+                ("gen_ai.operation.name", Value::Null),
+                ("llm.request.type", json!("embedding")),
+            ],
+            "/data/endpoint",
+            json!("/v1/embeddings"),
+        ),
+        (
+            vec![("gen_ai.system", json!("az.ai.openai"))],
+            "/data/providerId",
+            json!("az.ai.openai"),
+        ),
+        (
+            vec![
+                ("gen_ai.system", json!("old")),
+                ("gen_ai.provider.name", json!("new")),
+            ],
+            "/data/providerId",
+            json!("new"),
+        ),
+        (vec![], "/data/providerId", Value::Null),
+        (
+            vec![("gen_ai.response.model", json!("gpt-4o-2024-08-06"))],
+            "/data/model",
+            json!("gpt-4o-2024-08-06"),
+        ),
+        (
+            vec![
+                ("gen_ai.usage.input_tokens", Value::Null),
+                ("gen_ai.usage.prompt_tokens", json!(7)),
+            ],
+            "/data/inputTokens",
+            json!(7),
+        ),
+        (
+            vec![
+                ("gen_ai.usage.output_tokens", Value::Null),
+                ("gen_ai.usage.completion_tokens", json!("8")),
+            ],
+            "/data/outputTokens",
+            json!(8),
+        ),
+        (
+            vec![("gen_ai.usage.cache_read.input_tokens", json!(4))],
+            "/data/inputTokens",
+            json!(10),
+        ),
+        (
+            vec![("gen_ai.usage.cache_read.input_tokens", json!(4))],
+            "/data/cachedInputTokens",
+            json!(4),
+        ),
+        (
+            vec![("gen_ai.usage.input_tokens", json!(0))],
+            "/data/inputTokens",
+            Value::Null,
+        ),
+        (
+            vec![(".status", json!({"code": 0}))],
+            "/data/statusCode",
+            json!(200),
+        ),
+        (
+            vec![(".status", json!({"code": 1}))],
+            "/data/statusCode",
+            json!(200),
+        ),
+        (
+            vec![(".status", json!({"code": 2, "message": "SECRET"}))],
+            "/data/statusCode",
+            json!(500),
+        ),
+        (
+            vec![(".status", json!({"code": "STATUS_CODE_ERROR"}))],
+            "/data/statusCode",
+            json!(500),
+        ),
+        (
+            vec![("error.type", json!("timeout"))],
+            "/data/statusCode",
+            json!(500),
+        ),
+        (
+            vec![("error.type", json!("429"))],
+            "/data/statusCode",
+            json!(429),
+        ),
+        (
+            vec![
+                ("error.type", json!("x")),
+                ("http.response.status_code", json!(404)),
+            ],
+            "/data/statusCode",
+            json!(404),
+        ),
+        (
+            vec![
+                ("error.type", json!("x")),
+                ("http.response.status_code", json!(200)),
+            ],
+            "/data/statusCode",
+            json!(500),
+        ),
+        (
+            vec![("http.response.status_code", json!(201))],
+            "/data/statusCode",
+            json!(201),
+        ),
+    ];
+    for (changes, pointer, expected) in rows {
+        let is = one(Format::Otlp, &export(&changes));
+        let found = is["event"].pointer(pointer).cloned().unwrap_or_default();
+        assert_eq!(found, expected, "{pointer} with {changes:?}: {is}");
+        assert!(!is.to_string().contains("SECRET"));
+    }
+}
+
+#[test]
+fn only_inference_that_a_client_saw_is_counted() {
+    for changes in [
+        (".kind", json!(1)),
+        (".kind", json!(2)),
+        (".kind", Value::Null),
+        ("gen_ai.operation.name", json!("invoke_agent")),
+        ("gen_ai.operation.name", json!("execute_tool")),
+        ("gen_ai.operation.name", json!("create_agent")),
+        ("gen_ai.operation.name", Value::Null),
+    ] {
+        let is = one(Format::Otlp, &export(&[changes]));
+        assert_eq!(is, json!({"skipped": "not_inference"}));
+    }
+}
+
+#[test]
+fn a_span_that_cannot_be_read_is_refused_by_the_name_of_its_attribute() {
+    for (path, with, code, field) in [
+        (
+            "enduser.id",
+            Value::Null,
+            "missing_field",
+            "enduser.id or user.id",
+        ),
+        (
+            "enduser.id",
+            json!({"boolValue": true}),
+            "wrong_type",
+            "enduser.id",
+        ),
+        (".traceId", Value::Null, "missing_field", "traceId"),
+        (".spanId", json!(""), "missing_field", "spanId"),
+        (
+            ".startTimeUnixNano",
+            Value::Null,
+            "missing_field",
+            "startTimeUnixNano",
+        ),
+        (
+            ".startTimeUnixNano",
+            json!("SECRET"),
+            "invalid_time",
+            "startTimeUnixNano",
+        ),
+        (
+            "gen_ai.usage.input_tokens",
+            json!({"doubleValue": 0.5}),
+            "wrong_type",
+            "gen_ai.usage.input_tokens",
+        ),
+        (
+            "gen_ai.usage.output_tokens",
+            json!(-1),
+            "out_of_range",
+            "gen_ai.usage.output_tokens",
+        ),
+        (
+            "gen_ai.request.model",
+            json!("SECRET\u{7}"),
+            "invalid_id",
+            "gen_ai.response.model",
+        ),
+    ] {
+        let is = one(Format::Otlp, &export(&[(path, with)]));
+        let found = (&is["refused"][1], &is["refused"][2]);
+        assert_eq!(found, (&json!(code), &json!(field)), "{path}: {is}");
+        assert!(!is.to_string().contains("SECRET"), "{is}");
+    }
+    // One that is no span at all costs only itself.
+    let mut broken = export(&[]);
+    broken["resourceSpans"][0]["scopeSpans"][0]["spans"]
+        .as_array_mut()
+        .expect("spans")
+        .extend([json!(7), json!({"attributes": {}})]);
+    assert_eq!(
+        outcomes(Format::Otlp, broken.to_string().as_bytes()).len(),
+        3
+    );
+}
+
+#[test]
+fn a_request_that_is_no_export_is_unreadable() {
+    for body in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "{\"resourceSpans\": 7}",
+        "{\"resourceSpans\": [",
+        "\u{0}\u{1}protobuf",
+    ] {
+        let read = read(
+            Format::Otlp,
+            body.as_bytes(),
+            RECEIVED,
+            &UserFrom::default(),
+        );
+        assert!(read.is_err(), "{body}");
+    }
+    for body in [
+        "{\"resourceSpans\": []}",
+        "{\"resourceSpans\": [{}]}",
+        "{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": []}]}]}",
+    ] {
+        assert_eq!(outcomes(Format::Otlp, body.as_bytes()), []);
+    }
+}
