@@ -122,7 +122,10 @@ async fn run() {
     let drain = Duration::from_secs(5);
     let served = tokio::spawn(http::serve(listener, router, None, shutdown, drain));
     let batches = Arc::new(batches(partitions.source));
-    println!("{} events of about 413 bytes, {BATCH} a batch", BATCH * BATCHES);
+    println!(
+        "{} events of about 413 bytes, {BATCH} a batch",
+        BATCH * BATCHES
+    );
     for width in WIDTHS {
         let direct = measure(width, &batches, |_| Appender(log.clone())).await;
         let bearer = key.to_string();
@@ -134,7 +137,11 @@ async fn run() {
         .await;
         println!("{width:>3} at a time: appended directly {direct}");
         println!("{:>14}over HTTP        {over_http}", "");
-        println!("{:>14}ratio            {:.2}", "", over_http.rate / direct.rate);
+        println!(
+            "{:>14}ratio            {:.2}",
+            "",
+            over_http.rate / direct.rate
+        );
     }
     trigger.shut_down();
     served.await.expect("it ends").expect("it served");
@@ -151,7 +158,8 @@ struct Appender(Arc<dyn Log>);
 impl Sender for Appender {
     async fn send(&mut self, batch: &Batch) {
         let appends = batch.records.iter().map(|(partition, records)| {
-            self.0.append(Topic::UsageEvents, *partition, records.clone())
+            self.0
+                .append(Topic::UsageEvents, *partition, records.clone())
         });
         try_join_all(appends).await.expect("appended");
     }
@@ -167,7 +175,9 @@ struct Poster {
 impl Sender for Poster {
     async fn send(&mut self, batch: &Batch) {
         if self.stream.is_none() {
-            let stream = TcpStream::connect(self.address).await.expect("a connection");
+            let stream = TcpStream::connect(self.address)
+                .await
+                .expect("a connection");
             stream.set_nodelay(true).expect("a socket");
             self.stream = Some(stream);
         }
@@ -184,7 +194,11 @@ impl Sender for Poster {
             let read = stream.read_buf(&mut answer).await.expect("an answer");
             assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
         }
-        assert!(answer.starts_with(b"HTTP/1.1 204"), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 204"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
 }
 
@@ -198,7 +212,10 @@ impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ms = |took: Duration| took.as_secs_f64() * 1_000.0;
         let (rate, p50, p99) = (self.rate, ms(self.p50), ms(self.p99));
-        write!(f, "{rate:>9.0} events/s, a batch p50 {p50:>6.1} ms, p99 {p99:>6.1} ms")
+        write!(
+            f,
+            "{rate:>9.0} events/s, a batch p50 {p50:>6.1} ms, p99 {p99:>6.1} ms"
+        )
     }
 }
 

@@ -12,7 +12,7 @@ use tidemark::domain::rules::Network;
 use tidemark::http::{Hosts, Service, router};
 use tidemark::store::awards::{awards_of, grant_milestone_writes};
 use tidemark::store::db::Db;
-use tidemark::store::referrals::{link_of, lookup, referees, set_active};
+use tidemark::store::referrals::{Switch, link_of, lookup, referees, set_active};
 use tower::ServiceExt;
 
 use super::rows::{book, rules, served};
@@ -56,6 +56,15 @@ async fn sign_up(stand: &Stand, key: Option<&str>, body: &Value) -> Answer {
     stand.send(with_key(stand, key, body)).await
 }
 
+fn switched_off() -> Switch {
+    Switch {
+        active: false,
+        by: "a test".to_owned(),
+        reason: "a test".to_owned(),
+        now: NOON,
+    }
+}
+
 #[tokio::test]
 async fn an_account_has_one_code_that_only_it_and_admins_can_ask_for() {
     let stand = stand().await;
@@ -93,7 +102,7 @@ async fn each_refusal_has_its_own_code() {
     let ann = code(&stand, "user", "ann").await;
     let bob = code(&stand, "user", "bob").await;
     let off = code(&stand, "user", "off").await;
-    set_active(&stand.db, &off, false).await.unwrap();
+    set_active(&stand.db, &off, &switched_off()).await.unwrap();
     let answer = sign_up(&stand, None, &body(&ann, "user", "bob")).await;
     assert_eq!(answer.status, 201);
     let mut told = answer.json();
@@ -158,7 +167,7 @@ async fn a_repeat_under_the_same_key_gets_the_first_answer() {
         .clock
         .set(tidemark::domain::time::Millis(NOON.0 + 60_000));
     // Also when the code was switched off meanwhile, and typed otherwise.
-    set_active(&stand.db, &ann, false).await.unwrap();
+    set_active(&stand.db, &ann, &switched_off()).await.unwrap();
     let typed = body(&ann.to_lowercase(), "user", "bob");
     for again in [&request, &typed] {
         let answer = sign_up(&stand, Some("k-1"), again).await;
