@@ -157,11 +157,14 @@ async fn forward(proxy: &Proxy, headers: HeaderMap, body: Bytes) -> Response {
         }
     }
     let answer = tokio::task::spawn_blocking(move || {
-        let mut answer = request.send(&body[..]).unwrap();
+        let mut answer = request.send(&body[..])?;
         let status = StatusCode::from_u16(answer.status().as_u16()).unwrap();
-        (status, answer.body_mut().read_to_vec().unwrap())
+        Ok::<_, ureq::Error>((status, answer.body_mut().read_to_vec()?))
     });
-    let (status, body) = answer.await.unwrap();
+    // The store may hang up on a connection that was idle. Whether it has done the work is not known, which is what 500 says.
+    let Ok((status, body)) = answer.await.unwrap() else {
+        return internal();
+    };
     let headers = [("content-type", "application/x-amz-json-1.0")];
     (status, headers, body).into_response()
 }
