@@ -107,13 +107,8 @@ async fn redrive(
         post(config, place, "redrive", body).await?
     } else {
         let found = find(session, place).await?;
-        let sent = redrive::redrive(
-            session.db(),
-            &*session.log,
-            &found,
-            event,
-            &decider(session),
-        );
+        let decider = decider(session);
+        let sent = redrive::redrive(session.db(), &*session.log, &found, event, &decider);
         sent.await.map_err(refused)?;
         detail(session, &found).await?
     };
