@@ -1,5 +1,7 @@
 //! What tests of admin routes share.
 
+use std::cmp::Reverse;
+
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use serde_json::{Map, Value, json};
@@ -75,15 +77,22 @@ fn stable_text(text: String) -> String {
     }
 }
 
-/// The audit trail's entries of an action, newest first.
+/// The audit trail's entries of an action, newest first; those of one moment by what they tell.
 pub async fn told(stand: &Stand, action: &str) -> Vec<Value> {
     let answer = stand.get("/api/admin/audit?limit=500").await;
     assert_eq!(answer.status.as_u16(), 200, "{:?}", answer.body);
     let page = stable(answer.json());
-    let entries = page["entries"].as_array().unwrap();
-    entries
-        .iter()
+    let entries = page["entries"].as_array().unwrap().iter();
+    let mut told: Vec<Value> = entries
         .filter(|entry| entry["action"] == action)
         .cloned()
-        .collect()
+        .collect();
+    let order = |entry: &Value| {
+        (
+            Reverse(entry["at"].to_string()),
+            entry["detail"].to_string(),
+        )
+    };
+    told.sort_by_key(order);
+    told
 }

@@ -14,7 +14,7 @@ use super::stand::{NOON, Stand};
 async fn the_trail_is_read_in_pages_newest_first() {
     let stand = Stand::new().await;
     for n in 0..5 {
-        stand.clock.set(Millis(NOON.0 + 1_000 * n));
+        stand.clock.set(Millis(NOON.0 + 1_000 * (n + 1)));
         let body = json!({"userId": "alice", "amount": n, "reason": "x"});
         post(&stand, "/api/admin/credits", &format!("k-{n}"), &body).await;
     }
@@ -211,7 +211,7 @@ async fn keys_are_made_listed_and_revoked_and_nobody_grants_what_he_may_not_do()
         .ask(Some(&stand.admin), Method::DELETE, &one, None)
         .await
         .json();
-    assert_eq!(revoked["revokedAt"], "2026-11-22T12:00:00Z");
+    assert_eq!(revoked["revokedAt"], "2026-11-22T12:00:00.000Z");
     stand.clock.set(Millis(NOON.0 + 1_000));
     let again = stand
         .ask(Some(&stand.admin), Method::DELETE, &one, None)

@@ -31,7 +31,7 @@ async fn a_price_is_published_once_and_history_keeps_what_it_replaced() {
     let later = json!({"configKey": "tide_pool_input", "pricePerUnit": 1, "unit": "1000_tokens", "updatedBy": "carol",
         "effectiveFrom": "2026-12-01T01:00:00+01:00", "reason": "a new contract"});
     let later = stand.post(PATH, &later).await.json();
-    assert_eq!(later["effectiveFrom"], "2026-12-01T00:00:00Z");
+    assert_eq!(later["effectiveFrom"], "2026-12-01T00:00:00.000Z");
     let current = stand.get(PATH).await.json();
     assert_eq!(current["prices"][0]["pricePerUnit"], "0.0003");
     let all = stand.get("/api/admin/pricing?history=true").await.json();

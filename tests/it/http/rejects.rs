@@ -12,7 +12,7 @@ use tidemark::domain::event::{Reason, Rejection};
 use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::rejected::{self, ForeignReject};
-use tidemark::log::{Log, LogError, NewRecord, Record, Topic, usage_partition};
+use tidemark::log::{Log, LogError, NewRecord, Record, Topic, usage, usage_partition};
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::redrive::{self, Decider, Fate, Found, RedriveError};
 
@@ -215,25 +215,24 @@ async fn an_edited_event_is_checked_as_at_the_edge_and_the_first_edit_stays() {
     )
     .await;
     let bad = [
-        (json!({}), "missing_field", "userId"),
-        (json!({"value": {}}), "missing_field", "userId"),
-        (
-            json!({"value": event("", "/v1/tts")}),
-            "invalid_id",
-            "requestId",
-        ),
-        (json!({"value": "text"}), "malformed", ""),
+        None,
+        Some(json!({})),
+        Some(event("", "/v1/tts")),
+        Some(json!("text")),
+        Some(json!([event("r-1", "/v1/tts")])),
     ];
-    for (body, code, field) in bad {
+    let source = &original(7, b"").headers;
+    for value in bad {
+        let text = value
+            .as_ref()
+            .map_or(r#"{"a":1}"#.to_owned(), Value::to_string);
+        let body = value.map_or(json!({}), |value| json!({"value": value}));
         let answer = redrive_over_http(&stand, 0, &body).await;
         assert_eq!(answer.code(), (422, "invalid_events".to_owned()), "{body}");
+        let edge = usage::decode(text.as_bytes(), source).unwrap_err();
         let found = &answer.json()["events"][0];
-        assert_eq!(found["code"], code, "{body}: {found}");
-        assert_eq!(
-            found["field"].as_str().unwrap_or_default(),
-            field,
-            "{body}: {found}"
-        );
+        assert_eq!(found["code"], edge.reason.as_str(), "{body}");
+        assert_eq!(found["field"].as_str(), edge.field, "{body}");
     }
     for body in [r#"{"values":{}}"#, r#"[]"#, r#"{"value":{}}x"#] {
         let answer = send(
