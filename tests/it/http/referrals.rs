@@ -12,7 +12,7 @@ use tidemark::domain::rules::Network;
 use tidemark::http::{Hosts, Service, router};
 use tidemark::store::awards::{awards_of, grant_milestone_writes};
 use tidemark::store::db::Db;
-use tidemark::store::referrals::{link_of, lookup, referees, set_active};
+use tidemark::store::referrals::{Switch, link_of, lookup, referees, set_active};
 use tower::ServiceExt;
 
 use super::rows::{book, rules, served};
@@ -35,6 +35,16 @@ async fn code(stand: &Stand, kind: &str, id: &str) -> String {
     let answer = stand.post("/api/referrals/code", &body).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     answer.json()["code"].as_str().unwrap().to_owned()
+}
+
+async fn switch_off(stand: &Stand, code: &str) {
+    let switch = Switch {
+        active: false,
+        by: "a test".to_owned(),
+        reason: "a test".to_owned(),
+        now: NOON,
+    };
+    set_active(&stand.db, code, &switch).await.unwrap();
 }
 
 fn body(code: &str, kind: &str, id: &str) -> Value {
@@ -93,7 +103,7 @@ async fn each_refusal_has_its_own_code() {
     let ann = code(&stand, "user", "ann").await;
     let bob = code(&stand, "user", "bob").await;
     let off = code(&stand, "user", "off").await;
-    set_active(&stand.db, &off, false).await.unwrap();
+    switch_off(&stand, &off).await;
     let answer = sign_up(&stand, None, &body(&ann, "user", "bob")).await;
     assert_eq!(answer.status, 201);
     let mut told = answer.json();
@@ -158,7 +168,7 @@ async fn a_repeat_under_the_same_key_gets_the_first_answer() {
         .clock
         .set(tidemark::domain::time::Millis(NOON.0 + 60_000));
     // Also when the code was switched off meanwhile, and typed otherwise.
-    set_active(&stand.db, &ann, false).await.unwrap();
+    switch_off(&stand, &ann).await;
     let typed = body(&ann.to_lowercase(), "user", "bob");
     for again in [&request, &typed] {
         let answer = sign_up(&stand, Some("k-1"), again).await;

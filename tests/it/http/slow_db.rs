@@ -4,22 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use tidemark::http::{Partitions, Parts, Service};
+use tidemark::http::{Parts, Service};
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tokio::sync::Notify;
 
 use super::stand::Stand;
-use crate::edge::memory_log::PARTITIONS;
 
 /// Another process of the same service, on another way to the same store.
 pub fn service_on(stand: &Stand, db: Arc<dyn Db>) -> Service {
     Service::new(Parts {
         log: stand.log.clone(),
-        partitions: Partitions {
-            source: PARTITIONS,
-            posting: PARTITIONS,
-        },
+        partitions: stand.service.partitions,
         db,
         clock: stand.clock.clone(),
         metrics: stand.metrics.clone(),
