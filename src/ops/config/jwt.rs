@@ -51,7 +51,7 @@ impl JwtConfig {
             reader.must(value.is_empty() != is_on, key, problem, allowed.to_owned());
         }
         reader.must(
-            !is_on || !(user_claim.is_empty() && provider_claim.is_empty()),
+            !(is_on && user_claim.is_empty() && provider_claim.is_empty()),
             "http.jwt.user_claim",
             "is empty, and so is http.jwt.provider_claim: tokens would allow nothing",
             "a claim's name in one of them".to_owned(),

@@ -1,16 +1,19 @@
 //! Statements, earnings, streaks and requests of accounts.
 
+use std::sync::Arc;
+
 use axum::http::Method;
 use serde_json::json;
 use tidemark::domain::amount::{Money, Points};
+use tidemark::domain::ids::AccountKind;
 use tidemark::domain::posting::{FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
-use tidemark::domain::time::{HOUR_MS, Millis};
-use tidemark::reads::StatementDoc;
+use tidemark::domain::time::{HOUR_MS, Millis, Month};
+use tidemark::reads::{Reads, StatementDoc};
 use tidemark::store::awards::{Adjustment, adjustment};
 use utoipa::PartialSchema;
 
-use super::rows::{book, charged, request, rules, served, start_of};
+use super::rows::{book, charged, posted_up_to, ranked, request, rules, served, start_of};
 use super::stand::{NOON, Stand};
 use crate::edge::memory_log::PARTITIONS;
 use crate::store::{provider, user};
@@ -298,6 +301,73 @@ async fn a_month_is_open_until_everything_has_passed_its_close() {
     adjustment(&stand.db, &grant, PARTITIONS).await.unwrap();
     let path = "/api/users/alice/points?month=2026-11";
     assert_eq!(stand.get(path).await.json()["final"], false);
+}
+
+#[tokio::test]
+async fn a_month_is_final_when_everything_has_passed_its_close_and_no_award_is_pending() {
+    let stand = stand().await;
+    let month: Month = "2026-10".parse().unwrap();
+    posted_up_to(&stand, start_of("2026-12-01")).await;
+    let finals = async || {
+        let mut finals = Vec::new();
+        for month in ["2026-09", "2026-10", "2026-11"] {
+            let path = format!("/api/users/alice/points?month={month}");
+            finals.push(stand.get(&path).await.json()["final"] == true);
+        }
+        finals
+    };
+    // By the clock October has just closed, or not.
+    stand.clock.set(month.closes());
+    assert_eq!(finals().await, [true, false, false]);
+    stand.clock.set(Millis(month.closes().0 + 1));
+    assert_eq!(finals().await, [true, true, false]);
+    let grant = Adjustment {
+        account: user("bob"),
+        points: Points::whole(1),
+        reason: "a test".to_owned(),
+        idempotency_key: "1".to_owned(),
+        by: "a test".to_owned(),
+        now: start_of("2026-10-31"),
+    };
+    adjustment(&stand.db, &grant, PARTITIONS).await.unwrap();
+    assert_eq!(finals().await, [true, false, false]);
+}
+
+#[tokio::test]
+async fn places_are_told_as_far_as_they_are_known() {
+    let stand = stand().await;
+    ranked(&stand, 0, "2026-11", 10, &[(90, "a"), (50, "c"), (50, "d")]).await;
+    ranked(&stand, 1, "2026-11", 2, &[(80, "b"), (40, "e"), (30, "f")]).await;
+    book(&stand, &user("f"), |entry| {
+        served(entry, "2026-11-20", 1, Points::whole(30));
+    })
+    .await;
+    let reads = Reads::new(Arc::new(stand.db.clone()), PARTITIONS, PARTITIONS);
+    let month: Month = "2026-11".parse().unwrap();
+    let board = reads.leaderboard(AccountKind::User, month).await.unwrap();
+    let mut seen = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = board.page(after, 2);
+        assert_eq!(page.kept, 5);
+        seen.extend(page.places.into_iter().map(|place| (place.rank, place.id)));
+        match page.next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    let expected = (1..).zip(["a", "b", "c", "d", "e"].map(str::to_owned));
+    assert_eq!(seen, expected.collect::<Vec<(u64, String)>>());
+    assert_eq!(board.page(5, 2).places, []);
+    assert_eq!(board.page(u64::MAX, 2).next, None);
+    let rank = async |id: &str| {
+        let rank = reads.rank_of(&user(id), month).await.unwrap();
+        (rank.rank, rank.kept, rank.total)
+    };
+    assert_eq!(rank("f").await, (None, 5, Points::whole(30)));
+    assert_eq!(rank("nobody").await, (None, 5, Points::ZERO));
+    // The list is ahead of the row here, which a test may do.
+    assert_eq!(rank("d").await, (Some(4), 5, Points::ZERO));
 }
 
 #[tokio::test]

@@ -37,6 +37,16 @@ async fn code(stand: &Stand, kind: &str, id: &str) -> String {
     answer.json()["code"].as_str().unwrap().to_owned()
 }
 
+async fn switch_off(stand: &Stand, code: &str) {
+    let switch = Switch {
+        active: false,
+        by: "a test".to_owned(),
+        reason: "a test".to_owned(),
+        now: NOON,
+    };
+    set_active(&stand.db, code, &switch).await.unwrap();
+}
+
 fn body(code: &str, kind: &str, id: &str) -> Value {
     json!({"referralCode": code, "refereeId": id, "refereeType": kind})
 }
@@ -54,15 +64,6 @@ fn with_key(stand: &Stand, key: Option<&str>, body: &Value) -> Request<Body> {
 
 async fn sign_up(stand: &Stand, key: Option<&str>, body: &Value) -> Answer {
     stand.send(with_key(stand, key, body)).await
-}
-
-fn switched_off() -> Switch {
-    Switch {
-        active: false,
-        by: "a test".to_owned(),
-        reason: "a test".to_owned(),
-        now: NOON,
-    }
 }
 
 #[tokio::test]
@@ -102,7 +103,7 @@ async fn each_refusal_has_its_own_code() {
     let ann = code(&stand, "user", "ann").await;
     let bob = code(&stand, "user", "bob").await;
     let off = code(&stand, "user", "off").await;
-    set_active(&stand.db, &off, &switched_off()).await.unwrap();
+    switch_off(&stand, &off).await;
     let answer = sign_up(&stand, None, &body(&ann, "user", "bob")).await;
     assert_eq!(answer.status, 201);
     let mut told = answer.json();
@@ -167,7 +168,7 @@ async fn a_repeat_under_the_same_key_gets_the_first_answer() {
         .clock
         .set(tidemark::domain::time::Millis(NOON.0 + 60_000));
     // Also when the code was switched off meanwhile, and typed otherwise.
-    set_active(&stand.db, &ann, &switched_off()).await.unwrap();
+    switch_off(&stand, &ann).await;
     let typed = body(&ann.to_lowercase(), "user", "bob");
     for again in [&request, &typed] {
         let answer = sign_up(&stand, Some("k-1"), again).await;

@@ -4,23 +4,28 @@ use std::collections::BTreeSet;
 
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service as AiService;
-use tidemark::domain::ids::Account;
+use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::ledger::{AccountRows, months_of};
-use tidemark::domain::position::{Control, Epoch, Fence, Offset, Partition, Position, WriteId};
+use tidemark::domain::position::{
+    Control, Epoch, Fence, Offset, Partition, Position, Sequence, WriteId,
+};
 use tidemark::domain::posting::{Cell, Charge, Entry, Slot};
 use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::domain::statement;
 use tidemark::domain::time::{Day, Millis, Month};
 use tidemark::log::Headers;
 use tidemark::log::usage::decode;
+use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::account_write::{AccountWrite, Omissions};
 use tidemark::store::accounts::{self, ReadOrder, Reading};
+use tidemark::store::checkpoints::{self, PostCheckpoint, Ranked, SourceState, TopList};
 use tidemark::store::db::{Db, Table};
 use tidemark::store::pricing::{NewValue, Publish, publish};
 use tidemark::store::usage::{self, UsageRow};
 use tidemark::store::{control, pricing, streaks};
 
 use super::stand::{NOON, Stand};
+use crate::edge::memory_log::PARTITIONS;
 
 /// Publishes the shipped rules, from the beginning.
 pub async fn rules(stand: &Stand, network: Network) {
@@ -142,6 +147,44 @@ pub async fn request(stand: &Stand, user: &str, id: &str, time: Millis) {
     };
     let items = vec![usage::encode(&row)];
     stand.db.put_all(Table::UsageTracking, items).await.unwrap();
+}
+
+/// Every posting partition has passed this log time, for every source partition.
+pub async fn posted_up_to(stand: &Stand, log_time: Millis) {
+    for q in (0..PARTITIONS).map(Partition) {
+        let state = SourceState {
+            sequence: Sequence(1),
+            log_time,
+        };
+        let checkpoint = PostCheckpoint {
+            topic_id: "t".to_owned(),
+            epoch: Epoch(0),
+            partitions: PARTITIONS,
+            next: Offset(1),
+            fingerprint: None,
+            sources: (0..PARTITIONS).map(|p| (p, state)).collect(),
+        };
+        let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
+        let write = checkpoints::put(&key, &checkpoint, None, WriteId::default());
+        stand.db.write(write).await.unwrap();
+    }
+}
+
+/// The top list of a posting partition, of which nobody was left out unless there are more than `exact`.
+pub async fn ranked(stand: &Stand, q: u32, month: &str, exact: usize, ranked: &[(i64, &str)]) {
+    let all = ranked
+        .iter()
+        .map(|(points, id)| Ranked(Points::whole(*points), (*id).to_owned()));
+    let mut all: Vec<Ranked> = all.collect();
+    let left_out = (all.len() > exact).then(|| all.split_off(exact).remove(0));
+    let list = TopList {
+        exact,
+        ranked: all,
+        left_out,
+    };
+    let key = checkpoints::top_key(Partition(q), AccountKind::User, month.parse().unwrap());
+    let write = checkpoints::put(&key, &list, None, WriteId::default());
+    stand.db.write(write).await.unwrap();
 }
 
 /// The first instant of a day.

@@ -27,11 +27,14 @@ const AUDIENCE: &str = "tidemark";
 /// Made for these tests alone; signs nothing else.
 const RSA: &[u8] = include_bytes!("fixtures/rsa-for-tests-only.pk8");
 
+/// The signature of a message.
+type Sign = dyn Fn(&[u8]) -> Vec<u8>;
+
 /// Something that signs, with the name of its algorithm and of its key.
 struct Signer {
     algorithm: &'static str,
     key_id: &'static str,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Box<Sign>,
 }
 
 impl Signer {
