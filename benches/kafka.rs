@@ -327,10 +327,7 @@ async fn speed(bootstrap: &str) {
     ] {
         // Each worker begins with empty tables: blocks of another life must be gone.
         forget_postings(bootstrap, &prefix).await;
-        let log = Arc::new(Gate::new(
-            connect(bootstrap, &prefix).await,
-            first.clone(),
-        ));
+        let log = Arc::new(Gate::new(connect(bootstrap, &prefix).await, first.clone()));
         let sink = Arc::new(Sink::default());
         publish_rules(&*sink, SystemClock.now()).await;
         let worker = Worker::start(log.clone(), sink.clone(), full_speed(), roles);

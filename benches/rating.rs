@@ -151,7 +151,12 @@ enum Step<'s, 'a> {
 }
 
 /// Examines all records as the worker does, piece by piece. The first `warm` are not measured.
-fn examine<'a>(records: &'a [Record], warm: usize, watch: &mut Watch, mut then: impl FnMut(Step<'_, 'a>)) {
+fn examine<'a>(
+    records: &'a [Record],
+    warm: usize,
+    watch: &mut Watch,
+    mut then: impl FnMut(Step<'_, 'a>),
+) {
     let mut window = Window::default();
     let mut log_time = Millis(START);
     let mut cut = first_cut(log_time);
@@ -275,9 +280,11 @@ fn main() {
         ("examine", "decode and duplicates, cold", &|watch| {
             count(first, 0, watch)
         }),
-        ("examine-steady", "decode and duplicates, steady", &|watch| {
-            count(all, WINDOW, watch)
-        }),
+        (
+            "examine-steady",
+            "decode and duplicates, steady",
+            &|watch| count(all, WINDOW, watch),
+        ),
         ("rate", "rating, cold", &|watch| {
             rate(first, 0, watch, &timeline, &chains)
         }),

@@ -151,7 +151,12 @@ pub async fn run(bootstrap: &str) {
     let settings = DynamoSettings::local(store.endpoint());
     let db = DynamoDb::new(&settings, meter, Arc::new(SystemClock));
     create_tables(&db).await.expect("an empty store");
-    measure(bootstrap, "embedded DynamoDB on disk, in this process", Arc::new(db)).await;
+    measure(
+        bootstrap,
+        "embedded DynamoDB on disk, in this process",
+        Arc::new(db),
+    )
+    .await;
     store.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -183,7 +188,9 @@ async fn measure(bootstrap: &str, store: &str, db: Arc<dyn Db>) {
         watched.lock().sent(user, n >= BEFORE);
         let log = log.clone();
         appends.push(tokio::spawn(async move {
-            let appended = log.append(Topic::UsageEvents, partition, vec![record]).await;
+            let appended = log
+                .append(Topic::UsageEvents, partition, vec![record])
+                .await;
             appended.expect("the broker takes records");
         }));
     }

@@ -134,7 +134,9 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// Everything from a key on, to be changed.
     pub fn from_mut(&mut self, key: &K) -> impl Iterator<Item = (&K, &mut V)> {
         let place = self.0.partition_point(|(of, _)| of < key);
-        self.0[place..].iter_mut().map(|(key, value)| (&*key, value))
+        self.0[place..]
+            .iter_mut()
+            .map(|(key, value)| (&*key, value))
     }
 
     /// All elements, by key.
@@ -198,6 +200,7 @@ impl<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized> Index<&Q> for SortedMap<K, V> {
 
     /// The value of a key that is there.
     fn index(&self, key: &Q) -> &V {
-        self.get(key).expect("the key is there: that is what indexing says")
+        self.get(key)
+            .expect("the key is there: that is what indexing says")
     }
 }

@@ -80,7 +80,10 @@ impl Entries {
             }
         }
         let charges = self.charges.iter().map(|(month, _)| *month).min();
-        [day.map(Day::month), late, charges].into_iter().flatten().min()
+        [day.map(Day::month), late, charges]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn entry(&self, from: Ends, place: &Place) -> EntryRef<'_> {

@@ -247,7 +247,9 @@ fn line<'a>(
     let problem = if text.is_empty() {
         "is empty"
     } else if !was_seen(&text, printable)
-        && !is_printable_ascii(&text) && text.chars().any(char::is_control) {
+        && !is_printable_ascii(&text)
+        && text.chars().any(char::is_control)
+    {
         "has control characters"
     } else {
         return short(text, field, max);

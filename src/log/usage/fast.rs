@@ -36,7 +36,9 @@ pub(super) fn parse(value: &[u8]) -> Option<Fields<'_>> {
 
 /// Whether every text without escapes in this record is printable ASCII. Control characters end the parse, so only what is beyond matters.
 fn is_printable(value: &[u8]) -> bool {
-    value.iter().fold(true, |so_far, byte| so_far & (*byte < 0x7f))
+    value
+        .iter()
+        .fold(true, |so_far, byte| so_far & (*byte < 0x7f))
 }
 
 /// What was read of either form; which one it is, is known only at the end.

@@ -63,14 +63,16 @@ impl Poster<'_> {
             return Ok(());
         };
         let entries = accepted.block.entries.iter();
-        let lacking = entries.zip(&accepted.numbers).filter_map(|(entry, number)| {
-            let cached = self.accounts.get((*number)?)?;
-            // What holds for the oldest month of all holds for every entry's.
-            cached.oldest_above(oldest)?;
-            let month = entry.oldest_month()?;
-            cached.oldest_above(month)?;
-            Some(((*number)?, month))
-        });
+        let lacking = entries
+            .zip(&accepted.numbers)
+            .filter_map(|(entry, number)| {
+                let cached = self.accounts.get((*number)?)?;
+                // What holds for the oldest month of all holds for every entry's.
+                cached.oldest_above(oldest)?;
+                let month = entry.oldest_month()?;
+                cached.oldest_above(month)?;
+                Some(((*number)?, month))
+            });
         let lacking: Vec<(u32, Month)> = lacking.collect();
         for (number, month) in lacking {
             self.load_back_to(number, month).await?;
@@ -137,7 +139,11 @@ impl Poster<'_> {
         if self.accounts.len() <= most {
             return;
         }
-        let mut uses: Vec<u64> = self.accounts.iter().map(|(_, cached)| cached.used).collect();
+        let mut uses: Vec<u64> = self
+            .accounts
+            .iter()
+            .map(|(_, cached)| cached.used)
+            .collect();
         let spare = self.accounts.len() - most / 4 * 3;
         let (_, limit, _) = uses.select_nth_unstable(spare.min(self.accounts.len() - 1));
         let limit = *limit;

@@ -75,8 +75,7 @@ impl Poster<'_> {
         }
         self.load_back_to(number, award.month).await?;
         let activity = self.activity;
-        let (Some(cached), Some(activity)) = (self.accounts.get_mut(number), activity)
-        else {
+        let (Some(cached), Some(activity)) = (self.accounts.get_mut(number), activity) else {
             return Err(Failure::reload(format!("{} was not loaded", award.account)));
         };
         if cached

@@ -186,11 +186,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn new(
-        ctx: &WorkerContext,
-        cached: &Cached,
-        open_from: Month,
-    ) -> Result<Attempt, Failure> {
+    fn new(ctx: &WorkerContext, cached: &Cached, open_from: Month) -> Result<Attempt, Failure> {
         let write = if ctx.broken(Breakage::FenceWithoutWriteId) {
             WriteId::default()
         } else {

@@ -88,7 +88,9 @@ impl Top {
         let new = (std::cmp::Reverse(points), id);
         match before {
             // Most accounts are far from the list: they would be taken onto a full one only to be left out again.
-            None if self.is_full() && self.places.last().is_some_and(|last| is_better(last, new)) => {
+            None if self.is_full()
+                && self.places.last().is_some_and(|last| is_better(last, new)) =>
+            {
                 self.leave_out(new);
                 return;
             }
@@ -110,10 +112,18 @@ impl Top {
 
     /// Remembers the best that was left out.
     fn leave_out(&mut self, new: (std::cmp::Reverse<Points>, &str)) {
-        if self.left_out.as_ref().is_some_and(|best| is_better(best, new)) {
+        if self
+            .left_out
+            .as_ref()
+            .is_some_and(|best| is_better(best, new))
+        {
             return;
         }
-        if self.left_out.as_ref().is_none_or(|best| (best.0, best.1.as_str()) != new) {
+        if self
+            .left_out
+            .as_ref()
+            .is_none_or(|best| (best.0, best.1.as_str()) != new)
+        {
             self.left_out = Some((new.0, new.1.to_owned()));
             self.changed = true;
         }

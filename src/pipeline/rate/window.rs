@@ -71,9 +71,8 @@ impl Window {
         let place = |latest: &Latest| latest.count.wrapping_sub(first) as usize;
         let mark = mark_of(identity);
         let count = first.wrapping_add(seen.len() as u32);
-        let is_it = |latest: &Latest| {
-            latest.mark == mark && seen[place(latest)].identity == identity
-        };
+        let is_it =
+            |latest: &Latest| latest.mark == mark && seen[place(latest)].identity == identity;
         let hash = |latest: &Latest| hash_of(seen[place(latest)].identity);
         let standing = match self.latest.entry(hash_of(identity), is_it, hash) {
             Entry::Vacant(free) => {
