@@ -2,6 +2,9 @@
 //!
 //! `cargo bench --bench rating` prints a ratio to a bare loop in the same run: a typed JSON parse, one hash probe, one fold into
 //! a map. Every fourth user has a referrer.
+//!
+//! *Cold* begins with an empty duplicate window, whose tables grow while they are measured. *Steady* is a worker that runs for long: its
+//! window holds an hour, two million records, and forgets a record for each that it takes; what fills it is not measured.
 
 mod load;
 
@@ -26,15 +29,19 @@ use tidemark::store::checkpoints::{UsageRows, WindowCut};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// So many are measured.
 const EVENTS: usize = 1_000_000;
+/// So many come within an hour: the duplicate window holds them.
+const WINDOW: usize = 2_000_000;
+const HOUR_MS: usize = 3_600_000;
 const CHUNK: usize = 50_000;
 const RUNS: usize = 5;
 const START: i64 = 1_795_348_800_000;
 const POSTING_PARTITIONS: u32 = 4;
 fn records() -> Vec<Record> {
-    let (draws, mut rng) = load::draws(EVENTS);
+    let (draws, mut rng) = load::draws(WINDOW + EVENTS);
     let record = |(n, draw): (usize, &load::Draw)| {
-        let time = Millis(START + n as i64 / 10);
+        let time = Millis(START + (n * HOUR_MS / WINDOW) as i64);
         let value = load::event(*draw, n as u64, time, &mut rng);
         Record {
             offset: Offset(n as u64),
@@ -143,12 +150,20 @@ enum Step<'s, 'a> {
     Chunk(Millis),
 }
 
-/// Examines all records as the worker does, piece by piece.
-fn examine<'a>(records: &'a [Record], mut then: impl FnMut(Step<'_, 'a>)) {
+/// Examines all records as the worker does, piece by piece. The first `warm` are not measured.
+fn examine<'a>(
+    records: &'a [Record],
+    warm: usize,
+    watch: &mut Watch,
+    mut then: impl FnMut(Step<'_, 'a>),
+) {
     let mut window = Window::default();
     let mut log_time = Millis(START);
     let mut cut = first_cut(log_time);
-    for chunk in records.chunks(CHUNK) {
+    for (n, chunk) in records.chunks(CHUNK).enumerate() {
+        if n * CHUNK == warm {
+            watch.start();
+        }
         cut = window.advance(&cut, chunk[0].offset, log_time);
         let place = Place {
             partition: Partition(0),
@@ -168,9 +183,9 @@ fn examine<'a>(records: &'a [Record], mut then: impl FnMut(Step<'_, 'a>)) {
 }
 
 /// The first half alone.
-fn count(records: &[Record]) -> usize {
+fn count(records: &[Record], warm: usize, watch: &mut Watch) -> usize {
     let mut found = 0;
-    examine(records, |step| {
+    examine(records, warm, watch, |step| {
         if let Step::Piece(candidates) = step {
             found += candidates.len();
         }
@@ -179,12 +194,18 @@ fn count(records: &[Record]) -> usize {
 }
 
 /// Rating as the worker does it, without log and store.
-fn rate(records: &[Record], timeline: &Arc<Timeline>, chains: &Chains) -> usize {
+fn rate(
+    records: &[Record],
+    warm: usize,
+    watch: &mut Watch,
+    timeline: &Arc<Timeline>,
+    chains: &Chains,
+) -> usize {
     let mut tiers = Tiers::default();
     let mut bytes = 0;
     let new_fold = |room| Some(Fold::new(Arc::clone(timeline), Control(1), room));
     let mut current = new_fold(Room::default());
-    examine(records, |step| match step {
+    examine(records, warm, watch, |step| match step {
         Step::Piece(candidates) => {
             let fold = current.as_mut().expect("one is there between chunks");
             let parties = fold.meet(candidates);
@@ -226,11 +247,20 @@ fn cpu_ns() -> u64 {
         .expect("the benchmark needs Linux: it reads its CPU time from /proc")
 }
 
+/// Measures CPU time from its last start.
+struct Watch(u64);
+
+impl Watch {
+    fn start(&mut self) {
+        self.0 = cpu_ns();
+    }
+}
+
 /// Events per CPU-second.
-fn measure(mut run: impl FnMut() -> usize) -> f64 {
-    let start = cpu_ns();
-    black_box(run());
-    EVENTS as f64 / ((cpu_ns() - start) as f64 / 1e9)
+fn measure(run: &dyn Fn(&mut Watch) -> usize) -> f64 {
+    let mut watch = Watch(cpu_ns());
+    black_box(run(&mut watch));
+    EVENTS as f64 / ((cpu_ns() - watch.0) as f64 / 1e9)
 }
 
 fn main() {
@@ -243,20 +273,32 @@ fn main() {
         .sum::<usize>()
         / records.len();
     let (timeline, chains) = (timeline(), chains());
-    let parts: [(&str, &str, &dyn Fn() -> usize); 3] = [
-        ("bare", "bare loop (parse, probe, fold)", &|| bare(&records)),
-        ("examine", "of which decode and duplicates", &|| {
-            count(&records)
+    let (first, all) = (&records[..EVENTS], &records[..]);
+    type Run<'r> = &'r dyn Fn(&mut Watch) -> usize;
+    let parts: [(&str, &str, Run<'_>); 5] = [
+        ("bare", "bare loop (parse, probe, fold)", &|_| bare(first)),
+        ("examine", "decode and duplicates, cold", &|watch| {
+            count(first, 0, watch)
         }),
-        ("rate", "rating", &|| rate(&records, &timeline, &chains)),
+        (
+            "examine-steady",
+            "decode and duplicates, steady",
+            &|watch| count(all, WINDOW, watch),
+        ),
+        ("rate", "rating, cold", &|watch| {
+            rate(first, 0, watch, &timeline, &chains)
+        }),
+        ("rate-steady", "rating, steady", &|watch| {
+            rate(all, WINDOW, watch, &timeline, &chains)
+        }),
     ];
     println!("events of {size} bytes, per CPU-second, best of {RUNS}");
     // In turns, so that a slow minute of the machine slows all of them.
-    let mut best = [0f64; 3];
+    let mut best = [0f64; 5];
     for _ in 0..RUNS {
         for ((name, _, run), best) in parts.iter().zip(&mut best) {
             if only.as_deref().is_none_or(|only| only == *name) {
-                *best = best.max(measure(run));
+                *best = best.max(measure(*run));
             }
         }
     }

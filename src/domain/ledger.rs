@@ -2,14 +2,14 @@
 //!
 //! Rows hold no totals. Streak bonus, quality and totals are computed from them by [`super::statement`].
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::amount::{Bp, Money, Overflow, Points};
 use super::event::Service;
 use super::ids::AccountKind;
-use super::posting::{Cell, Charge, Entry, Slot};
+use super::posting::{Cell, Charge, EntryRef, Slot};
+use super::sorted::SortedMap;
 use super::time::{Day, Millis, Month};
 
 /// Successful requests in a life that make a referee's milestone.
@@ -179,12 +179,20 @@ impl MonthRow {
     }
 
     fn day_mut(&mut self, day: u8) -> &mut DayStats {
-        let index = match self.days.binary_search_by_key(&day, |(d, _)| *d) {
-            Ok(index) => index,
-            Err(index) => {
-                self.days.insert(index, (day, DayStats::default()));
-                index
-            }
+        let index = match self.days.last() {
+            // Nearly everything is about the newest day.
+            Some((last, _)) if *last == day => self.days.len() - 1,
+            _ => match self.days.binary_search_by_key(&day, |(d, _)| *d) {
+                Ok(index) => index,
+                Err(index) => {
+                    // Most accounts come on a day or two: no room for more before they do.
+                    if self.days.len() < 2 {
+                        self.days.reserve_exact(1);
+                    }
+                    self.days.insert(index, (day, DayStats::default()));
+                    index
+                }
+            },
         };
         &mut self.days[index].1
     }
@@ -242,27 +250,41 @@ impl MonthRow {
     }
 }
 
+/// Months, ascending, each once. An entry nearly always books into one.
+pub type Months = SmallVec<[Month; 2]>;
+
 /// An account's lifetime facts and those of its month rows that are in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountRows {
     /// Lifetime facts.
     pub lifetime: Lifetime,
     /// Month rows; the newest is the head.
-    pub months: BTreeMap<Month, MonthRow>,
+    pub months: SortedMap<Month, MonthRow>,
 }
 
 /// The months that an entry books into, ascending, each once.
-pub fn months_of(entry: &Entry) -> Vec<Month> {
-    let mut months: Vec<Month> = entry
-        .cells
+pub fn months_of<'e>(entry: impl Into<EntryRef<'e>>) -> Months {
+    let entry = entry.into();
+    let mut months = Months::new();
+    let mut see = |month| {
+        if months.last() != Some(&month) {
+            months.push(month);
+        }
+    };
+    entry.cells.iter().for_each(|(slot, ..)| see(slot.month()));
+    entry
+        .referral
         .iter()
-        .map(|(slot, ..)| slot.month())
-        .chain(entry.referral.iter().map(|(slot, _)| slot.month()))
-        .chain(entry.charges.iter().map(|(month, _)| *month))
-        .chain(entry.firsts.iter().map(|first| first.slot.month()))
-        .collect();
-    months.sort_unstable();
-    months.dedup();
+        .for_each(|(slot, _)| see(slot.month()));
+    entry.charges.iter().for_each(|(month, _)| see(*month));
+    entry
+        .firsts
+        .iter()
+        .for_each(|first| see(first.slot.month()));
+    if months.len() > 1 {
+        months.sort_unstable();
+        months.dedup();
+    }
     months
 }
 
@@ -275,35 +297,32 @@ impl AccountRows {
     /// The row of `month`, opened if need be. Every existing row between it and the head must be in memory.
     fn open(&mut self, kind: AccountKind, month: Month, activity: Activity) -> &mut MonthRow {
         if !self.months.contains_key(&month) {
-            let carry = self
-                .months
-                .range(..month)
-                .next_back()
-                .map(|(_, row)| row.carry_out(kind, activity));
+            let before = self.months.last_before(&month);
+            let carry = before.map(|(_, row)| row.carry_out(kind, activity));
             self.months
                 .insert(month, MonthRow::new(month, carry.unwrap_or_default()));
         }
         self.months
-            .entry(month)
-            .or_insert_with(|| MonthRow::new(month, Carry::default()))
+            .get_or_insert_with(month, || MonthRow::new(month, Carry::default()))
     }
 
     /// Adds an entry. `source_log_time` is its block's. Returns the months whose rows changed, ascending.
     ///
     /// Every existing row from the nearest one before the entry's oldest month up to the head must be in memory:
     /// a change of an older month's active days moves the streaks carried into the later ones.
-    pub fn apply(
+    pub fn apply<'e>(
         &mut self,
         kind: AccountKind,
-        entry: &Entry,
+        entry: impl Into<EntryRef<'e>>,
         source_log_time: Millis,
         activity: Activity,
-    ) -> Result<Vec<Month>, Overflow> {
+    ) -> Result<Months, Overflow> {
+        let entry = entry.into();
         let mut changed = months_of(entry);
         for month in &changed {
             self.open(kind, *month, activity);
         }
-        for (slot, service, cell) in &entry.cells {
+        for (slot, service, cell) in entry.cells {
             self.open(kind, slot.month(), activity)
                 .add_cell(*slot, *service, cell)?;
             self.lifetime.successes += cell.successful;
@@ -311,15 +330,15 @@ impl AccountRows {
         if self.lifetime.successes >= MILESTONE_SUCCESSES && self.lifetime.fiftieth_at.is_none() {
             self.lifetime.fiftieth_at = Some(source_log_time);
         }
-        for (slot, points) in &entry.referral {
+        for (slot, points) in entry.referral {
             self.open(kind, slot.month(), activity)
                 .add_referral(*slot, *points)?;
         }
-        for (month, charge) in &entry.charges {
+        for (month, charge) in entry.charges {
             self.open(kind, *month, activity).charge.add(charge)?;
             self.lifetime.spent = self.lifetime.spent.plus(charge.cost)?;
         }
-        for first in &entry.firsts {
+        for first in entry.firsts {
             let bit = 1 << first.service as u8;
             if self.lifetime.services_used & bit == 0 {
                 self.lifetime.services_used |= bit;
@@ -338,27 +357,30 @@ impl AccountRows {
         month: Month,
         points: Points,
         activity: Activity,
-    ) -> Result<Vec<Month>, Overflow> {
+    ) -> Result<Months, Overflow> {
         let row = self.open(kind, month, activity);
         row.bonus = row.bonus.plus(points)?;
-        let mut changed = vec![month];
+        let mut changed = Months::from_slice(&[month]);
         self.carry_forward(kind, activity, &mut changed);
         Ok(changed)
     }
 
     /// Recomputes the streak carried into each row from the row before it; the oldest keeps its own.
     /// Adds the months of rows that this changed.
-    fn carry_forward(&mut self, kind: AccountKind, activity: Activity, changed: &mut Vec<Month>) {
+    fn carry_forward(&mut self, kind: AccountKind, activity: Activity, changed: &mut Months) {
         let Some(oldest) = changed.first().copied() else {
             return;
         };
+        // The streak that is carried into a row does not depend on the row itself.
+        if self.months.len() == 1 {
+            return;
+        }
         let mut carry = None;
         let from = self
             .months
-            .range(..oldest)
-            .next_back()
+            .last_before(&oldest)
             .map_or(oldest, |(month, _)| *month);
-        for row in self.months.range_mut(from..).map(|(_, row)| row) {
+        for (_, row) in self.months.from_mut(&from) {
             if let Some(carry) = carry
                 && row.carry != carry
             {

@@ -12,6 +12,7 @@ pub mod posting;
 pub mod rating;
 pub mod referral;
 pub mod rules;
+pub mod sorted;
 pub mod statement;
 pub mod tier;
 pub mod time;

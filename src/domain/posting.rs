@@ -98,15 +98,6 @@ impl Entry {
             firsts: Vec::new(),
         }
     }
-
-    /// The oldest month that it books into.
-    pub fn oldest_month(&self) -> Option<Month> {
-        let cells = self.cells.iter().map(|(slot, ..)| slot.month());
-        let referral = self.referral.iter().map(|(slot, _)| slot.month());
-        let charges = self.charges.iter().map(|(month, _)| *month);
-        let firsts = self.firsts.iter().map(|first| first.slot.month());
-        cells.chain(referral).chain(charges).chain(firsts).min()
-    }
 }
 
 /// An [`Entry`] whose parts are borrowed: what a fold gives to be encoded, without a copy of everything first.
@@ -122,6 +113,28 @@ pub struct EntryRef<'a> {
     pub charges: &'a [(Month, Charge)],
     /// First successes, by service.
     pub firsts: &'a [FirstSuccess],
+}
+
+impl EntryRef<'_> {
+    /// The oldest month that it books into.
+    pub fn oldest_month(&self) -> Option<Month> {
+        let cells = self.cells.iter().map(|(slot, ..)| slot.month());
+        let referral = self.referral.iter().map(|(slot, _)| slot.month());
+        let charges = self.charges.iter().map(|(month, _)| *month);
+        let firsts = self.firsts.iter().map(|first| first.slot.month());
+        cells.chain(referral).chain(charges).chain(firsts).min()
+    }
+
+    /// An entry of its own.
+    pub fn to_entry(&self) -> Entry {
+        Entry {
+            account: self.account.to_account(),
+            cells: self.cells.to_vec(),
+            referral: self.referral.to_vec(),
+            charges: self.charges.to_vec(),
+            firsts: self.firsts.to_vec(),
+        }
+    }
 }
 
 impl<'a> From<&'a Entry> for EntryRef<'a> {

@@ -1,8 +1,8 @@
 //! Planning the write of an account's changed rows; see [`super::accounts`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::accounts::{StoredHead, StoredRow, encode, item_key, table};
+use super::accounts::{RowView, StoredHead, encode_view, item_key, table};
 use super::db::{Attr, Condition, Item, Write};
 use super::row::Fields;
 use crate::domain::ids::Account;
@@ -29,8 +29,8 @@ pub struct AccountWrite<'a> {
     pub stored: Option<&'a StoredHead>,
     /// The rows as they shall be.
     pub rows: &'a AccountRows,
-    /// Which of them changed.
-    pub dirty: &'a BTreeSet<Month>,
+    /// Which of them changed, ascending.
+    pub dirty: &'a [Month],
     /// The account's new fence.
     pub fence: Fence,
     /// Months before this one are closed for every source partition: the head need not name their rows any more.
@@ -48,7 +48,7 @@ impl AccountWrite<'_> {
         let older = self.older_after(head, opens);
         let mut writes = Vec::new();
         if self.stored.is_none() && !self.omit.account_item {
-            let item = Fields::of(&item_key(self.account))
+            let item = Fields::of_owned(item_key(self.account))
                 .text("since", head)
                 .item();
             writes.push(self.put(item, Condition::Absent));
@@ -59,15 +59,11 @@ impl AccountWrite<'_> {
             if *month != head && !moves && !self.dirty.contains(month) {
                 continue;
             }
-            let stored = StoredRow {
-                row: row.clone(),
+            let view = RowView {
+                row,
                 fence: self.fence,
-                lifetime: self.rows.lifetime,
-                older: if *month == head {
-                    older.clone()
-                } else {
-                    BTreeMap::new()
-                },
+                lifetime: &self.rows.lifetime,
+                older: &older,
                 superseded_by: (*month != head).then_some(head),
             };
             let condition = match self.stored {
@@ -75,7 +71,7 @@ impl AccountWrite<'_> {
                 _ if *month == head => Condition::Absent,
                 _ => Condition::Always,
             };
-            writes.push(self.put(encode(self.account, &stored), condition));
+            writes.push(self.put(encode_view(self.account, &view), condition));
         }
         Some((
             writes,
@@ -120,7 +116,7 @@ impl AccountWrite<'_> {
             older.insert(stored.month, fence);
             older.retain(|month, _| *month >= self.open_from);
         }
-        for month in self.dirty.range(..head) {
+        for month in self.dirty.iter().filter(|month| **month < head) {
             older.insert(*month, self.fence);
         }
         older

@@ -7,13 +7,15 @@
 //! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is written once, together with the
 //! first row: "there is no row of this month" would hold again in the next month, "there is no account" holds once in a life.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::pages;
-use super::row::{Fields, Row, key_text};
+use super::row::{Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{
@@ -21,6 +23,7 @@ use crate::domain::ledger::{
 };
 use crate::domain::position::Fence;
 use crate::domain::posting::Charge;
+use crate::domain::sorted::SortedMap;
 use crate::domain::time::{Millis, Month};
 
 /// Sort key of the account item; sorts before every month.
@@ -29,13 +32,17 @@ pub const ACCOUNT_ITEM: &str = "0000-00";
 const AFTER_MONTHS: &str = ":";
 /// The version of the binary statistics.
 const STATS_VERSION: u8 = 1;
+/// What the statistics of nearly every month take, in bytes.
+const STATS_BYTES_USUAL: usize = 512;
+/// Most attributes of a month row.
+const ATTRIBUTES_MAX: usize = 11;
 
 /// The statistics of a month, as they stand in the `stats` attribute (postcard: LEB128 integers).
 #[derive(Serialize, Deserialize)]
-struct Stats {
+struct Stats<'a> {
     carry: Carry,
-    days: Vec<(u8, DayStats)>,
-    services: [ServiceStats; Service::COUNT],
+    days: Cow<'a, [(u8, DayStats)]>,
+    services: Cow<'a, [ServiceStats; Service::COUNT]>,
     late: LateStats,
     charge: Charge,
 }
@@ -52,6 +59,21 @@ pub struct StoredRow {
     /// The older rows that may still change, with their fences (on the head).
     pub older: BTreeMap<Month, Fence>,
     /// Set when a newer row has become the head.
+    pub superseded_by: Option<Month>,
+}
+
+/// A month row to be stored, its parts borrowed; else as [`StoredRow`].
+#[derive(Clone, Copy, Debug)]
+pub struct RowView<'a> {
+    /// The statistics.
+    pub row: &'a MonthRow,
+    /// The fence of this write.
+    pub fence: Fence,
+    /// Lifetime facts; written on the head.
+    pub lifetime: &'a Lifetime,
+    /// The older rows that may still change; written on the head.
+    pub older: &'a BTreeMap<Month, Fence>,
+    /// Set on every row but the head.
     pub superseded_by: Option<Month>,
 }
 
@@ -126,38 +148,67 @@ fn parse_older(row: &Row<'_>) -> Result<BTreeMap<Month, Fence>, StoreError> {
 
 /// The item of a month row.
 pub fn encode(account: &Account, stored: &StoredRow) -> Item {
-    let row = &stored.row;
+    let view = RowView {
+        row: &stored.row,
+        fence: stored.fence,
+        lifetime: &stored.lifetime,
+        older: &stored.older,
+        superseded_by: stored.superseded_by,
+    };
+    encode_view(account, &view)
+}
+
+/// [`encode`] of what is borrowed. Attributes are put in by name, in order: an item is a sorted list.
+pub fn encode_view(account: &Account, stored: &RowView<'_>) -> Item {
+    let row = stored.row;
+    let head = stored.superseded_by.is_none();
+    let life = stored.lifetime;
+    let number = |number: u64| Attr::N(number.into());
+    let mut item = Item::with_capacity(ATTRIBUTES_MAX);
+    item.insert("bonus", Attr::N(row.bonus.0.into()));
+    item.insert("fence", Attr::S(stored.fence.to_string()));
+    if head && let Some(at) = life.fiftieth_at {
+        item.insert("fiftiethAt", Attr::N(at.0.into()));
+    }
+    let (hash, range) = table(account.kind).keys();
+    item.insert(range.unwrap_or("month"), Attr::S(row.month.to_string()));
+    if head && !stored.older.is_empty() {
+        item.insert("older", Attr::S(older_text(stored.older)));
+    }
+    if head && account.kind == AccountKind::User {
+        item.insert("services", number(life.services_used.into()));
+        item.insert("spent", Attr::N(life.spent.0));
+    }
+    item.insert("stats", Attr::B(stats(row)));
+    if head {
+        item.insert("successes", number(life.successes));
+    }
+    if let Some(month) = stored.superseded_by {
+        item.insert("supersededBy", Attr::S(month.to_string()));
+    }
+    item.insert(hash, Attr::S(account.id().to_owned()));
+    item
+}
+
+/// The `stats` attribute of a month row.
+fn stats(row: &MonthRow) -> Bytes {
     let stats = Stats {
         carry: row.carry,
-        days: row.days.clone(),
-        services: row.services,
+        days: Cow::Borrowed(&row.days),
+        services: Cow::Borrowed(&row.services),
         late: row.late,
         charge: row.charge,
     };
+    // Nearly every row fits; then it takes one allocation of its own size.
+    let mut bytes = [0; STATS_BYTES_USUAL];
+    bytes[0] = STATS_VERSION;
+    if let Ok(written) = postcard::to_slice(&stats, &mut bytes[1..]) {
+        let size = 1 + written.len();
+        return Bytes::copy_from_slice(&bytes[..size]);
+    }
     let body = postcard::to_extend(&stats, vec![STATS_VERSION])
         .expect("writing integers and short texts into a growing buffer cannot fail");
-    let mut item = Fields::of(&row_key(account, row.month))
-        .text("fence", stored.fence)
-        .number("bonus", row.bonus.0)
-        .item();
-    item.insert("stats".to_owned(), Attr::B(body.into()));
-    if let Some(month) = stored.superseded_by {
-        item.insert("supersededBy".to_owned(), Attr::S(month.to_string()));
-        return item;
-    }
-    let life = &stored.lifetime;
-    item.insert("successes".to_owned(), Attr::N(life.successes.into()));
-    if account.kind == AccountKind::User {
-        item.insert("services".to_owned(), Attr::N(life.services_used.into()));
-        item.insert("spent".to_owned(), Attr::N(life.spent.0));
-    }
-    if let Some(at) = life.fiftieth_at {
-        item.insert("fiftiethAt".to_owned(), Attr::N(at.0.into()));
-    }
-    if !stored.older.is_empty() {
-        item.insert("older".to_owned(), Attr::S(older_text(&stored.older)));
-    }
-    item
+    body.into()
 }
 
 /// The month row in an item.
@@ -178,8 +229,8 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
         row: MonthRow {
             month,
             carry: stats.carry,
-            days: stats.days,
-            services: stats.services,
+            days: stats.days.into_owned(),
+            services: stats.services.into_owned(),
             late: stats.late,
             charge: stats.charge,
             bonus: crate::domain::amount::Points(row.number("bonus")?),
@@ -321,10 +372,8 @@ pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Re
     if let Some(what) = mismatch(&head, &older, order) {
         return Ok(Reading::Torn(what));
     }
-    let mut months: BTreeMap<Month, MonthRow> = older
-        .into_values()
-        .map(|row| (row.row.month, row.row))
-        .collect();
+    let older = older.into_values().map(|row| (row.row.month, row.row));
+    let mut months: SortedMap<Month, MonthRow> = older.collect();
     let month = head.row.month;
     months.insert(month, head.row);
     Ok(Reading::Whole(Box::new(StoredAccount {

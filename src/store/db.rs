@@ -2,10 +2,12 @@
 //!
 //! Two things implement it: the AWS client (production, the embedded engine, DynamoDB Local) and the simulator's store (tests).
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+use crate::domain::sorted::SortedMap;
 
 /// Most items in one `TransactWriteItems`.
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
@@ -110,8 +112,60 @@ pub enum Attr {
     B(Bytes),
 }
 
-/// An item, with its keys among its attributes.
-pub type Item = BTreeMap<String, Attr>;
+/// An attribute's name: nearly always one that stands in the code, which takes no allocation.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Cow<'static, str>);
+
+impl Name {
+    /// The name as a text of its own.
+    pub fn into_string(self) -> String {
+        self.0.into_owned()
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for Name {
+    fn from(name: &'static str) -> Name {
+        Name(Cow::Borrowed(name))
+    }
+}
+
+impl From<String> for Name {
+    fn from(name: String) -> Name {
+        Name(Cow::Owned(name))
+    }
+}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self)
+    }
+}
+
+/// An item, with its keys among its attributes, by name.
+pub type Item = SortedMap<Name, Attr>;
+
+/// What most items have room for.
+const ATTRIBUTES_USUAL: usize = 10;
 
 /// The key of an item. `range` is empty where the table has none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,10 +191,21 @@ impl Key {
     /// An item that holds only this key.
     pub fn item(&self) -> Item {
         let (hash, range) = self.table.keys();
-        let mut item = Item::new();
-        item.insert(hash.to_owned(), Attr::S(self.hash.clone()));
+        let mut item = Item::with_capacity(2);
+        item.insert(hash, Attr::S(self.hash.clone()));
         if let Some(range) = range {
-            item.insert(range.to_owned(), Attr::S(self.range.clone()));
+            item.insert(range, Attr::S(self.range.clone()));
+        }
+        item
+    }
+
+    /// An item that holds only this key, with room for more.
+    pub fn into_item(self) -> Item {
+        let (hash, range) = self.table.keys();
+        let mut item = Item::with_capacity(ATTRIBUTES_USUAL);
+        item.insert(hash, Attr::S(self.hash));
+        if let Some(range) = range {
+            item.insert(range, Attr::S(self.range));
         }
         item
     }

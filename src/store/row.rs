@@ -102,23 +102,28 @@ pub struct Fields(Item);
 impl Fields {
     /// Begins with the key's own attributes.
     pub fn of(key: &Key) -> Fields {
-        Fields(key.item())
+        Fields::of_owned(key.clone())
+    }
+
+    /// [`Fields::of`] a key that is not needed any more.
+    pub fn of_owned(key: Key) -> Fields {
+        Fields(key.into_item())
     }
 
     /// Adds a text.
-    pub fn text(mut self, name: &str, value: impl ToString) -> Fields {
-        self.0.insert(name.to_owned(), Attr::S(value.to_string()));
+    pub fn text(mut self, name: &'static str, value: impl ToString) -> Fields {
+        self.0.insert(name, Attr::S(value.to_string()));
         self
     }
 
     /// Adds an integer.
-    pub fn number(mut self, name: &str, value: impl Into<i128>) -> Fields {
-        self.0.insert(name.to_owned(), Attr::N(value.into()));
+    pub fn number(mut self, name: &'static str, value: impl Into<i128>) -> Fields {
+        self.0.insert(name, Attr::N(value.into()));
         self
     }
 
     /// Adds an integer, or nothing.
-    pub fn number_opt(self, name: &str, value: Option<impl Into<i128>>) -> Fields {
+    pub fn number_opt(self, name: &'static str, value: Option<impl Into<i128>>) -> Fields {
         match value {
             Some(value) => self.number(name, value),
             None => self,
@@ -126,7 +131,7 @@ impl Fields {
     }
 
     /// Adds a value as JSON text.
-    pub fn json<T: Serialize + ?Sized>(self, name: &str, value: &T) -> Fields {
+    pub fn json<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Fields {
         let text = serde_json::to_string(value)
             .expect("our own types hold no maps with keys that are not texts");
         self.text(name, text)

@@ -15,7 +15,7 @@ fn key(account: &Account) -> Key {
 /// The write of a snapshot as of `position`.
 pub fn put(account: &Account, streak: &Streak, position: Position) -> Write {
     let days = [("start", streak.start), ("lastActive", streak.last_active)];
-    let mut fields = Fields::of(&key(account))
+    let mut fields = Fields::of_owned(key(account))
         .number("current", streak.current)
         .number("longest", streak.longest)
         .text("position", position);

@@ -1,4 +1,7 @@
 //! Reading posting blocks.
+//!
+//! A block's entries hold hundreds of thousands of small lists in a second. [`Entries`] keeps all lists of a kind one after the other,
+//! so that reading a block takes a handful of allocations, whatever its size.
 
 use super::{
     Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_OUTCOMES, CELL_POINTS, CELL_SERVICE,
@@ -8,34 +11,221 @@ use super::{
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
-use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ids::{AccountKind, AccountRef, check_id};
 use crate::domain::position::{Chunk, Control, Epoch, Partition, Sequence};
-use crate::domain::posting::{Block, Cell, Charge, Entry, FirstSuccess, Slot};
+use crate::domain::posting::{Block, Cell, Charge, EntryRef, FirstSuccess, Slot};
 use crate::domain::time::{Day, Millis, Month};
 use crate::log::varint::{Reader, unzigzag};
 
-/// Decodes one block. Every byte must be as [`encode`](super::encode()) would write it; never panics, and never takes much more
+/// A block's entries as they were read.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    places: Vec<Place>,
+    ids: String,
+    cells: Vec<(Slot, Service, Cell)>,
+    referral: Vec<(Slot, Points)>,
+    charges: Vec<(Month, Charge)>,
+    firsts: Vec<FirstSuccess>,
+}
+
+/// Whose entry it is, and where its parts end. They begin where those of the entry before it end.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    kind: AccountKind,
+    ends: Ends,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    id: u32,
+    cells: u32,
+    referral: u32,
+    charges: u32,
+    firsts: u32,
+}
+
+impl Entries {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// All of them, by account.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
+        let mut from = Ends::default();
+        self.places.iter().map(move |place| {
+            let begins = std::mem::replace(&mut from, place.ends);
+            self.entry(begins, place)
+        })
+    }
+
+    /// The oldest month that any of them books into.
+    pub fn oldest_month(&self) -> Option<Month> {
+        let slots = self
+            .cells
+            .iter()
+            .map(|(slot, ..)| *slot)
+            .chain(self.referral.iter().map(|(slot, _)| *slot))
+            .chain(self.firsts.iter().map(|first| first.slot));
+        let (mut day, mut late) = (None::<Day>, None::<Month>);
+        for slot in slots {
+            match slot {
+                Slot::Day(of) => day = Some(day.map_or(of, |day| day.min(of))),
+                Slot::Late(of) => late = Some(late.map_or(of, |late| late.min(of))),
+            }
+        }
+        let charges = self.charges.iter().map(|(month, _)| *month).min();
+        [day.map(Day::month), late, charges]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn entry(&self, from: Ends, place: &Place) -> EntryRef<'_> {
+        let to = place.ends;
+        let range = |from: u32, to: u32| from as usize..to as usize;
+        EntryRef {
+            account: AccountRef {
+                kind: place.kind,
+                id: &self.ids[range(from.id, to.id)],
+            },
+            cells: &self.cells[range(from.cells, to.cells)],
+            referral: &self.referral[range(from.referral, to.referral)],
+            charges: &self.charges[range(from.charges, to.charges)],
+            firsts: &self.firsts[range(from.firsts, to.firsts)],
+        }
+    }
+
+    /// The account of the last one, and where its parts end.
+    fn last(&self) -> (Option<AccountRef<'_>>, Ends) {
+        let mut newest = self.places.iter().rev();
+        let Some(last) = newest.next() else {
+            return (None, Ends::default());
+        };
+        let from = newest.next().map_or(Ends::default(), |place| place.ends);
+        (Some(self.entry(from, last).account), last.ends)
+    }
+
+    /// Reads the next one. `id` holds the id before, and afterwards this one's.
+    fn take(
+        &mut self,
+        input: &mut Reader<'_>,
+        base: Base,
+        id: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        let head = input.byte()?;
+        let mut cells = usize::from(head >> ENTRY_CELLS_SHIFT);
+        if cells == ENTRY_CELLS_INLINE_MAX {
+            cells = cells.saturating_add(input.length()?);
+        }
+        let kind = if head & ENTRY_PROVIDER == 0 {
+            AccountKind::User
+        } else {
+            AccountKind::Provider
+        };
+        take_id(input, id)?;
+        let text = std::str::from_utf8(id).map_err(|_| input.invalid("an id that is no text"))?;
+        check_id(text).map_err(|_| input.invalid("an id that is none"))?;
+        let (last, from) = self.last();
+        let ascending = last.is_none_or(|last| last < AccountRef { kind, id: text });
+        input.check(ascending, "accounts out of order")?;
+        self.ids.push_str(text);
+        take_cells(input, base, cells, &mut self.cells, from.cells as usize)?;
+        take_list(
+            input,
+            head & ENTRY_REFERRAL,
+            &mut self.referral,
+            |input| Ok((take_slot(input, base)?, Points(input.signed()?))),
+            |(slot, _)| *slot,
+        )?;
+        take_list(
+            input,
+            head & ENTRY_CHARGES,
+            &mut self.charges,
+            |input| take_charge(input, base),
+            |(month, _)| *month,
+        )?;
+        take_list(
+            input,
+            head & ENTRY_FIRSTS,
+            &mut self.firsts,
+            |input| take_first(input, base),
+            |first| first.service,
+        )?;
+        let ends = Ends {
+            id: end_of(input, self.ids.len())?,
+            cells: end_of(input, self.cells.len())?,
+            referral: end_of(input, self.referral.len())?,
+            charges: end_of(input, self.charges.len())?,
+            firsts: end_of(input, self.firsts.len())?,
+        };
+        self.places.push(Place { kind, ends });
+        Ok(())
+    }
+}
+
+fn end_of(input: &Reader<'_>, len: usize) -> Result<u32, FormatError> {
+    u32::try_from(len).map_err(|_| input.invalid("more than 4 GiB of one kind"))
+}
+
+/// A block whose entries are as they were read.
+#[derive(Clone, Debug)]
+pub struct ReadBlock {
+    /// What it has in common with the other blocks of its chunk.
+    pub header: BlockHeader,
+    /// Its place in the sequence from its source partition to its posting partition.
+    pub sequence: Sequence,
+    /// Entries, by account.
+    pub entries: Entries,
+}
+
+/// Reads one block. Every byte must be as [`encode`](super::encode()) would write it; never panics, and never takes much more
 /// memory than the bytes could describe.
-pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
+pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
     let mut input = Reader::new(bytes);
-    let mut block = take_head(&mut input)?;
+    let block = take_head(&mut input)?;
     let count = input.u32_le()? as usize;
     let base = Base::of(block.source_log_time);
-    block
-        .entries
-        .reserve(count.min(input.left() / ENTRY_BYTES_MIN));
+    let mut entries = Entries::default();
+    let possible = count.min(input.left() / ENTRY_BYTES_MIN);
+    entries.places.reserve(possible);
+    entries.cells.reserve(possible);
     let mut id = Vec::new();
     for _ in 0..count {
-        let entry = take_entry(&mut input, base, &mut id)?;
-        let ascending = block
-            .entries
-            .last()
-            .is_none_or(|last| last.account < entry.account);
-        input.check(ascending, "accounts out of order")?;
-        block.entries.push(entry);
+        entries.take(&mut input, base, &mut id)?;
     }
     input.check(input.left() == 0, "bytes after the last entry")?;
-    Ok(block)
+    Ok(ReadBlock {
+        header: BlockHeader::of(&block),
+        sequence: block.sequence,
+        entries,
+    })
+}
+
+/// [`read`], with entries of their own.
+pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
+    let block = read(bytes)?;
+    let BlockHeader {
+        epoch,
+        source,
+        chunk,
+        control,
+        source_log_time,
+    } = block.header;
+    Ok(Block {
+        epoch,
+        source,
+        chunk,
+        sequence: block.sequence,
+        control,
+        source_log_time,
+        entries: block.entries.iter().map(|entry| entry.to_entry()).collect(),
+    })
 }
 
 /// What stands before a block's entries, without a look at these.
@@ -65,44 +255,6 @@ fn take_head(input: &mut Reader<'_>) -> Result<Block, FormatError> {
 }
 
 /// `id` holds the id before, and afterwards this one's.
-fn take_entry(input: &mut Reader<'_>, base: Base, id: &mut Vec<u8>) -> Result<Entry, FormatError> {
-    let head = input.byte()?;
-    let mut cells = usize::from(head >> ENTRY_CELLS_SHIFT);
-    if cells == ENTRY_CELLS_INLINE_MAX {
-        cells = cells.saturating_add(input.length()?);
-    }
-    let kind = if head & ENTRY_PROVIDER == 0 {
-        AccountKind::User
-    } else {
-        AccountKind::Provider
-    };
-    take_id(input, id)?;
-    let text = std::str::from_utf8(id).map_err(|_| input.invalid("an id that is no text"))?;
-    let account = Account::new(kind, text).map_err(|_| input.invalid("an id that is none"))?;
-    Ok(Entry {
-        account,
-        cells: take_cells(input, base, cells)?,
-        referral: take_list(
-            input,
-            head & ENTRY_REFERRAL,
-            |input| Ok((take_slot(input, base)?, Points(input.signed()?))),
-            |(slot, _)| *slot,
-        )?,
-        charges: take_list(
-            input,
-            head & ENTRY_CHARGES,
-            |input| take_charge(input, base),
-            |(month, _)| *month,
-        )?,
-        firsts: take_list(
-            input,
-            head & ENTRY_FIRSTS,
-            |input| take_first(input, base),
-            |first| first.service,
-        )?,
-    })
-}
-
 fn take_id(input: &mut Reader<'_>, id: &mut Vec<u8>) -> Result<(), FormatError> {
     let (shared, rest) = (input.length()?, input.length()?);
     input.check(
@@ -124,26 +276,29 @@ fn take_id(input: &mut Reader<'_>, id: &mut Vec<u8>) -> Result<(), FormatError> 
     Ok(())
 }
 
-/// A list that is there if `announced` is not zero: not empty then, and strictly ascending by `key`.
+/// Reads a list that is there if `announced` is not zero, behind what `items` holds: not empty then, and strictly ascending by `key`.
 fn take_list<T, K: Ord>(
     input: &mut Reader<'_>,
     announced: u8,
+    items: &mut Vec<T>,
     take: impl Fn(&mut Reader<'_>) -> Result<T, FormatError>,
     key: impl Fn(&T) -> K,
-) -> Result<Vec<T>, FormatError> {
+) -> Result<(), FormatError> {
     if announced == 0 {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let count = input.length()?;
     input.check(count > 0, "an empty list that is announced")?;
-    let mut items: Vec<T> = Vec::with_capacity(count.min(input.left() / CELL_BYTES_MIN));
+    items.reserve(count.min(input.left() / CELL_BYTES_MIN));
+    let from = items.len();
     for _ in 0..count {
         let item = take(input)?;
-        let ascending = items.last().is_none_or(|last| key(last) < key(&item));
+        let before = items[from..].last();
+        let ascending = before.is_none_or(|last| key(last) < key(&item));
         input.check(ascending, "a list out of order")?;
         items.push(item);
     }
-    Ok(items)
+    Ok(())
 }
 
 fn take_month(input: &Reader<'_>, base: Base, difference: i64) -> Result<Month, FormatError> {
@@ -188,17 +343,21 @@ fn take_first(input: &mut Reader<'_>, base: Base) -> Result<FirstSuccess, Format
     })
 }
 
+/// Reads cells behind those that `cells` holds; its own begin at `from`.
 fn take_cells(
     input: &mut Reader<'_>,
     base: Base,
     count: usize,
-) -> Result<Vec<(Slot, Service, Cell)>, FormatError> {
-    let mut cells: Vec<(Slot, Service, Cell)> =
-        Vec::with_capacity(count.min(input.left() / CELL_BYTES_MIN));
+    cells: &mut Vec<(Slot, Service, Cell)>,
+    from: usize,
+) -> Result<(), FormatError> {
+    cells.reserve(count.min(input.left() / CELL_BYTES_MIN));
     for _ in 0..count {
         let tag = input.byte()?;
         input.check(tag & CELL_UNUSED == 0, "an unknown mark on a cell")?;
-        let before = cells.last().map(|(slot, service, _)| (*slot, *service));
+        let before = cells[from..]
+            .last()
+            .map(|(slot, service, _)| (*slot, *service));
         let slot = take_cell_slot(input, base, tag, before.map(|(slot, _)| slot))?;
         let service = take_service(input, tag & CELL_SERVICE)?;
         input.check(
@@ -207,7 +366,7 @@ fn take_cells(
         )?;
         cells.push((slot, service, take_cell(input, tag)?));
     }
-    Ok(cells)
+    Ok(())
 }
 
 fn take_cell_slot(

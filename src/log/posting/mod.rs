@@ -25,7 +25,7 @@ use crate::domain::position::{Chunk, Control, Epoch, Partition};
 use crate::domain::posting::Block;
 use crate::domain::time::{DAY_MS, Millis};
 
-pub use self::decode::{decode, peek};
+pub use self::decode::{Entries, ReadBlock, decode, peek, read};
 pub use self::encode::{encode, encode_blocks};
 pub use super::varint::FormatError;
 

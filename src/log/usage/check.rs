@@ -8,7 +8,7 @@ use super::{
     SOURCE_DEFAULT, SOURCE_HEADER, SPEC_VERSION,
 };
 use crate::domain::event::{Reason, Rejection, UsageEvent};
-use crate::domain::ids::{check_id, is_printable_ascii};
+use crate::domain::ids::{ID_CHARS_MAX, check_id, is_printable_ascii};
 use crate::domain::time::Millis;
 use crate::log::Headers;
 
@@ -98,19 +98,21 @@ pub(super) fn event<'a>(
     fields: Fields<'a>,
     headers: &'a Headers,
 ) -> Result<UsageEvent<'a>, Rejection> {
-    let names = fields.form.names();
+    let (names, printable) = (fields.form.names(), fields.printable);
     if fields.form == Form::CloudEvent {
         envelope(&fields)?;
     }
     let usage = &fields.usage;
     let status = status(required(usage.status, names.status)?, names.status)?;
     counts(usage, names)?;
-    let source = source(fields.form, fields.source, headers)?;
-    let id = id(required(fields.id, names.id)?, names.id)?;
+    let source = source(fields.form, fields.source, headers, printable)?;
+    let id = id(required(fields.id, names.id)?, names.id, printable)?;
     let time = time(&required(fields.time, names.time)?, names.time)?;
-    let user = self::id(required(fields.user, names.user)?, names.user)?;
+    let user = self::id(required(fields.user, names.user)?, names.user, printable)?;
     let usage = fields.usage;
-    let provider = usage.provider.map(|p| self::id(p, names.provider));
+    let provider = usage
+        .provider
+        .map(|p| self::id(p, names.provider, printable));
     let endpoint = required(usage.endpoint, names.endpoint)?;
     Ok(UsageEvent {
         source,
@@ -118,9 +120,9 @@ pub(super) fn event<'a>(
         time,
         user,
         provider: provider.transpose()?,
-        endpoint: line(endpoint, names.endpoint, ENDPOINT_CHARS_MAX)?,
+        endpoint: line(endpoint, names.endpoint, ENDPOINT_CHARS_MAX, printable)?,
         model: optional(usage.model)
-            .map(|model| line(model, names.model, MODEL_CHARS_MAX))
+            .map(|model| line(model, names.model, MODEL_CHARS_MAX, printable))
             .transpose()?,
         status,
         latency_ms: usage.latency_ms,
@@ -196,10 +198,11 @@ fn source<'a>(
     form: Form,
     field: Option<Cow<'a, str>>,
     headers: &'a Headers,
+    printable: bool,
 ) -> Result<Cow<'a, str>, Rejection> {
     const FIELD: &str = "source";
     let source = match (form, field) {
-        (_, Some(source)) => source,
+        (_, Some(source)) => return id(source, FIELD, printable),
         (Form::CloudEvent, None) => return required(None, FIELD),
         (Form::Plain, None) => match headers.iter().find(|(name, _)| name == SOURCE_HEADER) {
             None => return Ok(Cow::Borrowed(SOURCE_DEFAULT)),
@@ -209,10 +212,22 @@ fn source<'a>(
             })?,
         },
     };
-    id(source, FIELD)
+    id(source, FIELD, false)
 }
 
-fn id<'a>(id: Cow<'a, str>, field: &'static str) -> Result<Cow<'a, str>, Rejection> {
+/// Whether a text of the record was looked at with the record as a whole, and is printable ASCII. One with escapes is not of the record.
+fn was_seen(text: &Cow<'_, str>, printable: bool) -> bool {
+    printable && matches!(text, Cow::Borrowed(_))
+}
+
+fn id<'a>(
+    id: Cow<'a, str>,
+    field: &'static str,
+    printable: bool,
+) -> Result<Cow<'a, str>, Rejection> {
+    if was_seen(&id, printable) && (1..=ID_CHARS_MAX).contains(&id.len()) {
+        return Ok(id);
+    }
     match check_id(&id) {
         Ok(()) => Ok(id),
         Err(error) => {
@@ -227,10 +242,14 @@ fn line<'a>(
     text: Cow<'a, str>,
     field: &'static str,
     max: usize,
+    printable: bool,
 ) -> Result<Cow<'a, str>, Rejection> {
     let problem = if text.is_empty() {
         "is empty"
-    } else if !is_printable_ascii(&text) && text.chars().any(char::is_control) {
+    } else if !was_seen(&text, printable)
+        && !is_printable_ascii(&text)
+        && text.chars().any(char::is_control)
+    {
         "has control characters"
     } else {
         return short(text, field, max);

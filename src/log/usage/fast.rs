@@ -13,7 +13,13 @@ const DIGITS_MAX: usize = 15;
 
 /// The fields, if the record is plainly one JSON object whose known fields have their types.
 pub(super) fn parse(value: &[u8]) -> Option<Fields<'_>> {
-    let mut record = Record::default();
+    let mut record = Record {
+        seen: 0,
+        fields: Fields {
+            printable: is_printable(value),
+            ..Fields::default()
+        },
+    };
     let mut cursor = Cursor {
         text: std::str::from_utf8(value).ok()?,
         at: 0,
@@ -28,17 +34,17 @@ pub(super) fn parse(value: &[u8]) -> Option<Fields<'_>> {
     }
 }
 
+/// Whether every text without escapes in this record is printable ASCII. Control characters end the parse, so only what is beyond matters.
+fn is_printable(value: &[u8]) -> bool {
+    value
+        .iter()
+        .fold(true, |so_far, byte| so_far & (*byte < 0x7f))
+}
+
 /// What was read of either form; which one it is, is known only at the end.
-#[derive(Default)]
 struct Record<'a> {
     seen: u32,
-    spec_version: Option<Cow<'a, str>>,
-    event_type: Option<Cow<'a, str>>,
-    source: Option<Cow<'a, str>>,
-    id: Option<Cow<'a, str>>,
-    time: Option<Cow<'a, str>>,
-    user: Option<Cow<'a, str>>,
-    usage: Usage<'a>,
+    fields: Fields<'a>,
 }
 
 /// A bit per field, to find fields that stand twice, and fields of both forms in one record. Fields of usage have the low bits in `data`
@@ -71,23 +77,24 @@ fn once(seen: &mut u32, bit: u32) -> Option<()> {
 impl<'a> Record<'a> {
     /// Reads the value of a member at the top.
     fn member(&mut self, cursor: &mut Cursor<'a>, key: &[u8]) -> Option<()> {
+        let fields = &mut self.fields;
         let (bit, field) = match key {
-            b"specversion" => (bit::SPEC_VERSION, &mut self.spec_version),
-            b"type" => (bit::TYPE, &mut self.event_type),
-            b"source" => (bit::SOURCE, &mut self.source),
-            b"id" => (bit::ID, &mut self.id),
-            b"requestId" => (bit::REQUEST_ID, &mut self.id),
-            b"time" => (bit::TIME, &mut self.time),
-            b"timestamp" => (bit::TIMESTAMP, &mut self.time),
-            b"subject" => (bit::SUBJECT, &mut self.user),
-            b"userId" => (bit::USER_ID, &mut self.user),
+            b"specversion" => (bit::SPEC_VERSION, &mut fields.spec_version),
+            b"type" => (bit::TYPE, &mut fields.event_type),
+            b"source" => (bit::SOURCE, &mut fields.source),
+            b"id" => (bit::ID, &mut fields.id),
+            b"requestId" => (bit::REQUEST_ID, &mut fields.id),
+            b"time" => (bit::TIME, &mut fields.time),
+            b"timestamp" => (bit::TIMESTAMP, &mut fields.time),
+            b"subject" => (bit::SUBJECT, &mut fields.user),
+            b"userId" => (bit::USER_ID, &mut fields.user),
             b"data" => {
                 once(&mut self.seen, bit::DATA)?;
                 let mut seen = 0;
-                let usage = &mut self.usage;
+                let usage = &mut fields.usage;
                 return cursor.object(|cursor, key| usage.member(&mut seen, cursor, key));
             }
-            _ => return self.usage.member(&mut self.seen, cursor, key),
+            _ => return fields.usage.member(&mut self.seen, cursor, key),
         };
         once(&mut self.seen, bit)?;
         *field = cursor.optional_text()?;
@@ -95,8 +102,8 @@ impl<'a> Record<'a> {
     }
 
     /// The fields, if they are all of one form.
-    fn fields(self) -> Option<Fields<'a>> {
-        let (form, foreign) = match self.spec_version {
+    fn fields(mut self) -> Option<Fields<'a>> {
+        let (form, foreign) = match self.fields.spec_version {
             Some(_) => (Form::CloudEvent, bit::PLAIN_ONLY),
             None => (Form::Plain, bit::CLOUD_EVENT_ONLY),
         };
@@ -104,16 +111,8 @@ impl<'a> Record<'a> {
         if self.seen & foreign != 0 || lacks_data {
             return None;
         }
-        Some(Fields {
-            form,
-            spec_version: self.spec_version,
-            event_type: self.event_type,
-            source: self.source,
-            id: self.id,
-            time: self.time,
-            user: self.user,
-            usage: self.usage,
-        })
+        self.fields.form = form;
+        Some(self.fields)
     }
 }
 

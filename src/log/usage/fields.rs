@@ -6,16 +6,19 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// Which form a record has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Form {
     CloudEvent,
+    #[default]
     Plain,
 }
 
 /// The fields of either form. `None`: missing, or `null`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fields<'a> {
     pub form: Form,
+    /// Every text that is borrowed from the record is printable ASCII: it was looked at once, as a whole.
+    pub printable: bool,
     pub spec_version: Option<Cow<'a, str>>,
     pub event_type: Option<Cow<'a, str>>,
     pub source: Option<Cow<'a, str>>,

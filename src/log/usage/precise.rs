@@ -24,6 +24,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Fields<'_>, Rejection> {
     let data = top.object(DATA)?;
     Ok(Fields {
         form: Form::CloudEvent,
+        printable: false,
         spec_version,
         event_type: top.text("type")?,
         source: top.text("source")?,
@@ -51,6 +52,7 @@ fn plain<'a>(top: &Object<'a>) -> Result<Fields<'a>, Rejection> {
     let names = Form::Plain.names();
     Ok(Fields {
         form: Form::Plain,
+        printable: false,
         spec_version: None,
         event_type: None,
         source: top.text("source")?,

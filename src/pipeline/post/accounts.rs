@@ -1,12 +1,8 @@
 //! Accounts in memory: loading what blocks and awards name, and forgetting what was not used for long.
 
-use futures::future::FutureExt;
-use futures::stream::{self, StreamExt, TryStreamExt};
-
-use super::{Cached, Poster};
-use crate::domain::ids::Account;
-use crate::domain::position::Offset;
-use crate::domain::posting::{Block, Entry};
+use super::lanes::{self, Turns};
+use super::{Accepted, Cached, Poster};
+use crate::domain::ids::{Account, AccountRef};
 use crate::domain::time::Month;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
@@ -18,31 +14,68 @@ use crate::store::accounts::{self, ReadOrder, Reading};
 const TORN_READINGS_MAX: u32 = 12;
 
 impl Poster<'_> {
-    /// Loads every account that the blocks name and that is not in memory, and the older rows that they touch.
-    pub(super) async fn fetch(&mut self, blocks: &[(Offset, Block)]) -> Result<(), Failure> {
+    /// Loads every account that the blocks name and that is not in memory. Afterwards every entry has its account's number.
+    pub(super) async fn fetch(&mut self, blocks: &mut [Accepted]) -> Result<(), Failure> {
         if blocks.is_empty() {
             return Ok(());
         }
         self.know_activity().await?;
-        let mut missing = Vec::new();
-        let mut lacking = Vec::new();
-        for entry in blocks.iter().flat_map(|(_, block)| &block.entries) {
-            match self.accounts.get(&entry.account) {
-                None => missing.push(entry),
-                Some(cached) => lacking.extend(cached.lacks(entry)),
+        for accepted in &mut *blocks {
+            self.name(accepted);
+        }
+        let missing = missing(blocks);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.load_accounts(missing).await?;
+        for accepted in &mut *blocks {
+            self.name_loaded(accepted);
+        }
+        Ok(())
+    }
+
+    /// Notes the numbers of those of a block's accounts that are in memory.
+    fn name(&self, accepted: &mut Accepted) {
+        let book = &self.accounts;
+        let accounts = || accepted.block.entries.iter().map(|entry| entry.account);
+        // All hashes first: the looks into memory then stand close together, and the processor waits for several at once.
+        let hashes: Vec<u64> = accounts().map(|account| book.hash(account)).collect();
+        let numbers = accounts()
+            .zip(hashes)
+            .map(|(account, hash)| book.find(hash, account));
+        accepted.numbers = numbers.collect();
+    }
+
+    /// Notes the numbers of the others, after they were loaded.
+    fn name_loaded(&self, accepted: &mut Accepted) {
+        let book = &self.accounts;
+        let entries = accepted.block.entries.iter();
+        for (entry, number) in entries.zip(&mut accepted.numbers) {
+            if number.is_none() {
+                *number = book.find(book.hash(entry.account), entry.account);
             }
         }
-        let mut accounts: Vec<&Account> = missing.iter().map(|entry| &entry.account).collect();
-        accounts.sort_unstable();
-        accounts.dedup();
-        self.load_accounts(accounts).await?;
-        for entry in missing {
-            if let Some(cached) = self.accounts.get(&entry.account) {
-                lacking.extend(cached.lacks(entry));
-            }
-        }
-        for (account, month) in lacking {
-            self.load_back_to(account, month).await?;
+    }
+
+    /// Loads the older rows that a block's entries touch.
+    pub(super) async fn fetch_older(&mut self, accepted: &Accepted) -> Result<(), Failure> {
+        let Some(oldest) = accepted.block.entries.oldest_month() else {
+            return Ok(());
+        };
+        let entries = accepted.block.entries.iter();
+        let lacking = entries
+            .zip(&accepted.numbers)
+            .filter_map(|(entry, number)| {
+                let cached = self.accounts.get((*number)?)?;
+                // What holds for the oldest month of all holds for every entry's.
+                cached.oldest_above(oldest)?;
+                let month = entry.oldest_month()?;
+                cached.oldest_above(month)?;
+                Some(((*number)?, month))
+            });
+        let lacking: Vec<(u32, Month)> = lacking.collect();
+        for (number, month) in lacking {
+            self.load_back_to(number, month).await?;
         }
         Ok(())
     }
@@ -65,56 +98,36 @@ impl Poster<'_> {
     }
 
     /// Loads accounts that are not in memory.
-    pub(super) async fn load_accounts(&mut self, missing: Vec<&Account>) -> Result<(), Failure> {
+    pub(super) async fn load_accounts(&mut self, missing: Vec<Account>) -> Result<(), Failure> {
         let ctx = self.ctx;
-        // Boxed and collected for the same reason as in `write_dirty`.
-        let loads: Vec<_> = missing
-            .into_iter()
-            .map(|account| {
-                async move {
-                    let cached = load(ctx, account).await?;
-                    Ok::<_, Failure>((account.clone(), cached))
-                }
-                .boxed()
-            })
-            .collect();
-        let loaded: Vec<(Account, Cached)> = stream::iter(loads)
-            .buffer_unordered(ctx.settings.flush_concurrency)
-            .try_collect()
-            .await?;
-        for (account, mut cached) in loaded {
+        let turns = Turns::of(missing.len());
+        let loads = lanes::all(ctx, &turns, |turns| load_some(ctx, &missing, turns));
+        for mut cached in loads.await? {
             self.uses += 1;
             cached.used = self.uses;
-            self.accounts.insert(account, cached);
+            self.accounts.insert(cached);
         }
         Ok(())
     }
 
     /// Loads the rows from the one before `month` on, if `month` lies before the rows that are in memory. This is rare: a head
     /// names the rows that are open, and those were loaded with it.
-    pub(super) async fn load_back_to(
-        &mut self,
-        account: &Account,
-        month: Month,
-    ) -> Result<(), Failure> {
-        let Some(cached) = self.accounts.get(account) else {
+    pub(super) async fn load_back_to(&mut self, number: u32, month: Month) -> Result<(), Failure> {
+        let Some(cached) = self.accounts.get(number) else {
             return Ok(());
         };
         let Some(oldest) = cached.oldest_above(month) else {
             return Ok(());
         };
-        let ctx = self.ctx;
+        let (ctx, account) = (self.ctx, &cached.account);
         let rows = persist(ctx, || {
             accounts::rows_between(&*ctx.db, account, month, oldest)
         })
         .await?;
-        if let Some(cached) = self.accounts.get_mut(account) {
+        if let Some(cached) = self.accounts.get_mut(number) {
             for stored in rows {
-                cached
-                    .rows
-                    .months
-                    .entry(stored.row.month)
-                    .or_insert(stored.row);
+                let months = &mut cached.rows.months;
+                months.get_or_insert_with(stored.row.month, || stored.row);
             }
         }
         Ok(())
@@ -126,12 +139,24 @@ impl Poster<'_> {
         if self.accounts.len() <= most {
             return;
         }
-        let mut uses: Vec<u64> = self.accounts.values().map(|cached| cached.used).collect();
+        let mut uses: Vec<u64> = self
+            .accounts
+            .iter()
+            .map(|(_, cached)| cached.used)
+            .collect();
         let spare = self.accounts.len() - most / 4 * 3;
         let (_, limit, _) = uses.select_nth_unstable(spare.min(self.accounts.len() - 1));
         let limit = *limit;
-        self.accounts
-            .retain(|_, cached| cached.is_dirty() || cached.used >= limit);
+        let may_go = |cached: &Cached| !cached.is_dirty() && cached.used < limit;
+        let gone: Vec<u32> = self
+            .accounts
+            .iter()
+            .filter(|(_, cached)| may_go(cached))
+            .map(|(number, _)| number)
+            .collect();
+        for number in gone {
+            self.accounts.remove(number);
+        }
     }
 }
 
@@ -141,12 +166,32 @@ impl Cached {
         let (oldest, _) = self.rows.months.first_key_value()?;
         (*oldest > month && self.stored.is_some()).then_some(*oldest)
     }
+}
 
-    /// The account and the month back to which rows must be loaded before an entry is added.
-    fn lacks<'e>(&self, entry: &'e Entry) -> Option<(&'e Account, Month)> {
-        let month = entry.oldest_month()?;
-        self.oldest_above(month).map(|_| (&entry.account, month))
+/// The accounts of the blocks that have no number yet, in order, each once.
+fn missing(blocks: &[Accepted]) -> Vec<Account> {
+    let mut missing: Vec<AccountRef<'_>> = Vec::new();
+    for accepted in blocks {
+        let entries = accepted.block.entries.iter().zip(&accepted.numbers);
+        let unnamed = entries.filter(|(_, number)| number.is_none());
+        missing.extend(unnamed.map(|(entry, _)| entry.account));
     }
+    missing.sort_unstable();
+    missing.dedup();
+    missing.into_iter().map(AccountRef::to_account).collect()
+}
+
+/// Loads accounts while there are turns.
+async fn load_some(
+    ctx: &WorkerContext,
+    accounts: &[Account],
+    turns: &Turns,
+) -> Result<Vec<Cached>, Failure> {
+    let mut loaded = Vec::new();
+    while let Some(turn) = turns.next() {
+        loaded.push(load(ctx, &accounts[turn]).await?);
+    }
+    Ok(loaded)
 }
 
 /// Loads one account: again until head and older rows match.
@@ -163,13 +208,13 @@ async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure>
     let mut tries = 0;
     loop {
         match persist(ctx, || accounts::read(&*ctx.db, account, order)).await? {
-            Reading::Absent => return Ok(Cached::default()),
+            Reading::Absent => return Ok(Cached::new(account.clone())),
             Reading::Whole(stored) => {
                 return Ok(Cached {
                     rows: stored.rows,
                     position: stored.head.fence.position,
                     stored: Some(stored.head),
-                    ..Cached::default()
+                    ..Cached::new(account.clone())
                 });
             }
             Reading::Torn(what) if tries >= TORN_READINGS_MAX => {

@@ -37,11 +37,11 @@ impl Poster<'_> {
         match pointer.task.clone() {
             Task::Award(award) => self.take_award(pointer, &award).await,
             Task::Check { referee } => {
-                self.know(&referee).await?;
-                if let Some(cached) = self.accounts.get_mut(&referee) {
+                let number = self.know(&referee).await?;
+                if let Some(cached) = self.accounts.get_mut(number) {
                     cached.milestone_settled = false;
                 }
-                self.touch(referee);
+                self.touch(number);
                 self.spent_pointers.push(pointer);
                 Ok(())
             }
@@ -54,9 +54,12 @@ impl Poster<'_> {
         // The list may be behind; one item by itself is not.
         let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await?;
         let Some(state) = state else { return Ok(()) };
-        if state == State::Applied && !self.has_unwritten(&award.account) {
+        let known = self.accounts.number_of(&award.account);
+        if state == State::Applied && !known.is_some_and(|number| self.has_unwritten(number)) {
             // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
-            self.accounts.remove(&award.account);
+            if let Some(number) = known {
+                self.accounts.remove(number);
+            }
             // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
             // and no later query is behind it.
             persist(ctx, || {
@@ -64,16 +67,15 @@ impl Poster<'_> {
             })
             .await?;
         }
-        self.know(&award.account).await?;
-        self.touch(award.account.clone());
+        let number = self.know(&award.account).await?;
+        self.touch(number);
         if state == State::Applied {
             self.spent_pointers.push(Pointer { state, ..listed });
             return Ok(());
         }
-        self.load_back_to(&award.account, award.month).await?;
+        self.load_back_to(number, award.month).await?;
         let activity = self.activity;
-        let (Some(cached), Some(activity)) = (self.accounts.get_mut(&award.account), activity)
-        else {
+        let (Some(cached), Some(activity)) = (self.accounts.get_mut(number), activity) else {
             return Err(Failure::reload(format!("{} was not loaded", award.account)));
         };
         if cached
@@ -87,7 +89,7 @@ impl Poster<'_> {
             .rows
             .award(award.account.kind, award.month, award.points, activity)?;
         if cached.becomes_dirty(changed) {
-            self.dirty.push(award.account.clone());
+            self.dirty.push(number);
         }
         cached.awards.push(listed);
         self.ctx
@@ -98,25 +100,27 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// Notes that effects are owed to an account. It may have stood there before it was loaded again; then it stands there twice.
-    fn touch(&mut self, account: Account) {
-        if let Some(cached) = self.accounts.get_mut(&account) {
+    /// Notes that effects are owed to an account. It may stand there from before it was loaded again; then it stands there twice.
+    fn touch(&mut self, number: u32) {
+        if let Some(cached) = self.accounts.get_mut(number) {
             cached.touched = true;
         }
-        self.touched.push(account);
+        self.touched.push(number);
     }
 
-    fn has_unwritten(&self, account: &Account) -> bool {
-        self.accounts.get(account).is_some_and(Cached::is_dirty)
+    fn has_unwritten(&self, number: u32) -> bool {
+        self.accounts.get(number).is_some_and(Cached::is_dirty)
     }
 
-    /// Loads an account if it is not in memory.
-    async fn know(&mut self, account: &Account) -> Result<(), Failure> {
+    /// The number of an account, which is loaded if it is not in memory.
+    async fn know(&mut self, account: &Account) -> Result<u32, Failure> {
         self.know_activity().await?;
-        if self.accounts.contains_key(account) {
-            return Ok(());
+        if let Some(number) = self.accounts.number_of(account) {
+            return Ok(number);
         }
-        self.load_accounts(vec![account]).await
+        self.load_accounts(vec![account.clone()]).await?;
+        let number = self.accounts.number_of(account);
+        number.ok_or_else(|| Failure::reload(format!("{account} was not loaded")))
     }
 
     /// Removes the pointers whose awards are written and whose effects are durable.

@@ -2,24 +2,24 @@
 //!
 //! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::FutureExt;
-use futures::stream::{self, StreamExt, TryStreamExt};
-
+use super::book::Book;
+use super::lanes::{self, Turns};
 use super::top::{self, Top};
-use super::{Poster, millis, ordered};
+use super::{Cached, Poster, millis, ordered};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::position::Position;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
-use crate::domain::time::Month;
+use crate::domain::time::{Millis, Month};
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
-use crate::store::checkpoints::{self, PostCheckpoint, Ranked, Versioned};
+use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 use crate::store::db::{StoreError, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
 use crate::store::{awards, referrals, streaks};
@@ -32,8 +32,8 @@ impl Poster<'_> {
             return Ok(());
         }
         let touched = ordered(std::mem::take(&mut self.touched));
-        for account in &touched {
-            if let Some(cached) = self.accounts.get_mut(account) {
+        for number in &touched {
+            if let Some(cached) = self.accounts.get_mut(*number) {
                 cached.touched = false;
             }
         }
@@ -42,52 +42,44 @@ impl Poster<'_> {
         self.rank(&touched).await
     }
 
-    async fn snapshot_streaks(&mut self, touched: &[Account]) -> Result<(), Failure> {
+    async fn snapshot_streaks(&mut self, touched: &[u32]) -> Result<(), Failure> {
         let (ctx, Some(activity)) = (self.ctx, self.activity) else {
             return Ok(());
         };
-        let due = touched.iter().filter_map(|account| {
-            let cached = self.accounts.get(account)?;
+        let due = touched.iter().filter_map(|number| {
+            let cached = self.accounts.get(*number)?;
+            let kind = cached.account.kind;
             let head = cached.rows.months.last_key_value()?.1;
-            let streak = statement::streak(account.kind, head, activity);
+            let streak = statement::streak(kind, head, activity);
             // Failures can take a provider's only active day away: then there may be a snapshot to take back.
-            let is_told = streak != Streak::default() || account.kind == AccountKind::Provider;
+            let is_told = streak != Streak::default() || kind == AccountKind::Provider;
             let changed = cached.streak != Some(streak) && is_told;
-            changed.then_some((account, streak, cached.position))
+            changed.then_some((*number, streak))
         });
-        // Boxed and collected for the same reason as in `write_dirty`.
-        let writes: Vec<_> = due
-            .map(|(account, streak, position)| {
-                async move {
-                    let position = position.unwrap_or_default();
-                    save_streak(ctx, account, streak, position).await?;
-                    Ok::<_, Failure>((account, streak))
-                }
-                .boxed()
-            })
-            .collect();
-        let written: Vec<(&Account, Streak)> = stream::iter(writes)
-            .buffer_unordered(ctx.settings.flush_concurrency)
-            .try_collect()
-            .await?;
-        for (account, streak) in written {
-            if let Some(cached) = self.accounts.get_mut(account) {
+        let due: Vec<(u32, Streak)> = due.collect();
+        let (accounts, turns) = (&self.accounts, Turns::of(due.len()));
+        let saves = lanes::all(ctx, &turns, |turns| save_some(ctx, accounts, &due, turns));
+        saves.await?;
+        for (number, streak) in due {
+            if let Some(cached) = self.accounts.get_mut(number) {
                 cached.streak = Some(streak);
             }
         }
         Ok(())
     }
 
-    async fn grant_milestones(&mut self, touched: &[Account]) -> Result<(), Failure> {
-        for account in touched {
-            let Some(cached) = self.accounts.get(account) else {
+    async fn grant_milestones(&mut self, touched: &[u32]) -> Result<(), Failure> {
+        for number in touched {
+            let Some(cached) = self.accounts.get(*number) else {
                 continue;
             };
             if cached.milestone_settled || cached.rows.lifetime.successes < MILESTONE_SUCCESSES {
                 continue;
             }
-            self.grant_milestone(account).await?;
-            if let Some(cached) = self.accounts.get_mut(account) {
+            let fiftieth_at = cached.rows.lifetime.fiftieth_at;
+            let referee = cached.account.clone();
+            self.grant_milestone(&referee, fiftieth_at).await?;
+            if let Some(cached) = self.accounts.get_mut(*number) {
                 cached.milestone_settled = true;
             }
         }
@@ -96,7 +88,11 @@ impl Poster<'_> {
 
     /// Grants the referrer of an account that has its 50 successes what is owed. Without a link nothing is: a link that
     /// is made later leaves a check.
-    async fn grant_milestone(&mut self, referee: &Account) -> Result<(), Failure> {
+    async fn grant_milestone(
+        &mut self,
+        referee: &Account,
+        fiftieth_at: Option<Millis>,
+    ) -> Result<(), Failure> {
         let ctx = self.ctx;
         let mut tries = 0;
         loop {
@@ -106,11 +102,7 @@ impl Poster<'_> {
             if link.milestone != Milestone::Owed {
                 return Ok(());
             }
-            let Some(fiftieth_at) = self
-                .accounts
-                .get(referee)
-                .and_then(|cached| cached.rows.lifetime.fiftieth_at)
-            else {
+            let Some(fiftieth_at) = fiftieth_at else {
                 let what = format!(
                     "{referee} has {MILESTONE_SUCCESSES} successes, but no time at which it got there"
                 );
@@ -142,7 +134,7 @@ impl Poster<'_> {
 
     async fn milestone_points(
         &mut self,
-        at: crate::domain::time::Millis,
+        at: Millis,
     ) -> Result<crate::domain::amount::Points, Failure> {
         let head = self.follower.follow(self.ctx).await?;
         match self.follower.rules(head) {
@@ -154,27 +146,32 @@ impl Poster<'_> {
     }
 
     /// Offers the touched accounts to the top-K lists of the months that are in memory.
-    async fn rank(&mut self, touched: &[Account]) -> Result<(), Failure> {
+    async fn rank(&mut self, touched: &[u32]) -> Result<(), Failure> {
         let head = self.follower.follow(self.ctx).await?;
         let Some(timeline) = self.follower.rules(head) else {
             return Ok(());
         };
-        let mut totals = Vec::new();
-        for account in self.to_rank(touched, &timeline) {
-            let Some(cached) = self.accounts.get(account) else {
+        let mut totals = Vec::with_capacity(touched.len());
+        let mut lists = BTreeSet::new();
+        for number in self.to_rank(touched, &timeline) {
+            let Some(cached) = self.accounts.get(number) else {
                 continue;
             };
+            let kind = cached.account.kind;
             for (month, row) in &cached.rows.months {
-                totals.push((
-                    account.clone(),
-                    *month,
-                    statement::total(account.kind, row, &timeline)?,
-                ));
+                lists.insert((kind, *month));
+                totals.push((number, *month, statement::total(kind, row, &timeline)?));
             }
         }
-        for (account, month, total) in totals {
-            let top = self.top(account.kind, month).await?;
-            top.offer(Ranked(total, account.id().to_owned()));
+        for (kind, month) in lists {
+            self.top(kind, month).await?;
+        }
+        for (number, month, total) in totals {
+            if let Some(Cached { account, .. }) = self.accounts.get(number)
+                && let Some(top) = self.tops.get_mut(&(account.kind, month))
+            {
+                top.offer(total, account.id());
+            }
         }
         self.ranked_under = Some(timeline);
         Ok(())
@@ -183,10 +180,12 @@ impl Poster<'_> {
     /// Whose totals may have changed: the touched, and with new rules everybody in memory. Rules take effect no earlier than
     /// they are written, and an event may be five minutes ahead of its log time: so a day to which new rules apply may have
     /// been ranked under the old ones only around their first midnight, and those accounts were used just now.
-    fn to_rank<'a>(&'a self, touched: &'a [Account], timeline: &Arc<Timeline>) -> Vec<&'a Account> {
+    fn to_rank(&self, touched: &[u32], timeline: &Arc<Timeline>) -> Vec<u32> {
         match &self.ranked_under {
-            Some(before) if !Arc::ptr_eq(before, timeline) => self.accounts.keys().collect(),
-            _ => touched.iter().collect(),
+            Some(before) if !Arc::ptr_eq(before, timeline) => {
+                self.accounts.iter().map(|(number, _)| number).collect()
+            }
+            _ => touched.to_vec(),
         }
     }
 
@@ -306,6 +305,23 @@ impl Poster<'_> {
     pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
         self.save_tops(&[], self.next_checkpoint()).await
     }
+}
+
+/// Saves snapshots while there are turns.
+async fn save_some(
+    ctx: &WorkerContext,
+    accounts: &Book,
+    due: &[(u32, Streak)],
+    turns: &Turns,
+) -> Result<Vec<()>, Failure> {
+    while let Some(turn) = turns.next() {
+        let (number, streak) = due[turn];
+        if let Some(cached) = accounts.get(number) {
+            let position = cached.position.unwrap_or_default();
+            save_streak(ctx, &cached.account, streak, position).await?;
+        }
+    }
+    Ok(Vec::new())
 }
 
 async fn save_streak(

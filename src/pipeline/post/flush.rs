@@ -1,8 +1,7 @@
 //! Flushing: every changed account's rows, each under the fence that was last seen, then the effects that they owe.
 
-use futures::future::FutureExt;
-use futures::stream::{self, StreamExt, TryStreamExt};
-
+use super::book::Book;
+use super::lanes::{self, Turns};
 use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::position::{Fence, WriteId};
@@ -41,26 +40,14 @@ impl Poster<'_> {
         let open_from = self.open_from();
         let ctx = self.ctx;
         let dirty = ordered(std::mem::take(&mut self.dirty));
-        let accounts = &self.accounts;
-        // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
-        let writes: Vec<_> = dirty
-            .iter()
-            .filter_map(|account| Some((account, accounts.get(account)?)))
-            .map(|(account, cached)| {
-                async move {
-                    let stored = write(ctx, account, cached, open_from).await?;
-                    Ok::<_, Failure>((account, stored))
-                }
-                .boxed()
-            })
-            .collect();
-        let written: Vec<(&Account, StoredHead)> = stream::iter(writes)
-            .buffer_unordered(ctx.settings.flush_concurrency)
-            .try_collect()
-            .await?;
+        let (accounts, turns) = (&self.accounts, Turns::of(dirty.len()));
+        let writes = lanes::all(ctx, &turns, |turns| {
+            write_some(ctx, accounts, &dirty, turns, open_from)
+        });
+        let written = writes.await?;
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
-        for (account, stored) in written {
-            if let Some(cached) = self.accounts.get_mut(account) {
+        for (number, stored) in written {
+            if let Some(cached) = self.accounts.get_mut(number) {
                 cached.stored = Some(stored);
                 cached.dirty.clear();
                 self.spent_pointers.append(&mut cached.awards);
@@ -88,23 +75,47 @@ impl Poster<'_> {
     }
 }
 
+/// Writes accounts while there are turns.
+async fn write_some(
+    ctx: &WorkerContext,
+    accounts: &Book,
+    dirty: &[u32],
+    turns: &Turns,
+    open_from: Month,
+) -> Result<Vec<(u32, StoredHead)>, Failure> {
+    let mut written = Vec::new();
+    while let Some(turn) = turns.next() {
+        let number = dirty[turn];
+        if let Some(cached) = accounts.get(number) {
+            let stored = write(ctx, cached, open_from).await?;
+            written.push((number, stored));
+        }
+    }
+    Ok(written)
+}
+
 /// Writes one account's changed rows, and the awards that are in them, under the fence that was last seen.
 async fn write(
     ctx: &WorkerContext,
-    account: &Account,
     cached: &Cached,
     open_from: Month,
 ) -> Result<StoredHead, Failure> {
-    let attempt = Attempt::new(ctx, account, cached, open_from)?;
+    let account = &cached.account;
+    let mut attempt = Attempt::new(ctx, cached, open_from)?;
     if ctx.broken(Breakage::FenceLowerAndTwoInFlight) {
-        let (first, second) = futures::future::join(attempt.send(ctx), attempt.send(ctx)).await;
+        let twice = attempt.writes.clone();
+        let (first, second) = futures::future::join(
+            send(ctx, std::mem::take(&mut attempt.writes)),
+            send(ctx, twice),
+        )
+        .await;
         if first.is_ok() || second.is_ok() {
             return Ok(attempt.after);
         }
     }
     let mut tries = 0;
     loop {
-        let outcome = match attempt.send(ctx).await {
+        let outcome = match send(ctx, attempt.writes(ctx, cached, open_from)?).await {
             Ok(()) => Outcome::Written,
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
                 attempt.look(ctx, account).await?
@@ -135,6 +146,16 @@ async fn write(
     }
 }
 
+async fn send(ctx: &WorkerContext, mut writes: Vec<Write>) -> Result<(), StoreError> {
+    match (writes.len(), writes.pop()) {
+        (1, Some(only)) => ctx.db.write(only).await,
+        (_, last) => {
+            writes.extend(last);
+            ctx.db.transact(writes).await
+        }
+    }
+}
+
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -158,46 +179,24 @@ impl Outcome {
 
 /// One write of an account: what is sent, and what stands in the store before and after it.
 struct Attempt {
+    /// What is sent first. Nearly every write is sent once, so it is not kept for a second time, but built again.
     writes: Vec<Write>,
     before: Option<Fence>,
     after: StoredHead,
 }
 
 impl Attempt {
-    fn new(
-        ctx: &WorkerContext,
-        account: &Account,
-        cached: &Cached,
-        open_from: Month,
-    ) -> Result<Attempt, Failure> {
+    fn new(ctx: &WorkerContext, cached: &Cached, open_from: Month) -> Result<Attempt, Failure> {
         let write = if ctx.broken(Breakage::FenceWithoutWriteId) {
             WriteId::default()
         } else {
             ctx.next_write()
         };
-        let omit = Omissions {
-            old_head: ctx.broken(Breakage::OpenedHeadLeavesOldFence),
-            account_item: ctx.broken(Breakage::FirstRowWithoutAccountItem),
-            lower_fence: ctx.broken(Breakage::FenceLowerAndTwoInFlight),
+        let fence = Fence {
+            position: cached.position,
+            write,
         };
-        let plan = AccountWrite {
-            account,
-            stored: cached.stored.as_ref(),
-            rows: &cached.rows,
-            dirty: &cached.dirty,
-            fence: Fence {
-                position: cached.position,
-                write,
-            },
-            open_from,
-            omit,
-        };
-        let Some((mut writes, after)) = plan.build() else {
-            return Err(Failure::reload(format!("{account} has no row to write")));
-        };
-        if !ctx.broken(Breakage::PointerOutlivesAward) {
-            writes.extend(cached.awards.iter().map(apply_pointer_write));
-        }
+        let (writes, after) = build(ctx, cached, fence, open_from)?;
         Ok(Attempt {
             writes,
             before: cached.stored.as_ref().map(|stored| stored.fence),
@@ -205,11 +204,18 @@ impl Attempt {
         })
     }
 
-    async fn send(&self, ctx: &WorkerContext) -> Result<(), StoreError> {
-        match self.writes.as_slice() {
-            [only] => ctx.db.write(only.clone()).await,
-            writes => ctx.db.transact(writes.to_vec()).await,
+    /// What is to be sent: the same each time, under the same fence.
+    fn writes(
+        &mut self,
+        ctx: &WorkerContext,
+        cached: &Cached,
+        open_from: Month,
+    ) -> Result<Vec<Write>, Failure> {
+        if !self.writes.is_empty() {
+            return Ok(std::mem::take(&mut self.writes));
         }
+        let (writes, _) = build(ctx, cached, self.after.fence, open_from)?;
+        Ok(writes)
     }
 
     /// Reads the head to learn what became of a write whose condition failed or whose answer was lost.
@@ -248,4 +254,35 @@ impl Attempt {
             (HeadNow::Bare | HeadNow::Absent, Some(_)) => Err("gone".to_owned()),
         }
     }
+}
+
+/// The writes of an account's changed rows and awards, and what stands in the store after them.
+fn build(
+    ctx: &WorkerContext,
+    cached: &Cached,
+    fence: Fence,
+    open_from: Month,
+) -> Result<(Vec<Write>, StoredHead), Failure> {
+    let omit = Omissions {
+        old_head: ctx.broken(Breakage::OpenedHeadLeavesOldFence),
+        account_item: ctx.broken(Breakage::FirstRowWithoutAccountItem),
+        lower_fence: ctx.broken(Breakage::FenceLowerAndTwoInFlight),
+    };
+    let plan = AccountWrite {
+        account: &cached.account,
+        stored: cached.stored.as_ref(),
+        rows: &cached.rows,
+        dirty: &cached.dirty,
+        fence,
+        open_from,
+        omit,
+    };
+    let Some((mut writes, after)) = plan.build() else {
+        let account = &cached.account;
+        return Err(Failure::reload(format!("{account} has no row to write")));
+    };
+    if !ctx.broken(Breakage::PointerOutlivesAward) {
+        writes.extend(cached.awards.iter().map(apply_pointer_write));
+    }
+    Ok((writes, after))
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
-
 use super::Poster;
+use super::book::Book;
 use crate::domain::position::Partition;
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
@@ -38,7 +37,7 @@ impl<'c> Poster<'c> {
             checkpoint,
             follower: Follower::start(ctx).await?,
             activity: None,
-            accounts: HashMap::new(),
+            accounts: Book::default(),
             dirty: Vec::new(),
             touched: Vec::new(),
             tops: BTreeMap::new(),

@@ -11,48 +11,51 @@
 
 mod accounts;
 mod awards;
+mod book;
 mod effects;
 mod flush;
+mod lanes;
 mod load;
 pub mod top;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use tokio::sync::watch;
 
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::ledger::{AccountRows, Activity};
+use crate::domain::ledger::{AccountRows, Activity, Months};
 use crate::domain::position::{Offset, Partition, Position, WriteId};
-use crate::domain::posting::Block;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
-use crate::log::{Fingerprint, ReadLimit, Record, Topic, posting};
+use crate::log::posting::{self, ReadBlock};
+use crate::log::{Fingerprint, ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
 use crate::store::checkpoints::{PostCheckpoint, SourceState};
+use book::Book;
 use top::Top;
 
 /// Blocks are at most half a MiB; a read stops at this.
 const READ_BYTES_MAX: usize = 8 << 20;
 
 /// An account in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cached {
+    account: Account,
     rows: AccountRows,
     /// What stands in the store, as last seen; `None` if nothing does.
     stored: Option<StoredHead>,
     /// The newest posting that is in `rows`.
     position: Option<Position>,
-    /// Months whose rows are not written yet.
-    dirty: BTreeSet<Month>,
+    /// Months whose rows are not written yet, ascending.
+    dirty: Months,
     /// Awards that are in `rows` and not written yet.
     awards: Vec<Pointer>,
     /// The streak snapshot that this session wrote or knows to be written.
@@ -66,23 +69,51 @@ struct Cached {
 }
 
 impl Cached {
+    /// An account of which nothing is stored.
+    fn new(account: Account) -> Cached {
+        Cached {
+            account,
+            rows: AccountRows::default(),
+            stored: None,
+            position: None,
+            dirty: Months::new(),
+            awards: Vec::new(),
+            streak: None,
+            milestone_settled: false,
+            touched: false,
+            used: 0,
+        }
+    }
+
     fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
 
     /// Notes months whose rows have changed; whether there were none before.
-    fn becomes_dirty(&mut self, changed: Vec<Month>) -> bool {
+    fn becomes_dirty(&mut self, changed: Months) -> bool {
         let was_dirty = self.is_dirty();
-        self.dirty.extend(changed);
+        for month in changed {
+            if let Err(place) = self.dirty.binary_search(&month) {
+                self.dirty.insert(place, month);
+            }
+        }
         !was_dirty && self.is_dirty()
     }
 }
 
 /// In order, each once.
-fn ordered(mut accounts: Vec<Account>) -> Vec<Account> {
-    accounts.sort_unstable();
-    accounts.dedup();
-    accounts
+fn ordered(mut numbers: Vec<u32>) -> Vec<u32> {
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// A block that was accepted.
+struct Accepted {
+    offset: Offset,
+    block: ReadBlock,
+    /// The number of each entry's account, once it is in memory.
+    numbers: Vec<Option<u32>>,
 }
 
 /// The poster of one posting partition, between two loads.
@@ -99,12 +130,12 @@ pub struct Poster<'c> {
     sources: BTreeMap<u32, SourceState>,
     follower: Follower,
     activity: Option<Activity>,
-    accounts: HashMap<Account, Cached>,
-    /// Accounts with unwritten rows, as they came. Flags in [`Cached`] tell who stands here already; they are put in order when it
-    /// is their turn.
-    dirty: Vec<Account>,
-    /// Accounts to which effects are owed, likewise.
-    touched: Vec<Account>,
+    accounts: Book,
+    /// Numbers of the accounts with unwritten rows, as they came. Flags in [`Cached`] tell who stands here already; they are put in
+    /// order when it is their turn.
+    dirty: Vec<u32>,
+    /// Numbers of the accounts to which effects are owed, likewise.
+    touched: Vec<u32>,
     tops: BTreeMap<(AccountKind, Month), Top>,
     /// The rules under which the totals in `tops` were computed.
     ranked_under: Option<Arc<Timeline>>,
@@ -188,10 +219,11 @@ impl Poster<'_> {
         let Some(last) = records.last() else {
             return Ok(());
         };
-        let blocks = self.accept(records)?;
-        self.fetch(&blocks).await?;
-        for (offset, block) in &blocks {
-            self.apply(*offset, block)?;
+        let mut blocks = self.accept(records)?;
+        self.fetch(&mut blocks).await?;
+        for block in &blocks {
+            self.fetch_older(block).await?;
+            self.apply(block)?;
         }
         self.next = last.offset.next();
         self.fingerprint = Some(Fingerprint::of(last));
@@ -202,27 +234,32 @@ impl Poster<'_> {
     }
 
     /// The blocks that are next in the sequence of their source. Lower ones came before; higher ones mean that blocks are missing.
-    fn accept(&mut self, records: &[Record]) -> Result<Vec<(Offset, Block)>, Failure> {
+    fn accept(&mut self, records: &[Record]) -> Result<Vec<Accepted>, Failure> {
         let mut blocks = Vec::with_capacity(records.len());
         for record in records {
-            let block = posting::decode(&record.value)
+            let block = posting::read(&record.value)
                 .map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
-            let source = self.sources.entry(block.source.0).or_default();
+            let header = &block.header;
+            let source = self.sources.entry(header.source.0).or_default();
             let expected = source.sequence.0 + 1;
             if block.sequence.0 < expected {
                 self.ctx.metrics.postings_duplicate_blocks_total.inc();
                 continue;
             }
             if block.sequence.0 > expected {
-                let (p, found, offset) = (block.source, block.sequence, record.offset);
+                let (p, found, offset) = (header.source, block.sequence, record.offset);
                 let what = format!(
                     "block {expected} from source partition {p} is missing: offset {offset} holds block {found}"
                 );
                 return Err(Failure::halt(HaltCode::SequenceGap, what));
             }
             source.sequence = block.sequence;
-            source.log_time = source.log_time.max(block.source_log_time);
-            blocks.push((record.offset, block));
+            source.log_time = source.log_time.max(header.source_log_time);
+            blocks.push(Accepted {
+                offset: record.offset,
+                block,
+                numbers: Vec::new(),
+            });
         }
         Ok(blocks)
     }
@@ -237,35 +274,35 @@ impl Poster<'_> {
     }
 
     /// Adds a block's entries to the accounts that have not counted it yet. Every account is in memory.
-    fn apply(&mut self, offset: Offset, block: &Block) -> Result<(), Failure> {
+    fn apply(&mut self, accepted: &Accepted) -> Result<(), Failure> {
         let position = Position {
             epoch: self.ctx.log.epoch(),
-            offset,
+            offset: accepted.offset,
         };
+        let log_time = accepted.block.header.source_log_time;
         let activity = self.activity;
-        for entry in &block.entries {
-            let account = &entry.account;
+        for (entry, number) in accepted.block.entries.iter().zip(&accepted.numbers) {
+            let number = number.expect("fetch() has loaded every account of the blocks");
             let cached = self
                 .accounts
-                .get_mut(account)
-                .expect("fetch() has loaded every account of the blocks");
+                .get_mut(number)
+                .expect("nothing is forgotten between loading and here");
             self.uses += 1;
             cached.used = self.uses;
             if !std::mem::replace(&mut cached.touched, true) {
-                self.touched.push(account.clone());
+                self.touched.push(number);
             }
             if cached.position.is_some_and(|counted| position <= counted) {
                 continue;
             }
             let activity =
                 activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
-            let changed =
-                cached
-                    .rows
-                    .apply(account.kind, entry, block.source_log_time, activity)?;
+            let changed = cached
+                .rows
+                .apply(entry.account.kind, entry, log_time, activity)?;
             cached.position = Some(position);
             if cached.becomes_dirty(changed) {
-                self.dirty.push(account.clone());
+                self.dirty.push(number);
             }
         }
         Ok(())

@@ -4,7 +4,9 @@
 //! whoever is not on it stands at most there. While the Kth is better than that, the first K are exact; when it is not, the list
 //! is built anew from the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use super::effects::StoredTop;
 use crate::domain::amount::Points;
@@ -29,12 +31,16 @@ fn place(ranked: &Ranked) -> Place {
     (std::cmp::Reverse(ranked.0), ranked.1.clone())
 }
 
+fn is_better(place: &Place, than: (std::cmp::Reverse<Points>, &str)) -> bool {
+    (place.0, place.1.as_str()) < than
+}
+
 /// A list in memory.
 #[derive(Debug)]
 pub struct Top {
     exact: usize,
     places: BTreeSet<Place>,
-    totals: BTreeMap<String, Points>,
+    totals: HashMap<String, Points>,
     left_out: Option<Place>,
     written: Option<WriteId>,
     changed: bool,
@@ -74,18 +80,53 @@ impl Top {
     }
 
     /// Takes an account's present total.
-    pub fn offer(&mut self, ranked: Ranked) {
-        if self.totals.get(&ranked.1) == Some(&ranked.0) {
+    pub fn offer(&mut self, points: Points, id: &str) {
+        let before = self.totals.get(id).copied();
+        if before == Some(points) {
             return;
         }
-        let new = place(&ranked);
-        let Ranked(points, id) = ranked;
-        if let Some(before) = self.totals.insert(id.clone(), points) {
-            self.places.remove(&(std::cmp::Reverse(before), id));
+        let new = (std::cmp::Reverse(points), id);
+        match before {
+            // Most accounts are far from the list: they would be taken onto a full one only to be left out again.
+            None if self.is_full()
+                && self.places.last().is_some_and(|last| is_better(last, new)) =>
+            {
+                self.leave_out(new);
+                return;
+            }
+            None => {}
+            Some(before) => {
+                let place = (std::cmp::Reverse(before), id.to_owned());
+                self.places.remove(&place);
+            }
         }
-        self.places.insert(new);
+        self.totals.insert(id.to_owned(), points);
+        self.places.insert((new.0, id.to_owned()));
         self.changed = true;
         self.shrink();
+    }
+
+    fn is_full(&self) -> bool {
+        self.places.len() >= self.exact * CANDIDATES_PER_PLACE
+    }
+
+    /// Remembers the best that was left out.
+    fn leave_out(&mut self, new: (std::cmp::Reverse<Points>, &str)) {
+        if self
+            .left_out
+            .as_ref()
+            .is_some_and(|best| is_better(best, new))
+        {
+            return;
+        }
+        if self
+            .left_out
+            .as_ref()
+            .is_none_or(|best| (best.0, best.1.as_str()) != new)
+        {
+            self.left_out = Some((new.0, new.1.to_owned()));
+            self.changed = true;
+        }
     }
 
     fn shrink(&mut self) {
@@ -93,9 +134,7 @@ impl Top {
             && let Some(worst) = self.places.pop_last()
         {
             self.totals.remove(&worst.1);
-            if self.left_out.as_ref().is_none_or(|best| worst < *best) {
-                self.left_out = Some(worst);
-            }
+            self.leave_out((worst.0, &worst.1));
         }
     }
 
@@ -131,8 +170,8 @@ impl Top {
         self.places.clear();
         self.totals.clear();
         self.left_out = None;
-        for ranked in every {
-            self.offer(ranked);
+        for Ranked(points, id) in every {
+            self.offer(points, &id);
         }
         self.changed = true;
     }

@@ -2,26 +2,31 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::domain::event::{ContentHash, Identity};
 use crate::domain::position::Offset;
 use crate::domain::time::Millis;
 use crate::store::checkpoints::{UsageRows, WindowCut};
 
-/// The latest valid record of an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Latest {
-    offset: Offset,
-    content: ContentHash,
-}
-
 /// A valid record, accepted or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     identity: Identity,
+    content: ContentHash,
     offset: Offset,
     log_time: Millis,
+}
+
+/// Where the latest record of an identity stands, and a part of the identity: eight bytes, since each look into this table is a look
+/// into another part of memory, and it holds millions.
+#[derive(Clone, Copy, Debug)]
+struct Latest {
+    /// The record's count among all that ever were taken, wrapped.
+    count: u32,
+    /// Bits of the identity that its place in the table does not tell. Where they are equal, the record's own are compared.
+    mark: u32,
 }
 
 /// What the window says of a record.
@@ -39,7 +44,18 @@ pub enum Standing {
 #[derive(Debug, Default)]
 pub struct Window {
     seen: VecDeque<Seen>,
-    latest: HashMap<Identity, Latest>,
+    /// The count of the first of `seen`, wrapped. A window holds far fewer than 2^32 records.
+    first: u32,
+    latest: HashTable<Latest>,
+}
+
+/// An identity is a hash itself.
+const fn hash_of(identity: Identity) -> u64 {
+    identity.0 as u64
+}
+
+const fn mark_of(identity: Identity) -> u32 {
+    (identity.0 >> 64) as u32
 }
 
 impl Window {
@@ -51,16 +67,35 @@ impl Window {
         offset: Offset,
         log_time: Millis,
     ) -> Standing {
+        let (seen, first) = (&self.seen, self.first);
+        let place = |latest: &Latest| latest.count.wrapping_sub(first) as usize;
+        let mark = mark_of(identity);
+        let count = first.wrapping_add(seen.len() as u32);
+        let is_it =
+            |latest: &Latest| latest.mark == mark && seen[place(latest)].identity == identity;
+        let hash = |latest: &Latest| hash_of(seen[place(latest)].identity);
+        let standing = match self.latest.entry(hash_of(identity), is_it, hash) {
+            Entry::Vacant(free) => {
+                free.insert(Latest { count, mark });
+                Standing::New
+            }
+            Entry::Occupied(mut found) => {
+                let before = std::mem::replace(&mut found.get_mut().count, count);
+                let before = before.wrapping_sub(first) as usize;
+                if seen[before].content == content {
+                    Standing::Duplicate
+                } else {
+                    Standing::Conflict
+                }
+            }
+        };
         self.seen.push_back(Seen {
             identity,
+            content,
             offset,
             log_time,
         });
-        match self.latest.insert(identity, Latest { offset, content }) {
-            None => Standing::New,
-            Some(before) if before.content == content => Standing::Duplicate,
-            Some(_) => Standing::Conflict,
-        }
+        standing
     }
 
     /// How many records it holds.
@@ -82,15 +117,15 @@ impl Window {
         while let Some(seen) = self.seen.front().copied()
             && (seen.offset.0 < by_count || seen.log_time < oldest)
         {
-            self.seen.pop_front();
-            forgotten = Some(seen.log_time);
-            if self
-                .latest
-                .get(&seen.identity)
-                .is_some_and(|latest| latest.offset == seen.offset)
-            {
-                self.latest.remove(&seen.identity);
+            // If a later record has its identity, that one stands in the table.
+            let count = self.first;
+            let is_it = |latest: &Latest| latest.count == count;
+            if let Ok(found) = self.latest.find_entry(hash_of(seen.identity), is_it) {
+                found.remove();
             }
+            self.seen.pop_front();
+            self.first = self.first.wrapping_add(1);
+            forgotten = Some(seen.log_time);
         }
         let (first, first_log_time) = match self.seen.front() {
             Some(seen) => (seen.offset, seen.log_time),

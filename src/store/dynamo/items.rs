@@ -24,7 +24,9 @@ pub fn to_value(attr: Attr) -> AttributeValue {
 /// An item as the SDK has it.
 pub fn to_wire(item: Item) -> Wire {
     let values = item.into_iter();
-    values.map(|(name, attr)| (name, to_value(attr))).collect()
+    values
+        .map(|(name, attr)| (name.into_string(), to_value(attr)))
+        .collect()
 }
 
 /// An item as we have it. Errors: [`StoreError::Corrupt`] for a type that we never write.

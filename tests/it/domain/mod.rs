@@ -11,6 +11,7 @@ mod referral;
 mod rules_book;
 mod rules_document;
 mod rules_faults;
+mod sorted;
 mod statement;
 mod statement_laws;
 mod time;

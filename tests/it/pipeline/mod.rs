@@ -1,3 +1,4 @@
 //! Parts of the pipeline by themselves; as a whole it is tested by the simulator and as a process.
 
+mod memory;
 mod pieces;
