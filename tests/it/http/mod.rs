@@ -3,6 +3,7 @@
 mod access;
 mod credits;
 mod earnings;
+mod issuer;
 mod limits;
 mod referrals;
 mod rows;
