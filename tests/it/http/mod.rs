@@ -6,6 +6,7 @@ mod admin_credits;
 mod audit;
 mod credits;
 mod earnings;
+mod issuer;
 mod limits;
 mod pricing;
 mod referrals;
