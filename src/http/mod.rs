@@ -1,6 +1,6 @@
 //! The HTTP service: usage events in, what they came to out; and what admins and operators need.
 //!
-//! Nobody gets past [`access`] without a key, but to health, metrics and the API document. `up` listens on loopback and answers only requests
+//! Nobody gets past `access` without a key, but to health, metrics and the API document. `up` listens on loopback and answers only requests
 //! whose `Host` is a loopback name: a web page that points its own name at 127.0.0.1 (DNS rebinding) gets nothing. `serve` is for everybody.
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457), with stable codes.
 
+use std::num::NonZeroU32;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,18 +12,20 @@ use crate::domain::rules::RuleFault;
 use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
-/// An error for the caller.
+/// An error for the caller. Kept small, because it stands in every handler's result.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:tidemark:problem:` and the code.
-    r#type: String,
+    #[schema(value_type = String)]
+    r#type: Box<str>,
     /// The status's own words.
     title: &'static str,
     status: u16,
     /// Stable.
     code: &'static str,
     /// A sentence for people: what, and what to do.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// Every bad event of a batch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<BadEvent>,
@@ -30,7 +34,7 @@ pub struct Problem {
     faults: Vec<String>,
     #[serde(skip)]
     #[schema(ignore)]
-    retry_after_secs: Option<u32>,
+    retry_after_secs: Option<NonZeroU32>,
 }
 
 /// What is wrong with one event of a request.
@@ -63,11 +67,11 @@ impl Problem {
     /// A problem.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
         Problem {
-            r#type: format!("urn:tidemark:problem:{code}"),
+            r#type: format!("urn:tidemark:problem:{code}").into(),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
-            detail: detail.into(),
+            detail: detail.into().into(),
             events: Vec::new(),
             faults: Vec::new(),
             retry_after_secs: None,
@@ -97,7 +101,7 @@ impl Problem {
     /// With the time after which trying again makes sense.
     pub fn retry_after(self, secs: u32) -> Problem {
         Problem {
-            retry_after_secs: Some(secs),
+            retry_after_secs: NonZeroU32::new(secs),
             ..self
         }
     }
@@ -149,7 +153,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(secs) = self.retry_after_secs {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.get()));
         }
         response
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
+use crate::domain::ids::{Account, AccountKind};
 
 /// A JSON body. Its type must deny unknown fields.
 #[derive(Debug)]
@@ -123,4 +124,15 @@ where
         };
         text.parse().map(Exact).map_err(D::Error::custom)
     }
+}
+
+/// The account that a path, a query or a body names.
+pub fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
+    Account::new(kind, id).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_id",
+            format!("the id: {error}"),
+        )
+    })
 }

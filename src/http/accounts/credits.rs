@@ -3,13 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::account;
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::Named;
+use crate::http::strict::{Named, account};
 use crate::reads::Servable;
 
 /// A user's balance, and whether to serve its next request. For gateways, to ask before each request.

@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::{OfMonth, account};
+use super::OfMonth;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named};
+use crate::http::strict::{Asked, Named, account};
 use crate::reads::Earnings;
 
 /// A provider's earnings of a month.

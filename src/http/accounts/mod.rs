@@ -11,7 +11,6 @@ use utoipa_axum::routes;
 
 use super::Service;
 use super::problem::Problem;
-use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::{Millis, Month};
 
 mod credits;
@@ -51,17 +50,6 @@ impl OfMonth {
     fn or_now(&self, now: Millis) -> Month {
         self.month.unwrap_or_else(|| now.month())
     }
-}
-
-/// The account that a path or a body names.
-fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
-    Account::new(kind, id).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_id",
-            format!("the id: {error}"),
-        )
-    })
 }
 
 /// How many entries a page shall have.

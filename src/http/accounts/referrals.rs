@@ -6,13 +6,13 @@ use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{account, page_entries};
+use super::page_entries;
 use crate::domain::ids::{AccountKind, check_id};
 use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, Strict};
+use crate::http::strict::{Asked, Named, Strict, account};
 use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
 use crate::store::referrals::{Link, Referrer};
 

@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{OfMonth, account, page_entries};
+use super::{OfMonth, page_entries};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named};
+use crate::http::strict::{Asked, Named, account};
 use crate::reads::{StatementDoc, StreakView, UsageOfDay};
 use crate::store::usage_list::UsageCursor;
 

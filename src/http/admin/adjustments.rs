@@ -5,13 +5,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{IdempotencyKey, account, page_size, reason, refused};
+use super::{IdempotencyKey, page_size, reason, refused};
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, Strict};
+use crate::http::strict::{Asked, Exact, Strict, account};
 use crate::store::awards::{self, Adjustment, AdjustmentError, Award};
 
 const AWARDS_USUAL: usize = 100;

@@ -5,13 +5,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{IdempotencyKey, account, of_read, reads, reason, refused};
+use super::{IdempotencyKey, reason, refused};
 use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, Strict};
+use crate::http::strict::{Asked, Exact, Strict, account};
 use crate::reads::Credits;
 use crate::store::credits::{self, CreditEntry, CreditError};
 
@@ -109,6 +109,5 @@ pub(super) async fn show(
     Asked(whose): Asked<Whose>,
 ) -> Result<Json<Credits>, Problem> {
     let user = account(AccountKind::User, &whose.user_id)?;
-    let credits = reads(&service).credits(&user).await;
-    credits.map(Json).map_err(of_read)
+    Ok(Json(service.reads.credits(&user).await?))
 }

@@ -9,11 +9,10 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Service;
 use super::problem::Problem;
-use super::{Partitions, Service};
-use crate::domain::ids::{Account, AccountKind, check_id};
+use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
-use crate::reads::{ReadError, Reads};
 use crate::store::credits::check_reason;
 
 mod adjustments;
@@ -57,31 +56,6 @@ fn refused(code: &'static str, why: impl ToString) -> Problem {
 /// A thing that the path names and that is not there.
 fn missing(code: &'static str, what: impl Into<String>) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, code, what)
-}
-
-/// What people see of it all.
-fn reads(service: &Service) -> Reads {
-    let Partitions {
-        source, posting, ..
-    } = service.partitions;
-    Reads::new(service.db.clone(), source, posting)
-}
-
-fn of_read(error: ReadError) -> Problem {
-    match error {
-        ReadError::Store(error) => error.into(),
-        ReadError::NoRules => Problem::new(StatusCode::CONFLICT, "no_rules", error.to_string()),
-        ReadError::Overflow(error) => {
-            tracing::error!(event = "http.overflow", %error, "an amount cannot be computed");
-            Problem::internal()
-        }
-    }
-}
-
-/// The account of a kind and an id that a request names.
-fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
-    Account::new(kind, id)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_id", error.to_string()))
 }
 
 /// A reason that can be kept.

@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{account, of_read, page_size, reads};
+use super::page_size;
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Month;
 use crate::http::Service;
 use crate::http::access::{AdminRead, May};
 use crate::http::problem::Problem;
-use crate::http::strict::Asked;
+use crate::http::strict::{Asked, account};
 use crate::reads::{LeaderboardPage, RankOf, StatementDoc};
 
 const PLACES_USUAL: usize = 50;
@@ -92,12 +92,12 @@ pub(super) async fn show(
 }
 
 async fn standing(service: &Service, wanted: &Wanted, month: Month) -> Result<Rewards, Problem> {
-    let (reads, kind) = (reads(service), wanted.kind.unwrap_or(AccountKind::User));
+    let (reads, kind) = (&service.reads, wanted.kind.unwrap_or(AccountKind::User));
     if let Some(id) = &wanted.id {
         let rank = reads.rank_of(&account(kind, id)?, month).await;
-        return Ok(Rewards::Rank(rank.map_err(of_read)?));
+        return Ok(Rewards::Rank(rank?));
     }
-    let ranking = reads.leaderboard(kind, month).await.map_err(of_read)?;
+    let ranking = reads.leaderboard(kind, month).await?;
     let limit = page_size(wanted.limit, PLACES_USUAL, PLACES_MAX);
     let page = ranking.page(wanted.offset.unwrap_or(0), limit);
     Ok(Rewards::Leaderboard(page))
@@ -112,8 +112,8 @@ async fn statement(
     let id = wanted.id.as_deref();
     let id = id.ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
     let (account, now) = (account(kind, id)?, service.clock.now());
-    let statement = reads(service).statement(&account, month, now).await;
-    Ok(Rewards::Statement(Box::new(statement.map_err(of_read)?)))
+    let statement = service.reads.statement(&account, month, now).await?;
+    Ok(Rewards::Statement(Box::new(statement)))
 }
 
 fn bad_query(why: impl ToString) -> Problem {
