@@ -151,7 +151,10 @@ fn every_refusal_has_its_code_and_changes_nothing() {
         for owner in [&a, &b, &c, &d] {
             codes.push(code_for(&db, owner, 5, NOW).await.unwrap().code);
         }
-        set_active(&db, &codes[1], &switch(false)).await.unwrap().unwrap();
+        set_active(&db, &codes[1], &switch(false))
+            .await
+            .unwrap()
+            .unwrap();
         let new = user("new");
         let rows = [
             ("ZZZZ-22222", &new, "unknown_code"),
@@ -171,10 +174,16 @@ fn every_refusal_has_its_code_and_changes_nothing() {
             assert_eq!(result, Err(expected.to_owned()), "{referee} by {code}");
         }
         assert_eq!(control::head(&db).await.unwrap(), head);
-        set_active(&db, &codes[1], &switch(true)).await.unwrap().unwrap();
+        set_active(&db, &codes[1], &switch(true))
+            .await
+            .unwrap()
+            .unwrap();
         let request = by(Referrer::Code(codes[1].clone()), &new, "t");
         sign_up(&db, &request).await.unwrap();
-        assert_eq!(set_active(&db, "ZZZZ-22222", &switch(true)).await.unwrap(), None);
+        assert_eq!(
+            set_active(&db, "ZZZZ-22222", &switch(true)).await.unwrap(),
+            None
+        );
     });
 }
 
