@@ -24,7 +24,7 @@ pub(super) fn endpoint_of_model(model: Option<&str>) -> &'static str {
     let lower = model.unwrap_or_default().to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or_default();
     let fits = |mark: &&str| begins_a_word(name, mark);
-    let found = MARKS.iter().find(|(marks, _)| marks.iter().any(fits));
+    let found = MARKS.iter().find(|(marks, _)| marks.iter().any(&fits));
     found.map_or(CHAT, |(_, endpoint)| endpoint)
 }
 

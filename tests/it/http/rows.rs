@@ -62,7 +62,7 @@ pub async fn book(stand: &Stand, account: &Account, fill: impl FnOnce(&mut Entry
         "rows of months before those in memory are not loaded here"
     );
     let changed = rows.apply(account.kind, &entry, NOON, activity).unwrap();
-    let dirty: BTreeSet<Month> = changed.into_iter().collect();
+    let dirty: Vec<Month> = BTreeSet::from_iter(changed).into_iter().collect();
     let position = Position {
         epoch: Epoch(0),
         offset: Offset(rand::random::<u32>().into()),
