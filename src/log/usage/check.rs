@@ -216,6 +216,7 @@ fn source<'a>(
 }
 
 /// Whether a text of the record was looked at with the record as a whole, and is printable ASCII. One with escapes is not of the record.
+#[expect(clippy::ptr_arg, reason = "whether it is borrowed is what is asked")]
 fn was_seen(text: &Cow<'_, str>, printable: bool) -> bool {
     printable && matches!(text, Cow::Borrowed(_))
 }
