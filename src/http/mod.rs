@@ -317,15 +317,23 @@ pub async fn serve(
     let stop = tokio::spawn(stop);
     let served = match tls {
         None => {
-            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let server = axum_server::from_tcp(listener)?.handle(handle.clone());
             server.first_request_timeout(HEAD_WITHIN).serve(app).await
         }
         Some(tls) => {
-            let server = axum_server::from_tcp_rustls(listener, tls.into())?.handle(handle);
+            let server = axum_server::from_tcp_rustls(listener, tls.into())?.handle(handle.clone());
             server.first_request_timeout(HEAD_WITHIN).serve(app).await
         }
     };
     stop.abort();
+    let unfinished = handle.connection_count();
+    if unfinished > 0 {
+        tracing::warn!(
+            event = "http.unfinished",
+            connections = unfinished,
+            "not everything was finished in time; who got no answer asks again"
+        );
+    }
     served
 }
 

@@ -46,7 +46,10 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     for item in document.paths.paths.values_mut() {
         for operation in operations(item) {
             if operation.security.is_some() {
-                add_common_answers(operation);
+                add_answers(operation, &COMMON);
+            }
+            if operation.request_body.is_some() {
+                add_answers(operation, &OF_BODIES);
             }
         }
     }
@@ -65,25 +68,32 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, patch].into_iter().flatten()
 }
 
-fn add_common_answers(operation: &mut Operation) {
-    const COMMON: [(&str, &str); 6] = [
-        ("400", "The request cannot be understood: `code` says why."),
-        ("401", "No key, or none that is good."),
-        ("403", "The key's scopes do not allow this."),
-        ("429", "Too many requests: see Retry-After."),
-        ("500", "A fault of ours; the log of the service has it."),
-        (
-            "503",
-            "Log or store do not answer: try again, see Retry-After.",
-        ),
-    ];
-    for (status, text) in COMMON {
-        let answers = &mut operation.responses.responses;
-        answers.entry(status.to_owned()).or_insert_with(|| {
+/// What any request with a key may be answered.
+const COMMON: [(&str, &str); 6] = [
+    ("400", "The request cannot be understood: `code` says why."),
+    ("401", "No key, or none that is good."),
+    ("403", "The key's scopes do not allow this."),
+    ("429", "Too many requests: see Retry-After."),
+    ("500", "A fault of ours; the log of the service has it."),
+    (
+        "503",
+        "Log or store do not answer: try again, see Retry-After.",
+    ),
+];
+/// What any request with a body may be answered.
+const OF_BODIES: [(&str, &str); 2] = [
+    ("413", "The body is too large."),
+    ("415", "The Content-Type is none that is taken here."),
+];
+
+fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {
+    let documented = &mut operation.responses.responses;
+    for (status, text) in answers {
+        documented.entry((*status).to_owned()).or_insert_with(|| {
             let schema = Ref::from_schema_name("Problem");
             let content = ContentBuilder::new().schema(Some(schema)).build();
             ResponseBuilder::new()
-                .description(text)
+                .description(*text)
                 .content("application/problem+json", content)
                 .build()
                 .into()

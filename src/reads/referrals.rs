@@ -78,6 +78,7 @@ pub struct Counts {
 /// What referring has brought, over all months.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReferralRewards)]
 pub struct Rewards {
     /// The cascade: its shares of what its referees (level 1), theirs (level 2) and theirs (level 3) earned. An account's rows hold one sum of the
     /// three levels, so this is one sum. What was booked late is not in it: it stands in its month's `late`, with other late amounts.
