@@ -1,5 +1,6 @@
 //! Bodies of admin and account routes: JSON that says exactly what is meant, or a refusal that says where it does not.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -7,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -38,9 +39,77 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
             };
             Problem::new(error.status(), code, error.to_string())
         })?;
-        serde_json::from_slice(&body).map(Strict).map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", error.to_string())
-        })
+        let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
+        // An array of the members' values in their order would do for serde.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(bad("the body is no JSON object".to_owned()));
+        }
+        serde_json::from_slice::<Unambiguous>(&body).map_err(|error| bad(error.to_string()))?;
+        serde_json::from_slice(&body)
+            .map(Strict)
+            .map_err(|error| bad(error.to_string()))
+    }
+}
+
+/// Any JSON in which no object has a member twice, however deep it stands.
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unambiguous, D::Error> {
+        deserializer.deserialize_any(Looking)
+    }
+}
+
+struct Looking;
+
+impl<'de> Visitor<'de> for Looking {
+    type Value = Unambiguous;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Unambiguous, E> {
+        Ok(Unambiguous)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Unambiguous, E> {
+        Ok(Unambiguous)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Unambiguous, E> {
+        Ok(Unambiguous)
+    }
+
+    /// Numbers are looked at here, never kept: amounts are read from their digits.
+    fn visit_f64<E>(self, _: f64) -> Result<Unambiguous, E> {
+        Ok(Unambiguous)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Unambiguous, E> {
+        Ok(Unambiguous)
+    }
+
+    fn visit_unit<E>(self) -> Result<Unambiguous, E> {
+        Ok(Unambiguous)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Unambiguous, A::Error> {
+        while items.next_element::<Unambiguous>()?.is_some() {}
+        Ok(Unambiguous)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unambiguous, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            members.next_value::<Unambiguous>()?;
+            if let Some(twice) = names.replace(name) {
+                return Err(A::Error::custom(format!(
+                    "the field `{twice}` stands twice"
+                )));
+            }
+        }
+        Ok(Unambiguous)
     }
 }
 

@@ -292,6 +292,10 @@ pub enum Granted {
     Before,
 }
 
+/// The largest adjustment, up or down. A month takes thousands of them before its points leave their range, which would halt the poster of its
+/// account: one typing error must not.
+pub const ADJUSTMENT_MAX: Points = Points::whole(100_000_000);
+
 /// Why an adjustment was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdjustmentError {
@@ -301,6 +305,9 @@ pub enum AdjustmentError {
     /// The reason cannot be kept.
     #[error(transparent)]
     Reason(#[from] ReasonError),
+    /// More than one correction may be.
+    #[error("{0} points are more than one adjustment may be: {ADJUSTMENT_MAX}, plus or minus")]
+    TooMuch(Points),
     /// The key was used for another amount.
     #[error(
         "the idempotency key {key} was used for {before} points; use a new key for another adjustment"
@@ -324,6 +331,9 @@ pub async fn adjustment(
 ) -> Result<Granted, AdjustmentError> {
     check_id(&adjustment.idempotency_key)?;
     check_reason(&adjustment.reason)?;
+    if adjustment.points > ADJUSTMENT_MAX || adjustment.points < Points(-ADJUSTMENT_MAX.0) {
+        return Err(AdjustmentError::TooMuch(adjustment.points));
+    }
     let award = Award {
         id: adjustment_id(&adjustment.idempotency_key),
         account: adjustment.account.clone(),

@@ -148,6 +148,7 @@ fn of_adjustment(error: AdjustmentError) -> Problem {
         AdjustmentError::Store(error) => error.into(),
         AdjustmentError::KeyReused { .. } => refused("idempotency_key_reused", error),
         AdjustmentError::Key(_) => refused("invalid_idempotency_key", error),
+        AdjustmentError::TooMuch(_) => refused("amount_out_of_range", error),
         AdjustmentError::Reason(_) => refused("invalid_reason", error),
     }
 }

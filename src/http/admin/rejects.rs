@@ -31,8 +31,8 @@ const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
-    /// The partition of `usage.rejected`; the first, if it is left out.
-    #[serde(default)]
+    /// The partition of `usage.rejected`, from 0; `partitions` of the answer says how many there are.
+    #[param(example = 0)]
     partition: u32,
     /// From this offset on: `next` of the page before.
     #[serde(default)]

@@ -217,3 +217,69 @@ async fn concurrent_posts_with_one_key_count_once_and_with_many_keys_each() {
     assert_eq!(shown["entries"].as_array().unwrap().len(), 21);
     assert_eq!(told(&stand, "credits.add").await.len(), 21);
 }
+
+#[tokio::test]
+async fn a_body_is_an_object_in_which_nothing_stands_twice() {
+    let stand = Stand::new().await;
+    let rows = [
+        ("POST", "/api/admin/credits", r#"["alice",1,"x"]"#),
+        (
+            "POST",
+            "/api/admin/credits",
+            r#"{"userId":"alice","amount":1,"amount":2,"reason":"x"}"#,
+        ),
+        ("PUT", "/api/admin/pricing", "[true,null,null,null]"),
+        (
+            "PUT",
+            "/api/admin/rules/rules.awards",
+            r#"{"value":{"trial":"5","trial":"6","signup":"1","milestone":"2"},"reason":"x"}"#,
+        ),
+        (
+            "POST",
+            "/api/admin/rules",
+            r#"{"reason":"x","values":{"scrape":{"unit":"request","pricePerUnit":"1","pricePerUnit":"7"}}}"#,
+        ),
+        ("POST", "/api/referrals/code", r#"["alice","user"]"#),
+    ];
+    for (method, path, body) in rows {
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", stand.admin))
+            .header("content-type", "application/json")
+            .header("idempotency-key", "k")
+            .body(axum::body::Body::from(body))
+            .unwrap();
+        let answer = stand.send(request).await;
+        assert_eq!(answer.code(), (400, "invalid_body".to_owned()), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_adjustment_that_could_halt_a_poster_is_refused() {
+    let stand = Stand::new().await;
+    let rows = [
+        ("100000000", 200),
+        ("-100000000", 200),
+        ("100000000.000001", 422),
+        ("-100000000.000001", 422),
+        ("9223372036854.775807", 422),
+    ];
+    for (number, (points, status)) in rows.into_iter().enumerate() {
+        let body =
+            serde_json::json!({"kind": "user", "id": "alice", "points": points, "reason": "x"});
+        let request = axum::http::Request::post("/api/admin/adjustments")
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", stand.admin))
+            .header("content-type", "application/json")
+            .header("idempotency-key", format!("k-{number}"))
+            .body(axum::body::Body::from(body.to_string()))
+            .unwrap();
+        let answer = stand.send(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{points}");
+        if status == 422 {
+            assert_eq!(answer.code().1, "amount_out_of_range");
+        }
+    }
+}

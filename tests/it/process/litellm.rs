@@ -35,6 +35,12 @@ fn is_there() -> bool {
     is_ready
 }
 
+/// A key for a proxy.
+fn key(site: &Site) -> String {
+    let key = site.run(&["keys", "create", "litellm", "--scope", "ingest"]);
+    key.trim().to_owned()
+}
+
 /// A running proxy. Stopped when dropped.
 struct Proxy {
     port: u16,
@@ -176,10 +182,6 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
     let (mut generic_up, mut meter_up) = (generic.up(), meter.up());
     generic_up.wait_ready();
     meter_up.wait_ready();
-    let key = |site: &Site| {
-        let key = site.run(&["keys", "create", "litellm", "--scope", "ingest"]);
-        key.trim().to_owned()
-    };
     let proxy = Proxy::start(&[
         ("TIDEMARK_URL", &generic.url("")),
         ("TIDEMARK_KEY", &key(&generic)),
@@ -263,9 +265,10 @@ fn litellm_is_understood_in_each_of_its_log_formats() {
     up.wait_ready();
     let mut calls = 0;
     for (format, batch) in [("ndjson", "3"), ("single", "1")] {
-        let url = site.url("");
+        let (url, key) = (site.url(""), key(&site));
         let env = [
             ("TIDEMARK_URL", &*url),
+            ("TIDEMARK_KEY", &*key),
             ("LOG_FORMAT", format),
             ("BATCH", batch),
         ];
