@@ -69,11 +69,13 @@ impl Poster<'_> {
         }
         let number = self.know(&award.account).await?;
         self.touch(number);
+        // Also of one that is applied: a head that was read from before the award does not name the older month that the award opened, and
+        // the month's leaderboard would go without the account for ever.
+        self.load_back_to(number, award.month).await?;
         if state == State::Applied {
             self.spent_pointers.push(Pointer { state, ..listed });
             return Ok(());
         }
-        self.load_back_to(number, award.month).await?;
         let activity = self.activity;
         let (Some(cached), Some(activity)) = (self.accounts.get_mut(number), activity) else {
             return Err(Failure::reload(format!("{} was not loaded", award.account)));
