@@ -165,8 +165,8 @@ async fn what_is_not_understood_is_refused() {
             Method::PUT,
             one,
             r#"{"value":1e999,"reason":"x"}"#.to_owned(),
-            422,
-            "invalid_rules",
+            400,
+            "invalid_body",
         ),
         (
             Method::POST,
