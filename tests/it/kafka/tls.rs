@@ -38,7 +38,11 @@ fn settings(bootstrap: &str, prefix: &str, properties: &str, password: &str) -> 
         ..Sources::default()
     };
     let config = Config::read(&sources).unwrap();
-    let env = |name: &str| (name == "THE_PASSWORD").then(|| password.to_owned());
+    let env = |name: &str| match name {
+        "THE_PASSWORD" => Some(password.to_owned()),
+        "THE_TOKEN" => Some("principal=tidemark".to_owned()),
+        _ => None,
+    };
     KafkaSettings::resolve(&config.kafka, &env).unwrap()
 }
 
@@ -66,7 +70,7 @@ fn record(text: &'static str) -> NewRecord {
 async fn a_log_is_written_and_read_behind_tls_with_and_without_a_login() {
     let Some(tls) = tls() else { return };
     // librdkafka makes the token itself, and the broker does not ask who signed it.
-    let token = "enable.sasl.oauthbearer.unsecure.jwt = 'true'\nsasl.oauthbearer.config = 'principal=tidemark'\n";
+    let token = "enable.sasl.oauthbearer.unsecure.jwt = 'true'\nsasl.oauthbearer.config = 'env:THE_TOKEN'\n";
     let cases = [
         (&tls.sasl_ssl, login(&tls, "SCRAM-SHA-512")),
         (&tls.sasl_ssl, login(&tls, "PLAIN")),
