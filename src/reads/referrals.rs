@@ -164,9 +164,14 @@ pub struct ReferralOverview {
 }
 
 impl Reads {
-    /// The account's code; made now if it has none.
-    pub async fn code(&self, owner: &Account, now: Millis) -> Result<CodeView, ReadError> {
-        let code = referrals::code_for(self.db(), owner, rand::random(), now).await?;
+    /// The account's code; made now if it has none. `by`: who asks in the account's stead, for the audit trail.
+    pub async fn code(
+        &self,
+        owner: &Account,
+        by: Option<&str>,
+        now: Millis,
+    ) -> Result<CodeView, ReadError> {
+        let code = referrals::code_for(self.db(), owner, rand::random(), now, by).await?;
         Ok(code.into())
     }
 
