@@ -232,6 +232,10 @@ impl Follower {
             }
         }
         self.followed = head;
+        if let Some(newest) = self.rules.newest(head) {
+            let version = i64::try_from(newest.0).unwrap_or(i64::MAX);
+            ctx.metrics.rules_version.set(version);
+        }
         self.chains.forget_recent(ctx.clock.now().plus(-RECENT_MS));
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{Cascade, Cell, Charge, EntryRef, FirstSuccess, LEVELS, Slot};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
-use crate::domain::tier::Tier;
+use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
 
@@ -25,7 +25,9 @@ const MODELS_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Tiers {
     rules: u64,
-    known: HashMap<Box<str>, Tier>,
+    known: HashMap<Box<str>, Detection>,
+    /// Events since the last call of [`Tiers::take_defaults`] whose model nothing recognised.
+    defaults: u64,
     /// Names that nothing recognised since the last call of [`Tiers::take_unrecognised`], each once.
     unrecognised: Vec<String>,
 }
@@ -36,15 +38,22 @@ impl Tiers {
             self.known.clear();
             self.rules = rules.id();
         }
-        if let Some(tier) = self.known.get(model) {
-            return *tier;
+        if let Some(known) = self.known.get(model) {
+            self.defaults += u64::from(!known.recognised);
+            return known.tier;
         }
         let detection = rules.detect(model);
         if !detection.recognised {
             self.unrecognised.push(model.to_owned());
+            self.defaults += 1;
         }
-        self.known.insert(model.into(), detection.tier);
+        self.known.insert(model.into(), detection);
         detection.tier
+    }
+
+    /// How many events were in the lowest tier because nothing recognised their model.
+    pub fn take_defaults(&mut self) -> u64 {
+        std::mem::take(&mut self.defaults)
     }
 
     /// Names that were new and that nothing recognised.
@@ -97,6 +106,8 @@ pub struct Fold {
     /// Accounts whose chains are not known yet.
     unlinked: Vec<u32>,
     day: Option<(Day, Month)>,
+    /// What went to referrers, for telling; it wraps rather than fail.
+    referred: i64,
 }
 
 /// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
@@ -125,7 +136,13 @@ impl Fold {
             room,
             unlinked: Vec::new(),
             day: None,
+            referred: 0,
         }
+    }
+
+    /// What has gone to referrers so far.
+    pub fn referred(&self) -> Points {
+        Points(self.referred)
     }
 
     /// Takes up the accounts of events that are to be added; those of each event, in order.
@@ -285,6 +302,7 @@ impl Fold {
             }
             let points = points.times(cascade[level])?;
             if points != Points::ZERO {
+                self.referred = self.referred.wrapping_add(points.0);
                 let brought = Cascade::at(level, points);
                 self.room.refer(referrer, slot, &brought)?;
             }

@@ -269,8 +269,16 @@ async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
         }
         for (header, status, code) in [
             (("content-encoding", "gzip"), 400, "unreadable_body"),
-            (("content-encoding", "br"), 415, "unsupported_content_encoding"),
-            (("content-type", "application/x-protobuf"), 415, "unsupported_media_type"),
+            (
+                ("content-encoding", "br"),
+                415,
+                "unsupported_content_encoding",
+            ),
+            (
+                ("content-type", "application/x-protobuf"),
+                415,
+                "unsupported_media_type",
+            ),
         ] {
             let answer = edge.post_with(path, &[header], "\u{1f}").await;
             assert_eq!(
