@@ -41,6 +41,13 @@ pub enum AwardKind {
 }
 
 impl AwardKind {
+    /// All of them.
+    pub const ALL: [AwardKind; 3] = [
+        AwardKind::Signup,
+        AwardKind::Milestone,
+        AwardKind::Adjustment,
+    ];
+
     /// As it stands in rows and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,14 +66,10 @@ pub struct NotAnAwardKind(String);
 impl std::str::FromStr for AwardKind {
     type Err = NotAnAwardKind;
     fn from_str(text: &str) -> Result<AwardKind, NotAnAwardKind> {
-        [
-            AwardKind::Signup,
-            AwardKind::Milestone,
-            AwardKind::Adjustment,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-        .ok_or_else(|| NotAnAwardKind(text.to_owned()))
+        AwardKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| NotAnAwardKind(text.to_owned()))
     }
 }
 

@@ -7,7 +7,7 @@ use axum::http::{Method, Request, header};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tidemark::domain::amount::Points;
-use tidemark::domain::posting::Slot;
+use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::http::{Hosts, Service, router};
 use tidemark::store::awards::{awards_of, grant_milestone_writes};
@@ -343,9 +343,12 @@ async fn a_referrer_sees_whom_it_referred_and_what_that_brought() {
     })
     .await;
     book(&stand, &user("ann"), |entry| {
-        for (day, points) in [("2026-10-30", 15_000_000), ("2026-11-21", 250_000)] {
+        for (day, points) in [
+            ("2026-10-30", [15_000_000, 0, 0]),
+            ("2026-11-21", [200_000, 40_000, 10_000]),
+        ] {
             let slot = Slot::Day(day.parse().unwrap());
-            entry.referral.push((slot, Points(points)));
+            entry.referral.push((slot, Cascade(points.map(Points))));
         }
     })
     .await;
