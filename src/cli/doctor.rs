@@ -164,7 +164,7 @@ async fn rating(session: &Session, held: &[Option<Bounds>], findings: &mut Findi
     let (mut waiting, mut cut) = (Backlog::default(), 0);
     let mut oldest = Oldest::default();
     let id = session.log.topic(Topic::UsageEvents).await?.id;
-    let held_count = session.source_partitions;
+    let held_count = session.partitions.source;
     for (partition, held) in (0..).map(Partition).zip(held) {
         // Named by `log` already.
         let Some(Bounds { start, end }) = held else {
@@ -315,7 +315,7 @@ impl Backlog {
 async fn posting(session: &Session, findings: &mut Findings) -> Done {
     let (mut lag, mut oldest) = (Backlog::default(), Oldest::default());
     let id = session.log.topic(Topic::LedgerPostings).await?.id;
-    for partition in (0..session.posting_partitions).map(Partition) {
+    for partition in (0..session.partitions.posting).map(Partition) {
         let task = TaskId::new(Role::Post, partition);
         let bounds = match session.log.bounds(Topic::LedgerPostings, partition).await {
             Ok(bounds) => bounds,
@@ -336,7 +336,7 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
             same_count(
                 task,
                 checkpoint.partitions,
-                session.posting_partitions,
+                session.partitions.posting,
                 findings,
             );
         }
@@ -372,7 +372,7 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
 }
 
 async fn awards(session: &Session, findings: &mut Findings) -> Done {
-    let pending = progress::pointers(session.db(), session.posting_partitions).await?;
+    let pending = progress::pointers(session.db(), session.partitions.posting).await?;
     findings.note(format!(
         "{} pending (awards and milestone checks).",
         counted(pending.len() as u64, "grant")

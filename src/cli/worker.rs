@@ -13,9 +13,9 @@ use super::up::{listen, settings};
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Operator, Tls};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
-use crate::log::{Log, Topic};
+use crate::log::{Counted, Log, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{AdapterConfig, Config, LogEngine, StoreConfig, StoreEngine};
+use crate::ops::config::{AdapterConfig, Config, StoreConfig};
 use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
@@ -46,7 +46,8 @@ pub async fn run(
     let health = Arc::new(Health::new(metrics.clone()));
     let listener = listen(config.worker.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
+    let log = connect_log(config, specs.clone())?;
+    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone())?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
     if !reach_tables(&db, config, shutdown).await? {
@@ -123,7 +124,7 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
 }
 
 fn check(config: &Config) -> Done {
-    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+    if config.is_cluster() {
         return Ok(());
     }
     Err(Failure::refused(

@@ -233,7 +233,7 @@ metrics! {
     ingest_refused_total: IntCounterVec["format", "reason"];
     /// Events in them of successful requests whose gateway does not say how many tokens they took: nothing is charged for them.
     ingest_usage_unknown_total: IntCounterVec["format"];
-    /// Records that the log has acknowledged, by topic.
+    /// Records that the log has acknowledged to this process, whatever wrote them, by topic.
     log_appended_records_total: IntCounterVec["topic"];
     /// HTTP requests that were answered, by route and status code.
     http_requests_total: IntCounterVec["route", "code"];

@@ -267,10 +267,7 @@ impl<'c> Adapter<'c> {
         if records.is_empty() {
             return Ok(());
         }
-        let count = records.len() as u64;
         self.ctx.log.append(topic, partition, records).await?;
-        let appended = &self.ctx.metrics.log_appended_records_total;
-        appended.with_label_values(&[topic.name()]).inc_by(count);
         Ok(())
     }
 

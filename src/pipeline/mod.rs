@@ -28,8 +28,8 @@ use crate::store::db::Db;
 
 mod adapt;
 mod anchor;
-mod counters;
 pub mod breakage;
+mod counters;
 mod crew;
 pub mod failure;
 pub mod follower;
@@ -50,8 +50,8 @@ pub use lag::watch_lag;
 pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same
-/// records differently; a chunk that was cut by another number is not rated by this code.
-pub const SEMANTICS: u32 = 1;
+/// records differently; a chunk that was cut by another number is not rated by this code. 2: points from referrals are told by level.
+pub const SEMANTICS: u32 = 2;
 
 /// What a checkpoint covers of what its task has done.
 #[derive(Clone, Copy, PartialEq, Eq)]
