@@ -23,6 +23,7 @@ use crate::ops::config::{Config, PipelineConfig};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Crew, Settings, WorkerContext};
+use crate::reads;
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -70,6 +71,13 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     });
     let within = config.drain_timeout;
     serve(&mut tasks, listener, service, within, trigger, shutdown);
+    tasks.spawn(reads::keep(
+        Arc::new(engine.db.clone()),
+        Arc::new(SystemClock),
+        engine.metrics.clone(),
+        config.http.analytics_interval,
+        shutdown.clone(),
+    ));
     if is_demo {
         let db = Arc::new(engine.db.clone());
         tasks.spawn(demo::run(db, log, partitions, shutdown.clone()));
