@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -34,6 +34,11 @@ impl Caller {
     pub fn new(by: String, scopes: impl Into<Arc<[Scope]>>) -> Caller {
         let scopes = scopes.into();
         Caller { by, scopes }
+    }
+
+    /// What it may do.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
     }
 
     /// Whether it holds this scope, or one that covers it.
@@ -122,7 +127,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     // A body is not to be held across an await by reference.
-    let (address, token) = (address_of(&request), bearer(request.headers()));
+    let (address, token) = (address_of(request.extensions()), bearer(request.headers()));
     let token = token.map(str::to_owned);
     match admit(&service, address, token.as_deref()).await {
         Ok(caller) => {
@@ -146,8 +151,8 @@ async fn admit(
 }
 
 /// The peer's address; requests that came through no socket have none.
-fn address_of(request: &Request) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+pub(super) fn address_of(extensions: &Extensions) -> Option<IpAddr> {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map(|ConnectInfo(address)| address.ip().to_canonical())
 }
 
@@ -160,7 +165,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A token (JWT) and an API key look different: there is never a guess which one was meant.
-async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
+pub(super) async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
     if let Some(tokens) = &service.tokens
         && tokens::is_token(token)
     {

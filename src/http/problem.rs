@@ -98,6 +98,11 @@ impl Problem {
         )
     }
 
+    /// Whether it says that a key or token is not good.
+    pub fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED.as_u16()
+    }
+
     /// With the time after which trying again makes sense.
     pub fn retry_after(self, secs: u32) -> Problem {
         Problem {

@@ -17,6 +17,7 @@ use crate::store::db::{Db, StoreError};
 mod credits;
 mod earnings;
 mod leaderboard;
+mod quality;
 mod referrals;
 mod rules;
 mod signup;

@@ -208,6 +208,32 @@ pub async fn page_of_day(
     })
 }
 
+/// The last requests of a user's day, at most `limit`, newest first. Reads so many rows of each of the day's partition keys at most.
+pub async fn last_of_day(
+    db: &dyn Db,
+    user: &str,
+    day: Day,
+    limit: u32,
+    now: Millis,
+) -> Result<Vec<UsageLine>, StoreError> {
+    let queries = day_keys(user, day).map(|hash| {
+        let query = Query {
+            descending: true,
+            ..pages::whole(Table::UsageTracking, &hash)
+        };
+        async move { Ok::<_, StoreError>((first_rows(db, query, limit).await?, hash)) }
+    });
+    let mut lines = Vec::new();
+    for (items, hash) in try_join_all(queries).await? {
+        for item in items.iter().filter(|item| !has_expired(item, now)) {
+            lines.push(read(&hash, item)?);
+        }
+    }
+    lines.sort_by(|a: &UsageLine, b| (&b.time, &b.position).cmp(&(&a.time, &a.position)));
+    lines.truncate(limit as usize);
+    Ok(lines)
+}
+
 /// The first rows of a query, at most `wanted`, over as many of its pages as that takes.
 async fn first_rows(db: &dyn Db, mut query: Query, wanted: u32) -> Result<Vec<Item>, StoreError> {
     let wanted = wanted as usize;

@@ -6,6 +6,7 @@ pub mod http;
 pub mod kafka;
 mod log;
 mod oracle;
+mod pages;
 mod pipeline;
 pub mod process;
 mod sim;

@@ -27,6 +27,7 @@ mod rejects;
 mod rewards;
 mod rules;
 
+pub(super) use keys::may_grant;
 pub use rejects::RejectDetail;
 
 /// Every route under `/api/admin`.
