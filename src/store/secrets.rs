@@ -24,7 +24,9 @@ pub async fn sessions(
     if let Some(item) = db.get(&key()).await? {
         return read(&item);
     }
-    let item = Fields::of(&key()).text("secret", BASE64.encode(drawn)).item();
+    let item = Fields::of(&key())
+        .text("secret", BASE64.encode(drawn))
+        .item();
     let write = Write::Put {
         table: Table::Checkpoints,
         item,
@@ -35,7 +37,8 @@ pub async fn sessions(
         // Somebody else was faster; or the answer was lost, and the row says which secret it is.
         Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
             let item = db.get(&key()).await?;
-            let gone = || StoreError::Unavailable("the secret of sessions is being made".to_owned());
+            let gone =
+                || StoreError::Unavailable("the secret of sessions is being made".to_owned());
             read(&item.ok_or_else(gone)?)
         }
         Err(error) => Err(error),

@@ -48,7 +48,11 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Reads what every page of an account shows.
-    pub async fn read(pages: &Pages, account: Account, asking: &Asking) -> Result<Subject, Problem> {
+    pub async fn read(
+        pages: &Pages,
+        account: Account,
+        asking: &Asking,
+    ) -> Result<Subject, Problem> {
         let (reads, now) = (&pages.service.reads, pages.service.clock.now());
         let month = asking.month.unwrap_or_else(|| now.month());
         let rules = Arc::clone(reads.rules_needed().await?.at(now));

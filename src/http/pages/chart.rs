@@ -38,8 +38,14 @@ fn bar(points: i64, highest: i64, lowest: i64) -> (i64, i64) {
 pub(super) fn per_day(month: Month, days: &[(Day, DayLine)]) -> Markup {
     let count = i64::from(month.last_day().of_month());
     let points = || days.iter().map(|(_, line)| line.points);
-    let highest = points().max().unwrap_or_default().max(crate::domain::amount::Points::ZERO);
-    let lowest = points().min().unwrap_or_default().min(crate::domain::amount::Points::ZERO);
+    let highest = points()
+        .max()
+        .unwrap_or_default()
+        .max(crate::domain::amount::Points::ZERO);
+    let lowest = points()
+        .min()
+        .unwrap_or_default()
+        .min(crate::domain::amount::Points::ZERO);
     let view = format!("0 0 {} {HEIGHT}", count * DAY);
     html! {
         figure .chart {
@@ -111,8 +117,14 @@ mod tests {
                         continue;
                     }
                     let (top, height) = bar(points, highest, lowest);
-                    assert!(top >= 0 && height >= 0, "{points} {highest} {lowest}: {top} {height}");
-                    assert!(top <= HEIGHT && height <= HEIGHT, "{points} {highest} {lowest}: {top} {height}");
+                    assert!(
+                        top >= 0 && height >= 0,
+                        "{points} {highest} {lowest}: {top} {height}"
+                    );
+                    assert!(
+                        top <= HEIGHT && height <= HEIGHT,
+                        "{points} {highest} {lowest}: {top} {height}"
+                    );
                     assert_eq!(height == 0, points == 0);
                 }
             }

@@ -125,7 +125,10 @@ fn links(visitor: &Visitor) -> Vec<(String, String)> {
 
 fn is_under(here: &str, path: &str) -> bool {
     let here = here.split('?').next().unwrap_or_default();
-    here == path || here.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+    here == path
+        || here
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn bottom(visitor: Option<&Visitor>) -> Markup {

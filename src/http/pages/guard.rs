@@ -106,7 +106,11 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Problem> {
         // Set by the guard; a page outside of it shows nothing.
-        parts.extensions.get().cloned().ok_or_else(Problem::internal)
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(Problem::internal)
     }
 }
 
@@ -129,7 +133,11 @@ impl Form {
 impl<S: Sync> FromRequestParts<S> for Form {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Form, Problem> {
-        parts.extensions.get().cloned().ok_or_else(Problem::internal)
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(Problem::internal)
     }
 }
 
@@ -199,7 +207,9 @@ async fn forward(mut request: Request, visitor: Visitor, next: Next) -> Response
 
 async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Problem> {
     let service = &pages.service;
-    service.limits.of_address(access::address_of(&parts.extensions))?;
+    service
+        .limits
+        .of_address(access::address_of(&parts.extensions))?;
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
     let now = service.clock.now();
     let sealed = cookie(&parts.headers, pages.cookies.session());
@@ -236,10 +246,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
 }
 
 /// Who a session is for; `None` if its key or token is not good any more.
-pub(super) async fn caller_of(
-    pages: &Pages,
-    session: &Session,
-) -> Result<Option<Caller>, Problem> {
+pub(super) async fn caller_of(pages: &Pages, session: &Session) -> Result<Option<Caller>, Problem> {
     let caller = match access::who(&pages.service, &session.bearer).await {
         Ok(caller) => caller,
         Err(problem) if problem.is_unauthorized() => return Ok(None),
@@ -402,7 +409,8 @@ async fn problem_page(response: Response, visitor: Option<&Visitor>) -> Response
         .unwrap_or_default();
     let mut page = frame::failure(parts.status, &told, visitor);
     if let Some(after) = parts.headers.get(header::RETRY_AFTER) {
-        page.headers_mut().insert(header::RETRY_AFTER, after.clone());
+        page.headers_mut()
+            .insert(header::RETRY_AFTER, after.clone());
     }
     page
 }
@@ -418,7 +426,11 @@ pub(super) struct Cookies {
 impl Cookies {
     /// The name of the session's cookie.
     pub const fn session(self) -> &'static str {
-        if self.secure { "__Host-tidemark" } else { "tidemark" }
+        if self.secure {
+            "__Host-tidemark"
+        } else {
+            "tidemark"
+        }
     }
 
     /// The name of the cookie of those who are not signed in.

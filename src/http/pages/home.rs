@@ -32,5 +32,11 @@ pub(super) async fn show(visitor: Visitor) -> Response {
             @if is_admin { li { a href="/admin" { "Admin" } } }
         }
     };
-    framed(StatusCode::OK, Some(&visitor), "Welcome", Width::Narrow, &body)
+    framed(
+        StatusCode::OK,
+        Some(&visitor),
+        "Welcome",
+        Width::Narrow,
+        &body,
+    )
 }

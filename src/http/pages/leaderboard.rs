@@ -39,7 +39,9 @@ pub(super) async fn show(
     let now = pages.service.clock.now().month();
     let own = visitor.accounts();
     // Without a choice: what the visitor is.
-    let usual = own.first().map_or(AccountKind::User, |account| account.kind);
+    let usual = own
+        .first()
+        .map_or(AccountKind::User, |account| account.kind);
     let kind = wanted.kind.unwrap_or(usual);
     let month = wanted.month.unwrap_or(now);
     let ranking = pages.service.reads.leaderboard(kind, month).await?;
@@ -96,7 +98,12 @@ fn picker(kind: AccountKind, month: Month, now: Month) -> Markup {
     }
 }
 
-fn own_place(account: &Account, rank: Option<u64>, kept: u64, here: &impl Fn(u64) -> String) -> Markup {
+fn own_place(
+    account: &Account,
+    rank: Option<u64>,
+    kept: u64,
+    here: &impl Fn(u64) -> String,
+) -> Markup {
     html! {
         p .note {
             strong { (account.id()) }

@@ -123,7 +123,11 @@ fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_uptime();
     match quality.uptime_ratio {
         Some(now) if now >= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
-        _ => format!("Fewer failed requests: {} from {} on.", times(best), percent(u64::from(ratio))),
+        _ => format!(
+            "Fewer failed requests: {} from {} on.",
+            times(best),
+            percent(u64::from(ratio))
+        ),
     }
 }
 
@@ -131,6 +135,10 @@ fn raise_latency(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_latency();
     match quality.latency_ratio {
         Some(now) if now <= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
-        _ => format!("Faster answers: {} at {} of what is expected.", times(best), percent(u64::from(ratio))),
+        _ => format!(
+            "Faster answers: {} at {} of what is expected.",
+            times(best),
+            percent(u64::from(ratio))
+        ),
     }
 }

@@ -49,12 +49,14 @@ pub(super) async fn section(
     let reads = &pages.service.reads;
     let mut overview = reads.referral_overview(account, after, REFEREES).await?;
     let link = referrals::link_of(db, account).await?;
-    let progress = std::mem::take(&mut overview.referees).into_iter().map(|line| async {
-        let referee = Account::of_checked(line.kind, &line.id);
-        let head = heads::newest(db, &referee).await?;
-        let successes = head.map_or(0, |head| head.lifetime.successes);
-        Ok::<_, StoreError>(Progress { line, successes })
-    });
+    let progress = std::mem::take(&mut overview.referees)
+        .into_iter()
+        .map(|line| async {
+            let referee = Account::of_checked(line.kind, &line.id);
+            let head = heads::newest(db, &referee).await?;
+            let successes = head.map_or(0, |head| head.lifetime.successes);
+            Ok::<_, StoreError>(Progress { line, successes })
+        });
     let progress = try_join_all(progress).await?;
     let acts = visitor.acts_for(account);
     Ok(html! {
@@ -268,7 +270,14 @@ pub(super) async fn enter_user_code(
     match enter(&pages, &account, &form).await? {
         None => Ok(referred(&account)),
         Some(refused) => {
-            user::respond(&pages, &visitor, account, &Asking::default(), Some(&refused)).await
+            user::respond(
+                &pages,
+                &visitor,
+                account,
+                &Asking::default(),
+                Some(&refused),
+            )
+            .await
         }
     }
 }
@@ -284,7 +293,14 @@ pub(super) async fn enter_provider_code(
     match enter(&pages, &account, &form).await? {
         None => Ok(referred(&account)),
         Some(refused) => {
-            provider::respond(&pages, &visitor, account, &Asking::default(), Some(&refused)).await
+            provider::respond(
+                &pages,
+                &visitor,
+                account,
+                &Asking::default(),
+                Some(&refused),
+            )
+            .await
         }
     }
 }
@@ -306,7 +322,12 @@ async fn enter(pages: &Pages, account: &Account, form: &Form) -> Result<Option<R
         token,
         paid_elsewhere: false,
     };
-    match pages.service.reads.sign_up(signup, pages.service.clock.now()).await {
+    match pages
+        .service
+        .reads
+        .sign_up(signup, pages.service.clock.now())
+        .await
+    {
         Ok(_) => Ok(None),
         Err(SignUpError::Failed(error)) => Err(error.into()),
         Err(SignUpError::Refused(refusal)) => Ok(Some(Refused {

@@ -37,7 +37,9 @@ fn is_of_ours(path: &str) -> bool {
     bytes.next() == Some(b'/')
         && !matches!(bytes.next(), Some(b'/' | b'\\'))
         && path.len() <= BACK_BYTES_MAX
-        && path.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\')
+        && path
+            .bytes()
+            .all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\')
 }
 
 /// Where to go, and what was done before.
@@ -67,7 +69,11 @@ fn form(
     note: Option<Markup>,
 ) -> Response {
     let takes_tokens = pages.service.tokens.is_some();
-    let label = if takes_tokens { "API key or token" } else { "API key" };
+    let label = if takes_tokens {
+        "API key or token"
+    } else {
+        "API key"
+    };
     let body = html! {
         h1 { "Sign in" }
         @if let Some(note) = note { (note) }
@@ -100,10 +106,18 @@ pub(super) async fn sign_in(
     let bearer = bearer.strip_prefix("Bearer ").unwrap_or(bearer);
     let refuse = |text: &str| {
         let note = Some(frame::not_done(text));
-        Ok(form(&pages, &visitor, StatusCode::UNPROCESSABLE_ENTITY, next, note))
+        Ok(form(
+            &pages,
+            &visitor,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            next,
+            note,
+        ))
     };
     if bearer.len() > BEARER_BYTES_MAX {
-        return refuse("This token is too long to be kept in a browser’s cookie. Sign in with an API key.");
+        return refuse(
+            "This token is too long to be kept in a browser’s cookie. Sign in with an API key.",
+        );
     }
     let session = Session {
         bearer: bearer.to_owned(),
@@ -158,7 +172,13 @@ pub(super) async fn show_link(
             p .actions { button type="submit" autofocus { "Sign in" } }
         }
     };
-    framed(StatusCode::OK, Some(&visitor), "Sign in", Width::Narrow, &body)
+    framed(
+        StatusCode::OK,
+        Some(&visitor),
+        "Sign in",
+        Width::Narrow,
+        &body,
+    )
 }
 
 fn who(only: Option<&Scope>) -> String {
@@ -178,7 +198,13 @@ fn used_up(visitor: &Visitor) -> Response {
             p .actions { a .button href=(PATH) { "Sign in with a key" } }
         }
     };
-    framed(StatusCode::GONE, Some(visitor), "This link is used up", Width::Narrow, &body)
+    framed(
+        StatusCode::GONE,
+        Some(visitor),
+        "This link is used up",
+        Width::Narrow,
+        &body,
+    )
 }
 
 /// `POST /signin/link`.
@@ -219,14 +245,31 @@ mod tests {
 
     #[test]
     fn nobody_is_led_to_another_site() {
-        for path in ["/", "/users/alice", "/leaderboard?kind=user&month=2026-11", "/users/a%2Fb"] {
+        for path in [
+            "/",
+            "/users/alice",
+            "/leaderboard?kind=user&month=2026-11",
+            "/users/a%2Fb",
+        ] {
             assert!(is_of_ours(path), "{path}");
         }
         let long = format!("/{}", "x".repeat(2_000));
-        for path in ["", "users", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nb", "/a b", &long] {
+        for path in [
+            "",
+            "users",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nb",
+            "/a b",
+            &long,
+        ] {
             assert!(!is_of_ours(path), "{path:?}");
         }
-        assert_eq!(path_back_to("/users/a?month=2026-11"), "/signin?next=%2Fusers%2Fa%3Fmonth%3D2026-11");
+        assert_eq!(
+            path_back_to("/users/a?month=2026-11"),
+            "/signin?next=%2Fusers%2Fa%3Fmonth%3D2026-11"
+        );
         assert_eq!(path_back_to("/"), "/signin");
     }
 }

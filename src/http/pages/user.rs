@@ -45,7 +45,10 @@ pub(super) async fn respond(
 ) -> Result<Response, Problem> {
     let reads = &pages.service.reads;
     let credits = reads.credits(&user).await?;
-    let network = reads.servable(&user, pages.service.clock.now()).await?.network;
+    let network = reads
+        .servable(&user, pages.service.clock.now())
+        .await?
+        .network;
     let subject = Subject::read(pages, user, asking).await?;
     let days = subject.statement.days.iter().map(|(day, _)| *day);
     let requests = reads.last_requests(&subject.account, days, REQUESTS, subject.now);
@@ -178,7 +181,8 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
 }
 
 fn request(line: &UsageLine) -> Markup {
-    let count = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
+    let count =
+        |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
     let is_bad = !(200..300).contains(&line.status_code);
     html! {
         tr {

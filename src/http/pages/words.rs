@@ -52,7 +52,9 @@ pub(super) const fn service_word(service: Service) -> &'static str {
 
 /// What people call a service that a row names.
 pub(super) fn service_word_of(name: &str) -> &str {
-    let known = Service::ALL.into_iter().find(|service| service.as_str() == name);
+    let known = Service::ALL
+        .into_iter()
+        .find(|service| service.as_str() == name);
     match known {
         Some(service) => service_word(service),
         None => name,
@@ -97,8 +99,18 @@ pub(super) fn counted(count: u64, thing: &str) -> String {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// `November 2026`.
@@ -126,10 +138,20 @@ mod tests {
 
     #[test]
     fn numbers_are_written_without_trailing_zeros() {
-        for (bp, text) in [(10_000, "×1"), (10_500, "×1.05"), (8_000, "×0.8"), (1, "×0.0001")] {
+        for (bp, text) in [
+            (10_000, "×1"),
+            (10_500, "×1.05"),
+            (8_000, "×0.8"),
+            (1, "×0.0001"),
+        ] {
             assert_eq!(times(Bp(bp)), text);
         }
-        for (bp, text) in [(10_000, "100 %"), (9_810, "98.1 %"), (9_999, "99.99 %"), (5, "0.05 %")] {
+        for (bp, text) in [
+            (10_000, "100 %"),
+            (9_810, "98.1 %"),
+            (9_999, "99.99 %"),
+            (5, "0.05 %"),
+        ] {
             assert_eq!(percent(bp), text);
         }
         assert_eq!(month_word(Month(56 * 12 + 10)), "November 2026");
@@ -137,7 +159,15 @@ mod tests {
 
     #[test]
     fn a_shortened_id_never_shows_the_whole() {
-        for id in ["a", "ab", "abcd", "abcde", "user-1", "äöüßé", "alice@example.com"] {
+        for id in [
+            "a",
+            "ab",
+            "abcd",
+            "abcde",
+            "user-1",
+            "äöüßé",
+            "alice@example.com",
+        ] {
             let short = shortened(id);
             assert!(!short.contains(id), "{id} {short}");
         }

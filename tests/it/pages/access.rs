@@ -61,14 +61,28 @@ async fn every_page_lets_in_exactly_those_who_have_what_it_needs() {
     assert!(routes.len() >= 13, "{}", routes.len());
     for route in &routes {
         let name = format!("{} {}", route.method, route.path);
-        assert!(!path(route).contains('{'), "{name} has a hole that is not filled");
+        assert!(
+            !path(route).contains('{'),
+            "{name} has a hole that is not filled"
+        );
         let nobody = ask(&stand, &mut Jar::default(), route).await;
         if route.needs == Needs::Nothing {
-            assert!(route.path.starts_with("/sign"), "{name} is open to everybody");
-            assert!(!nobody.status.is_server_error(), "{name}: {}", nobody.status);
+            assert!(
+                route.path.starts_with("/sign"),
+                "{name} is open to everybody"
+            );
+            assert!(
+                !nobody.status.is_server_error(),
+                "{name}: {}",
+                nobody.status
+            );
             continue;
         }
-        assert!(leads_to_sign_in(&nobody), "{name}, signed out: {}", nobody.status);
+        assert!(
+            leads_to_sign_in(&nobody),
+            "{name}, signed out: {}",
+            nobody.status
+        );
         for key in KEYS {
             let scope: Scope = key.parse().unwrap();
             // A new one each: nothing that a page did to the session matters to the next.
@@ -76,7 +90,11 @@ async fn every_page_lets_in_exactly_those_who_have_what_it_needs() {
             let answer = ask(&stand, &mut jar, route).await;
             let status = answer.status.as_u16();
             assert!(!leads_to_sign_in(&answer), "{name} as {key}");
-            assert_eq!(status != 403, may(route.needs, &scope), "{name} as {key}: {status}");
+            assert_eq!(
+                status != 403,
+                may(route.needs, &scope),
+                "{name} as {key}: {status}"
+            );
             assert!(status < 500, "{name} as {key}: {status} {}", text(&answer));
         }
     }
@@ -88,7 +106,10 @@ async fn what_changes_something_is_asked_for_by_a_form_and_needs_more_than_readi
         match route.method {
             Method::GET => assert_ne!(route.needs, Needs::AdminWrite, "{}", route.path),
             Method::POST => assert!(
-                matches!(route.needs, Needs::Nothing | Needs::Act(_) | Needs::AdminWrite),
+                matches!(
+                    route.needs,
+                    Needs::Nothing | Needs::Act(_) | Needs::AdminWrite
+                ),
                 "{} {:?}",
                 route.path,
                 route.needs
@@ -115,9 +136,15 @@ async fn a_form_is_taken_only_from_the_page_that_this_visitor_was_shown() {
         (&own, &[("origin", "null")]),
     ];
     for (token, headers) in refused {
-        let answer = alice.post_raw(&stand, target, &[("form_token", token)], headers).await;
+        let answer = alice
+            .post_raw(&stand, target, &[("form_token", token)], headers)
+            .await;
         assert_eq!(answer.status, 403, "{token} {headers:?}");
-        assert!(text(&answer).contains("This was not sent"), "{}", text(&answer));
+        assert!(
+            text(&answer).contains("This was not sent"),
+            "{}",
+            text(&answer)
+        );
         let shown = text(&alice.get(&stand, "/users/alice").await);
         assert!(shown.contains("Make my code"), "{shown}");
     }
@@ -128,7 +155,9 @@ async fn a_form_is_taken_only_from_the_page_that_this_visitor_was_shown() {
         &[("sec-fetch-site", "same-origin"), ("origin", "null")],
     ];
     for headers in taken {
-        let answer = alice.post_raw(&stand, target, &[("form_token", &own)], headers).await;
+        let answer = alice
+            .post_raw(&stand, target, &[("form_token", &own)], headers)
+            .await;
         assert_eq!(location(&answer), "/users/alice?done=code", "{headers:?}");
     }
 }
@@ -136,26 +165,62 @@ async fn a_form_is_taken_only_from_the_page_that_this_visitor_was_shown() {
 #[tokio::test]
 async fn pages_carry_nothing_that_the_policy_forbids_and_nothing_from_elsewhere() {
     let stand = stand().await;
-    let mut jar = Jar::signed_in(&stand, &["admin:write", "account:user:alice", "account:provider:alice"]).await;
-    for route in page_routes().iter().filter(|route| route.method == Method::GET) {
+    let mut jar = Jar::signed_in(
+        &stand,
+        &[
+            "admin:write",
+            "account:user:alice",
+            "account:provider:alice",
+        ],
+    )
+    .await;
+    for route in page_routes()
+        .iter()
+        .filter(|route| route.method == Method::GET)
+    {
         let answer = jar.get(&stand, &path(route)).await;
         if answer.status == 303 {
             continue;
         }
         let (page, name) = (text(&answer), route.path);
-        let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
-        for part in ["form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        let policy = answer.headers[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+            "{policy}"
+        );
+        for part in [
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
             assert!(policy.contains(part), "{policy}");
         }
         assert!(!policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{name}");
-        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{name}");
-        for forbidden in ["style=", "<style", "onclick=", "onload=", "javascript:", "http://", "https://"] {
+        assert_eq!(
+            answer.headers[header::X_CONTENT_TYPE_OPTIONS],
+            "nosniff",
+            "{name}"
+        );
+        for forbidden in [
+            "style=",
+            "<style",
+            "onclick=",
+            "onload=",
+            "javascript:",
+            "http://",
+            "https://",
+        ] {
             assert!(!page.contains(forbidden), "{name} has {forbidden}: {page}");
         }
         let scripts = page.matches("<script").count();
-        assert_eq!(scripts, page.matches("<script defer src=\"/assets/").count(), "{name}");
+        assert_eq!(
+            scripts,
+            page.matches("<script defer src=\"/assets/").count(),
+            "{name}"
+        );
         // Every form that changes something carries its token.
         let forms = page.matches("method=\"post\"").count();
         assert_eq!(forms, page.matches("name=\"form_token\"").count(), "{name}");

@@ -39,7 +39,9 @@ pub fn location(answer: &Answer) -> &str {
 #[track_caller]
 pub fn field(page: &str, name: &str) -> String {
     let at = format!("name=\"{name}\" value=\"");
-    let (_, rest) = page.split_once(&at).unwrap_or_else(|| panic!("no {name} in {page}"));
+    let (_, rest) = page
+        .split_once(&at)
+        .unwrap_or_else(|| panic!("no {name} in {page}"));
     rest.split('"').next().unwrap().to_owned()
 }
 
@@ -118,8 +120,8 @@ impl Jar {
         fields: &[(&str, &str)],
         headers: &[(&str, &str)],
     ) -> Answer {
-        let mut request = Request::post(path)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut request =
+            Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -143,7 +145,10 @@ impl Jar {
         let token = self.token(stand).await;
         let mut all = vec![("form_token", token.as_str())];
         all.extend(fields);
-        let headers = [("sec-fetch-site", "same-origin"), ("origin", "http://localhost:8787")];
+        let headers = [
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "http://localhost:8787"),
+        ];
         self.post_raw(stand, path, &all, &headers).await
     }
 }

@@ -20,7 +20,8 @@ use crate::http::stand::{NOON, Stand};
 
 fn set_cookies(answer: &crate::http::stand::Answer) -> Vec<String> {
     let all = answer.headers.get_all(header::SET_COOKIE).into_iter();
-    all.map(|value| value.to_str().unwrap().to_owned()).collect()
+    all.map(|value| value.to_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -31,12 +32,22 @@ async fn a_key_signs_in_and_its_cookie_says_nothing() {
     let answer = jar.sign_in(&stand, &key).await;
     assert_eq!(location(&answer), "/");
     let cookies = set_cookies(&answer);
-    let [session] = &cookies[..] else { panic!("{cookies:?}") };
-    for part in ["; Path=/", "; HttpOnly", "; SameSite=Strict", "; Max-Age=43200"] {
+    let [session] = &cookies[..] else {
+        panic!("{cookies:?}")
+    };
+    for part in [
+        "; Path=/",
+        "; HttpOnly",
+        "; SameSite=Strict",
+        "; Max-Age=43200",
+    ] {
         assert!(session.contains(part), "{session}");
     }
     // On loopback, over plain HTTP.
-    assert!(session.starts_with("tidemark=") && !session.contains("Secure"), "{session}");
+    assert!(
+        session.starts_with("tidemark=") && !session.contains("Secure"),
+        "{session}"
+    );
     let secret = key.rsplit('_').next().unwrap();
     assert!(!session.contains(secret));
     assert_eq!(location(&jar.get(&stand, "/").await), "/users/alice");
@@ -50,7 +61,10 @@ async fn beyond_this_machine_cookies_need_tls() {
     let stand = stand().await;
     let app = router(stand.service.clone(), Hosts::Any);
     let request = Request::get("/signin").header(header::HOST, "tidemark.example");
-    let answer = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let answer = app
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("__Host-tidemark-guest="), "{cookie}");
     assert!(cookie.contains("; Secure"), "{cookie}");
@@ -85,10 +99,18 @@ async fn a_session_leads_back_to_where_it_was_asked_for_and_nowhere_else() {
     let page = text(&jar.get(&stand, &sign_in).await);
     let next = field(&page, "next");
     assert_eq!(next, "/users/alice?month=2026-10");
-    for (next, leads_to) in [(next.as_str(), next.as_str()), ("//evil.example", "/"), ("https://evil.example/", "/")] {
+    for (next, leads_to) in [
+        (next.as_str(), next.as_str()),
+        ("//evil.example", "/"),
+        ("https://evil.example/", "/"),
+    ] {
         let mut jar = jar.clone();
         let token = jar.token(&stand).await;
-        let fields = [("form_token", token.as_str()), ("next", next), ("key", &key)];
+        let fields = [
+            ("form_token", token.as_str()),
+            ("next", next),
+            ("key", &key),
+        ];
         let answer = jar.post_raw(&stand, "/signin", &fields, &[]).await;
         assert_eq!(location(&answer), leads_to);
     }
@@ -115,7 +137,10 @@ async fn a_session_ends_by_time_by_signing_out_and_with_its_key() {
     keys::revoke(&stand.db, id, "a test", NOON).await.unwrap();
     let start = Instant::now();
     while jar.get(&stand, "/users/alice").await.status == 200 {
-        assert!(start.elapsed() < KEY_BELIEVED * 3, "a revoked key's session goes on");
+        assert!(
+            start.elapsed() < KEY_BELIEVED * 3,
+            "a revoked key's session goes on"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(location(&jar.get(&stand, "/users/alice").await).starts_with("/signin"));
@@ -146,13 +171,19 @@ async fn a_link_signs_in_once_within_a_day_and_as_nobody_else() {
         assert!(page.contains("user alice"), "{page}");
     }
     let t = path.split_once("t=").unwrap().1.to_owned();
-    assert_eq!(location(&jar.post(&stand, "/signin/link", &[("t", &t)]).await), "/users/alice");
+    assert_eq!(
+        location(&jar.post(&stand, "/signin/link", &[("t", &t)]).await),
+        "/users/alice"
+    );
     assert_eq!(jar.get(&stand, "/users/alice").await.status, 200);
     for foreign in ["/users/bob", "/admin", "/providers/alice"] {
         assert_eq!(jar.get(&stand, foreign).await.status, 403, "{foreign}");
     }
     assert_eq!(late.get(&stand, &path).await.status, 410);
-    assert_eq!(late.post(&stand, "/signin/link", &[("t", &t)]).await.status, 410);
+    assert_eq!(
+        late.post(&stand, "/signin/link", &[("t", &t)]).await.status,
+        410
+    );
 
     let path = stand.service.sign_in_path(&stand.admin, None);
     stand.clock.set(Millis(NOON.0 + 24 * HOUR_MS));
@@ -167,7 +198,10 @@ async fn a_link_gives_no_more_than_its_key_may_grant() {
     let path = stand.service.sign_in_path(&weak, Some(only));
     let t = path.split_once("t=").unwrap().1.to_owned();
     let mut jar = Jar::default();
-    assert_eq!(jar.post(&stand, "/signin/link", &[("t", &t)]).await.status, 410);
+    assert_eq!(
+        jar.post(&stand, "/signin/link", &[("t", &t)]).await.status,
+        410
+    );
     assert!(!jar.cookies.contains_key("tidemark"));
 }
 
