@@ -24,6 +24,7 @@ mod signup;
 mod statements;
 mod streak;
 mod usage;
+mod what_if;
 
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
@@ -36,6 +37,7 @@ pub use signup::{NewSignup, SignUpError};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::UsageOfDay;
+pub use what_if::WhatIf;
 
 /// Reads the store.
 pub struct Reads {

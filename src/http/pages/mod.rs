@@ -93,7 +93,7 @@ impl Service {
 fn pages(made_with: Option<Pages>) -> Table {
     use AccountKind::{Provider, User};
     use Method as M;
-    use Needs::{Act, AdminRead, Nothing, Read, SignedIn};
+    use Needs::{Act, AdminRead, AdminWrite, Nothing, Read, SignedIn};
     Table::new(made_with)
         .add(M::GET, "/", SignedIn, get(home::show))
         .add(M::GET, "/signin", Nothing, get(sign_in::show))
@@ -135,6 +135,74 @@ fn pages(made_with: Option<Pages>) -> Table {
         )
         .add(M::GET, "/admin", AdminRead, get(admin::show))
         .add(M::GET, "/admin/find", AdminRead, get(admin::find))
+        .add(M::GET, "/admin/rules", AdminRead, get(admin::rules::list))
+        .add(
+            M::GET,
+            "/admin/rules/{key}",
+            AdminRead,
+            get(admin::rules::show),
+        )
+        .add(
+            M::POST,
+            "/admin/rules/{key}",
+            AdminWrite,
+            post(admin::rules::publish),
+        )
+        .add(
+            M::POST,
+            "/admin/rules/{key}/preview",
+            AdminWrite,
+            post(admin::rules::preview),
+        )
+        .add(
+            M::GET,
+            "/admin/network",
+            AdminRead,
+            get(admin::network::show),
+        )
+        .add(
+            M::POST,
+            "/admin/network",
+            AdminWrite,
+            post(admin::network::switch),
+        )
+        .add(
+            M::GET,
+            "/admin/credits",
+            AdminRead,
+            get(admin::credits::show),
+        )
+        .add(
+            M::POST,
+            "/admin/credits",
+            AdminWrite,
+            post(admin::credits::add),
+        )
+        .add(
+            M::GET,
+            "/admin/rejects",
+            AdminRead,
+            get(admin::rejects::list),
+        )
+        .add(
+            M::GET,
+            "/admin/rejects/{partition}/{offset}",
+            AdminRead,
+            get(admin::rejects::show),
+        )
+        .add(
+            M::POST,
+            "/admin/rejects/{partition}/{offset}/redrive",
+            AdminWrite,
+            post(admin::rejects::redrive_one),
+        )
+        .add(
+            M::POST,
+            "/admin/rejects/{partition}/{offset}/discard",
+            AdminWrite,
+            post(admin::rejects::discard),
+        )
+        .add(M::GET, "/admin/audit", AdminRead, get(admin::audit::show))
 }
 
 /// Every page and target of a form, for who wants to try them all.
