@@ -173,6 +173,7 @@ async fn link_users(db: &DynamoDb, draws: &[Draw], now: Millis) -> usize {
             now,
             token: format!("link-{number}"),
             awards: AwardPolicy::Elsewhere,
+            by: None,
         };
         // A circle or one's own code is refused; a few fewer links change nothing.
         linked += usize::from(signup(db, &request, PARTITIONS).await.is_ok());

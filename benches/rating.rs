@@ -120,11 +120,11 @@ fn chains() -> Chains {
             number: Control(1),
             accounts: vec![referrer(1), referrer(2), referrer(3)].into(),
         });
-        chains.learn(account(AccountKind::User, load::user(user)), chain);
+        chains.learn(&account(AccountKind::User, load::user(user)), chain);
     }
     for provider in 0..=load::PROVIDERS {
         chains.learn(
-            account(AccountKind::Provider, load::provider(provider)),
+            &account(AccountKind::Provider, load::provider(provider)),
             None,
         );
     }

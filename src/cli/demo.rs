@@ -11,7 +11,7 @@ use super::session::random_name;
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
-use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
+use crate::log::{Headers, Log, LogError, NewRecord, Partitions, Topic, usage_partition};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::shutdown::Shutdown;
 use crate::store::credits::{self, CreditEntry, CreditError};
@@ -21,6 +21,8 @@ use crate::store::{control, pricing};
 
 const USERS: u32 = 40;
 const PROVIDERS: u32 = 8;
+/// Who acts, for the audit trail.
+const BY: &str = "tidemark up --demo";
 /// Events of one round.
 const EVENTS: usize = 5;
 /// The pause between two rounds.
@@ -49,8 +51,6 @@ const FAULTS: Faults = Faults {
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Signup(#[from] SignupError),
@@ -59,8 +59,8 @@ enum DemoError {
 }
 
 /// Runs until shutdown. Nothing that fails here stops `up`.
-pub async fn run(db: Arc<dyn Db>, log: Arc<dyn Log>, shutdown: Shutdown) {
-    if let Err(error) = found(&*db, &*log).await {
+pub async fn run(db: Arc<dyn Db>, log: Arc<dyn Log>, partitions: Partitions, shutdown: Shutdown) {
+    if let Err(error) = found(&*db, partitions.posting).await {
         tracing::warn!(%error, "the demo's signups and credits are not complete; a restart tries again");
     }
     let mut generator = Generator::new(Market {
@@ -79,15 +79,14 @@ pub async fn run(db: Arc<dyn Db>, log: Arc<dyn Log>, shutdown: Shutdown) {
         let events = (0..EVENTS)
             .map(|_| generator.next(SystemClock.now()))
             .collect();
-        if let Err(error) = append(&*log, events).await {
+        if let Err(error) = append(&*log, partitions.source, events).await {
             tracing::warn!(%error, "the demo's events were not appended");
         }
     }
 }
 
 /// Codes, signups and credits; repeated at every start, they change nothing.
-async fn found(db: &dyn Db, log: &dyn Log) -> Result<(), DemoError> {
-    let partitions = log.topic(Topic::LedgerPostings).await?.partitions;
+async fn found(db: &dyn Db, partitions: u32) -> Result<(), DemoError> {
     let head = control::head(db).await?;
     let timeline = pricing::load_rules(db, head).await?.as_of(head);
     let award = timeline.map_or(Points::ZERO, |timeline| {
@@ -102,7 +101,7 @@ async fn found(db: &dyn Db, log: &dyn Log) -> Result<(), DemoError> {
             idempotency_key: "demo".to_owned(),
             amount: CREDIT,
             reason: "welcome to the demo".to_owned(),
-            by: "tidemark up --demo".to_owned(),
+            by: BY.to_owned(),
             at: SystemClock.now(),
         };
         credits::add(db, &format!("user-{user}"), &entry).await?;
@@ -129,21 +128,21 @@ async fn sign_up(
         return Ok(());
     }
     let now = SystemClock.now();
-    let code = referrals::code_for(db, referrer, rand::random(), now).await?;
+    let code = referrals::code_for(db, referrer, rand::random(), now, Some(BY)).await?;
     let request = SignupRequest {
         referrer: Referrer::Code(code.code),
         referee,
         now,
         token: random_name(),
         awards: AwardPolicy::Pay(award),
+        by: Some(BY.to_owned()),
     };
     referrals::signup(db, &request, partitions).await?;
     Ok(())
 }
 
 /// Appends as a careless producer would: nobody has looked whether the records can be read.
-async fn append(log: &dyn Log, events: Vec<Generated>) -> Result<(), LogError> {
-    let partitions = log.topic(Topic::UsageEvents).await?.partitions;
+async fn append(log: &dyn Log, partitions: u32, events: Vec<Generated>) -> Result<(), LogError> {
     let mut batches: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
     for event in events {
         let partition = usage_partition(&event.user, partitions);

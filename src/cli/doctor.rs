@@ -237,7 +237,7 @@ impl Backlog {
 
 async fn posting(session: &Session, findings: &mut Findings) -> Done {
     let mut lag = Backlog::default();
-    for partition in (0..session.posting_partitions).map(Partition) {
+    for partition in (0..session.partitions.posting).map(Partition) {
         let task = TaskId::new(Role::Post, partition);
         let bounds = match session.log.bounds(Topic::LedgerPostings, partition).await {
             Ok(bounds) => bounds,
@@ -274,7 +274,7 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
 }
 
 async fn awards(session: &Session, findings: &mut Findings) -> Done {
-    let pending = progress::pointers(session.db(), session.posting_partitions).await?;
+    let pending = progress::pointers(session.db(), session.partitions.posting).await?;
     findings.note(format!(
         "{} pending (awards and milestone checks).",
         counted(pending.len() as u64, "grant")

@@ -9,10 +9,10 @@ use super::client::Client;
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
 use crate::domain::position::Epoch;
-use crate::log::Log;
 use crate::log::embedded::EmbeddedLog;
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
+use crate::log::{Counted, Log};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, LogEngine, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
@@ -101,6 +101,7 @@ impl Engine {
             }
             LogEngine::Kafka => (connect_log(config, specs.clone())?, None),
         };
+        let log = Arc::new(Counted::new(log, metrics.clone()));
         let embedded = match config.store.engine {
             StoreEngine::Embedded => Some(open_store(data)?),
             StoreEngine::DynamoDb => None,

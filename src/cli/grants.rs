@@ -89,7 +89,7 @@ pub async fn award(session: &Session, command: &AwardCommand) -> Done {
         by: by(),
         now: session.now(),
     };
-    let granted = awards::adjustment(session.db(), &adjustment, session.posting_partitions).await;
+    let granted = awards::adjustment(session.db(), &adjustment, session.partitions.posting).await;
     let granted = granted.map_err(|error| match error {
         AdjustmentError::Store(error) => error.into(),
         other => Failure::refused(other),

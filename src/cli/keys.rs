@@ -4,12 +4,11 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use super::args::KeysCommand;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
 use crate::domain::access::Scope;
+use crate::http::{KeyInfo, MadeKey};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::store::db::Db;
 use crate::store::keys::{self, ApiKey, KeyError, KeyText};
@@ -32,20 +31,13 @@ fn refused(error: KeyError) -> Failure {
     }
 }
 
-fn new_text() -> KeyText {
-    // The generator of `rand::random` is a cryptographic one, seeded by the system.
-    KeyText::of_random(rand::random(), rand::random())
-}
-
 async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool) -> Done {
-    let text = new_text();
+    let text = KeyText::draw();
     let made = keys::create(session.db(), &text, name, scopes, &by(), session.now()).await;
     let key = made.map_err(refused)?;
     let mut out = Out::new();
     if is_json {
-        let mut shown = key_json(&key);
-        shown["key"] = json!(text.to_string());
-        out.json(&shown)?;
+        out.json(&MadeKey::new(&text, key))?;
     } else {
         out.line(&text)?;
         out.finish()?;
@@ -61,7 +53,9 @@ async fn list(session: &Session, is_json: bool) -> Done {
     let keys = keys::list(session.db()).await?;
     let mut out = Out::new();
     if is_json {
-        keys.iter().try_for_each(|key| out.json(&key_json(key)))?;
+        for key in keys {
+            out.json(&KeyInfo::from(key))?;
+        }
     } else if keys.is_empty() {
         out.line("there are no keys; make one: tidemark keys create NAME --scope ingest")?;
     } else {
@@ -95,13 +89,6 @@ async fn revoke(session: &Session, id: &str) -> Done {
     out.finish()
 }
 
-fn key_json(key: &ApiKey) -> Value {
-    json!({
-        "id": key.id, "name": key.name, "scopes": key.scopes, "createdAt": key.created_at.to_string(),
-        "createdBy": key.created_by, "revokedAt": key.revoked_at.map(|at| at.to_string()),
-    })
-}
-
 fn key_row(key: &ApiKey) -> Vec<String> {
     let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
     vec![
@@ -125,7 +112,7 @@ pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
     {
         return Ok(());
     }
-    let text = new_text();
+    let text = KeyText::draw();
     let scopes = vec![Scope::Ingest, Scope::AdminRead, Scope::AdminWrite];
     let name = "commands of this machine";
     let made = keys::create(db, &text, name, scopes, &by(), SystemClock.now()).await;

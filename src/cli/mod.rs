@@ -191,7 +191,7 @@ async fn init(session: &Session) -> Done {
     let mut out = Out::new();
     out.line(format!(
         "ready: the log's topics ({} partitions of usage.events) and the store's tables are there",
-        session.source_partitions
+        session.partitions.source
     ))?;
     if session.rules().await?.is_none() {
         let then = match session.workers {

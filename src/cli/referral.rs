@@ -8,7 +8,7 @@ use serde_json::json;
 use super::args::ReferralCommand;
 use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
-use super::session::{Session, random_name};
+use super::session::{Session, by, random_name};
 use crate::domain::ids::Account;
 use crate::domain::referral::SignupRefusal;
 use crate::reads::{NewSignup, Reads, SignUpError};
@@ -42,7 +42,10 @@ pub async fn run(session: &Session, command: &ReferralCommand) -> Done {
 }
 
 async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
-    let code = session.reads().code(owner, session.now()).await?;
+    let code = session
+        .reads()
+        .code(owner, Some(&by()), session.now())
+        .await?;
     let mut out = Out::new();
     if is_json {
         out.json(&code)?;
@@ -60,6 +63,7 @@ async fn sign_up(session: &Session, referee: Account, code: &str, is_json: bool)
         referee,
         token: random_name(),
         paid_elsewhere: false,
+        by: Some(by()),
     };
     let link = session.reads().sign_up(signup, session.now()).await;
     let link = link.map_err(|error| match error {
@@ -165,6 +169,7 @@ async fn import_line(
         referee: line.referee,
         token: random_name(),
         paid_elsewhere: no_awards,
+        by: Some(by()),
     };
     match reads.sign_up(signup, session.now()).await {
         Ok(_) => tally.made += 1,

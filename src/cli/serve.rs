@@ -8,10 +8,10 @@ use super::engine::{connect, connect_log, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::listen;
 use super::worker;
-use crate::http::{self, Hosts, Partitions, Parts, Service, Tls};
-use crate::log::{Log, LogError};
+use crate::http::{self, Hosts, Parts, Service, Tls};
+use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, LogEngine, StoreEngine};
+use crate::ops::config::Config;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
@@ -28,7 +28,8 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let metrics = Arc::new(Metrics::new());
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let log: Arc<dyn Log> = connect_log(config, topic_specs(config)?)?;
+    let log = connect_log(config, topic_specs(config)?)?;
+    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone())?;
     if !worker::reach_tables(&db, config, shutdown).await? {
         return Ok(());
@@ -73,7 +74,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
 }
 
 fn check(config: &Config) -> Done {
-    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+    if config.is_cluster() {
         return Ok(());
     }
     Err(Failure::refused(

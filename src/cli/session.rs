@@ -10,9 +10,9 @@ use super::output::{Done, Failure};
 use super::remote::RemoteLog;
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
-use crate::log::{Log, LogError, Topic};
+use crate::log::{Log, Partitions};
 use crate::ops::clock::{Clock, SystemClock};
-use crate::ops::config::{Config, LogEngine, StoreEngine};
+use crate::ops::config::{Config, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::reads::Reads;
 use crate::store::db::{Db, StoreError};
@@ -37,10 +37,8 @@ pub struct Session {
     pub db: Arc<dyn Db>,
     /// The log.
     pub log: Arc<dyn Log>,
-    /// How many partitions of `usage.events` there are.
-    pub source_partitions: u32,
-    /// How many partitions of `ledger.postings` there are.
-    pub posting_partitions: u32,
+    /// How many partitions its topics have.
+    pub partitions: Partitions,
     /// Who does the work while this command runs.
     pub workers: Workers,
     /// Set if this process owns the data directory.
@@ -61,7 +59,7 @@ pub enum Workers {
 impl Session {
     /// Opens the data directory, or connects to the `up` that owns it.
     pub async fn open(config: &Config, access: Access) -> Done<Session> {
-        if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+        if config.is_cluster() {
             return Session::cluster(config, access).await;
         }
         let data = DataDir::new(&config.data);
@@ -110,10 +108,8 @@ impl Session {
         workers: Workers,
         engine: Option<Engine>,
     ) -> Done<Session> {
-        let partitions = async |topic| Ok::<u32, LogError>(log.topic(topic).await?.partitions);
         Ok(Session {
-            source_partitions: partitions(Topic::UsageEvents).await?,
-            posting_partitions: partitions(Topic::LedgerPostings).await?,
+            partitions: Partitions::of(&*log).await?,
             db,
             log,
             workers,
@@ -133,8 +129,10 @@ impl Session {
 
     /// What people see of the store.
     pub fn reads(&self) -> Reads {
-        let (sources, postings) = (self.source_partitions, self.posting_partitions);
-        Reads::new(self.db.clone(), sources, postings)
+        let Partitions {
+            source, posting, ..
+        } = self.partitions;
+        Reads::new(self.db.clone(), source, posting)
     }
 
     /// The rules as of the newest entry of the control feed; `None` before any were published.

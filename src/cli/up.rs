@@ -17,11 +17,11 @@ use super::rules;
 use crate::domain::access::Scope;
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
-use crate::http::{self, Hosts, Partitions, Parts, Service};
+use crate::http::{self, Hosts, Parts, Service};
 use crate::log::topics::TopicSpec;
-use crate::log::{Log, Topic};
+use crate::log::{Log, Partitions, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, LogEngine, PipelineConfig, StoreEngine};
+use crate::ops::config::{Config, PipelineConfig};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Crew, Settings, WorkerContext};
@@ -51,7 +51,8 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    let crew = start_pipeline(&mut tasks, &engine, config, &health, shutdown).await?;
+    let partitions = Partitions::of(&*engine.log).await?;
+    let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await?;
     let running = Running {
         pid: std::process::id(),
         listen: listener.local_addr().map_err(Failure::failed)?,
@@ -61,7 +62,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     local_key(&engine.db, &data.key()).await?;
     let service = Service::new(Parts {
         log: log.clone(),
-        partitions: Partitions::of(&*log).await?,
+        partitions,
         db: Arc::new(engine.db.clone()),
         clock: Arc::new(SystemClock),
         metrics: engine.metrics.clone(),
@@ -73,7 +74,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     serve(&mut tasks, listener, service, within, trigger, shutdown);
     if is_demo {
         let db = Arc::new(engine.db.clone());
-        tasks.spawn(demo::run(db, log, shutdown.clone()));
+        tasks.spawn(demo::run(db, log, partitions, shutdown.clone()));
     }
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
@@ -87,7 +88,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
 
 /// With Kafka and DynamoDB both elsewhere, partitions are shared out among workers.
 fn check(config: &Config) -> Done {
-    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+    if config.is_cluster() {
         return Err(Failure::refused(
             "log.engine is \"kafka\" and store.engine is \"dynamodb\": run `tidemark worker`, as many as you like; \
              `up` is for a log or a store of its own",
@@ -146,6 +147,7 @@ pub async fn listen(address: SocketAddr) -> Done<TcpListener> {
 async fn start_pipeline(
     tasks: &mut JoinSet<()>,
     engine: &Engine,
+    partitions: Partitions,
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
@@ -160,10 +162,8 @@ async fn start_pipeline(
         rand::random(),
     ));
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
-    let sources = engine.log.topic(Topic::UsageEvents).await?.partitions;
-    let postings = engine.log.topic(Topic::LedgerPostings).await?.partitions;
     let mut crew = Crew::new(ctx);
-    for task in pipeline::all_tasks(sources, postings) {
+    for task in pipeline::all_tasks(partitions.source, partitions.posting) {
         crew.take(task).await;
     }
     Ok(crew)

@@ -63,7 +63,7 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
 /// What each partition of `usage.events` holds now.
 async fn bounds(session: &Session) -> Done<Vec<Bounds>> {
     let mut all = Vec::new();
-    for partition in (0..session.source_partitions).map(Partition) {
+    for partition in (0..session.partitions.source).map(Partition) {
         all.push(session.log.bounds(Topic::UsageEvents, partition).await?);
     }
     Ok(all)
@@ -93,7 +93,7 @@ async fn look(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Do
 }
 
 async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
-    let pointers = progress::pointers(session.db(), session.posting_partitions).await?;
+    let pointers = progress::pointers(session.db(), session.partitions.posting).await?;
     Ok(pointers
         .into_iter()
         .map(|p| (p.partition, p.item))

@@ -13,9 +13,9 @@ use super::up::{listen, settings};
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Operator, Tls};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
-use crate::log::{Log, Topic};
+use crate::log::{Counted, Log, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{AdapterConfig, Config, LogEngine, StoreConfig, StoreEngine};
+use crate::ops::config::{AdapterConfig, Config, StoreConfig};
 use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
@@ -27,6 +27,8 @@ use crate::store::db::{Db, StoreError};
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long leaving the groups and closing may take, once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether the topics are there.
+const TOPICS_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause before a member whose client has stopped is replaced.
 const REJOIN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -39,12 +41,13 @@ pub async fn run(
 ) -> Done {
     check(config)?;
     let roles = chosen(config, roles)?;
-    let specs = topic_specs(config)?;
+    let (specs, kafka) = (topic_specs(config)?, kafka_settings(config)?);
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
     let listener = listen(config.worker.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let log: Arc<dyn Log> = connect_log(config, specs.clone())?;
+    let log = connect_log(config, specs.clone())?;
+    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone())?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
     if !reach_tables(&db, config, shutdown).await? {
@@ -82,7 +85,13 @@ pub async fn run(
         let shift = Shift::new(config, *role, ctx.clone())?;
         tasks.spawn(work(shift, trigger.clone(), shutdown.clone()));
     }
-    health.set_ready(true);
+    let topics = roles.iter().map(|role| topic_of(*role, &kafka));
+    let (topics, cluster) = (
+        topics.collect(),
+        KafkaForeign::connect(&kafka).map_err(Failure::refused)?,
+    );
+    let ready = watch_topics(cluster, topics, health.clone(), shutdown.clone());
+    tasks.spawn(ready);
     welcome(address, &roles)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
@@ -115,7 +124,7 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
 }
 
 fn check(config: &Config) -> Done {
-    if config.log.engine == LogEngine::Kafka && config.store.engine == StoreEngine::DynamoDb {
+    if config.is_cluster() {
         return Ok(());
     }
     Err(Failure::refused(
@@ -161,6 +170,53 @@ fn welcome(address: std::net::SocketAddr, roles: &[Role]) -> Done {
         roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
     ))?;
     out.finish_if_read()
+}
+
+/// Says that this process is ready while every topic of its roles is there: without one, the group has nothing to share out, and nothing
+/// else would tell. A broker that does not answer changes nothing.
+async fn watch_topics(
+    cluster: KafkaForeign,
+    topics: Vec<String>,
+    health: Arc<Health>,
+    mut shutdown: Shutdown,
+) -> Done {
+    let mut told = Vec::new();
+    loop {
+        let mut missing: Vec<String> = Vec::new();
+        for topic in &topics {
+            if matches!(cluster.has_topic(topic).await, Ok(false)) {
+                missing.push(topic.clone());
+            }
+        }
+        if missing != told {
+            say_missing(&missing);
+        }
+        if shutdown.is_requested() {
+            return Ok(());
+        }
+        health.set_ready(missing.is_empty());
+        told = missing;
+        tokio::select! {
+            () = tokio::time::sleep(TOPICS_INTERVAL) => {}
+            () = shutdown.requested() => {
+                health.set_ready(false);
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn say_missing(topics: &[String]) {
+    if topics.is_empty() {
+        tracing::info!(event = "topics.found", "every topic is there by now");
+        return;
+    }
+    let topics = topics.join(", ");
+    tracing::error!(
+        event = "topics.missing",
+        topics,
+        "there is nothing to work on without these topics; `tidemark topics apply` creates ours"
+    );
 }
 
 async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
@@ -254,14 +310,19 @@ async fn work(mut shift: Shift, trigger: Trigger, shutdown: Shutdown) -> Done {
     }
 }
 
+/// The topic that a role reads, by its name in the cluster.
+fn topic_of(role: Role, settings: &KafkaSettings) -> String {
+    match role {
+        Role::Rate => settings.topic_name(Topic::UsageEvents),
+        Role::Post => settings.topic_name(Topic::LedgerPostings),
+        Role::Adapt(feed) => feed.topic().to_owned(),
+    }
+}
+
 impl Shift {
     fn new(config: &Config, role: Role, ctx: Arc<WorkerContext>) -> Done<Shift> {
         let settings = kafka_settings(config)?;
-        let topic = match role {
-            Role::Rate => settings.topic_name(Topic::UsageEvents),
-            Role::Post => settings.topic_name(Topic::LedgerPostings),
-            Role::Adapt(feed) => feed.topic().to_owned(),
-        };
+        let topic = topic_of(role, &settings);
         Ok(Shift {
             role,
             topic,

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::amount::{Bp, Money, Overflow, Points};
 use super::event::Service;
 use super::ids::AccountKind;
-use super::posting::{Cell, Charge, EntryRef, Slot};
+use super::posting::{Cascade, Cell, Charge, EntryRef, Slot};
 use super::sorted::SortedMap;
 use super::time::{Day, Millis, Month};
 
@@ -114,6 +114,8 @@ pub struct MonthRow {
     pub late: LateStats,
     /// Charged and shadow cost of the month (users).
     pub charge: Charge,
+    /// The days' points from referrals, by level.
+    pub cascade: Cascade,
     /// One-off awards.
     pub bonus: Points,
 }
@@ -164,6 +166,7 @@ impl MonthRow {
             services: [ServiceStats::default(); Service::COUNT],
             late: LateStats::default(),
             charge: Charge::default(),
+            cascade: Cascade::default(),
             bonus: Points::ZERO,
         }
     }
@@ -231,12 +234,15 @@ impl MonthRow {
         Ok(())
     }
 
-    fn add_referral(&mut self, slot: Slot, points: Points) -> Result<(), Overflow> {
+    fn add_referral(&mut self, slot: Slot, cascade: &Cascade) -> Result<(), Overflow> {
         let sum = match slot {
-            Slot::Day(day) => &mut self.day_mut(day.of_month()).referral,
+            Slot::Day(day) => {
+                self.cascade.add(cascade)?;
+                &mut self.day_mut(day.of_month()).referral
+            }
             Slot::Late(_) => &mut self.late.points,
         };
-        *sum = sum.plus(points)?;
+        *sum = sum.plus(cascade.sum()?)?;
         Ok(())
     }
 
@@ -330,9 +336,9 @@ impl AccountRows {
         if self.lifetime.successes >= MILESTONE_SUCCESSES && self.lifetime.fiftieth_at.is_none() {
             self.lifetime.fiftieth_at = Some(source_log_time);
         }
-        for (slot, points) in entry.referral {
+        for (slot, cascade) in entry.referral {
             self.open(kind, slot.month(), activity)
-                .add_referral(*slot, *points)?;
+                .add_referral(*slot, cascade)?;
         }
         for (month, charge) in entry.charges {
             self.open(kind, *month, activity).charge.add(charge)?;

@@ -71,6 +71,42 @@ pub struct FirstSuccess {
     pub points: Points,
 }
 
+/// Levels of the referral cascade: the referrer, theirs, and theirs.
+pub const LEVELS: usize = 3;
+
+/// Points from referrals, by level: of what an account's referees earned (level 1), theirs (level 2), and theirs (level 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cascade(pub [Points; LEVELS]);
+
+impl Cascade {
+    /// Points at one level; the nearest is 0.
+    pub fn at(level: usize, points: Points) -> Cascade {
+        let mut cascade = Cascade::default();
+        cascade.0[level] = points;
+        cascade
+    }
+
+    /// Whether there are none.
+    pub fn is_zero(&self) -> bool {
+        *self == Cascade::default()
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> Result<Points, Overflow> {
+        let [first, second, third] = self.0;
+        first.plus(second)?.plus(third)
+    }
+
+    /// Adds others, level by level.
+    pub fn add(&mut self, other: &Cascade) -> Result<(), Overflow> {
+        for (sum, points) in self.0.iter_mut().zip(other.0) {
+            *sum = sum.plus(points)?;
+        }
+        Ok(())
+    }
+}
+
 /// Everything that one block adds to one account. All lists are sorted by their key and hold it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,7 +116,7 @@ pub struct Entry {
     /// By slot and service.
     pub cells: Vec<(Slot, Service, Cell)>,
     /// Points from referrals, by slot.
-    pub referral: Vec<(Slot, Points)>,
+    pub referral: Vec<(Slot, Cascade)>,
     /// Charges, by the month in which they are booked (users only).
     pub charges: Vec<(Month, Charge)>,
     /// First successes, by service (users only).
@@ -108,7 +144,7 @@ pub struct EntryRef<'a> {
     /// By slot and service.
     pub cells: &'a [(Slot, Service, Cell)],
     /// Points from referrals, by slot.
-    pub referral: &'a [(Slot, Points)],
+    pub referral: &'a [(Slot, Cascade)],
     /// Charges, by month.
     pub charges: &'a [(Month, Charge)],
     /// First successes, by service.

@@ -5,7 +5,7 @@
 
 use super::amount::{Bp, Money, Overflow, Points};
 use super::event::{Service, UsageEvent};
-use super::posting::Charge;
+use super::posting::{Charge, LEVELS};
 use super::rules::{PriceKey, RateClass, Rules};
 use super::tier::Tier;
 
@@ -141,7 +141,7 @@ fn per_unit(count: u64, price: Money, unit: u64) -> Result<Money, Overflow> {
 
 /// What each referrer up a chain gets of an amount: `floor(amount × share / 10,000)` at each level.
 /// Only amounts of [`rate`] cascade; referral points, bonuses and streaks never do.
-pub fn cascade(amount: Points, shares: [Bp; 3]) -> Result<[Points; 3], Overflow> {
+pub fn cascade(amount: Points, shares: [Bp; LEVELS]) -> Result<[Points; LEVELS], Overflow> {
     let [first, second, third] = shares;
     Ok([
         amount.times(first)?,

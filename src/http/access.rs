@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Service;
 use super::problem::Problem;
+use super::strict::IDEMPOTENCY_KEY;
 use super::tokens;
 use crate::domain::access::Scope;
 use crate::domain::ids::Account;
@@ -68,6 +69,11 @@ impl Caller {
     /// Refuses a caller that may not act for this account: its owner may, and whoever may change everything.
     pub fn must_act_for(&self, account: &Account) -> Result<(), Problem> {
         self.must(&[Scope::Account(account.clone()), Scope::AdminWrite])
+    }
+
+    /// Who acts for an account that may be another's, for the audit trail. `None`: the caller is no admin, so it may act only for its own.
+    pub fn in_anothers_stead(&self) -> Option<&str> {
+        self.may(&Scope::AdminWrite).then_some(self.by.as_str())
     }
 }
 
@@ -126,6 +132,10 @@ pub(super) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if let Some(doubled) = doubled(request.headers()) {
+        let why = format!("the header {doubled} stands twice; send it once");
+        return Problem::new(StatusCode::BAD_REQUEST, "doubled_header", why).into_response();
+    }
     // A body is not to be held across an await by reference.
     let (address, token) = (address_of(request.extensions()), bearer(request.headers()));
     let token = token.map(str::to_owned);
@@ -148,6 +158,18 @@ async fn admit(
     let caller = who(service, token.ok_or_else(no_key)?).await?;
     service.limits.of_caller(&caller.by)?;
     Ok(caller)
+}
+
+/// A header that was sent more than once, and of which either could be meant.
+fn doubled(headers: &HeaderMap) -> Option<HeaderName> {
+    let single = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        IDEMPOTENCY_KEY,
+    ];
+    let mut single = single.into_iter();
+    single.find(|name| headers.get_all(name).iter().nth(1).is_some())
 }
 
 /// The peer's address; requests that came through no socket have none.

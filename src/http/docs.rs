@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, ParameterIn};
-use utoipa::openapi::{OpenApi, RefOr, Required};
+use utoipa::openapi::{Content, OpenApi, RefOr, Required};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
@@ -18,6 +18,7 @@ td,th{text-align:left;vertical-align:top;padding:.15rem 1rem .15rem 0}\
 
 /// The whole page.
 pub(super) fn page(document: &OpenApi) -> String {
+    let schemas = schemas(document);
     let tags = document.tags.iter().flatten();
     let markup = html! {
         (DOCTYPE)
@@ -38,7 +39,7 @@ pub(super) fn page(document: &OpenApi) -> String {
                             h2 { (tag.name) }
                             @for text in paragraphs(tag.description.as_deref()) { p { (text) } }
                             @for (path, method, operation) in operations(document, &tag.name) {
-                                (one(path, method, operation))
+                                (one(path, method, operation, &schemas))
                             }
                         }
                     }
@@ -76,7 +77,7 @@ fn operations<'d>(document: &'d OpenApi, tag: &str) -> Vec<(&'d str, &'static st
     found
 }
 
-fn one(path: &str, method: &str, operation: &Operation) -> Markup {
+fn one(path: &str, method: &str, operation: &Operation, schemas: &Value) -> Markup {
     html! {
         article {
             h3 { span .method { (method) } " " code { (path) } }
@@ -101,6 +102,8 @@ fn one(path: &str, method: &str, operation: &Operation) -> Markup {
             @if let Some(body) = operation.request_body.as_ref().and_then(inline) {
                 @for (media_type, content) in &body.content {
                     p { "Body: " code { (media_type) } }
+                    @let fields = inline(content).map(|content| fields(content, schemas)).unwrap_or_default();
+                    @if !fields.is_empty() { (table_of(&fields)) }
                     @if let Some(example) = inline(content).and_then(|content| content.example.as_ref()) { pre { (pretty(example)) } }
                 }
             }
@@ -110,6 +113,82 @@ fn one(path: &str, method: &str, operation: &Operation) -> Markup {
                         th { (status) }
                         td { @if let Some(answer) = inline(answer) { (answer.description) } }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// The schemas to which bodies refer, as JSON.
+fn schemas(document: &OpenApi) -> Value {
+    let components = serde_json::to_value(&document.components).unwrap_or_default();
+    components["schemas"].clone()
+}
+
+/// A field of a body.
+struct Field {
+    name: String,
+    kind: String,
+    is_required: bool,
+    description: String,
+}
+
+/// The fields of a body, in the order of their declaration; none of one that has no form of ours.
+fn fields(content: &Content, schemas: &Value) -> Vec<Field> {
+    let schema = serde_json::to_value(&content.schema).unwrap_or_default();
+    let schema = match referred(&schema) {
+        Some(name) => &schemas[name],
+        None => &schema,
+    };
+    let required = schema["required"].as_array();
+    let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|n| n == name));
+    let members = schema["properties"].as_object().into_iter().flatten();
+    let fields = members.map(|(name, member)| Field {
+        kind: kind(member),
+        is_required: is_required(name),
+        description: member["description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        name: name.clone(),
+    });
+    fields.collect()
+}
+
+/// The name of the schema to which one refers.
+fn referred(schema: &Value) -> Option<&str> {
+    schema["$ref"].as_str()?.rsplit('/').next()
+}
+
+/// What a field holds, in a word or two.
+fn kind(schema: &Value) -> String {
+    if let Some(name) = referred(schema) {
+        return name.to_owned();
+    }
+    let of = |schema: &Value| match schema["type"].as_str() {
+        Some("array") => format!("array of {}", kind(&schema["items"])),
+        Some(name) => name.to_owned(),
+        None => "any JSON".to_owned(),
+    };
+    match schema["type"].as_array() {
+        // `null` beside another type: the field may be left out.
+        Some(types) => {
+            let types = types.iter().filter_map(Value::as_str);
+            let types: Vec<&str> = types.filter(|name| *name != "null").collect();
+            types.join(" or ")
+        }
+        None => of(schema),
+    }
+}
+
+fn table_of(fields: &[Field]) -> Markup {
+    html! {
+        table {
+            @for field in fields {
+                tr {
+                    th { code { (field.name) } }
+                    td { (field.kind) @if field.is_required { ", required" } }
+                    td { (field.description) }
                 }
             }
         }

@@ -6,15 +6,17 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRef, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
@@ -22,7 +24,8 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::log::{Log, LogError, Topic};
+use crate::log::Log;
+pub use crate::log::Partitions;
 use crate::ops::clock::Clock;
 use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
@@ -35,6 +38,7 @@ use problem::Problem;
 mod access;
 mod accounts;
 mod admin;
+mod body;
 mod docs;
 mod ingest;
 mod internal;
@@ -48,7 +52,7 @@ mod strict;
 mod tls;
 mod tokens;
 
-pub use admin::RejectDetail;
+pub use admin::{KeyInfo, MadeKey, RejectDetail};
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
@@ -57,8 +61,6 @@ pub use tls::{Tls, TlsError};
 
 /// Bytes of request bodies that may be in memory at once; further requests wait.
 const BODY_BYTES_IN_FLIGHT_MAX: usize = 256 * 1024 * 1024;
-/// Largest body of a route that takes no events.
-const SMALL_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take to send the head of its first request.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Names a request, in its answer and in our log.
@@ -74,28 +76,6 @@ pub struct Operator {
     pub health: Arc<Health>,
     /// Liveness fails when a partition with lag has made no progress for so long.
     pub stalled_after: Duration,
-}
-
-/// How many partitions the topics have. A change of them is a new epoch, before which every process is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partitions {
-    /// Of `usage.events`.
-    pub source: u32,
-    /// Of `ledger.postings`.
-    pub posting: u32,
-    /// Of `usage.rejected`.
-    pub rejected: u32,
-}
-
-impl Partitions {
-    /// Asks the log.
-    pub async fn of(log: &dyn Log) -> Result<Partitions, LogError> {
-        Ok(Partitions {
-            source: log.topic(Topic::UsageEvents).await?.partitions,
-            posting: log.topic(Topic::LedgerPostings).await?.partitions,
-            rejected: log.topic(Topic::UsageRejected).await?.partitions,
-        })
-    }
 }
 
 /// What the service works with.
@@ -190,7 +170,7 @@ struct Described {
 
 /// Every route.
 pub fn router(service: Service, hosts: Hosts) -> Router {
-    let (open, closed) = (open_routes(), closed_routes(service.config.body_bytes_max));
+    let (open, closed) = (open_routes(), closed_routes());
     let document = described(&open, &closed);
     let (open, _) = open.split_for_parts();
     let (closed, _) = closed.split_for_parts();
@@ -230,7 +210,7 @@ pub fn operator_router(operator: Operator) -> Router {
 
 /// The document that describes every route.
 pub fn document() -> utoipa::openapi::OpenApi {
-    described(&open_routes(), &closed_routes(0))
+    described(&open_routes(), &closed_routes())
 }
 
 fn described(
@@ -263,15 +243,12 @@ fn document_routes() -> OpenApiRouter<Described> {
 }
 
 /// Everybody needs a key for these.
-fn closed_routes(event_bytes_max: usize) -> OpenApiRouter<Service> {
-    let events = ingest::routes().layer(DefaultBodyLimit::max(event_bytes_max));
-    let rest = OpenApiRouter::new()
+fn closed_routes() -> OpenApiRouter<Service> {
+    ingest::routes()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))
         .merge(accounts::routes())
         .merge(admin::routes())
-        .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
-    events.merge(rest)
 }
 
 fn finished(routes: Router, operator: &Operator, within: Duration) -> Router {
@@ -399,6 +376,9 @@ async fn measure(State(measured): State<Measured>, request: Request, next: Next)
 }
 
 async fn answered(request: Request, next: Next, within: Duration) -> Response {
+    let (head, body) = request.into_parts();
+    let (body, awaited) = watched(body);
+    let request = Request::from_parts(head, body);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(within, answer).await {
         Ok(Ok(response)) => response,
@@ -406,6 +386,12 @@ async fn answered(request: Request, next: Next, within: Duration) -> Response {
             tracing::error!(event = "http.panic", "a handler panicked, which is a bug");
             Problem::internal().into_response()
         }
+        Err(_) if awaited.load(Ordering::Relaxed) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            format!("the body did not come within {within:?}; nothing was done, send it again"),
+        )
+        .into_response(),
         Err(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "timeout",
@@ -414,6 +400,22 @@ async fn answered(request: Request, next: Next, within: Duration) -> Response {
         .retry_after(1)
         .into_response(),
     }
+}
+
+/// A body, and whether its client has been waited for when it was last asked for more.
+fn watched(body: Body) -> (Body, Arc<AtomicBool>) {
+    let awaited = Arc::new(AtomicBool::new(false));
+    if body.is_end_stream() {
+        return (body, awaited);
+    }
+    let told = awaited.clone();
+    let mut frames = body.into_data_stream();
+    let frames = futures::stream::poll_fn(move |context| {
+        let frame = frames.poll_next_unpin(context);
+        told.store(frame.is_pending(), Ordering::Relaxed);
+        frame
+    });
+    (Body::from_stream(frames), awaited)
 }
 
 /// The caller's own name for its request, if it is a harmless one, else a random one.

@@ -58,7 +58,7 @@ impl BadEvent {
             index,
             code: rejection.reason.as_str(),
             field: rejection.field,
-            detail: rejection.detail,
+            detail: shortened(rejection.detail),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             code,
-            detail: detail.into().into(),
+            detail: shortened(detail.into()).into(),
             events: Vec::new(),
             faults: Vec::new(),
             retry_after_secs: None,
@@ -85,7 +85,10 @@ impl Problem {
 
     /// With every fault of the rules that it is about.
     pub fn of_faults(self, faults: &[RuleFault]) -> Problem {
-        let faults = faults.iter().map(ToString::to_string).collect();
+        let faults = faults
+            .iter()
+            .map(|fault| shortened(fault.to_string()))
+            .collect();
         Problem { faults, ..self }
     }
 
@@ -120,6 +123,23 @@ impl Problem {
             ..self
         }
     }
+}
+
+/// Characters that stay of each end of a text that is too long.
+const END_CHARS: usize = 400;
+
+/// A sentence that says back what was sent says the beginning and the end of it: nobody reads more, and answers keep in bounds.
+pub fn shortened(text: String) -> String {
+    if text.len() <= 2 * END_CHARS {
+        return text;
+    }
+    let chars = text.chars().count();
+    if chars <= 2 * END_CHARS {
+        return text;
+    }
+    let begin = text.chars().take(END_CHARS);
+    let end = text.chars().skip(chars - END_CHARS);
+    begin.chain(['…']).chain(end).collect()
 }
 
 impl From<StoreError> for Problem {

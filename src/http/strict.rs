@@ -1,27 +1,33 @@
 //! Bodies of admin and account routes: JSON that says exactly what is meant, or a refusal that says where it does not.
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use bytes::Bytes;
+use axum::http::{HeaderName, StatusCode, header};
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::body::{Incoming, Packing};
 use super::problem::Problem;
-use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ids::{Account, AccountKind, check_id};
 
-/// A JSON body. Its type must deny unknown fields.
+/// Largest body.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A JSON body. Its type must deny unknown fields, and hold values of any form as [`Verbatim`]: then nothing in it stands twice.
 #[derive(Debug)]
 pub struct Strict<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, state: &S) -> Result<Strict<T>, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Strict<T>, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let media_type = content_type.and_then(|value| value.split(';').next());
@@ -32,22 +38,35 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
                 "send a JSON object, with the header Content-Type: application/json",
             ));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|error| {
-            let code = match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-                _ => "unreadable_body",
-            };
-            Problem::new(error.status(), code, error.to_string())
-        })?;
+        let body = Incoming::of(request, BODY_BYTES_MAX, Packing::Refused)?;
+        let body = body.read().await?;
         let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
         // An array of the members' values in their order would do for serde.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(bad("the body is no JSON object".to_owned()));
         }
-        serde_json::from_slice::<Unambiguous>(&body).map_err(|error| bad(error.to_string()))?;
         serde_json::from_slice(&body)
             .map(Strict)
             .map_err(|error| bad(error.to_string()))
+    }
+}
+
+/// A value of a body that is kept as it was written. No object in it has a member twice, however deep it stands: it could mean either.
+#[derive(Debug)]
+pub struct Verbatim(Box<RawValue>);
+
+impl Verbatim {
+    /// As it was written.
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl<'de> Deserialize<'de> for Verbatim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Verbatim, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        serde_json::from_str::<Unambiguous>(raw.get()).map_err(D::Error::custom)?;
+        Ok(Verbatim(raw))
     }
 }
 
@@ -122,8 +141,68 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(query)| Asked(query)).map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_query", error.body_text())
+            // The cause without the library's words before it.
+            let why = match error.source() {
+                Some(cause) => cause.to_string(),
+                None => "it cannot be read".to_owned(),
+            };
+            bad_query(format!("the query: {why}"))
         })
+    }
+}
+
+/// A query that cannot be answered.
+pub fn bad_query(why: impl ToString) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why.to_string())
+}
+
+/// How many entries of a list are given at once: as many as were asked for, if that is within bounds.
+pub fn page_entries(asked: Option<u32>, usual: u32, max: u32) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(usual);
+    if (1..=max).contains(&limit) {
+        return Ok(limit as usize);
+    }
+    Err(bad_query(format!("limit is {limit}; allowed: 1 to {max}")))
+}
+
+/// The header `Idempotency-Key`, which names a change so that it counts once, however often it is sent; if there is one.
+#[derive(Debug)]
+pub struct IdempotencyKey(Option<String>);
+
+/// Its name.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+impl IdempotencyKey {
+    /// The key, if one was sent.
+    pub fn given(self) -> Option<String> {
+        self.0
+    }
+
+    /// The key, without which nothing is done.
+    pub fn needed(self) -> Result<String, Problem> {
+        self.0.ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency_key_missing",
+                "send a header Idempotency-Key with a name of your own for this change (an invoice's number, say): sent again \
+                 under the same key, it counts once",
+            )
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Problem> {
+        let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(IdempotencyKey(None));
+        };
+        let key = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
+        check_id(key).map_err(|error| {
+            let why = format!("the header Idempotency-Key: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", why)
+        })?;
+        Ok(IdempotencyKey(Some(key.to_owned())))
     }
 }
 
@@ -136,8 +215,33 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named<T>, Problem> {
         let path = Path::<T>::from_request_parts(parts, state).await;
         path.map(|Path(path)| Named(path)).map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_path", error.body_text())
+            let bad = match &error {
+                PathRejection::FailedToDeserializePathParams(error) => badly_named(error.kind()),
+                _ => None,
+            };
+            let why = bad.unwrap_or_else(|| "the path cannot be read".to_owned());
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_path", why)
         })
+    }
+}
+
+/// Which part of the path is wrong, in words that do not tell of our types.
+fn badly_named(kind: &ErrorKind) -> Option<String> {
+    match kind {
+        ErrorKind::ParseErrorAtKey { key, value, .. } => {
+            Some(format!("the path: {key} cannot be '{value}'"))
+        }
+        ErrorKind::ParseErrorAtIndex { value, .. } | ErrorKind::ParseError { value, .. } => {
+            Some(format!("the path: '{value}' does not fit there"))
+        }
+        ErrorKind::DeserializeError {
+            key,
+            value,
+            message,
+        } => Some(format!("the path: {key} cannot be '{value}': {message}")),
+        ErrorKind::InvalidUtf8InPathParam { key } => Some(format!("the path: {key} is no UTF-8")),
+        ErrorKind::Message(message) => Some(format!("the path: {message}")),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
 pub mod adapt;
+mod counted;
 pub mod embedded;
 pub mod foreign;
 pub mod gateways;
@@ -20,6 +21,8 @@ pub mod rejected;
 pub mod topics;
 pub mod usage;
 mod varint;
+
+pub use counted::Counted;
 
 /// The topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -303,6 +306,28 @@ pub trait Log: Send + Sync {
     /// The end of a partition as it was last heard of: for telling lag, not for deciding anything.
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
         Ok(self.bounds(topic, partition).await?.end)
+    }
+}
+
+/// How many partitions the topics have. A change of them is a new epoch, before which every process is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitions {
+    /// Of `usage.events`.
+    pub source: u32,
+    /// Of `ledger.postings`.
+    pub posting: u32,
+    /// Of `usage.rejected`.
+    pub rejected: u32,
+}
+
+impl Partitions {
+    /// Asks the log.
+    pub async fn of(log: &dyn Log) -> Result<Partitions, LogError> {
+        Ok(Partitions {
+            source: log.topic(Topic::UsageEvents).await?.partitions,
+            posting: log.topic(Topic::LedgerPostings).await?.partitions,
+            rejected: log.topic(Topic::UsageRejected).await?.partitions,
+        })
     }
 }
 

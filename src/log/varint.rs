@@ -5,7 +5,7 @@
 pub enum FormatError {
     /// Written by another version of tidemark.
     #[error(
-        "format version {found} is unknown, this build reads {known}; use the build that wrote it, or a newer one"
+        "format version {found} is not the one that this build reads, {known}: let the tidemark that wrote it finish with it (`tidemark wait`, then stop it), or use a newer one"
     )]
     Version {
         /// What the bytes say.

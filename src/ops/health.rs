@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::metrics::Metrics;
 use crate::domain::position::Partition;
+use crate::domain::time::Millis;
 
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,6 +130,8 @@ pub struct TaskHealth {
     pub lag: u64,
     /// The offset of the next one, as far as it has told.
     pub next: Option<u64>,
+    /// Log time at the newest record that it has worked on, as far as it has told.
+    pub reached: Option<Millis>,
     /// When it last made progress, or had nothing to do.
     pub last_progress: Instant,
     /// Set while it is halted.
@@ -174,9 +177,13 @@ impl Health {
 
     /// Where a task stands: the offset of the next record that it will work on. Whoever knows the log's end can tell its lag from that
     /// while the task itself is stuck.
-    pub fn stands_at(&self, id: TaskId, next: u64) {
+    /// With it comes log time there, if it is known.
+    pub fn stands_at(&self, id: TaskId, next: u64, reached: Option<Millis>) {
         let lag = self.task(id).map_or(0, |task| task.lag);
-        self.update(id, lag, |task| task.next = Some(next));
+        self.update(id, lag, |task| {
+            task.next = Some(next);
+            task.reached = reached.or(task.reached);
+        });
     }
 
     /// A task waits (the store is slow, say) and has `lag` records before it.
@@ -184,10 +191,15 @@ impl Health {
         self.update(id, lag, |_| ());
     }
 
-    /// What is told from outside of a task: it has `lag` records before it. Nothing happens if this process does not run it (any more).
-    pub fn lags(&self, id: TaskId, lag: u64) {
+    /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
+    /// if this process does not run it (any more).
+    pub fn lags(&self, id: TaskId, lag: u64, waited: Duration) {
         if self.task(id).is_some() {
             self.update(id, lag, |_| ());
+            self.metrics
+                .lag_seconds
+                .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
+                .set(waited.as_secs_f64());
         }
     }
 
@@ -223,9 +235,16 @@ impl Health {
         // That one was never told is no fault.
         drop(self.metrics.lag_records.remove_label_values(&labels));
         drop(self.metrics.checkpoint_offset.remove_label_values(&labels));
-        let told = &self.metrics.last_progress_timestamp_seconds;
-        drop(told.remove_label_values(&labels));
+        for told in [
+            &self.metrics.lag_seconds,
+            &self.metrics.last_progress_timestamp_seconds,
+            &self.metrics.checkpoint_timestamp_seconds,
+        ] {
+            drop(told.remove_label_values(&labels));
+        }
         if id.role == Role::Post {
+            let visible = &self.metrics.visible_event_timestamp_seconds;
+            drop(visible.remove_label_values(&[partition.as_str()]));
             for accounts in [&self.metrics.accounts_cached, &self.metrics.accounts_dirty] {
                 drop(accounts.remove_label_values(&[partition.as_str()]));
             }
@@ -256,6 +275,7 @@ impl Health {
             id,
             lag,
             next: None,
+            reached: None,
             last_progress: Instant::now(),
             halted: None,
         });

@@ -5,8 +5,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// What every metric's name begins with.
@@ -21,6 +21,25 @@ const SECONDS: &[f64] = &[
 /// Bucket bounds for numbers of events in a chunk.
 const EVENTS: &[f64] = &[
     1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0, 100_000.0,
+];
+
+/// Bucket bounds for bytes: from a record to the largest chunk.
+const BYTES: &[f64] = &[
+    1_024.0,
+    16_384.0,
+    131_072.0,
+    524_288.0,
+    1_048_576.0,
+    2_097_152.0,
+    4_194_304.0,
+    8_388_608.0,
+    16_777_216.0,
+    33_554_432.0,
+];
+/// Bucket bounds for how old numbers are, in seconds: from at once to a day.
+const AGES: &[f64] = &[
+    0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3_600.0,
+    86_400.0,
 ];
 
 /// What a metric is made of, besides its name and help text.
@@ -45,6 +64,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    Counter(opts, _shape) Counter::with_opts(opts);
     IntCounter(opts, _shape) IntCounter::with_opts(opts);
     IntGauge(opts, _shape) IntGauge::with_opts(opts);
     Gauge(opts, _shape) Gauge::with_opts(opts);
@@ -71,6 +91,7 @@ macro_rules! metrics {
                 name: concat!("tidemark_", stringify!($name)),
                 help: concat!($($help),+),
                 labels: &[$($($label),+)?],
+                kind: stringify!($kind),
             },)+];
 
             fn build() -> prometheus::Result<Metrics> {
@@ -98,12 +119,14 @@ pub struct Declared {
     pub help: &'static str,
     /// Its labels.
     pub labels: &'static [&'static str],
+    /// What it is made of, such as `IntCounterVec` or `Histogram`.
+    pub kind: &'static str,
 }
 
 metrics! {
-    /// Events that were accepted by rating and counted.
+    /// Events that were accepted by rating and counted. A chunk that is rated again after a crash counts again, here and below.
     events_rated_total: IntCounter;
-    /// Events that were rejected by rating, by reason code.
+    /// Events that were rejected by rating, by reason code; the reason conflict means the same identity with other content.
     events_rejected_total: IntCounterVec["reason"];
     /// Events that were dropped because the same event had been seen before.
     events_duplicate_total: IntCounter;
@@ -112,17 +135,30 @@ metrics! {
     /// Events whose duplicates had to be looked for in their usage row, because the window in memory does not reach back far enough.
     slow_lane_events_total: IntCounter;
     /// Events whose model is in no catalogue and carries no size, and which were rated in the lowest tier; the names are in the log.
-    unrecognised_model_events_total: IntCounter;
+    default_tier_events_total: IntCounter;
     /// Successful events without token counts: their usage is unknown, not zero.
     unknown_usage_events_total: IntCounter;
-    /// Tick records that were read; they let idle partitions close a month.
+    /// Rated events by service and tier; the tier is none where the service has no models.
+    usage_events_total: IntCounterVec["service", "tier"];
+    /// Points that usage has earned, before multipliers, by who earned them (user or provider), service and tier.
+    usage_points_total: CounterVec["earner", "service", "tier"];
+    /// Points that were issued, before multipliers, by kind: usage of users and of providers, referral shares, first uses, awards, adjustments.
+    points_issued_total: CounterVec["kind"];
+    /// Points that adjustments took away.
+    points_deducted_total: Counter;
+    /// Tick records that were written; they let idle partitions close a month.
     ticks_total: IntCounter;
     /// Chunks that were rated.
     chunks_total: IntCounter;
     /// Records in a chunk.
     chunk_events: Histogram in EVENTS;
+    /// Bytes of records in a chunk.
+    chunk_bytes: Histogram in BYTES;
     /// From the cut of a chunk until everything that it emits is durable, in seconds.
     chunk_seconds: Histogram in SECONDS;
+    /// Time that each stage of the work takes, in seconds. Of rating, per chunk: cut, rate, emit. Of posting, per read: load, apply; per
+    /// flush: write, effects; then checkpoint.
+    stage_seconds: HistogramVec["role", "stage"] in SECONDS;
     /// Posting blocks that rating has emitted; a chunk that is rated again counts again.
     postings_blocks_total: IntCounter;
     /// Posting blocks that were dropped because their sequence number had been applied before.
@@ -131,30 +167,46 @@ metrics! {
     accounts_cached: IntGaugeVec["partition"];
     /// Accounts in memory that have something to write, by posting partition.
     accounts_dirty: IntGaugeVec["partition"];
-    /// Account rows that were written.
+    /// Accounts that a read of posting blocks named and that were in memory (hit) or had to be loaded from the store (miss).
+    account_lookups_total: IntCounterVec["result"];
+    /// Accounts whose rows were written.
     flush_rows_total: IntCounter;
+    /// Accounts that one flush wrote.
+    flush_accounts: Histogram in EVENTS;
     /// Duration of a flush, in seconds.
     flush_seconds: Histogram in SECONDS;
-    /// Conditional writes that failed or went unanswered, by what reading the row then showed.
+    /// Whenever newer events have become visible in account rows: how old the newest of them was by then, by its own time, in seconds.
+    freshness_seconds: Histogram in AGES;
+    /// The time of the newest event that is visible in account rows, by posting partition, in seconds since 1970.
+    visible_event_timestamp_seconds: GaugeVec["partition"];
+    /// Writes of account rows by what became of them: written; try_again (the row is as before); somebody_else (another worker wrote).
     condition_outcomes_total: IntCounterVec["outcome"];
     /// How often a partition threw away its memory and began again at its checkpoint.
     reloads_total: IntCounterVec["role"];
     /// What the consumer group has done to this process: partitions assigned, revoked, lost, by role.
     group_events_total: IntCounterVec["role", "event"];
-    /// 1 while a partition is halted, by reason code; `tidemark doctor` says more.
+    /// 1 while a partition is halted, by reason code; tidemark doctor says more.
     halted: IntGaugeVec["role", "partition", "reason"];
     /// Records that a partition has yet to work on.
     lag_records: IntGaugeVec["role", "partition"];
+    /// How long the oldest record that a partition has yet to work on has been waiting in the log, in seconds; 0 when there is none.
+    lag_seconds: GaugeVec["role", "partition"];
     /// The offset up to which a partition's work is durable.
     checkpoint_offset: IntGaugeVec["role", "partition"];
+    /// When a partition's checkpoint last moved, or covered everything that there was, in seconds since 1970.
+    checkpoint_timestamp_seconds: GaugeVec["role", "partition"];
     /// When a partition last made progress, or had nothing to do, in seconds since 1970.
     last_progress_timestamp_seconds: GaugeVec["role", "partition"];
     /// Awards that reached an account's row, by kind.
     awards_applied_total: IntCounterVec["kind"];
+    /// The control number of the newest rules and prices that this process has seen.
+    rules_version: IntGauge;
     /// Write units that the store says were consumed.
     store_write_units_total: CounterVec["table"];
     /// Read units that the store says were consumed.
     store_read_units_total: CounterVec["table"];
+    /// Answers of the store that report consumption, by table and operation.
+    store_requests_total: IntCounterVec["table", "operation"];
     /// Requests that the store throttled.
     store_throttles_total: IntCounter;
     /// Requests to the store that were sent again.
@@ -181,7 +233,7 @@ metrics! {
     ingest_refused_total: IntCounterVec["format", "reason"];
     /// Events in them of successful requests whose gateway does not say how many tokens they took: nothing is charged for them.
     ingest_usage_unknown_total: IntCounterVec["format"];
-    /// Records that the log has acknowledged, by topic.
+    /// Records that the log has acknowledged to this process, whatever wrote them, by topic.
     log_appended_records_total: IntCounterVec["topic"];
     /// HTTP requests that were answered, by route and status code.
     http_requests_total: IntCounterVec["route", "code"];

@@ -18,6 +18,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::sync::watch;
 
+use super::Covers;
 use super::WorkerContext;
 use super::failure::Failure;
 use super::supervise::persist;
@@ -73,6 +74,8 @@ pub(super) struct Adapter<'c> {
     written: Option<WriteId>,
     saved_at: Millis,
     progressed: bool,
+    /// When the log took the newest record that was passed on.
+    reached: Option<Millis>,
 }
 
 impl<'c> Adapter<'c> {
@@ -107,6 +110,7 @@ impl<'c> Adapter<'c> {
             written: stored.as_ref().map(|stored| stored.write),
             saved_at: ctx.clock.now(),
             progressed: false,
+            reached: None,
         };
         adapter.begin(stored.map(|stored| stored.value)).await?;
         Ok(adapter)
@@ -214,6 +218,7 @@ impl<'c> Adapter<'c> {
             records.len() as u64,
         );
         self.next = last.offset.next();
+        self.reached = Some(last.append_time);
         self.progressed = true;
         Ok(())
     }
@@ -262,10 +267,7 @@ impl<'c> Adapter<'c> {
         if records.is_empty() {
             return Ok(());
         }
-        let count = records.len() as u64;
         self.ctx.log.append(topic, partition, records).await?;
-        let appended = &self.ctx.metrics.log_appended_records_total;
-        appended.with_label_values(&[topic.name()]).inc_by(count);
         Ok(())
     }
 
@@ -292,14 +294,17 @@ impl<'c> Adapter<'c> {
         save(self.ctx, &key, &[put], self.written, write).await?;
         self.written = Some(write);
         self.saved = Some(self.next);
-        self.ctx.tell_checkpoint(self.task, self.next);
+        self.ctx
+            .tell_checkpoint(self.task, self.next, Covers::Everything);
         Ok(())
     }
 
     fn report(&self) {
         let end = self.log.end_seen(&self.config.topic, self.task.partition);
         let lag = end.map_or(0, |end| end.0.saturating_sub(self.next.0));
-        self.ctx.health.stands_at(self.task, self.next.0);
+        self.ctx
+            .health
+            .stands_at(self.task, self.next.0, self.reached);
         self.ctx.health.progressed(self.task, lag);
     }
 

@@ -125,7 +125,7 @@ impl HaltCode {
                 "Restore table UsageTracking or the log: they do not belong together."
             }
             HaltCode::Overflow => {
-                "An amount left its range: look for absurd prices or token counts in the rules and events."
+                "An amount left its range: look for absurd prices, token counts or awards in the rules and events, and at the account's adjustments (GET /api/admin/adjustments)."
             }
             HaltCode::StoreRefused => {
                 "Run `tidemark init`, and check the permissions of the credentials."

@@ -5,9 +5,11 @@
 //! it is used: so one cache serves a chunk that is rated again with an older `v` as well.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use smallvec::SmallVec;
 
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
@@ -39,13 +41,77 @@ pub struct Chain {
 pub struct Chains {
     recent: VecDeque<(Millis, Account)>,
     recent_chains: HashMap<Account, Chain>,
-    known: HashMap<Account, Option<Chain>>,
+    known: Known,
+}
+
+/// What the table said of accounts. It holds a million of them, each is asked for in nearly every chunk, and each look is one into
+/// another part of memory: so the id stands in the table itself.
+#[derive(Debug, Default)]
+struct Known {
+    hasher: DefaultHashBuilder,
+    table: HashTable<KnownAccount>,
+}
+
+/// Bytes of an id that stand in the table, with one for the kind: a UUID as text has 36.
+const KNOWN_BYTES: usize = 39;
+
+#[derive(Debug)]
+struct KnownAccount {
+    /// The kind's number, and the id.
+    name: SmallVec<[u8; KNOWN_BYTES]>,
+    chain: Option<Box<Chain>>,
+}
+
+impl KnownAccount {
+    fn is(&self, account: &AccountRef<'_>) -> bool {
+        self.name.split_first() == Some((&(account.kind as u8), account.id.as_bytes()))
+    }
+}
+
+impl Known {
+    fn hash(&self, account: &AccountRef<'_>) -> u64 {
+        self.hasher
+            .hash_one((account.kind as u8, account.id.as_bytes()))
+    }
+
+    fn get(&self, account: &AccountRef<'_>) -> Option<&Option<Box<Chain>>> {
+        let found = self
+            .table
+            .find(self.hash(account), |known| known.is(account));
+        found.map(|known| &known.chain)
+    }
+
+    fn insert(&mut self, account: &AccountRef<'_>, chain: Option<Chain>) {
+        let chain = chain.map(Box::new);
+        let hash = self.hash(account);
+        if let Some(known) = self.table.find_mut(hash, |known| known.is(account)) {
+            known.chain = chain;
+            return;
+        }
+        let mut name = SmallVec::with_capacity(account.id.len() + 1);
+        name.push(account.kind as u8);
+        name.extend_from_slice(account.id.as_bytes());
+        let hasher = &self.hasher;
+        let rehash = |known: &KnownAccount| {
+            let (kind, id) = known.name.split_first().unwrap_or((&0, &[]));
+            hasher.hash_one((*kind, id))
+        };
+        let known = KnownAccount { name, chain };
+        self.table.insert_unique(hash, known, rehash);
+    }
+
+    fn remove(&mut self, account: &AccountRef<'_>) {
+        let hash = self.hash(account);
+        if let Ok(known) = self.table.find_entry(hash, |known| known.is(account)) {
+            known.remove();
+        }
+    }
 }
 
 impl Chains {
     /// Takes what the table says of an account.
-    pub fn learn(&mut self, account: Account, chain: Option<Chain>) {
-        self.known.insert(account, chain);
+    pub fn learn(&mut self, account: &Account, chain: Option<Chain>) {
+        self.known.insert(&account.into(), chain);
     }
 
     /// The chain of an account as of a control position: `None` if the table must be asked, `Some(None)` if it has none.
@@ -58,14 +124,14 @@ impl Chains {
         };
         let chain = match recent {
             Some(chain) => Some(chain),
-            None => self.known.get(account)?.as_ref(),
+            None => self.known.get(account)?.as_deref(),
         };
         Some(chain.filter(|chain| chain.number <= as_of))
     }
 
     /// Takes a link that has just come through the feed.
     fn follow(&mut self, written_at: Millis, referee: Account, chain: Chain) {
-        self.known.remove(&referee);
+        self.known.remove(&(&referee).into());
         self.recent.push_back((written_at, referee.clone()));
         self.recent_chains.insert(referee, chain);
     }
@@ -166,6 +232,10 @@ impl Follower {
             }
         }
         self.followed = head;
+        if let Some(newest) = self.rules.newest(head) {
+            let version = i64::try_from(newest.0).unwrap_or(i64::MAX);
+            ctx.metrics.rules_version.set(version);
+        }
         self.chains.forget_recent(ctx.clock.now().plus(-RECENT_MS));
         Ok(())
     }
@@ -182,8 +252,8 @@ impl Follower {
 
     /// Forgets what tables can tell again, when it is more than `most`. To be called between chunks only.
     pub fn trim(&mut self, most: usize) {
-        if self.chains.known.len() > most {
-            self.chains.known.clear();
+        if self.chains.known.table.len() > most {
+            self.chains.known.table.clear();
         }
     }
 
@@ -194,7 +264,7 @@ impl Follower {
         unknown: Vec<Account>,
     ) -> Result<(), Failure> {
         let links = persist(ctx, || referrals::links_of(&*ctx.db, &unknown)).await?;
-        for (account, link) in unknown.into_iter().zip(links) {
+        for (account, link) in unknown.iter().zip(links) {
             let chain = link.map(|link| Chain {
                 number: link.control,
                 accounts: link.chain.into(),

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::domain::position::{Offset, Partition, WriteId};
+use crate::domain::time::Millis;
 use crate::log::Log;
 use crate::ops::clock::Clock;
 use crate::ops::health::{Health, Role, TaskId};
@@ -28,9 +29,11 @@ use crate::store::db::Db;
 mod adapt;
 mod anchor;
 pub mod breakage;
+mod counters;
 mod crew;
 pub mod failure;
 pub mod follower;
+mod freshness;
 mod lag;
 pub mod post;
 pub mod progress;
@@ -47,8 +50,17 @@ pub use lag::watch_lag;
 pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same
-/// records differently; a chunk that was cut by another number is not rated by this code.
-pub const SEMANTICS: u32 = 1;
+/// records differently; a chunk that was cut by another number is not rated by this code. 2: points from referrals are told by level.
+pub const SEMANTICS: u32 = 2;
+
+/// What a checkpoint covers of what its task has done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Covers {
+    /// All of it.
+    Everything,
+    /// Something is done that it does not cover yet.
+    Part,
+}
 
 /// What the tasks of one worker share.
 pub struct WorkerContext {
@@ -86,6 +98,7 @@ impl WorkerContext {
         worker: u64,
     ) -> WorkerContext {
         let writes = AtomicU64::new(0);
+        counters::at_zero(&metrics);
         WorkerContext {
             log,
             db,
@@ -110,11 +123,30 @@ impl WorkerContext {
     }
 
     /// Tells up to where a task's work is durable.
-    fn tell_checkpoint(&self, task: TaskId, next: Offset) {
-        self.metrics
-            .checkpoint_offset
-            .with_label_values(&[task.role.as_str(), &task.partition.to_string()])
-            .set(i64::try_from(next.0).unwrap_or(i64::MAX));
+    fn tell_checkpoint(&self, task: TaskId, next: Offset, covers: Covers) {
+        let partition = task.partition.to_string();
+        let labels = [task.role.as_str(), partition.as_str()];
+        let metrics = &self.metrics;
+        let offset = metrics.checkpoint_offset.with_label_values(&labels);
+        let next = i64::try_from(next.0).unwrap_or(i64::MAX);
+        let since = metrics
+            .checkpoint_timestamp_seconds
+            .with_label_values(&labels);
+        if covers == Covers::Everything || offset.get() != next || since.get() == 0.0 {
+            since.set(self.clock.now().0 as f64 / 1_000.0);
+        }
+        offset.set(next);
+    }
+
+    /// Tells how long a stage has taken, that began at `started`; the moment at which the next one begins.
+    fn stage(&self, role: Role, stage: &str, started: Millis) -> Millis {
+        let now = self.clock.now();
+        let seconds = (now.0 - started.0).max(0) as f64 / 1_000.0;
+        let stages = &self.metrics.stage_seconds;
+        stages
+            .with_label_values(&[role.as_str(), stage])
+            .observe(seconds);
+        now
     }
 
     /// Whether `breakage` is switched on.

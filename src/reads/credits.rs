@@ -34,6 +34,25 @@ pub struct Credits {
     pub overdrawn: bool,
     /// What was added, oldest first.
     pub entries: Vec<CreditLine>,
+    /// Give it as `after` for the entries that follow; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Credits {
+    /// At most `limit` of the entries, those after the one with the key `after`; `None` if there is no such entry.
+    pub fn page(mut self, after: Option<&str>, limit: usize) -> Option<Credits> {
+        let first = match after {
+            None => 0,
+            Some(key) => 1 + self.entries.iter().position(|entry| entry.key == key)?,
+        };
+        self.entries.drain(..first);
+        if self.entries.len() > limit {
+            self.entries.truncate(limit);
+            self.next = self.entries.last().map(|last| last.key.clone());
+        }
+        Some(self)
+    }
 }
 
 /// An entry of a user's credits.
@@ -95,7 +114,7 @@ pub struct Servable {
 }
 
 impl Reads {
-    /// A user's credits.
+    /// A user's credits, with every entry.
     pub async fn credits(&self, user: &Account) -> Result<Credits, ReadError> {
         // Not one moment: the sum may hold an entry already that the list does not show yet.
         let entries = credits::ledger(self.db(), user.id()).await?;
@@ -108,6 +127,7 @@ impl Reads {
             balance,
             overdrawn: balance < Money::ZERO,
             entries: entries.into_iter().map(CreditLine::from).collect(),
+            next: None,
         })
     }
 

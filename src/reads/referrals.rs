@@ -7,6 +7,7 @@ use super::{ReadError, Reads, text};
 use crate::domain::amount::{Overflow, Points};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
+use crate::domain::posting::Cascade;
 use crate::domain::time::{Millis, Month};
 use crate::store::awards::{self, AwardKind};
 use crate::store::referrals::{self, Code, Link, Milestone};
@@ -80,11 +81,16 @@ pub struct Counts {
 #[serde(rename_all = "camelCase")]
 #[schema(as = ReferralRewards)]
 pub struct Rewards {
-    /// The cascade: its shares of what its referees (level 1), theirs (level 2) and theirs (level 3) earned. An account's rows hold one sum of the
-    /// three levels, so this is one sum. What was booked late is not in it: it stands in its month's `late`, with other late amounts.
+    /// The cascade: its shares of what its referees, theirs and theirs earned. What was booked late is not in it: it stands in its month's `late`,
+    /// with other late amounts.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub cascade: Points,
+    /// The cascade by level: of its referees (the first), theirs (the second) and theirs (the third). Their sum is `cascade`, but for what a
+    /// tidemark that did not tell levels yet has booked.
+    #[serde(serialize_with = "texts")]
+    #[schema(value_type = Vec<String>)]
+    pub levels: Cascade,
     /// Awards for signups (level 1 only), also those that are not in a statement yet.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
@@ -97,6 +103,10 @@ pub struct Rewards {
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub total: Points,
+}
+
+fn texts<S: serde::Serializer>(levels: &Cascade, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(levels.0.iter().map(Points::to_string))
 }
 
 /// What became of a referee's milestone.
@@ -154,9 +164,14 @@ pub struct ReferralOverview {
 }
 
 impl Reads {
-    /// The account's code; made now if it has none.
-    pub async fn code(&self, owner: &Account, now: Millis) -> Result<CodeView, ReadError> {
-        let code = referrals::code_for(self.db(), owner, rand::random(), now).await?;
+    /// The account's code; made now if it has none. `by`: who asks in the account's stead, for the audit trail.
+    pub async fn code(
+        &self,
+        owner: &Account,
+        by: Option<&str>,
+        now: Millis,
+    ) -> Result<CodeView, ReadError> {
+        let code = referrals::code_for(self.db(), owner, rand::random(), now, by).await?;
         Ok(code.into())
     }
 
@@ -214,6 +229,7 @@ impl Reads {
         let mut rewards = Rewards::default();
         let (first, behind_all) = (Month(0), Month(i32::from(u16::MAX)));
         for stored in accounts::rows_between(self.db(), account, first, behind_all).await? {
+            rewards.levels.add(&stored.row.cascade)?;
             for (_, day) in &stored.row.days {
                 rewards.cascade = rewards.cascade.plus(day.referral)?;
             }

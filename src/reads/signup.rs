@@ -24,6 +24,8 @@ pub struct NewSignup {
     pub token: String,
     /// Whether another system pays for it.
     pub paid_elsewhere: bool,
+    /// Who does it in the account's stead, for the audit trail; `None`: the account itself.
+    pub by: Option<String>,
 }
 
 /// Why nobody signed up.
@@ -51,6 +53,7 @@ impl Reads {
             now,
             token: new.token,
             awards,
+            by: new.by,
         };
         let mut tries = 0;
         loop {

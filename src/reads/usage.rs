@@ -30,9 +30,10 @@ impl Reads {
         user: &Account,
         day: Day,
         after: Option<&UsageCursor>,
-        limit: u32,
+        limit: usize,
         now: Millis,
     ) -> Result<UsageOfDay, ReadError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let page = usage_list::page_of_day(self.db(), user.id(), day, after, limit, now).await?;
         Ok(UsageOfDay {
             user_id: user.id().to_owned(),

@@ -22,7 +22,7 @@ use crate::domain::ledger::{
     AccountRows, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats,
 };
 use crate::domain::position::Fence;
-use crate::domain::posting::Charge;
+use crate::domain::posting::{Cascade, Charge};
 use crate::domain::sorted::SortedMap;
 use crate::domain::time::{Millis, Month};
 
@@ -30,8 +30,9 @@ use crate::domain::time::{Millis, Month};
 pub const ACCOUNT_ITEM: &str = "0000-00";
 /// Sorts after every month.
 const AFTER_MONTHS: &str = ":";
-/// The version of the binary statistics.
-const STATS_VERSION: u8 = 1;
+/// The versions of the binary statistics: without points from referrals by level (older rows, and those that have none), and with them behind the rest.
+const STATS_PLAIN: u8 = 1;
+const STATS_WITH_LEVELS: u8 = 2;
 /// What the statistics of nearly every month take, in bytes.
 const STATS_BYTES_USUAL: usize = 512;
 /// Most attributes of a month row.
@@ -199,16 +200,39 @@ fn stats(row: &MonthRow) -> Bytes {
         late: row.late,
         charge: row.charge,
     };
+    if row.cascade.is_zero() {
+        versioned(STATS_PLAIN, &stats)
+    } else {
+        versioned(STATS_WITH_LEVELS, &(stats, row.cascade))
+    }
+}
+
+fn versioned(version: u8, stats: &impl Serialize) -> Bytes {
     // Nearly every row fits; then it takes one allocation of its own size.
     let mut bytes = [0; STATS_BYTES_USUAL];
-    bytes[0] = STATS_VERSION;
-    if let Ok(written) = postcard::to_slice(&stats, &mut bytes[1..]) {
+    bytes[0] = version;
+    if let Ok(written) = postcard::to_slice(stats, &mut bytes[1..]) {
         let size = 1 + written.len();
         return Bytes::copy_from_slice(&bytes[..size]);
     }
-    let body = postcard::to_extend(&stats, vec![STATS_VERSION])
+    let body = postcard::to_extend(stats, vec![version])
         .expect("writing integers and short texts into a growing buffer cannot fail");
     body.into()
+}
+
+fn read_stats(row: &Row<'_>, bytes: &[u8]) -> Result<(Stats<'static>, Cascade), StoreError> {
+    let read = match bytes.split_first() {
+        Some((&STATS_PLAIN, body)) => {
+            postcard::from_bytes(body).map(|stats| (stats, Cascade::default()))
+        }
+        Some((&STATS_WITH_LEVELS, body)) => postcard::from_bytes(body),
+        _ => {
+            return Err(
+                row.corrupt("attribute stats has an unknown version; a newer tidemark wrote it")
+            );
+        }
+    };
+    read.map_err(|e| row.corrupt(format!("attribute stats: {e}")))
 }
 
 /// The month row in an item.
@@ -218,13 +242,7 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
     let Some(Attr::B(bytes)) = item.get("stats") else {
         return Err(row.corrupt("attribute stats is missing or holds no bytes"));
     };
-    let Some((&STATS_VERSION, body)) = bytes.split_first() else {
-        return Err(
-            row.corrupt("attribute stats has an unknown version; a newer tidemark wrote it")
-        );
-    };
-    let stats: Stats =
-        postcard::from_bytes(body).map_err(|e| row.corrupt(format!("attribute stats: {e}")))?;
+    let (stats, cascade) = read_stats(&row, bytes)?;
     Ok(StoredRow {
         row: MonthRow {
             month,
@@ -233,6 +251,7 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
             services: stats.services.into_owned(),
             late: stats.late,
             charge: stats.charge,
+            cascade,
             bonus: crate::domain::amount::Points(row.number("bonus")?),
         },
         fence: row.parsed("fence")?,

@@ -6,20 +6,23 @@
 //! - pointer: partition `pending#<q>`, item `<zero-padded grant time>#<hash of the account>#<award id>`; holds a copy of the award, so that the
 //!   poster needs no second read. It is `pending`, becomes `applied` in one transaction with the account's row, and is
 //!   deleted once the derived effects are durable.
+//! - sum: partition `adjusted#<kind>:<id>`, item `sum`; how far an account was ever adjusted, see `adjustments`.
 //! - a milestone check is a pointer too, without a record: "look whether this referee has its 50 successes already".
 //!
 //! Neither is ever written again under the same key, because the record (or the relationship row) would have to be absent.
 
-use serde_json::json;
+mod adjustments;
 
-use super::audit;
-use super::credits::{ReasonError, check_reason};
+pub use adjustments::{
+    ADJUSTED_MAX, ADJUSTMENT_MAX, Adjustment, AdjustmentError, Granted, adjustment, adjustment_of,
+};
+
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::referrals::{self, Link, Milestone};
 use super::row::{Fields, Row, key_text};
 use crate::domain::amount::Points;
-use crate::domain::ids::{Account, AccountKind, IdError, check_id};
+use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
 use crate::domain::time::{Millis, Month};
 
@@ -38,6 +41,13 @@ pub enum AwardKind {
 }
 
 impl AwardKind {
+    /// All of them.
+    pub const ALL: [AwardKind; 3] = [
+        AwardKind::Signup,
+        AwardKind::Milestone,
+        AwardKind::Adjustment,
+    ];
+
     /// As it stands in rows and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,14 +66,10 @@ pub struct NotAnAwardKind(String);
 impl std::str::FromStr for AwardKind {
     type Err = NotAnAwardKind;
     fn from_str(text: &str) -> Result<AwardKind, NotAnAwardKind> {
-        [
-            AwardKind::Signup,
-            AwardKind::Milestone,
-            AwardKind::Adjustment,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-        .ok_or_else(|| NotAnAwardKind(text.to_owned()))
+        AwardKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| NotAnAwardKind(text.to_owned()))
     }
 }
 
@@ -264,137 +270,6 @@ pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, Sto
 
 async fn query_all(db: &dyn Db, hash: String) -> Result<Vec<Item>, StoreError> {
     pages::all(db, pages::whole(Table::Checkpoints, hash)).await
-}
-
-/// An admin's correction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adjustment {
-    /// Whose points.
-    pub account: Account,
-    /// How much, plus or minus.
-    pub points: Points,
-    /// Why: 1 to 500 characters, see [`check_reason`].
-    pub reason: String,
-    /// Names this correction, so that a repeat counts once: 1 to 128 characters, unique per account.
-    pub idempotency_key: String,
-    /// Who makes it.
-    pub by: String,
-    /// When; it belongs to this month.
-    pub now: Millis,
-}
-
-/// What a grant came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Granted {
-    /// Just now.
-    Now,
-    /// Already, under the same key with the same content.
-    Before,
-}
-
-/// The largest adjustment, up or down. A month takes thousands of them before its points leave their range, which would halt the poster of its
-/// account: one typing error must not.
-pub const ADJUSTMENT_MAX: Points = Points::whole(100_000_000);
-
-/// Why an adjustment was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AdjustmentError {
-    /// The idempotency key is no id.
-    #[error("the idempotency key: {0}")]
-    Key(#[from] IdError),
-    /// The reason cannot be kept.
-    #[error(transparent)]
-    Reason(#[from] ReasonError),
-    /// More than one correction may be.
-    #[error("{0} points are more than one adjustment may be: {ADJUSTMENT_MAX}, plus or minus")]
-    TooMuch(Points),
-    /// The key was used for another amount.
-    #[error(
-        "the idempotency key {key} was used for {before} points; use a new key for another adjustment"
-    )]
-    KeyReused {
-        /// The key.
-        key: String,
-        /// What was granted under it.
-        before: Points,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Grants an adjustment, once per account and idempotency key, with one entry of the audit trail.
-pub async fn adjustment(
-    db: &dyn Db,
-    adjustment: &Adjustment,
-    partitions: u32,
-) -> Result<Granted, AdjustmentError> {
-    check_id(&adjustment.idempotency_key)?;
-    check_reason(&adjustment.reason)?;
-    if adjustment.points > ADJUSTMENT_MAX || adjustment.points < Points(-ADJUSTMENT_MAX.0) {
-        return Err(AdjustmentError::TooMuch(adjustment.points));
-    }
-    let award = Award {
-        id: adjustment_id(&adjustment.idempotency_key),
-        account: adjustment.account.clone(),
-        kind: AwardKind::Adjustment,
-        month: adjustment.now.month(),
-        points: adjustment.points,
-        granted_at: adjustment.now,
-        reason: format!("{} ({})", adjustment.reason, adjustment.by),
-    };
-    let key = record_key(&award.account, &award.id);
-    let mut tries = super::control::Tries::default();
-    let mut tried = false;
-    loop {
-        if let Some(item) = db.get(&key).await? {
-            let before = read_award(&Row::new(key.clone(), &item))?;
-            if before.points != award.points {
-                return Err(AdjustmentError::KeyReused {
-                    key: adjustment.idempotency_key.clone(),
-                    before: before.points,
-                });
-            }
-            // After a lost answer "now" and "before" cannot be told apart, and need not be.
-            return Ok(if tried { Granted::Now } else { Granted::Before });
-        }
-        tried = true;
-        let mut writes = grant_writes(award.clone(), partitions);
-        writes.push(told(adjustment));
-        match db.transact(writes).await {
-            Ok(()) => return Ok(Granted::Now),
-            Err(error) => tries.again(error)?,
-        }
-    }
-}
-
-/// The adjustment that was granted to an account under an idempotency key.
-pub async fn adjustment_of(
-    db: &dyn Db,
-    account: &Account,
-    idempotency_key: &str,
-) -> Result<Option<Award>, StoreError> {
-    let key = record_key(account, &adjustment_id(idempotency_key));
-    let item = db.get(&key).await?;
-    item.map(|item| read_award(&Row::new(key.clone(), &item)))
-        .transpose()
-}
-
-fn adjustment_id(idempotency_key: &str) -> String {
-    format!("adjustment#{idempotency_key}")
-}
-
-fn told(adjustment: &Adjustment) -> Write {
-    audit::write(&audit::Entry {
-        at: adjustment.now,
-        action: "awards.adjust".to_owned(),
-        subject: adjustment.account.to_string(),
-        by: adjustment.by.clone(),
-        detail: json!({
-            "points": adjustment.points.to_string(), "month": adjustment.now.month(),
-            "reason": adjustment.reason, "idempotencyKey": adjustment.idempotency_key,
-        }),
-    })
 }
 
 fn award_fields(fields: Fields, award: &Award) -> Fields {

@@ -13,7 +13,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::audit;
-use super::credits::{ReasonError, check_reason};
+use super::credits::{TextError, check_text};
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -36,6 +36,12 @@ pub struct KeyText {
 }
 
 impl KeyText {
+    /// A new key that nobody can guess.
+    pub fn draw() -> KeyText {
+        // The generator of `rand::random` is a cryptographic one, seeded by the system.
+        KeyText::of_random(rand::random(), rand::random())
+    }
+
     /// A key of random bytes, which the caller draws from a generator that is fit for secrets.
     pub fn of_random(id: u64, secret: [u8; SECRET_BYTES]) -> KeyText {
         let id = format!("{id:016x}")[..ID_CHARS].to_owned();
@@ -120,8 +126,8 @@ impl ApiKey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The name cannot be kept.
-    #[error("the name of the key: {0}")]
-    Name(ReasonError),
+    #[error(transparent)]
+    Name(TextError),
     /// It would allow nothing, or too much to read.
     #[error("a key has 1 to {SCOPES_MAX} scopes")]
     Scopes,
@@ -143,7 +149,7 @@ pub async fn create(
     by: &str,
     now: Millis,
 ) -> Result<ApiKey, KeyError> {
-    check_reason(name).map_err(KeyError::Name)?;
+    check_text("name", name).map_err(KeyError::Name)?;
     if scopes.is_empty() || scopes.len() > SCOPES_MAX {
         return Err(KeyError::Scopes);
     }

@@ -42,6 +42,20 @@ impl Operation {
         Operation::BatchPut,
     ];
 
+    /// As it stands in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Operation::Get => "get",
+            Operation::BatchGet => "batch_get",
+            Operation::Query => "query",
+            Operation::Scan => "scan",
+            Operation::Put => "put",
+            Operation::Delete => "delete",
+            Operation::Transact => "transact",
+            Operation::BatchPut => "batch_put",
+        }
+    }
+
     /// Whether it writes.
     pub const fn writes(self) -> bool {
         matches!(
@@ -99,6 +113,12 @@ impl std::fmt::Debug for StoreMeter {
 impl StoreMeter {
     /// A meter at zero that also feeds the process's metrics.
     pub fn with_metrics(metrics: Arc<Metrics>) -> StoreMeter {
+        // Told from the start, so that no graph is empty before the first use.
+        for table in Table::ALL {
+            let label = [table.name()];
+            drop(metrics.store_write_units_total.with_label_values(&label));
+            drop(metrics.store_read_units_total.with_label_values(&label));
+        }
         StoreMeter {
             metrics: Some(metrics),
             ..StoreMeter::default()
@@ -126,6 +146,10 @@ impl StoreMeter {
             );
             writes.with_label_values(&label).inc_by(units(write));
             reads.with_label_values(&label).inc_by(units(read));
+            let requests = &metrics.store_requests_total;
+            requests
+                .with_label_values(&[table.name(), operation.as_str()])
+                .inc();
         }
     }
 

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::audit;
 use super::control::{self, Change, Head, Tries};
-use super::credits::{ReasonError, check_reason};
+use super::credits::{TextError, check_reason};
 use super::db::{Condition, Db, Item, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -113,7 +113,7 @@ pub enum PublishError {
     Values,
     /// The reason cannot be kept.
     #[error(transparent)]
-    Reason(#[from] ReasonError),
+    Reason(#[from] TextError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -16,37 +16,27 @@
 //! All of that holds within one epoch of the log. An edited event whose user, source or id is new is another event: then its new identity is
 //! what counts once. A redriven event that is refused again becomes a reject of its own, open again under its own place.
 
+mod found;
+
 use bytes::Bytes;
 use serde_json::json;
 
 use super::audit;
 use super::control::Tries;
-use super::credits::{ReasonError, check_reason};
+use super::credits::{TextError, check_reason};
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};
 use crate::domain::event::Rejection;
 use crate::domain::position::{Offset, Partition};
 use crate::domain::time::Millis;
-use crate::log::rejected::{self, Reject, RejectError, RejectedRecord};
 use crate::log::usage::{SOURCE_HEADER, decode};
-use crate::log::{
-    Bounds, Headers, Log, LogError, MUST_BE_THERE, NewRecord, ReadLimit, Topic, usage_partition,
-};
+use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
+
+pub use found::{FindError, Found, Listed, find, list};
 
 const FATE: &str = "fate";
 const REDRIVEN: &str = "redriven";
 const DISCARDED: &str = "discarded";
-
-/// A reject, and where it stands in `usage.rejected`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The partition.
-    pub partition: Partition,
-    /// Where in it.
-    pub offset: Offset,
-    /// What it says.
-    pub reject: Reject,
-}
 
 /// Who decides over a reject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +143,7 @@ pub enum RedriveError {
     Unreadable(Rejection),
     /// The reason cannot be kept.
     #[error(transparent)]
-    Reason(#[from] ReasonError),
+    Reason(#[from] TextError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -162,74 +152,9 @@ pub enum RedriveError {
     Log(#[from] LogError),
 }
 
-/// Why a reject cannot be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum FindError {
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The record is no reject.
-    #[error(transparent)]
-    Reject(#[from] RejectError),
-}
-
-/// The reject at a place of `usage.rejected`, a partition that there is; `None` if nothing stands there, any more or yet.
-pub async fn find(
-    log: &dyn Log,
-    partition: Partition,
-    offset: Offset,
-) -> Result<Option<Found>, FindError> {
-    let one = ReadLimit {
-        records: 1,
-        bytes: 1,
-    };
-    let found = list(log, partition, offset, one).await?.found;
-    Ok(found.into_iter().find(|found| found.offset == offset))
-}
-
-/// Some rejects of a partition.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// In log order.
-    pub found: Vec<Found>,
-    /// Where to go on; `None` if nothing follows yet.
-    pub next: Option<Offset>,
-}
-
-/// Rejects of a partition from an offset on.
-pub async fn list(
-    log: &dyn Log,
-    partition: Partition,
-    from: Offset,
-    limit: ReadLimit,
-) -> Result<Listed, FindError> {
-    let topic = Topic::UsageRejected;
-    let Bounds { start, end } = log.bounds(topic, partition).await?;
-    let from = from.max(start);
-    if from >= end {
-        let (found, next) = (Vec::new(), None);
-        return Ok(Listed { found, next });
-    }
-    let records = log
-        .read(topic, partition, from, limit, MUST_BE_THERE)
-        .await?;
-    let next = records.last().map(|last| last.offset.next());
-    let found = records.iter().map(|record| {
-        Ok(Found {
-            partition,
-            offset: record.offset,
-            reject: rejected::read(record)?,
-        })
-    });
-    Ok(Listed {
-        found: found.collect::<Result<Vec<Found>, RejectError>>()?,
-        next: next.filter(|next| *next < end),
-    })
-}
-
 /// What became of rejects, in their order.
 pub async fn fates(db: &dyn Db, found: &[Found]) -> Result<Vec<Option<Fate>>, StoreError> {
-    let names: Vec<String> = found.iter().map(name_of).collect();
+    let names: Vec<String> = found.iter().map(Found::name).collect();
     let mut keys: Vec<Key> = names.iter().map(|name| key(name)).collect();
     // The same original may stand there twice.
     keys.sort_unstable();
@@ -252,7 +177,7 @@ pub async fn redrive(
     edited: Option<&str>,
     decider: &Decider,
 ) -> Result<Redriven, RedriveError> {
-    let name = name_of(found);
+    let name = found.name();
     let mut redriven = stored(db, found, &name, edited, decider).await?;
     let record = NewRecord {
         key: Some(Bytes::from(redriven.user.clone())),
@@ -319,62 +244,25 @@ fn first_redrive(
     edited: Option<&str>,
     decider: &Decider,
 ) -> Result<Redriven, RedriveError> {
-    let (kept, source) = match &found.reject {
-        Reject::Usage(reject) => (whole(reject), source_of(reject)),
-        // As far as it could be read: without an edit it is refused again, with the field that is missing.
-        Reject::Gateway(reject) => (Ok(&reject.draft[..]), None),
-        Reject::Foreign(reject) => {
-            let (topic, partition) = (reject.topic.clone(), reject.partition);
-            let (offset, index) = (reject.offset, reject.index);
-            let error = RejectError::Foreign {
-                topic,
-                partition,
-                offset,
-                index,
-            };
-            return Err(RedriveError::NoOriginal(error.to_string()));
-        }
+    let kept = found.kept().map_err(RedriveError::NoOriginal)?;
+    let value = match (edited, kept.cut_off) {
+        (Some(text), _) => text.as_bytes(),
+        (None, None) => kept.value,
+        (None, Some(why)) => return Err(RedriveError::NoOriginal(why)),
     };
-    let edited_from = match &found.reject {
-        Reject::Usage(reject) => &reject.original.value[..],
-        Reject::Gateway(reject) => &reject.draft[..],
-        Reject::Foreign(_) => &[],
-    };
-    let value = match edited {
-        Some(text) => text.as_bytes(),
-        None => kept?,
-    };
-    let headers = headers(source.as_deref());
+    let headers = headers(kept.source.as_deref());
     let event = decode(value, &headers).map_err(RedriveError::Unreadable)?;
     // What was decoded is JSON, so it is UTF-8.
     let text = String::from_utf8_lossy(value).into_owned();
     Ok(Redriven {
         by: decider.by.clone(),
         at: decider.now,
-        edited: value != edited_from,
+        edited: value != kept.value,
         user: event.user.into_owned(),
         value: text,
-        source,
+        source: kept.source,
         sent: None,
     })
-}
-
-fn whole(reject: &RejectedRecord) -> Result<&[u8], RedriveError> {
-    match reject.whole_bytes {
-        None => Ok(&reject.original.value),
-        Some(bytes) => Err(RedriveError::NoOriginal(format!(
-            "only the beginning of its {bytes} bytes is kept here; the whole stands in usage.events/{} at offset {} until it expires: \
-             redrive it with an event in its place",
-            reject.partition, reject.position.offset
-        ))),
-    }
-}
-
-/// The one header of a record that decoding looks at. One that is no text was refused, and is left to be refused again.
-fn source_of(reject: &RejectedRecord) -> Option<String> {
-    let mut headers = reject.original.headers.iter();
-    let (_, value) = headers.find(|(name, _)| name == SOURCE_HEADER)?;
-    std::str::from_utf8(value).ok().map(str::to_owned)
 }
 
 fn headers(source: Option<&str>) -> Headers {
@@ -395,7 +283,7 @@ pub async fn discard(
     decider: &Decider,
 ) -> Result<Discarded, RedriveError> {
     check_reason(reason)?;
-    let name = name_of(found);
+    let name = found.name();
     let mut tries = Tries::default();
     loop {
         if let Some(item) = db.get(&key(&name)).await? {
@@ -426,25 +314,10 @@ fn told(action: &str, found: &Found, decider: &Decider, mut detail: serde_json::
     audit::write(&audit::Entry {
         at: decider.now,
         action: action.to_owned(),
-        subject: name_of(found),
+        subject: found.name(),
         by: decider.by.clone(),
         detail,
     })
-}
-
-/// The name of the original, wherever its reject stands: its place in its own topic. What was posted has none, and is named by the place of its reject.
-fn name_of(found: &Found) -> String {
-    match &found.reject {
-        Reject::Usage(reject) => {
-            let (partition, position) = (reject.partition, reject.position);
-            format!("{}:{partition}:{}", position.epoch, position.offset)
-        }
-        Reject::Foreign(reject) => {
-            let (topic, partition, offset) = (&reject.topic, reject.partition, reject.offset);
-            format!("{topic}:{partition}:{offset}:{}", reject.index)
-        }
-        Reject::Gateway(_) => format!("posted:{}:{}", found.partition, found.offset),
-    }
 }
 
 fn key(name: &str) -> Key {

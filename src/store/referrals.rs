@@ -8,14 +8,17 @@
 //!   the milestone's state changes, from owed to granted.
 //!
 //! A signup is one transaction: the link (which must be absent), its entry in the control feed, the referrer's own link
-//! as it was read, the code's count, the award, and a milestone check. After a lost answer the link's token tells whether
+//! as it was read, the code's count, the award, a milestone check, and an entry of the audit trail if an admin does it. After a lost answer the link's token tells whether
 //! it happened.
 
 mod codes;
 
+use serde_json::json;
+
 pub use codes::{Code, Switch, code_for, code_of, lookup, set_active};
 use codes::{put_code, unchanged};
 
+use super::audit;
 use super::awards::{self, Award, AwardKind};
 use super::control::{self, Change, Head, Tries};
 use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
@@ -98,6 +101,8 @@ pub struct SignupRequest {
     pub token: String,
     /// Who pays.
     pub awards: AwardPolicy,
+    /// Who does it in the account's stead, for the audit trail; `None`: the account itself.
+    pub by: Option<String>,
 }
 
 /// An accepted signup.
@@ -255,7 +260,18 @@ fn signup_writes(request: &SignupRequest, seen: &Seen, link: &Link, partitions: 
             partitions,
         ));
     }
+    writes.extend(request.by.as_deref().map(|by| told(by, link)));
     writes
+}
+
+fn told(by: &str, link: &Link) -> Write {
+    audit::write(&audit::Entry {
+        at: link.linked_at,
+        action: "referrals.signup".to_owned(),
+        subject: link.referee.to_string(),
+        by: by.to_owned(),
+        detail: json!({"referrer": link.chain.first(), "code": link.code, "control": link.control}),
+    })
 }
 
 fn signup_award(link: &Link, points: Points) -> Award {

@@ -5,6 +5,7 @@ pub mod edge;
 pub mod http;
 pub mod kafka;
 mod log;
+mod operators;
 mod oracle;
 mod pages;
 mod pipeline;

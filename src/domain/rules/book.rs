@@ -144,9 +144,14 @@ impl RuleBook {
         Ok((key, version))
     }
 
+    /// The control number of the newest change up to a control position.
+    pub fn newest(&self, control: Control) -> Option<Control> {
+        self.controls.range(..=control).next_back().copied()
+    }
+
     /// What is in force as of a control position; `None` before the first complete rules.
     pub fn as_of(&mut self, control: Control) -> Option<Arc<Timeline>> {
-        let last = *self.controls.range(..=control).next_back()?;
+        let last = self.newest(control)?;
         match &self.compiled {
             Some((compiled, timeline)) if *compiled == last => Some(Arc::clone(timeline)),
             _ => {

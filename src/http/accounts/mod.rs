@@ -3,14 +3,12 @@
 //! An account that nothing is known of reads as one that has done nothing yet: zeros, not 404. A marketplace makes its accounts elsewhere, and
 //! shows their pages before their first request.
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Service;
-use super::problem::Problem;
 use crate::domain::time::{Millis, Month};
 
 mod credits;
@@ -19,9 +17,9 @@ mod referrals;
 mod users;
 
 /// Entries of a page, unless asked otherwise.
-const PAGE_ENTRIES: u32 = 100;
+const PAGE_USUAL: u32 = 100;
 /// Most entries of a page.
-const PAGE_ENTRIES_MAX: u32 = 1_000;
+const PAGE_MAX: u32 = 1_000;
 
 /// Routes of accounts.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -50,17 +48,4 @@ impl OfMonth {
     fn or_now(&self, now: Millis) -> Month {
         self.month.unwrap_or_else(|| now.month())
     }
-}
-
-/// How many entries a page shall have.
-fn page_entries(asked: Option<u32>) -> Result<u32, Problem> {
-    let limit = asked.unwrap_or(PAGE_ENTRIES);
-    if (1..=PAGE_ENTRIES_MAX).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(Problem::new(
-        StatusCode::BAD_REQUEST,
-        "invalid_query",
-        format!("limit is {limit}; allowed: 1 to {PAGE_ENTRIES_MAX}"),
-    ))
 }

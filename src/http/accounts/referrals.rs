@@ -2,22 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::page_entries;
-use crate::domain::ids::{AccountKind, check_id};
+use super::{PAGE_MAX, PAGE_USUAL};
+use crate::domain::ids::AccountKind;
 use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, Strict, account};
+use crate::http::strict::{Asked, IdempotencyKey, Named, Strict, account, page_entries};
 use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
 use crate::store::referrals::{Link, Referrer};
-
-/// Names a signup, so that a repeat finds what the first one did.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Whose code.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,8 +35,6 @@ pub(super) struct CodeRequest {
     request_body(content = CodeRequest, example = json!({"userId": "alice", "userType": "user"})),
     responses(
         (status = 200, description = "The code.", body = CodeView),
-        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The Content-Type is not application/json.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn code(
     caller: Caller,
@@ -48,8 +43,9 @@ pub(super) async fn code(
 ) -> Result<Json<CodeView>, Problem> {
     let owner = account(body.user_type, &body.user_id)?;
     caller.must_act_for(&owner)?;
-    let code = service.reads.code(&owner, service.clock.now());
-    Ok(Json(code.await?))
+    let (by, now) = (caller.in_anothers_stead(), service.clock.now());
+    let code = service.reads.code(&owner, by, now).await?;
+    Ok(Json(code))
 }
 
 /// A signup.
@@ -102,8 +98,6 @@ impl From<&Link> for SignupAnswer {
         (status = 201, description = "Signed up.", body = SignupAnswer),
         (status = 404, description = "`unknown_code`: there is no such code.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`already_referred`: the account has a referrer. `no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The Content-Type is not application/json.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`inactive_code`: the code was switched off. `own_code`: it belongs to the account itself, as a user or as a provider. \
             `cycle`: the account is among the referrers of the code's owner. `idempotency_key_reused`: the key was used for a signup with another code.",
             body = Problem, content_type = "application/problem+json"),
@@ -111,12 +105,12 @@ impl From<&Link> for SignupAnswer {
 pub(super) async fn signup(
     caller: Caller,
     State(service): State<Service>,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     Strict(body): Strict<SignupBody>,
 ) -> Result<(StatusCode, Json<SignupAnswer>), Problem> {
     let referee = account(body.referee_type, &body.referee_id)?;
     caller.must_act_for(&referee)?;
-    let token = match idempotency_key(&headers)? {
+    let token = match key.given() {
         // Tokens stand in the control feed beside those of others: a caller's is told from them.
         Some(key) => format!("signup:{key}"),
         None => format!("{:032x}", rand::random::<u128>()),
@@ -126,6 +120,7 @@ pub(super) async fn signup(
         referee,
         token,
         paid_elsewhere: false,
+        by: caller.in_anothers_stead().map(str::to_owned),
     };
     let link = service.reads.sign_up(signup, service.clock.now()).await;
     let link = link.map_err(|error| match error {
@@ -141,20 +136,6 @@ pub(super) async fn signup(
         ));
     }
     Ok((StatusCode::CREATED, Json(SignupAnswer::from(&link))))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
-        return Ok(None);
-    };
-    let key = value.to_str().ok().filter(|key| check_id(key).is_ok());
-    key.map(Some).ok_or_else(|| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_idempotency_key",
-            "the Idempotency-Key has 1 to 128 printable ASCII characters",
-        )
-    })
 }
 
 fn is_of_code(link: &Link, typed: &str) -> bool {
@@ -206,7 +187,7 @@ pub(super) async fn overview(
 ) -> Result<Json<ReferralOverview>, Problem> {
     let account = account(kind, &id)?;
     caller.must_read(&account)?;
-    let limit = page_entries(asked.limit)?;
+    let limit = page_entries(asked.limit, PAGE_USUAL, PAGE_MAX)?;
     let after = asked.after.unwrap_or(0);
     let overview = service
         .reads

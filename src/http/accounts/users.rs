@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{OfMonth, page_entries};
+use super::{OfMonth, PAGE_MAX, PAGE_USUAL};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, account};
+use crate::http::strict::{Asked, Named, account, page_entries};
 use crate::reads::{StatementDoc, StreakView, UsageOfDay};
 use crate::store::usage_list::UsageCursor;
 
@@ -90,7 +90,7 @@ pub(super) async fn usage(
 ) -> Result<Json<UsageOfDay>, Problem> {
     let user = account(AccountKind::User, &user)?;
     caller.must_read(&user)?;
-    let limit = page_entries(asked.limit)?;
+    let limit = page_entries(asked.limit, PAGE_USUAL, PAGE_MAX)?;
     let after = asked.after.as_deref().map(cursor).transpose()?;
     let now = service.clock.now();
     let day = asked.day.unwrap_or_else(|| now.day());

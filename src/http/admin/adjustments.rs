@@ -5,17 +5,17 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{IdempotencyKey, page_size, reason, refused};
+use super::{reason, refused};
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, Strict, account};
+use crate::http::strict::{Asked, Exact, IdempotencyKey, Strict, account, page_entries};
 use crate::store::awards::{self, Adjustment, AdjustmentError, Award};
 
-const AWARDS_USUAL: usize = 100;
-const AWARDS_MAX: usize = 1_000;
+const AWARDS_USUAL: u32 = 100;
+const AWARDS_MAX: u32 = 1_000;
 
 /// A correction.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -112,20 +112,22 @@ impl From<Award> for AwardInfo {
     request_body(content = NewAdjustment, example = json!({"kind": "user", "id": "alice", "points": "-12.5", "reason": "double bonus of May"})),
     responses(
         (status = 200, description = "Granted, now or before under this key.", body = Adjusted),
-        (status = 422, description = "The key was used for other points, or the reason cannot be kept.", body = Problem,
+        (status = 422, description = "`idempotency_key_reused`: for other points. `amount_out_of_range`: more than 100,000,000 points. \
+            `adjustments_exceeded`: all adjustments of the account together would be more than 100,000,000,000 points, up and down. \
+            `invalid_reason`: it cannot be kept.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn grant(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    key: IdempotencyKey,
     Strict(body): Strict<NewAdjustment>,
 ) -> Result<Json<Adjusted>, Problem> {
     let adjustment = Adjustment {
         account: account(body.kind, &body.id)?,
         points: body.points.0,
         reason: reason(body.reason)?,
-        idempotency_key,
+        idempotency_key: key.needed()?,
         by: caller.0.by,
         now: service.clock.now(),
     };
@@ -149,6 +151,7 @@ fn of_adjustment(error: AdjustmentError) -> Problem {
         AdjustmentError::KeyReused { .. } => refused("idempotency_key_reused", error),
         AdjustmentError::Key(_) => refused("invalid_idempotency_key", error),
         AdjustmentError::TooMuch(_) => refused("amount_out_of_range", error),
+        AdjustmentError::Exceeded { .. } => refused("adjustments_exceeded", error),
         AdjustmentError::Reason(_) => refused("invalid_reason", error),
     }
 }
@@ -162,10 +165,10 @@ pub(super) async fn list(
     Asked(whose): Asked<Whose>,
 ) -> Result<Json<AwardList>, Problem> {
     let account = account(whose.kind, &whose.id)?;
+    let limit = page_entries(whose.limit, AWARDS_USUAL, AWARDS_MAX)?;
     let awards = awards::awards_of(&*service.db, &account).await?;
     let total = awards.len();
     let newest = awards.into_iter().rev();
-    let limit = page_size(whose.limit, AWARDS_USUAL, AWARDS_MAX);
     Ok(Json(AwardList {
         kind: whose.kind.as_str(),
         id: whose.id,

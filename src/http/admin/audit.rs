@@ -2,21 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::page_size;
 use crate::domain::ids::check_id;
 use crate::http::Service;
 use crate::http::access::{AdminRead, May};
 use crate::http::problem::Problem;
-use crate::http::strict::Asked;
+use crate::http::strict::{Asked, bad_query, page_entries};
 use crate::store::audit::{self, Entry};
 
-const ENTRIES_USUAL: usize = 50;
-const ENTRIES_MAX: usize = 500;
+const ENTRIES_USUAL: u32 = 50;
+const ENTRIES_MAX: u32 = 500;
 
 /// Which entries.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -85,11 +83,10 @@ pub(super) async fn list(
 ) -> Result<Json<AuditPage>, Problem> {
     if let Some(before) = &wanted.before {
         check_id(before).map_err(|error| {
-            let why = format!("before: {error}; it is the `next` of another page");
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why)
+            bad_query(format!("before: {error}; it is the `next` of another page"))
         })?;
     }
-    let limit = page_size(wanted.limit, ENTRIES_USUAL, ENTRIES_MAX);
+    let limit = page_entries(wanted.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
     let page = audit::page(&*service.db, wanted.before.as_deref(), limit).await?;
     Ok(Json(AuditPage {
         entries: page.entries.into_iter().map(AuditEntry::from).collect(),

@@ -5,15 +5,18 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{IdempotencyKey, reason, refused};
+use super::{reason, refused};
 use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, Strict, account};
+use crate::http::strict::{Asked, Exact, IdempotencyKey, Strict, account, bad_query, page_entries};
 use crate::reads::Credits;
 use crate::store::credits::{self, CreditEntry, CreditError};
+
+const ENTRIES_USUAL: u32 = 100;
+const ENTRIES_MAX: u32 = 1_000;
 
 /// Credit for a user.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -52,6 +55,10 @@ pub(super) struct Whose {
     /// The user.
     #[param(example = "alice")]
     user_id: String,
+    /// Most entries of the page, 1 to 1,000; without it 100.
+    limit: Option<u32>,
+    /// The `next` of the page before; without it, the oldest entries.
+    after: Option<String>,
 }
 
 /// Adds credit to a user's balance, or takes it back.
@@ -67,12 +74,12 @@ pub(super) struct Whose {
 pub(super) async fn add(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    key: IdempotencyKey,
     Strict(body): Strict<NewCredit>,
 ) -> Result<Json<CreditAdded>, Problem> {
     let user = account(AccountKind::User, &body.user_id)?;
     let entry = CreditEntry {
-        idempotency_key,
+        idempotency_key: key.needed()?,
         amount: body.amount.0,
         reason: reason(body.reason)?,
         by: caller.0.by,
@@ -100,7 +107,7 @@ fn of_credit(error: CreditError) -> Problem {
     }
 }
 
-/// What a user has: what was added, what was spent, the balance, and every entry.
+/// What a user has: what was added, what was spent, the balance, and the entries, page by page.
 #[utoipa::path(get, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:read"])), params(Whose),
     responses((status = 200, description = "The user's credits.", body = Credits)))]
 pub(super) async fn show(
@@ -109,5 +116,9 @@ pub(super) async fn show(
     Asked(whose): Asked<Whose>,
 ) -> Result<Json<Credits>, Problem> {
     let user = account(AccountKind::User, &whose.user_id)?;
-    Ok(Json(service.reads.credits(&user).await?))
+    let limit = page_entries(whose.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
+    let credits = service.reads.credits(&user).await?;
+    let page = credits.page(whose.after.as_deref(), limit);
+    let unknown = || bad_query("after: there is no such entry; it is the `next` of another page");
+    page.map(Json).ok_or_else(unknown)
 }

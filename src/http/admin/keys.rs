@@ -28,7 +28,7 @@ pub(super) struct NewKey {
 /// A key, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KeyInfo {
+pub struct KeyInfo {
     /// Its public part.
     id: String,
     /// What people call it.
@@ -47,7 +47,7 @@ pub(super) struct KeyInfo {
 /// A key that was just made.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct MadeKey {
+pub struct MadeKey {
     /// The key itself. It is shown this one time.
     key: String,
     /// What it is.
@@ -61,6 +61,16 @@ pub(super) struct MadeKey {
 pub(super) struct KeyList {
     /// Revoked ones too, oldest first.
     keys: Vec<KeyInfo>,
+}
+
+impl MadeKey {
+    /// A key, and its text, which is not kept.
+    pub fn new(text: &KeyText, key: ApiKey) -> MadeKey {
+        MadeKey {
+            key: text.to_string(),
+            info: key.into(),
+        }
+    }
 }
 
 impl From<ApiKey> for KeyInfo {
@@ -107,8 +117,7 @@ pub(super) async fn create(
     for scope in &scopes {
         may_grant(&caller.0, scope)?;
     }
-    // The generator of `rand::random` is a cryptographic one, seeded by the system.
-    let text = KeyText::of_random(rand::random(), rand::random());
+    let text = KeyText::draw();
     let now = service.clock.now();
     let made = keys::create(&*service.db, &text, &body.name, scopes, &caller.0.by, now).await;
     let key = made.map_err(|error| match error {
@@ -116,11 +125,7 @@ pub(super) async fn create(
         KeyError::Name(_) => refused("invalid_name", error),
         KeyError::Scopes => refused("invalid_scopes", error),
     })?;
-    let made = MadeKey {
-        key: text.to_string(),
-        info: key.into(),
-    };
-    Ok((StatusCode::CREATED, Json(made)))
+    Ok((StatusCode::CREATED, Json(MadeKey::new(&text, key))))
 }
 
 /// Who may change everything may read and act for every account; so a key for one account grants nothing more.

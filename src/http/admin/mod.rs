@@ -2,9 +2,7 @@
 //!
 //! Every change leaves an entry of the audit trail in its own transaction, and says as whom: the key, never the body.
 
-use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,6 +27,7 @@ mod rules;
 
 pub(super) use keys::may_grant;
 pub(super) use publishing::{Mode, Published, Wanted, in_force, json_of, publish};
+pub use keys::{KeyInfo, MadeKey};
 pub use rejects::RejectDetail;
 pub(super) use rejects::{decider, find, of_find, of_redrive, partitions};
 
@@ -88,37 +87,4 @@ impl TryFrom<String> for At {
             format!("'{text}' is {error}; write an instant such as 2026-12-01T00:00:00Z")
         })
     }
-}
-
-/// The header `Idempotency-Key`, which names a change so that it counts once, however often it is sent.
-struct IdempotencyKey(String);
-
-impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Problem> {
-        let bad = |code, why: String| Problem::new(StatusCode::BAD_REQUEST, code, why);
-        let Some(value) = parts.headers.get("idempotency-key") else {
-            return Err(bad(
-                "idempotency_key_missing",
-                "send a header Idempotency-Key with a name of your own for this change (an invoice's number, say): sent again \
-                 under the same key, it counts once"
-                    .to_owned(),
-            ));
-        };
-        let key = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
-        check_id(key).map_err(|error| {
-            bad(
-                "invalid_idempotency_key",
-                format!("the header Idempotency-Key: {error}"),
-            )
-        })?;
-        Ok(IdempotencyKey(key.to_owned()))
-    }
-}
-
-/// How many of a list are given at once.
-fn page_size(asked: Option<u32>, usual: usize, max: usize) -> usize {
-    asked.map_or(usual, |asked| {
-        usize::try_from(asked).unwrap_or(max).clamp(1, max)
-    })
 }

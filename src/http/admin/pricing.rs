@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::publishing::{Mode, Wanted, in_force, json_of, of_faults, publish};
+use super::publishing::{Mode, Wanted, in_force, json_of, of_faults, publish, to_come};
 use super::rules::Depth;
 use super::{At, note, reason};
 use crate::domain::amount::Money;
@@ -63,10 +63,24 @@ pub(super) struct Pricing {
     is_mainnet: Option<bool>,
     /// Prices; charged on mainnet, and noted as what it would have cost on testnet.
     prices: Vec<PriceVersion>,
+    /// Prices and switches that are to come, soonest first; of several that begin at one moment the one that will hold.
+    pending: Vec<PriceVersion>,
     /// Every version of every price and of the switch, in the order in which they were published, those that begin later included; only
     /// with `history=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<Vec<PriceVersion>>,
+}
+
+/// A version, and what is to come for its key.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PriceAnswer {
+    /// The version.
+    #[serde(flatten)]
+    version: PriceVersion,
+    /// Versions of this key that are to come, this one included if it is one of them; soonest first. To call one back, publish what shall hold in its
+    /// place with the same `effectiveFrom`.
+    pending: Vec<PriceVersion>,
 }
 
 /// A version of a price, or of the switch.
@@ -133,22 +147,21 @@ pub(super) async fn show(
     State(service): State<Service>,
     Asked(depth): Asked<Depth>,
 ) -> Result<Json<Pricing>, Problem> {
-    let current = in_force(&service, service.clock.now()).await?;
+    let now = service.clock.now();
+    let current = in_force(&service, now).await?;
     let switch = current.iter().find(|version| is_switch(version));
     let is_mainnet = switch.and_then(|version| json_of(&version.value).as_bool());
     let prices = current.into_iter().filter(is_price).map(PriceVersion::from);
-    let history = if depth.history {
-        let versions = pricing::all(&*service.db).await?;
-        let told = |version: &Version| is_price(version) || is_switch(version);
-        let versions = versions.into_iter().filter(told);
-        Some(versions.map(PriceVersion::from).collect())
-    } else {
-        None
-    };
+    let mut all = pricing::all(&*service.db).await?;
+    all.retain(|version| is_price(version) || is_switch(version));
+    let pending = to_come(&all, now).cloned().map(PriceVersion::from);
     Ok(Json(Pricing {
         is_mainnet,
         prices: prices.collect(),
-        history,
+        pending: pending.collect(),
+        history: depth
+            .history
+            .then(|| all.into_iter().map(PriceVersion::from).collect()),
     }))
 }
 
@@ -158,14 +171,14 @@ pub(super) async fn show(
     request_body(content = NewPrice, example = json!({"configKey": "tide_pool_input", "pricePerUnit": "0.0003", "unit": "1000_tokens",
         "updatedBy": "alice", "reason": "a test of the example"})),
     responses(
-        (status = 200, description = "The version that is in force from then on.", body = PriceVersion),
+        (status = 200, description = "The version that is in force from then on, and what is to come for its key.", body = PriceAnswer),
         (status = 422, description = "The price cannot be used: `faults` says why.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn set_price(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     Strict(body): Strict<NewPrice>,
-) -> Result<Json<PriceVersion>, Problem> {
+) -> Result<Json<PriceAnswer>, Problem> {
     if !PriceKey::NAMES.contains(&body.config_key.as_str()) {
         let names = PriceKey::NAMES.join(", ");
         return Err(of_faults(&[RuleFault::new(
@@ -183,14 +196,14 @@ pub(super) async fn set_price(
 #[utoipa::path(put, path = "/api/admin/pricing", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = NetworkSwitch, example = json!({"isMainnet": true, "updatedBy": "alice"})),
     responses(
-        (status = 200, description = "The version of the switch that is in force from then on.", body = PriceVersion),
+        (status = 200, description = "The version of the switch that is in force from then on, and what is to come for it.", body = PriceAnswer),
         (status = 422, description = "The reason, the note or the time cannot be used.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn switch(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     Strict(body): Strict<NetworkSwitch>,
-) -> Result<Json<PriceVersion>, Problem> {
+) -> Result<Json<PriceAnswer>, Problem> {
     let value = Value::Bool(body.is_mainnet);
     let wanted = wanted(body.reason, body.updated_by, body.effective_from)?;
     let key = SettingKey::Mainnet.name();
@@ -218,16 +231,24 @@ async fn one(
     key: &str,
     value: &Value,
     wanted: Wanted,
-) -> Result<Json<PriceVersion>, Problem> {
+) -> Result<Json<PriceAnswer>, Problem> {
     let values = vec![(key.to_owned(), value.to_string())];
     let published = publish(service, by, Wanted { values, ..wanted }).await?;
     let versions = pricing::history(&*service.db, key).await?;
+    let pending = to_come(&versions, service.clock.now());
+    let pending = pending.cloned().map(PriceVersion::from).collect();
     let version = match published.control {
         Some(control) => versions.into_iter().find(|v| v.control.0 == control),
         // Nothing was written: the value is in force then anyway.
         None => pricing::in_force_at(versions, published.at),
     };
-    version.map(|version| Json(version.into())).ok_or_else(|| {
+    let answer = |version: Version| {
+        Json(PriceAnswer {
+            version: version.into(),
+            pending,
+        })
+    };
+    version.map(answer).ok_or_else(|| {
         tracing::error!(
             event = "http.version_missing",
             key,

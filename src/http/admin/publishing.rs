@@ -1,5 +1,6 @@
 //! Publishing new values of rules: checked as a whole, compared with what is in force, and written if it is no dry run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -228,6 +229,18 @@ impl From<Version> for RuleVersion {
             updated_at: version.written_at.to_string(),
         }
     }
+}
+
+/// The versions that begin later than now, soonest first. Of several of one key that begin at one moment only the newest, which will hold.
+/// `versions` in the order in which they were published.
+pub(super) fn to_come(versions: &[Version], now: Millis) -> impl Iterator<Item = &Version> {
+    let mut pending = BTreeMap::new();
+    for version in versions {
+        if let Some(at) = version.effective_from.filter(|at| *at > now) {
+            pending.insert((at, &version.key), version);
+        }
+    }
+    pending.into_values()
 }
 
 /// The versions that are in force now, in the order of [`SettingKey::all`].

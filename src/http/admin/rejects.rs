@@ -3,26 +3,26 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{missing, page_size, reason, refused};
+use super::{missing, reason, refused};
 use crate::domain::position::{Offset, Partition};
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::ingest::of_log;
 use crate::http::internal::BytesText;
 use crate::http::problem::{BadEvent, Problem};
-use crate::http::strict::{Asked, Named, Strict};
+use crate::http::strict::{Asked, Named, Strict, Verbatim, page_entries};
 use crate::log::rejected::Reject;
 use crate::log::{ReadLimit, Topic};
 use crate::store::redrive::{
     self, Decider, Discarded, Fate, FindError, Found, RedriveError, Redriven,
 };
 
-const REJECTS_USUAL: usize = 100;
-const REJECTS_MAX: usize = 500;
+const REJECTS_USUAL: u32 = 100;
+const REJECTS_MAX: u32 = 500;
 /// Most bytes of records that are read for one page (one record may be larger).
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -169,7 +169,19 @@ pub struct DiscardInfo {
 pub(super) struct Redrive {
     /// The edited event, as JSON; without it, the original as it was.
     #[schema(value_type = Option<serde_json::Value>)]
-    value: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "an_event")]
+    value: Option<Verbatim>,
+}
+
+/// What is given is an event: `null` would be one that asks for the original.
+fn an_event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Verbatim>, D::Error> {
+    let value = Verbatim::deserialize(deserializer)?;
+    if value.get() == "null" {
+        return Err(D::Error::custom(
+            "value is null; give the edited event, or leave it out to send the original",
+        ));
+    }
+    Ok(Some(value))
 }
 
 /// Why it is done with.
@@ -301,7 +313,7 @@ pub(super) async fn list(
 ) -> Result<Json<RejectPage>, Problem> {
     let partitions = partitions(&service, wanted.partition).await?;
     let limit = ReadLimit {
-        records: page_size(wanted.limit, REJECTS_USUAL, REJECTS_MAX),
+        records: page_entries(wanted.limit, REJECTS_USUAL, REJECTS_MAX)?,
         bytes: PAGE_BYTES_MAX,
     };
     let (partition, from) = (Partition(wanted.partition), Offset(wanted.from));
@@ -364,7 +376,7 @@ pub(super) async fn redrive_one(
 ) -> Result<Json<RejectDetail>, Problem> {
     let found = find(&service, place).await?;
     let decider = decider(&service, caller.0.by);
-    let edited = body.value.as_ref().map(|value| value.get());
+    let edited = body.value.as_ref().map(Verbatim::get);
     redrive::redrive(&*service.db, &*service.log, &found, edited, &decider)
         .await
         .map_err(of_redrive)?;

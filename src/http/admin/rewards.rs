@@ -2,22 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::page_size;
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Month;
 use crate::http::Service;
 use crate::http::access::{AdminRead, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, account};
+use crate::http::strict::{Asked, account, bad_query, page_entries};
 use crate::reads::{LeaderboardPage, RankOf, StatementDoc};
 
-const PLACES_USUAL: usize = 50;
-const PLACES_MAX: usize = 1_000;
+const PLACES_USUAL: u32 = 50;
+const PLACES_MAX: u32 = 1_000;
 
 /// What to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -98,7 +96,7 @@ async fn standing(service: &Service, wanted: &Wanted, month: Month) -> Result<Re
         return Ok(Rewards::Rank(rank?));
     }
     let ranking = reads.leaderboard(kind, month).await?;
-    let limit = page_size(wanted.limit, PLACES_USUAL, PLACES_MAX);
+    let limit = page_entries(wanted.limit, PLACES_USUAL, PLACES_MAX)?;
     let page = ranking.page(wanted.offset.unwrap_or(0), limit);
     Ok(Rewards::Leaderboard(page))
 }
@@ -114,8 +112,4 @@ async fn statement(
     let (account, now) = (account(kind, id)?, service.clock.now());
     let statement = service.reads.statement(&account, month, now).await?;
     Ok(Rewards::Statement(Box::new(statement)))
-}
-
-fn bad_query(why: impl ToString) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why.to_string())
 }

@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::publishing::{Mode, Published, RuleVersion, Wanted, in_force, publish};
@@ -17,7 +16,7 @@ use crate::domain::rules::SettingKey;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, Strict};
+use crate::http::strict::{Asked, Named, Strict, Verbatim};
 use crate::store::control;
 use crate::store::pricing;
 
@@ -78,7 +77,7 @@ impl Run {
 pub(super) struct NewRule {
     /// The value, in the form of the rules documents (config/rules).
     #[schema(value_type = serde_json::Value)]
-    value: Box<RawValue>,
+    value: Verbatim,
     /// From when on, in event time; now, if it is left out. Not in the past.
     #[schema(value_type = Option<String>, format = DateTime)]
     effective_from: Option<At>,
@@ -93,7 +92,7 @@ pub(super) struct NewRules {
     /// Values by key; up to a whole document. All of them begin together, or none.
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     #[serde(deserialize_with = "each_once")]
-    values: BTreeMap<String, Box<RawValue>>,
+    values: BTreeMap<String, Verbatim>,
     /// From when on, in event time; now, if it is left out. Not in the past.
     #[schema(value_type = Option<String>, format = DateTime)]
     effective_from: Option<At>,
@@ -104,16 +103,16 @@ pub(super) struct NewRules {
 /// A map that names no key twice: it could mean either.
 fn each_once<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<BTreeMap<String, Box<RawValue>>, D::Error> {
+) -> Result<BTreeMap<String, Verbatim>, D::Error> {
     struct EachOnce;
     impl<'de> Visitor<'de> for EachOnce {
-        type Value = BTreeMap<String, Box<RawValue>>;
+        type Value = BTreeMap<String, Verbatim>;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("values by key")
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut values = BTreeMap::new();
-            while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            while let Some((key, value)) = map.next_entry::<String, Verbatim>()? {
                 if values.contains_key(&key) {
                     return Err(A::Error::custom(format!("the key {key} stands twice")));
                 }
@@ -227,7 +226,7 @@ pub(super) async fn publish_all(
             "values is empty; give at least one key with its value",
         ));
     }
-    let text = |(key, value): (String, Box<RawValue>)| (key, value.get().to_owned());
+    let text = |(key, value): (String, Verbatim)| (key, value.get().to_owned());
     let wanted = Wanted {
         values: body.values.into_iter().map(text).collect(),
         effective_from: body.effective_from,

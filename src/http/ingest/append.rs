@@ -12,8 +12,6 @@ use crate::http::Service;
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::{LogError, NewRecord, Topic};
 
-/// Longest that a request waits for the log. What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
-const APPEND_WITHIN: Duration = Duration::from_secs(10);
 /// When to try again if the log does not answer.
 const RETRY_AFTER_SECS: u32 = 1;
 /// When to try again if the log needs a person first.
@@ -46,27 +44,20 @@ pub(super) async fn append(
     batches: Batches,
 ) -> Result<(), Problem> {
     let appends = batches.0.into_iter().map(|(partition, batch)| async move {
-        let count = batch.records.len() as u64;
         let appended = service.log.append(topic, partition, batch.records).await;
-        appended
-            .map(|_| count)
-            .map_err(|error| of_append(error, &batch.indexes))
+        appended.map_err(|error| of_append(error, &batch.indexes))
     });
     // An error, or the end of patience, drops the other appends' futures, not what they have sent.
-    let appended = tokio::time::timeout(APPEND_WITHIN, try_join_all(appends)).await;
-    let counts = appended.map_err(|_| timed_out())??;
-    service
-        .metrics
-        .log_appended_records_total
-        .with_label_values(&[topic.name()])
-        .inc_by(counts.iter().sum());
+    // What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
+    let within = service.config.append_timeout;
+    let appended = tokio::time::timeout(within, try_join_all(appends)).await;
+    appended.map_err(|_| timed_out(within))??;
     Ok(())
 }
 
-fn timed_out() -> Problem {
-    let secs = APPEND_WITHIN.as_secs();
+fn timed_out(within: Duration) -> Problem {
     unavailable(&format!(
-        "the log has not answered for {secs} s; it is safe to try again"
+        "the log has not answered for {within:?}; it is safe to try again"
     ))
 }
 

@@ -1,6 +1,6 @@
 //! Takes a request's body in, and splits it into events without touching their bytes.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::append::unavailable;
 use crate::http::Service;
+use crate::http::body::{Incoming, Packing};
 use crate::http::problem::Problem;
 
 /// Most events in one request: keeps a problem document that names each of them within bounds.
@@ -85,30 +86,14 @@ pub(super) async fn take(
     service: &Service,
     request: Request,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let permit = reserve(service, request.headers()).await?;
-    let body = Bytes::from_request(request, &()).await.map_err(|error| {
-        let (status, code) = match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            _ => (StatusCode::BAD_REQUEST, "unreadable_body"),
-        };
-        let max = service.config.body_bytes_max;
-        Problem::new(
-            status,
-            code,
-            format!("{error}; a request takes at most {max} bytes"),
-        )
-    })?;
-    Ok((body, permit))
+    let incoming = Incoming::of(request, service.config.body_bytes_max, Packing::Gzip)?;
+    let permit = reserve(service, incoming.bytes_at_most()).await?;
+    Ok((incoming.read().await?, permit))
 }
 
 /// Room in memory for the body, so that many large requests wait instead of growing the process.
-async fn reserve(service: &Service, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Problem> {
-    let max = service.config.body_bytes_max;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok())
-        .unwrap_or(max);
-    let bytes = u32::try_from(announced.min(max)).unwrap_or(u32::MAX);
+async fn reserve(service: &Service, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     let permits = service.body_permits.clone().acquire_many_owned(bytes).await;
     // The semaphore is never closed.
     permits.map_err(|_| unavailable("this process is stopping"))

@@ -36,9 +36,6 @@ const FORMAT: &str = "events";
     responses(
         (status = 204, description = "Taken, durably."),
         (status = 400, description = "Events that cannot be read: `events` names each; none was taken."),
-        (status = 413, description = "Too large, or too many events."),
-        (status = 415, description = "The Content-Type is none that is taken."),
-        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
 pub(super) async fn events(
     _: May<Ingest>,

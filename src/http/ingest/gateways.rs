@@ -11,11 +11,11 @@ use serde_json::json;
 use super::append::{Batches, append};
 use super::body::{self, EVENTS_PER_REQUEST_MAX, too_many_events};
 use crate::domain::time::Millis;
+use crate::http::Service;
 use crate::http::access::{Ingest, May};
-use crate::http::problem::Problem;
-use crate::http::{Partitions, Service};
-use crate::log::gateways::{self, Format, Outcome, Refused, UserFrom};
-use crate::log::{Topic, rejected, usage_partition};
+use crate::http::problem::{Problem, shortened};
+use crate::log::gateways::{self, Format, Outcome, Refused};
+use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
 
 /// What became of a request of which not everything could be read.
@@ -55,10 +55,6 @@ pub(super) struct RefusedItem {
     responses(
         (status = 200, description = "Taken, durably, but for the items that are named: they are kept in usage.rejected.", body = Taken),
         (status = 204, description = "Taken, durably."),
-        (status = 400, description = "No payload of LiteLLM's at all."),
-        (status = 413, description = "Too large, or too many items."),
-        (status = 415, description = "The body is compressed."),
-        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
 pub(super) async fn litellm(
     _: May<Ingest>,
@@ -80,10 +76,6 @@ pub(super) async fn litellm(
     responses(
         (status = 200, description = "Kept in usage.rejected, because it cannot be read.", body = Taken),
         (status = 204, description = "Taken, durably."),
-        (status = 400, description = "Nothing that this callback sends."),
-        (status = 413, description = "Too large, or too many items."),
-        (status = 415, description = "The body is compressed."),
-        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
 pub(super) async fn litellm_openmeter(
     _: May<Ingest>,
@@ -104,10 +96,6 @@ pub(super) async fn litellm_openmeter(
     responses(
         (status = 200, description = "Kept in usage.rejected, because it cannot be read.", body = Taken),
         (status = 204, description = "Taken, durably."),
-        (status = 400, description = "Nothing that this callback sends."),
-        (status = 413, description = "Too large, or too many items."),
-        (status = 415, description = "The body is compressed."),
-        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
 pub(super) async fn litellm_lago(
     _: May<Ingest>,
@@ -119,7 +107,7 @@ pub(super) async fn litellm_lago(
 
 /// Takes OpenTelemetry traces (OTLP/JSON), and counts the inference spans of GenAI clients in them.
 ///
-/// Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
+/// The same is at `/api/v1/events/otlp/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
 /// `rejectedSpans`, and are kept in `usage.rejected`.
 #[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"])),
     request_body(description = "An ExportTraceServiceRequest.", content((serde_json::Value = "application/json",
@@ -133,56 +121,22 @@ pub(super) async fn litellm_lago(
                 {"key": "user.id", "value": {"stringValue": "alice"}}]}]}]}]})))),
     responses(
         (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
-        (status = 400, description = "No ExportTraceServiceRequest."),
-        (status = 413, description = "Too large, or too many spans."),
-        (status = 415, description = "Protobuf, or compressed."),
-        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
     ))]
 pub(super) async fn otlp(
     _: May<Ingest>,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    export(&service, request).await
-}
-
-/// As `/api/v1/events/otlp`, for exporters that append `/v1/traces` to the address that they are given.
-#[utoipa::path(post, path = "/api/v1/events/otlp/v1/traces", tag = "ingest", security(("key" = ["ingest"])),
-    request_body(description = "An ExportTraceServiceRequest.", content((serde_json::Value = "application/json",
-        example = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
-            "spanId": "eee19b7ec3c1b174", "name": "chat llama-3-70b", "kind": 3, "startTimeUnixNano": "1795330862123000000",
-            "endTimeUnixNano": "1795330862373000000", "attributes": [
-                {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
-                {"key": "gen_ai.request.model", "value": {"stringValue": "llama-3-70b"}},
-                {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "150"}},
-                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "75"}},
-                {"key": "user.id", "value": {"stringValue": "alice"}}]}]}]}]})))),
-    responses(
-        (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
-        (status = 400, description = "No ExportTraceServiceRequest."),
-        (status = 413, description = "Too large, or too many spans."),
-        (status = 415, description = "Protobuf, or compressed."),
-        (status = 503, description = "The log does not answer: send it again, see Retry-After."),
-    ))]
-pub(super) async fn otlp_traces(
-    _: May<Ingest>,
-    State(service): State<Service>,
-    request: Request,
-) -> Response {
-    export(&service, request).await
+    match take(&service, request, Format::Otlp).await {
+        Ok(taken) => Json(exported(&taken)).into_response(),
+        Err(problem) => problem.into_response(),
+    }
 }
 
 fn answer(taken: Result<Taken, Problem>) -> Response {
     match taken {
         Ok(taken) if taken.refused.is_empty() => StatusCode::NO_CONTENT.into_response(),
         Ok(taken) => Json(taken).into_response(),
-        Err(problem) => problem.into_response(),
-    }
-}
-
-async fn export(service: &Service, request: Request) -> Response {
-    match take(service, request, Format::Otlp).await {
-        Ok(taken) => Json(exported(&taken)).into_response(),
         Err(problem) => problem.into_response(),
     }
 }
@@ -203,10 +157,10 @@ fn exported(taken: &Taken) -> serde_json::Value {
 async fn take(service: &Service, request: Request, format: Format) -> Result<Taken, Problem> {
     let requests = &service.metrics.ingest_requests_total;
     requests.with_label_values(&[format.as_str()]).inc();
-    check_encoding(request.headers())?;
+    check_media_type(request.headers())?;
     let (body, _permit) = body::take(service, request).await?;
     let received = service.clock.now();
-    let outcomes = gateways::read(format, &body, received, &UserFrom::default())
+    let outcomes = gateways::read(format, &body, received, &service.config.user_from)
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
     if outcomes.len() > EVENTS_PER_REQUEST_MAX {
         return Err(too_many_events());
@@ -278,7 +232,7 @@ impl Sorted {
             index: refusal.index,
             code: refusal.reason.as_str(),
             field: refusal.field.clone(),
-            detail: refusal.detail.clone(),
+            detail: shortened(refusal.detail.clone()),
         });
         let record = rejected::encode_gateway(&refused.reject(self.format, self.received));
         let key = record.key.clone().unwrap_or_default();
@@ -303,23 +257,22 @@ impl Sorted {
     }
 }
 
-/// Nothing here unpacks, and nothing is guessed from bytes that are no JSON.
-fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let says = |name| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().trim().to_ascii_lowercase()
-    };
-    let (encoding, content_type) = (says(header::CONTENT_ENCODING), says(header::CONTENT_TYPE));
-    let detail = if !encoding.is_empty() && encoding != "identity" {
-        "the body is compressed; switch compression off (an OpenTelemetry collector: compression: none)"
-    } else if content_type.starts_with("application/x-protobuf") {
-        "the body is protobuf; send JSON (an OpenTelemetry collector: encoding: json; an SDK: OTEL_EXPORTER_OTLP_PROTOCOL=http/json)"
-    } else {
+/// Nothing is guessed from bytes that are no JSON.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let is_protobuf = content_type.is_some_and(|text| {
+        let media_type = text.split(';').next().unwrap_or_default();
+        media_type
+            .trim()
+            .eq_ignore_ascii_case("application/x-protobuf")
+    });
+    if !is_protobuf {
         return Ok(());
-    };
+    }
     Err(Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
-        detail,
+        "the body is protobuf; send JSON (an OpenTelemetry collector: encoding: json; an SDK: OTEL_EXPORTER_OTLP_PROTOCOL=http/json)",
     ))
 }

@@ -3,6 +3,8 @@
 //! Events in tidemark's own forms are taken whole or not at all: their senders can correct them. Those of gateways come from callbacks and exporters that
 //! correct nothing, and throw away what is not taken: of these, what can be read is taken, and the rest goes to `usage.rejected`.
 
+use axum::routing::post;
+use utoipa::openapi::Paths;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -16,13 +18,28 @@ mod gateways;
 pub(super) use append::of_log;
 pub use body::EVENTS_PER_REQUEST_MAX;
 
-/// Every route by which usage comes in. Whoever nests them sets the largest body.
+/// Where OTLP exporters send that append a path of their own to the address that they are given.
+const OTLP_TRACES: &str = "/api/v1/events/otlp/v1/traces";
+
+/// Every route by which usage comes in.
 pub(super) fn routes() -> OpenApiRouter<Service> {
-    OpenApiRouter::new()
+    let mut routes = OpenApiRouter::new()
         .routes(routes!(events::events))
         .routes(routes!(gateways::litellm))
         .routes(routes!(gateways::litellm_openmeter))
         .routes(routes!(gateways::litellm_lago))
         .routes(routes!(gateways::otlp))
-        .routes(routes!(gateways::otlp_traces))
+        .route(OTLP_TRACES, post(gateways::otlp));
+    document_traces(&mut routes.get_openapi_mut().paths);
+    routes
+}
+
+/// The same operation under its other path.
+fn document_traces(paths: &mut Paths) {
+    let otlp = paths.paths.get("/api/v1/events/otlp").cloned();
+    let mut otlp = otlp.expect("it was just added under this path; tests ask for both");
+    if let Some(operation) = &mut otlp.post {
+        operation.operation_id = Some("otlp_traces".to_owned());
+    }
+    paths.paths.insert(OTLP_TRACES.to_owned(), otlp);
 }

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use super::adapt::{Adapted, Refusal, Skip};
 use super::rejected::GatewayReject;
 use crate::domain::time::Millis;
+pub use crate::ops::config::UserFrom;
 
 /// A form in which a gateway posts usage. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,31 +54,6 @@ impl Format {
             Format::LitellmOpenmeter => "litellm-openmeter",
             Format::LitellmLago => "litellm-lago",
             Format::Otlp => "otlp",
-        }
-    }
-}
-
-/// Where the user stands, in forms that have several places for one: the first that is there counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserFrom {
-    /// In a LiteLLM payload (`generic_api`). By default as LiteLLM's own billing callbacks choose: the customer whom the request names (`user` in its
-    /// body), then the user to whom the LiteLLM key belongs. Clients that hold keys of their own can name anybody in a request; where that
-    /// matters, the key's user must come first.
-    pub litellm: Vec<String>,
-    /// Attributes of a span, or of its resource.
-    pub otlp: Vec<String>,
-}
-
-impl Default for UserFrom {
-    fn default() -> UserFrom {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        UserFrom {
-            litellm: owned(&[
-                "end_user",
-                "metadata.user_api_key_end_user_id",
-                "metadata.user_api_key_user_id",
-            ]),
-            otlp: owned(&["enduser.id", "user.id"]),
         }
     }
 }

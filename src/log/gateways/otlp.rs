@@ -64,11 +64,12 @@ const ERROR: [&str; 2] = ["2", "STATUS_CODE_ERROR"];
 const SUCCESS: u16 = 200;
 const FAILED: u16 = 500;
 
+/// Lists that are absent or null are empty, as in all of protobuf's JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
-    #[serde(borrow)]
-    resource_spans: Vec<ResourceSpans<'a>>,
+    #[serde(borrow, default)]
+    resource_spans: Option<Vec<ResourceSpans<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +78,7 @@ struct ResourceSpans<'a> {
     #[serde(borrow, default)]
     resource: Option<Resource<'a>>,
     #[serde(borrow, default)]
-    scope_spans: Vec<ScopeSpans<'a>>,
+    scope_spans: Option<Vec<ScopeSpans<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +90,7 @@ struct Resource<'a> {
 #[derive(Deserialize)]
 struct ScopeSpans<'a> {
     #[serde(borrow, default)]
-    spans: Vec<&'a RawValue>,
+    spans: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -118,19 +119,21 @@ struct AnyValue<'a> {
 pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, Unreadable> {
     let text = String::from_utf8_lossy(body);
     let is_repaired = matches!(text, Cow::Owned(_));
-    let request: Request<'_> = serde_json::from_str(&text).map_err(|_| Unreadable {
+    let unreadable = || Unreadable {
         wanted: "ExportTraceServiceRequest of OTLP/JSON",
-    })?;
+    };
+    // An array of the members' values in their order would do for serde.
+    if !text.trim_start().starts_with('{') {
+        return Err(unreadable());
+    }
+    let request: Request<'_> = serde_json::from_str(&text).map_err(|_| unreadable())?;
     let mut outcomes = Vec::new();
-    for resource_spans in &request.resource_spans {
+    for resource_spans in request.resource_spans.iter().flatten() {
         let resource = resource_spans.resource.as_ref();
         let about = resource.and_then(|resource| attributes(resource.attributes));
         let about = about.map(|object| fields(object, is_repaired));
-        for raw in resource_spans
-            .scope_spans
-            .iter()
-            .flat_map(|scope| &scope.spans)
-        {
+        let scopes = resource_spans.scope_spans.iter().flatten();
+        for raw in scopes.flat_map(|scope| scope.spans.iter().flatten()) {
             let span = Object::parse(raw).and_then(|object| {
                 let attributes = attributes(object.raw("attributes").ok()?)?;
                 Some(Span {
@@ -162,17 +165,20 @@ fn attributes(raw: Option<&RawValue>) -> Option<Object<'_>> {
     let Some(raw) = raw else {
         return Some(Object::of([]));
     };
-    let list: Vec<Attribute<'_>> = serde_json::from_str(raw.get()).ok()?;
-    let known = list.into_iter().filter_map(|Attribute { key, value }| {
-        let value = value?;
-        let written = [
-            value.string_value,
-            value.int_value,
-            value.double_value,
-            value.bool_value,
-        ];
-        Some((key, written.into_iter().flatten().next()?))
-    });
+    let list: Option<Vec<Attribute<'_>>> = serde_json::from_str(raw.get()).ok()?;
+    let known = list
+        .into_iter()
+        .flatten()
+        .filter_map(|Attribute { key, value }| {
+            let value = value?;
+            let written = [
+                value.string_value,
+                value.int_value,
+                value.double_value,
+                value.bool_value,
+            ];
+            Some((key, written.into_iter().flatten().next()?))
+        });
     Some(Object::of(known))
 }
 

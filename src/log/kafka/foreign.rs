@@ -29,6 +29,12 @@ impl KafkaForeign {
             asker: Asker::start(settings)?,
         })
     }
+
+    /// Whether the cluster has a topic of this name.
+    pub async fn has_topic(&self, name: &str) -> Result<bool, LogError> {
+        let state = self.admin.describe(name).await.map_err(unavailable)?;
+        Ok(state.is_some())
+    }
 }
 
 fn unavailable(why: impl std::fmt::Display) -> LogError {

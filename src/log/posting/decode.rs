@@ -13,7 +13,7 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{AccountKind, AccountRef, check_id};
 use crate::domain::position::{Chunk, Control, Epoch, Partition, Sequence};
-use crate::domain::posting::{Block, Cell, Charge, EntryRef, FirstSuccess, Slot};
+use crate::domain::posting::{Block, Cascade, Cell, Charge, EntryRef, FirstSuccess, Slot};
 use crate::domain::time::{Day, Millis, Month};
 use crate::log::varint::{Reader, unzigzag};
 
@@ -23,7 +23,7 @@ pub struct Entries {
     places: Vec<Place>,
     ids: String,
     cells: Vec<(Slot, Service, Cell)>,
-    referral: Vec<(Slot, Points)>,
+    referral: Vec<(Slot, Cascade)>,
     charges: Vec<(Month, Charge)>,
     firsts: Vec<FirstSuccess>,
 }
@@ -140,7 +140,7 @@ impl Entries {
             input,
             head & ENTRY_REFERRAL,
             &mut self.referral,
-            |input| Ok((take_slot(input, base)?, Points(input.signed()?))),
+            |input| Ok((take_slot(input, base)?, take_cascade(input)?)),
             |(slot, _)| *slot,
         )?;
         take_list(
@@ -332,6 +332,14 @@ fn take_charge(input: &mut Reader<'_>, base: Base) -> Result<(Month, Charge), Fo
     let cost = Money(input.signed_wide()?);
     let shadow = Money(input.signed_wide()?);
     Ok((month, Charge { cost, shadow }))
+}
+
+fn take_cascade(input: &mut Reader<'_>) -> Result<Cascade, FormatError> {
+    let mut cascade = Cascade::default();
+    for points in &mut cascade.0 {
+        *points = Points(input.signed()?);
+    }
+    Ok(cascade)
 }
 
 fn take_first(input: &mut Reader<'_>, base: Base) -> Result<FirstSuccess, FormatError> {

@@ -119,9 +119,12 @@ fn put_entry(out: &mut Vec<u8>, base: Base, previous: &str, entry: EntryRef<'_>)
     }
     put_id(out, previous, entry.account.id);
     put_cells(out, base, entry.cells);
-    put_list(out, entry.referral, |out, (slot, points)| {
+    put_list(out, entry.referral, |out, (slot, cascade)| {
         put_slot(out, base, *slot);
-        put_signed(out, points.0);
+        cascade
+            .0
+            .iter()
+            .for_each(|points| put_signed(out, points.0));
     });
     put_list(out, entry.charges, |out, (month, charge)| {
         put_signed(out, i64::from(month.0.wrapping_sub(base.month)));

@@ -4,8 +4,8 @@
 //! for the result. So re-rating a chunk can be compared byte for byte (I6), and nothing that [`decode()`] takes is ambiguous.
 //!
 //! ```text
-//! block  = version:u8 (1)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*
-//! entry  = head:u8  [cells - 15]  shared  rest  bytes(rest)  cell*  [n (slot points:zigzag)*]  [n (month cost:zigzag128 shadow:zigzag128)*]
+//! block  = version:u8 (2)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*
+//! entry  = head:u8  [cells - 15]  shared  rest  bytes(rest)  cell*  [n (slot points:zigzag{3})*]  [n (month cost:zigzag128 shadow:zigzag128)*]
 //!          [n (service:u8 slot points:zigzag)*]
 //!          head: bit 0 provider, 1 referral, 2 charges, 3 firsts, 4-7 number of cells (15: and more follow)
 //!          the id is the first `shared` bytes of the id before it (a maximum) and `rest` bytes of its own
@@ -35,8 +35,9 @@ pub use super::varint::FormatError;
 /// event time leave at most 41 days of four services and the late slot: 12 KiB or so. A log whose `ledger.postings` takes 1 MiB takes every block.
 pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
 
-/// The version of the format that is written.
-const VERSION: u8 = 1;
+/// The version of the format. Version 1 had one sum of a referrer's points in place of one per level: what it held cannot be told by level, so
+/// such blocks are not read. The tidemark that wrote them must post them first.
+const VERSION: u8 = 2;
 /// Longest id in bytes: every character may take four.
 const ID_BYTES_MAX: usize = ID_CHARS_MAX * 4;
 /// Years 0000 to 9999: the days that [`Day`](crate::domain::time::Day) can show. Event times are far within, so anything else is damage.

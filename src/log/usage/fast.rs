@@ -11,8 +11,8 @@ use super::fields::{Fields, Form, Text, Usage};
 /// Digits of a number that cannot overflow; every allowed count has fewer.
 const DIGITS_MAX: usize = 15;
 
-/// The fields, if the record is plainly one JSON object whose known fields have their types.
-pub(super) fn parse(value: &[u8]) -> Option<Fields<'_>> {
+/// The fields, if the record is plainly one JSON object whose known fields have their types. `guesses` make it faster, and change nothing else.
+pub(super) fn parse<'a>(value: &'a [u8], guesses: &mut Guesses) -> Option<Fields<'a>> {
     let mut record = Record {
         seen: 0,
         fields: Fields {
@@ -25,7 +25,9 @@ pub(super) fn parse(value: &[u8]) -> Option<Fields<'_>> {
         at: 0,
     };
     cursor.skip_space();
-    cursor.object(|cursor, key| record.member(cursor, key))?;
+    cursor.object(guesses, Field::Start, |cursor, guesses, field| {
+        record.member(cursor, guesses, field)
+    })?;
     cursor.skip_space();
     if cursor.at == value.len() {
         record.fields()
@@ -41,73 +43,143 @@ fn is_printable(value: &[u8]) -> bool {
         .fold(true, |so_far, byte| so_far & (*byte < 0x7f))
 }
 
+/// What a member of either form is. Those of usage stand in `data`, or at the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Field {
+    StatusCode,
+    LatencyMs,
+    InputTokens,
+    OutputTokens,
+    CachedInputTokens,
+    AudioMillis,
+    RequestBytes,
+    ResponseBytes,
+    ProviderId,
+    Endpoint,
+    Model,
+    ErrorMessage,
+    Stream,
+    SpecVersion,
+    Type,
+    Source,
+    Id,
+    Time,
+    Subject,
+    Data,
+    RequestId,
+    Timestamp,
+    UserId,
+    /// Not known: passed over.
+    Other,
+    /// No member: where the record begins.
+    Start,
+    /// No member: where `data` begins.
+    DataStart,
+}
+
+impl Field {
+    const COUNT: usize = Field::DataStart as usize + 1;
+
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    fn of(key: &[u8]) -> Field {
+        match key {
+            b"statusCode" => Field::StatusCode,
+            b"latencyMs" => Field::LatencyMs,
+            b"inputTokens" => Field::InputTokens,
+            b"outputTokens" => Field::OutputTokens,
+            b"cachedInputTokens" => Field::CachedInputTokens,
+            b"audioMillis" => Field::AudioMillis,
+            b"requestBytes" => Field::RequestBytes,
+            b"responseBytes" => Field::ResponseBytes,
+            b"providerId" => Field::ProviderId,
+            b"endpoint" => Field::Endpoint,
+            b"model" => Field::Model,
+            b"errorMessage" => Field::ErrorMessage,
+            b"stream" => Field::Stream,
+            b"specversion" => Field::SpecVersion,
+            b"type" => Field::Type,
+            b"source" => Field::Source,
+            b"id" => Field::Id,
+            b"time" => Field::Time,
+            b"subject" => Field::Subject,
+            b"data" => Field::Data,
+            b"requestId" => Field::RequestId,
+            b"timestamp" => Field::Timestamp,
+            b"userId" => Field::UserId,
+            _ => Field::Other,
+        }
+    }
+}
+
+/// All fields of usage.
+const USAGE: u32 = Field::SpecVersion.bit() - 1;
+const CLOUD_EVENT_ONLY: u32 = Field::SpecVersion.bit()
+    | Field::Type.bit()
+    | Field::Id.bit()
+    | Field::Time.bit()
+    | Field::Subject.bit()
+    | Field::Data.bit();
+const PLAIN_ONLY: u32 =
+    USAGE | Field::RequestId.bit() | Field::Timestamp.bit() | Field::UserId.bit();
+
+/// Notes that a field was seen; `None` if it was before.
+fn once(seen: &mut u32, field: Field) -> Option<()> {
+    if *seen & field.bit() != 0 {
+        return None;
+    }
+    *seen |= field.bit();
+    Some(())
+}
+
 /// What was read of either form; which one it is, is known only at the end.
 struct Record<'a> {
+    /// A bit per field at the top, to find fields that stand twice, and fields of both forms in one record.
     seen: u32,
     fields: Fields<'a>,
 }
 
-/// A bit per field, to find fields that stand twice, and fields of both forms in one record. Fields of usage have the low bits in `data`
-/// (where they are the only ones of their bit set) and at the top.
-mod bit {
-    pub const SPEC_VERSION: u32 = 1 << 16;
-    pub const TYPE: u32 = 1 << 17;
-    pub const SOURCE: u32 = 1 << 18;
-    pub const ID: u32 = 1 << 19;
-    pub const TIME: u32 = 1 << 20;
-    pub const SUBJECT: u32 = 1 << 21;
-    pub const DATA: u32 = 1 << 22;
-    pub const REQUEST_ID: u32 = 1 << 23;
-    pub const TIMESTAMP: u32 = 1 << 24;
-    pub const USER_ID: u32 = 1 << 25;
-    pub const USAGE: u32 = (1 << 13) - 1;
-    pub const CLOUD_EVENT_ONLY: u32 = SPEC_VERSION | TYPE | ID | TIME | SUBJECT | DATA;
-    pub const PLAIN_ONLY: u32 = USAGE | REQUEST_ID | TIMESTAMP | USER_ID;
-}
-
-/// Notes that a field was seen; `None` if it was before.
-fn once(seen: &mut u32, bit: u32) -> Option<()> {
-    if *seen & bit != 0 {
-        return None;
-    }
-    *seen |= bit;
-    Some(())
-}
-
 impl<'a> Record<'a> {
     /// Reads the value of a member at the top.
-    fn member(&mut self, cursor: &mut Cursor<'a>, key: &[u8]) -> Option<()> {
+    fn member(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        guesses: &mut Guesses,
+        field: Field,
+    ) -> Option<()> {
         let fields = &mut self.fields;
-        let (bit, field) = match key {
-            b"specversion" => (bit::SPEC_VERSION, &mut fields.spec_version),
-            b"type" => (bit::TYPE, &mut fields.event_type),
-            b"source" => (bit::SOURCE, &mut fields.source),
-            b"id" => (bit::ID, &mut fields.id),
-            b"requestId" => (bit::REQUEST_ID, &mut fields.id),
-            b"time" => (bit::TIME, &mut fields.time),
-            b"timestamp" => (bit::TIMESTAMP, &mut fields.time),
-            b"subject" => (bit::SUBJECT, &mut fields.user),
-            b"userId" => (bit::USER_ID, &mut fields.user),
-            b"data" => {
-                once(&mut self.seen, bit::DATA)?;
+        let text = match field {
+            Field::SpecVersion => &mut fields.spec_version,
+            Field::Type => &mut fields.event_type,
+            Field::Source => &mut fields.source,
+            Field::Id | Field::RequestId => &mut fields.id,
+            Field::Time | Field::Timestamp => &mut fields.time,
+            Field::Subject | Field::UserId => &mut fields.user,
+            Field::Data => {
+                once(&mut self.seen, field)?;
                 let mut seen = 0;
                 let usage = &mut fields.usage;
-                return cursor.object(|cursor, key| usage.member(&mut seen, cursor, key));
+                return cursor.object(guesses, Field::DataStart, |cursor, _, field| {
+                    usage.member(&mut seen, cursor, field)
+                });
             }
-            _ => return fields.usage.member(&mut self.seen, cursor, key),
+            _ => return fields.usage.member(&mut self.seen, cursor, field),
         };
-        once(&mut self.seen, bit)?;
-        *field = cursor.optional_text()?;
+        once(&mut self.seen, field)?;
+        *text = cursor.optional_text()?;
         Some(())
     }
 
     /// The fields, if they are all of one form.
     fn fields(mut self) -> Option<Fields<'a>> {
         let (form, foreign) = match self.fields.spec_version {
-            Some(_) => (Form::CloudEvent, bit::PLAIN_ONLY),
-            None => (Form::Plain, bit::CLOUD_EVENT_ONLY),
+            Some(_) => (Form::CloudEvent, PLAIN_ONLY),
+            None => (Form::Plain, CLOUD_EVENT_ONLY),
         };
-        let lacks_data = form == Form::CloudEvent && self.seen & bit::DATA == 0;
+        let lacks_data = form == Form::CloudEvent && self.seen & Field::Data.bit() == 0;
         if self.seen & foreign != 0 || lacks_data {
             return None;
         }
@@ -117,41 +189,112 @@ impl<'a> Record<'a> {
 }
 
 impl<'a> Usage<'a> {
-    /// Reads the value of a member; one that is not known is passed over.
-    fn member(&mut self, seen: &mut u32, cursor: &mut Cursor<'a>, key: &[u8]) -> Option<()> {
-        let (bit, count) = match key {
-            b"statusCode" => (0, &mut self.status),
-            b"latencyMs" => (1, &mut self.latency_ms),
-            b"inputTokens" => (2, &mut self.input_tokens),
-            b"outputTokens" => (3, &mut self.output_tokens),
-            b"cachedInputTokens" => (4, &mut self.cached_input_tokens),
-            b"audioMillis" => (5, &mut self.audio_millis),
-            b"requestBytes" => (6, &mut self.request_bytes),
-            b"responseBytes" => (7, &mut self.response_bytes),
-            _ => return self.other_member(seen, cursor, key),
+    /// Reads the value of a member; one that is not of usage is passed over.
+    fn member(&mut self, seen: &mut u32, cursor: &mut Cursor<'a>, field: Field) -> Option<()> {
+        let count = match field {
+            Field::StatusCode => &mut self.status,
+            Field::LatencyMs => &mut self.latency_ms,
+            Field::InputTokens => &mut self.input_tokens,
+            Field::OutputTokens => &mut self.output_tokens,
+            Field::CachedInputTokens => &mut self.cached_input_tokens,
+            Field::AudioMillis => &mut self.audio_millis,
+            Field::RequestBytes => &mut self.request_bytes,
+            Field::ResponseBytes => &mut self.response_bytes,
+            _ => return self.other_member(seen, cursor, field),
         };
-        once(seen, 1 << bit)?;
+        once(seen, field)?;
         *count = cursor.optional_count()?;
         Some(())
     }
 
-    fn other_member(&mut self, seen: &mut u32, cursor: &mut Cursor<'a>, key: &[u8]) -> Option<()> {
-        let (bit, text) = match key {
-            b"providerId" => (8, &mut self.provider),
-            b"endpoint" => (9, &mut self.endpoint),
-            b"model" => (10, &mut self.model),
-            b"errorMessage" => (11, &mut self.error_message),
-            b"stream" => {
-                once(seen, 1 << 12)?;
+    fn other_member(
+        &mut self,
+        seen: &mut u32,
+        cursor: &mut Cursor<'a>,
+        field: Field,
+    ) -> Option<()> {
+        let text = match field {
+            Field::ProviderId => &mut self.provider,
+            Field::Endpoint => &mut self.endpoint,
+            Field::Model => &mut self.model,
+            Field::ErrorMessage => &mut self.error_message,
+            Field::Stream => {
+                once(seen, field)?;
                 self.stream = cursor.optional_flag()?;
                 return Some(());
             }
             _ => return cursor.skip_scalar(),
         };
-        once(seen, 1 << bit)?;
+        once(seen, field)?;
         *text = cursor.optional_text()?;
         Some(())
     }
+}
+
+/// Which member came after which: a gateway writes its members in one order, so the next one need only be compared with what is
+/// expected, in place of finding its end and looking its name up.
+#[derive(Clone, Debug)]
+pub(super) struct Guesses([Guess; Field::COUNT]);
+
+impl Default for Guesses {
+    fn default() -> Guesses {
+        Guesses([Guess::NONE; Field::COUNT])
+    }
+}
+
+/// Bytes of the longest name that is guessed, with its quotes and colon: all known ones fit.
+const GUESS_BYTES: usize = 24;
+/// They are compared a word at a time.
+type Words = [u64; GUESS_BYTES / 8];
+
+/// A name as it stood in the text, from its first quote to its colon.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    text: Words,
+    /// All bits of its bytes.
+    mask: Words,
+    len: u8,
+    field: Field,
+}
+
+impl Guess {
+    /// Matches nothing.
+    const NONE: Guess = Guess {
+        text: [1; GUESS_BYTES / 8],
+        mask: [0; GUESS_BYTES / 8],
+        len: 0,
+        field: Field::Other,
+    };
+
+    fn new(text: &[u8], field: Field) -> Option<Guess> {
+        let (mut padded, mut mask) = ([0; GUESS_BYTES], [0; GUESS_BYTES]);
+        padded.get_mut(..text.len())?.copy_from_slice(text);
+        mask[..text.len()].fill(0xff);
+        Some(Guess {
+            text: words(&padded),
+            mask: words(&mask),
+            len: text.len() as u8,
+            field,
+        })
+    }
+
+    /// Whether the text goes on with it.
+    fn is_at(&self, rest: &[u8]) -> bool {
+        let Some(rest) = rest.first_chunk::<GUESS_BYTES>() else {
+            return false;
+        };
+        let differs = |((word, mask), text): ((u64, u64), u64)| (word & mask) ^ text;
+        let compared = words(rest).into_iter().zip(self.mask).zip(self.text);
+        compared.map(differs).fold(0, |all, bits| all | bits) == 0
+    }
+}
+
+fn words(bytes: &[u8; GUESS_BYTES]) -> Words {
+    let mut words = [0; GUESS_BYTES / 8];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
 }
 
 /// Reads JSON from left to right. Every method answers `None` at anything but what it is for.
@@ -182,25 +325,47 @@ impl<'a> Cursor<'a> {
     /// An object, whose every value is read by `member`.
     fn object(
         &mut self,
-        mut member: impl FnMut(&mut Cursor<'a>, &[u8]) -> Option<()>,
+        guesses: &mut Guesses,
+        start: Field,
+        mut member: impl FnMut(&mut Cursor<'a>, &mut Guesses, Field) -> Option<()>,
     ) -> Option<()> {
         self.take(b'{')?;
         self.skip_space();
         if self.take(b'}').is_some() {
             return Some(());
         }
+        let mut field = start;
         loop {
-            let key = self.plain_string()?;
+            field = self.name(&mut guesses.0[field as usize])?;
             self.skip_space();
-            self.take(b':')?;
-            self.skip_space();
-            member(self, key.as_bytes())?;
+            member(self, guesses, field)?;
             self.skip_space();
             if self.take(b',').is_none() {
                 return self.take(b'}');
             }
             self.skip_space();
         }
+    }
+
+    /// A member's name and the colon behind it.
+    fn name(&mut self, guess: &mut Guess) -> Option<Field> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        if guess.is_at(rest) {
+            self.at += usize::from(guess.len);
+            return Some(guess.field);
+        }
+        let key = self.plain_string()?;
+        let field = Field::of(key.as_bytes());
+        self.skip_space();
+        self.take(b':')?;
+        // Quotes and colon: with space between, it is not learnt.
+        if let Some(text) = rest.get(..key.len() + 3)
+            && text.ends_with(b":")
+            && let Some(learnt) = Guess::new(text, field)
+        {
+            *guess = learnt;
+        }
+        Some(field)
     }
 
     /// A string without escapes.
@@ -282,42 +447,55 @@ impl<'a> Cursor<'a> {
     }
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// Bytes that are looked at together.
+const BLOCK: usize = 16;
 
-/// Where the next quote, backslash or control character stands: eight bytes at a time.
+/// Where the next quote, backslash or control character stands.
 fn special(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    let mut at = from;
-    for chunk in rest.chunks_exact(8) {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        let hits = specials(u64::from_le_bytes(word));
+    let mut rest = bytes.get(from..)?;
+    while let Some((block, behind)) = rest.split_first_chunk::<BLOCK>() {
+        let hits = specials(block);
         if hits != 0 {
-            return Some(at + hits.trailing_zeros() as usize / 8);
+            let at = bytes.len() - rest.len();
+            return Some(at + hits.trailing_zeros() as usize);
         }
-        at += 8;
+        rest = behind;
     }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    bytes[at..].iter().position(is_special).map(|i| at + i)
+    let at = bytes.len() - rest.len();
+    rest.iter().position(is_special).map(|i| at + i)
 }
 
-/// Marks the high bit of each byte that is special. Borrows can mark bytes after the first special one too, so only the lowest mark counts.
-const fn specials(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-
-    below(quote, 1) | below(backslash, 1) | below(word, 0x20)
+const fn is_special(byte: &u8) -> bool {
+    matches!(*byte, b'"' | b'\\' | 0..0x20)
 }
 
-/// Marks the high bit of each byte (of those up to 0x7f) that is less than `limit`.
-const fn below(word: u64, limit: u64) -> u64 {
-    word.wrapping_sub(ONES * limit) & !word & HIGHS
+/// A bit for each byte that is special, the lowest for the first.
+#[cfg(target_arch = "x86_64")]
+fn specials(block: &[u8; BLOCK]) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8,
+    };
+    // Every x86-64 has these instructions (SSE2). Other processors go byte by byte, which the compiler makes the best of.
+    let block = u128::from_le_bytes(*block);
+    let bytes = _mm_set_epi64x((block >> 64) as i64, block as i64);
+    let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+    let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+    let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+    let all = _mm_or_si128(_mm_or_si128(quotes, backslashes), controls);
+    _mm_movemask_epi8(all) as u32
+}
+
+/// A bit for each byte that is special, the lowest for the first.
+#[cfg(not(target_arch = "x86_64"))]
+fn specials(block: &[u8; BLOCK]) -> u32 {
+    let bits = block.iter().map(|byte| u32::from(is_special(byte)));
+    bits.rev().fold(0, |bits, bit| bits << 1 | bit)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, special};
+    use super::{Guesses, parse, special};
 
     #[test]
     fn usual_events_of_both_forms_need_no_second_pass() {
@@ -326,7 +504,10 @@ mod tests {
                 "data":{"providerId":null,"endpoint":"\/tts","model":"m","statusCode":200,"latencyMs":0,"stream":true,"extra":7}}"#,
             r#"{"requestId":"i","userId":"u","timestamp":"x","endpoint":"e","statusCode":200,"extra":"\n","other":null}"#,
         ] {
-            assert!(parse(json.as_bytes()).is_some(), "{json}");
+            assert!(
+                parse(json.as_bytes(), &mut Guesses::default()).is_some(),
+                "{json}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use crate::domain::event::{ContentHash, Identity, UsageEvent};
 
 /// What nearly every event's fields take together.
-const BYTES_USUAL: usize = 512;
+const BYTES_USUAL: usize = 256;
 /// Seven counts, the time, status and flag.
 const NUMBERS_BYTES: usize = 8 * 8 + 2 + 1;
 

@@ -121,7 +121,7 @@ impl FieldPath {
         &self.0
     }
 
-    fn parse(text: &str) -> Result<FieldPath, String> {
+    pub(super) fn parse(text: &str) -> Result<FieldPath, String> {
         let lower = text.to_lowercase();
         let last = lower.rsplit('.').next().unwrap_or_default();
         if text.chars().count() > PATH_CHARS_MAX || text.chars().any(char::is_control) {

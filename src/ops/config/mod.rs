@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod adapters;
+mod gateways;
 mod jwt;
 mod kafka;
 mod reader;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
+pub use gateways::UserFrom;
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
@@ -70,12 +72,16 @@ pub struct HttpConfig {
     pub stalled_after: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How long a request waits for the log to take its events.
+    pub append_timeout: Duration,
     /// Most requests per second of one key or token; `None`: any number.
     pub requests_per_second_per_key: Option<NonZeroU32>,
     /// Most requests per second from one address; `None`: any number.
     pub requests_per_second_per_address: Option<NonZeroU32>,
     /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
     pub jwt: Option<JwtConfig>,
+    /// Where gateways that post in forms of their own name the user.
+    pub user_from: UserFrom,
 }
 
 /// `serve`.
@@ -211,6 +217,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether log and store are both elsewhere, so that any number of processes work on them.
+    pub fn is_cluster(&self) -> bool {
+        self.log.engine == LogEngine::Kafka && self.store.engine == StoreEngine::DynamoDb
+    }
+
     /// Reads and validates. No I/O happens here.
     pub fn read(sources: &Sources) -> Result<Config, Faults> {
         let mut reader = Reader::new(sources);
@@ -255,6 +266,11 @@ impl HttpConfig {
                 secs(30),
                 duration(secs(1)..=secs(600)),
             ),
+            append_timeout: reader.get(
+                "http.append_timeout",
+                secs(10),
+                duration(Duration::from_millis(100)..=secs(300)),
+            ),
             requests_per_second_per_key: limit(reader, "http.requests_per_second_per_key", 2_000),
             requests_per_second_per_address: limit(
                 reader,
@@ -262,6 +278,7 @@ impl HttpConfig {
                 2_000,
             ),
             jwt: JwtConfig::read(reader),
+            user_from: UserFrom::read(reader),
         }
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Reader {
     env: BTreeMap<String, String>,
     faults: Vec<Fault>,
     asked: Vec<&'static str>,
+    /// Where each value stands that was read, by key.
+    origins: BTreeMap<String, String>,
 }
 
 impl Reader {
@@ -82,6 +84,7 @@ impl Reader {
             env: sources.env.iter().cloned().collect(),
             faults: Vec::new(),
             asked: Vec::new(),
+            origins: BTreeMap::new(),
         };
         if let Some((name, text)) = &sources.file {
             reader.add_file(name, text);
@@ -169,6 +172,8 @@ impl Reader {
         }
         let mut values = BTreeMap::new();
         for (key, (origin, value)) in given {
+            let full = format!("{in_file}{key}");
+            self.origins.insert(full, origin.clone());
             match (kind.read)(&value) {
                 Ok(value) => drop(values.insert(key, value)),
                 Err(problem) => self.fault(
@@ -191,13 +196,19 @@ impl Reader {
             .env
             .remove(&name)
             .map(|text| (format!("environment variable {name}"), Value::String(text)));
-        from_env.or(from_file)
+        let found = from_env.or(from_file);
+        if let Some((origin, _)) = &found {
+            self.origins.insert(key.to_owned(), origin.clone());
+        }
+        found
     }
 
-    /// Notes a fault that lies in several values together.
+    /// Notes a fault that shows only once values were read: in several of them together, or in what is missing.
     pub(super) fn must(&mut self, holds: bool, key: &str, problem: &str, allowed: String) {
         if !holds {
-            self.fault("configuration".into(), key, problem.into(), allowed);
+            let origin = self.origins.get(key).cloned();
+            let origin = origin.unwrap_or_else(|| "configuration".to_owned());
+            self.fault(origin, key, problem.into(), allowed);
         }
     }
 

@@ -4,6 +4,7 @@ use super::lanes::{self, Turns};
 use super::{Accepted, Cached, Poster};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::time::Month;
+use crate::pipeline::counters::{HIT, MISS};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
@@ -24,6 +25,14 @@ impl Poster<'_> {
             self.name(accepted);
         }
         let missing = missing(blocks);
+        let entries: usize = blocks.iter().map(|accepted| accepted.numbers.len()).sum();
+        for (result, count) in [
+            (HIT, entries.saturating_sub(missing.len())),
+            (MISS, missing.len()),
+        ] {
+            let lookups = &self.ctx.metrics.account_lookups_total;
+            lookups.with_label_values(&[result]).inc_by(count as u64);
+        }
         if missing.is_empty() {
             return Ok(());
         }

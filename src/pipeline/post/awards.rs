@@ -2,6 +2,7 @@
 
 use super::{Cached, Poster, millis};
 use crate::domain::ids::Account;
+use crate::pipeline::counters::issued;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
 use crate::store::accounts;
@@ -99,6 +100,7 @@ impl Poster<'_> {
             .awards_applied_total
             .with_label_values(&[award.kind.as_str()])
             .inc();
+        issued(&self.ctx.metrics, award.kind.as_str(), award.points);
         Ok(())
     }
 

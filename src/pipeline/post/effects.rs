@@ -15,6 +15,7 @@ use crate::domain::position::Position;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
 use crate::domain::time::{Millis, Month};
+use crate::ops::health::Role;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
@@ -209,6 +210,7 @@ impl Poster<'_> {
         if !self.is_unsettled() {
             return Ok(());
         }
+        let started = self.ctx.clock.now();
         for (kind, month) in self.changed_tops() {
             if self.tops.get(&(kind, month)).is_some_and(Top::is_exhausted) {
                 self.rescan(kind, month).await?;
@@ -231,6 +233,7 @@ impl Poster<'_> {
             self.save_checkpoint().await?;
         }
         self.delete_spent_pointers().await?;
+        self.ctx.stage(Role::Post, "checkpoint", started);
         self.next_tops = self
             .ctx
             .clock

@@ -6,6 +6,7 @@ use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::position::{Fence, WriteId};
 use crate::domain::time::Month;
+use crate::ops::health::Role;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
@@ -26,7 +27,10 @@ impl Poster<'_> {
         }
         self.write_dirty().await?;
         self.dirty_since = None;
+        let written = self.ctx.stage(Role::Post, "write", started);
+        self.newest.tell(self.ctx, self.partition);
         self.derive().await?;
+        self.ctx.stage(Role::Post, "effects", written);
         self.evict();
         let took_ms = self.ctx.clock.now().0 - started.0;
         self.ctx
@@ -46,6 +50,7 @@ impl Poster<'_> {
         });
         let written = writes.await?;
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
+        ctx.metrics.flush_accounts.observe(written.len() as f64);
         for (number, stored) in written {
             if let Some(cached) = self.accounts.get_mut(number) {
                 cached.stored = Some(stored);

@@ -10,6 +10,7 @@ use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Follower;
+use crate::pipeline::freshness::Freshness;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::{WorkerContext, anchor};
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
@@ -26,6 +27,8 @@ impl<'c> Poster<'c> {
             None => (first_checkpoint(ctx, partition, &info).await?, None),
         };
         let checkpoint = check(ctx, partition, checkpoint, &info).await?;
+        let log_times = checkpoint.sources.values().map(|source| source.log_time);
+        let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {
             ctx,
             partition,
@@ -48,6 +51,8 @@ impl<'c> Poster<'c> {
             next_awards: Millis(0),
             next_tops: ctx.clock.now(),
             progressed: false,
+            newest: Freshness::default(),
+            reached,
         })
     }
 }

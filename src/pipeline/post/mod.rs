@@ -24,9 +24,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
+use super::freshness::Freshness;
+use super::{Covers, WorkerContext, counters};
+use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
 use crate::domain::position::{Offset, Partition, Position, WriteId};
@@ -146,6 +148,10 @@ pub struct Poster<'c> {
     next_awards: Millis,
     next_tops: Millis,
     progressed: bool,
+    /// The time of the newest event in what was taken.
+    newest: Freshness,
+    /// Log time at the newest block that was taken.
+    reached: Option<Millis>,
 }
 
 impl Poster<'_> {
@@ -160,6 +166,7 @@ impl Poster<'_> {
 
     /// Works until shutdown or a failure.
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
+        self.stands();
         while !*shutdown.borrow() {
             let records = self.read().await?;
             self.take(&records).await?;
@@ -219,12 +226,17 @@ impl Poster<'_> {
         let Some(last) = records.last() else {
             return Ok(());
         };
+        let started = self.ctx.clock.now();
         let mut blocks = self.accept(records)?;
         self.fetch(&mut blocks).await?;
+        let loaded = self.ctx.stage(Role::Post, "load", started);
         for block in &blocks {
             self.fetch_older(block).await?;
             self.apply(block)?;
         }
+        self.ctx.stage(Role::Post, "apply", loaded);
+        self.reached = Some(last.append_time);
+        self.newest.take(records);
         self.next = last.offset.next();
         self.fingerprint = Some(Fingerprint::of(last));
         if self.dirty_since.is_none() && !(self.dirty.is_empty() && self.touched.is_empty()) {
@@ -281,6 +293,7 @@ impl Poster<'_> {
         };
         let log_time = accepted.block.header.source_log_time;
         let activity = self.activity;
+        let mut first_uses = Points::ZERO;
         for (entry, number) in accepted.block.entries.iter().zip(&accepted.numbers) {
             let number = number.expect("fetch() has loaded every account of the blocks");
             let cached = self
@@ -297,14 +310,20 @@ impl Poster<'_> {
             }
             let activity =
                 activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
+            let services = cached.rows.lifetime.services_used;
             let changed = cached
                 .rows
                 .apply(entry.account.kind, entry, log_time, activity)?;
+            if cached.rows.lifetime.services_used != services {
+                let points = counters::first_uses(services, entry.firsts);
+                first_uses = Points(first_uses.0.saturating_add(points.0));
+            }
             cached.position = Some(position);
             if cached.becomes_dirty(changed) {
                 self.dirty.push(number);
             }
         }
+        counters::issued(&self.ctx.metrics, counters::FIRST_USE, first_uses);
         Ok(())
     }
 
@@ -333,11 +352,16 @@ impl Poster<'_> {
             .log
             .end_seen(Topic::LedgerPostings, self.partition)
             .await?;
-        self.ctx.health.stands_at(self.task(), self.next.0);
+        self.stands();
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.next.0));
-        self.ctx.tell_checkpoint(self.task(), self.checkpoint.next);
+        let covers = match self.is_unsettled() {
+            true => Covers::Part,
+            false => Covers::Everything,
+        };
+        self.ctx
+            .tell_checkpoint(self.task(), self.checkpoint.next, covers);
         let metrics = &self.ctx.metrics;
         let partition = self.partition.to_string();
         metrics
@@ -349,6 +373,11 @@ impl Poster<'_> {
             .with_label_values(&[&partition])
             .set(self.dirty.len() as i64);
         Ok(())
+    }
+
+    fn stands(&self) {
+        let task = self.task();
+        self.ctx.health.stands_at(task, self.next.0, self.reached);
     }
 }
 

@@ -13,11 +13,14 @@ use super::window::Window;
 use crate::domain::event::Service;
 use crate::domain::position::{Offset, Partition, Position, Sequence};
 use crate::domain::rules::Timeline;
+use crate::domain::time::Millis;
 use crate::log::posting::{BlockHeader, encode_blocks};
-use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
-use crate::pipeline::Breakage;
+use crate::log::{Fingerprint, Headers, NewRecord, Record, Topic, rejected};
+use crate::ops::health::Role;
+use crate::pipeline::counters::{REFERRAL, UsageSums, issued};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
+use crate::pipeline::{Breakage, freshness};
 use crate::store::checkpoints::{UsageRows, WindowCut};
 use crate::store::db::{Item, Key, Table};
 use crate::store::usage::{self, UsageRow};
@@ -34,6 +37,10 @@ struct Work<'a> {
     items: Vec<Item>,
     rated: u64,
     unknown_usage: u64,
+    /// What it has earned, for telling.
+    sums: UsageSums,
+    /// The time of the newest event.
+    newest: Option<Millis>,
 }
 
 impl Work<'_> {
@@ -44,6 +51,8 @@ impl Work<'_> {
             items: Vec::new(),
             rated: 0,
             unknown_usage: 0,
+            sums: UsageSums::default(),
+            newest: None,
         }
     }
 }
@@ -75,8 +84,10 @@ impl Rater<'_> {
                 .examine(piece, place, &mut forgetful, &mut log_time);
             self.rate_piece(&mut work).await?;
         }
-        self.count(&work, records.len());
+        self.count(&work, records);
+        let emitting = self.ctx.stage(Role::Rate, "rate", started);
         let sequences = self.emit(work).await?;
+        self.ctx.stage(Role::Rate, "emit", emitting);
         self.after = super::After {
             log_time,
             sequences,
@@ -125,6 +136,10 @@ impl Rater<'_> {
                 work.items.push(item);
             }
             work.rated += 1;
+            let (event, provided) = (&candidate.event, candidate.event.provider.is_some());
+            work.sums
+                .add(candidate.service, rated.tier, &rated.amounts, provided);
+            work.newest = work.newest.max(Some(event.time));
             work.unknown_usage += u64::from(is_usage_unknown(candidate));
         }
         work.examined.candidates.clear();
@@ -239,10 +254,13 @@ impl Rater<'_> {
     /// Emits everything at once and waits for every acknowledgement; returns the sequences after it.
     async fn emit(&mut self, work: Work<'_>) -> Result<Vec<Sequence>, Failure> {
         let Work {
-            examined, items, ..
+            examined,
+            items,
+            newest,
+            ..
         } = work;
         let postings = work.fold.postings(self.checkpoint.posting_partitions);
-        let (blocks, sequences) = self.blocks(&postings, examined.ticks > 0);
+        let (blocks, sequences) = self.blocks(&postings, newest, examined.ticks > 0);
         self.room = postings.into_room();
         self.ctx
             .metrics
@@ -275,6 +293,7 @@ impl Rater<'_> {
     fn blocks(
         &self,
         postings: &Postings,
+        newest: Option<Millis>,
         everywhere: bool,
     ) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
         let header = BlockHeader {
@@ -284,6 +303,7 @@ impl Rater<'_> {
             control: self.checkpoint.control,
             source_log_time: self.checkpoint.log_time,
         };
+        let headers: Headers = newest.map(freshness::header).into_iter().collect();
         let mut sequences = self.checkpoint.sequences.clone();
         let mut blocks = Vec::new();
         for (q, sequence) in (0..).map(Partition).zip(&mut sequences) {
@@ -295,6 +315,7 @@ impl Rater<'_> {
             sequence.0 += encoded.len() as u64;
             let records = encoded.into_iter().map(|value| NewRecord {
                 value,
+                headers: headers.clone(),
                 ..NewRecord::default()
             });
             blocks.push((q, records.collect()));
@@ -317,10 +338,14 @@ impl Rater<'_> {
         (!records.is_empty()).then_some((Topic::UsageRejected, partition, records))
     }
 
-    fn count(&mut self, work: &Work<'_>, records: usize) {
+    fn count(&mut self, work: &Work<'_>, records: &[Record]) {
         let (metrics, examined) = (&self.ctx.metrics, &work.examined);
         metrics.chunks_total.inc();
-        metrics.chunk_events.observe(records as f64);
+        metrics.chunk_events.observe(records.len() as f64);
+        let bytes: usize = records.iter().map(Record::size).sum();
+        metrics.chunk_bytes.observe(bytes as f64);
+        work.sums.tell(metrics);
+        issued(metrics, REFERRAL, work.fold.referred());
         metrics.events_rated_total.inc_by(work.rated);
         metrics.events_duplicate_total.inc_by(examined.duplicates);
         metrics
@@ -335,8 +360,10 @@ impl Rater<'_> {
         metrics
             .unknown_usage_events_total
             .inc_by(work.unknown_usage);
+        metrics
+            .default_tier_events_total
+            .inc_by(self.tiers.take_defaults());
         for model in self.tiers.take_unrecognised() {
-            metrics.unrecognised_model_events_total.inc();
             tracing::info!(
                 event = "model.unrecognised",
                 model,

@@ -81,6 +81,7 @@ pub struct Reject<'a> {
 pub struct Examined<'a> {
     /// Events to be rated, in log order. Whoever rates them takes them out.
     pub candidates: Vec<Candidate<'a>>,
+    decoder: usage::Decoder,
     /// Identity and content of each candidate, while it is examined.
     hashes: Vec<(Identity, ContentHash)>,
     /// Refused records, in log order.
@@ -134,7 +135,7 @@ impl<'a> Examined<'a> {
         let decoded = if record.size() > ORIGINAL_BYTES_MAX {
             Err(oversized(record))
         } else {
-            usage::decode(&record.value, &record.headers)
+            self.decoder.decode(&record.value, &record.headers)
         };
         let event = match decoded {
             Ok(event) => event,
@@ -212,12 +213,13 @@ impl<'a> Examined<'a> {
 
 /// Takes the records between the window's first and the chunk into the window again, after a restart.
 pub fn rebuild(records: &[Record], place: Place<'_>, window: &mut Window, log_time: &mut Millis) {
+    let mut decoder = usage::Decoder::default();
     for record in records {
         *log_time = (*log_time).max(record.append_time);
         if record.header(TICK_HEADER).is_some() {
             continue;
         }
-        if let Ok(event) = usage::decode(&record.value, &record.headers)
+        if let Ok(event) = decoder.decode(&record.value, &record.headers)
             && let Class::Valid(_) = classify(&event, place, *log_time)
         {
             window.take(event.identity(), event.content(), record.offset, *log_time);

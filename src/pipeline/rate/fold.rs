@@ -11,15 +11,13 @@ use crate::domain::amount::{Bp, Overflow, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
 use crate::domain::position::{Control, Partition};
-use crate::domain::posting::{Cell, Charge, EntryRef, FirstSuccess, Slot};
+use crate::domain::posting::{Cascade, Cell, Charge, EntryRef, FirstSuccess, LEVELS, Slot};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
-use crate::domain::tier::Tier;
+use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
 
-/// Levels of the referral cascade.
-const LEVELS: usize = 3;
 /// Model names that are remembered at the most; a flood of invented names must not grow the process.
 const MODELS_MAX: usize = 100_000;
 
@@ -27,7 +25,9 @@ const MODELS_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Tiers {
     rules: u64,
-    known: HashMap<Box<str>, Tier>,
+    known: HashMap<Box<str>, Detection>,
+    /// Events since the last call of [`Tiers::take_defaults`] whose model nothing recognised.
+    defaults: u64,
     /// Names that nothing recognised since the last call of [`Tiers::take_unrecognised`], each once.
     unrecognised: Vec<String>,
 }
@@ -38,15 +38,22 @@ impl Tiers {
             self.known.clear();
             self.rules = rules.id();
         }
-        if let Some(tier) = self.known.get(model) {
-            return *tier;
+        if let Some(known) = self.known.get(model) {
+            self.defaults += u64::from(!known.recognised);
+            return known.tier;
         }
         let detection = rules.detect(model);
         if !detection.recognised {
             self.unrecognised.push(model.to_owned());
+            self.defaults += 1;
         }
-        self.known.insert(model.into(), detection.tier);
+        self.known.insert(model.into(), detection);
         detection.tier
+    }
+
+    /// How many events were in the lowest tier because nothing recognised their model.
+    pub fn take_defaults(&mut self) -> u64 {
+        std::mem::take(&mut self.defaults)
     }
 
     /// Names that were new and that nothing recognised.
@@ -71,11 +78,18 @@ struct Gathered {
     cells: SmallVec<[(Slot, Service, Cell); 1]>,
     charges: SmallVec<[(Month, Charge); 1]>,
     firsts: SmallVec<[FirstSuccess; 1]>,
-    referral: SmallVec<[(Slot, Points); 1]>,
-    /// Numbers of the accounts up its chain, nearest first.
-    referrers: [Option<u32>; LEVELS],
+    /// Numbers of the accounts up its chain, nearest first, and [`NOBODY`] behind them.
+    referrers: [u32; LEVELS],
+    /// Which of [`Room::referrals`] is its own, or [`NOBODY`].
+    referral: u32,
     firsts_seen: u8,
 }
+
+/// No account, and no list: chunks hold far fewer.
+const NOBODY: u32 = u32::MAX;
+
+/// What the referees of one account brought, by slot.
+type Referral = SmallVec<[(Slot, Cascade); 1]>;
 
 /// The accounts that one event names, by their numbers.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +106,8 @@ pub struct Fold {
     /// Accounts whose chains are not known yet.
     unlinked: Vec<u32>,
     day: Option<(Day, Month)>,
+    /// What went to referrers, for telling; it wraps rather than fail.
+    referred: i64,
 }
 
 /// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
@@ -103,6 +119,8 @@ pub struct Room {
     named: Vec<bool>,
     /// By number of the account.
     gathered: Vec<Gathered>,
+    /// Few accounts refer others: what that brings them stands apart.
+    referrals: Vec<Referral>,
 }
 
 impl Fold {
@@ -111,13 +129,20 @@ impl Fold {
         room.accounts.clear();
         room.named.clear();
         room.gathered.clear();
+        room.referrals.clear();
         Fold {
             timeline,
             control,
             room,
             unlinked: Vec::new(),
             day: None,
+            referred: 0,
         }
+    }
+
+    /// What has gone to referrers so far.
+    pub fn referred(&self) -> Points {
+        Points(self.referred)
     }
 
     /// Takes up the accounts of events that are to be added; those of each event, in order.
@@ -167,11 +192,11 @@ impl Fold {
     }
 
     fn refer(&mut self, number: u32, chain: &Chain) {
-        let mut referrers = [None; LEVELS];
+        let mut referrers = [NOBODY; LEVELS];
         for (place, referrer) in referrers.iter_mut().zip(chain.accounts.iter()) {
             let referrer = AccountRef::from(referrer);
             let hash = self.room.accounts.hash(referrer);
-            *place = Some(self.room.number(hash, referrer));
+            *place = self.room.number(hash, referrer);
         }
         self.room.gathered[number as usize].referrers = referrers;
     }
@@ -226,6 +251,9 @@ impl Fold {
     pub fn postings(self, partitions: u32) -> Postings {
         let mut room = self.room;
         let mut order = vec![Vec::new(); partitions as usize];
+        for referral in &mut room.referrals {
+            referral.sort_unstable_by_key(|(slot, _)| *slot);
+        }
         for (number, gathered) in (0..).zip(&mut room.gathered) {
             if !gathered.is_empty() {
                 gathered.sort();
@@ -268,11 +296,15 @@ impl Fold {
             .cell(slot, service)
             .add(&Cell { points, ..*cell })?;
         let referrers = gathered.referrers;
-        for (referrer, share) in referrers.into_iter().zip(cascade) {
-            let Some(referrer) = referrer else { break };
-            let points = points.times(share)?;
+        for (level, referrer) in referrers.into_iter().enumerate() {
+            if referrer == NOBODY {
+                break;
+            }
+            let points = points.times(cascade[level])?;
             if points != Points::ZERO {
-                self.room.gathered[referrer as usize].refer(slot, points)?;
+                self.referred = self.referred.wrapping_add(points.0);
+                let brought = Cascade::at(level, points);
+                self.room.refer(referrer, slot, &brought)?;
             }
         }
         Ok(())
@@ -288,6 +320,31 @@ impl Room {
         }
         number
     }
+
+    fn refer(&mut self, number: u32, slot: Slot, brought: &Cascade) -> Result<(), Overflow> {
+        let place = &mut self.gathered[number as usize].referral;
+        if *place == NOBODY {
+            *place = u32::try_from(self.referrals.len())
+                .expect("a chunk holds far fewer than 2^32 records");
+            self.referrals.push(Referral::new());
+        }
+        let referral = &mut self.referrals[*place as usize];
+        let new = || (slot, Cascade::default());
+        let (_, sum) = find_or_add(referral, |(of, _)| *of == slot, new);
+        sum.add(brought)
+    }
+
+    fn entry(&self, number: u32) -> EntryRef<'_> {
+        let gathered = &self.gathered[number as usize];
+        let referral = self.referrals.get(gathered.referral as usize);
+        EntryRef {
+            account: self.accounts.get(number),
+            cells: &gathered.cells,
+            referral: referral.map_or(&[], |referral| referral),
+            charges: &gathered.charges,
+            firsts: &gathered.firsts,
+        }
+    }
 }
 
 /// What a chunk adds to the accounts of each posting partition.
@@ -300,11 +357,8 @@ pub struct Postings {
 impl Postings {
     /// The entries of a posting partition, by account.
     pub fn entries(&self, partition: Partition) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
-        let Room {
-            accounts, gathered, ..
-        } = &self.room;
         let order = self.order[partition.0 as usize].iter();
-        order.map(|(_, _, number)| gathered[*number as usize].entry(accounts.get(*number)))
+        order.map(|(_, _, number)| self.room.entry(*number))
     }
 
     /// The room, for the next fold.
@@ -319,8 +373,8 @@ impl Default for Gathered {
             cells: SmallVec::new(),
             charges: SmallVec::new(),
             firsts: SmallVec::new(),
-            referral: SmallVec::new(),
-            referrers: [None; LEVELS],
+            referrers: [NOBODY; LEVELS],
+            referral: NOBODY,
             firsts_seen: 0,
         }
     }
@@ -329,20 +383,13 @@ impl Default for Gathered {
 impl Gathered {
     /// A referrer that was only looked up: everything it could have got was rounded down to nothing.
     fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.referral.is_empty()
+        self.cells.is_empty() && self.referral == NOBODY
     }
 
     fn cell(&mut self, slot: Slot, service: Service) -> &mut Cell {
         let is_it = |(s, of, _): &(Slot, Service, Cell)| *s == slot && *of == service;
         let new = || (slot, service, Cell::default());
         &mut find_or_add(&mut self.cells, is_it, new).2
-    }
-
-    fn refer(&mut self, slot: Slot, points: Points) -> Result<(), Overflow> {
-        let new = || (slot, Points::ZERO);
-        let (_, sum) = find_or_add(&mut self.referral, |(of, _)| *of == slot, new);
-        *sum = sum.plus(points)?;
-        Ok(())
     }
 
     fn charge(&mut self, month: Month, charge: &Charge) -> Result<(), Overflow> {
@@ -366,19 +413,8 @@ impl Gathered {
     fn sort(&mut self) {
         self.cells
             .sort_unstable_by_key(|(slot, service, _)| (*slot, *service));
-        self.referral.sort_unstable_by_key(|(slot, _)| *slot);
         self.charges.sort_unstable_by_key(|(month, _)| *month);
         self.firsts.sort_unstable_by_key(|first| first.service);
-    }
-
-    fn entry<'e>(&'e self, account: AccountRef<'e>) -> EntryRef<'e> {
-        EntryRef {
-            account,
-            cells: &self.cells,
-            referral: &self.referral,
-            charges: &self.charges,
-            firsts: &self.firsts,
-        }
     }
 }
 

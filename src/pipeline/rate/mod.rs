@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::WorkerContext;
 use super::failure::Failure;
 use super::follower::Follower;
+use super::{Covers, WorkerContext};
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{NewRecord, ReadLimit, Record, Topic};
@@ -74,12 +74,15 @@ impl Rater<'_> {
 
     /// Works until shutdown or a failure.
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
+        self.stands();
         while !*shutdown.borrow() {
             let records = self.collect(shutdown).await?;
             if records.is_empty() {
                 self.idle().await?;
             } else {
+                let started = self.ctx.clock.now();
                 self.cut(&records).await?;
+                self.ctx.stage(Role::Rate, "cut", started);
                 self.rate(&records).await?;
             }
             self.report().await?;
@@ -170,11 +173,18 @@ impl Rater<'_> {
             .log
             .end_seen(Topic::UsageEvents, self.partition)
             .await?;
-        self.ctx.health.stands_at(self.task(), self.checkpoint.to.0);
+        self.stands();
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.checkpoint.to.0));
-        self.ctx.tell_checkpoint(self.task(), self.checkpoint.to);
+        self.ctx
+            .tell_checkpoint(self.task(), self.checkpoint.to, Covers::Everything);
         Ok(())
+    }
+
+    fn stands(&self) {
+        let (next, reached) = (self.checkpoint.to.0, self.after.log_time);
+        let reached = (reached.0 > 0).then_some(reached);
+        self.ctx.health.stands_at(self.task(), next, reached);
     }
 }

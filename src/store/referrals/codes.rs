@@ -37,12 +37,14 @@ fn owner_key(owner: &Account) -> Key {
     Key::new(Table::Checkpoints, format!("code#{owner}"), "code")
 }
 
-/// The account's code; made now if it has none. `random` decides the new code's ending.
+/// The account's code; made now if it has none. `random` decides the new code's ending. `by`: who makes it in the account's stead, for the
+/// audit trail.
 pub async fn code_for(
     db: &dyn Db,
     owner: &Account,
     random: u64,
     now: Millis,
+    by: Option<&str>,
 ) -> Result<Code, StoreError> {
     let mut tries = Tries::default();
     let mut tried = 0;
@@ -56,7 +58,7 @@ pub async fn code_for(
             tried += 1;
             continue;
         }
-        match db.transact(code_writes(&code)).await {
+        match db.transact(code_writes(&code, by)).await {
             Ok(()) => return Ok(code),
             Err(error) => tries.again(error)?,
         }
@@ -100,16 +102,27 @@ fn draws(random: u64) -> [u32; RANDOM_VALUES] {
     })
 }
 
-fn code_writes(code: &Code) -> Vec<Write> {
+fn code_writes(code: &Code, by: Option<&str>) -> Vec<Write> {
     let pointer = Fields::of(&owner_key(&code.owner)).text("code", &code.code);
-    vec![
+    let mut writes = vec![
         Write::Put {
             table: Table::Checkpoints,
             item: pointer.item(),
             condition: Condition::Absent,
         },
         put_code(code, Condition::Absent),
-    ]
+    ];
+    let made = |by: &str| {
+        audit::write(&audit::Entry {
+            at: code.created_at,
+            action: "referral_codes.create".to_owned(),
+            subject: code.code.clone(),
+            by: by.to_owned(),
+            detail: json!({"owner": code.owner}),
+        })
+    };
+    writes.extend(by.map(made));
+    writes
 }
 
 /// The code to which the owner's pointer points. The two were written together, but may become visible one by one.

@@ -7,7 +7,7 @@ use tidemark::domain::amount::{Bp, Money, Points};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::ledger::{AccountRows, Activity, months_of};
-use tidemark::domain::posting::{Cell, Charge, Entry, FirstSuccess, Slot};
+use tidemark::domain::posting::{Cascade, Cell, Charge, Entry, FirstSuccess, Slot};
 use tidemark::domain::time::{Day, Millis, Month};
 
 const ACTIVITY: Activity = Activity {
@@ -89,7 +89,7 @@ fn entry(kind: AccountKind, events: &[Booked]) -> Entry {
             .collect(),
         referral: referral
             .into_iter()
-            .map(|(slot, points)| (slot, Points(points)))
+            .map(|(slot, points)| (slot, Cascade::at(1, Points(points))))
             .collect(),
         charges: charges.into_iter().collect(),
         firsts: firsts

@@ -124,6 +124,17 @@ fn what_is_wrong_is_refused() {
         ("[store]\ntable_prefix = 'a b'", "a b"),
         ("[logging]\nfilter = 'info,,=='", "info,,=="),
         ("[log]\nengine = 'kafka'", "at least one broker"),
+        ("[http]\nappend_timeout = '0s'", "100ms to 300s"),
+        ("[http.gateways]\nlitellm_user = ''", "1 to 16 names"),
+        ("[http.gateways]\nlitellm_user = 'end_user,,id'", "no path"),
+        (
+            "[http.gateways]\notlp_user = 'http.request.header.authorization'",
+            "never enters the log",
+        ),
+        (
+            "[http.gateways]\notlp_user = 'a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a'",
+            "names 17 places",
+        ),
         ("[http.jwt]\nissuer = 'x'", "without http.jwt.jwks_url"),
         (
             "[http.jwt]\njwks_url = 'https://a'\naudience = 'x'",
@@ -159,6 +170,17 @@ fn what_is_wrong_is_refused() {
         assert!(faults[0].contains(expected), "{text}: {faults:?}");
         assert!(faults[0].starts_with("my.toml: ") || faults[0].starts_with("configuration: "));
     }
+}
+
+#[test]
+fn the_places_of_a_gateways_user_are_listed_by_commas() {
+    let read = |sources: &Sources| Config::read(sources).expect("valid").http.user_from;
+    let text = "[http.gateways]\nlitellm_user = ' metadata.user_api_key_user_id ,end_user'";
+    let from = read(&file(text));
+    assert_eq!(from.litellm, ["metadata.user_api_key_user_id", "end_user"]);
+    assert_eq!(from.otlp, ["enduser.id", "user.id"]);
+    let from = read(&env("TIDEMARK_HTTP_GATEWAYS_OTLP_USER", "tenant"));
+    assert_eq!(from.otlp, ["tenant"]);
 }
 
 #[test]

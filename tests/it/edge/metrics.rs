@@ -3,10 +3,17 @@ use std::collections::BTreeSet;
 use tidemark::ops::metrics::Metrics;
 
 #[test]
-fn metric_names_and_labels_change_only_on_purpose() {
+fn metric_names_labels_and_help_texts_change_only_on_purpose() {
     let lines: Vec<String> = Metrics::DECLARED
         .iter()
-        .map(|metric| format!("{}{{{}}}", metric.name, metric.labels.join(",")))
+        .map(|metric| {
+            let (name, help) = (metric.name, metric.help.trim());
+            format!(
+                "{name}{{{}}} {}\n  {help}",
+                metric.labels.join(","),
+                metric.kind
+            )
+        })
         .collect();
     insta::assert_snapshot!(lines.join("\n"));
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use axum::http::Method;
 use futures::future::join_all;
 use serde_json::{Value, json};
+use tidemark::domain::amount::Points;
 use tidemark::domain::rules::Network;
+use tidemark::store::awards::{ADJUSTED_MAX, ADJUSTMENT_MAX, Adjustment, Granted, adjustment};
 
 use super::admin::{post, publish, send, stable, told};
-use super::stand::Stand;
+use super::stand::{NOON, Stand};
+use crate::store::user;
 
 const PATH: &str = "/api/admin/credits";
 
@@ -282,4 +285,93 @@ async fn an_adjustment_that_could_halt_a_poster_is_refused() {
             assert_eq!(answer.code().1, "amount_out_of_range");
         }
     }
+}
+
+#[tokio::test]
+async fn entries_come_in_pages_oldest_first() {
+    let stand = Stand::new().await;
+    publish(&stand, Network::Testnet).await;
+    for number in 0..5 {
+        let key = format!("k-{number}");
+        let answer = post(&stand, PATH, &key, &credit("1")).await;
+        assert_eq!(answer.status.as_u16(), 200);
+    }
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, String::new());
+    loop {
+        let page = stand
+            .get(&format!("{PATH}?userId=alice&limit=2{after}"))
+            .await
+            .json();
+        assert_eq!(page["added"], "5", "each page has the whole sum");
+        let keys = page["entries"].as_array().unwrap().iter();
+        found.extend(keys.map(|entry| entry["key"].as_str().unwrap().to_owned()));
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(
+        (pages, found),
+        (
+            3,
+            ["k-0", "k-1", "k-2", "k-3", "k-4"]
+                .map(str::to_owned)
+                .to_vec()
+        )
+    );
+    let answer = stand
+        .get(&format!("{PATH}?userId=alice&after=nobody"))
+        .await;
+    assert_eq!(answer.code(), (400, "invalid_query".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn adjustments_that_could_overflow_an_account_together_are_refused_also_at_once() {
+    let stand = Arc::new(Stand::new().await);
+    publish(&stand, Network::Testnet).await;
+    // All but two of the largest ones, up and down.
+    let account = user("alice");
+    let most = ADJUSTED_MAX.0 / ADJUSTMENT_MAX.0;
+    for number in 0..most - 2 {
+        let sign = if number % 2 == 0 { 1 } else { -1 };
+        let largest = Adjustment {
+            account: account.clone(),
+            points: Points(sign * ADJUSTMENT_MAX.0),
+            reason: "a test".to_owned(),
+            idempotency_key: format!("before-{number}"),
+            by: "a test".to_owned(),
+            now: NOON,
+        };
+        let granted = adjustment(&stand.db, &largest, 1).await;
+        assert_eq!(granted, Ok(Granted::Now));
+    }
+    let body = json!({"kind": "user", "id": "alice", "points": "100000000", "reason": "x"});
+    let posts = (0..8).map(|number| {
+        let (stand, body) = (stand.clone(), body.clone());
+        tokio::spawn(async move {
+            let key = format!("k-{number}");
+            let path = "/api/admin/adjustments";
+            (key.clone(), post(&stand, path, &key, &body).await)
+        })
+    });
+    let mut taken = Vec::new();
+    for answer in join_all(posts).await {
+        let (key, answer) = answer.unwrap();
+        match answer.status.as_u16() {
+            200 => taken.push(key),
+            _ => assert_eq!(answer.code(), (422, "adjustments_exceeded".to_owned())),
+        }
+    }
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    // A repeat of what was granted is answered as before, and one micropoint more is still refused.
+    let again = post(&stand, "/api/admin/adjustments", &taken[0], &body).await;
+    assert_eq!(again.status.as_u16(), 200);
+    let more = json!({"kind": "user", "id": "alice", "points": "-0.000001", "reason": "x"});
+    let more = post(&stand, "/api/admin/adjustments", "one-more", &more).await;
+    assert_eq!(more.code(), (422, "adjustments_exceeded".to_owned()));
+    // Another account is another's.
+    let other = json!({"kind": "provider", "id": "alice", "points": 1, "reason": "x"});
+    let other = post(&stand, "/api/admin/adjustments", "k-0", &other).await;
+    assert_eq!(other.status.as_u16(), 200);
 }

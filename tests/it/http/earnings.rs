@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::json;
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::ids::AccountKind;
-use tidemark::domain::posting::{FirstSuccess, Slot};
+use tidemark::domain::posting::{Cascade, FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis, Month};
 use tidemark::reads::{Reads, StatementDoc};
@@ -32,7 +32,9 @@ async fn a_provider_sees_its_month_by_day_and_what_today_brought() {
         served(entry, "2026-11-20", 10, Points::whole(150));
         served(entry, "2026-11-22", 2, Points::whole(30));
         let day = Slot::Day("2026-11-22".parse().unwrap());
-        entry.referral.push((day, Points(1_500_000)));
+        entry
+            .referral
+            .push((day, Cascade::at(0, Points(1_500_000))));
     })
     .await;
     let answer = stand.get("/api/providers/prov-1/earnings").await;

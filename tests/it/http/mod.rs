@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod admin_credits;
 mod audit;
+mod bodies;
 mod credits;
 mod earnings;
 pub mod issuer;

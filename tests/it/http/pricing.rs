@@ -18,7 +18,10 @@ fn price(amount: Value) -> Value {
 async fn a_price_is_published_once_and_history_keeps_what_it_replaced() {
     let stand = Stand::new().await;
     let empty = stand.get(PATH).await;
-    assert_eq!(empty.json(), json!({"isMainnet": null, "prices": []}));
+    assert_eq!(
+        empty.json(),
+        json!({"isMainnet": null, "prices": [], "pending": []})
+    );
     publish(&stand, Network::Mainnet).await;
     insta::assert_json_snapshot!("prices", stable(stand.get(PATH).await.json()));
     stand.clock.set(Millis(NOON.0 + 1_000));
@@ -32,6 +35,7 @@ async fn a_price_is_published_once_and_history_keeps_what_it_replaced() {
         "effectiveFrom": "2026-12-01T01:00:00+01:00", "reason": "a new contract"});
     let later = stand.post(PATH, &later).await.json();
     assert_eq!(later["effectiveFrom"], "2026-12-01T00:00:00.000Z");
+    assert_eq!(later["pending"][0]["version"], 3);
     let current = stand.get(PATH).await.json();
     assert_eq!(current["prices"][0]["pricePerUnit"], "0.0003");
     let all = stand.get("/api/admin/pricing?history=true").await.json();
@@ -51,6 +55,49 @@ async fn a_price_is_published_once_and_history_keeps_what_it_replaced() {
         ]
     );
     insta::assert_json_snapshot!("prices_told", told(&stand, "pricing.publish").await[..2]);
+}
+
+#[tokio::test]
+async fn what_is_to_come_is_named_until_it_is_called_back_or_has_begun() {
+    let stand = Stand::new().await;
+    publish(&stand, Network::Mainnet).await;
+    let (first, second) = ("2026-12-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z");
+    let at = |amount: &str, from: &str| {
+        let mut body = price(json!(amount));
+        body["effectiveFrom"] = json!(from);
+        body
+    };
+    let pending = |answer: &Value| -> Vec<(String, String)> {
+        let pending = answer["pending"].as_array().expect("a list").iter();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let one = |version: &Value| {
+            (
+                text(&version["effectiveFrom"]),
+                text(&version["pricePerUnit"]),
+            )
+        };
+        pending.map(one).collect()
+    };
+    let is = |rows: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(from, amount): &(&str, &str)| ((*from).to_owned(), (*amount).to_owned());
+        rows.iter().map(owned).collect()
+    };
+    let answer = stand.post(PATH, &at("2", second)).await.json();
+    assert_eq!(pending(&answer), is(&[(second, "2")]));
+    let answer = stand.post(PATH, &at("1", first)).await.json();
+    assert_eq!(pending(&answer), is(&[(first, "1"), (second, "2")]));
+    // Called back: what holds today holds then, too.
+    let answer = stand.post(PATH, &at("0.0002", first)).await.json();
+    assert_eq!(pending(&answer), is(&[(first, "0.0002"), (second, "2")]));
+    // Another key knows nothing of it.
+    let mut other = price(json!("7"));
+    other["configKey"] = json!("tide_pool_output");
+    assert_eq!(pending(&stand.post(PATH, &other).await.json()), is(&[]));
+    let shown = stand.get(PATH).await.json();
+    assert_eq!(pending(&shown), is(&[(first, "0.0002"), (second, "2")]));
+    stand.clock.set("2026-12-15T00:00:00Z".parse().unwrap());
+    let shown = stand.get(PATH).await.json();
+    assert_eq!(pending(&shown), is(&[(second, "2")]));
 }
 
 #[tokio::test]

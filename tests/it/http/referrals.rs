@@ -7,7 +7,7 @@ use axum::http::{Method, Request, header};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tidemark::domain::amount::Points;
-use tidemark::domain::posting::Slot;
+use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::http::{Hosts, Service, router};
 use tidemark::store::awards::{awards_of, grant_milestone_writes};
@@ -15,6 +15,7 @@ use tidemark::store::db::Db;
 use tidemark::store::referrals::{Switch, link_of, lookup, referees, set_active};
 use tower::ServiceExt;
 
+use super::admin::told;
 use super::rows::{book, rules, served};
 use super::slow_db::{Counted, Killed, service_on};
 use super::stand::{Answer, NOON, Stand};
@@ -342,9 +343,12 @@ async fn a_referrer_sees_whom_it_referred_and_what_that_brought() {
     })
     .await;
     book(&stand, &user("ann"), |entry| {
-        for (day, points) in [("2026-10-30", 15_000_000), ("2026-11-21", 250_000)] {
+        for (day, points) in [
+            ("2026-10-30", [15_000_000, 0, 0]),
+            ("2026-11-21", [200_000, 40_000, 10_000]),
+        ] {
             let slot = Slot::Day(day.parse().unwrap());
-            entry.referral.push((slot, Points(points)));
+            entry.referral.push((slot, Cascade(points.map(Points))));
         }
     })
     .await;
@@ -371,4 +375,46 @@ async fn a_referrer_sees_whom_it_referred_and_what_that_brought() {
         }
     }
     assert_eq!(Value::Array(seen), found["referees"]);
+}
+
+#[tokio::test]
+async fn what_an_admin_does_for_an_account_is_in_the_audit_trail_and_what_it_does_itself_is_not() {
+    let stand = stand().await;
+    let ann = stand.key(&["account:user:ann"]).await;
+    let bob = stand.key(&["account:user:bob"]).await;
+    let ask = async |key: &str, path: &str, body: Value| {
+        let answer = stand.ask(Some(key), Method::POST, path, Some(&body)).await;
+        assert!(answer.status.is_success(), "{:?}", answer.body);
+        answer.json()
+    };
+    let of = |id: &str| json!({"userId": id, "userType": "user"});
+    let anns = ask(&ann, "/api/referrals/code", of("ann")).await;
+    let anns = anns["code"].as_str().unwrap();
+    ask(&bob, SIGNUP, body(anns, "user", "bob")).await;
+    let entries = async |action: &str| told(&stand, action).await;
+    assert_eq!(entries("referral_codes.create").await, [] as [Value; 0]);
+    assert_eq!(entries("referrals.signup").await, [] as [Value; 0]);
+    for _ in 0..2 {
+        ask(&stand.admin, "/api/referrals/code", of("cat")).await;
+        assert_eq!(
+            sign_up(&stand, Some("k"), &body(anns, "provider", "dan"))
+                .await
+                .status,
+            201
+        );
+    }
+    let made = entries("referral_codes.create").await;
+    assert_eq!(made.len(), 1, "once, however often it is asked: {made:?}");
+    assert_eq!(made[0]["detail"]["owner"], json!(["user", "cat"]));
+    let signups = entries("referrals.signup").await;
+    assert_eq!(
+        signups.len(),
+        1,
+        "once, however often it is asked: {signups:?}"
+    );
+    assert_eq!(signups[0]["subject"], "provider:dan");
+    assert_eq!(signups[0]["detail"]["code"], anns);
+    assert_eq!(signups[0]["detail"]["referrer"], json!(["user", "ann"]));
+    let by = signups[0]["by"].as_str().unwrap();
+    assert!(by.starts_with("key ") && by.ends_with("(a test's)"), "{by}");
 }

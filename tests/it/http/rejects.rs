@@ -50,6 +50,21 @@ async fn refuse(stand: &Stand, original: &Record, reason: Reason, field: Option<
     append(stand, reject).await;
 }
 
+/// Appends the reject of an event of a service that nobody knows; its text.
+async fn refuse_unknown(stand: &Stand) -> String {
+    let text = event("r-1", "/v9").to_string();
+    let original = original(7, text.as_bytes());
+    refuse(stand, &original, Reason::UnknownService, Some("endpoint")).await;
+    text
+}
+
+/// Appends the reject of a record that is too large to be kept whole.
+async fn refuse_large(stand: &Stand) {
+    let mut large = original(9, &vec![b'x'; 1 << 20]);
+    large.headers.clear();
+    refuse(stand, &large, Reason::TooLarge, None).await;
+}
+
 async fn append(stand: &Stand, reject: NewRecord) {
     let topic = Topic::UsageRejected;
     stand
@@ -59,9 +74,14 @@ async fn append(stand: &Stand, reject: NewRecord) {
         .unwrap();
 }
 
-async fn redrive_over_http(stand: &Stand, offset: u64, body: &Value) -> Answer {
+/// Redrives with a body as text: every digit stays.
+async fn redrive_text(stand: &Stand, offset: u64, body: &str) -> Answer {
     let path = format!("/api/admin/rejects/1/{offset}/redrive");
-    send(stand, Method::POST, &path, None, &body.to_string()).await
+    send(stand, Method::POST, &path, None, body).await
+}
+
+async fn redrive_over_http(stand: &Stand, offset: u64, body: &Value) -> Answer {
+    redrive_text(stand, offset, &body.to_string()).await
 }
 
 async fn discard_over_http(stand: &Stand, offset: u64, reason: &str) -> Answer {
@@ -86,9 +106,7 @@ async fn rejects_are_listed_in_pages_and_shown_to_the_byte() {
     )
     .await;
     refuse(&stand, &original(8, b"\xff\xfe"), Reason::Malformed, None).await;
-    let mut large = original(9, &vec![b'x'; 1 << 20]);
-    large.headers.clear();
-    refuse(&stand, &large, Reason::TooLarge, None).await;
+    refuse_large(&stand).await;
     append(&stand, foreign()).await;
     let page = stand
         .get("/api/admin/rejects?partition=1&limit=3")
@@ -235,29 +253,22 @@ async fn an_edited_event_is_checked_as_at_the_edge_and_the_first_edit_stays() {
         assert_eq!(found["code"], edge.reason.as_str(), "{body}");
         assert_eq!(found["field"].as_str(), edge.field, "{body}");
     }
-    for body in [r#"{"values":{}}"#, r#"[]"#, r#"{"value":{}}x"#] {
-        let answer = send(
-            &stand,
-            Method::POST,
-            "/api/admin/rejects/1/0/redrive",
-            None,
-            body,
-        )
-        .await;
+    for body in [
+        r#"{"values":{}}"#,
+        r#"[]"#,
+        r#"{"value":{}}x"#,
+        r#"{"value":null}"#,
+        r#"{"value": null }"#,
+        r#"{"value":{"userId":"a","userId":"b"}}"#,
+    ] {
+        let answer = redrive_text(&stand, 0, body).await;
         assert_eq!(answer.code(), (400, "invalid_body".to_owned()), "{body}");
     }
     assert_eq!(sent(&stand), []);
     assert_eq!(told(&stand, "rejects.redrive").await, Vec::<Value>::new());
     // Digits and spaces stay as they are.
     let body = r#"{"value": {"requestId":"r-1",  "userId":"bob","endpoint":"/v1/tts","timestamp":"2026-11-22T07:01:02Z","statusCode":200,"x":1.0e2}}"#;
-    let answer = send(
-        &stand,
-        Method::POST,
-        "/api/admin/rejects/1/0/redrive",
-        None,
-        body,
-    )
-    .await;
+    let answer = redrive_text(&stand, 0, body).await;
     assert_eq!(answer.status.as_u16(), 200, "{:?}", answer.body);
     let text = body
         .strip_prefix(r#"{"value": "#)
@@ -269,14 +280,7 @@ async fn an_edited_event_is_checked_as_at_the_edge_and_the_first_edit_stays() {
     // Another edit comes too late; without one, and with the same, the first is sent again.
     let other = redrive_over_http(&stand, 0, &json!({"value": event("r-2", "/v1/tts")})).await;
     assert_eq!(other.code(), (409, "redriven_otherwise".to_owned()));
-    send(
-        &stand,
-        Method::POST,
-        "/api/admin/rejects/1/0/redrive",
-        None,
-        body,
-    )
-    .await;
+    redrive_text(&stand, 0, body).await;
     redrive_over_http(&stand, 0, &json!({})).await;
     let all = sent(&stand);
     assert_eq!(all.len(), 3);
@@ -289,9 +293,7 @@ async fn an_edited_event_is_checked_as_at_the_edge_and_the_first_edit_stays() {
 async fn what_is_not_kept_cannot_be_sent_as_it_was() {
     let stand = Stand::new().await;
     append(&stand, foreign()).await;
-    let mut large = original(9, &vec![b'x'; 1 << 20]);
-    large.headers.clear();
-    refuse(&stand, &large, Reason::TooLarge, None).await;
+    refuse_large(&stand).await;
     for offset in [0, 1] {
         let answer = redrive_over_http(&stand, offset, &json!({})).await;
         assert_eq!(
@@ -316,14 +318,7 @@ async fn what_is_not_kept_cannot_be_sent_as_it_was() {
 #[tokio::test]
 async fn a_discarded_reject_stays_discarded_and_says_why() {
     let stand = Stand::new().await;
-    let text = event("r-1", "/v9").to_string();
-    refuse(
-        &stand,
-        &original(7, text.as_bytes()),
-        Reason::UnknownService,
-        Some("endpoint"),
-    )
-    .await;
+    let text = refuse_unknown(&stand).await;
     let empty = discard_over_http(&stand, 0, " ").await;
     assert_eq!(empty.code(), (422, "invalid_reason".to_owned()));
     let answer = discard_over_http(&stand, 0, "a test event").await;
@@ -339,14 +334,7 @@ async fn a_discarded_reject_stays_discarded_and_says_why() {
 #[tokio::test]
 async fn a_log_that_fails_after_the_event_was_stored_is_cured_by_asking_again() {
     let stand = Stand::new().await;
-    let text = event("r-1", "/v9").to_string();
-    refuse(
-        &stand,
-        &original(7, text.as_bytes()),
-        Reason::UnknownService,
-        Some("endpoint"),
-    )
-    .await;
+    let text = refuse_unknown(&stand).await;
     let fails = |error| *stand.log.append_fails.lock().unwrap() = error;
     fails(Some(LogError::Unavailable("no broker".to_owned())));
     let edited = json!({"value": event("r-1", "/v1/tts")});
@@ -442,14 +430,7 @@ impl Db for Lossy {
 async fn whichever_answer_of_the_store_is_lost_the_event_is_stored_once_and_sent() {
     for lost in 0..3 {
         let stand = Stand::new().await;
-        let text = event("r-1", "/v9").to_string();
-        refuse(
-            &stand,
-            &original(7, text.as_bytes()),
-            Reason::UnknownService,
-            None,
-        )
-        .await;
+        let text = refuse_unknown(&stand).await;
         let lossy = Lossy {
             db: Arc::new(stand.db.clone()),
             writes: AtomicU32::new(0),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tidemark::domain::access::Scope;
 use tidemark::domain::time::Millis;
 use tidemark::http::{Hosts, Partitions, Parts, Service, router};
+use tidemark::log::Counted;
 use tidemark::ops::clock::Clock;
 use tidemark::ops::config::HttpConfig;
 use tidemark::ops::health::Health;
@@ -102,7 +103,7 @@ impl Stand {
         let health = Arc::new(Health::new(metrics.clone()));
         let clock = Arc::new(SetClock(AtomicI64::new(NOON.0)));
         let service = Service::new(Parts {
-            log: log.clone(),
+            log: Arc::new(Counted::new(log.clone(), metrics.clone())),
             partitions: Partitions {
                 source: PARTITIONS,
                 posting: PARTITIONS,

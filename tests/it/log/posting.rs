@@ -7,7 +7,7 @@ use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Partition, Sequence};
-use tidemark::domain::posting::{Block, Cell, Charge, Entry, FirstSuccess, Slot};
+use tidemark::domain::posting::{Block, Cascade, Cell, Charge, Entry, FirstSuccess, Slot};
 use tidemark::domain::time::{Day, Millis, Month};
 use tidemark::log::posting::{
     BLOCK_BYTES_MAX, BlockHeader, FormatError, decode, encode, encode_blocks,
@@ -72,7 +72,7 @@ prop_compose! {
     fn entry()(
         account in account(),
         cells in prop::collection::btree_map((slot(), service()), cell(), 0..20),
-        referral in prop::collection::btree_map(slot(), points(), 0..3),
+        referral in prop::collection::btree_map(slot(), [points(), points(), points()].prop_map(Cascade), 0..3),
         charges in prop::collection::btree_map(month(), (money(), money()), 0..3),
         firsts in prop::collection::btree_map(service(), (slot(), points()), 0..3),
     ) -> Entry {

@@ -280,7 +280,8 @@ impl Count<'_> {
             .links
             .iter()
             .find(|link| link.referee == *account && link.number <= control);
-        for (referrer, share) in link.iter().flat_map(|l| &l.chain).zip(&rules.cascade) {
+        let chain = link.iter().flat_map(|l| &l.chain).zip(&rules.cascade);
+        for (level, (referrer, share)) in chain.enumerate() {
             let part = floor(points * share, 10_000);
             let ledger = self.ledgers.entry(referrer.clone()).or_default();
             if booking.late {
@@ -288,6 +289,8 @@ impl Count<'_> {
                 ledger.months.entry(month).or_default().late_points += part;
             } else {
                 ledger.days.entry(booking.day).or_default().referral += part;
+                let of_month = (referrer.clone(), statement::month_of_day(booking.day));
+                self.out.levels.entry(of_month).or_default()[level] += part;
             }
         }
     }

@@ -166,6 +166,8 @@ pub struct Output {
     pub milestones: Vec<(Account, Account, String, i128)>,
     /// Nano-dollars charged, by user.
     pub spent: BTreeMap<String, i128>,
+    /// Micropoints from referrals that were not booked late, by account, month, and level (the nearest first).
+    pub levels: BTreeMap<(Account, String), [i128; 3]>,
     /// Successes in a life.
     pub successes: BTreeMap<Account, i128>,
 }

@@ -89,11 +89,11 @@ fn chains() -> Chains {
             number: Control(1),
             accounts: vec![user(number + 1), user(number + 2)].into(),
         });
-        chains.learn(user(number), chain);
+        chains.learn(&user(number), chain);
     }
     for number in 0..4 {
         let provider = account(AccountKind::Provider, format!("prov-{number}"));
-        chains.learn(provider, None);
+        chains.learn(&provider, None);
     }
     chains
 }

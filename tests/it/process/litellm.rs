@@ -173,6 +173,21 @@ fn make_calls(proxy: &Proxy) {
     });
 }
 
+/// Both callbacks tell of these, and alike.
+fn successes_are_told(site: &Site) {
+    let user = |id| sums(&statement(site, "user", id));
+    // Three chats and a completion at 1.5 points, an embedding at 0.1.
+    assert_eq!(
+        user("anna"),
+        json!([5, 5, 0, {"chat_completions": "6", "embeddings": "0.1"}])
+    );
+    assert_eq!(
+        user("customer-7"),
+        json!([1, 1, 0, {"chat_completions": "1.5"}])
+    );
+    assert_eq!(user("carl"), json!([2, 2, 0, {"chat_completions": "3"}]));
+}
+
 #[test]
 fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
     if !is_there() {
@@ -193,19 +208,10 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
 
     // generic_api tells of failures, providers and tokens. That which is nobody's is kept.
     wait_for(&generic, &mut generic_up, 10.0 + CROWD as f64, 1.0);
+    successes_are_told(&generic);
     let user = |id| sums(&statement(&generic, "user", id));
-    // Three chats and a completion at 1.5 points, an embedding at 0.1.
-    assert_eq!(
-        user("anna"),
-        json!([5, 5, 0, {"chat_completions": "6", "embeddings": "0.1"}])
-    );
-    assert_eq!(
-        user("customer-7"),
-        json!([1, 1, 0, {"chat_completions": "1.5"}])
-    );
     // A 429 is no success and no failure of the provider's.
     assert_eq!(user("ben"), json!([2, 0, 1, {"chat_completions": "0"}]));
-    assert_eq!(user("carl"), json!([2, 2, 0, {"chat_completions": "3"}]));
     let crowd = CROWD as f64 * 1.5;
     assert_eq!(
         user("crowd"),
@@ -225,17 +231,8 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
 
     // openmeter tells of successes that somebody made.
     wait_for(&meter, &mut meter_up, 8.0 + CROWD as f64, 0.0);
-    let user = |id| sums(&statement(&meter, "user", id));
-    assert_eq!(
-        user("anna"),
-        json!([5, 5, 0, {"chat_completions": "6", "embeddings": "0.1"}])
-    );
-    assert_eq!(
-        user("customer-7"),
-        json!([1, 1, 0, {"chat_completions": "1.5"}])
-    );
-    assert_eq!(user("carl"), json!([2, 2, 0, {"chat_completions": "3"}]));
-    assert_eq!(user("crowd")[0], CROWD);
+    successes_are_told(&meter);
+    assert_eq!(sums(&statement(&meter, "user", "crowd"))[0], CROWD);
 
     // Nothing of what was asked or of any key is anywhere.
     for site in [&generic, &meter] {

@@ -408,14 +408,24 @@ fn statements(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<()
     let timeline = book
         .as_of(adapter::control_head(db))
         .ok_or("there are no rules")?;
-    let mut is = BTreeMap::new();
+    let (mut is, mut levels) = (BTreeMap::new(), BTreeMap::new());
     for of in known_accounts(inner) {
         for (month, row) in adapter::month_rows(&inner.db, &of)? {
             let statement = tidemark::domain::statement::statement(&of, &row.row, &timeline, false)
                 .map_err(|e| e.to_string())?;
             let json = serde_json::to_value(&statement).map_err(|e| e.to_string())?;
             is.insert((account(&of), month.to_string()), json);
+            let cascade = row.row.cascade.0.map(|points| i128::from(points.0));
+            levels.insert((account(&of), month.to_string()), cascade);
         }
+    }
+    let mut levels_must = must.levels.clone();
+    levels.retain(|_, cascade| *cascade != [0; 3]);
+    levels_must.retain(|_, cascade| *cascade != [0; 3]);
+    if levels != levels_must {
+        return Err(format!(
+            "I2: points from referrals by level are\n  {levels:?}\nmust be\n  {levels_must:?}"
+        ));
     }
     oracle::same_statements(&is, &must.statements).map_err(|e| format!("I2: {e}"))
 }

@@ -557,6 +557,7 @@ impl Run {
                 now: Millis(now),
                 token: token.clone(),
                 awards: AwardPolicy::Pay(Points::whole(100)),
+                by: None,
             };
             let admin = admin.clone();
             async move {

@@ -4,7 +4,7 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::ids::Account;
 use tidemark::domain::time::{Millis, Month};
 use tidemark::store::awards::{
-    Adjustment, AdjustmentError, Award, AwardKind, Granted, State, Task, adjustment,
+    ADJUSTED_MAX, Adjustment, AdjustmentError, Award, AwardKind, Granted, State, Task, adjustment,
     apply_pointer_write, awards_of, check_write, delete_pointer_write, grant_writes, list_pending,
     state_of,
 };
@@ -146,5 +146,29 @@ fn an_adjustment_counts_once_per_account_and_key() {
         assert_eq!(granted[0].month, minus.now.month());
         assert_eq!(granted[0].points, Points::whole(-3));
         assert!(granted[0].reason.contains("goodwill") && granted[0].reason.contains("admin"));
+    });
+}
+
+#[test]
+fn what_was_granted_before_there_was_a_sum_counts_to_it() {
+    on_every_store(|db| async move {
+        let u = user("u");
+        let granted = Award {
+            kind: AwardKind::Adjustment,
+            points: ADJUSTED_MAX,
+            ..award(&u, "adjustment#old", 1)
+        };
+        db.transact(grant_writes(granted, PARTITIONS))
+            .await
+            .unwrap();
+        let more = correction(&u, "new", -1);
+        let exceeded = AdjustmentError::Exceeded {
+            account: u.clone(),
+            adjusted: ADJUSTED_MAX,
+            points: Points::whole(-1),
+        };
+        let refused = adjustment(&db, &more, PARTITIONS).await;
+        assert_eq!(refused, Err(exceeded));
+        assert_eq!(awards_of(&db, &u).await.unwrap().len(), 1);
     });
 }

@@ -151,6 +151,7 @@ fn signup(referee: &str, referrer: &str) -> SignupRequest {
         now: Millis(1_000),
         token: format!("{referee}<-{referrer}"),
         awards: AwardPolicy::Pay(Points::whole(100)),
+        by: None,
     }
 }
 
@@ -239,7 +240,7 @@ fn codes_stay_one_per_account_in_chaos() {
         let db = &broken.behind;
         let all = (0..40u64).map(|i| async move {
             loop {
-                match referrals::code_for(db, &user("anna"), i * 1_000, Millis(1)).await {
+                match referrals::code_for(db, &user("anna"), i * 1_000, Millis(1), None).await {
                     Ok(code) => return code.code,
                     Err(error) if error.is_transient() => {}
                     Err(error) => panic!("{error}"),

@@ -25,6 +25,7 @@ fn by(referrer: Referrer, referee: &Account, token: &str) -> SignupRequest {
         now: NOW,
         token: token.to_owned(),
         awards: AwardPolicy::Pay(Points::whole(100)),
+        by: None,
     }
 }
 
@@ -54,16 +55,18 @@ async fn sign_up(db: &dyn Db, request: &SignupRequest) -> Result<Link, String> {
 fn an_account_has_one_code_which_is_found_as_people_type_it() {
     on_every_store(|db| async move {
         let anna = user("anna");
-        let code = code_for(&db, &anna, 1, NOW).await.unwrap();
+        let code = code_for(&db, &anna, 1, NOW, None).await.unwrap();
         assert!(code.code.starts_with("ANNA-"), "{}", code.code);
-        assert_eq!(code_for(&db, &anna, 2, NOW).await.unwrap(), code);
+        assert_eq!(code_for(&db, &anna, 2, NOW, None).await.unwrap(), code);
         let typed = format!("  {} ", code.code.to_lowercase());
         assert_eq!(lookup(&db, &typed).await.unwrap(), Some(code.clone()));
         for nothing in ["", "   ", "ANNA", "ANNA-22222", "#h"] {
             assert_eq!(lookup(&db, nothing).await.unwrap(), None);
         }
         // Same random number, same letters: the other account gets the next free one.
-        let other = code_for(&db, &provider("anna"), 1, NOW).await.unwrap();
+        let other = code_for(&db, &provider("anna"), 1, NOW, None)
+            .await
+            .unwrap();
         assert_ne!(other.code, code.code);
         assert_eq!(other.owner, provider("anna"));
     });
@@ -73,7 +76,7 @@ fn an_account_has_one_code_which_is_found_as_people_type_it() {
 fn a_signup_leaves_a_link_an_entry_an_award_and_a_check() {
     on_every_store(|db| async move {
         let (anna, bert) = (user("anna"), provider("bert"));
-        let code = code_for(&db, &anna, 1, NOW).await.unwrap();
+        let code = code_for(&db, &anna, 1, NOW, None).await.unwrap();
         let request = by(Referrer::Code(code.code.clone()), &bert, "t");
         let link = sign_up(&db, &request).await.unwrap();
         assert_eq!(link.chain, std::slice::from_ref(&anna));
@@ -149,7 +152,7 @@ fn every_refusal_has_its_code_and_changes_nothing() {
         }
         let mut codes = Vec::new();
         for owner in [&a, &b, &c, &d] {
-            codes.push(code_for(&db, owner, 5, NOW).await.unwrap().code);
+            codes.push(code_for(&db, owner, 5, NOW, None).await.unwrap().code);
         }
         set_active(&db, &codes[1], &switch(false))
             .await

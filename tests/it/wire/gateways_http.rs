@@ -267,14 +267,24 @@ async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
             );
             assert_eq!(answer.content_type, "application/problem+json");
         }
-        for headers in [
-            ("content-encoding", "gzip"),
-            ("content-type", "application/x-protobuf"),
+        for (header, status, code) in [
+            (("content-encoding", "gzip"), 400, "unreadable_body"),
+            (
+                ("content-encoding", "br"),
+                415,
+                "unsupported_content_encoding",
+            ),
+            (
+                ("content-type", "application/x-protobuf"),
+                415,
+                "unsupported_media_type",
+            ),
         ] {
-            let answer = edge.post_with(path, &[headers], "\u{1f}").await;
+            let answer = edge.post_with(path, &[header], "\u{1f}").await;
             assert_eq!(
                 (answer.status, &answer.body["code"]),
-                (415, &json!("unsupported_media_type"))
+                (status, &json!(code)),
+                "{path} {header:?}"
             );
         }
         let answer = edge.post(path, vec![b' '; (4 << 20) + 1]).await;

@@ -286,8 +286,8 @@ fn a_span_that_cannot_be_read_is_refused_by_the_name_of_its_attribute() {
 fn a_request_that_is_no_export_is_unreadable() {
     for body in [
         "",
-        "{}",
         "[]",
+        "[[]]",
         "null",
         "{\"resourceSpans\": 7}",
         "{\"resourceSpans\": [",
@@ -302,6 +302,11 @@ fn a_request_that_is_no_export_is_unreadable() {
         assert!(read.is_err(), "{body}");
     }
     for body in [
+        "{}",
+        "{\"resourceSpans\": null}",
+        "{\"resourceSpans\": [{\"scopeSpans\": null}]}",
+        "{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": null}]}]}",
+        "{\"resourceSpans\": [{\"resource\": {\"attributes\": null}}]}",
         "{\"resourceSpans\": []}",
         "{\"resourceSpans\": [{}]}",
         "{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": []}]}]}",

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tidemark::domain::event::UsageEvent;
 use tidemark::domain::time::Millis;
 use tidemark::log::Headers;
-use tidemark::log::usage::{decode, decode_precisely, encode};
+use tidemark::log::usage::{Decoder, decode, decode_precisely, encode};
 
 use super::accepted::{CLOUD_EVENT, PLAIN};
 
@@ -157,6 +157,30 @@ proptest! {
     #[test]
     fn broken_events_are_decoded_alike_by_both_passes(value in broken()) {
         agree(&value)?;
+    }
+}
+
+/// Events of either form, as gateways space and order them, and broken ones.
+fn written() -> impl Strategy<Value = Vec<u8>> {
+    let json = event().prop_map(|event| serde_json::from_slice(&encode(&event)).expect("JSON"));
+    let json = json.prop_flat_map(|json: Value| {
+        let plain = to_plain(&json);
+        let texts = [json.to_string(), plain.to_string(), format!("{json:#}")];
+        proptest::sample::select(texts.map(String::into_bytes).to_vec())
+    });
+    let encoded = event().prop_map(|event| encode(&event).to_vec());
+    prop_oneof![json, encoded, broken()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn what_was_decoded_before_changes_nothing(values in proptest::collection::vec(written(), 1..12)) {
+        let (headers, mut decoder) = (Headers::new(), Decoder::default());
+        for value in values.iter().chain(&values) {
+            prop_assert_eq!(decoder.decode(value, &headers), decode_precisely(value, &headers));
+        }
     }
 }
 

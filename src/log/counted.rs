@@ -1,0 +1,67 @@
+//! Counts what a log takes, whoever appends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
+use crate::domain::position::{Epoch, Offset, Partition};
+use crate::ops::metrics::Metrics;
+
+/// A log whose acknowledged records are counted by topic.
+pub struct Counted {
+    log: Arc<dyn Log>,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    /// Counts the appends to this log.
+    pub fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Counted {
+        Counted { log, metrics }
+    }
+}
+
+#[async_trait]
+impl Log for Counted {
+    fn epoch(&self) -> Epoch {
+        self.log.epoch()
+    }
+
+    async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError> {
+        self.log.topic(topic).await
+    }
+
+    async fn append(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        records: Vec<NewRecord>,
+    ) -> Result<Vec<Offset>, LogError> {
+        let offsets = self.log.append(topic, partition, records).await?;
+        self.metrics
+            .log_appended_records_total
+            .with_label_values(&[topic.name()])
+            .inc_by(offsets.len() as u64);
+        Ok(offsets)
+    }
+
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Duration,
+    ) -> Result<Vec<Record>, LogError> {
+        self.log.read(topic, partition, from, limit, wait).await
+    }
+
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
+        self.log.bounds(topic, partition).await
+    }
+
+    async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
+        self.log.end_seen(topic, partition).await
+    }
+}

@@ -1,0 +1,6 @@
+//! What operators look at: alerts, runbook, dashboards; against the metrics that there are, and with a real Prometheus.
+
+mod live;
+mod queries;
+mod rules;
+pub mod tools;
