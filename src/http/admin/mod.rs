@@ -26,8 +26,8 @@ mod rewards;
 mod rules;
 
 pub(super) use keys::may_grant;
-pub(super) use publishing::{Mode, Published, Wanted, in_force, json_of, publish};
 pub use keys::{KeyInfo, MadeKey};
+pub(super) use publishing::{Mode, Published, Wanted, in_force, json_of, publish};
 pub use rejects::RejectDetail;
 pub(super) use rejects::{decider, find, of_find, of_redrive, partitions};
 

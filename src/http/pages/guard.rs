@@ -95,6 +95,11 @@ impl Visitor {
             .collect()
     }
 
+    /// Who acts, if it is not an account itself; see [`Caller::in_anothers_stead`].
+    pub fn in_anothers_stead(&self) -> Option<&str> {
+        self.caller.as_ref().and_then(Caller::in_anothers_stead)
+    }
+
     /// Who the visitor is, for audit entries.
     pub fn by(&self) -> String {
         let by = self.caller.as_ref().map(|caller| caller.by.clone());

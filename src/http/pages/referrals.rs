@@ -10,6 +10,7 @@ use super::frame::token;
 use super::guard::{Form, Visitor};
 use super::words::{account_path, counted, instant, percent, shortened};
 use super::{Pages, provider, redirect, user};
+use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind, check_id};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::referral::SignupRefusal;
@@ -168,15 +169,23 @@ const fn level_help(level: u32) -> &'static str {
     }
 }
 
-/// What referring has brought. Rows hold one sum of the levels so far; where they hold one for each, this table is the place for them.
+/// What referring has brought, the shares by level.
 fn rewards(overview: &ReferralOverview) -> Markup {
     let rewards = &overview.rewards;
+    let levels = rewards.levels.0;
+    // What was booked before levels were told apart.
+    let rest = Points(rewards.cascade.0 - levels.iter().map(|level| level.0).sum::<i64>());
     html! {
         h3 { "What it has brought" }
         table #rewards {
             caption .sr { "Rewards of all months" }
             tbody {
-                tr { th scope="row" { "Shares, of all levels" } td .n { (rewards.cascade) } }
+                @for (level, points) in (1..).zip(levels) {
+                    tr { th scope="row" { "Shares of level " (level) } td .n { (points) } }
+                }
+                @if rest != Points::ZERO {
+                    tr { th scope="row" { "Shares from before levels were told apart" } td .n { (rest) } }
+                }
                 tr { th scope="row" { "Signups" } td .n { (rewards.signups) } }
                 tr { th scope="row" { "Milestones" } td .n { (rewards.milestones) } }
             }
@@ -240,22 +249,29 @@ fn referee(one: &Progress) -> Markup {
 /// `POST /users/{id}/code`.
 pub(super) async fn make_user_code(
     State(pages): State<Pages>,
+    visitor: Visitor,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    make_code(&pages, &account(AccountKind::User, &id)?).await
+    make_code(&pages, &visitor, &account(AccountKind::User, &id)?).await
 }
 
 /// `POST /providers/{id}/code`.
 pub(super) async fn make_provider_code(
     State(pages): State<Pages>,
+    visitor: Visitor,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    make_code(&pages, &account(AccountKind::Provider, &id)?).await
+    make_code(&pages, &visitor, &account(AccountKind::Provider, &id)?).await
 }
 
-async fn make_code(pages: &Pages, account: &Account) -> Result<Response, Problem> {
+async fn make_code(
+    pages: &Pages,
+    visitor: &Visitor,
+    account: &Account,
+) -> Result<Response, Problem> {
     let now = pages.service.clock.now();
-    pages.service.reads.code(account, now).await?;
+    let by = visitor.in_anothers_stead();
+    pages.service.reads.code(account, by, now).await?;
     Ok(redirect(&format!("{}?done=code", account_path(account))))
 }
 
@@ -267,7 +283,7 @@ pub(super) async fn enter_user_code(
     form: Form,
 ) -> Result<Response, Problem> {
     let account = account(AccountKind::User, &id)?;
-    match enter(&pages, &account, &form).await? {
+    match enter(&pages, &visitor, &account, &form).await? {
         None => Ok(referred(&account)),
         Some(refused) => {
             user::respond(
@@ -290,7 +306,7 @@ pub(super) async fn enter_provider_code(
     form: Form,
 ) -> Result<Response, Problem> {
     let account = account(AccountKind::Provider, &id)?;
-    match enter(&pages, &account, &form).await? {
+    match enter(&pages, &visitor, &account, &form).await? {
         None => Ok(referred(&account)),
         Some(refused) => {
             provider::respond(
@@ -310,7 +326,12 @@ fn referred(account: &Account) -> Response {
 }
 
 /// Signs up with the code of the form; why not, if it was refused. A form that is sent twice counts once.
-async fn enter(pages: &Pages, account: &Account, form: &Form) -> Result<Option<Refused>, Problem> {
+async fn enter(
+    pages: &Pages,
+    visitor: &Visitor,
+    account: &Account,
+    form: &Form,
+) -> Result<Option<Refused>, Problem> {
     let (typed, once) = (form.text("code"), form.text("once"));
     let token = match check_id(once) {
         Ok(()) => format!("page:{once}"),
@@ -321,6 +342,7 @@ async fn enter(pages: &Pages, account: &Account, form: &Form) -> Result<Option<R
         referee: account.clone(),
         token,
         paid_elsewhere: false,
+        by: visitor.in_anothers_stead().map(str::to_owned),
     };
     match pages
         .service

@@ -10,7 +10,9 @@ use axum::routing::MethodRouter;
 
 use super::Pages;
 use super::guard::{Door, Needs, guard};
-use crate::http::SMALL_BODY_BYTES_MAX;
+
+/// Largest form: an event that is mended fits.
+const FORM_BYTES_MAX: usize = 1024 * 1024;
 
 /// A page, or the target of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl Table {
             let door = Door { pages, needs };
             let handler: MethodRouter<Pages, Infallible> = handler
                 .layer::<_, Infallible>(middleware::from_fn_with_state(door, guard))
-                .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES_MAX));
+                .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
             self.router = self.router.route(path, handler);
         }
         let route = PageRoute {

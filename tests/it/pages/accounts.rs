@@ -1,22 +1,15 @@
 //! What users and providers see of their own.
 
 use tidemark::domain::amount::{Money, Points};
-use tidemark::domain::posting::Slot;
+use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::time::{DAY_MS, HOUR_MS, Millis};
 use tidemark::store::credits::{CreditEntry, add};
 use tidemark::store::referrals::{Switch, link_of, set_active};
 
-use super::jar::{Jar, field, location, stand, text};
+use super::jar::{Jar, field, has, location, stand, text};
 use crate::http::rows::{book, charged, posted_up_to, ranked, request, served};
 use crate::http::stand::{NOON, Stand};
 use crate::store::{provider, user};
-
-#[track_caller]
-fn has(page: &str, wanted: &[&str]) {
-    for wanted in wanted {
-        assert!(page.contains(wanted), "no {wanted} in {page}");
-    }
-}
 
 #[tokio::test]
 async fn a_new_account_sees_that_nothing_happened_yet() {
@@ -56,7 +49,7 @@ async fn a_user_sees_the_month_day_by_day_credits_streak_and_how_each_request_wa
         served(entry, "2026-11-21", 2, Points(3_000_000));
         served(entry, "2026-11-22", 1, Points(1_500_000));
         let day = Slot::Day("2026-11-22".parse().unwrap());
-        entry.referral.push((day, Points(250_000)));
+        entry.referral.push((day, Cascade::at(0, Points(250_000))));
         charged(entry, "2026-11", Money(1_500_000_000), Money(250_000_000));
     })
     .await;

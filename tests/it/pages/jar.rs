@@ -45,6 +45,14 @@ pub fn field(page: &str, name: &str) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
+/// All of these stand in the page.
+#[track_caller]
+pub fn has(page: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(page.contains(wanted), "no {wanted} in {page}");
+    }
+}
+
 fn encoded(fields: &[(&str, &str)]) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs: Vec<String> = fields

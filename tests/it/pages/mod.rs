@@ -2,5 +2,7 @@
 
 mod access;
 mod accounts;
+mod admin;
+mod browser;
 mod jar;
 mod sessions;
