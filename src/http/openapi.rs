@@ -81,9 +81,13 @@ const COMMON: [(&str, &str); 6] = [
     ),
 ];
 /// What any request with a body may be answered.
-const OF_BODIES: [(&str, &str); 2] = [
+const OF_BODIES: [(&str, &str); 3] = [
+    ("408", "The body did not come in time; nothing was done."),
     ("413", "The body is too large."),
-    ("415", "The Content-Type is none that is taken here."),
+    (
+        "415",
+        "The Content-Type or the Content-Encoding is none that is taken here.",
+    ),
 ];
 
 fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {

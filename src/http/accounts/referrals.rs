@@ -189,8 +189,6 @@ pub(super) async fn overview(
     caller.must_read(&account)?;
     let limit = page_entries(asked.limit, PAGE_USUAL, PAGE_MAX)?;
     let after = asked.after.unwrap_or(0);
-    let overview = service
-        .reads
-        .referral_overview(&account, after, limit as usize);
+    let overview = service.reads.referral_overview(&account, after, limit);
     Ok(Json(overview.await?))
 }

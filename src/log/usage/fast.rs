@@ -447,50 +447,37 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 16;
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Where the next quote, backslash or control character stands.
+/// Where the next quote, backslash or control character stands: eight bytes at a time.
 fn special(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut rest = bytes.get(from..)?;
-    while let Some((block, behind)) = rest.split_first_chunk::<BLOCK>() {
-        let hits = specials(block);
+    let rest = bytes.get(from..)?;
+    let mut at = from;
+    for chunk in rest.chunks_exact(8) {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        let hits = specials(u64::from_le_bytes(word));
         if hits != 0 {
-            let at = bytes.len() - rest.len();
-            return Some(at + hits.trailing_zeros() as usize);
+            return Some(at + hits.trailing_zeros() as usize / 8);
         }
-        rest = behind;
+        at += 8;
     }
-    let at = bytes.len() - rest.len();
-    rest.iter().position(is_special).map(|i| at + i)
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    bytes[at..].iter().position(is_special).map(|i| at + i)
 }
 
-const fn is_special(byte: &u8) -> bool {
-    matches!(*byte, b'"' | b'\\' | 0..0x20)
+/// Marks the high bit of each byte that is special. Borrows can mark bytes after the first special one too, so only the lowest mark counts.
+const fn specials(word: u64) -> u64 {
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+
+    below(quote, 1) | below(backslash, 1) | below(word, 0x20)
 }
 
-/// A bit for each byte that is special, the lowest for the first.
-#[cfg(target_arch = "x86_64")]
-fn specials(block: &[u8; BLOCK]) -> u32 {
-    use std::arch::x86_64::{
-        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
-        _mm_set1_epi8,
-    };
-    // Every x86-64 has these instructions (SSE2). Other processors go byte by byte, which the compiler makes the best of.
-    let block = u128::from_le_bytes(*block);
-    let bytes = _mm_set_epi64x((block >> 64) as i64, block as i64);
-    let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
-    let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-    let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-    let all = _mm_or_si128(_mm_or_si128(quotes, backslashes), controls);
-    _mm_movemask_epi8(all) as u32
-}
-
-/// A bit for each byte that is special, the lowest for the first.
-#[cfg(not(target_arch = "x86_64"))]
-fn specials(block: &[u8; BLOCK]) -> u32 {
-    let bits = block.iter().map(|byte| u32::from(is_special(byte)));
-    bits.rev().fold(0, |bits, bit| bits << 1 | bit)
+/// Marks the high bit of each byte (of those up to 0x7f) that is less than `limit`.
+const fn below(word: u64, limit: u64) -> u64 {
+    word.wrapping_sub(ONES * limit) & !word & HIGHS
 }
 
 #[cfg(test)]

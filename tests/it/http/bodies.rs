@@ -164,7 +164,8 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
     ] {
         for encoding in [GZIP, ("x-none", "")] {
             let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-            let asked = send(&stand, path, &[JSON, length, encoding], body);
+            let headers = [JSON, length, encoding];
+            let asked = send(&stand, path, &headers, body);
             let answer = tokio::time::timeout(Duration::from_secs(10), asked).await;
             let (status, code) = answer.expect("at once").code();
             let is_packed = encoding == GZIP && !path.starts_with(EVENTS);

@@ -318,7 +318,7 @@ async fn what_is_not_kept_cannot_be_sent_as_it_was() {
 #[tokio::test]
 async fn a_discarded_reject_stays_discarded_and_says_why() {
     let stand = Stand::new().await;
-    let text = refuse_unknown(&stand).await;
+    refuse_unknown(&stand).await;
     let empty = discard_over_http(&stand, 0, " ").await;
     assert_eq!(empty.code(), (422, "invalid_reason".to_owned()));
     let answer = discard_over_http(&stand, 0, "a test event").await;
@@ -334,7 +334,7 @@ async fn a_discarded_reject_stays_discarded_and_says_why() {
 #[tokio::test]
 async fn a_log_that_fails_after_the_event_was_stored_is_cured_by_asking_again() {
     let stand = Stand::new().await;
-    let text = refuse_unknown(&stand).await;
+    refuse_unknown(&stand).await;
     let fails = |error| *stand.log.append_fails.lock().unwrap() = error;
     fails(Some(LogError::Unavailable("no broker".to_owned())));
     let edited = json!({"value": event("r-1", "/v1/tts")});

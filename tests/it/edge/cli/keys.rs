@@ -58,7 +58,7 @@ fn scopes_and_ids_that_are_none_are_refused_with_what_is_allowed() {
         ),
         (
             &["keys", "create", "", "--scope", "ingest"],
-            "the name of the key",
+            "the name is empty",
         ),
         (
             &["keys", "revoke", "0123456789ab"],
