@@ -47,7 +47,7 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
     let unchanged = text(&jar.get(&stand, target).await);
     has(
         &unchanged,
-        &["<span class=\"number\">0.0002</span> USD for 1000 tokens"],
+        &["<span class=\"number\">0.0002</span> USD for 1,000 tokens"],
     );
 
     let value = field(&page, "value").replace("&quot;", "\"");

@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use maud::html;
+use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::Pages;
 use super::super::guard::Visitor;
@@ -18,10 +19,25 @@ const PATH: &str = "/admin/audit";
 /// Entries of a page.
 const ENTRIES: usize = 30;
 
+/// Longest detail that is shown at once.
+const DETAIL_BYTES_MAX: usize = 200;
+
 /// Which entries.
 #[derive(Debug, Default, Deserialize)]
 pub(in super::super) struct Wanted {
     before: Option<String>,
+}
+
+/// What was changed; folded where it is long.
+fn detail(detail: &Value) -> Markup {
+    let text = detail.to_string();
+    html! {
+        @if text.len() > DETAIL_BYTES_MAX {
+            details { summary { "Show" } code { (text) } }
+        } @else {
+            code { (text) }
+        }
+    }
 }
 
 /// `GET /admin/audit`.
@@ -36,7 +52,7 @@ pub(in super::super) async fn show(
         h1 { "Audit trail" }
         section .card aria-label="Changes" {
             @if found.entries.is_empty() { p .empty { "Nothing was changed yet." } } @else {
-                div .scroll tabindex="0" role="region" aria-label="Changes, the newest first" {
+                div .scroll.wide tabindex="0" role="region" aria-label="Changes, the newest first" {
                     table {
                         thead { tr {
                             th scope="col" { "When" }
@@ -52,7 +68,7 @@ pub(in super::super) async fn show(
                                     td { (entry.action) }
                                     td { (entry.subject) }
                                     td { (entry.by) }
-                                    td { code { (entry.detail) } }
+                                    td { (detail(&entry.detail)) }
                                 }
                             }
                         }

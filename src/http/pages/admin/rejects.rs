@@ -1,5 +1,7 @@
 //! Rejects: what was refused, why, and what becomes of it.
 
+use std::fmt::Display;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -39,7 +41,7 @@ pub(in super::super) struct Wanted {
     done: String,
 }
 
-fn path(partition: u32, offset: u64) -> String {
+fn path(partition: impl Display, offset: impl Display) -> String {
     format!("{PATH}/{partition}/{offset}")
 }
 
@@ -98,9 +100,8 @@ fn state_chip(state: &Value) -> Markup {
 }
 
 fn table(rows: &[Value]) -> Markup {
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
     html! {
-        div .scroll tabindex="0" role="region" aria-label="Rejects" {
+        div .scroll.wide tabindex="0" role="region" aria-label="Rejects" {
             table {
                 thead { tr {
                     th scope="col" { "When" }
@@ -111,7 +112,7 @@ fn table(rows: &[Value]) -> Markup {
                 } }
                 tbody {
                     @for row in rows {
-                        @let place = path(number(&row["partition"]) as u32, number(&row["offset"]));
+                        @let place = path(plain(&row["partition"]), plain(&row["offset"]));
                         tr {
                             th .time scope="row" { a href=(place) { (instant_of(&plain(&row["logTime"]))) } }
                             td { (state_chip(&row["state"])) }

@@ -67,7 +67,7 @@ pub(in super::super) async fn list(
                             tr {
                                 th scope="row" { a href=(path(&version.key)) { (version.key.replace('_', " ")) } }
                                 td .n { (plain(&value["pricePerUnit"])) }
-                                td { (plain(&value["unit"]).replace('_', " ")) }
+                                td { (unit_word(&plain(&value["unit"]))) }
                                 td .time { (since(version)) }
                                 td { (version.by) }
                             }
@@ -173,13 +173,23 @@ async fn one(
 fn value(key: &str, value: &Value) -> Markup {
     html! {
         @if price_key(key).is_some() {
-            p .big { span .number { (plain(&value["pricePerUnit"])) } " USD for " (plain(&value["unit"]).replace('_', " ")) }
+            p .big { span .number { (plain(&value["pricePerUnit"])) } " USD for " (unit_word(&plain(&value["unit"]))) }
         } @else {
             details open[value.to_string().len() < 2_000] {
                 summary { "The value" }
                 pre tabindex="0" { (serde_json::to_string_pretty(value).unwrap_or_default()) }
             }
         }
+    }
+}
+
+/// What one price pays for, as people say it.
+fn unit_word(unit: &str) -> &str {
+    match unit {
+        "1000_tokens" => "1,000 tokens",
+        "minute" => "a minute",
+        "request" => "a request",
+        other => other,
     }
 }
 
@@ -216,7 +226,7 @@ fn change_form(
                 (token(visitor))
                 @match price_key(key) {
                     Some(price) => {
-                        label for="price" { "USD for " (price.unit().as_str().replace('_', " ")) }
+                        label for="price" { "USD for " (unit_word(price.unit().as_str())) }
                         input #price name="price" inputmode="decimal" required value=(plain(&value["pricePerUnit"])) autocomplete="off";
                     }
                     None => {
@@ -238,7 +248,7 @@ fn history(key: &str, versions: &[Version]) -> Markup {
         section .card aria-labelledby="history-h" {
             h2 #history-h { "History" }
             @if versions.is_empty() { p .empty { "No version yet." } } @else {
-                div .scroll tabindex="0" role="region" aria-labelledby="history-h" {
+                div .scroll.wide tabindex="0" role="region" aria-labelledby="history-h" {
                     table {
                         thead { tr {
                             th .n scope="col" { "Version" }
