@@ -121,6 +121,14 @@ pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
         .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))
 }
 
+/// The key that [`local_key`] left.
+pub fn read_local_key(file: &Path) -> Done<String> {
+    let text = fs::read_to_string(file);
+    let text = text
+        .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", file.display())))?;
+    Ok(text.trim().to_owned())
+}
+
 /// A file of its own with the right permissions from its first moment, then in place of the old one.
 fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
     let part = file.with_extension("part");

@@ -11,10 +11,12 @@ use super::data::{DataDir, Running};
 use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
 use super::engine::{Engine, Owner, find_owner};
-use super::keys::local_key;
+use super::keys::{local_key, read_local_key};
 use super::output::{Done, Failure, Out};
 use super::rules;
+use crate::domain::access::Scope;
 use crate::domain::event::BEHIND_MS_MAX;
+use crate::domain::ids::{Account, AccountKind};
 use crate::http::{self, Hosts, Parts, Service};
 use crate::log::topics::TopicSpec;
 use crate::log::{Log, Partitions, Topic};
@@ -69,6 +71,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         health: health.clone(),
         config: config.http.clone(),
     });
+    let links = sign_in_links(&service, &read_local_key(&data.key())?, is_demo);
     let within = config.drain_timeout;
     serve(&mut tasks, listener, service, within, trigger, shutdown);
     tasks.spawn(reads::keep(
@@ -85,7 +88,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
     health.set_ready(true);
-    welcome(&running, &data, is_demo)?;
+    welcome(&running, &data, is_demo, &links)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
@@ -221,7 +224,28 @@ fn serve(
     });
 }
 
-fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
+/// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.
+fn sign_in_links(service: &Service, key: &str, is_demo: bool) -> Vec<(&'static str, String)> {
+    let mut links = vec![("admin", service.sign_in_path(key, None))];
+    if is_demo {
+        let accounts = [
+            ("user-1", AccountKind::User),
+            ("prov-1", AccountKind::Provider),
+        ];
+        links.extend(accounts.map(|(id, kind)| {
+            let account = Account::of_checked(kind, id);
+            (id, service.sign_in_path(key, Some(Scope::Account(account))))
+        }));
+    }
+    links
+}
+
+fn welcome(
+    running: &Running,
+    data: &DataDir,
+    is_demo: bool,
+    links: &[(&'static str, String)],
+) -> Done {
     let dir = data.path().display();
     let at = running.url("");
     let mut out = Out::new();
@@ -232,6 +256,11 @@ fn welcome(running: &Running, data: &DataDir, is_demo: bool) -> Done {
     out.line(format!("  health    {at}/healthz  {at}/readyz"))?;
     out.line(format!("  metrics   {at}/metrics"))?;
     out.line(format!("  the API   {at}/docs"))?;
+    out.line(format!("  pages     {at}/"))?;
+    for (who, path) in links {
+        out.line(format!("  as {who:<6} {at}{path}"))?;
+    }
+    out.line("Each of these links signs a browser in once, within a day.")?;
     if let Some(endpoint) = &running.dynamodb_endpoint {
         out.line(format!("  DynamoDB  {endpoint}"))?;
     }

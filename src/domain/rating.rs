@@ -73,7 +73,12 @@ pub fn rate(
         return Ok(Amounts::default());
     }
     let class = RateClass::of(service, tier);
-    let price = price(event, service, tier, rules)?;
+    let used = Used {
+        input_tokens: event.input_tokens,
+        output_tokens: event.output_tokens,
+        audio_millis: event.audio_millis,
+    };
+    let price = price(used, service, tier, rules)?;
     Ok(Amounts {
         provider: rules.provider_earns(class),
         user: rules.user_earns(class),
@@ -92,22 +97,28 @@ pub fn rate(
     })
 }
 
-/// What mainnet charges for an event.
-fn price(
-    event: &UsageEvent<'_>,
-    service: Service,
-    tier: Tier,
-    rules: &Rules,
-) -> Result<Money, Overflow> {
+/// What a request has used, as far as prices ask. `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Input tokens.
+    pub input_tokens: Option<u64>,
+    /// Output tokens.
+    pub output_tokens: Option<u64>,
+    /// Length of the audio, ms.
+    pub audio_millis: Option<u64>,
+}
+
+/// What mainnet charges for a successful request. What is unknown is not charged.
+pub fn price(used: Used, service: Service, tier: Tier, rules: &Rules) -> Result<Money, Overflow> {
     let tokens = |count: Option<u64>, key: PriceKey| {
         per_unit(count.unwrap_or(0), rules.price(key), TOKENS_PER_UNIT)
     };
     match service {
-        Service::ChatCompletions => tokens(event.input_tokens, PriceKey::input(tier))?
-            .plus(tokens(event.output_tokens, PriceKey::output(tier))?),
-        Service::Embeddings => tokens(event.input_tokens, PriceKey::Embeddings),
+        Service::ChatCompletions => tokens(used.input_tokens, PriceKey::input(tier))?
+            .plus(tokens(used.output_tokens, PriceKey::output(tier))?),
+        Service::Embeddings => tokens(used.input_tokens, PriceKey::Embeddings),
         Service::Tts => per_unit(
-            event.audio_millis.unwrap_or(0),
+            used.audio_millis.unwrap_or(0),
             rules.price(PriceKey::Tts),
             MILLIS_PER_UNIT,
         ),

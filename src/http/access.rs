@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -35,6 +35,11 @@ impl Caller {
     pub fn new(by: String, scopes: impl Into<Arc<[Scope]>>) -> Caller {
         let scopes = scopes.into();
         Caller { by, scopes }
+    }
+
+    /// What it may do.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
     }
 
     /// Whether it holds this scope, or one that covers it.
@@ -132,7 +137,7 @@ pub(super) async fn guard(
         return Problem::new(StatusCode::BAD_REQUEST, "doubled_header", why).into_response();
     }
     // A body is not to be held across an await by reference.
-    let (address, token) = (address_of(&request), bearer(request.headers()));
+    let (address, token) = (address_of(request.extensions()), bearer(request.headers()));
     let token = token.map(str::to_owned);
     match admit(&service, address, token.as_deref()).await {
         Ok(caller) => {
@@ -168,8 +173,8 @@ fn doubled(headers: &HeaderMap) -> Option<HeaderName> {
 }
 
 /// The peer's address; requests that came through no socket have none.
-fn address_of(request: &Request) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+pub(super) fn address_of(extensions: &Extensions) -> Option<IpAddr> {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map(|ConnectInfo(address)| address.ip().to_canonical())
 }
 
@@ -182,7 +187,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A token (JWT) and an API key look different: there is never a guess which one was meant.
-async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
+pub(super) async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
     if let Some(tokens) = &service.tokens
         && tokens::is_token(token)
     {

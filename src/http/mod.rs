@@ -45,6 +45,7 @@ mod internal;
 mod keyring;
 mod limits;
 mod openapi;
+mod pages;
 mod problem;
 mod status;
 mod strict;
@@ -55,6 +56,7 @@ pub use admin::{KeyInfo, MadeKey, RejectDetail};
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
+pub use pages::{Needs, PageRoute, page_routes};
 pub use tls::{Tls, TlsError};
 
 /// Bytes of request bodies that may be in memory at once; further requests wait.
@@ -105,6 +107,7 @@ pub struct Service {
     reads: Arc<Reads>,
     /// `None`: only API keys are taken.
     tokens: Option<Arc<tokens::Tokens>>,
+    pages: Arc<pages::Shared>,
 }
 
 impl std::ops::Deref for Service {
@@ -138,6 +141,7 @@ impl Service {
             keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
             limits: Arc::new(limits::Limits::new(&parts.config)),
             tokens,
+            pages: Arc::default(),
             reads: Arc::new(Reads::new(
                 parts.db.clone(),
                 parts.partitions.source,
@@ -182,7 +186,8 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
-        .fallback(nothing_here)
+        .merge(pages::router(&service, hosts))
+        .fallback(no_page_here)
         .method_not_allowed_fallback(no_such_method);
     let routes = match hosts {
         Hosts::Loopback => routes.layer(middleware::from_fn(only_loopback_hosts)),
@@ -262,6 +267,14 @@ async fn nothing_here() -> Problem {
         "not_found",
         "there is nothing here; /docs lists what there is",
     )
+}
+
+/// The same, as a page for people.
+async fn no_page_here(request: Request) -> Response {
+    if pages::is_for_people(&request) {
+        return pages::no_such_page();
+    }
+    nothing_here().await.into_response()
 }
 
 async fn no_such_method() -> Problem {

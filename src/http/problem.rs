@@ -101,6 +101,21 @@ impl Problem {
         )
     }
 
+    /// Whether it is the caller's to mend, by other input.
+    pub fn is_about_input(&self) -> bool {
+        matches!(self.status, 400 | 409 | 422)
+    }
+
+    /// What it says, and every fault.
+    pub fn told(&self) -> (&str, &[String]) {
+        (&self.detail, &self.faults)
+    }
+
+    /// Whether it says that a key or token is not good.
+    pub fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED.as_u16()
+    }
+
     /// With the time after which trying again makes sense.
     pub fn retry_after(self, secs: u32) -> Problem {
         Problem {

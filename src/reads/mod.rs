@@ -18,12 +18,14 @@ mod analytics;
 mod credits;
 mod earnings;
 mod leaderboard;
+mod quality;
 mod referrals;
 mod rules;
 mod signup;
 mod statements;
 mod streak;
 mod usage;
+mod what_if;
 
 pub use analytics::{
     ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
@@ -39,6 +41,7 @@ pub use signup::{NewSignup, SignUpError};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::UsageOfDay;
+pub use what_if::WhatIf;
 
 /// Reads the store.
 pub struct Reads {

@@ -43,6 +43,26 @@ impl Reads {
         })
     }
 
+    /// The last requests of a user on these days, at most `limit`, newest first. Days are looked at from the last one on, as many as that
+    /// takes; give those on which the statement says that something happened.
+    pub async fn last_requests(
+        &self,
+        user: &Account,
+        days: impl DoubleEndedIterator<Item = Day>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<UsageLine>, ReadError> {
+        let mut found = Vec::new();
+        for day in days.rev() {
+            let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+            if left == 0 {
+                break;
+            }
+            found.extend(usage_list::last_of_day(self.db(), user.id(), day, left, now).await?);
+        }
+        Ok(found)
+    }
+
     /// All of a user's day.
     pub async fn usage(
         &self,

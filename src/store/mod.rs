@@ -24,6 +24,7 @@ pub mod pricing;
 pub mod redrive;
 pub mod referrals;
 pub mod row;
+pub mod secrets;
 pub mod streaks;
 pub mod tables;
 pub mod top;

@@ -208,6 +208,69 @@ pub async fn page_of_day(
     })
 }
 
+/// The last requests of a user's day, at most `limit`, newest first. Reads so many rows of each of the day's partition keys at most.
+pub async fn last_of_day(
+    db: &dyn Db,
+    user: &str,
+    day: Day,
+    limit: u32,
+    now: Millis,
+) -> Result<Vec<UsageLine>, StoreError> {
+    let queries = day_keys(user, day).map(|hash| {
+        let query = Query {
+            descending: true,
+            ..pages::whole(Table::UsageTracking, &hash)
+        };
+        async move { Ok::<_, StoreError>((first_rows(db, query, limit).await?, hash)) }
+    });
+    let mut lines = Vec::new();
+    for (items, hash) in try_join_all(queries).await? {
+        for item in items.iter().filter(|item| !has_expired(item, now)) {
+            lines.push(read(&hash, item)?);
+        }
+    }
+    lines.sort_by(|a: &UsageLine, b| (&b.time, &b.position).cmp(&(&a.time, &a.position)));
+    lines.truncate(limit as usize);
+    Ok(lines)
+}
+
+/// Some requests of everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageSample {
+    /// Those that were found since the time that was asked for.
+    pub lines: Vec<UsageLine>,
+    /// Whether these are all that there are.
+    pub is_whole: bool,
+}
+
+/// Requests of everybody since `since`: all of them, or those among the first rows that a scan of the table meets, at least `rows_min` of
+/// them. A scan goes by the hash of (user, day), so what it meets is no choice of users or days.
+pub async fn sample(
+    db: &dyn Db,
+    since: Millis,
+    rows_min: usize,
+    now: Millis,
+) -> Result<UsageSample, StoreError> {
+    let (mut lines, mut looked, mut after) = (Vec::new(), 0, None);
+    // As rows have it; so texts can be compared.
+    let since = since.to_string();
+    loop {
+        let page = db.scan(Table::UsageTracking, after).await?;
+        looked += page.items.len();
+        for item in page.items.iter().filter(|item| !has_expired(item, now)) {
+            let line = read("?", item)?;
+            if line.time >= since {
+                lines.push(line);
+            }
+        }
+        after = page.next;
+        let is_whole = after.is_none();
+        if is_whole || looked >= rows_min {
+            return Ok(UsageSample { lines, is_whole });
+        }
+    }
+}
+
 /// The first rows of a query, at most `wanted`, over as many of its pages as that takes.
 async fn first_rows(db: &dyn Db, mut query: Query, wanted: u32) -> Result<Vec<Item>, StoreError> {
     let wanted = wanted as usize;

@@ -7,6 +7,7 @@ pub mod kafka;
 mod log;
 mod operators;
 mod oracle;
+mod pages;
 mod pipeline;
 pub mod process;
 mod sim;

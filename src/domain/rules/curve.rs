@@ -56,6 +56,27 @@ impl Curve {
         Some(Curve(points))
     }
 
+    /// The first point with the highest multiplier: its ratio and that multiplier.
+    pub fn first_peak(&self) -> (u32, Bp) {
+        self.peak_of(self.0.iter())
+    }
+
+    /// The last point with the highest multiplier: its ratio and that multiplier.
+    pub fn last_peak(&self) -> (u32, Bp) {
+        self.peak_of(self.0.iter().rev())
+    }
+
+    fn peak_of<'p>(&self, points: impl Iterator<Item = &'p CurvePoint>) -> (u32, Bp) {
+        // A curve has at least one point.
+        let mut best = (self.0[0].at, Bp(0));
+        for point in points {
+            if point.multiplier > best.1 {
+                best = (point.at, point.multiplier);
+            }
+        }
+        best
+    }
+
     /// The multiplier at a ratio (bp). Between two points the way covered from the first one is floored,
     /// whether the line rises or falls.
     pub fn at(&self, ratio: u64) -> Bp {

@@ -96,6 +96,12 @@ impl Rules {
         step.map_or(Bp::ONE, |step| step.multiplier)
     }
 
+    /// The next step of the streak bonus above a length: from how many days on, and its multiplier; `None` at the top.
+    pub fn next_streak_step(&self, length: u32) -> Option<(u32, Bp)> {
+        let step = self.streak.steps.iter().find(|step| step.days > length);
+        step.map(|step| (step.days, step.multiplier))
+    }
+
     /// The requests (ok and failed) that a provider's day must have for its quality to count.
     pub fn quality_requests_min(&self) -> u64 {
         u64::from(self.quality.minimum_requests)
@@ -104,6 +110,16 @@ impl Rules {
     /// The multiplier for a day's share of `ok` among `ok + failed`, in bp.
     pub fn uptime(&self, ratio: u64) -> Bp {
         self.quality.uptime.at(ratio)
+    }
+
+    /// The least share of `ok` at which the uptime multiplier is at its highest, and that multiplier, in bp.
+    pub fn best_uptime(&self) -> (u32, Bp) {
+        self.quality.uptime.first_peak()
+    }
+
+    /// The greatest share of the target latency at which the latency multiplier is at its highest, and that multiplier, in bp.
+    pub fn best_latency(&self) -> (u32, Bp) {
+        self.quality.latency.last_peak()
     }
 
     /// The multiplier for a day's latency as a share of its target, in bp.

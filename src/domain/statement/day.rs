@@ -1,6 +1,6 @@
 //! What a day earns beyond the amounts of its events.
 
-use crate::domain::amount::{BP_ONE, Overflow, Points, floor_div};
+use crate::domain::amount::{BP_ONE, Bp, Overflow, Points, floor_div};
 use crate::domain::ids::AccountKind;
 use crate::domain::ledger::{Activity, Carry, DayStats, MonthRow};
 use crate::domain::rules::{Rules, Timeline};
@@ -72,23 +72,60 @@ fn streak_points(base: Points, length: u32, rules: &Rules) -> Result<Points, Ove
     narrow(floor_div(i128::from(base.0) * bonus, i128::from(BP_ONE)))
 }
 
+/// How well a provider's day was served, and what that multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayQuality {
+    /// Requests that count: successful and failed.
+    pub requests: u64,
+    /// The requests that a day must have for its quality to count.
+    pub requests_min: u64,
+    /// The share of successful requests, bp; `None` without any request.
+    pub uptime_ratio: Option<u64>,
+    /// Its multiplier; ×1 while there are too few requests.
+    pub uptime: Bp,
+    /// The latency as a share of its target, bp; `None` if no request carries one.
+    pub latency_ratio: Option<u64>,
+    /// Its multiplier; ×1 while there are too few requests.
+    pub latency: Bp,
+}
+
+/// The quality of a provider's day under the rules in force at its start.
+pub fn day_quality(stats: &DayStats, rules: &Rules) -> DayQuality {
+    let requests = u128::from(stats.successful) + u128::from(stats.failed);
+    let uptime_ratio = (requests > 0).then(|| ratio(stats.successful, requests));
+    let latency_ratio =
+        (stats.target_ms > 0).then(|| ratio(stats.latency_ms, u128::from(stats.target_ms)));
+    let counts = requests >= u128::from(rules.quality_requests_min());
+    let multiplier = |ratio: Option<u64>, of: &dyn Fn(u64) -> Bp| match ratio {
+        Some(ratio) if counts => of(ratio),
+        _ => Bp::ONE,
+    };
+    DayQuality {
+        requests: u64::try_from(requests).unwrap_or(u64::MAX),
+        requests_min: rules.quality_requests_min(),
+        uptime_ratio,
+        uptime: multiplier(uptime_ratio, &|ratio| rules.uptime(ratio)),
+        latency_ratio,
+        latency: multiplier(latency_ratio, &|ratio| rules.latency(ratio)),
+    }
+}
+
 /// `floor(base × uptime × latency / 10^8) − base`, for providers whose day has requests enough; can be negative.
 fn multiplier_points(
     kind: AccountKind,
     stats: &DayStats,
     rules: &Rules,
 ) -> Result<Points, Overflow> {
-    let requests = u128::from(stats.successful) + u128::from(stats.failed);
-    if kind == AccountKind::User || requests < u128::from(rules.quality_requests_min()) {
+    if kind == AccountKind::User {
         return Ok(Points::ZERO);
     }
-    let uptime = rules.uptime(ratio(stats.successful, requests));
-    let latency = match stats.target_ms {
-        0 => BP_ONE,
-        target => rules.latency(ratio(stats.latency_ms, u128::from(target))).0,
-    };
+    let quality = day_quality(stats, rules);
+    // What most days of small providers have; and dividing 128 bits is slow.
+    if (quality.uptime, quality.latency) == (Bp::ONE, Bp::ONE) {
+        return Ok(Points::ZERO);
+    }
     let base = i128::from(stats.base.0);
-    let scaled = base * i128::from(uptime.0) * i128::from(latency);
+    let scaled = base * i128::from(quality.uptime.0) * i128::from(quality.latency.0);
     narrow(floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE)) - base)
 }
 

@@ -16,7 +16,7 @@ const STREAK_DAYS: [u32; 6] = [1, 6, 7, 14, 30, 90];
 /// One place at which two values differ.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Difference {
+pub(in crate::http) struct Difference {
     /// Where: `rules.streak.steps[0].multiplier`.
     path: String,
     /// What stands there now; null: nothing.
@@ -28,7 +28,7 @@ pub(super) struct Difference {
 /// Something that comes out differently.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Example {
+pub(in crate::http) struct Example {
     /// What.
     what: String,
     /// Now; null: the rules are not complete.

@@ -129,7 +129,7 @@ pub(super) async fn create(
 }
 
 /// Who may change everything may read and act for every account; so a key for one account grants nothing more.
-fn may_grant(caller: &Caller, scope: &Scope) -> Result<(), Problem> {
+pub(in crate::http) fn may_grant(caller: &Caller, scope: &Scope) -> Result<(), Problem> {
     let is_account = matches!(scope, Scope::Account(_));
     if caller.may(scope) || is_account && caller.may(&Scope::AdminWrite) {
         return Ok(());

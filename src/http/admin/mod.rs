@@ -26,8 +26,11 @@ mod rejects;
 mod rewards;
 mod rules;
 
+pub(super) use keys::may_grant;
 pub use keys::{KeyInfo, MadeKey};
+pub(super) use publishing::{Mode, Published, Wanted, in_force, json_of, publish};
 pub use rejects::RejectDetail;
+pub(super) use rejects::{decider, find, of_find, of_redrive, partitions};
 
 /// Every route under `/api/admin`.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -60,7 +63,7 @@ fn missing(code: &'static str, what: impl Into<String>) -> Problem {
 }
 
 /// A reason that can be kept.
-fn reason(reason: String) -> Result<String, Problem> {
+pub(super) fn reason(reason: String) -> Result<String, Problem> {
     check_reason(&reason).map_err(|error| refused("invalid_reason", error))?;
     Ok(reason)
 }
@@ -76,7 +79,7 @@ fn note(updated_by: Option<String>) -> Result<Option<String>, Problem> {
 /// An instant in a body: `2026-12-01T00:00:00Z`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct At(Millis);
+pub(super) struct At(pub(super) Millis);
 
 impl TryFrom<String> for At {
     type Error = String;

@@ -1,6 +1,7 @@
 //! Publishing new values of rules: checked as a whole, compared with what is in force, and written if it is no dry run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -9,14 +10,14 @@ use utoipa::ToSchema;
 
 use super::difference::{Difference, Example, differences, examples};
 use super::{At, refused};
-use crate::domain::rules::{RuleFault, SettingKey, check_value};
+use crate::domain::rules::{RuleFault, Rules, SettingKey, check_value};
 use crate::domain::time::Millis;
 use crate::http::Service;
 use crate::http::problem::Problem;
 use crate::store::pricing::{self, NewValue, Preview, Publish, PublishError, Version};
 
 /// New values, from when on, and why.
-pub(super) struct Wanted {
+pub(in crate::http) struct Wanted {
     /// Keys and their values as JSON text.
     pub values: Vec<(String, String)>,
     /// From when on; now, if nothing is said.
@@ -31,7 +32,7 @@ pub(super) struct Wanted {
 
 /// Whether to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in crate::http) enum Mode {
     /// Check, compare, write.
     Write,
     /// Check and compare.
@@ -41,7 +42,7 @@ pub(super) enum Mode {
 /// What was published, or would be.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Published {
+pub(in crate::http) struct Published {
     /// Whether nothing was written because it was a dry run.
     pub dry_run: bool,
     /// The entry of the control feed that published it; absent if nothing was written.
@@ -52,6 +53,9 @@ pub(super) struct Published {
     /// The same.
     #[serde(skip)]
     pub at: Millis,
+    /// What is in force then without it, and with it.
+    #[serde(skip)]
+    pub rules: [Option<Arc<Rules>>; 2],
     /// What is new, by key.
     pub changes: Vec<KeyChange>,
     /// Keys whose value is in force then anyway; nothing is written for them.
@@ -63,7 +67,7 @@ pub(super) struct Published {
 /// The new value of one key.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct KeyChange {
+pub(in crate::http) struct KeyChange {
     /// The key.
     key: String,
     /// The version that is replaced; absent: this is the first.
@@ -84,7 +88,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 /// Checks everything, compares it with what is in force, and publishes what differs.
-pub(super) async fn publish(
+pub(in crate::http) async fn publish(
     service: &Service,
     by: &str,
     wanted: Wanted,
@@ -122,7 +126,6 @@ pub(super) async fn publish(
         }
         _ => None,
     };
-    let [without, with] = rules;
     Ok(Published {
         dry_run: wanted.mode == Mode::DryRun,
         control,
@@ -130,7 +133,8 @@ pub(super) async fn publish(
         at: publish.effective_from,
         changes,
         unchanged,
-        examples: examples(without.as_deref(), with.as_deref()),
+        examples: examples(rules[0].as_deref(), rules[1].as_deref()),
+        rules,
     })
 }
 
@@ -166,7 +170,7 @@ fn key_change(new: &NewValue, before: Option<Version>) -> KeyChange {
 }
 
 /// The JSON of a stored value.
-pub(super) fn json_of(value: &str) -> Value {
+pub(in crate::http) fn json_of(value: &str) -> Value {
     // Canonical JSON, or it would not have been published.
     serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()))
 }
@@ -240,7 +244,10 @@ pub(super) fn to_come(versions: &[Version], now: Millis) -> impl Iterator<Item =
 }
 
 /// The versions that are in force now, in the order of [`SettingKey::all`].
-pub(super) async fn in_force(service: &Service, now: Millis) -> Result<Vec<Version>, Problem> {
+pub(in crate::http) async fn in_force(
+    service: &Service,
+    now: Millis,
+) -> Result<Vec<Version>, Problem> {
     let mut versions = pricing::current(&*service.db, now).await?;
     let place = |name: &str| SettingKey::all().position(|key| key.name() == name);
     versions.sort_by_key(|version| place(&version.key));

@@ -411,13 +411,13 @@ pub(super) async fn discard(
     detail(&service, found).await
 }
 
-fn decider(service: &Service, by: String) -> Decider {
+pub(in crate::http) fn decider(service: &Service, by: String) -> Decider {
     let now = service.clock.now();
     Decider { by, now }
 }
 
 /// How many partitions there are, if `wanted` is one of them.
-async fn partitions(service: &Service, wanted: u32) -> Result<u32, Problem> {
+pub(in crate::http) async fn partitions(service: &Service, wanted: u32) -> Result<u32, Problem> {
     let info = service.log.topic(Topic::UsageRejected).await;
     let count = info.map_err(of_log)?.partitions;
     if wanted < count {
@@ -428,7 +428,10 @@ async fn partitions(service: &Service, wanted: u32) -> Result<u32, Problem> {
     Err(missing("no_such_partition", detail))
 }
 
-async fn find(service: &Service, (partition, offset): (u32, u64)) -> Result<Found, Problem> {
+pub(in crate::http) async fn find(
+    service: &Service,
+    (partition, offset): (u32, u64),
+) -> Result<Found, Problem> {
     partitions(service, partition).await?;
     let found = redrive::find(&*service.log, Partition(partition), Offset(offset)).await;
     found.map_err(of_find)?.ok_or_else(|| {
@@ -445,7 +448,7 @@ async fn detail(service: &Service, found: Found) -> Result<Json<RejectDetail>, P
     Ok(Json(RejectDetail::new(&found, fate)))
 }
 
-fn of_find(error: FindError) -> Problem {
+pub(in crate::http) fn of_find(error: FindError) -> Problem {
     match error {
         FindError::Log(error) => of_log(error),
         FindError::Reject(error) => {
@@ -455,7 +458,7 @@ fn of_find(error: FindError) -> Problem {
     }
 }
 
-fn of_redrive(error: RedriveError) -> Problem {
+pub(in crate::http) fn of_redrive(error: RedriveError) -> Problem {
     let conflict = |code, text: String| Problem::new(StatusCode::CONFLICT, code, text);
     let text = error.to_string();
     match error {

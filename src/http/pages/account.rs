@@ -1,0 +1,256 @@
+//! What the pages of users and providers have in common: a month, what it brought, day by day, and the streak.
+
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::Pages;
+use super::frame;
+use super::guard::Visitor;
+use super::words::{account_path, counted, month_word, service_word, times};
+use super::{chart, referrals};
+use crate::domain::ids::Account;
+use crate::domain::rules::Rules;
+use crate::domain::statement::Statement;
+use crate::domain::time::{Millis, Month};
+use crate::http::problem::Problem;
+use crate::reads::StreakView;
+
+/// How many months the picker offers.
+const MONTHS: i32 = 24;
+/// How often the numbers of an open month look for themselves.
+const REFRESH: &str = "every 15s";
+
+/// What a page of an account is asked for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asking {
+    /// Which month; the current one, if it is left out.
+    month: Option<Month>,
+    /// Referees after this entry of the control feed.
+    #[serde(default)]
+    pub after: u64,
+    /// What was done just before.
+    #[serde(default)]
+    pub done: String,
+}
+
+/// An account, and the month that is looked at.
+pub(super) struct Subject {
+    pub account: Account,
+    pub month: Month,
+    pub now: Millis,
+    pub statement: Statement,
+    pub streak: StreakView,
+    /// The rules in force now.
+    pub rules: Arc<Rules>,
+}
+
+impl Subject {
+    /// Reads what every page of an account shows.
+    pub async fn read(
+        pages: &Pages,
+        account: Account,
+        asking: &Asking,
+    ) -> Result<Subject, Problem> {
+        let (reads, now) = (&pages.service.reads, pages.service.clock.now());
+        let month = asking.month.unwrap_or_else(|| now.month());
+        let rules = Arc::clone(reads.rules_needed().await?.at(now));
+        Ok(Subject {
+            statement: reads.statement(&account, month, now).await?,
+            streak: reads.streak(&account, now).await?,
+            account,
+            month,
+            now,
+            rules,
+        })
+    }
+
+    /// The page: a head, what refreshes itself, and the referral section.
+    pub async fn page(
+        &self,
+        pages: &Pages,
+        visitor: &Visitor,
+        asking: &Asking,
+        live: Markup,
+        problem: Option<&referrals::Refused>,
+    ) -> Result<Markup, Problem> {
+        let referral = referrals::section(pages, visitor, self, asking.after, problem).await?;
+        let path = account_path(&self.account);
+        let here = format!("{path}?month={}", self.month);
+        // What is final does not change.
+        let is_open = !self.statement.is_final;
+        let get = is_open.then_some(&here);
+        Ok(html! {
+            (self.head(&path))
+            @if let Some(text) = said(&asking.done) { (frame::done(text)) }
+            p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service does not answer just now." }
+            div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
+                (live)
+            }
+            (referral)
+        })
+    }
+
+    fn head(&self, path: &str) -> Markup {
+        let newest = self.now.month();
+        let shown = (0..MONTHS).map(|back| Month(newest.0 - back));
+        let is_older = !shown.clone().any(|month| month == self.month);
+        html! {
+            div .head {
+                h1 { (frame::account_kind(self.account.kind)) " " span .id { (self.account.id()) } }
+                form .picker method="get" action=(path) {
+                    label for="month" { "Month" }
+                    select #month name="month" {
+                        @if is_older { option value=(self.month) selected { (month_word(self.month)) } }
+                        @for month in shown {
+                            option value=(month) selected[month == self.month] { (month_word(month)) }
+                        }
+                    }
+                    button .second type="submit" { "Show" }
+                }
+            }
+        }
+    }
+
+    /// The total, and what it is made of.
+    pub fn summary(&self) -> Markup {
+        let statement = &self.statement;
+        html! {
+            section .card.total aria-labelledby="total-h" {
+                div .row {
+                    h2 #total-h { (month_word(self.month)) }
+                    @if statement.is_final {
+                        span .chip { "Final" }
+                    } @else {
+                        span .chip.open { "Still open" }
+                    }
+                }
+                p .big { span .number { (statement.total) } " points" }
+                p .help {
+                    @if statement.is_final {
+                        "This month is closed. Nothing in it changes any more."
+                    } @else {
+                        "Numbers still change: until " (self.month.closes().day()) " at the least, and until everything that came before is counted."
+                    }
+                }
+                table .parts {
+                    caption .sr { "What the total is made of" }
+                    thead .sr { tr { th scope="col" { "Part" } th .n scope="col" { "Points" } } }
+                    tbody {
+                        @for (name, points) in statement.parts() {
+                            @let (word, help) = part(name);
+                            tr .zero[points.0 == 0] {
+                                th scope="row" { (word) span .help { (help) } }
+                                td .n { (points) }
+                            }
+                        }
+                    }
+                    tfoot { tr { th scope="row" { "Total" } td .n { (statement.total) } } }
+                }
+                p .help {
+                    (counted(statement.requests, "request")) ", " (statement.successful) " successful, " (statement.failed) " failed."
+                }
+            }
+        }
+    }
+
+    /// The days.
+    pub fn chart(&self) -> Markup {
+        html! {
+            section .card aria-label="Points per day" { (chart::per_day(self.month, &self.statement.days)) }
+        }
+    }
+
+    /// The streak, and how far the next step is.
+    pub fn streak_card(&self) -> Markup {
+        let (streak, rules) = (&self.streak, &self.rules);
+        let current = streak.current;
+        let next = rules.next_streak_step(current);
+        html! {
+            section .card aria-labelledby="streak-h" {
+                h2 #streak-h { "Days in a row" }
+                p .big { span .number { (current) } @if current == 1 { " day" } @else { " days" } }
+                @if let Some((days, bp)) = next {
+                    p {
+                        (counted(u64::from(days - current), "more day")) " to the next step: from day " (days)
+                        " on, a day counts " strong { (times(bp)) } "."
+                    }
+                    progress max=(days) value=(current) aria-label="Days until the next step" {}
+                } @else if current > 0 {
+                    p { "That is the highest step." }
+                }
+                dl .facts {
+                    div { dt { "Now" } dd .n { (times(rules.streak(current))) } }
+                    div { dt { "Longest" } dd .n { (counted(u64::from(streak.longest), "day")) } }
+                    @if let Some(last) = streak.last_active { div { dt { "Last active day" } dd .n { (last) } } }
+                }
+                @if streak.last_active.is_none() {
+                    p .help { "It begins with the first active day." }
+                } @else if current > 0 && streak.last_active != Some(self.now.day()) {
+                    p .help { "Today is not active yet: the row goes on if it becomes so." }
+                }
+            }
+        }
+    }
+
+    /// The services that were used in the month.
+    pub fn services(&self) -> Markup {
+        let services = &self.statement.services;
+        html! {
+            section .card aria-labelledby="services-h" {
+                h2 #services-h { "By service" }
+                @if services.is_empty() {
+                    p .empty { "No requests in this month." }
+                } @else {
+                    div .scroll tabindex="0" role="region" aria-labelledby="services-h" {
+                        table {
+                            thead { tr {
+                                th scope="col" { "Service" }
+                                th .n scope="col" { "Points" }
+                                th .n scope="col" { "Requests" }
+                                th .n scope="col" { "Failed" }
+                                th .n scope="col" { "Mean latency" }
+                            } }
+                            tbody {
+                                @for (service, line) in services {
+                                    tr {
+                                        th scope="row" { (service_word(*service)) }
+                                        td .n { (line.points) }
+                                        td .n { (line.requests) }
+                                        td .n { (line.failed) }
+                                        td .n { @match line.mean_latency_ms { Some(ms) => { (ms) " ms" }, None => "–" } }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a part of the total is called, and where it comes from.
+fn part(name: &str) -> (&str, &'static str) {
+    match name {
+        "base" => ("Requests served", "every successful request"),
+        "multiplier" => ("Quality", "what uptime and latency add, or take away"),
+        "usage" => ("Requests made", "every successful request"),
+        "trial" => ("First use of a service", "once for each service"),
+        "streak" => ("Days in a row", "from the first step of the streak on"),
+        "referral" => ("Referrals", "shares of what those earn whom you referred"),
+        "bonus" => ("Awards", "signups, milestones, corrections"),
+        "late" => ("Late", "of months that had closed when it came"),
+        other => (other, ""),
+    }
+}
+
+/// What was done just before, in words.
+fn said(done: &str) -> Option<&'static str> {
+    match done {
+        "code" => Some("This is your code. Share it with others."),
+        "referred" => Some("Your referrer is set."),
+        _ => None,
+    }
+}

@@ -1,0 +1,466 @@
+//! What stands before every page: who asks, what the page needs, and whether a form comes from a page of ours.
+//!
+//! A page is registered with what it needs ([`super::table`]), and nothing reaches its handler that does not have it. So no handler can forget
+//! to ask; and no form's handler can forget to check where the form comes from, for the fields that it gets were checked here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{FromRequest, FromRequestParts, RawForm, RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::Deserialize;
+
+use super::Pages;
+use super::frame;
+use super::seal::{Seal, Session};
+use crate::domain::access::Scope;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::time::Millis;
+use crate::http::access::{self, Caller};
+use crate::http::admin::may_grant;
+use crate::http::problem::Problem;
+use crate::http::strict::account;
+
+/// The name of the token in forms.
+pub(super) const FORM_TOKEN: &str = "form_token";
+const HX_REQUEST: &str = "hx-request";
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+/// How long somebody may look at the sign-in page.
+const GUEST_SECS: i64 = 24 * 60 * 60;
+/// Longest body of a problem that becomes a page.
+const PROBLEM_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a page needs of who asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it is how one signs in.
+    Nothing,
+    /// That somebody is signed in.
+    SignedIn,
+    /// The right to read the account of this kind that the path names as `{id}`.
+    Read(AccountKind),
+    /// The right to act for the account of this kind that the path names as `{id}`.
+    Act(AccountKind),
+    /// The scope `admin:read`.
+    AdminRead,
+    /// The scope `admin:write`.
+    AdminWrite,
+}
+
+/// A page's needs, and what it is checked with.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub pages: Pages,
+    pub needs: Needs,
+}
+
+/// Who looks at a page.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    /// `None`: nobody is signed in.
+    pub caller: Option<Caller>,
+    /// For every form of the page.
+    pub form_token: Arc<str>,
+    /// Where the page is, with its query.
+    pub here: Arc<str>,
+}
+
+impl Visitor {
+    /// Whether somebody holds this scope.
+    pub fn may(&self, scope: &Scope) -> bool {
+        self.caller.as_ref().is_some_and(|caller| caller.may(scope))
+    }
+
+    /// Whether the visitor may act for an account.
+    pub fn acts_for(&self, account: &Account) -> bool {
+        let caller = self.caller.as_ref();
+        caller.is_some_and(|caller| caller.must_act_for(account).is_ok())
+    }
+
+    /// The accounts that are the visitor's own.
+    pub fn accounts(&self) -> Vec<&Account> {
+        let scopes = self.caller.iter().flat_map(Caller::scopes);
+        scopes
+            .filter_map(|scope| match scope {
+                Scope::Account(account) => Some(account),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Who acts, if it is not an account itself; see [`Caller::in_anothers_stead`].
+    pub fn in_anothers_stead(&self) -> Option<&str> {
+        self.caller.as_ref().and_then(Caller::in_anothers_stead)
+    }
+
+    /// Who the visitor is, for audit entries.
+    pub fn by(&self) -> String {
+        let by = self.caller.as_ref().map(|caller| caller.by.clone());
+        by.unwrap_or_default()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Problem> {
+        // Set by the guard; a page outside of it shows nothing.
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(Problem::internal)
+    }
+}
+
+/// The fields of a form that one of our pages showed to who sent it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Form(Arc<HashMap<String, String>>);
+
+impl Form {
+    /// A field without the spaces around it; empty if it is not there.
+    pub fn text(&self, name: &str) -> &str {
+        self.whole(name).trim()
+    }
+
+    /// A field as it was sent.
+    pub fn whole(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Form {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Form, Problem> {
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(Problem::internal)
+    }
+}
+
+/// What stands before a page.
+pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let pages = door.pages.clone();
+    let within = pages.answer_within();
+    match tokio::time::timeout(within, behind(door, request, next)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let problem = Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timeout",
+                "this took too long",
+            );
+            finished(problem.into_response(), None).await
+        }
+    }
+}
+
+/// Who asks, by its cookies.
+struct Known {
+    visitor: Visitor,
+    /// What the form's token is bound to.
+    bound_to: String,
+    /// A cookie to set.
+    guest: Option<String>,
+}
+
+async fn behind(door: Door, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let seal = match door.pages.seal().await {
+        Ok(seal) => seal,
+        Err(error) => return finished(Problem::from(error).into_response(), None).await,
+    };
+    let known = match known(&door.pages, &seal, &parts).await {
+        Ok(known) => known,
+        Err(problem) => return finished(problem.into_response(), None).await,
+    };
+    let visitor = known.visitor.clone();
+    let response = match rights(&door, &visitor, &mut parts).await {
+        Err(Refused::SignedOut) => return to_sign_in(&parts, &visitor),
+        Err(Refused::Problem(problem)) => problem.into_response(),
+        Ok(()) if parts.method == Method::POST => {
+            let request = Request::from_parts(parts, body);
+            match posted(&seal, &known.bound_to, request).await {
+                Ok(request) => forward(request, visitor.clone(), next).await,
+                Err(problem) => problem.into_response(),
+            }
+        }
+        Ok(()) => forward(Request::from_parts(parts, body), visitor.clone(), next).await,
+    };
+    let mut response = finished(response, Some(&visitor)).await;
+    if let Some(cookie) = known.guest.and_then(|guest| guest.parse().ok()) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn forward(mut request: Request, visitor: Visitor, next: Next) -> Response {
+    if let Some(caller) = &visitor.caller {
+        tracing::Span::current().record("caller", caller.by.as_str());
+    }
+    request.extensions_mut().insert(visitor);
+    next.run(request).await
+}
+
+async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Problem> {
+    let service = &pages.service;
+    service
+        .limits
+        .of_address(access::address_of(&parts.extensions))?;
+    let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
+    let now = service.clock.now();
+    let sealed = cookie(&parts.headers, pages.cookies.session());
+    let session = sealed.and_then(|cookie| Some((cookie, seal.open(cookie, now)?)));
+    if let Some((cookie, session)) = session
+        && let Some(caller) = caller_of(pages, &session).await?
+    {
+        let visitor = Visitor {
+            caller: Some(caller),
+            form_token: seal.form_token(cookie).into(),
+            here: here.into(),
+        };
+        return Ok(Known {
+            visitor,
+            bound_to: cookie.to_owned(),
+            guest: None,
+        });
+    }
+    let name = pages.cookies.guest();
+    let (guest, is_new) = match cookie(&parts.headers, name) {
+        Some(guest) => (guest.to_owned(), false),
+        None => (BASE64.encode(rand::random::<[u8; 16]>()), true),
+    };
+    let visitor = Visitor {
+        caller: None,
+        form_token: seal.form_token(&guest).into(),
+        here: here.into(),
+    };
+    Ok(Known {
+        visitor,
+        guest: is_new.then(|| pages.cookies.set(name, &guest, GUEST_SECS)),
+        bound_to: guest,
+    })
+}
+
+/// Who a session is for; `None` if its key or token is not good any more.
+pub(super) async fn caller_of(pages: &Pages, session: &Session) -> Result<Option<Caller>, Problem> {
+    let caller = match access::who(&pages.service, &session.bearer).await {
+        Ok(caller) => caller,
+        Err(problem) if problem.is_unauthorized() => return Ok(None),
+        Err(problem) => return Err(problem),
+    };
+    pages.service.limits.of_caller(&caller.by)?;
+    match &session.only {
+        None => Ok(Some(caller)),
+        // The key may have been another one when the session began.
+        Some(only) if may_grant(&caller, only).is_ok() => {
+            let by = format!("{}, signed in as {only}", caller.by);
+            Ok(Some(Caller::new(by, [only.clone()])))
+        }
+        Some(_) => Ok(None),
+    }
+}
+
+enum Refused {
+    SignedOut,
+    Problem(Problem),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused::Problem(problem)
+    }
+}
+
+async fn rights(door: &Door, visitor: &Visitor, parts: &mut Parts) -> Result<(), Refused> {
+    if door.needs == Needs::Nothing {
+        return Ok(());
+    }
+    let caller = visitor.caller.as_ref().ok_or(Refused::SignedOut)?;
+    match door.needs {
+        Needs::Nothing | Needs::SignedIn => (),
+        Needs::Read(kind) => caller.must_read(&named(kind, parts).await?)?,
+        Needs::Act(kind) => caller.must_act_for(&named(kind, parts).await?)?,
+        Needs::AdminRead => caller.must(&[Scope::AdminRead])?,
+        Needs::AdminWrite => caller.must(&[Scope::AdminWrite])?,
+    }
+    Ok(())
+}
+
+/// The account that the path names as `{id}`.
+async fn named(kind: AccountKind, parts: &mut Parts) -> Result<Account, Problem> {
+    let params: Result<RawPathParams, RawPathParamsRejection> =
+        RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|_| no_account())?;
+    let id = params.iter().find(|(name, _)| *name == "id");
+    account(kind, id.ok_or_else(no_account)?.1)
+}
+
+fn no_account() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such page")
+}
+
+/// The sign-in page, which leads back here. What was posted is not kept.
+fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
+    let back = match parts.method {
+        Method::GET => super::sign_in::path_back_to(&visitor.here),
+        _ => super::sign_in::PATH.to_owned(),
+    };
+    // A part of a page that refreshes itself is not to hold the sign-in page: the whole page goes there.
+    if parts.headers.contains_key(HX_REQUEST) {
+        let to = HeaderValue::from_str(&back);
+        let to = to.unwrap_or_else(|_| HeaderValue::from_static(super::sign_in::PATH));
+        return (StatusCode::NO_CONTENT, [(HX_REDIRECT, to)]).into_response();
+    }
+    super::redirect(&back)
+}
+
+/// A form that came from a page of ours which this very visitor was shown; its fields go on with it.
+async fn posted(seal: &Seal, bound_to: &str, request: Request) -> Result<Request, Problem> {
+    let forged = || {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_form",
+            "this form was not sent from a page that is open here, or that page is too old; open the page again, and send it from there",
+        )
+    };
+    if !is_same_site(request.headers()) {
+        return Err(forged());
+    }
+    let (mut parts, body) = request.into_parts();
+    let read = RawForm::from_request(Request::from_parts(parts.clone(), body), &()).await;
+    let RawForm(bytes) = read.map_err(|rejection| {
+        let (status, text) = (rejection.status(), rejection.body_text());
+        Problem::new(status, "unreadable_form", text)
+    })?;
+    let fields: HashMap<String, String> = serde_html(&bytes);
+    let form = Form(Arc::new(fields));
+    if !seal.is_form_token(bound_to, form.whole(FORM_TOKEN)) {
+        return Err(forged());
+    }
+    parts.extensions.insert(form);
+    Ok(Request::from_parts(parts, axum::body::Body::empty()))
+}
+
+/// Fields of a form's body; of several of one name the last.
+fn serde_html(body: &[u8]) -> HashMap<String, String> {
+    form_urlencoded::parse(body).into_owned().collect()
+}
+
+/// Whether a browser says that a page of ours sent this. What says nothing is no browser of today, and needs the form's token anyway.
+fn is_same_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text(SEC_FETCH_SITE) {
+        return matches!(site, "same-origin" | "none");
+    }
+    match (headers.get(header::ORIGIN), text("host")) {
+        (None, _) => true,
+        (Some(origin), Some(host)) => origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"))
+            .is_some_and(|(_, from)| from.eq_ignore_ascii_case(host)),
+        (Some(_), None) => false,
+    }
+}
+
+/// A cookie of the request.
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let all = headers.get_all(header::COOKIE).into_iter();
+    let pairs = all.filter_map(|value| value.to_str().ok());
+    pairs
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value)
+}
+
+/// A page for people in place of a problem document.
+async fn finished(response: Response, visitor: Option<&Visitor>) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_problem = kind.is_some_and(|kind| kind == "application/problem+json");
+    if is_problem {
+        problem_page(response, visitor).await
+    } else {
+        response
+    }
+}
+
+/// What a problem document says.
+#[derive(Default, Deserialize)]
+pub(super) struct Told {
+    #[serde(default)]
+    pub code: String,
+    #[serde(default)]
+    pub detail: String,
+    #[serde(default)]
+    pub faults: Vec<String>,
+}
+
+async fn problem_page(response: Response, visitor: Option<&Visitor>) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, PROBLEM_BYTES_MAX).await;
+    let told: Told = body
+        .ok()
+        .and_then(|body| serde_json::from_slice(&body).ok())
+        .unwrap_or_default();
+    let mut page = frame::failure(parts.status, &told, visitor);
+    if let Some(after) = parts.headers.get(header::RETRY_AFTER) {
+        page.headers_mut()
+            .insert(header::RETRY_AFTER, after.clone());
+    }
+    page
+}
+
+/// How cookies are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cookies {
+    /// Browsers keep them from plain HTTP, and from other names of the domain. Not on this machine's own addresses, where some browsers
+    /// would take none.
+    pub secure: bool,
+}
+
+impl Cookies {
+    /// The name of the session's cookie.
+    pub const fn session(self) -> &'static str {
+        if self.secure {
+            "__Host-tidemark"
+        } else {
+            "tidemark"
+        }
+    }
+
+    /// The name of the cookie of those who are not signed in.
+    pub const fn guest(self) -> &'static str {
+        if self.secure {
+            "__Host-tidemark-guest"
+        } else {
+            "tidemark-guest"
+        }
+    }
+
+    /// The header that sets one.
+    pub fn set(self, name: &str, value: &str, secs: i64) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{name}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}")
+    }
+
+    /// The header that sets the session's.
+    pub fn set_session(self, seal: &Seal, session: &Session, now: Millis) -> String {
+        let secs = (session.until.0 - now.0).max(0) / 1_000;
+        self.set(self.session(), &seal.seal(session), secs)
+    }
+
+    /// The header that ends the session.
+    pub fn end_session(self) -> String {
+        self.set(self.session(), "", 0)
+    }
+}

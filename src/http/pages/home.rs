@@ -1,0 +1,42 @@
+//! The first page: it leads to what is the visitor's own.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::html;
+
+use super::frame::{Width, framed};
+use super::guard::Visitor;
+use super::redirect;
+use super::words::{account_path, kind_word};
+use crate::domain::access::Scope;
+
+/// `GET /`.
+pub(super) async fn show(visitor: Visitor) -> Response {
+    let accounts = visitor.accounts();
+    let is_admin = visitor.may(&Scope::AdminRead);
+    match (accounts.as_slice(), is_admin) {
+        ([account], false) => return redirect(&account_path(account)),
+        ([], true) => return redirect("/admin"),
+        _ => (),
+    }
+    let body = html! {
+        h1 { "Welcome" }
+        @if accounts.is_empty() {
+            p .empty { "This key sends usage events; it has no page of an account." }
+        }
+        ul .choices {
+            @for account in &accounts {
+                li { a href=(account_path(account)) { (kind_word(account.kind)) " " (account.id()) } }
+            }
+            li { a href="/leaderboard" { "Leaderboard" } }
+            @if is_admin { li { a href="/admin" { "Admin" } } }
+        }
+    };
+    framed(
+        StatusCode::OK,
+        Some(&visitor),
+        "Welcome",
+        Width::Narrow,
+        &body,
+    )
+}

@@ -1,0 +1,156 @@
+//! The leaderboard of users or providers.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::Pages;
+use super::frame;
+use super::guard::Visitor;
+use super::words::{account_path, month_word, shortened};
+use crate::domain::access::Scope;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::time::Month;
+use crate::http::problem::Problem;
+use crate::http::strict::Asked;
+use crate::reads::{LeaderboardPage, Place};
+
+/// Places of a page.
+const PLACES: usize = 25;
+/// How many months the picker offers.
+const MONTHS: i32 = 24;
+
+/// Which leaderboard, and which page of it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    kind: Option<AccountKind>,
+    month: Option<Month>,
+    #[serde(default)]
+    after: u64,
+}
+
+/// `GET /leaderboard`.
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Asked(wanted): Asked<Wanted>,
+) -> Result<Response, Problem> {
+    let now = pages.service.clock.now().month();
+    let own = visitor.accounts();
+    // Without a choice: what the visitor is.
+    let usual = own
+        .first()
+        .map_or(AccountKind::User, |account| account.kind);
+    let kind = wanted.kind.unwrap_or(usual);
+    let month = wanted.month.unwrap_or(now);
+    let ranking = pages.service.reads.leaderboard(kind, month).await?;
+    let page = ranking.page(wanted.after, PLACES);
+    let mine: Vec<(&Account, Option<u64>)> = own
+        .into_iter()
+        .filter(|account| account.kind == kind)
+        .map(|account| (account, ranking.rank(account.id())))
+        .collect();
+    let here = |after: u64| format!("/leaderboard?kind={kind}&month={month}&after={after}");
+    let body = html! {
+        div .head {
+            h1 { "Leaderboard" }
+            (picker(kind, month, now))
+        }
+        @for (account, rank) in &mine { (own_place(account, *rank, page.kept, &here)) }
+        div #live hx-get=(here(wanted.after)) hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
+            section .card aria-label="Places" {
+                @if page.places.is_empty() {
+                    p .empty { "Nobody has points in " (month_word(month)) " yet." }
+                } @else {
+                    (places(&visitor, &page))
+                }
+            }
+            nav .pages aria-label="More places" {
+                @if wanted.after > 0 {
+                    a .button.second rel="prev" href=(here(wanted.after.saturating_sub(PLACES as u64))) { "Before" }
+                }
+                @if let Some(next) = page.next { a .button.second rel="next" href=(here(next)) { "After" } }
+            }
+        }
+        p .help { "By points, awards included. " (page.kept) " places are kept and are exact; beyond them no order is known." }
+    };
+    Ok(frame::page(&visitor, "Leaderboard", &body))
+}
+
+fn picker(kind: AccountKind, month: Month, now: Month) -> Markup {
+    let months = (0..MONTHS).map(|back| Month(now.0 - back));
+    let is_older = !months.clone().any(|shown| shown == month);
+    html! {
+        form .picker method="get" action="/leaderboard" {
+            label for="kind" { "Of" }
+            select #kind name="kind" {
+                option value="user" selected[kind == AccountKind::User] { "Users" }
+                option value="provider" selected[kind == AccountKind::Provider] { "Providers" }
+            }
+            label for="month" { "Month" }
+            select #month name="month" {
+                @if is_older { option value=(month) selected { (month_word(month)) } }
+                @for shown in months { option value=(shown) selected[shown == month] { (month_word(shown)) } }
+            }
+            button .second type="submit" { "Show" }
+        }
+    }
+}
+
+fn own_place(
+    account: &Account,
+    rank: Option<u64>,
+    kept: u64,
+    here: &impl Fn(u64) -> String,
+) -> Markup {
+    html! {
+        p .note {
+            strong { (account.id()) }
+            @match rank {
+                Some(rank) => {
+                    " has place " strong { (rank) } ". "
+                    a href=(here((rank - 1) / PLACES as u64 * PLACES as u64)) { "Show it" }
+                }
+                None => { " is not among the first " (kept) "." }
+            }
+        }
+    }
+}
+
+/// Ids are whole to admins and to whom they belong; to others they are shortened.
+fn places(visitor: &Visitor, page: &LeaderboardPage) -> Markup {
+    let own = visitor.accounts();
+    let is_admin = visitor.may(&Scope::AdminRead);
+    let is_own = |place: &Place| {
+        own.iter()
+            .any(|account| account.kind == place.kind && account.id() == place.id)
+    };
+    html! {
+        table {
+            thead { tr {
+                th .n.rank scope="col" { "Place" }
+                th scope="col" { "Who" }
+                th .n scope="col" { "Points" }
+            } }
+            tbody {
+                @for place in &page.places {
+                    @let mine = is_own(place);
+                    tr .mine[mine] {
+                        td .n.rank { (place.rank) }
+                        th scope="row" {
+                            @if is_admin {
+                                a href=(account_path(&Account::of_checked(place.kind, &place.id))) { (place.id) }
+                            } @else if mine {
+                                (place.id) " " span .chip { "You" }
+                            } @else {
+                                (shortened(&place.id))
+                            }
+                        }
+                        td .n { (place.total) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What users, providers and admins see: pages that this service makes, without a script of their own but for what changes in place.
+//!
+//! Every page and every target of a form stands in [`pages`], with what it needs. Sessions are in `seal`, the checks in `guard`.
+//! What a page shows comes from [`crate::reads`], and what a form does goes through the same functions as the API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::OnceCell;
+
+use super::{Hosts, Service};
+use crate::domain::access::Scope;
+use crate::domain::ids::AccountKind;
+use crate::store::db::StoreError;
+use crate::store::secrets;
+use guard::{Cookies, Told};
+use links::Links;
+use seal::Seal;
+use table::Table;
+
+mod account;
+mod admin;
+mod assets;
+mod chart;
+mod frame;
+mod guard;
+mod home;
+mod leaderboard;
+mod links;
+mod provider;
+mod referrals;
+mod seal;
+mod sign_in;
+mod table;
+mod user;
+mod words;
+
+pub use guard::Needs;
+pub use table::PageRoute;
+
+/// So much earlier than any request a page gives up, to say so as a page.
+const EARLIER: Duration = Duration::from_millis(200);
+
+/// What the pages of one service share.
+#[derive(Default)]
+pub(super) struct Shared {
+    seal: OnceCell<Arc<Seal>>,
+    links: Links,
+}
+
+/// What pages are made with.
+#[derive(Clone)]
+pub(super) struct Pages {
+    service: Service,
+    cookies: Cookies,
+}
+
+impl Pages {
+    /// Reads the secret once.
+    async fn seal(&self) -> Result<Arc<Seal>, StoreError> {
+        let make = async || {
+            // The generator of `rand::random` is a cryptographic one, seeded by the system.
+            let secret = secrets::sessions(&*self.service.db, rand::random()).await?;
+            Ok(Arc::new(Seal::new(&secret)))
+        };
+        self.service.pages.seal.get_or_try_init(make).await.cloned()
+    }
+
+    fn links(&self) -> &Links {
+        &self.service.pages.links
+    }
+
+    fn answer_within(&self) -> Duration {
+        self.service.config.request_timeout.saturating_sub(EARLIER)
+    }
+}
+
+impl Service {
+    /// The path of a page that signs in, once, within a day, with this API key; as somebody who may do `only` this, if it says so.
+    /// Whoever has the path has that right: it is for the person who started the process.
+    pub fn sign_in_path(&self, key: &str, only: Option<Scope>) -> String {
+        let token = self.pages.links.make(key, only, self.clock.now());
+        format!("{}/link?t={token}", sign_in::PATH)
+    }
+}
+
+/// Every page.
+fn pages(made_with: Option<Pages>) -> Table {
+    use AccountKind::{Provider, User};
+    use Method as M;
+    use Needs::{Act, AdminRead, AdminWrite, Nothing, Read, SignedIn};
+    Table::new(made_with)
+        .add(M::GET, "/", SignedIn, get(home::show))
+        .add(M::GET, "/signin", Nothing, get(sign_in::show))
+        .add(M::POST, "/signin", Nothing, post(sign_in::sign_in))
+        .add(M::GET, "/signin/link", Nothing, get(sign_in::show_link))
+        .add(M::POST, "/signin/link", Nothing, post(sign_in::follow_link))
+        .add(M::POST, "/signout", Nothing, post(sign_in::sign_out))
+        .add(M::GET, "/leaderboard", SignedIn, get(leaderboard::show))
+        .add(M::GET, "/users/{id}", Read(User), get(user::show))
+        .add(
+            M::POST,
+            "/users/{id}/code",
+            Act(User),
+            post(referrals::make_user_code),
+        )
+        .add(
+            M::POST,
+            "/users/{id}/referrer",
+            Act(User),
+            post(referrals::enter_user_code),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}",
+            Read(Provider),
+            get(provider::show),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/code",
+            Act(Provider),
+            post(referrals::make_provider_code),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/referrer",
+            Act(Provider),
+            post(referrals::enter_provider_code),
+        )
+        .add(M::GET, "/admin", AdminRead, get(admin::show))
+        .add(M::GET, "/admin/find", AdminRead, get(admin::find))
+        .add(M::GET, "/admin/rules", AdminRead, get(admin::rules::list))
+        .add(
+            M::GET,
+            "/admin/rules/{key}",
+            AdminRead,
+            get(admin::rules::show),
+        )
+        .add(
+            M::POST,
+            "/admin/rules/{key}",
+            AdminWrite,
+            post(admin::rules::publish),
+        )
+        .add(
+            M::POST,
+            "/admin/rules/{key}/preview",
+            AdminWrite,
+            post(admin::rules::preview),
+        )
+        .add(
+            M::GET,
+            "/admin/network",
+            AdminRead,
+            get(admin::network::show),
+        )
+        .add(
+            M::POST,
+            "/admin/network",
+            AdminWrite,
+            post(admin::network::switch),
+        )
+        .add(
+            M::GET,
+            "/admin/credits",
+            AdminRead,
+            get(admin::credits::show),
+        )
+        .add(
+            M::POST,
+            "/admin/credits",
+            AdminWrite,
+            post(admin::credits::add),
+        )
+        .add(
+            M::GET,
+            "/admin/rejects",
+            AdminRead,
+            get(admin::rejects::list),
+        )
+        .add(
+            M::GET,
+            "/admin/rejects/{partition}/{offset}",
+            AdminRead,
+            get(admin::rejects::show),
+        )
+        .add(
+            M::POST,
+            "/admin/rejects/{partition}/{offset}/redrive",
+            AdminWrite,
+            post(admin::rejects::redrive_one),
+        )
+        .add(
+            M::POST,
+            "/admin/rejects/{partition}/{offset}/discard",
+            AdminWrite,
+            post(admin::rejects::discard),
+        )
+        .add(M::GET, "/admin/audit", AdminRead, get(admin::audit::show))
+}
+
+/// Every page and target of a form, for who wants to try them all.
+pub fn page_routes() -> Vec<PageRoute> {
+    pages(None).routes()
+}
+
+/// The pages, with their style sheet and scripts.
+pub(super) fn router(service: &Service, hosts: Hosts) -> Router {
+    let cookies = Cookies {
+        secure: hosts == Hosts::Any,
+    };
+    let made_with = Pages {
+        service: service.clone(),
+        cookies,
+    };
+    let assets = Router::new().route(assets::ROUTE, get(assets::show));
+    let pages = pages(Some(made_with.clone())).router();
+    pages.with_state(made_with).merge(assets)
+}
+
+/// Whether who asks for a path that leads nowhere is a person.
+pub(super) fn is_for_people(request: &Request) -> bool {
+    let accept = request.headers().get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let path = request.uri().path();
+    accept.is_some_and(|accept| accept.contains("text/html"))
+        && !path.starts_with("/api/")
+        && !path.starts_with("/internal/")
+}
+
+/// The page that says that there is none.
+pub(super) fn no_such_page() -> Response {
+    frame::failure(StatusCode::NOT_FOUND, &Told::default(), None)
+}
+
+/// Another page, to be asked for by GET.
+fn redirect(to: &str) -> Response {
+    let to = HeaderValue::from_str(to).unwrap_or_else(|_| HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response()
+}

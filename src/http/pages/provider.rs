@@ -1,0 +1,144 @@
+//! A provider's page.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::account::{Asking, Subject};
+use super::guard::Visitor;
+use super::words::{counted, percent, times};
+use super::{Pages, frame, referrals};
+use crate::domain::amount::Bp;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::rules::Rules;
+use crate::domain::statement::DayQuality;
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Named, account};
+use crate::reads::RankOf;
+
+/// `GET /providers/{id}`.
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Named(id): Named<String>,
+    Asked(asking): Asked<Asking>,
+) -> Result<Response, Problem> {
+    let provider = account(AccountKind::Provider, &id)?;
+    respond(&pages, &visitor, provider, &asking, None).await
+}
+
+/// The page, with what was refused of its referral section.
+pub(super) async fn respond(
+    pages: &Pages,
+    visitor: &Visitor,
+    provider: Account,
+    asking: &Asking,
+    refused: Option<&referrals::Refused>,
+) -> Result<Response, Problem> {
+    let reads = &pages.service.reads;
+    let now = pages.service.clock.now();
+    let quality = reads.quality_today(&provider, now).await?;
+    let subject = Subject::read(pages, provider, asking).await?;
+    let rank = reads.rank_of(&subject.account, subject.month).await?;
+    let live = html! {
+        div .cards {
+            (subject.summary())
+            div .column {
+                (rank_card(&rank))
+                (subject.streak_card())
+            }
+        }
+        (quality_card(&quality, &subject.rules))
+        (subject.chart())
+        (subject.services())
+        p .help.after { "A provider’s requests are kept by service, not by model: the rows of single requests belong to the users who made them." }
+    };
+    let body = subject.page(pages, visitor, asking, live, refused).await?;
+    let status = match refused {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Ok(frame::page_of(status, visitor, subject.account.id(), &body))
+}
+
+fn rank_card(rank: &RankOf) -> Markup {
+    let page = format!("/leaderboard?kind=provider&month={}", rank.month);
+    html! {
+        section .card aria-labelledby="rank-h" {
+            h2 #rank-h { "Rank" }
+            @match rank.rank {
+                Some(place) => { p .big { span .number { (place) } } }
+                None => { p .empty { "Not among the first " (rank.kept) " in this month." } }
+            }
+            p { a href=(page) { "The leaderboard" } }
+        }
+    }
+}
+
+/// How well today was served, and what would make it better.
+fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
+    let product = u64::from(quality.uptime.0) * u64::from(quality.latency.0) / u64::from(Bp::ONE.0);
+    let product = Bp(u32::try_from(product).unwrap_or(u32::MAX));
+    let missing = quality.requests_min.saturating_sub(quality.requests);
+    html! {
+        section .card aria-labelledby="quality-h" {
+            h2 #quality-h { "Quality today" }
+            p .big { span .number { (times(product)) } }
+            @if missing > 0 {
+                p .help {
+                    "Quality counts from " (counted(quality.requests_min, "request")) " a day on; today has " (quality.requests)
+                    ", so " (missing) " to go."
+                }
+            }
+            div .scroll tabindex="0" role="region" aria-labelledby="quality-h" {
+                table {
+                    thead { tr {
+                        th scope="col" { "What" }
+                        th .n scope="col" { "Today" }
+                        th .n scope="col" { "Counts" }
+                        th scope="col" { "What would raise it" }
+                    } }
+                    tbody {
+                        tr {
+                            th scope="row" { "Uptime" span .help { "successful among successful and failed" } }
+                            td .n { (quality.uptime_ratio.map_or_else(|| "–".to_owned(), percent)) }
+                            td .n { (times(quality.uptime)) }
+                            td { (raise_uptime(quality, rules)) }
+                        }
+                        tr {
+                            th scope="row" { "Latency" span .help { "as a share of what is expected of each request" } }
+                            td .n { (quality.latency_ratio.map_or_else(|| "–".to_owned(), percent)) }
+                            td .n { (times(quality.latency)) }
+                            td { (raise_latency(quality, rules)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
+    let (ratio, best) = rules.best_uptime();
+    match quality.uptime_ratio {
+        Some(now) if now >= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
+        _ => format!(
+            "Fewer failed requests: {} from {} on.",
+            times(best),
+            percent(u64::from(ratio))
+        ),
+    }
+}
+
+fn raise_latency(quality: &DayQuality, rules: &Rules) -> String {
+    let (ratio, best) = rules.best_latency();
+    match quality.latency_ratio {
+        Some(now) if now <= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
+        _ => format!(
+            "Faster answers: {} at {} of what is expected.",
+            times(best),
+            percent(u64::from(ratio))
+        ),
+    }
+}

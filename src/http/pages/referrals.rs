@@ -1,0 +1,379 @@
+//! The referral section: my code, who referred me, whom I referred, and what that brought.
+
+use axum::extract::State;
+use axum::response::Response;
+use futures::future::try_join_all;
+use maud::{Markup, html};
+
+use super::account::{Asking, Subject};
+use super::frame::token;
+use super::guard::{Form, Visitor};
+use super::words::{account_path, counted, instant, percent, shortened};
+use super::{Pages, provider, redirect, user};
+use crate::domain::amount::Points;
+use crate::domain::ids::{Account, AccountKind, check_id};
+use crate::domain::ledger::MILESTONE_SUCCESSES;
+use crate::domain::referral::SignupRefusal;
+use crate::http::problem::Problem;
+use crate::http::strict::{Named, account};
+use crate::reads::{
+    CodeView, MilestoneState, NewSignup, RefereeLine, ReferralOverview, SignUpError,
+};
+use crate::store::db::StoreError;
+use crate::store::heads;
+use crate::store::referrals::{self, Link, Referrer};
+
+/// Referees of a page.
+const REFEREES: usize = 20;
+
+/// A code that was entered and refused.
+pub(super) struct Refused {
+    typed: String,
+    why: &'static str,
+}
+
+/// A referee, and how far it is.
+struct Progress {
+    line: RefereeLine,
+    successes: u64,
+}
+
+/// The section, on an account's page.
+pub(super) async fn section(
+    pages: &Pages,
+    visitor: &Visitor,
+    subject: &Subject,
+    after: u64,
+    refused: Option<&Refused>,
+) -> Result<Markup, Problem> {
+    let (db, account) = (&*pages.service.db, &subject.account);
+    let reads = &pages.service.reads;
+    let mut overview = reads.referral_overview(account, after, REFEREES).await?;
+    let link = referrals::link_of(db, account).await?;
+    let progress = std::mem::take(&mut overview.referees)
+        .into_iter()
+        .map(|line| async {
+            let referee = Account::of_checked(line.kind, &line.id);
+            let head = heads::newest(db, &referee).await?;
+            let successes = head.map_or(0, |head| head.lifetime.successes);
+            Ok::<_, StoreError>(Progress { line, successes })
+        });
+    let progress = try_join_all(progress).await?;
+    let acts = visitor.acts_for(account);
+    Ok(html! {
+        section #referrals .card aria-labelledby="referrals-h" {
+            h2 #referrals-h { "Referrals" }
+            div .halves {
+                div {
+                    (code(visitor, account, overview.code.as_ref(), acts))
+                    (referrer(visitor, account, link.as_ref(), acts, refused))
+                }
+                div {
+                    (programme(subject))
+                    (rewards(&overview))
+                }
+            }
+            (referees(account, &overview, &progress))
+        }
+    })
+}
+
+fn code(visitor: &Visitor, account: &Account, code: Option<&CodeView>, acts: bool) -> Markup {
+    html! {
+        h3 { "My code" }
+        @match code {
+            Some(code) => {
+                p .code-line {
+                    code #my-code .code { (code.code) }
+                    // Shown by the script that makes it work.
+                    button .second type="button" data-copy="#my-code" data-said="#copied" hidden { "Copy" }
+                    span #copied .said role="status" {}
+                }
+                @if !code.active { p .warn { "This code was switched off: nobody can enter it any more." } }
+                p .help { (counted(code.signups, "signup")) " with it so far." }
+            }
+            None if acts => {
+                form method="post" action=(format!("{}/code", account_path(account))) {
+                    (token(visitor))
+                    p .help { "With a code of your own you can refer others." }
+                    button type="submit" { "Make my code" }
+                }
+            }
+            None => { p .empty { "No code was made yet." } }
+        }
+    }
+}
+
+/// The field for a code; or, once it was used, by whom and since when.
+fn referrer(
+    visitor: &Visitor,
+    account: &Account,
+    link: Option<&Link>,
+    acts: bool,
+    refused: Option<&Refused>,
+) -> Markup {
+    let by = link.and_then(|link| Some((link.chain.first()?, link.linked_at)));
+    html! {
+        h3 { "Who referred me" }
+        @if let Some((by, since)) = by {
+            p #referrer { "Referred by " strong { (shortened(by.id())) } " since " (instant(since)) "." }
+        } @else if acts {
+            form .stack method="post" action=(format!("{}/referrer#referrals", account_path(account))) {
+                (token(visitor))
+                input type="hidden" name="once" value=(format!("{:032x}", rand::random::<u128>()));
+                label for="entered" { "Enter a code" }
+                div .line {
+                    input #entered name="code" required maxlength="64" autocomplete="off" autocapitalize="characters" spellcheck="false"
+                        placeholder="ANNA-7KQ2M" value=(refused.map_or("", |refused| &refused.typed))
+                        aria-invalid=[refused.map(|_| "true")] aria-describedby=[refused.map(|_| "refused")];
+                    button type="submit" { "Enter" }
+                }
+                @if let Some(refused) = refused { p #refused .warn role="alert" { (refused.why) } }
+                p .help { "Once, and for good: a referrer is never changed." }
+            }
+        } @else {
+            p .empty { "Nobody." }
+        }
+    }
+}
+
+/// What referring brings, by the rules that are in force.
+fn programme(subject: &Subject) -> Markup {
+    let rules = &subject.rules;
+    html! {
+        h3 { "The programme" }
+        table {
+            caption .sr { "What referring brings" }
+            tbody {
+                @for (level, share) in (1..).zip(rules.cascade()) {
+                    tr {
+                        th scope="row" { "Level " (level) span .help { (level_help(level)) } }
+                        td .n { (percent(u64::from(share.0))) }
+                    }
+                }
+                tr { th scope="row" { "A signup with your code" } td .n { (rules.signup()) " points" } }
+                tr {
+                    th scope="row" { "Its milestone" span .help { (MILESTONE_SUCCESSES) " successful requests" } }
+                    td .n { (rules.milestone()) " points" }
+                }
+            }
+        }
+    }
+}
+
+const fn level_help(level: u32) -> &'static str {
+    match level {
+        1 => "of what those earn whom you referred",
+        2 => "of what those earn whom they referred",
+        _ => "and one level on",
+    }
+}
+
+/// What referring has brought, the shares by level.
+fn rewards(overview: &ReferralOverview) -> Markup {
+    let rewards = &overview.rewards;
+    let levels = rewards.levels.0;
+    // What was booked before levels were told apart.
+    let rest = Points(rewards.cascade.0 - levels.iter().map(|level| level.0).sum::<i64>());
+    html! {
+        h3 { "What it has brought" }
+        table #rewards {
+            caption .sr { "Rewards of all months" }
+            tbody {
+                @for (level, points) in (1..).zip(levels) {
+                    tr { th scope="row" { "Shares of level " (level) } td .n { (points) } }
+                }
+                @if rest != Points::ZERO {
+                    tr { th scope="row" { "Shares from before levels were told apart" } td .n { (rest) } }
+                }
+                tr { th scope="row" { "Signups" } td .n { (rewards.signups) } }
+                tr { th scope="row" { "Milestones" } td .n { (rewards.milestones) } }
+            }
+            tfoot { tr { th scope="row" { "Points" } td .n { (rewards.total) } } }
+        }
+    }
+}
+
+fn referees(account: &Account, overview: &ReferralOverview, progress: &[Progress]) -> Markup {
+    let counts = &overview.counts;
+    html! {
+        h3 { "Whom I referred" }
+        @if counts.referees == 0 {
+            p .empty { "Nobody yet." }
+        } @else {
+            p {
+                (counted(counts.referees, "account")) ", " (counts.activated) " active, "
+                (counted(counts.milestones, "milestone")) " reached."
+            }
+            div .scroll tabindex="0" role="region" aria-label="Whom I referred" {
+                table {
+                    thead { tr {
+                        th scope="col" { "Who" }
+                        th scope="col" { "Since" }
+                        th scope="col" { "Milestone" }
+                        th .n scope="col" { "Requests" }
+                    } }
+                    tbody { @for one in progress { (referee(one)) } }
+                }
+            }
+            @if let Some(next) = overview.next {
+                nav .pages aria-label="More of them" {
+                    a .button.second rel="next" href=(format!("{}?after={next}#referrals", account_path(account))) { "After" }
+                }
+            }
+        }
+    }
+}
+
+fn referee(one: &Progress) -> Markup {
+    let line = &one.line;
+    let reached = one.successes.min(MILESTONE_SUCCESSES);
+    html! {
+        tr {
+            th scope="row" { (shortened(&line.id)) @if line.kind == AccountKind::Provider { " " span .chip { "Provider" } } }
+            td .time { (instant(line.linked_at)) }
+            td {
+                @match line.milestone {
+                    MilestoneState::Granted => { span .chip { "Reached" } }
+                    MilestoneState::Elsewhere => { "Paid elsewhere" }
+                    MilestoneState::Owed => {
+                        progress max=(MILESTONE_SUCCESSES) value=(reached) aria-label=(format!("{reached} of {MILESTONE_SUCCESSES}")) {}
+                    }
+                }
+            }
+            td .n { (reached) " of " (MILESTONE_SUCCESSES) }
+        }
+    }
+}
+
+/// `POST /users/{id}/code`.
+pub(super) async fn make_user_code(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    make_code(&pages, &visitor, &account(AccountKind::User, &id)?).await
+}
+
+/// `POST /providers/{id}/code`.
+pub(super) async fn make_provider_code(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    make_code(&pages, &visitor, &account(AccountKind::Provider, &id)?).await
+}
+
+async fn make_code(
+    pages: &Pages,
+    visitor: &Visitor,
+    account: &Account,
+) -> Result<Response, Problem> {
+    let now = pages.service.clock.now();
+    let by = visitor.in_anothers_stead();
+    pages.service.reads.code(account, by, now).await?;
+    Ok(redirect(&format!("{}?done=code", account_path(account))))
+}
+
+/// `POST /users/{id}/referrer`.
+pub(super) async fn enter_user_code(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Named(id): Named<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let account = account(AccountKind::User, &id)?;
+    match enter(&pages, &visitor, &account, &form).await? {
+        None => Ok(referred(&account)),
+        Some(refused) => {
+            user::respond(
+                &pages,
+                &visitor,
+                account,
+                &Asking::default(),
+                Some(&refused),
+            )
+            .await
+        }
+    }
+}
+
+/// `POST /providers/{id}/referrer`.
+pub(super) async fn enter_provider_code(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Named(id): Named<String>,
+    form: Form,
+) -> Result<Response, Problem> {
+    let account = account(AccountKind::Provider, &id)?;
+    match enter(&pages, &visitor, &account, &form).await? {
+        None => Ok(referred(&account)),
+        Some(refused) => {
+            provider::respond(
+                &pages,
+                &visitor,
+                account,
+                &Asking::default(),
+                Some(&refused),
+            )
+            .await
+        }
+    }
+}
+
+fn referred(account: &Account) -> Response {
+    redirect(&format!("{}?done=referred", account_path(account)))
+}
+
+/// Signs up with the code of the form; why not, if it was refused. A form that is sent twice counts once.
+async fn enter(
+    pages: &Pages,
+    visitor: &Visitor,
+    account: &Account,
+    form: &Form,
+) -> Result<Option<Refused>, Problem> {
+    let (typed, once) = (form.text("code"), form.text("once"));
+    let token = match check_id(once) {
+        Ok(()) => format!("page:{once}"),
+        Err(_) => format!("page:{:032x}", rand::random::<u128>()),
+    };
+    let signup = NewSignup {
+        referrer: Referrer::Code(typed.to_owned()),
+        referee: account.clone(),
+        token,
+        paid_elsewhere: false,
+        by: visitor.in_anothers_stead().map(str::to_owned),
+    };
+    match pages
+        .service
+        .reads
+        .sign_up(signup, pages.service.clock.now())
+        .await
+    {
+        Ok(_) => Ok(None),
+        Err(SignUpError::Failed(error)) => Err(error.into()),
+        Err(SignUpError::Refused(refusal)) => Ok(Some(Refused {
+            typed: typed.to_owned(),
+            why: in_words(&refusal),
+        })),
+    }
+}
+
+/// Each refusal, to the one who typed the code. No other account is named.
+const fn in_words(refusal: &SignupRefusal) -> &'static str {
+    match refusal {
+        SignupRefusal::UnknownCode => {
+            "There is no such code. Check it for typing errors: four letters or digits, a dash, and five more."
+        }
+        SignupRefusal::InactiveCode => {
+            "This code was switched off. Ask whoever gave it to you for another one."
+        }
+        SignupRefusal::OwnCode => "This is your own code. Nobody can refer themselves.",
+        SignupRefusal::Cycle(_) => {
+            "You referred the owner of this code, directly or through others. Referrals cannot go in a circle."
+        }
+        SignupRefusal::AlreadyReferred(_) => {
+            "You already have a referrer. It is set once and never changed."
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Signing in and out.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::frame::{self, Width, framed, token};
+use super::guard::{Form, Visitor, caller_of};
+use super::seal::{BEARER_BYTES_MAX, Session};
+use super::words::{account_path, encoded};
+use super::{Pages, redirect};
+use crate::domain::access::Scope;
+use crate::domain::time::HOUR_MS;
+use crate::http::problem::Problem;
+use crate::http::strict::Asked;
+
+/// The page.
+pub(super) const PATH: &str = "/signin";
+/// How long a session lasts.
+const SESSION_MS: i64 = 12 * HOUR_MS;
+/// Longest way back that is remembered.
+const BACK_BYTES_MAX: usize = 1_000;
+
+/// The sign-in page that leads back to `here`.
+pub(super) fn path_back_to(here: &str) -> String {
+    if here == "/" || !is_of_ours(here) {
+        return PATH.to_owned();
+    }
+    format!("{PATH}?next={}", encoded(here))
+}
+
+/// Whether a text is a path of this service: a browser must not be led elsewhere.
+fn is_of_ours(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    bytes.next() == Some(b'/')
+        && !matches!(bytes.next(), Some(b'/' | b'\\'))
+        && path.len() <= BACK_BYTES_MAX
+        && path
+            .bytes()
+            .all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\')
+}
+
+/// Where to go, and what was done before.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    done: String,
+}
+
+/// `GET /signin`.
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Asked(wanted): Asked<Wanted>,
+) -> Response {
+    let note = (wanted.done == "signed-out").then(|| frame::done("You are signed out."));
+    form(&pages, &visitor, StatusCode::OK, &wanted.next, note)
+}
+
+fn form(
+    pages: &Pages,
+    visitor: &Visitor,
+    status: StatusCode,
+    next: &str,
+    note: Option<Markup>,
+) -> Response {
+    let takes_tokens = pages.service.tokens.is_some();
+    let label = if takes_tokens {
+        "API key or token"
+    } else {
+        "API key"
+    };
+    let body = html! {
+        h1 { "Sign in" }
+        @if let Some(note) = note { (note) }
+        form .stack method="post" action=(PATH) {
+            (token(visitor))
+            input type="hidden" name="next" value=(next);
+            label for="key" { (label) }
+            input #key name="key" type="password" autocomplete="off" autocapitalize="none" spellcheck="false" required autofocus
+                aria-describedby="key-help";
+            p #key-help .help {
+                "It looks like " code { "tmk_…" }
+                @if takes_tokens { ", or is the token of your marketplace’s login" }
+                ". You stay signed in for " (SESSION_MS / HOUR_MS) " hours, or until you sign out. An admin makes keys: "
+                code { "tidemark keys create" } "."
+            }
+            p .actions { button type="submit" { "Sign in" } }
+        }
+    };
+    framed(status, Some(visitor), "Sign in", Width::Narrow, &body)
+}
+
+/// `POST /signin`.
+pub(super) async fn sign_in(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    form_: Form,
+) -> Result<Response, Problem> {
+    let next = form_.text("next");
+    let bearer = form_.text("key");
+    let bearer = bearer.strip_prefix("Bearer ").unwrap_or(bearer);
+    let refuse = |text: &str| {
+        let note = Some(frame::not_done(text));
+        Ok(form(
+            &pages,
+            &visitor,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            next,
+            note,
+        ))
+    };
+    if bearer.len() > BEARER_BYTES_MAX {
+        return refuse(
+            "This token is too long to be kept in a browser’s cookie. Sign in with an API key.",
+        );
+    }
+    let session = Session {
+        bearer: bearer.to_owned(),
+        only: None,
+        until: pages.service.clock.now().plus(SESSION_MS),
+    };
+    match begin(&pages, &session, next).await? {
+        Some(response) => Ok(response),
+        None => refuse(
+            "This key is not known, was revoked, or has expired. Check that all of it was pasted; else ask an admin for a new one.",
+        ),
+    }
+}
+
+/// Begins a session, if its key or token is good.
+async fn begin(pages: &Pages, session: &Session, next: &str) -> Result<Option<Response>, Problem> {
+    if caller_of(pages, session).await?.is_none() {
+        return Ok(None);
+    }
+    let seal = pages.seal().await?;
+    let now = pages.service.clock.now();
+    let cookie = pages.cookies.set_session(&seal, session, now);
+    let mut response = redirect(if is_of_ours(next) { next } else { "/" });
+    let cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?;
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(Some(response))
+}
+
+/// A link's token.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Token {
+    #[serde(default)]
+    t: String,
+}
+
+/// `GET /signin/link`. Looking at it uses nothing up: what fetches links in advance must not.
+pub(super) async fn show_link(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Asked(Token { t }): Asked<Token>,
+) -> Response {
+    let link = pages.links().look(&t, pages.service.clock.now());
+    let Some(link) = link else {
+        return used_up(&visitor);
+    };
+    let body = html! {
+        h1 { "Sign in" }
+        p { "This link signs you in, once, as " strong { (who(link.only.as_ref())) } "." }
+        form .stack method="post" action="/signin/link" {
+            (token(&visitor))
+            input type="hidden" name="t" value=(t);
+            p .actions { button type="submit" autofocus { "Sign in" } }
+        }
+    };
+    framed(
+        StatusCode::OK,
+        Some(&visitor),
+        "Sign in",
+        Width::Narrow,
+        &body,
+    )
+}
+
+fn who(only: Option<&Scope>) -> String {
+    match only {
+        None => "admin".to_owned(),
+        Some(Scope::Account(account)) => format!("{} {}", account.kind, account.id()),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn used_up(visitor: &Visitor) -> Response {
+    let body = html! {
+        section .failure {
+            h1 { "This link is used up" }
+            p { "A sign-in link works once, within a day, and only while the process runs that printed it. Start " code { "tidemark up" }
+                " again for new ones, or sign in with a key." }
+            p .actions { a .button href=(PATH) { "Sign in with a key" } }
+        }
+    };
+    framed(
+        StatusCode::GONE,
+        Some(visitor),
+        "This link is used up",
+        Width::Narrow,
+        &body,
+    )
+}
+
+/// `POST /signin/link`.
+pub(super) async fn follow_link(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    form: Form,
+) -> Result<Response, Problem> {
+    let now = pages.service.clock.now();
+    let Some(link) = pages.links().take(form.text("t"), now) else {
+        return Ok(used_up(&visitor));
+    };
+    let next = match &link.only {
+        Some(Scope::Account(account)) => account_path(account),
+        _ => "/".to_owned(),
+    };
+    let session = Session {
+        bearer: link.bearer,
+        only: link.only,
+        until: now.plus(SESSION_MS),
+    };
+    let begun = begin(&pages, &session, &next).await?;
+    Ok(begun.unwrap_or_else(|| used_up(&visitor)))
+}
+
+/// `POST /signout`.
+pub(super) async fn sign_out(State(pages): State<Pages>) -> Result<Response, Problem> {
+    let mut response = redirect("/signin?done=signed-out");
+    let cookie = HeaderValue::from_str(&pages.cookies.end_session());
+    let cookie = cookie.map_err(|_| Problem::internal())?;
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_of_ours, path_back_to};
+
+    #[test]
+    fn nobody_is_led_to_another_site() {
+        for path in [
+            "/",
+            "/users/alice",
+            "/leaderboard?kind=user&month=2026-11",
+            "/users/a%2Fb",
+        ] {
+            assert!(is_of_ours(path), "{path}");
+        }
+        let long = format!("/{}", "x".repeat(2_000));
+        for path in [
+            "",
+            "users",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nb",
+            "/a b",
+            &long,
+        ] {
+            assert!(!is_of_ours(path), "{path:?}");
+        }
+        assert_eq!(
+            path_back_to("/users/a?month=2026-11"),
+            "/signin?next=%2Fusers%2Fa%3Fmonth%3D2026-11"
+        );
+        assert_eq!(path_back_to("/"), "/signin");
+    }
+}

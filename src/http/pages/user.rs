@@ -1,0 +1,201 @@
+//! A user's page.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::account::{Asking, Subject};
+use super::guard::Visitor;
+use super::words::{instant, instant_of, service_word_of};
+use super::{Pages, frame, referrals};
+use crate::domain::amount::Money;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::statement::Earned;
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, Named, account};
+use crate::reads::{CreditLine, Credits, Network};
+use crate::store::usage_list::UsageLine;
+
+/// How many requests are shown.
+const REQUESTS: u32 = 25;
+/// How many credits are shown; all of them count.
+const CREDITS: usize = 5;
+
+/// `GET /users/{id}`.
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Named(id): Named<String>,
+    Asked(asking): Asked<Asking>,
+) -> Result<Response, Problem> {
+    let user = account(AccountKind::User, &id)?;
+    respond(&pages, &visitor, user, &asking, None).await
+}
+
+/// The page, with what was refused of its referral section.
+pub(super) async fn respond(
+    pages: &Pages,
+    visitor: &Visitor,
+    user: Account,
+    asking: &Asking,
+    refused: Option<&referrals::Refused>,
+) -> Result<Response, Problem> {
+    let reads = &pages.service.reads;
+    let credits = reads.credits(&user).await?;
+    let network = reads
+        .servable(&user, pages.service.clock.now())
+        .await?
+        .network;
+    let subject = Subject::read(pages, user, asking).await?;
+    let days = subject.statement.days.iter().map(|(day, _)| *day);
+    let requests = reads.last_requests(&subject.account, days, REQUESTS, subject.now);
+    let requests = requests.await?;
+    let live = html! {
+        div .cards {
+            (subject.summary())
+            div .column {
+                (subject.streak_card())
+                (credits_card(&subject, &credits, network, &requests))
+            }
+        }
+        (subject.chart())
+        (subject.services())
+        (requests_card(&requests))
+    };
+    let body = subject.page(pages, visitor, asking, live, refused).await?;
+    let status = match refused {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Ok(frame::page_of(status, visitor, subject.account.id(), &body))
+}
+
+fn credits_card(
+    subject: &Subject,
+    credits: &Credits,
+    network: Option<Network>,
+    requests: &[UsageLine],
+) -> Markup {
+    let charge = match subject.statement.earned {
+        Earned::User { charge, .. } => charge,
+        Earned::Provider { .. } => Default::default(),
+    };
+    let is_testnet = network == Some(Network::Testnet);
+    html! {
+        section .card aria-labelledby="credits-h" {
+            h2 #credits-h { "Credits" }
+            p .big { span .number { (credits.balance) } " USD" }
+            @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
+            @if is_testnet {
+                p .help { "On testnet nothing is charged. What mainnet would have charged is noted." }
+            }
+            dl .facts {
+                div { dt { "Added" } dd .n { (credits.added) " USD" } }
+                div { dt { "Spent, ever" } dd .n { (credits.spent) " USD" } }
+                div { dt { "Spent in this month" } dd .n #month-cost { (charge.cost) " USD" } }
+                @if charge.shadow != Money::ZERO {
+                    div { dt { "Noted in this month, not charged" } dd .n { (charge.shadow) " USD" } }
+                }
+            }
+            (spent_on(requests))
+            (entries(&credits.entries))
+        }
+    }
+}
+
+/// What the requests that are shown have cost, by service and model.
+fn spent_on(requests: &[UsageLine]) -> Markup {
+    let mut sums: BTreeMap<(&str, &str), Money> = BTreeMap::new();
+    for line in requests {
+        let cost: Money = line.cost.parse().unwrap_or_default();
+        let model = line.model.as_deref().unwrap_or("");
+        let sum = sums.entry((&line.service, model)).or_default();
+        *sum = sum.plus(cost).unwrap_or(*sum);
+    }
+    sums.retain(|_, sum| *sum != Money::ZERO);
+    html! {
+        @if !sums.is_empty() {
+            h3 { "Spent on, in the requests below" }
+            table {
+                thead .sr { tr { th scope="col" { "What" } th .n scope="col" { "USD" } } }
+                tbody {
+                    @for ((service, model), sum) in sums {
+                        tr { th scope="row" { (service_word_of(service)) " " span .model { (model) } } td .n { (sum) " USD" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn entries(entries: &[CreditLine]) -> Markup {
+    html! {
+        @if entries.is_empty() {
+            p .empty { "No credits were added yet." }
+        } @else {
+            h3 { "Last credits" }
+            table {
+                thead .sr { tr { th scope="col" { "When and why" } th .n scope="col" { "USD" } } }
+                tbody {
+                    @for entry in entries.iter().rev().take(CREDITS) {
+                        tr {
+                            th scope="row" { (entry.reason) span .help { (instant(entry.at)) } }
+                            td .n { (entry.amount) " USD" }
+                        }
+                    }
+                }
+            }
+            @if entries.len() > CREDITS { p .help { "And " (entries.len() - CREDITS) " before these." } }
+        }
+    }
+}
+
+fn requests_card(requests: &[UsageLine]) -> Markup {
+    html! {
+        section .card aria-labelledby="requests-h" {
+            h2 #requests-h { "Last requests" }
+            @if requests.is_empty() {
+                p .empty { "No requests to show in this month. Each is kept for 35 days, where the service keeps them at all." }
+            } @else {
+                div .scroll.wide tabindex="0" role="region" aria-labelledby="requests-h" {
+                    table {
+                        thead { tr {
+                            th scope="col" { "Time" }
+                            th scope="col" { "What" }
+                            th scope="col" { "Tier" }
+                            th .n scope="col" { "Status" }
+                            th .n scope="col" { "Tokens in" }
+                            th .n scope="col" { "out" }
+                            th .n scope="col" { "Points" }
+                            th .n scope="col" { "USD" }
+                        } }
+                        tbody { @for line in requests { (request(line)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn request(line: &UsageLine) -> Markup {
+    let count =
+        |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
+    let is_bad = !(200..300).contains(&line.status_code);
+    html! {
+        tr {
+            th .time scope="row" { (instant_of(&line.time)) }
+            td { (service_word_of(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
+            td { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
+            td .n.warn[is_bad] { (line.status_code) }
+            td .n { (count(line.input_tokens)) }
+            td .n { (count(line.output_tokens)) }
+            td .n { (line.user_points) }
+            td .n {
+                @if line.cost == "0" && line.shadow_cost != "0" { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
+            }
+        }
+    }
+}

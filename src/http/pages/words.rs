@@ -1,0 +1,183 @@
+//! How things are called and written on pages.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::domain::amount::{BP_ONE, Bp};
+use crate::domain::event::Service;
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::time::{Millis, Month};
+
+/// What may stand in a segment of a path, or in a value of a query, as it is.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// A text as a segment of a path or a value of a query.
+pub(super) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, KEPT).to_string()
+}
+
+/// The page of an account.
+pub(super) fn account_path(account: &Account) -> String {
+    format!("{}/{}", kind_path(account.kind), encoded(account.id()))
+}
+
+/// Where the pages of a kind of account are.
+pub(super) const fn kind_path(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::User => "/users",
+        AccountKind::Provider => "/providers",
+    }
+}
+
+/// `user`, `provider`, for a heading.
+pub(super) const fn kind_word(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::User => "User",
+        AccountKind::Provider => "Provider",
+    }
+}
+
+/// What people call a service.
+pub(super) const fn service_word(service: Service) -> &'static str {
+    match service {
+        Service::ChatCompletions => "Chat",
+        Service::Embeddings => "Embeddings",
+        Service::Tts => "Speech",
+        Service::Scrape => "Scraping",
+    }
+}
+
+/// What people call a service that a row names.
+pub(super) fn service_word_of(name: &str) -> &str {
+    let known = Service::ALL
+        .into_iter()
+        .find(|service| service.as_str() == name);
+    match known {
+        Some(service) => service_word(service),
+        None => name,
+    }
+}
+
+/// An id of somebody else: enough to tell two apart, too little to know who it is.
+pub(super) fn shortened(id: &str) -> String {
+    let chars: Vec<char> = id.chars().collect();
+    match chars.as_slice() {
+        [first, ..] if chars.len() <= 4 => format!("{first}…"),
+        [a, b, .., y, z] => format!("{a}{b}…{y}{z}"),
+        _ => "…".to_owned(),
+    }
+}
+
+/// Basis points as a multiplier: `×1.05`.
+pub(super) fn times(bp: Bp) -> String {
+    format!("×{}", decimal(u64::from(bp.0), u64::from(BP_ONE)))
+}
+
+/// Basis points as a share: `98.1 %`.
+pub(super) fn percent(bp: u64) -> String {
+    format!("{} %", decimal(bp, 100))
+}
+
+/// `value / unit` for a unit that is a power of ten, trailing zeros cut.
+fn decimal(value: u64, unit: u64) -> String {
+    let (whole, rest) = (value / unit, value % unit);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let width = unit.ilog10() as usize;
+    let rest = format!("{rest:0width$}");
+    format!("{whole}.{}", rest.trim_end_matches('0'))
+}
+
+/// A number of things: `1 request`, `2 requests`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// `November 2026`.
+pub(super) fn month_word(month: Month) -> String {
+    let name = MONTHS[month.0.rem_euclid(12) as usize];
+    format!("{name} {}", 1970 + month.0.div_euclid(12))
+}
+
+/// An instant to the second: `2026-11-22 07:01:02`.
+pub(super) fn instant(at: Millis) -> String {
+    let text = at.to_string();
+    text.get(..19).unwrap_or(&text).replace('T', " ")
+}
+
+/// The same of an instant's text, such as rows have it.
+pub(super) fn instant_of(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), instant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{encoded, month_word, percent, shortened, times};
+    use crate::domain::amount::Bp;
+    use crate::domain::time::Month;
+
+    #[test]
+    fn numbers_are_written_without_trailing_zeros() {
+        for (bp, text) in [
+            (10_000, "×1"),
+            (10_500, "×1.05"),
+            (8_000, "×0.8"),
+            (1, "×0.0001"),
+        ] {
+            assert_eq!(times(Bp(bp)), text);
+        }
+        for (bp, text) in [
+            (10_000, "100 %"),
+            (9_810, "98.1 %"),
+            (9_999, "99.99 %"),
+            (5, "0.05 %"),
+        ] {
+            assert_eq!(percent(bp), text);
+        }
+        assert_eq!(month_word(Month(56 * 12 + 10)), "November 2026");
+    }
+
+    #[test]
+    fn a_shortened_id_never_shows_the_whole() {
+        for id in [
+            "a",
+            "ab",
+            "abcd",
+            "abcde",
+            "user-1",
+            "äöüßé",
+            "alice@example.com",
+        ] {
+            let short = shortened(id);
+            assert!(!short.contains(id), "{id} {short}");
+        }
+        assert_eq!(shortened("user-1"), "us…-1");
+        assert_eq!(shortened("ab"), "a…");
+        assert_eq!(shortened(""), "…");
+    }
+
+    #[test]
+    fn any_id_fits_a_path() {
+        assert_eq!(encoded("a/b?c#d e%ü"), "a%2Fb%3Fc%23d%20e%25%C3%BC");
+    }
+}

@@ -1,0 +1,54 @@
+//! A secret that every process of an installation shares. Table Checkpoints, partition `secrets`, item `sessions`.
+//!
+//! It keeps what a browser's session cookie holds from being read or changed. Whoever reads the tables learns it, and gains nothing by it: a
+//! session still needs the API key or token that was signed in with, and of keys only hashes are stored.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
+use super::row::{Fields, Row};
+
+/// How many bytes it has.
+pub const SECRET_BYTES: usize = 32;
+
+fn key() -> Key {
+    Key::new(Table::Checkpoints, "secrets", "sessions")
+}
+
+/// The secret; made from `drawn` (random bytes that are fit for secrets) if there is none yet. Whoever asks first decides for all.
+pub async fn sessions(
+    db: &dyn Db,
+    drawn: [u8; SECRET_BYTES],
+) -> Result<[u8; SECRET_BYTES], StoreError> {
+    if let Some(item) = db.get(&key()).await? {
+        return read(&item);
+    }
+    let item = Fields::of(&key())
+        .text("secret", BASE64.encode(drawn))
+        .item();
+    let write = Write::Put {
+        table: Table::Checkpoints,
+        item,
+        condition: Condition::Absent,
+    };
+    match db.write(write).await {
+        Ok(()) => Ok(drawn),
+        // Somebody else was faster; or the answer was lost, and the row says which secret it is.
+        Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
+            let item = db.get(&key()).await?;
+            let gone =
+                || StoreError::Unavailable("the secret of sessions is being made".to_owned());
+            read(&item.ok_or_else(gone)?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read(item: &Item) -> Result<[u8; SECRET_BYTES], StoreError> {
+    let row = Row::new(key(), item);
+    let bytes = BASE64.decode(row.text("secret")?).ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| row.corrupt("attribute secret is no base64 of 32 bytes"))
+}

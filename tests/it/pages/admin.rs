@@ -1,0 +1,372 @@
+//! What admins see, and do by forms.
+
+use bytes::Bytes;
+use serde_json::json;
+use tidemark::domain::event::{Reason, Rejection};
+use tidemark::domain::position::{Epoch, Offset, Partition};
+use tidemark::domain::time::HOUR_MS;
+use tidemark::log::{Log, Record, Topic, rejected};
+use tidemark::ops::health::{Role, TaskId};
+use tidemark::pipeline::HaltCode;
+use tidemark::store::checkpoints::{HaltRecord, record_halt};
+
+use super::jar::{Jar, field, has, location, stand, text};
+use crate::http::rows::request;
+use crate::http::stand::{NOON, Stand};
+
+async fn admin(stand: &Stand) -> Jar {
+    Jar::signed_in(stand, &["admin:write"]).await
+}
+
+#[tokio::test]
+async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before_it_is_confirmed() {
+    let stand = stand().await;
+    // 150 tokens in, 75 out; the row has no tier, so it counts as the first.
+    request(&stand, "alice", "r-1", NOON.plus(-HOUR_MS)).await;
+    request(&stand, "alice", "r-2", NOON.plus(-8 * 24 * HOUR_MS)).await;
+    let mut jar = admin(&stand).await;
+    let target = "/admin/rules/tide_pool_input";
+    let change = [("price", "0.001"), ("from", ""), ("reason", "dearer")];
+    let answer = jar
+        .post(&stand, &format!("{target}/preview"), &change)
+        .await;
+    let page = text(&answer);
+    has(
+        &page,
+        &[
+            "tide_pool_input.pricePerUnit",
+            "<del class=\"before\">0.0002</del>",
+            "<ins class=\"now\">0.001</ins>",
+            "1 successful requests",
+            // 150 × 0.0002 / 1,000 + 75 × 0.0004 / 1,000; and with 0.001.
+            "0.00006 USD",
+            "0.00018 USD",
+            "Every request of the last 7 days",
+        ],
+    );
+    let unchanged = text(&jar.get(&stand, target).await);
+    has(
+        &unchanged,
+        &["<span class=\"number\">0.0002</span> USD for 1,000 tokens"],
+    );
+
+    let value = field(&page, "value").replace("&quot;", "\"");
+    let confirmed = [
+        ("value", value.as_str()),
+        ("from", ""),
+        ("reason", "dearer"),
+    ];
+    let answer = jar.post(&stand, target, &confirmed).await;
+    assert_eq!(
+        location(&answer),
+        "/admin/rules/tide_pool_input?done=published"
+    );
+    let page = text(&jar.get(&stand, location(&answer)).await);
+    has(
+        &page,
+        &[
+            "It is published.",
+            "<span class=\"number\">0.001</span> USD",
+            "dearer",
+            "key ",
+        ],
+    );
+    let again = jar.post(&stand, target, &confirmed).await;
+    assert_eq!(
+        location(&again),
+        "/admin/rules/tide_pool_input?done=unchanged"
+    );
+    let trail = text(&jar.get(&stand, "/admin/audit").await);
+    has(&trail, &["pricing.publish", "tide_pool_input"]);
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_made_comes_back_as_it_was_typed_with_every_fault() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    let rows = [
+        ("scrape", "price", "a lot", "", "why", "scrape.pricePerUnit"),
+        ("scrape", "price", "1", "", "", "the reason is empty"),
+        (
+            "scrape",
+            "price",
+            "1",
+            "2020-01-01T00:00",
+            "why",
+            "is before now",
+        ),
+        (
+            "scrape",
+            "price",
+            "1",
+            "whenever",
+            "why",
+            "the time cannot be read",
+        ),
+        (
+            "rules.streak",
+            "value",
+            "{\"steps\": 7}",
+            "",
+            "why",
+            "rules.streak.steps",
+        ),
+        ("rules.streak", "value", "no JSON", "", "why", "is not JSON"),
+    ];
+    for (key, name, value, from, reason, said) in rows {
+        let fields = [(name, value), ("from", from), ("reason", reason)];
+        for target in [
+            format!("/admin/rules/{key}/preview"),
+            format!("/admin/rules/{key}"),
+        ] {
+            let answer = jar.post(&stand, &target, &fields).await;
+            assert_eq!(answer.status, 422, "{target} {value}");
+            let page = text(&answer).replace("&quot;", "\"");
+            has(&page, &[said, "role=\"alert\""]);
+            if reason.is_empty() || said.starts_with("rules.") {
+                continue;
+            }
+            has(&page, &[value]);
+        }
+    }
+    assert_eq!(jar.get(&stand, "/admin/rules/nonsense").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_network_is_switched_only_by_its_typed_name() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    has(
+        &text(&jar.get(&stand, "/admin/network").await),
+        &["In force now: <strong>testnet</strong>"],
+    );
+    for (to, typed) in [
+        ("mainnet", ""),
+        ("mainnet", "testnet"),
+        ("mainnet", "Mainnet"),
+        ("", ""),
+        ("other", "other"),
+    ] {
+        let fields = [("to", to), ("typed", typed), ("reason", "live")];
+        let answer = jar.post(&stand, "/admin/network", &fields).await;
+        assert_eq!(answer.status, 422, "{to} {typed}");
+        has(
+            &text(&answer),
+            &["Nothing was switched", "<strong>testnet</strong>"],
+        );
+    }
+    // The form of other rules does not switch it.
+    let fields = [("value", "true"), ("reason", "live")];
+    let answer = jar
+        .post(&stand, "/admin/rules/system_mainnet", &fields)
+        .await;
+    assert_eq!(location(&answer), "/admin/network");
+    let fields = [("to", "mainnet"), ("typed", "mainnet"), ("reason", "live")];
+    let answer = jar.post(&stand, "/admin/network", &fields).await;
+    assert_eq!(
+        location(&answer),
+        "/admin/rules/system_mainnet?done=published"
+    );
+    has(
+        &text(&jar.get(&stand, "/admin").await),
+        &["<strong>Mainnet</strong>: usage is charged."],
+    );
+}
+
+#[tokio::test]
+async fn credit_is_added_once_however_often_the_form_is_sent() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    let page = text(&jar.get(&stand, "/admin/credits?user=alice").await);
+    let once = field(&page, "once");
+    for _ in 0..2 {
+        let fields = [
+            ("user", "alice"),
+            ("once", once.as_str()),
+            ("amount", "25"),
+            ("reason", "a welcome"),
+        ];
+        let answer = jar.post(&stand, "/admin/credits", &fields).await;
+        assert_eq!(location(&answer), "/admin/credits?user=alice&done=added");
+    }
+    let page = text(
+        &jar.get(&stand, "/admin/credits?user=alice&done=added")
+            .await,
+    );
+    has(
+        &page,
+        &[
+            "It is added.",
+            "<span class=\"number\">25</span> USD",
+            "a welcome",
+        ],
+    );
+    assert_eq!(page.matches("a welcome").count(), 1);
+    for (amount, reason, said) in [
+        ("many", "x", "is not a decimal number"),
+        ("1", "", "the reason is empty"),
+        ("7", "x", "was used for 25 USD"),
+    ] {
+        let fields = [
+            ("user", "alice"),
+            ("once", once.as_str()),
+            ("amount", amount),
+            ("reason", reason),
+        ];
+        let answer = jar.post(&stand, "/admin/credits", &fields).await;
+        assert_eq!(answer.status, 422, "{amount}");
+        has(&text(&answer), &["Nothing was added", said]);
+    }
+}
+
+async fn refuse(stand: &Stand, offset: u64, value: &str) {
+    let original = Record {
+        offset: Offset(offset),
+        append_time: NOON,
+        key: Some(Bytes::from_static(b"alice")),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        headers: vec![],
+    };
+    let rejection = Rejection {
+        reason: Reason::UnknownService,
+        field: Some("endpoint"),
+        detail: "no service has this path".to_owned(),
+    };
+    let reject = rejected::encode(&original, Epoch(1), Partition(3), NOON, &rejection);
+    let topic = Topic::UsageRejected;
+    stand
+        .log
+        .append(topic, Partition(1), vec![reject])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_reject_is_read_mended_and_sent_again_another_is_discarded_and_neither_twice() {
+    let stand = stand().await;
+    let event =
+        json!({"requestId": "r", "userId": "alice", "endpoint": "/v1/nothing", "model": "m",
+        "timestamp": "2026-11-22T07:01:02.123Z", "statusCode": 200})
+        .to_string();
+    refuse(&stand, 5, &event).await;
+    refuse(&stand, 6, "no event at <all>").await;
+    let mut jar = admin(&stand).await;
+    let list = text(&jar.get(&stand, "/admin/rejects?partition=1").await);
+    has(
+        &list,
+        &[
+            "no service has this path",
+            "/admin/rejects/1/0",
+            "/admin/rejects/1/1",
+        ],
+    );
+    has(
+        &text(&jar.get(&stand, "/admin/rejects").await),
+        &["Nothing was refused in this partition."],
+    );
+    has(
+        &text(&jar.get(&stand, "/admin/rejects/1/1").await),
+        &["no event at &lt;all&gt;"],
+    );
+
+    let bad = jar
+        .post(
+            &stand,
+            "/admin/rejects/1/0/redrive",
+            &[("value", "{\"x\": 1}")],
+        )
+        .await;
+    assert_eq!(bad.status, 422);
+    has(
+        &text(&bad),
+        &["the event cannot be read", "{&quot;x&quot;: 1}"],
+    );
+    let mended = event.replace("nothing", "scrape");
+    let answer = jar
+        .post(&stand, "/admin/rejects/1/0/redrive", &[("value", &mended)])
+        .await;
+    assert_eq!(location(&answer), "/admin/rejects/1/0?done=redriven");
+    assert_eq!(stand.log.all(Topic::UsageEvents).len(), 1);
+    let page = text(&jar.get(&stand, "/admin/rejects/1/0").await);
+    has(&page, &["Sent again", "/v1/scrape"]);
+    assert!(!page.contains("Be done with it"), "{page}");
+    let late = jar
+        .post(&stand, "/admin/rejects/1/0/discard", &[("reason", "late")])
+        .await;
+    assert_eq!(late.status, 422);
+    has(&text(&late), &["what was sent cannot be discarded"]);
+
+    let empty = jar
+        .post(&stand, "/admin/rejects/1/1/discard", &[("reason", "")])
+        .await;
+    has(&text(&empty), &["the reason is empty"]);
+    let answer = jar
+        .post(
+            &stand,
+            "/admin/rejects/1/1/discard",
+            &[("reason", "a test")],
+        )
+        .await;
+    assert_eq!(location(&answer), "/admin/rejects/1/1?done=discarded");
+    has(
+        &text(&jar.get(&stand, "/admin/rejects/1/1").await),
+        &["Discarded", "a test"],
+    );
+    assert_eq!(jar.get(&stand, "/admin/rejects/1/9").await.status, 404);
+    assert_eq!(
+        jar.get(&stand, "/admin/rejects?partition=99").await.status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_halted_partition_is_told_in_plain_words_with_what_to_do() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    has(&text(&jar.get(&stand, "/admin").await), &["None is halted"]);
+    let task = TaskId::new(Role::Rate, Partition(2));
+    let record = HaltRecord {
+        task: task.to_string(),
+        code: HaltCode::LogTruncated.as_str().to_owned(),
+        message: "records are <gone>".to_owned(),
+        at: NOON,
+    };
+    record_halt(&stand.db, task, &record).await.unwrap();
+    let page = text(&jar.get(&stand, "/admin").await);
+    has(
+        &page,
+        &[
+            "1 halted",
+            "rate/2 stands still since 2026-11-22 12:00:00",
+            "records are &lt;gone&gt;",
+            HaltCode::LogTruncated.advice(),
+            "tidemark resume rate/2",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn an_admin_who_may_only_read_sees_no_forms_that_change_something() {
+    let stand = stand().await;
+    let mut jar = Jar::signed_in(&stand, &["admin:read"]).await;
+    let found = jar.get(&stand, "/admin/find?kind=provider&id=a%2Fb").await;
+    assert_eq!(location(&found), "/providers/a%2Fb");
+    assert_eq!(jar.get(&stand, "/providers/a%2Fb").await.status, 200);
+    for path in [
+        "/admin",
+        "/admin/rules",
+        "/admin/rules/scrape",
+        "/admin/network",
+        "/admin/credits?user=alice",
+        "/admin/audit",
+    ] {
+        let answer = jar.get(&stand, path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        // Signing out is the one.
+        assert_eq!(
+            text(&answer).matches("method=\"post\"").count(),
+            1,
+            "{path}"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! The pages in a real browser: Debian's chromium, driven by chromedriver, on a running `tidemark up`.
+//!
+//! It runs where chromium, chromedriver and axe-core are there (`apt install chromium chromium-driver`, `tests/servers/axe fetch`), and must
+//! with `TIDEMARK_REQUIRE_BROWSER=1`. Screenshots stay in `<target>/pages`.
+
+mod admin;
+mod driver;
+mod referral;
+mod walk;
+
+use std::fs::File;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::process::site::Site;
+
+/// How long anything may take that the machine's load decides.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Looks until `condition` gives something.
+async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A running `up`; killed when dropped.
+struct Up {
+    site: Site,
+    child: Child,
+}
+
+impl Up {
+    async fn start(args: &[&str]) -> Up {
+        let site = Site::new();
+        let said = File::create(site.file("up.out")).unwrap();
+        let log = File::create(site.file("up.log")).unwrap();
+        let listen = site.url("").replace("http://", "");
+        let child = site
+            .command(&[&["up", "--listen", &listen], args].concat())
+            .stdout(said)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let up = Up { site, child };
+        until("`up` is ready", async || up.site.get("/readyz")).await;
+        up
+    }
+
+    fn url(&self, path: &str) -> String {
+        self.site.url(path)
+    }
+
+    /// The link with which somebody signs in.
+    async fn link(&self, who: &str) -> String {
+        until("the links are printed", async || {
+            let said = std::fs::read_to_string(self.site.file("up.out")).ok()?;
+            let begin = format!("  as {who} ");
+            let line = said.lines().find_map(|line| line.strip_prefix(&begin))?;
+            Some(line.trim().to_owned())
+        })
+        .await
+    }
+
+    /// A key of one scope.
+    fn key(&self, scope: &str) -> String {
+        let key = self
+            .site
+            .run(&["keys", "create", "browser", "--scope", scope]);
+        key.trim().to_owned()
+    }
+
+    /// Sends events, and waits until they are counted.
+    fn send(&self, events: &[Value]) {
+        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+        let file = self.site.file("events.jsonl");
+        std::fs::write(&file, lines).unwrap();
+        self.site.run(&["emit", "--file", file.to_str().unwrap()]);
+        self.site.run(&["wait", "--timeout", "90s"]);
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.site.show_logs();
+        }
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A successful chat call on a model of tier blue_surge.
+fn chat(id: &str, user: &str) -> Value {
+    json!({
+        "requestId": id, "userId": user, "providerId": "prov", "endpoint": "/v1/chat/completions", "model": "llama-3-8b",
+        "timestamp": jiff::Timestamp::now().to_string(), "statusCode": 200, "latencyMs": 250, "inputTokens": 1_000, "outputTokens": 0,
+    })
+}

@@ -1,0 +1,8 @@
+//! The pages that users, providers and admins see.
+
+mod access;
+mod accounts;
+mod admin;
+mod browser;
+mod jar;
+mod sessions;
