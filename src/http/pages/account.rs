@@ -203,7 +203,7 @@ impl Subject {
                 @if services.is_empty() {
                     p .empty { "No requests in this month." }
                 } @else {
-                    div .scroll tabindex="0" role="region" aria-labelledby="services-h" {
+                    div .scroll tabindex="0" role="group" aria-labelledby="services-h" {
                         table {
                             thead { tr {
                                 th scope="col" { "Service" }

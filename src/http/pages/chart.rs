@@ -75,7 +75,7 @@ fn table(days: &[(Day, DayLine)]) -> Markup {
     html! {
         details {
             summary { "The days as a table" }
-            div .scroll tabindex="0" role="region" aria-label="The days" {
+            div .scroll tabindex="0" role="group" aria-label="The days" {
                 table {
                     thead { tr {
                         th scope="col" { "Day" }

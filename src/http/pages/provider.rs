@@ -91,7 +91,7 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
                     ", so " (missing) " to go."
                 }
             }
-            div .scroll tabindex="0" role="region" aria-labelledby="quality-h" {
+            div .scroll tabindex="0" role="group" aria-labelledby="quality-h" {
                 table {
                     thead { tr {
                         th scope="col" { "What" }

@@ -205,7 +205,7 @@ fn referees(account: &Account, overview: &ReferralOverview, progress: &[Progress
                 (counted(counts.referees, "account")) ", " (counts.activated) " active, "
                 (counted(counts.milestones, "milestone")) " reached."
             }
-            div .scroll tabindex="0" role="region" aria-label="Whom I referred" {
+            div .scroll tabindex="0" role="group" aria-label="Whom I referred" {
                 table {
                     thead { tr {
                         th scope="col" { "Who" }

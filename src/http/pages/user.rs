@@ -160,7 +160,7 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
             @if requests.is_empty() {
                 p .empty { "No requests to show in this month. Each is kept for 35 days, where the service keeps them at all." }
             } @else {
-                div .scroll.wide tabindex="0" role="region" aria-labelledby="requests-h" {
+                div .scroll.wide tabindex="0" role="group" aria-labelledby="requests-h" {
                     table {
                         thead { tr {
                             th scope="col" { "Time" }

@@ -4,5 +4,6 @@ mod access;
 mod accounts;
 mod admin;
 mod browser;
+mod failing;
 mod jar;
 mod sessions;

@@ -52,7 +52,7 @@ pub(in super::super) async fn show(
         h1 { "Audit trail" }
         section .card aria-label="Changes" {
             @if found.entries.is_empty() { p .empty { "Nothing was changed yet." } } @else {
-                div .scroll.wide tabindex="0" role="region" aria-label="Changes, the newest first" {
+                div .scroll.wide tabindex="0" role="group" aria-label="Changes, the newest first" {
                     table {
                         thead { tr {
                             th scope="col" { "When" }

@@ -127,7 +127,7 @@ fn ledger(credits: &Credits) -> Markup {
         section .card aria-labelledby="ledger-h" {
             h2 #ledger-h { "Ledger" }
             @if credits.entries.is_empty() { p .empty { "No credits were added yet." } } @else {
-                div .scroll.wide tabindex="0" role="region" aria-labelledby="ledger-h" {
+                div .scroll.wide tabindex="0" role="group" aria-labelledby="ledger-h" {
                     table {
                         thead { tr {
                             th scope="col" { "When" }

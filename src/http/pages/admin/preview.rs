@@ -125,7 +125,7 @@ pub(super) fn shown(preview: &Preview) -> Markup {
 
 fn table(title: &str, rows: &[Value], name: &str) -> Markup {
     html! {
-        div .scroll tabindex="0" role="region" aria-label=(title) {
+        div .scroll tabindex="0" role="group" aria-label=(title) {
             table {
                 thead { tr {
                     th scope="col" { (title) }

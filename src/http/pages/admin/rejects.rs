@@ -101,7 +101,7 @@ fn state_chip(state: &Value) -> Markup {
 
 fn table(rows: &[Value]) -> Markup {
     html! {
-        div .scroll.wide tabindex="0" role="region" aria-label="Rejects" {
+        div .scroll.wide tabindex="0" role="group" aria-label="Rejects" {
             table {
                 thead { tr {
                     th scope="col" { "When" }

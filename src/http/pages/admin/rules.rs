@@ -52,7 +52,7 @@ pub(in super::super) async fn list(
         section .card aria-labelledby="prices-h" {
             h2 #prices-h { "Prices" }
             p .help { "Charged on mainnet; on testnet only noted." }
-            div .scroll tabindex="0" role="region" aria-labelledby="prices-h" {
+            div .scroll tabindex="0" role="group" aria-labelledby="prices-h" {
                 table {
                     thead { tr {
                         th scope="col" { "Price of" }
@@ -78,7 +78,7 @@ pub(in super::super) async fn list(
         }
         section .card aria-labelledby="rules-h" {
             h2 #rules-h { "Rules" }
-            div .scroll tabindex="0" role="region" aria-labelledby="rules-h" {
+            div .scroll tabindex="0" role="group" aria-labelledby="rules-h" {
                 table {
                     thead { tr {
                         th scope="col" { "Rule" }
@@ -248,7 +248,7 @@ fn history(key: &str, versions: &[Version]) -> Markup {
         section .card aria-labelledby="history-h" {
             h2 #history-h { "History" }
             @if versions.is_empty() { p .empty { "No version yet." } } @else {
-                div .scroll.wide tabindex="0" role="region" aria-labelledby="history-h" {
+                div .scroll.wide tabindex="0" role="group" aria-labelledby="history-h" {
                     table {
                         thead { tr {
                             th .n scope="col" { "Version" }

@@ -179,8 +179,12 @@ impl Browser {
     }
 
     pub async fn text_of(&self, css: &str) -> String {
-        let found = self.client.wait().for_element(Locator::Css(css)).await;
-        found.unwrap().text().await.unwrap()
+        // A page that is just being left, or a part of it that refreshes itself, takes its elements with it.
+        until(&format!("{css} can be read"), async || {
+            let found = self.client.find(Locator::Css(css)).await.ok()?;
+            found.text().await.ok()
+        })
+        .await
     }
 
     pub async fn has(&self, css: &str) -> bool {

@@ -1,0 +1,115 @@
+//! What pages say while the store does not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use axum::http::header;
+use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::dynamo::DynamoDb;
+
+use super::jar::{Jar, has, stand, text};
+use crate::http::slow_db::service_on;
+use crate::http::stand::Stand;
+
+/// A store that is out of service while it is switched off.
+struct Switched {
+    db: DynamoDb,
+    is_off: AtomicBool,
+}
+
+impl Switched {
+    fn check(&self) -> Result<(), StoreError> {
+        match self.is_off.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable(
+                "SECRET-HOST does not answer".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Db for Switched {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        self.check()?;
+        self.db.get(key).await
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.check()?;
+        self.db.batch_get(keys).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        self.check()?;
+        self.db.query(query).await
+    }
+
+    async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        self.check()?;
+        self.db.scan(table, after).await
+    }
+
+    async fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.check()?;
+        self.db.write(write).await
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.check()?;
+        self.db.transact(writes).await
+    }
+
+    async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.check()?;
+        self.db.put_all(table, items).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_told_as_a_page_and_the_session_goes_on_afterwards() {
+    let stand = stand().await;
+    let db = Arc::new(Switched {
+        db: stand.db.clone(),
+        is_off: AtomicBool::new(true),
+    });
+    let stand = Stand {
+        service: service_on(&stand, db.clone()),
+        ..stand
+    };
+    // A process that has not read anything yet.
+    let answer = Jar::default().get(&stand, "/signin").await;
+    assert_eq!(answer.status, 503);
+    has(&text(&answer), &["Not available just now"]);
+
+    db.is_off.store(false, Ordering::Relaxed);
+    let mut jar = Jar::signed_in(
+        &stand,
+        &[
+            "account:user:alice",
+            "account:provider:alice",
+            "admin:write",
+        ],
+    )
+    .await;
+    db.is_off.store(true, Ordering::Relaxed);
+    for path in [
+        "/users/alice",
+        "/providers/alice",
+        "/leaderboard",
+        "/admin",
+        "/admin/rules",
+        "/admin/audit",
+    ] {
+        let answer = jar.get(&stand, path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.headers[header::RETRY_AFTER], "1", "{path}");
+        let page = text(&answer);
+        let again = format!("href=\"{path}\">Try again");
+        has(&page, &["Nothing is lost", "Sign out", &again]);
+        assert!(!page.contains("SECRET-HOST"), "{page}");
+    }
+    db.is_off.store(false, Ordering::Relaxed);
+    assert_eq!(jar.get(&stand, "/users/alice").await.status, 200);
+}
