@@ -101,8 +101,41 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
     Tables(TablesCommand),
     /// Return when everything that was sent before can be seen in statements.
     Wait(WaitArgs),
-    /// Say in sentences what is wrong and what to do. Exit code 1 if something is.
+    /// Say in sentences what is wrong and what to do.
+    #[command(after_help = DOCTOR_CODES)]
     Doctor(JsonArg),
+    /// Watch what runs: throughput, lag, freshness, halts, from the metrics of the processes.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
+}
+
+const DOCTOR_CODES: &str = "\
+It reads tables and log and changes nothing. Exit codes, for scripts: 0 all is well, 1 something is to be done, 2 it cannot look.";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  tidemark top                                 the `up` on ./data, every two seconds
+  tidemark top worker-1:8788 worker-2:8788 api:8789
+  tidemark top --once && echo fine             for scripts: two readings, a second apart
+  tidemark top --json                          a line of JSON each time
+
+Exit codes of --once: 0 fine, 1 something is late, halted or does not answer, 2 nobody answers.";
+
+/// `top`.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// Whom to ask: host:port of each process, workers and services [default: the `up` on the data directory].
+    #[arg(value_name = "ADDRESS")]
+    pub addresses: Vec<String>,
+    /// Look once, say it, and end with a code.
+    #[arg(long)]
+    pub once: bool,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// How often to look, such as 5s.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub interval: Duration,
 }
 
 const UP_EXAMPLES: &str = "\

@@ -1,5 +1,7 @@
 //! `tidemark doctor`: says in sentences what is wrong and what to do. `tidemark resume` clears a halt.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::args::ResumeArgs;
@@ -7,9 +9,10 @@ use super::engine::kafka_settings;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, Workers, by};
 use crate::domain::position::{Offset, Partition};
+use crate::domain::time::{MINUTE_MS, Millis};
 use crate::log::foreign::ForeignLog;
 use crate::log::kafka::KafkaForeign;
-use crate::log::{Bounds, LogError, Topic};
+use crate::log::{Bounds, LogError, ReadLimit, Topic};
 use crate::ops::config::Config;
 use crate::ops::health::{Feed, Role, TaskId};
 use crate::pipeline::{HaltCode, progress};
@@ -19,6 +22,11 @@ use crate::store::credits::check_reason;
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
      they are the work of `tidemark worker --roles adapt` (docs/adapters.md).";
+
+/// How long it may take to read one record that is there.
+const NEXT_WITHIN: Duration = Duration::from_secs(2);
+/// Numbers that are so late are a fault.
+const LATE_MINUTES: i64 = 5;
 
 /// What was found.
 #[derive(Default)]
@@ -119,17 +127,17 @@ async fn halts(session: &Session, findings: &mut Findings) -> Done {
     Ok(())
 }
 
-/// Reads each partition's last record; where each partition of `usage.events` ends, unless it is damaged.
-async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Option<Offset>>> {
+/// Reads each partition's last record; what each partition of `usage.events` holds, unless it is damaged.
+async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Option<Bounds>>> {
     let mut ends = Vec::new();
     for topic in Topic::ALL {
         let partitions = session.log.topic(topic).await?.partitions;
         let mut records = 0;
         for partition in (0..partitions).map(Partition) {
-            let end = match session.log.bounds(topic, partition).await {
+            let held = match session.log.bounds(topic, partition).await {
                 Ok(bounds) => {
                     records += bounds.end.0 - bounds.start.0;
-                    Some(bounds.end)
+                    Some(bounds)
                 }
                 Err(error @ LogError::Damaged { .. }) => {
                     findings.fault(format!(
@@ -140,7 +148,7 @@ async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Option<Offs
                 Err(error) => return Err(error.into()),
             };
             if topic == Topic::UsageEvents {
-                ends.push(end);
+                ends.push(held);
             }
         }
         findings.note(format!(
@@ -152,12 +160,16 @@ async fn log(session: &Session, findings: &mut Findings) -> Done<Vec<Option<Offs
     Ok(ends)
 }
 
-async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findings) -> Done {
+async fn rating(session: &Session, held: &[Option<Bounds>], findings: &mut Findings) -> Done {
     let (mut waiting, mut cut) = (Backlog::default(), 0);
+    let mut oldest = Oldest::default();
     let id = session.log.topic(Topic::UsageEvents).await?.id;
-    for (partition, end) in (0..).map(Partition).zip(ends) {
+    let held_count = session.partitions.source;
+    for (partition, held) in (0..).map(Partition).zip(held) {
         // Named by `log` already.
-        let Some(end) = end else { continue };
+        let Some(Bounds { start, end }) = held else {
+            continue;
+        };
         let task = TaskId::new(Role::Rate, partition);
         let stored = progress::rate_checkpoint(session.db(), partition).await?;
         // One of an earlier epoch speaks of another log.
@@ -171,13 +183,26 @@ async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findi
                  Restore the data directory from a backup."
             ));
         }
-        if let Some(checkpoint) = stored
-            && checkpoint.topic_id != id
-        {
-            findings.fault(format!(
-                "{task} belongs to another usage.events (id {}, now {id}). Bring the original log back, or start a new epoch.",
-                checkpoint.topic_id
-            ));
+        if let Some(checkpoint) = stored {
+            if done < *start {
+                findings.fault(format!(
+                    "{task} has rated up to offset {done}, but usage.events/{partition} begins at {start}: retention has removed what was not \
+                     rated yet. Restore it from a backup or a replica."
+                ));
+            }
+            if checkpoint.topic_id != id {
+                findings.fault(format!(
+                    "{task} belongs to another usage.events (id {}, now {id}). Bring the original log back, or start a new epoch.",
+                    checkpoint.topic_id
+                ));
+            }
+            same_count(task, checkpoint.partitions, held_count, findings);
+        }
+        if cut_to < *end {
+            let next = cut_to.max(*start);
+            oldest
+                .look(session, Topic::UsageEvents, partition, next)
+                .await;
         }
         waiting.add(partition, end.0.saturating_sub(cut_to.0));
         cut += cut_to.0.saturating_sub(done.0);
@@ -193,8 +218,60 @@ async fn rating(session: &Session, ends: &[Option<Offset>], findings: &mut Findi
             counted(cut, "record")
         ));
     }
+    oldest.say(session, "rated", findings);
     idle(session, waiting.sum() + cut, "record", "rated", findings);
     Ok(())
+}
+
+/// Keys go to partitions by their number, so it must stay.
+fn same_count(task: TaskId, recorded: u32, now: u32, findings: &mut Findings) {
+    if recorded != now {
+        findings.fault(format!(
+            "{task} was counted with {recorded} partitions, and now there are {now}. Set the count back; to change it, drain both roles \
+             and start a new epoch with new topics."
+        ));
+    }
+}
+
+/// The record that has been waiting longest, and since when.
+#[derive(Default)]
+struct Oldest(Option<(Millis, String)>);
+
+impl Oldest {
+    /// Looks at the next record of a partition. One that cannot be read is told of elsewhere.
+    async fn look(&mut self, session: &Session, topic: Topic, partition: Partition, next: Offset) {
+        let limit = ReadLimit {
+            records: 1,
+            bytes: 1,
+        };
+        let read = session.log.read(topic, partition, next, limit, NEXT_WITHIN);
+        let Ok(records) = read.await else { return };
+        let Some(record) = records.first() else {
+            return;
+        };
+        let found = (record.append_time, format!("{topic}/{partition}"));
+        self.0 = Some(match self.0.take() {
+            Some(before) if before.0 <= found.0 => before,
+            _ => found,
+        });
+    }
+
+    /// A backlog of some minutes is a fault where somebody works on it; where nobody does, that is the fault.
+    fn say(&self, session: &Session, done: &str, findings: &mut Findings) {
+        let Some((since, place)) = &self.0 else {
+            return;
+        };
+        let minutes = (session.now().0 - since.0).max(0) / MINUTE_MS;
+        let text = format!("The oldest record to be {done} has waited in {place} since {since}");
+        if minutes >= LATE_MINUTES && session.workers != Workers::Nobody {
+            findings.fault(format!(
+                "{text}: numbers are {minutes} minutes late. Nothing is lost. If that grows, start more workers, or look whether log and \
+                 store are slow (docs/runbook.md#tidemarkfarbehind)."
+            ));
+        } else {
+            findings.note(format!("{text}."));
+        }
+    }
 }
 
 /// Without `up`, what waits will wait for ever.
@@ -236,7 +313,8 @@ impl Backlog {
 }
 
 async fn posting(session: &Session, findings: &mut Findings) -> Done {
-    let mut lag = Backlog::default();
+    let (mut lag, mut oldest) = (Backlog::default(), Oldest::default());
+    let id = session.log.topic(Topic::LedgerPostings).await?.id;
     for partition in (0..session.partitions.posting).map(Partition) {
         let task = TaskId::new(Role::Post, partition);
         let bounds = match session.log.bounds(Topic::LedgerPostings, partition).await {
@@ -247,7 +325,26 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
         };
         let stored = progress::post_checkpoint(session.db(), partition).await?;
         let stored = stored.filter(|found| found.epoch == session.log.epoch());
-        let next = stored.map_or(bounds.start, |checkpoint| checkpoint.next);
+        let next = stored.as_ref().map_or(bounds.start, |found| found.next);
+        if let Some(checkpoint) = stored {
+            if checkpoint.topic_id != id {
+                findings.fault(format!(
+                    "{task} belongs to another ledger.postings (id {}, now {id}). Bring the original log back, or start a new epoch.",
+                    checkpoint.topic_id
+                ));
+            }
+            same_count(
+                task,
+                checkpoint.partitions,
+                session.partitions.posting,
+                findings,
+            );
+        }
+        if next < bounds.end && next >= bounds.start {
+            oldest
+                .look(session, Topic::LedgerPostings, partition, next)
+                .await;
+        }
         if next > bounds.end {
             findings.fault(format!(
                 "{task} has posted up to offset {next}, but ledger.postings/{partition} ends at {}: the log has lost records. \
@@ -269,6 +366,7 @@ async fn posting(session: &Session, findings: &mut Findings) -> Done {
         counted(lag.sum(), "posting block"),
         lag.by_partition()
     ));
+    oldest.say(session, "posted", findings);
     idle(session, lag.sum(), "posting block", "posted", findings);
     Ok(())
 }

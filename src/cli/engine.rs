@@ -113,7 +113,11 @@ impl Engine {
         let db = connect(&config.store, local, metrics.clone())?;
         let report = tables::create_tables(&db).await?;
         if !report.created.is_empty() {
-            tracing::info!(tables = report.created.len(), "created the tables");
+            tracing::info!(
+                event = "tables.created",
+                tables = report.created.len(),
+                "created the tables"
+            );
         }
         Ok(Engine {
             log,
@@ -165,9 +169,9 @@ async fn open_log(
     // One event, one line.
     let said = report.to_string().lines().collect::<Vec<_>>().join("; ");
     if report.damaged().next().is_some() {
-        tracing::error!("{said}");
+        tracing::error!(event = "log.opened_damaged", "{said}");
     } else {
-        tracing::info!("{said}");
+        tracing::info!(event = "log.opened", "{said}");
     }
     Ok(Arc::new(log))
 }

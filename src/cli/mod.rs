@@ -32,6 +32,7 @@ mod serve;
 mod session;
 mod statements;
 mod tables;
+mod top;
 mod topics;
 mod up;
 mod wait;
@@ -141,6 +142,11 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             emit.await.map_err(Failure::failed)?
         }
         Command::Topics(command) => topics::run(config, command).await,
+        Command::Top(args) => {
+            let (_trigger, shutdown) = signals()?;
+            top::run(config, args, &shutdown).await
+        }
+        Command::Doctor(args) => look(config, args.json).await.map_err(cannot_look),
         command => {
             let access = match command {
                 Command::Init
@@ -156,6 +162,21 @@ async fn run(cli: &Cli, config: &Config) -> Done {
     }
 }
 
+async fn look(config: &Config, is_json: bool) -> Done {
+    let session = Session::open(config, Access::Existing).await?;
+    let done = doctor::run(&session, config, is_json).await;
+    session.close().await;
+    done
+}
+
+/// What keeps `doctor` from looking is another exit code than what it finds.
+fn cannot_look(failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(why) => Failure::Refused(format!("doctor cannot look: {why}")),
+        other => other,
+    }
+}
+
 fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
     shutdown::on_signals()
         .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))
@@ -167,7 +188,9 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         | Command::Worker(_)
         | Command::Serve(_)
         | Command::Emit(_)
-        | Command::Topics(_) => Ok(()),
+        | Command::Topics(_)
+        | Command::Top(_)
+        | Command::Doctor(_) => Ok(()),
         Command::Keys(command) => keys::run(session, command).await,
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
@@ -182,7 +205,6 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, args.timeout).await,
-        Command::Doctor(args) => doctor::run(session, config, args.json).await,
     }
 }
 

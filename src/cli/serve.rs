@@ -15,6 +15,8 @@ use crate::ops::config::Config;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::reads;
+use crate::store::db::Db;
 
 /// How often the broker is asked while it does not answer at the start.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -38,16 +40,25 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         return Ok(());
     };
     let health = Arc::new(Health::new(metrics.clone()));
+    let db: Arc<dyn Db> = Arc::new(db);
+    let (analysed, told) = (db.clone(), metrics.clone());
     let service = Service::new(Parts {
         log,
         partitions,
-        db: Arc::new(db),
+        db,
         clock: Arc::new(SystemClock),
         metrics,
         health: health.clone(),
         config: config.http.clone(),
     });
     let router = http::router(service, Hosts::Any);
+    tokio::spawn(reads::keep(
+        analysed,
+        Arc::new(SystemClock),
+        told,
+        config.http.analytics_interval,
+        shutdown.clone(),
+    ));
     welcome(address, tls.is_some())?;
     health.set_ready(true);
     let leaving = {

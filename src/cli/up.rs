@@ -25,6 +25,7 @@ use crate::ops::config::{Config, PipelineConfig};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::pipeline::{self, Crew, Settings, WorkerContext};
+use crate::reads;
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let engine = Engine::open(owned, &data, config).await?;
     if rules::publish_first(&engine.db).await? {
         tracing::info!(
+            event = "rules.published",
             "no rules yet: published the testnet's, from the beginning of time; nothing is charged"
         );
     }
@@ -72,6 +74,13 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let links = sign_in_links(&service, &read_local_key(&data.key())?, is_demo);
     let within = config.drain_timeout;
     serve(&mut tasks, listener, service, within, trigger, shutdown);
+    tasks.spawn(reads::keep(
+        Arc::new(engine.db.clone()),
+        Arc::new(SystemClock),
+        engine.metrics.clone(),
+        config.http.analytics_interval,
+        shutdown.clone(),
+    ));
     if is_demo {
         let db = Arc::new(engine.db.clone());
         tasks.spawn(demo::run(db, log, partitions, shutdown.clone()));
@@ -209,7 +218,7 @@ fn serve(
     tasks.spawn(async move {
         let router = http::router(service, Hosts::Loopback);
         if let Err(error) = http::serve(listener, router, None, shutdown, within).await {
-            tracing::error!(%error, "the HTTP service failed; stopping");
+            tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
             trigger.shut_down();
         }
     });
@@ -286,6 +295,7 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done
         .is_err()
     {
         tracing::warn!(
+            event = "process.unfinished",
             seconds = within.as_secs(),
             "not everything was finished in time; the next start does it again, nothing is lost"
         );
@@ -293,7 +303,7 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done
         drop(tokio::time::timeout(CLOSE_WITHIN, tasks.shutdown()).await);
     }
     engine.close(CLOSE_WITHIN).await;
-    tracing::info!("stopped");
+    tracing::info!(event = "process.stopped", "stopped");
     Ok(())
 }
 
@@ -301,7 +311,7 @@ async fn all_end(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         match ended {
             Err(error) if !error.is_cancelled() => {
-                tracing::error!(%error, "a task did not end well")
+                tracing::error!(event = "task.panic", %error, "a task did not end well")
             }
             _ => (),
         }

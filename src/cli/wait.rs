@@ -41,7 +41,11 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
             Ok(true) => return Ok(()),
             Ok(false) => (),
             Err(Failure::Failed(why)) if start.elapsed() < timeout => {
-                tracing::debug!(why, "the store did not answer; looking again");
+                tracing::debug!(
+                    event = "wait.retry",
+                    why,
+                    "the store did not answer; looking again"
+                );
             }
             Err(failure) => return Err(failure),
         }

@@ -85,7 +85,7 @@ pub async fn run(
         let shift = Shift::new(config, *role, ctx.clone())?;
         tasks.spawn(work(shift, trigger.clone(), shutdown.clone()));
     }
-    let topics = roles.iter().map(|role| topic_of(*role, &kafka));
+    let topics = roles.iter().map(|role| (*role, topic_of(*role, &kafka)));
     let (topics, cluster) = (
         topics.collect(),
         KafkaForeign::connect(&kafka).map_err(Failure::refused)?,
@@ -172,18 +172,18 @@ fn welcome(address: std::net::SocketAddr, roles: &[Role]) -> Done {
     out.finish_if_read()
 }
 
-/// Says that this process is ready while every topic of its roles is there: without one, the group has nothing to share out, and nothing
-/// else would tell. A broker that does not answer changes nothing.
+/// Says that this process is ready while there is something to work on for each of its roles: where a topic is missing, the group has
+/// nothing to share out, and nothing else would tell. Of gateways' topics one is enough. A broker that does not answer changes nothing.
 async fn watch_topics(
     cluster: KafkaForeign,
-    topics: Vec<String>,
+    topics: Vec<(Role, String)>,
     health: Arc<Health>,
     mut shutdown: Shutdown,
 ) -> Done {
     let mut told = Vec::new();
     loop {
         let mut missing: Vec<String> = Vec::new();
-        for topic in &topics {
+        for (_, topic) in &topics {
             if matches!(cluster.has_topic(topic).await, Ok(false)) {
                 missing.push(topic.clone());
             }
@@ -194,7 +194,7 @@ async fn watch_topics(
         if shutdown.is_requested() {
             return Ok(());
         }
-        health.set_ready(missing.is_empty());
+        health.set_ready(has_work(&topics, &missing));
         told = missing;
         tokio::select! {
             () = tokio::time::sleep(TOPICS_INTERVAL) => {}
@@ -206,6 +206,14 @@ async fn watch_topics(
     }
 }
 
+fn has_work(topics: &[(Role, String)], missing: &[String]) -> bool {
+    let is_there = |(_, topic): &&(Role, String)| !missing.contains(topic);
+    let (adapted, ours): (Vec<_>, Vec<_>) = topics
+        .iter()
+        .partition(|(role, _)| matches!(role, Role::Adapt(_)));
+    ours.iter().all(is_there) && (adapted.is_empty() || adapted.iter().any(is_there))
+}
+
 fn say_missing(topics: &[String]) {
     if topics.is_empty() {
         tracing::info!(event = "topics.found", "every topic is there by now");
@@ -215,7 +223,7 @@ fn say_missing(topics: &[String]) {
     tracing::error!(
         event = "topics.missing",
         topics,
-        "there is nothing to work on without these topics; `tidemark topics apply` creates ours"
+        "these topics are not there, so nothing is done about them; `tidemark topics apply` creates ours"
     );
 }
 
@@ -259,7 +267,7 @@ async fn end(mut tasks: JoinSet<Done>, within: Duration) -> Done {
             "not everything has ended in time; others take over, nothing is lost"
         );
     }
-    tracing::info!("stopped");
+    tracing::info!(event = "process.stopped", "stopped");
     result
 }
 

@@ -266,7 +266,7 @@ pub(super) async fn records(
     let mut lines = String::new();
     for record in &records {
         let line = serde_json::to_string(&RecordLine::from(record)).map_err(|error| {
-            tracing::error!(%error, "a record has no JSON");
+            tracing::error!(event = "http.bug", %error, "a record has no JSON");
             Problem::internal()
         })?;
         lines.push_str(&line);

@@ -239,6 +239,16 @@ metrics! {
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.
     http_request_seconds: HistogramVec["route"] in SECONDS;
+    /// Codes that were made, accounts that were referred, of these those with a success, and with fifty; see analytics_timestamp_seconds.
+    referral_accounts: IntGaugeVec["step"];
+    /// Users and providers that have ever been seen; see analytics_timestamp_seconds.
+    known_accounts: IntGaugeVec["kind"];
+    /// Accounts that were active today (so far) and yesterday, UTC; see analytics_timestamp_seconds.
+    active_accounts: IntGaugeVec["kind", "day"];
+    /// Users whose credit balance is below zero; see analytics_timestamp_seconds.
+    credits_overdrawn_accounts: IntGauge;
+    /// When the tables were last read whole for the numbers about everybody, in seconds since 1970.
+    analytics_timestamp_seconds: Gauge;
     /// Always 1; the labels tell what is running.
     build_info: IntGaugeVec["version"];
 }
@@ -260,7 +270,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            tracing::error!(%error, "metrics could not be written as text");
+            tracing::error!(event = "metrics.failed", %error, "metrics could not be written as text");
         }
         String::from_utf8_lossy(&text).into_owned()
     }

@@ -69,7 +69,10 @@ pub fn on_signals() -> std::io::Result<(Trigger, Shutdown)> {
     let on_signal = trigger.clone();
     tokio::spawn(async move {
         next(&mut interrupt, &mut terminate).await;
-        tracing::info!("stopping: finishing what is under way; a second signal stops at once");
+        tracing::info!(
+            event = "process.stopping",
+            "stopping: finishing what is under way; a second signal stops at once"
+        );
         on_signal.shut_down();
         next(&mut interrupt, &mut terminate).await;
         std::process::exit(EXIT_INTERRUPTED);

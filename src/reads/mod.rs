@@ -14,6 +14,7 @@ use crate::domain::amount::Overflow;
 use crate::domain::rules::Timeline;
 use crate::store::db::{Db, StoreError};
 
+mod analytics;
 mod credits;
 mod earnings;
 mod leaderboard;
@@ -26,6 +27,9 @@ mod streak;
 mod usage;
 mod what_if;
 
+pub use analytics::{
+    ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
+};
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
 pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};

@@ -237,7 +237,7 @@ pub async fn ledger(db: &dyn Db, user: &str) -> Result<Vec<CreditEntry>, StoreEr
     Ok(entries)
 }
 
-fn read_added(user: &str, item: Option<&Item>) -> Result<Added, StoreError> {
+pub(in crate::store) fn read_added(user: &str, item: Option<&Item>) -> Result<Added, StoreError> {
     let Some(item) = item else {
         return Ok(Added::default());
     };

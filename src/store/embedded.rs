@@ -145,7 +145,11 @@ impl EmbeddedStore {
         match tokio::time::timeout(within, stopped).await {
             Ok(Ok(result)) => {
                 if let Err(why) = result {
-                    tracing::error!(why, "the embedded store stopped with an error");
+                    tracing::error!(
+                        event = "store.stopped",
+                        why,
+                        "the embedded store stopped with an error"
+                    );
                 }
                 self.join();
                 true
@@ -166,7 +170,10 @@ impl EmbeddedStore {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the embedded store's thread panicked");
+            tracing::error!(
+                event = "store.panic",
+                "the embedded store's thread panicked"
+            );
         }
     }
 }
@@ -236,8 +243,12 @@ async fn sweep(database: Database) {
         let database = database.clone();
         match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(deleted)) => tracing::debug!(deleted, "expired items deleted"),
-            Ok(Err(error)) => tracing::warn!(%error, "expired items could not be deleted"),
+            Ok(Ok(deleted)) => {
+                tracing::debug!(event = "store.expired", deleted, "expired items deleted")
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(event = "store.expire_failed", %error, "expired items could not be deleted")
+            }
             Err(_) => return,
         }
     }

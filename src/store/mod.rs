@@ -8,6 +8,7 @@ pub mod account_write;
 pub mod accounts;
 pub mod audit;
 pub mod awards;
+pub mod census;
 pub mod checkpoints;
 pub mod control;
 pub mod credits;

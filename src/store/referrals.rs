@@ -357,7 +357,7 @@ fn put_link(link: &Link, condition: Condition) -> Write {
     }
 }
 
-fn read_own_link(item: &Item) -> Result<Link, StoreError> {
+pub(in crate::store) fn read_own_link(item: &Item) -> Result<Link, StoreError> {
     let row = Row::new(Key::new(Table::ReferralRelationships, "?", "?"), item);
     let kind: AccountKind = row.parsed("userType")?;
     let id = row.text("refereeId")?;

@@ -14,6 +14,7 @@ use crate::domain::time::Millis;
 use crate::store::credits::check_reason;
 
 mod adjustments;
+mod analytics;
 mod audit;
 mod codes;
 mod credits;
@@ -44,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(analytics::show))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))

@@ -86,7 +86,7 @@ pub(in crate::http) fn of_log(error: LogError) -> Problem {
     match error {
         LogError::Unavailable(_) => unavailable(&error.to_string()),
         LogError::Damaged { .. } => {
-            tracing::error!(%error, "the log cannot take records");
+            tracing::error!(event = "http.append_refused", %error, "the log cannot take records");
             unavailable(&error.to_string()).retry_after(RETRY_AFTER_REPAIR_SECS)
         }
         LogError::OutOfRange { .. } => Problem::new(

@@ -18,6 +18,9 @@ use crate::log::gateways::{self, Format, Outcome, Refused};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
 
+/// The Content-Type of OTLP in protobuf.
+const PROTOBUF: &str = "application/x-protobuf";
+
 /// What became of a request of which not everything could be read.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 pub(super) struct Taken {
@@ -105,12 +108,12 @@ pub(super) async fn litellm_lago(
     answer(take(&service, request, Format::LitellmLago).await)
 }
 
-/// Takes OpenTelemetry traces (OTLP/JSON), and counts the inference spans of GenAI clients in them.
+/// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
 ///
 /// The same is at `/api/v1/events/otlp/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
 /// `rejectedSpans`, and are kept in `usage.rejected`.
 #[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"])),
-    request_body(description = "An ExportTraceServiceRequest.", content((serde_json::Value = "application/json",
+    request_body(description = "An ExportTraceServiceRequest.", content((Vec<u8> = "application/x-protobuf"), (serde_json::Value = "application/json",
         example = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
             "spanId": "eee19b7ec3c1b174", "name": "chat llama-3-70b", "kind": 3, "startTimeUnixNano": "1795330862123000000",
             "endTimeUnixNano": "1795330862373000000", "attributes": [
@@ -127,9 +130,22 @@ pub(super) async fn otlp(
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    match take(&service, request, Format::Otlp).await {
-        Ok(taken) => Json(exported(&taken)).into_response(),
-        Err(problem) => problem.into_response(),
+    let writing = Writing::of(request.headers());
+    let taken = match take(&service, request, Format::Otlp).await {
+        Ok(taken) => taken,
+        Err(problem) => return problem.into_response(),
+    };
+    // In the form in which it was asked.
+    match writing {
+        Writing::Json => Json(exported(&taken)).into_response(),
+        Writing::Protobuf => {
+            let message = partial_success(&taken);
+            let rejected = message
+                .as_ref()
+                .map(|text| (taken.refused.len(), text.as_str()));
+            let exported = gateways::otlp_exported(rejected);
+            ([(header::CONTENT_TYPE, PROTOBUF)], exported).into_response()
+        }
     }
 }
 
@@ -141,30 +157,34 @@ fn answer(taken: Result<Taken, Problem>) -> Response {
     }
 }
 
-/// What OTLP answers: nothing is said of full success; 64-bit integers are texts.
-fn exported(taken: &Taken) -> serde_json::Value {
-    let Some(first) = taken.refused.first() else {
-        return json!({});
-    };
-    let count = taken.refused.len();
-    let message = format!(
-        "{count} spans cannot be counted and are kept in usage.rejected; the first: {}",
+/// What OTLP says of spans that are rejected; nothing is said of full success.
+fn partial_success(taken: &Taken) -> Option<String> {
+    let first = taken.refused.first()?;
+    Some(format!(
+        "{} spans cannot be counted and are kept in usage.rejected; the first: {}",
+        taken.refused.len(),
         first.detail
-    );
-    json!({"partialSuccess": {"rejectedSpans": count.to_string(), "errorMessage": message}})
+    ))
+}
+
+/// What OTLP/JSON answers: 64-bit integers are texts.
+fn exported(taken: &Taken) -> serde_json::Value {
+    match partial_success(taken) {
+        None => json!({}),
+        Some(message) => {
+            let count = taken.refused.len().to_string();
+            json!({"partialSuccess": {"rejectedSpans": count, "errorMessage": message}})
+        }
+    }
 }
 
 async fn take(service: &Service, request: Request, format: Format) -> Result<Taken, Problem> {
     let requests = &service.metrics.ingest_requests_total;
     requests.with_label_values(&[format.as_str()]).inc();
-    check_media_type(request.headers())?;
+    let writing = Writing::of(request.headers());
     let (body, _permit) = body::take(service, request).await?;
     let received = service.clock.now();
-    let outcomes = gateways::read(format, &body, received, &service.config.user_from)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
-    if outcomes.len() > EVENTS_PER_REQUEST_MAX {
-        return Err(too_many_events());
-    }
+    let outcomes = outcomes(service, (format, writing), &body, received)?;
     let mut sorted = Sorted::new(format, received);
     for (index, outcome) in outcomes.into_iter().enumerate() {
         sorted.take(outcome, index, service.partitions);
@@ -257,22 +277,52 @@ impl Sorted {
     }
 }
 
-/// Nothing is guessed from bytes that are no JSON.
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok());
-    let is_protobuf = content_type.is_some_and(|text| {
-        let media_type = text.split(';').next().unwrap_or_default();
-        media_type
-            .trim()
-            .eq_ignore_ascii_case("application/x-protobuf")
-    });
-    if !is_protobuf {
-        return Ok(());
+/// How the items of a body are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// JSON, whatever the Content-Type says: not every gateway says it.
+    Json,
+    /// Protobuf, by the Content-Type.
+    Protobuf,
+}
+
+impl Writing {
+    fn of(headers: &HeaderMap) -> Writing {
+        let content_type = headers.get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let media_type = content_type.and_then(|text| text.split(';').next());
+        let is_protobuf = |text: &str| text.trim().eq_ignore_ascii_case(PROTOBUF);
+        match media_type.is_some_and(is_protobuf) {
+            true => Writing::Protobuf,
+            false => Writing::Json,
+        }
     }
-    Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "the body is protobuf; send JSON (an OpenTelemetry collector: encoding: json; an SDK: OTEL_EXPORTER_OTLP_PROTOCOL=http/json)",
-    ))
+}
+
+fn outcomes(
+    service: &Service,
+    (format, writing): (Format, Writing),
+    body: &[u8],
+    received: Millis,
+) -> Result<Vec<Outcome>, Problem> {
+    let user_from = &service.config.user_from;
+    let outcomes = match writing {
+        Writing::Json => gateways::read(format, body, received, user_from),
+        Writing::Protobuf if format == Format::Otlp => {
+            gateways::read_otlp_protobuf(body, user_from)
+        }
+        Writing::Protobuf => {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body is protobuf; only OTLP traces may be, send JSON",
+            ));
+        }
+    };
+    let outcomes = outcomes
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
+    if outcomes.len() > EVENTS_PER_REQUEST_MAX {
+        return Err(too_many_events());
+    }
+    Ok(outcomes)
 }

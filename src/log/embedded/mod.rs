@@ -102,7 +102,7 @@ impl EmbeddedLog {
         let threads = self.stop();
         let joined = tokio::task::spawn_blocking(move || join(threads)).await;
         if let Err(error) = joined {
-            tracing::error!(%error, "the log's threads did not end well");
+            tracing::error!(event = "log.close_failed", %error, "the log's threads did not end well");
         }
     }
 
@@ -173,7 +173,7 @@ impl Drop for EmbeddedLog {
 fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
-            tracing::error!("a thread of the log panicked");
+            tracing::error!(event = "log.panic", "a thread of the log panicked");
         }
     }
 }

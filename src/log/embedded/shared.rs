@@ -79,6 +79,7 @@ impl Shared {
         let error = LogError::Unavailable(restart(&what));
         if self.failure.set(what.clone()).is_ok() {
             tracing::error!(
+                event = "log.append_failed",
                 failure = what,
                 "the log takes no more records until tidemark is started again"
             );

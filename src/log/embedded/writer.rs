@@ -123,7 +123,7 @@ pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>) {
             Err(RecvTimeoutError::Timeout) => {
                 retention_at = Instant::now() + RETENTION_EVERY;
                 if let Err(error) = shared.enforce_retention(shared.clock.now()) {
-                    tracing::warn!(%error, "old records of the log were not removed; tried again in five minutes");
+                    tracing::warn!(event = "log.retention_failed", %error, "old records of the log were not removed; tried again in five minutes");
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break,

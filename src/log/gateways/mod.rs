@@ -17,6 +17,7 @@ mod lago;
 mod litellm;
 mod openmeter;
 mod otlp;
+mod otlp_protobuf;
 
 use bytes::Bytes;
 
@@ -24,6 +25,8 @@ use super::adapt::{Adapted, Refusal, Skip};
 use super::rejected::GatewayReject;
 use crate::domain::time::Millis;
 pub use crate::ops::config::UserFrom;
+use otlp_protobuf::Translated;
+pub use otlp_protobuf::exported as otlp_exported;
 
 /// A form in which a gateway posts usage. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +37,7 @@ pub enum Format {
     LitellmOpenmeter,
     /// LiteLLM's `lago` callback.
     LitellmLago,
-    /// OpenTelemetry traces, OTLP/JSON: spans of GenAI clients.
+    /// OpenTelemetry traces, OTLP in JSON or protobuf: spans of GenAI clients.
     Otlp,
 }
 
@@ -117,4 +120,13 @@ pub fn read(
         Format::LitellmLago => lago::read(body, received),
         Format::Otlp => otlp::read(body, &user_from.otlp),
     }
+}
+
+/// [`read`] for [`Format::Otlp`] in protobuf.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_otlp_protobuf(body: &[u8], user_from: &UserFrom) -> Result<Vec<Outcome>, Unreadable> {
+    let Translated { text, is_repaired } = otlp_protobuf::translated(body)?;
+    otlp::read_text(&text, is_repaired, &user_from.otlp)
 }

@@ -1,4 +1,4 @@
-//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients.
+//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. Protobuf is translated to it (`otlp_protobuf`).
 //!
 //! Where this is written down:
 //! - [OTLP, JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids are hexadecimal, 64-bit integers may be texts, enums are numbers.
@@ -119,6 +119,15 @@ struct AnyValue<'a> {
 pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, Unreadable> {
     let text = String::from_utf8_lossy(body);
     let is_repaired = matches!(text, Cow::Owned(_));
+    read_text(&text, is_repaired, user_from)
+}
+
+/// [`read`], of a text in which replacement characters stand for what was broken, if it `is_repaired`.
+pub(super) fn read_text(
+    text: &str,
+    is_repaired: bool,
+    user_from: &[String],
+) -> Result<Vec<Outcome>, Unreadable> {
     let unreadable = || Unreadable {
         wanted: "ExportTraceServiceRequest of OTLP/JSON",
     };
@@ -126,7 +135,7 @@ pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, Un
     if !text.trim_start().starts_with('{') {
         return Err(unreadable());
     }
-    let request: Request<'_> = serde_json::from_str(&text).map_err(|_| unreadable())?;
+    let request: Request<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
     let mut outcomes = Vec::new();
     for resource_spans in request.resource_spans.iter().flatten() {
         let resource = resource_spans.resource.as_ref();

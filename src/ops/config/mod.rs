@@ -70,6 +70,8 @@ pub struct HttpConfig {
     pub body_bytes_max: usize,
     /// `/healthz` fails when a partition with lag has made no progress for so long.
     pub stalled_after: Duration,
+    /// What everybody together does (analytics) is computed anew when it is so old.
+    pub analytics_interval: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How long a request waits for the log to take its events.
@@ -260,6 +262,11 @@ impl HttpConfig {
                 "http.stalled_after",
                 secs(300),
                 duration(secs(5)..=secs(3600)),
+            ),
+            analytics_interval: reader.get(
+                "http.analytics_interval",
+                secs(3600),
+                duration(secs(60)..=secs(86_400)),
             ),
             request_timeout: reader.get(
                 "http.request_timeout",

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
@@ -171,7 +172,9 @@ impl Poster<'_> {
             let records = self.read().await?;
             self.take(&records).await?;
             if self.flush_is_due() {
-                self.flush().await?;
+                let (task, accounts) = (self.task(), self.dirty.len());
+                let span = tracing::info_span!("post.flush", %task, accounts);
+                self.flush().instrument(span).await?;
             }
             if self.ctx.clock.now() >= self.next_awards {
                 self.poll_awards().await?;

@@ -20,6 +20,7 @@ pub mod window;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::failure::Failure;
 use super::follower::Follower;
@@ -80,14 +81,20 @@ impl Rater<'_> {
             if records.is_empty() {
                 self.idle().await?;
             } else {
-                let started = self.ctx.clock.now();
-                self.cut(&records).await?;
-                self.ctx.stage(Role::Rate, "cut", started);
-                self.rate(&records).await?;
+                let (task, chunk) = (self.task(), self.checkpoint.chunk.0 + 1);
+                let span = tracing::info_span!("rate.chunk", %task, chunk, records = records.len());
+                self.chunk(&records).instrument(span).await?;
             }
             self.report().await?;
         }
         self.declare_done().await
+    }
+
+    async fn chunk(&mut self, records: &[Record]) -> Result<(), Failure> {
+        let started = self.ctx.clock.now();
+        self.cut(records).await?;
+        self.ctx.stage(Role::Rate, "cut", started);
+        self.rate(records).await
     }
 
     /// Collects a chunk: full by count, bytes or age. Empty if nothing came for a while.

@@ -223,6 +223,10 @@ fn settings_of_librdkafka_are_passed_on_and_secrets_are_only_named() {
     assert_eq!(kafka.secrets["sasl.password"], Secret::Env("SECRET".into()));
     let refused = faults(&file("[kafka.properties]\nsasl.password = 'hunter2'"));
     assert!(!refused.join("").contains("hunter2"), "{refused:?}");
+    assert!(refused[0].starts_with("my.toml: "), "{refused:?}");
+    let refused = faults(&env("TIDEMARK_KAFKA_PROPERTIES_ACKS", "1"));
+    let variable = "environment variable TIDEMARK_KAFKA_PROPERTIES_ACKS: ";
+    assert!(refused[0].starts_with(variable), "{refused:?}");
 }
 
 #[test]

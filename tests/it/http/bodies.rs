@@ -15,6 +15,7 @@ use tidemark::log::Topic;
 use tidemark::ops::config::{Config, HttpConfig};
 
 use super::stand::{Answer, Stand};
+use crate::wire::gateways_otlp::PROTOBUF;
 
 const EVENTS: &str = "/api/v1/events";
 
@@ -338,5 +339,45 @@ async fn every_list_refuses_a_limit_beyond_its_bounds_and_names_them() {
                 "{path}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn traces_in_protobuf_are_answered_in_protobuf() {
+    let stand = Stand::new().await;
+    let protobuf = ("content-type", "application/x-protobuf");
+    for path in ["/api/v1/events/otlp", "/api/v1/events/otlp/v1/traces"] {
+        let answer = send(&stand, path, &[protobuf, GZIP], gzip(PROTOBUF)).await;
+        assert_eq!(answer.status.as_u16(), 200, "{:?}", answer.body);
+        assert_eq!(
+            answer.headers[header::CONTENT_TYPE],
+            "application/x-protobuf"
+        );
+        // partial_success { rejected_spans: 1, error_message: … }
+        let text = &answer.body[6..];
+        let [all, message] = [text.len() + 4, text.len()].map(|len| u8::try_from(len).unwrap());
+        assert_eq!(answer.body[..6], [0x0a, all, 0x08, 0x01, 0x12, message]);
+        assert!(text.starts_with(b"1 spans cannot be counted"), "{text:?}");
+        let answer = send(&stand, path, &[protobuf], "").await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 0));
+    }
+    assert_eq!(stand.log.all(Topic::UsageEvents).len(), 8);
+}
+
+#[tokio::test]
+async fn the_page_of_the_document_names_the_fields_of_bodies() {
+    let stand = Stand::new().await;
+    let page = stand.get("/docs").await;
+    let page = std::str::from_utf8(&page.body).unwrap();
+    for (field, kind) in [
+        ("pricePerUnit", "string, required"),
+        ("effectiveFrom", "string"),
+        ("isMainnet", "boolean, required"),
+        ("scopes", "array of string, required"),
+        ("refereeType", "string, required"),
+    ] {
+        let row = format!("<th><code>{field}</code></th><td>{kind}</td><td>");
+        let (_, after) = page.split_once(&row).unwrap_or_else(|| panic!("{row}"));
+        assert!(!after.starts_with("</td>"), "{field} is described");
     }
 }

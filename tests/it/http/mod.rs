@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod admin_credits;
+mod analytics;
 mod audit;
 mod bodies;
 mod credits;

@@ -347,6 +347,9 @@ async fn a_log_that_fails_after_the_event_was_stored_is_cured_by_asking_again() 
     let answer = redrive_over_http(&stand, 0, &json!({})).await;
     assert_eq!(answer.json()["redriven"]["sent"]["offset"], 0);
     assert_eq!(sent(&stand).len(), 1);
+    // Whoever appends is counted, and only what was acknowledged.
+    let appended = &stand.metrics.log_appended_records_total;
+    assert_eq!(appended.with_label_values(&["usage.events"]).get(), 1);
     assert_eq!(sent(&stand)[0].1.value, event("r-1", "/v1/tts").to_string());
     assert_eq!(told(&stand, "rejects.redrive").await.len(), 1);
 }

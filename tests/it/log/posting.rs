@@ -286,7 +286,7 @@ fn smallest() -> Vec<u8> {
 #[test]
 fn the_layout_is_the_documented_one() {
     let expected: [u8; 19] = [
-        1, 0, 0, 1, 1, 0,
+        2, 0, 0, 1, 1, 0,
         0, // version, epoch, source, chunk, sequence, control, source log time
         1, 0, 0, 0, // one entry
         0x10, 0, 2, b'a', b'b', // a user with one cell; no byte shared, two of its own
@@ -297,8 +297,9 @@ fn the_layout_is_the_documented_one() {
 
 #[test]
 fn what_is_never_written_is_refused_with_its_place() {
-    let rows: [(usize, &[u8], &str); 12] = [
-        (0, &[2], "format version 2 is unknown"),
+    let rows: [(usize, &[u8], &str); 13] = [
+        (0, &[1], "format version 1 is not the one"),
+        (0, &[3], "format version 3 is not the one"),
         (1, &[0x80, 0], "longer than it must be"),
         (1, &[0xff, 0xff, 0xff, 0xff, 0x1f], "over 32 bits"),
         (

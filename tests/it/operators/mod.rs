@@ -1,6 +1,9 @@
 //! What operators look at: alerts, runbook, dashboards; against the metrics that there are, and with a real Prometheus.
 
+mod deploy;
+mod lines;
 mod live;
 mod queries;
 mod rules;
 pub mod tools;
+mod top;

@@ -133,6 +133,11 @@ impl ExprVisitor for Asked {
     }
 }
 
+/// Fails unless every metric and label of a query exists.
+pub fn names_what_exists(place: &str, query: &str) {
+    Known::series().must_exist(place, query);
+}
+
 #[test]
 fn every_query_of_a_rule_names_metrics_and_labels_that_exist() {
     let known = Known::series();

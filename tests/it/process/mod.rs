@@ -52,7 +52,7 @@ impl Moment {
             Moment::AfterStart(time) => return std::thread::sleep(time),
             Moment::Chunks(count, more) => ("tidemark_chunks_total", count, more),
             Moment::Rows(count, more) => ("tidemark_flush_rows_total", count, more),
-            Moment::Appended(count, more) => ("tidemark_log_appended_records_total", count, more),
+            Moment::Appended(count, more) => ("tidemark_ingest_events_total", count, more),
         };
         let start = Instant::now();
         while up.metric(counter).unwrap_or(0.0) < f64::from(count) {

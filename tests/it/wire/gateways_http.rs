@@ -267,6 +267,10 @@ async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
             );
             assert_eq!(answer.content_type, "application/problem+json");
         }
+        let of_protobuf = match OTLP_PATHS.contains(&path) {
+            true => (400, "malformed"),
+            false => (415, "unsupported_media_type"),
+        };
         for (header, status, code) in [
             (("content-encoding", "gzip"), 400, "unreadable_body"),
             (
@@ -276,8 +280,8 @@ async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
             ),
             (
                 ("content-type", "application/x-protobuf"),
-                415,
-                "unsupported_media_type",
+                of_protobuf.0,
+                of_protobuf.1,
             ),
         ] {
             let answer = edge.post_with(path, &[header], "\u{1f}").await;

@@ -1,9 +1,9 @@
 //! Spans of GenAI clients, attribute by attribute.
 
 use serde_json::{Value, json};
-use tidemark::log::gateways::{Format, UserFrom, read};
+use tidemark::log::gateways::{Format, UserFrom, read, read_otlp_protobuf};
 
-use super::gateways::{RECEIVED, Row, one, outcomes};
+use super::gateways::{OTLP, RECEIVED, Row, one, outcomes, shown};
 
 /// An export of one span with these attributes, as texts; one that is empty is left out. A field of the span itself begins with a dot.
 fn export(changes: &[(&str, Value)]) -> Value {
@@ -313,4 +313,41 @@ fn a_request_that_is_no_export_is_unreadable() {
     ] {
         assert_eq!(outcomes(Format::Otlp, body.as_bytes()), []);
     }
+}
+
+/// The fixture `traces.json` in protobuf, as the messages of opentelemetry-proto 1.45 (PyPI) write it.
+pub const PROTOBUF: &[u8] = include_bytes!("fixtures/otlp/traces.pb");
+
+#[test]
+fn protobuf_becomes_the_same_as_json() {
+    let from = UserFrom::default();
+    let is = read_otlp_protobuf(PROTOBUF, &from).unwrap();
+    assert_eq!(is, outcomes(Format::Otlp, OTLP.as_bytes()));
+    assert_eq!(read_otlp_protobuf(b"", &from).unwrap(), []);
+    for broken in [
+        &PROTOBUF[..PROTOBUF.len() - 1],
+        b"no protobuf",
+        OTLP.as_bytes(),
+    ] {
+        assert!(read_otlp_protobuf(broken, &from).is_err());
+    }
+}
+
+#[test]
+fn a_text_in_protobuf_that_is_no_utf_8_costs_only_its_own_span() {
+    let from = UserFrom::default();
+    let mut bytes = PROTOBUF.to_vec();
+    let at = bytes
+        .windows(3)
+        .position(|window| window == b"ben")
+        .expect("a user");
+    bytes[at] = 0xff;
+    let whole = read_otlp_protobuf(PROTOBUF, &from).unwrap();
+    let broken = read_otlp_protobuf(&bytes, &from).unwrap();
+    let differ: Vec<_> = whole.iter().zip(&broken).filter(|(a, b)| a != b).collect();
+    assert_eq!((whole.len(), differ.len()), (broken.len(), 1));
+    assert_eq!(
+        shown(std::slice::from_ref(differ[0].1))[0]["refused"][1],
+        "malformed"
+    );
 }

@@ -12,6 +12,6 @@ mod gateways_http;
 mod gateways_laws;
 mod gateways_litellm;
 mod gateways_metering;
-mod gateways_otlp;
+pub mod gateways_otlp;
 mod laws;
 mod refused;

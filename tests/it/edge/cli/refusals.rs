@@ -77,7 +77,6 @@ fn without_data_there_is_nothing_to_read() {
     let place = Place::new();
     for args in [
         &["statement", "user", "ann"][..],
-        &["doctor"],
         &["wait"],
         &["rejects", "list"],
         &["credits", "show", "ann"],
@@ -95,6 +94,12 @@ fn without_data_there_is_nothing_to_read() {
             "{said}"
         );
     }
+    // For scripts: that it cannot look is another code than what it finds.
+    let said = place.tidemark(&["doctor"]).failed(2);
+    assert!(
+        said.contains("doctor cannot look: there is no data in"),
+        "{said}"
+    );
     assert!(!place.path("data").exists(), "nothing was created");
 }
 
@@ -171,6 +176,7 @@ fn every_command_teaches() {
         "log",
         "wait",
         "doctor",
+        "top",
     ];
     let help = place.tidemark(&["--help"]).ok();
     for command in commands {

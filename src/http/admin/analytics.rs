@@ -1,0 +1,70 @@
+//! `GET /api/admin/analytics`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::missing;
+use crate::http::Service;
+use crate::http::access::{AdminRead, May};
+use crate::http::problem::Problem;
+use crate::http::strict::{Asked, bad_query};
+use crate::reads::{Analytics, MOVERS_MAX};
+
+/// Days that are told without being asked for.
+const DAYS_USUAL: u32 = 31;
+/// This month and the last.
+const DAYS_MAX: u32 = 62;
+
+/// How much of it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// The newest so many days with activity: 31 by default, up to 62.
+    days: Option<u32>,
+    /// So many risers of each kind, up to 10.
+    movers: Option<u32>,
+}
+
+/// What everybody together does: referral conversion, active accounts per day, points by service, who rises. The tables are read whole for it once in
+/// `http.analytics_interval`; `computedAt` says when that was.
+#[utoipa::path(get, path = "/api/admin/analytics", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
+    responses(
+        (status = 200, description = "As of `computedAt`.", body = Analytics),
+        (status = 404, description = "Nothing has been computed yet; it is within a minute of the start.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn show(
+    _: May<AdminRead>,
+    State(service): State<Service>,
+    Asked(wanted): Asked<Wanted>,
+) -> Result<Json<Analytics>, Problem> {
+    let days = bounded("days", wanted.days, DAYS_USUAL, 1, DAYS_MAX)?;
+    let most = MOVERS_MAX as u32;
+    let movers = bounded("movers", wanted.movers, most, 0, most)?;
+    let kept = Analytics::kept(&*service.db).await?;
+    let kept = kept.ok_or_else(|| {
+        missing(
+            "no_analytics_yet",
+            "nothing has been computed yet; ask again in a minute",
+        )
+    })?;
+    Ok(Json(kept.bounded(days, movers)))
+}
+
+fn bounded(
+    name: &str,
+    asked: Option<u32>,
+    usual: u32,
+    min: u32,
+    max: u32,
+) -> Result<usize, Problem> {
+    let asked = asked.unwrap_or(usual);
+    if (min..=max).contains(&asked) {
+        return Ok(asked as usize);
+    }
+    Err(bad_query(format!(
+        "{name} is {asked}; allowed: {min} to {max}"
+    )))
+}
