@@ -5,6 +5,9 @@ use serde_json::json;
 use super::driver::{Driver, Look, is_there};
 use super::{Up, until};
 
+/// Whose pages, the key to sign in with, and each page's name and path.
+type Round<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>);
+
 #[tokio::test]
 async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
     if !is_there() {
@@ -36,7 +39,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
         board.contains("prov-1").then_some(reject)
     })
     .await;
-    let pages: [(&str, &str, Vec<(&str, &str)>); 4] = [
+    let pages: [Round<'_>; 4] = [
         (
             "",
             "",
