@@ -303,10 +303,13 @@ pub struct EmitArgs {
 /// `pricing`.
 #[derive(Debug, Subcommand)]
 pub enum PricingCommand {
-    /// Publish the shipped rules, where they differ from those in force. Without any rules yet, they hold from the beginning.
+    /// Publish the shipped rules that have no value yet; they hold from the beginning. What is in force stays, so doing it again changes nothing.
     Init {
         /// testnet: nothing is charged. mainnet: usage costs credits.
         set: RuleSet,
+        /// Also publish the file's value where another one is in force: every price and rule that was changed goes back to the shipped one.
+        #[arg(long)]
+        replace: bool,
     },
     /// Show what is in force.
     Show(JsonArg),

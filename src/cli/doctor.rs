@@ -86,13 +86,15 @@ fn report(findings: &Findings, is_json: bool) -> Done {
 }
 
 fn running(session: &Session, findings: &mut Findings) {
-    findings.note(match session.workers {
-        Workers::Nobody => {
-            "`tidemark up` is not running on this data; nothing is rated or posted until it is."
+    match session.workers {
+        Workers::Nobody => findings.fault(
+            "`tidemark up` is not running on this data: nothing comes in, is rated or posted until it is. Start it.",
+        ),
+        Workers::Up => findings.note("`tidemark up` is running on this data."),
+        Workers::Elsewhere => {
+            findings.note("Rating and posting are done by `tidemark worker` processes.");
         }
-        Workers::Up => "`tidemark up` is running on this data.",
-        Workers::Elsewhere => "Rating and posting are done by `tidemark worker` processes.",
-    });
+    }
 }
 
 async fn rules(session: &Session, findings: &mut Findings) -> Done {

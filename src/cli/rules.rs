@@ -16,7 +16,7 @@ use crate::store::pricing::{self, NewValue, Publish, PublishError, Version};
 /// Runs the command.
 pub async fn run(session: &Session, command: &PricingCommand) -> Done {
     match command {
-        PricingCommand::Init { set } => init(session, *set).await,
+        PricingCommand::Init { set, replace } => init(session, *set, *replace).await,
         PricingCommand::Show(args) => show(session, args.json).await,
     }
 }
@@ -27,54 +27,85 @@ pub async fn publish_first(db: &dyn Db) -> Done<bool> {
     if !pricing::current(db, now).await?.is_empty() {
         return Ok(false);
     }
-    publish(db, RuleSet::Testnet, now, "first start").await?;
+    let values = differences(db, RuleSet::Testnet, now).await?.missing;
+    publish(db, RuleSet::Testnet, values, now, "first start").await?;
     Ok(true)
 }
 
-async fn init(session: &Session, set: RuleSet) -> Done {
-    let now = session.now();
-    let published = publish(session.db(), set, now, "tidemark pricing init").await?;
+async fn init(session: &Session, set: RuleSet, replace: bool) -> Done {
+    let (db, now, file) = (session.db(), session.now(), file_of(set));
+    let Differences { missing, otherwise } = differences(db, set, now).await?;
+    let (mut values, mut kept) = (missing, otherwise);
+    if replace {
+        values.append(&mut kept);
+    }
+    let count = values.len();
+    publish(db, set, values, now, "tidemark pricing init").await?;
     let mut out = Out::new();
-    match published {
-        0 => out.line(format!(
-            "{} is in force already; nothing was changed",
-            file_of(set)
-        ))?,
-        count => out.line(format!(
-            "{} is in force: {} published, effective {now} (first values: from the beginning)",
-            file_of(set),
-            counted(count as u64, "value")
-        ))?,
+    if count > 0 {
+        let published = counted(count as u64, "value");
+        out.line(format!(
+            "{file} is in force: {published} published, effective {now} (first values: from the beginning)"
+        ))?;
+    } else if kept.is_empty() {
+        out.line(format!("{file} is in force already; nothing was changed"))?;
+    }
+    if !kept.is_empty() {
+        let keys: Vec<&str> = kept.iter().map(|value| value.key.as_str()).collect();
+        out.line(format!(
+            "{} in force otherwise than in {file} and left so: {}. `--replace` publishes the file's.",
+            match kept.len() {
+                1 => "1 value is".to_owned(),
+                many => format!("{many} values are"),
+            },
+            keys.join(", ")
+        ))?;
     }
     out.finish()
 }
 
-/// Publishes what differs from what is in force; how many values that were.
-async fn publish(db: &dyn Db, set: RuleSet, now: Millis, reason: &str) -> Done<usize> {
+/// The values of a file that are not in force.
+struct Differences {
+    /// Of their keys there is no value.
+    missing: Vec<NewValue>,
+    /// Of their keys another value is in force.
+    otherwise: Vec<NewValue>,
+}
+
+async fn differences(db: &dyn Db, set: RuleSet, now: Millis) -> Done<Differences> {
     let in_force: BTreeMap<String, String> = pricing::current(db, now)
         .await?
         .into_iter()
         .map(|version| (version.key, version.value))
         .collect();
-    let values: Vec<NewValue> = document(set)?
-        .changes()
-        .into_iter()
+    let changes = document(set)?.changes().into_iter();
+    let (missing, otherwise) = changes
         .filter(|(key, value)| in_force.get(key) != Some(value))
         .map(|(key, value)| NewValue { key, value })
-        .collect();
-    let count = values.len();
-    if count > 0 {
-        let publish = Publish {
-            values,
-            effective_from: now,
-            by: by(),
-            reason: format!("{reason} ({})", file_of(set)),
-            now,
-            token: random_name(),
-        };
-        pricing::publish(db, &publish).await.map_err(refused)?;
+        .partition(|value| !in_force.contains_key(&value.key));
+    Ok(Differences { missing, otherwise })
+}
+
+async fn publish(
+    db: &dyn Db,
+    set: RuleSet,
+    values: Vec<NewValue>,
+    now: Millis,
+    reason: &str,
+) -> Done {
+    if values.is_empty() {
+        return Ok(());
     }
-    Ok(count)
+    let publish = Publish {
+        values,
+        effective_from: now,
+        by: by(),
+        reason: format!("{reason} ({})", file_of(set)),
+        now,
+        token: random_name(),
+    };
+    pricing::publish(db, &publish).await.map_err(refused)?;
+    Ok(())
 }
 
 fn refused(error: PublishError) -> Failure {

@@ -45,7 +45,9 @@ pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
         if args.once {
             return match view.verdict {
                 Verdict::Fine => Ok(()),
-                Verdict::Late | Verdict::Halted | Verdict::Partly => Err(Failure::Said(SOMETHING)),
+                Verdict::Late | Verdict::Halted | Verdict::Partly | Verdict::Nobody => {
+                    Err(Failure::Said(SOMETHING))
+                }
                 Verdict::CannotLook => Err(Failure::Said(CANNOT_LOOK)),
             };
         }
@@ -223,6 +225,8 @@ fn metrics(agent: &Agent, address: &str) -> Result<Vec<Sample>, ureq::Error> {
 enum Verdict {
     /// Numbers are right and fresh.
     Fine,
+    /// No process that was asked has partitions to rate, or none has some to post.
+    Nobody,
     /// They are late.
     Late,
     /// Some of them stand still.
@@ -390,6 +394,11 @@ impl View {
         );
         match self.verdict {
             Verdict::Fine => format!("FINE: numbers are right and fresh ({of})"),
+            Verdict::Nobody => {
+                format!(
+                    "NOBODY rates or posts among those that were asked; name the workers, too ({of})"
+                )
+            }
             Verdict::Late => format!("LATE: numbers are right, but behind ({of})"),
             Verdict::Halted => format!("HALTED: some numbers stand still, none is wrong ({of})"),
             Verdict::Partly => format!("PARTLY: a process does not answer ({of})"),
@@ -439,6 +448,11 @@ fn verdict(asked: usize, silent: &[Silent], halted: &[Halt], lag: &[Lag]) -> Ver
         Verdict::Late
     } else if !silent.is_empty() {
         Verdict::Partly
+    } else if !["rate/", "post/"]
+        .iter()
+        .all(|role| lag.iter().any(|lag| lag.partition.starts_with(role)))
+    {
+        Verdict::Nobody
     } else {
         Verdict::Fine
     }
@@ -498,14 +512,17 @@ mod tests {
 
     #[test]
     fn the_verdict_is_the_worst_that_there_is() {
-        let fine = "tidemark_lag_records{role=\"rate\",partition=\"0\"} 0\n";
+        let rates = "tidemark_lag_records{role=\"rate\",partition=\"0\"} 0\n";
+        let fine = &format!("{rates}tidemark_lag_records{{role=\"post\",partition=\"0\"}} 0\n");
         let late = "tidemark_lag_records{role=\"rate\",partition=\"0\"} 9\ntidemark_lag_seconds{role=\"rate\",partition=\"0\"} 90\n";
         let halted = "tidemark_halted{role=\"post\",partition=\"2\",reason=\"sequence_gap\"} 1\n";
         for (now, verdict) in [
-            (vec![Some(fine)], Verdict::Fine),
-            (vec![Some(fine), Some(late)], Verdict::Late),
+            (vec![Some(fine.as_str())], Verdict::Fine),
+            (vec![Some(rates)], Verdict::Nobody),
+            (vec![Some("tidemark_up_seconds 1\n")], Verdict::Nobody),
+            (vec![Some(fine.as_str()), Some(late)], Verdict::Late),
             (vec![Some(late), Some(halted)], Verdict::Halted),
-            (vec![Some(fine), None], Verdict::Partly),
+            (vec![Some(fine.as_str()), None], Verdict::Partly),
             (vec![None, None], Verdict::CannotLook),
         ] {
             assert_eq!(view("", &now).verdict, verdict, "{now:?}");

@@ -9,6 +9,10 @@ use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task};
 use crate::store::db::StoreError;
 
+/// So many awards of one account are written in one transaction at the most. DynamoDB takes 100 writes in one, and each award is one, and may
+/// open a row of a month of its own; the head, the account's item and the months of postings come to that.
+const AWARDS_PER_WRITE_MAX: usize = 40;
+
 impl Poster<'_> {
     /// Looks for pending pointers, and writes what they ask for.
     pub(super) async fn poll_awards(&mut self) -> Result<(), Failure> {
@@ -68,7 +72,15 @@ impl Poster<'_> {
             })
             .await?;
         }
-        let number = self.know(&award.account).await?;
+        let mut number = self.know(&award.account).await?;
+        if self.waits(number, &listed) {
+            return Ok(());
+        }
+        if self.is_full(number) {
+            self.flush().await?;
+            // The flush may have put it out of memory.
+            number = self.know(&award.account).await?;
+        }
         self.touch(number);
         // Also of one that is applied: a head that was read from before the award does not name the older month that the award opened, and
         // the month's leaderboard would go without the account for ever.
@@ -81,13 +93,6 @@ impl Poster<'_> {
         let (Some(cached), Some(activity)) = (self.accounts.get_mut(number), activity) else {
             return Err(Failure::reload(format!("{} was not loaded", award.account)));
         };
-        if cached
-            .awards
-            .iter()
-            .any(|pending| pending.item == listed.item)
-        {
-            return Ok(());
-        }
         let changed = cached
             .rows
             .award(award.account.kind, award.month, award.points, activity)?;
@@ -102,6 +107,18 @@ impl Poster<'_> {
             .inc();
         issued(&self.ctx.metrics, award.kind.as_str(), award.points);
         Ok(())
+    }
+
+    /// Whether an award is in its account's rows in memory already, and waits to be written with them.
+    fn waits(&self, number: u32, award: &Pointer) -> bool {
+        let cached = self.accounts.get(number);
+        cached.is_some_and(|cached| cached.awards.iter().any(|waits| waits.item == award.item))
+    }
+
+    /// Whether an account waits to be written with as many awards as one transaction takes.
+    fn is_full(&self, number: u32) -> bool {
+        let cached = self.accounts.get(number);
+        cached.is_some_and(|cached| cached.awards.len() >= AWARDS_PER_WRITE_MAX)
     }
 
     /// Notes that effects are owed to an account. It may stand there from before it was loaded again; then it stands there twice.

@@ -18,7 +18,14 @@ fn prices_begin_with_mainnet_on_fresh_data() {
         said.ends_with("is in force already; nothing was changed\n"),
         "{said}"
     );
+    // What is in force stays, unless one says otherwise.
     let said = place.tidemark(&["pricing", "init", "testnet"]).ok();
+    assert_eq!(
+        said,
+        "1 value is in force otherwise than in config/rules/testnet.toml and left so: system_mainnet. `--replace` publishes the file's.\n"
+    );
+    let init = ["pricing", "init", "testnet", "--replace"];
+    let said = place.tidemark(&init).ok();
     assert!(said.contains("is in force: 1 value published, "), "{said}");
 }
 
@@ -27,7 +34,9 @@ fn usage_is_charged_from_the_moment_that_mainnet_is_in_force() {
     let place = Place::new();
     let up = place.up(&[]);
     place.send(&[chat("1", "ann")]);
-    let said = place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    let said = place
+        .tidemark(&["pricing", "init", "mainnet", "--replace"])
+        .ok();
     assert!(said.contains("is in force: 1 value published, "), "{said}");
     let switch = |rules: Value| {
         let rules = rules.as_array().unwrap().clone();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
 use tidemark::store::referrals;
 
-use super::{Place, Up, chat, halts};
+use super::{Place, Up, chat, halts, until};
 
 #[test]
 fn a_marketplace_moves_in_before_up_ever_ran() {
@@ -153,4 +153,26 @@ fn refusals(place: &Place, up: &Up, alice: &Value, bob: &Value, old: &Value) {
         .tidemark(&["referral", "signup", "user", "", &text(alice)])
         .failed(2);
     assert!(said.contains("must not be empty"), "{said}");
+}
+
+#[test]
+fn an_account_takes_more_awards_at_once_than_a_transaction_has_room_for() {
+    const REFEREES: usize = 130;
+    let place = Place::new();
+    place.tidemark(&["pricing", "init", "testnet"]).ok();
+    let line =
+        |n| format!("{{\"referee\":[\"user\",\"r{n}\"],\"referrer\":[\"user\",\"popular\"]}}\n");
+    let lines: String = (0..REFEREES).map(line).collect();
+    place.write("links.jsonl", &lines);
+    place.tidemark(&["referral", "import", "links.jsonl"]).ok();
+    let up = place.up(&[]);
+    until("every award is in the statement", || {
+        let said = place.tidemark(&["statement", "user", "popular", "--json"]);
+        (said.code == Some(0) && said.json()["bonus"] == "13000").then_some(())
+    });
+    place.send(&[chat("1", "r7")]);
+    place.wait();
+    assert_eq!(place.statement("user", "popular")["bonus"], "13000");
+    place.tidemark(&["doctor"]).ok();
+    up.stop();
 }
