@@ -65,7 +65,7 @@ pub(super) fn service_word_of(name: &str) -> &str {
 pub(super) fn shortened(id: &str) -> String {
     let chars: Vec<char> = id.chars().collect();
     match chars.as_slice() {
-        [first, ..] if chars.len() <= 4 => format!("{first}…"),
+        [first, _, ..] if chars.len() <= 4 => format!("{first}…"),
         [a, b, .., y, z] => format!("{a}{b}…{y}{z}"),
         _ => "…".to_owned(),
     }
@@ -173,6 +173,7 @@ mod tests {
         }
         assert_eq!(shortened("user-1"), "us…-1");
         assert_eq!(shortened("ab"), "a…");
+        assert_eq!(shortened("a"), "…");
         assert_eq!(shortened(""), "…");
     }
 
