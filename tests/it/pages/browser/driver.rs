@@ -119,7 +119,7 @@ impl Driver {
                 format!("--blink-settings=preferredColorScheme={scheme}"), format!("--window-size={},900", look.width.max(500))],
         });
         if look.width < 500 {
-            options["mobileEmulation"] = json!({"deviceMetrics": {"width": look.width, "height": 780, "pixelRatio": 1.0, "touch": true, "mobile": true}});
+            options["mobileEmulation"] = json!({"deviceMetrics": {"width": look.width, "height": 2_200, "pixelRatio": 1.0, "touch": true, "mobile": true}});
         }
         if !look.scripts {
             options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
@@ -248,6 +248,13 @@ impl Browser {
 
     /// Keeps a picture of the whole page.
     pub async fn keep(&self, name: &str) {
+        // A page is as high as its window at least.
+        if self.look.width >= 500 {
+            self.client
+                .set_window_size(self.look.width, 600)
+                .await
+                .unwrap();
+        }
         let height = self
             .run(
                 "return Math.min(4000, document.documentElement.scrollHeight)",
