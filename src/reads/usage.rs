@@ -8,6 +8,9 @@ use crate::domain::ids::Account;
 use crate::domain::time::{Day, Millis};
 use crate::store::usage_list::{self, UsageCursor, UsageLine};
 
+/// Most days that are looked at for the last requests: each is a query of each of its partition keys.
+const DAYS_MAX: usize = 7;
+
 /// Some requests of a user's day, in order of their time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -43,8 +46,9 @@ impl Reads {
         })
     }
 
-    /// The last requests of a user on these days, at most `limit`, newest first. Days are looked at from the last one on, as many as that
-    /// takes; give those on which the statement says that something happened.
+    /// The last requests of a user on these days, at most `limit`, newest first. Days are looked at from the last one on, as many as that takes
+    /// but at most seven; give those that have requests by the statement. A day of them without a row ends the search: then rows are not
+    /// kept, or have expired.
     pub async fn last_requests(
         &self,
         user: &Account,
@@ -53,12 +57,16 @@ impl Reads {
         now: Millis,
     ) -> Result<Vec<UsageLine>, ReadError> {
         let mut found = Vec::new();
-        for day in days.rev() {
+        for day in days.rev().take(DAYS_MAX) {
             let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
             if left == 0 {
                 break;
             }
-            found.extend(usage_list::last_of_day(self.db(), user.id(), day, left, now).await?);
+            let lines = usage_list::last_of_day(self.db(), user.id(), day, left, now).await?;
+            if lines.is_empty() {
+                break;
+            }
+            found.extend(lines);
         }
         Ok(found)
     }

@@ -50,7 +50,9 @@ pub(super) async fn respond(
         .await?
         .network;
     let subject = Subject::read(pages, user, asking).await?;
-    let days = subject.statement.days.iter().map(|(day, _)| *day);
+    let days = subject.statement.days.iter();
+    let days = days.filter(|(_, line)| line.requests > 0);
+    let days = days.map(|(day, _)| *day);
     let requests = reads.last_requests(&subject.account, days, REQUESTS, subject.now);
     let requests = requests.await?;
     let live = html! {

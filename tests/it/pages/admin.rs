@@ -37,7 +37,7 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
             "tide_pool_input.pricePerUnit",
             "<del class=\"before\">0.0002</del>",
             "<ins class=\"now\">0.001</ins>",
-            "1 successful requests",
+            "1 successful request<",
             // 150 × 0.0002 / 1,000 + 75 × 0.0004 / 1,000; and with 0.001.
             "0.00006 USD",
             "0.00018 USD",

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::super::Pages;
+use super::super::words::counted;
 use crate::domain::time::Millis;
 use crate::http::admin::{At, Mode, Published, Wanted, publish, reason};
 use crate::http::problem::Problem;
@@ -165,7 +166,7 @@ fn what_if(found: &WhatIf) -> Markup {
                 table {
                     thead { tr { th scope="col" { "On mainnet" } th .n scope="col" { "Now" } th .n scope="col" { "Then" } } }
                     tbody { tr {
-                        th scope="row" { (found.requests) " successful requests" }
+                        th scope="row" { (counted(found.requests, "successful request")) }
                         td .n { (found.before) " USD" }
                         td .n { (found.after) " USD" }
                     } }

@@ -32,7 +32,7 @@ async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
     admin.sees("Change blue_surge_input?").await;
     let what_if = admin.text_of("#what-if").await;
     assert!(
-        what_if.contains("1 successful requests")
+        what_if.contains("1 successful request")
             && what_if.contains("0.0005 USD")
             && what_if.contains("0.75 USD"),
         "{what_if}"

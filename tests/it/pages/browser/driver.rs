@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -89,6 +90,8 @@ pub fn is_there() -> bool {
 pub struct Driver {
     child: Child,
     url: String,
+    /// Its sessions, each a browser: one that is not ended outlives its driver.
+    sessions: Mutex<Vec<String>>,
 }
 
 impl Driver {
@@ -103,7 +106,11 @@ impl Driver {
             .spawn()
             .unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let driver = Driver { child, url };
+        let driver = Driver {
+            child,
+            url,
+            sessions: Mutex::default(),
+        };
         let status = format!("{}/status", driver.url);
         until("chromedriver is ready", async || {
             ureq::get(&status).call().ok()
@@ -119,7 +126,7 @@ impl Driver {
                 format!("--blink-settings=preferredColorScheme={scheme}"), format!("--window-size={},900", look.width.max(500))],
         });
         if look.width < 500 {
-            options["mobileEmulation"] = json!({"deviceMetrics": {"width": look.width, "height": 780, "pixelRatio": 1.0, "touch": true, "mobile": true}});
+            options["mobileEmulation"] = json!({"deviceMetrics": {"width": look.width, "height": 2_200, "pixelRatio": 1.0, "touch": true, "mobile": true}});
         }
         if !look.scripts {
             options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
@@ -133,13 +140,18 @@ impl Driver {
             .connect(&self.url)
             .await
             .unwrap();
+        let session = client.session_id().await.unwrap();
+        self.sessions.lock().unwrap().extend(session);
         Browser { client, look }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Asked to end, it ends its browsers first.
+        for session in self.sessions.lock().unwrap().drain(..) {
+            // Many have ended already.
+            drop(ureq::delete(format!("{}/session/{session}", self.url)).call());
+        }
         let pid = self.child.id().to_string();
         drop(Command::new("kill").args(["-TERM", &pid]).status());
         drop(self.child.wait());
@@ -248,6 +260,13 @@ impl Browser {
 
     /// Keeps a picture of the whole page.
     pub async fn keep(&self, name: &str) {
+        // A page is as high as its window at least.
+        if self.look.width >= 500 {
+            self.client
+                .set_window_size(self.look.width, 600)
+                .await
+                .unwrap();
+        }
         let height = self
             .run(
                 "return Math.min(4000, document.documentElement.scrollHeight)",
