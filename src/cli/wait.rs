@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::output::{Done, Failure};
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
-use crate::log::{Bounds, Topic};
+use crate::log::{Bounds, LogError, Topic};
 use crate::pipeline::progress::{self, Wanted};
 use crate::store::checkpoints;
 
@@ -34,7 +34,7 @@ impl Awaited {
 /// Runs the command.
 pub async fn run(session: &Session, timeout: Duration) -> Done {
     let start = Instant::now();
-    let bounds = bounds(session).await?;
+    let bounds = bounds(session, start, timeout).await?;
     let mut awaited = Awaited::Rating;
     loop {
         match look(session, &bounds, &mut awaited).await {
@@ -64,11 +64,23 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
     }
 }
 
-/// What each partition of `usage.events` holds now.
-async fn bounds(session: &Session) -> Done<Vec<Bounds>> {
+/// What each partition of `usage.events` holds now. A log that does not answer, after a restart of its broker say, is asked again.
+async fn bounds(session: &Session, start: Instant, timeout: Duration) -> Done<Vec<Bounds>> {
     let mut all = Vec::new();
     for partition in (0..session.partitions.source).map(Partition) {
-        all.push(session.log.bounds(Topic::UsageEvents, partition).await?);
+        all.push(loop {
+            match session.log.bounds(Topic::UsageEvents, partition).await {
+                Err(LogError::Unavailable(why)) if start.elapsed() < timeout => {
+                    tracing::debug!(
+                        event = "wait.retry",
+                        why,
+                        "the log did not answer; looking again"
+                    );
+                    tokio::time::sleep(POLL).await;
+                }
+                result => break result?,
+            }
+        });
     }
     Ok(all)
 }
