@@ -153,6 +153,9 @@ pub struct ReferralOverview {
     pub code: Option<CodeView>,
     /// Who referred it; `null` if nobody did.
     pub referrer: Option<Who>,
+    /// When it was referred.
+    #[serde(skip)]
+    pub linked_at: Option<Millis>,
     /// How many it referred.
     pub counts: Counts,
     /// What that brought.
@@ -199,6 +202,7 @@ impl Reads {
             kind: account.kind,
             id: account.id().to_owned(),
             code: code.map(CodeView::from),
+            linked_at: own.as_ref().map(|link| link.linked_at),
             referrer: own.and_then(|link| link.chain.first().map(Who::from)),
             counts,
             rewards: self.rewards(account).await?,

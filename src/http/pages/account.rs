@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::Pages;
-use super::frame;
-use super::guard::Visitor;
+use super::guard::{Visitor, Whose};
 use super::words::{account_path, counted, month_word, service_word, times};
-use super::{chart, referrals};
-use crate::domain::ids::Account;
+use super::{Pages, chart, frame, provider, referrals, user};
+use crate::domain::ids::{Account, AccountKind};
 use crate::domain::rules::Rules;
 use crate::domain::statement::Statement;
 use crate::domain::time::{Millis, Month};
 use crate::http::problem::Problem;
+use crate::http::strict::Asked;
 use crate::reads::StreakView;
 
-/// How many months the picker offers.
-const MONTHS: i32 = 24;
 /// How often the numbers of an open month look for themselves.
 const REFRESH: &str = "every 15s";
 
@@ -35,6 +35,37 @@ pub(super) struct Asking {
     pub done: String,
 }
 
+/// `GET /users/{id}`, `GET /providers/{id}`.
+pub(super) async fn show(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Whose(account): Whose,
+    Asked(asking): Asked<Asking>,
+) -> Result<Response, Problem> {
+    respond(&pages, &visitor, account, &asking, None).await
+}
+
+/// The page, with what was refused of its referral section.
+pub(super) async fn respond(
+    pages: &Pages,
+    visitor: &Visitor,
+    account: Account,
+    asking: &Asking,
+    refused: Option<&referrals::Refused>,
+) -> Result<Response, Problem> {
+    let subject = Subject::read(pages, account, asking).await?;
+    let live = match subject.account.kind {
+        AccountKind::User => user::live(pages, &subject).await?,
+        AccountKind::Provider => provider::live(pages, &subject).await?,
+    };
+    let body = subject.page(pages, visitor, asking, live, refused).await?;
+    let status = match refused {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Ok(frame::page_of(status, visitor, subject.account.id(), &body))
+}
+
 /// An account, and the month that is looked at.
 pub(super) struct Subject {
     pub account: Account,
@@ -48,11 +79,7 @@ pub(super) struct Subject {
 
 impl Subject {
     /// Reads what every page of an account shows.
-    pub async fn read(
-        pages: &Pages,
-        account: Account,
-        asking: &Asking,
-    ) -> Result<Subject, Problem> {
+    async fn read(pages: &Pages, account: Account, asking: &Asking) -> Result<Subject, Problem> {
         let (reads, now) = (&pages.service.reads, pages.service.clock.now());
         let month = asking.month.unwrap_or_else(|| now.month());
         let rules = Arc::clone(reads.rules_needed().await?.at(now));
@@ -67,7 +94,7 @@ impl Subject {
     }
 
     /// The page: a head, what refreshes itself, and the referral section.
-    pub async fn page(
+    async fn page(
         &self,
         pages: &Pages,
         visitor: &Visitor,
@@ -93,20 +120,11 @@ impl Subject {
     }
 
     fn head(&self, path: &str) -> Markup {
-        let newest = self.now.month();
-        let shown = (0..MONTHS).map(|back| Month(newest.0 - back));
-        let is_older = !shown.clone().any(|month| month == self.month);
         html! {
             div .head {
                 h1 { (frame::account_kind(self.account.kind)) " " span .id { (self.account.id()) } }
                 form .picker method="get" action=(path) {
-                    label for="month" { "Month" }
-                    select #month name="month" {
-                        @if is_older { option value=(self.month) selected { (month_word(self.month)) } }
-                        @for month in shown {
-                            option value=(month) selected[month == self.month] { (month_word(month)) }
-                        }
-                    }
+                    (frame::month_field(self.month, self.now.month()))
                     button .second type="submit" { "Show" }
                 }
             }

@@ -6,8 +6,9 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
 use super::guard::{FORM_TOKEN, Told, Visitor};
-use super::words::{account_path, kind_word};
+use super::words::{account_path, kind_word, month_word};
 use crate::domain::access::Scope;
+use crate::domain::time::Month;
 
 /// htmx, without what a strict policy forbids, and only for addresses of ours.
 const HTMX_CONFIG: &str = r#"{"includeIndicatorStyles":false,"allowEval":false,"allowScriptTags":false,"selfRequestsOnly":true,"historyEnabled":false}"#;
@@ -15,6 +16,9 @@ const HTMX_CONFIG: &str = r#"{"includeIndicatorStyles":false,"allowEval":false,"
 /// Everything comes from here, nothing stands within the page, and nobody shows it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// How many months are offered.
+const MONTHS: i32 = 24;
 
 /// How wide a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +150,19 @@ fn bottom(visitor: Option<&Visitor>) -> Markup {
 /// The hidden field that every form needs.
 pub(super) fn token(visitor: &Visitor) -> Markup {
     html! { input type="hidden" name=(FORM_TOKEN) value=(visitor.form_token); }
+}
+
+/// The field for a month: the newest ones, and the one that is `shown`, however old.
+pub(super) fn month_field(shown: Month, newest: Month) -> Markup {
+    let months = (0..MONTHS).map(|back| Month(newest.0 - back));
+    let is_older = !months.clone().any(|month| month == shown);
+    html! {
+        label for="month" { "Month" }
+        select #month name="month" {
+            @if is_older { option value=(shown) selected { (month_word(shown)) } }
+            @for month in months { option value=(month) selected[month == shown] { (month_word(month)) } }
+        }
+    }
 }
 
 /// What went wrong, in plain words, and what to do.

@@ -107,15 +107,27 @@ impl Visitor {
     }
 }
 
+/// The account that the path names, of the kind that the page is for.
+#[derive(Clone)]
+pub(super) struct Whose(pub Account);
+
+/// What the guard has left for a handler; a page outside of it shows nothing.
+fn left<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Problem> {
+    let left = parts.extensions.get().cloned();
+    left.ok_or_else(Problem::internal)
+}
+
 impl<S: Sync> FromRequestParts<S> for Visitor {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Problem> {
-        // Set by the guard; a page outside of it shows nothing.
-        parts
-            .extensions
-            .get()
-            .cloned()
-            .ok_or_else(Problem::internal)
+        left(parts)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Whose {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Whose, Problem> {
+        left(parts)
     }
 }
 
@@ -138,11 +150,7 @@ impl Form {
 impl<S: Sync> FromRequestParts<S> for Form {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Form, Problem> {
-        parts
-            .extensions
-            .get()
-            .cloned()
-            .ok_or_else(Problem::internal)
+        left(parts)
     }
 }
 
@@ -295,13 +303,15 @@ async fn rights(door: &Door, visitor: &Visitor, parts: &mut Parts) -> Result<(),
     Ok(())
 }
 
-/// The account that the path names as `{id}`.
+/// The account that the path names as `{id}`, which is left for the handler.
 async fn named(kind: AccountKind, parts: &mut Parts) -> Result<Account, Problem> {
     let params: Result<RawPathParams, RawPathParamsRejection> =
         RawPathParams::from_request_parts(parts, &()).await;
     let params = params.map_err(|_| no_account())?;
     let id = params.iter().find(|(name, _)| *name == "id");
-    account(kind, id.ok_or_else(no_account)?.1)
+    let account = account(kind, id.ok_or_else(no_account)?.1)?;
+    parts.extensions.insert(Whose(account.clone()));
+    Ok(account)
 }
 
 fn no_account() -> Problem {
@@ -341,18 +351,14 @@ async fn posted(seal: &Seal, bound_to: &str, request: Request) -> Result<Request
         let (status, text) = (rejection.status(), rejection.body_text());
         Problem::new(status, "unreadable_form", text)
     })?;
-    let fields: HashMap<String, String> = serde_html(&bytes);
+    // Of several fields of one name the last.
+    let fields: HashMap<String, String> = form_urlencoded::parse(&bytes).into_owned().collect();
     let form = Form(Arc::new(fields));
     if !seal.is_form_token(bound_to, form.whole(FORM_TOKEN)) {
         return Err(forged());
     }
     parts.extensions.insert(form);
     Ok(Request::from_parts(parts, axum::body::Body::empty()))
-}
-
-/// Fields of a form's body; of several of one name the last.
-fn serde_html(body: &[u8]) -> HashMap<String, String> {
-    form_urlencoded::parse(body).into_owned().collect()
 }
 
 /// Whether a browser says that a page of ours sent this. What says nothing is no browser of today, and needs the form's token anyway.

@@ -18,8 +18,6 @@ use crate::reads::{LeaderboardPage, Place};
 
 /// Places of a page.
 const PLACES: usize = 25;
-/// How many months the picker offers.
-const MONTHS: i32 = 24;
 
 /// Which leaderboard, and which page of it.
 #[derive(Debug, Default, Deserialize)]
@@ -79,8 +77,6 @@ pub(super) async fn show(
 }
 
 fn picker(kind: AccountKind, month: Month, now: Month) -> Markup {
-    let months = (0..MONTHS).map(|back| Month(now.0 - back));
-    let is_older = !months.clone().any(|shown| shown == month);
     html! {
         form .picker method="get" action="/leaderboard" {
             label for="kind" { "Of" }
@@ -88,11 +84,7 @@ fn picker(kind: AccountKind, month: Month, now: Month) -> Markup {
                 option value="user" selected[kind == AccountKind::User] { "Users" }
                 option value="provider" selected[kind == AccountKind::Provider] { "Providers" }
             }
-            label for="month" { "Month" }
-            select #month name="month" {
-                @if is_older { option value=(month) selected { (month_word(month)) } }
-                @for shown in months { option value=(shown) selected[shown == month] { (month_word(shown)) } }
-            }
+            (frame::month_field(month, now))
             button .second type="submit" { "Show" }
         }
     }

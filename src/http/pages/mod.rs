@@ -102,36 +102,36 @@ fn pages(made_with: Option<Pages>) -> Table {
         .add(M::POST, "/signin/link", Nothing, post(sign_in::follow_link))
         .add(M::POST, "/signout", Nothing, post(sign_in::sign_out))
         .add(M::GET, "/leaderboard", SignedIn, get(leaderboard::show))
-        .add(M::GET, "/users/{id}", Read(User), get(user::show))
+        .add(M::GET, "/users/{id}", Read(User), get(account::show))
         .add(
             M::POST,
             "/users/{id}/code",
             Act(User),
-            post(referrals::make_user_code),
+            post(referrals::make_code),
         )
         .add(
             M::POST,
             "/users/{id}/referrer",
             Act(User),
-            post(referrals::enter_user_code),
+            post(referrals::enter_code),
         )
         .add(
             M::GET,
             "/providers/{id}",
             Read(Provider),
-            get(provider::show),
+            get(account::show),
         )
         .add(
             M::POST,
             "/providers/{id}/code",
             Act(Provider),
-            post(referrals::make_provider_code),
+            post(referrals::make_code),
         )
         .add(
             M::POST,
             "/providers/{id}/referrer",
             Act(Provider),
-            post(referrals::enter_provider_code),
+            post(referrals::enter_code),
         )
         .add(M::GET, "/admin", AdminRead, get(admin::show))
         .add(M::GET, "/admin/find", AdminRead, get(admin::find))

@@ -1,47 +1,22 @@
 //! A provider's page.
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use maud::{Markup, html};
 
-use super::account::{Asking, Subject};
-use super::guard::Visitor;
+use super::Pages;
+use super::account::Subject;
 use super::words::{counted, percent, times};
-use super::{Pages, frame, referrals};
 use crate::domain::amount::Bp;
-use crate::domain::ids::{Account, AccountKind};
 use crate::domain::rules::Rules;
 use crate::domain::statement::DayQuality;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, account};
 use crate::reads::RankOf;
 
-/// `GET /providers/{id}`.
-pub(super) async fn show(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Named(id): Named<String>,
-    Asked(asking): Asked<Asking>,
-) -> Result<Response, Problem> {
-    let provider = account(AccountKind::Provider, &id)?;
-    respond(&pages, &visitor, provider, &asking, None).await
-}
-
-/// The page, with what was refused of its referral section.
-pub(super) async fn respond(
-    pages: &Pages,
-    visitor: &Visitor,
-    provider: Account,
-    asking: &Asking,
-    refused: Option<&referrals::Refused>,
-) -> Result<Response, Problem> {
+/// What a provider's page shows of the month.
+pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
     let reads = &pages.service.reads;
-    let now = pages.service.clock.now();
-    let quality = reads.quality_today(&provider, now).await?;
-    let subject = Subject::read(pages, provider, asking).await?;
+    let quality = reads.quality_today(&subject.account, subject.now).await?;
     let rank = reads.rank_of(&subject.account, subject.month).await?;
-    let live = html! {
+    Ok(html! {
         div .cards {
             (subject.summary())
             div .column {
@@ -53,13 +28,7 @@ pub(super) async fn respond(
         (subject.chart())
         (subject.services())
         p .help.after { "A provider’s requests are kept by service, not by model: the rows of single requests belong to the users who made them." }
-    };
-    let body = subject.page(pages, visitor, asking, live, refused).await?;
-    let status = match refused {
-        None => StatusCode::OK,
-        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    Ok(frame::page_of(status, visitor, subject.account.id(), &body))
+    })
 }
 
 fn rank_card(rank: &RankOf) -> Markup {

@@ -7,21 +7,20 @@ use maud::{Markup, html};
 
 use super::account::{Asking, Subject};
 use super::frame::token;
-use super::guard::{Form, Visitor};
+use super::guard::{Form, Visitor, Whose};
 use super::words::{account_path, counted, instant, percent, shortened};
-use super::{Pages, provider, redirect, user};
+use super::{Pages, account, redirect};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind, check_id};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::referral::SignupRefusal;
 use crate::http::problem::Problem;
-use crate::http::strict::{Named, account};
 use crate::reads::{
     CodeView, MilestoneState, NewSignup, RefereeLine, ReferralOverview, SignUpError,
 };
 use crate::store::db::StoreError;
 use crate::store::heads;
-use crate::store::referrals::{self, Link, Referrer};
+use crate::store::referrals::Referrer;
 
 /// Referees of a page.
 const REFEREES: usize = 20;
@@ -49,7 +48,6 @@ pub(super) async fn section(
     let (db, account) = (&*pages.service.db, &subject.account);
     let reads = &pages.service.reads;
     let mut overview = reads.referral_overview(account, after, REFEREES).await?;
-    let link = referrals::link_of(db, account).await?;
     let progress = std::mem::take(&mut overview.referees)
         .into_iter()
         .map(|line| async {
@@ -66,7 +64,7 @@ pub(super) async fn section(
             div .halves {
                 div {
                     (code(visitor, account, overview.code.as_ref(), acts))
-                    (referrer(visitor, account, link.as_ref(), acts, refused))
+                    (referrer(visitor, account, &overview, acts, refused))
                 }
                 div {
                     (programme(subject))
@@ -108,15 +106,15 @@ fn code(visitor: &Visitor, account: &Account, code: Option<&CodeView>, acts: boo
 fn referrer(
     visitor: &Visitor,
     account: &Account,
-    link: Option<&Link>,
+    overview: &ReferralOverview,
     acts: bool,
     refused: Option<&Refused>,
 ) -> Markup {
-    let by = link.and_then(|link| Some((link.chain.first()?, link.linked_at)));
+    let by = overview.referrer.as_ref().zip(overview.linked_at);
     html! {
         h3 { "Who referred me" }
         @if let Some((by, since)) = by {
-            p #referrer { "Referred by " strong { (shortened(by.id())) } " since " (instant(since)) "." }
+            p #referrer { "Referred by " strong { (shortened(&by.id)) } " since " (instant(since)) "." }
         } @else if acts {
             form .stack method="post" action=(format!("{}/referrer#referrals", account_path(account))) {
                 (token(visitor))
@@ -246,83 +244,35 @@ fn referee(one: &Progress) -> Markup {
     }
 }
 
-/// `POST /users/{id}/code`.
-pub(super) async fn make_user_code(
+/// `POST /users/{id}/code`, `POST /providers/{id}/code`.
+pub(super) async fn make_code(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(id): Named<String>,
-) -> Result<Response, Problem> {
-    make_code(&pages, &visitor, &account(AccountKind::User, &id)?).await
-}
-
-/// `POST /providers/{id}/code`.
-pub(super) async fn make_provider_code(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Named(id): Named<String>,
-) -> Result<Response, Problem> {
-    make_code(&pages, &visitor, &account(AccountKind::Provider, &id)?).await
-}
-
-async fn make_code(
-    pages: &Pages,
-    visitor: &Visitor,
-    account: &Account,
+    Whose(account): Whose,
 ) -> Result<Response, Problem> {
     let now = pages.service.clock.now();
     let by = visitor.in_anothers_stead();
-    pages.service.reads.code(account, by, now).await?;
-    Ok(redirect(&format!("{}?done=code", account_path(account))))
+    pages.service.reads.code(&account, by, now).await?;
+    Ok(redirect(&format!("{}?done=code", account_path(&account))))
 }
 
-/// `POST /users/{id}/referrer`.
-pub(super) async fn enter_user_code(
+/// `POST /users/{id}/referrer`, `POST /providers/{id}/referrer`.
+pub(super) async fn enter_code(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(id): Named<String>,
+    Whose(account): Whose,
     form: Form,
 ) -> Result<Response, Problem> {
-    let account = account(AccountKind::User, &id)?;
     match enter(&pages, &visitor, &account, &form).await? {
-        None => Ok(referred(&account)),
+        None => Ok(redirect(&format!(
+            "{}?done=referred",
+            account_path(&account)
+        ))),
         Some(refused) => {
-            user::respond(
-                &pages,
-                &visitor,
-                account,
-                &Asking::default(),
-                Some(&refused),
-            )
-            .await
+            let asking = Asking::default();
+            account::respond(&pages, &visitor, account, &asking, Some(&refused)).await
         }
     }
-}
-
-/// `POST /providers/{id}/referrer`.
-pub(super) async fn enter_provider_code(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Named(id): Named<String>,
-    form: Form,
-) -> Result<Response, Problem> {
-    let account = account(AccountKind::Provider, &id)?;
-    match enter(&pages, &visitor, &account, &form).await? {
-        None => Ok(referred(&account)),
-        Some(refused) => {
-            provider::respond(
-                &pages,
-                &visitor,
-                account,
-                &Asking::default(),
-                Some(&refused),
-            )
-            .await
-        }
-    }
-}
-
-fn referred(account: &Account) -> Response {
-    redirect(&format!("{}?done=referred", account_path(account)))
 }
 
 /// Signs up with the code of the form; why not, if it was refused. A form that is sent twice counts once.

@@ -140,10 +140,14 @@ async fn begin(pages: &Pages, session: &Session, next: &str) -> Result<Option<Re
     let seal = pages.seal().await?;
     let now = pages.service.clock.now();
     let cookie = pages.cookies.set_session(&seal, session, now);
-    let mut response = redirect(if is_of_ours(next) { next } else { "/" });
-    let cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::internal())?;
+    let to = if is_of_ours(next) { next } else { "/" };
+    with_cookie(redirect(to), &cookie).map(Some)
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Result<Response, Problem> {
+    let cookie = HeaderValue::from_str(cookie).map_err(|_| Problem::internal())?;
     response.headers_mut().append(header::SET_COOKIE, cookie);
-    Ok(Some(response))
+    Ok(response)
 }
 
 /// A link's token.
@@ -232,11 +236,8 @@ pub(super) async fn follow_link(
 
 /// `POST /signout`.
 pub(super) async fn sign_out(State(pages): State<Pages>) -> Result<Response, Problem> {
-    let mut response = redirect("/signin?done=signed-out");
-    let cookie = HeaderValue::from_str(&pages.cookies.end_session());
-    let cookie = cookie.map_err(|_| Problem::internal())?;
-    response.headers_mut().append(header::SET_COOKIE, cookie);
-    Ok(response)
+    let response = redirect("/signin?done=signed-out");
+    with_cookie(response, &pages.cookies.end_session())
 }
 
 #[cfg(test)]

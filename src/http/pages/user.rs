@@ -2,21 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use maud::{Markup, html};
 
-use super::account::{Asking, Subject};
-use super::guard::Visitor;
+use super::Pages;
+use super::account::Subject;
 use super::words::{instant, instant_of, service_word_of};
-use super::{Pages, frame, referrals};
 use crate::domain::amount::Money;
-use crate::domain::ids::{Account, AccountKind};
 use crate::domain::statement::Earned;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, account};
-use crate::reads::{CreditLine, Credits, Network};
+use crate::reads::{CreditLine, Credits};
 use crate::store::usage_list::UsageLine;
 
 /// How many requests are shown.
@@ -24,68 +18,35 @@ const REQUESTS: u32 = 25;
 /// How many credits are shown; all of them count.
 const CREDITS: usize = 5;
 
-/// `GET /users/{id}`.
-pub(super) async fn show(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Named(id): Named<String>,
-    Asked(asking): Asked<Asking>,
-) -> Result<Response, Problem> {
-    let user = account(AccountKind::User, &id)?;
-    respond(&pages, &visitor, user, &asking, None).await
-}
-
-/// The page, with what was refused of its referral section.
-pub(super) async fn respond(
-    pages: &Pages,
-    visitor: &Visitor,
-    user: Account,
-    asking: &Asking,
-    refused: Option<&referrals::Refused>,
-) -> Result<Response, Problem> {
+/// What a user's page shows of the month.
+pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
     let reads = &pages.service.reads;
-    let credits = reads.credits(&user).await?;
-    let network = reads
-        .servable(&user, pages.service.clock.now())
-        .await?
-        .network;
-    let subject = Subject::read(pages, user, asking).await?;
+    let credits = reads.credits(&subject.account).await?;
     let days = subject.statement.days.iter();
     let days = days.filter(|(_, line)| line.requests > 0);
     let days = days.map(|(day, _)| *day);
     let requests = reads.last_requests(&subject.account, days, REQUESTS, subject.now);
     let requests = requests.await?;
-    let live = html! {
+    Ok(html! {
         div .cards {
             (subject.summary())
             div .column {
                 (subject.streak_card())
-                (credits_card(&subject, &credits, network, &requests))
+                (credits_card(subject, &credits, &requests))
             }
         }
         (subject.chart())
         (subject.services())
         (requests_card(&requests))
-    };
-    let body = subject.page(pages, visitor, asking, live, refused).await?;
-    let status = match refused {
-        None => StatusCode::OK,
-        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    Ok(frame::page_of(status, visitor, subject.account.id(), &body))
+    })
 }
 
-fn credits_card(
-    subject: &Subject,
-    credits: &Credits,
-    network: Option<Network>,
-    requests: &[UsageLine],
-) -> Markup {
+fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) -> Markup {
     let charge = match subject.statement.earned {
         Earned::User { charge, .. } => charge,
         Earned::Provider { .. } => Default::default(),
     };
-    let is_testnet = network == Some(Network::Testnet);
+    let is_testnet = !subject.rules.is_mainnet();
     html! {
         section .card aria-labelledby="credits-h" {
             h2 #credits-h { "Credits" }

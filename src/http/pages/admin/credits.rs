@@ -10,7 +10,7 @@ use super::super::frame::{self, token};
 use super::super::guard::{Form, Visitor};
 use super::super::words::{account_path, encoded, instant};
 use super::super::{Pages, redirect};
-use super::{with_tabs, writes};
+use super::{page_of, writes};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::problem::Problem;
@@ -79,12 +79,7 @@ async fn respond(
             (ledger(credits))
         }
     };
-    Ok(frame::page_of(
-        status,
-        visitor,
-        "Credits",
-        &with_tabs(PATH, &body),
-    ))
+    Ok(page_of(status, visitor, "Credits", PATH, &body))
 }
 
 fn balance(user: &Account, credits: &Credits) -> Markup {

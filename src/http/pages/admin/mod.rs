@@ -1,6 +1,7 @@
 //! Pages of admins. What they change goes through the functions of the admin API, so that both check the same and leave the same trail.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -35,11 +36,18 @@ const TABS: [(&str, &str); 5] = [
 
 /// A page of admins, with the tabs of all of them.
 fn page(visitor: &Visitor, title: &str, tab: &str, body: &Markup) -> Response {
-    frame::page(visitor, title, &with_tabs(tab, body))
+    page_of(StatusCode::OK, visitor, title, tab, body)
 }
 
-fn with_tabs(tab: &str, body: &Markup) -> Markup {
-    html! {
+/// The same, saying what became of what was asked.
+fn page_of(
+    status: StatusCode,
+    visitor: &Visitor,
+    title: &str,
+    tab: &str,
+    body: &Markup,
+) -> Response {
+    let with_tabs = html! {
         nav .tabs aria-label="Admin" {
             ul {
                 @for (name, path) in TABS {
@@ -48,7 +56,8 @@ fn with_tabs(tab: &str, body: &Markup) -> Markup {
             }
         }
         (body)
-    }
+    };
+    frame::page_of(status, visitor, title, &with_tabs)
 }
 
 /// What a form was refused for, above it.

@@ -9,7 +9,7 @@ use super::super::frame::{self, token};
 use super::super::guard::{Form, Visitor};
 use super::super::{Pages, redirect};
 use super::preview::{Change, from_input, reason_input};
-use super::{refusal, with_tabs, writes};
+use super::{page_of, refusal, writes};
 use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
 
@@ -74,12 +74,7 @@ async fn respond(
         }
         p { a href="/admin/rules/system_mainnet" { "History of the switch" } }
     };
-    Ok(frame::page_of(
-        status,
-        visitor,
-        "Network",
-        &with_tabs(TAB, &body),
-    ))
+    Ok(page_of(status, visitor, "Network", TAB, &body))
 }
 
 /// `POST /admin/network`.

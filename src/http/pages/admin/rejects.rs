@@ -14,7 +14,7 @@ use super::super::guard::{Form, Visitor};
 use super::super::words::instant_of;
 use super::super::{Pages, redirect};
 use super::preview::plain;
-use super::{page, refusal, with_tabs, writes};
+use super::{page, page_of, refusal, writes};
 use crate::domain::position::{Offset, Partition};
 use crate::http::RejectDetail;
 use crate::http::admin::{decider, find, of_find, of_redrive, partitions, reason};
@@ -164,12 +164,7 @@ async fn respond(
         @if is_open && writes(visitor) { (forms(visitor, partition, offset, &detail, sent)) }
         p { a href=(format!("{PATH}?partition={partition}&from={offset}")) { "The rejects from here on" } }
     };
-    Ok(frame::page_of(
-        status,
-        visitor,
-        "A reject",
-        &with_tabs(PATH, &body),
-    ))
+    Ok(page_of(status, visitor, "A reject", PATH, &body))
 }
 
 fn facts(detail: &Value) -> Markup {

@@ -12,7 +12,7 @@ use super::super::guard::{Form, Visitor};
 use super::super::words::{encoded, instant};
 use super::super::{Pages, redirect};
 use super::preview::{Change, from_input, plain, reason_input, shown};
-use super::{page, refusal, with_tabs, writes};
+use super::{page, page_of, refusal, writes};
 use crate::domain::rules::{PriceKey, SettingKey};
 use crate::http::admin::{in_force, json_of};
 use crate::http::problem::Problem;
@@ -134,7 +134,7 @@ pub(in super::super) async fn show(
         _ => None,
     };
     let body = one(&pages, &visitor, &key, note, None).await?;
-    Ok(frame::page(&visitor, &key, &with_tabs(TAB, &body)))
+    Ok(page(&visitor, &key, TAB, &body))
 }
 
 /// A rule with its form and its history; the form as it was sent, where it was.
@@ -337,13 +337,8 @@ async fn refused(
     }
     let note = Some(refusal(&problem));
     let body = one(pages, visitor, &change.key, note, Some(change)).await?;
-    let body = with_tabs(TAB, &body);
-    Ok(frame::page_of(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        visitor,
-        &change.key,
-        &body,
-    ))
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(page_of(status, visitor, &change.key, TAB, &body))
 }
 
 /// `POST /admin/rules/{key}`.
