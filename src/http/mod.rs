@@ -380,12 +380,17 @@ async fn answered(request: Request, next: Next, within: Duration) -> Response {
     let (head, body) = request.into_parts();
     let (body, awaited) = watched(body);
     let request = Request::from_parts(head, body);
+    let for_people = pages::is_for_people(&request);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(within, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
             tracing::error!(event = "http.panic", "a handler panicked, which is a bug");
-            Problem::internal().into_response()
+            if for_people {
+                pages::broken()
+            } else {
+                Problem::internal().into_response()
+            }
         }
         Err(_) if awaited.load(Ordering::Relaxed) => Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -480,4 +485,39 @@ fn is_loopback_host(headers: &HeaderMap) -> bool {
         || name
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::header::{ACCEPT, CONTENT_TYPE};
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_in_the_form_that_was_asked_for() {
+        async fn panics() -> Response {
+            panic!("on purpose")
+        }
+        let measured = Measured {
+            metrics: Arc::new(Metrics::new()),
+            within: Duration::from_secs(10),
+        };
+        let router = Router::new()
+            .route("/x", get(panics))
+            .layer(from_fn_with_state(measured, measure));
+        for (accept, content_type) in [
+            ("text/html", "text/html; charset=utf-8"),
+            ("*/*", "application/problem+json"),
+        ] {
+            let request = Request::get("/x").header(ACCEPT, accept);
+            let request = request.body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(answer.headers()[CONTENT_TYPE], content_type, "{accept}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod analytics;
 mod credits;
 mod earnings;
 mod leaderboard;
+mod models;
 mod quality;
 mod referrals;
 mod rules;
@@ -33,6 +34,7 @@ pub use analytics::{
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
 pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};
+pub use models::{ModelLine, ModelUse};
 pub use referrals::{
     CodeView, Counts, MilestoneState, RefereeLine, ReferralOverview, Rewards, Who,
 };
@@ -49,6 +51,7 @@ pub struct Reads {
     source_partitions: u32,
     posting_partitions: u32,
     rules: rules::InForce,
+    models: models::Found,
 }
 
 /// Why there is no answer.
@@ -73,6 +76,7 @@ impl Reads {
             source_partitions,
             posting_partitions,
             rules: rules::InForce::default(),
+            models: models::Found::default(),
         }
     }
 

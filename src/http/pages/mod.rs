@@ -122,6 +122,12 @@ fn pages(made_with: Option<Pages>) -> Table {
             get(account::show),
         )
         .add(
+            M::GET,
+            "/providers/{id}/models",
+            Read(Provider),
+            get(provider::models),
+        )
+        .add(
             M::POST,
             "/providers/{id}/code",
             Act(Provider),
@@ -237,6 +243,11 @@ pub(super) fn is_for_people(request: &Request) -> bool {
 /// The page that says that there is none.
 pub(super) fn no_such_page() -> Response {
     frame::failure(StatusCode::NOT_FOUND, &Told::default(), None)
+}
+
+/// The page that says that something went wrong here.
+pub(super) fn broken() -> Response {
+    frame::failure(StatusCode::INTERNAL_SERVER_ERROR, &Told::default(), None)
 }
 
 /// Another page, to be asked for by GET.

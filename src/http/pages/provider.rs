@@ -1,15 +1,20 @@
 //! A provider's page.
 
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
 use super::account::Subject;
-use super::words::{counted, percent, times};
+use super::frame;
+use super::guard::{Visitor, Whose};
+use super::words::{account_path, counted, percent, service_word_of, times};
 use crate::domain::amount::Bp;
 use crate::domain::rules::Rules;
 use crate::domain::statement::DayQuality;
 use crate::http::problem::Problem;
-use crate::reads::RankOf;
+use crate::reads::{ModelUse, RankOf};
 
 /// What a provider's page shows of the month.
 pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
@@ -27,8 +32,72 @@ pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Pro
         (quality_card(&quality, &subject.rules))
         (subject.chart())
         (subject.services())
-        p .help.after { "A provider’s requests are kept by service, not by model: the rows of single requests belong to the users who made them." }
+        p .help.after { a href={ (account_path(&subject.account)) "/models" } { "By model" } ", as far as single requests of the last days are kept" }
     })
+}
+
+/// `GET /providers/{id}/models`.
+pub(super) async fn models(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+    Whose(account): Whose,
+) -> Result<Response, Problem> {
+    let now = pages.service.clock.now();
+    let used = pages.service.reads.models_of(&account, now).await?;
+    let title = format!("{}: models", account.id());
+    let body = html! {
+        div .head { h1 { "Models of " span .id { (account.id()) } } }
+        p { a href=(account_path(&account)) { "Back to the provider" } }
+        (models_card(&used))
+    };
+    Ok(frame::page_of(StatusCode::OK, &visitor, &title, &body))
+}
+
+fn models_card(used: &ModelUse) -> Markup {
+    html! {
+        section .card aria-labelledby="models-h" {
+            h2 #models-h { "The last " (used.days) " days, by model" }
+            @if used.is_whole {
+                p .help { "From the rows of single requests, at most a minute old. Points are those of the requests, without what quality adds or takes." }
+            } @else {
+                p .warn #sample {
+                    "A sample: " (used.looked) " requests of all providers were looked at, and there are more. Shares are about right, sums are not."
+                }
+            }
+            @if used.lines.is_empty() {
+                p .empty { "No requests were found. Rows of single requests are kept for 35 days, where the service keeps them at all." }
+            } @else {
+                div .scroll tabindex="0" role="group" aria-labelledby="models-h" { (models_table(used)) }
+            }
+        }
+    }
+}
+
+fn models_table(used: &ModelUse) -> Markup {
+    html! {
+        table {
+            thead { tr {
+                th scope="col" { "Model" }
+                th scope="col" { "Service" }
+                th scope="col" { "Tier" }
+                th .n scope="col" { "Requests" }
+                th .n scope="col" { "Successful" }
+                th .n scope="col" { "Mean latency" }
+                th .n scope="col" { "Points" }
+            } }
+            tbody { @for line in &used.lines {
+                tr {
+                    th scope="row" { @match &line.model { Some(model) => { span .model { (model) } }, None => "none named" } }
+                    td { (service_word_of(&line.service)) }
+                    td { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
+                    td .n { (line.requests) }
+                    td .n { (line.successful) }
+                    td .n { @match line.mean_latency_ms() { Some(ms) => { (ms) " ms" }, None => "–" } }
+                    td .n { (line.points) }
+                }
+            } }
+        }
+    }
 }
 
 fn rank_card(rank: &RankOf) -> Markup {

@@ -19,7 +19,7 @@ use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::account_write::{AccountWrite, Omissions};
 use tidemark::store::accounts::{self, ReadOrder, Reading};
 use tidemark::store::checkpoints::{self, PostCheckpoint, Ranked, SourceState, TopList};
-use tidemark::store::db::{Db, Table};
+use tidemark::store::db::{Db, Item, Table};
 use tidemark::store::pricing::{NewValue, Publish, publish};
 use tidemark::store::usage::{self, UsageRow};
 use tidemark::store::{control, pricing, streaks};
@@ -118,6 +118,20 @@ pub fn charged(entry: &mut Entry, month: &str, cost: Money, shadow: Money) {
 
 /// A usage row of a request of `user` at `time`.
 pub async fn request(stand: &Stand, user: &str, id: &str, time: Millis) {
+    requests(stand, vec![usage_item(user, id, time)]).await;
+}
+
+/// As many of a user's requests, all of one time.
+pub async fn many_requests(stand: &Stand, user: &str, count: usize, time: Millis) {
+    let item = |n| usage_item(user, &format!("many-{n}"), time);
+    requests(stand, (0..count).map(item).collect()).await;
+}
+
+async fn requests(stand: &Stand, items: Vec<Item>) {
+    stand.db.put_all(Table::UsageTracking, items).await.unwrap();
+}
+
+fn usage_item(user: &str, id: &str, time: Millis) -> Item {
     let json = serde_json::json!({
         "requestId": id, "userId": user, "providerId": "prov-1", "endpoint": "/v1/chat/completions",
         "model": "llama-3-70b", "timestamp": time.to_string(), "statusCode": 200, "latencyMs": 250,
@@ -145,8 +159,7 @@ pub async fn request(stand: &Stand, user: &str, id: &str, time: Millis) {
         // The engine expires rows by the real clock.
         expires_at: Millis(i64::from(u32::MAX) * 1_000),
     };
-    let items = vec![usage::encode(&row)];
-    stand.db.put_all(Table::UsageTracking, items).await.unwrap();
+    usage::encode(&row)
 }
 
 /// Every posting partition has passed this log time, for every source partition.

@@ -7,7 +7,7 @@ use tidemark::store::credits::{CreditEntry, add};
 use tidemark::store::referrals::{Switch, link_of, set_active};
 
 use super::jar::{Jar, field, has, location, stand, text};
-use crate::http::rows::{book, charged, posted_up_to, ranked, request, served};
+use crate::http::rows::{book, charged, many_requests, posted_up_to, ranked, request, served};
 use crate::http::stand::{NOON, Stand};
 use crate::store::{provider, user};
 
@@ -112,6 +112,50 @@ async fn a_final_month_says_so_and_does_not_look_for_news() {
             "hx-get=\"/users/alice?month=2026-11\"",
             "hx-select=\"#live\"",
         ],
+    );
+}
+
+#[tokio::test]
+async fn a_provider_sees_its_requests_of_the_week_by_model_and_whether_these_are_all() {
+    let stand = stand().await;
+    for (n, time) in [0, 1, 6, 8].into_iter().enumerate() {
+        let time = Millis(NOON.0 - time * DAY_MS);
+        request(&stand, "alice", &format!("r-{n}"), time).await;
+    }
+    let mut jar = Jar::signed_in(&stand, &["account:provider:prov-1"]).await;
+    let page = text(&jar.get(&stand, "/providers/prov-1").await);
+    has(&page, &["href=\"/providers/prov-1/models\""]);
+    let page = text(&jar.get(&stand, "/providers/prov-1/models").await);
+    // The fourth is older than a week.
+    has(
+        &page,
+        &[
+            "The last 7 days, by model",
+            "<span class=\"model\">llama-3-70b</span>",
+            "<td class=\"n\">3</td><td class=\"n\">3</td><td class=\"n\">250 ms</td><td class=\"n\">45</td>",
+            "From the rows of single requests",
+        ],
+    );
+    // Within a minute nobody looks again, for any provider.
+    request(&stand, "bob", "r-9", NOON).await;
+    let again = text(&jar.get(&stand, "/providers/prov-1/models").await);
+    has(&again, &["<td class=\"n\">45</td>"]);
+    let mut other = Jar::signed_in(&stand, &["account:provider:prov-2"]).await;
+    let page = text(&other.get(&stand, "/providers/prov-2/models").await);
+    has(&page, &["No requests were found."]);
+    assert!(!page.contains("llama"), "{page}");
+}
+
+#[tokio::test]
+async fn more_requests_than_are_looked_at_are_called_a_sample() {
+    let stand = stand().await;
+    // A scan of this store answers with at most 1 MB; 5,000 rows are looked at, or a page more.
+    many_requests(&stand, "alice", 9_000, NOON).await;
+    let mut jar = Jar::signed_in(&stand, &["account:provider:prov-1"]).await;
+    let page = text(&jar.get(&stand, "/providers/prov-1/models").await);
+    has(
+        &page,
+        &["A sample:", "Shares are about right, sums are not."],
     );
 }
 

@@ -64,6 +64,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
             &provider,
             vec![
                 ("provider", "/providers/prov-1"),
+                ("provider-models", "/providers/prov-1/models"),
                 ("leaderboard-providers", "/leaderboard?kind=provider"),
             ],
         ),
