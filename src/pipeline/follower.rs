@@ -5,14 +5,14 @@
 //! it is used: so one cache serves a chunk that is rated again with an older `v` as well.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 use smallvec::SmallVec;
 
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
+use super::hashed::AccountHash;
 use super::supervise::persist;
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
@@ -45,64 +45,57 @@ pub struct Chains {
 }
 
 /// What the table said of accounts. It holds a million of them, each is asked for in nearly every chunk, and each look is one into
-/// another part of memory: so the id stands in the table itself.
+/// another part of memory: so the id stands in the table itself, and an element begins where a line of the processor's cache does.
 #[derive(Debug, Default)]
-struct Known {
-    hasher: DefaultHashBuilder,
-    table: HashTable<KnownAccount>,
-}
+struct Known(HashTable<KnownAccount>);
 
 /// Bytes of an id that stand in the table, with one for the kind: a UUID as text has 36.
 const KNOWN_BYTES: usize = 39;
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct KnownAccount {
+    hash: AccountHash,
     /// The kind's number, and the id.
     name: SmallVec<[u8; KNOWN_BYTES]>,
     chain: Option<Box<Chain>>,
 }
 
+const _: () = assert!(size_of::<KnownAccount>() == 64);
+
 impl KnownAccount {
-    fn is(&self, account: &AccountRef<'_>) -> bool {
+    fn new(hash: AccountHash, account: AccountRef<'_>, chain: Option<Box<Chain>>) -> KnownAccount {
+        let mut name = SmallVec::with_capacity(account.id.len() + 1);
+        name.push(account.kind as u8);
+        name.extend_from_slice(account.id.as_bytes());
+        KnownAccount { hash, name, chain }
+    }
+
+    fn is(&self, account: AccountRef<'_>) -> bool {
         self.name.split_first() == Some((&(account.kind as u8), account.id.as_bytes()))
     }
 }
 
 impl Known {
-    fn hash(&self, account: &AccountRef<'_>) -> u64 {
-        self.hasher
-            .hash_one((account.kind as u8, account.id.as_bytes()))
+    fn get(&self, hash: AccountHash, account: AccountRef<'_>) -> Option<&KnownAccount> {
+        self.0.find(hash.get(), |known| known.is(account))
     }
 
-    fn get(&self, account: &AccountRef<'_>) -> Option<&Option<Box<Chain>>> {
-        let found = self
-            .table
-            .find(self.hash(account), |known| known.is(account));
-        found.map(|known| &known.chain)
-    }
-
-    fn insert(&mut self, account: &AccountRef<'_>, chain: Option<Chain>) {
+    fn insert(&mut self, account: AccountRef<'_>, chain: Option<Chain>) {
+        let hash = AccountHash::of(account);
         let chain = chain.map(Box::new);
-        let hash = self.hash(account);
-        if let Some(known) = self.table.find_mut(hash, |known| known.is(account)) {
+        if let Some(known) = self.0.find_mut(hash.get(), |known| known.is(account)) {
             known.chain = chain;
             return;
         }
-        let mut name = SmallVec::with_capacity(account.id.len() + 1);
-        name.push(account.kind as u8);
-        name.extend_from_slice(account.id.as_bytes());
-        let hasher = &self.hasher;
-        let rehash = |known: &KnownAccount| {
-            let (kind, id) = known.name.split_first().unwrap_or((&0, &[]));
-            hasher.hash_one((*kind, id))
-        };
-        let known = KnownAccount { name, chain };
-        self.table.insert_unique(hash, known, rehash);
+        let known = KnownAccount::new(hash, account, chain);
+        self.0
+            .insert_unique(hash.get(), known, |known| known.hash.get());
     }
 
-    fn remove(&mut self, account: &AccountRef<'_>) {
-        let hash = self.hash(account);
-        if let Ok(known) = self.table.find_entry(hash, |known| known.is(account)) {
+    fn remove(&mut self, account: AccountRef<'_>) {
+        let hash = AccountHash::of(account);
+        if let Ok(known) = self.0.find_entry(hash.get(), |known| known.is(account)) {
             known.remove();
         }
     }
@@ -111,27 +104,32 @@ impl Known {
 impl Chains {
     /// Takes what the table says of an account.
     pub fn learn(&mut self, account: &Account, chain: Option<Chain>) {
-        self.known.insert(&account.into(), chain);
+        self.known.insert(account.into(), chain);
     }
 
-    /// The chain of an account as of a control position: `None` if the table must be asked, `Some(None)` if it has none.
-    pub fn of(&self, account: &AccountRef<'_>, as_of: Control) -> Option<Option<&Chain>> {
+    /// The chain of an account, whose hash this is, as of a control position: `None` if the table must be asked, `Some(None)` if it has none.
+    pub fn of(
+        &self,
+        hash: AccountHash,
+        account: AccountRef<'_>,
+        as_of: Control,
+    ) -> Option<Option<&Chain>> {
         // hashbrown hashes the key even for an empty map, and this is asked for every account of a chunk.
         let recent = if self.recent_chains.is_empty() {
             None
         } else {
-            self.recent_chains.get(account)
+            self.recent_chains.get(&account)
         };
         let chain = match recent {
             Some(chain) => Some(chain),
-            None => self.known.get(account)?.as_deref(),
+            None => self.known.get(hash, account)?.chain.as_deref(),
         };
         Some(chain.filter(|chain| chain.number <= as_of))
     }
 
     /// Takes a link that has just come through the feed.
     fn follow(&mut self, written_at: Millis, referee: Account, chain: Chain) {
-        self.known.remove(&(&referee).into());
+        self.known.remove((&referee).into());
         self.recent.push_back((written_at, referee.clone()));
         self.recent_chains.insert(referee, chain);
     }
@@ -252,8 +250,8 @@ impl Follower {
 
     /// Forgets what tables can tell again, when it is more than `most`. To be called between chunks only.
     pub fn trim(&mut self, most: usize) {
-        if self.chains.known.table.len() > most {
-            self.chains.known.table.clear();
+        if self.chains.known.0.len() > most {
+            self.chains.known.0.clear();
         }
     }
 

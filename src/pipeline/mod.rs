@@ -34,6 +34,7 @@ mod crew;
 pub mod failure;
 pub mod follower;
 mod freshness;
+mod hashed;
 mod lag;
 pub mod post;
 pub mod progress;

@@ -11,15 +11,15 @@ use super::fields::{Fields, Form, Text, Usage};
 /// Digits of a number that cannot overflow; every allowed count has fewer.
 const DIGITS_MAX: usize = 15;
 
-/// The fields, if the record is plainly one JSON object whose known fields have their types. `guesses` make it faster, and change nothing else.
-pub(super) fn parse<'a>(value: &'a [u8], guesses: &mut Guesses) -> Option<Fields<'a>> {
-    let mut record = Record {
-        seen: 0,
-        fields: Fields {
-            printable: is_printable(value),
-            ..Fields::default()
-        },
-    };
+/// Reads the fields, if the record is plainly one JSON object whose known fields have their types. `fields` must be empty, and mean nothing if
+/// this is `None`: they are large, so they are filled where they stand. `guesses` make it faster, and change nothing else.
+pub(super) fn parse<'a>(
+    value: &'a [u8],
+    guesses: &mut Guesses,
+    fields: &mut Fields<'a>,
+) -> Option<()> {
+    fields.printable = is_printable(value);
+    let mut record = Record { seen: 0, fields };
     let mut cursor = Cursor {
         text: std::str::from_utf8(value).ok()?,
         at: 0,
@@ -29,11 +29,10 @@ pub(super) fn parse<'a>(value: &'a [u8], guesses: &mut Guesses) -> Option<Fields
         record.member(cursor, guesses, field)
     })?;
     cursor.skip_space();
-    if cursor.at == value.len() {
-        record.fields()
-    } else {
-        None
+    if cursor.at != value.len() {
+        return None;
     }
+    record.end()
 }
 
 /// Whether every text without escapes in this record is printable ASCII. Control characters end the parse, so only what is beyond matters.
@@ -136,13 +135,13 @@ fn once(seen: &mut u32, field: Field) -> Option<()> {
 }
 
 /// What was read of either form; which one it is, is known only at the end.
-struct Record<'a> {
+struct Record<'f, 'a> {
     /// A bit per field at the top, to find fields that stand twice, and fields of both forms in one record.
     seen: u32,
-    fields: Fields<'a>,
+    fields: &'f mut Fields<'a>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> Record<'_, 'a> {
     /// Reads the value of a member at the top.
     fn member(
         &mut self,
@@ -150,7 +149,7 @@ impl<'a> Record<'a> {
         guesses: &mut Guesses,
         field: Field,
     ) -> Option<()> {
-        let fields = &mut self.fields;
+        let fields = &mut *self.fields;
         let text = match field {
             Field::SpecVersion => &mut fields.spec_version,
             Field::Type => &mut fields.event_type,
@@ -173,8 +172,8 @@ impl<'a> Record<'a> {
         Some(())
     }
 
-    /// The fields, if they are all of one form.
-    fn fields(mut self) -> Option<Fields<'a>> {
+    /// Which form it is, if all its fields are of one.
+    fn end(self) -> Option<()> {
         let (form, foreign) = match self.fields.spec_version {
             Some(_) => (Form::CloudEvent, PLAIN_ONLY),
             None => (Form::Plain, CLOUD_EVENT_ONLY),
@@ -184,7 +183,7 @@ impl<'a> Record<'a> {
             return None;
         }
         self.fields.form = form;
-        Some(self.fields)
+        Some(())
     }
 }
 
@@ -482,7 +481,7 @@ const fn below(word: u64, limit: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Guesses, parse, special};
+    use super::{Fields, Guesses, parse, special};
 
     #[test]
     fn usual_events_of_both_forms_need_no_second_pass() {
@@ -492,7 +491,12 @@ mod tests {
             r#"{"requestId":"i","userId":"u","timestamp":"x","endpoint":"e","statusCode":200,"extra":"\n","other":null}"#,
         ] {
             assert!(
-                parse(json.as_bytes(), &mut Guesses::default()).is_some(),
+                parse(
+                    json.as_bytes(),
+                    &mut Guesses::default(),
+                    &mut Fields::default()
+                )
+                .is_some(),
                 "{json}"
             );
         }

@@ -18,6 +18,8 @@ use bytes::Bytes;
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::log::{Headers, NewRecord};
 
+use fields::Fields;
+
 pub use encode::encode;
 
 /// Largest event, bytes.
@@ -72,8 +74,9 @@ impl Decoder {
                 ),
             });
         }
-        match fast::parse(value, &mut self.0) {
-            Some(fields) => check::event(fields, headers),
+        let mut fields = Fields::default();
+        match fast::parse(value, &mut self.0, &mut fields) {
+            Some(()) => check::event(fields, headers),
             None => decode_precisely(value, headers),
         }
     }

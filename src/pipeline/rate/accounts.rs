@@ -1,17 +1,16 @@
 //! Whom a chunk is about: its accounts, each once, with numbers to find them by.
 
-use std::hash::BuildHasher;
 use std::ops::Range;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
 use crate::domain::ids::{AccountKind, AccountRef};
+use crate::pipeline::hashed::AccountHash;
 
 /// Accounts, each once, numbered 0, 1, 2, … as they came. What is looked at for every event stands close together, so that it seldom
 /// misses the processor's caches: an account is hashed once, and its id compared only where hashes are equal.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    hasher: DefaultHashBuilder,
     table: HashTable<Numbered>,
     by_number: Vec<Text>,
     /// All ids, one after the other.
@@ -20,7 +19,7 @@ pub struct Accounts {
 
 #[derive(Clone, Copy, Debug)]
 struct Numbered {
-    hash: u64,
+    hash: AccountHash,
     number: u32,
     text: Text,
 }
@@ -42,20 +41,15 @@ impl Text {
 }
 
 impl Accounts {
-    /// The hash of an account, for [`Accounts::number_of`].
-    pub fn hash(&self, account: AccountRef<'_>) -> u64 {
-        self.hasher.hash_one(account)
-    }
-
-    /// The number of an account of this hash; the next one if it is new.
-    pub fn number_of(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+    /// The number of an account, whose hash this is; the next one if it is new.
+    pub fn number_of(&mut self, hash: AccountHash, account: AccountRef<'_>) -> u32 {
         let ids = self.ids.as_bytes();
         let is_it = |of: &Numbered| {
             of.hash == hash
                 && of.text.kind == account.kind
                 && ids[of.text.range()] == *account.id.as_bytes()
         };
-        if let Some(found) = self.table.find(hash, is_it) {
+        if let Some(found) = self.table.find(hash.get(), is_it) {
             return found.number;
         }
         let number = u32::try_from(self.len()).expect("a chunk holds far fewer than 2^32 records");
@@ -65,7 +59,8 @@ impl Accounts {
             start: u32::try_from(self.ids.len()).expect("a chunk's ids fill far less than 4 GiB"),
         };
         let new = Numbered { hash, number, text };
-        self.table.insert_unique(hash, new, |of| of.hash);
+        self.table
+            .insert_unique(hash.get(), new, |of| of.hash.get());
         self.ids.push_str(account.id);
         self.by_number.push(text);
         number

@@ -27,7 +27,7 @@ use crate::store::usage::{self, UsageRow};
 
 /// How many records are examined and rated together: so few that they, and what was read of them, stay in the processor's
 /// caches from the one to the other.
-pub const PIECE_RECORDS: usize = 512;
+pub const PIECE_RECORDS: usize = 128;
 
 /// A chunk in the making.
 struct Work<'a> {

@@ -17,6 +17,7 @@ use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
+use crate::pipeline::hashed::AccountHash;
 
 /// Model names that are remembered at the most; a flood of invented names must not grow the process.
 const MODELS_MAX: usize = 100_000;
@@ -104,7 +105,7 @@ pub struct Fold {
     control: Control,
     room: Room,
     /// Accounts whose chains are not known yet.
-    unlinked: Vec<u32>,
+    unlinked: Vec<(AccountHash, u32)>,
     day: Option<(Day, Month)>,
     /// What went to referrers, for telling; it wraps rather than fail.
     referred: i64,
@@ -148,16 +149,16 @@ impl Fold {
     /// Takes up the accounts of events that are to be added; those of each event, in order.
     pub fn meet(&mut self, candidates: &[Candidate<'_>]) -> Vec<Party> {
         // All hashes first: the looks into the table then stand close together, and the processor waits for several at once.
-        let accounts = &self.room.accounts;
+        type Hashes = (AccountHash, Option<AccountHash>);
         let hash = |candidate: &Candidate<'_>| {
             let provider = candidate.provider();
             (
-                accounts.hash(candidate.user()),
-                provider.map(|provider| accounts.hash(provider)),
+                AccountHash::of(candidate.user()),
+                provider.map(AccountHash::of),
             )
         };
-        let hashes: Vec<(u64, Option<u64>)> = candidates.iter().map(hash).collect();
-        let party = |(candidate, (user, provider)): (&Candidate<'_>, (u64, Option<u64>))| Party {
+        let hashes: Vec<Hashes> = candidates.iter().map(hash).collect();
+        let party = |(candidate, (user, provider)): (&Candidate<'_>, Hashes)| Party {
             user: self.name(user, candidate.user()),
             provider: provider
                 .zip(candidate.provider())
@@ -166,12 +167,12 @@ impl Fold {
         candidates.iter().zip(hashes).map(party).collect()
     }
 
-    fn name(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+    fn name(&mut self, hash: AccountHash, account: AccountRef<'_>) -> u32 {
         let number = self.room.number(hash, account);
         let named = &mut self.room.named[number as usize];
         if !*named {
             *named = true;
-            self.unlinked.push(number);
+            self.unlinked.push((hash, number));
         }
         number
     }
@@ -181,8 +182,8 @@ impl Fold {
         // First all looks into the large table of chains, one after the other, then what follows from them.
         let mut linked = Vec::new();
         let (accounts, control) = (&self.room.accounts, self.control);
-        self.unlinked.retain(|number| {
-            let chain = chains.of(&accounts.get(*number), control);
+        self.unlinked.retain(|(hash, number)| {
+            let chain = chains.of(*hash, accounts.get(*number), control);
             linked.extend(chain.flatten().map(|chain| (*number, chain)));
             chain.is_none()
         });
@@ -195,15 +196,15 @@ impl Fold {
         let mut referrers = [NOBODY; LEVELS];
         for (place, referrer) in referrers.iter_mut().zip(chain.accounts.iter()) {
             let referrer = AccountRef::from(referrer);
-            let hash = self.room.accounts.hash(referrer);
-            *place = self.room.number(hash, referrer);
+            *place = self.room.number(AccountHash::of(referrer), referrer);
         }
         self.room.gathered[number as usize].referrers = referrers;
     }
 
     /// The accounts whose chains must be learnt, each once.
     pub fn unlinked(&self) -> Vec<Account> {
-        let account = |number: &u32| self.room.accounts.get(*number).to_account();
+        let account =
+            |(_, number): &(AccountHash, u32)| self.room.accounts.get(*number).to_account();
         self.unlinked.iter().map(account).collect()
     }
 
@@ -312,7 +313,7 @@ impl Fold {
 }
 
 impl Room {
-    fn number(&mut self, hash: u64, account: AccountRef<'_>) -> u32 {
+    fn number(&mut self, hash: AccountHash, account: AccountRef<'_>) -> u32 {
         let number = self.accounts.number_of(hash, account);
         if self.gathered.len() < self.accounts.len() {
             self.named.push(false);
