@@ -26,6 +26,7 @@ mod records;
 mod referral;
 mod rejects;
 mod remote;
+mod resume;
 mod rules;
 mod send;
 mod serve;
@@ -201,7 +202,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,
-        Command::Resume(args) => doctor::resume(session, args).await,
+        Command::Resume(args) => resume::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, args.timeout).await,
