@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, PricingCommand, ReferralCommand, TablesCommand};
+use args::{Cli, Command, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
@@ -21,7 +21,9 @@ mod generate;
 mod grants;
 mod keys;
 mod lines;
+mod newest;
 mod output;
+mod progress;
 mod records;
 mod referral;
 mod rejects;
@@ -150,9 +152,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         Command::Doctor(args) => look(config, args.json).await.map_err(cannot_look),
         command => {
             let access = match command {
-                Command::Init
-                | Command::Pricing(PricingCommand::Init { .. })
-                | Command::Referral(ReferralCommand::Import { .. }) => Access::Create,
+                Command::Init => Access::Create,
                 _ => Access::Existing,
             };
             let session = Session::open(config, access).await?;
