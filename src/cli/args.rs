@@ -10,6 +10,9 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::{Day, Millis, Month};
 use crate::ops::health::TaskId;
+pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
+
+mod records;
 
 const EXAMPLES: &str = "\
 Try it, in two terminals:
@@ -479,65 +482,6 @@ pub struct UsageArgs {
     pub json: bool,
 }
 
-/// `rejects`.
-#[derive(Debug, Subcommand)]
-pub enum RejectsCommand {
-    /// List them: where each stood, why it was rejected, and its bytes.
-    List {
-        /// Only those with this reason code.
-        #[arg(long)]
-        reason: Option<String>,
-        /// At most so many, per partition.
-        #[arg(long, value_name = "N")]
-        limit: Option<u64>,
-        /// Print JSON lines.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one: why it was rejected, its bytes, and what became of it. Prints JSON.
-    #[command(after_help = REJECTS_PLACE)]
-    Show {
-        /// Where it stands.
-        #[command(flatten)]
-        place: RejectPlace,
-    },
-    /// Send one again, as it was or edited. Repeating it is safe: an event counts once.
-    #[command(
-        after_help = "Examples:\n  tidemark rejects redrive 1 17                      as it was\n  \
-tidemark rejects redrive 1 17 --event mended.json  another event in its place\n\nEvery repeat sends what the first one sent. \
-`tidemark rejects list` names PARTITION and OFFSET."
-    )]
-    Redrive {
-        /// Where it stands.
-        #[command(flatten)]
-        place: RejectPlace,
-        /// The edited event: a file of one JSON object; - is standard input.
-        #[arg(long, value_name = "FILE")]
-        event: Option<PathBuf>,
-    },
-    /// Mark one as done with: it is not sent again.
-    #[command(after_help = REJECTS_PLACE)]
-    Discard {
-        /// Where it stands.
-        #[command(flatten)]
-        place: RejectPlace,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-    },
-}
-
-const REJECTS_PLACE: &str = "`tidemark rejects list` names PARTITION and OFFSET.";
-
-/// A place in usage.rejected.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct RejectPlace {
-    /// The partition of usage.rejected.
-    pub partition: u32,
-    /// The offset in it.
-    pub offset: u64,
-}
-
 /// `resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
@@ -550,26 +494,6 @@ pub struct ResumeArgs {
     /// Why the cause is gone; it stands in the audit entry.
     #[arg(long, default_value = "not given")]
     pub reason: String,
-}
-
-/// `log`.
-#[derive(Debug, Subcommand)]
-pub enum LogCommand {
-    /// Print a topic's records as JSON lines.
-    #[command(after_help = "Topics: usage.events, usage.rejected, ledger.postings")]
-    Cat {
-        /// The topic.
-        topic: String,
-        /// Only this partition.
-        #[arg(long)]
-        partition: Option<u32>,
-        /// From this offset on.
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-        /// At most so many records, per partition.
-        #[arg(long, value_name = "N")]
-        limit: Option<u64>,
-    },
 }
 
 /// `tables`.
@@ -663,9 +587,11 @@ impl Kinds {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| "write a duration such as 500ms, 30s or 5m".to_owned())?;
+    let bad = || "write a duration such as 500ms, 30s, 5m or 7d".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| bad())?;
+    let parsed = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| bad())?;
     Duration::try_from(parsed).map_err(|_| "a duration must not be negative".to_owned())
 }
 

@@ -78,7 +78,6 @@ impl Client {
     pub fn new(data: DataDir) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(REQUEST_TIMEOUT))
             .proxy(None)
             .build();
         Client {
@@ -100,16 +99,35 @@ impl Client {
 
     /// `GET`. Blocks.
     pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        self.get_within(path, REQUEST_TIMEOUT)
+    }
+
+    /// `GET`, answered within a time. Blocks.
+    pub fn get_within(&self, path: &str, within: Duration) -> Result<Answer, NoAnswer> {
         let url = self.running()?.url(path);
         let request = self.agent.get(&url).header("authorization", self.bearer());
+        let request = request.config().timeout_global(Some(within)).build();
         read(&url, request.call())
     }
 
     /// `POST`. Blocks.
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, NoAnswer> {
+        self.post_within(path, content_type, body, REQUEST_TIMEOUT)
+    }
+
+    /// `POST`, answered within a time, or within that of any request if it is shorter. Blocks.
+    pub fn post_within(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Answer, NoAnswer> {
         let url = self.running()?.url(path);
         let request = self.agent.post(&url).content_type(content_type);
         let request = request.header("authorization", self.bearer());
+        let within = within.min(REQUEST_TIMEOUT);
+        let request = request.config().timeout_global(Some(within)).build();
         read(&url, request.send(body))
     }
 }

@@ -1,23 +1,24 @@
 //! `tidemark emit`: sends generated events, or those of a file, to a running `up` or into Kafka.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::args::EmitArgs;
 use super::client::Client;
 use super::data::DataDir;
-use super::engine::{connect_log, topic_specs};
+use super::engine::{READY_WITHIN, connect_log, topic_specs};
 use super::generate::{Faults, Generated, Generator, Market};
 use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
+use super::progress;
 use super::send::{Destination, Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
 use crate::log::usage::decode;
@@ -67,7 +68,8 @@ fn kafka(config: &Config, runtime: &Handle, shutdown: &Shutdown) -> Done<Destina
 fn up(config: &Config, args: &EmitArgs) -> Destination {
     let client = Client::new(DataDir::new(&config.data));
     // A first look, so that a forgotten `up` is named at once and not after all patience. It may be starting.
-    if let Err(error) = client.get("/readyz") {
+    let within = args.patience.min(READY_WITHIN);
+    if let Err(error) = client.get_within("/readyz", within) {
         eprintln!(
             "tidemark: {error}; trying for {:?} (Ctrl-C stops)",
             args.patience
@@ -79,9 +81,12 @@ fn up(config: &Config, args: &EmitArgs) -> Destination {
 fn print(args: &EmitArgs) -> Done {
     let mut out = Out::new();
     let mut generated = Stream::new(args);
+    let bar = progress::beside_output(generated.count, "generated");
     while let Some(event) = generated.next() {
         out.line(event.text)?;
+        bar.inc(1);
     }
+    bar.finish_and_clear();
     out.finish()
 }
 
@@ -137,7 +142,7 @@ impl Stream {
 
 fn send_generated(destination: &Destination, args: &EmitArgs, shutdown: &Shutdown) -> Done {
     let mut stream = Stream::new(args);
-    let bar = progress(stream.count);
+    let bar = progress::bar(stream.count, "acknowledged");
     // Some generated events are meant to be refused: they are counted, and no failure.
     let senders = Senders::start(destination, args.patience, shutdown, |_| ());
     let start = Instant::now();
@@ -175,7 +180,7 @@ fn keep_pace(start: Instant, sent: u64, rate: f64, shutdown: &Shutdown) {
 
 fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: &Shutdown) -> Done {
     let input = read_ahead(path)?;
-    let bar = progress(None);
+    let bar = progress::bar(None, "acknowledged");
     let refused = Arc::new(AtomicU64::new(0));
     let on_refused = {
         let (bar, refused) = (bar.clone(), refused.clone());
@@ -275,24 +280,6 @@ fn name_refused(event: &Refused) {
         Some(field) => eprintln!("line {number}: {field}: {code}: {detail}"),
         None => eprintln!("line {number}: {code}: {detail}"),
     }
-}
-
-fn progress(count: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match count {
-        Some(count) => (
-            ProgressBar::new(count),
-            "{wide_bar} {human_pos}/{human_len} acknowledged, {per_sec}, {eta} left{msg}",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {human_pos} acknowledged, {per_sec}{msg}",
-        ),
-    };
-    let style = ProgressStyle::with_template(template);
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn move_bar(bar: &ProgressBar, tally: &Tally) {

@@ -24,6 +24,8 @@ use crate::store::tables;
 
 /// How long to wait for another short command to let go of the data directory, or for an `up` that is starting.
 const OWNER_WAIT: Duration = Duration::from_secs(15);
+/// How long a running `up` may take to say that it is ready.
+pub const READY_WITHIN: Duration = Duration::from_secs(5);
 const OWNER_POLL: Duration = Duration::from_millis(50);
 /// The embedded store does one thing at a time. More batches in its queue make nothing faster, and whoever writes a single row waits
 /// behind them.
@@ -85,7 +87,8 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
 
 async fn is_ready(client: &Client) -> bool {
     let client = client.clone();
-    let asked = tokio::task::spawn_blocking(move || client.get("/readyz")).await;
+    let ask = move || client.get_within("/readyz", READY_WITHIN);
+    let asked = tokio::task::spawn_blocking(ask).await;
     matches!(asked, Ok(Ok(answer)) if answer.status == 200)
 }
 

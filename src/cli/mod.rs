@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::ops::config::{Config, ENV_PREFIX, Sources};
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, PricingCommand, ReferralCommand, TablesCommand};
+use args::{Cli, Command, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
@@ -21,11 +21,14 @@ mod generate;
 mod grants;
 mod keys;
 mod lines;
+mod newest;
 mod output;
+mod progress;
 mod records;
 mod referral;
 mod rejects;
 mod remote;
+mod resume;
 mod rules;
 mod send;
 mod serve;
@@ -149,9 +152,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
         Command::Doctor(args) => look(config, args.json).await.map_err(cannot_look),
         command => {
             let access = match command {
-                Command::Init
-                | Command::Pricing(PricingCommand::Init { .. })
-                | Command::Referral(ReferralCommand::Import { .. }) => Access::Create,
+                Command::Init => Access::Create,
                 _ => Access::Existing,
             };
             let session = Session::open(config, access).await?;
@@ -201,7 +202,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,
-        Command::Resume(args) => doctor::resume(session, args).await,
+        Command::Resume(args) => resume::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, args.timeout).await,

@@ -4,20 +4,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::args::LogCommand;
+use super::args::{LogCommand, NewestArgs};
+use super::newest::{self, Reader};
 use super::output::{Done, Failure, Out};
 use super::session::Session;
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
 use crate::log::rejected::{self, ForeignReject, GatewayReject, Reject, RejectedRecord};
-use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
+use crate::log::{Record, Topic, posting};
 use crate::store::redrive::{self, Fate, Found};
 
-/// How much is read at a time.
-const LIMIT: ReadLimit = ReadLimit {
-    records: 1_000,
-    bytes: 4 * 1024 * 1024,
-};
+/// Rejects of which it is asked at a time what became of them.
+const FATES_AT_ONCE: usize = 1_000;
 /// Characters of a reject that its line for people shows.
 const PREVIEW_CHARS: usize = 80;
 
@@ -28,16 +26,31 @@ pub async fn log(session: &Session, command: &LogCommand) -> Done {
         partition,
         from,
         limit,
+        newest,
     } = command;
-    let known = Topic::ALL.into_iter().find(|known| known.name() == topic);
-    let topic = known.ok_or_else(|| {
+    let topic = Topic::named(topic).ok_or_else(|| {
         let names = Topic::ALL.map(Topic::name).join(", ");
         Failure::refused(format!("there is no topic '{topic}'; allowed: {names}"))
     })?;
+    let partitions = partitions(session, topic, *partition).await?;
     let mut out = Out::new();
-    for partition in partitions(session, topic, *partition).await? {
-        let mut reader = Reader::open(session, topic, partition, *from, *limit).await?;
-        while let Some(records) = reader.next().await? {
+    if let Some(wanted) = newest.wanted(Offset(*from)) {
+        let pick = |partition, record| Ok(Some((partition, record)));
+        for (partition, record) in newest::newest(session, topic, &partitions, wanted, pick).await?
+        {
+            out.json(&record_json(topic, partition, &record))?;
+        }
+        return out.finish();
+    }
+    let from = Offset(*from);
+    for mut reader in Reader::open_all(session, topic, &partitions, from, newest.since).await? {
+        let partition = reader.partition;
+        let mut left = limit.unwrap_or(u64::MAX);
+        while left > 0
+            && let Some(mut records) = reader.next().await?
+        {
+            records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= records.len() as u64;
             for record in &records {
                 out.json(&record_json(topic, partition, record))?;
             }
@@ -55,53 +68,6 @@ async fn partitions(session: &Session, topic: Topic, only: Option<u32>) -> Done<
             "{topic} has partitions 0 to {}, not {one}",
             count.saturating_sub(1)
         ))),
-    }
-}
-
-/// Reads one partition up to where it ended when the reader was opened.
-struct Reader<'a> {
-    session: &'a Session,
-    topic: Topic,
-    partition: Partition,
-    next: Offset,
-    end: Offset,
-    left: u64,
-}
-
-impl<'a> Reader<'a> {
-    async fn open(
-        session: &'a Session,
-        topic: Topic,
-        partition: Partition,
-        from: u64,
-        limit: Option<u64>,
-    ) -> Done<Reader<'a>> {
-        let Bounds { start, end } = session.log.bounds(topic, partition).await?;
-        Ok(Reader {
-            session,
-            topic,
-            partition,
-            next: start.max(Offset(from)),
-            end,
-            left: limit.unwrap_or(u64::MAX),
-        })
-    }
-
-    async fn next(&mut self) -> Done<Option<Vec<Record>>> {
-        if self.next >= self.end || self.left == 0 {
-            return Ok(None);
-        }
-        let log = &self.session.log;
-        let read = log.read(self.topic, self.partition, self.next, LIMIT, MUST_BE_THERE);
-        let mut records = read.await?;
-        records.retain(|record| record.offset < self.end);
-        records.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-        self.left -= records.len() as u64;
-        let Some(last) = records.last() else {
-            return Ok(None);
-        };
-        self.next = last.offset.next();
-        Ok(Some(records))
     }
 }
 
@@ -151,45 +117,63 @@ pub async fn rejects(
     session: &Session,
     reason: Option<&str>,
     limit: Option<u64>,
+    newest: &NewestArgs,
     is_json: bool,
 ) -> Done {
     let only = reason.map(reason_of).transpose()?;
+    let pick = |partition, record: Record| {
+        let reject = rejected::read(&record).map_err(Failure::failed)?;
+        let is_wanted = only.is_none_or(|only| only == reject.reason());
+        let offset = record.offset;
+        Ok(is_wanted.then_some(Found {
+            partition,
+            offset,
+            reject,
+        }))
+    };
+    let topic = Topic::UsageRejected;
+    let partitions = partitions(session, topic, None).await?;
     let mut out = Out::new();
-    for partition in partitions(session, Topic::UsageRejected, None).await? {
-        let mut reader = Reader::open(session, Topic::UsageRejected, partition, 0, None).await?;
-        let mut left = limit.unwrap_or(u64::MAX);
+    if let Some(wanted) = newest.wanted(Offset(0)) {
+        let found = newest::newest(session, topic, &partitions, wanted, pick).await?;
+        for found in found.chunks(FATES_AT_ONCE) {
+            print(session, &mut out, found, is_json).await?;
+        }
+        return out.finish();
+    }
+    for mut reader in Reader::open_all(session, topic, &partitions, Offset(0), newest.since).await?
+    {
+        let partition = reader.partition;
+        let mut left = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         while left > 0
             && let Some(records) = reader.next().await?
         {
-            let mut found = Vec::new();
-            for record in &records {
-                let reject = rejected::read(record).map_err(Failure::failed)?;
-                if left > 0 && only.is_none_or(|only| only == reject.reason()) {
-                    left -= 1;
-                    found.push(Found {
-                        partition,
-                        offset: record.offset,
-                        reject,
-                    });
-                }
-            }
-            let fates = redrive::fates(session.db(), &found).await?;
-            for (found, fate) in found.iter().zip(&fates) {
-                let shown = Shown::new(found, fate.as_ref());
-                match &found.reject {
-                    Reject::Usage(reject) => print_reject(&mut out, &shown, reject, is_json)?,
-                    Reject::Foreign(reject) => print_foreign(&mut out, &shown, reject, is_json)?,
-                    Reject::Gateway(reject) => print_gateway(&mut out, &shown, reject, is_json)?,
-                }
-            }
+            let picked = records.into_iter().map(|record| pick(partition, record));
+            let found: Done<Vec<Found>> = picked.filter_map(Done::transpose).take(left).collect();
+            let found = found?;
+            left -= found.len();
+            print(session, &mut out, &found, is_json).await?;
         }
     }
     out.finish()
 }
 
+/// With what became of each.
+async fn print(session: &Session, out: &mut Out, found: &[Found], is_json: bool) -> Done {
+    let fates = redrive::fates(session.db(), found).await?;
+    for (found, fate) in found.iter().zip(&fates) {
+        let shown = Shown::new(found, fate.as_ref());
+        match &found.reject {
+            Reject::Usage(reject) => print_reject(out, &shown, reject, is_json)?,
+            Reject::Foreign(reject) => print_foreign(out, &shown, reject, is_json)?,
+            Reject::Gateway(reject) => print_gateway(out, &shown, reject, is_json)?,
+        }
+    }
+    Ok(())
+}
+
 fn reason_of(code: &str) -> Done<Reason> {
-    let known = Reason::ALL.into_iter().find(|known| known.as_str() == code);
-    known.ok_or_else(|| {
+    Reason::named(code).ok_or_else(|| {
         let codes = Reason::ALL.map(Reason::as_str).join(", ");
         Failure::refused(format!("there is no reason '{code}'; allowed: {codes}"))
     })

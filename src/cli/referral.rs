@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::ReferralCommand;
 use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
+use super::progress;
 use super::session::{Session, by, random_name};
 use crate::domain::ids::Account;
 use crate::domain::referral::SignupRefusal;
@@ -111,20 +112,26 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
     let mut reader = lines::open(file)?;
     let mut tally = Tally::default();
     let mut number = 0;
+    let bar = progress::bar(None, "lines");
     let unreadable = |error| Failure::failed(format!("{} cannot be read: {error}", file.display()));
     while let Some(taken) = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(unreadable)? {
         number += 1;
+        bar.inc(1);
         let line = match parse(&taken) {
             Ok(Some(line)) => line,
             Ok(None) => continue,
             Err(why) => {
-                eprintln!("line {number}: malformed: {why}");
+                bar.suspend(|| eprintln!("line {number}: malformed: {why}"));
                 tally.refused += 1;
                 continue;
             }
         };
-        import_line(session, &reads, number, line, no_awards, &mut tally).await?;
+        if let Some(why) = import_line(session, &reads, line, no_awards, &mut tally).await? {
+            bar.suspend(|| eprintln!("line {number}: {why}"));
+            tally.refused += 1;
+        }
     }
+    bar.finish_and_clear();
     let mut out = Out::new();
     out.line(format!(
         "{} made, {} there already, {} refused",
@@ -151,18 +158,18 @@ fn parse(taken: &Taken) -> Result<Option<ImportLine>, String> {
     }
 }
 
+/// Why the line was refused, if it was.
 async fn import_line(
     session: &Session,
     reads: &Reads,
-    number: u64,
     line: ImportLine,
     no_awards: bool,
     tally: &mut Tally,
-) -> Done {
+) -> Done<Option<String>> {
     // Importing a file again, after an interruption say, finds its own links.
     if is_linked(session, &line).await? {
         tally.known += 1;
-        return Ok(());
+        return Ok(None);
     }
     let signup = NewSignup {
         referrer: Referrer::Account(line.referrer),
@@ -174,16 +181,12 @@ async fn import_line(
     match reads.sign_up(signup, session.now()).await {
         Ok(_) => tally.made += 1,
         Err(SignUpError::Refused(refusal)) => {
-            eprintln!(
-                "line {number}: {}: {}",
-                refusal.code(),
-                of_accounts(&refusal)
-            );
-            tally.refused += 1;
+            let why = format!("{}: {}", refusal.code(), of_accounts(&refusal));
+            return Ok(Some(why));
         }
         Err(SignUpError::Failed(error)) => return Err(error.into()),
     }
-    Ok(())
+    Ok(None)
 }
 
 /// A refusal in words for a line that names two accounts, and no code.

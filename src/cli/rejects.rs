@@ -28,8 +28,9 @@ pub async fn run(session: &Session, config: &Config, command: &RejectsCommand) -
         RejectsCommand::List {
             reason,
             limit,
+            newest,
             json,
-        } => records::rejects(session, reason.as_deref(), *limit, *json).await,
+        } => records::rejects(session, reason.as_deref(), *limit, newest, *json).await,
         RejectsCommand::Show { place } => {
             let found = find(session, *place).await?;
             let shown = detail(session, &found).await?;

@@ -24,17 +24,19 @@ pub async fn run(session: &Session, command: &PricingCommand) -> Done {
 /// Publishes the testnet's rules if there are none at all; whether it did.
 pub async fn publish_first(db: &dyn Db) -> Done<bool> {
     let now = SystemClock.now();
-    if !pricing::current(db, now).await?.is_empty() {
+    let in_force = pricing::current(db, now).await?;
+    if !in_force.is_empty() {
         return Ok(false);
     }
-    let values = differences(db, RuleSet::Testnet, now).await?.missing;
+    let values = differences(in_force, RuleSet::Testnet)?.missing;
     publish(db, RuleSet::Testnet, values, now, "first start").await?;
     Ok(true)
 }
 
 async fn init(session: &Session, set: RuleSet, replace: bool) -> Done {
     let (db, now, file) = (session.db(), session.now(), file_of(set));
-    let Differences { missing, otherwise } = differences(db, set, now).await?;
+    let in_force = pricing::current(db, now).await?;
+    let Differences { missing, otherwise } = differences(in_force, set)?;
     let (mut values, mut kept) = (missing, otherwise);
     if replace {
         values.append(&mut kept);
@@ -72,9 +74,8 @@ struct Differences {
     otherwise: Vec<NewValue>,
 }
 
-async fn differences(db: &dyn Db, set: RuleSet, now: Millis) -> Done<Differences> {
-    let in_force: BTreeMap<String, String> = pricing::current(db, now)
-        .await?
+fn differences(in_force: Vec<Version>, set: RuleSet) -> Done<Differences> {
+    let in_force: BTreeMap<String, String> = in_force
         .into_iter()
         .map(|version| (version.key, version.value))
         .collect();

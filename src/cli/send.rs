@@ -34,6 +34,8 @@ const LINGER: Duration = Duration::from_millis(20);
 const QUEUE_EVENTS_MAX: usize = 2 * BATCH_EVENTS_MAX;
 /// How long the log's answer is still waited for once this process has been asked to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// What an attempt may take at the least: `--patience 0s` is one attempt.
+const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 /// Pauses between attempts grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -217,7 +219,8 @@ impl Sender {
                 Attempt::Later(_) if self.is_patient(start) => {
                     self.tally.retries.fetch_add(1, Ordering::Relaxed);
                     let jitter = rand::rng().random_range(0.5..1.5);
-                    std::thread::sleep(pause.mul_f64(jitter));
+                    // An attempt begins within the patience, and ends with it.
+                    std::thread::sleep(pause.mul_f64(jitter).min(self.left(start)));
                     pause = (pause * 2).min(PAUSES.1);
                 }
                 Attempt::Later(why) | Attempt::Never(why) => return Err(why),
@@ -234,17 +237,23 @@ impl Sender {
         start.elapsed() < self.patience && !self.shutdown.is_requested()
     }
 
+    /// What is left of the patience: an attempt may not take longer, or who accepts connections and never answers would be waited for
+    /// without an end.
+    fn left(&self, start: Instant) -> Duration {
+        let left = self.patience.saturating_sub(start.elapsed());
+        left.max(ATTEMPT_MIN)
+    }
+
     fn attempt(&self, batch: &[Line], start: Instant) -> Attempt {
         match &self.destination {
-            Destination::Up(client) => post(client, batch),
+            Destination::Up(client) => post(client, batch, self.left(start)),
             Destination::Log {
                 log,
                 partitions,
                 runtime,
             } => {
-                let left = self.patience.saturating_sub(start.elapsed());
                 let append = append(&**log, *partitions, batch);
-                runtime.block_on(self.bounded(left, append))
+                runtime.block_on(self.bounded(self.left(start), append))
             }
         }
     }
@@ -284,13 +293,13 @@ impl Sender {
     }
 }
 
-fn post(client: &Client, batch: &[Line]) -> Attempt {
+fn post(client: &Client, batch: &[Line], within: Duration) -> Attempt {
     let mut body = Vec::with_capacity(batch.iter().map(|line| line.text.len() + 1).sum());
     for line in batch {
         body.extend_from_slice(&line.text);
         body.push(b'\n');
     }
-    match client.post(PATH, CONTENT_TYPE, &body) {
+    match client.post_within(PATH, CONTENT_TYPE, &body, within) {
         Ok(answer) => judge(&answer),
         Err(error @ (NoAnswer::NotRunning(_) | NoAnswer::Failed { .. })) => {
             Attempt::Later(error.to_string())

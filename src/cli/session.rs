@@ -64,10 +64,7 @@ impl Session {
         }
         let data = DataDir::new(&config.data);
         if access == Access::Existing && !data.exists() {
-            return Err(Failure::failed(format!(
-                "there is no data in {dir} (run `tidemark up --data {dir}` or `tidemark init --data {dir}`)",
-                dir = data.path().display()
-            )));
+            return Err(no_data(&data));
         }
         match find_owner(&data).await? {
             Owner::Us(owned) => Session::own(Engine::open(owned, &data, config).await?).await,
@@ -150,6 +147,18 @@ impl Session {
             engine.close(CLOSE_WITHIN).await;
         }
     }
+}
+
+/// Where was looked, whole, and what to do about either mistake: looking in the wrong place, or too early.
+fn no_data(data: &DataDir) -> Failure {
+    let dir = data.path().display();
+    let whole = std::path::absolute(data.path());
+    let whole = whole.unwrap_or_else(|_| data.path().to_owned());
+    Failure::failed(format!(
+        "there is no data in {dir} ({}), and nothing was made. If tidemark runs on other data, name it: --data DIR, or --config FILE \
+         (TIDEMARK_CONFIG). To begin here: tidemark up --data {dir}, or tidemark init --data {dir}",
+        whole.display()
+    ))
 }
 
 /// Who runs this command, for audit entries.

@@ -2,6 +2,7 @@
 
 use super::args::{LeaderboardArgs, StatementArgs, UsageArgs};
 use super::output::{Done, Failure, Out};
+use super::progress;
 use super::session::Session;
 use crate::domain::ids::{Account, AccountKind};
 use crate::reads::{Place, Statements};
@@ -42,17 +43,20 @@ async fn one(statements: &Statements<'_>, account: &Account, is_json: bool) -> D
 
 async fn all(statements: &Statements<'_>) -> Done {
     let mut out = Out::new();
+    let bar = progress::beside_output(None, "accounts");
     for kind in AccountKind::ALL {
         let mut after = None;
         loop {
             let (page, next) = statements.page(kind, after).await?;
             page.iter().try_for_each(|statement| out.json(statement))?;
+            bar.inc(page.len() as u64);
             after = next;
             if after.is_none() {
                 break;
             }
         }
     }
+    bar.finish_and_clear();
     out.finish()
 }
 

@@ -3,14 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use indicatif::ProgressBar;
+
 use super::engine::connect;
 use super::output::{Done, Failure, Out, counted};
+use super::progress;
 use super::session::{Session, Workers};
 use crate::ops::config::{Config, Sources, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, Item, Table};
 use crate::store::dynamo::DynamoDb;
-use crate::store::tables;
+use crate::store::{pages, tables};
 
 /// Copies every item into the store that another configuration names. Its tables must be empty, so that repeating it after an
 /// interruption means beginning with empty tables again, and nothing is ever mixed.
@@ -33,10 +36,13 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
     }
     let before = positions(session.db()).await?;
     let mut out = Out::new();
+    let bar = progress::bar(None, "items copied");
     for table in Table::ALL {
-        let count = copy_table(session.db(), &target, table).await?;
+        bar.set_message(format!(" ({})", table.name()));
+        let count = copy_table(session.db(), &target, table, &bar).await?;
         out.line(format!("{}: {}", table.name(), counted(count, "item")))?;
     }
+    bar.finish_and_clear();
     if positions(session.db()).await? != before {
         return Err(Failure::failed(format!(
             "somebody has written meanwhile, so the copy is of no use: stop every `tidemark worker`, delete the tables of {}, and copy again",
@@ -49,15 +55,13 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
 
 /// Where every task stands. Whoever rates, posts or adapts moves these.
 async fn positions(db: &dyn Db) -> Done<Vec<Item>> {
-    let (mut all, mut after) = (Vec::new(), None);
-    loop {
-        let page = db.scan(Table::Checkpoints, after).await?;
-        all.extend(page.items);
-        after = page.next;
-        if after.is_none() {
-            return Ok(all);
-        }
-    }
+    let mut all = Vec::new();
+    pages::scan(db, Table::Checkpoints, |item| {
+        all.push(item);
+        Ok(())
+    })
+    .await?;
+    Ok(all)
 }
 
 fn target(file: &Path) -> Done<DynamoDb> {
@@ -77,12 +81,14 @@ fn target(file: &Path) -> Done<DynamoDb> {
     connect(&config.store, None, Arc::new(Metrics::new()))
 }
 
-async fn copy_table(from: &dyn Db, into: &dyn Db, table: Table) -> Done<u64> {
+async fn copy_table(from: &dyn Db, into: &dyn Db, table: Table, bar: &ProgressBar) -> Done<u64> {
     let (mut count, mut after) = (0, None);
     loop {
         let page = from.scan(table, after).await?;
-        count += page.items.len() as u64;
+        let items = page.items.len() as u64;
         into.put_all(table, page.items).await?;
+        count += items;
+        bar.inc(items);
         after = page.next;
         if after.is_none() {
             return Ok(count);

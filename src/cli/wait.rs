@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use indicatif::ProgressBar;
+
 use super::output::{Done, Failure};
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
 use crate::log::{Bounds, LogError, Topic};
+use crate::ops::health::{Role, TaskId};
 use crate::pipeline::progress::{self, Wanted};
 use crate::store::checkpoints;
 
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(100);
+/// How often it tells how far it is.
+const TELL: Duration = Duration::from_millis(500);
 
 /// What is still awaited.
 enum Awaited {
@@ -36,10 +41,11 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
     let start = Instant::now();
     let bounds = bounds(session, start, timeout).await?;
     let mut awaited = Awaited::Rating;
+    let mut shown = Shown::start(session, &bounds).await;
     loop {
         match look(session, &bounds, &mut awaited).await {
             Ok(true) => return Ok(()),
-            Ok(false) => (),
+            Ok(false) => shown.tell(session, &bounds, &awaited).await,
             Err(Failure::Failed(why)) if start.elapsed() < timeout => {
                 tracing::debug!(
                     event = "wait.retry",
@@ -62,6 +68,57 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// How far it is, for who watches.
+struct Shown {
+    bar: ProgressBar,
+    told: Instant,
+}
+
+impl Shown {
+    async fn start(session: &Session, bounds: &[Bounds]) -> Shown {
+        let bar = super::progress::bar(Some(0), "rated");
+        if !bar.is_hidden() {
+            bar.set_length(unrated(session, bounds).await.unwrap_or(0));
+        }
+        let told = Instant::now();
+        Shown { bar, told }
+    }
+
+    /// What does not answer is not worth a word here.
+    async fn tell(&mut self, session: &Session, bounds: &[Bounds], awaited: &Awaited) {
+        if self.bar.is_hidden() || self.told.elapsed() < TELL {
+            return;
+        }
+        self.told = Instant::now();
+        self.bar.set_message(format!("; {}", awaited.as_str()));
+        if let (Awaited::Rating, Ok(left)) = (awaited, unrated(session, bounds).await) {
+            let whole = self.bar.length().unwrap_or(0).max(left);
+            self.bar.set_length(whole);
+            self.bar.set_position(whole - left);
+        } else if !matches!(awaited, Awaited::Rating) {
+            self.bar.set_position(self.bar.length().unwrap_or(0));
+        }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How many records of those that are awaited are not rated yet.
+async fn unrated(session: &Session, bounds: &[Bounds]) -> Done<u64> {
+    let mut left = 0;
+    for (partition, bounds) in (0..).map(Partition).zip(bounds) {
+        let task = TaskId::new(Role::Rate, partition);
+        let stored = progress::standing(session.db(), task).await?;
+        let stored = stored.filter(|stored| stored.epoch == Some(session.log.epoch()));
+        left += bounds.waiting(stored.map_or(bounds.start, |stored| stored.first));
+    }
+    Ok(left)
 }
 
 /// What each partition of `usage.events` holds now. A log that does not answer, after a restart of its broker say, is asked again.

@@ -178,7 +178,7 @@ async fn watch_topics(
     cluster: KafkaForeign,
     topics: Vec<(Role, String)>,
     health: Arc<Health>,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) -> Done {
     let mut told = Vec::new();
     loop {
@@ -194,14 +194,14 @@ async fn watch_topics(
         if shutdown.is_requested() {
             return Ok(());
         }
+        let names = missing.iter().map(|topic| format!("topic {topic}"));
+        health.set_missing(names.collect());
         health.set_ready(has_work(&topics, &missing));
         told = missing;
-        tokio::select! {
-            () = tokio::time::sleep(TOPICS_INTERVAL) => {}
-            () = shutdown.requested() => {
-                health.set_ready(false);
-                return Ok(());
-            }
+        let pause = tokio::time::sleep(TOPICS_INTERVAL);
+        if shutdown.bounded(Duration::ZERO, pause).await.is_none() {
+            health.set_ready(false);
+            return Ok(());
         }
     }
 }

@@ -46,6 +46,11 @@ impl Service {
             Service::Scrape => "scrape",
         }
     }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Service> {
+        Service::ALL.into_iter().find(|one| one.as_str() == name)
+    }
 }
 
 /// A decoded usage event. Text is borrowed from the record where it can be.
@@ -141,6 +146,11 @@ impl Reason {
         Reason::TooOld,
         Reason::Conflict,
     ];
+
+    /// The one with that code.
+    pub fn named(code: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|one| one.as_str() == code)
+    }
 
     /// The stable code.
     pub const fn as_str(self) -> &'static str {

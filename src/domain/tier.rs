@@ -37,6 +37,11 @@ impl Tier {
             Tier::MarianaDepth => "mariana_depth",
         }
     }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Tier> {
+        Tier::ALL.into_iter().find(|one| one.as_str() == name)
+    }
 }
 
 /// What is known of a model's tier.

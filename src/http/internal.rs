@@ -283,8 +283,7 @@ async fn topic_of(log: &dyn Log, name: &str, partition: u32) -> Result<Topic, Pr
             format!("there is no {name}/{partition}; GET /internal/log lists what there is"),
         )
     };
-    let known = Topic::ALL.into_iter().find(|topic| topic.name() == name);
-    let topic = known.ok_or_else(missing)?;
+    let topic = Topic::named(name).ok_or_else(missing)?;
     let info = log.topic(topic).await.map_err(of_log)?;
     if partition < info.partitions {
         Ok(topic)

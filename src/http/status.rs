@@ -28,21 +28,31 @@ pub(super) async fn alive(State(operator): State<Operator>) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Ready once log and store are open, and until this process begins to stop.
+/// Ready once log and store are open, and until this process begins to stop; a worker, while the topics of its roles are there.
 #[utoipa::path(get, path = "/readyz", tag = "operators", responses(
     (status = 200, description = "Ready."),
-    (status = 503, description = "Starting or stopping.")))]
+    (status = 503, description = "Starting or stopping; or a topic is not there: the detail names it.")))]
 pub(super) async fn ready(State(operator): State<Operator>) -> Response {
     if operator.health.is_ready() {
         return Json(json!({"status": "ready"})).into_response();
     }
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not_ready",
-        "this process is starting or stopping; try again soon",
-    )
-    .retry_after(1)
-    .into_response()
+    let missing = operator.health.missing();
+    let (code, detail) = match missing.is_empty() {
+        true => (
+            "not_ready",
+            "this process is starting or stopping; try again soon".to_owned(),
+        ),
+        false => (
+            "missing",
+            format!(
+                "not there: {}; `tidemark topics apply` creates tidemark's own, and work begins within seconds",
+                missing.join(", ")
+            ),
+        ),
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+        .retry_after(1)
+        .into_response()
 }
 
 fn task(task: &TaskHealth) -> Value {
@@ -52,6 +62,9 @@ fn task(task: &TaskHealth) -> Value {
         "lagRecords": task.lag,
         "lastProgressMsAgo": idle,
     });
+    if let Some(next) = task.next {
+        value["next"] = json!(next);
+    }
     if let Some(halted) = &task.halted {
         value["halted"] = json!({"code": halted.code, "message": halted.message});
     }

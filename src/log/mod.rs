@@ -51,6 +51,11 @@ impl Topic {
             Topic::LedgerPostings => "ledger.postings",
         }
     }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Topic> {
+        Topic::ALL.into_iter().find(|one| one.name() == name)
+    }
 }
 
 impl fmt::Display for Topic {
@@ -214,6 +219,14 @@ pub struct Bounds {
     pub end: Offset,
 }
 
+impl Bounds {
+    /// How many records somebody has yet to work on who goes on at `next`: what `tidemark top`, `tidemark doctor` and the metrics call
+    /// waiting. What has expired waits no more.
+    pub fn waiting(self, next: Offset) -> u64 {
+        self.end.0.saturating_sub(next.max(self.start).0)
+    }
+}
+
 /// How long to wait for a record that is there by all that is known: a log elsewhere may take a moment to answer.
 pub const MUST_BE_THERE: Duration = Duration::from_secs(10);
 
@@ -224,6 +237,14 @@ pub struct ReadLimit {
     pub records: usize,
     /// Bytes of [`Record::size`].
     pub bytes: usize,
+}
+
+impl ReadLimit {
+    /// One record, whatever its size.
+    pub const ONE: ReadLimit = ReadLimit {
+        records: 1,
+        bytes: 1,
+    };
 }
 
 /// What went wrong with a log.

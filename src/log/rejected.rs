@@ -363,8 +363,7 @@ pub fn decode(record: &Record) -> Result<RejectedRecord, RejectError> {
 fn reason(record: &Record) -> Result<Reason, RejectError> {
     let code = text(record, "reason")?;
     let unknown = || unreadable("reason", code.as_bytes(), "reason that this build knows");
-    let known = Reason::ALL.into_iter().find(|known| known.as_str() == code);
-    known.ok_or_else(unknown)
+    Reason::named(code).ok_or_else(unknown)
 }
 
 fn field(record: &Record) -> Result<Option<String>, RejectError> {

@@ -142,6 +142,8 @@ pub struct TaskHealth {
 pub struct Health {
     metrics: Arc<Metrics>,
     ready: AtomicBool,
+    /// What this process cannot work without and does not find.
+    missing: Mutex<Vec<String>>,
     tasks: Mutex<BTreeMap<TaskId, TaskHealth>>,
 }
 
@@ -151,6 +153,7 @@ impl Health {
         Health {
             metrics,
             ready: AtomicBool::new(false),
+            missing: Mutex::default(),
             tasks: Mutex::default(),
         }
     }
@@ -158,6 +161,17 @@ impl Health {
     /// Says whether this process takes requests: true once log and store are open, false while it shuts down.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Names what is not there and keeps this process from being ready (`topic usage.events`); nothing: all is there.
+    pub fn set_missing(&self, missing: Vec<String>) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = missing;
+    }
+
+    /// What is not there.
+    pub fn missing(&self) -> Vec<String> {
+        let missing = self.missing.lock();
+        missing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether this process takes requests.

@@ -16,8 +16,11 @@ const SCAN_RECORDS: usize = 1_024;
 const SCAN_BYTES: usize = 8 << 20;
 
 /// Where a checkpoint stands.
-pub(super) struct Place<'a> {
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Of which topic it speaks.
     pub topic: Topic,
+    /// Of which partition.
     pub partition: Partition,
     /// The topic's id as the checkpoint has it.
     pub id: &'a str,
@@ -25,13 +28,28 @@ pub(super) struct Place<'a> {
     pub epoch: Epoch,
 }
 
-/// The topic must be the same one, not one of the same name.
-pub(super) fn same_log(
-    ctx: &WorkerContext,
+/// What topics and bounds tell of whether a task could go on from its checkpoint: what it would halt with. Reads nothing, so that
+/// `tidemark doctor` says the same as the task would. `counts` are numbers of partitions as the checkpoint has them and as they are;
+/// `first` is the first record that is needed yet, everything before `next` is done.
+pub fn contradiction(
     place: &Place<'_>,
-    info: &TopicInfo,
+    counts: &[(Topic, u32, u32)],
+    (epoch, info, bounds): (Epoch, &TopicInfo, Bounds),
+    (first, next): (Offset, Offset),
 ) -> Result<(), Failure> {
-    let epoch = ctx.log.epoch();
+    for (topic, known, found) in counts {
+        same_count(*topic, *known, *found)?;
+    }
+    if place.epoch < epoch {
+        // Offsets begin again.
+        return Ok(());
+    }
+    same_log(epoch, place, info)?;
+    within(place, bounds, first, next)
+}
+
+/// The topic must be the same one, not one of the same name.
+pub(super) fn same_log(epoch: Epoch, place: &Place<'_>, info: &TopicInfo) -> Result<(), Failure> {
     if place.epoch > epoch {
         let what = format!(
             "this log has epoch {epoch}, the tables are at epoch {} already",
@@ -66,8 +84,22 @@ pub(super) async fn still_there(
     next: Offset,
     fingerprint: Option<&Fingerprint>,
 ) -> Result<(), Failure> {
+    let bounds = ctx.log.bounds(place.topic, place.partition).await?;
+    within(place, bounds, first, next)?;
+    match fingerprint {
+        Some(known) if known.offset >= bounds.start => same_record(ctx, place, known).await,
+        _ => Ok(()),
+    }
+}
+
+/// Neither what is needed nor what is done may have gone.
+fn within(
+    place: &Place<'_>,
+    Bounds { start, end }: Bounds,
+    first: Offset,
+    next: Offset,
+) -> Result<(), Failure> {
     let (topic, partition) = (place.topic, place.partition);
-    let Bounds { start, end } = ctx.log.bounds(topic, partition).await?;
     if end < next {
         let what =
             format!("{topic}/{partition} ends at {end}, but everything before {next} was done");
@@ -79,10 +111,7 @@ pub(super) async fn still_there(
         );
         return Err(Failure::halt(HaltCode::LogTruncated, what));
     }
-    match fingerprint {
-        Some(known) if known.offset >= start => same_record(ctx, place, known).await,
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 async fn same_record(
@@ -90,17 +119,14 @@ async fn same_record(
     place: &Place<'_>,
     known: &Fingerprint,
 ) -> Result<(), Failure> {
-    let limit = ReadLimit {
-        records: 1,
-        bytes: 1,
-    };
+    let (topic, partition) = (place.topic, place.partition);
     let read = ctx
         .log
         .read(
-            place.topic,
-            place.partition,
+            topic,
+            partition,
             known.offset,
-            limit,
+            ReadLimit::ONE,
             MUST_BE_THERE,
         )
         .await?;
@@ -114,7 +140,6 @@ async fn same_record(
     if found == *known {
         return Ok(());
     }
-    let (topic, partition) = (place.topic, place.partition);
     let what = format!(
         "{topic}/{partition} holds another record than the one that was done: {found}, not {known}"
     );
@@ -227,4 +252,96 @@ pub(super) async fn postings_drained(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place<'_> = Place {
+        topic: Topic::UsageEvents,
+        partition: Partition(2),
+        id: "a",
+        epoch: Epoch(1),
+    };
+
+    /// What would be halted with; `counts` as the checkpoint has them and as they are, `bounds` and `done` as offsets.
+    fn found(
+        epoch: u32,
+        id: &str,
+        counts: (u32, u32),
+        bounds: (u64, u64),
+        done: (u64, u64),
+    ) -> Option<(HaltCode, String)> {
+        let info = TopicInfo {
+            id: id.to_owned(),
+            partitions: counts.1,
+        };
+        let bounds = Bounds {
+            start: Offset(bounds.0),
+            end: Offset(bounds.1),
+        };
+        let counts = [(Topic::UsageEvents, counts.0, counts.1)];
+        let log = (Epoch(epoch), &info, bounds);
+        match contradiction(&PLACE, &counts, log, (Offset(done.0), Offset(done.1))) {
+            Ok(()) => None,
+            Err(Failure::Halt(code, what)) => Some((code, what)),
+            Err(Failure::Reload(why)) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn a_contradiction_between_checkpoint_and_log_is_named_by_its_first_cause() {
+        let fine = (4, 4);
+        for (given, expected) in [
+            ((1, "a", fine, (0, 9), (5, 7)), None),
+            ((1, "a", fine, (5, 9), (5, 9)), None),
+            // In a new epoch offsets begin again; the number of partitions stays.
+            ((2, "b", fine, (0, 0), (5, 7)), None),
+            (
+                (2, "b", (4, 6), (0, 0), (5, 7)),
+                Some((
+                    HaltCode::PartitionsChanged,
+                    "topic usage.events had 4 partitions, now it has 6",
+                )),
+            ),
+            (
+                (0, "a", fine, (0, 9), (5, 7)),
+                Some((
+                    HaltCode::LogRecreated,
+                    "this log has epoch 0, the tables are at epoch 1 already",
+                )),
+            ),
+            // Another topic has other offsets: they are not told as well.
+            (
+                (1, "b", fine, (0, 0), (5, 7)),
+                Some((
+                    HaltCode::LogRecreated,
+                    "topic usage.events was created again: its id was a, now it is b",
+                )),
+            ),
+            (
+                (1, "a", fine, (0, 6), (5, 7)),
+                Some((
+                    HaltCode::LogTruncated,
+                    "usage.events/2 ends at 6, but everything before 7 was done",
+                )),
+            ),
+            (
+                (1, "a", fine, (6, 9), (5, 7)),
+                Some((
+                    HaltCode::LogTruncated,
+                    "usage.events/2 begins at 6, but records from 5 on are needed",
+                )),
+            ),
+        ] {
+            let (epoch, id, counts, bounds, done) = given;
+            let expected = expected.map(|(code, what)| (code, what.to_owned()));
+            assert_eq!(
+                found(epoch, id, counts, bounds, done),
+                expected,
+                "{given:?}"
+            );
+        }
+    }
 }

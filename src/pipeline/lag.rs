@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use tokio::sync::watch;
 
-use super::WorkerContext;
 use super::supervise::pause;
+use super::{WorkerContext, progress};
+use crate::domain::position::Offset;
 use crate::domain::time::Millis;
 use crate::log::Topic;
 use crate::ops::health::{Role, TaskHealth, TaskId};
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the store may take to tell where a task stands: the other tasks are to be looked at, too.
+const STORED_WITHIN: Duration = Duration::from_millis(250);
 
 /// Looks that are remembered at the most, per task. Beyond that every second one is forgotten.
 const LOOKS_MAX: usize = 4_096;
@@ -45,8 +50,12 @@ async fn look(ctx: &WorkerContext, task: &TaskHealth, ends: &mut Ends) {
     };
     let now = ctx.clock.now();
     ends.see(now, bounds.end.0);
-    let next = task.next.unwrap_or(bounds.start.0).max(bounds.start.0);
-    let lag = bounds.end.0.saturating_sub(next);
+    let next = match task.next {
+        Some(next) => Offset(next),
+        // Too many are better than none while the store does not tell.
+        None => ends.stored(ctx, task.id).await.unwrap_or(bounds.start),
+    };
+    let (lag, next) = (bounds.waiting(next), next.max(bounds.start).0);
     let since = match lag {
         0 => now,
         _ => ends.since(next, task.reached).unwrap_or(now),
@@ -57,20 +66,44 @@ async fn look(ctx: &WorkerContext, task: &TaskHealth, ends: &mut Ends) {
 
 /// When a partition ended where: it tells since when a record has been there, without reading it.
 #[derive(Default)]
-struct Ends(VecDeque<(Millis, u64)>);
+struct Ends {
+    seen: VecDeque<(Millis, u64)>,
+    /// Where the task stood before this process took it up, once it has been read; `Some(None)`: nothing was ever done.
+    stood: Option<Option<Offset>>,
+}
 
 impl Ends {
+    /// Where a task stands that has not told it, because it is being taken up or was found halted: what its checkpoint says.
+    async fn stored(&mut self, ctx: &WorkerContext, id: TaskId) -> Option<Offset> {
+        if let Some(stood) = self.stood {
+            return stood;
+        }
+        let info = match (id.role, &ctx.adapting) {
+            (Role::Rate, _) => ctx.log.topic(Topic::UsageEvents).await,
+            (Role::Post, _) => ctx.log.topic(Topic::LedgerPostings).await,
+            (Role::Adapt(feed), Some(adapting)) => adapting.log.topic(feed.topic()).await,
+            (Role::Adapt(_), None) => return None,
+        };
+        let read = std::pin::pin!(progress::standing(&*ctx.db, id));
+        let within = ctx.clock.sleep(STORED_WITHIN);
+        let (Ok(info), Either::Left((Ok(found), _))) = (info, select(read, within).await) else {
+            return None;
+        };
+        let next = found.and_then(|found| found.next_in(ctx.log.epoch(), &info));
+        *self.stood.insert(next)
+    }
+
     fn see(&mut self, now: Millis, end: u64) {
-        match self.0.back() {
+        match self.seen.back() {
             Some((_, last)) if *last == end => return,
             // Another topic under the same name.
-            Some((_, last)) if *last > end => self.0.clear(),
+            Some((_, last)) if *last > end => self.seen.clear(),
             _ => {}
         }
-        self.0.push_back((now, end));
-        if self.0.len() > LOOKS_MAX {
+        self.seen.push_back((now, end));
+        if self.seen.len() > LOOKS_MAX {
             let mut index = 0;
-            self.0.retain(|_| {
+            self.seen.retain(|_| {
                 index += 1;
                 index % 2 == 1
             });
@@ -80,12 +113,12 @@ impl Ends {
     /// Since when, to the second, the record at `next` has been there. What was there before the first look has waited since log time was
     /// at `reached`, at the longest.
     fn since(&mut self, next: u64, reached: Option<Millis>) -> Option<Millis> {
-        while self.0.get(1).is_some_and(|(_, end)| *end <= next) {
-            self.0.pop_front();
+        while self.seen.get(1).is_some_and(|(_, end)| *end <= next) {
+            self.seen.pop_front();
         }
-        let (first, end) = *self.0.front()?;
+        let (first, end) = *self.seen.front()?;
         if end <= next {
-            return self.0.get(1).map(|(seen, _)| *seen);
+            return self.seen.get(1).map(|(seen, _)| *seen);
         }
         Some(reached.map_or(first, |reached| reached.min(first)))
     }
@@ -123,6 +156,6 @@ mod tests {
         for i in 0..20_000 {
             ends.see(Millis(i), 10 + i as u64);
         }
-        assert!(ends.0.len() <= LOOKS_MAX);
+        assert!(ends.seen.len() <= LOOKS_MAX);
     }
 }

@@ -44,6 +44,7 @@ mod supervise;
 mod versioned;
 
 pub use adapt::Adapting;
+pub use anchor::{Place, contradiction};
 pub use breakage::Breakage;
 pub use crew::Crew;
 pub use failure::{Failure, HaltCode};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::position::{Epoch, Partition, Sequence};
+use crate::domain::position::{Epoch, Offset, Partition, Sequence};
 use crate::domain::time::Month;
-use crate::log::Bounds;
+use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::store::awards::{self, Pointer, State, Task};
-use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use crate::store::checkpoints::{self, AdaptCheckpoint, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{Db, StoreError};
 
 /// The stored checkpoint of a source partition; `None` before its first chunk.
@@ -28,6 +28,65 @@ pub async fn post_checkpoint(
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
     let stored: Option<Versioned<PostCheckpoint>> = checkpoints::get(db, &key).await?;
     Ok(stored.map(|stored| stored.value))
+}
+
+/// Where a task stands, as its stored checkpoint has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The id of the topic that it reads.
+    pub topic_id: String,
+    /// The epoch of the logs; `None`: a gateway's topic has none.
+    pub epoch: Option<Epoch>,
+    /// How many partitions topics had.
+    pub counts: Vec<(Topic, u32)>,
+    /// The first record that is needed yet: of a chunk that is cut, its first one.
+    pub first: Offset,
+    /// The first record that nothing was done about.
+    pub next: Offset,
+}
+
+impl Standing {
+    /// The first record that nothing was done about, in the topic as it is now; `None`: the checkpoint speaks of another topic, or of an
+    /// earlier epoch, and nothing was done in this one.
+    pub fn next_in(&self, epoch: Epoch, topic: &TopicInfo) -> Option<Offset> {
+        let is_it = self.topic_id == topic.id && self.epoch.is_none_or(|known| known == epoch);
+        is_it.then_some(self.next)
+    }
+}
+
+/// Where a task stands; `None` before its first checkpoint.
+pub async fn standing(db: &dyn Db, task: TaskId) -> Result<Option<Standing>, StoreError> {
+    let partition = task.partition;
+    Ok(match task.role {
+        Role::Rate => rate_checkpoint(db, partition).await?.map(|found| Standing {
+            counts: vec![
+                (Topic::UsageEvents, found.partitions),
+                (Topic::LedgerPostings, found.posting_partitions),
+            ],
+            topic_id: found.topic_id,
+            epoch: Some(found.epoch),
+            first: found.from,
+            next: found.to,
+        }),
+        Role::Post => post_checkpoint(db, partition).await?.map(|found| Standing {
+            counts: vec![(Topic::LedgerPostings, found.partitions)],
+            topic_id: found.topic_id,
+            epoch: Some(found.epoch),
+            first: found.next,
+            next: found.next,
+        }),
+        Role::Adapt(_) => {
+            let key = checkpoints::checkpoint_key(task);
+            let stored: Option<Versioned<AdaptCheckpoint>> = checkpoints::get(db, &key).await?;
+            stored.map(|stored| Standing {
+                topic_id: stored.value.topic_id,
+                epoch: None,
+                counts: Vec::new(),
+                first: stored.value.next,
+                next: stored.value.next,
+            })
+        }
+    })
 }
 
 /// What must be taken by the posting partitions before everything that was appended before some moment is visible:

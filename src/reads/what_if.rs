@@ -51,10 +51,7 @@ impl Reads {
             .iter()
             .filter(|line| is_successful(line.status_code))
         {
-            let Some(service) = Service::ALL
-                .into_iter()
-                .find(|one| one.as_str() == line.service)
-            else {
+            let Some(service) = Service::named(&line.service) else {
                 continue;
             };
             found.requests += 1;
@@ -67,9 +64,7 @@ impl Reads {
 
 /// The tier is the one that the request was rated with; a row of chat always has it.
 fn price_of(line: &UsageLine, service: Service, rules: &Rules) -> Result<Money, Overflow> {
-    let tier = Tier::ALL
-        .into_iter()
-        .find(|tier| line.tier.as_deref() == Some(tier.as_str()));
+    let tier = line.tier.as_deref().and_then(Tier::named);
     let used = Used {
         input_tokens: line.input_tokens,
         output_tokens: line.output_tokens,

@@ -2,7 +2,8 @@
 
 use super::accounts::{self, StoredRow};
 use super::credits;
-use super::db::{Db, Item, Key, StoreError, Table};
+use super::db::{Db, Key, StoreError, Table};
+use super::pages;
 use super::referrals::{self, Link};
 use super::row::Row;
 use crate::domain::amount::Money;
@@ -17,8 +18,8 @@ pub async fn rows(
     kind: AccountKind,
     mut each: impl FnMut(Account, StoredRow) + Send,
 ) -> Result<(), StoreError> {
-    items(db, accounts::table(kind), |item| {
-        if let Some((account, row)) = accounts::account_of(kind, item)? {
+    pages::scan(db, accounts::table(kind), |item| {
+        if let Some((account, row)) = accounts::account_of(kind, &item)? {
             each(account, row);
         }
         Ok(())
@@ -28,8 +29,8 @@ pub async fn rows(
 
 /// Every referral link.
 pub async fn links(db: &dyn Db, mut each: impl FnMut(Link) + Send) -> Result<(), StoreError> {
-    items(db, Table::ReferralRelationships, |item| {
-        each(referrals::read_own_link(item)?);
+    pages::scan(db, Table::ReferralRelationships, |item| {
+        each(referrals::read_own_link(&item)?);
         Ok(())
     })
     .await
@@ -38,7 +39,7 @@ pub async fn links(db: &dyn Db, mut each: impl FnMut(Link) + Send) -> Result<(),
 /// How many referral codes there are.
 pub async fn codes(db: &dyn Db) -> Result<u64, StoreError> {
     let mut count = 0;
-    items(db, Table::ReferralCodes, |_| {
+    pages::scan(db, Table::ReferralCodes, |_| {
         count += 1;
         Ok(())
     })
@@ -52,31 +53,13 @@ pub async fn credits(
     mut each: impl FnMut(&str, Money) + Send,
 ) -> Result<(), StoreError> {
     let (hash, range) = Table::UserCredits.keys();
-    items(db, Table::UserCredits, |item| {
-        let row = Row::new(Key::new(Table::UserCredits, "?", "?"), item);
+    pages::scan(db, Table::UserCredits, |item| {
+        let row = Row::new(Key::new(Table::UserCredits, "?", "?"), &item);
         if row.text(range.unwrap_or("entry"))? == BALANCE {
             let user = row.text(hash)?;
-            each(user, credits::read_added(user, Some(item))?.total);
+            each(user, credits::read_added(user, Some(&item))?.total);
         }
         Ok(())
     })
     .await
-}
-
-async fn items(
-    db: &dyn Db,
-    table: Table,
-    mut each: impl FnMut(&Item) -> Result<(), StoreError> + Send,
-) -> Result<(), StoreError> {
-    let mut after = None;
-    loop {
-        let page = db.scan(table, after.take()).await?;
-        for item in &page.items {
-            each(item)?;
-        }
-        after = page.next;
-        if after.is_none() {
-            return Ok(());
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Queries over all their pages.
+//! Queries and whole tables over all their pages.
 
 use super::db::{Db, Item, Query, RangeFilter, StoreError, Table};
 
@@ -24,6 +24,23 @@ pub async fn all(db: &dyn Db, mut query: Query) -> Result<Vec<Item>, StoreError>
         match page.next {
             Some(next) => query.after = Some(next),
             None => return Ok(items),
+        }
+    }
+}
+
+/// Shows every item of a table, page by page. Costs what the table weighs.
+pub async fn scan(
+    db: &dyn Db,
+    table: Table,
+    mut each: impl FnMut(Item) -> Result<(), StoreError> + Send,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = db.scan(table, after.take()).await?;
+        page.items.into_iter().try_for_each(&mut each)?;
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

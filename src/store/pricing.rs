@@ -358,17 +358,12 @@ async fn load(db: &dyn Db) -> Result<Loaded, StoreError> {
 
 async fn scan(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
     let mut versions = Vec::new();
-    let mut after = None;
-    loop {
-        let page = db.scan(Table::PricingConfig, after).await?;
-        for item in &page.items {
-            versions.push(read_version(item)?);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(versions),
-        }
-    }
+    pages::scan(db, Table::PricingConfig, |item| {
+        versions.push(read_version(&item)?);
+        Ok(())
+    })
+    .await?;
+    Ok(versions)
 }
 
 /// Whether `versions`, sorted by control number, hold every publication of the chain that ends in `newest`, complete.

@@ -52,10 +52,7 @@ pub(super) const fn service_word(service: Service) -> &'static str {
 
 /// What people call a service that a row names.
 pub(super) fn service_word_of(name: &str) -> &str {
-    let known = Service::ALL
-        .into_iter()
-        .find(|service| service.as_str() == name);
-    match known {
+    match Service::named(name) {
         Some(service) => service_word(service),
         None => name,
     }

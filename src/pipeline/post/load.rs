@@ -101,7 +101,7 @@ async fn check(
         id: &checkpoint.topic_id,
         epoch: checkpoint.epoch,
     };
-    anchor::same_log(ctx, &place, info)?;
+    anchor::same_log(epoch, &place, info)?;
     anchor::still_there(
         ctx,
         &place,

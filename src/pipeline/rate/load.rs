@@ -199,7 +199,7 @@ async fn check(
         id: &checkpoint.topic_id,
         epoch: checkpoint.epoch,
     };
-    anchor::same_log(ctx, &place, source)?;
+    anchor::same_log(epoch, &place, source)?;
     anchor::still_there(
         ctx,
         &place,

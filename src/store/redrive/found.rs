@@ -99,11 +99,7 @@ pub async fn find(
     partition: Partition,
     offset: Offset,
 ) -> Result<Option<Found>, FindError> {
-    let one = ReadLimit {
-        records: 1,
-        bytes: 1,
-    };
-    let found = list(log, partition, offset, one).await?.found;
+    let found = list(log, partition, offset, ReadLimit::ONE).await?.found;
     Ok(found.into_iter().find(|found| found.offset == offset))
 }
 

@@ -370,6 +370,20 @@ async fn readiness_follows_the_process() {
     assert_eq!(edge.get("/readyz").await.problem().0, 503);
     edge.health.set_ready(true);
     assert_eq!(edge.get("/readyz").await.status, StatusCode::OK);
+    // A worker whose topics are not there has nothing to work on, and says what it lacks.
+    edge.health.set_ready(false);
+    edge.health
+        .set_missing(vec!["topic eu.usage.events".to_owned()]);
+    let answer = edge.get("/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let problem = answer.json();
+    assert_eq!(problem["code"], "missing", "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("topic eu.usage.events"), "{detail}");
+    assert!(detail.contains("tidemark topics apply"), "{detail}");
+    edge.health.set_missing(Vec::new());
+    edge.health.set_ready(true);
+    assert_eq!(edge.get("/readyz").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

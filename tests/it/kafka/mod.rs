@@ -6,6 +6,7 @@ mod chaos;
 mod compose;
 mod halts;
 pub mod log;
+mod looking;
 mod moving;
 mod operators;
 mod partitioners;

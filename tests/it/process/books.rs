@@ -42,6 +42,7 @@ fn account(kind: &str, number: u32) -> Account {
 
 /// Prices, links (chains of three levels and one more), credits and a correction.
 pub fn found(site: &Site) -> Founded {
+    site.run(&["init"]);
     site.run(&["pricing", "init", "mainnet"]);
     let pairs = |kind, pairs: &[(u32, u32)]| -> Vec<(Account, Account)> {
         let both = pairs.iter();

@@ -1,7 +1,9 @@
 //! `tidemark emit`.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -152,4 +154,37 @@ fn without_an_up_emit_gives_up_after_its_patience_and_says_what_to_start() {
         "{said}"
     );
     assert!(said.contains("safe"), "{said}");
+}
+
+#[test]
+fn an_up_that_takes_connections_and_never_answers_is_waited_for_as_long_as_the_patience() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("data")).unwrap();
+    // The kernel takes the connections; nobody ever looks at them.
+    let hung = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hung.local_addr().unwrap();
+    let says = format!("{{\"pid\":1,\"listen\":\"{address}\",\"dynamodbEndpoint\":null}}");
+    place.write("data/up.json", &says);
+    for args in [
+        &["--events", "20000"][..],
+        &["--events", "1", "--clean"],
+        &["--file", "events.jsonl"],
+    ] {
+        let lines: Vec<String> = (0..2_000)
+            .map(|n| chat(&n.to_string(), "ann").to_string())
+            .collect();
+        place.write("events.jsonl", &lines.join("\n"));
+        let start = Instant::now();
+        let args = [&["emit", "--patience", "2s", "--json"], args].concat();
+        let said = place.tidemark(&args).failed(1);
+        assert!(start.elapsed() < Duration::from_secs(20), "{said}");
+        for part in [
+            "gave up after 0 acknowledged events: ",
+            "did not answer",
+            &address.to_string(),
+            "Sending the same events again is safe",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use super::{Place, chat};
 #[test]
 fn prices_begin_with_mainnet_on_fresh_data() {
     let place = Place::new();
+    place.tidemark(&["init"]).ok();
     let said = place.tidemark(&["pricing", "init", "mainnet"]).ok();
     assert!(
         said.starts_with("config/rules/mainnet.toml is in force: ")
@@ -111,6 +112,7 @@ fn usage_is_charged_from_the_moment_that_mainnet_is_in_force() {
 #[test]
 fn a_reason_is_a_line_of_plain_text() {
     let mut place = Place::new();
+    place.tidemark(&["init"]).ok();
     place.tidemark(&["pricing", "init", "testnet"]).ok();
     let long = "r".repeat(501);
     let rows = [

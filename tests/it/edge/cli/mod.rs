@@ -2,11 +2,14 @@
 
 mod api_document;
 mod damage;
+mod doctor;
 mod emit;
 mod grants;
 mod halts;
 mod keys;
 mod metrics;
+mod newest;
+mod progress;
 mod quick_start;
 mod records;
 mod redrive;

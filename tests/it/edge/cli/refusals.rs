@@ -85,14 +85,31 @@ fn without_data_there_is_nothing_to_read() {
         &["pricing", "show"],
         &["referral", "code", "user", "ann"],
         &["referral", "signup", "user", "ann", "CODE"],
+        &["referral", "import", "-"],
+        &["pricing", "init", "testnet"],
+        &["statement", "--all", "--json"],
+        &["leaderboard", "users"],
+        &["usage", "ann"],
+        &["log", "cat", "usage.events"],
+        &["rejects", "show", "0", "0"],
+        &["rejects", "redrive", "0", "0"],
+        &["keys", "list"],
+        &["keys", "create", "ops", "--scope", "ingest"],
+        &["resume", "--all"],
+        &["tables", "copy", "--into", "other.toml"],
     ] {
         let said = place.tidemark(args).failed(1);
-        assert!(
-            said.contains(
-                "there is no data in ./data (run `tidemark up --data ./data` or `tidemark init --data ./data`)"
-            ),
-            "{said}"
-        );
+        let looked = place.dir.path().canonicalize().unwrap().join("data");
+        for part in [
+            "there is no data in ./data (",
+            looked.to_str().unwrap(),
+            "and nothing was made",
+            "--config FILE (TIDEMARK_CONFIG)",
+            "tidemark init --data ./data",
+        ] {
+            assert!(said.contains(part), "{args:?}: {part}: {said}");
+        }
+        assert!(!place.path("data").exists(), "{args:?} has made it");
     }
     // For scripts: that it cannot look is another code than what it finds.
     let said = place.tidemark(&["doctor"]).failed(2);
@@ -140,7 +157,12 @@ fn what_nobody_will_rate_is_not_waited_for() {
     assert_eq!(said.code, Some(1));
     assert!(
         said.out
-            .contains("! `tidemark up` is not running and 1 record waits to be rated"),
+            .contains("! `tidemark up` is not running on this data"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out.contains("\n    1 record waits to be rated"),
         "{}",
         said.out
     );

@@ -159,6 +159,7 @@ fn refusals(place: &Place, up: &Up, alice: &Value, bob: &Value, old: &Value) {
 fn an_account_takes_more_awards_at_once_than_a_transaction_has_room_for() {
     const REFEREES: usize = 130;
     let place = Place::new();
+    place.tidemark(&["init"]).ok();
     place.tidemark(&["pricing", "init", "testnet"]).ok();
     let line =
         |n| format!("{{\"referee\":[\"user\",\"r{n}\"],\"referrer\":[\"user\",\"popular\"]}}\n");

@@ -1,228 +1,17 @@
-//! `tidemark top`: what runs, how fast, how far behind, and what stands still, from the metrics of the processes themselves.
-//!
-//! It needs no key, no Prometheus and no clever terminal: where stdout is none, or `TERM` is `dumb`, one picture follows the other.
+//! What is shown: rates between two readings, lag, halts, and one word for all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write as _};
-use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use ureq::Agent;
 
-use super::args::TopArgs;
-use super::data::DataDir;
-use super::output::{Done, Failure, Out, counted};
-use crate::ops::config::Config;
-use crate::ops::shutdown::Shutdown;
-
-/// How long a process may take to tell its metrics.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
-/// Largest answer that is read.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// The time between the two readings of `--once`.
-const ONCE: Duration = Duration::from_secs(1);
-/// Numbers that are later than this are late.
-const LATE_SECONDS: f64 = 60.0;
-/// Exit code: something is to be done.
-const SOMETHING: u8 = 1;
-/// Exit code: nobody can be asked.
-const CANNOT_LOOK: u8 = 2;
-
-/// Runs `tidemark top`.
-pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
-    let addresses = addresses(config, &args.addresses)?;
-    let screen = Screen::of(args);
-    let interval = if args.once { ONCE } else { args.interval };
-    let mut before = Reading::take(&addresses).await?;
-    loop {
-        let waited = shutdown.bounded(Duration::ZERO, tokio::time::sleep(interval));
-        if waited.await.is_none() {
-            return Ok(());
-        }
-        let now = Reading::take(&addresses).await?;
-        let view = View::between(&before, &now);
-        screen.show(&view)?;
-        if args.once {
-            return match view.verdict {
-                Verdict::Fine => Ok(()),
-                Verdict::Late | Verdict::Halted | Verdict::Partly | Verdict::Nobody => {
-                    Err(Failure::Said(SOMETHING))
-                }
-                Verdict::CannotLook => Err(Failure::Said(CANNOT_LOOK)),
-            };
-        }
-        before = now;
-    }
-}
-
-/// Those that were given; else the `up` on the data directory, or where one would listen.
-fn addresses(config: &Config, given: &[String]) -> Done<Vec<String>> {
-    if given.is_empty() {
-        let running = DataDir::new(&config.data).running();
-        return Ok(vec![match running {
-            Some(running) => running.url(""),
-            None => format!("http://{}", config.listen),
-        }]);
-    }
-    let whole = |address: &String| match address.split_once("://") {
-        None => Ok(format!("http://{address}")),
-        Some(("http" | "https", _)) => Ok(address.trim_end_matches('/').to_owned()),
-        Some(_) => Err(Failure::refused(format!(
-            "{address} is no address; write host:port or http://host:port"
-        ))),
-    };
-    given.iter().map(whole).collect()
-}
-
-/// How a picture is shown.
-enum Screen {
-    Json,
-    /// One over the other.
-    Terminal,
-    /// One after the other.
-    Lines,
-}
-
-impl Screen {
-    fn of(args: &TopArgs) -> Screen {
-        let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb" || term.is_empty());
-        match (
-            args.json,
-            args.once || is_dumb || !std::io::stdout().is_terminal(),
-        ) {
-            (true, _) => Screen::Json,
-            (false, true) => Screen::Lines,
-            (false, false) => Screen::Terminal,
-        }
-    }
-
-    fn show(&self, view: &View) -> Done {
-        let mut out = Out::new();
-        match self {
-            Screen::Json => out.json(view)?,
-            Screen::Terminal => {
-                // To the upper left, and away with what stands below: understood by every terminal that is not dumb.
-                std::io::stdout()
-                    .write_all(b"\x1b[H\x1b[J")
-                    .map_err(Failure::failed)?;
-                view.draw(&mut out)?;
-            }
-            Screen::Lines => {
-                view.draw(&mut out)?;
-                out.line("")?;
-            }
-        }
-        out.finish()
-    }
-}
-
-/// One line of Prometheus' text format.
-#[derive(Clone, Debug, PartialEq, PartialOrd)]
-struct Sample {
-    name: String,
-    labels: BTreeMap<String, String>,
-    value: f64,
-}
-
-/// Reads Prometheus' text format, as we write it; lines that are none are passed over.
-fn read(text: &str) -> Vec<Sample> {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(sample).collect()
-}
-
-fn sample(line: &str) -> Option<Sample> {
-    let (series, value) = line.rsplit_once(' ')?;
-    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-    Some(Sample {
-        name: name.to_owned(),
-        labels: labels_of(labels.strip_suffix('}').unwrap_or(labels)),
-        value: value.parse().ok()?,
-    })
-}
-
-/// `a="1",b="2"`. Our own label values hold no quotes.
-fn labels_of(text: &str) -> BTreeMap<String, String> {
-    let parts = text.split("\",");
-    let label = |part: &str| {
-        let (name, value) = part.split_once("=\"")?;
-        Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
-    };
-    parts.filter_map(label).collect()
-}
-
-/// What all processes told at one moment.
-struct Reading {
-    at: Instant,
-    now: f64,
-    /// By address; `Err` says why it did not tell.
-    told: BTreeMap<String, Result<Vec<Sample>, String>>,
-}
-
-impl Reading {
-    async fn take(addresses: &[String]) -> Done<Reading> {
-        let addresses = addresses.to_vec();
-        let ask = move || {
-            let config = Agent::config_builder()
-                .timeout_global(Some(TOLD_WITHIN))
-                .proxy(None)
-                .build();
-            let agent: Agent = config.into();
-            let ask = |address: String| {
-                let told = metrics(&agent, &address).map_err(|error| error.to_string());
-                (address, told)
-            };
-            addresses.into_iter().map(ask).collect()
-        };
-        let told = tokio::task::spawn_blocking(ask).await;
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Ok(Reading {
-            at: Instant::now(),
-            now: since.unwrap_or_default().as_secs_f64(),
-            told: told.map_err(Failure::failed)?,
-        })
-    }
-
-    fn samples<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r Sample> {
-        let told = self.told.values().filter_map(|told| told.as_ref().ok());
-        told.flatten().filter(move |sample| sample.name == name)
-    }
-
-    /// The sum of the samples whose labels hold `label=value`.
-    fn sum(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
-        let is_it = |sample: &&Sample| {
-            label.is_none_or(|(label, value)| {
-                let found = sample.labels.get(label);
-                found.is_some_and(|found| found.starts_with(value))
-            })
-        };
-        let values = self.samples(name).filter(is_it).map(|sample| sample.value);
-        values.sum()
-    }
-
-    /// The largest value by partition.
-    fn by_task(&self, name: &str) -> BTreeMap<(String, u32), f64> {
-        let mut found: BTreeMap<(String, u32), f64> = BTreeMap::new();
-        for sample in self.samples(name) {
-            let role = sample.labels.get("role").cloned().unwrap_or_default();
-            let partition = sample.labels.get("partition");
-            let partition = partition.and_then(|text| text.parse().ok());
-            let place = found.entry((role, partition.unwrap_or(0))).or_default();
-            *place = place.max(sample.value);
-        }
-        found
-    }
-}
-
-fn metrics(agent: &Agent, address: &str) -> Result<Vec<Sample>, ureq::Error> {
-    let mut answer = agent.get(format!("{address}/metrics")).call()?;
-    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-    Ok(read(&body.read_to_string()?))
-}
+use super::reading::{Reading, Sample};
+use super::{Asked, LATE};
+use crate::cli::output::{Done, Out, counted};
 
 /// The one word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+pub enum Verdict {
     /// Numbers are right and fresh.
     Fine,
     /// No process that was asked has partitions to rate, or none has some to post.
@@ -240,7 +29,7 @@ enum Verdict {
 /// A partition that stands still.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Halt {
+pub struct Halt {
     partition: String,
     reason: String,
 }
@@ -248,7 +37,7 @@ struct Halt {
 /// How far behind a partition is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Lag {
+pub struct Lag {
     partition: String,
     records: u64,
     seconds: f64,
@@ -257,7 +46,7 @@ struct Lag {
 /// A process that does not answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Silent {
+pub struct Silent {
     address: String,
     why: String,
 }
@@ -265,8 +54,9 @@ struct Silent {
 /// What is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct View {
-    verdict: Verdict,
+pub struct View {
+    /// The one word for it.
+    pub verdict: Verdict,
     processes: usize,
     silent: Vec<Silent>,
     versions: BTreeSet<String>,
@@ -279,14 +69,17 @@ struct View {
     errors_per_second: f64,
     write_units_per_second: f64,
     throttles_per_second: f64,
-    /// Since the newest event happened that accounts show; `null` before the first.
+    /// Since the newest event happened that accounts show; `null` until these processes have made one visible.
     newest_visible_seconds: Option<f64>,
+    /// Whether anything had been posted, by whomever; with `newestVisibleSeconds` null: before these processes started.
+    has_posted: bool,
     halted: Vec<Halt>,
     lag: Vec<Lag>,
 }
 
 impl View {
-    fn between(before: &Reading, now: &Reading) -> View {
+    /// What has happened between two readings.
+    pub fn between(before: &Reading, now: &Reading) -> View {
         let seconds = (now.at - before.at).as_secs_f64().max(0.001);
         // A process that began again begins at zero.
         let rate = |name: &str, label: Option<(&str, &str)>| {
@@ -299,6 +92,7 @@ impl View {
         let lag = lags(now);
         let newest = now.samples("tidemark_visible_event_timestamp_seconds");
         let newest = newest.map(|sample| sample.value).reduce(f64::max);
+        let posted = now.by_task("tidemark_checkpoint_offset");
         let versions = now.samples("tidemark_build_info");
         let rules = now.samples("tidemark_rules_version");
         View {
@@ -318,13 +112,33 @@ impl View {
             write_units_per_second: rate("tidemark_store_write_units_total", None),
             throttles_per_second: rate("tidemark_store_throttles_total", None),
             newest_visible_seconds: newest.map(|newest| round((now.now - newest).max(0.0))),
+            has_posted: posted
+                .iter()
+                .any(|((role, _), offset)| role == "post" && *offset > 0.0),
             halted,
             lag,
         }
     }
 
-    fn draw(&self, out: &mut Out) -> Done {
-        out.line(self.headline())?;
+    /// How fresh numbers are. After a restart the processes do not know of what events was posted before; that is no alarm.
+    fn newest(&self) -> String {
+        let waits = self.lag.iter().any(|lag| lag.records > 0);
+        match self.newest_visible_seconds {
+            Some(seconds) => format!("newest event that accounts show: {} ago", span(seconds)),
+            None if waits => "no event has become visible since the start yet".to_owned(),
+            None if self.has_posted => {
+                "no traffic since the start; all that came before is visible".to_owned()
+            }
+            None => "no event has come yet".to_owned(),
+        }
+    }
+
+    /// For people.
+    pub fn draw(&self, out: &mut Out, asked: &Asked) -> Done {
+        out.line(match self.verdict {
+            Verdict::CannotLook => format!("CANNOT LOOK: {}", asked.advice()),
+            _ => self.headline(),
+        })?;
         for halt in &self.halted {
             out.line(format!(
                 "  ! {} has stopped: {}. `tidemark doctor` says what to do.",
@@ -340,16 +154,16 @@ impl View {
         if self.processes == 0 {
             return Ok(());
         }
-        let newest = match self.newest_visible_seconds {
-            Some(seconds) => format!("newest event that accounts show: {} ago", span(seconds)),
-            None => "no event is visible yet".to_owned(),
-        };
         for line in [
             format!(
                 "  events  {:>9.1}/s   rejected {:>7.1}/s   duplicates {:>7.1}/s",
                 self.events_per_second, self.rejected_per_second, self.duplicates_per_second
             ),
-            format!("  points  {:>9.1}/s   {newest}", self.points_per_second),
+            format!(
+                "  points  {:>9.1}/s   {}",
+                self.points_per_second,
+                self.newest()
+            ),
             format!(
                 "  http    {:>9.1}/s   errors   {:>7.1}/s",
                 self.requests_per_second, self.errors_per_second
@@ -376,9 +190,27 @@ impl View {
             .collect();
         if waits.is_empty() {
             let partitions = counted(self.lag.len() as u64, "partition");
-            return out.line(format!("  nothing waits in {partitions}"));
+            return out.line(format!(
+                "  nothing waits in {partitions} ({})",
+                self.by_role()
+            ));
         }
         out.table(&["  partition", ">records waiting", ">oldest"], &waits)
+    }
+
+    /// `4 rate, 4 post`: partitions of another role are others.
+    fn by_role(&self) -> String {
+        let mut roles: BTreeMap<&str, u32> = BTreeMap::new();
+        for lag in &self.lag {
+            let role = lag.partition.split('/').next().unwrap_or_default();
+            *roles.entry(role).or_default() += 1;
+        }
+        let mut parts: Vec<String> = roles
+            .iter()
+            .map(|(role, n)| format!("{n} {role}"))
+            .collect();
+        parts.reverse();
+        parts.join(", ")
     }
 
     fn headline(&self) -> String {
@@ -402,10 +234,7 @@ impl View {
             Verdict::Late => format!("LATE: numbers are right, but behind ({of})"),
             Verdict::Halted => format!("HALTED: some numbers stand still, none is wrong ({of})"),
             Verdict::Partly => format!("PARTLY: a process does not answer ({of})"),
-            Verdict::CannotLook => {
-                "CANNOT LOOK: no process answers; name them: tidemark top host:8788 host:8789"
-                    .to_owned()
-            }
+            Verdict::CannotLook => "CANNOT LOOK".to_owned(),
         }
     }
 }
@@ -444,7 +273,7 @@ fn verdict(asked: usize, silent: &[Silent], halted: &[Halt], lag: &[Lag]) -> Ver
         Verdict::CannotLook
     } else if !halted.is_empty() {
         Verdict::Halted
-    } else if lag.iter().any(|lag| lag.seconds > LATE_SECONDS) {
+    } else if lag.iter().any(|lag| lag.seconds > LATE.as_secs_f64()) {
         Verdict::Late
     } else if !silent.is_empty() {
         Verdict::Partly
@@ -475,6 +304,9 @@ fn span(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::reading::read;
     use super::*;
 
     fn reading(at: Instant, texts: &[Option<&str>]) -> Reading {

@@ -1,0 +1,426 @@
+//! What was found: notes, and one fault per cause, with what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::cli::output::{Done, Failure, Out, counted};
+use crate::domain::position::Partition;
+use crate::domain::time::Millis;
+use crate::ops::health::TaskId;
+use crate::pipeline::HaltCode;
+
+/// How many different things of one cause are told; the rest is counted.
+const TOLD_MAX: usize = 4;
+
+/// What was found.
+#[derive(Default)]
+pub struct Findings {
+    /// What is as it should be, or only worth knowing.
+    notes: Vec<String>,
+    /// What is wrong and what to do, but for halts.
+    faults: BTreeMap<Cause, Fault>,
+    /// Partitions that stand still, or will, by the code of their halts.
+    stops: BTreeMap<String, Stop>,
+}
+
+/// Why something is wrong; in the order in which they are told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Nobody works on this data.
+    NotRunning,
+    /// No rules have been published.
+    NoRules,
+    /// Work has been waiting for too long, and nothing tells why.
+    Late,
+    /// Adapters are configured where nobody runs them.
+    AdaptersIdle,
+    /// An adapter's topic.
+    Adapter(String),
+}
+
+/// One cause.
+struct Fault {
+    /// What it is, and what to do.
+    what: String,
+    /// What comes of it.
+    follows: Vec<String>,
+}
+
+/// Partitions that stand still for one reason, or will as soon as somebody takes them up.
+#[derive(Default)]
+pub struct Stop {
+    /// What is wrong, each sentence once, and where.
+    what: Vec<(String, BTreeSet<TaskId>)>,
+    /// Those that stand still by their own word, and since when.
+    halted: BTreeMap<TaskId, Millis>,
+    follows: Vec<String>,
+}
+
+impl Findings {
+    /// Something worth knowing.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// A cause, told once.
+    pub fn fault(&mut self, cause: Cause, what: impl Into<String>) {
+        let follows = Vec::new();
+        let what = what.into();
+        self.faults.entry(cause).or_insert(Fault { what, follows });
+    }
+
+    /// What comes of a cause; false if that was not found.
+    pub fn follows(&mut self, cause: &Cause, text: impl Into<String>) -> bool {
+        let fault = self.faults.get_mut(cause);
+        let is_there = fault.is_some();
+        if let Some(fault) = fault {
+            fault.follows.push(text.into());
+        }
+        is_there
+    }
+
+    /// A partition that has recorded a halt.
+    pub fn halted(&mut self, task: TaskId, code: &str, since: Millis, message: &str) {
+        let stop = self.stops.entry(code.to_owned()).or_default();
+        stop.halted.insert(task, since);
+        stop.say(message, Some(task));
+    }
+
+    /// What a partition would halt with; `None`: no single partition would.
+    pub fn will_halt(&mut self, task: Option<TaskId>, code: HaltCode, message: &str) {
+        let stop = self.stops.entry(code.as_str().to_owned()).or_default();
+        stop.say(message, task);
+    }
+
+    /// The code of what a partition stands still with.
+    pub fn stopped(&self, task: TaskId) -> Option<String> {
+        let is_here = |(_, stop): &(&String, &Stop)| {
+            stop.halted.contains_key(&task) || stop.what.iter().any(|(_, at)| at.contains(&task))
+        };
+        let found = self.stops.iter().find(is_here);
+        found.map(|(code, _)| code.clone())
+    }
+
+    /// What waits behind partitions that stand still.
+    pub fn waits_behind(&mut self, code: &str, text: impl Into<String>) {
+        if let Some(stop) = self.stops.get_mut(code) {
+            stop.follows.push(text.into());
+        }
+    }
+
+    /// One text per cause: what it is, what to do, and what follows from it, each on a line.
+    fn faults(&self) -> Vec<Vec<String>> {
+        let stops = self.stops.iter().map(|(code, stop)| stop.lines(code));
+        let mut all: Vec<Vec<String>> = Vec::new();
+        let mut late: Vec<Vec<String>> = Vec::new();
+        for (cause, fault) in &self.faults {
+            let lines = std::iter::once(&fault.what).chain(&fault.follows);
+            let lines = lines.cloned().collect();
+            match cause {
+                Cause::NotRunning | Cause::NoRules => all.push(lines),
+                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) => late.push(lines),
+            }
+        }
+        all.extend(stops);
+        all.extend(late);
+        all
+    }
+
+    /// Says it all. Exit code 1 if something is wrong.
+    pub fn report(&self, is_json: bool) -> Done {
+        let faults = self.faults();
+        let mut out = Out::new();
+        if is_json {
+            let texts: Vec<String> = faults.iter().map(|lines| lines.join(" ")).collect();
+            out.json(&json!({"well": texts.is_empty(), "faults": texts, "notes": self.notes}))?;
+        } else {
+            for note in &self.notes {
+                out.line(format!("  {note}"))?;
+            }
+            for lines in &faults {
+                let [what, follows @ ..] = &lines[..] else {
+                    continue;
+                };
+                out.line(format!("! {what}"))?;
+                for line in follows {
+                    out.line(format!("    {line}"))?;
+                }
+            }
+            if faults.is_empty() {
+                out.line("All is well.")?;
+            }
+        }
+        out.finish()?;
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Said(1))
+        }
+    }
+}
+
+impl Stop {
+    fn say(&mut self, message: &str, task: Option<TaskId>) {
+        let message = message.trim_end_matches('.');
+        let known = self.what.iter_mut().find(|(known, _)| known == message);
+        match known {
+            Some((_, at)) => at.extend(task),
+            None => self
+                .what
+                .push((message.to_owned(), task.into_iter().collect())),
+        }
+    }
+
+    fn lines(&self, code: &str) -> Vec<String> {
+        let known = HaltCode::from_name(code);
+        let advice = known.map_or("", HaltCode::advice);
+        let mut text = match known {
+            // Partitions of topics are damaged, whoever reads them.
+            Some(HaltCode::LogDamaged) => format!(
+                "The log is damaged: {}. The other partitions go on without it.",
+                self.what()
+            ),
+            _ => self.who(code),
+        };
+        // The error says so itself.
+        if !advice.is_empty() && known != Some(HaltCode::LogDamaged) {
+            text.push(' ');
+            text.push_str(advice);
+        }
+        if !self.halted.is_empty() {
+            if known == Some(HaltCode::LogDamaged) {
+                text.push_str(&format!(" {}.", self.stand_still(code)));
+            }
+            let tasks: Vec<String> = self.halted.keys().map(ToString::to_string).collect();
+            text.push_str(&format!(" Then: tidemark resume {}", tasks.join(" ")));
+        }
+        std::iter::once(text).chain(self.follows.clone()).collect()
+    }
+
+    /// `rate/0 and rate/1 have stood still since … (log_recreated): …; so will rate/2.`
+    fn who(&self, code: &str) -> String {
+        let all: BTreeSet<TaskId> = self.what.iter().flat_map(|(_, at)| at).copied().collect();
+        let coming: Vec<TaskId> = all
+            .into_iter()
+            .filter(|task| !self.halted.contains_key(task))
+            .collect();
+        let what = self.what();
+        match (self.halted.is_empty(), coming.is_empty()) {
+            (false, true) => format!("{}: {what}.", self.stand_still(code)),
+            (false, false) => format!(
+                "{}: {what}. So will {} when somebody takes {} up.",
+                self.stand_still(code),
+                listed(&coming),
+                them(coming.len())
+            ),
+            (true, _) => format!(
+                "{} will stand still as soon as somebody takes {} up ({code}): {what}.",
+                listed(&coming),
+                them(coming.len())
+            ),
+        }
+    }
+
+    fn stand_still(&self, code: &str) -> String {
+        let tasks: Vec<TaskId> = self.halted.keys().copied().collect();
+        let since = self.halted.values().min().copied().unwrap_or_default();
+        let verb = if tasks.len() == 1 { "has" } else { "have" };
+        format!(
+            "{} {verb} stood still since {since} ({code})",
+            listed(&tasks)
+        )
+    }
+
+    /// Each sentence once; where there are several, with their partitions.
+    fn what(&self) -> String {
+        if let [(only, _)] = &self.what[..] {
+            return only.clone();
+        }
+        let told = self.what.iter().take(TOLD_MAX);
+        let mut parts: Vec<String> = told
+            .map(|(text, at)| {
+                let at: Vec<TaskId> = at.iter().copied().collect();
+                match at.is_empty() {
+                    true => text.clone(),
+                    false => format!("{}: {text}", listed(&at)),
+                }
+            })
+            .collect();
+        let left = self.what.len().saturating_sub(TOLD_MAX);
+        if left > 0 {
+            parts.push(format!("and {left} more like these"));
+        }
+        parts.join("; ")
+    }
+}
+
+fn them(count: usize) -> &'static str {
+    if count == 1 { "it" } else { "them" }
+}
+
+/// `rate/0, rate/1 and post/2`.
+fn listed(tasks: &[TaskId]) -> String {
+    let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+    match &names[..] {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// What waits, by partition.
+#[derive(Clone, Default)]
+pub struct Backlog(Vec<(Partition, u64)>);
+
+impl Backlog {
+    /// Counts a partition's.
+    pub fn add(&mut self, partition: Partition, count: u64) {
+        if count > 0 {
+            self.0.push((partition, count));
+        }
+    }
+
+    /// All of it.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// ` (partition 0: 12, partition 3: 1)`; nothing if nothing waits.
+    pub fn by_partition(&self) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
+        let part =
+            |(partition, count): &(Partition, u64)| format!("partition {partition}: {count}");
+        let parts: Vec<String> = self.0.iter().map(part).collect();
+        format!(" ({})", parts.join(", "))
+    }
+
+    /// `12 records wait to be rated (partition 0: 12).`
+    pub fn wait(&self, noun: &str, done: &str) -> String {
+        wait(self.sum(), noun, done, &self.by_partition())
+    }
+}
+
+/// `12 records wait to be rated.`
+pub fn wait(count: u64, noun: &str, done: &str, by: &str) -> String {
+    let verb = if count == 1 { "waits" } else { "wait" };
+    format!("{} {verb} to be {done}{by}.", counted(count, noun))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(text: &str) -> TaskId {
+        text.parse().unwrap()
+    }
+
+    fn faults(findings: &Findings) -> Vec<String> {
+        let all = findings.faults().into_iter();
+        all.map(|lines| lines.join("\n")).collect()
+    }
+
+    const AT: Millis = Millis(1_795_000_000_000);
+
+    #[test]
+    fn halts_of_one_code_are_one_cause_with_one_command() {
+        let mut findings = Findings::default();
+        for name in ["rate/1", "rate/0"] {
+            findings.halted(task(name), "log_recreated", AT, "the topic is another one.");
+        }
+        findings.will_halt(
+            Some(task("rate/2")),
+            HaltCode::LogRecreated,
+            "the topic is another one",
+        );
+        findings.waits_behind("log_recreated", "7 records wait to be rated.");
+        let [only] = &faults(&findings)[..] else {
+            panic!("one cause")
+        };
+        let expected = format!(
+            "rate/0 and rate/1 have stood still since {AT} (log_recreated): the topic is another one. So will rate/2 when somebody takes it up. {} \
+             Then: tidemark resume rate/0 rate/1\n7 records wait to be rated.",
+            HaltCode::LogRecreated.advice()
+        );
+        assert_eq!(*only, expected);
+        assert_eq!(
+            findings.stopped(task("rate/2")).as_deref(),
+            Some("log_recreated")
+        );
+        assert_eq!(findings.stopped(task("post/2")), None);
+    }
+
+    #[test]
+    fn different_sentences_of_one_cause_stand_with_their_partitions_and_the_many_are_counted() {
+        let mut findings = Findings::default();
+        for n in 0..6 {
+            let what = format!("row {n} is gone");
+            findings.halted(task(&format!("post/{n}")), "row_regressed", AT, &what);
+        }
+        let text = &faults(&findings)[0];
+        assert!(
+            text.contains(
+                "post/0: row 0 is gone; post/1: row 1 is gone; post/2: row 2 is gone; post/3: row 3 is gone; and 2 more like these."
+            ),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("Then: tidemark resume post/0 post/1 post/2 post/3 post/4 post/5"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_log_and_who_stands_still_for_it_are_one_cause() {
+        let mut findings = Findings::default();
+        let what = "usage.events/1 is damaged: a hole; restore the data directory from a backup, or start a new epoch";
+        findings.will_halt(Some(task("rate/1")), HaltCode::LogDamaged, what);
+        let before = faults(&findings);
+        assert_eq!(
+            before,
+            [format!(
+                "The log is damaged: {what}. The other partitions go on without it."
+            )]
+        );
+        findings.halted(task("rate/1"), "log_damaged", AT, what);
+        let after = faults(&findings);
+        assert_eq!(
+            after,
+            [format!(
+                "{} rate/1 has stood still since {AT} (log_damaged). Then: tidemark resume rate/1",
+                before[0]
+            )]
+        );
+    }
+
+    #[test]
+    fn a_code_of_a_newer_tidemark_is_told_without_advice() {
+        let mut findings = Findings::default();
+        findings.halted(task("rate/1"), "moon_eclipsed", AT, "it is dark");
+        assert_eq!(
+            faults(&findings),
+            [format!(
+                "rate/1 has stood still since {AT} (moon_eclipsed): it is dark. Then: tidemark resume rate/1"
+            )]
+        );
+    }
+
+    #[test]
+    fn nobody_at_work_comes_first_and_lateness_last() {
+        let mut findings = Findings::default();
+        findings.fault(Cause::Late, "late");
+        findings.halted(task("rate/1"), "log_damaged", AT, "it");
+        findings.fault(Cause::NoRules, "rules");
+        findings.fault(Cause::NotRunning, "nobody");
+        assert!(findings.follows(&Cause::NotRunning, "so it waits"));
+        assert!(!findings.follows(&Cause::Adapter("a".to_owned()), "so it waits"));
+        let firsts: Vec<String> = findings
+            .faults()
+            .iter()
+            .map(|lines| lines[0].chars().take(7).collect())
+            .collect();
+        assert_eq!(firsts, ["nobody", "rules", "The log", "late"]);
+    }
+}

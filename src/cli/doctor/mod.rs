@@ -1,0 +1,124 @@
+//! `tidemark doctor`: says in sentences what is wrong and what to do.
+//!
+//! One cause is told once, with what follows from it. What a partition would halt with is asked of the pipeline's own checks, and told with
+//! the halts that they have caused already.
+
+use super::engine::kafka_settings;
+use super::output::{Done, Failure, counted};
+use super::session::{Session, Workers};
+use crate::domain::position::Partition;
+use crate::log::foreign::ForeignLog;
+use crate::log::kafka::KafkaForeign;
+use crate::ops::config::Config;
+use crate::ops::health::{Feed, Role, TaskId};
+use crate::pipeline::progress;
+use crate::store::checkpoints;
+use findings::{Backlog, Cause, Findings};
+
+mod findings;
+mod positions;
+
+/// What `up` and `doctor` say to an adapter that nobody will run.
+pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
+     they are the work of `tidemark worker --roles adapt` (docs/adapters.md).";
+
+/// Runs `tidemark doctor`.
+pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
+    let mut findings = Findings::default();
+    running(session, config, &mut findings);
+    rules(session, &mut findings).await?;
+    halts(session, &mut findings).await?;
+    let held = positions::held(session, &mut findings).await?;
+    positions::look(session, config, &held, &mut findings).await?;
+    positions::awards(session, &mut findings).await?;
+    adapting(session, config, &mut findings).await?;
+    findings.report(is_json)
+}
+
+fn running(session: &Session, config: &Config, findings: &mut Findings) {
+    match session.workers {
+        Workers::Nobody => findings.fault(
+            Cause::NotRunning,
+            format!(
+                "`tidemark up` is not running on this data: nothing comes in, is rated or posted until it is. Start it: tidemark up --data {}",
+                config.data.display()
+            ),
+        ),
+        Workers::Up => findings.note("`tidemark up` is running on this data."),
+        Workers::Elsewhere => {
+            findings.note("Rating and posting are done by `tidemark worker` processes.");
+        }
+    }
+}
+
+async fn rules(session: &Session, findings: &mut Findings) -> Done {
+    match session.rules().await? {
+        None => findings.fault(
+            Cause::NoRules,
+            "There are no rules yet, so no event can be rated. Publish some: tidemark pricing init testnet",
+        ),
+        Some(timeline) => {
+            let network = if timeline.at(session.now()).is_mainnet() {
+                "mainnet: usage costs credits"
+            } else {
+                "testnet: nothing is charged"
+            };
+            findings.note(format!("The rules in force are complete ({network})."));
+        }
+    }
+    Ok(())
+}
+
+async fn halts(session: &Session, findings: &mut Findings) -> Done {
+    for halt in checkpoints::halts(session.db()).await? {
+        let task = halt.task.parse().map_err(Failure::failed)?;
+        findings.halted(task, &halt.code, halt.at, &halt.message);
+    }
+    Ok(())
+}
+
+/// How far behind adapters are. They need Kafka.
+async fn adapting(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    if config.adapters.is_empty() {
+        return Ok(());
+    }
+    if session.workers != Workers::Elsewhere {
+        findings.fault(Cause::AdaptersIdle, ADAPTERS_NEED_KAFKA);
+        return Ok(());
+    }
+    let log = KafkaForeign::connect(&kafka_settings(config)?).map_err(Failure::refused)?;
+    for adapter in &config.adapters {
+        match behind(session, &log, &adapter.topic).await {
+            Ok(waiting) => findings.note(format!(
+                "{} of {} to be adapted yet{}.",
+                counted(waiting.sum(), "record"),
+                adapter.topic,
+                waiting.by_partition()
+            )),
+            Err(Failure::Failed(why)) => findings.fault(
+                Cause::Adapter(adapter.topic.clone()),
+                format!(
+                    "The adapter of {} has nothing to read: {why}.",
+                    adapter.topic
+                ),
+            ),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+/// What of a gateway's topic is not adapted yet, as its positions have it.
+async fn behind(session: &Session, log: &dyn ForeignLog, topic: &str) -> Done<Backlog> {
+    let info = log.topic(topic).await?;
+    let mut waiting = Backlog::default();
+    for partition in (0..info.partitions).map(Partition) {
+        let bounds = log.bounds(topic, partition).await?;
+        let task = TaskId::new(Role::Adapt(Feed::of(topic)), partition);
+        let stored = progress::standing(session.db(), task).await?;
+        let next = stored.and_then(|stored| stored.next_in(session.log.epoch(), &info));
+        let next = next.unwrap_or(bounds.start);
+        waiting.add(partition, bounds.waiting(next));
+    }
+    Ok(waiting)
+}

@@ -1,0 +1,127 @@
+//! What the processes tell: their metrics, in Prometheus' text format.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::Agent;
+
+use super::Asked;
+use crate::cli::output::{Done, Failure};
+
+/// How long a process may take to tell its metrics.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// One line of Prometheus' text format.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub struct Sample {
+    /// The name of its metric.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its value.
+    pub value: f64,
+}
+
+/// Reads Prometheus' text format, as we write it; lines that are none are passed over.
+pub fn read(text: &str) -> Vec<Sample> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(sample).collect()
+}
+
+fn sample(line: &str) -> Option<Sample> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    Some(Sample {
+        name: name.to_owned(),
+        labels: labels_of(labels.strip_suffix('}').unwrap_or(labels)),
+        value: value.parse().ok()?,
+    })
+}
+
+/// `a="1",b="2"`. Our own label values hold no quotes.
+fn labels_of(text: &str) -> BTreeMap<String, String> {
+    let parts = text.split("\",");
+    let label = |part: &str| {
+        let (name, value) = part.split_once("=\"")?;
+        Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
+    };
+    parts.filter_map(label).collect()
+}
+
+/// What all processes told at one moment.
+pub struct Reading {
+    /// When, to tell how long it is to another one.
+    pub at: Instant,
+    /// When, in seconds since 1970.
+    pub now: f64,
+    /// By address; `Err` says why it did not tell.
+    pub told: BTreeMap<String, Result<Vec<Sample>, String>>,
+}
+
+impl Reading {
+    /// Asks all of them.
+    pub async fn take(asked: &Asked) -> Done<Reading> {
+        let addresses = asked.addresses();
+        let ask = move || {
+            let config = Agent::config_builder()
+                .timeout_global(Some(TOLD_WITHIN))
+                .proxy(None)
+                .build();
+            let agent: Agent = config.into();
+            let ask = |address: Result<String, String>| match address {
+                Ok(address) => {
+                    let told = metrics(&agent, &address).map_err(|error| error.to_string());
+                    (address, told)
+                }
+                Err(name) => (name, Err("it is not running".to_owned())),
+            };
+            addresses.into_iter().map(ask).collect()
+        };
+        let told = tokio::task::spawn_blocking(ask).await;
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Ok(Reading {
+            at: Instant::now(),
+            now: since.unwrap_or_default().as_secs_f64(),
+            told: told.map_err(Failure::failed)?,
+        })
+    }
+
+    /// The samples of one metric, of all processes.
+    pub fn samples<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r Sample> {
+        let told = self.told.values().filter_map(|told| told.as_ref().ok());
+        told.flatten().filter(move |sample| sample.name == name)
+    }
+
+    /// The sum of the samples whose labels hold `label=value`.
+    pub fn sum(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
+        let is_it = |sample: &&Sample| {
+            label.is_none_or(|(label, value)| {
+                let found = sample.labels.get(label);
+                found.is_some_and(|found| found.starts_with(value))
+            })
+        };
+        let values = self.samples(name).filter(is_it).map(|sample| sample.value);
+        values.sum()
+    }
+
+    /// The largest value by partition.
+    pub fn by_task(&self, name: &str) -> BTreeMap<(String, u32), f64> {
+        let mut found: BTreeMap<(String, u32), f64> = BTreeMap::new();
+        for sample in self.samples(name) {
+            let role = sample.labels.get("role").cloned().unwrap_or_default();
+            let partition = sample.labels.get("partition");
+            let partition = partition.and_then(|text| text.parse().ok());
+            let place = found.entry((role, partition.unwrap_or(0))).or_default();
+            *place = place.max(sample.value);
+        }
+        found
+    }
+}
+
+fn metrics(agent: &Agent, address: &str) -> Result<Vec<Sample>, ureq::Error> {
+    let mut answer = agent.get(format!("{address}/metrics")).call()?;
+    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+    Ok(read(&body.read_to_string()?))
+}
