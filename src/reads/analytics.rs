@@ -31,6 +31,9 @@ pub const MOVERS_MAX: usize = 10;
 const MOVING_DAYS: i32 = 7;
 /// How often it is looked whether the kept result is too old.
 const LOOK: Duration = Duration::from_secs(20);
+/// The tables are read again when so many milliseconds have passed for every thousand accounts in them, and at least as many: what there is little of
+/// is cheap to read, and a new installation, or a demo, must not tell of nothing for an hour.
+const LIFE_MS_PER_THOUSAND: u64 = 60_000;
 /// With several processes the first to begin should be alone: each waits for another part of this.
 const SPREAD_MS: u64 = 10_000;
 
@@ -216,8 +219,9 @@ pub async fn keep(
 
 /// What is kept, if it is young enough; else what the tables say now, which is kept from then on.
 async fn refresh(db: &dyn Db, clock: &dyn Clock, every: Duration) -> Result<Analytics, StoreError> {
-    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
-    let is_young = |kept: &Versioned<Analytics>| clock.now().0 - kept.value.computed_at_ms < every;
+    let is_young = |kept: &Versioned<Analytics>| {
+        clock.now().0 - kept.value.computed_at_ms < life_ms(&kept.value, every)
+    };
     let kept: Option<Versioned<Analytics>> = checkpoints::get(db, &key()).await?;
     if let Some(kept) = kept.as_ref().filter(|kept| is_young(kept)) {
         return Ok(kept.value.clone());
@@ -244,6 +248,20 @@ async fn refresh(db: &dyn Db, clock: &dyn Clock, every: Duration) -> Result<Anal
         Ok(()) | Err(StoreError::ConditionFailed) => Ok(computed),
         Err(error) => Err(error),
     }
+}
+
+/// How long a result is kept: as long as reading that much again is worth, and never longer than `every`.
+fn life_ms(kept: &Analytics, every: Duration) -> i64 {
+    let seen = [
+        kept.accounts.users,
+        kept.accounts.providers,
+        kept.referrals.codes,
+        kept.referrals.signups,
+    ];
+    let seen = seen.into_iter().fold(0, u64::saturating_add);
+    let life = (seen / 1_000).max(1).saturating_mul(LIFE_MS_PER_THOUSAND);
+    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+    i64::try_from(life).unwrap_or(i64::MAX).min(every)
 }
 
 /// Reads the tables whole.
@@ -478,4 +496,30 @@ impl Census {
 fn points(micropoints: i128) -> String {
     let bounded = micropoints.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
     Points(i64::try_from(bounded).unwrap_or(i64::MAX)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Analytics, life_ms};
+
+    #[test]
+    fn what_there_is_little_of_is_read_again_soon_and_nothing_later_than_the_interval() {
+        let minutes = |users: u64| {
+            let mut kept = Analytics::default();
+            kept.accounts.users = users;
+            life_ms(&kept, Duration::from_secs(3600)) / 60_000
+        };
+        let rows = [
+            (0, 1),
+            (1_999, 1),
+            (10_000, 10),
+            (60_000, 60),
+            (u64::MAX, 60),
+        ];
+        for (users, expected) in rows {
+            assert_eq!(minutes(users), expected, "{users}");
+        }
+    }
 }
