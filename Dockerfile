@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# tidemark with TLS and SASL for Kafka, as a user without rights:
+# tidemark with TLS and SASL for Kafka and export of traces, as a user without rights:
 #   docker build -t tidemark .
 # Give settings as environment variables: TIDEMARK_KAFKA_BOOTSTRAP and so on, see config/tidemark.toml.
 
@@ -13,7 +13,7 @@ COPY . .
 # The registry and what was built stay outside of the image, for the next build.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --features tls \
+    cargo build --release --locked --features tls,otlp \
  && install -D target/release/tidemark /out/tidemark
 
 FROM debian:bookworm-slim

@@ -1,10 +1,12 @@
 //! The command line: what each command does with the modules below.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::ops::config::{Config, ENV_PREFIX, Sources};
+use crate::ops::config::{Config, ENV_PREFIX, LogFormat, Sources};
+use crate::ops::traces::Traces;
 use crate::ops::{logging, shutdown};
 use args::{Cli, Command, TablesCommand};
 use output::{Done, Failure, Out};
@@ -46,15 +48,34 @@ pub use up::settings;
 /// The process. Exit codes: 0 done, 1 it did not work, 2 the input was refused.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match start(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => ExitCode::from(failure.report()),
-    }
+    let mut sources = sources(&cli);
+    let done = read_file(&cli, &mut sources).and_then(|()| start(&cli, &sources));
+    let Err(failure) = done else {
+        return ExitCode::SUCCESS;
+    };
+    let is_for_people = !is_service(&cli) && std::io::stderr().is_terminal();
+    let format = match LogFormat::of(&sources) {
+        LogFormat::Json if is_for_people => LogFormat::Pretty,
+        format => format,
+    };
+    ExitCode::from(failure.report(format))
 }
 
-fn start(cli: &Cli) -> Done {
-    let config = configuration(cli)?;
-    logging::start(&config.logging);
+/// Whether it runs until it is stopped. Other commands print results, and say nothing else unless something is wrong.
+fn is_service(cli: &Cli) -> bool {
+    matches!(
+        cli.command,
+        Command::Up(_) | Command::Worker(_) | Command::Serve(_)
+    )
+}
+
+fn start(cli: &Cli, sources: &Sources) -> Done {
+    let config = Config::read(sources).map_err(Failure::refused)?;
+    let (traces, spans) = match is_service(cli) {
+        true => Traces::start(&config).map_err(Failure::refused)?,
+        false => (Traces::none(), None),
+    };
+    logging::start(&config.logging, spans);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -62,11 +83,23 @@ fn start(cli: &Cli) -> Done {
     let done = runtime.block_on(run(cli, &config));
     // A blocking read of standard input must not hold the end of the process.
     runtime.shutdown_background();
+    traces.end();
     done
 }
 
-/// From flags, environment and file.
-fn configuration(cli: &Cli) -> Done<Config> {
+/// The configuration file, if one is named.
+fn read_file(cli: &Cli, sources: &mut Sources) -> Done {
+    let Some(path) = &cli.config else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", path.display())))?;
+    sources.file = Some((path.display().to_string(), text));
+    Ok(())
+}
+
+/// Flags and environment.
+fn sources(cli: &Cli) -> Sources {
     let mut sources = Sources {
         env: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -74,12 +107,6 @@ fn configuration(cli: &Cli) -> Done<Config> {
             .collect(),
         ..Sources::default()
     };
-    if let Some(path) = &cli.config {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::refused(format!("{} cannot be read: {error}", path.display()))
-        })?;
-        sources.file = Some((path.display().to_string(), text));
-    }
     if let Some(data) = &cli.data {
         sources
             .flags
@@ -104,12 +131,7 @@ fn configuration(cli: &Cli) -> Done<Config> {
             .flags
             .push(("--listen", "serve.listen", listen.clone()));
     }
-    // Commands that print results say nothing else, unless something is wrong.
-    let is_service = matches!(
-        cli.command,
-        Command::Up(_) | Command::Worker(_) | Command::Serve(_)
-    );
-    if !is_service
+    if !is_service(cli)
         && !sources
             .env
             .iter()
@@ -119,7 +141,7 @@ fn configuration(cli: &Cli) -> Done<Config> {
             .env
             .push(("TIDEMARK_LOGGING_FILTER".to_owned(), "warn".to_owned()));
     }
-    Config::read(&sources).map_err(Failure::refused)
+    sources
 }
 
 async fn run(cli: &Cli, config: &Config) -> Done {

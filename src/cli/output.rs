@@ -7,6 +7,8 @@ use std::io::{self, BufWriter, Stdout, Write};
 use serde::Serialize;
 
 use crate::log::LogError;
+use crate::ops::config::LogFormat;
+use crate::ops::logging;
 use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
@@ -40,20 +42,19 @@ impl Failure {
         Failure::Refused(message.to_string())
     }
 
-    /// Says it on stderr, and gives the exit code.
-    pub fn report(&self) -> u8 {
-        match self {
-            Failure::Failed(message) => {
-                eprintln!("tidemark: {}", printable(message));
-                1
-            }
-            Failure::Refused(message) => {
-                eprintln!("tidemark: {}", printable(message));
-                2
-            }
-            Failure::Said(code) => *code,
-            Failure::ReaderGone => 0,
+    /// Says it on stderr, as the log's lines are, and gives the exit code.
+    pub fn report(&self, format: LogFormat) -> u8 {
+        let (code, message) = match self {
+            Failure::Failed(message) => (1, message),
+            Failure::Refused(message) => (2, message),
+            Failure::Said(code) => return *code,
+            Failure::ReaderGone => return 0,
+        };
+        match format {
+            LogFormat::Json => logging::say_why_it_ends(code, message),
+            LogFormat::Pretty => eprintln!("tidemark: {}", printable(message)),
         }
+        code
     }
 }
 

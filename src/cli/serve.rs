@@ -15,6 +15,7 @@ use crate::ops::config::Config;
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::ops::traces;
 use crate::reads;
 use crate::store::db::Db;
 
@@ -28,6 +29,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let tls = tls.map(|files| Tls::load(&files.certificate, &files.key));
     let tls = tls.transpose().map_err(Failure::refused)?;
     let metrics = Arc::new(Metrics::new());
+    traces::count_in(&metrics);
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log = connect_log(config, topic_specs(config)?)?;

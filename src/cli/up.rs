@@ -24,6 +24,7 @@ use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, PipelineConfig};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::ops::traces;
 use crate::pipeline::{self, Crew, Settings, WorkerContext};
 use crate::reads;
 
@@ -45,6 +46,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let listener = listen(config.listen).await?;
     let engine = Engine::open(owned, &data, config).await?;
+    traces::count_in(&engine.metrics);
     if rules::publish_first(&engine.db).await? {
         tracing::info!(
             event = "rules.published",

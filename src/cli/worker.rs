@@ -19,6 +19,7 @@ use crate::ops::config::{AdapterConfig, Config, StoreConfig};
 use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
+use crate::ops::traces;
 use crate::pipeline::{self, Adapting, Crew, WorkerContext};
 use crate::store::checkpoints;
 use crate::store::db::{Db, StoreError};
@@ -43,6 +44,7 @@ pub async fn run(
     let roles = chosen(config, roles)?;
     let (specs, kafka) = (topic_specs(config)?, kafka_settings(config)?);
     let metrics = Arc::new(Metrics::new());
+    traces::count_in(&metrics);
     let health = Arc::new(Health::new(metrics.clone()));
     let listener = listen(config.worker.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;

@@ -31,6 +31,7 @@ use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::shutdown::Shutdown;
+use crate::ops::traces;
 use crate::reads::Reads;
 use crate::store::db::Db;
 use problem::Problem;
@@ -355,11 +356,14 @@ async fn measure(State(measured): State<Measured>, request: Request, next: Next)
     let id = request_id(request.headers());
     let method = request.method().clone();
     let span = tracing::info_span!("http.request", %method, route, request_id = %id, caller = tracing::field::Empty);
+    let headers = request.headers();
+    traces::continue_from(&span, |name| headers.get(name)?.to_str().ok());
     let start = Instant::now();
     let mut response = answered(request, next, measured.within)
         .instrument(span.clone())
         .await;
     let status = response.status();
+    traces::answered(&span, status.as_u16());
     // A probe that is told "not yet" is no failure.
     if status.is_server_error() && !matches!(route.as_str(), "/readyz" | "/healthz") {
         let _entered = span.enter();

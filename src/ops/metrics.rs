@@ -239,6 +239,8 @@ metrics! {
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.
     http_request_seconds: HistogramVec["route"] in SECONDS;
+    /// Spans for the collector of traces: sent, failed (it did not take them) or dropped (too many waited). Only with tracing.endpoint.
+    trace_spans_total: IntCounterVec["outcome"];
     /// Codes that were made, accounts that were referred, of these those with a success, and with fifty; see analytics_timestamp_seconds.
     referral_accounts: IntGaugeVec["step"];
     /// Users and providers that have ever been seen; see analytics_timestamp_seconds.

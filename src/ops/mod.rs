@@ -1,4 +1,4 @@
-//! What every layer stands on: the clock, metrics, health, configuration, logging, shutdown.
+//! What every layer stands on: the clock, metrics, health, configuration, logging, traces, shutdown.
 
 pub mod clock;
 pub mod config;
@@ -7,3 +7,4 @@ pub mod logging;
 pub mod metrics;
 pub mod seldom;
 pub mod shutdown;
+pub mod traces;

@@ -4,8 +4,6 @@
 //! is what the HTTP service and the metrics tell. Points by tier are counted while events are rated: rows do not have them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,25 +13,21 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{Activity, Lifetime};
-use crate::domain::position::WriteId;
 use crate::domain::time::{Day, Millis, Month};
-use crate::ops::clock::Clock;
 use crate::ops::metrics::Metrics;
-use crate::ops::shutdown::Shutdown;
 use crate::store::accounts::StoredRow;
 use crate::store::checkpoints::{self, Versioned};
 use crate::store::db::{Db, Key, StoreError, Table};
 use crate::store::{census, pricing};
 
+mod keep;
+
+pub use keep::keep;
+
 /// Risers that are kept, per kind.
 pub const MOVERS_MAX: usize = 10;
 /// Days that are compared with as many before them.
 const MOVING_DAYS: i32 = 7;
-/// How often it is looked whether the kept result is too old.
-const LOOK: Duration = Duration::from_secs(20);
-/// With several processes the first to begin should be alone: each waits for another part of this.
-const SPREAD_MS: u64 = 10_000;
-
 /// What everybody together does, as of a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -184,66 +178,6 @@ fn shown(count: u64) -> i64 {
 
 fn key() -> Key {
     Key::new(Table::Checkpoints, "analytics", "kept")
-}
-
-/// Keeps the result no older than `every`, and the metrics as it is, until shutdown.
-pub async fn keep(
-    db: Arc<dyn Db>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    every: Duration,
-    shutdown: Shutdown,
-) {
-    let mut is_told = false;
-    loop {
-        match refresh(&*db, &*clock, every).await {
-            Ok(kept) => {
-                is_told = false;
-                kept.tell(&metrics);
-            }
-            Err(error) if !is_told => {
-                is_told = true;
-                tracing::warn!(event = "analytics.failed", %error, "the tables could not be read whole; trying again");
-            }
-            Err(_) => {}
-        }
-        let pause = shutdown.bounded(Duration::ZERO, clock.sleep(LOOK));
-        if pause.await.is_none() {
-            return;
-        }
-    }
-}
-
-/// What is kept, if it is young enough; else what the tables say now, which is kept from then on.
-async fn refresh(db: &dyn Db, clock: &dyn Clock, every: Duration) -> Result<Analytics, StoreError> {
-    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
-    let is_young = |kept: &Versioned<Analytics>| clock.now().0 - kept.value.computed_at_ms < every;
-    let kept: Option<Versioned<Analytics>> = checkpoints::get(db, &key()).await?;
-    if let Some(kept) = kept.as_ref().filter(|kept| is_young(kept)) {
-        return Ok(kept.value.clone());
-    }
-    let me: u64 = rand::random();
-    if kept.is_some() {
-        clock.sleep(Duration::from_millis(me % SPREAD_MS)).await;
-        let again: Option<Versioned<Analytics>> = checkpoints::get(db, &key()).await?;
-        if let Some(again) = again.filter(|again| is_young(again)) {
-            return Ok(again.value);
-        }
-    }
-    let computed = compute(db, clock.now()).await?;
-    let write = WriteId {
-        worker: me,
-        count: 1,
-    };
-    let previous = kept.map(|kept| kept.write);
-    match db
-        .write(checkpoints::put(&key(), &computed, previous, write))
-        .await
-    {
-        // Another process has computed it at the same time: as good.
-        Ok(()) | Err(StoreError::ConditionFailed) => Ok(computed),
-        Err(error) => Err(error),
-    }
 }
 
 /// Reads the tables whole.

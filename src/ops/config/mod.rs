@@ -13,6 +13,7 @@ mod gateways;
 mod jwt;
 mod kafka;
 mod reader;
+mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
 pub use gateways::UserFrom;
@@ -23,6 +24,7 @@ use reader::{
     Reader, address, boolean, checked, choice, duration, integer, loopback, name, optional_path,
     path, url,
 };
+pub use traces::TracingConfig;
 
 /// The port of `up` unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 8787;
@@ -59,6 +61,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Log lines.
     pub logging: LoggingConfig,
+    /// Traces.
+    pub tracing: TracingConfig,
     /// How long a graceful shutdown may take before the process ends anyway.
     pub drain_timeout: Duration,
 }
@@ -241,6 +245,7 @@ impl Config {
             serve: ServeConfig::read(&mut reader),
             store: StoreConfig::read(&mut reader),
             logging: LoggingConfig::read(&mut reader),
+            tracing: TracingConfig::read(&mut reader),
         };
         config.kafka.check(&mut reader, config.log.engine);
         adapters::check(&mut reader, &config.adapters, &config.kafka.topic_prefix);
@@ -455,17 +460,28 @@ impl StoreConfig {
     }
 }
 
-impl LoggingConfig {
-    fn read(reader: &mut Reader) -> LoggingConfig {
+impl LogFormat {
+    /// What `logging.format` says, whatever is wrong elsewhere: what is wrong must be said in some form.
+    pub fn of(sources: &Sources) -> LogFormat {
+        LogFormat::read(&mut Reader::new(sources))
+    }
+
+    fn read(reader: &mut Reader) -> LogFormat {
         const FORMATS: &[(&str, LogFormat)] =
             &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+        reader.get("logging.format", LogFormat::Pretty, choice(FORMATS))
+    }
+}
+
+impl LoggingConfig {
+    fn read(reader: &mut Reader) -> LoggingConfig {
         let filter = checked(
             "a level (error, warn, info, debug, trace) or a filter such as info,tidemark::pipeline=debug",
             super::logging::check_filter,
         );
         LoggingConfig {
             filter: reader.get("logging.filter", "info".to_owned(), filter),
-            format: reader.get("logging.format", LogFormat::Pretty, choice(FORMATS)),
+            format: LogFormat::read(reader),
         }
     }
 }

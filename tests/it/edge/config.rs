@@ -47,7 +47,7 @@ fn the_shipped_file_is_the_defaults() {
 
 #[test]
 fn the_shipped_file_explains_every_setting() {
-    let bogus = "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[serve]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n";
+    let bogus = "x = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[serve]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n[tracing]\nx = 1\n";
     let known: BTreeSet<String> = Config::read(&file(bogus))
         .expect_err("faulty")
         .0
@@ -123,6 +123,15 @@ fn what_is_wrong_is_refused() {
         ),
         ("[store]\ntable_prefix = 'a b'", "a b"),
         ("[logging]\nfilter = 'info,,=='", "info,,=="),
+        (
+            "[tracing]\nendpoint = 'collector:4317'",
+            "no address of a web server",
+        ),
+        (
+            "[tracing]\nendpoint = 'http://me:secret@a'",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        ),
+        ("[tracing]\npercent = 0", "1 to 100"),
         ("[log]\nengine = 'kafka'", "at least one broker"),
         ("[http]\nappend_timeout = '0s'", "100ms to 300s"),
         ("[http.gateways]\nlitellm_user = ''", "1 to 16 names"),
@@ -169,6 +178,23 @@ fn what_is_wrong_is_refused() {
         assert_eq!(faults.len(), 1, "{text}: {faults:?}");
         assert!(faults[0].contains(expected), "{text}: {faults:?}");
         assert!(faults[0].starts_with("my.toml: ") || faults[0].starts_with("configuration: "));
+    }
+}
+
+#[test]
+fn traces_need_a_build_that_can_export_them() {
+    let sources = file("[tracing]\nendpoint = 'http://127.0.0.1:4318'");
+    if cfg!(feature = "otlp") {
+        let config = Config::read(&sources).expect("valid").tracing;
+        let endpoint = config.endpoint.as_deref();
+        assert_eq!(endpoint, Some("http://127.0.0.1:4318/v1/traces"));
+    } else {
+        let faults = faults(&sources);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(
+            faults[0].contains("this binary was built without the feature otlp"),
+            "{faults:?}"
+        );
     }
 }
 

@@ -160,6 +160,28 @@ fn ports_names_and_queries_fit_together() {
         .as_str()
         .expect("a query");
     super::queries::names_what_exists("worker-scaling", query);
+    // KEDA refuses a fallback with any other type.
+    assert!(scaled["fallback"]["replicas"].is_u64());
+    assert_eq!(scaled["triggers"][0]["metricType"], "AverageValue");
+}
+
+#[test]
+fn every_version_has_an_image_and_a_job_of_its_own() {
+    let version = env!("CARGO_PKG_VERSION");
+    for pod in [of_kind("Deployment"), of_kind("Job")].concat() {
+        let spec = &pod["spec"]["template"]["spec"];
+        let none = Vec::new();
+        let of = |key: &str| spec[key].as_array().unwrap_or(&none);
+        for container in of("containers").iter().chain(of("initContainers")) {
+            assert_eq!(container["image"], format!("tidemark:{version}").as_str());
+        }
+    }
+    let job = &of_kind("Job")[0];
+    let name = format!("tidemark-init-{}", version.replace('.', "-"));
+    assert_eq!(job["metadata"]["name"], name.as_str());
+    let kept = job["spec"]["ttlSecondsAfterFinished"].as_u64();
+    assert!(kept.is_some_and(|kept| kept <= 600), "{kept:?}");
+    assert!(text("deploy/README.md").contains(&name));
 }
 
 #[test]
@@ -208,6 +230,10 @@ fn units_protect_the_machine_and_give_time_to_drain() {
         let stop = value("TimeoutStopSec");
         let stop: u64 = stop.trim_end_matches('s').parse().expect("seconds");
         assert!(stop > drain, "{unit}: {stop}");
+        // A store that is away for an hour must not leave it stopped for good.
+        assert_eq!(value("Restart"), "always");
+        assert_eq!(value("StartLimitIntervalSec"), "0");
+        assert_eq!(value("RestartSec"), "5s");
         let run = value("ExecStart");
         let command = run
             .split(' ')

@@ -46,6 +46,57 @@ fn every_line_that_is_logged_has_a_dotted_name() {
     assert!(found > 40, "{found}");
 }
 
+/// The one line that a command that fails says, as JSON.
+fn failed(site: &Site, args: &[&str]) -> Value {
+    let printed = site.try_run(args);
+    let line: Value = serde_json::from_str(&printed.stderr)
+        .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", printed.stderr));
+    assert_eq!(line["event"], "process.failed", "{line}");
+    assert_eq!(line["level"], "ERROR", "{line}");
+    assert!(line["timestamp"].is_string(), "{line}");
+    assert_eq!(line["exit_code"].as_i64(), printed.code.map(i64::from));
+    line
+}
+
+#[test]
+fn why_a_process_ends_is_a_line_like_all_others() {
+    let mut site = Site::new();
+    let mut up = site.up();
+    up.wait_ready();
+    // For people.
+    let second = site.try_run(&["up"]);
+    assert!(second.stderr.starts_with("tidemark: "), "{}", second.stderr);
+    assert!(second.stderr.contains("runs on"), "{}", second.stderr);
+    // For machines, also with a filter that lets nothing through.
+    site.set(&[
+        ("TIDEMARK_LOGGING_FORMAT", "json"),
+        ("TIDEMARK_LOGGING_FILTER", "off"),
+    ]);
+    let message = failed(&site, &["up"])["message"].to_string();
+    assert!(message.contains("runs on"), "{message}");
+    up.stop();
+    // A configuration that cannot be read, where the form is all that can be known of it; several lines are one.
+    site.set(&[
+        ("TIDEMARK_LOGGING_FORMAT", "json"),
+        ("TIDEMARK_LOGGING_FILTER", "info,,=="),
+        ("TIDEMARK_DRAIN_TIMEOUT", "soon"),
+    ]);
+    for args in [&["up"][..], &["worker"], &["serve"], &["doctor"]] {
+        let message = failed(&site, args)["message"].to_string();
+        let names = ["drain_timeout", "logging.filter"];
+        assert!(names.iter().all(|name| message.contains(name)), "{message}");
+    }
+    site.set(&[("TIDEMARK_LOGGING_FORMAT", "json")]);
+    let path = site.file("nowhere.toml");
+    let path = path.to_str().expect("UTF-8");
+    let message = failed(&site, &["--config", path, "up"])["message"].to_string();
+    assert!(message.contains("cannot be read"), "{message}");
+    std::fs::write(path, "[logging]\nformat = 'json'\nnonsense = 1\n").expect("a file");
+    site.set(&[]);
+    let message = failed(&site, &["--config", path, "up"])["message"].to_string();
+    assert!(message.contains("is no setting"), "{message}");
+}
+
 #[test]
 fn json_lines_are_json_and_say_to_which_chunk_and_request_they_belong() {
     let mut site = Site::new();

@@ -1,9 +1,12 @@
 //! What operators look at: alerts, runbook, dashboards; against the metrics that there are, and with a real Prometheus.
 
 mod deploy;
+mod grafana;
 mod lines;
 mod live;
 mod queries;
 mod rules;
 pub mod tools;
 mod top;
+#[cfg(feature = "otlp")]
+mod traces;

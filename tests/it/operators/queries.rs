@@ -175,6 +175,32 @@ fn every_query_of_a_dashboard_names_metrics_and_labels_that_exist() {
 }
 
 #[test]
+fn no_query_about_requests_counts_the_probes() {
+    let ours = r#"route!~"/healthz|/readyz|/metrics"#;
+    let mut found = 0;
+    let mut look = |place: &str, query: &str| {
+        for metric in ["http_requests_total", "http_request_seconds_bucket"] {
+            for rest in query.split(&format!("tidemark_{metric}")).skip(1) {
+                let labels = rest.split('}').next().expect("a first part");
+                assert!(labels.contains(ours), "{place}: {query}");
+                found += 1;
+            }
+        }
+    };
+    for (name, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            for query in queries(&dashboard, panel) {
+                look(&format!("{name}: {}", panel["title"]), &query);
+            }
+        }
+    }
+    for rule in rules() {
+        look(&rule.to_string(), rule["expr"].as_str().expect("a query"));
+    }
+    assert!(found >= 9, "{found}");
+}
+
+#[test]
 fn every_panel_has_a_title_a_description_and_a_unit_and_its_place() {
     let mut uids = BTreeSet::new();
     for (name, dashboard) in dashboards() {

@@ -166,4 +166,5 @@ fn promtool_is_content_with_rules_and_configuration_and_every_case_holds() {
     ]);
     promtool(&["check", "config", "prometheus/prometheus.yml"]);
     promtool(&["test", "rules", "prometheus/tests/alerts.yml"]);
+    promtool(&["test", "rules", "prometheus/tests/traffic.yml"]);
 }
