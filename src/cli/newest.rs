@@ -163,7 +163,7 @@ pub async fn newest<T>(
 }
 
 impl NewestArgs {
-    /// What [`newest`] is to look for, if the newest are wanted.
+    /// From where, how many and since when, if the newest are wanted.
     pub fn wanted(&self, from: Offset) -> Option<(Offset, u64, Option<Millis>)> {
         self.last.map(|count| (from, count, self.since))
     }
