@@ -358,3 +358,40 @@ pub fn answered(span: &Span, status: u16) {
         span.set_status(Status::error(""));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use prometheus::Opts;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::registry;
+
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_dropped_and_counted_and_nobody_waits() {
+        const SPANS: u64 = 3 * WAITING_MAX as u64;
+        let counter = IntCounterVec::new(Opts::new("spans", "Spans."), &["outcome"]);
+        count_in(counter.as_ref().expect("a metric"));
+        // Connections are taken by the kernel, and nobody reads them.
+        let silent = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+        let (exporting, layer) = start(&endpoint, &Config::default()).expect("an export");
+        let begin = Instant::now();
+        tracing::subscriber::with_default(registry().with(layer), || {
+            for number in 0..SPANS {
+                drop(tracing::info_span!("chunk", number));
+            }
+        });
+        assert!(begin.elapsed() < ANSWER_WITHIN, "{:?}", begin.elapsed());
+        let begin = Instant::now();
+        exporting.end();
+        assert!(begin.elapsed() < 2 * END_WITHIN, "{:?}", begin.elapsed());
+        let told = TOLD.get().expect("the metric");
+        let dropped = told.with_label_values(&["dropped"]).get();
+        assert_eq!(dropped, SPANS - WAITING_MAX as u64);
+        assert_eq!(told.with_label_values(&["sent"]).get(), 0);
+    }
+}

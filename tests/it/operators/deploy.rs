@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidemark::ops::config::Config;
 
-use super::tools::{file, text};
+use super::tools::{file, has, promtool, text};
 
 const UNITS: [&str; 3] = ["tidemark-up", "tidemark-worker", "tidemark-serve"];
 /// Manifests of Kubernetes' own kinds.
@@ -163,6 +163,51 @@ fn ports_names_and_queries_fit_together() {
     // KEDA refuses a fallback with any other type.
     assert!(scaled["fallback"]["replicas"].is_u64());
     assert_eq!(scaled["triggers"][0]["metricType"], "AverageValue");
+}
+
+/// What promtool says the query of the autoscaler comes to.
+fn scaled_by(series: &[(&str, u32)], expected: u32) {
+    let query = of_kind("ScaledObject")[0]["spec"]["triggers"][0]["metadata"]["query"].clone();
+    let series: Vec<Value> = series
+        .iter()
+        .map(|(name, value)| json!({"series": name, "values": format!("{value}x5")}))
+        .collect();
+    let expected = json!([{"labels": "{}", "value": expected}]);
+    let test = json!({"expr": query, "eval_time": "2m", "exp_samples": expected});
+    let test = json!({"interval": "1m", "input_series": series, "promql_expr_test": [test]});
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("scaling.yml");
+    fs::write(&path, json!({"tests": [test]}).to_string()).expect("a file");
+    promtool(&["test", "rules", &path.display().to_string()]);
+}
+
+#[test]
+fn the_autoscaler_compares_the_age_of_the_oldest_record_that_a_worker_can_help_with() {
+    if !has("promtool") {
+        return;
+    }
+    // 50 s, times three workers: Kubernetes divides by them. What is halted does not count.
+    let busy = [
+        (
+            r#"tidemark_lag_seconds{role="rate", partition="0", instance="a"}"#,
+            50,
+        ),
+        (
+            r#"tidemark_lag_seconds{role="post", partition="0", instance="b"}"#,
+            10,
+        ),
+        (
+            r#"tidemark_lag_seconds{role="rate", partition="1", instance="c"}"#,
+            900,
+        ),
+        (
+            r#"tidemark_halted{role="rate", partition="1", reason="x", instance="c"}"#,
+            1,
+        ),
+    ];
+    scaled_by(&busy, 150);
+    scaled_by(&busy[1..2], 10);
+    scaled_by(&[], 0);
 }
 
 #[test]
