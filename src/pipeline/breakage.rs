@@ -20,6 +20,8 @@ pub enum Breakage {
     OlderRowsUnmatched,
     /// An award is applied without its pointer's change in the same transaction.
     PointerOutlivesAward,
+    /// However many awards wait for an account, they are written in one transaction.
+    AwardsInOneTransaction,
     /// The duplicate window begins inside the chunk.
     WindowEndsInsideChunk,
     /// The slow lane begins at the window's start, without the five minutes that event time may be ahead.
@@ -32,7 +34,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 12] = [
+    pub const ALL: [Breakage; 13] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -41,6 +43,7 @@ impl Breakage {
         Breakage::OlderRowsBeforeHead,
         Breakage::OlderRowsUnmatched,
         Breakage::PointerOutlivesAward,
+        Breakage::AwardsInOneTransaction,
         Breakage::WindowEndsInsideChunk,
         Breakage::SlowLaneWithoutFiveMinutes,
         Breakage::SlowLaneInPlaceOfWindow,

@@ -2,6 +2,7 @@
 
 use super::{Cached, Poster, millis};
 use crate::domain::ids::Account;
+use crate::pipeline::Breakage;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
@@ -119,6 +120,7 @@ impl Poster<'_> {
     fn is_full(&self, number: u32) -> bool {
         let cached = self.accounts.get(number);
         cached.is_some_and(|cached| cached.awards.len() >= AWARDS_PER_WRITE_MAX)
+            && !self.ctx.broken(Breakage::AwardsInOneTransaction)
     }
 
     /// Notes that effects are owed to an account. It may stand there from before it was loaded again; then it stands there twice.

@@ -72,6 +72,7 @@ struct Run {
     workers: BTreeMap<Owner, (Vec<TaskId>, watch::Sender<bool>)>,
     next_owner: Owner,
     asked: u64,
+    had_a_crowd: bool,
     latest_freeze: i64,
 }
 
@@ -214,6 +215,7 @@ impl Run {
             workers: BTreeMap::new(),
             next_owner: ADMINS,
             asked: 0,
+            had_a_crowd: false,
             latest_freeze: 0,
         };
         run.open_epoch();
@@ -370,6 +372,10 @@ impl Run {
         if self.lean == Lean::Awards {
             self.adjust();
             self.kill_one(true);
+            if !self.had_a_crowd && self.rng.random_ratio(1, 8) {
+                self.had_a_crowd = true;
+                self.adjust_one_often();
+            }
         }
     }
 
@@ -574,11 +580,21 @@ impl Run {
         });
     }
 
+    /// More awards of one account at once than a transaction has room for.
+    fn adjust_one_often(&mut self) {
+        let account = self.an_account();
+        for _ in 0..self.rng.random_range(101..160) {
+            self.adjust_by(account.clone());
+        }
+    }
+
     fn adjust(&mut self) {
-        let (account, micros) = (
-            self.an_account(),
-            self.rng.random_range(-50_000_000..90_000_000),
-        );
+        let account = self.an_account();
+        self.adjust_by(account);
+    }
+
+    fn adjust_by(&mut self, account: Account) {
+        let micros = self.rng.random_range(-50_000_000..90_000_000);
         let back = [0, 0, 0, 20 * DAY]
             .choose(&mut self.rng)
             .copied()

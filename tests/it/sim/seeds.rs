@@ -154,6 +154,11 @@ fn the_simulator_finds_a_pointer_that_outlives_its_award() {
 }
 
 #[test]
+fn the_simulator_finds_awards_that_do_not_fit_one_transaction() {
+    finds(Breakage::AwardsInOneTransaction, Lean::Awards);
+}
+
+#[test]
 fn the_simulator_finds_a_window_that_ends_inside_the_chunk() {
     finds(Breakage::WindowEndsInsideChunk, Lean::Window);
 }
