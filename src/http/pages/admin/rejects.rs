@@ -14,12 +14,12 @@ use super::super::guard::{Form, Visitor};
 use super::super::words::instant_of;
 use super::super::{Pages, redirect};
 use super::preview::plain;
-use super::{page, page_of, refusal, writes};
+use super::{Wished, coded, page, page_of, refusal, writes};
 use crate::domain::position::{Offset, Partition};
 use crate::http::RejectDetail;
 use crate::http::admin::{decider, find, of_find, of_redrive, partitions, reason};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named};
+use crate::http::strict::Named;
 use crate::log::ReadLimit;
 use crate::store::redrive;
 
@@ -49,7 +49,7 @@ fn path(partition: impl Display, offset: impl Display) -> String {
 pub(in super::super) async fn list(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let service = &pages.service;
     let count = partitions(service, wanted.partition).await?;
@@ -101,7 +101,7 @@ fn state_chip(state: &Value) -> Markup {
 
 fn table(rows: &[Value]) -> Markup {
     html! {
-        div .scroll.wide tabindex="0" role="group" aria-label="Rejects" {
+        div .scroll.wide.cells tabindex="0" role="group" aria-label="Rejects" {
             table {
                 thead { tr {
                     th scope="col" { "When" }
@@ -116,9 +116,9 @@ fn table(rows: &[Value]) -> Markup {
                         tr {
                             th .time scope="row" { a href=(place) { (instant_of(&plain(&row["logTime"]))) } }
                             td { (state_chip(&row["state"])) }
-                            td { (plain(&row["reason"])) }
-                            td { (plain(&row["field"])) }
-                            td { (plain(&row["detail"])) }
+                            td data-label="Reason" { (plain(&row["reason"])) }
+                            td data-label="Field" { (plain(&row["field"])) }
+                            td data-label="In words" { (coded(&plain(&row["detail"]))) }
                         }
                     }
                 }
@@ -132,7 +132,7 @@ pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
     Named(place): Named<(u32, u64)>,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let note = match wanted.done.as_str() {
         "redriven" => Some(frame::done(
@@ -172,7 +172,7 @@ fn facts(detail: &Value) -> Markup {
     html! {
         section .card aria-label="The reject" {
             div .row { h2 { (plain(&detail["reason"])) } (state_chip(&detail["state"])) }
-            p { (plain(&detail["detail"])) }
+            p { (coded(&plain(&detail["detail"]))) }
             dl .facts {
                 div { dt { "Field" } dd { (plain(&detail["field"])) } }
                 div { dt { "Refused" } dd { (instant_of(&plain(&detail["logTime"]))) } }
