@@ -27,6 +27,7 @@ pub(super) mod change;
 pub(super) mod credits;
 pub(super) mod network;
 mod onto;
+mod overview;
 mod preview;
 pub(super) mod rejects;
 pub(super) mod rules;
