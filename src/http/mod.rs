@@ -277,12 +277,16 @@ async fn no_page_here(request: Request) -> Response {
     nothing_here().await.into_response()
 }
 
-async fn no_such_method() -> Problem {
+async fn no_such_method(request: Request) -> Response {
+    if pages::is_for_people(&request) {
+        return pages::no_such_method();
+    }
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "this path takes other methods; /docs lists them",
     )
+    .into_response()
 }
 
 /// Answers requests until `shutdown`, then finishes those that are under way, within `drain`.

@@ -23,6 +23,7 @@ mod quality;
 mod referrals;
 mod rules;
 mod signup;
+mod standstill;
 mod statements;
 mod streak;
 mod usage;

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::guard::{Visitor, Whose};
-use super::words::{account_path, counted, month_word, service_word, times};
+use super::words::{account_path, counted, instant, month_word, service_word, times};
 use super::{Pages, chart, frame, provider, referrals, user};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::rules::Rules;
@@ -103,6 +103,7 @@ impl Subject {
         problem: Option<&referrals::Refused>,
     ) -> Result<Markup, Problem> {
         let referral = referrals::section(pages, visitor, self, asking.after, problem).await?;
+        let standstill = self.standstill(pages).await?;
         let path = account_path(&self.account);
         let here = format!("{path}?month={}", self.month);
         // What is final does not change.
@@ -113,10 +114,24 @@ impl Subject {
             @if let Some(text) = said(&asking.done) { (frame::done(text)) }
             p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service does not answer just now." }
             div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
+                @if let Some(standstill) = standstill { (standstill) }
                 (live)
             }
             (referral)
         })
+    }
+
+    /// That what this account brings is not counted at present. Nothing else on the page would tell.
+    async fn standstill(&self, pages: &Pages) -> Result<Option<Markup>, Problem> {
+        let since = pages.service.reads.stands_still(&self.account).await?;
+        Ok(since.map(|since| {
+            html! {
+                p #standstill .note.bad role="status" {
+                    "Counting stands still since " (instant(since)) ": what came after that is not in these numbers yet. Nothing is lost. It is \
+                     counted as soon as an operator has seen to it."
+                }
+            }
+        }))
     }
 
     fn head(&self, path: &str) -> Markup {
@@ -134,12 +149,17 @@ impl Subject {
     /// The total, and what it is made of.
     pub fn summary(&self) -> Markup {
         let statement = &self.statement;
+        let in_days: u64 = statement.days.iter().map(|(_, line)| line.requests).sum();
+        let late = statement.requests.saturating_sub(in_days);
+        let is_to_come = self.month > self.now.month();
         html! {
             section .card.total aria-labelledby="total-h" {
                 div .row {
                     h2 #total-h { (month_word(self.month)) }
                     @if statement.is_final {
                         span .chip { "Final" }
+                    } @else if is_to_come {
+                        span .chip { "To come" }
                     } @else {
                         span .chip.open { "Still open" }
                     }
@@ -147,7 +167,9 @@ impl Subject {
                 p .big { span .number { (statement.total) } " points" }
                 p .help {
                     @if statement.is_final {
-                        "This month is closed. Nothing in it changes any more."
+                        "This month is closed. Nothing in it changes any more. What comes for it from now on counts as late, in the month in which it comes."
+                    } @else if is_to_come {
+                        "This month has not begun."
                     } @else {
                         "Numbers still change: until " (self.month.closes().day()) " at the least, and until everything that came before is counted."
                     }
@@ -168,6 +190,7 @@ impl Subject {
                 }
                 p .help {
                     (counted(statement.requests, "request")) ", " (statement.successful) " successful, " (statement.failed) " failed."
+                    @if late > 0 { " " (late) " of them came late, for months that had closed: they are in no day." }
                 }
             }
         }
@@ -187,7 +210,7 @@ impl Subject {
         let next = rules.next_streak_step(current);
         html! {
             section .card aria-labelledby="streak-h" {
-                h2 #streak-h { "Days in a row" }
+                h2 #streak-h { "Days in a row" @if self.month != self.now.month() { ", today" } }
                 p .big { span .number { (current) } @if current == 1 { " day" } @else { " days" } }
                 @if let Some((days, bp)) = next {
                     p {

@@ -167,6 +167,7 @@ pub(super) fn month_field(shown: Month, newest: Month) -> Markup {
 
 /// What went wrong, in plain words, and what to do.
 pub(super) fn failure(status: StatusCode, told: &Told, visitor: Option<&Visitor>) -> Response {
+    let was_sent = visitor.is_some_and(|visitor| visitor.sent_from.is_some());
     let (title, text, again) = match (status, told.code.as_str()) {
         (StatusCode::NOT_FOUND, _) => (
             "There is no such page",
@@ -194,6 +195,17 @@ pub(super) fn failure(status: StatusCode, told: &Told, visitor: Option<&Visitor>
             "No rules have been published, so nothing can be worth anything yet. An admin does that: tidemark pricing init",
             false,
         ),
+        (StatusCode::METHOD_NOT_ALLOWED, _) => (
+            "There is nothing to see here",
+            "This address is where a form goes. Coming here did nothing. Open the page with the form again.",
+            false,
+        ),
+        (StatusCode::SERVICE_UNAVAILABLE, _) if was_sent => (
+            "Not available just now",
+            "The data cannot be reached at the moment, so whether this was done cannot be said. Wait a few seconds, and look at the page \
+             before you send it again.",
+            true,
+        ),
         (StatusCode::SERVICE_UNAVAILABLE, _) => (
             "Not available just now",
             "The data cannot be reached at the moment. Nothing is lost: requests go on to be recorded, and will be counted. Try again in a \
@@ -215,7 +227,14 @@ pub(super) fn failure(status: StatusCode, told: &Told, visitor: Option<&Visitor>
         status,
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE
     ) || (status == StatusCode::CONFLICT && told.code != "no_rules");
-    let here = visitor.map(|visitor| &*visitor.here).filter(|_| again);
+    // A form's target is no page: back to the form's own.
+    let here = visitor.map(|visitor| visitor.sent_from.as_ref().unwrap_or(&visitor.here));
+    let here = here.filter(|_| again);
+    let word = if was_sent {
+        "Back to the form"
+    } else {
+        "Try again"
+    };
     let body = html! {
         section .failure {
             h1 { (title) }
@@ -223,7 +242,7 @@ pub(super) fn failure(status: StatusCode, told: &Told, visitor: Option<&Visitor>
             @if says_more && !told.detail.is_empty() { p .what { (told.detail) } }
             @if !told.faults.is_empty() { ul .what { @for fault in &told.faults { li { (fault) } } } }
             p .actions {
-                @if let Some(here) = here { a .button href=(here) { "Try again" } " " }
+                @if let Some(here) = here { a .button href=(here) { (word) } " " }
                 a .button.second href="/" { "To the first page" }
             }
         }

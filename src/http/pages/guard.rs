@@ -71,6 +71,8 @@ pub(super) struct Visitor {
     pub form_token: Arc<str>,
     /// Where the page is, with its query.
     pub here: Arc<str>,
+    /// The page of the form that was sent, if one was.
+    pub sent_from: Option<Arc<str>>,
 }
 
 impl Visitor {
@@ -158,7 +160,7 @@ impl<S: Sync> FromRequestParts<S> for Form {
 /// What stands before a page.
 pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
     let pages = door.pages.clone();
-    let within = pages.answer_within();
+    let within = pages.answer_within(request.method());
     match tokio::time::timeout(within, behind(door, request, next)).await {
         Ok(response) => response,
         Err(_) => {
@@ -225,6 +227,10 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
         .limits
         .of_address(access::address_of(&parts.extensions))?;
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
+    let sent_from: Option<Arc<str>> = (parts.method == Method::POST)
+        .then(|| page_of_form(&parts.headers))
+        .flatten()
+        .map(Arc::from);
     let now = service.clock.now();
     let sealed = cookie(&parts.headers, pages.cookies.session());
     let session = sealed.and_then(|cookie| Some((cookie, seal.open(cookie, now)?)));
@@ -235,6 +241,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
             caller: Some(caller),
             form_token: seal.form_token(cookie).into(),
             here: here.into(),
+            sent_from,
         };
         return Ok(Known {
             visitor,
@@ -251,6 +258,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
         caller: None,
         form_token: seal.form_token(&guest).into(),
         here: here.into(),
+        sent_from,
     };
     Ok(Known {
         visitor,
@@ -323,7 +331,7 @@ fn no_account() -> Problem {
 fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
     let back = match parts.method {
         Method::GET => super::sign_in::path_back_to(&visitor.here),
-        _ => super::sign_in::PATH.to_owned(),
+        _ => super::sign_in::path_after_a_lost_form(visitor.sent_from.as_deref()),
     };
     // A part of a page that refreshes itself is not to hold the sign-in page: the whole page goes there.
     if parts.headers.contains_key(HX_REQUEST) {
@@ -372,6 +380,17 @@ fn is_same_site(headers: &HeaderMap) -> bool {
             .is_some_and(|(_, from)| from.eq_ignore_ascii_case(host)),
         (Some(_), None) => false,
     }
+}
+
+/// The path of the page that a form was sent from, as the browser tells it.
+fn page_of_form(headers: &HeaderMap) -> Option<&str> {
+    let (_, rest) = headers
+        .get(header::REFERER)?
+        .to_str()
+        .ok()?
+        .split_once("://")?;
+    let path = &rest[rest.find('/')?..];
+    super::sign_in::is_of_ours(path).then_some(path)
 }
 
 /// A cookie of the request.

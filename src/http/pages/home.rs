@@ -15,6 +15,8 @@ pub(super) async fn show(visitor: Visitor) -> Response {
     let accounts = visitor.accounts();
     let is_admin = visitor.may(&Scope::AdminRead);
     match (accounts.as_slice(), is_admin) {
+        // Every client takes a path with such an id for another one, so it has no page.
+        ([account], false) if matches!(account.id(), "." | "..") => (),
         ([account], false) => return redirect(&account_path(account)),
         ([], true) => return redirect("/admin"),
         _ => (),

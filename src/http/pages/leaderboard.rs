@@ -58,7 +58,9 @@ pub(super) async fn show(
         @for (account, rank) in &mine { (own_place(account, *rank, page.kept, &here)) }
         div #live hx-get=(here(wanted.after)) hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             section .card aria-label="Places" {
-                @if page.places.is_empty() {
+                @if page.places.is_empty() && wanted.after > 0 {
+                    p .empty { "No more places are kept: " (page.kept) " in " (month_word(month)) "." }
+                } @else if page.places.is_empty() {
                     p .empty { "Nobody has points in " (month_word(month)) " yet." }
                 } @else {
                     (places(&visitor, &page))

@@ -44,6 +44,8 @@ mod words;
 pub use guard::Needs;
 pub use table::PageRoute;
 
+/// After so long a page that only shows says that the store does not answer.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// So much earlier than any request a page gives up, to say so as a page.
 const EARLIER: Duration = Duration::from_millis(200);
 
@@ -76,8 +78,13 @@ impl Pages {
         &self.service.pages.links
     }
 
-    fn answer_within(&self) -> Duration {
-        self.service.config.request_timeout.saturating_sub(EARLIER)
+    /// How long a page may take. Somebody waits before it; a form may have begun to do something, and is given all the time there is.
+    fn answer_within(&self, method: &Method) -> Duration {
+        let within = self.service.config.request_timeout.saturating_sub(EARLIER);
+        match *method {
+            Method::POST => within,
+            _ => within.min(SHOWN_WITHIN),
+        }
     }
 }
 
@@ -244,6 +251,11 @@ pub(super) fn is_for_people(request: &Request) -> bool {
 /// The page that says that there is none.
 pub(super) fn no_such_page() -> Response {
     frame::failure(StatusCode::NOT_FOUND, &Told::default(), None)
+}
+
+/// The page that says that a form's target is no page.
+pub(super) fn no_such_method() -> Response {
+    frame::failure(StatusCode::METHOD_NOT_ALLOWED, &Told::default(), None)
 }
 
 /// The page that says that something went wrong here.

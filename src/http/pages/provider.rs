@@ -157,11 +157,18 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
     }
 }
 
+fn to_go(quality: &DayQuality) -> String {
+    let missing = quality.requests_min - quality.requests;
+    format!("{} to begin with.", counted(missing, "more request"))
+}
+
 fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_uptime();
     match quality.uptime_ratio {
+        _ if quality.requests < quality.requests_min => to_go(quality),
+        None => "Requests that succeed: only those and failed ones count.".to_owned(),
         Some(now) if now >= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
-        _ => format!(
+        Some(_) => format!(
             "Fewer failed requests: {} from {} on.",
             times(best),
             percent(u64::from(ratio))
@@ -172,8 +179,10 @@ fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
 fn raise_latency(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_latency();
     match quality.latency_ratio {
+        _ if quality.requests < quality.requests_min => to_go(quality),
+        None => "Latencies: the gateway has to report them (latencyMs).".to_owned(),
         Some(now) if now <= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
-        _ => format!(
+        Some(_) => format!(
             "Faster answers: {} at {} of what is expected.",
             times(best),
             percent(u64::from(ratio))

@@ -71,7 +71,7 @@ pub(super) async fn section(
                     (rewards(&overview))
                 }
             }
-            (referees(account, &overview, &progress))
+            (referees(subject, after, &overview, &progress))
         }
     })
 }
@@ -192,8 +192,14 @@ fn rewards(overview: &ReferralOverview) -> Markup {
     }
 }
 
-fn referees(account: &Account, overview: &ReferralOverview, progress: &[Progress]) -> Markup {
+fn referees(
+    subject: &Subject,
+    after: u64,
+    overview: &ReferralOverview,
+    progress: &[Progress],
+) -> Markup {
     let counts = &overview.counts;
+    let here = format!("{}?month={}", account_path(&subject.account), subject.month);
     html! {
         h3 { "Whom I referred" }
         @if counts.referees == 0 {
@@ -214,9 +220,10 @@ fn referees(account: &Account, overview: &ReferralOverview, progress: &[Progress
                     tbody { @for one in progress { (referee(one)) } }
                 }
             }
-            @if let Some(next) = overview.next {
+            @if after > 0 || overview.next.is_some() {
                 nav .pages aria-label="More of them" {
-                    a .button.second rel="next" href=(format!("{}?after={next}#referrals", account_path(account))) { "After" }
+                    @if after > 0 { a .button.second href=(format!("{here}#referrals")) { "The first" } }
+                    @if let Some(next) = overview.next { a .button.second rel="next" href=(format!("{here}&after={next}#referrals")) { "After" } }
                 }
             }
         }

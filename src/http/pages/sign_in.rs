@@ -31,8 +31,13 @@ pub(super) fn path_back_to(here: &str) -> String {
     format!("{PATH}?next={}", encoded(here))
 }
 
+/// The sign-in page for who sent a form when the session had ended; it leads back to the form.
+pub(super) fn path_after_a_lost_form(form: Option<&str>) -> String {
+    format!("{PATH}?done=lost&next={}", encoded(form.unwrap_or("/")))
+}
+
 /// Whether a text is a path of this service: a browser must not be led elsewhere.
-fn is_of_ours(path: &str) -> bool {
+pub(super) fn is_of_ours(path: &str) -> bool {
     let mut bytes = path.bytes();
     bytes.next() == Some(b'/')
         && !matches!(bytes.next(), Some(b'/' | b'\\'))
@@ -57,7 +62,13 @@ pub(super) async fn show(
     visitor: Visitor,
     Asked(wanted): Asked<Wanted>,
 ) -> Response {
-    let note = (wanted.done == "signed-out").then(|| frame::done("You are signed out."));
+    let note = match wanted.done.as_str() {
+        "signed-out" => Some(frame::done("You are signed out.")),
+        "lost" => Some(frame::not_done(
+            "Your session had ended, so what you sent was not done. Sign in, then send it again.",
+        )),
+        _ => None,
+    };
     form(&pages, &visitor, StatusCode::OK, &wanted.next, note)
 }
 

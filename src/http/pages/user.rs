@@ -49,7 +49,7 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
     let is_testnet = !subject.rules.is_mainnet();
     html! {
         section .card aria-labelledby="credits-h" {
-            h2 #credits-h { "Credits" }
+            h2 #credits-h { "Credits" @if subject.month != subject.now.month() { ", today" } }
             p .big { span .number { (credits.balance) } " USD" }
             @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
             @if is_testnet {
@@ -121,19 +121,19 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
         section .card aria-labelledby="requests-h" {
             h2 #requests-h { "Last requests" }
             @if requests.is_empty() {
-                p .empty { "No requests to show in this month. Each is kept for 35 days, where the service keeps them at all." }
+                p .empty { "No requests to show in this month. Each is kept for 35 days, where the service keeps them at all. Those that came after the month had closed are not shown here." }
             } @else {
                 div .scroll.wide tabindex="0" role="group" aria-labelledby="requests-h" {
                     table {
                         thead { tr {
                             th scope="col" { "Time" }
                             th scope="col" { "What" }
-                            th scope="col" { "Tier" }
-                            th .n scope="col" { "Status" }
-                            th .n scope="col" { "Tokens in" }
-                            th .n scope="col" { "out" }
                             th .n scope="col" { "Points" }
                             th .n scope="col" { "USD" }
+                            th .n scope="col" { "Status" }
+                            th scope="col" { "Tier" }
+                            th .n scope="col" { "Tokens in" }
+                            th .n scope="col" { "out" }
                         } }
                         tbody { @for line in requests { (request(line)) } }
                     }
@@ -151,14 +151,14 @@ fn request(line: &UsageLine) -> Markup {
         tr {
             th .time scope="row" { (instant_of(&line.time)) }
             td { (service_word_of(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
-            td { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
-            td .n.warn[is_bad] { (line.status_code) }
-            td .n { (count(line.input_tokens)) }
-            td .n { (count(line.output_tokens)) }
             td .n { (line.user_points) }
             td .n {
                 @if line.cost == "0" && line.shadow_cost != "0" { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
             }
+            td .n.warn[is_bad] { (line.status_code) }
+            td { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
+            td .n { (count(line.input_tokens)) }
+            td .n { (count(line.output_tokens)) }
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What users and providers see of their own.
 
 use tidemark::domain::amount::{Money, Points};
-use tidemark::domain::posting::{Cascade, Slot};
+use tidemark::domain::posting::{Cascade, Cell, Slot};
 use tidemark::domain::time::{DAY_MS, HOUR_MS, Millis};
+use tidemark::ops::health::{Role, TaskId};
+use tidemark::store::checkpoints::{HaltRecord, record_halt};
 use tidemark::store::credits::{CreditEntry, add};
 use tidemark::store::referrals::{Switch, link_of, set_active};
 
 use super::jar::{Jar, field, has, location, stand, text};
+use crate::edge::memory_log::PARTITIONS;
 use crate::http::rows::{book, charged, many_requests, posted_up_to, ranked, request, served};
 use crate::http::stand::{NOON, Stand};
 use crate::store::{provider, user};
@@ -19,7 +22,7 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "Nothing happened in this month.",
+            "No day of this month has points.",
             "No requests in this month.",
             "No credits were added yet.",
             "Nobody yet.",
@@ -92,7 +95,7 @@ async fn a_user_sees_the_month_day_by_day_credits_streak_and_how_each_request_wa
         &before,
         &[
             "<span class=\"number\">0</span> points",
-            "Nothing happened in this month.",
+            "No day of this month has points.",
         ],
     );
 }
@@ -182,6 +185,110 @@ async fn a_provider_sees_its_quality_and_what_would_raise_it() {
             "Nothing: this is the best.",
         ],
     );
+}
+
+#[tokio::test]
+async fn advice_on_quality_fits_what_is_missing() {
+    let stand = stand().await;
+    let mut jar = Jar::signed_in(&stand, &["admin:read"]).await;
+    type Fill = fn(&mut Cell);
+    let rows: [(&str, Fill, &[&str]); 3] = [
+        (
+            "few",
+            |cell| cell.requests = 19,
+            &["today has 19, so 1 to go", "1 more request to begin with."],
+        ),
+        (
+            "refused",
+            |cell| {
+                *cell = Cell {
+                    requests: 30,
+                    ..Cell::default()
+                }
+            },
+            &["Requests that succeed"],
+        ),
+        (
+            "untimed",
+            |cell| {
+                *cell = Cell {
+                    requests: 30,
+                    successful: 30,
+                    ..Cell::default()
+                }
+            },
+            &["Latencies: the gateway has to report them"],
+        ),
+    ];
+    for (id, fill, wanted) in rows {
+        book(&stand, &provider(id), |entry| {
+            served(entry, "2026-11-22", 19, Points::whole(19));
+            fill(&mut entry.cells.last_mut().unwrap().2);
+        })
+        .await;
+        let page = text(&jar.get(&stand, &format!("/providers/{id}")).await);
+        has(&page, wanted);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_came_late_are_told_apart_from_those_of_the_days() {
+    let stand = stand().await;
+    book(&stand, &user("alice"), |entry| {
+        served(entry, "2026-11-21", 2, Points(3_000_000));
+        let late = Slot::Late("2026-11".parse().unwrap());
+        let (_, service, cell) = entry.cells[0];
+        entry.cells.push((late, service, cell));
+    })
+    .await;
+    let mut jar = Jar::signed_in(&stand, &["account:user:alice"]).await;
+    let page = text(&jar.get(&stand, "/users/alice").await);
+    has(
+        &page,
+        &[
+            "4 requests",
+            "2 of them came late, for months that had closed",
+        ],
+    );
+    let page = text(&jar.get(&stand, "/users/alice?month=2027-01").await);
+    has(
+        &page,
+        &[
+            "To come",
+            "This month has not begun.",
+            "Days in a row, today",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn who_is_counted_by_a_halted_partition_is_told_so_and_nobody_else() {
+    let stand = stand().await;
+    let alice = user("alice");
+    let own = alice.partition(PARTITIONS);
+    let elsewhere = (0..)
+        .map(|n| user(&format!("user-{n}")))
+        .find(|other| other.partition(PARTITIONS) != own)
+        .unwrap();
+    let task = TaskId::new(Role::Post, own);
+    let halt = HaltRecord {
+        task: task.to_string(),
+        code: "row_unreadable".to_owned(),
+        message: "a row cannot be read".to_owned(),
+        at: NOON,
+    };
+    record_halt(&stand.db, task, &halt).await.unwrap();
+    let mut jar = Jar::signed_in(&stand, &["admin:read"]).await;
+    let page = text(&jar.get(&stand, "/users/alice").await);
+    has(
+        &page,
+        &[
+            "Counting stands still since 2026-11-22 12:00:00",
+            "Nothing is lost.",
+        ],
+    );
+    let page = text(&jar.get(&stand, &format!("/users/{}", elsewhere.id())).await);
+    assert!(!page.contains("stands still"), "{page}");
 }
 
 #[tokio::test]

@@ -110,6 +110,26 @@ async fn a_store_that_is_down_is_told_as_a_page_and_the_session_goes_on_afterwar
         has(&page, &["Nothing is lost", "Sign out", &again]);
         assert!(!page.contains("SECRET-HOST"), "{page}");
     }
+    // A form may have done something: whoever sent it goes back to its page, not to its target.
+    db.is_off.store(false, Ordering::Relaxed);
+    let token = jar.token(&stand).await;
+    db.is_off.store(true, Ordering::Relaxed);
+    let fields = [("form_token", token.as_str())];
+    let headers = [
+        ("sec-fetch-site", "same-origin"),
+        ("referer", "http://localhost:8787/users/alice?month=2026-11"),
+    ];
+    let answer = jar
+        .post_raw(&stand, "/users/alice/code", &fields, &headers)
+        .await;
+    assert_eq!(answer.status, 503);
+    has(
+        &text(&answer),
+        &[
+            "whether this was done cannot be said",
+            "href=\"/users/alice?month=2026-11\">Back to the form",
+        ],
+    );
     db.is_off.store(false, Ordering::Relaxed);
     assert_eq!(jar.get(&stand, "/users/alice").await.status, 200);
 }
@@ -155,4 +175,19 @@ async fn credit_that_met_a_store_that_is_down_comes_back_to_be_sent_again_under_
         let answer = jar.post_raw(&stand, "/admin/credits", &fields, &[]).await;
         has(location(&answer), &[&format!("done={done}&entry={once}")]);
     }
+}
+
+#[tokio::test]
+async fn the_target_of_a_form_is_a_page_to_people_and_a_problem_to_programs() {
+    let stand = stand().await;
+    let mut jar = Jar::signed_in(&stand, &["account:user:alice"]).await;
+    let answer = jar.get(&stand, "/users/alice/code").await;
+    assert_eq!(answer.status, 405);
+    has(&text(&answer), &["This address is where a form goes."]);
+    let answer = jar.get(&stand, "/api/events").await;
+    assert_eq!(answer.status, 405);
+    assert_eq!(
+        answer.headers[header::CONTENT_TYPE],
+        "application/problem+json"
+    );
 }

@@ -12,7 +12,7 @@ use tidemark::http::{Hosts, KEY_BELIEVED, router};
 use tidemark::store::keys;
 use tower::ServiceExt;
 
-use super::jar::{Jar, field, location, stand, text};
+use super::jar::{Jar, field, has, location, stand, text};
 use crate::http::issuer::{AUDIENCE, ISSUER, Issuer, ed25519};
 use crate::http::rows::rules;
 use crate::http::slow_db::service_on;
@@ -219,4 +219,29 @@ async fn a_token_of_the_marketplace_signs_in_for_as_long_as_it_is_good() {
     assert_eq!(jar.get(&stand, "/users/bob").await.status, 403);
     stand.clock.set(NOON.plus(2 * HOUR_MS));
     assert!(location(&jar.get(&stand, "/users/alice").await).starts_with("/signin"));
+}
+
+#[tokio::test]
+async fn a_form_that_was_sent_after_the_session_had_ended_is_said_not_to_be_done() {
+    let stand = stand().await;
+    let headers = [
+        ("sec-fetch-site", "same-origin"),
+        ("referer", "http://localhost:8787/users/alice?month=2026-11"),
+    ];
+    let mut nobody = Jar::default();
+    let answer = nobody
+        .post_raw(&stand, "/users/alice/code", &[], &headers)
+        .await;
+    assert_eq!(
+        location(&answer),
+        "/signin?done=lost&next=%2Fusers%2Falice%3Fmonth%3D2026-11"
+    );
+    let page = text(&nobody.get(&stand, location(&answer)).await);
+    has(&page, &["what you sent was not done"]);
+    // Nobody is led elsewhere by what says where it came from.
+    let headers = [("referer", "http://localhost:8787//evil.example/")];
+    let answer = nobody
+        .post_raw(&stand, "/users/alice/code", &[], &headers)
+        .await;
+    assert_eq!(location(&answer), "/signin?done=lost&next=%2F");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -237,7 +237,7 @@ pub(in super::super) async fn add(
         by: visitor.by(),
         at: pages.service.clock.now(),
     };
-    let within = pages.answer_within().saturating_sub(EARLIER);
+    let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
     let booked = credits::book(&*pages.service.db, user.id(), &entry);
     let error = match tokio::time::timeout(within, booked).await {
         Ok(Ok(booked)) => {

@@ -32,13 +32,20 @@
     document.body.addEventListener("htmx:afterSwap", show(true));
   }
 
-  // What refreshes itself keeps the tables of days open that somebody has opened.
+  // What refreshes itself leaves its readers where they are: the table of days open, tables scrolled sideways, the focus.
+  const REACHED_BY_KEYS = "#live a, #live button, #live input, #live select, #live summary, #live [tabindex]";
   let open = false;
+  let scrolled = [];
+  let focused = -1;
   document.body.addEventListener("htmx:beforeSwap", () => {
     open = Boolean(document.querySelector("#live details[open]"));
+    scrolled = [...document.querySelectorAll("#live .scroll")].map((box) => box.scrollLeft);
+    focused = [...document.querySelectorAll(REACHED_BY_KEYS)].indexOf(document.activeElement);
   });
   document.body.addEventListener("htmx:afterSwap", () => {
     const details = document.querySelector("#live details");
     if (details && open) details.open = true;
+    document.querySelectorAll("#live .scroll").forEach((box, n) => { box.scrollLeft = scrolled[n] ?? 0; });
+    if (focused >= 0) document.querySelectorAll(REACHED_BY_KEYS)[focused]?.focus({ preventScroll: true });
   });
 })();
