@@ -146,7 +146,7 @@ pub(super) fn meanwhile(versions: &[Version]) -> Markup {
     html! {
         div .note.bad role="alert" {
             p { "Nothing was published: this was changed meanwhile. Look again, and confirm it if it still is right." }
-            @if let Some(newest) = versions.last() { p { "The newest is " (told(newest)) } }
+            @if let Some(newest) = versions.last() { div { "The newest is " (told(newest)) } }
         }
     }
 }
