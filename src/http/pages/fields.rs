@@ -25,33 +25,19 @@ pub(super) fn unread(status: StatusCode) -> Problem {
 /// # Errors
 /// 400: a field stands twice, or is no UTF-8. Browsers send neither from pages of ours.
 pub(super) fn read(bytes: &[u8]) -> Result<HashMap<String, String>, Problem> {
+    // Fields end at ASCII: if the whole is UTF-8, every field is.
+    if percent_decode(bytes).decode_utf8().is_err() {
+        let why = "The form holds what is no text (UTF-8). Nothing was changed.";
+        return Err(unreadable(StatusCode::BAD_REQUEST, why));
+    }
     let mut fields = HashMap::new();
-    for pair in bytes.split(|byte| *byte == b'&') {
-        if pair.is_empty() {
-            continue;
-        }
-        let mut halves = pair.splitn(2, |byte| *byte == b'=');
-        let name = text(halves.next().unwrap_or_default())?;
-        let value = text(halves.next().unwrap_or_default())?;
+    for (name, value) in form_urlencoded::parse(bytes).into_owned() {
         if fields.insert(name, value).is_some() {
             let why = "A field of the form stands in it twice, so it could mean either. Nothing was changed.";
             return Err(unreadable(StatusCode::BAD_REQUEST, why));
         }
     }
     Ok(fields)
-}
-
-/// `+` is a space, `%20` too.
-fn text(encoded: &[u8]) -> Result<String, Problem> {
-    let spaced: Vec<u8> = encoded
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
-    let decoded = percent_decode(&spaced).decode_utf8();
-    decoded.map(String::from).map_err(|_| {
-        let why = "The form holds what is no text (UTF-8). Nothing was changed.";
-        unreadable(StatusCode::BAD_REQUEST, why)
-    })
 }
 
 #[cfg(test)]

@@ -32,9 +32,8 @@ impl Seen {
             let found = versions.iter().filter(|version| version.key == key);
             found.cloned().collect()
         };
-        let keys = publish.values.iter().map(|new| of_key(&new.key));
-        keys.into_iter()
-            .all(|found| Seen::of(&found, publish.now) == self)
+        let mut keys = publish.values.iter().map(|new| of_key(&new.key));
+        keys.all(|found| Seen::of(&found, publish.now) == self)
     }
 }
 

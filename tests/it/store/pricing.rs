@@ -250,8 +250,8 @@ fn of_two_who_saw_the_same_one_publishes_and_the_same_sent_twice_publishes_once(
             won == [true, false, true, false] || won == [false, true, false, true],
             "{answers:?}"
         );
-        let lost = answers.iter().filter_map(|answer| answer.as_ref().err());
-        assert!(lost.into_iter().all(|error| *error == changed));
+        let mut lost = answers.iter().filter_map(|answer| answer.as_ref().err());
+        assert!(lost.all(|error| *error == changed));
         let after = history(&db, "scrape").await.unwrap();
         assert_eq!(after.len(), versions.len() + 1);
         let token = if won[0] { "a" } else { "b" };
