@@ -109,13 +109,14 @@ async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
     );
 
     let page = text(&jar.get(&stand, "/admin/network").await);
+    let (seen, once) = (field(&page, "seen"), field(&page, "once"));
     let fields = [
         ("to", "mainnet"),
         ("typed", "mainnet"),
         ("reason", "live"),
         ("from", later),
-        ("seen", &field(&page, "seen")),
-        ("once", &field(&page, "once")),
+        ("seen", seen.as_str()),
+        ("once", once.as_str()),
     ];
     let answer = jar.post(&stand, "/admin/network", &fields).await;
     location(&answer);
