@@ -134,7 +134,7 @@ async fn confirmed(
     change: &Change,
     onto: Onto,
 ) -> Result<Response, Problem> {
-    match change.publish(&pages, &visitor.by(), onto).await {
+    match change.publish(pages, &visitor.by(), onto).await {
         Ok(Outcome::Changed) => {
             let note = Some(meanwhile(&versions(pages).await?));
             respond(pages, visitor, note, change, StatusCode::CONFLICT).await
