@@ -376,7 +376,7 @@ pub enum CreditsCommand {
     Add {
         /// The user.
         user: String,
-        /// How much, in US dollars (12.5).
+        /// How much, in US dollars (12.5): at most 1,000,000, and below zero to take credit back.
         #[arg(allow_hyphen_values = true)]
         amount: Money,
         /// Names this addition: repeated under the same key, it counts once [default: random].

@@ -106,6 +106,11 @@ impl Problem {
         matches!(self.status, 400 | 409 | 422)
     }
 
+    /// Whether it has this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// What it says, and every fault.
     pub fn told(&self) -> (&str, &[String]) {
         (&self.detail, &self.faults)

@@ -151,6 +151,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// That nothing is asked for in the query string, of routes that change something: what a caller believes to be a dry run is to be none.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<NoQuery, Problem> {
+        match parts.uri.query() {
+            None | Some("") => Ok(NoQuery),
+            Some(_) => Err(bad_query(
+                "this route takes no parameters in its query; nothing was done",
+            )),
+        }
+    }
+}
+
 /// A query that cannot be answered.
 pub fn bad_query(why: impl ToString) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why.to_string())

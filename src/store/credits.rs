@@ -53,14 +53,26 @@ pub enum CreditError {
         /// Why.
         error: IdError,
     },
-    /// The key was used for another amount.
-    #[error("the idempotency key {key} was used for {before} USD; use a new key for another entry")]
+    /// The key was used for another amount, or with another reason.
+    #[error(
+        "the idempotency key {key} was used for {before} USD with the reason '{reason}'; use a new key for another entry"
+    )]
     KeyReused {
         /// The key.
         key: String,
         /// What was added under it.
         before: Money,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Millis,
     },
+    /// It would change nothing.
+    #[error("the amount is 0, which changes nothing")]
+    Zero,
+    /// It is more than one entry may move.
+    #[error("the amount is {0} USD; one entry moves at most 1,000,000 USD, up or down")]
+    Amount(Money),
     /// The reason cannot be kept.
     #[error(transparent)]
     Reason(#[from] TextError),
@@ -119,6 +131,18 @@ pub fn check_text(what: &'static str, text: &str) -> Result<(), TextError> {
     Err(TextError { what, fault })
 }
 
+/// The largest amount of one entry, up or down.
+pub const AMOUNT_MAX: Money = Money(1_000_000 * 1_000_000_000);
+
+/// An entry, as it stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Booked {
+    /// The sum of the user's entries, with it.
+    pub added: Added,
+    /// When it was added, if that was before this call.
+    pub before: Option<Millis>,
+}
+
 /// The largest total, in nano-dollars: DynamoDB keeps 38 digits.
 const TOTAL_MAX: i128 = 10i128.pow(37);
 
@@ -134,32 +158,64 @@ fn entry_key(user: &str, idempotency_key: &str) -> Key {
     )
 }
 
-/// Adds credit once per user and idempotency key; returns the sum with it. The same key again changes nothing if the
-/// amount is the same, and is refused if it is not.
+/// Adds credit once per user and idempotency key; returns the sum with it. The same key again changes nothing if amount
+/// and reason are the same, and is refused if they are not.
 pub async fn add(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Added, CreditError> {
+    Ok(book(db, user, entry).await?.added)
+}
+
+/// [`add`], which says whether the entry stood there before.
+pub async fn book(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Booked, CreditError> {
     check("user", user)?;
     check("idempotency key", &entry.idempotency_key)?;
     check_reason(&entry.reason)?;
     let keys = [balance_key(user), entry_key(user, &entry.idempotency_key)];
     let mut tries = Tries::default();
+    let mut has_tried = false;
     loop {
         let items = db.batch_get(&keys).await?;
         let added = read_added(user, items[0].as_ref())?;
         if let Some(item) = &items[1] {
             let before = read_entry(user, item)?;
-            if before.amount != entry.amount {
-                return Err(CreditError::KeyReused {
-                    key: entry.idempotency_key.clone(),
-                    before: before.amount,
+            let is_mine = has_tried && before == *entry;
+            let at = same(entry, before)?;
+            let before = (!is_mine).then_some(at);
+            return Ok(Booked { added, before });
+        }
+        check_amount(entry.amount)?;
+        let (after, writes) = add_writes(user, entry, added)?;
+        has_tried = true;
+        match db.transact(writes).await {
+            Ok(()) => {
+                return Ok(Booked {
+                    added: after,
+                    before: None,
                 });
             }
-            return Ok(added);
-        }
-        let (after, writes) = add_writes(user, entry, added)?;
-        match db.transact(writes).await {
-            Ok(()) => return Ok(after),
             Err(error) => tries.again(error)?,
         }
+    }
+}
+
+/// When the same was added before; or that it is something else under the same key.
+fn same(entry: &CreditEntry, before: CreditEntry) -> Result<Millis, CreditError> {
+    if before.amount == entry.amount && before.reason == entry.reason {
+        return Ok(before.at);
+    }
+    Err(CreditError::KeyReused {
+        key: before.idempotency_key,
+        before: before.amount,
+        reason: before.reason,
+        at: before.at,
+    })
+}
+
+/// What one entry may move. What was added before under its key is not asked.
+fn check_amount(amount: Money) -> Result<(), CreditError> {
+    match amount.0.unsigned_abs() {
+        0 => Err(CreditError::Zero),
+        nanos if nanos > AMOUNT_MAX.0.unsigned_abs() => Err(CreditError::Amount(amount)),
+        _ => Ok(()),
     }
 }
 

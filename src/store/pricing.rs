@@ -13,6 +13,8 @@
 //! many rows as it says holds everything up to the head, and versions above the wanted position are left out afterwards.
 //! If anything is missing the scan was torn, and is done again.
 
+mod seen;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ use super::row::{Fields, Row};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules};
 use crate::domain::time::Millis;
+
+pub use seen::{Seen, published_under};
 
 /// Most versions in one publication: the feed's entry, its head and the audit entry go into the same transaction.
 pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 3;
@@ -114,6 +118,12 @@ pub enum PublishError {
     /// The reason cannot be kept.
     #[error(transparent)]
     Reason(#[from] TextError),
+    /// It was to follow what somebody looked at, and that is not so any more: look again.
+    #[error("{key} was changed meanwhile; look at what is in force now, and decide again")]
+    Changed {
+        /// Which.
+        key: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -131,6 +141,26 @@ pub async fn publish_noted(
     publish: &Publish,
     note: Option<&str>,
 ) -> Result<Control, PublishError> {
+    publish_if(db, publish, note, None).await
+}
+
+/// [`publish`] of one value, only if what was `seen` of its key still is so: otherwise [`PublishError::Changed`], and nothing is written.
+/// That is decided within the transaction: it moves the feed's head from where the versions were read. A publication that stands already under
+/// the same token, because it was sent twice at once, is answered as if this call had made it.
+pub async fn publish_onto(
+    db: &dyn Db,
+    publish: &Publish,
+    seen: Seen,
+) -> Result<Control, PublishError> {
+    publish_if(db, publish, None, Some(seen)).await
+}
+
+async fn publish_if(
+    db: &dyn Db,
+    publish: &Publish,
+    note: Option<&str>,
+    seen: Option<Seen>,
+) -> Result<Control, PublishError> {
     check(publish)?;
     let mut tries = Tries::default();
     let mut tried: Option<Control> = None;
@@ -140,6 +170,11 @@ pub async fn publish_noted(
             && control::happened(db, number, loaded.head, &publish.token).await?
         {
             return Ok(number);
+        }
+        if let Some(seen) = seen
+            && !seen.holds(publish, &loaded.versions)
+        {
+            return seen::not_onto(db, publish, seen).await;
         }
         let number = control::next(loaded.head);
         let (changes, rows) = plan(publish, &loaded);

@@ -12,7 +12,7 @@ use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, IdempotencyKey, Named, Strict, account, page_entries};
+use crate::http::strict::{Asked, IdempotencyKey, Named, NoQuery, Strict, account, page_entries};
 use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
 use crate::store::referrals::{Link, Referrer};
 
@@ -39,6 +39,7 @@ pub(super) struct CodeRequest {
 pub(super) async fn code(
     caller: Caller,
     State(service): State<Service>,
+    _: NoQuery,
     Strict(body): Strict<CodeRequest>,
 ) -> Result<Json<CodeView>, Problem> {
     let owner = account(body.user_type, &body.user_id)?;
@@ -106,6 +107,7 @@ pub(super) async fn signup(
     caller: Caller,
     State(service): State<Service>,
     key: IdempotencyKey,
+    _: NoQuery,
     Strict(body): Strict<SignupBody>,
 ) -> Result<(StatusCode, Json<SignupAnswer>), Problem> {
     let referee = account(body.referee_type, &body.referee_id)?;

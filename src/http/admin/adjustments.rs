@@ -11,7 +11,7 @@ use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, IdempotencyKey, Strict, account, page_entries};
+use crate::http::strict::{Asked, Exact, IdempotencyKey, NoQuery, Strict, account, page_entries};
 use crate::store::awards::{self, Adjustment, AdjustmentError, Award};
 
 const AWARDS_USUAL: u32 = 100;
@@ -121,6 +121,7 @@ pub(super) async fn grant(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     key: IdempotencyKey,
+    _: NoQuery,
     Strict(body): Strict<NewAdjustment>,
 ) -> Result<Json<Adjusted>, Problem> {
     let adjustment = Adjustment {

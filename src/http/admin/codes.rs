@@ -9,7 +9,7 @@ use super::{missing, reason};
 use crate::http::Service;
 use crate::http::access::{AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Named, Strict};
+use crate::http::strict::{Named, NoQuery, Strict};
 use crate::store::referrals::{self, Switch};
 
 /// Whether a code is accepted.
@@ -53,6 +53,7 @@ pub(super) async fn switch(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     Named(code): Named<String>,
+    _: NoQuery,
     Strict(body): Strict<CodeSwitch>,
 ) -> Result<Json<CodeState>, Problem> {
     let switch = Switch {

@@ -11,7 +11,9 @@ use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, IdempotencyKey, Strict, account, bad_query, page_entries};
+use crate::http::strict::{
+    Asked, Exact, IdempotencyKey, NoQuery, Strict, account, bad_query, page_entries,
+};
 use crate::reads::Credits;
 use crate::store::credits::{self, CreditEntry, CreditError};
 
@@ -68,13 +70,15 @@ pub(super) struct Whose {
     request_body(content = NewCredit, example = json!({"userId": "alice", "amount": "25", "reason": "invoice 1001"})),
     responses(
         (status = 200, description = "Added, now or before under this key.", body = CreditAdded),
-        (status = 422, description = "The key was used for another amount, or the reason cannot be kept.", body = Problem,
+        (status = 422, description = "`idempotency_key_reused`: for another amount, or with another reason. `amount_out_of_range`: 0, or more than \
+            1,000,000 USD, up or down. `invalid_reason`: it cannot be kept.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn add(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     key: IdempotencyKey,
+    _: NoQuery,
     Strict(body): Strict<NewCredit>,
 ) -> Result<Json<CreditAdded>, Problem> {
     let user = account(AccountKind::User, &body.user_id)?;
@@ -103,7 +107,9 @@ fn of_credit(error: CreditError) -> Problem {
         CreditError::KeyReused { .. } => refused("idempotency_key_reused", error),
         CreditError::Id { .. } => refused("invalid_id", error),
         CreditError::Reason(_) => refused("invalid_reason", error),
-        CreditError::TooMuch => refused("amount_out_of_range", error),
+        CreditError::TooMuch | CreditError::Zero | CreditError::Amount(_) => {
+            refused("amount_out_of_range", error)
+        }
     }
 }
 

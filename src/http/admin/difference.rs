@@ -80,7 +80,13 @@ fn compare_members(
 
 /// What would come out differently for single requests.
 pub(super) fn examples(before: Option<&Rules>, after: Option<&Rules>) -> Vec<Example> {
-    let [a, b] = [before, after].map(|rules| rules.map(facts).unwrap_or_default());
+    // Where nothing is charged before and after, a price changes what is noted.
+    let noted = [before, after]
+        .into_iter()
+        .flatten()
+        .all(|rules| !rules.is_mainnet());
+    let [a, b] =
+        [before, after].map(|rules| rules.map(|rules| facts(rules, noted)).unwrap_or_default());
     let names = if a.is_empty() { &b } else { &a };
     let value = |facts: &[(String, String)], i: usize| facts.get(i).map(|(_, text)| text.clone());
     let mut found = Vec::new();
@@ -97,8 +103,8 @@ pub(super) fn examples(before: Option<&Rules>, after: Option<&Rules>) -> Vec<Exa
     found
 }
 
-/// What rules come to, always in the same order.
-fn facts(rules: &Rules) -> Vec<(String, String)> {
+/// What rules come to, always in the same order; what would be charged on mainnet where that is only `noted`.
+fn facts(rules: &Rules, noted: bool) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut say = |what: String, value: String| facts.push((what, value));
     for (class, name) in RateClass::ALL.into_iter().zip(RateClass::NAMES) {
@@ -113,15 +119,12 @@ fn facts(rules: &Rules) -> Vec<(String, String)> {
         );
     }
     for (what, cost) in costs(rules) {
-        let charged = if rules.is_mainnet() {
-            cost
-        } else {
-            Money::ZERO
+        let (word, cost) = match (noted, rules.is_mainnet()) {
+            (true, _) => ("would be charged on mainnet", cost),
+            (false, true) => ("are charged", cost),
+            (false, false) => ("are charged", Money::ZERO),
         };
-        say(
-            format!("USD that are charged for {what}"),
-            charged.to_string(),
-        );
+        say(format!("USD that {word} for {what}"), cost.to_string());
     }
     for days in STREAK_DAYS {
         say(

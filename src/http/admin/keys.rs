@@ -12,7 +12,7 @@ use crate::domain::ids::check_id;
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, Caller, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Named, Strict};
+use crate::http::strict::{Named, NoQuery, Strict};
 use crate::store::keys::{self, ApiKey, KeyError, KeyText};
 
 /// A key to be made.
@@ -108,6 +108,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     caller: May<AdminWrite>,
     State(service): State<Service>,
+    _: NoQuery,
     Strict(body): Strict<NewKey>,
 ) -> Result<(StatusCode, Json<MadeKey>), Problem> {
     let scopes = body.scopes.iter().map(|text| text.parse::<Scope>());
@@ -152,6 +153,7 @@ pub(super) async fn revoke(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     Named(id): Named<String>,
+    _: NoQuery,
 ) -> Result<Json<KeyInfo>, Problem> {
     let unknown = || {
         missing(

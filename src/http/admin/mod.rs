@@ -28,7 +28,9 @@ mod rules;
 
 pub(super) use keys::may_grant;
 pub use keys::{KeyInfo, MadeKey};
-pub(super) use publishing::{Mode, Published, Wanted, in_force, json_of, publish};
+pub(super) use publishing::{
+    CHANGED_MEANWHILE, Mode, Onto, Published, Wanted, in_force, json_of, publish, to_come,
+};
 pub use rejects::RejectDetail;
 pub(super) use rejects::{decider, find, of_find, of_redrive, partitions};
 

@@ -14,7 +14,7 @@ use crate::domain::rules::{PriceKey, RuleFault, SettingKey};
 use crate::http::Service;
 use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, Strict};
+use crate::http::strict::{Asked, Exact, NoQuery, Strict};
 use crate::store::pricing::{self, Version};
 
 /// Why, where a body does not say.
@@ -177,6 +177,7 @@ pub(super) async fn show(
 pub(super) async fn set_price(
     caller: May<AdminWrite>,
     State(service): State<Service>,
+    _: NoQuery,
     Strict(body): Strict<NewPrice>,
 ) -> Result<Json<PriceAnswer>, Problem> {
     if !PriceKey::NAMES.contains(&body.config_key.as_str()) {
@@ -202,6 +203,7 @@ pub(super) async fn set_price(
 pub(super) async fn switch(
     caller: May<AdminWrite>,
     State(service): State<Service>,
+    _: NoQuery,
     Strict(body): Strict<NetworkSwitch>,
 ) -> Result<Json<PriceAnswer>, Problem> {
     let value = Value::Bool(body.is_mainnet);
@@ -221,6 +223,7 @@ fn wanted(
         reason: reason(why.unwrap_or_else(|| REASON_DEFAULT.to_owned()))?,
         note: note(updated_by)?,
         mode: Mode::Write,
+        onto: None,
     })
 }
 

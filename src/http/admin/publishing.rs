@@ -14,7 +14,10 @@ use crate::domain::rules::{RuleFault, Rules, SettingKey, check_value};
 use crate::domain::time::Millis;
 use crate::http::Service;
 use crate::http::problem::Problem;
-use crate::store::pricing::{self, NewValue, Preview, Publish, PublishError, Version};
+use crate::store::pricing::{self, NewValue, Preview, Publish, PublishError, Seen, Version};
+
+/// The code of what was decided looking at what is not so any more.
+pub(in crate::http) const CHANGED_MEANWHILE: &str = "changed_meanwhile";
 
 /// New values, from when on, and why.
 pub(in crate::http) struct Wanted {
@@ -28,6 +31,17 @@ pub(in crate::http) struct Wanted {
     pub note: Option<String>,
     /// Whether to write, or only to tell.
     pub mode: Mode,
+    /// Of one value that follows what somebody looked at: what that was. Anything else in its place is `changed_meanwhile`.
+    pub onto: Option<Onto>,
+}
+
+/// What a change of one key follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Onto {
+    /// What was seen of the key.
+    pub seen: Seen,
+    /// Names the publication, once and for all: sent twice, it is one.
+    pub token: String,
 }
 
 /// Whether to write.
@@ -94,13 +108,15 @@ pub(in crate::http) async fn publish(
     wanted: Wanted,
 ) -> Result<Published, Problem> {
     let now = service.clock.now();
+    let random = || format!("{:032x}", rand::random::<u128>());
+    let token = wanted.onto.as_ref().map(|onto| onto.token.clone());
     let mut publish = Publish {
         values: checked(wanted.values)?,
         effective_from: wanted.effective_from.map_or(now, |At(at)| at),
         by: by.to_owned(),
         reason: wanted.reason,
         now,
-        token: format!("{:032x}", rand::random::<u128>()),
+        token: token.unwrap_or_else(random),
     };
     let preview = pricing::preview(&*service.db, &publish).await;
     let Preview { before, rules } = preview.map_err(of_publish)?;
@@ -121,8 +137,12 @@ pub(in crate::http) async fn publish(
     }
     let control = match wanted.mode {
         Mode::Write if !publish.values.is_empty() => {
-            let written = pricing::publish_noted(&*service.db, &publish, wanted.note.as_deref());
-            Some(written.await.map_err(of_publish)?.0)
+            let (db, note) = (&*service.db, wanted.note.as_deref());
+            let written = match wanted.onto {
+                Some(onto) => pricing::publish_onto(db, &publish, onto.seen).await,
+                None => pricing::publish_noted(db, &publish, note).await,
+            };
+            Some(written.map_err(of_publish)?.0)
         }
         _ => None,
     };
@@ -191,6 +211,9 @@ fn of_publish(error: PublishError) -> Problem {
             Problem::new(StatusCode::BAD_REQUEST, "no_values", error.to_string())
         }
         PublishError::Reason(error) => refused("invalid_reason", error),
+        PublishError::Changed { .. } => {
+            Problem::new(StatusCode::CONFLICT, CHANGED_MEANWHILE, error.to_string())
+        }
     }
 }
 
@@ -233,7 +256,10 @@ impl From<Version> for RuleVersion {
 
 /// The versions that begin later than now, soonest first. Of several of one key that begin at one moment only the newest, which will hold.
 /// `versions` in the order in which they were published.
-pub(super) fn to_come(versions: &[Version], now: Millis) -> impl Iterator<Item = &Version> {
+pub(in crate::http) fn to_come(
+    versions: &[Version],
+    now: Millis,
+) -> impl Iterator<Item = &Version> {
     let mut pending = BTreeMap::new();
     for version in versions {
         if let Some(at) = version.effective_from.filter(|at| *at > now) {

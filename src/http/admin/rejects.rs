@@ -14,7 +14,7 @@ use crate::http::access::{AdminRead, AdminWrite, May};
 use crate::http::ingest::of_log;
 use crate::http::internal::BytesText;
 use crate::http::problem::{BadEvent, Problem};
-use crate::http::strict::{Asked, Named, Strict, Verbatim, page_entries};
+use crate::http::strict::{Asked, Named, NoQuery, Strict, Verbatim, page_entries};
 use crate::log::rejected::Reject;
 use crate::log::{ReadLimit, Topic};
 use crate::store::redrive::{
@@ -372,6 +372,7 @@ pub(super) async fn redrive_one(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     Named(place): Named<(u32, u64)>,
+    _: NoQuery,
     Strict(body): Strict<Redrive>,
 ) -> Result<Json<RejectDetail>, Problem> {
     let found = find(&service, place).await?;
@@ -400,6 +401,7 @@ pub(super) async fn discard(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     Named(place): Named<(u32, u64)>,
+    _: NoQuery,
     Strict(body): Strict<Discard>,
 ) -> Result<Json<RejectDetail>, Problem> {
     let found = find(&service, place).await?;

@@ -200,6 +200,7 @@ pub(super) async fn publish_one(
         reason: reason(body.reason)?,
         note: None,
         mode: run.mode(),
+        onto: None,
     };
     publish(&service, &caller.0.by, wanted).await.map(Json)
 }
@@ -233,6 +234,7 @@ pub(super) async fn publish_all(
         reason: reason(body.reason)?,
         note: None,
         mode: run.mode(),
+        onto: None,
     };
     publish(&service, &caller.0.by, wanted).await.map(Json)
 }

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::Deserialize;
 
 use super::Pages;
+use super::fields;
 use super::frame;
 use super::seal::{Seal, Session};
 use crate::domain::access::Scope;
@@ -355,13 +356,8 @@ async fn posted(seal: &Seal, bound_to: &str, request: Request) -> Result<Request
     }
     let (mut parts, body) = request.into_parts();
     let read = RawForm::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let RawForm(bytes) = read.map_err(|rejection| {
-        let (status, text) = (rejection.status(), rejection.body_text());
-        Problem::new(status, "unreadable_form", text)
-    })?;
-    // Of several fields of one name the last.
-    let fields: HashMap<String, String> = form_urlencoded::parse(&bytes).into_owned().collect();
-    let form = Form(Arc::new(fields));
+    let RawForm(bytes) = read.map_err(|rejection| fields::unread(rejection.status()))?;
+    let form = Form(Arc::new(fields::read(&bytes)?));
     if !seal.is_form_token(bound_to, form.whole(FORM_TOKEN)) {
         return Err(forged());
     }

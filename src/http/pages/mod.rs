@@ -27,6 +27,7 @@ mod account;
 mod admin;
 mod assets;
 mod chart;
+mod fields;
 mod frame;
 mod guard;
 mod home;
@@ -159,13 +160,13 @@ fn pages(made_with: Option<Pages>) -> Table {
             M::POST,
             "/admin/rules/{key}",
             AdminWrite,
-            post(admin::rules::publish),
+            post(admin::change::publish),
         )
         .add(
             M::POST,
             "/admin/rules/{key}/preview",
             AdminWrite,
-            post(admin::rules::preview),
+            post(admin::change::preview),
         )
         .add(
             M::GET,

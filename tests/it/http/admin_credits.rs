@@ -29,6 +29,9 @@ async fn credit_is_added_once_per_key_and_shown_with_its_entries() {
     assert_eq!(again.json(), first.json());
     let refused = post(&stand, PATH, "invoice-1001", &credit("26")).await;
     assert_eq!(refused.code(), (422, "idempotency_key_reused".to_owned()));
+    let other = json!({"userId": "alice", "amount": "25.5", "reason": "another"});
+    let refused = post(&stand, PATH, "invoice-1001", &other).await;
+    assert_eq!(refused.code(), (422, "idempotency_key_reused".to_owned()));
     let back = json!({"userId": "alice", "amount": -30, "reason": "a chargeback"});
     let back = post(&stand, PATH, "chargeback-7", &back).await;
     assert_eq!(back.json()["added"], "-4.5");
@@ -50,20 +53,14 @@ async fn amounts_are_read_from_their_digits_or_refused() {
         ("0.2", "0.3"),
         ("\"0.1\"", "0.4"),
         ("0.10", "0.5"),
-        ("-0", "0.5"),
-        ("\"-0\"", "0.5"),
         ("0.000000001", "0.500000001"),
-        (
-            "\"123456789012345678.987654321\"",
-            "123456789012345679.487654322",
-        ),
-        ("-123456789012345678.987654321", "0.500000001"),
+        ("\"999999.987654321\"", "1000000.487654322"),
+        ("-999999.987654321", "0.500000001"),
         ("0.0000000010000", "0.500000002"),
         ("1e3", "1000.500000002"),
         ("-1.0E+3", "0.500000002"),
         ("10e-10", "0.500000003"),
         ("-0.1e-8", "0.500000002"),
-        ("0e40", "0.500000002"),
     ];
     for (n, (amount, sum)) in taken.iter().enumerate() {
         let body = format!(r#"{{"userId":"alice","amount":{amount},"reason":"x"}}"#);
@@ -111,8 +108,16 @@ async fn amounts_are_read_from_their_digits_or_refused() {
         r#"{{"userId":"alice","amount":1{},"reason":"x"}}"#,
         "0".repeat(29)
     );
-    let answer = send(&stand, Method::POST, PATH, Some("huge"), &huge).await;
-    assert_eq!(answer.code(), (422, "amount_out_of_range".to_owned()));
+    let of = |amount: &str| format!(r#"{{"userId":"alice","amount":{amount},"reason":"x"}}"#);
+    let rows = ["0", "-0", "\"-0\"", "0e40", "1000000.000000001", "-1000001"];
+    for body in rows.map(of).into_iter().chain([huge]) {
+        let answer = send(&stand, Method::POST, PATH, Some("huge"), &body).await;
+        assert_eq!(
+            answer.code(),
+            (422, "amount_out_of_range".to_owned()),
+            "{body}"
+        );
+    }
     let shown = stand.get("/api/admin/credits?userId=alice").await.json();
     assert_eq!(shown["added"], "0.500000002");
     assert_eq!(shown["entries"].as_array().unwrap().len(), taken.len());

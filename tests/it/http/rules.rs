@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::Millis;
 
-use super::admin::{document, publish, put, send, stable, told};
+use super::admin::{document, post, publish, put, send, stable, told};
 use super::stand::{NOON, Stand};
 
 const PATH: &str = "/api/admin/rules";
@@ -196,4 +196,57 @@ async fn what_is_not_understood_is_refused() {
     }
     let answer = stand.get("/api/admin/rules/nope").await;
     assert_eq!(answer.code(), (404, "unknown_rule".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_noted_on_testnet_is_an_example_of_a_price_too() {
+    let stand = Stand::new().await;
+    publish(&stand, Network::Testnet).await;
+    let rows = [
+        (
+            "tide_pool_input",
+            "1000_tokens",
+            "1,000 tokens in, tide_pool",
+        ),
+        ("tts", "minute", "a minute, tts"),
+    ];
+    for (key, unit, what) in rows {
+        let body = json!({"value": {"pricePerUnit": "7", "unit": unit}, "reason": "x"});
+        let path = format!("{PATH}/{key}?dryRun=true");
+        let examples = put(&stand, &path, &body).await.json()["examples"].clone();
+        let what = format!("USD that would be charged on mainnet for {what}");
+        assert_eq!(examples[0]["what"], json!(what), "{examples}");
+        assert_eq!(examples[0]["after"], "7");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_writes_refuses_a_query_that_it_does_not_know() {
+    let stand = Stand::new().await;
+    publish(&stand, Network::Testnet).await;
+    let price = json!({"configKey": "scrape", "pricePerUnit": "7", "unit": "request"});
+    let rows = [
+        ("/api/admin/pricing", price),
+        (
+            "/api/admin/credits",
+            json!({"userId": "a", "amount": 1, "reason": "x"}),
+        ),
+        (
+            "/api/admin/adjustments",
+            json!({"kind": "user", "id": "a", "points": 1, "reason": "x"}),
+        ),
+        (
+            "/api/admin/keys",
+            json!({"name": "x", "scopes": ["admin:read"]}),
+        ),
+    ];
+    for (path, body) in rows {
+        let answer = post(&stand, &format!("{path}?dryRun=true"), "k", &body).await;
+        assert_eq!(answer.code(), (400, "invalid_query".to_owned()), "{path}");
+    }
+    let mainnet = json!({"isMainnet": true});
+    let answer = put(&stand, "/api/admin/pricing?dryRun=true", &mainnet).await;
+    assert_eq!(answer.code(), (400, "invalid_query".to_owned()));
+    assert_eq!(told(&stand, "pricing.publish").await.len(), 1);
+    assert_eq!(told(&stand, "credits.add").await.len(), 0);
 }

@@ -9,13 +9,177 @@ use tidemark::log::{Log, Record, Topic, rejected};
 use tidemark::ops::health::{Role, TaskId};
 use tidemark::pipeline::HaltCode;
 use tidemark::store::checkpoints::{HaltRecord, record_halt};
+use tidemark::store::pricing;
 
 use super::jar::{Jar, field, has, location, stand, text};
 use crate::http::rows::request;
-use crate::http::stand::{NOON, Stand};
+use crate::http::stand::{Answer, NOON, Stand};
 
 async fn admin(stand: &Stand) -> Jar {
     Jar::signed_in(stand, &["admin:write"]).await
+}
+
+/// The fields of the form that confirms what a page shows.
+fn confirmation(page: &str) -> Vec<(&'static str, String)> {
+    let names = ["seen", "once", "value", "from", "reason"];
+    names
+        .map(|name| (name, field(page, name).replace("&quot;", "\"")))
+        .into()
+}
+
+async fn confirm(jar: &mut Jar, stand: &Stand, path: &str, fields: &[(&str, String)]) -> Answer {
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    jar.post(stand, path, &fields).await
+}
+
+const SCRAPE: &str = "/admin/rules/scrape";
+
+/// The page that asks whether scraping shall cost this.
+async fn preview(jar: &mut Jar, stand: &Stand, price: &str, from: &str) -> String {
+    let fields = [("price", price), ("from", from), ("reason", "a try")];
+    let answer = jar.post(stand, &format!("{SCRAPE}/preview"), &fields).await;
+    assert_eq!(answer.status, 200, "{}", text(&answer));
+    text(&answer)
+}
+
+#[tokio::test]
+async fn what_was_confirmed_looking_at_what_is_not_so_any_more_is_not_published() {
+    let stand = stand().await;
+    let (mut a, mut b) = (admin(&stand).await, admin(&stand).await);
+    let of_a = confirmation(&preview(&mut a, &stand, "3", "").await);
+    let of_b = confirmation(&preview(&mut b, &stand, "5", "").await);
+    let answer = confirm(&mut a, &stand, SCRAPE, &of_a).await;
+    assert_eq!(
+        location(&answer),
+        "/admin/rules/scrape?done=published&version=2"
+    );
+    let answer = confirm(&mut b, &stand, SCRAPE, &of_b).await;
+    assert_eq!(answer.status, 409);
+    let page = text(&answer);
+    has(
+        &page,
+        &[
+            "Nothing was published: this was changed meanwhile.",
+            "version 2, written by key ",
+            "3 USD for a request",
+            "<del class=\"before\">3</del>",
+            "<ins class=\"now\">5</ins>",
+        ],
+    );
+    // A's comes again, and B looks again.
+    let answer = confirm(&mut a, &stand, SCRAPE, &of_a).await;
+    assert_eq!(
+        location(&answer),
+        "/admin/rules/scrape?done=before&version=2"
+    );
+    let answer = confirm(&mut b, &stand, SCRAPE, &confirmation(&page)).await;
+    assert_eq!(
+        location(&answer),
+        "/admin/rules/scrape?done=published&version=3"
+    );
+    let versions = pricing::history(&stand.db, "scrape").await.unwrap();
+    assert_eq!(versions.len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    let later = "2026-12-01T00:00";
+    let page = preview(&mut jar, &stand, "3", later).await;
+    has(&page, &["In force then", "With the change"]);
+    let answer = confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
+    let page = text(&jar.get(&stand, location(&answer)).await);
+    let said = "It holds for events from 2026-12-01 00:00:00 on; until then nothing changes.";
+    has(&page, &[said, "To come", "3 USD for a request"]);
+
+    // Today's, which it will replace; and what takes its place.
+    let page = preview(&mut jar, &stand, "2", "").await;
+    has(
+        &page,
+        &["It holds only until 2026-12-01 00:00:00: then version 2 begins"],
+    );
+    let page = preview(&mut jar, &stand, "4", later).await;
+    has(&page, &["It takes the place of version 2"]);
+    confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
+    let page = text(&jar.get(&stand, SCRAPE).await);
+    has(
+        &page,
+        &["Called back", "To come", "In force", "4 USD for a"],
+    );
+
+    let page = text(&jar.get(&stand, "/admin/network").await);
+    let (seen, once) = (field(&page, "seen"), field(&page, "once"));
+    let fields = [
+        ("to", "mainnet"),
+        ("typed", "mainnet"),
+        ("reason", "live"),
+        ("from", later),
+        ("seen", seen.as_str()),
+        ("once", once.as_str()),
+    ];
+    let answer = jar.post(&stand, "/admin/network", &fields).await;
+    location(&answer);
+    for (path, said) in [
+        ("/admin", "A switch is to come: "),
+        ("/admin", "4 USD for a request"),
+        ("/admin/rules", "4 USD for a request"),
+        ("/admin/network", "2026-12-01 00:00:00"),
+    ] {
+        let page = text(&jar.get(&stand, path).await);
+        has(&page, &["To come", "mainnet", said]);
+        assert!(!page.contains("3 USD for a request"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn forms_and_ids_are_taken_as_they_are_or_refused() {
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    let page = text(&jar.get(&stand, "/admin/credits?user=%20lead").await);
+    has(
+        &page,
+        &[
+            "value=\" lead\"",
+            "This id begins with a space.",
+            "/admin/credits?user=lead\"",
+        ],
+    );
+    let found = text(&jar.get(&stand, "/admin/find?kind=user&id=lead%20").await);
+    has(
+        &found,
+        &["ends with a space", "/users/lead\"", "/users/lead%20\""],
+    );
+    let fields = [
+        ("user", " lead"),
+        ("once", "page-1"),
+        ("amount", "1"),
+        ("reason", "x"),
+    ];
+    let answer = jar.post(&stand, "/admin/credits", &fields).await;
+    has(location(&answer), &["user=%20lead&"]);
+    let twice = [&fields[..], &[("amount", "2")]].concat();
+    let answer = jar.post(&stand, "/admin/credits", &twice).await;
+    assert_eq!(answer.status, 400);
+    has(&text(&answer), &["stands in it twice"]);
+    let doubled = [
+        ("value", r#"{"steps": [], "steps": []}"#),
+        ("from", ""),
+        ("reason", "x"),
+    ];
+    let target = "/admin/rules/rules.streak/preview";
+    let answer = jar.post(&stand, target, &doubled).await;
+    assert_eq!(answer.status, 422);
+    has(&text(&answer), &["stands twice"]);
+    for path in [
+        "/admin/rejects?partition=x",
+        "/admin/find?kind=admin&id=a",
+        "/admin/credits?user=a&user=b",
+    ] {
+        let answer = jar.get(&stand, path).await;
+        assert_eq!(answer.status, 400, "{path}");
+        has(&text(&answer), &["The end of the address"]);
+    }
 }
 
 #[tokio::test]
@@ -50,16 +214,15 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
         &["<span class=\"number\">0.0002</span> USD for 1,000 tokens"],
     );
 
-    let value = field(&page, "value").replace("&quot;", "\"");
-    let confirmed = [
-        ("value", value.as_str()),
-        ("from", ""),
-        ("reason", "dearer"),
-    ];
-    let answer = jar.post(&stand, target, &confirmed).await;
+    has(
+        &page,
+        &["USD that would be charged on mainnet for 1,000 tokens in, tide_pool"],
+    );
+    let confirmed = confirmation(&page);
+    let answer = confirm(&mut jar, &stand, target, &confirmed).await;
     assert_eq!(
         location(&answer),
-        "/admin/rules/tide_pool_input?done=published"
+        "/admin/rules/tide_pool_input?done=published&version=2"
     );
     let page = text(&jar.get(&stand, location(&answer)).await);
     has(
@@ -71,11 +234,24 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
             "key ",
         ],
     );
-    let again = jar.post(&stand, target, &confirmed).await;
+    let again = confirm(&mut jar, &stand, target, &confirmed).await;
     assert_eq!(
         location(&again),
-        "/admin/rules/tide_pool_input?done=unchanged"
+        "/admin/rules/tide_pool_input?done=before&version=2"
     );
+    let page = text(&jar.get(&stand, location(&again)).await);
+    has(
+        &page,
+        &["It is published: that was done at", "as version 2"],
+    );
+    // What is so already has nothing to confirm; nothing is published without having been shown.
+    for target in [format!("{target}/preview"), target.to_owned()] {
+        let answer = jar.post(&stand, &target, &change).await;
+        assert_eq!(answer.status, 200);
+        let page = text(&answer);
+        has(&page, &["There is nothing to confirm"]);
+        assert!(!page.contains(">Confirm<"), "{page}");
+    }
     let trail = text(&jar.get(&stand, "/admin/audit").await);
     has(&trail, &["pricing.publish", "tide_pool_input"]);
 }
@@ -161,12 +337,24 @@ async fn the_network_is_switched_only_by_its_typed_name() {
         .post(&stand, "/admin/rules/system_mainnet", &fields)
         .await;
     assert_eq!(location(&answer), "/admin/network");
-    let fields = [("to", "mainnet"), ("typed", "mainnet"), ("reason", "live")];
-    let answer = jar.post(&stand, "/admin/network", &fields).await;
-    assert_eq!(
-        location(&answer),
-        "/admin/rules/system_mainnet?done=published"
+    let page = text(&jar.get(&stand, "/admin/network").await);
+    let (seen, once) = (field(&page, "seen"), field(&page, "once"));
+    let mut fields = vec![("to", "mainnet"), ("typed", "mainnet"), ("reason", "live")];
+    let unseen = jar.post(&stand, "/admin/network", &fields).await;
+    has(
+        &text(&unseen),
+        &["Nothing was switched: look at what is in force here"],
     );
+    fields.extend([("seen", seen.as_str()), ("once", once.as_str())]);
+    let answer = jar.post(&stand, "/admin/network", &fields).await;
+    assert_eq!(location(&answer), "/admin/network?done=published&version=2");
+    let page = text(&jar.get(&stand, location(&answer)).await);
+    has(
+        &page,
+        &["It is published.", "live", "<strong>mainnet</strong>"],
+    );
+    let again = jar.post(&stand, "/admin/network", &fields).await;
+    assert_eq!(location(&again), "/admin/network?done=before&version=2");
     has(
         &text(&jar.get(&stand, "/admin").await),
         &["<strong>Mainnet</strong>: usage is charged."],
@@ -179,6 +367,7 @@ async fn credit_is_added_once_however_often_the_form_is_sent() {
     let mut jar = admin(&stand).await;
     let page = text(&jar.get(&stand, "/admin/credits?user=alice").await);
     let once = field(&page, "once");
+    let mut led = Vec::new();
     for _ in 0..2 {
         let fields = [
             ("user", "alice"),
@@ -187,12 +376,14 @@ async fn credit_is_added_once_however_often_the_form_is_sent() {
             ("reason", "a welcome"),
         ];
         let answer = jar.post(&stand, "/admin/credits", &fields).await;
-        assert_eq!(location(&answer), "/admin/credits?user=alice&done=added");
+        led.push(location(&answer).to_owned());
     }
-    let page = text(
-        &jar.get(&stand, "/admin/credits?user=alice&done=added")
-            .await,
+    let told = text(&jar.get(&stand, &led[1]).await);
+    has(
+        &told,
+        &["This was added already, at 2026-11-22 12:00:00: 25 USD, “a welcome”."],
     );
+    let page = text(&jar.get(&stand, &led[0]).await);
     has(
         &page,
         &[
@@ -202,20 +393,36 @@ async fn credit_is_added_once_however_often_the_form_is_sent() {
         ],
     );
     assert_eq!(page.matches("a welcome").count(), 1);
+    let once_of = |amount: &str| match amount {
+        "25" | "7" => once.as_str(),
+        _ => "page-other",
+    };
     for (amount, reason, said) in [
         ("many", "x", "is not a decimal number"),
         ("1", "", "the reason is empty"),
-        ("7", "x", "was used for 25 USD"),
+        ("0", "x", "the amount is 0, which changes nothing"),
+        ("-0", "x", "the amount is 0, which changes nothing"),
+        ("1000000.1", "x", "at most 1,000,000 USD"),
+        ("7", "x", "with 25 USD, “a welcome”, and that was added"),
+        (
+            "25",
+            "another",
+            "with 25 USD, “a welcome”, and that was added",
+        ),
     ] {
         let fields = [
             ("user", "alice"),
-            ("once", once.as_str()),
+            ("once", once_of(amount)),
             ("amount", amount),
             ("reason", reason),
         ];
         let answer = jar.post(&stand, "/admin/credits", &fields).await;
         assert_eq!(answer.status, 422, "{amount}");
-        has(&text(&answer), &["Nothing was added", said]);
+        let page = text(&answer);
+        let typed = format!("value=\"{amount}\"");
+        has(&page, &["Nothing was added", said, &typed]);
+        assert!(!page.contains("idempotency"), "{page}");
+        assert_ne!(field(&page, "once"), once, "{page}");
     }
 }
 
@@ -261,8 +468,24 @@ async fn a_reject_is_read_mended_and_sent_again_another_is_discarded_and_neither
         ],
     );
     has(
+        &text(&jar.get(&stand, "/admin/rejects?partition=0").await),
+        &["Nothing was refused in this partition, as far back"],
+    );
+    has(
+        &text(
+            &jar.get(&stand, "/admin/rejects?partition=1&from=5000")
+                .await,
+        ),
+        &["Earlier ones are kept.", "From the first"],
+    );
+    has(
         &text(&jar.get(&stand, "/admin/rejects").await),
-        &["Nothing was refused in this partition."],
+        &[
+            "2 rejects kept",
+            "<td class=\"n\" data-label=\"Open\">2</td>",
+            "/admin/rejects?partition=1",
+            "/admin/rejects/1/1",
+        ],
     );
     has(
         &text(&jar.get(&stand, "/admin/rejects/1/1").await),

@@ -8,7 +8,7 @@ use axum::http::header;
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 
-use super::jar::{Jar, has, stand, text};
+use super::jar::{Jar, field, has, location, stand, text};
 use crate::http::slow_db::service_on;
 use crate::http::stand::Stand;
 
@@ -132,6 +132,49 @@ async fn a_store_that_is_down_is_told_as_a_page_and_the_session_goes_on_afterwar
     );
     db.is_off.store(false, Ordering::Relaxed);
     assert_eq!(jar.get(&stand, "/users/alice").await.status, 200);
+}
+
+#[tokio::test]
+async fn credit_that_met_a_store_that_is_down_comes_back_to_be_sent_again_under_the_same_name() {
+    let stand = stand().await;
+    let db = Arc::new(Switched {
+        db: stand.db.clone(),
+        is_off: AtomicBool::new(false),
+    });
+    let stand = Stand {
+        service: service_on(&stand, db.clone()),
+        ..stand
+    };
+    let mut jar = Jar::signed_in(&stand, &["admin:write"]).await;
+    let page = text(&jar.get(&stand, "/admin/credits?user=alice").await);
+    let once = field(&page, "once");
+    let token = field(&page, "form_token");
+    let fields = [
+        ("form_token", token.as_str()),
+        ("user", "alice"),
+        ("once", once.as_str()),
+        ("amount", "25"),
+        ("reason", "a welcome"),
+    ];
+    db.is_off.store(true, Ordering::Relaxed);
+    let answer = jar.post_raw(&stand, "/admin/credits", &fields, &[]).await;
+    assert_eq!(answer.status, 503);
+    let page = text(&answer);
+    has(
+        &page,
+        &[
+            "nobody knows whether this was added",
+            "value=\"alice\"",
+            "value=\"25\"",
+            "value=\"a welcome\"",
+        ],
+    );
+    assert_eq!(field(&page, "once"), once);
+    db.is_off.store(false, Ordering::Relaxed);
+    for done in ["added", "before"] {
+        let answer = jar.post_raw(&stand, "/admin/credits", &fields, &[]).await;
+        has(location(&answer), &[&format!("done={done}&entry={once}")]);
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use tidemark::domain::time::Millis;
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Db, Key, StoreError, Table};
 use tidemark::store::pricing::{
-    NewValue, Publish, PublishError, current, history, load_rules, publish,
+    NewValue, Publish, PublishError, Seen, current, history, load_rules, publish, publish_onto,
+    published_under,
 };
 
 use super::proxy::{Fault, dice, impatient, proxy};
@@ -226,4 +227,60 @@ fn publications_at_once_in_chaos_are_each_made_once() {
             assert_eq!(format!("{loaded:?}"), format!("{expected:?}"));
         });
     }
+}
+
+#[test]
+fn of_two_who_saw_the_same_one_publishes_and_the_same_sent_twice_publishes_once() {
+    on_every_store(|db| async move {
+        fill(&db).await;
+        let versions = history(&db, "scrape").await.unwrap();
+        let seen = Seen::of(&versions, Millis(4_990));
+        let (a, b) = (
+            publication(scrape("1"), 5_000, "a"),
+            publication(scrape("2"), 5_000, "b"),
+        );
+        // Everybody at once, each twice.
+        let tries = [&a, &b, &a, &b].map(|one| publish_onto(&db, one, seen));
+        let answers = futures::future::join_all(tries).await;
+        let changed = PublishError::Changed {
+            key: "scrape".to_owned(),
+        };
+        let won: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+        assert!(
+            won == [true, false, true, false] || won == [false, true, false, true],
+            "{answers:?}"
+        );
+        let mut lost = answers.iter().filter_map(|answer| answer.as_ref().err());
+        assert!(lost.all(|error| *error == changed));
+        let after = history(&db, "scrape").await.unwrap();
+        assert_eq!(after.len(), versions.len() + 1);
+        let token = if won[0] { "a" } else { "b" };
+        let found = published_under(&db, "scrape", seen, token).await.unwrap();
+        assert_eq!(found.as_ref(), after.last());
+        let other = published_under(&db, "scrape", seen, "c").await.unwrap();
+        assert_eq!(other, None);
+        // The same name for another value is another change.
+        let forged = publication(scrape("3"), 5_000, token);
+        let answer = publish_onto(&db, &forged, seen).await;
+        assert_eq!(answer, Err(changed));
+    });
+}
+
+#[test]
+fn a_version_that_began_meanwhile_is_a_change_too() {
+    on_every_store(|db| async move {
+        fill(&db).await;
+        let to_come = publication(scrape("1"), 5_000, "to come");
+        publish(&db, &to_come).await.unwrap();
+        let versions = history(&db, "scrape").await.unwrap();
+        let seen = Seen::of(&versions, Millis(4_999));
+        let mut late = publication(scrape("2"), 5_020, "late");
+        let answer = publish_onto(&db, &late, seen).await;
+        assert!(
+            matches!(answer, Err(PublishError::Changed { .. })),
+            "{answer:?}"
+        );
+        late.now = Millis(4_999);
+        publish_onto(&db, &late, seen).await.unwrap();
+    });
 }

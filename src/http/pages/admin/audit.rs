@@ -9,10 +9,9 @@ use serde_json::Value;
 use super::super::Pages;
 use super::super::guard::Visitor;
 use super::super::words::{encoded, instant};
-use super::page;
+use super::{Wished, page};
 use crate::domain::ids::check_id;
 use crate::http::problem::Problem;
-use crate::http::strict::Asked;
 use crate::store::audit;
 
 const PATH: &str = "/admin/audit";
@@ -44,7 +43,7 @@ fn detail(detail: &Value) -> Markup {
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let before = wanted.before.filter(|before| check_id(before).is_ok());
     let found = audit::page(&*pages.service.db, before.as_deref(), ENTRIES).await?;
@@ -52,7 +51,7 @@ pub(in super::super) async fn show(
         h1 { "Audit trail" }
         section .card aria-label="Changes" {
             @if found.entries.is_empty() { p .empty { "Nothing was changed yet." } } @else {
-                div .scroll.wide tabindex="0" role="group" aria-label="Changes, the newest first" {
+                div .scroll.wide.cells tabindex="0" role="group" aria-label="Changes, the newest first" {
                     table {
                         thead { tr {
                             th scope="col" { "When" }
@@ -65,10 +64,10 @@ pub(in super::super) async fn show(
                             @for entry in &found.entries {
                                 tr {
                                     th .time scope="row" { (instant(entry.at)) }
-                                    td { (entry.action) }
-                                    td { (entry.subject) }
-                                    td { (entry.by) }
-                                    td { (detail(&entry.detail)) }
+                                    td data-label="What" { (entry.action) }
+                                    td data-label="Of" { (entry.subject) }
+                                    td data-label="By" { (entry.by) }
+                                    td data-label="More" { (detail(&entry.detail)) }
                                 }
                             }
                         }

@@ -1,7 +1,9 @@
 //! Credits: a user's ledger, and a form to add to it.
 
+use std::time::Duration;
+
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -10,15 +12,18 @@ use super::super::frame::{self, token};
 use super::super::guard::{Form, Visitor};
 use super::super::words::{account_path, encoded, instant};
 use super::super::{Pages, redirect};
-use super::{page_of, writes};
+use super::{Wished, page_of, spaces_note, writes};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, account};
+use crate::http::strict::account;
 use crate::reads::Credits;
 use crate::store::credits::{self, CreditEntry, CreditError};
 
 const PATH: &str = "/admin/credits";
+
+/// So much earlier than a page gives up, this one stops waiting for the store: it must say what may have happened.
+const EARLIER: Duration = Duration::from_millis(300);
 
 /// Whose, and what was done before.
 #[derive(Debug, Default, Deserialize)]
@@ -27,59 +32,118 @@ pub(in super::super) struct Wanted {
     user: String,
     #[serde(default)]
     done: String,
+    /// The key of the entry that it was done with.
+    #[serde(default)]
+    entry: String,
 }
 
 /// `GET /admin/credits`.
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
-    let note = (wanted.done == "added").then(|| frame::done("It is added."));
-    let user = match wanted.user.trim() {
+    let user = match wanted.user.as_str() {
         "" => None,
         id => Some(account(AccountKind::User, id)?),
     };
-    respond(
-        &pages,
-        &visitor,
-        user,
-        note,
-        &Form::default(),
-        StatusCode::OK,
-    )
-    .await
+    let Some(user) = user else {
+        return Ok(page_of(
+            StatusCode::OK,
+            &visitor,
+            "Credits",
+            PATH,
+            &nobody(),
+        ));
+    };
+    let credits = pages.service.reads.credits(&user).await?;
+    let note = said(&wanted, &credits);
+    let body = ledger_page(&visitor, &user, &credits, note, &Sent::default());
+    Ok(page_of(StatusCode::OK, &visitor, "Credits", PATH, &body))
 }
 
-async fn respond(
-    pages: &Pages,
-    visitor: &Visitor,
-    user: Option<Account>,
-    note: Option<Markup>,
-    sent: &Form,
-    status: StatusCode,
-) -> Result<Response, Problem> {
-    let found = match &user {
-        None => None,
-        Some(user) => Some(pages.service.reads.credits(user).await?),
-    };
-    let body = html! {
-        h1 { "Credits" }
-        @if let Some(note) = note { (note) }
+/// What was done just before.
+fn said(wanted: &Wanted, credits: &Credits) -> Option<Markup> {
+    let mut entries = credits.entries.iter();
+    let entry = entries.find(|entry| entry.key == wanted.entry)?;
+    match wanted.done.as_str() {
+        "added" => Some(frame::done("It is added.")),
+        "before" => Some(frame::done(&format!(
+            "This was added already, at {}: {} USD, “{}”. Nothing was added a second time.",
+            instant(entry.at),
+            entry.amount,
+            entry.reason
+        ))),
+        _ => None,
+    }
+}
+
+/// A form as it was sent.
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    amount: String,
+    reason: String,
+    /// The name of the entry; a new one, where it is empty.
+    once: String,
+}
+
+impl Sent {
+    fn of(form: &Form) -> Sent {
+        Sent {
+            amount: form.text("amount").to_owned(),
+            reason: form.text("reason").to_owned(),
+            once: form.text("once").to_owned(),
+        }
+    }
+
+    /// The same to be sent as another entry.
+    fn anew(self) -> Sent {
+        Sent {
+            once: String::new(),
+            ..self
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.once.as_str() {
+            "" => format!("page-{:032x}", rand::random::<u128>()),
+            once => once.to_owned(),
+        }
+    }
+}
+
+fn nobody() -> Markup {
+    html! { h1 { "Credits" } (whose("")) }
+}
+
+fn whose(user: &str) -> Markup {
+    html! {
         form .line.card method="get" action=(PATH) {
             label for="user" { "User" }
-            input #user name="user" required maxlength="128" value=(user.as_ref().map_or("", Account::id)) autocomplete="off" spellcheck="false";
+            input #user name="user" required maxlength="128" value=(user) autocomplete="off" spellcheck="false";
             button .second type="submit" { "Show" }
         }
-        @if let (Some(user), Some(credits)) = (&user, &found) {
-            div .grid {
-                (balance(user, credits))
-                @if writes(visitor) { (add_form(visitor, user, sent)) }
-            }
-            (ledger(credits))
+    }
+}
+
+fn ledger_page(
+    visitor: &Visitor,
+    user: &Account,
+    credits: &Credits,
+    note: Option<Markup>,
+    sent: &Sent,
+) -> Markup {
+    html! {
+        h1 { "Credits" }
+        @if let Some(note) = note { (note) }
+        (whose(user.id()))
+        (spaces_note(user.id(), &format!("{PATH}?user=")))
+        div .grid {
+            (balance(user, credits))
+            @if writes(visitor) { (add_form(visitor, user, sent)) }
         }
-    };
-    Ok(page_of(status, visitor, "Credits", PATH, &body))
+        (ledger(credits))
+    }
 }
 
 fn balance(user: &Account, credits: &Credits) -> Markup {
@@ -87,7 +151,12 @@ fn balance(user: &Account, credits: &Credits) -> Markup {
         section .card aria-labelledby="balance-h" {
             h2 #balance-h { a href=(account_path(user)) { (user.id()) } }
             p .big { span .number { (credits.balance) } " USD" }
-            @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
+            @if credits.overdrawn {
+                p .warn {
+                    @if credits.spent > Money::ZERO { "Overdrawn: more was used than there was credit for." }
+                    @else { "Below zero: more was taken back than was added." }
+                }
+            }
             dl .facts {
                 div { dt { "Added" } dd .n { (credits.added) " USD" } }
                 div { dt { "Spent" } dd .n { (credits.spent) " USD" } }
@@ -96,7 +165,7 @@ fn balance(user: &Account, credits: &Credits) -> Markup {
     }
 }
 
-fn add_form(visitor: &Visitor, user: &Account, sent: &Form) -> Markup {
+fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
     html! {
         section .card aria-labelledby="add-h" {
             h2 #add-h { "Add credit, or take it back" }
@@ -104,12 +173,12 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Form) -> Markup {
                 (token(visitor))
                 input type="hidden" name="user" value=(user.id());
                 // Sent twice it counts once.
-                input type="hidden" name="once" value=(format!("page-{:032x}", rand::random::<u128>()));
+                input type="hidden" name="once" value=(sent.name());
                 label for="amount" { "USD" }
-                input #amount name="amount" inputmode="decimal" required value=(sent.text("amount")) autocomplete="off" aria-describedby="amount-help";
-                p #amount-help .help { "Such as 25 or 0.5; below zero takes credit back." }
+                input #amount name="amount" inputmode="decimal" required value=(sent.amount) autocomplete="off" aria-describedby="amount-help";
+                p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000; below zero takes credit back." }
                 label for="reason" { "Why" }
-                input #reason name="reason" required maxlength="500" value=(sent.text("reason")) autocomplete="off" aria-describedby="reason-help";
+                input #reason name="reason" required maxlength="500" value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
                 p #reason-help .help { "The user sees it, too." }
                 p .actions { button type="submit" { "Add" } }
             }
@@ -122,7 +191,7 @@ fn ledger(credits: &Credits) -> Markup {
         section .card aria-labelledby="ledger-h" {
             h2 #ledger-h { "Ledger" }
             @if credits.entries.is_empty() { p .empty { "No credits were added yet." } } @else {
-                div .scroll.wide tabindex="0" role="group" aria-labelledby="ledger-h" {
+                div .scroll.wide.cells tabindex="0" role="group" aria-labelledby="ledger-h" {
                     table {
                         thead { tr {
                             th scope="col" { "When" }
@@ -135,10 +204,10 @@ fn ledger(credits: &Credits) -> Markup {
                             @for entry in credits.entries.iter().rev() {
                                 tr {
                                     th .time scope="row" { (instant(entry.at)) }
-                                    td .n { (entry.amount) }
-                                    td { (entry.reason) }
-                                    td { (entry.by) }
-                                    td { code { (entry.key) } }
+                                    td .n data-label="USD" { (entry.amount) }
+                                    td data-label="Why" { (entry.reason) }
+                                    td data-label="By" { (entry.by) }
+                                    td data-label="Key" { code { (entry.key) } }
                                 }
                             }
                         }
@@ -155,31 +224,86 @@ pub(in super::super) async fn add(
     visitor: Visitor,
     form: Form,
 ) -> Result<Response, Problem> {
-    let user = account(AccountKind::User, form.text("user"))?;
-    let path = format!("{PATH}?user={}&done=added", encoded(user.id()));
-    let refused = match amount(form.text("amount")) {
-        Err(why) => why,
-        Ok(amount) => {
-            let entry = CreditEntry {
-                idempotency_key: form.text("once").to_owned(),
-                amount,
-                reason: form.text("reason").to_owned(),
-                by: visitor.by(),
-                at: pages.service.clock.now(),
-            };
-            match credits::add(&*pages.service.db, user.id(), &entry).await {
-                Ok(_) => return Ok(redirect(&path)),
-                Err(CreditError::Store(error)) => return Err(error.into()),
-                Err(error) => error.to_string(),
-            }
-        }
+    let user = account(AccountKind::User, form.whole("user"))?;
+    let sent = Sent::of(&form);
+    let amount = match sent.amount.parse::<Money>() {
+        Ok(amount) => amount,
+        Err(error) => return refused(&pages, &visitor, &user, sent, &error.to_string()).await,
     };
-    let note = Some(frame::not_done(&format!("Nothing was added: {refused}.")));
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    respond(&pages, &visitor, Some(user), note, &form, status).await
+    let entry = CreditEntry {
+        idempotency_key: sent.name(),
+        amount,
+        reason: sent.reason.clone(),
+        by: visitor.by(),
+        at: pages.service.clock.now(),
+    };
+    let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
+    let booked = credits::book(&*pages.service.db, user.id(), &entry);
+    let error = match tokio::time::timeout(within, booked).await {
+        Ok(Ok(booked)) => {
+            let done = if booked.before.is_some() {
+                "before"
+            } else {
+                "added"
+            };
+            let (user, key) = (encoded(user.id()), encoded(&entry.idempotency_key));
+            return Ok(redirect(&format!(
+                "{PATH}?user={user}&done={done}&entry={key}"
+            )));
+        }
+        Ok(Err(error)) => error,
+        Err(_) => return Ok(unsure(&visitor, &user, &sent)),
+    };
+    match error {
+        CreditError::Store(error) if error.is_transient() => {
+            tracing::warn!(event = "http.store_unavailable", %error, "the store does not answer");
+            Ok(unsure(&visitor, &user, &sent))
+        }
+        CreditError::Store(error) => Err(error.into()),
+        other => refused(&pages, &visitor, &user, sent, &in_words(&other)).await,
+    }
 }
 
-fn amount(text: &str) -> Result<Money, String> {
-    text.parse()
-        .map_err(|error: crate::domain::amount::AmountError| error.to_string())
+/// Why it was refused, without the words of the API.
+fn in_words(error: &CreditError) -> String {
+    match error {
+        CreditError::KeyReused {
+            before, reason, at, ..
+        } => format!(
+            "this form was sent before, at {}, with {before} USD, “{reason}”, and that was added. Below is a new form with what you \
+             typed now: send it if this is to be added, too",
+            instant(*at)
+        ),
+        other => other.to_string(),
+    }
+}
+
+/// The page with the form as it was typed. Nothing was added under its name, or something else was: it gets a new one.
+async fn refused(
+    pages: &Pages,
+    visitor: &Visitor,
+    user: &Account,
+    sent: Sent,
+    why: &str,
+) -> Result<Response, Problem> {
+    let credits = pages.service.reads.credits(user).await?;
+    let note = Some(frame::not_done(&format!("Nothing was added: {why}.")));
+    let body = ledger_page(visitor, user, &credits, note, &sent.anew());
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(page_of(status, visitor, "Credits", PATH, &body))
+}
+
+/// Nobody knows whether it was added. The same form under the same name is safe to send again.
+fn unsure(visitor: &Visitor, user: &Account, sent: &Sent) -> Response {
+    let body = html! {
+        h1 { "Credits" }
+        div .note.bad role="alert" {
+            p { "The store does not answer just now, so nobody knows whether this was added. Send the same form again in a few seconds: it counts \
+                 once, however often it is sent." }
+        }
+        h2 { "For " (user.id()) }
+        (add_form(visitor, user, sent))
+    };
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    page_of(status, visitor, "Credits", PATH, &body)
 }

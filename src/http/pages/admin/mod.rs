@@ -1,29 +1,37 @@
 //! Pages of admins. What they change goes through the functions of the admin API, so that both check the same and leave the same trail.
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::Pages;
 use super::frame;
 use super::guard::Visitor;
 use super::redirect;
-use super::words::{account_path, instant};
+use super::words::{account_path, encoded, instant, kind_word};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
+use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, account};
+use crate::http::strict::account;
 use crate::pipeline::HaltCode;
 use crate::store::checkpoints::{self, HaltRecord};
+use crate::store::pricing::Version;
 
 pub(super) mod audit;
+pub(super) mod change;
 pub(super) mod credits;
 pub(super) mod network;
-pub(super) mod preview;
+mod onto;
+mod overview;
+mod preview;
 pub(super) mod rejects;
 pub(super) mod rules;
+mod versions;
 
 /// The pages of admins, with their names.
 const TABS: [(&str, &str); 5] = [
@@ -65,9 +73,32 @@ fn refusal(problem: &Problem) -> Markup {
     let (detail, faults) = problem.told();
     html! {
         div .note.bad role="alert" {
-            p { (detail) }
+            @if faults.is_empty() { p { (coded(detail)) } } @else { p { "That is not possible; the rules cannot be used with it:" } }
             @if !faults.is_empty() { ul { @for fault in faults { li { (fault) } } } }
         }
+    }
+}
+
+/// A text in whose `backticks` code stands.
+fn coded(text: &str) -> Markup {
+    html! {
+        @for (n, part) in text.split('`').enumerate() {
+            @if n % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// What the address of a page says beside its path. Addresses are typed and passed on: what is wrong with one is told in plain words.
+pub(super) struct Wished<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Wished<T> {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Wished<T>, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|Query(wished)| Wished(wished)).map_err(|_| {
+            let why = "The end of the address, after the question mark, cannot be read. Go there by the links of the pages.";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why)
+        })
     }
 }
 
@@ -85,15 +116,17 @@ pub(super) async fn show(
     let rules = pages.service.reads.rules().await?;
     let now = pages.service.clock.now();
     let is_mainnet = rules.map(|rules| rules.at(now).is_mainnet());
+    let pending = versions::pending(&pages.service).await?;
     let body = html! {
         h1 { "Admin" }
         div #live hx-get="/admin" hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             (partitions(&halts))
         }
         div .grid {
-            (network_card(is_mainnet))
+            (network_card(is_mainnet, &pending))
             (find_account())
         }
+        (versions::pending_card(&pending))
     };
     Ok(page(&visitor, "Admin", "/admin", &body))
 }
@@ -116,8 +149,8 @@ fn partitions(halts: &[HaltRecord]) -> Markup {
             @for halt in halts {
                 article {
                     h3 { (halt.task) " stands still since " (instant(halt.at)) }
-                    p { (halt.message) }
-                    @if let Some(code) = HaltCode::from_name(&halt.code) { p { strong { "What to do: " } (code.advice()) } }
+                    p { (coded(&halt.message)) }
+                    @if let Some(code) = HaltCode::from_name(&halt.code) { p { strong { "What to do: " } (coded(code.advice())) } }
                     p .help { "Then: " code { "tidemark resume " (halt.task) } ". The other partitions go on meanwhile." }
                 }
             }
@@ -125,7 +158,10 @@ fn partitions(halts: &[HaltRecord]) -> Markup {
     }
 }
 
-fn network_card(is_mainnet: Option<bool>) -> Markup {
+fn network_card(is_mainnet: Option<bool>, pending: &[Version]) -> Markup {
+    let switch = pending
+        .iter()
+        .find(|version| version.key == SettingKey::Mainnet.name());
     html! {
         section .card aria-labelledby="network-h" {
             h2 #network-h { "Network" }
@@ -133,6 +169,9 @@ fn network_card(is_mainnet: Option<bool>) -> Markup {
                 Some(true) => { p { strong { "Mainnet" } ": usage is charged." } }
                 Some(false) => { p { strong { "Testnet" } ": nothing is charged; what it would cost is noted." } }
                 None => { p .warn { "No rules have been published, so no event can be rated: " code { "tidemark pricing init" } } }
+            }
+            @if let Some(switch) = switch {
+                p { "A switch is to come: " (versions::told(switch)) "." }
             }
             p { a href="/admin/network" { "Switch it" } }
         }
@@ -166,7 +205,48 @@ pub(super) struct Which {
 }
 
 /// `GET /admin/find`.
-pub(super) async fn find(Asked(which): Asked<Which>) -> Result<Response, Problem> {
-    let account = account(which.kind, which.id.trim())?;
-    Ok(redirect(&account_path(&account)))
+pub(super) async fn find(
+    visitor: Visitor,
+    Wished(which): Wished<Which>,
+) -> Result<Response, Problem> {
+    let found = account(which.kind, &which.id)?;
+    if !has_outer_spaces(&which.id) {
+        return Ok(redirect(&account_path(&found)));
+    }
+    // Both may be accounts; which one is meant only who asks knows.
+    let body = html! {
+        h1 { "Which account?" }
+        section .card aria-label="Which account" {
+            p { "What was typed " (where_spaces(&which.id)) ". Spaces belong to an id." }
+            ul .choices {
+                @if let Ok(trimmed) = account(which.kind, which.id.trim()) {
+                    li { a href=(account_path(&trimmed)) { (kind_word(which.kind)) " “" (trimmed.id()) "”" } }
+                }
+                li { a href=(account_path(&found)) { (kind_word(which.kind)) " “" (found.id()) "”, with the space" } }
+            }
+        }
+    };
+    Ok(page(&visitor, "Which account?", "/admin", &body))
+}
+
+fn has_outer_spaces(id: &str) -> bool {
+    id.trim() != id
+}
+
+/// Where the spaces of an id stand that nobody sees.
+fn where_spaces(id: &str) -> &'static str {
+    match (id.trim_start() != id, id.trim_end() != id) {
+        (true, true) => "begins and ends with a space",
+        (true, false) => "begins with a space",
+        _ => "ends with a space",
+    }
+}
+
+/// A note where an id has spaces that nobody sees, with the way to the one without.
+fn spaces_note(id: &str, path: &str) -> Markup {
+    html! {
+        @if has_outer_spaces(id) {
+            p .note { "This id " (where_spaces(id)) ". " a href=(format!("{path}{}", encoded(id.trim()))) { "The one without" } }
+        }
+    }
 }

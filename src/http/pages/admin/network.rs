@@ -8,29 +8,33 @@ use maud::{Markup, html};
 use super::super::frame::{self, token};
 use super::super::guard::{Form, Visitor};
 use super::super::{Pages, redirect};
-use super::preview::{Change, from_input, reason_input};
-use super::{page_of, refusal, writes};
+use super::change::meanwhile;
+use super::preview::{Change, Outcome, from_input, reason_input};
+use super::rules::Wanted;
+use super::versions::{history, meets, network as name, pending_card, said, since};
+use super::{Wished, onto, page_of, refusal, writes};
 use crate::domain::rules::SettingKey;
+use crate::http::admin::{Onto, json_of, to_come};
 use crate::http::problem::Problem;
+use crate::store::pricing::{self, Version};
 
 const TAB: &str = "/admin/rules";
 const PATH: &str = "/admin/network";
-
-const fn name(is_mainnet: bool) -> &'static str {
-    if is_mainnet { "mainnet" } else { "testnet" }
-}
-
-async fn is_mainnet(pages: &Pages) -> Result<bool, Problem> {
-    let rules = pages.service.reads.rules_needed().await?;
-    Ok(rules.at(pages.service.clock.now()).is_mainnet())
-}
 
 /// `GET /admin/network`.
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
-    respond(&pages, &visitor, None, &Change::default()).await
+    let versions = versions(&pages).await?;
+    let now = pages.service.clock.now();
+    let note = said(&wanted.done, wanted.version, &versions, now);
+    respond(&pages, &visitor, note, &Change::default(), StatusCode::OK).await
+}
+
+async fn versions(pages: &Pages) -> Result<Vec<Version>, Problem> {
+    Ok(pricing::history(&*pages.service.db, SettingKey::Mainnet.name()).await?)
 }
 
 async fn respond(
@@ -38,43 +42,65 @@ async fn respond(
     visitor: &Visitor,
     note: Option<Markup>,
     sent: &Change,
+    status: StatusCode,
 ) -> Result<Response, Problem> {
-    let is_mainnet = is_mainnet(pages).await?;
-    let other = name(!is_mainnet);
-    let status = match note {
-        None => StatusCode::OK,
-        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
-    };
+    // Where nothing was published, this says so.
+    pages.service.reads.rules_needed().await?;
+    let (versions, now) = (versions(pages).await?, pages.service.clock.now());
+    let current = pricing::in_force_at(versions.clone(), now);
+    let is_mainnet = current
+        .as_ref()
+        .is_some_and(|version| json_of(&version.value) == true);
+    let pending: Vec<Version> = to_come(&versions, now).cloned().collect();
     let body = html! {
         h1 { "Network" }
         @if let Some(note) = note { (note) }
         p { "In force now: " strong { (name(is_mainnet)) } ". "
             @if is_mainnet { "Usage is charged to credits." } @else { "Nothing is charged; what mainnet would charge is noted." }
         }
-        @if writes(visitor) {
-            section .card aria-labelledby="switch-h" {
-                h2 #switch-h { "Switch to " (other) }
-                p {
-                    @if is_mainnet {
-                        "From then on nothing is charged any more. What was charged stays charged."
-                    } @else {
-                        "From then on every successful request is charged, and users without credit are not to be served."
-                    }
-                }
-                form .stack method="post" action=(PATH) {
-                    (token(visitor))
-                    input type="hidden" name="to" value=(other);
-                    (from_input(&sent.from))
-                    (reason_input(&sent.reason))
-                    label for="typed" { "Type " strong { (other) } " to confirm" }
-                    input #typed name="typed" required autocomplete="off" autocapitalize="none" spellcheck="false" pattern=(other);
-                    p .actions { button .danger type="submit" { "Switch to " (other) } }
-                }
-            }
+        @if let Some(version) = &current {
+            p .help { "Version " (version.version) ", since " (since(version)) ", by " (version.by) ": " (version.reason) }
         }
-        p { a href="/admin/rules/system_mainnet" { "History of the switch" } }
+        (pending_card(&pending))
+        @if writes(visitor) {
+            (form(visitor, is_mainnet, sent, &versions, pages))
+        }
+        (history(&versions, now))
     };
     Ok(page_of(status, visitor, "Network", TAB, &body))
+}
+
+fn form(
+    visitor: &Visitor,
+    is_mainnet: bool,
+    sent: &Change,
+    versions: &[Version],
+    pages: &Pages,
+) -> Markup {
+    let (other, now) = (name(!is_mainnet), pages.service.clock.now());
+    html! {
+        section .card aria-labelledby="switch-h" {
+            h2 #switch-h { "Switch to " (other) }
+            p {
+                @if is_mainnet {
+                    "From then on nothing is charged any more. What was charged stays charged."
+                } @else {
+                    "From then on every successful request is charged, and users without credit are not to be served."
+                }
+            }
+            (meets(versions, now, now))
+            form .stack method="post" action=(PATH) {
+                (token(visitor))
+                (onto::inputs(&onto::new(versions, now)))
+                input type="hidden" name="to" value=(other);
+                (from_input(&sent.from))
+                (reason_input(&sent.reason))
+                label for="typed" { "Type " strong { (other) } " to confirm" }
+                input #typed name="typed" required autocomplete="off" autocapitalize="none" spellcheck="false" pattern=(other);
+                p .actions { button .danger type="submit" { "Switch to " (other) } }
+            }
+        }
+    }
 }
 
 /// `POST /admin/network`.
@@ -89,17 +115,41 @@ pub(in super::super) async fn switch(
         value: (to == name(true)).to_string(),
         from: form.text("from").to_owned(),
         reason: form.text("reason").to_owned(),
+        onto: onto::of(&form),
     };
-    if to.is_empty() || form.text("typed") != to || ![name(true), name(false)].contains(&to) {
-        let note = frame::not_done(
-            "Nothing was switched: the network’s name was not typed as it is written.",
-        );
-        return respond(&pages, &visitor, Some(note), &change).await;
-    }
-    match change.publish(&pages, &visitor.by()).await {
-        Ok(_) => Ok(redirect("/admin/rules/system_mainnet?done=published")),
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    let is_typed = form.text("typed") == to && [name(true), name(false)].contains(&to);
+    let why = match (is_typed, change.onto.clone()) {
+        (true, Some(onto)) => return confirmed(&pages, &visitor, &change, onto).await,
+        (true, None) => "look at what is in force here, and confirm it again",
+        (false, _) => "the network’s name was not typed as it is written",
+    };
+    let note = frame::not_done(&format!("Nothing was switched: {why}."));
+    respond(&pages, &visitor, Some(note), &change, unprocessable).await
+}
+
+async fn confirmed(
+    pages: &Pages,
+    visitor: &Visitor,
+    change: &Change,
+    onto: Onto,
+) -> Result<Response, Problem> {
+    match change.publish(pages, &visitor.by(), onto).await {
+        Ok(Outcome::Changed) => {
+            let note = Some(meanwhile(&versions(pages).await?));
+            respond(pages, visitor, note, change, StatusCode::CONFLICT).await
+        }
+        Ok(outcome) => Ok(redirect(&format!("{PATH}{}", outcome.query()))),
         Err(problem) if problem.is_about_input() => {
-            respond(&pages, &visitor, Some(refusal(&problem)), &change).await
+            let note = Some(refusal(&problem));
+            respond(
+                pages,
+                visitor,
+                note,
+                change,
+                StatusCode::UNPROCESSABLE_ENTITY,
+            )
+            .await
         }
         Err(problem) => Err(problem),
     }

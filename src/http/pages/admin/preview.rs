@@ -5,10 +5,13 @@ use serde_json::Value;
 
 use super::super::Pages;
 use super::super::words::counted;
+use crate::domain::rules::check_value;
 use crate::domain::time::Millis;
-use crate::http::admin::{At, Mode, Published, Wanted, publish, reason};
+use crate::http::admin::{At, CHANGED_MEANWHILE, Mode, Onto, Published, Wanted, publish, reason};
 use crate::http::problem::Problem;
+use crate::http::strict::Verbatim;
 use crate::reads::WhatIf;
+use crate::store::pricing;
 
 /// A change, as a form has it.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,33 @@ pub(super) struct Change {
     /// An instant, UTC, as a browser's field gives it; empty: now.
     pub from: String,
     pub reason: String,
+    /// What was looked at.
+    pub onto: Option<Onto>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is published, as this version.
+    Published(u32),
+    /// It was published before, as this version: the form came twice.
+    Before(u32),
+    /// It is so already.
+    Unchanged,
+    /// What was looked at is not so any more.
+    Changed,
+}
+
+impl Outcome {
+    /// What the page says that shows it.
+    pub fn query(self) -> String {
+        match self {
+            Outcome::Published(version) => format!("?done=published&version={version}"),
+            Outcome::Before(version) => format!("?done=before&version={version}"),
+            Outcome::Unchanged => "?done=unchanged".to_owned(),
+            Outcome::Changed => String::new(),
+        }
+    }
 }
 
 /// What it would do.
@@ -29,7 +59,8 @@ pub(super) struct Preview {
 }
 
 impl Change {
-    fn wanted(&self, mode: Mode) -> Result<Wanted, Problem> {
+    fn wanted(&self, mode: Mode, onto: Option<Onto>) -> Result<Wanted, Problem> {
+        once_each(&self.value)?;
         let from = from_field(&self.from).transpose().map_err(|()| {
             let detail = "the time cannot be read; give a day and a time, UTC, or nothing for now";
             Problem::new(
@@ -44,12 +75,13 @@ impl Change {
             reason: reason(self.reason.clone())?,
             note: None,
             mode,
+            onto,
         })
     }
 
     /// Checks it, and says what it would do.
     pub async fn preview(&self, pages: &Pages, by: &str) -> Result<Preview, Problem> {
-        let published = publish(&pages.service, by, self.wanted(Mode::DryRun)?).await?;
+        let published = publish(&pages.service, by, self.wanted(Mode::DryRun, None)?).await?;
         let what_if = match &published.rules {
             [Some(before), Some(after)] => {
                 let now = pages.service.clock.now();
@@ -60,9 +92,46 @@ impl Change {
         Ok(Preview { published, what_if })
     }
 
-    /// Publishes it.
-    pub async fn publish(&self, pages: &Pages, by: &str) -> Result<Published, Problem> {
-        publish(&pages.service, by, self.wanted(Mode::Write)?).await
+    /// Publishes it, if what was looked at still is so.
+    pub async fn publish(&self, pages: &Pages, by: &str, onto: Onto) -> Result<Outcome, Problem> {
+        let db = &*pages.service.db;
+        // First: a form that comes again may say a moment that has passed by now.
+        let before = pricing::published_under(db, &self.key, onto.seen, &onto.token).await?;
+        if let Some(before) = before.filter(|before| self.is(&before.value)) {
+            return Ok(Outcome::Before(before.version));
+        }
+        let wanted = self.wanted(Mode::Write, Some(onto))?;
+        let control = match publish(&pages.service, by, wanted).await {
+            Ok(published) => published.control,
+            Err(problem) if problem.is(CHANGED_MEANWHILE) => return Ok(Outcome::Changed),
+            Err(problem) => return Err(problem),
+        };
+        let Some(control) = control else {
+            return Ok(Outcome::Unchanged);
+        };
+        let versions = pricing::history(db, &self.key).await?;
+        let version = versions.iter().find(|version| version.control.0 == control);
+        Ok(Outcome::Published(
+            version.map_or(0, |version| version.version),
+        ))
+    }
+
+    /// Whether it says this value.
+    fn is(&self, value: &str) -> bool {
+        check_value(&self.key, &self.value).is_ok_and(|checked| checked == value)
+    }
+}
+
+/// That no object of a value has a member twice: it could mean either. What is no JSON at all is told by who checks the value.
+fn once_each(value: &str) -> Result<(), Problem> {
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+    match serde_json::from_str::<Verbatim>(value) {
+        Err(error) if is_json => Err(Problem::new(
+            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_rules",
+            error.to_string().replace('`', "'"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -98,18 +167,22 @@ pub(super) fn reason_input(value: &str) -> Markup {
 }
 
 /// The difference, for people.
-pub(super) fn shown(preview: &Preview) -> Markup {
+pub(super) fn shown(change: &Change, preview: &Preview) -> Markup {
+    let titles = match change.from.as_str() {
+        "" => ["Now", "Then"],
+        _ => ["In force then", "With the change"],
+    };
     let told = serde_json::to_value(&preview.published).unwrap_or_default();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let changes = list(&told["changes"]);
     html! {
         @if changes.is_empty() {
-            p .note { "This changes nothing: the value is in force then anyway." }
+            p .note { "This changes nothing: the value is in force then already. There is nothing to confirm." }
         }
         @for change in &changes {
             section .card aria-label="What changes" {
                 h2 { "What changes" }
-                (table("Where", &list(&change["differences"]), "path"))
+                (table(["Where", titles[0], titles[1]], &list(&change["differences"]), "path"))
                 @if let Some(further) = change["furtherDifferences"].as_u64() { p .help { "And " (further) " places more." } }
             }
         }
@@ -117,28 +190,28 @@ pub(super) fn shown(preview: &Preview) -> Markup {
         @if !examples.is_empty() {
             section .card aria-label="What that means" {
                 h2 { "What that means for a request" }
-                (table("What", &examples, "what"))
+                (table(["What", titles[0], titles[1]], &examples, "what"))
             }
         }
-        @if let Some(found) = &preview.what_if { (what_if(found)) }
+        @if let Some(found) = &preview.what_if { (what_if(found, titles)) }
     }
 }
 
-fn table(title: &str, rows: &[Value], name: &str) -> Markup {
+fn table([title, before, after]: [&str; 3], rows: &[Value], name: &str) -> Markup {
     html! {
-        div .scroll tabindex="0" role="group" aria-label=(title) {
+        div .scroll.cells tabindex="0" role="group" aria-label=(title) {
             table {
                 thead { tr {
                     th scope="col" { (title) }
-                    th .n scope="col" { "Now" }
-                    th .n scope="col" { "Then" }
+                    th .n scope="col" { (before) }
+                    th .n scope="col" { (after) }
                 } }
                 tbody {
                     @for row in rows {
                         tr {
                             th scope="row" { (plain(&row[name])) }
-                            td .n { del .before { (plain(&row["before"])) } }
-                            td .n { ins .now { (plain(&row["after"])) } }
+                            td .n data-label=(before) { del .before { (plain(&row["before"])) } }
+                            td .n data-label=(after) { ins .now { (plain(&row["after"])) } }
                         }
                     }
                 }
@@ -156,20 +229,22 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
-fn what_if(found: &WhatIf) -> Markup {
+fn what_if(found: &WhatIf, [before, after]: [&str; 2]) -> Markup {
     html! {
         section #what-if .card aria-labelledby="what-if-h" {
             h2 #what-if-h { "Last week’s usage under these prices" }
             @if found.requests == 0 {
                 p .empty { "No requests of the last " (found.days) " days are kept, so there is nothing to compare." }
             } @else {
-                table {
-                    thead { tr { th scope="col" { "On mainnet" } th .n scope="col" { "Now" } th .n scope="col" { "Then" } } }
-                    tbody { tr {
-                        th scope="row" { (counted(found.requests, "successful request")) }
-                        td .n { (found.before) " USD" }
-                        td .n { (found.after) " USD" }
-                    } }
+                div .scroll.cells tabindex="0" role="group" aria-labelledby="what-if-h" {
+                    table {
+                        thead { tr { th scope="col" { "On mainnet" } th .n scope="col" { (before) } th .n scope="col" { (after) } } }
+                        tbody { tr {
+                            th scope="row" { (counted(found.requests, "successful request")) }
+                            td .n data-label=(before) { (found.before) " USD" }
+                            td .n data-label=(after) { (found.after) " USD" }
+                        } }
+                    }
                 }
                 p .help {
                     @if found.is_whole {

@@ -13,28 +13,35 @@ use super::super::frame::{self, token};
 use super::super::guard::{Form, Visitor};
 use super::super::words::instant_of;
 use super::super::{Pages, redirect};
+use super::overview::{last_page, overview};
 use super::preview::plain;
-use super::{page, page_of, refusal, writes};
+use super::{Wished, coded, page, page_of, refusal, writes};
 use crate::domain::position::{Offset, Partition};
 use crate::http::RejectDetail;
 use crate::http::admin::{decider, find, of_find, of_redrive, partitions, reason};
+use crate::http::ingest::of_log;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named};
-use crate::log::ReadLimit;
+use crate::http::strict::Named;
+use crate::log::{ReadLimit, Topic};
 use crate::store::redrive;
 
-const PATH: &str = "/admin/rejects";
+pub(super) const PATH: &str = "/admin/rejects";
 /// Rejects of a page.
-const REJECTS: ReadLimit = ReadLimit {
-    records: 25,
-    bytes: 4 * 1024 * 1024,
-};
+pub(super) const PAGE: usize = 25;
+
+/// What is read of the log for a page.
+pub(super) const fn of_page() -> ReadLimit {
+    ReadLimit {
+        records: PAGE,
+        bytes: 4 * 1024 * 1024,
+    }
+}
 
 /// Which rejects.
 #[derive(Debug, Default, Deserialize)]
 pub(in super::super) struct Wanted {
-    #[serde(default)]
-    partition: u32,
+    /// All of them, if none is named.
+    partition: Option<u32>,
     #[serde(default)]
     from: u64,
     #[serde(default)]
@@ -49,12 +56,18 @@ fn path(partition: impl Display, offset: impl Display) -> String {
 pub(in super::super) async fn list(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let service = &pages.service;
-    let count = partitions(service, wanted.partition).await?;
-    let (partition, from) = (Partition(wanted.partition), Offset(wanted.from));
-    let listed = redrive::list(&*service.log, partition, from, REJECTS).await;
+    let count = partitions(service, wanted.partition.unwrap_or(0)).await?;
+    let Some(number) = wanted.partition else {
+        let body = overview(service, count).await?;
+        return Ok(page(&visitor, "Rejects", PATH, &body));
+    };
+    let (partition, from) = (Partition(number), Offset(wanted.from));
+    let bounds = service.log.bounds(Topic::UsageRejected, partition).await;
+    let bounds = bounds.map_err(of_log)?;
+    let listed = redrive::list(&*service.log, partition, from, of_page()).await;
     let listed = listed.map_err(of_find)?;
     let fates = redrive::fates(&*service.db, &listed.found).await?;
     let rows: Vec<Value> = listed
@@ -63,9 +76,11 @@ pub(in super::super) async fn list(
         .zip(fates)
         .map(|(found, fate)| told(&RejectDetail::new(found, fate)))
         .collect();
+    let first = format!("{PATH}?partition={partition}");
+    let newest = last_page(bounds);
     let body = html! {
         h1 { "Rejects" }
-        @if wanted.from > 0 { p { a href=(format!("{PATH}?partition={partition}")) { "From the first" } } }
+        p { a href=(PATH) { "All partitions" } }
         form .picker method="get" action=(PATH) {
             label for="partition" { "Partition" }
             select #partition name="partition" {
@@ -74,18 +89,29 @@ pub(in super::super) async fn list(
             button .second type="submit" { "Show" }
         }
         section .card aria-label="Rejects" {
-            @if rows.is_empty() { p .empty { "Nothing was refused in this partition." } } @else { (table(&rows)) }
+            @if !rows.is_empty() {
+                p .help { "The oldest first." }
+                (table(&rows))
+            } @else if bounds.start < bounds.end {
+                p .empty { "From here on there is nothing. Earlier ones are kept." }
+            } @else {
+                p .empty { "Nothing was refused in this partition, as far back as the log keeps it." }
+            }
         }
         nav .pages aria-label="More rejects" {
+            @if from > bounds.start { a .button.second href=(first) { "From the first" } }
+            @if bounds.start < bounds.end && newest != from.0 && newest > bounds.start.0 {
+                a .button.second href=(format!("{first}&from={newest}")) { "The newest" }
+            }
             @if let Some(next) = listed.next {
-                a .button.second rel="next" href=(format!("{PATH}?partition={partition}&from={next}")) { "After" }
+                a .button.second rel="next" href=(format!("{first}&from={next}")) { "After" }
             }
         }
     };
     Ok(page(&visitor, "Rejects", PATH, &body))
 }
 
-fn told(reject: &RejectDetail) -> Value {
+pub(super) fn told(reject: &RejectDetail) -> Value {
     serde_json::to_value(reject).unwrap_or_default()
 }
 
@@ -99,9 +125,9 @@ fn state_chip(state: &Value) -> Markup {
     }
 }
 
-fn table(rows: &[Value]) -> Markup {
+pub(super) fn table(rows: &[Value]) -> Markup {
     html! {
-        div .scroll.wide tabindex="0" role="group" aria-label="Rejects" {
+        div .scroll.wide.cells tabindex="0" role="group" aria-label="Rejects" {
             table {
                 thead { tr {
                     th scope="col" { "When" }
@@ -116,9 +142,9 @@ fn table(rows: &[Value]) -> Markup {
                         tr {
                             th .time scope="row" { a href=(place) { (instant_of(&plain(&row["logTime"]))) } }
                             td { (state_chip(&row["state"])) }
-                            td { (plain(&row["reason"])) }
-                            td { (plain(&row["field"])) }
-                            td { (plain(&row["detail"])) }
+                            td data-label="Reason" { (plain(&row["reason"])) }
+                            td data-label="Field" { (plain(&row["field"])) }
+                            td data-label="In words" { (coded(&plain(&row["detail"]))) }
                         }
                     }
                 }
@@ -132,7 +158,7 @@ pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
     Named(place): Named<(u32, u64)>,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let note = match wanted.done.as_str() {
         "redriven" => Some(frame::done(
@@ -172,7 +198,7 @@ fn facts(detail: &Value) -> Markup {
     html! {
         section .card aria-label="The reject" {
             div .row { h2 { (plain(&detail["reason"])) } (state_chip(&detail["state"])) }
-            p { (plain(&detail["detail"])) }
+            p { (coded(&plain(&detail["detail"]))) }
             dl .facts {
                 div { dt { "Field" } dd { (plain(&detail["field"])) } }
                 div { dt { "Refused" } dd { (instant_of(&plain(&detail["logTime"]))) } }

@@ -5,27 +5,28 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
-use super::super::words::{encoded, instant};
-use super::super::{Pages, redirect};
-use super::preview::{Change, from_input, plain, reason_input, shown};
-use super::{page, page_of, refusal, writes};
-use crate::domain::rules::{PriceKey, SettingKey};
-use crate::http::admin::{in_force, json_of};
+use super::super::Pages;
+use super::super::frame::token;
+use super::super::guard::Visitor;
+use super::super::words::encoded;
+use super::preview::{Change, from_input, plain, reason_input};
+use super::versions::{history, pending, pending_card, price_key, said, since, unit_word};
+use super::{Wished, page, writes};
+use crate::domain::rules::SettingKey;
+use crate::http::admin::{in_force, json_of, to_come};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named};
+use crate::http::strict::Named;
 use crate::store::pricing::{self, Version};
 
-const TAB: &str = "/admin/rules";
+pub(super) const TAB: &str = "/admin/rules";
 
-fn path(key: &str) -> String {
+pub(super) fn path(key: &str) -> String {
     format!("{TAB}/{}", encoded(key))
 }
 
-fn known(key: &str) -> Result<SettingKey, Problem> {
+pub(super) fn known(key: &str) -> Result<SettingKey, Problem> {
     SettingKey::named(key).ok_or_else(|| {
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -44,15 +45,17 @@ pub(in super::super) async fn list(
     let is_price =
         |version: &&Version| matches!(SettingKey::named(&version.key), Some(SettingKey::Price(_)));
     let (prices, rest): (Vec<&Version>, Vec<&Version>) = versions.iter().partition(is_price);
+    let pending = pending(&pages.service).await?;
     let body = html! {
         h1 { "Prices and rules" }
+        (pending_card(&pending))
         @if versions.is_empty() {
             p .empty { "No rules have been published yet: " code { "tidemark pricing init" } }
         }
         section .card aria-labelledby="prices-h" {
             h2 #prices-h { "Prices" }
             p .help { "Charged on mainnet; on testnet only noted." }
-            div .scroll tabindex="0" role="group" aria-labelledby="prices-h" {
+            div .scroll.cells tabindex="0" role="group" aria-labelledby="prices-h" {
                 table {
                     thead { tr {
                         th scope="col" { "Price of" }
@@ -66,10 +69,10 @@ pub(in super::super) async fn list(
                             @let value = json_of(&version.value);
                             tr {
                                 th scope="row" { a href=(path(&version.key)) { (version.key.replace('_', " ")) } }
-                                td .n { (plain(&value["pricePerUnit"])) }
-                                td { (unit_word(&plain(&value["unit"]))) }
-                                td .time { (since(version)) }
-                                td { (version.by) }
+                                td .n data-label="USD" { (plain(&value["pricePerUnit"])) }
+                                td data-label="for" { (unit_word(&plain(&value["unit"]))) }
+                                td .time data-label="Since" { (since(version)) }
+                                td data-label="By" { (version.by) }
                             }
                         }
                     }
@@ -78,7 +81,7 @@ pub(in super::super) async fn list(
         }
         section .card aria-labelledby="rules-h" {
             h2 #rules-h { "Rules" }
-            div .scroll tabindex="0" role="group" aria-labelledby="rules-h" {
+            div .scroll.cells tabindex="0" role="group" aria-labelledby="rules-h" {
                 table {
                     thead { tr {
                         th scope="col" { "Rule" }
@@ -90,9 +93,9 @@ pub(in super::super) async fn list(
                         @for version in &rest {
                             tr {
                                 th scope="row" { a href=(path(&version.key)) { (version.key) } }
-                                td .n { (version.version) }
-                                td .time { (since(version)) }
-                                td { (version.by) }
+                                td .n data-label="Version" { (version.version) }
+                                td .time data-label="Since" { (since(version)) }
+                                td data-label="By" { (version.by) }
                             }
                         }
                     }
@@ -103,17 +106,14 @@ pub(in super::super) async fn list(
     Ok(page(&visitor, "Prices and rules", TAB, &body))
 }
 
-fn since(version: &Version) -> String {
-    version
-        .effective_from
-        .map_or_else(|| "the beginning".to_owned(), instant)
-}
-
 /// What was done before.
 #[derive(Debug, Default, Deserialize)]
 pub(in super::super) struct Wanted {
     #[serde(default)]
-    done: String,
+    pub done: String,
+    /// Which version it was done to.
+    #[serde(default)]
+    pub version: u32,
 }
 
 /// `GET /admin/rules/{key}`.
@@ -121,24 +121,18 @@ pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
     Named(key): Named<String>,
-    Asked(wanted): Asked<Wanted>,
+    Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     known(&key)?;
-    let note = match wanted.done.as_str() {
-        "published" => Some(frame::done(
-            "It is published. Events that come from now on are rated with it, from its time on.",
-        )),
-        "unchanged" => Some(frame::done(
-            "Nothing was written: this value is in force then anyway.",
-        )),
-        _ => None,
-    };
+    let versions = pricing::history(&*pages.service.db, &key).await?;
+    let now = pages.service.clock.now();
+    let note = said(&wanted.done, wanted.version, &versions, now);
     let body = one(&pages, &visitor, &key, note, None).await?;
     Ok(page(&visitor, &key, TAB, &body))
 }
 
 /// A rule with its form and its history; the form as it was sent, where it was.
-async fn one(
+pub(super) async fn one(
     pages: &Pages,
     visitor: &Visitor,
     key: &str,
@@ -166,7 +160,8 @@ async fn one(
         } @else if writes(visitor) {
             (change_form(visitor, key, current.as_ref(), sent))
         }
-        (history(key, &versions))
+        (pending_card(&to_come(&versions, now).cloned().collect::<Vec<Version>>()))
+        (history(&versions, now))
     })
 }
 
@@ -180,23 +175,6 @@ fn value(key: &str, value: &Value) -> Markup {
                 pre tabindex="0" { (serde_json::to_string_pretty(value).unwrap_or_default()) }
             }
         }
-    }
-}
-
-/// What one price pays for, as people say it.
-fn unit_word(unit: &str) -> &str {
-    match unit {
-        "1000_tokens" => "1,000 tokens",
-        "minute" => "a minute",
-        "request" => "a request",
-        other => other,
-    }
-}
-
-fn price_key(key: &str) -> Option<PriceKey> {
-    match SettingKey::named(key) {
-        Some(SettingKey::Price(price)) => Some(price),
-        _ => None,
     }
 }
 
@@ -239,125 +217,5 @@ fn change_form(
                 p .actions { button type="submit" { "Show what it would change" } }
             }
         }
-    }
-}
-
-fn history(key: &str, versions: &[Version]) -> Markup {
-    let is_price = price_key(key).is_some();
-    html! {
-        section .card aria-labelledby="history-h" {
-            h2 #history-h { "History" }
-            @if versions.is_empty() { p .empty { "No version yet." } } @else {
-                div .scroll.wide tabindex="0" role="group" aria-labelledby="history-h" {
-                    table {
-                        thead { tr {
-                            th .n scope="col" { "Version" }
-                            th scope="col" { "From" }
-                            @if is_price { th .n scope="col" { "USD" } }
-                            th scope="col" { "By" }
-                            th scope="col" { "Why" }
-                            th scope="col" { "Written" }
-                        } }
-                        tbody {
-                            @for version in versions.iter().rev() {
-                                tr {
-                                    th .n scope="row" { (version.version) }
-                                    td .time { (since(version)) }
-                                    @if is_price { td .n { (plain(&json_of(&version.value)["pricePerUnit"])) } }
-                                    td { (version.by) }
-                                    td { (version.reason) }
-                                    td .time { (instant(version.written_at)) }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn change_of(key: &str, form: &Form) -> Change {
-    let value = match price_key(key) {
-        // As it was typed: what is no decimal is refused where the API refuses it.
-        Some(price) if form.text("value").is_empty() => {
-            json!({"pricePerUnit": form.text("price"), "unit": price.unit().as_str()}).to_string()
-        }
-        _ => form.text("value").to_owned(),
-    };
-    Change {
-        key: key.to_owned(),
-        value,
-        from: form.text("from").to_owned(),
-        reason: form.text("reason").to_owned(),
-    }
-}
-
-/// `POST /admin/rules/{key}/preview`.
-pub(in super::super) async fn preview(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Named(key): Named<String>,
-    form: Form,
-) -> Result<Response, Problem> {
-    known(&key)?;
-    let change = change_of(&key, &form);
-    let preview = match change.preview(&pages, &visitor.by()).await {
-        Ok(preview) => preview,
-        Err(problem) => return refused(&pages, &visitor, &change, problem).await,
-    };
-    let begins = match change.from.as_str() {
-        "" => "From the moment on at which you confirm it".to_owned(),
-        _ => format!("From {} on", instant(preview.published.at)),
-    };
-    let body = html! {
-        h1 { "Change " (key) "?" }
-        p { (begins) ", by the time of the events. What was rated before stays as it is." }
-        (shown(&preview))
-        form .actions method="post" action=(path(&key)) {
-            (token(&visitor))
-            input type="hidden" name="value" value=(change.value);
-            input type="hidden" name="from" value=(change.from);
-            input type="hidden" name="reason" value=(change.reason);
-            button type="submit" { "Confirm" } " "
-            a .button.second href=(path(&key)) { "Leave it as it is" }
-        }
-    };
-    Ok(page(&visitor, "Change it?", TAB, &body))
-}
-
-async fn refused(
-    pages: &Pages,
-    visitor: &Visitor,
-    change: &Change,
-    problem: Problem,
-) -> Result<Response, Problem> {
-    if !problem.is_about_input() {
-        return Err(problem);
-    }
-    let note = Some(refusal(&problem));
-    let body = one(pages, visitor, &change.key, note, Some(change)).await?;
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    Ok(page_of(status, visitor, &change.key, TAB, &body))
-}
-
-/// `POST /admin/rules/{key}`.
-pub(in super::super) async fn publish(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Named(key): Named<String>,
-    form: Form,
-) -> Result<Response, Problem> {
-    // The switch of the network has a form of its own, where its name is typed.
-    if known(&key)? == SettingKey::Mainnet {
-        return Ok(redirect("/admin/network"));
-    }
-    let change = change_of(&key, &form);
-    match change.publish(&pages, &visitor.by()).await {
-        Ok(published) if published.control.is_none() => {
-            Ok(redirect(&format!("{}?done=unchanged", path(&key))))
-        }
-        Ok(_) => Ok(redirect(&format!("{}?done=published", path(&key)))),
-        Err(problem) => refused(&pages, &visitor, &change, problem).await,
     }
 }
