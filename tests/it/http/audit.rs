@@ -15,7 +15,7 @@ async fn the_trail_is_read_in_pages_newest_first() {
     let stand = Stand::new().await;
     for n in 0..5 {
         stand.clock.set(Millis(NOON.0 + 1_000 * (n + 1)));
-        let body = json!({"userId": "alice", "amount": n, "reason": "x"});
+        let body = json!({"userId": "alice", "amount": n + 1, "reason": "x"});
         post(&stand, "/api/admin/credits", &format!("k-{n}"), &body).await;
     }
     let mut seen = Vec::new();
