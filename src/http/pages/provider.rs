@@ -159,14 +159,17 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
 
 fn to_go(quality: &DayQuality) -> String {
     let missing = quality.requests_min - quality.requests;
-    format!("{} to begin with.", counted(missing, "more request"))
+    format!(
+        "{} to begin with; those that were at fault themselves (status 300 to 499) do not count.",
+        counted(missing, "more request")
+    )
 }
 
 fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_uptime();
     match quality.uptime_ratio {
         _ if quality.requests < quality.requests_min => to_go(quality),
-        None => "Requests that succeed: only those and failed ones count.".to_owned(),
+        None => "The first request that counts.".to_owned(),
         Some(now) if now >= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
         Some(_) => format!(
             "Fewer failed requests: {} from {} on.",

@@ -196,7 +196,7 @@ async fn advice_on_quality_fits_what_is_missing() {
         (
             "few",
             |cell| cell.requests = 19,
-            &["today has 19, so 1 to go", "1 more request to begin with."],
+            &["today has 19, so 1 to go", "1 more request to begin with; "],
         ),
         (
             "refused",
@@ -206,7 +206,10 @@ async fn advice_on_quality_fits_what_is_missing() {
                     ..Cell::default()
                 }
             },
-            &["Requests that succeed"],
+            &[
+                "20 more requests to begin with; ",
+                "(status 300 to 499) do not count",
+            ],
         ),
         (
             "untimed",

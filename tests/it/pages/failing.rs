@@ -184,7 +184,7 @@ async fn the_target_of_a_form_is_a_page_to_people_and_a_problem_to_programs() {
     let answer = jar.get(&stand, "/users/alice/code").await;
     assert_eq!(answer.status, 405);
     has(&text(&answer), &["This address is where a form goes."]);
-    let answer = jar.get(&stand, "/api/events").await;
+    let answer = jar.get(&stand, "/api/v1/events").await;
     assert_eq!(answer.status, 405);
     assert_eq!(
         answer.headers[header::CONTENT_TYPE],
