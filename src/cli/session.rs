@@ -152,12 +152,13 @@ impl Session {
 /// Where was looked, whole, and what to do about either mistake: looking in the wrong place, or too early.
 fn no_data(data: &DataDir) -> Failure {
     let dir = data.path().display();
-    let whole = std::path::absolute(data.path());
-    let whole = whole.unwrap_or_else(|_| data.path().to_owned());
+    let place = match std::path::absolute(data.path()) {
+        Ok(whole) if whole != data.path() => format!("{dir} ({})", whole.display()),
+        _ => dir.to_string(),
+    };
     Failure::failed(format!(
-        "there is no data in {dir} ({}), and nothing was made. If tidemark runs on other data, name it: --data DIR, or --config FILE \
-         (TIDEMARK_CONFIG). To begin here: tidemark up --data {dir}, or tidemark init --data {dir}",
-        whole.display()
+        "there is no data in {place}, and nothing was made. If tidemark runs on other data, name it: --data DIR, or --config FILE \
+         (TIDEMARK_CONFIG). To begin here: tidemark up --data {dir}, or tidemark init --data {dir}"
     ))
 }
 

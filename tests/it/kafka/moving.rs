@@ -45,6 +45,7 @@ fn a_move_to_kafka_and_dynamodb_takes_every_account_along_and_still_knows_what_w
     let prefix = broker::prefix();
     let at = jiff::Timestamp::now().to_string();
     let mut site = Site::new();
+    site.run(&["init"]);
     site.run(&["pricing", "init", "testnet"]);
     let mut up = site.up();
     up.wait_ready();
