@@ -244,7 +244,7 @@ impl Subject {
                 @if services.is_empty() {
                     p .empty { "No requests in this month." }
                 } @else {
-                    div .scroll tabindex="0" role="group" aria-labelledby="services-h" {
+                    div .scroll.cells.dense tabindex="0" role="group" aria-labelledby="services-h" {
                         table {
                             thead { tr {
                                 th scope="col" { "Service" }
@@ -257,10 +257,10 @@ impl Subject {
                                 @for (service, line) in services {
                                     tr {
                                         th scope="row" { (service_word(*service)) }
-                                        td .n { (line.points) }
-                                        td .n { (line.requests) }
-                                        td .n { (line.failed) }
-                                        td .n { @match line.mean_latency_ms { Some(ms) => { (ms) " ms" }, None => "–" } }
+                                        td .n data-label="Points" { (line.points) }
+                                        td .n data-label="Requests" { (line.requests) }
+                                        td .n data-label="Failed" { (line.failed) }
+                                        td .n data-label="Mean latency" { @match line.mean_latency_ms { Some(ms) => { (ms) " ms" }, None => "–" } }
                                     }
                                 }
                             }

@@ -75,7 +75,7 @@ fn table(days: &[(Day, DayLine)]) -> Markup {
     html! {
         details {
             summary { "The days as a table" }
-            div .scroll tabindex="0" role="group" aria-label="The days" {
+            div .scroll.cells.dense tabindex="0" role="group" aria-label="The days" {
                 table {
                     thead { tr {
                         th scope="col" { "Day" }
@@ -89,11 +89,11 @@ fn table(days: &[(Day, DayLine)]) -> Markup {
                         @for (day, line) in days.iter().rev() {
                             tr {
                                 th scope="row" { (day) }
-                                td .n { (line.points) }
-                                td .n { (line.requests) }
-                                td .n { (line.successful) }
-                                td .n { (line.failed) }
-                                td .n { (line.streak) }
+                                td .n data-label="Points" { (line.points) }
+                                td .n data-label="Requests" { (line.requests) }
+                                td .n data-label="Successful" { (line.successful) }
+                                td .n data-label="Failed" { (line.failed) }
+                                td .n data-label="Streak" { (line.streak) }
                             }
                         }
                     }

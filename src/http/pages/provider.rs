@@ -67,7 +67,7 @@ fn models_card(used: &ModelUse) -> Markup {
             @if used.lines.is_empty() {
                 p .empty { "No requests were found. Rows of single requests are kept for 35 days, where the service keeps them at all." }
             } @else {
-                div .scroll tabindex="0" role="group" aria-labelledby="models-h" { (models_table(used)) }
+                div .scroll.cells.dense tabindex="0" role="group" aria-labelledby="models-h" { (models_table(used)) }
             }
         }
     }
@@ -89,11 +89,11 @@ fn models_table(used: &ModelUse) -> Markup {
                 tr {
                     th scope="row" { @match &line.model { Some(model) => { span .model { (model) } }, None => "none named" } }
                     td { (service_word_of(&line.service)) }
-                    td { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
-                    td .n { (line.requests) }
-                    td .n { (line.successful) }
-                    td .n { @match line.mean_latency_ms() { Some(ms) => { (ms) " ms" }, None => "–" } }
-                    td .n { (line.points) }
+                    td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
+                    td .n data-label="Requests" { (line.requests) }
+                    td .n data-label="Successful" { (line.successful) }
+                    td .n data-label="Mean latency" { @match line.mean_latency_ms() { Some(ms) => { (ms) " ms" }, None => "–" } }
+                    td .n data-label="Points" { (line.points) }
                 }
             } }
         }
@@ -129,7 +129,7 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
                     ", so " (missing) " to go."
                 }
             }
-            div .scroll tabindex="0" role="group" aria-labelledby="quality-h" {
+            div .scroll.cells tabindex="0" role="group" aria-labelledby="quality-h" {
                 table {
                     thead { tr {
                         th scope="col" { "What" }
@@ -140,15 +140,15 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
                     tbody {
                         tr {
                             th scope="row" { "Uptime" span .help { "successful among successful and failed" } }
-                            td .n { (quality.uptime_ratio.map_or_else(|| "–".to_owned(), percent)) }
-                            td .n { (times(quality.uptime)) }
-                            td { (raise_uptime(quality, rules)) }
+                            td .n data-label="Today" { (quality.uptime_ratio.map_or_else(|| "–".to_owned(), percent)) }
+                            td .n data-label="Counts" { (times(quality.uptime)) }
+                            td data-label="What would raise it" { (raise_uptime(quality, rules)) }
                         }
                         tr {
                             th scope="row" { "Latency" span .help { "as a share of what is expected of each request" } }
-                            td .n { (quality.latency_ratio.map_or_else(|| "–".to_owned(), percent)) }
-                            td .n { (times(quality.latency)) }
-                            td { (raise_latency(quality, rules)) }
+                            td .n data-label="Today" { (quality.latency_ratio.map_or_else(|| "–".to_owned(), percent)) }
+                            td .n data-label="Counts" { (times(quality.latency)) }
+                            td data-label="What would raise it" { (raise_latency(quality, rules)) }
                         }
                     }
                 }

@@ -209,7 +209,7 @@ fn referees(
                 (counted(counts.referees, "account")) ", " (counts.activated) " active, "
                 (counted(counts.milestones, "milestone")) " reached."
             }
-            div .scroll tabindex="0" role="group" aria-label="Whom I referred" {
+            div .scroll.cells tabindex="0" role="group" aria-label="Whom I referred" {
                 table {
                     thead { tr {
                         th scope="col" { "Who" }
@@ -236,8 +236,8 @@ fn referee(one: &Progress) -> Markup {
     html! {
         tr {
             th scope="row" { (shortened(&line.id)) @if line.kind == AccountKind::Provider { " " span .chip { "Provider" } } }
-            td .time { (instant(line.linked_at)) }
-            td {
+            td .time data-label="Since" { (instant(line.linked_at)) }
+            td data-label="Milestone" {
                 @match line.milestone {
                     MilestoneState::Granted => { span .chip { "Reached" } }
                     MilestoneState::Elsewhere => { "Paid elsewhere" }
@@ -246,7 +246,7 @@ fn referee(one: &Progress) -> Markup {
                     }
                 }
             }
-            td .n { (reached) " of " (MILESTONE_SUCCESSES) }
+            td .n data-label="Requests" { (reached) " of " (MILESTONE_SUCCESSES) }
         }
     }
 }

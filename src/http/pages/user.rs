@@ -123,7 +123,7 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
             @if requests.is_empty() {
                 p .empty { "No requests to show in this month. Each is kept for 35 days, where the service keeps them at all. Those that came after the month had closed are not shown here." }
             } @else {
-                div .scroll.wide tabindex="0" role="group" aria-labelledby="requests-h" {
+                div .scroll.wide.cells.dense tabindex="0" role="group" aria-labelledby="requests-h" {
                     table {
                         thead { tr {
                             th scope="col" { "Time" }
@@ -151,14 +151,14 @@ fn request(line: &UsageLine) -> Markup {
         tr {
             th .time scope="row" { (instant_of(&line.time)) }
             td { (service_word_of(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
-            td .n { (line.user_points) }
-            td .n {
+            td .n data-label="Points" { (line.user_points) }
+            td .n data-label="USD" {
                 @if line.cost == "0" && line.shadow_cost != "0" { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
             }
-            td .n.warn[is_bad] { (line.status_code) }
-            td { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
-            td .n { (count(line.input_tokens)) }
-            td .n { (count(line.output_tokens)) }
+            td .n.warn[is_bad] data-label="Status" { (line.status_code) }
+            td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
+            td .n data-label="Tokens in" { (count(line.input_tokens)) }
+            td .n data-label="out" { (count(line.output_tokens)) }
         }
     }
 }

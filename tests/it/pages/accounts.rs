@@ -135,14 +135,17 @@ async fn a_provider_sees_its_requests_of_the_week_by_model_and_whether_these_are
         &[
             "The last 7 days, by model",
             "<span class=\"model\">llama-3-70b</span>",
-            "<td class=\"n\">3</td><td class=\"n\">3</td><td class=\"n\">250 ms</td><td class=\"n\">45</td>",
+            "data-label=\"Requests\">3</td>",
+            "data-label=\"Successful\">3</td>",
+            "data-label=\"Mean latency\">250 ms</td>",
+            "data-label=\"Points\">45</td>",
             "From the rows of single requests",
         ],
     );
     // Within a minute nobody looks again, for any provider.
     request(&stand, "bob", "r-9", NOON).await;
     let again = text(&jar.get(&stand, "/providers/prov-1/models").await);
-    has(&again, &["<td class=\"n\">45</td>"]);
+    has(&again, &["data-label=\"Points\">45</td>"]);
     let mut other = Jar::signed_in(&stand, &["account:provider:prov-2"]).await;
     let page = text(&other.get(&stand, "/providers/prov-2/models").await);
     has(&page, &["No requests were found."]);
