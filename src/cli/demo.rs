@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::generate::{Faults, Generated, Generator, Market};
-use super::session::random_name;
+
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
 use crate::log::{Headers, Log, LogError, NewRecord, Partitions, Topic, usage_partition};
 use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::random_name;
 use crate::ops::shutdown::Shutdown;
 use crate::store::credits::{self, CreditEntry, CreditError};
 use crate::store::db::{Db, StoreError};

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::args::{AwardCommand, CreditsCommand};
 use super::output::{Done, Failure, Out};
-use super::session::{Session, by, random_name};
+use super::session::{Session, by};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
+use crate::ops::random_name;
 use crate::reads::CreditLine;
 use crate::store::awards::{self, Adjustment, AdjustmentError, Granted};
 use crate::store::credits::{self, CreditEntry, CreditError};

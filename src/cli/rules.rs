@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::args::{PricingCommand, RuleSet};
 use super::output::{Done, Failure, Out, counted};
-use super::session::{Session, by, random_name};
+use super::session::{Session, by};
 use crate::domain::rules::{Network, RuleFault, RulesDocument};
 use crate::domain::time::Millis;
 use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::random_name;
 use crate::store::db::Db;
 use crate::store::pricing::{self, NewValue, Publish, PublishError, Version};
 

@@ -168,8 +168,3 @@ pub fn by() -> String {
     let user = user.unwrap_or_else(|_| "unknown".to_owned());
     format!("{user} (tidemark command)")
 }
-
-/// A name that nobody else has drawn.
-pub fn random_name() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}

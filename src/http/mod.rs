@@ -30,6 +30,7 @@ use crate::ops::clock::Clock;
 use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
+use crate::ops::random_name;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::traces;
 use crate::reads::Reads;
@@ -441,7 +442,7 @@ fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     match given.filter(is_harmless) {
         Some(id) => id.to_owned(),
-        None => format!("{:032x}", rand::random::<u128>()),
+        None => random_name(),
     }
 }
 

@@ -8,3 +8,8 @@ pub mod metrics;
 pub mod seldom;
 pub mod shutdown;
 pub mod traces;
+
+/// A name that nobody else has drawn.
+pub fn random_name() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

@@ -334,14 +334,19 @@ pub async fn all(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
 }
 
 /// Of versions of one key, the one that is in force at an instant.
-pub fn in_force_at(versions: Vec<Version>, at: Millis) -> Option<Version> {
-    in_force(versions, at).into_values().next()
+pub fn in_force_at(versions: &[Version], at: Millis) -> Option<&Version> {
+    let begun = versions.iter().filter(|version| has_begun(version, at));
+    begun.max_by_key(|version| order_in_force(version))
+}
+
+fn has_begun(version: &Version, at: Millis) -> bool {
+    version.effective_from.is_none_or(|from| from <= at)
 }
 
 fn in_force(versions: Vec<Version>, now: Millis) -> BTreeMap<String, Version> {
     let mut in_force: BTreeMap<String, Version> = BTreeMap::new();
     for version in versions {
-        if version.effective_from.is_some_and(|from| from > now) {
+        if !has_begun(&version, now) {
             continue;
         }
         match in_force.get(&version.key) {

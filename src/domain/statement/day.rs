@@ -89,6 +89,13 @@ pub struct DayQuality {
     pub latency: Bp,
 }
 
+impl DayQuality {
+    /// How many requests the day lacks for its quality to count.
+    pub const fn missing(&self) -> u64 {
+        self.requests_min.saturating_sub(self.requests)
+    }
+}
+
 /// The quality of a provider's day under the rules in force at its start.
 pub fn day_quality(stats: &DayStats, rules: &Rules) -> DayQuality {
     let requests = u128::from(stats.successful) + u128::from(stats.failed);

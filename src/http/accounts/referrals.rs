@@ -13,6 +13,7 @@ use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, IdempotencyKey, Named, NoQuery, Strict, account, page_entries};
+use crate::ops::random_name;
 use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
 use crate::store::referrals::{Link, Referrer};
 
@@ -115,7 +116,7 @@ pub(super) async fn signup(
     let token = match key.given() {
         // Tokens stand in the control feed beside those of others: a caller's is told from them.
         Some(key) => format!("signup:{key}"),
-        None => format!("{:032x}", rand::random::<u128>()),
+        None => random_name(),
     };
     let signup = NewSignup {
         referrer: Referrer::Code(body.referral_code.clone()),

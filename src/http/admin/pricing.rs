@@ -243,7 +243,7 @@ async fn one(
     let version = match published.control {
         Some(control) => versions.into_iter().find(|v| v.control.0 == control),
         // Nothing was written: the value is in force then anyway.
-        None => pricing::in_force_at(versions, published.at),
+        None => pricing::in_force_at(&versions, published.at).cloned(),
     };
     let answer = |version: Version| {
         Json(PriceAnswer {

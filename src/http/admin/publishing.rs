@@ -14,6 +14,7 @@ use crate::domain::rules::{RuleFault, Rules, SettingKey, check_value};
 use crate::domain::time::Millis;
 use crate::http::Service;
 use crate::http::problem::Problem;
+use crate::ops::random_name;
 use crate::store::pricing::{self, NewValue, Preview, Publish, PublishError, Seen, Version};
 
 /// The code of what was decided looking at what is not so any more.
@@ -108,7 +109,6 @@ pub(in crate::http) async fn publish(
     wanted: Wanted,
 ) -> Result<Published, Problem> {
     let now = service.clock.now();
-    let random = || format!("{:032x}", rand::random::<u128>());
     let token = wanted.onto.as_ref().map(|onto| onto.token.clone());
     let mut publish = Publish {
         values: checked(wanted.values)?,
@@ -116,7 +116,7 @@ pub(in crate::http) async fn publish(
         by: by.to_owned(),
         reason: wanted.reason,
         now,
-        token: token.unwrap_or_else(random),
+        token: token.unwrap_or_else(random_name),
     };
     let preview = pricing::preview(&*service.db, &publish).await;
     let Preview { before, rules } = preview.map_err(of_publish)?;

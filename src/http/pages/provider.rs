@@ -118,7 +118,7 @@ fn rank_card(rank: &RankOf) -> Markup {
 fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
     let product = u64::from(quality.uptime.0) * u64::from(quality.latency.0) / u64::from(Bp::ONE.0);
     let product = Bp(u32::try_from(product).unwrap_or(u32::MAX));
-    let missing = quality.requests_min.saturating_sub(quality.requests);
+    let missing = quality.missing();
     html! {
         section .card aria-labelledby="quality-h" {
             h2 #quality-h { "Quality today" }
@@ -157,8 +157,7 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
     }
 }
 
-fn to_go(quality: &DayQuality) -> String {
-    let missing = quality.requests_min - quality.requests;
+fn to_go(missing: u64) -> String {
     format!(
         "{} to begin with; those that were at fault themselves (status 300 to 499) do not count.",
         counted(missing, "more request")
@@ -168,7 +167,7 @@ fn to_go(quality: &DayQuality) -> String {
 fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_uptime();
     match quality.uptime_ratio {
-        _ if quality.requests < quality.requests_min => to_go(quality),
+        _ if quality.missing() > 0 => to_go(quality.missing()),
         None => "The first request that counts.".to_owned(),
         Some(now) if now >= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
         Some(_) => format!(
@@ -182,7 +181,7 @@ fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
 fn raise_latency(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_latency();
     match quality.latency_ratio {
-        _ if quality.requests < quality.requests_min => to_go(quality),
+        _ if quality.missing() > 0 => to_go(quality.missing()),
         None => "Latencies: the gateway has to report them (latencyMs).".to_owned(),
         Some(now) if now <= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
         Some(_) => format!(

@@ -15,6 +15,7 @@ use crate::domain::ids::{Account, AccountKind, check_id};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::referral::SignupRefusal;
 use crate::http::problem::Problem;
+use crate::ops::random_name;
 use crate::reads::{
     CodeView, MilestoneState, NewSignup, RefereeLine, ReferralOverview, SignUpError,
 };
@@ -118,7 +119,7 @@ fn referrer(
         } @else if acts {
             form .stack method="post" action=(format!("{}/referrer#referrals", account_path(account))) {
                 (token(visitor))
-                input type="hidden" name="once" value=(format!("{:032x}", rand::random::<u128>()));
+                input type="hidden" name="once" value=(random_name());
                 label for="entered" { "Enter a code" }
                 div .line {
                     input #entered name="code" required maxlength="64" autocomplete="off" autocapitalize="characters" spellcheck="false"
@@ -292,7 +293,7 @@ async fn enter(
     let (typed, once) = (form.text("code"), form.text("once"));
     let token = match check_id(once) {
         Ok(()) => format!("page:{once}"),
-        Err(_) => format!("page:{:032x}", rand::random::<u128>()),
+        Err(_) => format!("page:{}", random_name()),
     };
     let signup = NewSignup {
         referrer: Referrer::Code(typed.to_owned()),

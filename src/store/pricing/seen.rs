@@ -19,7 +19,7 @@ impl Seen {
     /// What there is to see of a key's versions now.
     pub fn of(versions: &[Version], now: Millis) -> Seen {
         let newest = versions.iter().map(|version| version.version).max();
-        let holds = in_force_at(versions.to_vec(), now);
+        let holds = in_force_at(versions, now);
         Seen {
             newest: newest.unwrap_or(0),
             in_force: holds.map_or(0, |version| version.version),

@@ -17,6 +17,7 @@ use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::problem::Problem;
 use crate::http::strict::account;
+use crate::ops::random_name;
 use crate::reads::Credits;
 use crate::store::credits::{self, CreditEntry, CreditError};
 
@@ -106,7 +107,7 @@ impl Sent {
 
     fn name(&self) -> String {
         match self.once.as_str() {
-            "" => format!("page-{:032x}", rand::random::<u128>()),
+            "" => format!("page-{}", random_name()),
             once => once.to_owned(),
         }
     }

@@ -14,6 +14,7 @@ use super::rules::Wanted;
 use super::versions::{history, meets, network as name, pending_card, said, since};
 use super::{Wished, onto, page_of, refusal, writes};
 use crate::domain::rules::SettingKey;
+use crate::domain::time::Millis;
 use crate::http::admin::{Onto, json_of, to_come};
 use crate::http::problem::Problem;
 use crate::store::pricing::{self, Version};
@@ -27,30 +28,25 @@ pub(in super::super) async fn show(
     visitor: Visitor,
     Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
-    let versions = versions(&pages).await?;
-    let now = pages.service.clock.now();
-    let note = said(&wanted.done, wanted.version, &versions, now);
+    let note = |versions: &[Version], now| said(&wanted.done, wanted.version, versions, now);
     respond(&pages, &visitor, note, &Change::default(), StatusCode::OK).await
 }
 
-async fn versions(pages: &Pages) -> Result<Vec<Version>, Problem> {
-    Ok(pricing::history(&*pages.service.db, SettingKey::Mainnet.name()).await?)
-}
-
+/// The page, with a note on what was done that may speak of the versions that there are now.
 async fn respond(
     pages: &Pages,
     visitor: &Visitor,
-    note: Option<Markup>,
+    note: impl FnOnce(&[Version], Millis) -> Option<Markup>,
     sent: &Change,
     status: StatusCode,
 ) -> Result<Response, Problem> {
     // Where nothing was published, this says so.
     pages.service.reads.rules_needed().await?;
-    let (versions, now) = (versions(pages).await?, pages.service.clock.now());
-    let current = pricing::in_force_at(versions.clone(), now);
-    let is_mainnet = current
-        .as_ref()
-        .is_some_and(|version| json_of(&version.value) == true);
+    let versions = pricing::history(&*pages.service.db, SettingKey::Mainnet.name()).await?;
+    let now = pages.service.clock.now();
+    let note = note(&versions, now);
+    let current = pricing::in_force_at(&versions, now);
+    let is_mainnet = current.is_some_and(|version| json_of(&version.value) == true);
     let pending: Vec<Version> = to_come(&versions, now).cloned().collect();
     let body = html! {
         h1 { "Network" }
@@ -58,7 +54,7 @@ async fn respond(
         p { "In force now: " strong { (name(is_mainnet)) } ". "
             @if is_mainnet { "Usage is charged to credits." } @else { "Nothing is charged; what mainnet would charge is noted." }
         }
-        @if let Some(version) = &current {
+        @if let Some(version) = current {
             p .help { "Version " (version.version) ", since " (since(version)) ", by " (version.by) ": " (version.reason) }
         }
         (pending_card(&pending))
@@ -125,7 +121,7 @@ pub(in super::super) async fn switch(
         (false, _) => "the network’s name was not typed as it is written",
     };
     let note = frame::not_done(&format!("Nothing was switched: {why}."));
-    respond(&pages, &visitor, Some(note), &change, unprocessable).await
+    respond(&pages, &visitor, |_, _| Some(note), &change, unprocessable).await
 }
 
 async fn confirmed(
@@ -136,20 +132,13 @@ async fn confirmed(
 ) -> Result<Response, Problem> {
     match change.publish(pages, &visitor.by(), onto).await {
         Ok(Outcome::Changed) => {
-            let note = Some(meanwhile(&versions(pages).await?));
+            let note = |versions: &[Version], _| Some(meanwhile(versions));
             respond(pages, visitor, note, change, StatusCode::CONFLICT).await
         }
         Ok(outcome) => Ok(redirect(&format!("{PATH}{}", outcome.query()))),
         Err(problem) if problem.is_about_input() => {
-            let note = Some(refusal(&problem));
-            respond(
-                pages,
-                visitor,
-                note,
-                change,
-                StatusCode::UNPROCESSABLE_ENTITY,
-            )
-            .await
+            let (note, status) = (refusal(&problem), StatusCode::UNPROCESSABLE_ENTITY);
+            respond(pages, visitor, |_, _| Some(note), change, status).await
         }
         Err(problem) => Err(problem),
     }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::super::guard::Form;
 use crate::domain::time::Millis;
 use crate::http::admin::Onto;
+use crate::ops::random_name;
 use crate::store::pricing::{Seen, Version};
 
 /// Digits of a change's name.
@@ -14,7 +15,7 @@ const TOKEN_DIGITS: usize = 32;
 pub(super) fn new(versions: &[Version], now: Millis) -> Onto {
     Onto {
         seen: Seen::of(versions, now),
-        token: format!("{:032x}", rand::random::<u128>()),
+        token: random_name(),
     }
 }
 

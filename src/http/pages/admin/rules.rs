@@ -141,7 +141,7 @@ pub(super) async fn one(
 ) -> Result<Markup, Problem> {
     let versions = pricing::history(&*pages.service.db, key).await?;
     let now = pages.service.clock.now();
-    let current = pricing::in_force_at(versions.clone(), now);
+    let current = pricing::in_force_at(&versions, now);
     Ok(html! {
         h1 { (key) }
         @if let Some(note) = note { (note) }
@@ -158,7 +158,7 @@ pub(super) async fn one(
         @if key == SettingKey::Mainnet.name() {
             p { a .button href="/admin/network" { "Switch the network" } }
         } @else if writes(visitor) {
-            (change_form(visitor, key, current.as_ref(), sent))
+            (change_form(visitor, key, current, sent))
         }
         (pending_card(&to_come(&versions, now).cloned().collect::<Vec<Version>>()))
         (history(&versions, now))

@@ -25,7 +25,7 @@ enum Standing {
 
 impl Standing {
     fn of(version: &Version, all: &[Version], now: Millis) -> Standing {
-        let holds = pricing::in_force_at(all.to_vec(), now);
+        let holds = pricing::in_force_at(all, now);
         if holds.is_some_and(|holds| holds.version == version.version) {
             return Standing::InForce;
         }
