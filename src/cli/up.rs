@@ -218,8 +218,9 @@ fn serve(
 ) {
     let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
     tasks.spawn(async move {
+        let connections = service.connections();
         let router = http::router(service, Hosts::Loopback);
-        if let Err(error) = http::serve(listener, router, None, shutdown, within).await {
+        if let Err(error) = http::serve(listener, router, None, connections, shutdown, within).await {
             tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
             trigger.shut_down();
         }

@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Service;
+use super::limits::Costs;
 use super::problem::Problem;
 use super::strict::IDEMPOTENCY_KEY;
 use super::tokens;
@@ -137,11 +138,13 @@ pub(super) async fn guard(
         return Problem::new(StatusCode::BAD_REQUEST, "doubled_header", why).into_response();
     }
     // A body is not to be held across an await by reference.
-    let (address, token) = (address_of(request.extensions()), bearer(request.headers()));
-    let token = token.map(str::to_owned);
-    match admit(&service, address, token.as_deref()).await {
+    let token = bearer(request.headers()).map(str::to_owned);
+    let costs = Costs::of(&request);
+    match admit(&service, token.as_deref(), costs).await {
         Ok(caller) => {
             tracing::Span::current().record("caller", caller.by.as_str());
+            let reading = service.reading(&caller.by);
+            request.extensions_mut().insert(reading);
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -149,14 +152,9 @@ pub(super) async fn guard(
     }
 }
 
-async fn admit(
-    service: &Service,
-    address: Option<IpAddr>,
-    token: Option<&str>,
-) -> Result<Caller, Problem> {
-    service.limits.of_address(address)?;
+async fn admit(service: &Service, token: Option<&str>, costs: Costs) -> Result<Caller, Problem> {
     let caller = who(service, token.ok_or_else(no_key)?).await?;
-    service.limits.of_caller(&caller.by)?;
+    service.limits.of_caller(&caller.by, costs)?;
     Ok(caller)
 }
 

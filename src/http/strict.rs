@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::body::{Incoming, Packing};
+use super::body::{Incoming, Packing, Reading};
 use super::problem::Problem;
 use crate::domain::ids::{Account, AccountKind, check_id};
 
@@ -38,8 +38,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
                 "send a JSON object, with the header Content-Type: application/json",
             ));
         }
+        // Set by the guard that stands before every route with a body.
+        let reading = request.extensions().get::<Reading>().cloned();
+        let reading = reading.ok_or_else(Problem::internal)?;
         let body = Incoming::of(request, BODY_BYTES_MAX, Packing::Refused)?;
-        let body = body.read().await?;
+        let body = body.read(&reading).await?;
         let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
         // An array of the members' values in their order would do for serde.
         if body.trim_ascii_start().first() != Some(&b'{') {

@@ -9,7 +9,7 @@ use super::append::{Batches, append};
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection};
 use crate::http::Service;
-use crate::http::access::{Ingest, May};
+use crate::http::access::{Caller, Ingest, May};
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::decode;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
@@ -38,39 +38,43 @@ const FORMAT: &str = "events";
         (status = 400, description = "Events that cannot be read: `events` names each; none was taken."),
     ))]
 pub(super) async fn events(
-    _: May<Ingest>,
+    May { 0: caller, .. }: May<Ingest>,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    match take(&service, request).await {
+    match take(&service, &caller, request).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn take(service: &Service, request: Request) -> Result<(), Problem> {
-    let metrics = &service.metrics;
+async fn take(service: &Service, caller: &Caller, request: Request) -> Result<(), Problem> {
+    let metrics = service.metrics.clone();
     metrics
         .ingest_requests_total
         .with_label_values(&[FORMAT])
         .inc();
     let framing = Framing::of(request.headers())?;
-    let (body, _permit) = body::take(service, request).await?;
-    let events = framing.split(&body)?;
-    let count = events.len() as u64;
-    let batches = batches(events, service.partitions.source).inspect_err(|bad| {
-        for event in bad {
-            let labels = [FORMAT, event.code];
-            metrics
-                .ingest_refused_total
-                .with_label_values(&labels)
-                .inc();
-        }
-    });
-    let batches = batches.map_err(|bad| of_bad_events(bad, count))?;
+    let partitions = service.partitions.source;
+    let work = move |body: Bytes| {
+        let events = framing.split(&body)?;
+        let count = events.len() as u64;
+        let batches = batches(events, partitions).map_err(|bad| {
+            for event in &bad {
+                let labels = [FORMAT, event.code];
+                metrics
+                    .ingest_refused_total
+                    .with_label_values(&labels)
+                    .inc();
+            }
+            of_bad_events(bad, count)
+        })?;
+        Ok((batches, count))
+    };
+    let ((batches, count), _room) = body::worked_on(service, caller, request, work).await?;
     append(service, Topic::UsageEvents, batches).await?;
-    let taken = metrics.ingest_events_total.with_label_values(&[FORMAT]);
-    taken.inc_by(count);
+    let taken = &service.metrics.ingest_events_total;
+    taken.with_label_values(&[FORMAT]).inc_by(count);
     Ok(())
 }
 

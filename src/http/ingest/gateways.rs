@@ -4,17 +4,18 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use prometheus::IntCounterVec;
 use serde::Serialize;
 use serde_json::json;
 
 use super::append::{Batches, append};
-use super::body::{self, EVENTS_PER_REQUEST_MAX, too_many_events};
+use super::body::{self, too_many_events};
 use crate::domain::time::Millis;
 use crate::http::Service;
-use crate::http::access::{Ingest, May};
+use crate::http::access::{Caller, Ingest, May};
 use crate::http::problem::{Problem, shortened};
-use crate::log::gateways::{self, Format, Outcome, Refused};
+use crate::log::gateways::{self, BodyError, Format, Outcome, Refused};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
 
@@ -60,11 +61,11 @@ pub(super) struct RefusedItem {
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm(
-    _: May<Ingest>,
+    May { 0: caller, .. }: May<Ingest>,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    answer(take(&service, request, Format::Litellm).await)
+    answer(take(&service, &caller, request, Format::Litellm).await)
 }
 
 /// Takes what LiteLLM's `openmeter` callback sends: a CloudEvent of the type `litellm_tokens` for each successful call.
@@ -81,11 +82,11 @@ pub(super) async fn litellm(
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm_openmeter(
-    _: May<Ingest>,
+    May { 0: caller, .. }: May<Ingest>,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    answer(take(&service, request, Format::LitellmOpenmeter).await)
+    answer(take(&service, &caller, request, Format::LitellmOpenmeter).await)
 }
 
 /// Takes what LiteLLM's `lago` callback sends: `{"event": {…}}` for each successful call.
@@ -101,11 +102,11 @@ pub(super) async fn litellm_openmeter(
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm_lago(
-    _: May<Ingest>,
+    May { 0: caller, .. }: May<Ingest>,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    answer(take(&service, request, Format::LitellmLago).await)
+    answer(take(&service, &caller, request, Format::LitellmLago).await)
 }
 
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
@@ -126,12 +127,12 @@ pub(super) async fn litellm_lago(
         (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
     ))]
 pub(super) async fn otlp(
-    _: May<Ingest>,
+    May { 0: caller, .. }: May<Ingest>,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
     let writing = Writing::of(request.headers());
-    let taken = match take(&service, request, Format::Otlp).await {
+    let taken = match take(&service, &caller, request, Format::Otlp).await {
         Ok(taken) => taken,
         Err(problem) => return problem.into_response(),
     };
@@ -178,17 +179,30 @@ fn exported(taken: &Taken) -> serde_json::Value {
     }
 }
 
-async fn take(service: &Service, request: Request, format: Format) -> Result<Taken, Problem> {
+async fn take(
+    service: &Service,
+    caller: &Caller,
+    request: Request,
+    format: Format,
+) -> Result<Taken, Problem> {
     let requests = &service.metrics.ingest_requests_total;
     requests.with_label_values(&[format.as_str()]).inc();
     let writing = Writing::of(request.headers());
-    let (body, _permit) = body::take(service, request).await?;
+    writing.must_be_of(format)?;
     let received = service.clock.now();
-    let outcomes = outcomes(service, (format, writing), &body, received)?;
-    let mut sorted = Sorted::new(format, received);
-    for (index, outcome) in outcomes.into_iter().enumerate() {
-        sorted.take(outcome, index, service.partitions);
-    }
+    let (user_from, partitions) = (service.config.user_from.clone(), service.partitions);
+    let work = move |body: Bytes| {
+        let outcomes = match writing {
+            Writing::Json => gateways::read(format, &body, received, &user_from),
+            Writing::Protobuf => gateways::read_otlp_protobuf(&body, &user_from),
+        };
+        let mut sorted = Sorted::new(format, received);
+        for (index, outcome) in outcomes.map_err(of_body)?.into_iter().enumerate() {
+            sorted.take(outcome, index, partitions);
+        }
+        Ok(sorted)
+    };
+    let (mut sorted, _room) = body::worked_on(service, caller, request, work).await?;
     // Events first: a sender that sends again because of the rejects sends events that count once.
     append(
         service,
@@ -204,6 +218,15 @@ async fn take(service: &Service, request: Request, format: Format) -> Result<Tak
     .await?;
     sorted.count(&service.metrics);
     Ok(sorted.taken)
+}
+
+fn of_body(error: BodyError) -> Problem {
+    match error {
+        BodyError::Unreadable { .. } => {
+            Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string())
+        }
+        BodyError::TooManyItems => too_many_events(),
+    }
 }
 
 /// What a request becomes, and what is told of it once the log has it.
@@ -297,32 +320,16 @@ impl Writing {
             false => Writing::Json,
         }
     }
-}
 
-fn outcomes(
-    service: &Service,
-    (format, writing): (Format, Writing),
-    body: &[u8],
-    received: Millis,
-) -> Result<Vec<Outcome>, Problem> {
-    let user_from = &service.config.user_from;
-    let outcomes = match writing {
-        Writing::Json => gateways::read(format, body, received, user_from),
-        Writing::Protobuf if format == Format::Otlp => {
-            gateways::read_otlp_protobuf(body, user_from)
+    /// Refuses protobuf for what is written in JSON alone.
+    fn must_be_of(self, format: Format) -> Result<(), Problem> {
+        if self == Writing::Json || format == Format::Otlp {
+            return Ok(());
         }
-        Writing::Protobuf => {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body is protobuf; only OTLP traces may be, send JSON",
-            ));
-        }
-    };
-    let outcomes = outcomes
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
-    if outcomes.len() > EVENTS_PER_REQUEST_MAX {
-        return Err(too_many_events());
+        Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the body is protobuf; only OTLP traces may be, send JSON",
+        ))
     }
-    Ok(outcomes)
 }

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::OnceCell;
 
+use super::problem::Problem;
 use super::{Hosts, Service};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
@@ -256,6 +257,11 @@ pub(super) fn no_such_page() -> Response {
 /// The page that says that a form's target is no page.
 pub(super) fn no_such_method() -> Response {
     frame::failure(StatusCode::METHOD_NOT_ALLOWED, &Told::default(), None)
+}
+
+/// The page that says what a problem says.
+pub(super) async fn of_problem(problem: Problem) -> Response {
+    guard::finished(problem.into_response(), None).await
 }
 
 /// The page that says that something went wrong here.

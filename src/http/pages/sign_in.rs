@@ -13,6 +13,7 @@ use super::words::{account_path, encoded};
 use super::{Pages, redirect};
 use crate::domain::access::Scope;
 use crate::domain::time::HOUR_MS;
+use crate::http::limits::Costs;
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
 
@@ -145,7 +146,7 @@ pub(super) async fn sign_in(
 
 /// Begins a session, if its key or token is good.
 async fn begin(pages: &Pages, session: &Session, next: &str) -> Result<Option<Response>, Problem> {
-    if caller_of(pages, session).await?.is_none() {
+    if caller_of(pages, session, Costs::Little).await?.is_none() {
         return Ok(None);
     }
     let seal = pages.seal().await?;

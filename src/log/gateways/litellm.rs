@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 use super::claim::{Claim, Read};
 use super::items::Items;
-use super::{Format, Outcome, Unreadable};
+use super::{BodyError, Format, Outcome};
 use crate::domain::ids::{ID_CHARS_MAX, check_id};
 use crate::log::adapt::Skip;
 use crate::log::adapt::fields::{Fields, Instant, Tokens, missing, without_query};
@@ -95,7 +95,7 @@ const FAILED: u16 = 500;
 const ERROR_CLASS_CHARS_MAX: usize = 100;
 
 /// The outcomes of a body.
-pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, Unreadable> {
+pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "StandardLoggingPayload of LiteLLM, nor an array of them, nor one a line",
         unset: UNSET,

@@ -32,8 +32,9 @@ async fn served(tls: Option<Tls>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (trigger, shutdown) = shutdown::channel();
+    let connections = stand.service.connections();
     let router = router(stand.service.clone(), Hosts::Any);
-    let ended = tokio::spawn(serve(listener, router, tls, shutdown, DRAIN));
+    let ended = tokio::spawn(serve(listener, router, tls, connections, shutdown, DRAIN));
     Served {
         stand,
         address,
