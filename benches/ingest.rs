@@ -121,7 +121,14 @@ async fn run() {
     let connections = service.connections();
     let router = http::router(service, Hosts::Any);
     let drain = Duration::from_secs(5);
-    let served = tokio::spawn(http::serve(listener, router, None, connections, shutdown, drain));
+    let served = tokio::spawn(http::serve(
+        listener,
+        router,
+        None,
+        connections,
+        shutdown,
+        drain,
+    ));
     let batches = Arc::new(batches(partitions.source));
     println!(
         "{} events of about 413 bytes, {BATCH} a batch",

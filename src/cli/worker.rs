@@ -74,7 +74,10 @@ pub async fn run(
         health: health.clone(),
         stalled_after: config.http.stalled_after,
     };
-    let (router, drain) = (http::operator_router(operator, &config.http), config.drain_timeout);
+    let (router, drain) = (
+        http::operator_router(operator, &config.http),
+        config.drain_timeout,
+    );
     let service = serve(
         listener,
         router,

@@ -25,6 +25,7 @@ use tower_service::Service;
 use super::limits::network;
 use crate::ops::config::HttpConfig;
 use crate::ops::metrics::Metrics;
+use crate::ops::seldom::Seldom;
 
 /// How long a client may take none of an answer that waits for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -33,8 +34,6 @@ const TELL_WITHIN: Duration = Duration::from_secs(1);
 const TOLD_AT_ONCE_MAX: usize = 32;
 /// What a refused client may have sent already. Closing with that unread would take our answer from it.
 const REFUSED_BYTES_READ_MAX: u64 = 64 * 1024;
-/// The log has a line about refused connections so often.
-const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 const TOO_MANY: &str = concat!(
     r#"{"type":"urn:tidemark:problem:too_many_connections","title":"Service Unavailable","status":503,"#,
@@ -52,14 +51,14 @@ struct Shared {
     idle_timeout: Duration,
     metrics: Arc<Metrics>,
     open: Mutex<Open>,
-    telling: Arc<Semaphore>,
+    telling: Semaphore,
+    refusals: Seldom<&'static str>,
 }
 
 #[derive(Default)]
 struct Open {
     all: usize,
     addresses: HashMap<IpAddr, usize>,
-    said: Option<Instant>,
 }
 
 impl Connections {
@@ -73,7 +72,8 @@ impl Connections {
             idle_timeout: config.idle_timeout,
             metrics,
             open: Mutex::default(),
-            telling: Arc::new(Semaphore::new(TOLD_AT_ONCE_MAX)),
+            telling: Semaphore::new(TOLD_AT_ONCE_MAX),
+            refusals: Seldom::new(),
         }))
     }
 
@@ -108,7 +108,7 @@ impl Connections {
             () => None,
         };
         if let Some(limit) = limit {
-            self.refused(&mut open, limit, address);
+            self.refused(&open, limit, address);
             return None;
         }
         open.all += 1;
@@ -120,16 +120,16 @@ impl Connections {
         })
     }
 
-    fn refused(&self, open: &mut Open, limit: &'static str, address: IpAddr) {
+    fn refused(&self, open: &Open, limit: &'static str, address: IpAddr) {
         let refused = &self.0.metrics.http_connections_refused_total;
         refused.with_label_values(&[limit]).inc();
-        if open.said.is_none_or(|said| said.elapsed() >= SAID_AGAIN_AFTER) {
-            open.said = Some(Instant::now());
+        if let Some(kept_back) = self.0.refusals.say(limit) {
             tracing::warn!(
                 event = "http.connections_refused",
                 limit,
                 %address,
                 open = open.all,
+                kept_back,
                 "too many connections are open; new ones are refused (http.connections_max, http.connections_per_address_max)"
             );
         }
@@ -290,9 +290,9 @@ impl<S> Timed<S> {
 
     /// Bytes came: if they begin a request, its head is due from now on.
     fn came(&mut self) {
-        let begins = self
-            .phase
-            .compare_exchange(ANSWERED, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        let begins =
+            self.phase
+                .compare_exchange(ANSWERED, HEAD, Ordering::Relaxed, Ordering::Relaxed);
         if begins.is_ok() {
             let due = Instant::now() + self.pass.connections.head_timeout();
             self.head_due.as_mut().reset(due);

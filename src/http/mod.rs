@@ -28,7 +28,7 @@ use utoipa_axum::routes;
 use crate::log::Log;
 pub use crate::log::Partitions;
 use crate::ops::clock::Clock;
-use crate::ops::config::HttpConfig;
+use crate::ops::config::{HttpConfig, PublicOrigin};
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::random_name;
@@ -50,6 +50,7 @@ mod ingest;
 mod internal;
 mod keyring;
 mod limits;
+mod listener;
 mod openapi;
 mod pages;
 mod problem;
@@ -58,11 +59,12 @@ mod strict;
 mod tls;
 mod tokens;
 
-pub use connections::Connections;
 pub use admin::{KeyInfo, MadeKey, RejectDetail};
+pub use connections::Connections;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
+pub use listener::{LISTENER_PATH, listener_proof};
 pub use pages::{Needs, PageRoute, page_routes};
 pub use tls::{Tls, TlsError};
 
@@ -116,6 +118,7 @@ pub struct Service {
     /// `None`: only API keys are taken.
     tokens: Option<Arc<tokens::Tokens>>,
     pages: Arc<pages::Shared>,
+    identity: Arc<listener::Identity>,
 }
 
 impl std::ops::Deref for Service {
@@ -151,10 +154,11 @@ impl Service {
                 parts.metrics.clone(),
             ),
             decoding: decoding::Decoding::new(),
-            keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
+            keys: keyring::Keyring::new(parts.db.clone(), parts.metrics.clone()),
             limits: Arc::new(limits::Limits::new(&parts.config)),
             tokens,
             pages: Arc::default(),
+            identity: Arc::default(),
             reads: Arc::new(Reads::new(
                 parts.db.clone(),
                 parts.partitions.source,
@@ -169,6 +173,11 @@ impl Service {
     /// The connections by which it can be asked.
     pub fn connections(&self) -> Connections {
         Connections::new(&self.config, self.metrics.clone())
+    }
+
+    /// Lets commands make sure that this is the `up` of a data directory: it has this key, and listens there.
+    pub fn prove_listener(&self, key: &str, address: SocketAddr) {
+        self.identity.set(key, address);
     }
 
     /// How the bodies of a caller are read.
@@ -204,6 +213,7 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
     let document = described(&open, &closed);
     let (open, _) = open.split_for_parts();
     let (closed, _) = closed.split_for_parts();
+    let (identity, _) = identity_routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -215,12 +225,16 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
         .layer(guard)
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
+        .merge(identity.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
         .method_not_allowed_fallback(no_such_method);
     let routes = match hosts {
-        Hosts::Loopback => routes.layer(middleware::from_fn(only_loopback_hosts)),
+        Hosts::Loopback => {
+            let public = service.config.public_origin.clone();
+            routes.layer(middleware::from_fn_with_state(public, only_known_hosts))
+        }
         Hosts::Any => routes,
     };
     let within = service.config.request_timeout;
@@ -252,6 +266,7 @@ fn described(
     for part in [
         open.get_openapi(),
         closed.get_openapi(),
+        identity_routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());
@@ -265,6 +280,10 @@ fn open_routes() -> OpenApiRouter<Operator> {
         .routes(routes!(render_metrics))
         .routes(routes!(status::alive))
         .routes(routes!(status::ready))
+}
+
+fn identity_routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(listener::prove))
 }
 
 fn document_routes() -> OpenApiRouter<Described> {
@@ -536,14 +555,23 @@ fn hardened(mut response: Response) -> Response {
     response
 }
 
-async fn only_loopback_hosts(request: Request, next: Next) -> Response {
-    if is_loopback_host(request.headers()) {
+/// Answers requests to names of this machine, and to the one by which a proxy before it is known.
+async fn only_known_hosts(
+    State(public): State<Option<PublicOrigin>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let is_public =
+        |public: &PublicOrigin| host.is_some_and(|host| host.eq_ignore_ascii_case(&public.host));
+    if is_loopback_host(request.headers()) || public.as_ref().is_some_and(is_public) {
         return next.run(request).await;
     }
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "foreign_host",
-        "this service answers only to localhost, 127.0.0.1 and [::1] in the Host header",
+        "this service answers only to localhost, 127.0.0.1, [::1] and the name of http.public_origin in the Host header",
     )
     .into_response()
 }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::body::{Incoming, Packing, Reading};
 use super::problem::Problem;
-use crate::domain::ids::{Account, AccountKind, check_id};
+use crate::domain::ids::{Account, AccountKind, IdError, check_id, check_new_id};
 
 /// Largest body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -318,13 +318,18 @@ where
     }
 }
 
+/// The account that a body names, and that may be new: its id must look like no other.
+pub fn new_account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
+    check_new_id(id).map_err(|error| invalid_id(&error))?;
+    account(kind, id)
+}
+
+fn invalid_id(error: &IdError) -> Problem {
+    let why = format!("the id: {error}");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_id", why)
+}
+
 /// The account that a path, a query or a body names.
 pub fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
-    Account::new(kind, id).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_id",
-            format!("the id: {error}"),
-        )
-    })
+    Account::new(kind, id).map_err(|error| invalid_id(&error))
 }

@@ -34,9 +34,7 @@ pub fn each_element<'a, E>(
         visit,
         stopped: &mut stopped,
     };
-    let read = json
-        .deserialize_seq(visitor)
-        .and_then(|()| json.end());
+    let read = json.deserialize_seq(visitor).and_then(|()| json.end());
     match (read, stopped) {
         (_, Some(error)) => Err(ArrayError::Stopped(error)),
         (Err(error), None) => Err(ArrayError::Json(error)),

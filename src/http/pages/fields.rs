@@ -16,7 +16,10 @@ const FIELDS_MAX: usize = 256;
 
 /// A form that is larger than its page needs.
 pub(super) fn too_large(bytes_max: usize) -> Problem {
-    let why = format!("The form is larger than {} KiB. Nothing was changed.", bytes_max / 1024);
+    let why = format!(
+        "The form is larger than {} KiB. Nothing was changed.",
+        bytes_max / 1024
+    );
     unreadable(StatusCode::PAYLOAD_TOO_LARGE, &why)
 }
 

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Pages;
+use super::ended::SessionId;
 use super::fields;
 use super::frame;
 use super::seal::{Seal, Session};
@@ -30,6 +31,7 @@ use crate::http::body::{Incoming, Packing};
 use crate::http::limits::Costs;
 use crate::http::problem::Problem;
 use crate::http::strict::account;
+use crate::ops::config::PublicOrigin;
 
 /// The name of the token in forms.
 pub(super) const FORM_TOKEN: &str = "form_token";
@@ -75,6 +77,8 @@ pub(super) struct Door {
 pub(super) struct Visitor {
     /// `None`: nobody is signed in.
     pub caller: Option<Caller>,
+    /// What signing out ends.
+    pub session: Option<SessionId>,
     /// For every form of the page.
     pub form_token: Arc<str>,
     /// Where the page is, with its query.
@@ -240,10 +244,13 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
     let sealed = cookie(&parts.headers, pages.cookies.session());
     let session = sealed.and_then(|cookie| Some((cookie, seal.open(cookie, now)?)));
     if let Some((cookie, session)) = session
+        && let id = SessionId::of(cookie, session.until)
+        && !pages.has_ended(&id).await?
         && let Some(caller) = caller_of(pages, &session, Costs::of_method(&parts.method)).await?
     {
         let visitor = Visitor {
             caller: Some(caller),
+            session: Some(id),
             form_token: seal.form_token(cookie).into(),
             here: here.into(),
             sent_from,
@@ -261,6 +268,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
     };
     let visitor = Visitor {
         caller: None,
+        session: None,
         form_token: seal.form_token(&guest).into(),
         here: here.into(),
         sent_from,
@@ -365,7 +373,8 @@ async fn posted(
             "this form was not sent from a page that is open here, or that page is too old; open the page again, and send it from there",
         )
     };
-    if !is_same_site(request.headers()) {
+    let origin = door.pages.service.config.public_origin.as_ref();
+    if !is_same_site(request.headers(), origin) {
         return Err(forged());
     }
     let (mut parts, body) = request.into_parts();
@@ -404,13 +413,17 @@ async fn form_bytes(door: &Door, known: &Known, request: Request) -> Result<Byte
 }
 
 /// Whether a browser says that a page of ours sent this. What says nothing is no browser of today, and needs the form's token anyway.
-fn is_same_site(headers: &HeaderMap) -> bool {
+fn is_same_site(headers: &HeaderMap, public: Option<&PublicOrigin>) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(SEC_FETCH_SITE) {
         return matches!(site, "same-origin" | "none");
     }
     match (headers.get(header::ORIGIN), text("host")) {
         (None, _) => true,
+        // The proxy before the service may have put its own name into `Host`.
+        (Some(origin), _) if public.is_some_and(|public| origin == public.to_string().as_str()) => {
+            true
+        }
         (Some(origin), Some(host)) => origin
             .to_str()
             .ok()

@@ -247,7 +247,14 @@ pub(super) async fn follow_link(
 }
 
 /// `POST /signout`.
-pub(super) async fn sign_out(State(pages): State<Pages>) -> Result<Response, Problem> {
+pub(super) async fn sign_out(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+) -> Result<Response, Problem> {
+    // Before the browser forgets the cookie: if this fails, it can be tried again.
+    if let Some(session) = &visitor.session {
+        pages.end(session).await?;
+    }
     let response = redirect("/signin?done=signed-out");
     with_cookie(response, &pages.cookies.end_session())
 }

@@ -114,9 +114,7 @@ impl<'a> Fields<'a> {
         })?;
         match value {
             Some(Scalar::Text(text)) if text.is_empty() || self.unset.contains(&&*text) => Ok(None),
-            Some(Scalar::Text(text))
-                if self.is_repaired && text.contains(BROKEN_BYTE) =>
-            {
+            Some(Scalar::Text(text)) if self.is_repaired && text.contains(BROKEN_BYTE) => {
                 Err(Refusal::new(Reason::Malformed, path, "is not UTF-8"))
             }
             value => Ok(value),

@@ -45,7 +45,7 @@ const NAMES: &[(&str, &str)] = &[
     ("data.cachedInputTokens", CACHED[0]),
 ];
 /// The name of the user's field in refusals, whatever is configured: what LiteLLM users look for.
-const USER: &str = "end_user or metadata.user_api_key_user_id";
+const USER: &str = "metadata.user_api_key_user_id";
 const INPUT: &str = "prompt_tokens";
 const OUTPUT: &str = "completion_tokens";
 const CACHED: [&str; 2] = [
@@ -189,7 +189,7 @@ impl<'a> Payload<'_, 'a> {
 
     fn user(&self, user_from: &[String]) -> Read<Cow<'a, str>> {
         let (_, user) = self.0.first(user_from)?;
-        user.ok_or_else(|| missing(USER))
+        user.ok_or_else(|| missing(&user_from.join(" or ")))
     }
 
     fn provider(&self) -> Read<Option<Cow<'a, str>>> {

@@ -133,7 +133,13 @@ impl<'u> Wanted<'u> {
 
     pub fn has(&self, name: &str) -> bool {
         let fixed: [&[&str]; 7] = [
-            &PROVIDERS, &OPERATIONS, &MODELS, &INPUT, &OUTPUT, &CACHED, &STATUSES,
+            &PROVIDERS,
+            &OPERATIONS,
+            &MODELS,
+            &INPUT,
+            &OUTPUT,
+            &CACHED,
+            &STATUSES,
         ];
         fixed.iter().any(|names| names.contains(&name))
             || self.user_from.iter().any(|user| user == name)
@@ -233,7 +239,10 @@ pub(super) const fn fields(object: Object<'_>, is_repaired: bool) -> Fields<'_> 
 }
 
 /// The wanted ones of a list of attributes, as an object; without any, an empty one. `None`: it is no such list.
-pub(super) fn attributes<'a>(list: Option<&'a RawValue>, wanted: &Wanted<'_>) -> Option<Object<'a>> {
+pub(super) fn attributes<'a>(
+    list: Option<&'a RawValue>,
+    wanted: &Wanted<'_>,
+) -> Option<Object<'a>> {
     /// A second one of the same name makes both worthless; a third changes nothing.
     const OF_ONE_NAME_MAX: usize = 2;
     let mut kept: Vec<(Cow<'a, str>, &'a RawValue)> = Vec::new();

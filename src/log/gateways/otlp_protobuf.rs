@@ -93,8 +93,9 @@ fn translated(message: &[u8], wanted: &Wanted<'_>) -> Result<(Value, bool), Body
             (7, Wire::Fixed64(at)) => set(&mut told, "startTimeUnixNano", instant(at)),
             (8, Wire::Fixed64(at)) => set(&mut told, "endTimeUnixNano", instant(at)),
             (9, Wire::Bytes(attribute)) => attributes.attribute(attribute, wanted)?,
-            (15, Wire::Bytes(status)) => told
-                .extend([("status".to_owned(), json!({"code": status_code(status)?}))]),
+            (15, Wire::Bytes(status)) => {
+                told.extend([("status".to_owned(), json!({"code": status_code(status)?}))])
+            }
             (1 | 2 | 6..=9 | 15, _) => return Err(unreadable()),
             _ => (),
         }

@@ -63,8 +63,12 @@ impl HttpConfig {
     pub(super) fn read(reader: &mut Reader) -> HttpConfig {
         let mut within = |key, default, min, max| reader.get(key, default, duration(min..=max));
         let stalled_after = within("http.stalled_after", secs(300), secs(5), secs(3600));
-        let analytics_interval =
-            within("http.analytics_interval", secs(3600), secs(60), secs(86_400));
+        let analytics_interval = within(
+            "http.analytics_interval",
+            secs(3600),
+            secs(60),
+            secs(86_400),
+        );
         let request_timeout = within("http.request_timeout", secs(30), secs(1), secs(600));
         let ms_100 = Duration::from_millis(100);
         let append_timeout = within("http.append_timeout", secs(10), ms_100, secs(300));
