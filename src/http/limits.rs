@@ -37,12 +37,14 @@ pub(super) enum Costs {
 
 /// What gateways ask before every request that they serve: one item.
 const BALANCE: &str = "/api/v1/credits/{userId}";
+/// The log as commands read it, some records at a time.
+const LOG: &str = "/internal/";
 
 impl Costs {
     pub fn of(request: &Request) -> Costs {
         let route = request.extensions().get::<MatchedPath>();
-        let is_balance = route.is_some_and(|route| route.as_str() == BALANCE);
-        if is_balance {
+        let is_little = |route: &str| route == BALANCE || route.starts_with(LOG);
+        if route.is_some_and(|route| is_little(route.as_str())) {
             return Costs::Little;
         }
         Costs::of_method(request.method())

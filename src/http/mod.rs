@@ -624,6 +624,7 @@ mod tests {
             let answer = router.clone().oneshot(request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(answer.headers()[CONTENT_TYPE], content_type, "{accept}");
+            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         }
     }
 }
