@@ -118,9 +118,17 @@ async fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (trigger, shutdown) = shutdown::channel();
+    let connections = service.connections();
     let router = http::router(service, Hosts::Any);
     let drain = Duration::from_secs(5);
-    let served = tokio::spawn(http::serve(listener, router, None, shutdown, drain));
+    let served = tokio::spawn(http::serve(
+        listener,
+        router,
+        None,
+        connections,
+        shutdown,
+        drain,
+    ));
     let batches = Arc::new(batches(partitions.source));
     println!(
         "{} events of about 413 bytes, {BATCH} a batch",

@@ -1,15 +1,22 @@
 //! Requests to the HTTP service of a running `up`.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::Response;
 
 use super::data::{DataDir, Running};
+use crate::http::{LISTENER_PATH, listener_proof};
+use crate::ops::random_name;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the proof may take that the listener is `up`.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a proof is believed: a command that sends much need not ask each time.
+const PROVED_FOR: Duration = Duration::from_secs(1);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -18,6 +25,8 @@ const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub struct Client {
     agent: Agent,
     data: DataDir,
+    /// The listener that has proved to be `up`, and when.
+    proved: Arc<Mutex<Option<(Running, Instant)>>>,
 }
 
 /// An answer.
@@ -27,6 +36,13 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// What a listener answers to a nonce.
+#[derive(Default, Deserialize)]
+struct Proof {
+    #[serde(default)]
+    proof: String,
 }
 
 /// A problem document.
@@ -63,6 +79,14 @@ pub enum NoAnswer {
     /// Nobody runs on this data directory.
     #[error("no `tidemark up` runs on {0}; start one: tidemark up --data {0}")]
     NotRunning(String),
+    /// Something else listens where `up` did: it gets no key.
+    #[error(
+        "what listens at {url} is not the `tidemark up` of this data directory, so the key was not sent; if up was restarted just now, try again"
+    )]
+    Stranger {
+        /// What was asked.
+        url: String,
+    },
     /// Somebody does, but cannot be talked to.
     #[error("`tidemark up` at {url} did not answer ({error}); see its terminal, or try again")]
     Failed {
@@ -83,7 +107,36 @@ impl Client {
         Client {
             agent: config.into(),
             data,
+            proved: Arc::default(),
         }
+    }
+
+    /// The address of `up`, and the key to be sent there. The listener has proved that it knows the key: what `up.json` says may be out of date, and
+    /// the port another program's.
+    fn partner(&self) -> Result<(Running, String), NoAnswer> {
+        let running = self.running()?;
+        let key = self.key();
+        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_proved =
+            |(known, at): &(Running, Instant)| *known == running && at.elapsed() < PROVED_FOR;
+        if !key.is_empty() && !proved.as_ref().is_some_and(is_proved) {
+            self.prove(&running, &key)?;
+            *proved = Some((running.clone(), Instant::now()));
+        }
+        Ok((running, format!("Bearer {key}")))
+    }
+
+    fn prove(&self, running: &Running, key: &str) -> Result<(), NoAnswer> {
+        let nonce = random_name();
+        let url = running.url(&format!("{LISTENER_PATH}?nonce={nonce}"));
+        let request = self.agent.get(&url).config();
+        let request = request.timeout_global(Some(PROOF_TIMEOUT)).build();
+        let answer = read(&url, request.call())?;
+        let said: Proof = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if said.proof == listener_proof(key, running.listen, &nonce) {
+            return Ok(());
+        }
+        Err(NoAnswer::Stranger { url })
     }
 
     fn running(&self) -> Result<Running, NoAnswer> {
@@ -92,9 +145,9 @@ impl Client {
     }
 
     /// Read each time, as the address is. Without a key the service says what is missing.
-    fn bearer(&self) -> String {
+    fn key(&self) -> String {
         let key = std::fs::read_to_string(self.data.key()).unwrap_or_default();
-        format!("Bearer {}", key.trim())
+        key.trim().to_owned()
     }
 
     /// `GET`. Blocks.
@@ -104,8 +157,9 @@ impl Client {
 
     /// `GET`, answered within a time. Blocks.
     pub fn get_within(&self, path: &str, within: Duration) -> Result<Answer, NoAnswer> {
-        let url = self.running()?.url(path);
-        let request = self.agent.get(&url).header("authorization", self.bearer());
+        let (running, bearer) = self.partner()?;
+        let url = running.url(path);
+        let request = self.agent.get(&url).header("authorization", bearer);
         let request = request.config().timeout_global(Some(within)).build();
         read(&url, request.call())
     }
@@ -123,9 +177,10 @@ impl Client {
         body: &[u8],
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
-        let url = self.running()?.url(path);
+        let (running, bearer) = self.partner()?;
+        let url = running.url(path);
         let request = self.agent.post(&url).content_type(content_type);
-        let request = request.header("authorization", self.bearer());
+        let request = request.header("authorization", bearer);
         let within = within.min(REQUEST_TIMEOUT);
         let request = request.config().timeout_global(Some(within)).build();
         read(&url, request.send(body))

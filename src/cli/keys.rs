@@ -32,7 +32,7 @@ fn refused(error: KeyError) -> Failure {
 }
 
 async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool) -> Done {
-    let text = KeyText::draw();
+    let text = KeyText::draw(session.db()).await?;
     let made = keys::create(session.db(), &text, name, scopes, &by(), session.now()).await;
     let key = made.map_err(refused)?;
     let mut out = Out::new();
@@ -112,7 +112,7 @@ pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
     {
         return Ok(());
     }
-    let text = KeyText::draw();
+    let text = KeyText::draw(db).await?;
     let scopes = vec![Scope::Ingest, Scope::AdminRead, Scope::AdminWrite];
     let name = "commands of this machine";
     let made = keys::create(db, &text, name, scopes, &by(), SystemClock.now()).await;

@@ -10,7 +10,7 @@ use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::session::{Session, by};
-use crate::domain::ids::Account;
+use crate::domain::ids::{Account, check_new_id};
 use crate::domain::referral::SignupRefusal;
 use crate::ops::random_name;
 use crate::reads::{NewSignup, Reads, SignUpError};
@@ -44,6 +44,7 @@ pub async fn run(session: &Session, command: &ReferralCommand) -> Done {
 }
 
 async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
+    check_new_id(owner.id()).map_err(Failure::refused)?;
     let code = session
         .reads()
         .code(owner, Some(&by()), session.now())
@@ -60,6 +61,7 @@ async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
 }
 
 async fn sign_up(session: &Session, referee: Account, code: &str, is_json: bool) -> Done {
+    check_new_id(referee.id()).map_err(Failure::refused)?;
     let signup = NewSignup {
         referrer: Referrer::Code(code.to_owned()),
         referee,

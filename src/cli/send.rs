@@ -301,9 +301,9 @@ fn post(client: &Client, batch: &[Line], within: Duration) -> Attempt {
     }
     match client.post_within(PATH, CONTENT_TYPE, &body, within) {
         Ok(answer) => judge(&answer),
-        Err(error @ (NoAnswer::NotRunning(_) | NoAnswer::Failed { .. })) => {
-            Attempt::Later(error.to_string())
-        }
+        Err(
+            error @ (NoAnswer::NotRunning(_) | NoAnswer::Failed { .. } | NoAnswer::Stranger { .. }),
+        ) => Attempt::Later(error.to_string()),
     }
 }
 

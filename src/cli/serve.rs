@@ -53,6 +53,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         health: health.clone(),
         config: config.http.clone(),
     });
+    let connections = service.connections();
     let router = http::router(service, Hosts::Any);
     tokio::spawn(reads::keep(
         analysed,
@@ -76,6 +77,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         listener,
         router,
         tls,
+        connections,
         drain,
         trigger.clone(),
         shutdown.clone(),

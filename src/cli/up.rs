@@ -1,5 +1,6 @@
 //! `tidemark up`: log, store, rating, posting and the HTTP service in one process.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +74,9 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         health: health.clone(),
         config: config.http.clone(),
     });
-    let links = sign_in_links(&service, &read_local_key(&data.key())?, is_demo);
+    let key = read_local_key(&data.key())?;
+    service.prove_listener(&key, running.listen);
+    let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
     serve(&mut tasks, listener, service, within, trigger, shutdown);
     tasks.spawn(reads::keep(
@@ -91,7 +94,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
     health.set_ready(true);
-    welcome(&running, &data, is_demo, &links)?;
+    welcome(config, &running, &data, is_demo, &links)?;
     shutdown.clone().requested().await;
     health.set_ready(false);
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
@@ -219,8 +222,10 @@ fn serve(
 ) {
     let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
     tasks.spawn(async move {
+        let connections = service.connections();
         let router = http::router(service, Hosts::Loopback);
-        if let Err(error) = http::serve(listener, router, None, shutdown, within).await {
+        if let Err(error) = http::serve(listener, router, None, connections, shutdown, within).await
+        {
             tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
             trigger.shut_down();
         }
@@ -244,6 +249,7 @@ fn sign_in_links(service: &Service, key: &str, is_demo: bool) -> Vec<(&'static s
 }
 
 fn welcome(
+    config: &Config,
     running: &Running,
     data: &DataDir,
     is_demo: bool,
@@ -259,11 +265,20 @@ fn welcome(
     out.line(format!("  health    {at}/healthz  {at}/readyz"))?;
     out.line(format!("  metrics   {at}/metrics"))?;
     out.line(format!("  the API   {at}/docs"))?;
-    out.line(format!("  pages     {at}/"))?;
-    for (who, path) in links {
-        out.line(format!("  as {who:<6} {at}{path}"))?;
+    let origin = config.http.public_origin.as_ref();
+    let pages = origin.map_or_else(|| at.clone(), ToString::to_string);
+    out.line(format!("  pages     {pages}/"))?;
+    // Whoever reads them is signed in: they are for the person at the terminal, not for log files.
+    if std::io::stdout().is_terminal() {
+        for (who, path) in links {
+            out.line(format!("  as {who:<6} {pages}{path}"))?;
+        }
+        out.line("Each of these links signs a browser in once, within a day.")?;
+    } else {
+        out.line(format!(
+            "Sign in with the key in {dir}/key. On a terminal, links that sign in are shown here."
+        ))?;
     }
-    out.line("Each of these links signs a browser in once, within a day.")?;
     let option = if data.path() == std::path::Path::new("./data") {
         String::new()
     } else {

@@ -11,7 +11,7 @@ use super::engine::{connect, connect_log, kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::{listen, settings};
 use crate::domain::position::{Offset, Partition};
-use crate::http::{self, Operator, Tls};
+use crate::http::{self, Connections, Operator, Tls};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
 use crate::log::{Counted, Log, Topic};
 use crate::ops::clock::SystemClock;
@@ -68,16 +68,21 @@ pub async fn run(
     let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_lag(ctx.clone(), shutdown.clone()));
+    let connections = Connections::new(&config.http, metrics.clone());
     let operator = Operator {
         metrics,
         health: health.clone(),
         stalled_after: config.http.stalled_after,
     };
-    let (router, drain) = (http::operator_router(operator), config.drain_timeout);
+    let (router, drain) = (
+        http::operator_router(operator, &config.http),
+        config.drain_timeout,
+    );
     let service = serve(
         listener,
         router,
         None,
+        connections,
         drain,
         trigger.clone(),
         shutdown.clone(),
@@ -239,11 +244,12 @@ pub async fn serve(
     listener: tokio::net::TcpListener,
     router: axum::Router,
     tls: Option<Tls>,
+    connections: Connections,
     drain: Duration,
     trigger: Trigger,
     shutdown: Shutdown,
 ) -> Done {
-    let served = http::serve(listener, router, tls, shutdown, drain).await;
+    let served = http::serve(listener, router, tls, connections, shutdown, drain).await;
     served.map_err(|error| {
         trigger.shut_down();
         Failure::failed(format!("the HTTP service failed: {error}"))

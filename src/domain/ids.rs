@@ -61,6 +61,11 @@ pub enum IdError {
     /// A control character.
     #[error("an id must not contain control characters")]
     Control,
+    /// A character that nobody sees, or that turns the order of others.
+    #[error(
+        "the id of a new account must not contain invisible or direction-changing characters (U+{0:04X})"
+    )]
+    Invisible(u32),
     /// Neither `user` nor `provider`.
     #[error("'{0}' is no kind of account; allowed: user, provider")]
     Kind(String),
@@ -88,6 +93,27 @@ pub fn check_id(id: &str) -> Result<(), IdError> {
         return Err(IdError::TooLong);
     }
     Ok(())
+}
+
+/// Whether a character is not seen, or changes the direction of the text around it: by such a one an account can be made to look like another.
+pub const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
+            ..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Checks the id of an account that is about to be created: [`check_id`], and every character of it is seen. Accounts that exist keep the ids that they
+/// have, and events of whatever user are counted.
+pub fn check_new_id(id: &str) -> Result<(), IdError> {
+    check_id(id)?;
+    match id.chars().find(|c| is_invisible(*c)) {
+        Some(c) => Err(IdError::Invisible(u32::from(c))),
+        None => Ok(()),
+    }
 }
 
 /// An account: a kind and an id. Ordered by kind, then id. Cheap to clone.

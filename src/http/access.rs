@@ -15,10 +15,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Service;
+use super::limits::Costs;
 use super::problem::Problem;
 use super::strict::IDEMPOTENCY_KEY;
 use super::tokens;
-use crate::domain::access::Scope;
+use crate::domain::access::{Scope, Source};
 use crate::domain::ids::Account;
 use crate::store::keys::KeyText;
 
@@ -85,25 +86,85 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// A caller that may send events, and of which sources.
+#[derive(Debug)]
+pub struct Sender {
+    /// Who sends.
+    pub caller: Caller,
+    /// Of which sources.
+    pub sources: Sources,
+}
+
+/// The sources of which somebody may send events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// Of any.
+    Any,
+    /// Of these.
+    Only(Arc<[Source]>),
+}
+
+impl Sources {
+    /// Refuses an event of another source.
+    pub fn must_have(&self, source: &str) -> Result<(), Problem> {
+        let only = match self {
+            Sources::Any => return Ok(()),
+            Sources::Only(only) => only,
+        };
+        if only.iter().any(|one| one.as_str() == source) {
+            return Ok(());
+        }
+        let names: Vec<&str> = only.iter().map(Source::as_str).collect();
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_source",
+            format!(
+                "an event has the source '{source}', but this key may send events of {} alone; nothing was taken",
+                names.join(", ")
+            ),
+        ))
+    }
+}
+
+impl Caller {
+    /// The sources of which this caller may send events; a refusal, if there are none.
+    pub fn sources(&self) -> Result<Sources, Problem> {
+        if self.may(&Scope::Ingest) {
+            return Ok(Sources::Any);
+        }
+        let sources = self.scopes.iter().filter_map(|scope| match scope {
+            Scope::IngestOf(source) => Some(source.clone()),
+            _ => None,
+        });
+        let sources: Arc<[Source]> = sources.collect();
+        if sources.is_empty() {
+            self.must(&[Scope::Ingest])?;
+        }
+        Ok(Sources::Only(sources))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Sender, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let sources = caller.sources()?;
+        Ok(Sender { caller, sources })
+    }
+}
+
 /// A right that a whole route needs.
 pub trait Right {
     /// The scope.
     const SCOPE: Scope;
 }
 
-/// Sending usage events.
-#[derive(Debug)]
-pub struct Ingest;
 /// Reading everything.
 #[derive(Debug)]
 pub struct AdminRead;
 /// Changing what admins change.
 #[derive(Debug)]
 pub struct AdminWrite;
-
-impl Right for Ingest {
-    const SCOPE: Scope = Scope::Ingest;
-}
 
 impl Right for AdminRead {
     const SCOPE: Scope = Scope::AdminRead;
@@ -137,11 +198,13 @@ pub(super) async fn guard(
         return Problem::new(StatusCode::BAD_REQUEST, "doubled_header", why).into_response();
     }
     // A body is not to be held across an await by reference.
-    let (address, token) = (address_of(request.extensions()), bearer(request.headers()));
-    let token = token.map(str::to_owned);
-    match admit(&service, address, token.as_deref()).await {
+    let token = bearer(request.headers()).map(str::to_owned);
+    let costs = Costs::of(&request);
+    match admit(&service, token.as_deref(), costs).await {
         Ok(caller) => {
             tracing::Span::current().record("caller", caller.by.as_str());
+            let reading = service.reading(&caller.by);
+            request.extensions_mut().insert(reading);
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -149,14 +212,9 @@ pub(super) async fn guard(
     }
 }
 
-async fn admit(
-    service: &Service,
-    address: Option<IpAddr>,
-    token: Option<&str>,
-) -> Result<Caller, Problem> {
-    service.limits.of_address(address)?;
+async fn admit(service: &Service, token: Option<&str>, costs: Costs) -> Result<Caller, Problem> {
     let caller = who(service, token.ok_or_else(no_key)?).await?;
-    service.limits.of_caller(&caller.by)?;
+    service.limits.of_caller(&caller.by, costs)?;
     Ok(caller)
 }
 
@@ -194,7 +252,7 @@ pub(super) async fn who(service: &Service, token: &str) -> Result<Caller, Proble
         return tokens.caller(token).await;
     }
     let sent: KeyText = token.parse().map_err(|_| bad_key())?;
-    let found = service.keys.find(&sent).await.map_err(Problem::from)?;
+    let found = service.keys.find(&sent).await?;
     let key = found.ok_or_else(bad_key)?;
     let by = format!("key {} ({})", key.id, key.name);
     Ok(Caller::new(by, key.scopes.clone()))

@@ -1,80 +1,268 @@
 //! API keys, remembered for a moment: a read of the store before each request would double its cost.
+//!
+//! A key that was good is looked up again every few seconds, beside the requests that bring it: while the store does not answer, it goes on to be
+//! believed, and nobody waits for the store longer than a blink. A made-up key costs no read, and takes no good key's place.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use axum::http::StatusCode;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
+
+use super::problem::Problem;
+use crate::ops::metrics::Metrics;
+use crate::ops::seldom::Seldom;
 use crate::store::db::{Db, StoreError};
-use crate::store::keys::{self, ApiKey, KeyText};
+use crate::store::keys::{self, ApiKey, KeyText, Marks};
 
 /// How long a key is believed without being looked up again: so much later a revocation is felt everywhere.
 pub const KEY_BELIEVED: Duration = Duration::from_secs(5);
 /// How long a key that was good is believed while the store does not answer: events must come in then, too.
 const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
-/// Most keys remembered, those that do not exist included.
+/// How long a request waits for a good key to be looked up again.
+const LOOKED_UP_WITHIN: Duration = Duration::from_millis(250);
+/// Most good keys remembered, and most ids that nobody has.
 const KEYS_MAX: usize = 10_000;
+/// Most look-ups per second of unknown keys without a mark: anybody can make those up.
+const UNMARKED_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
-/// Keys and when they were looked up. Ids that nobody has are remembered, too.
+/// Keys and when they were looked up.
 pub(super) struct Keyring {
     db: Arc<dyn Db>,
-    known: Mutex<HashMap<String, Known>>,
+    metrics: Arc<Metrics>,
+    marks: OnceCell<Marks>,
+    known: Mutex<Known>,
+    unmarked: DefaultDirectRateLimiter,
+    failures: Seldom<()>,
 }
 
-#[derive(Clone)]
+#[derive(Default)]
 struct Known {
-    key: Option<Arc<ApiKey>>,
+    good: HashMap<String, Good>,
+    /// Ids that nobody has.
+    absent: HashMap<String, Instant>,
+}
+
+/// A key that there is. It may be revoked.
+struct Good {
+    key: Arc<ApiKey>,
     at: Instant,
+    used: Instant,
+    /// Set while it is being looked up again.
+    looking: Option<watch::Receiver<()>>,
+    /// The last look-up did not end well, or in time: nobody waits for the next one.
+    is_late: bool,
+}
+
+/// What is known of an id.
+enum Found {
+    Fresh(Arc<ApiKey>),
+    Stale(watch::Receiver<()>),
+    /// What was good is believed without waiting.
+    Late(Arc<ApiKey>),
+    Absent,
+    Unknown,
 }
 
 impl Keyring {
-    pub fn new(db: Arc<dyn Db>) -> Keyring {
-        Keyring {
+    pub fn new(db: Arc<dyn Db>, metrics: Arc<Metrics>) -> Arc<Keyring> {
+        Arc::new(Keyring {
             db,
+            metrics,
+            marks: OnceCell::new(),
             known: Mutex::default(),
-        }
+            unmarked: RateLimiter::direct(Quota::per_second(UNMARKED_PER_SECOND)),
+            failures: Seldom::new(),
+        })
     }
 
     /// The key that was sent, if it is good.
-    pub async fn find(&self, sent: &KeyText) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        let key = self.by_id(sent.id()).await?;
+    pub async fn find(self: &Arc<Self>, sent: &KeyText) -> Result<Option<Arc<ApiKey>>, Problem> {
+        let (key, result) = self.look(sent).await?;
+        let lookups = &self.metrics.http_key_lookups_total;
+        lookups.with_label_values(&[result]).inc();
         Ok(key.filter(|key| key.is(sent)))
     }
 
-    async fn by_id(&self, id: &str) -> Result<Option<Arc<ApiKey>>, StoreError> {
-        let known = self.lock().get(id).cloned();
-        if let Some(known) = &known
-            && known.at.elapsed() < KEY_BELIEVED
+    async fn look(
+        self: &Arc<Self>,
+        sent: &KeyText,
+    ) -> Result<(Option<Arc<ApiKey>>, &'static str), Problem> {
+        match self.known(sent.id()) {
+            Found::Fresh(key) => Ok((Some(key), "cached")),
+            Found::Absent => Ok((None, "cached")),
+            Found::Late(key) => Ok((Some(key), "believed")),
+            Found::Stale(done) => self.looked_up_again(sent.id(), done).await,
+            Found::Unknown if self.is_made_up(sent).await? => Ok((None, "made_up")),
+            Found::Unknown => {
+                if sent.is_unmarked() && self.unmarked.check().is_err() {
+                    let lookups = &self.metrics.http_key_lookups_total;
+                    lookups.with_label_values(&["limited"]).inc();
+                    return Err(too_many_unknown());
+                }
+                let key = keys::get(&*self.db, sent.id()).await?.map(Arc::new);
+                self.remember(sent.id(), key.clone());
+                Ok((key, "read"))
+            }
+        }
+    }
+
+    /// Whether no process of this installation can have made the key.
+    async fn is_made_up(&self, sent: &KeyText) -> Result<bool, StoreError> {
+        if sent.is_unmarked() {
+            return Ok(false);
+        }
+        let marks = self.marks.get_or_try_init(|| Marks::of(&*self.db)).await?;
+        Ok(marks.knows(sent) == Some(false))
+    }
+
+    fn known(self: &Arc<Self>, id: &str) -> Found {
+        let now = Instant::now();
+        let mut known = self.lock();
+        if let Some(good) = known.good.get_mut(id) {
+            good.used = now;
+            let age = now - good.at;
+            if age < KEY_BELIEVED {
+                return Found::Fresh(good.key.clone());
+            }
+            let done = match &good.looking {
+                Some(done) => done.clone(),
+                None => {
+                    let done = self.look_again(id);
+                    good.looking = Some(done.clone());
+                    done
+                }
+            };
+            if good.is_late && age < KEY_BELIEVED_IN_OUTAGE {
+                return Found::Late(good.key.clone());
+            }
+            return Found::Stale(done);
+        }
+        match known.absent.get(id) {
+            Some(at) if now - *at < KEY_BELIEVED => Found::Absent,
+            _ => Found::Unknown,
+        }
+    }
+
+    /// Looks a key up beside the requests that wait for it, and beside those that do not.
+    fn look_again(self: &Arc<Self>, id: &str) -> watch::Receiver<()> {
+        let (ended, done) = watch::channel(());
+        let (keyring, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            let looked = keys::get(&*keyring.db, &id).await;
+            keyring.looked(&id, looked);
+            drop(ended);
+        });
+        done
+    }
+
+    fn looked(&self, id: &str, looked: Result<Option<ApiKey>, StoreError>) {
+        match looked {
+            Ok(key) => self.remember(id, key.map(Arc::new)),
+            Err(error) => {
+                if let Some(kept_back) = self.failures.say(()) {
+                    tracing::warn!(event = "http.key_not_checked", key = id, %error, kept_back, "a key cannot be looked up; one that was good is believed for ten minutes");
+                }
+                if let Some(good) = self.lock().good.get_mut(id) {
+                    good.looking = None;
+                    good.is_late = true;
+                }
+            }
+        }
+    }
+
+    /// What the look-up says, if it comes in time; else what was good.
+    async fn looked_up_again(
+        &self,
+        id: &str,
+        mut done: watch::Receiver<()>,
+    ) -> Result<(Option<Arc<ApiKey>>, &'static str), Problem> {
+        // The sender says nothing; it goes when the look-up has ended.
+        let in_time = tokio::time::timeout(LOOKED_UP_WITHIN, done.changed()).await;
+        if in_time.is_err()
+            && let Some(key) = self.believed_late(id)
         {
-            return Ok(known.key.clone());
+            return Ok((Some(key), "believed"));
         }
-        match (keys::get(&*self.db, id).await, known) {
-            (Ok(key), _) => {
-                let key = key.map(Arc::new);
-                self.remember(id, key.clone());
-                Ok(key)
+        // It is over, or there is nothing to be believed without it.
+        let _ = done.changed().await;
+        let known = self.lock();
+        let Some(good) = known.good.get(id) else {
+            return Ok((None, "read"));
+        };
+        match good.at.elapsed() {
+            age if age < KEY_BELIEVED => Ok((Some(good.key.clone()), "read")),
+            age if age < KEY_BELIEVED_IN_OUTAGE => Ok((Some(good.key.clone()), "believed")),
+            _ => {
+                let error = "the key cannot be looked up".to_owned();
+                Err(StoreError::Unavailable(error).into())
             }
-            (Err(error), Some(known))
-                if error.is_transient() && known.at.elapsed() < KEY_BELIEVED_IN_OUTAGE =>
-            {
-                Ok(known.key)
-            }
-            (Err(error), _) => Err(error),
         }
+    }
+
+    /// A good key, whose look-up takes too long: from now on until it ends, nobody waits for it.
+    fn believed_late(&self, id: &str) -> Option<Arc<ApiKey>> {
+        let mut known = self.lock();
+        let good = known.good.get_mut(id)?;
+        let is_believed = good.at.elapsed() < KEY_BELIEVED_IN_OUTAGE;
+        is_believed.then(|| {
+            good.is_late = true;
+            good.key.clone()
+        })
     }
 
     fn remember(&self, id: &str, key: Option<Arc<ApiKey>>) {
+        let now = Instant::now();
         let mut known = self.lock();
-        if known.len() >= KEYS_MAX {
-            known.retain(|_, known| known.key.is_some() && known.at.elapsed() < KEY_BELIEVED);
-        }
-        if known.len() < KEYS_MAX {
-            let at = Instant::now();
-            known.insert(id.to_owned(), Known { key, at });
+        match key {
+            Some(key) => {
+                if known.good.len() >= KEYS_MAX && !known.good.contains_key(id) {
+                    forget_oldest(&mut known.good);
+                }
+                let good = Good {
+                    key,
+                    at: now,
+                    used: now,
+                    looking: None,
+                    is_late: false,
+                };
+                known.good.insert(id.to_owned(), good);
+            }
+            None => {
+                known.good.remove(id);
+                if known.absent.len() >= KEYS_MAX {
+                    known.absent.retain(|_, at| now - *at < KEY_BELIEVED);
+                }
+                if known.absent.len() < KEYS_MAX {
+                    known.absent.insert(id.to_owned(), now);
+                }
+            }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        // A panic elsewhere leaves the map whole: each change of it is one insert.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // A panic elsewhere leaves the maps whole: each change of them is one insert.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes room by the key that was not sent for longest.
+fn forget_oldest(good: &mut HashMap<String, Good>) {
+    let oldest = good.iter().min_by_key(|(_, good)| good.used);
+    if let Some(id) = oldest.map(|(id, _)| id.clone()) {
+        good.remove(&id);
+    }
+}
+
+fn too_many_unknown() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "busy",
+        "too many unknown keys are being sent; try again in a moment, or use a key made by this version, which is told apart from those",
+    )
+    .retry_after(1)
 }

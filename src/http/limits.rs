@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use axum::http::StatusCode;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -22,6 +23,39 @@ type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
 pub(super) struct Limits {
     addresses: Option<Keyed<IpAddr>>,
     callers: Option<Keyed<String>>,
+    reads: Option<Keyed<String>>,
+}
+
+/// What a request costs, roughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Costs {
+    /// One item of the store, or a record of the log.
+    Little,
+    /// Many items, maybe.
+    Reads,
+}
+
+/// What gateways ask before every request that they serve: one item.
+const BALANCE: &str = "/api/v1/credits/{userId}";
+/// The log as commands read it, some records at a time.
+const LOG: &str = "/internal/";
+
+impl Costs {
+    pub fn of(request: &Request) -> Costs {
+        let route = request.extensions().get::<MatchedPath>();
+        let is_little = |route: &str| route == BALANCE || route.starts_with(LOG);
+        if route.is_some_and(|route| is_little(route.as_str())) {
+            return Costs::Little;
+        }
+        Costs::of_method(request.method())
+    }
+
+    pub fn of_method(method: &Method) -> Costs {
+        match *method {
+            Method::GET | Method::HEAD => Costs::Reads,
+            _ => Costs::Little,
+        }
+    }
 }
 
 struct Keyed<K: Hash + Eq + Clone> {
@@ -34,6 +68,7 @@ impl Limits {
         Limits {
             addresses: Keyed::new(config.requests_per_second_per_address),
             callers: Keyed::new(config.requests_per_second_per_key),
+            reads: Keyed::new(config.reads_per_second_per_key),
         }
     }
 
@@ -46,16 +81,20 @@ impl Limits {
     }
 
     /// Counts a request of a caller.
-    pub fn of_caller(&self, by: &str) -> Result<(), Problem> {
-        match &self.callers {
-            Some(limits) => limits.take(&by.to_owned(), "this key"),
-            None => Ok(()),
+    pub fn of_caller(&self, by: &str, costs: Costs) -> Result<(), Problem> {
+        let by = by.to_owned();
+        if let Some(limits) = &self.callers {
+            limits.take(&by, "this key")?;
+        }
+        match (&self.reads, costs) {
+            (Some(limits), Costs::Reads) => limits.take(&by, "this key that read"),
+            _ => Ok(()),
         }
     }
 }
 
 /// One household of IPv6 has a /64 at least.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {

@@ -16,9 +16,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
+use axum_server::accept::DefaultAcceptor;
+use axum_server::tls_rustls::RustlsAcceptor;
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tracing::Instrument;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +28,7 @@ use utoipa_axum::routes;
 use crate::log::Log;
 pub use crate::log::Partitions;
 use crate::ops::clock::Clock;
-use crate::ops::config::HttpConfig;
+use crate::ops::config::{HttpConfig, PublicOrigin};
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::random_name;
@@ -41,11 +42,15 @@ mod access;
 mod accounts;
 mod admin;
 mod body;
+mod budget;
+mod connections;
+mod decoding;
 mod docs;
 mod ingest;
 mod internal;
 mod keyring;
 mod limits;
+mod listener;
 mod openapi;
 mod pages;
 mod problem;
@@ -55,16 +60,18 @@ mod tls;
 mod tokens;
 
 pub use admin::{KeyInfo, MadeKey, RejectDetail};
+pub use connections::Connections;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
+pub use listener::{LISTENER_PATH, listener_proof};
 pub use pages::{Needs, PageRoute, page_routes};
 pub use tls::{Tls, TlsError};
 
-/// Bytes of request bodies that may be in memory at once; further requests wait.
+/// Bytes of request bodies that may be in memory at once, unpacked; further ones wait a moment, then are told to come again.
 const BODY_BYTES_IN_FLIGHT_MAX: usize = 256 * 1024 * 1024;
-/// How long a client may take to send the head of its first request.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Largest head of a request: the longest token and a browser's cookie fit.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Names a request, in its answer and in our log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -103,13 +110,15 @@ pub struct Parts {
 pub struct Service {
     parts: Arc<Parts>,
     operator: Operator,
-    body_permits: Arc<Semaphore>,
+    budget: Arc<budget::Budget>,
+    decoding: decoding::Decoding,
     keys: Arc<keyring::Keyring>,
     limits: Arc<limits::Limits>,
     reads: Arc<Reads>,
     /// `None`: only API keys are taken.
     tokens: Option<Arc<tokens::Tokens>>,
     pages: Arc<pages::Shared>,
+    identity: Arc<listener::Identity>,
 }
 
 impl std::ops::Deref for Service {
@@ -132,24 +141,52 @@ impl Service {
             let clock = parts.clock.clone();
             Arc::new(tokens::Tokens::new(config, clock))
         });
-        let in_flight = BODY_BYTES_IN_FLIGHT_MAX.max(parts.config.body_bytes_max);
         Service {
             operator: Operator {
                 metrics: parts.metrics.clone(),
                 health: parts.health.clone(),
                 stalled_after: parts.config.stalled_after,
             },
-            body_permits: Arc::new(Semaphore::new(in_flight)),
-            keys: Arc::new(keyring::Keyring::new(parts.db.clone())),
+            budget: budget::Budget::new(
+                BODY_BYTES_IN_FLIGHT_MAX,
+                parts.config.body_bytes_max,
+                budget::PATIENCE,
+                parts.metrics.clone(),
+            ),
+            decoding: decoding::Decoding::new(),
+            keys: keyring::Keyring::new(parts.db.clone(), parts.metrics.clone()),
             limits: Arc::new(limits::Limits::new(&parts.config)),
             tokens,
             pages: Arc::default(),
+            identity: Arc::default(),
             reads: Arc::new(Reads::new(
                 parts.db.clone(),
                 parts.partitions.source,
                 parts.partitions.posting,
             )),
             parts: Arc::new(parts),
+        }
+    }
+}
+
+impl Service {
+    /// The connections by which it can be asked.
+    pub fn connections(&self) -> Connections {
+        Connections::new(&self.config, self.metrics.clone())
+    }
+
+    /// Lets commands make sure that this is the `up` of a data directory: it has this key, and listens there.
+    pub fn prove_listener(&self, key: &str, address: SocketAddr) {
+        self.identity.set(key, address);
+    }
+
+    /// How the bodies of a caller are read.
+    fn reading(&self, caller: &str) -> body::Reading {
+        body::Reading {
+            budget: self.budget.clone(),
+            metrics: self.metrics.clone(),
+            caller: caller.into(),
+            bytes_per_second_min: self.config.body_bytes_per_second_min,
         }
     }
 }
@@ -176,6 +213,7 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
     let document = described(&open, &closed);
     let (open, _) = open.split_for_parts();
     let (closed, _) = closed.split_for_parts();
+    let (identity, _) = identity_routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -187,27 +225,32 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
         .layer(guard)
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
+        .merge(identity.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
         .method_not_allowed_fallback(no_such_method);
     let routes = match hosts {
-        Hosts::Loopback => routes.layer(middleware::from_fn(only_loopback_hosts)),
+        Hosts::Loopback => {
+            let public = service.config.public_origin.clone();
+            routes.layer(middleware::from_fn_with_state(public, only_known_hosts))
+        }
         Hosts::Any => routes,
     };
     let within = service.config.request_timeout;
-    finished(routes, &service.operator, within)
+    finished(routes, &service.operator, service.limits.clone(), within)
 }
 
 /// Health and metrics alone, which anybody may read: what a worker serves.
-pub fn operator_router(operator: Operator) -> Router {
+pub fn operator_router(operator: Operator, config: &HttpConfig) -> Router {
     const WITHIN: Duration = Duration::from_secs(10);
     let (open, _) = open_routes().split_for_parts();
     let routes = open
         .with_state(operator.clone())
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method);
-    finished(routes, &operator, WITHIN)
+    let limits = Arc::new(limits::Limits::new(config));
+    finished(routes, &operator, limits, WITHIN)
 }
 
 /// The document that describes every route.
@@ -223,6 +266,7 @@ fn described(
     for part in [
         open.get_openapi(),
         closed.get_openapi(),
+        identity_routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());
@@ -236,6 +280,10 @@ fn open_routes() -> OpenApiRouter<Operator> {
         .routes(routes!(render_metrics))
         .routes(routes!(status::alive))
         .routes(routes!(status::ready))
+}
+
+fn identity_routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::new().routes(routes!(listener::prove))
 }
 
 fn document_routes() -> OpenApiRouter<Described> {
@@ -253,14 +301,32 @@ fn closed_routes() -> OpenApiRouter<Service> {
         .merge(admin::routes())
 }
 
-fn finished(routes: Router, operator: &Operator, within: Duration) -> Router {
+fn finished(
+    routes: Router,
+    operator: &Operator,
+    limits: Arc<limits::Limits>,
+    within: Duration,
+) -> Router {
     let measured = Measured {
         metrics: operator.metrics.clone(),
         within,
     };
     routes
-        .layer(middleware::map_response(hardened))
+        .layer(middleware::from_fn_with_state(limits, limit_address))
         .layer(middleware::from_fn_with_state(measured, measure))
+}
+
+/// Refuses an address that asks too often, whatever it asks for: also what nobody needs a key for.
+async fn limit_address(
+    State(limits): State<Arc<limits::Limits>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match limits.of_address(access::address_of(request.extensions())) {
+        Ok(()) => next.run(request).await,
+        Err(problem) if pages::is_for_people(&request) => pages::of_problem(problem).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 async fn nothing_here() -> Problem {
@@ -296,11 +362,15 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     tls: Option<Tls>,
+    connections: Connections,
     shutdown: Shutdown,
     drain: Duration,
 ) -> std::io::Result<()> {
     let handle: Handle<SocketAddr> = Handle::new();
-    let listener = listener.into_std()?;
+    let router = match tls {
+        None => router,
+        Some(_) => router.layer(middleware::map_response(only_over_tls)),
+    };
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = {
         let handle = handle.clone();
@@ -311,14 +381,22 @@ pub async fn serve(
         }
     };
     let stop = tokio::spawn(stop);
+    let mut server = axum_server::from_tcp(listener.into_std()?)?
+        .handle(handle.clone())
+        .http1_only();
+    let mut http = server.http_builder().http1();
+    http.max_buf_size(HEAD_BYTES_MAX)
+        .header_read_timeout(connections.idle_timeout());
     let served = match tls {
         None => {
-            let server = axum_server::from_tcp(listener)?.handle(handle.clone());
-            server.first_request_timeout(HEAD_WITHIN).serve(app).await
+            let acceptor = connections.before(DefaultAcceptor::new(), true);
+            server.acceptor(acceptor).serve(app).await
         }
         Some(tls) => {
-            let server = axum_server::from_tcp_rustls(listener, tls.into())?.handle(handle.clone());
-            server.first_request_timeout(HEAD_WITHIN).serve(app).await
+            let acceptor = RustlsAcceptor::new(tls.into());
+            let acceptor = acceptor.handshake_timeout(connections.head_timeout());
+            let acceptor = connections.before(acceptor, false);
+            server.acceptor(acceptor).serve(app).await
         }
     };
     stop.abort();
@@ -331,6 +409,14 @@ pub async fn serve(
         );
     }
     served
+}
+
+/// Browsers that were here once come back over TLS alone.
+async fn only_over_tls(mut response: Response) -> Response {
+    const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
+    let headers = response.headers_mut();
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR);
+    response
 }
 
 /// Metrics, as Prometheus reads them.
@@ -360,9 +446,11 @@ async fn measure(State(measured): State<Measured>, request: Request, next: Next)
     let headers = request.headers();
     traces::continue_from(&span, |name| headers.get(name)?.to_str().ok());
     let start = Instant::now();
-    let mut response = answered(request, next, measured.within)
+    let response = answered(request, next, measured.within)
         .instrument(span.clone())
         .await;
+    // Outside of everything that answers, time-outs and panics included.
+    let mut response = hardened(response);
     let status = response.status();
     traces::answered(&span, status.as_u16());
     // A probe that is told "not yet" is no failure.
@@ -447,7 +535,7 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// Headers that keep browsers from doing what nobody asked for.
-async fn hardened(mut response: Response) -> Response {
+fn hardened(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let defaults = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -467,14 +555,23 @@ async fn hardened(mut response: Response) -> Response {
     response
 }
 
-async fn only_loopback_hosts(request: Request, next: Next) -> Response {
-    if is_loopback_host(request.headers()) {
+/// Answers requests to names of this machine, and to the one by which a proxy before it is known.
+async fn only_known_hosts(
+    State(public): State<Option<PublicOrigin>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let is_public =
+        |public: &PublicOrigin| host.is_some_and(|host| host.eq_ignore_ascii_case(&public.host));
+    if is_loopback_host(request.headers()) || public.as_ref().is_some_and(is_public) {
         return next.run(request).await;
     }
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "foreign_host",
-        "this service answers only to localhost, 127.0.0.1 and [::1] in the Host header",
+        "this service answers only to localhost, 127.0.0.1, [::1] and the name of http.public_origin in the Host header",
     )
     .into_response()
 }
@@ -527,6 +624,7 @@ mod tests {
             let answer = router.clone().oneshot(request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(answer.headers()[CONTENT_TYPE], content_type, "{accept}");
+            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         }
     }
 }

@@ -14,9 +14,9 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::body::{Incoming, Packing};
+use super::body::{Incoming, Packing, Reading};
 use super::problem::Problem;
-use crate::domain::ids::{Account, AccountKind, check_id};
+use crate::domain::ids::{Account, AccountKind, IdError, check_id, check_new_id};
 
 /// Largest body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -38,8 +38,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
                 "send a JSON object, with the header Content-Type: application/json",
             ));
         }
+        // Set by the guard that stands before every route with a body.
+        let reading = request.extensions().get::<Reading>().cloned();
+        let reading = reading.ok_or_else(Problem::internal)?;
         let body = Incoming::of(request, BODY_BYTES_MAX, Packing::Refused)?;
-        let body = body.read().await?;
+        let body = body.read(&reading).await?;
         let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
         // An array of the members' values in their order would do for serde.
         if body.trim_ascii_start().first() != Some(&b'{') {
@@ -315,13 +318,18 @@ where
     }
 }
 
+/// The account that a body names, and that may be new: its id must look like no other.
+pub fn new_account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
+    check_new_id(id).map_err(|error| invalid_id(&error))?;
+    account(kind, id)
+}
+
+fn invalid_id(error: &IdError) -> Problem {
+    let why = format!("the id: {error}");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_id", why)
+}
+
 /// The account that a path, a query or a body names.
 pub fn account(kind: AccountKind, id: &str) -> Result<Account, Problem> {
-    Account::new(kind, id).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_id",
-            format!("the id: {error}"),
-        )
-    })
+    Account::new(kind, id).map_err(|error| invalid_id(&error))
 }

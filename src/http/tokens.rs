@@ -17,6 +17,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation};
 use ring::signature as rings;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use ureq::Agent;
 
 use super::access::Caller;
@@ -31,8 +32,11 @@ use crate::ops::config::JwtConfig;
 const SKEW_MS: i64 = MINUTE_MS;
 /// How old keys may be before they are asked for again.
 const KEYS_FRESH_MS: i64 = 10 * MINUTE_MS;
-/// A token with an unknown key may be asked about so often: anybody can make one up.
+/// Keys that are old are asked for again so often, if the issuer does not answer.
 const ASK_AGAIN_AFTER_MS: i64 = MINUTE_MS;
+/// Unknown keys are asked for so often at most, for everybody who sent one meanwhile: anybody can make one up, and one that is new must work at once
+/// all the same.
+const UNKNOWN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long keys are believed while the issuer does not answer.
 const KEYS_BELIEVED_MS: i64 = 24 * 60 * MINUTE_MS;
 /// How long the issuer may take to answer.
@@ -50,8 +54,8 @@ pub(super) struct Tokens {
     clock: Arc<dyn Clock>,
     agent: Agent,
     known: Mutex<Known>,
-    /// One request to the issuer at a time.
-    asking: tokio::sync::Mutex<()>,
+    /// One request to the issuer at a time; when the last one began.
+    asking: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// The issuer's keys.
@@ -62,6 +66,14 @@ struct Known {
     given: Option<Millis>,
     /// When it was asked the last time, whether it answered or not.
     asked: Option<Millis>,
+}
+
+/// What is known of a key.
+enum State {
+    Fresh,
+    /// To be asked for again, and good until then.
+    Old,
+    Unknown,
 }
 
 /// A key of the issuer.
@@ -204,12 +216,16 @@ impl Tokens {
 
     /// Keys among which one of this id would be, if the issuer has it.
     async fn keys(&self, id: &str) -> Result<Arc<Vec<Key>>, Refusal> {
-        if self.must_ask(id) {
-            let _asking = self.asking.lock().await;
-            // Somebody else may have asked meanwhile.
-            if self.must_ask(id) {
-                self.ask().await;
+        match self.state_of(id) {
+            State::Fresh => (),
+            // Somebody asks already, and the key that is known will do until then.
+            State::Old => {
+                if let Ok(mut asking) = self.asking.try_lock() {
+                    *asking = Some(Instant::now());
+                    self.ask().await;
+                }
             }
+            State::Unknown => self.ask_for_unknown(id).await,
         }
         let known = self.lock().clone();
         let now = self.clock.now();
@@ -219,14 +235,35 @@ impl Tokens {
         }
     }
 
-    fn must_ask(&self, id: &str) -> bool {
+    /// Asks once for everybody who waits, and not too soon after the last time.
+    async fn ask_for_unknown(&self, id: &str) {
+        let since = Instant::now();
+        let mut asking = self.asking.lock().await;
+        if asking.is_some_and(|asked| asked >= since)
+            || !matches!(self.state_of(id), State::Unknown)
+        {
+            return;
+        }
+        if let Some(asked) = *asking {
+            tokio::time::sleep_until(asked + UNKNOWN_AGAIN_AFTER).await;
+        }
+        *asking = Some(Instant::now());
+        self.ask().await;
+    }
+
+    fn state_of(&self, id: &str) -> State {
         let (known, now) = (self.lock(), self.clock.now());
-        let is_stale = known.given.is_none_or(|at| age(at, now) >= KEYS_FRESH_MS);
-        let is_unknown = !known.keys.iter().any(|key| key.id == id);
+        if !known.keys.iter().any(|key| key.id == id) {
+            return State::Unknown;
+        }
+        let is_old = known.given.is_none_or(|at| age(at, now) >= KEYS_FRESH_MS);
         let may_ask = known
             .asked
             .is_none_or(|at| age(at, now) >= ASK_AGAIN_AFTER_MS);
-        (is_stale || is_unknown) && may_ask
+        match is_old && may_ask {
+            true => State::Old,
+            false => State::Fresh,
+        }
     }
 
     async fn ask(&self) {

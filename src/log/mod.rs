@@ -15,6 +15,7 @@ mod counted;
 pub mod embedded;
 pub mod foreign;
 pub mod gateways;
+pub mod json_array;
 pub mod kafka;
 pub mod posting;
 pub mod rejected;

@@ -239,6 +239,17 @@ metrics! {
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.
     http_request_seconds: HistogramVec["route"] in SECONDS;
+    /// Connections to the HTTP service that are open.
+    http_connections: IntGauge;
+    /// Connections that were refused because too many were open: of everybody (all), or from one address (address).
+    http_connections_refused_total: IntCounterVec["limit"];
+    /// Connections that were closed because their client did not send the head of a request (head), or did not take its answer (answer).
+    http_connections_timed_out_total: IntCounterVec["waiting_for"];
+    /// Bodies of requests that were refused: too_large, too_slow, or no_room because too many bytes were being read.
+    http_bodies_refused_total: IntCounterVec["reason"];
+    /// API keys that were looked for: cached, read from the store, made_up (refused without a read), limited (too many unknown ones of the
+    /// older form), or believed because the store did not answer in time.
+    http_key_lookups_total: IntCounterVec["result"];
     /// Spans for the collector of traces: sent, failed (it did not take them) or dropped (too many waited). Only with tracing.endpoint.
     trace_spans_total: IntCounterVec["outcome"];
     /// Codes that were made, accounts that were referred, of these those with a success, and with fifty; see analytics_timestamp_seconds.

@@ -4,25 +4,41 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same is said once in so long.
+/// The same is said once in so long, unless it is chosen otherwise.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Remembers what was said lately. Keys must be few: none is ever forgotten.
-pub struct Seldom<K>(Mutex<BTreeMap<K, (Instant, u64)>>);
+pub struct Seldom<K> {
+    again: Duration,
+    lately: Mutex<BTreeMap<K, (Instant, u64)>>,
+}
 
 impl<K: Ord> Seldom<K> {
     /// Nothing was said yet.
     pub const fn new() -> Seldom<K> {
-        Seldom(Mutex::new(BTreeMap::new()))
+        Seldom::every(AGAIN)
+    }
+
+    /// Nothing was said yet; the same is said once in so long.
+    pub const fn every(again: Duration) -> Seldom<K> {
+        Seldom {
+            again,
+            lately: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// `None`: it was said a moment ago, keep it back. Else say it, and how often it was kept back since the last time.
     pub fn say(&self, key: K) -> Option<u64> {
+        self.say_of(key, 1)
+    }
+
+    /// As [`Seldom::say`], of `count` things at once: how many were kept back since the last time.
+    pub fn say_of(&self, key: K, count: u64) -> Option<u64> {
         // A panic elsewhere does not make the map wrong.
-        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         match lately.get_mut(&key) {
-            Some((said, kept_back)) if said.elapsed() < AGAIN => {
-                *kept_back += 1;
+            Some((said, kept_back)) if said.elapsed() < self.again => {
+                *kept_back = kept_back.saturating_add(count);
                 None
             }
             before => {
@@ -42,6 +58,8 @@ impl<K: Ord> Default for Seldom<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::Seldom;
 
     #[test]
@@ -49,5 +67,14 @@ mod tests {
         let seldom = Seldom::new();
         let said = ["a", "a", "b", "a"].map(|key| seldom.say(key));
         assert_eq!(said, [Some(0), None, Some(0), None]);
+    }
+
+    #[test]
+    fn what_was_kept_back_is_told_the_next_time() {
+        let seldom = Seldom::every(Duration::from_millis(50));
+        assert_eq!(seldom.say_of("a", 3), Some(0));
+        assert_eq!((seldom.say_of("a", 4), seldom.say("a")), (None, None));
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(seldom.say_of("a", 1), Some(5));
     }
 }

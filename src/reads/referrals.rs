@@ -1,5 +1,7 @@
 //! Referrals: an account's code, whom it referred, what that brought, and who referred it.
 
+use std::ops::Range;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,6 +14,9 @@ use crate::domain::time::{Millis, Month};
 use crate::store::awards::{self, AwardKind};
 use crate::store::referrals::{self, Code, Link, Milestone};
 use crate::store::{accounts, streaks};
+
+/// Of how many referees it is looked up whether they were active.
+const ACTIVITY_MAX: usize = 1_000;
 
 /// An account in an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -70,8 +75,10 @@ impl From<Code> for CodeView {
 pub struct Counts {
     /// Accounts that this one referred directly.
     pub referees: u64,
-    /// Those of them that have had an active day.
+    /// Those of the first `activatedOf` of them that have had an active day.
     pub activated: u64,
+    /// Of how many referees, oldest first, `activated` tells: at most 1,000, since each takes a read.
+    pub activated_of: u64,
     /// Those of them whose milestone was paid to this account.
     pub milestones: u64,
 }
@@ -179,7 +186,8 @@ impl Reads {
     }
 
     /// An account's referrals, with at most `limit` referees whose links come after the entry `after` of the control feed. Referees come from
-    /// an index, which may be some moments behind. All of them are read, for the counts.
+    /// an index, which may be some moments behind. All links are read, in few pages; whether a referee was active takes a read of its own, so that is
+    /// looked up for those of the page and the first [`ACTIVITY_MAX`].
     pub async fn referral_overview(
         &self,
         account: &Account,
@@ -190,14 +198,19 @@ impl Reads {
         let code = referrals::code_of(db, account).await?;
         let own = referrals::link_of(db, account).await?;
         let links = referrals::referees(db, account).await?;
-        let lines = self.lines(&links).await?;
-        let counted = |is: fn(&RefereeLine) -> bool| lines.iter().filter(|line| is(line)).count();
+        let oldest = self.lines(&links[..links.len().min(ACTIVITY_MAX)]).await?;
+        let granted = |link: &&Link| link.milestone == Milestone::Granted;
         let counts = Counts {
-            referees: lines.len() as u64,
-            activated: counted(|line| line.activated) as u64,
-            milestones: counted(|line| line.milestone == MilestoneState::Granted) as u64,
+            referees: links.len() as u64,
+            activated: oldest.iter().filter(|line| line.activated).count() as u64,
+            activated_of: oldest.len() as u64,
+            milestones: links.iter().filter(granted).count() as u64,
         };
-        let (referees, next) = page(&links, lines, after, limit);
+        let (on_page, next) = page(&links, after, limit);
+        let referees = match oldest.get(on_page.clone()) {
+            Some(known) => known.to_vec(),
+            None => self.lines(&links[on_page]).await?,
+        };
         Ok(ReferralOverview {
             kind: account.kind,
             id: account.id().to_owned(),
@@ -252,19 +265,13 @@ impl Reads {
     }
 }
 
-/// At most `limit` of the lines whose links come after the entry `after`, and the entry after which the next page begins.
-fn page(
-    links: &[Link],
-    lines: Vec<RefereeLine>,
-    after: u64,
-    limit: usize,
-) -> (Vec<RefereeLine>, Option<u64>) {
+/// At most `limit` of the links that come after the entry `after`, and the entry after which the next page begins.
+fn page(links: &[Link], after: u64, limit: usize) -> (Range<usize>, Option<u64>) {
     let first = links.partition_point(|link| link.control <= Control(after));
     let end = links.len().min(first.saturating_add(limit));
-    let referees = lines.into_iter().take(end).skip(first).collect();
     let has_more = end < links.len();
     let last = links[first..end].last().filter(|_| has_more);
-    (referees, last.map(|link| link.control.0))
+    (first..end, last.map(|link| link.control.0))
 }
 
 impl Rewards {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::digest::{SHA256, digest};
+use ring::hmac;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
@@ -17,7 +18,9 @@ use super::credits::{TextError, check_text};
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
+use super::secrets;
 use crate::domain::access::Scope;
+use crate::domain::ids::{IdError, check_new_id};
 use crate::domain::time::Millis;
 
 const PARTITION: &str = "keys";
@@ -25,27 +28,70 @@ const PARTITION: &str = "keys";
 const PREFIX: &str = "tmk";
 const ID_CHARS: usize = 12;
 const SECRET_BYTES: usize = 32;
+/// Behind the secret: a mark that only this installation can make. By it a made-up key is told from a real one without a read.
+const MARK_BYTES: usize = 6;
 /// Most scopes of one key.
 pub const SCOPES_MAX: usize = 64;
 
-/// A key as its holder sends it: `tmk_<id>_<secret>`. `Debug` leaves the secret out; `Display` is for the one time that it is shown.
+/// A key as its holder sends it: `tmk_<id>_<secret and mark>`. `Debug` leaves the secret out; `Display` is for the one time that it is shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyText {
     id: String,
     secret: [u8; SECRET_BYTES],
+    /// `None`: the key was made before there were marks.
+    mark: Option<[u8; MARK_BYTES]>,
+}
+
+/// Makes the marks of keys, and knows them again.
+pub struct Marks(hmac::Key);
+
+impl Marks {
+    /// The marks of this installation.
+    pub async fn of(db: &dyn Db) -> Result<Marks, StoreError> {
+        // The generator of `rand::random` is a cryptographic one, seeded by the system.
+        let secret = secrets::keys(db, rand::random()).await?;
+        Ok(Marks(hmac::Key::new(hmac::HMAC_SHA256, &secret)))
+    }
+
+    fn of_key(&self, key: &KeyText) -> [u8; MARK_BYTES] {
+        let tag = hmac::sign(&self.0, &[key.id.as_bytes(), &key.secret].concat());
+        let mut mark = [0; MARK_BYTES];
+        mark.copy_from_slice(&tag.as_ref()[..MARK_BYTES]);
+        mark
+    }
+
+    /// Whether this installation may have made the key: `None` if it has no mark to tell by.
+    pub fn knows(&self, key: &KeyText) -> Option<bool> {
+        let mark = key.mark?;
+        Some(self.of_key(key).ct_eq(&mark).into())
+    }
 }
 
 impl KeyText {
-    /// A new key that nobody can guess.
-    pub fn draw() -> KeyText {
+    /// A new key that nobody can guess, with the mark of this installation.
+    pub async fn draw(db: &dyn Db) -> Result<KeyText, StoreError> {
+        let marks = Marks::of(db).await?;
         // The generator of `rand::random` is a cryptographic one, seeded by the system.
-        KeyText::of_random(rand::random(), rand::random())
+        let key = KeyText::of_random(rand::random(), rand::random());
+        Ok(KeyText {
+            mark: Some(marks.of_key(&key)),
+            ..key
+        })
     }
 
-    /// A key of random bytes, which the caller draws from a generator that is fit for secrets.
+    /// A key of random bytes, which the caller draws from a generator that is fit for secrets. It has no mark.
     pub fn of_random(id: u64, secret: [u8; SECRET_BYTES]) -> KeyText {
         let id = format!("{id:016x}")[..ID_CHARS].to_owned();
-        KeyText { id, secret }
+        KeyText {
+            id,
+            secret,
+            mark: None,
+        }
+    }
+
+    /// Whether it was made before keys had marks.
+    pub fn is_unmarked(&self) -> bool {
+        self.mark.is_none()
     }
 
     /// The public part, which names the key.
@@ -66,13 +112,17 @@ impl fmt::Debug for KeyText {
 
 impl fmt::Display for KeyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}_{}_{}", self.id, BASE64.encode(self.secret))
+        let mark = self.mark.as_ref().map_or(&[][..], |mark| mark);
+        let rest = BASE64.encode([&self.secret, mark].concat());
+        write!(f, "{PREFIX}_{}_{rest}", self.id)
     }
 }
 
 /// The text is no key of ours. It is not repeated: it may be somebody's secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no API key of tidemark: one looks like {PREFIX}_<12 characters>_<43 characters>")]
+#[error(
+    "no API key of tidemark: one looks like {PREFIX}_<12 characters>_<51 characters>, an older one has 43 at the end"
+)]
 pub struct NotAKey;
 
 impl FromStr for KeyText {
@@ -84,14 +134,20 @@ impl FromStr for KeyText {
             return Err(NotAKey);
         };
         let is_id = id.len() == ID_CHARS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let secret = BASE64.decode(secret).ok();
-        match secret.and_then(|bytes| <[u8; SECRET_BYTES]>::try_from(bytes).ok()) {
-            Some(secret) if is_id => Ok(KeyText {
-                id: id.to_owned(),
-                secret,
-            }),
-            _ => Err(NotAKey),
+        let bytes = BASE64.decode(secret).map_err(|_| NotAKey)?;
+        let (secret, mark) = bytes.split_first_chunk().ok_or(NotAKey)?;
+        let mark = match mark {
+            [] => None,
+            mark => Some(mark.try_into().map_err(|_| NotAKey)?),
+        };
+        if !is_id {
+            return Err(NotAKey);
         }
+        Ok(KeyText {
+            id: id.to_owned(),
+            secret: *secret,
+            mark,
+        })
     }
 }
 
@@ -131,6 +187,9 @@ pub enum KeyError {
     /// It would allow nothing, or too much to read.
     #[error("a key has 1 to {SCOPES_MAX} scopes")]
     Scopes,
+    /// It is for an account whose id could be taken for another.
+    #[error(transparent)]
+    Account(IdError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -152,6 +211,11 @@ pub async fn create(
     check_text("name", name).map_err(KeyError::Name)?;
     if scopes.is_empty() || scopes.len() > SCOPES_MAX {
         return Err(KeyError::Scopes);
+    }
+    for scope in &scopes {
+        if let Scope::Account(account) = scope {
+            check_new_id(account.id()).map_err(KeyError::Account)?;
+        }
     }
     let key = ApiKey {
         id: text.id.clone(),

@@ -25,6 +25,7 @@ pub mod redrive;
 pub mod referrals;
 pub mod row;
 pub mod secrets;
+pub mod sessions;
 pub mod streaks;
 pub mod tables;
 pub mod top;

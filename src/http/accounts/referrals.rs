@@ -12,7 +12,9 @@ use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, IdempotencyKey, Named, NoQuery, Strict, account, page_entries};
+use crate::http::strict::{
+    Asked, IdempotencyKey, Named, NoQuery, Strict, account, new_account, page_entries,
+};
 use crate::ops::random_name;
 use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
 use crate::store::referrals::{Link, Referrer};
@@ -43,7 +45,7 @@ pub(super) async fn code(
     _: NoQuery,
     Strict(body): Strict<CodeRequest>,
 ) -> Result<Json<CodeView>, Problem> {
-    let owner = account(body.user_type, &body.user_id)?;
+    let owner = new_account(body.user_type, &body.user_id)?;
     caller.must_act_for(&owner)?;
     let (by, now) = (caller.in_anothers_stead(), service.clock.now());
     let code = service.reads.code(&owner, by, now).await?;
@@ -111,7 +113,7 @@ pub(super) async fn signup(
     _: NoQuery,
     Strict(body): Strict<SignupBody>,
 ) -> Result<(StatusCode, Json<SignupAnswer>), Problem> {
-    let referee = account(body.referee_type, &body.referee_id)?;
+    let referee = new_account(body.referee_type, &body.referee_id)?;
     caller.must_act_for(&referee)?;
     let token = match key.given() {
         // Tokens stand in the control feed beside those of others: a caller's is told from them.

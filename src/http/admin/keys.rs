@@ -21,7 +21,7 @@ use crate::store::keys::{self, ApiKey, KeyError, KeyText};
 pub(super) struct NewKey {
     /// What people call it.
     name: String,
-    /// What it allows: `ingest`, `admin:read`, `admin:write`, `account:user:ID`, `account:provider:ID`.
+    /// What it allows: `ingest`, `ingest:SOURCE`, `admin:read`, `admin:write`, `account:user:ID`, `account:provider:ID`.
     scopes: Vec<String>,
 }
 
@@ -118,13 +118,13 @@ pub(super) async fn create(
     for scope in &scopes {
         may_grant(&caller.0, scope)?;
     }
-    let text = KeyText::draw();
+    let text = KeyText::draw(&*service.db).await?;
     let now = service.clock.now();
     let made = keys::create(&*service.db, &text, &body.name, scopes, &caller.0.by, now).await;
     let key = made.map_err(|error| match error {
         KeyError::Store(error) => error.into(),
         KeyError::Name(_) => refused("invalid_name", error),
-        KeyError::Scopes => refused("invalid_scopes", error),
+        KeyError::Scopes | KeyError::Account(_) => refused("invalid_scopes", error),
     })?;
     Ok((StatusCode::CREATED, Json(MadeKey::new(&text, key))))
 }

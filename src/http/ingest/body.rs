@@ -4,15 +4,17 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::append::unavailable;
 use crate::http::Service;
+use crate::http::access::Caller;
 use crate::http::body::{Incoming, Packing};
+use crate::http::budget::Room;
 use crate::http::problem::Problem;
+use crate::log::gateways;
+use crate::log::json_array::{ArrayError, TooMany, elements};
 
 /// Most events in one request: keeps a problem document that names each of them within bounds.
-pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
+pub const EVENTS_PER_REQUEST_MAX: usize = gateways::ITEMS_MAX;
 
 /// How the body of a request holds events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ impl Framing {
         let events = match self {
             Framing::One => vec![trimmed(body, body)],
             Framing::OneOrArray if !is_array => vec![trimmed(body, body)],
-            Framing::Array | Framing::OneOrArray => elements(body)?,
+            Framing::Array | Framing::OneOrArray => split_array(body)?,
             Framing::Lines => body
                 .split(|byte| *byte == b'\n')
                 .map(|line| trimmed(body, line))
@@ -81,22 +83,23 @@ pub(super) fn too_many_events() -> Problem {
     )
 }
 
-/// A request's body, and its share of the memory that bodies may take: it is given back when the permit is dropped.
-pub(super) async fn take(
+/// What `work` makes of the body of a request, and the room that the body takes, to be held until all of it is given back.
+///
+/// A body that is large, or may be once it is unpacked, is worked on by a thread of its own.
+pub(super) async fn worked_on<T: Send + 'static>(
     service: &Service,
+    caller: &Caller,
     request: Request,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    work: impl FnOnce(Bytes) -> Result<T, Problem> + Send + 'static,
+) -> Result<(T, Room), Problem> {
     let incoming = Incoming::of(request, service.config.body_bytes_max, Packing::Gzip)?;
-    let permit = reserve(service, incoming.bytes_at_most()).await?;
-    Ok((incoming.read().await?, permit))
-}
-
-/// Room in memory for the body, so that many large requests wait instead of growing the process.
-async fn reserve(service: &Service, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let permits = service.body_permits.clone().acquire_many_owned(bytes).await;
-    // The semaphore is never closed.
-    permits.map_err(|_| unavailable("this process is stopping"))
+    let received = incoming.receive(&service.reading(&caller.by)).await?;
+    let is_large = received.is_large();
+    let worked = service.decoding.run(is_large, move || {
+        let (body, room) = received.unpack()?;
+        Ok((work(body)?, room))
+    });
+    worked.await?
 }
 
 /// `part` of `body` without surrounding white space, sharing its memory.
@@ -104,13 +107,18 @@ fn trimmed(body: &Bytes, part: &[u8]) -> Bytes {
     body.slice_ref(part.trim_ascii())
 }
 
-fn elements(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
-    let elements: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+fn split_array(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+    let malformed = |error: &dyn std::fmt::Display| {
         Problem::new(
             StatusCode::BAD_REQUEST,
             "malformed",
             format!("the body is not a JSON array of events: {error}"),
         )
+    };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    let elements = elements(text, EVENTS_PER_REQUEST_MAX).map_err(|error| match error {
+        ArrayError::Stopped(TooMany) => too_many_events(),
+        ArrayError::Json(error) => malformed(&error),
     })?;
     let bytes = |element: &&RawValue| body.slice_ref(element.get().as_bytes());
     Ok(elements.iter().map(bytes).collect())

@@ -1,5 +1,7 @@
 //! Usage events in tidemark's own forms. The edge refuses only what can never be read; what depends on rules or log time is decided by rating alone.
 
+use std::borrow::Cow;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -9,7 +11,7 @@ use super::append::{Batches, append};
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection};
 use crate::http::Service;
-use crate::http::access::{Ingest, May};
+use crate::http::access::{Sender, Sources};
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::decode;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
@@ -21,7 +23,7 @@ const FORMAT: &str = "events";
 ///
 /// A batch is taken whole or not at all. Anything but 204 may be sent again as it was: an event counts once. After a 503 some events may be in
 /// the log already: send the batch again.
-#[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+#[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:plain"])),
     request_body(
         description = "One event, an array, or one a line: CloudEvents or the plain form.",
         content(
@@ -38,49 +40,66 @@ const FORMAT: &str = "events";
         (status = 400, description = "Events that cannot be read: `events` names each; none was taken."),
     ))]
 pub(super) async fn events(
-    _: May<Ingest>,
+    sender: Sender,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    match take(&service, request).await {
+    match take(&service, sender, request).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn take(service: &Service, request: Request) -> Result<(), Problem> {
-    let metrics = &service.metrics;
+async fn take(service: &Service, sender: Sender, request: Request) -> Result<(), Problem> {
+    let metrics = service.metrics.clone();
     metrics
         .ingest_requests_total
         .with_label_values(&[FORMAT])
         .inc();
     let framing = Framing::of(request.headers())?;
-    let (body, _permit) = body::take(service, request).await?;
-    let events = framing.split(&body)?;
-    let count = events.len() as u64;
-    let batches = batches(events, service.partitions.source).inspect_err(|bad| {
-        for event in bad {
-            let labels = [FORMAT, event.code];
-            metrics
-                .ingest_refused_total
-                .with_label_values(&labels)
-                .inc();
-        }
-    });
-    let batches = batches.map_err(|bad| of_bad_events(bad, count))?;
+    let partitions = service.partitions.source;
+    let Sender { caller, sources } = sender;
+    let work = move |body: Bytes| {
+        let events = framing.split(&body)?;
+        let count = events.len() as u64;
+        let batches = batches(events, partitions, &sources).map_err(|refused| match refused {
+            Refused::Foreign(problem) => problem,
+            Refused::Bad(bad) => {
+                for event in &bad {
+                    let labels = [FORMAT, event.code];
+                    metrics
+                        .ingest_refused_total
+                        .with_label_values(&labels)
+                        .inc();
+                }
+                of_bad_events(bad, count)
+            }
+        })?;
+        Ok((batches, count))
+    };
+    let ((batches, count), _room) = body::worked_on(service, &caller, request, work).await?;
     append(service, Topic::UsageEvents, batches).await?;
-    let taken = metrics.ingest_events_total.with_label_values(&[FORMAT]);
-    taken.inc_by(count);
+    let taken = &service.metrics.ingest_events_total;
+    taken.with_label_values(&[FORMAT]).inc_by(count);
     Ok(())
 }
 
+/// Why a request was refused as a whole.
+enum Refused {
+    /// Events that cannot be read.
+    Bad(Vec<BadEvent>),
+    /// An event of a source that is not the sender's.
+    Foreign(Problem),
+}
+
 /// Reads every event, and sorts the records by partition; or names every bad one.
-fn batches(events: Vec<Bytes>, partitions: u32) -> Result<Batches, Vec<BadEvent>> {
+fn batches(events: Vec<Bytes>, partitions: u32, sources: &Sources) -> Result<Batches, Refused> {
     let mut batches = Batches::default();
     let mut bad = Vec::new();
     for (index, value) in events.into_iter().enumerate() {
-        match user_of(&value) {
-            Ok(user) => {
+        match user_and_source(&value) {
+            Ok((user, source)) => {
+                sources.must_have(&source).map_err(Refused::Foreign)?;
                 let partition = usage_partition(&user, partitions);
                 let record = NewRecord {
                     key: Some(Bytes::from(user)),
@@ -95,12 +114,14 @@ fn batches(events: Vec<Bytes>, partitions: u32) -> Result<Batches, Vec<BadEvent>
     if bad.is_empty() {
         Ok(batches)
     } else {
-        Err(bad)
+        Err(Refused::Bad(bad))
     }
 }
 
-fn user_of(value: &Bytes) -> Result<String, Rejection> {
-    decode(value, &Headers::new()).map(|event| event.user.into_owned())
+fn user_and_source(value: &Bytes) -> Result<(String, Cow<'_, str>), Rejection> {
+    // Only texts of the headers would be borrowed from them, and there are none.
+    const NONE: &Headers = &Headers::new();
+    decode(value, NONE).map(|event| (event.user.into_owned(), event.source))
 }
 
 fn of_bad_events(bad: Vec<BadEvent>, count: u64) -> Problem {

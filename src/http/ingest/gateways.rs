@@ -4,17 +4,18 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use prometheus::IntCounterVec;
 use serde::Serialize;
 use serde_json::json;
 
 use super::append::{Batches, append};
-use super::body::{self, EVENTS_PER_REQUEST_MAX, too_many_events};
+use super::body::{self, too_many_events};
 use crate::domain::time::Millis;
 use crate::http::Service;
-use crate::http::access::{Ingest, May};
+use crate::http::access::Sender;
 use crate::http::problem::{Problem, shortened};
-use crate::log::gateways::{self, Format, Outcome, Refused};
+use crate::log::gateways::{self, BodyError, Format, Outcome, Refused};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
 
@@ -50,7 +51,7 @@ pub(super) struct RefusedItem {
 ///
 /// LiteLLM corrects nothing and throws away what is not taken. So what can be read is taken, and the rest is kept in `usage.rejected` as a draft: then the
 /// answer is 200 and names it. A payload that is sent again counts once.
-#[utoipa::path(post, path = "/api/v1/events/litellm", tag = "ingest", security(("key" = ["ingest"])),
+#[utoipa::path(post, path = "/api/v1/events/litellm", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:litellm"])),
     request_body(description = "StandardLoggingPayloads.", content((serde_json::Value = "application/json", example = json!([{
         "id": "chatcmpl-1", "litellm_call_id": "018f3c1e", "call_type": "acompletion", "status": "success", "model": "llama-3-70b",
         "custom_llm_provider": "openai", "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225, "startTime": 1795330862.123,
@@ -60,18 +61,18 @@ pub(super) struct RefusedItem {
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm(
-    _: May<Ingest>,
+    sender: Sender,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    answer(take(&service, request, Format::Litellm).await)
+    answer(take(&service, sender, request, Format::Litellm).await)
 }
 
 /// Takes what LiteLLM's `openmeter` callback sends: a CloudEvent of the type `litellm_tokens` for each successful call.
 ///
 /// LiteLLM appends `/api/v1/events` to the address that it is given. Failures, providers and latencies are not in it: prefer `generic_api`, and never
 /// configure both, since their ids have nothing in common, so that usage would count twice.
-#[utoipa::path(post, path = "/litellm/openmeter/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+#[utoipa::path(post, path = "/litellm/openmeter/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:litellm-openmeter"])),
     request_body(description = "A CloudEvent of LiteLLM's openmeter callback.", content((serde_json::Value = "application/cloudevents+json",
         example = json!({"specversion": "1.0", "type": "litellm_tokens", "source": "litellm-proxy", "id": "chatcmpl-1",
             "time": "2026-11-22T07:01:02.123", "subject": "alice",
@@ -81,18 +82,18 @@ pub(super) async fn litellm(
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm_openmeter(
-    _: May<Ingest>,
+    sender: Sender,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    answer(take(&service, request, Format::LitellmOpenmeter).await)
+    answer(take(&service, sender, request, Format::LitellmOpenmeter).await)
 }
 
 /// Takes what LiteLLM's `lago` callback sends: `{"event": {…}}` for each successful call.
 ///
 /// **A call that is sent twice counts twice**: LiteLLM draws a new `transaction_id` with each attempt. Prefer `generic_api`. An event without a `timestamp`
 /// (LiteLLM sends none) was made when it came in.
-#[utoipa::path(post, path = "/litellm/lago/api/v1/events", tag = "ingest", security(("key" = ["ingest"])),
+#[utoipa::path(post, path = "/litellm/lago/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:litellm-lago"])),
     request_body(description = "An event of LiteLLM's lago callback.", content((serde_json::Value = "application/json",
         example = json!({"event": {"transaction_id": "018f3c1e", "external_subscription_id": "alice", "code": "litellm_tokens",
             "properties": {"model": "llama-3-70b", "response_cost": 0.0002, "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225}}})))),
@@ -101,18 +102,18 @@ pub(super) async fn litellm_openmeter(
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm_lago(
-    _: May<Ingest>,
+    sender: Sender,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
-    answer(take(&service, request, Format::LitellmLago).await)
+    answer(take(&service, sender, request, Format::LitellmLago).await)
 }
 
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
 ///
 /// The same is at `/api/v1/events/otlp/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
 /// `rejectedSpans`, and are kept in `usage.rejected`.
-#[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"])),
+#[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:otlp"])),
     request_body(description = "An ExportTraceServiceRequest.", content((Vec<u8> = "application/x-protobuf"), (serde_json::Value = "application/json",
         example = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
             "spanId": "eee19b7ec3c1b174", "name": "chat llama-3-70b", "kind": 3, "startTimeUnixNano": "1795330862123000000",
@@ -126,12 +127,12 @@ pub(super) async fn litellm_lago(
         (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
     ))]
 pub(super) async fn otlp(
-    _: May<Ingest>,
+    sender: Sender,
     State(service): State<Service>,
     request: Request,
 ) -> Response {
     let writing = Writing::of(request.headers());
-    let taken = match take(&service, request, Format::Otlp).await {
+    let taken = match take(&service, sender, request, Format::Otlp).await {
         Ok(taken) => taken,
         Err(problem) => return problem.into_response(),
     };
@@ -178,17 +179,31 @@ fn exported(taken: &Taken) -> serde_json::Value {
     }
 }
 
-async fn take(service: &Service, request: Request, format: Format) -> Result<Taken, Problem> {
+async fn take(
+    service: &Service,
+    sender: Sender,
+    request: Request,
+    format: Format,
+) -> Result<Taken, Problem> {
+    sender.sources.must_have(format.as_str())?;
     let requests = &service.metrics.ingest_requests_total;
     requests.with_label_values(&[format.as_str()]).inc();
     let writing = Writing::of(request.headers());
-    let (body, _permit) = body::take(service, request).await?;
+    writing.must_be_of(format)?;
     let received = service.clock.now();
-    let outcomes = outcomes(service, (format, writing), &body, received)?;
-    let mut sorted = Sorted::new(format, received);
-    for (index, outcome) in outcomes.into_iter().enumerate() {
-        sorted.take(outcome, index, service.partitions);
-    }
+    let (user_from, partitions) = (service.config.user_from.clone(), service.partitions);
+    let work = move |body: Bytes| {
+        let outcomes = match writing {
+            Writing::Json => gateways::read(format, &body, received, &user_from),
+            Writing::Protobuf => gateways::read_otlp_protobuf(&body, &user_from),
+        };
+        let mut sorted = Sorted::new(format, received);
+        for (index, outcome) in outcomes.map_err(of_body)?.into_iter().enumerate() {
+            sorted.take(outcome, index, partitions);
+        }
+        Ok(sorted)
+    };
+    let (mut sorted, _room) = body::worked_on(service, &sender.caller, request, work).await?;
     // Events first: a sender that sends again because of the rejects sends events that count once.
     append(
         service,
@@ -204,6 +219,15 @@ async fn take(service: &Service, request: Request, format: Format) -> Result<Tak
     .await?;
     sorted.count(&service.metrics);
     Ok(sorted.taken)
+}
+
+fn of_body(error: BodyError) -> Problem {
+    match error {
+        BodyError::Unreadable { .. } => {
+            Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string())
+        }
+        BodyError::TooManyItems => too_many_events(),
+    }
 }
 
 /// What a request becomes, and what is told of it once the log has it.
@@ -297,32 +321,16 @@ impl Writing {
             false => Writing::Json,
         }
     }
-}
 
-fn outcomes(
-    service: &Service,
-    (format, writing): (Format, Writing),
-    body: &[u8],
-    received: Millis,
-) -> Result<Vec<Outcome>, Problem> {
-    let user_from = &service.config.user_from;
-    let outcomes = match writing {
-        Writing::Json => gateways::read(format, body, received, user_from),
-        Writing::Protobuf if format == Format::Otlp => {
-            gateways::read_otlp_protobuf(body, user_from)
+    /// Refuses protobuf for what is written in JSON alone.
+    fn must_be_of(self, format: Format) -> Result<(), Problem> {
+        if self == Writing::Json || format == Format::Otlp {
+            return Ok(());
         }
-        Writing::Protobuf => {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body is protobuf; only OTLP traces may be, send JSON",
-            ));
-        }
-    };
-    let outcomes = outcomes
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "malformed", error.to_string()))?;
-    if outcomes.len() > EVENTS_PER_REQUEST_MAX {
-        return Err(too_many_events());
+        Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the body is protobuf; only OTLP traces may be, send JSON",
+        ))
     }
-    Ok(outcomes)
 }

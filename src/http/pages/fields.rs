@@ -11,12 +11,21 @@ fn unreadable(status: StatusCode, why: &str) -> Problem {
     Problem::new(status, "unreadable_form", why)
 }
 
+/// Most fields of a form; the largest of ours has some twenty.
+const FIELDS_MAX: usize = 256;
+
+/// A form that is larger than its page needs.
+pub(super) fn too_large(bytes_max: usize) -> Problem {
+    let why = format!(
+        "The form is larger than {} KiB. Nothing was changed.",
+        bytes_max / 1024
+    );
+    unreadable(StatusCode::PAYLOAD_TOO_LARGE, &why)
+}
+
 /// A body that did not come whole, or is no form.
 pub(super) fn unread(status: StatusCode) -> Problem {
-    let why = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "The form is larger than a megabyte. Nothing was changed.",
-        _ => "The form did not arrive whole, or is none. Nothing was changed. Send it again.",
-    };
+    let why = "The form did not arrive whole, or is none. Nothing was changed. Send it again.";
     unreadable(status, why)
 }
 
@@ -32,6 +41,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<HashMap<String, String>, Problem> {
     }
     let mut fields = HashMap::new();
     for (name, value) in form_urlencoded::parse(bytes).into_owned() {
+        if fields.len() == FIELDS_MAX {
+            let why = "The form has too many fields. Nothing was changed.";
+            return Err(unreadable(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
         if fields.insert(name, value).is_some() {
             let why = "A field of the form stands in it twice, so it could mean either. Nothing was changed.";
             return Err(unreadable(StatusCode::BAD_REQUEST, why));

@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
 use super::guard::{FORM_TOKEN, Told, Visitor};
+use super::visible;
 use super::words::{account_path, kind_word, month_word};
 use crate::domain::access::Scope;
 use crate::domain::time::Month;
@@ -84,7 +85,8 @@ pub(super) fn framed(
         // Browsers tell the origin of a form only where they may tell its referrer.
         (header::REFERRER_POLICY, "same-origin"),
     ];
-    (status, headers, markup.into_string()).into_response()
+    let page = visible::shown(&markup.into_string()).into_owned();
+    (status, headers, page).into_response()
 }
 
 fn top(visitor: Option<&Visitor>) -> Markup {

@@ -7,16 +7,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{FromRequest, FromRequestParts, RawForm, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Pages;
+use super::ended::SessionId;
 use super::fields;
 use super::frame;
 use super::seal::{Seal, Session};
@@ -25,8 +27,11 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 use crate::http::access::{self, Caller};
 use crate::http::admin::may_grant;
+use crate::http::body::{Incoming, Packing};
+use crate::http::limits::Costs;
 use crate::http::problem::Problem;
 use crate::http::strict::account;
+use crate::ops::config::PublicOrigin;
 
 /// The name of the token in forms.
 pub(super) const FORM_TOKEN: &str = "form_token";
@@ -35,6 +40,11 @@ const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 /// How long somebody may look at the sign-in page.
 const GUEST_SECS: i64 = 24 * 60 * 60;
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
+/// Largest form: an event that is mended fits.
+const FORM_BYTES_MAX: usize = 1024 * 1024;
+/// Largest form of who is not signed in: the longest token fits.
+const SIGN_IN_BYTES_MAX: usize = 8 * 1024;
 /// Longest body of a problem that becomes a page.
 const PROBLEM_BYTES_MAX: usize = 1024 * 1024;
 
@@ -67,6 +77,8 @@ pub(super) struct Door {
 pub(super) struct Visitor {
     /// `None`: nobody is signed in.
     pub caller: Option<Caller>,
+    /// What signing out ends.
+    pub session: Option<SessionId>,
     /// For every form of the page.
     pub form_token: Arc<str>,
     /// Where the page is, with its query.
@@ -199,7 +211,7 @@ async fn behind(door: Door, request: Request, next: Next) -> Response {
         Err(Refused::Problem(problem)) => problem.into_response(),
         Ok(()) if parts.method == Method::POST => {
             let request = Request::from_parts(parts, body);
-            match posted(&seal, &known.bound_to, request).await {
+            match posted(&door, &seal, &known, request).await {
                 Ok(request) => forward(request, visitor.clone(), next).await,
                 Err(problem) => problem.into_response(),
             }
@@ -223,9 +235,6 @@ async fn forward(mut request: Request, visitor: Visitor, next: Next) -> Response
 
 async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Problem> {
     let service = &pages.service;
-    service
-        .limits
-        .of_address(access::address_of(&parts.extensions))?;
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
     let sent_from: Option<Arc<str>> = (parts.method == Method::POST)
         .then(|| page_of_form(&parts.headers))
@@ -235,10 +244,13 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
     let sealed = cookie(&parts.headers, pages.cookies.session());
     let session = sealed.and_then(|cookie| Some((cookie, seal.open(cookie, now)?)));
     if let Some((cookie, session)) = session
-        && let Some(caller) = caller_of(pages, &session).await?
+        && let id = SessionId::of(cookie, session.until)
+        && !pages.has_ended(&id).await?
+        && let Some(caller) = caller_of(pages, &session, Costs::of_method(&parts.method)).await?
     {
         let visitor = Visitor {
             caller: Some(caller),
+            session: Some(id),
             form_token: seal.form_token(cookie).into(),
             here: here.into(),
             sent_from,
@@ -256,6 +268,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
     };
     let visitor = Visitor {
         caller: None,
+        session: None,
         form_token: seal.form_token(&guest).into(),
         here: here.into(),
         sent_from,
@@ -268,13 +281,17 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
 }
 
 /// Who a session is for; `None` if its key or token is not good any more.
-pub(super) async fn caller_of(pages: &Pages, session: &Session) -> Result<Option<Caller>, Problem> {
+pub(super) async fn caller_of(
+    pages: &Pages,
+    session: &Session,
+    costs: Costs,
+) -> Result<Option<Caller>, Problem> {
     let caller = match access::who(&pages.service, &session.bearer).await {
         Ok(caller) => caller,
         Err(problem) if problem.is_unauthorized() => return Ok(None),
         Err(problem) => return Err(problem),
     };
-    pages.service.limits.of_caller(&caller.by)?;
+    pages.service.limits.of_caller(&caller.by, costs)?;
     match &session.only {
         None => Ok(Some(caller)),
         // The key may have been another one when the session began.
@@ -343,7 +360,12 @@ fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
 }
 
 /// A form that came from a page of ours which this very visitor was shown; its fields go on with it.
-async fn posted(seal: &Seal, bound_to: &str, request: Request) -> Result<Request, Problem> {
+async fn posted(
+    door: &Door,
+    seal: &Seal,
+    known: &Known,
+    request: Request,
+) -> Result<Request, Problem> {
     let forged = || {
         Problem::new(
             StatusCode::FORBIDDEN,
@@ -351,28 +373,57 @@ async fn posted(seal: &Seal, bound_to: &str, request: Request) -> Result<Request
             "this form was not sent from a page that is open here, or that page is too old; open the page again, and send it from there",
         )
     };
-    if !is_same_site(request.headers()) {
+    let origin = door.pages.service.config.public_origin.as_ref();
+    if !is_same_site(request.headers(), origin) {
         return Err(forged());
     }
     let (mut parts, body) = request.into_parts();
-    let read = RawForm::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let RawForm(bytes) = read.map_err(|rejection| fields::unread(rejection.status()))?;
+    let bytes = form_bytes(door, known, Request::from_parts(parts.clone(), body)).await?;
     let form = Form(Arc::new(fields::read(&bytes)?));
-    if !seal.is_form_token(bound_to, form.whole(FORM_TOKEN)) {
+    if !seal.is_form_token(&known.bound_to, form.whole(FORM_TOKEN)) {
         return Err(forged());
     }
     parts.extensions.insert(form);
     Ok(Request::from_parts(parts, axum::body::Body::empty()))
 }
 
+/// The body of a form. Those that anybody may send have room for a key and little else.
+async fn form_bytes(door: &Door, known: &Known, request: Request) -> Result<Bytes, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()?.split(';').next());
+    if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM_TYPE)) {
+        return Err(fields::unread(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    let caller = known.visitor.caller.as_ref();
+    let (caller, bytes_max) = match door.needs {
+        Needs::Nothing => ("nobody", SIGN_IN_BYTES_MAX),
+        _ => (caller.map_or("nobody", |caller| &caller.by), FORM_BYTES_MAX),
+    };
+    let reading = door.pages.service.reading(caller);
+    let incoming = Incoming::of(request, bytes_max, Packing::Refused);
+    let read = match incoming {
+        Ok(incoming) => incoming.read(&reading).await,
+        Err(problem) => Err(problem),
+    };
+    read.map_err(|problem| match problem {
+        problem if problem.is("body_too_large") => fields::too_large(bytes_max),
+        problem if problem.is("unreadable_body") => fields::unread(StatusCode::BAD_REQUEST),
+        problem => problem,
+    })
+}
+
 /// Whether a browser says that a page of ours sent this. What says nothing is no browser of today, and needs the form's token anyway.
-fn is_same_site(headers: &HeaderMap) -> bool {
+fn is_same_site(headers: &HeaderMap, public: Option<&PublicOrigin>) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text(SEC_FETCH_SITE) {
         return matches!(site, "same-origin" | "none");
     }
     match (headers.get(header::ORIGIN), text("host")) {
         (None, _) => true,
+        // The proxy before the service may have put its own name into `Host`.
+        (Some(origin), _) if public.is_some_and(|public| origin == public.to_string().as_str()) => {
+            true
+        }
         (Some(origin), Some(host)) => origin
             .to_str()
             .ok()
@@ -405,7 +456,7 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// A page for people in place of a problem document.
-async fn finished(response: Response, visitor: Option<&Visitor>) -> Response {
+pub(super) async fn finished(response: Response, visitor: Option<&Visitor>) -> Response {
     let kind = response.headers().get(header::CONTENT_TYPE);
     let is_problem = kind.is_some_and(|kind| kind == "application/problem+json");
     if is_problem {

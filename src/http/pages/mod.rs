@@ -13,11 +13,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::OnceCell;
 
+use super::problem::Problem;
 use super::{Hosts, Service};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::store::db::StoreError;
 use crate::store::secrets;
+use ended::{Ended, SessionId};
 use guard::{Cookies, Told};
 use links::Links;
 use seal::Seal;
@@ -27,6 +29,7 @@ mod account;
 mod admin;
 mod assets;
 mod chart;
+mod ended;
 mod fields;
 mod frame;
 mod guard;
@@ -39,6 +42,7 @@ mod seal;
 mod sign_in;
 mod table;
 mod user;
+mod visible;
 mod words;
 
 pub use guard::Needs;
@@ -54,6 +58,7 @@ const EARLIER: Duration = Duration::from_millis(200);
 pub(super) struct Shared {
     seal: OnceCell<Arc<Seal>>,
     links: Links,
+    ended: Ended,
 }
 
 /// What pages are made with.
@@ -72,6 +77,18 @@ impl Pages {
             Ok(Arc::new(Seal::new(&secret)))
         };
         self.service.pages.seal.get_or_try_init(make).await.cloned()
+    }
+
+    /// Whether a session was ended before its time.
+    async fn has_ended(&self, session: &SessionId) -> Result<bool, StoreError> {
+        let shared = &self.service.pages;
+        shared.ended.has_ended(&*self.service.db, session).await
+    }
+
+    /// Ends a session, whoever holds its cookie.
+    async fn end(&self, session: &SessionId) -> Result<(), StoreError> {
+        let (shared, now) = (&self.service.pages, self.service.clock.now());
+        shared.ended.end(&*self.service.db, session, now).await
     }
 
     fn links(&self) -> &Links {
@@ -226,8 +243,12 @@ pub fn page_routes() -> Vec<PageRoute> {
 
 /// The pages, with their style sheet and scripts.
 pub(super) fn router(service: &Service, hosts: Hosts) -> Router {
+    let origin = &service.config.public_origin;
     let cookies = Cookies {
-        secure: hosts == Hosts::Any,
+        secure: match origin {
+            Some(origin) => origin.is_https,
+            None => hosts == Hosts::Any,
+        },
     };
     let made_with = Pages {
         service: service.clone(),
@@ -256,6 +277,11 @@ pub(super) fn no_such_page() -> Response {
 /// The page that says that a form's target is no page.
 pub(super) fn no_such_method() -> Response {
     frame::failure(StatusCode::METHOD_NOT_ALLOWED, &Told::default(), None)
+}
+
+/// The page that says what a problem says.
+pub(super) async fn of_problem(problem: Problem) -> Response {
+    guard::finished(problem.into_response(), None).await
 }
 
 /// The page that says that something went wrong here.

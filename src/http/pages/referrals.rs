@@ -207,7 +207,9 @@ fn referees(
             p .empty { "Nobody yet." }
         } @else {
             p {
-                (counted(counts.referees, "account")) ", " (counts.activated) " active, "
+                (counted(counts.referees, "account")) ", " (counts.activated) " active"
+                @if counts.activated_of < counts.referees { " of the first " (counts.activated_of) }
+                ", "
                 (counted(counts.milestones, "milestone")) " reached."
             }
             div .scroll.cells tabindex="0" role="group" aria-label="Whom I referred" {

@@ -13,6 +13,7 @@ use super::words::{account_path, encoded};
 use super::{Pages, redirect};
 use crate::domain::access::Scope;
 use crate::domain::time::HOUR_MS;
+use crate::http::limits::Costs;
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
 
@@ -145,7 +146,7 @@ pub(super) async fn sign_in(
 
 /// Begins a session, if its key or token is good.
 async fn begin(pages: &Pages, session: &Session, next: &str) -> Result<Option<Response>, Problem> {
-    if caller_of(pages, session).await?.is_none() {
+    if caller_of(pages, session, Costs::Little).await?.is_none() {
         return Ok(None);
     }
     let seal = pages.seal().await?;
@@ -246,7 +247,14 @@ pub(super) async fn follow_link(
 }
 
 /// `POST /signout`.
-pub(super) async fn sign_out(State(pages): State<Pages>) -> Result<Response, Problem> {
+pub(super) async fn sign_out(
+    State(pages): State<Pages>,
+    visitor: Visitor,
+) -> Result<Response, Problem> {
+    // Before the browser forgets the cookie: if this fails, it can be tried again.
+    if let Some(session) = &visitor.session {
+        pages.end(session).await?;
+    }
     let response = redirect("/signin?done=signed-out");
     with_cookie(response, &pages.cookies.end_session())
 }

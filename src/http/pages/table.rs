@@ -3,16 +3,12 @@
 use std::convert::Infallible;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::middleware;
 use axum::routing::MethodRouter;
 
 use super::Pages;
 use super::guard::{Door, Needs, guard};
-
-/// Largest form: an event that is mended fits.
-const FORM_BYTES_MAX: usize = 1024 * 1024;
 
 /// A page, or the target of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +48,8 @@ impl Table {
     ) -> Table {
         if let Some(pages) = self.pages.clone() {
             let door = Door { pages, needs };
-            let handler: MethodRouter<Pages, Infallible> = handler
-                .layer::<_, Infallible>(middleware::from_fn_with_state(door, guard))
-                .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+            let handler: MethodRouter<Pages, Infallible> =
+                handler.layer::<_, Infallible>(middleware::from_fn_with_state(door, guard));
             self.router = self.router.route(path, handler);
         }
         let route = PageRoute {

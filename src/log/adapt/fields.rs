@@ -4,12 +4,15 @@ use std::borrow::Cow;
 
 use super::Refusal;
 use super::decimal::Decimal;
-use super::json::{Object, Scalar, Unreadable};
+use super::json::{BROKEN_BYTE, Object, SCALAR_BYTES_MAX, Scalar, Unreadable};
 use crate::domain::event::Reason;
 use crate::domain::time::Millis;
 
 /// The last instant of the year 9999, ms.
 const TIME_MS_MAX: i64 = 253_402_300_799_999;
+
+const _: () = assert!(SCALAR_BYTES_MAX == 64 * 1024);
+const TOO_LONG: &str = "is longer than 64 KiB";
 
 /// How a gateway writes instants. Numbers count from 1970, and may be texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub(in crate::log) struct Fields<'a> {
     pub object: Object<'a>,
     /// Texts by which this gateway says that it knows nothing, besides the empty one.
     pub unset: &'static [&'static str],
-    /// The record was no UTF-8, so that a text with a replacement character is not what the gateway wrote.
+    /// The record was no UTF-8, so that a text with a [`BROKEN_BYTE`] is not what the gateway wrote.
     pub is_repaired: bool,
 }
 
@@ -98,17 +101,20 @@ impl<'a> Fields<'a> {
     /// The value at a path; `None` where the gateway knows nothing.
     pub fn at(&self, path: &str) -> Result<Option<Scalar<'a>>, Refusal> {
         let value = self.object.at(path).map_err(|unreadable| {
-            let problem = match unreadable {
-                Unreadable::Twice => "stands twice in one entry",
-                Unreadable::Broken => "is a broken text",
+            let (reason, problem) = match unreadable {
+                Unreadable::Twice => (Reason::Malformed, "stands twice in one entry"),
+                Unreadable::Broken => (Reason::Malformed, "is a broken text"),
+                Unreadable::TooManyFields => (
+                    Reason::TooLarge,
+                    "cannot be looked up: the object has too many fields",
+                ),
+                Unreadable::TooLong => (Reason::TooLarge, TOO_LONG),
             };
-            Refusal::new(Reason::Malformed, path, problem)
+            Refusal::new(reason, path, problem)
         })?;
         match value {
             Some(Scalar::Text(text)) if text.is_empty() || self.unset.contains(&&*text) => Ok(None),
-            Some(Scalar::Text(text))
-                if self.is_repaired && text.contains(char::REPLACEMENT_CHARACTER) =>
-            {
+            Some(Scalar::Text(text)) if self.is_repaired && text.contains(BROKEN_BYTE) => {
                 Err(Refusal::new(Reason::Malformed, path, "is not UTF-8"))
             }
             value => Ok(value),

@@ -16,12 +16,15 @@ pub(super) mod json;
 mod kong;
 mod shape;
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use self::fields::Fields;
-use self::json::Object;
+use self::json::{Object, repaired};
 use self::shape::{Entry, Shape};
+use super::json_array::{ArrayError, each_element};
 use super::rejected::ForeignReject;
 use super::{Headers, NewRecord, usage};
 use crate::domain::event::{Reason, Rejection, UsageEvent};
@@ -181,12 +184,12 @@ const fn shape_of(format: AdapterFormat) -> &'static Shape {
 
 /// The outcomes of a record, one per log entry, in order. A record holds one entry, an array of entries, or several of either after another.
 pub fn adapt(settings: &AdapterConfig, record: &ForeignRecord<'_>) -> Vec<Outcome> {
-    let text = String::from_utf8_lossy(record.value);
+    // A byte that is no UTF-8 (in a header, say) must not cost the other entries of its batch.
+    let (text, is_repaired) = repaired(record.value);
     let adapter = Adapter {
         settings,
         record,
-        // A byte that is no UTF-8 (in a header, say) must not cost the other entries of its batch.
-        is_repaired: matches!(text, std::borrow::Cow::Owned(_)),
+        is_repaired,
     };
     let mut outcomes = Vec::new();
     for value in serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>() {
@@ -213,14 +216,15 @@ struct Adapter<'s> {
 
 impl Adapter<'_> {
     fn value(&self, value: &RawValue, outcomes: &mut Vec<Outcome>) {
-        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
-            Ok(entries) => {
-                for entry in entries {
-                    outcomes.push(self.entry(entry, outcomes.len()));
-                }
-            }
-            Err(_) => outcomes.push(self.entry(value, outcomes.len())),
+        if !value.get().starts_with('[') {
+            outcomes.push(self.entry(value, outcomes.len()));
+            return;
         }
+        // It is JSON, and begins as an array does: nothing can stop this.
+        let _: Result<(), ArrayError<Infallible>> = each_element(value.get(), |entry| {
+            outcomes.push(self.entry(entry, outcomes.len()));
+            Ok(())
+        });
     }
 
     fn entry(&self, raw: &RawValue, index: usize) -> Outcome {

@@ -1,15 +1,14 @@
 //! The items of a body, whichever way they are strung together.
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 
 use super::claim::at;
-use super::{Outcome, Refused, Unreadable};
+use super::{BodyError, ITEMS_MAX, Outcome, Refused};
 use crate::domain::event::Reason;
 use crate::log::adapt::fields::Fields;
-use crate::log::adapt::json::Object;
+use crate::log::adapt::json::{Object, repaired};
 use crate::log::adapt::{Refusal, Skip};
+use crate::log::json_array::{ArrayError, TooMany, elements};
 
 /// How the items of one form are read.
 pub(super) struct Items<F> {
@@ -23,30 +22,45 @@ pub(super) struct Items<F> {
 
 impl<F: Fn(&Fields<'_>, usize) -> Outcome> Items<F> {
     /// An array of items, one item, or one a line: by what is there, since no sender says. A line that is no JSON costs only itself.
-    pub fn read(&self, body: &[u8]) -> Result<Vec<Outcome>, Unreadable> {
-        let text = String::from_utf8_lossy(body);
-        let is_repaired = matches!(text, Cow::Owned(_));
-        let unreadable = || Unreadable {
-            wanted: self.wanted,
-        };
-        if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(&text) {
-            let one = |(index, raw)| self.one(Some(raw), index, is_repaired);
-            return Ok(items.into_iter().enumerate().map(one).collect());
+    pub fn read(&self, body: &[u8]) -> Result<Vec<Outcome>, BodyError> {
+        let (text, is_repaired) = repaired(body);
+        match elements(&text, ITEMS_MAX) {
+            Ok(items) => {
+                let one = |(index, raw)| self.one(Some(raw), index, is_repaired);
+                return Ok(items.into_iter().enumerate().map(one).collect());
+            }
+            Err(ArrayError::Stopped(TooMany)) => return Err(BodyError::TooManyItems),
+            Err(ArrayError::Json(_)) => (),
         }
         if let Ok(raw) = serde_json::from_str::<&RawValue>(&text) {
             return match raw.get().starts_with('{') {
                 true => Ok(vec![self.one(Some(raw), 0, is_repaired)]),
-                false => Err(unreadable()),
+                false => Err(self.unreadable()),
             };
         }
+        self.lines(&text, is_repaired)
+    }
+
+    fn lines(&self, text: &str, is_repaired: bool) -> Result<Vec<Outcome>, BodyError> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let raws: Vec<Option<&RawValue>> =
-            lines.map(|line| serde_json::from_str(line).ok()).collect();
+        let mut raws: Vec<Option<&RawValue>> = Vec::new();
+        for line in lines {
+            if raws.len() == ITEMS_MAX {
+                return Err(BodyError::TooManyItems);
+            }
+            raws.push(serde_json::from_str(line).ok());
+        }
         if raws.iter().flatten().next().is_none() {
-            return Err(unreadable());
+            return Err(self.unreadable());
         }
         let one = |(index, raw)| self.one(raw, index, is_repaired);
         Ok(raws.into_iter().enumerate().map(one).collect())
+    }
+
+    fn unreadable(&self) -> BodyError {
+        BodyError::Unreadable {
+            wanted: self.wanted,
+        }
     }
 
     fn one(&self, raw: Option<&RawValue>, index: usize, is_repaired: bool) -> Outcome {

@@ -11,7 +11,7 @@ use super::claim::Claim;
 use super::items::Items;
 use super::litellm::hashed;
 use super::openmeter::{Paths, metered};
-use super::{Format, Outcome, Unreadable};
+use super::{BodyError, Format, Outcome};
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
 use crate::log::adapt::fields::{Fields, Instant, missing};
@@ -32,7 +32,7 @@ const INPUT: &str = "event.properties.prompt_tokens";
 const OUTPUT: &str = "event.properties.completion_tokens";
 
 /// The outcomes of a body. An event without a time was made when it came in.
-pub(super) fn read(body: &[u8], received: Millis) -> Result<Vec<Outcome>, Unreadable> {
+pub(super) fn read(body: &[u8], received: Millis) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "event of LiteLLM's lago callback",
         unset: &["default_user_id"],

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 use super::claim::{Claim, Read};
 use super::items::Items;
-use super::{Format, Outcome, Unreadable};
+use super::{BodyError, Format, Outcome};
 use crate::domain::ids::{ID_CHARS_MAX, check_id};
 use crate::log::adapt::Skip;
 use crate::log::adapt::fields::{Fields, Instant, Tokens, missing, without_query};
@@ -45,7 +45,7 @@ const NAMES: &[(&str, &str)] = &[
     ("data.cachedInputTokens", CACHED[0]),
 ];
 /// The name of the user's field in refusals, whatever is configured: what LiteLLM users look for.
-const USER: &str = "end_user or metadata.user_api_key_user_id";
+const USER: &str = "metadata.user_api_key_user_id";
 const INPUT: &str = "prompt_tokens";
 const OUTPUT: &str = "completion_tokens";
 const CACHED: [&str; 2] = [
@@ -95,7 +95,7 @@ const FAILED: u16 = 500;
 const ERROR_CLASS_CHARS_MAX: usize = 100;
 
 /// The outcomes of a body.
-pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, Unreadable> {
+pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "StandardLoggingPayload of LiteLLM, nor an array of them, nor one a line",
         unset: UNSET,
@@ -189,7 +189,7 @@ impl<'a> Payload<'_, 'a> {
 
     fn user(&self, user_from: &[String]) -> Read<Cow<'a, str>> {
         let (_, user) = self.0.first(user_from)?;
-        user.ok_or_else(|| missing(USER))
+        user.ok_or_else(|| missing(&user_from.join(" or ")))
     }
 
     fn provider(&self) -> Read<Option<Cow<'a, str>>> {

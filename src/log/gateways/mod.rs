@@ -25,7 +25,6 @@ use super::adapt::{Adapted, Refusal, Skip};
 use super::rejected::GatewayReject;
 use crate::domain::time::Millis;
 pub use crate::ops::config::UserFrom;
-use otlp_protobuf::Translated;
 pub use otlp_protobuf::exported as otlp_exported;
 
 /// A form in which a gateway posts usage. The names are stable.
@@ -96,24 +95,33 @@ impl Refused {
     }
 }
 
-/// The body holds no items: it is not what this form looks like, from the first byte on.
+/// Most items of one body. What is beyond is not looked at: a body of a few KB can be packed so that it holds millions.
+pub const ITEMS_MAX: usize = 10_000;
+
+/// Why nothing was read of a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is no {wanted}")]
-pub struct Unreadable {
-    /// What it should be.
-    pub wanted: &'static str,
+pub enum BodyError {
+    /// It holds no items: it is not what this form looks like, from the first byte on.
+    #[error("the body is no {wanted}")]
+    Unreadable {
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// It holds more than [`ITEMS_MAX`].
+    #[error("the body has more than {ITEMS_MAX} items; send smaller batches")]
+    TooManyItems,
 }
 
 /// The outcomes of a body that was received at that time, one per item, in order.
 ///
 /// # Errors
-/// There are no items in it. The same bytes are never readable.
+/// There are no items in it, or too many. The same bytes are never readable.
 pub fn read(
     format: Format,
     body: &[u8],
     received: Millis,
     user_from: &UserFrom,
-) -> Result<Vec<Outcome>, Unreadable> {
+) -> Result<Vec<Outcome>, BodyError> {
     match format {
         Format::Litellm => litellm::read(body, &user_from.litellm),
         Format::LitellmOpenmeter => openmeter::read(body),
@@ -126,7 +134,6 @@ pub fn read(
 ///
 /// # Errors
 /// As of [`read`].
-pub fn read_otlp_protobuf(body: &[u8], user_from: &UserFrom) -> Result<Vec<Outcome>, Unreadable> {
-    let Translated { text, is_repaired } = otlp_protobuf::translated(body)?;
-    otlp::read_text(&text, is_repaired, &user_from.otlp)
+pub fn read_otlp_protobuf(body: &[u8], user_from: &UserFrom) -> Result<Vec<Outcome>, BodyError> {
+    otlp_protobuf::read(body, &user_from.otlp)
 }

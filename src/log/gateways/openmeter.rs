@@ -13,7 +13,7 @@ use super::claim::{Claim, Read};
 use super::items::Items;
 use super::kind::endpoint_of_model;
 use super::litellm::hashed;
-use super::{Format, Outcome, Unreadable};
+use super::{BodyError, Format, Outcome};
 use crate::domain::event::Reason;
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
@@ -33,7 +33,7 @@ const NAMES: &[(&str, &str)] = &[
 const SUCCESS: u16 = 200;
 
 /// The outcomes of a body.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Outcome>, Unreadable> {
+pub(super) fn read(body: &[u8]) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "CloudEvent of LiteLLM's openmeter callback",
         unset: &["default_user_id"],

@@ -1,4 +1,4 @@
-//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. Protobuf is translated to it (`otlp_protobuf`).
+//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. Spans in protobuf are written as it has them, one by one (`otlp_protobuf`).
 //!
 //! Where this is written down:
 //! - [OTLP, JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids are hexadecimal, 64-bit integers may be texts, enums are numbers.
@@ -17,10 +17,11 @@ use serde_json::value::RawValue;
 use super::claim::{Claim, Read};
 use super::items::no_object;
 use super::litellm::counted_once;
-use super::{Format, Outcome, Unreadable};
+use super::{BodyError, Format, ITEMS_MAX, Outcome};
 use crate::log::adapt::Skip;
 use crate::log::adapt::fields::{Fields, Instant, Tokens, missing};
-use crate::log::adapt::json::{Object, Scalar};
+use crate::log::adapt::json::{Object, Scalar, repaired};
+use crate::log::json_array::{ArrayError, each_element};
 
 const NAMES: &[(&str, &str)] = &[
     ("subject", USER),
@@ -57,6 +58,9 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ("completion", "/v1/completions"),
     ("embedding", "/v1/embeddings"),
 ];
+/// Where a status can be told; the first one counts.
+const STATUSES: [&str; 2] = ["http.response.status_code", ERROR_TYPE];
+const ERROR_TYPE: &str = "error.type";
 /// `SPAN_KIND_CLIENT`.
 const CLIENT: [&str; 2] = ["3", "SPAN_KIND_CLIENT"];
 /// `STATUS_CODE_ERROR`.
@@ -64,12 +68,13 @@ const ERROR: [&str; 2] = ["2", "STATUS_CODE_ERROR"];
 const SUCCESS: u16 = 200;
 const FAILED: u16 = 500;
 
-/// Lists that are absent or null are empty, as in all of protobuf's JSON.
+/// Lists that are absent or null are empty, as in all of protobuf's JSON. They are kept as they were written, and read element by element: an empty
+/// span is two bytes of text, and would be a hundred as a value.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
     #[serde(borrow, default)]
-    resource_spans: Option<Vec<ResourceSpans<'a>>>,
+    resource_spans: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +83,7 @@ struct ResourceSpans<'a> {
     #[serde(borrow, default)]
     resource: Option<Resource<'a>>,
     #[serde(borrow, default)]
-    scope_spans: Option<Vec<ScopeSpans<'a>>>,
+    scope_spans: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -90,7 +95,7 @@ struct Resource<'a> {
 #[derive(Deserialize)]
 struct ScopeSpans<'a> {
     #[serde(borrow, default)]
-    spans: Option<Vec<&'a RawValue>>,
+    spans: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -115,53 +120,117 @@ struct AnyValue<'a> {
     bool_value: Option<&'a RawValue>,
 }
 
-/// The outcomes of an export request, one per span.
-pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, Unreadable> {
-    let text = String::from_utf8_lossy(body);
-    let is_repaired = matches!(text, Cow::Owned(_));
-    read_text(&text, is_repaired, user_from)
+/// The names of the attributes that events are made of. No other is kept: so it does not matter how many a resource has, and each is looked at once,
+/// however many spans follow.
+pub(super) struct Wanted<'u> {
+    user_from: &'u [String],
 }
 
-/// [`read`], of a text in which replacement characters stand for what was broken, if it `is_repaired`.
-pub(super) fn read_text(
-    text: &str,
-    is_repaired: bool,
-    user_from: &[String],
-) -> Result<Vec<Outcome>, Unreadable> {
-    let unreadable = || Unreadable {
-        wanted: "ExportTraceServiceRequest of OTLP/JSON",
-    };
+impl<'u> Wanted<'u> {
+    pub const fn new(user_from: &'u [String]) -> Wanted<'u> {
+        Wanted { user_from }
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        let fixed: [&[&str]; 7] = [
+            &PROVIDERS,
+            &OPERATIONS,
+            &MODELS,
+            &INPUT,
+            &OUTPUT,
+            &CACHED,
+            &STATUSES,
+        ];
+        fixed.iter().any(|names| names.contains(&name))
+            || self.user_from.iter().any(|user| user == name)
+    }
+}
+
+/// The outcomes of an export request, one per span.
+pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, BodyError> {
+    let (text, is_repaired) = repaired(body);
     // An array of the members' values in their order would do for serde.
     if !text.trim_start().starts_with('{') {
-        return Err(unreadable());
+        return Err(UNREADABLE);
     }
-    let request: Request<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
-    let mut outcomes = Vec::new();
-    for resource_spans in request.resource_spans.iter().flatten() {
-        let resource = resource_spans.resource.as_ref();
-        let about = resource.and_then(|resource| attributes(resource.attributes));
+    let request: Request<'_> = parsed(&text)?;
+    let mut spans = Spans::new(user_from);
+    each(request.resource_spans, |raw| {
+        let one: ResourceSpans<'_> = parsed(raw.get())?;
+        let about = one.resource.and_then(|resource| resource.attributes);
+        let about = attributes(about, &spans.wanted);
         let about = about.map(|object| fields(object, is_repaired));
-        let scopes = resource_spans.scope_spans.iter().flatten();
-        for raw in scopes.flat_map(|scope| scope.spans.iter().flatten()) {
-            let span = Object::parse(raw).and_then(|object| {
-                let attributes = attributes(object.raw("attributes").ok()?)?;
-                Some(Span {
-                    itself: fields(object, is_repaired),
-                    attributes: fields(attributes, is_repaired),
-                    resource: about.as_ref(),
-                })
-            });
-            let index = outcomes.len();
-            outcomes.push(match span {
-                Some(span) => span.outcome(index, user_from),
-                None => no_object(index),
-            });
-        }
-    }
-    Ok(outcomes)
+        each(one.scope_spans, |raw| {
+            let scope: ScopeSpans<'_> = parsed(raw.get())?;
+            each(scope.spans, |raw| {
+                spans.add(raw, about.as_ref(), is_repaired)
+            })
+        })
+    })?;
+    Ok(spans.outcomes)
 }
 
-const fn fields(object: Object<'_>, is_repaired: bool) -> Fields<'_> {
+const UNREADABLE: BodyError = BodyError::Unreadable {
+    wanted: "ExportTraceServiceRequest of OTLP/JSON",
+};
+
+fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BodyError> {
+    serde_json::from_str(text).map_err(|_| UNREADABLE)
+}
+
+/// Visits the elements of a list that may be absent.
+fn each<'a>(
+    list: Option<&'a RawValue>,
+    visit: impl FnMut(&'a RawValue) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    let Some(list) = list else { return Ok(()) };
+    each_element(list.get(), visit).map_err(|error| match error {
+        ArrayError::Json(_) => UNREADABLE,
+        ArrayError::Stopped(error) => error,
+    })
+}
+
+/// Spans on their way to outcomes, counted.
+pub(super) struct Spans<'u> {
+    pub wanted: Wanted<'u>,
+    pub outcomes: Vec<Outcome>,
+}
+
+impl<'u> Spans<'u> {
+    pub const fn new(user_from: &'u [String]) -> Spans<'u> {
+        Spans {
+            wanted: Wanted::new(user_from),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Reads one more span, of this resource.
+    pub fn add(
+        &mut self,
+        raw: &RawValue,
+        about: Option<&Fields<'_>>,
+        is_repaired: bool,
+    ) -> Result<(), BodyError> {
+        let index = self.outcomes.len();
+        if index == ITEMS_MAX {
+            return Err(BodyError::TooManyItems);
+        }
+        let span = Object::parse(raw).and_then(|object| {
+            let attributes = attributes(object.raw("attributes").ok()?, &self.wanted)?;
+            Some(Span {
+                itself: fields(object, is_repaired),
+                attributes: fields(attributes, is_repaired),
+            })
+        });
+        self.outcomes.push(match span {
+            Some(span) => span.outcome(index, self.wanted.user_from, about),
+            None => no_object(index),
+        });
+        Ok(())
+    }
+}
+
+pub(super) const fn fields(object: Object<'_>, is_repaired: bool) -> Fields<'_> {
     Fields {
         object,
         unset: &[],
@@ -169,40 +238,49 @@ const fn fields(object: Object<'_>, is_repaired: bool) -> Fields<'_> {
     }
 }
 
-/// A list of attributes as an object; without any, an empty one. `None`: it is no such list.
-fn attributes(raw: Option<&RawValue>) -> Option<Object<'_>> {
-    let Some(raw) = raw else {
-        return Some(Object::of([]));
-    };
-    let list: Option<Vec<Attribute<'_>>> = serde_json::from_str(raw.get()).ok()?;
-    let known = list
-        .into_iter()
-        .flatten()
-        .filter_map(|Attribute { key, value }| {
-            let value = value?;
+/// The wanted ones of a list of attributes, as an object; without any, an empty one. `None`: it is no such list.
+pub(super) fn attributes<'a>(
+    list: Option<&'a RawValue>,
+    wanted: &Wanted<'_>,
+) -> Option<Object<'a>> {
+    /// A second one of the same name makes both worthless; a third changes nothing.
+    const OF_ONE_NAME_MAX: usize = 2;
+    let mut kept: Vec<(Cow<'a, str>, &'a RawValue)> = Vec::new();
+    let list = list.filter(|list| list.get() != "null");
+    each(list, |raw| {
+        let Attribute { key, value } = parsed(raw.get())?;
+        let value = value.and_then(|value| {
             let written = [
                 value.string_value,
                 value.int_value,
                 value.double_value,
                 value.bool_value,
             ];
-            Some((key, written.into_iter().flatten().next()?))
+            written.into_iter().flatten().next()
         });
-    Some(Object::of(known))
+        let Some(value) = value.filter(|_| wanted.has(&key)) else {
+            return Ok(());
+        };
+        if kept.iter().filter(|(name, _)| *name == key).count() < OF_ONE_NAME_MAX {
+            kept.push((key, value));
+        }
+        Ok(())
+    })
+    .ok()?;
+    Some(Object::of(kept))
 }
 
-struct Span<'s, 'a> {
+struct Span<'a> {
     itself: Fields<'a>,
     attributes: Fields<'a>,
-    resource: Option<&'s Fields<'a>>,
 }
 
-impl<'a> Span<'_, 'a> {
-    fn outcome(&self, index: usize, user_from: &[String]) -> Outcome {
+impl<'a> Span<'a> {
+    fn outcome(&self, index: usize, user_from: &[String], about: Option<&Fields<'_>>) -> Outcome {
         let Some(endpoint) = self.inference() else {
             return Outcome::Skipped(Skip::NotInference);
         };
-        self.claim(endpoint, user_from).outcome(index)
+        self.claim(endpoint, user_from, about).outcome(index)
     }
 
     /// The endpoint, if this is inference as a client saw it.
@@ -225,13 +303,18 @@ impl<'a> Span<'_, 'a> {
         self.attributes.first(names).map(|(_, found)| found)
     }
 
-    fn claim(&self, endpoint: &'static str, user_from: &[String]) -> Claim<'a> {
+    fn claim(
+        &self,
+        endpoint: &'static str,
+        user_from: &[String],
+        about: Option<&Fields<'_>>,
+    ) -> Claim<'a> {
         Claim {
             names: NAMES,
             source: Format::Otlp.as_str(),
             id: self.id(),
             time: self.instant("startTimeUnixNano"),
-            user: self.user(user_from),
+            user: self.user(user_from, about),
             provider: self.first(&PROVIDERS),
             endpoint: Ok(Cow::Borrowed(endpoint)),
             model: self.first(&MODELS),
@@ -263,11 +346,15 @@ impl<'a> Span<'_, 'a> {
         u64::try_from(end.ok()?.0 - start.ok()?.0).ok()
     }
 
-    fn user(&self, user_from: &[String]) -> Read<Cow<'a, str>> {
+    fn user(&self, user_from: &[String], about: Option<&Fields<'_>>) -> Read<Cow<'a, str>> {
         let of_span = self.first(user_from)?;
-        let found = match (of_span, self.resource) {
+        let found = match (of_span, about) {
             (Some(user), _) => Some(user),
-            (None, Some(resource)) => resource.first(user_from)?.1,
+            // It may live shorter than the span, or longer.
+            (None, Some(resource)) => {
+                let (_, user) = resource.first(user_from)?;
+                user.map(|user| Cow::Owned(user.into_owned()))
+            }
             (None, None) => None,
         };
         found.ok_or_else(|| missing(&user_from.join(" or ")))
@@ -281,8 +368,8 @@ impl<'a> Span<'_, 'a> {
             code.filter(|code| (100..600).contains(code))
         };
         let has_failed = self.itself_is("status.code", &ERROR)
-            || !matches!(self.attributes.at("error.type"), Ok(None));
-        let said = code("http.response.status_code").or_else(|| code("error.type"));
+            || !matches!(self.attributes.at(ERROR_TYPE), Ok(None));
+        let said = STATUSES.iter().find_map(|name| code(name));
         match (has_failed, said) {
             (true, Some(said)) if said >= 300 => said,
             (true, _) => FAILED,

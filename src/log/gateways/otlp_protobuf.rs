@@ -1,93 +1,18 @@
-//! OTLP in protobuf: the few fields of its messages that events are made of, written as OTLP/JSON has them, so that both are read alike.
+//! OTLP in protobuf: the few fields of its messages that events are made of, written as OTLP/JSON has them, span by span, so that both are read alike.
 //!
 //! Tags are those of [opentelemetry-proto](https://github.com/open-telemetry/opentelemetry-proto) (`trace/v1`, `common/v1`, `collector/trace/v1`). All
-//! other fields are passed over while decoding, messages and prompts among them. Texts are declared as bytes: one that is broken must not cost the
-//! spans beside it.
+//! other fields are passed over, messages and prompts among them. Texts are read as bytes: one that is broken must not cost the spans beside it.
+//!
+//! Nothing is decoded as a whole: an empty span is two bytes on the wire and would be 150 as a value. Messages are walked through where they stand, and
+//! spans are counted on the way.
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
 use prost::Message;
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
-use super::Unreadable;
-
-#[derive(Clone, PartialEq, Message)]
-struct Export {
-    #[prost(message, repeated, tag = "1")]
-    resource_spans: Vec<ResourceSpans>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ResourceSpans {
-    #[prost(message, optional, tag = "1")]
-    resource: Option<Resource>,
-    #[prost(message, repeated, tag = "2")]
-    scope_spans: Vec<ScopeSpans>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Resource {
-    #[prost(message, repeated, tag = "1")]
-    attributes: Vec<KeyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ScopeSpans {
-    #[prost(message, repeated, tag = "2")]
-    spans: Vec<Span>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Span {
-    #[prost(bytes = "bytes", tag = "1")]
-    trace_id: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    span_id: Bytes,
-    #[prost(int32, tag = "6")]
-    kind: i32,
-    #[prost(fixed64, tag = "7")]
-    start_time_unix_nano: u64,
-    #[prost(fixed64, tag = "8")]
-    end_time_unix_nano: u64,
-    #[prost(message, repeated, tag = "9")]
-    attributes: Vec<KeyValue>,
-    #[prost(message, optional, tag = "15")]
-    status: Option<Status>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Status {
-    #[prost(int32, tag = "3")]
-    code: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct KeyValue {
-    #[prost(bytes = "bytes", tag = "1")]
-    key: Bytes,
-    #[prost(message, optional, tag = "2")]
-    value: Option<AnyValue>,
-}
-
-/// Lists and maps (messages) are no values of ours.
-#[derive(Clone, PartialEq, Message)]
-struct AnyValue {
-    #[prost(oneof = "Scalar", tags = "1, 2, 3, 4")]
-    value: Option<Scalar>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Scalar {
-    #[prost(bytes = "bytes", tag = "1")]
-    Text(Bytes),
-    #[prost(bool, tag = "2")]
-    Bool(bool),
-    #[prost(int64, tag = "3")]
-    Int(i64),
-    #[prost(double, tag = "4")]
-    Double(f64),
-}
+use super::otlp::{Spans, Wanted, attributes, fields};
+use super::{BodyError, Outcome};
+use crate::log::adapt::json::{SCALAR_BYTES_MAX, repaired};
 
 /// What OTLP answers in protobuf: nothing is said of full success.
 #[derive(Clone, PartialEq, Message)]
@@ -113,89 +38,270 @@ pub fn exported(rejected: Option<(usize, &str)>) -> Vec<u8> {
     Exported { partial_success }.encode_to_vec()
 }
 
-/// An export as OTLP/JSON.
-pub(super) struct Translated {
-    /// The JSON.
-    pub text: String,
-    /// Whether a text in it was no UTF-8.
-    pub is_repaired: bool,
+/// The outcomes of an ExportTraceServiceRequest, one per span.
+pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, BodyError> {
+    const RESOURCE_SPANS: u32 = 1;
+    let mut spans = Spans::new(user_from);
+    each_message(body, RESOURCE_SPANS, |one| resource_spans(one, &mut spans))?;
+    Ok(spans.outcomes)
 }
 
-/// Decodes an ExportTraceServiceRequest.
-pub(super) fn translated(body: &[u8]) -> Result<Translated, Unreadable> {
-    let export = Export::decode(body).map_err(|_| Unreadable {
-        wanted: "ExportTraceServiceRequest in protobuf",
+/// The resource may be written behind its spans, so this goes through the message twice.
+fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError> {
+    const RESOURCE: u32 = 1;
+    const SCOPE_SPANS: u32 = 2;
+    const ATTRIBUTES: u32 = 1;
+    const SPANS: u32 = 2;
+    let mut about = Translated::default();
+    each_message(message, RESOURCE, |resource| {
+        each_message(resource, ATTRIBUTES, |attribute| {
+            about.attribute(attribute, &spans.wanted)
+        })
     })?;
-    let mut translator = Translator { is_repaired: false };
-    let all = export.resource_spans.iter();
-    let all: Vec<Value> = all.map(|spans| translator.resource_spans(spans)).collect();
-    Ok(Translated {
-        text: json!({"resourceSpans": all}).to_string(),
-        is_repaired: translator.is_repaired,
+    let list = raw(&Value::Array(about.attributes))?;
+    let about_fields = attributes(Some(&list), &spans.wanted);
+    let about_fields = about_fields.map(|object| fields(object, about.is_repaired));
+    each_message(message, SCOPE_SPANS, |scope| {
+        each_message(scope, SPANS, |span| {
+            let (span, is_repaired) = translated(span, &spans.wanted)?;
+            spans.add(&*raw(&span)?, about_fields.as_ref(), is_repaired)
+        })
     })
 }
 
-struct Translator {
-    is_repaired: bool,
+const fn unreadable() -> BodyError {
+    BodyError::Unreadable {
+        wanted: "ExportTraceServiceRequest in protobuf",
+    }
 }
 
-impl Translator {
-    fn resource_spans(&mut self, spans: &ResourceSpans) -> Value {
-        let resource = spans.resource.as_ref();
-        let about = resource.map(|resource| self.attributes(&resource.attributes));
-        let scopes = spans.scope_spans.iter();
-        let scopes = scopes.map(|scope| {
-            let spans = scope.spans.iter().map(|span| self.span(span));
-            json!({"spans": spans.collect::<Vec<Value>>()})
-        });
-        let scopes: Vec<Value> = scopes.collect();
-        json!({"resource": {"attributes": about}, "scopeSpans": scopes})
-    }
+fn raw(value: &Value) -> Result<Box<RawValue>, BodyError> {
+    RawValue::from_string(value.to_string()).map_err(|_| unreadable())
+}
 
-    /// What protobuf leaves out, zeros and empty bytes, is left out.
-    fn span(&mut self, span: &Span) -> Value {
-        let mut told = Map::new();
-        for (name, id) in [("traceId", &span.trace_id), ("spanId", &span.span_id)] {
-            if !id.is_empty() {
-                told.insert(name.to_owned(), json!(hexadecimal(id)));
+/// A span as OTLP/JSON writes it, with its wanted attributes alone; and whether a text of it was no UTF-8. What protobuf leaves out, zeros and empty
+/// bytes, is left out.
+fn translated(message: &[u8], wanted: &Wanted<'_>) -> Result<(Value, bool), BodyError> {
+    let mut told = Map::new();
+    let mut attributes = Translated::default();
+    let mut kind = 0;
+    each_field(message, |tag, value| {
+        match (tag, value) {
+            (1, Wire::Bytes(id)) => set(&mut told, "traceId", identity(id)),
+            (2, Wire::Bytes(id)) => set(&mut told, "spanId", identity(id)),
+            (6, Wire::Varint(number)) => kind = int32(number),
+            (7, Wire::Fixed64(at)) => set(&mut told, "startTimeUnixNano", instant(at)),
+            (8, Wire::Fixed64(at)) => set(&mut told, "endTimeUnixNano", instant(at)),
+            (9, Wire::Bytes(attribute)) => attributes.attribute(attribute, wanted)?,
+            (15, Wire::Bytes(status)) => {
+                told.extend([("status".to_owned(), json!({"code": status_code(status)?}))])
             }
+            (1 | 2 | 6..=9 | 15, _) => return Err(unreadable()),
+            _ => (),
         }
-        for (name, at) in [
-            ("startTimeUnixNano", span.start_time_unix_nano),
-            ("endTimeUnixNano", span.end_time_unix_nano),
-        ] {
-            if at > 0 {
-                told.insert(name.to_owned(), json!(at.to_string()));
-            }
-        }
-        told.insert("kind".to_owned(), json!(span.kind));
-        if let Some(status) = &span.status {
-            told.insert("status".to_owned(), json!({"code": status.code}));
-        }
-        told.insert("attributes".to_owned(), self.attributes(&span.attributes));
-        Value::Object(told)
-    }
+        Ok(())
+    })?;
+    told.insert("kind".to_owned(), json!(kind));
+    told.insert("attributes".to_owned(), Value::Array(attributes.attributes));
+    Ok((Value::Object(told), attributes.is_repaired))
+}
 
-    fn attributes(&mut self, attributes: &[KeyValue]) -> Value {
-        let told = attributes.iter().filter_map(|KeyValue { key, value }| {
-            let value = match value.as_ref()?.value.as_ref()? {
-                Scalar::Text(text) => json!({"stringValue": self.text(text)}),
-                Scalar::Bool(is) => json!({"boolValue": is}),
-                Scalar::Int(number) => json!({"intValue": number.to_string()}),
-                Scalar::Double(number) => json!({"doubleValue": Number::from_f64(*number)?}),
-            };
-            Some(json!({"key": self.text(key), "value": value}))
-        });
-        Value::Array(told.collect())
-    }
+/// The last one counts, if a field is sent twice; also one that takes an earlier one back.
+fn set(told: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    match value {
+        Some(value) => told.insert(name.to_owned(), value),
+        None => told.remove(name),
+    };
+}
 
-    fn text<'b>(&mut self, bytes: &'b Bytes) -> Cow<'b, str> {
-        let text = String::from_utf8_lossy(bytes);
-        self.is_repaired |= matches!(text, Cow::Owned(_));
-        text
-    }
+fn identity(id: &[u8]) -> Option<Value> {
+    /// Longer ones are refused, whatever their end is.
+    const BYTES_MAX: usize = 256;
+    let id = &id[..id.len().min(BYTES_MAX)];
+    (!id.is_empty()).then(|| json!(hexadecimal(id)))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn instant(at: u64) -> Option<Value> {
+    (at > 0).then(|| json!(at.to_string()))
+}
+
+/// An `int32` on the wire: the low 32 bits.
+const fn int32(number: u64) -> i32 {
+    number as i32
+}
+
+fn status_code(status: &[u8]) -> Result<i32, BodyError> {
+    const CODE: u32 = 3;
+    let mut code = 0;
+    each_field(status, |tag, value| {
+        match (tag, value) {
+            (CODE, Wire::Varint(number)) => code = int32(number),
+            (CODE, _) => return Err(unreadable()),
+            _ => (),
+        }
+        Ok(())
+    })?;
+    Ok(code)
+}
+
+/// Wanted attributes as OTLP/JSON writes them.
+#[derive(Default)]
+struct Translated {
+    attributes: Vec<Value>,
+    is_repaired: bool,
+}
+
+impl Translated {
+    fn attribute(&mut self, message: &[u8], wanted: &Wanted<'_>) -> Result<(), BodyError> {
+        /// More than two of a name mean the same as two: neither counts.
+        const KEPT_MAX: usize = 64;
+        const KEY: u32 = 1;
+        const VALUE: u32 = 2;
+        let (mut key, mut value) = (&b""[..], None);
+        each_field(message, |tag, field| {
+            match (tag, field) {
+                (KEY, Wire::Bytes(bytes)) => key = bytes,
+                (VALUE, Wire::Bytes(bytes)) => value = scalar(bytes)?.or(value),
+                (KEY | VALUE, _) => return Err(unreadable()),
+                _ => (),
+            }
+            Ok(())
+        })?;
+        let name = std::str::from_utf8(key).ok();
+        let name = name.filter(|name| wanted.has(name));
+        if let (Some(name), Some(value)) = (name, value)
+            && let Some(value) = self.written(value)
+            && self.attributes.len() < KEPT_MAX
+        {
+            self.attributes.push(json!({"key": name, "value": value}));
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, value: Scalar<'_>) -> Option<Value> {
+        Some(match value {
+            Scalar::Text(bytes) => {
+                // One that is too long is refused for that, which needs no more of it.
+                let bytes = &bytes[..bytes.len().min(SCALAR_BYTES_MAX)];
+                let (text, is_repaired) = repaired(bytes);
+                self.is_repaired |= is_repaired;
+                json!({"stringValue": text})
+            }
+            Scalar::Bool(is) => json!({"boolValue": is}),
+            Scalar::Int(number) => json!({"intValue": number.to_string()}),
+            Scalar::Double(number) => json!({"doubleValue": Number::from_f64(number)?}),
+        })
+    }
+}
+
+/// Lists and maps (messages) are no values of ours.
+#[derive(Clone, Copy)]
+enum Scalar<'a> {
+    Text(&'a [u8]),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+}
+
+fn scalar(any_value: &[u8]) -> Result<Option<Scalar<'_>>, BodyError> {
+    let mut value = None;
+    each_field(any_value, |tag, field| {
+        value = match (tag, field) {
+            (1, Wire::Bytes(bytes)) => Some(Scalar::Text(bytes)),
+            (2, Wire::Varint(number)) => Some(Scalar::Bool(number != 0)),
+            (3, Wire::Varint(number)) => Some(Scalar::Int(number.cast_signed())),
+            (4, Wire::Fixed64(bits)) => Some(Scalar::Double(f64::from_bits(bits))),
+            (1..=4, _) => return Err(unreadable()),
+            _ => return Ok(()),
+        };
+        Ok(())
+    })?;
+    Ok(value)
+}
+
+/// A value on the wire.
+enum Wire<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32,
+    StartGroup,
+    EndGroup,
+}
+
+/// Visits every field of this tag, which must be a message.
+fn each_message<'a>(
+    message: &'a [u8],
+    wanted: u32,
+    mut visit: impl FnMut(&'a [u8]) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    each_field(message, |tag, value| match value {
+        Wire::Bytes(bytes) if tag == wanted => visit(bytes),
+        _ if tag == wanted => Err(unreadable()),
+        _ => Ok(()),
+    })
+}
+
+/// Visits every field of a message in order. Fields of groups, which OTLP does not have, are passed over.
+fn each_field<'a>(
+    mut message: &'a [u8],
+    mut visit: impl FnMut(u32, Wire<'a>) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    let mut groups: Vec<u32> = Vec::new();
+    while !message.is_empty() {
+        let (tag, value) = field(&mut message).ok_or_else(unreadable)?;
+        match value {
+            Wire::StartGroup if groups.len() < GROUPS_MAX => groups.push(tag),
+            Wire::StartGroup => return Err(unreadable()),
+            Wire::EndGroup if groups.pop() == Some(tag) => (),
+            Wire::EndGroup => return Err(unreadable()),
+            value if groups.is_empty() => visit(tag, value)?,
+            _ => (),
+        }
+    }
+    if groups.is_empty() {
+        Ok(())
+    } else {
+        Err(unreadable())
+    }
+}
+
+/// Deepest group in a group.
+const GROUPS_MAX: usize = 100;
+
+fn field<'a>(message: &mut &'a [u8]) -> Option<(u32, Wire<'a>)> {
+    let key = varint(message)?;
+    let tag = u32::try_from(key >> 3).ok().filter(|tag| *tag > 0)?;
+    let value = match key & 7 {
+        0 => Wire::Varint(varint(message)?),
+        1 => {
+            let (bytes, rest) = message.split_first_chunk()?;
+            *message = rest;
+            Wire::Fixed64(u64::from_le_bytes(*bytes))
+        }
+        2 => {
+            let length = usize::try_from(varint(message)?).ok()?;
+            let (bytes, rest) = message.split_at_checked(length)?;
+            *message = rest;
+            Wire::Bytes(bytes)
+        }
+        3 => Wire::StartGroup,
+        4 => Wire::EndGroup,
+        5 => {
+            let (_, rest) = message.split_first_chunk::<4>()?;
+            *message = rest;
+            Wire::Fixed32
+        }
+        _ => return None,
+    };
+    Some((tag, value))
+}
+
+fn varint(message: &mut &[u8]) -> Option<u64> {
+    // It takes a slice and moves it on; a number of more than 64 bits is an error.
+    prost::encoding::decode_varint(message).ok()
 }

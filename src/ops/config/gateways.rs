@@ -6,16 +6,15 @@ use super::reader::{Reader, checked};
 /// Most places for one user.
 const PLACES_MAX: usize = 16;
 /// In a LiteLLM payload, unless configured.
-const LITELLM: &str = "end_user, metadata.user_api_key_end_user_id, metadata.user_api_key_user_id";
+const LITELLM: &str = "metadata.user_api_key_user_id";
 /// In a span or its resource, unless configured.
 const OTLP: &str = "enduser.id, user.id";
 
 /// Where the user stands, in forms that have several places for one: the first that is there counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFrom {
-    /// In a LiteLLM payload (`generic_api`). By default as LiteLLM's own billing callbacks choose: the customer whom the request names (`user` in its
-    /// body), then the user to whom the LiteLLM key belongs. Clients that hold keys of their own can name anybody in a request; where that
-    /// matters, the key's user must come first.
+    /// In a LiteLLM payload (`generic_api`). By default the user to whom the LiteLLM key belongs. The customer whom a request names (`user` in its
+    /// body, `end_user` in the payload) is only for operators who hold all keys themselves: whoever holds a key can name anybody there.
     pub litellm: Vec<String>,
     /// Attributes of a span, or of its resource.
     pub otlp: Vec<String>,

@@ -4,12 +4,12 @@
 //! Validation does no I/O, and names all faults at once, each with its origin, its key and what is allowed.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 mod adapters;
 mod gateways;
+mod http;
 mod jwt;
 mod kafka;
 mod reader;
@@ -17,6 +17,7 @@ mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
 pub use gateways::UserFrom;
+pub use http::{HttpConfig, PublicOrigin};
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
@@ -65,29 +66,6 @@ pub struct Config {
     pub tracing: TracingConfig,
     /// How long a graceful shutdown may take before the process ends anyway.
     pub drain_timeout: Duration,
-}
-
-/// HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// Largest request body, bytes.
-    pub body_bytes_max: usize,
-    /// `/healthz` fails when a partition with lag has made no progress for so long.
-    pub stalled_after: Duration,
-    /// What everybody together does (analytics) is computed anew when it is so old.
-    pub analytics_interval: Duration,
-    /// How long a request may take.
-    pub request_timeout: Duration,
-    /// How long a request waits for the log to take its events.
-    pub append_timeout: Duration,
-    /// Most requests per second of one key or token; `None`: any number.
-    pub requests_per_second_per_key: Option<NonZeroU32>,
-    /// Most requests per second from one address; `None`: any number.
-    pub requests_per_second_per_address: Option<NonZeroU32>,
-    /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
-    pub jwt: Option<JwtConfig>,
-    /// Where gateways that post in forms of their own name the user.
-    pub user_from: UserFrom,
 }
 
 /// `serve`.
@@ -251,54 +229,6 @@ impl Config {
         adapters::check(&mut reader, &config.adapters, &config.kafka.topic_prefix);
         reader.finish(config)
     }
-}
-
-impl HttpConfig {
-    fn read(reader: &mut Reader) -> HttpConfig {
-        HttpConfig {
-            body_bytes_max: count(
-                reader,
-                "http.body_bytes_max",
-                32 * MIB,
-                64 * KIB,
-                1024 * MIB,
-            ),
-            stalled_after: reader.get(
-                "http.stalled_after",
-                secs(300),
-                duration(secs(5)..=secs(3600)),
-            ),
-            analytics_interval: reader.get(
-                "http.analytics_interval",
-                secs(3600),
-                duration(secs(60)..=secs(86_400)),
-            ),
-            request_timeout: reader.get(
-                "http.request_timeout",
-                secs(30),
-                duration(secs(1)..=secs(600)),
-            ),
-            append_timeout: reader.get(
-                "http.append_timeout",
-                secs(10),
-                duration(Duration::from_millis(100)..=secs(300)),
-            ),
-            requests_per_second_per_key: limit(reader, "http.requests_per_second_per_key", 2_000),
-            requests_per_second_per_address: limit(
-                reader,
-                "http.requests_per_second_per_address",
-                2_000,
-            ),
-            jwt: JwtConfig::read(reader),
-            user_from: UserFrom::read(reader),
-        }
-    }
-}
-
-/// 0 is no limit.
-fn limit(reader: &mut Reader, key: &'static str, default: i64) -> Option<NonZeroU32> {
-    let limit = reader.get(key, default, integer(0..=1_000_000));
-    u32::try_from(limit).ok().and_then(NonZeroU32::new)
 }
 
 impl ServeConfig {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::http::PublicOrigin;
+
 /// What environment variables begin with: `pipeline.flush_interval` is `TIDEMARK_PIPELINE_FLUSH_INTERVAL`.
 pub const ENV_PREFIX: &str = "TIDEMARK_";
 
@@ -319,6 +321,40 @@ pub(super) fn url() -> Kind<Option<String>> {
             }
         },
     )
+}
+
+/// An origin: scheme, host and maybe a port, and nothing behind them.
+pub(super) fn origin() -> Kind<Option<PublicOrigin>> {
+    kind(
+        "an address without a path, such as https://points.example, or an empty text",
+        |value| match text_of(value)? {
+            "" => Ok(None),
+            text => parsed_origin(text)
+                .map(Some)
+                .ok_or_else(|| format!("is '{text}'")),
+        },
+    )
+}
+
+fn parsed_origin(text: &str) -> Option<PublicOrigin> {
+    let (scheme, host) = text.split_once("://")?;
+    let is_https = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let uri: axum::http::Uri = text.parse().ok()?;
+    let authority = uri.authority()?;
+    // Neither a path, nor a user, nor white space: what is left is what a browser sends as Host.
+    if authority.as_str() != host || host.contains('@') {
+        return None;
+    }
+    let own_port = if is_https { ":443" } else { ":80" };
+    let host = host.strip_suffix(own_port).unwrap_or(host);
+    Some(PublicOrigin {
+        is_https,
+        host: host.to_ascii_lowercase(),
+    })
 }
 
 /// A text that `check` takes.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{FutureExt, try_join, try_join_all};
 
@@ -17,6 +18,7 @@ use crate::domain::time::Millis;
 use crate::log::posting::{BlockHeader, encode_blocks};
 use crate::log::{Fingerprint, Headers, NewRecord, Record, Topic, rejected};
 use crate::ops::health::Role;
+use crate::ops::seldom::Seldom;
 use crate::pipeline::counters::{REFERRAL, UsageSums, issued};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
@@ -363,15 +365,23 @@ impl Rater<'_> {
         metrics
             .default_tier_events_total
             .inc_by(self.tiers.take_defaults());
-        for model in self.tiers.take_unrecognised() {
+        let models = self.tiers.take_unrecognised();
+        // Clients can make up names: one line a minute, whatever they send.
+        if let [model, others @ ..] = &models[..]
+            && let Some(kept_back) = UNRECOGNISED.say_of((), models.len() as u64)
+        {
             tracing::info!(
                 event = "model.unrecognised",
                 model,
+                others = others.len() as u64 + kept_back,
                 "no catalogue entry and no size in the name: lowest tier"
             );
         }
     }
 }
+
+/// Of all partitions of this process.
+static UNRECOGNISED: Seldom<()> = Seldom::every(Duration::from_secs(60));
 
 /// A successful chat without token counts: what it used is unknown, not zero.
 fn is_usage_unknown(candidate: &Candidate<'_>) -> bool {

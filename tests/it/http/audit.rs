@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::Millis;
-use tidemark::store::referrals;
+use tidemark::store::db::Db as _;
+use tidemark::store::{audit, referrals};
 
 use super::admin::{post, publish, put, stable, told};
 use super::stand::{NOON, Stand};
@@ -267,4 +268,22 @@ async fn rewards_are_leaderboards_ranks_and_statements() {
         .get("/api/admin/rewards?type=leaderboard&offset=18446744073709551615&limit=1000")
         .await;
     assert_eq!(beyond.json()["places"], Value::Array(Vec::new()));
+}
+
+#[tokio::test]
+async fn entries_that_are_alike_in_everything_are_all_kept() {
+    let stand = Stand::new().await;
+    let entry = audit::Entry {
+        at: NOON,
+        action: "credits.add".to_owned(),
+        subject: "alice".to_owned(),
+        by: "an admin".to_owned(),
+        detail: json!({"amount": "1"}),
+    };
+    for _ in 0..5 {
+        stand.db.write(audit::write(&entry)).await.unwrap();
+    }
+    let page = audit::page(&stand.db, None, 100).await.unwrap();
+    let alike = page.entries.iter().filter(|one| **one == entry);
+    assert_eq!(alike.count(), 5);
 }

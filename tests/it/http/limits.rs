@@ -110,3 +110,79 @@ async fn paths_and_methods_that_do_not_exist_are_told_as_problems() {
         .await;
     assert_eq!(answer.code(), (405, "method_not_allowed".to_owned()));
 }
+
+#[tokio::test]
+async fn routes_without_a_key_have_a_limit_for_each_address_too() {
+    for path in ["/healthz", "/metrics", "/docs", "/nowhere", "/signin"] {
+        let stand = Stand::with(limited(0, 2)).await;
+        let from = |address: &str| {
+            let address: SocketAddr = address.parse().unwrap();
+            let request = Request::get(path).header(header::HOST, "localhost");
+            let request = request.extension(ConnectInfo(address));
+            stand.send(request.body(Body::empty()).unwrap())
+        };
+        let mut refused = None;
+        for _ in 0..20 {
+            let answer = from("192.0.2.1:1").await;
+            if answer.status.as_u16() == 429 {
+                refused = Some(answer);
+            }
+        }
+        let refused = refused.unwrap_or_else(|| panic!("{path} has no limit"));
+        assert_eq!(refused.code().1, "too_many_requests");
+        assert_eq!(refused.headers["x-content-type-options"], "nosniff");
+        assert_ne!(from("192.0.2.2:1").await.status.as_u16(), 429, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn reads_have_a_limit_of_their_own_that_keeps_no_event_out() {
+    let stand = Stand::with(HttpConfig {
+        reads_per_second_per_key: NonZeroU32::new(2),
+        ..Config::default().http
+    })
+    .await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += usize::from(stand.get("/api/admin/keys").await.status.as_u16() == 429);
+    }
+    assert!(refused > 10, "{refused}");
+    let event = serde_json::json!({"requestId": "1", "userId": "alice", "endpoint": "/v1/scrape", "timestamp": "2026-11-22T07:01:02Z", "statusCode": 200});
+    for _ in 0..20 {
+        assert_eq!(
+            stand.post("/api/v1/events", &event).await.status.as_u16(),
+            204
+        );
+        // What gateways ask before each request takes one item.
+        assert_eq!(
+            stand.get("/api/v1/credits/alice").await.status.as_u16(),
+            200
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_carries_the_headers_of_every_other() {
+    let stand = Stand::with(HttpConfig {
+        request_timeout: std::time::Duration::from_millis(50),
+        ..Config::default().http
+    })
+    .await;
+    let body = Body::from_stream(futures::stream::pending::<
+        Result<bytes::Bytes, std::io::Error>,
+    >());
+    let request = Request::post("/api/v1/events")
+        .header(header::HOST, "localhost")
+        .header(header::AUTHORIZATION, format!("Bearer {}", stand.admin))
+        .header(header::CONTENT_TYPE, "application/json");
+    let answer = stand.send(request.body(body).unwrap()).await;
+    assert_eq!(answer.code(), (408, "body_timeout".to_owned()));
+    for name in [
+        "x-content-type-options",
+        "x-frame-options",
+        "content-security-policy",
+        "x-request-id",
+    ] {
+        assert!(answer.headers.contains_key(name), "{name}");
+    }
+}

@@ -1,7 +1,7 @@
 //! A store that counts what it is asked, and one whose caller is killed at a given step.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tidemark::http::{Parts, Service};
@@ -112,5 +112,80 @@ impl Db for Counted {
 
     async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
         self.step(self.db.put_all(table, items)).await
+    }
+}
+
+/// A store that stops answering when it is told to, as a process that was stopped by SIGSTOP does.
+pub struct Hanging {
+    db: DynamoDb,
+    pub hangs: AtomicBool,
+    hanging: AtomicU64,
+    woken: Notify,
+}
+
+impl Hanging {
+    pub fn new(db: DynamoDb) -> Hanging {
+        Hanging {
+            db,
+            hangs: AtomicBool::new(false),
+            hanging: AtomicU64::new(0),
+            woken: Notify::new(),
+        }
+    }
+
+    /// How many requests wait for an answer.
+    pub fn hanging(&self) -> u64 {
+        self.hanging.load(Ordering::Relaxed)
+    }
+
+    /// Lets those that wait be answered.
+    pub fn wake(&self) {
+        self.woken.notify_waiters();
+    }
+
+    async fn hang(&self) {
+        if self.hangs.load(Ordering::Relaxed) {
+            let woken = self.woken.notified();
+            self.hanging.fetch_add(1, Ordering::Relaxed);
+            woken.await;
+        }
+    }
+}
+
+#[async_trait]
+impl Db for Hanging {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        self.hang().await;
+        self.db.get(key).await
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.hang().await;
+        self.db.batch_get(keys).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        self.hang().await;
+        self.db.query(query).await
+    }
+
+    async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        self.hang().await;
+        self.db.scan(table, after).await
+    }
+
+    async fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.hang().await;
+        self.db.write(write).await
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.hang().await;
+        self.db.transact(writes).await
+    }
+
+    async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.hang().await;
+        self.db.put_all(table, items).await
     }
 }

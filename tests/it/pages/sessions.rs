@@ -9,6 +9,7 @@ use serde_json::json;
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis};
 use tidemark::http::{Hosts, KEY_BELIEVED, router};
+use tidemark::ops::config::{Config, HttpConfig, PublicOrigin};
 use tidemark::store::keys;
 use tower::ServiceExt;
 
@@ -244,4 +245,82 @@ async fn a_form_that_was_sent_after_the_session_had_ended_is_said_not_to_be_done
         .post_raw(&stand, "/users/alice/code", &[], &headers)
         .await;
     assert_eq!(location(&answer), "/signin?done=lost&next=%2F");
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_for_whoever_has_copied_its_cookie() {
+    let stand = stand().await;
+    let mut jar = Jar::signed_in(&stand, &["account:user:alice"]).await;
+    let mut other = Jar::signed_in(&stand, &["account:user:alice"]).await;
+    let mut copy = jar.clone();
+    assert_eq!(copy.get(&stand, "/users/alice").await.status, 200);
+    // Another process that has looked the session up before believes it for a moment; one that has not knows at once.
+    let elsewhere = Stand {
+        service: service_on(&stand, Arc::new(stand.db.clone())),
+        ..stand
+    };
+    let page = text(&jar.get(&elsewhere, "/leaderboard").await);
+    let token = field(&page, "form_token");
+    let out = jar
+        .post_raw(&elsewhere, "/signout", &[("form_token", &token)], &[])
+        .await;
+    assert_eq!(location(&out), "/signin?done=signed-out");
+    assert!(!jar.cookies.contains_key("tidemark"));
+    let third = Stand {
+        service: service_on(&elsewhere, Arc::new(elsewhere.db.clone())),
+        ..elsewhere
+    };
+    let answer = copy.get(&third, "/users/alice").await;
+    assert!(
+        location(&answer).starts_with("/signin"),
+        "a copied cookie goes on"
+    );
+    // Another session of the same key is another session.
+    assert_eq!(other.get(&third, "/users/alice").await.status, 200);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_with_tls_cookies_are_secure_and_its_name_is_ours() {
+    let config = HttpConfig {
+        public_origin: Some(PublicOrigin {
+            is_https: true,
+            host: "points.example".to_owned(),
+        }),
+        ..Config::default().http
+    };
+    let stand = Stand::with(config).await;
+    let ask = |host: &'static str| {
+        let request = Request::get("/signin").header(header::HOST, host);
+        stand.send(request.body(Body::empty()).unwrap())
+    };
+    for host in ["points.example", "Points.Example", "127.0.0.1:8787"] {
+        let answer = ask(host).await;
+        assert_eq!(answer.status, 200, "{host}");
+        let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
+        assert!(
+            cookie.starts_with("__Host-tidemark-guest=") && cookie.contains("; Secure"),
+            "{cookie}"
+        );
+    }
+    assert_eq!(ask("evil.example").await.status, 421);
+    // A form from the page that the proxy shows, which says its own name in `Host`.
+    let guest = ask("points.example").await;
+    let cookie = guest.headers[header::SET_COOKIE].to_str().unwrap();
+    let pair = cookie.split(';').next().unwrap();
+    let token = field(&text(&guest), "form_token");
+    let post = |origin: &'static str| {
+        let request = Request::post("/signin")
+            .header(header::HOST, "127.0.0.1:8787")
+            .header(header::ORIGIN, origin)
+            .header(header::COOKIE, pair)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let key = &stand.admin;
+        stand.send(
+            request
+                .body(Body::from(format!("form_token={token}&next=&key={key}")))
+                .unwrap(),
+        )
+    };
+    assert_eq!(post("https://points.example").await.status, 303);
+    assert_eq!(post("https://evil.example").await.status, 403);
 }

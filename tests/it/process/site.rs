@@ -284,6 +284,19 @@ impl Up {
         Some(values.sum())
     }
 
+    /// The most memory that the process has ever had, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("Linux tells of its processes");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak
+            .expect("a peak")
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>();
+        kib.expect("a number") * 1024
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill")

@@ -1,0 +1,112 @@
+//! Section `[http]`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::reader::{Reader, duration, integer, origin};
+use super::{JwtConfig, KIB, MIB, UserFrom, count, secs};
+
+/// HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// How browsers reach the service, if a proxy stands before it.
+    pub public_origin: Option<PublicOrigin>,
+    /// Largest request body, bytes.
+    pub body_bytes_max: usize,
+    /// `/healthz` fails when a partition with lag has made no progress for so long.
+    pub stalled_after: Duration,
+    /// What everybody together does (analytics) is computed anew when it is so old.
+    pub analytics_interval: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How long a request waits for the log to take its events.
+    pub append_timeout: Duration,
+    /// In which a request head must come whole.
+    pub head_timeout: Duration,
+    /// In which a connection must begin another request.
+    pub idle_timeout: Duration,
+    /// Most open connections; `None`: any number.
+    pub connections_max: Option<NonZeroU32>,
+    /// Most open connections from one address; `None`: any number.
+    pub connections_per_address_max: Option<NonZeroU32>,
+    /// Bytes per second that a body must bring at least; `None`: as few as the client likes.
+    pub body_bytes_per_second_min: Option<NonZeroU32>,
+    /// Most requests per second of one key or token; `None`: any number.
+    pub requests_per_second_per_key: Option<NonZeroU32>,
+    /// Of these, most that read (GET); `None`: any number.
+    pub reads_per_second_per_key: Option<NonZeroU32>,
+    /// Most requests per second from one address; `None`: any number.
+    pub requests_per_second_per_address: Option<NonZeroU32>,
+    /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
+    pub jwt: Option<JwtConfig>,
+    /// Where gateways that post in forms of their own name the user.
+    pub user_from: UserFrom,
+}
+
+/// Scheme, host and port under which browsers know the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicOrigin {
+    /// Whether it is `https`.
+    pub is_https: bool,
+    /// As in the `Host` header: with the port, unless it is the scheme's own.
+    pub host: String,
+}
+
+impl std::fmt::Display for PublicOrigin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)
+    }
+}
+
+impl HttpConfig {
+    pub(super) fn read(reader: &mut Reader) -> HttpConfig {
+        let mut within = |key, default, min, max| reader.get(key, default, duration(min..=max));
+        let stalled_after = within("http.stalled_after", secs(300), secs(5), secs(3600));
+        let analytics_interval = within(
+            "http.analytics_interval",
+            secs(3600),
+            secs(60),
+            secs(86_400),
+        );
+        let request_timeout = within("http.request_timeout", secs(30), secs(1), secs(600));
+        let ms_100 = Duration::from_millis(100);
+        let append_timeout = within("http.append_timeout", secs(10), ms_100, secs(300));
+        let head_timeout = within("http.head_timeout", secs(10), ms_100, secs(60));
+        let idle_timeout = within("http.idle_timeout", secs(75), ms_100, secs(3600));
+        HttpConfig {
+            public_origin: reader.get("http.public_origin", None, origin()),
+            body_bytes_max: count(
+                reader,
+                "http.body_bytes_max",
+                32 * MIB,
+                64 * KIB,
+                1024 * MIB,
+            ),
+            stalled_after,
+            analytics_interval,
+            request_timeout,
+            append_timeout,
+            head_timeout,
+            idle_timeout,
+            connections_max: limit(reader, "http.connections_max", 800),
+            connections_per_address_max: limit(reader, "http.connections_per_address_max", 200),
+            body_bytes_per_second_min: limit(reader, "http.body_bytes_per_second_min", 4096),
+            requests_per_second_per_key: limit(reader, "http.requests_per_second_per_key", 2_000),
+            reads_per_second_per_key: limit(reader, "http.reads_per_second_per_key", 100),
+            requests_per_second_per_address: limit(
+                reader,
+                "http.requests_per_second_per_address",
+                2_000,
+            ),
+            jwt: JwtConfig::read(reader),
+            user_from: UserFrom::read(reader),
+        }
+    }
+}
+
+/// 0 is no limit.
+fn limit(reader: &mut Reader, key: &'static str, default: i64) -> Option<NonZeroU32> {
+    let limit = reader.get(key, default, integer(0..=1_000_000));
+    u32::try_from(limit).ok().and_then(NonZeroU32::new)
+}
