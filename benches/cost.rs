@@ -195,10 +195,10 @@ async fn run() {
     let clock = Arc::new(Moved(AtomicI64::new(START)));
     let (log, _) = EmbeddedLog::open(&dir.path().join("log"), &topics::shipped(), clock.clone())
         .expect("an empty directory");
-    let store = EmbeddedStore::open(&dir.path().join("store"), 0).expect("an empty directory");
+    let store = EmbeddedStore::open(&dir.path().join("store")).expect("an empty directory");
     let meter = Arc::new(StoreMeter::default());
     let db = DynamoDb::new(
-        &DynamoSettings::local(store.endpoint()),
+        &DynamoSettings::embedded(store.client()),
         meter.clone(),
         clock.clone(),
     );

@@ -88,9 +88,9 @@ async fn run() {
         .expect("a log");
     let log: Arc<dyn Log> = Arc::new(log);
     assert_eq!(log.epoch(), Epoch(0));
-    let store = EmbeddedStore::open(&dir.path().join("store"), 0).expect("a store");
+    let store = EmbeddedStore::open(&dir.path().join("store")).expect("a store");
     let db = DynamoDb::new(
-        &DynamoSettings::local(store.endpoint()),
+        &DynamoSettings::embedded(store.client()),
         Arc::new(StoreMeter::default()),
         Arc::new(SystemClock),
     );

@@ -66,8 +66,8 @@ async fn run(count: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     let log = EmbeddedLog::open(&dir.path().join("log"), &shipped(), Arc::new(SystemClock));
     let log: Arc<dyn Log> = Arc::new(log.expect("a log").0);
-    let store = EmbeddedStore::open(&dir.path().join("store"), 0).expect("a store");
-    let settings = DynamoSettings::local(store.endpoint());
+    let store = EmbeddedStore::open(&dir.path().join("store")).expect("a store");
+    let settings = DynamoSettings::embedded(store.client());
     let db = DynamoDb::new(
         &settings,
         Arc::new(StoreMeter::default()),

@@ -146,9 +146,9 @@ impl Db for Watched {
 pub async fn run(bootstrap: &str) {
     measure(bootstrap, "a sink as store", Arc::new(Sink::default())).await;
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = EmbeddedStore::open(dir.path(), 0).expect("an empty directory");
+    let store = EmbeddedStore::open(dir.path()).expect("an empty directory");
     let meter = Arc::new(StoreMeter::default());
-    let settings = DynamoSettings::local(store.endpoint());
+    let settings = DynamoSettings::embedded(store.client());
     let db = DynamoDb::new(&settings, meter, Arc::new(SystemClock));
     create_tables(&db).await.expect("an empty store");
     measure(

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::private::make_private;
+
 /// A data directory: `lock`, `up.json` while `up` runs, `key`, `log/` and `store/`.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
@@ -26,8 +28,8 @@ pub struct Running {
     pub pid: u32,
     /// Its HTTP service.
     pub listen: SocketAddr,
-    /// Its DynamoDB.
-    pub dynamodb_endpoint: Option<String>,
+    /// Whether it serves an embedded store on the Unix socket in its directory.
+    pub serves_store: bool,
 }
 
 impl Running {
@@ -68,9 +70,9 @@ impl DataDir {
         self.0.join("lock").exists()
     }
 
-    /// Owns the directory, made if need be; `None` if somebody else does.
+    /// Owns the directory, made if need be and closed to other users; `None` if somebody else does.
     pub fn try_own(&self) -> io::Result<Option<Owned>> {
-        fs::create_dir_all(&self.0)?;
+        make_private(&self.0)?;
         let path = self.0.join("lock");
         let mut options = OpenOptions::new();
         let lock = options

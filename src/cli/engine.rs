@@ -18,7 +18,7 @@ use crate::ops::config::{Config, LogEngine, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::durability::Durability;
 use crate::store::dynamo::{DynamoDb, DynamoSettings};
-use crate::store::embedded::EmbeddedStore;
+use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::meter::StoreMeter;
 use crate::store::tables;
 
@@ -110,7 +110,7 @@ impl Engine {
             StoreEngine::DynamoDb => None,
         };
         let local = embedded.as_ref().map(|store| Local {
-            endpoint: store.endpoint(),
+            client: store.client(),
             durability: store.durability(),
         });
         let db = connect(&config.store, local, metrics.clone())?;
@@ -133,9 +133,12 @@ impl Engine {
         })
     }
 
-    /// The embedded store's endpoint.
-    pub fn endpoint(&self) -> Option<String> {
-        self.embedded.as_ref().map(EmbeddedStore::endpoint)
+    /// Lets commands in other terminals reach the embedded store.
+    pub fn serve_store(&mut self) -> Done {
+        match &mut self.embedded {
+            Some(store) => store.listen().map_err(Failure::failed),
+            None => Ok(()),
+        }
     }
 
     /// Tells other commands where to find this process.
@@ -198,13 +201,13 @@ pub fn kafka_settings(config: &Config) -> Done<KafkaSettings> {
 }
 
 fn open_store(data: &DataDir) -> Done<EmbeddedStore> {
-    EmbeddedStore::open(&data.store(), 0).map_err(Failure::failed)
+    EmbeddedStore::open(&data.store()).map_err(Failure::failed)
 }
 
-/// The engine in this process, or in the `up` that runs.
+/// The embedded store of this process, or of the `up` that runs.
 pub struct Local {
-    /// Where it is served.
-    pub endpoint: String,
+    /// The way to it.
+    pub client: EmbeddedClient,
     /// What syncs it.
     pub durability: Arc<Durability>,
 }
@@ -215,39 +218,40 @@ pub fn connect(
     embedded: Option<Local>,
     metrics: Arc<Metrics>,
 ) -> Done<DynamoDb> {
-    let is_local = embedded.is_some();
-    let (endpoint, durability) = match embedded {
-        Some(local) => (Some(local.endpoint), Some(local.durability)),
-        None => (config.endpoint.clone(), None),
-    };
+    let limit = config.write_units_per_second_max;
+    let meter = Arc::new(StoreMeter::with_metrics(metrics));
+    if let Some(local) = embedded {
+        let settings = DynamoSettings {
+            prefix: config.table_prefix.clone(),
+            request_timeout: config.request_timeout,
+            batch_concurrency: EMBEDDED_BATCH_CONCURRENCY,
+            durability: Some(local.durability),
+            write_units_per_second: limit.and_then(std::num::NonZeroU32::new),
+            ..DynamoSettings::embedded(local.client)
+        };
+        return Ok(DynamoDb::new(&settings, meter, Arc::new(SystemClock)));
+    }
+    let endpoint = config.endpoint.clone();
     let local = DynamoSettings::local(endpoint.clone().unwrap_or_default());
     let credentials = match credentials() {
-        Some(credentials) if !is_local => credentials,
-        None if !is_local && endpoint.is_none() => {
+        Some(credentials) => credentials,
+        None if endpoint.is_none() => {
             return Err(Failure::refused(
                 "store.engine is dynamodb and there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
                  (and AWS_SESSION_TOKEN, if they are temporary)",
             ));
         }
-        _ => local.credentials.clone(),
+        None => local.credentials.clone(),
     };
-    let limit = config.write_units_per_second_max;
     let settings = DynamoSettings {
         endpoint,
         region: config.region.clone(),
         prefix: config.table_prefix.clone(),
         credentials,
         request_timeout: config.request_timeout,
-        batch_concurrency: if is_local {
-            EMBEDDED_BATCH_CONCURRENCY
-        } else {
-            local.batch_concurrency
-        },
-        durability,
         write_units_per_second: limit.and_then(std::num::NonZeroU32::new),
         ..local
     };
-    let meter = Arc::new(StoreMeter::with_metrics(metrics));
     Ok(DynamoDb::new(&settings, meter, Arc::new(SystemClock)))
 }
 

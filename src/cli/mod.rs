@@ -25,6 +25,7 @@ mod keys;
 mod lines;
 mod newest;
 mod output;
+mod private;
 mod progress;
 mod records;
 mod referral;

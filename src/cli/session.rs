@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
-use super::data::DataDir;
+use super::data::{DataDir, Running};
 use super::engine::{Engine, Local, Owner, connect, connect_log, find_owner, topic_specs};
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
@@ -16,7 +16,7 @@ use crate::ops::config::{Config, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::reads::Reads;
 use crate::store::db::{Db, StoreError};
-use crate::store::embedded::EmbeddedStore;
+use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::tables;
 
 /// How long the embedded store may take to close.
@@ -69,13 +69,14 @@ impl Session {
         match find_owner(&data).await? {
             Owner::Us(owned) => Session::own(Engine::open(owned, &data, config).await?).await,
             Owner::Up(running) => {
-                let local = match config.store.engine {
-                    StoreEngine::Embedded => running.dynamodb_endpoint.map(|endpoint| Local {
-                        endpoint,
-                        durability: EmbeddedStore::durability_of(&data.store()),
-                    }),
-                    StoreEngine::DynamoDb => None,
-                };
+                let is_embedded = config.store.engine == StoreEngine::Embedded;
+                if running.serves_store != is_embedded {
+                    return Err(another_store(&running));
+                }
+                let local = is_embedded.then(|| Local {
+                    client: EmbeddedClient::over_socket(&data.store()),
+                    durability: EmbeddedStore::durability_of(&data.store()),
+                });
                 let db = connect(&config.store, local, Arc::new(Metrics::new()))?;
                 let log = RemoteLog::connect(Client::new(data)).await?;
                 Session::new(Arc::new(db), Arc::new(log), Workers::Up, None).await
@@ -150,6 +151,19 @@ impl Session {
 }
 
 /// Where was looked, whole, and what to do about either mistake: looking in the wrong place, or too early.
+/// A command must not look at other tables than the process that owns the directory does.
+fn another_store(running: &Running) -> Failure {
+    let (its, ours) = match running.serves_store {
+        true => ("embedded", "dynamodb"),
+        false => ("dynamodb", "embedded"),
+    };
+    Failure::refused(format!(
+        "the running `tidemark up` (process {}) has store.engine = \"{its}\", this command has \"{ours}\"; \
+         run it with the same configuration file and environment",
+        running.pid
+    ))
+}
+
 fn no_data(data: &DataDir) -> Failure {
     let dir = data.path().display();
     let place = match std::path::absolute(data.path()) {

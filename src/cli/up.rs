@@ -22,7 +22,7 @@ use crate::http::{self, Hosts, Parts, Service};
 use crate::log::topics::TopicSpec;
 use crate::log::{Log, Partitions, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, PipelineConfig};
+use crate::ops::config::{Config, PipelineConfig, StoreEngine};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
@@ -46,7 +46,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         tracing::warn!(event = "adapters.idle", "{ADAPTERS_NEED_KAFKA}");
     }
     let listener = listen(config.listen).await?;
-    let engine = Engine::open(owned, &data, config).await?;
+    let mut engine = Engine::open(owned, &data, config).await?;
     traces::count_in(&engine.metrics);
     if rules::publish_first(&engine.db).await? {
         tracing::info!(
@@ -61,7 +61,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let running = Running {
         pid: std::process::id(),
         listen: listener.local_addr().map_err(Failure::failed)?,
-        dynamodb_endpoint: engine.endpoint(),
+        serves_store: config.store.engine == StoreEngine::Embedded,
     };
     let log: Arc<dyn Log> = engine.log.clone();
     local_key(&engine.db, &data.key()).await?;
@@ -90,6 +90,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         let db = Arc::new(engine.db.clone());
         tasks.spawn(demo::run(db, log, partitions, shutdown.clone()));
     }
+    engine.serve_store()?;
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
     health.set_ready(true);
@@ -277,9 +278,6 @@ fn welcome(
         out.line(format!(
             "Sign in with the key in {dir}/key. On a terminal, links that sign in are shown here."
         ))?;
-    }
-    if let Some(endpoint) = &running.dynamodb_endpoint {
-        out.line(format!("  DynamoDB  {endpoint}"))?;
     }
     let option = if data.path() == std::path::Path::new("./data") {
         String::new()

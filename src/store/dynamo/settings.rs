@@ -13,12 +13,15 @@ use aws_smithy_http_client::tls;
 
 use super::retry::Backoff;
 use crate::store::durability::Durability;
+use crate::store::embedded::{ENDPOINT, EmbeddedClient};
 
 /// Where the tables are and how to talk to them.
 #[derive(Clone, Debug)]
 pub struct DynamoSettings {
     /// `http://127.0.0.1:8000`, or `None` for AWS itself in `region`.
     pub endpoint: Option<String>,
+    /// The way to an embedded store, in place of an endpoint.
+    pub embedded: Option<EmbeddedClient>,
     /// The AWS region.
     pub region: String,
     /// What stands before every table's name.
@@ -39,10 +42,11 @@ pub struct DynamoSettings {
 }
 
 impl DynamoSettings {
-    /// Settings for a server of our own on this machine (the embedded engine, DynamoDB Local), which takes any key.
+    /// Settings for a server of our own on this machine (DynamoDB Local), which takes any key.
     pub fn local(endpoint: impl Into<String>) -> DynamoSettings {
         DynamoSettings {
             endpoint: Some(endpoint.into()),
+            embedded: None,
             region: "us-east-1".to_owned(),
             prefix: String::new(),
             credentials: Credentials::new("tidemark", "local", None, None, "local"),
@@ -51,6 +55,14 @@ impl DynamoSettings {
             write_units_per_second: None,
             batch_concurrency: 4,
             durability: None,
+        }
+    }
+
+    /// Settings for an embedded store, in this process or in another. Whoever writes adds its durability.
+    pub fn embedded(client: EmbeddedClient) -> DynamoSettings {
+        DynamoSettings {
+            embedded: Some(client),
+            ..DynamoSettings::local(ENDPOINT)
         }
     }
 }
@@ -67,8 +79,11 @@ pub(super) fn config(settings: &DynamoSettings) -> aws_sdk_dynamodb::Config {
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         // The request's own time-out bounds everything already.
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .http_client(http_client(settings.endpoint.as_deref()));
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    builder = match &settings.embedded {
+        Some(client) => builder.http_client(client.clone()),
+        None => builder.http_client(http_client(settings.endpoint.as_deref())),
+    };
     builder.set_endpoint_url(settings.endpoint.clone());
     builder.build()
 }

@@ -13,6 +13,7 @@ use super::broker::{self, Broker};
 use crate::process::books::{self, Books};
 use crate::process::load::Load;
 use crate::process::site::{Cluster, Site, Up};
+use crate::store::bridge::bridge;
 use crate::store::dynamodb_local;
 use crate::store::proxy::{Fault, dice, proxy};
 
@@ -47,21 +48,21 @@ fn plan(weather: u8, number: u64, seed: u64) -> Fault {
 struct Embedded {
     store: Option<EmbeddedStore>,
     runtime: tokio::runtime::Runtime,
+    endpoint: String,
     _dir: tempfile::TempDir,
 }
 
 impl Embedded {
     fn start() -> Embedded {
         let dir = tempfile::tempdir().expect("a directory");
+        let mut store = EmbeddedStore::open(dir.path()).expect("a store");
+        store.listen().expect("a socket");
         Embedded {
-            store: Some(EmbeddedStore::open(dir.path(), 0).expect("a store")),
+            store: Some(store),
             runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+            endpoint: bridge(dir.path()),
             _dir: dir,
         }
-    }
-
-    fn endpoint(&self) -> String {
-        self.store.as_ref().expect("it runs").endpoint()
     }
 }
 
@@ -158,7 +159,7 @@ fn whatever_dies_sleeps_comes_or_goes_the_workers_count_like_the_oracle() {
         return;
     };
     let store = Embedded::start();
-    everything_happens(broker, store.endpoint());
+    everything_happens(broker, store.endpoint.clone());
 }
 
 /// Amazon's own engine has the last word about what DynamoDB does.

@@ -19,6 +19,7 @@ const FILE: &str = include_str!("../../../docker-compose.yml");
 const PROMETHEUS: &str = include_str!("../../../prometheus/prometheus.yml");
 const DATA_SOURCE: &str =
     include_str!("../../../dashboards/provisioning/datasources/prometheus.yml");
+const OPEN: &str = include_str!("../../../docker-compose.open.yml");
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 const EVENTS: u64 = 300;
 
@@ -64,6 +65,26 @@ fn the_environment_in_the_compose_file_is_a_valid_configuration_of_a_worker() {
         assert_eq!(service(name)["stop_grace_period"], "30s", "{name}");
     }
     assert!(Config::default().drain_timeout < Duration::from_secs(30));
+}
+
+/// Servers that ask nobody who they are must be reached by the other services alone.
+#[test]
+fn only_what_asks_for_a_key_or_shows_metrics_has_a_port_and_only_on_loopback() {
+    let mut published = Vec::new();
+    for (name, service) in yaml(FILE)["services"].as_object().unwrap() {
+        for port in service["ports"].as_array().into_iter().flatten() {
+            let port = port.as_str().expect("a text");
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
+            published.push(name.clone());
+        }
+    }
+    published.sort();
+    assert_eq!(published, ["grafana", "prometheus", "serve"]);
+    for (name, service) in yaml(OPEN)["services"].as_object().unwrap() {
+        let ports = texts(&service["ports"]);
+        let is_loopback = ports.iter().all(|port| port.starts_with("127.0.0.1:"));
+        assert!(is_loopback, "{name}: {ports:?}");
+    }
 }
 
 #[test]

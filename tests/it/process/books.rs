@@ -14,6 +14,7 @@ use tidemark::ops::clock::SystemClock;
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Db, Item, Table};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::embedded::EmbeddedClient;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
@@ -400,28 +401,22 @@ fn rejects(site: &Site) -> BTreeMap<Place, String> {
 }
 
 fn store(site: &Site) -> DynamoDb {
-    let (endpoint, prefix) = match site.cluster() {
-        Some(cluster) => (cluster.store.clone(), cluster.prefix.clone()),
-        None => (endpoint_of_up(site), "tidemark-".to_owned()),
+    let (place, prefix) = match site.cluster() {
+        Some(cluster) => (
+            DynamoSettings::local(&cluster.store),
+            cluster.prefix.clone(),
+        ),
+        None => {
+            let client = EmbeddedClient::over_socket(&site.data().join("store"));
+            (DynamoSettings::embedded(client), "tidemark-".to_owned())
+        }
     };
-    let settings = DynamoSettings {
-        prefix,
-        ..DynamoSettings::local(&endpoint)
-    };
+    let settings = DynamoSettings { prefix, ..place };
     DynamoDb::new(
         &settings,
         Arc::new(StoreMeter::default()),
         Arc::new(SystemClock),
     )
-}
-
-fn endpoint_of_up(site: &Site) -> String {
-    let text = fs::read_to_string(site.data().join("up.json")).expect("`up` runs");
-    let running: Value = serde_json::from_str(&text).expect("JSON");
-    running["dynamodbEndpoint"]
-        .as_str()
-        .expect("an endpoint")
-        .to_owned()
 }
 
 /// The prices and rules as they were published.

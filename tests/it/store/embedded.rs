@@ -1,13 +1,14 @@
 //! The embedded engine as a process holds it: its directory, its lock, its death.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tidemark::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table};
-use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
-use tidemark::store::embedded::{EmbeddedError, EmbeddedStore};
+use tidemark::store::dynamo::{Backoff, DynamoDb, DynamoSettings};
+use tidemark::store::embedded::{EmbeddedClient, EmbeddedError, EmbeddedStore};
 use tidemark::store::tables::create_tables;
 
 use super::laws::{item, key, n, put};
@@ -17,20 +18,19 @@ use super::{client, run};
 const DIR: &str = "TIDEMARK_TEST_EMBEDDED_DIR";
 
 fn open(dir: &Path) -> (EmbeddedStore, DynamoDb) {
-    let store = EmbeddedStore::open(dir, 0).unwrap();
+    let store = EmbeddedStore::open(dir).unwrap();
     let db = client(&DynamoSettings {
         durability: Some(store.durability()),
-        ..DynamoSettings::local(store.endpoint())
+        ..DynamoSettings::embedded(store.client())
     });
     (store, db)
 }
 
 #[test]
-fn it_listens_on_loopback_only_and_its_data_is_there_after_a_restart() {
+fn its_data_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     run(async {
         let (store, db) = open(dir.path());
-        assert!(store.address().ip().is_loopback());
         create_tables(&db).await.unwrap();
         db.write(put(&key("p", "r"), 7, Condition::Absent))
             .await
@@ -41,6 +41,100 @@ fn it_listens_on_loopback_only_and_its_data_is_there_after_a_restart() {
         let found = db.get(&key("p", "r")).await.unwrap().unwrap();
         assert_eq!(found.get("value"), Some(&n(7)));
         assert!(store.shutdown(Duration::from_secs(10)).await);
+    });
+}
+
+/// The sockets of this process that listen, of whatever kind, but for Unix sockets.
+fn listening() -> usize {
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().map(str::to_owned).collect::<Vec<_>>())
+        // State 0A is LISTEN; the tenth column is the inode, which the process must hold to be the listener.
+        .filter_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            (columns.get(3) == Some(&"0A")).then(|| format!("socket:[{}]", columns[9]))
+        })
+        .filter(|socket| holds(socket))
+        .count()
+}
+
+fn holds(socket: &str) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let mut open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    open.any(|target| target.to_str() == Some(socket))
+}
+
+/// Not a test of its own: a process in which nothing else opens sockets.
+#[test]
+#[ignore = "run by no_port_is_open_and_the_socket_is_for_its_user_alone"]
+fn the_process_that_listens() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    run(async {
+        let (mut store, db) = open(Path::new(&dir));
+        store.listen().unwrap();
+        create_tables(&db).await.unwrap();
+        assert_eq!(listening(), 0);
+        // It would be seen if there were one.
+        let _one = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(listening(), 1);
+        let over_socket = client(&DynamoSettings::embedded(EmbeddedClient::over_socket(
+            Path::new(&dir),
+        )));
+        let write = put(&key("p", "r"), 7, Condition::Absent);
+        over_socket.write(write.clone()).await.unwrap();
+        let again = over_socket.write(write).await;
+        assert_eq!(again, Err(StoreError::ConditionFailed));
+        let found = db.get(&key("p", "r")).await.unwrap().unwrap();
+        assert_eq!(found.get("value"), Some(&n(7)));
+        let socket = std::fs::metadata(Path::new(&dir).join("store.sock")).unwrap();
+        assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+        assert!(store.shutdown(Duration::from_secs(10)).await);
+        assert!(!Path::new(&dir).join("store.sock").exists());
+        let closed = over_socket.get(&key("p", "r")).await.unwrap_err();
+        assert!(matches!(closed, StoreError::Unavailable(_)), "{closed}");
+    });
+    println!("the process that listens is done");
+}
+
+#[test]
+fn no_port_is_open_and_the_socket_is_for_its_user_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    // Longer than the address of a Unix socket may be.
+    let long = dir.path().join("long".repeat(30));
+    for dir in [dir.path().join("short"), long] {
+        let ran = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::embedded::the_process_that_listens"])
+            .args(["--ignored", "--nocapture", "--test-threads", "1"])
+            .env(DIR, &dir)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let is_done = said.contains("the process that listens is done");
+        assert!(ran.status.success() && is_done, "{said}");
+    }
+}
+
+#[test]
+fn a_request_after_the_end_is_known_not_to_have_been_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let (store, _) = open(dir.path());
+        let db = client(&DynamoSettings {
+            backoff: Backoff {
+                attempts_max: 2,
+                ..Backoff::default()
+            },
+            ..DynamoSettings::embedded(store.client())
+        });
+        create_tables(&db).await.unwrap();
+        assert!(store.shutdown(Duration::from_secs(10)).await);
+        let write = db.write(put(&key("p", "r"), 1, Condition::Absent)).await;
+        // An unknown outcome would be `Unanswered`.
+        assert!(
+            matches!(write, Err(StoreError::Unavailable(_))),
+            "{write:?}"
+        );
     });
 }
 
@@ -72,10 +166,10 @@ fn writes_that_are_answered_together_are_synced_together() {
 fn a_write_that_cannot_be_synced_is_not_answered_as_written() {
     let dir = tempfile::tempdir().unwrap();
     run(async {
-        let store = EmbeddedStore::open(dir.path(), 0).unwrap();
+        let store = EmbeddedStore::open(dir.path()).unwrap();
         let settings = DynamoSettings {
             durability: Some(EmbeddedStore::durability_of(&dir.path().join("elsewhere"))),
-            ..DynamoSettings::local(store.endpoint())
+            ..DynamoSettings::embedded(store.client())
         };
         let db = client(&settings);
         create_tables(&db).await.unwrap();
@@ -92,7 +186,7 @@ fn a_write_that_cannot_be_synced_is_not_answered_as_written() {
 fn a_directory_is_open_in_one_place_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
-    let second = EmbeddedStore::open(dir.path(), 0);
+    let second = EmbeddedStore::open(dir.path());
     assert!(matches!(second, Err(EmbeddedError::InUse(_))));
     assert!(run(store.shutdown(Duration::from_secs(10))));
     open(dir.path());
@@ -103,7 +197,7 @@ fn a_file_that_is_no_database_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dynamodb.sqlite");
     std::fs::write(&file, "no database at all ".repeat(1_000)).unwrap();
-    let error = EmbeddedStore::open(dir.path(), 0).unwrap_err();
+    let error = EmbeddedStore::open(dir.path()).unwrap_err();
     assert!(error.to_string().contains("dynamodb.sqlite"), "{error}");
 }
 

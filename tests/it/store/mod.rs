@@ -3,6 +3,7 @@
 //! `tests/servers/dynamodb up` starts the latter (Java 17 and Maven) and prints what to export.
 
 mod awards;
+pub mod bridge;
 mod chaos;
 mod control;
 mod credits;
@@ -29,26 +30,31 @@ use tidemark::store::embedded::EmbeddedStore;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::tables::create_tables;
 
+/// Nothing answers there: requests go to the engine of this process.
+const ENDPOINT_UNUSED: &str = "http://embedded.invalid";
+
 /// Posting partitions in these tests.
 pub const PARTITIONS: u32 = 4;
 
 /// An embedded engine that all tests of this process share; each test has tables of its own.
 pub fn embedded_endpoint() -> &'static str {
-    static SHARED: OnceLock<(tempfile::TempDir, EmbeddedStore)> = OnceLock::new();
     static ENDPOINT: OnceLock<String> = OnceLock::new();
-    ENDPOINT.get_or_init(|| {
-        let (_, store) = SHARED.get_or_init(|| {
-            let dir = tempfile::tempdir().unwrap();
-            let store = EmbeddedStore::open(dir.path(), 0).unwrap();
-            (dir, store)
-        });
-        store.endpoint()
+    ENDPOINT.get_or_init(|| bridge::bridge(shared().0.path()))
+}
+
+fn shared() -> &'static (tempfile::TempDir, EmbeddedStore) {
+    static SHARED: OnceLock<(tempfile::TempDir, EmbeddedStore)> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = EmbeddedStore::open(dir.path()).unwrap();
+        store.listen().unwrap();
+        (dir, store)
     })
 }
 
 /// The servers to test against, by name.
 pub fn endpoints() -> Vec<(&'static str, String)> {
-    let mut all = vec![("embedded", embedded_endpoint().to_owned())];
+    let mut all = vec![("embedded, over its socket", embedded_endpoint().to_owned())];
     all.extend(dynamodb_local().map(|endpoint| ("DynamoDB Local", endpoint)));
     all
 }
@@ -88,12 +94,22 @@ pub fn client(settings: &DynamoSettings) -> DynamoDb {
     )
 }
 
-/// Runs a test against every server, each time with fresh tables.
+/// Runs a test against every server, and the embedded engine in this process, each time with fresh tables.
 pub fn on_every_store<Fut: Future<Output = ()>>(test: impl Fn(DynamoDb) -> Fut) {
-    for (name, endpoint) in endpoints() {
+    let in_process = DynamoSettings {
+        embedded: Some(shared().1.client()),
+        ..settings(ENDPOINT_UNUSED)
+    };
+    let mut all = vec![("embedded, in process", in_process)];
+    all.extend(
+        endpoints()
+            .into_iter()
+            .map(|(name, endpoint)| (name, settings(&endpoint))),
+    );
+    for (name, settings) in all {
         eprintln!("on {name}");
         run(async {
-            let db = client(&settings(&endpoint));
+            let db = client(&settings);
             create_tables(&db).await.unwrap();
             test(db).await;
         });

@@ -337,7 +337,7 @@ fn what_it_cannot_look_at_is_another_code_than_what_it_finds() {
     let address = silent.local_addr().unwrap();
     place.write(
         "data/up.json",
-        &format!("{{\"pid\":1,\"listen\":\"{address}\",\"dynamodbEndpoint\":null}}"),
+        &format!("{{\"pid\":1,\"listen\":\"{address}\",\"servesStore\":true}}"),
     );
     let said = place.tidemark(&["doctor"]).failed(2);
     has(

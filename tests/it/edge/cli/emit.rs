@@ -163,7 +163,7 @@ fn an_up_that_takes_connections_and_never_answers_is_waited_for_as_long_as_the_p
     // The kernel takes the connections; nobody ever looks at them.
     let hung = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = hung.local_addr().unwrap();
-    let says = format!("{{\"pid\":1,\"listen\":\"{address}\",\"dynamodbEndpoint\":null}}");
+    let says = format!("{{\"pid\":1,\"listen\":\"{address}\",\"servesStore\":true}}");
     place.write("data/up.json", &says);
     for args in [
         &["--events", "20000"][..],

@@ -10,13 +10,15 @@ use tidemark::ops::clock::SystemClock;
 use tidemark::store::accounts::row_key;
 use tidemark::store::db::{Condition, Db, Write};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::embedded::EmbeddedClient;
 use tidemark::store::meter::StoreMeter;
 
-use super::{Place, Up, chat, until};
+use super::{Place, chat, until};
 
-/// A client of the DynamoDB in a running `up`.
-pub(super) fn store(up: &Up) -> DynamoDb {
-    let mut settings = DynamoSettings::local(up.store.clone());
+/// A client of the store of the `up` that runs in a place.
+pub(super) fn store(place: &Place) -> DynamoDb {
+    let client = EmbeddedClient::over_socket(&place.path("data/store"));
+    let mut settings = DynamoSettings::embedded(client);
     settings.prefix = "tidemark-".to_owned();
     DynamoDb::new(
         &settings,
@@ -56,7 +58,7 @@ fn a_partition_whose_row_is_gone_halts_and_goes_on_once_it_is_back() {
         .unwrap();
     let key = row_key(&Account::new(AccountKind::User, &lost).unwrap(), month);
     let row = run(async {
-        let db = store(&up);
+        let db = store(&place);
         let row = db.get(&key).await.unwrap().unwrap();
         let condition = Condition::Present;
         db.write(Write::Delete {
@@ -104,7 +106,7 @@ fn a_partition_whose_row_is_gone_halts_and_goes_on_once_it_is_back() {
 
     run(async {
         let condition = Condition::Absent;
-        store(&up)
+        store(&place)
             .write(Write::Put {
                 table: key.table,
                 item: row,

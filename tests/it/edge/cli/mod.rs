@@ -9,6 +9,7 @@ mod halts;
 mod keys;
 mod metrics;
 mod newest;
+mod private;
 mod progress;
 mod quick_start;
 mod records;
@@ -168,7 +169,6 @@ impl Place {
         let mut up = Up {
             child: command.spawn().unwrap(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            store: String::new(),
             log,
         };
         let said = until("`up` announces itself", || {
@@ -179,7 +179,6 @@ impl Place {
             (said["pid"] == up.child.id()).then_some(said)
         });
         up.listen = said["listen"].as_str().unwrap().parse().unwrap();
-        up.store = said["dynamodbEndpoint"].as_str().unwrap().to_owned();
         until("`up` is ready", || {
             (up.get("/readyz").0 == 200).then_some(())
         });
@@ -208,7 +207,6 @@ impl Place {
 struct Up {
     child: Child,
     listen: SocketAddr,
-    store: String,
     log: PathBuf,
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
 use tidemark::store::referrals;
 
-use super::{Place, Up, chat, halts, until};
+use super::{Place, chat, halts, until};
 
 #[test]
 fn a_marketplace_moves_in_before_up_ever_ran() {
@@ -102,23 +102,17 @@ fn signups_are_refused_each_with_its_code() {
         .tidemark(&["referral", "signup", "provider", "carl", text])
         .ok();
     assert_eq!(said, "provider:carl is referred by user:alice\n");
-    refusals(
-        &place,
-        &up,
-        &alice,
-        &code("user", "bob"),
-        &code("user", "old"),
-    );
+    refusals(&place, &alice, &code("user", "bob"), &code("user", "old"));
     assert_eq!(code("user", "alice")["signups"], 2);
     place.wait();
     assert_eq!(place.statement("user", "alice")["bonus"], "200");
     up.stop();
 }
 
-fn refusals(place: &Place, up: &Up, alice: &Value, bob: &Value, old: &Value) {
+fn refusals(place: &Place, alice: &Value, bob: &Value, old: &Value) {
     let text = |code: &Value| code["code"].as_str().unwrap().to_owned();
     halts::run(async {
-        let db = halts::store(up);
+        let db = halts::store(place);
         let off = referrals::Switch {
             active: false,
             by: "a test".to_owned(),

@@ -1,5 +1,6 @@
-//! DynamoDB in this process: dynoxide, an engine on SQLite, served on a loopback port with its data on disk, so that the
-//! same AWS client talks to it as to DynamoDB itself.
+//! DynamoDB in this process: dynoxide, an engine on SQLite, with its data on disk. The same AWS client talks to it as to DynamoDB
+//! itself, through a connector of ours ([`EmbeddedClient`]) that hands requests to the engine: no port is open. Commands in another
+//! terminal reach the store of a running `up` over a Unix socket in the store's directory, which its user alone can enter.
 //!
 //! **Durability.** The engine opens SQLite in WAL mode and commits each row of a batch by itself. With `synchronous` at SQLite's
 //! default, FULL, each commit waits for the disk: 25 times for one `BatchWriteItem`. So it is set to NORMAL: a commit is handed to
@@ -7,22 +8,30 @@
 //! several, before our client returns: what it has answered survives a power cut too. A test kills the process with -9 under
 //! load and counts.
 //!
-//! **Threads.** The engine handles a request to its end, fsync included, on the thread that took it. It therefore runs in
-//! a runtime of its own, or it would stall the pipeline's.
+//! **Threads.** The engine handles a request to its end, fsync included, on the thread that took it. It therefore has threads of
+//! its own, or it would stall the pipeline's.
+
+mod client;
+mod engine;
+mod socket;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use dynoxide::Database;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::durability::Durability;
+use engine::{Job, Queue};
+use socket::SocketServer;
+
+pub(super) use client::ENDPOINT;
+pub use client::EmbeddedClient;
 
 /// The database's file in the data directory.
 const FILE: &str = "dynamodb.sqlite";
@@ -36,7 +45,7 @@ const THREADS: usize = 2;
 /// Why the embedded store does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// The directory or the port.
+    /// The directory or the socket.
     #[error("{what} {path}: {error}")]
     Io {
         /// What was tried.
@@ -61,68 +70,57 @@ pub enum EmbeddedError {
     },
 }
 
-/// The embedded store, serving.
+/// The embedded store, at work.
 #[derive(Debug)]
 pub struct EmbeddedStore {
-    address: SocketAddr,
+    dir: PathBuf,
+    queue: Arc<Queue>,
     durability: Arc<Durability>,
-    stop: Option<oneshot::Sender<()>>,
-    stopped: Option<oneshot::Receiver<Result<(), String>>>,
+    socket: Option<SocketServer>,
+    stopped: Option<oneshot::Receiver<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EmbeddedStore {
-    /// Opens (or creates) the database in `dir` and serves it on 127.0.0.1, on `port` or, if that is 0, on a free one.
-    pub fn open(dir: &Path, port: u16) -> Result<EmbeddedStore, EmbeddedError> {
+    /// Opens (or creates) the database in `dir`. No other process can reach it before [`EmbeddedStore::listen`].
+    pub fn open(dir: &Path) -> Result<EmbeddedStore, EmbeddedError> {
         fs::create_dir_all(dir).map_err(io_error("cannot create", dir))?;
         let lock = lock(dir)?;
         let file = dir.join(FILE);
         let database = open_database(&file)?;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .map_err(io_error("cannot listen on 127.0.0.1 for", dir))?;
-        listener
-            .set_nonblocking(true)
-            .map_err(io_error("cannot listen on 127.0.0.1 for", dir))?;
-        let address = listener
-            .local_addr()
-            .map_err(io_error("cannot listen on 127.0.0.1 for", dir))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("dynamodb")
-            .enable_all()
-            .build()
-            .map_err(io_error("cannot start threads for", dir))?;
-        let (stop, stopping) = oneshot::channel();
+        let (queue, jobs) = Queue::new();
         let (report, stopped) = oneshot::channel();
-        let serving = move || {
-            let result = runtime.block_on(serve(listener, database, stopping));
-            // A request that never ends must not hold the process.
-            runtime.shutdown_timeout(Duration::from_secs(1));
+        let working = move || {
+            run(database, jobs);
             drop(lock);
             // Nobody may be waiting any more, which is fine.
-            let _ = report.send(result);
+            let _ = report.send(());
         };
         let thread = thread::Builder::new()
             .name("dynamodb".to_owned())
-            .spawn(serving)
+            .spawn(working)
             .map_err(io_error("cannot start a thread for", dir))?;
         Ok(EmbeddedStore {
-            address,
+            dir: dir.to_owned(),
+            queue,
             durability: Durability::new(&file),
-            stop: Some(stop),
+            socket: None,
             stopped: Some(stopped),
             thread: Some(thread),
         })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Lets other processes of this user reach the store: [`EmbeddedClient::over_socket`].
+    pub fn listen(&mut self) -> Result<(), EmbeddedError> {
+        let server = SocketServer::start(&self.dir, self.queue.clone());
+        self.socket =
+            Some(server.map_err(io_error("cannot listen on a Unix socket in", &self.dir))?);
+        Ok(())
     }
 
-    /// The endpoint for [`DynamoSettings::local`](super::dynamo::DynamoSettings::local).
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+    /// What the AWS client reaches it by, for [`DynamoSettings::embedded`](super::dynamo::DynamoSettings::embedded).
+    pub fn client(&self) -> EmbeddedClient {
+        EmbeddedClient::of_process(self.queue.clone())
     }
 
     /// What syncs its answered writes; every client of it that writes must have it.
@@ -135,34 +133,24 @@ impl EmbeddedStore {
         Durability::new(&dir.join(FILE))
     }
 
-    /// Takes no more requests, lets those that run finish, and closes the database. Returns `false` if that took longer
-    /// than `within`; every answered write is on disk all the same.
+    /// Takes no more requests, answers those that wait, and closes the database. Returns `false` if that took longer than
+    /// `within`; every answered write is on disk all the same.
     pub async fn shutdown(mut self, within: Duration) -> bool {
-        self.signal();
+        self.stop();
         let Some(stopped) = self.stopped.take() else {
             return true;
         };
-        match tokio::time::timeout(within, stopped).await {
-            Ok(Ok(result)) => {
-                if let Err(why) = result {
-                    tracing::error!(
-                        event = "store.stopped",
-                        why,
-                        "the embedded store stopped with an error"
-                    );
-                }
-                self.join();
-                true
-            }
-            Ok(Err(_)) | Err(_) => false,
+        // An error means that the thread panicked, which joining it reports.
+        let is_in_time = tokio::time::timeout(within, stopped).await.is_ok();
+        if is_in_time {
+            self.join();
         }
+        is_in_time
     }
 
-    fn signal(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // The server may have stopped by itself.
-            let _ = stop.send(());
-        }
+    fn stop(&mut self) {
+        drop(self.socket.take());
+        self.queue.close();
     }
 
     /// Waits for a thread that has reported its end.
@@ -180,7 +168,41 @@ impl EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        self.signal();
+        self.stop();
+    }
+}
+
+/// Answers requests until the queue is closed, and closes the database.
+fn run(database: Database, jobs: Receiver<Job>) {
+    let jobs = Mutex::new(jobs);
+    let (working, ended) = mpsc::channel::<()>();
+    let (database, jobs) = (&database, &jobs);
+    thread::scope(|scope| {
+        scope.spawn(move || sweep(database, &ended));
+        for _ in 1..THREADS {
+            let working = working.clone();
+            scope.spawn(move || {
+                engine::work(database, jobs);
+                drop(working);
+            });
+        }
+        engine::work(database, jobs);
+        drop(working);
+    });
+}
+
+/// Deletes expired items now and then, until every worker has ended.
+fn sweep(database: &Database, ended: &Receiver<()>) {
+    while ended.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+        match database.sweep_ttl() {
+            Ok(0) => {}
+            Ok(deleted) => {
+                tracing::debug!(event = "store.expired", deleted, "expired items deleted");
+            }
+            Err(error) => {
+                tracing::warn!(event = "store.expire_failed", %error, "expired items could not be deleted");
+            }
+        }
     }
 }
 
@@ -218,38 +240,4 @@ fn open_database(file: &Path) -> Result<Database, EmbeddedError> {
         .disable_bulk_loading()
         .map_err(|error| engine(error.to_string()))?;
     Ok(database)
-}
-
-async fn serve(
-    listener: std::net::TcpListener,
-    database: Database,
-    stopping: oneshot::Receiver<()>,
-) -> Result<(), String> {
-    let listener = TcpListener::from_std(listener).map_err(|e| e.to_string())?;
-    let sweeper = tokio::spawn(sweep(database.clone()));
-    let stop = async move {
-        // An error means that the store's handle was dropped: stop as well.
-        let _ = stopping.await;
-    };
-    let result = dynoxide::server::serve_with_shutdown(listener, database, stop).await;
-    sweeper.abort();
-    result
-}
-
-async fn sweep(database: Database) {
-    let mut every = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        every.tick().await;
-        let database = database.clone();
-        match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(deleted)) => {
-                tracing::debug!(event = "store.expired", deleted, "expired items deleted")
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(event = "store.expire_failed", %error, "expired items could not be deleted")
-            }
-            Err(_) => return,
-        }
-    }
 }
