@@ -20,7 +20,7 @@ use crate::store::keys::{self, ApiKey, KeyText, Marks};
 /// How long a key is believed without being looked up again: so much later a revocation is felt everywhere.
 pub const KEY_BELIEVED: Duration = Duration::from_secs(5);
 /// How long a key that was good is believed while the store does not answer: events must come in then, too.
-const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
+pub(super) const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
 /// How long a request waits for a good key to be looked up again.
 const LOOKED_UP_WITHIN: Duration = Duration::from_millis(250);
 /// Most good keys remembered, and most ids that nobody has.
