@@ -4,12 +4,10 @@
 //! believed, and nobody waits for the store longer than a blink. A made-up key costs no read, and takes no good key's place.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
@@ -22,13 +20,14 @@ use crate::store::keys::{self, ApiKey, KeyText, Marks};
 /// How long a key is believed without being looked up again: so much later a revocation is felt everywhere.
 pub const KEY_BELIEVED: Duration = Duration::from_secs(5);
 /// How long a key that was good is believed while the store does not answer: events must come in then, too.
-const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
+pub(super) const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
 /// How long a request waits for a good key to be looked up again.
 const LOOKED_UP_WITHIN: Duration = Duration::from_millis(250);
 /// Most good keys remembered, and most ids that nobody has.
 const KEYS_MAX: usize = 10_000;
-/// Most look-ups per second of unknown keys without a mark: anybody can make those up.
-const UNMARKED_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
+/// Most look-ups in vain per second of keys without a mark: anybody can make those up. One that is found costs none of them, so keys of earlier versions
+/// are all found after a restart.
+const MISSES_PER_SECOND: u32 = 20;
 
 /// Keys and when they were looked up.
 pub(super) struct Keyring {
@@ -36,7 +35,7 @@ pub(super) struct Keyring {
     metrics: Arc<Metrics>,
     marks: OnceCell<Marks>,
     known: Mutex<Known>,
-    unmarked: DefaultDirectRateLimiter,
+    misses: Mutex<Misses>,
     failures: Seldom<()>,
 }
 
@@ -45,6 +44,12 @@ struct Known {
     good: HashMap<String, Good>,
     /// Ids that nobody has.
     absent: HashMap<String, Instant>,
+}
+
+/// How many look-ups found nothing, since when.
+struct Misses {
+    second: Instant,
+    count: u32,
 }
 
 /// A key that there is. It may be revoked.
@@ -75,7 +80,10 @@ impl Keyring {
             metrics,
             marks: OnceCell::new(),
             known: Mutex::default(),
-            unmarked: RateLimiter::direct(Quota::per_second(UNMARKED_PER_SECOND)),
+            misses: Mutex::new(Misses {
+                second: Instant::now(),
+                count: 0,
+            }),
             failures: Seldom::new(),
         })
     }
@@ -99,12 +107,15 @@ impl Keyring {
             Found::Stale(done) => self.looked_up_again(sent.id(), done).await,
             Found::Unknown if self.is_made_up(sent).await? => Ok((None, "made_up")),
             Found::Unknown => {
-                if sent.is_unmarked() && self.unmarked.check().is_err() {
+                if sent.is_unmarked() && self.misses().count >= MISSES_PER_SECOND {
                     let lookups = &self.metrics.http_key_lookups_total;
                     lookups.with_label_values(&["limited"]).inc();
                     return Err(too_many_unknown());
                 }
                 let key = keys::get(&*self.db, sent.id()).await?.map(Arc::new);
+                if key.is_none() {
+                    self.misses().count += 1;
+                }
                 self.remember(sent.id(), key.clone());
                 Ok((key, "read"))
             }
@@ -242,6 +253,17 @@ impl Keyring {
                 }
             }
         }
+    }
+
+    /// The look-ups in vain of this second.
+    fn misses(&self) -> MutexGuard<'_, Misses> {
+        let misses = self.misses.lock();
+        let mut misses = misses.unwrap_or_else(PoisonError::into_inner);
+        if misses.second.elapsed() >= Duration::from_secs(1) {
+            misses.second = Instant::now();
+            misses.count = 0;
+        }
+        misses
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

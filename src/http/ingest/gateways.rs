@@ -55,7 +55,7 @@ pub(super) struct RefusedItem {
     request_body(description = "StandardLoggingPayloads.", content((serde_json::Value = "application/json", example = json!([{
         "id": "chatcmpl-1", "litellm_call_id": "018f3c1e", "call_type": "acompletion", "status": "success", "model": "llama-3-70b",
         "custom_llm_provider": "openai", "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225, "startTime": 1795330862.123,
-        "endTime": 1795330862.373, "stream": false, "end_user": "alice"}])))),
+        "endTime": 1795330862.373, "stream": false, "metadata": {"user_api_key_user_id": "alice"}}])))),
     responses(
         (status = 200, description = "Taken, durably, but for the items that are named: they are kept in usage.rejected.", body = Taken),
         (status = 204, description = "Taken, durably."),

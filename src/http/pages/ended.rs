@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::digest::{SHA256, digest};
 
 use crate::domain::time::Millis;
-use crate::http::keyring::KEY_BELIEVED;
+use crate::http::keyring::{KEY_BELIEVED, KEY_BELIEVED_IN_OUTAGE};
 use crate::store::db::{Db, StoreError};
 use crate::store::sessions;
 
@@ -57,13 +57,29 @@ impl Ended {
         {
             return Ok(*has_ended);
         }
-        let has_ended = sessions::has_ended(db, &session.id).await?;
-        self.remember(&session.id, has_ended);
-        Ok(has_ended)
+        match sessions::has_ended(db, &session.id).await {
+            Ok(has_ended) => {
+                self.remember(&session.id, has_ended);
+                Ok(has_ended)
+            }
+            // As keys are: a session that went on a moment ago goes on while the store does not answer.
+            Err(error) => match self.lock().get(&session.id) {
+                Some((false, at)) if at.elapsed() < KEY_BELIEVED_IN_OUTAGE => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Notes that a session has begun.
+    pub fn begun(&self, session: &SessionId) {
+        self.remember(&session.id, false);
     }
 
     fn remember(&self, id: &Arc<str>, has_ended: bool) {
         let mut known = self.lock();
+        if known.len() >= SESSIONS_MAX {
+            known.retain(|_, (_, at)| at.elapsed() < KEY_BELIEVED_IN_OUTAGE);
+        }
         if known.len() >= SESSIONS_MAX {
             known.retain(|_, (_, at)| at.elapsed() < KEY_BELIEVED);
         }

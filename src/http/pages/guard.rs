@@ -526,9 +526,9 @@ impl Cookies {
     }
 
     /// The header that sets the session's.
-    pub fn set_session(self, seal: &Seal, session: &Session, now: Millis) -> String {
-        let secs = (session.until.0 - now.0).max(0) / 1_000;
-        self.set(self.session(), &seal.seal(session), secs)
+    pub fn set_session(self, sealed: &str, until: Millis, now: Millis) -> String {
+        let secs = (until.0 - now.0).max(0) / 1_000;
+        self.set(self.session(), sealed, secs)
     }
 
     /// The header that ends the session.

@@ -85,6 +85,11 @@ impl Pages {
         shared.ended.has_ended(&*self.service.db, session).await
     }
 
+    /// Notes that a session has begun here.
+    fn begun(&self, session: &SessionId) {
+        self.service.pages.ended.begun(session);
+    }
+
     /// Ends a session, whoever holds its cookie.
     async fn end(&self, session: &SessionId) -> Result<(), StoreError> {
         let (shared, now) = (&self.service.pages, self.service.clock.now());

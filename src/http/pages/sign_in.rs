@@ -6,6 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::ended::SessionId;
 use super::frame::{self, Width, framed, token};
 use super::guard::{Form, Visitor, caller_of};
 use super::seal::{BEARER_BYTES_MAX, Session};
@@ -151,7 +152,9 @@ async fn begin(pages: &Pages, session: &Session, next: &str) -> Result<Option<Re
     }
     let seal = pages.seal().await?;
     let now = pages.service.clock.now();
-    let cookie = pages.cookies.set_session(&seal, session, now);
+    let sealed = seal.seal(session);
+    pages.begun(&SessionId::of(&sealed, session.until));
+    let cookie = pages.cookies.set_session(&sealed, session.until, now);
     let to = if is_of_ours(next) { next } else { "/" };
     with_cookie(redirect(to), &cookie).map(Some)
 }

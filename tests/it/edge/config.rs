@@ -134,6 +134,22 @@ fn what_is_wrong_is_refused() {
         ("[tracing]\npercent = 0", "1 to 100"),
         ("[log]\nengine = 'kafka'", "at least one broker"),
         ("[http]\nappend_timeout = '0s'", "100ms to 300s"),
+        ("[http]\npublic_origin = 'points.example'", "without a path"),
+        (
+            "[http]\npublic_origin = 'https://points.example/'",
+            "without a path",
+        ),
+        (
+            "[http]\npublic_origin = 'https://me@points.example'",
+            "without a path",
+        ),
+        (
+            "[http]\npublic_origin = 'ftp://points.example'",
+            "without a path",
+        ),
+        ("[http]\nhead_timeout = '0s'", "0s"),
+        ("[http]\nidle_timeout = '2h'", "2h"),
+        ("[http]\nconnections_max = -1", "-1"),
         ("[http.gateways]\nlitellm_user = ''", "1 to 16 names"),
         ("[http.gateways]\nlitellm_user = 'end_user,,id'", "no path"),
         (
@@ -275,5 +291,42 @@ fn an_issuer_of_tokens_is_reached_by_tls_or_on_this_machine() {
         assert_eq!(jwt.jwks_url, url);
         assert_eq!(jwt.user_claim.as_deref(), Some("sub"));
         assert_eq!(jwt.provider_claim, None);
+    }
+}
+
+#[test]
+fn a_public_origin_is_what_browsers_send_as_host() {
+    let read = |text: &str| {
+        let text = format!("[http]\npublic_origin = '{text}'");
+        Config::read(&file(&text))
+            .expect("valid")
+            .http
+            .public_origin
+    };
+    assert_eq!(read(""), None);
+    for (text, is_https, host, shown) in [
+        (
+            "https://points.example",
+            true,
+            "points.example",
+            "https://points.example",
+        ),
+        (
+            "https://Points.Example:443",
+            true,
+            "points.example",
+            "https://points.example",
+        ),
+        (
+            "https://points.example:8443",
+            true,
+            "points.example:8443",
+            "https://points.example:8443",
+        ),
+        ("http://[::1]:80", false, "[::1]", "http://[::1]"),
+    ] {
+        let origin = read(text).expect(text);
+        assert_eq!((origin.is_https, &*origin.host), (is_https, host), "{text}");
+        assert_eq!(origin.to_string(), shown);
     }
 }

@@ -59,7 +59,7 @@ fn unfinished(begin: &'static str) -> Body {
 async fn packed_usage_is_taken_as_it_was_before_it_was_packed() {
     let stand = Stand::new().await;
     let litellm = json!([{"id": "c-1", "call_type": "acompletion", "status": "success", "model": "llama-3-70b",
-        "prompt_tokens": 150, "completion_tokens": 75, "startTime": 1_795_330_862.123, "endTime": 1_795_330_862.373, "end_user": "alice"}]);
+        "prompt_tokens": 150, "completion_tokens": 75, "startTime": 1_795_330_862.123, "endTime": 1_795_330_862.373, "metadata": {"user_api_key_user_id": "alice"}}]);
     let rows = [
         (EVENTS, event("1"), 204),
         ("/api/v1/events/litellm", litellm, 204),

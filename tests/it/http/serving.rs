@@ -314,7 +314,7 @@ async fn http_2_is_off_and_a_head_that_is_too_large_is_refused() {
         let mut large = TcpStream::connect(address).unwrap();
         let head = format!(
             "GET /readyz HTTP/1.1\r\nHost: localhost\r\nX-Large: {}\r\n\r\n",
-            "x".repeat(40_000)
+            "x".repeat(400_000)
         );
         let _ = large.write_all(head.as_bytes());
         let status = answer(&mut large);

@@ -193,7 +193,12 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
     if !is_there() {
         return;
     }
-    let (generic, meter) = (Site::new(), Site::new());
+    let (mut generic, meter) = (Site::new(), Site::new());
+    // As for an operator whose own backend holds the keys, so that customers are told.
+    generic.set(&[(
+        "TIDEMARK_HTTP_GATEWAYS_LITELLM_USER",
+        "end_user, metadata.user_api_key_end_user_id, metadata.user_api_key_user_id",
+    )]);
     let (mut generic_up, mut meter_up) = (generic.up(), meter.up());
     generic_up.wait_ready();
     meter_up.wait_ready();

@@ -107,7 +107,7 @@ pub fn one(format: Format, item: &Value) -> Value {
 fn items_come_as_an_array_one_a_line_or_alone() {
     let (a, b) = (
         payload(&[]).to_string(),
-        payload(&[("end_user", json!("ben"))]).to_string(),
+        payload(&[("metadata.user_api_key_user_id", json!("ben"))]).to_string(),
     );
     let pretty = serde_json::to_string_pretty(&payload(&[])).unwrap();
     let rows = [
@@ -146,7 +146,7 @@ fn a_byte_that_is_no_utf_8_costs_no_other_item() {
     let body = [
         b"[".as_slice(),
         payload(&[]).to_string().as_bytes(),
-        b",{\"end_user\":\"\xff\"}]",
+        b",{\"metadata\":{\"user_api_key_user_id\":\"\xff\"}}]",
     ]
     .concat();
     let is = shown(&outcomes(Format::Litellm, &body));
@@ -156,12 +156,30 @@ fn a_byte_that_is_no_utf_8_costs_no_other_item() {
 #[test]
 fn the_places_of_the_user_can_be_chosen() {
     let from = UserFrom {
-        litellm: vec!["metadata.user_api_key_user_id".to_owned()],
+        litellm: vec![
+            "end_user".to_owned(),
+            "metadata.user_api_key_user_id".to_owned(),
+        ],
         otlp: vec!["service.name".to_owned()],
     };
-    let body = payload(&[("end_user", json!("forged"))]).to_string();
+    let body = payload(&[("end_user", json!("customer-7"))]).to_string();
     let outcomes = read(Format::Litellm, body.as_bytes(), RECEIVED, &from).unwrap();
-    assert_eq!(shown(&outcomes)[0]["event"]["subject"], "anna");
+    assert_eq!(shown(&outcomes)[0]["event"]["subject"], "customer-7");
+    let nobody = payload(&[
+        ("end_user", json!("")),
+        ("metadata.user_api_key_user_id", Value::Null),
+    ]);
+    let outcomes = read(
+        Format::Litellm,
+        nobody.to_string().as_bytes(),
+        RECEIVED,
+        &from,
+    )
+    .unwrap();
+    assert_eq!(
+        shown(&outcomes)[0]["refused"][2],
+        "end_user or metadata.user_api_key_user_id"
+    );
     let outcomes = read(Format::Otlp, OTLP.as_bytes(), RECEIVED, &from).unwrap();
     assert_eq!(shown(&outcomes)[0]["event"]["subject"], "chat-backend");
 }

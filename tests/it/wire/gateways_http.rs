@@ -107,7 +107,7 @@ impl Edge {
 async fn what_can_be_read_is_taken_whatever_the_content_type_says() {
     let (a, b) = (
         payload(&[]).to_string(),
-        payload(&[("end_user", json!("ben"))]).to_string(),
+        payload(&[("metadata.user_api_key_user_id", json!("ben"))]).to_string(),
     );
     for content_type in ["application/json", "application/x-ndjson", "text/plain", ""] {
         for body in [format!("[{a},null,{b}]"), format!("{a}\n{b}")] {
@@ -141,7 +141,7 @@ async fn what_cannot_be_read_costs_only_itself_and_is_kept_as_a_draft() {
         (answer.status, answer.content_type.as_str()),
         (200, "application/json")
     );
-    let field = "end_user or metadata.user_api_key_user_id";
+    let field = "metadata.user_api_key_user_id";
     assert_eq!(
         answer.body,
         json!({"taken": 1, "skipped": 2, "refused": [

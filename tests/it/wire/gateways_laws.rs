@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
-use tidemark::log::gateways::{Format, Outcome, UserFrom, read};
+use tidemark::log::gateways::{Format, Outcome, UserFrom, read, read_otlp_protobuf};
 use tidemark::log::rejected::{self, Reject, RejectError};
 use tidemark::log::{Record, usage};
 
 use super::adapt_laws::{any_value, replace_leaf};
 use super::gateways::{LAGO, LITELLM, OPENMETER, OTLP, RECEIVED};
+use super::gateways_otlp::PROTOBUF;
 
 const FIXTURES: [(Format, &str); 4] = [
     (Format::Litellm, LITELLM),
@@ -72,6 +73,25 @@ fn any_format() -> impl Strategy<Value = Format> {
 }
 
 proptest! {
+    #[test]
+    fn any_bytes_as_protobuf_are_read_or_refused_and_always_alike(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let from = UserFrom::default();
+        prop_assert_eq!(read_otlp_protobuf(&bytes, &from), read_otlp_protobuf(&bytes, &from));
+    }
+
+    #[test]
+    fn a_trace_in_protobuf_with_any_byte_changed_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = PROTOBUF.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        for outcome in read_otlp_protobuf(&bytes, &UserFrom::default()).unwrap_or_default() {
+            if let Outcome::Event(adapted) = outcome {
+                let event = usage::decode(&adapted.record.value, &adapted.record.headers);
+                prop_assert!(event.is_ok(), "{:?}", event);
+            }
+        }
+    }
+
     #[test]
     fn any_bytes_have_outcomes_that_keep_the_laws(format in any_format(), body in prop::collection::vec(any::<u8>(), 0..80)) {
         check(format, &body)?;

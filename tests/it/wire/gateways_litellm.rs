@@ -8,19 +8,22 @@ use super::gateways::{Row, one, payload};
 #[test]
 fn a_field_of_litellm_means_this() {
     let rows: Vec<Row<'_>> = vec![
-        // Who: the customer, then the key's user.
+        // Who: the key's user. Whoever holds a key can name anybody as the customer, so that counts only where an operator wants it.
         (vec![], "/subject", json!("anna")),
+        (
+            vec![("metadata.user_api_key_user_id", json!(4711))],
+            "/subject",
+            json!("4711"),
+        ),
         (
             vec![("end_user", json!("customer-7"))],
             "/subject",
-            json!("customer-7"),
+            json!("anna"),
         ),
-        (vec![("end_user", json!(""))], "/subject", json!("anna")),
-        (vec![("end_user", json!(4711))], "/subject", json!("4711")),
         (
             vec![("metadata.user_api_key_end_user_id", json!("c"))],
             "/subject",
-            json!("c"),
+            json!("anna"),
         ),
         // Who served it: the operator's name of the deployment, else the vendor.
         (vec![], "/data/providerId", json!("prov-9")),
@@ -353,28 +356,28 @@ fn what_cannot_be_read_is_refused_by_its_name_and_drafted_without_it() {
             "metadata.user_api_key_user_id",
             Value::Null,
             "missing_field",
-            "end_user or metadata.user_api_key_user_id",
+            "metadata.user_api_key_user_id",
             "/subject",
         ),
         (
             "metadata.user_api_key_user_id",
             json!("default_user_id"),
             "missing_field",
-            "end_user or metadata.user_api_key_user_id",
+            "metadata.user_api_key_user_id",
             "/subject",
         ),
         (
-            "end_user",
+            "metadata.user_api_key_user_id",
             json!(["SECRET"]),
             "wrong_type",
-            "end_user",
+            "metadata.user_api_key_user_id",
             "/subject",
         ),
         (
-            "end_user",
+            "metadata.user_api_key_user_id",
             json!("SECRET".repeat(30)),
             "invalid_id",
-            "end_user or metadata.user_api_key_user_id",
+            "metadata.user_api_key_user_id",
             "/subject",
         ),
         (
