@@ -6,6 +6,7 @@ mod awards;
 mod chaos;
 mod control;
 mod credits;
+mod denied;
 mod embedded;
 mod faults;
 mod laws;

@@ -1,6 +1,7 @@
 //! The command line, proved against the real binary.
 
 mod api_document;
+mod credentials;
 mod damage;
 mod doctor;
 mod emit;
@@ -179,7 +180,7 @@ impl Place {
             (said["pid"] == up.child.id()).then_some(said)
         });
         up.listen = said["listen"].as_str().unwrap().parse().unwrap();
-        up.store = said["dynamodbEndpoint"].as_str().unwrap().to_owned();
+        up.store = said["dynamodbEndpoint"].as_str().unwrap_or_default().to_owned();
         until("`up` is ready", || {
             (up.get("/readyz").0 == 200).then_some(())
         });
