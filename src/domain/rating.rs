@@ -63,12 +63,7 @@ pub const fn is_failed(status: u16) -> bool {
 /// Rates one event. An event that is not successful earns and costs nothing. What is unknown (`None`) is not charged.
 ///
 /// The provider's amount is computed the same when no provider is named; then it is nobody's.
-pub fn rate(
-    event: &UsageEvent<'_>,
-    service: Service,
-    tier: Tier,
-    rules: &Rules,
-) -> Amounts {
+pub fn rate(event: &UsageEvent<'_>, service: Service, tier: Tier, rules: &Rules) -> Amounts {
     if !is_successful(event.status) {
         return Amounts::default();
     }

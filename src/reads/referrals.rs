@@ -241,9 +241,7 @@ impl Reads {
         for award in awards::awards_of(self.db(), account).await? {
             match award.kind {
                 AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points),
-                AwardKind::Milestone => {
-                    rewards.milestones = rewards.milestones.plus(award.points)
-                }
+                AwardKind::Milestone => rewards.milestones = rewards.milestones.plus(award.points),
                 AwardKind::Adjustment => {}
             }
         }

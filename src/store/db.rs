@@ -310,7 +310,9 @@ pub enum StoreError {
     #[error("the store is busy or out of service ({0}); nothing was written; try again later")]
     Unavailable(String),
     /// No or expired credentials, a missing permission, a skewed clock; nothing was written. Passes when that is mended.
-    #[error("access to the store was denied: {0}. Nothing was written; retrying helps once this is fixed")]
+    #[error(
+        "access to the store was denied: {0}. Nothing was written; retrying helps once this is fixed"
+    )]
     Denied(String),
     /// The request itself is wrong, or the table is missing. Retrying is of no use.
     #[error("the store refused the request: {0}")]

@@ -118,11 +118,7 @@ pub fn day_quality(stats: &DayStats, rules: &Rules) -> DayQuality {
 }
 
 /// `floor(base × uptime × latency / 10^8) − base`, for providers whose day has requests enough; can be negative.
-fn multiplier_points(
-    kind: AccountKind,
-    stats: &DayStats,
-    rules: &Rules,
-) -> Points {
+fn multiplier_points(kind: AccountKind, stats: &DayStats, rules: &Rules) -> Points {
     if kind == AccountKind::User {
         return Points::ZERO;
     }

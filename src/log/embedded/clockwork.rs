@@ -57,7 +57,10 @@ impl Reference {
     /// What the wall clock should say at `uptime`; `None` after a reboot.
     fn expected(&self, uptime: &Uptime) -> Option<Millis> {
         let passed = uptime.since(&self.uptime)?;
-        Some(self.wall.plus(i64::try_from(passed.as_millis()).unwrap_or(i64::MAX)))
+        Some(
+            self.wall
+                .plus(i64::try_from(passed.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 

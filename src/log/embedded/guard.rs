@@ -77,7 +77,12 @@ impl Guard {
         self.clock.now().map_err(|jump| {
             let what = jump.to_string();
             if let Some(kept_back) = CLOCK_JUMPED.say(()) {
-                tracing::error!(event = "log.clock_jumped", what, kept_back, "appends are refused");
+                tracing::error!(
+                    event = "log.clock_jumped",
+                    what,
+                    kept_back,
+                    "appends are refused"
+                );
             }
             LogError::Refused {
                 why: Refusal::ClockAhead,
@@ -105,10 +110,16 @@ impl Guard {
     pub(super) fn full(&self) -> LogError {
         let what = match self.disk.space() {
             Ok(space) => full_text(space),
-            Err(_) => "the log's disk is full; free some space, and appends go on by themselves".to_owned(),
+            Err(_) => "the log's disk is full; free some space, and appends go on by themselves"
+                .to_owned(),
         };
         if let Some(kept_back) = DISK_FULL.say(()) {
-            tracing::error!(event = "log.disk_full", what, kept_back, "appends are refused");
+            tracing::error!(
+                event = "log.disk_full",
+                what,
+                kept_back,
+                "appends are refused"
+            );
         }
         LogError::Refused {
             why: Refusal::DiskFull,
@@ -138,7 +149,9 @@ pub fn faults(dir: &Path, clock: &dyn Clock) -> Vec<String> {
         ));
     }
     if let Some(jump) = jumped(dir, clock) {
-        faults.push(format!("New events are refused (503 log_clock_ahead): {jump}."));
+        faults.push(format!(
+            "New events are refused (503 log_clock_ahead): {jump}."
+        ));
     }
     faults
 }

@@ -176,7 +176,8 @@ fn status(status: u64, field: &'static str) -> Result<u16, Rejection> {
 fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
     if let Some(latency_ms) = usage.latency_ms.filter(|ms| *ms > LATENCY_MS_MAX) {
         let field = names.latency_ms;
-        let detail = format!("{field} is {latency_ms}; a latency is from 0 to {LATENCY_MS_MAX} ms (a day)");
+        let detail =
+            format!("{field} is {latency_ms}; a latency is from 0 to {LATENCY_MS_MAX} ms (a day)");
         return Err(refuse(Reason::OutOfRange, Some(field), detail));
     }
     let counts = [

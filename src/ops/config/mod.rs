@@ -373,7 +373,13 @@ impl PipelineConfig {
                 1,
                 100_000_000,
             ),
-            leaderboard_size: count(reader, "pipeline.leaderboard_size", 100, 1, LEADERBOARD_SIZE_MAX),
+            leaderboard_size: count(
+                reader,
+                "pipeline.leaderboard_size",
+                100,
+                1,
+                LEADERBOARD_SIZE_MAX,
+            ),
             leaderboard_interval: reader.get(
                 "pipeline.leaderboard_interval",
                 secs(2),

@@ -21,9 +21,7 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
-use crate::store::db::{
-    ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX,
-};
+use crate::store::db::{ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
 use crate::store::{awards, referrals, streaks};
 
@@ -225,8 +223,7 @@ impl Poster<'_> {
         }
         // Every transaction moves the checkpoint's write id; only the last moves its position.
         let changed = self.changed_tops();
-        let groups: Vec<&[(AccountKind, Month)]> =
-            changed.chunks(LISTS_PER_WRITE_MAX).collect();
+        let groups: Vec<&[(AccountKind, Month)]> = changed.chunks(LISTS_PER_WRITE_MAX).collect();
         let last = groups.len().saturating_sub(1);
         for (i, group) in groups.iter().enumerate() {
             let next = if i == last {

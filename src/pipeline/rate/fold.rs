@@ -209,12 +209,7 @@ impl Fold {
     }
 
     /// Rates one accepted event and adds it. `party` are its accounts, met and linked.
-    pub fn add(
-        &mut self,
-        candidate: &Candidate<'_>,
-        party: Party,
-        tiers: &mut Tiers,
-    ) -> Rated {
+    pub fn add(&mut self, candidate: &Candidate<'_>, party: Party, tiers: &mut Tiers) -> Rated {
         assert!(self.unlinked.is_empty(), "every account must be linked");
         let event = &candidate.event;
         let service = candidate.service;
@@ -293,9 +288,7 @@ impl Fold {
         cascade: [Bp; LEVELS],
     ) {
         let gathered = &mut self.room.gathered[number as usize];
-        gathered
-            .cell(slot, service)
-            .add(&Cell { points, ..*cell });
+        gathered.cell(slot, service).add(&Cell { points, ..*cell });
         let referrers = gathered.referrers;
         for (level, referrer) in referrers.into_iter().enumerate() {
             if referrer == NOBODY {

@@ -127,8 +127,7 @@ impl Window {
         };
         let mut forgotten = before.forgotten;
         while let Some(seen) = self.seen.front().copied()
-            && (seen.log_time < oldest
-                || (seen.offset.0 < by_count && seen.log_time < countable))
+            && (seen.log_time < oldest || (seen.offset.0 < by_count && seen.log_time < countable))
         {
             // If a later record has its identity, that one stands in the table.
             let count = self.first;

@@ -5,6 +5,7 @@
 //! secret is passed on.
 
 use std::error::Error;
+use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
 
@@ -32,10 +33,13 @@ fn cause(code: &str) -> Option<&'static str> {
             "AWS does not accept the signature; check the secret access key, and this machine's clock"
         }
         "MissingAuthenticationToken" => "the request carried no AWS credentials",
-        "AccessDenied" | "NotAuthorized" | "UnauthorizedOperation" | "AuthFailure"
-        | "KMSAccessDenied" | "OptInRequired" | "SubscriptionRequired" => {
-            "the AWS credentials lack a permission; add it to their policy"
-        }
+        "AccessDenied"
+        | "NotAuthorized"
+        | "UnauthorizedOperation"
+        | "AuthFailure"
+        | "KMSAccessDenied"
+        | "OptInRequired"
+        | "SubscriptionRequired" => "the AWS credentials lack a permission; add it to their policy",
         _ => return None,
     })
 }
@@ -54,8 +58,8 @@ pub(super) fn explain(code: &str, message: Option<&str>) -> String {
         Some(cause) => cause,
         None => "AWS refused the credentials",
     };
-    // Only messages about permissions say something beyond their code: which action on which resource.
-    match code.starts_with("AccessDenied") || code.starts_with("KMSAccessDenied") {
+    // Only messages about permissions say something beyond their code: who may not do what with which resource.
+    match message.starts_with("User: ") {
         true => format!("{cause} ({code}: {})", first_line(message)),
         false => format!("{cause} ({code})"),
     }
@@ -94,8 +98,22 @@ fn say(error: &CredentialsError) -> String {
             first_line(&chain_text(error))
         ),
         // What could not be read may hold a secret.
-        _ => "the source of AWS credentials answered something unreadable".to_owned(),
+        _ => match io_error(error) {
+            Some(error) => format!("the source of AWS credentials cannot be reached ({error})"),
+            None => "the source of AWS credentials answered something unreadable".to_owned(),
+        },
     }
+}
+
+fn io_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<io::Error>() {
+            return Some(found);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 fn first_line(text: &str) -> String {
@@ -152,6 +170,9 @@ mod tests {
     fn a_missing_permission_is_named() {
         let message = "User: arn:aws:iam::1:user/x is not authorized to perform: dynamodb:PutItem";
         let said = explain("AccessDeniedException", Some(message));
-        assert!(said.contains("dynamodb:PutItem") && said.contains("policy"), "{said}");
+        assert!(
+            said.contains("dynamodb:PutItem") && said.contains("policy"),
+            "{said}"
+        );
     }
 }

@@ -75,8 +75,14 @@ fn sums_stay_at_the_end_of_their_range_and_say_so() {
 fn what_people_enter_is_refused_where_a_sum_would_leave_its_range() {
     assert_eq!(Points(i64::MAX).checked_plus(Points(1)), Err(Overflow));
     assert_eq!(Points(i64::MIN).checked_plus(Points(-1)), Err(Overflow));
-    assert_eq!(Points(i64::MAX - 1).checked_plus(Points(1)), Ok(Points(i64::MAX)));
-    assert_eq!(Money(Money::MAX.0 - 1).checked_plus(Money(1)), Err(Overflow));
+    assert_eq!(
+        Points(i64::MAX - 1).checked_plus(Points(1)),
+        Ok(Points(i64::MAX))
+    );
+    assert_eq!(
+        Money(Money::MAX.0 - 1).checked_plus(Money(1)),
+        Err(Overflow)
+    );
     assert_eq!(Money(i128::MAX).checked_plus(Money(1)), Err(Overflow));
     assert_eq!(Money(1).checked_plus(Money(-3)), Ok(Money(-2)));
 }

@@ -73,10 +73,7 @@ fn entry(kind: AccountKind, events: &[Booked]) -> Entry {
             cost: Money(event.cost),
             shadow: Money::ZERO,
         };
-        charges
-            .entry(event.slot.month())
-            .or_default()
-            .add(&charge);
+        charges.entry(event.slot.month()).or_default().add(&charge);
         if event.cell.successful > 0 {
             firsts.entry(event.service).or_insert(event.slot);
         }
@@ -283,7 +280,13 @@ fn any_extreme() -> impl Strategy<Value = u64> {
 }
 
 fn any_extreme_points() -> impl Strategy<Value = Points> {
-    prop_oneof![Just(i64::MAX), Just(i64::MIN), Just(-1), i64::MIN..=i64::MAX].prop_map(Points)
+    prop_oneof![
+        Just(i64::MAX),
+        Just(i64::MIN),
+        Just(-1),
+        i64::MIN..=i64::MAX
+    ]
+    .prop_map(Points)
 }
 
 prop_compose! {

@@ -230,10 +230,7 @@ fn input_and_output_are_floored_each_and_what_is_unknown_is_not_charged() {
             ..event(200)
         };
         let chat = Service::ChatCompletions;
-        rate(&event, chat, Tier::TidePool, &rules)
-            .charge
-            .cost
-            .0
+        rate(&event, chat, Tier::TidePool, &rules).charge.cost.0
     };
     assert_eq!(cost(Some(1), Some(1)), 0);
     assert_eq!(cost(Some(2), Some(2)), 2);
@@ -255,8 +252,7 @@ fn only_success_earns_and_costs() {
         }
     }
     for status in [200, 201, 204, 299] {
-        let amounts =
-            rate(&event(status), Service::Scrape, Tier::TidePool, &rules);
+        let amounts = rate(&event(status), Service::Scrape, Tier::TidePool, &rules);
         assert_eq!(amounts.provider, points("0.5"), "{status}");
     }
 }
@@ -292,8 +288,7 @@ fn the_most_that_the_limits_allow_overflows_nothing() {
         output_tokens: Some(1 << 40),
         ..event(200)
     };
-    let amounts =
-        rate(&most, Service::ChatCompletions, Tier::MarianaDepth, &rules);
+    let amounts = rate(&most, Service::ChatCompletions, Tier::MarianaDepth, &rules);
     assert_eq!(amounts.provider, Points::whole(20_000));
     let charged = 2 * (1i128 << 40) * 1_000_000 * 1_000_000_000 / 1_000;
     assert_eq!(amounts.charge.shadow, Money(charged));

@@ -328,10 +328,7 @@ fn day_amounts_use_the_rules_in_force_at_the_start_of_that_day() {
         (22, served(points("100"), 20)),
         (23, served(points("100"), 20)),
     ]);
-    assert_eq!(
-        total(AccountKind::Provider, &row, &timeline),
-        points("240")
-    );
+    assert_eq!(total(AccountKind::Provider, &row, &timeline), points("240"));
     assert_eq!(later_quality(&row), points("225"));
 }
 

@@ -121,7 +121,10 @@ fn what_is_wrong_is_refused() {
             "at least 15m without usage rows",
         ),
         ("[pipeline]\nleaderboard_size = 501", "from 1 to 500"),
-        ("[log]\nclock_confirmed_until = 'now'", "2026-11-30T00:00:00Z"),
+        (
+            "[log]\nclock_confirmed_until = 'now'",
+            "2026-11-30T00:00:00Z",
+        ),
         ("[store]\nregion = 'a b'", "or an empty text"),
         ("[store]\nengine = 'postgres'", "embedded, dynamodb"),
         (

@@ -68,7 +68,9 @@ fn the_largest_leaderboard_of_the_longest_ids_fits_into_an_item() {
     let mut top = Top::new(size, None);
     for number in 0..4 * size as u32 {
         // Four bytes a character, and every total as long as a total can be.
-        let id: String = (0..7).map(|i| char::from_u32(0x1f600 + (number >> (2 * i) & 3)).unwrap()).collect();
+        let id: String = (0..7)
+            .map(|i| char::from_u32(0x1f600 + (number >> (2 * i) & 3)).unwrap())
+            .collect();
         let id = format!("{id}{}", "\u{1f980}".repeat(ID_CHARS_MAX - 7));
         assert_eq!(id.len(), 4 * ID_CHARS_MAX);
         top.offer(Points(i64::MIN + i64::from(number)), &id);
@@ -77,7 +79,10 @@ fn the_largest_leaderboard_of_the_longest_ids_fits_into_an_item() {
     assert!(list.ranked.len() >= size && list.left_out.is_some());
     let month = "2026-11".parse().unwrap();
     let key = checkpoints::top_key(Partition(1_000_000), AccountKind::Provider, month);
-    let write = WriteId { worker: u64::MAX, count: u64::MAX };
+    let write = WriteId {
+        worker: u64::MAX,
+        count: u64::MAX,
+    };
     let Write::Put { item, .. } = checkpoints::put(&key, &list, Some(write), write) else {
         panic!("a put");
     };
@@ -90,7 +95,12 @@ fn the_largest_leaderboard_of_the_longest_ids_fits_into_an_item() {
         .sum();
     assert!(bytes <= ITEM_BYTES_MAX, "{bytes} bytes");
     // Quotes and backslashes take two bytes each in JSON; an id of them is still shorter.
-    assert!(serde_json::to_string(&"\\".repeat(ID_CHARS_MAX)).unwrap().len() <= 4 * ID_CHARS_MAX);
+    assert!(
+        serde_json::to_string(&"\\".repeat(ID_CHARS_MAX))
+            .unwrap()
+            .len()
+            <= 4 * ID_CHARS_MAX
+    );
 }
 
 proptest! {

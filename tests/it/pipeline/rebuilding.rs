@@ -31,15 +31,34 @@ enum Kind {
 fn any_record() -> impl Strategy<Value = (Kind, u32, u32, i64, bool)> {
     use Kind::{Event, InTheFuture, Malformed, Oversized, Tick, TooOld, UnknownService};
     let kinds = vec![
-        Event, Event, Event, Event, Oversized, Oversized, Tick, Malformed, UnknownService,
-        InTheFuture, TooOld,
+        Event,
+        Event,
+        Event,
+        Event,
+        Oversized,
+        Oversized,
+        Tick,
+        Malformed,
+        UnknownService,
+        InTheFuture,
+        TooOld,
     ];
     // Append times step back now and then.
     let step = -2_000..60_000i64;
-    (prop::sample::select(kinds), 0..4u32, 0..6u32, step, any::<bool>())
+    (
+        prop::sample::select(kinds),
+        0..4u32,
+        0..6u32,
+        step,
+        any::<bool>(),
+    )
 }
 
-fn record(offset: u64, append_time: i64, (kind, user, id, _, other): (Kind, u32, u32, i64, bool)) -> Record {
+fn record(
+    offset: u64,
+    append_time: i64,
+    (kind, user, id, _, other): (Kind, u32, u32, i64, bool),
+) -> Record {
     let time = match kind {
         Kind::InTheFuture => append_time + 3_600_000,
         Kind::TooOld => append_time - 40 * 86_400_000,
@@ -133,7 +152,13 @@ proptest! {
 
 #[test]
 fn there_is_more_than_one_partition() {
-    let partitions: Vec<Partition> =
-        (0..4).map(|user| usage_partition(&format!("user-{user}"), PARTITIONS)).collect();
-    assert!(partitions.iter().any(|partition| *partition != partitions[0]), "{partitions:?}");
+    let partitions: Vec<Partition> = (0..4)
+        .map(|user| usage_partition(&format!("user-{user}"), PARTITIONS))
+        .collect();
+    assert!(
+        partitions
+            .iter()
+            .any(|partition| *partition != partitions[0]),
+        "{partitions:?}"
+    );
 }

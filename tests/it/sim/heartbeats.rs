@@ -65,10 +65,19 @@ fn an_idle_source_lets_every_posting_partition_close_the_month_and_sends_one_tic
     let mut quiet = Quiet::new(1, POSTING);
     quiet.start_worker(settings());
     quiet.pass(CLOSE - START + 5 * MINUTE);
-    assert!(covered(&quiet) > CLOSE);
+    let covered = covered(&quiet);
+    assert!(
+        covered > CLOSE,
+        "{} s after the close: {} s",
+        (quiet.world.now() - CLOSE) / 1_000,
+        (covered - CLOSE) / 1_000
+    );
     let records = quiet.world.with(|inner| inner.logs[&1].appended);
     let minutes = ((CLOSE - START) / MINUTE + 5) as u64;
     // One tick, and one block for each posting partition.
     let most = minutes * u64::from(1 + POSTING);
-    assert!(records <= most && records > most / 2, "{records} records in {minutes} minutes");
+    assert!(
+        records <= most && records > most / 2,
+        "{records} records in {minutes} minutes"
+    );
 }

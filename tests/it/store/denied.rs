@@ -46,7 +46,10 @@ fn a_denied_request_writes_nothing_is_not_repeated_at_once_and_works_again_when_
                 };
                 assert_eq!(broken.requests.load(Ordering::SeqCst), 1, "{code}");
                 assert!(error.is_transient(), "{code}");
-                assert!(matches!(broken.behind.get(&at).await, Err(StoreError::Denied(_))));
+                assert!(matches!(
+                    broken.behind.get(&at).await,
+                    Err(StoreError::Denied(_))
+                ));
                 // A task reloads, it does not halt.
                 assert!(matches!(Failure::from(error), Failure::Reload(_)), "{code}");
                 denies.store(false, Ordering::SeqCst);
@@ -60,7 +63,10 @@ fn a_denied_request_writes_nothing_is_not_repeated_at_once_and_works_again_when_
 #[test]
 fn a_missing_table_still_halts() {
     let refused = StoreError::Refused("ResourceNotFoundException".to_owned());
-    assert!(matches!(Failure::from(refused), Failure::Halt(HaltCode::StoreRefused, _)));
+    assert!(matches!(
+        Failure::from(refused),
+        Failure::Halt(HaltCode::StoreRefused, _)
+    ));
 }
 
 #[test]

@@ -33,7 +33,9 @@ struct Aws {
 
 impl Aws {
     fn start() -> (Arc<Aws>, String, tokio::runtime::Runtime) {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build();
         let aws = Arc::new(Aws {
             keys: Mutex::default(),
             denies: Mutex::default(),
@@ -48,7 +50,9 @@ impl Aws {
             .build()
             .unwrap();
         let app = Router::new().fallback(handle).with_state(aws.clone());
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, app).await });
         (aws, format!("http://{address}"), runtime)
@@ -77,11 +81,17 @@ impl Aws {
             return Some(with);
         }
         let authorization = headers.get("authorization")?.to_str().unwrap().to_owned();
-        let token = headers.get("x-amz-security-token").map(|token| token.to_str().unwrap());
+        let token = headers
+            .get("x-amz-security-token")
+            .map(|token| token.to_str().unwrap());
         let keys = self.keys.lock().unwrap();
-        let key = keys.iter().find(|(key, _)| authorization.contains(&format!("Credential={key}/")));
+        let key = keys
+            .iter()
+            .find(|(key, _)| authorization.contains(&format!("Credential={key}/")));
         match key {
-            Some(_) if token != Some(&format!("{SECRET}-token")) => Some("MissingAuthenticationTokenException"),
+            Some(_) if token != Some(&format!("{SECRET}-token")) => {
+                Some("MissingAuthenticationTokenException")
+            }
             Some((_, expires)) if Instant::now() < *expires => None,
             Some(_) => Some("ExpiredTokenException"),
             None => Some("UnrecognizedClientException"),
@@ -89,7 +99,12 @@ impl Aws {
     }
 }
 
-async fn handle(State(aws): State<Arc<Aws>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn handle(
+    State(aws): State<Arc<Aws>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if uri.path() == "/container" {
         let (key, expires) = aws.draw();
         return json!({"AccessKeyId": key, "SecretAccessKey": SECRET, "Token": format!("{SECRET}-token"), "Expiration": expires})
@@ -97,14 +112,17 @@ async fn handle(State(aws): State<Arc<Aws>>, uri: Uri, headers: HeaderMap, body:
             .into_response();
     }
     if uri.path() == "/broken" {
-        return format!("{{\"AccessKeyId\": \"{SECRET}\", \"SecretAccessKey\": {SECRET}").into_response();
+        return format!("{{\"AccessKeyId\": \"{SECRET}\", \"SecretAccessKey\": {SECRET}")
+            .into_response();
     }
     let Some(target) = headers.get("x-amz-target").cloned() else {
         return token_service(&aws, &body);
     };
     if let Some(code) = aws.fault(&headers) {
         aws.denied.fetch_add(1, Ordering::SeqCst);
-        let said = format!("The Canonical String for this request should have been 'x-amz-security-token:{SECRET}-token'");
+        let said = format!(
+            "The Canonical String for this request should have been 'x-amz-security-token:{SECRET}-token'"
+        );
         let body = json!({"__type": format!("com.amazon.coral.service#{code}"), "message": said});
         return (StatusCode::BAD_REQUEST, body.to_string()).into_response();
     }
@@ -130,7 +148,8 @@ async fn handle(State(aws): State<Arc<Aws>>, uri: Uri, headers: HeaderMap, body:
 /// AWS STS: `AssumeRoleWithWebIdentity`.
 fn token_service(aws: &Aws, body: &[u8]) -> Response {
     let form = String::from_utf8_lossy(body).into_owned();
-    if !form.contains("Action=AssumeRoleWithWebIdentity") || !form.contains("WebIdentityToken=jwt") {
+    if !form.contains("Action=AssumeRoleWithWebIdentity") || !form.contains("WebIdentityToken=jwt")
+    {
         return (StatusCode::BAD_REQUEST, form).into_response();
     }
     let (key, expires) = aws.draw();
@@ -170,7 +189,10 @@ fn place(endpoint: &str, prefix: &str) -> Place {
 fn credentials_that_expire_are_renewed_and_denied_access_halts_nothing() {
     let (aws, endpoint, _runtime) = Aws::start();
     let mut place = place(&endpoint, "renewed-");
-    place.env.push(("AWS_CONTAINER_CREDENTIALS_FULL_URI", kept(format!("{endpoint}/container"))));
+    place.env.push((
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        kept(format!("{endpoint}/container")),
+    ));
     place.tidemark(&["init"]).ok();
     place.tidemark(&["pricing", "init", "testnet"]).ok();
     let up = place.up(&[]);
@@ -187,22 +209,39 @@ fn credentials_that_expire_are_renewed_and_denied_access_halts_nothing() {
         (aws.given_out() >= before + 3).then_some(())
     });
     // Denied for every reason there is: nothing halts, and it goes on by itself.
-    for code in ["ExpiredTokenException", "AccessDeniedException", "InvalidSignatureException"] {
+    for code in [
+        "ExpiredTokenException",
+        "AccessDeniedException",
+        "InvalidSignatureException",
+    ] {
         aws.deny(Some(code));
         let denied = aws.denied.load(Ordering::SeqCst);
         let (status, _) = post(&up, &chat(&format!("denied-{code}"), "ann"));
-        assert_eq!(status, 204, "ingest needs the log only, and a key that was good");
+        assert_eq!(
+            status, 204,
+            "ingest needs the log only, and a key that was good"
+        );
         until("requests are denied", || {
-            (aws.denied.load(Ordering::SeqCst) > denied + 5).then_some(())
+            let tried = aws.denied.load(Ordering::SeqCst) > denied + 5;
+            (tried && up.log().contains("task.reload")).then_some(())
         });
         let metrics = up.metrics();
-        assert!(!metrics.lines().any(|line| line.starts_with("tidemark_halted{") && line.ends_with(" 1")), "{metrics}");
+        assert!(
+            !metrics
+                .lines()
+                .any(|line| line.starts_with("tidemark_halted{") && line.ends_with(" 1")),
+            "{metrics}"
+        );
         aws.deny(None);
     }
     let last = send() + 3;
     place.wait();
     let statement = place.statement("user", "ann");
-    assert_eq!(statement["requests"].to_string().trim_matches('"'), last.to_string(), "{statement}");
+    assert_eq!(
+        statement["requests"].to_string().trim_matches('"'),
+        last.to_string(),
+        "{statement}"
+    );
     let log = up.log();
     assert!(log.contains("task.reload"), "{log}");
     assert!(!log.contains("task.halt"), "{log}");
@@ -212,7 +251,14 @@ fn credentials_that_expire_are_renewed_and_denied_access_halts_nothing() {
 
 /// Posts an event as a gateway does.
 fn post(up: &Up, event: &Value) -> (u16, String) {
-    request(up.listen, &up.key(), "POST", "/api/v1/events", "application/json", &event.to_string())
+    request(
+        up.listen,
+        &up.key(),
+        "POST",
+        "/api/v1/events",
+        "application/json",
+        &event.to_string(),
+    )
 }
 
 #[test]
@@ -233,15 +279,40 @@ fn a_web_identity_is_enough() {
 #[test]
 fn what_is_wrong_with_credentials_is_said_in_words_at_once_and_without_secrets() {
     let (aws, endpoint, _runtime) = Aws::start();
-    let container = |path: &str| ("AWS_CONTAINER_CREDENTIALS_FULL_URI", kept(format!("{endpoint}{path}")));
-    type Row = (Option<&'static str>, (&'static str, &'static str), &'static str);
+    let container = |path: &str| {
+        (
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            kept(format!("{endpoint}{path}")),
+        )
+    };
+    type Row = (
+        Option<&'static str>,
+        (&'static str, &'static str),
+        &'static str,
+    );
     let rows: [Row; 6] = [
         (None, ("AWS_PROFILE", "nobody"), "AWS credentials"),
         (None, container("/broken"), "source of AWS credentials"),
-        (None, ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/"), "source of AWS credentials failed"),
-        (Some("ExpiredTokenException"), container("/container"), "credentials have expired"),
-        (Some("AccessDeniedException"), container("/container"), "lack a permission"),
-        (Some("InvalidSignatureException"), container("/container"), "secret access key"),
+        (
+            None,
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/"),
+            "source of AWS credentials cannot be reached",
+        ),
+        (
+            Some("ExpiredTokenException"),
+            container("/container"),
+            "credentials have expired",
+        ),
+        (
+            Some("AccessDeniedException"),
+            container("/container"),
+            "lack a permission",
+        ),
+        (
+            Some("InvalidSignatureException"),
+            container("/container"),
+            "secret access key",
+        ),
     ];
     for (denies, source, says) in rows {
         aws.deny(denies);
@@ -256,16 +327,25 @@ fn what_is_wrong_with_credentials_is_said_in_words_at_once_and_without_secrets()
         };
         assert!(said.contains(says), "{source:?}: {said}");
         assert!(!said.contains(SECRET), "{said}");
-        assert!(start.elapsed() < Duration::from_secs(30), "{source:?}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{source:?}: {:?}",
+            start.elapsed()
+        );
     }
 }
 
 #[test]
 fn a_server_of_ones_own_needs_no_credentials_and_aws_needs_a_region() {
     let (aws, endpoint, _runtime) = Aws::start();
-    aws.keys.lock().unwrap().push(("tidemark".to_owned(), Instant::now() + Duration::from_secs(600)));
+    aws.keys.lock().unwrap().push((
+        "tidemark".to_owned(),
+        Instant::now() + Duration::from_secs(600),
+    ));
     let mut place = place(&endpoint, "own-");
-    place.env.retain(|(name, _)| !name.starts_with("AWS_CONFIG") && !name.starts_with("AWS_SHARED"));
+    place
+        .env
+        .retain(|(name, _)| !name.starts_with("AWS_CONFIG") && !name.starts_with("AWS_SHARED"));
     // The fake asks for a token, which fixed keys do not have; that it was reached with them is what counts.
     let said = place.tidemark(&["init"]).failed(1);
     assert!(said.contains("MissingAuthenticationToken"), "{said}");
@@ -273,6 +353,9 @@ fn a_server_of_ones_own_needs_no_credentials_and_aws_needs_a_region() {
     place.write("aws.toml", "[store]\nengine = 'dynamodb'\n");
     let start = Instant::now();
     let said = place.tidemark(&["init"]).failed(2);
-    assert!(said.contains("store.region") && said.contains("AWS_REGION"), "{said}");
+    assert!(
+        said.contains("store.region") && said.contains("AWS_REGION"),
+        "{said}"
+    );
     assert!(start.elapsed() < Duration::from_secs(20));
 }

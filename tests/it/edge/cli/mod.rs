@@ -180,7 +180,10 @@ impl Place {
             (said["pid"] == up.child.id()).then_some(said)
         });
         up.listen = said["listen"].as_str().unwrap().parse().unwrap();
-        up.store = said["dynamodbEndpoint"].as_str().unwrap_or_default().to_owned();
+        up.store = said["dynamodbEndpoint"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         until("`up` is ready", || {
             (up.get("/readyz").0 == 200).then_some(())
         });

@@ -87,7 +87,9 @@ impl Clock for Machine {
 }
 
 fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> EmbeddedLog {
-    EmbeddedLog::open_with(dir, &shipped(), clock, options).unwrap().0
+    EmbeddedLog::open_with(dir, &shipped(), clock, options)
+        .unwrap()
+        .0
 }
 
 async fn try_append(log: &EmbeddedLog, topic: Topic, text: &str) -> Result<(), Refusal> {
@@ -109,16 +111,25 @@ async fn a_full_disk_refuses_new_events_first_loses_nothing_and_goes_on_by_itsel
     let log = open_with(dir.path(), HandClock::at(1_000), options);
     assert_eq!(try_append(&log, EVENTS, "a").await, Ok(()));
     disk.set(RESERVE);
-    assert_eq!(try_append(&log, EVENTS, "refused").await, Err(Refusal::DiskFull));
+    assert_eq!(
+        try_append(&log, EVENTS, "refused").await,
+        Err(Refusal::DiskFull)
+    );
     // What rating emits still finds room: what was acknowledged is worked off.
     assert_eq!(try_append(&log, Topic::LedgerPostings, "b").await, Ok(()));
     assert_eq!(try_append(&log, Topic::UsageRejected, "c").await, Ok(()));
     disk.set(RESERVE / 2);
-    assert_eq!(try_append(&log, Topic::LedgerPostings, "refused").await, Err(Refusal::DiskFull));
+    assert_eq!(
+        try_append(&log, Topic::LedgerPostings, "refused").await,
+        Err(Refusal::DiskFull)
+    );
     // Reading goes on.
     assert_eq!(texts(&log, 0, 0).await, ["a"]);
     disk.set(0);
-    assert_eq!(try_append(&log, EVENTS, "refused").await, Err(Refusal::DiskFull));
+    assert_eq!(
+        try_append(&log, EVENTS, "refused").await,
+        Err(Refusal::DiskFull)
+    );
     disk.set(TOTAL);
     assert_eq!(try_append(&log, EVENTS, "d").await, Ok(()));
     drop(log);
@@ -136,7 +147,10 @@ async fn what_does_not_fit_is_refused_and_what_fits_beside_it_is_not() {
         ..Options::default()
     };
     let log = open_with(dir.path(), HandClock::at(1_000), options);
-    assert_eq!(try_append(&log, EVENTS, &"x".repeat(20_000)).await, Err(Refusal::DiskFull));
+    assert_eq!(
+        try_append(&log, EVENTS, &"x".repeat(20_000)).await,
+        Err(Refusal::DiskFull)
+    );
     assert_eq!(try_append(&log, EVENTS, "small").await, Ok(()));
     assert_eq!(texts(&log, 0, 0).await, ["small"]);
 }
@@ -148,13 +162,28 @@ async fn a_clock_that_jumps_ahead_writes_no_record_until_it_is_set_back() {
     let log = open_with(dir.path(), machine.clone(), Options::default());
     assert_eq!(try_append(&log, EVENTS, "a").await, Ok(()));
     machine.pass(3 * DAY);
-    assert_eq!(try_append(&log, EVENTS, "b").await, Ok(()), "time that passes is no jump");
+    assert_eq!(
+        try_append(&log, EVENTS, "b").await,
+        Ok(()),
+        "time that passes is no jump"
+    );
     machine.set_back_or_forth(HOUR / 2);
-    assert_eq!(try_append(&log, EVENTS, "c").await, Ok(()), "half an hour is no jump");
+    assert_eq!(
+        try_append(&log, EVENTS, "c").await,
+        Ok(()),
+        "half an hour is no jump"
+    );
     machine.set_back_or_forth(60 * DAY);
-    assert_eq!(try_append(&log, EVENTS, "refused").await, Err(Refusal::ClockAhead));
+    assert_eq!(
+        try_append(&log, EVENTS, "refused").await,
+        Err(Refusal::ClockAhead)
+    );
     machine.pass(2 * HOUR);
-    assert_eq!(try_append(&log, EVENTS, "refused").await, Err(Refusal::ClockAhead), "it does not become right by waiting");
+    assert_eq!(
+        try_append(&log, EVENTS, "refused").await,
+        Err(Refusal::ClockAhead),
+        "it does not become right by waiting"
+    );
     machine.set_back_or_forth(-60 * DAY);
     assert_eq!(try_append(&log, EVENTS, "d").await, Ok(()));
     // Back, and right again: no jump ahead.
@@ -165,7 +194,11 @@ async fn a_clock_that_jumps_ahead_writes_no_record_until_it_is_set_back() {
     assert_eq!(try_append(&log, EVENTS, "f").await, Ok(()));
     assert_eq!(texts(&log, 0, 0).await, ["a", "b", "c", "d", "e", "f"]);
     let records = read(&log, 0, 0).await.unwrap();
-    let latest = records.iter().map(|record| record.append_time).max().unwrap();
+    let latest = records
+        .iter()
+        .map(|record| record.append_time)
+        .max()
+        .unwrap();
     assert!(latest <= machine.now(), "{latest:?}");
 }
 
@@ -181,9 +214,15 @@ async fn a_restart_is_no_confirmation_of_a_jump_and_an_operators_setting_is() {
     machine.set_back_or_forth(60 * DAY);
     // A command beside it sees the same.
     let told = faults(dir.path(), &*machine);
-    assert!(told.len() == 1 && told[0].contains("log.clock_confirmed_until"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].contains("log.clock_confirmed_until"),
+        "{told:?}"
+    );
     let log = open_with(dir.path(), machine.clone(), Options::default());
-    assert_eq!(try_append(&log, EVENTS, "refused").await, Err(Refusal::ClockAhead));
+    assert_eq!(
+        try_append(&log, EVENTS, "refused").await,
+        Err(Refusal::ClockAhead)
+    );
     log.close().await;
     drop(log);
 
@@ -207,13 +246,23 @@ async fn a_restart_is_no_confirmation_of_a_jump_and_an_operators_setting_is() {
     machine.reboot();
     machine.set_back_or_forth(60 * DAY);
     let (log, report) = EmbeddedLog::open(dir.path(), &shipped(), machine.clone()).unwrap();
-    assert!(report.to_string().contains("1440 h old by this machine's clock"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("1440 h old by this machine's clock"),
+        "{report}"
+    );
     assert_eq!(try_append(&log, EVENTS, "d").await, Ok(()));
     log.close().await;
     drop(log);
     machine.set_back_or_forth(-3 * DAY);
     let (_log, report) = EmbeddedLog::open(dir.path(), &shipped(), machine).unwrap();
-    assert!(report.to_string().contains("72 h ahead of this machine's clock"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("72 h ahead of this machine's clock"),
+        "{report}"
+    );
 }
 
 /// How much of partition 0 is gone.
@@ -237,7 +286,10 @@ async fn retention_runs_under_constant_load() {
     while start(&log).await == 0 {
         assert_eq!(try_append(&log, EVENTS, "young").await, Ok(()));
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(began.elapsed() < Duration::from_secs(60), "old records stay under load");
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "old records stay under load"
+        );
     }
     assert_eq!(start(&log).await, 1);
 }
@@ -274,7 +326,10 @@ async fn retention_does_not_follow_a_jump_of_the_clock() {
     let began = Instant::now();
     while start(&log).await == 0 {
         tokio::time::sleep(every).await;
-        assert!(began.elapsed() < Duration::from_secs(30), "old records stay");
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "old records stay"
+        );
     }
     assert_eq!(start(&log).await, 1, "the newest stays");
 }
