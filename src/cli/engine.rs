@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::config::Credentials;
-
 use super::client::Client;
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
 use crate::domain::position::Epoch;
-use crate::log::embedded::EmbeddedLog;
+use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
 use crate::log::{Counted, Log};
@@ -17,7 +15,7 @@ use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, LogEngine, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::durability::Durability;
-use crate::store::dynamo::{DynamoDb, DynamoSettings};
+use crate::store::dynamo::{DynamoDb, DynamoSettings, credentials};
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::meter::StoreMeter;
 use crate::store::tables;
@@ -30,6 +28,9 @@ const OWNER_POLL: Duration = Duration::from_millis(50);
 /// The embedded store does one thing at a time. More batches in its queue make nothing faster, and whoever writes a single row waits
 /// behind them.
 const EMBEDDED_BATCH_CONCURRENCY: usize = 2;
+
+const NO_REGION: &str = "no AWS region was found: set store.region in the configuration (such as \"eu-central-1\"), or AWS_REGION, or a region in \
+     the AWS profile";
 
 /// Who works with a data directory.
 pub enum Owner {
@@ -113,7 +114,7 @@ impl Engine {
             client: store.client(),
             durability: store.durability(),
         });
-        let db = connect(&config.store, local, metrics.clone())?;
+        let db = connect(&config.store, local, metrics.clone()).await?;
         let report = tables::create_tables(&db).await?;
         if !report.created.is_empty() {
             tracing::info!(
@@ -168,8 +169,13 @@ async fn open_log(
     config: &Config,
     specs: Vec<TopicSpec>,
 ) -> Done<Arc<EmbeddedLog>> {
-    let (dir, epoch) = (data.log(), Epoch(config.log.epoch));
-    let open = move || EmbeddedLog::open_epoch(&dir, &specs, Arc::new(SystemClock), epoch);
+    let dir = data.log();
+    let options = Options {
+        epoch: Epoch(config.log.epoch),
+        clock_confirmed_until: config.log.clock_confirmed_until,
+        ..Options::default()
+    };
+    let open = move || EmbeddedLog::open_with(&dir, &specs, Arc::new(SystemClock), options);
     let opened = tokio::task::spawn_blocking(open).await;
     let (log, report) = opened.map_err(Failure::failed)?.map_err(Failure::failed)?;
     // One event, one line.
@@ -213,7 +219,7 @@ pub struct Local {
 }
 
 /// A client of the store: of the embedded one, or of that which the configuration names.
-pub fn connect(
+pub async fn connect(
     config: &StoreConfig,
     embedded: Option<Local>,
     metrics: Arc<Metrics>,
@@ -233,35 +239,38 @@ pub fn connect(
     }
     let endpoint = config.endpoint.clone();
     let local = DynamoSettings::local(endpoint.clone().unwrap_or_default());
-    let credentials = match credentials() {
-        Some(credentials) => credentials,
-        None if endpoint.is_none() => {
-            return Err(Failure::refused(
-                "store.engine is dynamodb and there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-                 (and AWS_SESSION_TOKEN, if they are temporary)",
-            ));
-        }
-        None => local.credentials.clone(),
-    };
     let settings = DynamoSettings {
         endpoint,
-        region: config.region.clone(),
         prefix: config.table_prefix.clone(),
-        credentials,
         request_timeout: config.request_timeout,
         write_units_per_second: limit.and_then(std::num::NonZeroU32::new),
         ..local
     };
+    let settings = signed(config, settings).await?;
     Ok(DynamoDb::new(&settings, meter, Arc::new(SystemClock)))
 }
 
-fn credentials() -> Option<Credentials> {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    Some(Credentials::new(
-        variable("AWS_ACCESS_KEY_ID")?,
-        variable("AWS_SECRET_ACCESS_KEY")?,
-        variable("AWS_SESSION_TOKEN"),
-        None,
-        "environment",
-    ))
+/// With the region and the credentials of AWS's chain. A server of one's own without TLS (DynamoDB Local) takes any key, so there
+/// they are looked for only where the environment names them.
+async fn signed(config: &StoreConfig, settings: DynamoSettings) -> Done<DynamoSettings> {
+    let endpoint = config.endpoint.as_deref().unwrap_or_default();
+    let region = config.region.clone();
+    if endpoint.starts_with("http://") && !credentials::are_named_by_environment() {
+        let region = region.unwrap_or(settings.region);
+        return Ok(DynamoSettings { region, ..settings });
+    }
+    let region = match region {
+        Some(region) => region,
+        None => match credentials::find_region().await {
+            Some(region) => region,
+            None if endpoint.starts_with("http://") => settings.region.clone(),
+            None => return Err(Failure::refused(NO_REGION)),
+        },
+    };
+    let credentials = credentials::chain(&region).await;
+    Ok(DynamoSettings {
+        region,
+        credentials,
+        ..settings
+    })
 }

@@ -34,7 +34,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log = connect_log(config, topic_specs(config)?)?;
     let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
-    let db = connect(&config.store, None, metrics.clone())?;
+    let db = connect(&config.store, None, metrics.clone()).await?;
     if !worker::reach_tables(&db, config, shutdown).await? {
         return Ok(());
     }

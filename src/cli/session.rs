@@ -77,7 +77,7 @@ impl Session {
                     client: EmbeddedClient::over_socket(&data.store()),
                     durability: EmbeddedStore::durability_of(&data.store()),
                 });
-                let db = connect(&config.store, local, Arc::new(Metrics::new()))?;
+                let db = connect(&config.store, local, Arc::new(Metrics::new())).await?;
                 let log = RemoteLog::connect(Client::new(data)).await?;
                 Session::new(Arc::new(db), Arc::new(log), Workers::Up, None).await
             }
@@ -88,7 +88,7 @@ impl Session {
     async fn cluster(config: &Config, access: Access) -> Done<Session> {
         let specs = topic_specs(config)?;
         let log = connect_log(config, specs)?;
-        let db = connect(&config.store, None, Arc::new(Metrics::new()))?;
+        let db = connect(&config.store, None, Arc::new(Metrics::new())).await?;
         if access == Access::Create {
             tables::create_tables(&db).await?;
         }

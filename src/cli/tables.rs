@@ -23,7 +23,7 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
             "`tidemark up` is running on this data; stop it first, so that nothing changes while it is copied",
         ));
     }
-    let target = target(into)?;
+    let target = target(into).await?;
     tables::create_tables(&target).await?;
     for table in Table::ALL {
         if !target.scan(table, None).await?.items.is_empty() {
@@ -64,7 +64,7 @@ async fn positions(db: &dyn Db) -> Done<Vec<Item>> {
     Ok(all)
 }
 
-fn target(file: &Path) -> Done<DynamoDb> {
+async fn target(file: &Path) -> Done<DynamoDb> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", file.display())))?;
     let sources = Sources {
@@ -78,7 +78,7 @@ fn target(file: &Path) -> Done<DynamoDb> {
             file.display()
         )));
     }
-    connect(&config.store, None, Arc::new(Metrics::new()))
+    connect(&config.store, None, Arc::new(Metrics::new())).await
 }
 
 async fn copy_table(from: &dyn Db, into: &dyn Db, table: Table, bar: &ProgressBar) -> Done<u64> {

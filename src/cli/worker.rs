@@ -50,7 +50,7 @@ pub async fn run(
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log = connect_log(config, specs.clone())?;
     let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
-    let db = connect(&config.store, None, metrics.clone())?;
+    let db = connect(&config.store, None, metrics.clone()).await?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
     if !reach_tables(&db, config, shutdown).await? {
         return Ok(());
@@ -125,7 +125,10 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
         )),
         other => Failure::failed(format!(
             "{other}; the store is that of {}",
-            endpoint.as_ref().unwrap_or(region)
+            endpoint
+                .as_ref()
+                .or(region.as_ref())
+                .map_or("the AWS region", String::as_str)
         )),
     }
 }

@@ -1,5 +1,8 @@
-//! Amounts. All of them are integers; arithmetic floors toward minus infinity and overflow is an error,
-//! never a wrap: a number that is wrong is worse than a partition that halts.
+//! Amounts. All of them are integers; arithmetic floors toward minus infinity, and never wraps.
+//!
+//! Sums that events can move saturate: they stay at the end of their range, and one account's absurd number stops nobody
+//! else's. What people enter (credits, adjustments) is refused instead ([`Points::checked_plus`], [`Money::checked_plus`]). The
+//! limits of rules and events keep the ends far away: 2 × 10^10 micropoints and 2.2 × 10^24 nano-dollars for one event at most.
 
 use std::fmt;
 use std::iter::Sum;
@@ -33,9 +36,9 @@ pub struct Money(pub i128);
 #[serde(transparent)]
 pub struct Bp(pub u32);
 
-/// A sum left its integer range. The partition that computes it must halt.
+/// A sum left its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an amount overflowed; this partition must halt rather than keep a wrong number")]
+#[error("an amount is out of range")]
 pub struct Overflow;
 
 /// Why a decimal was not read as an amount.
@@ -66,22 +69,37 @@ impl Points {
         Points(points * MICROPOINTS_PER_POINT)
     }
 
+    /// The sum; at the end of the range it stays there.
+    #[must_use]
+    pub const fn plus(self, other: Points) -> Points {
+        Points(self.0.saturating_add(other.0))
+    }
+
     /// The sum, or [`Overflow`].
-    pub fn plus(self, other: Points) -> Result<Points, Overflow> {
+    pub fn checked_plus(self, other: Points) -> Result<Points, Overflow> {
         self.0.checked_add(other.0).map(Points).ok_or(Overflow)
     }
 
-    /// `floor(self × bp / 10,000)`.
-    pub fn times(self, bp: Bp) -> Result<Points, Overflow> {
+    /// Of a wider number of micropoints; at the end of the range it stays there.
+    pub fn saturating(micropoints: i128) -> Points {
+        let end = if micropoints < 0 { i64::MIN } else { i64::MAX };
+        Points(i64::try_from(micropoints).unwrap_or(end))
+    }
+
+    /// Whether it is at the end of the range, so that more may have been added than it says.
+    pub const fn is_saturated(self) -> bool {
+        self.0 == i64::MAX || self.0 == i64::MIN
+    }
+
+    /// `floor(self × bp / 10,000)`; at the end of the range it stays there.
+    #[must_use]
+    pub fn times(self, bp: Bp) -> Points {
         // 128-bit division is a slow library call; nearly every product fits 64 bits.
         if let Some(product) = self.0.checked_mul(i64::from(bp.0)) {
-            return Ok(Points(product.div_euclid(i64::from(BP_ONE))));
+            return Points(product.div_euclid(i64::from(BP_ONE)));
         }
         let product = i128::from(self.0) * i128::from(bp.0);
-        floor_div(product, i128::from(BP_ONE))
-            .try_into()
-            .map(Points)
-            .map_err(|_| Overflow)
+        Points::saturating(floor_div(product, i128::from(BP_ONE)))
     }
 }
 
@@ -89,9 +107,28 @@ impl Money {
     /// No money.
     pub const ZERO: Money = Money(0);
 
+    /// The ends of the range: 38 digits, which is what DynamoDB's numbers hold.
+    pub const MAX: Money = Money(10i128.pow(38) - 1);
+
+    /// The sum; at the end of the range it stays there.
+    #[must_use]
+    pub fn plus(self, other: Money) -> Money {
+        let sum = self.0.saturating_add(other.0);
+        Money(sum.clamp(-Money::MAX.0, Money::MAX.0))
+    }
+
     /// The sum, or [`Overflow`].
-    pub fn plus(self, other: Money) -> Result<Money, Overflow> {
-        self.0.checked_add(other.0).map(Money).ok_or(Overflow)
+    pub fn checked_plus(self, other: Money) -> Result<Money, Overflow> {
+        let sum = self.0.checked_add(other.0).map(Money).ok_or(Overflow)?;
+        match sum.is_saturated() {
+            true => Err(Overflow),
+            false => Ok(sum),
+        }
+    }
+
+    /// Whether it is at the end of the range, so that more may have been added than it says.
+    pub const fn is_saturated(self) -> bool {
+        self.0 >= Money::MAX.0 || self.0 <= -Money::MAX.0
     }
 }
 
@@ -101,9 +138,8 @@ impl Bp {
 }
 
 impl Sum for Points {
-    /// For display and tests; ledgers use [`Points::plus`].
     fn sum<I: Iterator<Item = Points>>(iter: I) -> Points {
-        Points(iter.map(|p| p.0).sum())
+        iter.fold(Points::ZERO, Points::plus)
     }
 }
 

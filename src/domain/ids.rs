@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Longest id, in characters (RULES: ids have 1 to 128 characters).
 pub const ID_CHARS_MAX: usize = 128;
 
+/// Longest id, in bytes of UTF-8.
+pub const ID_BYTES_MAX: usize = 4 * ID_CHARS_MAX;
+
 /// What kind of account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

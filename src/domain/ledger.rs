@@ -5,10 +5,10 @@
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::amount::{Bp, Money, Overflow, Points};
+use super::amount::{Bp, Money, Points};
 use super::event::Service;
 use super::ids::AccountKind;
-use super::posting::{Cascade, Cell, Charge, EntryRef, Slot};
+use super::posting::{Cascade, Cell, Charge, EntryRef, Slot, add};
 use super::sorted::SortedMap;
 use super::time::{Day, Millis, Month};
 
@@ -200,59 +200,65 @@ impl MonthRow {
         &mut self.days[index].1
     }
 
-    fn add_cell(&mut self, slot: Slot, service: Service, cell: &Cell) -> Result<(), Overflow> {
+    fn add_cell(&mut self, slot: Slot, service: Service, cell: &Cell) {
         let Slot::Day(day) = slot else {
-            self.late.points = self.late.points.plus(cell.points)?;
-            self.late.requests += cell.requests;
-            self.late.successful += cell.successful;
-            self.late.failed += cell.failed;
-            return Ok(());
+            self.late.points = self.late.points.plus(cell.points);
+            add(&mut self.late.requests, cell.requests);
+            add(&mut self.late.successful, cell.successful);
+            add(&mut self.late.failed, cell.failed);
+            return;
         };
         let stats = self.day_mut(day.of_month());
-        stats.base = stats.base.plus(cell.points)?;
-        stats.requests += cell.requests;
-        stats.successful += cell.successful;
-        stats.failed += cell.failed;
-        stats.latency_ms = stats
-            .latency_ms
-            .checked_add(cell.latency_ms)
-            .ok_or(Overflow)?;
-        stats.target_ms = stats
-            .target_ms
-            .checked_add(cell.target_ms)
-            .ok_or(Overflow)?;
+        stats.base = stats.base.plus(cell.points);
+        add(&mut stats.requests, cell.requests);
+        add(&mut stats.successful, cell.successful);
+        add(&mut stats.failed, cell.failed);
+        add(&mut stats.latency_ms, cell.latency_ms);
+        add(&mut stats.target_ms, cell.target_ms);
         let of_service = &mut self.services[service as usize];
-        of_service.requests += cell.requests;
-        of_service.successful += cell.successful;
-        of_service.failed += cell.failed;
-        of_service.points = of_service.points.plus(cell.points)?;
-        of_service.timed += cell.timed;
-        of_service.latency_ms = of_service
-            .latency_ms
-            .checked_add(cell.latency_ms)
-            .ok_or(Overflow)?;
-        Ok(())
+        add(&mut of_service.requests, cell.requests);
+        add(&mut of_service.successful, cell.successful);
+        add(&mut of_service.failed, cell.failed);
+        of_service.points = of_service.points.plus(cell.points);
+        add(&mut of_service.timed, cell.timed);
+        add(&mut of_service.latency_ms, cell.latency_ms);
     }
 
-    fn add_referral(&mut self, slot: Slot, cascade: &Cascade) -> Result<(), Overflow> {
+    fn add_referral(&mut self, slot: Slot, cascade: &Cascade) {
         let sum = match slot {
             Slot::Day(day) => {
-                self.cascade.add(cascade)?;
+                self.cascade.add(cascade);
                 &mut self.day_mut(day.of_month()).referral
             }
             Slot::Late(_) => &mut self.late.points,
         };
-        *sum = sum.plus(cascade.sum()?)?;
-        Ok(())
+        *sum = sum.plus(cascade.sum());
     }
 
-    fn add_trial(&mut self, slot: Slot, points: Points) -> Result<(), Overflow> {
+    fn add_trial(&mut self, slot: Slot, points: Points) {
         let sum = match slot {
             Slot::Day(day) => &mut self.day_mut(day.of_month()).trial,
             Slot::Late(_) => &mut self.late.points,
         };
-        *sum = sum.plus(points)?;
-        Ok(())
+        *sum = sum.plus(points);
+    }
+
+    /// Whether a sum is at the end of its range, so that the row may say less than was added.
+    pub fn is_saturated(&self) -> bool {
+        let sums = |points: &[Points]| points.iter().any(|points| points.is_saturated());
+        let day = |(_, day): &(u8, DayStats)| {
+            sums(&[day.base, day.referral, day.trial])
+                || day.requests.max(day.latency_ms).max(day.target_ms) == u64::MAX
+        };
+        let service = |service: &ServiceStats| {
+            service.points.is_saturated() || service.requests.max(service.latency_ms) == u64::MAX
+        };
+        self.days.iter().any(day)
+            || self.services.iter().any(service)
+            || sums(&self.cascade.0)
+            || sums(&[self.bonus, self.late.points])
+            || self.charge.cost.is_saturated()
+            || self.charge.shadow.is_saturated()
     }
 }
 
@@ -322,7 +328,7 @@ impl AccountRows {
         entry: impl Into<EntryRef<'e>>,
         source_log_time: Millis,
         activity: Activity,
-    ) -> Result<Months, Overflow> {
+    ) -> Months {
         let entry = entry.into();
         let mut changed = months_of(entry);
         for month in &changed {
@@ -330,30 +336,30 @@ impl AccountRows {
         }
         for (slot, service, cell) in entry.cells {
             self.open(kind, slot.month(), activity)
-                .add_cell(*slot, *service, cell)?;
-            self.lifetime.successes += cell.successful;
+                .add_cell(*slot, *service, cell);
+            add(&mut self.lifetime.successes, cell.successful);
         }
         if self.lifetime.successes >= MILESTONE_SUCCESSES && self.lifetime.fiftieth_at.is_none() {
             self.lifetime.fiftieth_at = Some(source_log_time);
         }
         for (slot, cascade) in entry.referral {
             self.open(kind, slot.month(), activity)
-                .add_referral(*slot, cascade)?;
+                .add_referral(*slot, cascade);
         }
         for (month, charge) in entry.charges {
-            self.open(kind, *month, activity).charge.add(charge)?;
-            self.lifetime.spent = self.lifetime.spent.plus(charge.cost)?;
+            self.open(kind, *month, activity).charge.add(charge);
+            self.lifetime.spent = self.lifetime.spent.plus(charge.cost);
         }
         for first in entry.firsts {
             let bit = 1 << first.service as u8;
             if self.lifetime.services_used & bit == 0 {
                 self.lifetime.services_used |= bit;
                 self.open(kind, first.slot.month(), activity)
-                    .add_trial(first.slot, first.points)?;
+                    .add_trial(first.slot, first.points);
             }
         }
         self.carry_forward(kind, activity, &mut changed);
-        Ok(changed)
+        changed
     }
 
     /// Adds a one-off award to the month it belongs to; returns the months whose rows changed.
@@ -363,12 +369,12 @@ impl AccountRows {
         month: Month,
         points: Points,
         activity: Activity,
-    ) -> Result<Months, Overflow> {
+    ) -> Months {
         let row = self.open(kind, month, activity);
-        row.bonus = row.bonus.plus(points)?;
+        row.bonus = row.bonus.plus(points);
         let mut changed = Months::from_slice(&[month]);
         self.carry_forward(kind, activity, &mut changed);
-        Ok(changed)
+        changed
     }
 
     /// Recomputes the streak carried into each row from the row before it; the oldest keeps its own.

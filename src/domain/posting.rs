@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::amount::{Money, Overflow, Points};
+use super::amount::{Money, Points};
 use super::event::Service;
 use super::ids::{Account, AccountRef};
 use super::position::{Chunk, Control, Epoch, Partition, Sequence};
@@ -93,17 +93,16 @@ impl Cascade {
     }
 
     /// Their sum.
-    pub fn sum(&self) -> Result<Points, Overflow> {
+    pub const fn sum(&self) -> Points {
         let [first, second, third] = self.0;
-        first.plus(second)?.plus(third)
+        first.plus(second).plus(third)
     }
 
     /// Adds others, level by level.
-    pub fn add(&mut self, other: &Cascade) -> Result<(), Overflow> {
+    pub fn add(&mut self, other: &Cascade) {
         for (sum, points) in self.0.iter_mut().zip(other.0) {
-            *sum = sum.plus(points)?;
+            *sum = sum.plus(points);
         }
-        Ok(())
     }
 }
 
@@ -207,29 +206,26 @@ pub struct Block {
 
 impl Cell {
     /// Adds another cell.
-    pub fn add(&mut self, other: &Cell) -> Result<(), Overflow> {
-        self.requests += other.requests;
-        self.successful += other.successful;
-        self.failed += other.failed;
-        self.points = self.points.plus(other.points)?;
-        self.timed += other.timed;
-        self.latency_ms = self
-            .latency_ms
-            .checked_add(other.latency_ms)
-            .ok_or(Overflow)?;
-        self.target_ms = self
-            .target_ms
-            .checked_add(other.target_ms)
-            .ok_or(Overflow)?;
-        Ok(())
+    pub fn add(&mut self, other: &Cell) {
+        add(&mut self.requests, other.requests);
+        add(&mut self.successful, other.successful);
+        add(&mut self.failed, other.failed);
+        self.points = self.points.plus(other.points);
+        add(&mut self.timed, other.timed);
+        add(&mut self.latency_ms, other.latency_ms);
+        add(&mut self.target_ms, other.target_ms);
     }
 }
 
 impl Charge {
     /// Adds another charge.
-    pub fn add(&mut self, other: &Charge) -> Result<(), Overflow> {
-        self.cost = self.cost.plus(other.cost)?;
-        self.shadow = self.shadow.plus(other.shadow)?;
-        Ok(())
+    pub fn add(&mut self, other: &Charge) {
+        self.cost = self.cost.plus(other.cost);
+        self.shadow = self.shadow.plus(other.shadow);
     }
+}
+
+/// Adds to a count, or to a sum of milliseconds; at the end of the range it stays there.
+pub(super) const fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }

@@ -3,7 +3,7 @@
 //! Which path is which service is part of the code and of its semantics number, not data: it decides which
 //! events are valid at all. Every number that decides an amount is data ([`super::rules`]).
 
-use super::amount::{Bp, Money, Overflow, Points};
+use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
 use super::posting::{Charge, LEVELS};
 use super::rules::{PriceKey, RateClass, Rules};
@@ -63,14 +63,9 @@ pub const fn is_failed(status: u16) -> bool {
 /// Rates one event. An event that is not successful earns and costs nothing. What is unknown (`None`) is not charged.
 ///
 /// The provider's amount is computed the same when no provider is named; then it is nobody's.
-pub fn rate(
-    event: &UsageEvent<'_>,
-    service: Service,
-    tier: Tier,
-    rules: &Rules,
-) -> Result<Amounts, Overflow> {
+pub fn rate(event: &UsageEvent<'_>, service: Service, tier: Tier, rules: &Rules) -> Amounts {
     if !is_successful(event.status) {
-        return Ok(Amounts::default());
+        return Amounts::default();
     }
     let class = RateClass::of(service, tier);
     let used = Used {
@@ -78,8 +73,8 @@ pub fn rate(
         output_tokens: event.output_tokens,
         audio_millis: event.audio_millis,
     };
-    let price = price(used, service, tier, rules)?;
-    Ok(Amounts {
+    let price = price(used, service, tier, rules);
+    Amounts {
         provider: rules.provider_earns(class),
         user: rules.user_earns(class),
         charge: if rules.is_mainnet() {
@@ -94,7 +89,7 @@ pub fn rate(
             }
         },
         target_ms: rules.target_ms(class),
-    })
+    }
 }
 
 /// What a request has used, as far as prices ask. `None` is unknown.
@@ -109,43 +104,38 @@ pub struct Used {
 }
 
 /// What mainnet charges for a successful request. What is unknown is not charged.
-pub fn price(used: Used, service: Service, tier: Tier, rules: &Rules) -> Result<Money, Overflow> {
+pub fn price(used: Used, service: Service, tier: Tier, rules: &Rules) -> Money {
     let tokens = |count: Option<u64>, key: PriceKey| {
         per_unit(count.unwrap_or(0), rules.price(key), TOKENS_PER_UNIT)
     };
     match service {
-        Service::ChatCompletions => tokens(used.input_tokens, PriceKey::input(tier))?
-            .plus(tokens(used.output_tokens, PriceKey::output(tier))?),
+        Service::ChatCompletions => tokens(used.input_tokens, PriceKey::input(tier))
+            .plus(tokens(used.output_tokens, PriceKey::output(tier))),
         Service::Embeddings => tokens(used.input_tokens, PriceKey::Embeddings),
         Service::Tts => per_unit(
             used.audio_millis.unwrap_or(0),
             rules.price(PriceKey::Tts),
             MILLIS_PER_UNIT,
         ),
-        Service::Scrape => Ok(rules.price(PriceKey::Scrape)),
+        Service::Scrape => rules.price(PriceKey::Scrape),
     }
 }
 
-/// `floor(count × price / unit)`. Prices are never negative.
-fn per_unit(count: u64, price: Money, unit: u64) -> Result<Money, Overflow> {
+/// `floor(count × price / unit)`. Prices are never negative; their limit and that of counts keep the product far from the end of its range.
+fn per_unit(count: u64, price: Money, unit: u64) -> Money {
     // 64 bits hold nearly every charge, and dividing 128 bits is slow.
     let narrow = u64::try_from(price.0)
         .ok()
         .and_then(|price| price.checked_mul(count));
     if let Some(product) = narrow {
-        return Ok(Money(i128::from(product / unit)));
+        return Money(i128::from(product / unit));
     }
-    let product = price.0.checked_mul(i128::from(count)).ok_or(Overflow)?;
-    Ok(Money(product / i128::from(unit)))
+    let product = price.0.saturating_mul(i128::from(count));
+    Money(product / i128::from(unit))
 }
 
 /// What each referrer up a chain gets of an amount: `floor(amount × share / 10,000)` at each level.
 /// Only amounts of [`rate`] cascade; referral points, bonuses and streaks never do.
-pub fn cascade(amount: Points, shares: [Bp; LEVELS]) -> Result<[Points; LEVELS], Overflow> {
-    let [first, second, third] = shares;
-    Ok([
-        amount.times(first)?,
-        amount.times(second)?,
-        amount.times(third)?,
-    ])
+pub fn cascade(amount: Points, shares: [Bp; LEVELS]) -> [Points; LEVELS] {
+    shares.map(|share| amount.times(share))
 }

@@ -172,10 +172,6 @@ impl From<ReadError> for Problem {
                     "no rules have been published yet; an admin does: tidemark pricing init";
                 Problem::new(StatusCode::CONFLICT, "no_rules", detail)
             }
-            ReadError::Overflow(error) => {
-                tracing::error!(event = "http.read_failed", %error, "a sum left its range");
-                Problem::internal()
-            }
         }
     }
 }

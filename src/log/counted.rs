@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
+use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Refusal, Topic, TopicInfo};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::ops::metrics::Metrics;
 
@@ -18,6 +18,10 @@ pub struct Counted {
 impl Counted {
     /// Counts the appends to this log.
     pub fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Counted {
+        for why in Refusal::ALL {
+            let refused = &metrics.log_refused_appends_total;
+            drop(refused.with_label_values(&[why.as_str()]));
+        }
         Counted { log, metrics }
     }
 }
@@ -38,7 +42,12 @@ impl Log for Counted {
         partition: Partition,
         records: Vec<NewRecord>,
     ) -> Result<Vec<Offset>, LogError> {
-        let offsets = self.log.append(topic, partition, records).await?;
+        let appended = self.log.append(topic, partition, records).await;
+        if let Err(LogError::Refused { why, .. }) = &appended {
+            let refused = &self.metrics.log_refused_appends_total;
+            refused.with_label_values(&[why.as_str()]).inc();
+        }
+        let offsets = appended?;
         self.metrics
             .log_appended_records_total
             .with_label_values(&[topic.name()])

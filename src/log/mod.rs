@@ -248,12 +248,42 @@ impl ReadLimit {
     };
 }
 
+/// Why a log takes no records. The names are labels of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its disk is nearly full.
+    DiskFull,
+    /// The clock by which it stamps records has jumped ahead.
+    ClockAhead,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Refusal; 2] = [Refusal::DiskFull, Refusal::ClockAhead];
+
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Refusal::DiskFull => "disk_full",
+            Refusal::ClockAhead => "clock_ahead",
+        }
+    }
+}
+
 /// What went wrong with a log.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
     /// Nothing is wrong with the data; try again. An append may or may not have happened.
     #[error("the log did not answer ({0}); it is safe to try again")]
     Unavailable(String),
+    /// The log takes no records at present, and says why; nothing was appended. Passes when the cause is gone.
+    #[error("{what}; nothing was appended")]
+    Refused {
+        /// Why.
+        why: Refusal,
+        /// Why, and what to do.
+        what: String,
+    },
     /// A record is larger than its topic takes.
     #[error("record {index} has {bytes} bytes, topic {topic} takes {max}; send smaller records")]
     TooLarge {

@@ -1,8 +1,10 @@
 //! Time as a dependency. Nothing that decides a number reads it; back-off, flush timers and award dates do.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::time::Millis;
 
@@ -12,8 +14,38 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Millis;
 
+    /// Time that nobody can set; `None` where there is none to compare with.
+    fn uptime(&self) -> Option<Uptime> {
+        None
+    }
+
     /// Returns after `duration`.
     async fn sleep(&self, duration: Duration);
+}
+
+/// How long the machine has been up, time in which it slept included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uptime {
+    /// Tells one boot from another.
+    pub boot: String,
+    /// Since that boot.
+    pub passed: Duration,
+}
+
+impl Uptime {
+    /// How much time has passed since `earlier`; `None` if the machine was started anew in between.
+    pub fn since(&self, earlier: &Uptime) -> Option<Duration> {
+        (self.boot == earlier.boot).then(|| self.passed.saturating_sub(earlier.passed))
+    }
+}
+
+/// The boot that is running; unknown where the system does not tell, and then nothing can be compared.
+#[cfg(target_os = "linux")]
+fn boot() -> Option<&'static str> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let boot = BOOT.get_or_init(|| read().ok().map(|id| id.trim().to_owned()));
+    boot.as_deref()
 }
 
 /// The system's clock, and tokio's timers.
@@ -25,6 +57,15 @@ impl Clock for SystemClock {
     fn now(&self) -> Millis {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Millis(since.map_or(0, |d| d.as_millis() as i64))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uptime(&self) -> Option<Uptime> {
+        let passed = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Some(Uptime {
+            boot: boot()?.to_owned(),
+            passed: Duration::try_from(passed).ok()?,
+        })
     }
 
     async fn sleep(&self, duration: Duration) {

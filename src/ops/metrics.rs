@@ -146,7 +146,7 @@ metrics! {
     points_issued_total: CounterVec["kind"];
     /// Points that adjustments took away.
     points_deducted_total: Counter;
-    /// Tick records that were written; they let idle partitions close a month.
+    /// Heartbeats (tick records) that were written; by them months become final in partitions that hear nothing else.
     ticks_total: IntCounter;
     /// Chunks that were rated.
     chunks_total: IntCounter;
@@ -171,6 +171,8 @@ metrics! {
     account_lookups_total: IntCounterVec["result"];
     /// Accounts whose rows were written.
     flush_rows_total: IntCounter;
+    /// Writes of accounts of which a sum is at the end of its range, so that it says less than was added; the log names them.
+    saturated_flushes_total: IntCounter;
     /// Accounts that one flush wrote.
     flush_accounts: Histogram in EVENTS;
     /// Duration of a flush, in seconds.
@@ -209,6 +211,9 @@ metrics! {
     store_requests_total: IntCounterVec["table", "operation"];
     /// Requests that the store throttled.
     store_throttles_total: IntCounter;
+    /// Requests that DynamoDB did not let in, or that could not be signed: expired or missing credentials, a missing permission, a
+    /// skewed clock. Nothing was written; the tasks try again.
+    store_denials_total: IntCounter;
     /// Requests to the store that were sent again.
     store_retries_total: IntCounter;
     /// Records of gateways' topics that adapters have read, by topic; one that is read again counts again, here and below.
@@ -235,6 +240,8 @@ metrics! {
     ingest_usage_unknown_total: IntCounterVec["format"];
     /// Records that the log has acknowledged to this process, whatever wrote them, by topic.
     log_appended_records_total: IntCounterVec["topic"];
+    /// Appends that the log refused: its disk is full (disk_full), or the clock has jumped ahead (clock_ahead). Nothing was appended.
+    log_refused_appends_total: IntCounterVec["reason"];
     /// HTTP requests that were answered, by route and status code.
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.

@@ -1,6 +1,5 @@
 //! How a task ends when it cannot go on.
 
-use crate::domain::amount::Overflow;
 use crate::log::LogError;
 use crate::store::db::StoreError;
 
@@ -31,9 +30,9 @@ pub enum HaltCode {
     RowUnreadable,
     /// A usage row says that a later event came first.
     UsageRowAhead,
-    /// A sum left its range.
+    /// A sum left its range. Recorded by earlier versions: sums stay at the end of their range since, and the account is named in the log.
     Overflow,
-    /// The store refuses a request for good (a missing table, a permission).
+    /// The store refuses a request for good (a missing table).
     StoreRefused,
     /// The log refuses a record of our own.
     LogRefused,
@@ -125,10 +124,10 @@ impl HaltCode {
                 "Restore table UsageTracking or the log: they do not belong together."
             }
             HaltCode::Overflow => {
-                "An amount left its range: look for absurd prices, token counts or awards in the rules and events, and at the account's adjustments (GET /api/admin/adjustments)."
+                "An earlier version halted at a sum that left its range. This version does not: resume the partition, then look for absurd prices, counts or awards (docs/runbook.md#tidemarksumsatlimit)."
             }
             HaltCode::StoreRefused => {
-                "Run `tidemark init`, and check the permissions of the credentials."
+                "Run `tidemark init`: a table or an index is missing or differs."
             }
             HaltCode::LogRefused => {
                 "Raise the topic's largest record to what topics/*.yaml declares."
@@ -163,7 +162,8 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::ConditionFailed
             | StoreError::Unanswered(_)
-            | StoreError::Unavailable(_) => Failure::reload(error.to_string()),
+            | StoreError::Unavailable(_)
+            | StoreError::Denied(_) => Failure::reload(error.to_string()),
             StoreError::Refused(_) => Failure::halt(HaltCode::StoreRefused, error.to_string()),
             StoreError::Corrupt { .. } => Failure::halt(HaltCode::RowUnreadable, error.to_string()),
         }
@@ -173,16 +173,12 @@ impl From<StoreError> for Failure {
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
         match error {
-            LogError::Unavailable(_) => Failure::reload(error.to_string()),
+            LogError::Unavailable(_) | LogError::Refused { .. } => {
+                Failure::reload(error.to_string())
+            }
             LogError::TooLarge { .. } => Failure::halt(HaltCode::LogRefused, error.to_string()),
             LogError::OutOfRange { .. } => Failure::halt(HaltCode::LogTruncated, error.to_string()),
             LogError::Damaged { .. } => Failure::halt(HaltCode::LogDamaged, error.to_string()),
         }
-    }
-}
-
-impl From<Overflow> for Failure {
-    fn from(error: Overflow) -> Failure {
-        Failure::halt(HaltCode::Overflow, error.to_string())
     }
 }

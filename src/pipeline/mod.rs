@@ -53,7 +53,8 @@ pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same
 /// records differently; a chunk that was cut by another number is not rated by this code. 2: points from referrals are told by level.
-pub const SEMANTICS: u32 = 2;
+/// 3: a latency of more than a day is rejected; sums stay at the end of their range.
+pub const SEMANTICS: u32 = 3;
 
 /// What a checkpoint covers of what its task has done.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,8 @@ pub struct Settings {
     pub chunk_age: Duration,
     /// After so long without records a rater declares its last chunk done.
     pub idle_after: Duration,
-    /// After so long without records a rater appends a tick, so that months close on an idle partition too.
+    /// When a posting partition was sent no block for so long, the rater appends a tick, which reaches all of them: else months
+    /// would never become final there.
     pub tick_after: Duration,
     /// The duplicate window reaches back so much log time, ms.
     pub window_age_ms: i64,

@@ -37,7 +37,7 @@ pub(super) async fn save(
                     return Err(Failure::reload(what));
                 }
             }
-            Err(StoreError::Unavailable(_)) => {}
+            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => {}
             Err(error) => return Err(error.into()),
         }
         tries += 1;

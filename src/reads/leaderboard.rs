@@ -96,7 +96,7 @@ impl Reads {
     pub async fn rank_of(&self, account: &Account, month: Month) -> Result<RankOf, ReadError> {
         let ranking = self.leaderboard(account.kind, month).await?;
         let total = match accounts::month(self.db(), account, month).await? {
-            Some(stored) => total(account.kind, &stored.row, &*self.rules_needed().await?)?,
+            Some(stored) => total(account.kind, &stored.row, &*self.rules_needed().await?),
             None => Points::ZERO,
         };
         Ok(RankOf {

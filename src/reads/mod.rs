@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use serde::Serializer;
 
-use crate::domain::amount::Overflow;
 use crate::domain::rules::Timeline;
 use crate::store::db::{Db, StoreError};
 
@@ -61,9 +60,6 @@ pub enum ReadError {
     /// No rules have been published.
     #[error("there are no rules yet; publish them: tidemark pricing init testnet")]
     NoRules,
-    /// A sum left its range.
-    #[error(transparent)]
-    Overflow(#[from] Overflow),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

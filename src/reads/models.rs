@@ -56,7 +56,7 @@ impl ModelLine {
             self.tier.clone_from(&line.tier);
         }
         let points: Points = line.provider_points.parse().unwrap_or_default();
-        self.points = self.points.plus(points).unwrap_or(self.points);
+        self.points = self.points.plus(points);
         if is_successful(line.status_code) {
             self.successful += 1;
             self.timed += u64::from(line.latency_ms.is_some());

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{ReadError, Reads, text};
-use crate::domain::amount::{Overflow, Points};
+use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
 use crate::domain::posting::Cascade;
@@ -246,21 +246,19 @@ impl Reads {
         let mut rewards = Rewards::default();
         let (first, behind_all) = (Month(0), Month(i32::from(u16::MAX)));
         for stored in accounts::rows_between(self.db(), account, first, behind_all).await? {
-            rewards.levels.add(&stored.row.cascade)?;
+            rewards.levels.add(&stored.row.cascade);
             for (_, day) in &stored.row.days {
-                rewards.cascade = rewards.cascade.plus(day.referral)?;
+                rewards.cascade = rewards.cascade.plus(day.referral);
             }
         }
         for award in awards::awards_of(self.db(), account).await? {
             match award.kind {
-                AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points)?,
-                AwardKind::Milestone => {
-                    rewards.milestones = rewards.milestones.plus(award.points)?
-                }
+                AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points),
+                AwardKind::Milestone => rewards.milestones = rewards.milestones.plus(award.points),
                 AwardKind::Adjustment => {}
             }
         }
-        rewards.total = rewards.sum()?;
+        rewards.total = rewards.sum();
         Ok(rewards)
     }
 }
@@ -275,7 +273,7 @@ fn page(links: &[Link], after: u64, limit: usize) -> (Range<usize>, Option<u64>)
 }
 
 impl Rewards {
-    fn sum(&self) -> Result<Points, Overflow> {
-        self.cascade.plus(self.signups)?.plus(self.milestones)
+    const fn sum(&self) -> Points {
+        self.cascade.plus(self.signups).plus(self.milestones)
     }
 }

@@ -89,7 +89,7 @@ impl Statements<'_> {
     }
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, ReadError> {
-        Ok(statement(account, row, &self.timeline, self.is_final)?)
+        Ok(statement(account, row, &self.timeline, self.is_final))
     }
 
     fn empty(&self, account: &Account) -> Result<Statement, ReadError> {

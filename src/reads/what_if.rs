@@ -1,7 +1,7 @@
 //! What usage would have cost under other rules.
 
 use super::{ReadError, Reads};
-use crate::domain::amount::{Money, Overflow};
+use crate::domain::amount::Money;
 use crate::domain::event::Service;
 use crate::domain::rating::{Used, is_successful, price};
 use crate::domain::rules::Rules;
@@ -55,15 +55,15 @@ impl Reads {
                 continue;
             };
             found.requests += 1;
-            found.before = found.before.plus(price_of(line, service, before)?)?;
-            found.after = found.after.plus(price_of(line, service, after)?)?;
+            found.before = found.before.plus(price_of(line, service, before));
+            found.after = found.after.plus(price_of(line, service, after));
         }
         Ok(found)
     }
 }
 
 /// The tier is the one that the request was rated with; a row of chat always has it.
-fn price_of(line: &UsageLine, service: Service, rules: &Rules) -> Result<Money, Overflow> {
+fn price_of(line: &UsageLine, service: Service, rules: &Rules) -> Money {
     let tier = line.tier.as_deref().and_then(Tier::named);
     let used = Used {
         input_tokens: line.input_tokens,

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audit;
-use super::db::{Attr, Condition, Db, Key, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
-use crate::domain::ids::AccountKind;
+use crate::domain::ids::{AccountKind, ID_BYTES_MAX};
 use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence, WriteId};
 use crate::domain::time::{Millis, Month};
 use crate::log::Fingerprint;
@@ -140,6 +140,17 @@ pub struct TopList {
     pub ranked: Vec<Ranked>,
     /// The best that was ever left out; `None` if none was.
     pub left_out: Option<Ranked>,
+}
+
+impl TopList {
+    /// What one account takes of a list's item at most: its id (bytes that JSON escapes are ASCII, of which an id has a quarter), its points, and
+    /// what stands around them.
+    const RANKED_BYTES_MAX: usize = ID_BYTES_MAX + 20 + r#"[,""],"#.len();
+    /// What the rest of the item takes at most: key, write id, names.
+    const FRAME_BYTES_MAX: usize = 512;
+    /// So many accounts fit into one item, whatever their ids, the best that was left out included.
+    pub const RANKED_MAX: usize =
+        (ITEM_BYTES_MAX - TopList::FRAME_BYTES_MAX) / TopList::RANKED_BYTES_MAX - 1;
 }
 
 /// Why a partition stands still, as recorded.

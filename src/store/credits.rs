@@ -231,7 +231,7 @@ fn add_writes(
     let after = Added {
         total: added
             .total
-            .plus(entry.amount)
+            .checked_plus(entry.amount)
             .map_err(|_| CreditError::TooMuch)?,
         entries: added.entries + 1,
     };

@@ -11,6 +11,10 @@ use crate::domain::sorted::SortedMap;
 
 /// Most items in one `TransactWriteItems`.
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
+/// Most bytes of one `TransactWriteItems`, all items together.
+pub const TRANSACTION_BYTES_MAX: usize = 4_000_000;
+/// Most bytes of one item, names of attributes included.
+pub const ITEM_BYTES_MAX: usize = 400 << 10;
 /// Most items in one `BatchWriteItem`.
 pub const BATCH_WRITE_ITEMS_MAX: usize = 25;
 /// Most keys in one `BatchGetItem`.
@@ -305,6 +309,11 @@ pub enum StoreError {
     /// Throttled or out of service; nothing was written. Try again later.
     #[error("the store is busy or out of service ({0}); nothing was written; try again later")]
     Unavailable(String),
+    /// No or expired credentials, a missing permission, a skewed clock; nothing was written. Passes when that is mended.
+    #[error(
+        "access to the store was denied: {0}. Nothing was written; retrying helps once this is fixed"
+    )]
+    Denied(String),
     /// The request itself is wrong, or the table is missing. Retrying is of no use.
     #[error("the store refused the request: {0}")]
     Refused(String),
@@ -323,7 +332,10 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same read, or the same idempotent write, may succeed later.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, StoreError::Unanswered(_) | StoreError::Unavailable(_))
+        matches!(
+            self,
+            StoreError::Unanswered(_) | StoreError::Unavailable(_) | StoreError::Denied(_)
+        )
     }
 }
 

@@ -8,11 +8,14 @@
 //! | connection refused | again | again |
 //! | 5xx, time-out, connection lost | again | [`StoreError::Unanswered`] at once |
 //! | condition failed | | [`StoreError::ConditionFailed`] |
-//! | validation, missing table, no permission | [`StoreError::Refused`] | [`StoreError::Refused`] |
+//! | no or expired credentials, no permission, a skewed clock | [`StoreError::Denied`] | [`StoreError::Denied`] |
+//! | validation, missing table | [`StoreError::Refused`] | [`StoreError::Refused`] |
 //!
 //! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`].
 
 mod batches;
+pub mod credentials;
+mod denied;
 pub mod items;
 pub mod retry;
 pub mod settings;
@@ -125,7 +128,12 @@ impl DynamoDb {
                 Err(error) => sort(&error),
             };
             let why = match error {
-                Fault::Final(error) => return Err(error),
+                Fault::Final(error) => {
+                    if matches!(error, StoreError::Denied(_)) {
+                        self.meter.denied();
+                    }
+                    return Err(error);
+                }
                 Fault::Unknown(why) if repeatable == Repeatable::No => {
                     return Err(StoreError::Unanswered(why));
                 }

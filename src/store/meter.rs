@@ -161,6 +161,13 @@ impl StoreMeter {
         }
     }
 
+    /// Counts a request that was denied.
+    pub fn denied(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.store_denials_total.inc();
+        }
+    }
+
     /// Counts a request that is sent again.
     pub fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);

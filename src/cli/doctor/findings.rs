@@ -29,6 +29,8 @@ pub struct Findings {
 pub enum Cause {
     /// Nobody works on this data.
     NotRunning,
+    /// The log takes no events.
+    LogRefuses(String),
     /// No rules have been published.
     NoRules,
     /// Work has been waiting for too long, and nothing tells why.
@@ -118,7 +120,7 @@ impl Findings {
             let lines = std::iter::once(&fault.what).chain(&fault.follows);
             let lines = lines.cloned().collect();
             match cause {
-                Cause::NotRunning | Cause::NoRules => all.push(lines),
+                Cause::NotRunning | Cause::NoRules | Cause::LogRefuses(_) => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) => late.push(lines),
             }
         }

@@ -3,13 +3,16 @@
 //! One cause is told once, with what follows from it. What a partition would halt with is asked of the pipeline's own checks, and told with
 //! the halts that they have caused already.
 
+use super::data::DataDir;
 use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
+use crate::log::embedded;
 use crate::log::foreign::ForeignLog;
 use crate::log::kafka::KafkaForeign;
-use crate::ops::config::Config;
+use crate::ops::clock::SystemClock;
+use crate::ops::config::{Config, LogEngine};
 use crate::ops::health::{Feed, Role, TaskId};
 use crate::pipeline::progress;
 use crate::store::checkpoints;
@@ -26,6 +29,7 @@ pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but w
 pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
     let mut findings = Findings::default();
     running(session, config, &mut findings);
+    log_refusals(config, &mut findings);
     rules(session, &mut findings).await?;
     halts(session, &mut findings).await?;
     let held = positions::held(session, &mut findings).await?;
@@ -48,6 +52,17 @@ fn running(session: &Session, config: &Config, findings: &mut Findings) {
         Workers::Elsewhere => {
             findings.note("Rating and posting are done by `tidemark worker` processes.");
         }
+    }
+}
+
+/// Why the embedded log takes no events, if it takes none.
+fn log_refusals(config: &Config, findings: &mut Findings) {
+    if config.log.engine != LogEngine::Embedded {
+        return;
+    }
+    let dir = DataDir::new(&config.data).log();
+    for what in embedded::faults(&dir, &SystemClock) {
+        findings.fault(Cause::LogRefuses(what.clone()), what);
     }
 }
 

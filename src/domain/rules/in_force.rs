@@ -200,7 +200,7 @@ fn earnings(
         let earned = floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE));
         let earned = Points(i64::try_from(earned).map_err(|_| Overflow)?);
         provider[class as usize] = earned;
-        user[class as usize] = earned.times(user_share)?;
+        user[class as usize] = earned.times(user_share);
     }
     Ok((PerClass(provider), PerClass(user)))
 }

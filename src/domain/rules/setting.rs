@@ -3,7 +3,7 @@
 //! The limits hold every single computation within its integer type: the largest amount of one event is
 //! 1,000 points × 2 (demand) × 10 (season) = 20,000 points, 2 × 10^10 of the 9.2 × 10^18 micropoints that an account-day
 //! can hold; the largest charge is 2 × 2^40 tokens at 1,000,000 dollars per 1,000, about 2.2 × 10^24 of 1.7 × 10^38 nano-dollars.
-//! Sums are checked all the same ([`crate::domain::amount::Overflow`]).
+//! Sums stay at the end of their range all the same ([`crate::domain::amount`]).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

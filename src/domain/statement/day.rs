@@ -1,6 +1,6 @@
 //! What a day earns beyond the amounts of its events.
 
-use crate::domain::amount::{BP_ONE, Bp, Overflow, Points, floor_div};
+use crate::domain::amount::{BP_ONE, Bp, Points, floor_div};
 use crate::domain::ids::AccountKind;
 use crate::domain::ledger::{Activity, Carry, DayStats, MonthRow};
 use crate::domain::rules::{Rules, Timeline};
@@ -19,12 +19,12 @@ pub(super) struct EarnedDay<'r> {
 
 impl EarnedDay<'_> {
     /// Everything of the day.
-    pub fn points(&self) -> Result<Points, Overflow> {
+    pub fn points(&self) -> Points {
         self.stats
             .base
-            .plus(self.multiplier)?
-            .plus(self.streak)?
-            .plus(self.stats.referral)?
+            .plus(self.multiplier)
+            .plus(self.streak)
+            .plus(self.stats.referral)
             .plus(self.stats.trial)
     }
 }
@@ -34,20 +34,20 @@ pub(super) fn earned_days<'r>(
     kind: AccountKind,
     row: &'r MonthRow,
     timeline: &'r Timeline,
-) -> impl Iterator<Item = Result<EarnedDay<'r>, Overflow>> + 'r {
+) -> impl Iterator<Item = EarnedDay<'r>> + 'r {
     let activity = timeline.activity();
     let mut carry = row.carry;
     row.days.iter().map(move |(of_month, stats)| {
         let day = row.month.day(*of_month);
         let streak_length = step(&mut carry, kind, day, stats, activity);
         let rules = timeline.at(day.start());
-        Ok(EarnedDay {
+        EarnedDay {
             day,
             stats,
             streak_length,
-            streak: streak_points(stats.base, streak_length, rules)?,
-            multiplier: multiplier_points(kind, stats, rules)?,
-        })
+            streak: streak_points(stats.base, streak_length, rules),
+            multiplier: multiplier_points(kind, stats, rules),
+        }
     })
 }
 
@@ -67,9 +67,9 @@ fn step(
 }
 
 /// `floor(base × (multiplier − 10,000) / 10,000)`. Steps are never below ×1, so the difference is not negative.
-fn streak_points(base: Points, length: u32, rules: &Rules) -> Result<Points, Overflow> {
+fn streak_points(base: Points, length: u32, rules: &Rules) -> Points {
     let bonus = i128::from(rules.streak(length).0) - i128::from(BP_ONE);
-    narrow(floor_div(i128::from(base.0) * bonus, i128::from(BP_ONE)))
+    Points::saturating(floor_div(i128::from(base.0) * bonus, i128::from(BP_ONE)))
 }
 
 /// How well a provider's day was served, and what that multiplies.
@@ -118,30 +118,22 @@ pub fn day_quality(stats: &DayStats, rules: &Rules) -> DayQuality {
 }
 
 /// `floor(base × uptime × latency / 10^8) − base`, for providers whose day has requests enough; can be negative.
-fn multiplier_points(
-    kind: AccountKind,
-    stats: &DayStats,
-    rules: &Rules,
-) -> Result<Points, Overflow> {
+fn multiplier_points(kind: AccountKind, stats: &DayStats, rules: &Rules) -> Points {
     if kind == AccountKind::User {
-        return Ok(Points::ZERO);
+        return Points::ZERO;
     }
     let quality = day_quality(stats, rules);
     // What most days of small providers have; and dividing 128 bits is slow.
     if (quality.uptime, quality.latency) == (Bp::ONE, Bp::ONE) {
-        return Ok(Points::ZERO);
+        return Points::ZERO;
     }
     let base = i128::from(stats.base.0);
     let scaled = base * i128::from(quality.uptime.0) * i128::from(quality.latency.0);
-    narrow(floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE)) - base)
+    Points::saturating(floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE)) - base)
 }
 
 /// `floor(part × 10,000 / whole)`, for a whole above zero. Beyond what 64 bits hold every curve is flat.
 fn ratio(part: u64, whole: u128) -> u64 {
     let ratio = u128::from(part) * u128::from(BP_ONE) / whole;
     u64::try_from(ratio).unwrap_or(u64::MAX)
-}
-
-fn narrow(micropoints: i128) -> Result<Points, Overflow> {
-    i64::try_from(micropoints).map(Points).map_err(|_| Overflow)
 }

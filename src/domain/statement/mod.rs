@@ -10,7 +10,7 @@ mod text;
 pub use day::{DayQuality, day_quality};
 pub use form::{DayLine, Earned, ServiceLine, Statement};
 
-use super::amount::{Overflow, Points};
+use super::amount::Points;
 use super::event::Service;
 use super::ids::{Account, AccountKind};
 use super::ledger::{Activity, DayStats, MonthRow, ServiceStats};
@@ -32,25 +32,21 @@ pub struct Streak {
 }
 
 /// The statement of a month of an account. `is_final`: the month has closed and nothing of it can change any more.
-///
-/// # Errors
-/// [`Overflow`] if a sum leaves its range.
 pub fn statement(
     account: &Account,
     row: &MonthRow,
     timeline: &Timeline,
     is_final: bool,
-) -> Result<Statement, Overflow> {
+) -> Statement {
     let mut sums = Sums::default();
     let mut days = Vec::new();
     for earned in earned_days(account.kind, row, timeline) {
-        let earned = earned?;
-        sums.add(&earned)?;
+        sums.add(&earned);
         if *earned.stats != DayStats::default() {
-            days.push((earned.day, day_line(&earned)?));
+            days.push((earned.day, day_line(&earned)));
         }
     }
-    Ok(Statement {
+    Statement {
         account: account.clone(),
         month: row.month,
         is_final,
@@ -69,23 +65,20 @@ pub fn statement(
         referral: sums.referral,
         bonus: row.bonus,
         late: row.late.points,
-        total: sums.total(row)?,
-        requests: sums.requests + row.late.requests,
-        successful: sums.successful + row.late.successful,
-        failed: sums.failed + row.late.failed,
+        total: sums.total(row),
+        requests: sums.requests.saturating_add(row.late.requests),
+        successful: sums.successful.saturating_add(row.late.successful),
+        failed: sums.failed.saturating_add(row.late.failed),
         services: service_lines(row),
         days,
-    })
+    }
 }
 
 /// The total of a month: the sum of a statement's parts, without building the statement.
-///
-/// # Errors
-/// [`Overflow`] if a sum leaves its range.
-pub fn total(kind: AccountKind, row: &MonthRow, timeline: &Timeline) -> Result<Points, Overflow> {
+pub fn total(kind: AccountKind, row: &MonthRow, timeline: &Timeline) -> Points {
     let mut sums = Sums::default();
     for earned in earned_days(kind, row, timeline) {
-        sums.add(&earned?)?;
+        sums.add(&earned);
     }
     sums.total(row)
 }
@@ -117,37 +110,36 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, day: &EarnedDay<'_>) -> Result<(), Overflow> {
-        self.base = self.base.plus(day.stats.base)?;
-        self.multiplier = self.multiplier.plus(day.multiplier)?;
-        self.trial = self.trial.plus(day.stats.trial)?;
-        self.streak = self.streak.plus(day.streak)?;
-        self.referral = self.referral.plus(day.stats.referral)?;
-        self.requests += day.stats.requests;
-        self.successful += day.stats.successful;
-        self.failed += day.stats.failed;
-        Ok(())
+    fn add(&mut self, day: &EarnedDay<'_>) {
+        self.base = self.base.plus(day.stats.base);
+        self.multiplier = self.multiplier.plus(day.multiplier);
+        self.trial = self.trial.plus(day.stats.trial);
+        self.streak = self.streak.plus(day.streak);
+        self.referral = self.referral.plus(day.stats.referral);
+        self.requests = self.requests.saturating_add(day.stats.requests);
+        self.successful = self.successful.saturating_add(day.stats.successful);
+        self.failed = self.failed.saturating_add(day.stats.failed);
     }
 
-    fn total(&self, row: &MonthRow) -> Result<Points, Overflow> {
+    fn total(&self, row: &MonthRow) -> Points {
         self.base
-            .plus(self.multiplier)?
-            .plus(self.trial)?
-            .plus(self.streak)?
-            .plus(self.referral)?
-            .plus(row.bonus)?
+            .plus(self.multiplier)
+            .plus(self.trial)
+            .plus(self.streak)
+            .plus(self.referral)
+            .plus(row.bonus)
             .plus(row.late.points)
     }
 }
 
-fn day_line(day: &EarnedDay<'_>) -> Result<DayLine, Overflow> {
-    Ok(DayLine {
-        points: day.points()?,
+fn day_line(day: &EarnedDay<'_>) -> DayLine {
+    DayLine {
+        points: day.points(),
         requests: day.stats.requests,
         successful: day.stats.successful,
         failed: day.stats.failed,
         streak: day.streak_length,
-    })
+    }
 }
 
 fn service_lines(row: &MonthRow) -> Vec<(Service, ServiceLine)> {

@@ -10,10 +10,12 @@ use crate::domain::event::Reason;
 use crate::domain::position::Partition;
 use crate::http::Service;
 use crate::http::problem::{BadEvent, Problem};
-use crate::log::{LogError, NewRecord, Topic};
+use crate::log::{LogError, NewRecord, Refusal, Topic};
 
 /// When to try again if the log does not answer.
 const RETRY_AFTER_SECS: u32 = 1;
+/// When to try again if the log takes no records at present.
+const RETRY_AFTER_REFUSAL_SECS: u32 = 10;
 /// When to try again if the log needs a person first.
 const RETRY_AFTER_REPAIR_SECS: u32 = 60;
 
@@ -85,6 +87,13 @@ fn of_append(error: LogError, indexes: &[usize]) -> Problem {
 pub(in crate::http) fn of_log(error: LogError) -> Problem {
     match error {
         LogError::Unavailable(_) => unavailable(&error.to_string()),
+        LogError::Refused { why, .. } => {
+            let (status, code) = match why {
+                Refusal::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "log_disk_full"),
+                Refusal::ClockAhead => (StatusCode::SERVICE_UNAVAILABLE, "log_clock_ahead"),
+            };
+            Problem::new(status, code, error.to_string()).retry_after(RETRY_AFTER_REFUSAL_SECS)
+        }
         LogError::Damaged { .. } => {
             tracing::error!(event = "http.append_refused", %error, "the log cannot take records");
             unavailable(&error.to_string()).retry_after(RETRY_AFTER_REPAIR_SECS)

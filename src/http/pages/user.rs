@@ -76,7 +76,7 @@ fn spent_on(requests: &[UsageLine]) -> Markup {
         let cost: Money = line.cost.parse().unwrap_or_default();
         let model = line.model.as_deref().unwrap_or("");
         let sum = sums.entry((&line.service, model)).or_default();
-        *sum = sum.plus(cost).unwrap_or(*sum);
+        *sum = sum.plus(cost);
     }
     sums.retain(|_, sum| *sum != Money::ZERO);
     html! {

@@ -7,9 +7,13 @@
 //! ```
 //! - Every record carries a checksum that is seeded with its offset; a wrong one, or a missing offset, is [`LogError::Damaged`], never skipped.
 //! - A partition that opens shorter than its noted end is damaged and halts; the others go on.
+//! - Nothing is written while the disk is nearly full or the clock has jumped ahead: appends are refused ([`LogError::Refused`]), and
+//!   go on by themselves when that has passed.
 //! - Once a write has failed, nothing more is written until the log is opened again: what the disk then holds is not known.
 
+mod clockwork;
 mod ends;
+mod guard;
 mod journal;
 mod meta;
 mod open;
@@ -28,13 +32,14 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::shared::Shared;
-use self::writer::Append;
+use self::writer::{Append, RETENTION_EVERY};
 use super::topics::TopicSpec;
 use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::ops::clock::Clock;
 
+pub use self::guard::{Disk, DiskOf, Space, faults};
 pub use self::report::{CutJournal, OpenError, OpenReport, PartitionReport};
 pub use self::shared::Removed;
 
@@ -42,6 +47,19 @@ pub use self::shared::Removed;
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an append waits for the disk before it is given up.
 const APPEND_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What can be chosen when a log is opened.
+#[derive(Default)]
+pub struct Options {
+    /// The epoch that the log is of, or is created with.
+    pub epoch: Epoch,
+    /// An operator confirms that the machine's clock is right as long as it says no more than this.
+    pub clock_confirmed_until: Option<Millis>,
+    /// How often old records are looked for; `None`: every five minutes.
+    pub retention_interval: Option<Duration>,
+    /// The disk; `None`: the one that holds the log's directory.
+    pub disk: Option<Arc<dyn Disk>>,
+}
 
 /// A durable log on local disk. One process at a time may have a directory open.
 pub struct EmbeddedLog {
@@ -70,8 +88,23 @@ impl EmbeddedLog {
         clock: Arc<dyn Clock>,
         epoch: Epoch,
     ) -> Result<(EmbeddedLog, OpenReport), OpenError> {
-        let (shared, report) = open::open(dir, specs, clock, epoch)?;
-        let log = EmbeddedLog::start(Arc::new(shared)).map_err(|error| OpenError::Io {
+        let options = Options {
+            epoch,
+            ..Options::default()
+        };
+        EmbeddedLog::open_with(dir, specs, clock, options)
+    }
+
+    /// As [`EmbeddedLog::open`], with options.
+    pub fn open_with(
+        dir: &Path,
+        specs: &[TopicSpec],
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<(EmbeddedLog, OpenReport), OpenError> {
+        let every = options.retention_interval.unwrap_or(RETENTION_EVERY);
+        let (shared, report) = open::open(dir, specs, clock, options)?;
+        let log = EmbeddedLog::start(Arc::new(shared), every).map_err(|error| OpenError::Io {
             dir: dir.to_owned(),
             what: "starting the writer",
             error,
@@ -79,7 +112,7 @@ impl EmbeddedLog {
         Ok((log, report))
     }
 
-    fn start(shared: Arc<Shared>) -> std::io::Result<EmbeddedLog> {
+    fn start(shared: Arc<Shared>, every: Duration) -> std::io::Result<EmbeddedLog> {
         let (queue, appends) = mpsc::unbounded_channel();
         let (noted, groups) = std::sync::mpsc::sync_channel(1);
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -87,7 +120,7 @@ impl EmbeddedLog {
         let for_keeper = Arc::clone(&shared);
         let threads = vec![
             named("log-writer").spawn(move || writer::run(&for_writer, appends, &noted))?,
-            named("log-keeper").spawn(move || writer::keep(&for_keeper, &groups))?,
+            named("log-keeper").spawn(move || writer::keep(&for_keeper, &groups, every))?,
         ];
         Ok(EmbeddedLog {
             shared,
@@ -112,7 +145,8 @@ impl EmbeddedLog {
         std::mem::take(&mut *lock(&self.threads))
     }
 
-    /// Removes what is older than its topic's retention at `now`; the newest record of a partition always stays. Done every five minutes by the log itself.
+    /// Removes what is older than its topic's retention at `now`; the newest record of a partition always stays. Done every five minutes by
+    /// the log itself, by a time that follows the clock only slowly.
     pub async fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
         let shared = Arc::clone(&self.shared);
         blocking(move || shared.enforce_retention(now)).await

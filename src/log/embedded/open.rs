@@ -11,7 +11,10 @@ use std::time::Duration;
 use fjall::config::{BlockSizePolicy, FilterPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions};
 
+use super::Options;
+use super::clockwork::AppendClock;
 use super::ends::{Ends, EndsFile};
+use super::guard::{DiskOf, Guard};
 use super::journal::{self, Tail};
 use super::meta::{Meta, TopicMeta};
 use super::partition::{PartitionLog, is_damage, stored_end};
@@ -38,8 +41,9 @@ pub(super) fn open(
     dir: &Path,
     specs: &[TopicSpec],
     clock: Arc<dyn Clock>,
-    epoch: Epoch,
+    options: Options,
 ) -> Result<(Shared, OpenReport), OpenError> {
+    let epoch = options.epoch;
     let opening = Opening { dir };
     std::fs::create_dir_all(dir).map_err(opening.io("creating the directory"))?;
     let lock = opening.lock()?;
@@ -61,9 +65,17 @@ pub(super) fn open(
             look_for_holes: opening.kept().exists(),
         },
     )?;
+    let logs = found.topics.values().flat_map(|log| &log.partitions);
+    let newest = logs.filter_map(PartitionLog::newest).max();
+    let now = clock.now();
+    let clock = AppendClock::new(clock, dir, options.clock_confirmed_until, newest);
+    let disk = options
+        .disk
+        .unwrap_or_else(|| Arc::new(DiskOf(dir.to_owned())));
     let shared = Shared {
         epoch: meta.epoch,
-        clock,
+        guard: Guard::new(clock, disk),
+        dir: dir.to_owned(),
         topics: found.topics,
         ends: Mutex::new(ends),
         failure: OnceLock::new(),
@@ -75,6 +87,7 @@ pub(super) fn open(
         epoch: meta.epoch,
         cut,
         partitions: found.reports,
+        newest_behind_clock_ms: newest.map(|newest| now.0.saturating_sub(newest.0)),
     };
     Ok((shared, report))
 }

@@ -196,6 +196,13 @@ impl PartitionLog {
             .map(|record| record.append_time)
     }
 
+    /// The time of the newest record, if there is one and it can be read.
+    pub(super) fn newest(&self) -> Option<Millis> {
+        let bounds = self.bounds().ok()?;
+        let last = bounds.end.0.checked_sub(1)?;
+        (last >= bounds.start.0).then(|| self.append_time(last).ok())?
+    }
+
     /// The first offset to keep if everything taken before `cutoff` may go: the newest record always stays, so that a checkpoint's fingerprint
     /// can be checked. Found by halving, as append times ascend but for small steps back.
     fn first_kept(&self, cutoff: Millis) -> Result<Offset, LogError> {

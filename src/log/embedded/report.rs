@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::clockwork::JUMP_MS_MAX;
 use crate::domain::position::{Epoch, Partition};
+use crate::domain::time::{DAY_MS, HOUR_MS};
 use crate::log::{Bounds, Topic};
 
 /// What opening a log found. Its text is one line for each thing that is worth an operator's look.
@@ -17,6 +19,8 @@ pub struct OpenReport {
     pub cut: Vec<CutJournal>,
     /// Every partition, in the order of topics and partitions.
     pub partitions: Vec<PartitionReport>,
+    /// How much older than the clock the newest record is; negative: the clock is behind. `None`: there is no record.
+    pub newest_behind_clock_ms: Option<i64>,
 }
 
 /// Bytes of a journal that were no complete write.
@@ -88,6 +92,21 @@ impl fmt::Display for OpenReport {
                     kept.display()
                 )?,
             }
+        }
+        match self.newest_behind_clock_ms {
+            Some(behind) if behind < -JUMP_MS_MAX => write!(
+                f,
+                "\nthe newest record is {} h ahead of this machine's clock; if the clock is wrong, set it: until it has caught up, \
+                 log time stands still",
+                -behind / HOUR_MS
+            )?,
+            Some(behind) if behind > DAY_MS => write!(
+                f,
+                "\nthe newest record is {} h old by this machine's clock; if the clock is wrong, stop tidemark and set it first: \
+                 the time in a record is for ever",
+                behind / HOUR_MS
+            )?,
+            _ => {}
         }
         for p in self.damaged() {
             let damage = p.damage.as_deref().unwrap_or_default();

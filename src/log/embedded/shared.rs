@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fjall::Database;
 
 use super::ends::{Ends, EndsFile};
+use super::guard::Guard;
 use super::partition::PartitionLog;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, LogError, Topic, TopicInfo};
-use crate::ops::clock::Clock;
 
 /// An open log.
 pub(super) struct Shared {
     pub(super) epoch: Epoch,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) guard: Guard,
+    pub(super) dir: PathBuf,
     pub(super) topics: BTreeMap<Topic, TopicLog>,
     pub(super) ends: Mutex<EndsFile>,
     /// Why nothing can be written any more, once that is so. Only opening the log anew clears it.

@@ -18,7 +18,7 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Between two notes of the acknowledged ends. With the write itself it stays within 100 ms.
 const NOTE_EVERY: Duration = Duration::from_millis(50);
 /// Between two looks for records that are too old.
-const RETENTION_EVERY: Duration = Duration::from_secs(300);
+pub(super) const RETENTION_EVERY: Duration = Duration::from_secs(300);
 
 /// An append that waits.
 pub(super) struct Append {
@@ -38,7 +38,10 @@ pub(super) fn run(
     noted: &SyncSender<()>,
 ) {
     while let Some(first) = queue.blocking_recv() {
-        let group = gather(first, &mut queue);
+        let group = admit(shared, gather(first, &mut queue));
+        if group.is_empty() {
+            continue;
+        }
         match commit(shared, &group) {
             Ok(offsets) => {
                 for (append, offsets) in group.into_iter().zip(offsets) {
@@ -67,6 +70,20 @@ fn gather(first: Append, queue: &mut mpsc::UnboundedReceiver<Append>) -> Vec<App
     group
 }
 
+/// Refuses what the disk has no room for; the others go on.
+fn admit(shared: &Shared, group: Vec<Append>) -> Vec<Append> {
+    let mut bytes = 0;
+    let (admitted, refused): (Vec<Append>, Vec<Append>) = group.into_iter().partition(|append| {
+        let fits = bytes + append.bytes as u64 <= shared.guard.room(append.topic);
+        bytes += if fits { append.bytes as u64 } else { 0 };
+        fits
+    });
+    if !refused.is_empty() {
+        refuse(refused, &shared.guard.full());
+    }
+    admitted
+}
+
 fn refuse(group: Vec<Append>, error: &LogError) {
     for append in group {
         let _ = append.reply.send(Err(error.clone()));
@@ -76,7 +93,7 @@ fn refuse(group: Vec<Append>, error: &LogError) {
 /// Makes a group durable and readable, all of it or nothing; returns the offsets of each append.
 fn commit(shared: &Shared, group: &[Append]) -> Result<Vec<Vec<Offset>>, LogError> {
     shared.check_alive()?;
-    let now = shared.clock.now();
+    let now = shared.guard.append_time()?;
     let mut batch = shared.db.batch().durability(Some(PersistMode::SyncAll));
     let mut ends = BTreeMap::new();
     let mut offsets = Vec::with_capacity(group.len());
@@ -111,8 +128,8 @@ fn write_failure(error: &fjall::Error) -> String {
 }
 
 /// Notes the acknowledged ends after each group, and enforces retention from time to time, until the writer is gone.
-pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>) {
-    let mut retention_at = Instant::now() + RETENTION_EVERY;
+pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>, every: Duration) {
+    let mut retention_at = Instant::now() + every;
     loop {
         let until = retention_at.saturating_duration_since(Instant::now());
         match groups.recv_timeout(until) {
@@ -120,16 +137,25 @@ pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>) {
                 note(shared);
                 std::thread::sleep(NOTE_EVERY);
             }
-            Err(RecvTimeoutError::Timeout) => {
-                retention_at = Instant::now() + RETENTION_EVERY;
-                if let Err(error) = shared.enforce_retention(shared.clock.now()) {
-                    tracing::warn!(event = "log.retention_failed", %error, "old records of the log were not removed; tried again in five minutes");
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
+        }
+        // Under constant load there is always a group to note, so the time is looked at after each.
+        if Instant::now() >= retention_at {
+            retention_at = Instant::now() + every;
+            look_after(shared);
         }
     }
     note(shared);
+    shared.guard.clock.keep(&shared.dir);
+}
+
+fn look_after(shared: &Shared) {
+    let reached = shared.guard.clock.retention_time();
+    if let Err(error) = shared.enforce_retention(reached) {
+        tracing::warn!(event = "log.retention_failed", %error, "old records of the log were not removed; tried again in five minutes");
+    }
+    shared.guard.clock.keep(&shared.dir);
 }
 
 /// A log that cannot say how far it came takes nothing more.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::fields::{Fields, Form, Usage};
 use super::{
-    COUNT_MAX, ENDPOINT_CHARS_MAX, ERROR_MESSAGE_CHARS_MAX, EVENT_TYPE, MODEL_CHARS_MAX,
-    SOURCE_DEFAULT, SOURCE_HEADER, SPEC_VERSION,
+    COUNT_MAX, ENDPOINT_CHARS_MAX, ERROR_MESSAGE_CHARS_MAX, EVENT_TYPE, LATENCY_MS_MAX,
+    MODEL_CHARS_MAX, SOURCE_DEFAULT, SOURCE_HEADER, SPEC_VERSION,
 };
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::domain::ids::{ID_CHARS_MAX, check_id, is_printable_ascii};
@@ -174,8 +174,13 @@ fn status(status: u64, field: &'static str) -> Result<u16, Rejection> {
 }
 
 fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
+    if let Some(latency_ms) = usage.latency_ms.filter(|ms| *ms > LATENCY_MS_MAX) {
+        let field = names.latency_ms;
+        let detail =
+            format!("{field} is {latency_ms}; a latency is from 0 to {LATENCY_MS_MAX} ms (a day)");
+        return Err(refuse(Reason::OutOfRange, Some(field), detail));
+    }
     let counts = [
-        (usage.latency_ms, names.latency_ms),
         (usage.input_tokens, names.input_tokens),
         (usage.output_tokens, names.output_tokens),
         (usage.cached_input_tokens, names.cached_input_tokens),

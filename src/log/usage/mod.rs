@@ -26,6 +26,8 @@ pub use encode::encode;
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Largest count of tokens, milliseconds or bytes.
 pub const COUNT_MAX: u64 = 1 << 40;
+/// Longest latency, ms: a day. One absurd value would spoil the quality of its provider's day.
+pub const LATENCY_MS_MAX: u64 = 86_400_000;
 /// Longest endpoint, in characters.
 pub const ENDPOINT_CHARS_MAX: usize = 2_048;
 /// Longest model name, in characters.

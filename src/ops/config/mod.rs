@@ -22,10 +22,12 @@ pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 use reader::{
-    Reader, address, boolean, checked, choice, duration, integer, loopback, name, optional_path,
-    path, url,
+    Reader, address, boolean, checked, choice, duration, instant, integer, loopback, name,
+    optional_name, optional_path, path, url,
 };
 pub use traces::TracingConfig;
+
+use crate::domain::time::Millis;
 
 /// The port of `up` unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 8787;
@@ -33,6 +35,16 @@ pub const DEFAULT_PORT: u16 = 8787;
 pub const DEFAULT_WORKER_PORT: u16 = 8788;
 /// The port of `serve` unless configured otherwise.
 pub const DEFAULT_SERVE_PORT: u16 = 8789;
+
+/// Most accounts on a leaderboard. A list with its spare candidates is one item, which DynamoDB limits to 400 KB; where lists are built, the
+/// compiler holds this number to that.
+pub const LEADERBOARD_SIZE_MAX: i64 = 500;
+
+/// How far back duplicates are looked for in memory without usage rows at least: what is older cannot be checked, and is rejected.
+/// Where windows are kept, the compiler holds this to the bounds of events.
+pub const WINDOW_UNCHECKED_MIN: Duration = secs(900);
+/// How far back duplicates are looked for in memory at least.
+const WINDOW_MIN: Duration = secs(600);
 
 const KIB: i64 = 1024;
 const MIB: i64 = 1024 * KIB;
@@ -119,7 +131,7 @@ pub struct PipelineConfig {
     pub award_poll_interval: Duration,
     /// How often a halted partition looks whether it has been resumed.
     pub halted_poll_interval: Duration,
-    /// How often an idle partition gets a tick record.
+    /// How long a posting partition may hear nothing from a source partition before a tick is sent.
     pub tick_interval: Duration,
 }
 
@@ -132,6 +144,8 @@ pub struct LogConfig {
     pub epoch: u32,
     /// A directory with topic files in place of the shipped ones.
     pub topics: Option<PathBuf>,
+    /// The operator confirms that the machine's clock, which jumped, is right as long as it says no more than this.
+    pub clock_confirmed_until: Option<Millis>,
 }
 
 /// Which log.
@@ -157,8 +171,8 @@ pub struct StoreConfig {
     pub engine: StoreEngine,
     /// The address of a DynamoDB elsewhere; `None` is the region's own.
     pub endpoint: Option<String>,
-    /// The region.
-    pub region: String,
+    /// The AWS region; `None`: that of the environment, the profile or the instance.
+    pub region: Option<String>,
     /// What every table's name begins with.
     pub table_prefix: String,
     /// How long a request may take.
@@ -289,7 +303,13 @@ impl PipelineConfig {
                 1,
                 100_000_000,
             ),
-            leaderboard_size: count(reader, "pipeline.leaderboard_size", 100, 1, 1_000),
+            leaderboard_size: count(
+                reader,
+                "pipeline.leaderboard_size",
+                100,
+                1,
+                LEADERBOARD_SIZE_MAX,
+            ),
             leaderboard_interval: reader.get(
                 "pipeline.leaderboard_interval",
                 secs(2),
@@ -298,7 +318,7 @@ impl PipelineConfig {
             duplicate_window: reader.get(
                 "pipeline.duplicate_window",
                 secs(3600),
-                duration(secs(600)..=secs(86_400)),
+                duration(WINDOW_MIN..=secs(86_400)),
             ),
             duplicate_window_records_max: count(
                 reader,
@@ -324,6 +344,12 @@ impl PipelineConfig {
                 duration(secs(1)..=secs(3600)),
             ),
         };
+        reader.must(
+            config.usage_rows || config.duplicate_window >= WINDOW_UNCHECKED_MIN,
+            "pipeline.duplicate_window",
+            "is too short for pipeline.usage_rows = false: events that are a few minutes late would be rejected",
+            format!("at least {}m without usage rows", WINDOW_UNCHECKED_MIN.as_secs() / 60),
+        );
         reader.must(
             config.flush_accounts_max <= config.cached_accounts_max,
             "pipeline.flush_accounts_max",
@@ -356,6 +382,7 @@ impl LogConfig {
             engine,
             epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
             topics,
+            clock_confirmed_until: reader.get("log.clock_confirmed_until", None, instant()),
         }
     }
 }
@@ -374,7 +401,7 @@ impl StoreConfig {
         StoreConfig {
             engine: reader.get("store.engine", StoreEngine::Embedded, choice(ENGINES)),
             endpoint: reader.get("store.endpoint", None, url()),
-            region: reader.get("store.region", "eu-central-1".to_owned(), name(32, "-")),
+            region: reader.get("store.region", None, optional_name(32, "-")),
             table_prefix: reader.get(
                 "store.table_prefix",
                 "tidemark-".to_owned(),

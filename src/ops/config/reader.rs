@@ -10,6 +10,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::http::PublicOrigin;
+use crate::domain::time::Millis;
 
 /// What environment variables begin with: `pipeline.flush_interval` is `TIDEMARK_PIPELINE_FLUSH_INTERVAL`.
 pub const ENV_PREFIX: &str = "TIDEMARK_";
@@ -307,6 +308,16 @@ pub(super) fn name(max: usize, extra: &'static str) -> Kind<String> {
     })
 }
 
+/// As [`name`], or nothing.
+pub(super) fn optional_name(max: usize, extra: &'static str) -> Kind<Option<String>> {
+    let inner = name(max, extra);
+    let allowed = format!("{}, or an empty text", inner.allowed);
+    kind(allowed, move |value| {
+        let text = (inner.read)(value)?;
+        Ok((!text.is_empty()).then_some(text))
+    })
+}
+
 /// An `http://` or `https://` address, or nothing.
 pub(super) fn url() -> Kind<Option<String>> {
     kind(
@@ -366,6 +377,18 @@ pub(super) fn checked(
         let text = text_of(value)?;
         check(text).map_err(|why| format!("is '{text}' ({why})"))?;
         Ok(text.to_owned())
+    })
+}
+
+/// A point in time, or nothing.
+pub(super) fn instant() -> Kind<Option<Millis>> {
+    let allowed = "a time such as 2026-11-30T00:00:00Z, or an empty text";
+    kind(allowed, |value| match text_of(value)? {
+        "" => Ok(None),
+        text => match text.parse().ok() {
+            Some(time) => Ok(Some(time)),
+            None => Err(format!("is '{text}'")),
+        },
     })
 }
 

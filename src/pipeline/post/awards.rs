@@ -96,7 +96,7 @@ impl Poster<'_> {
         };
         let changed = cached
             .rows
-            .award(award.account.kind, award.month, award.points, activity)?;
+            .award(award.account.kind, award.month, award.points, activity);
         if cached.becomes_dirty(changed) {
             self.dirty.push(number);
         }

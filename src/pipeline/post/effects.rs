@@ -21,9 +21,14 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
-use crate::store::db::{StoreError, TRANSACTION_ITEMS_MAX};
+use crate::store::db::{ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
 use crate::store::{awards, referrals, streaks};
+
+/// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up to 400 KB.
+const LISTS_PER_WRITE_MAX: usize = 8;
+const _: () = assert!(LISTS_PER_WRITE_MAX < TRANSACTION_ITEMS_MAX);
+const _: () = assert!((LISTS_PER_WRITE_MAX + 1) * ITEM_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 
 impl Poster<'_> {
     /// Brings everything that is derived from the touched accounts' rows up to date, as far as it can be at once;
@@ -161,7 +166,7 @@ impl Poster<'_> {
             let kind = cached.account.kind;
             for (month, row) in &cached.rows.months {
                 lists.insert((kind, *month));
-                totals.push((number, *month, statement::total(kind, row, &timeline)?));
+                totals.push((number, *month, statement::total(kind, row, &timeline)));
             }
         }
         for (kind, month) in lists {
@@ -218,8 +223,7 @@ impl Poster<'_> {
         }
         // Every transaction moves the checkpoint's write id; only the last moves its position.
         let changed = self.changed_tops();
-        let groups: Vec<&[(AccountKind, Month)]> =
-            changed.chunks(TRANSACTION_ITEMS_MAX - 1).collect();
+        let groups: Vec<&[(AccountKind, Month)]> = changed.chunks(LISTS_PER_WRITE_MAX).collect();
         let last = groups.len().saturating_sub(1);
         for (i, group) in groups.iter().enumerate() {
             let next = if i == last {

@@ -4,9 +4,11 @@ use super::book::Book;
 use super::lanes::{self, Turns};
 use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
+use crate::domain::ledger::MonthRow;
 use crate::domain::position::{Fence, WriteId};
 use crate::domain::time::Month;
 use crate::ops::health::Role;
+use crate::ops::seldom::Seldom;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
@@ -14,6 +16,8 @@ use crate::store::account_write::{AccountWrite, Omissions};
 use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
 use crate::store::db::{StoreError, Write};
+
+static SATURATED: Seldom<()> = Seldom::new();
 
 /// How often a head that contradicts what was seen is read again before the partition halts.
 const CONTRADICTIONS_READ_MAX: u32 = 8;
@@ -92,11 +96,25 @@ async fn write_some(
     while let Some(turn) = turns.next() {
         let number = dirty[turn];
         if let Some(cached) = accounts.get(number) {
+            tell_saturation(ctx, cached);
             let stored = write(ctx, cached, open_from).await?;
             written.push((number, stored));
         }
     }
     Ok(written)
+}
+
+/// An account with a sum at the end of its range is named: its numbers are too low, and nobody else's are touched.
+fn tell_saturation(ctx: &WorkerContext, cached: &Cached) {
+    let rows = &cached.rows;
+    if !rows.lifetime.spent.is_saturated() && !rows.months.values().any(MonthRow::is_saturated) {
+        return;
+    }
+    ctx.metrics.saturated_flushes_total.inc();
+    if let Some(kept_back) = SATURATED.say(()) {
+        let account = &cached.account;
+        tracing::error!(event = "account.saturated", %account, kept_back, "a sum of this account is at the end of its range; it says less than was added");
+    }
 }
 
 /// Writes one account's changed rows, and the awards that are in them, under the fence that was last seen.
@@ -125,7 +143,7 @@ async fn write(
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
                 attempt.look(ctx, account).await?
             }
-            Err(StoreError::Unavailable(_)) => Outcome::TryAgain,
+            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => Outcome::TryAgain,
             Err(error) => return Err(error.into()),
         };
         ctx.metrics

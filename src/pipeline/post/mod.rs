@@ -316,7 +316,7 @@ impl Poster<'_> {
             let services = cached.rows.lifetime.services_used;
             let changed = cached
                 .rows
-                .apply(entry.account.kind, entry, log_time, activity)?;
+                .apply(entry.account.kind, entry, log_time, activity);
             if cached.rows.lifetime.services_used != services {
                 let points = counters::first_uses(services, entry.firsts);
                 first_uses = Points(first_uses.0.saturating_add(points.0));

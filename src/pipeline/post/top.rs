@@ -15,14 +15,17 @@ use crate::domain::position::{Partition, WriteId};
 use crate::domain::rules::Timeline;
 use crate::domain::statement;
 use crate::domain::time::Month;
+use crate::ops::config::LEADERBOARD_SIZE_MAX;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
 use crate::store::accounts;
 use crate::store::checkpoints::{Ranked, TopList};
 
-/// A list keeps so many times K candidates.
+/// A list keeps so many times K candidates, if that many fit into its item.
 const CANDIDATES_PER_PLACE: usize = 4;
+// The largest list keeps at least half as many again as it ranks: with none to spare, every total that falls would cost a scan.
+const _: () = assert!(TopList::RANKED_MAX >= LEADERBOARD_SIZE_MAX as usize * 3 / 2);
 
 /// Best first: by total descending, then id ascending.
 type Place = (std::cmp::Reverse<Points>, String);
@@ -106,8 +109,12 @@ impl Top {
         self.shrink();
     }
 
+    fn candidates_max(&self) -> usize {
+        (self.exact * CANDIDATES_PER_PLACE).min(TopList::RANKED_MAX)
+    }
+
     fn is_full(&self) -> bool {
-        self.places.len() >= self.exact * CANDIDATES_PER_PLACE
+        self.places.len() >= self.candidates_max()
     }
 
     /// Remembers the best that was left out.
@@ -130,7 +137,7 @@ impl Top {
     }
 
     fn shrink(&mut self) {
-        while self.places.len() > self.exact * CANDIDATES_PER_PLACE
+        while self.places.len() > self.candidates_max()
             && let Some(worst) = self.places.pop_last()
         {
             self.totals.remove(&worst.1);
@@ -206,7 +213,7 @@ pub(super) async fn scan(
                 continue;
             };
             if stored.row.month == month && account.partition(partitions) == partition {
-                let total = statement::total(kind, &stored.row, timeline)?;
+                let total = statement::total(kind, &stored.row, timeline);
                 found.push(Ranked(total, account.id().to_owned()));
             }
         }

@@ -43,7 +43,6 @@ impl Rater<'_> {
             ..self.done(control)
         };
         self.save(next).await?;
-        self.last_record = self.ctx.clock.now();
         Ok(())
     }
 

@@ -132,7 +132,7 @@ impl Rater<'_> {
         self.link(&mut work.fold).await?;
         let rows = self.checkpoint.window.usage_rows != UsageRows::Off;
         for (candidate, party) in work.examined.candidates.iter().zip(parties) {
-            let rated = work.fold.add(candidate, party, &mut self.tiers)?;
+            let rated = work.fold.add(candidate, party, &mut self.tiers);
             if rows {
                 let item = self.usage_item(candidate, &rated);
                 work.items.push(item);
@@ -268,6 +268,7 @@ impl Rater<'_> {
             .metrics
             .postings_blocks_total
             .inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
+        let reached: Vec<Partition> = blocks.iter().map(|(q, _)| *q).collect();
         // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
         let appends: Vec<_> = blocks
             .into_iter()
@@ -287,6 +288,10 @@ impl Rater<'_> {
                 .map_err(Failure::from)
         };
         try_join(try_join_all(appends), rows).await?;
+        let now = self.ctx.clock.now();
+        for partition in reached {
+            self.heartbeat.reach(partition, now);
+        }
         Ok(sequences)
     }
 

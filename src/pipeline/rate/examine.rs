@@ -128,23 +128,11 @@ impl<'a> Examined<'a> {
 
     /// Decodes one record: what is valid becomes a candidate.
     fn read(&mut self, record: &'a Record, place: Place<'_>, log_time: Millis) {
-        if record.header(TICK_HEADER).is_some() {
-            self.ticks += 1;
-            return;
-        }
-        let decoded = if record.size() > ORIGINAL_BYTES_MAX {
-            Err(oversized(record))
-        } else {
-            self.decoder.decode(&record.value, &record.headers)
-        };
-        let event = match decoded {
-            Ok(event) => event,
-            Err(rejection) => return self.reject(record, log_time, rejection),
-        };
-        match classify(&event, place, log_time) {
+        match read(&mut self.decoder, record, place, log_time) {
+            Class::Tick => self.ticks += 1,
             Class::Elsewhere(partition) => self.forwards.push((partition, record)),
             Class::Refused(rejection) => self.reject(record, log_time, rejection),
-            Class::Valid(service) => {
+            Class::Valid(event, service) => {
                 self.hashes.push((event.identity(), event.content()));
                 self.candidates.push(Candidate {
                     record,
@@ -216,12 +204,7 @@ pub fn rebuild(records: &[Record], place: Place<'_>, window: &mut Window, log_ti
     let mut decoder = usage::Decoder::default();
     for record in records {
         *log_time = (*log_time).max(record.append_time);
-        if record.header(TICK_HEADER).is_some() {
-            continue;
-        }
-        if let Ok(event) = decoder.decode(&record.value, &record.headers)
-            && let Class::Valid(_) = classify(&event, place, *log_time)
-        {
+        if let Class::Valid(event, _) = read(&mut decoder, record, place, *log_time) {
             window.take(event.identity(), event.content(), record.offset, *log_time);
         }
     }
@@ -243,11 +226,31 @@ fn judge(standing: Standing, time: Millis, place: Place<'_>) -> Verdict {
     }
 }
 
-/// What a record that decodes is, whatever came before it.
-enum Class {
+/// What a record is, whatever came before it.
+enum Class<'a> {
+    Tick,
     Elsewhere(Partition),
     Refused(Rejection),
-    Valid(Service),
+    Valid(UsageEvent<'a>, Service),
+}
+
+/// Reads one record. The first pass and the rebuilt window both see a record through this, so that they hold the same.
+fn read<'a>(
+    decoder: &mut usage::Decoder,
+    record: &'a Record,
+    place: Place<'_>,
+    log_time: Millis,
+) -> Class<'a> {
+    if record.header(TICK_HEADER).is_some() {
+        return Class::Tick;
+    }
+    if record.size() > ORIGINAL_BYTES_MAX {
+        return Class::Refused(oversized(record));
+    }
+    match decoder.decode(&record.value, &record.headers) {
+        Ok(event) => classify(event, place, log_time),
+        Err(rejection) => Class::Refused(rejection),
+    }
 }
 
 /// Whatever it says, it could be neither forwarded nor rejected whole.
@@ -262,7 +265,7 @@ fn oversized(record: &Record) -> Rejection {
     }
 }
 
-fn classify(event: &UsageEvent<'_>, place: Place<'_>, log_time: Millis) -> Class {
+fn classify<'a>(event: UsageEvent<'a>, place: Place<'_>, log_time: Millis) -> Class<'a> {
     let own = usage_partition(&event.user, place.partitions);
     if own != place.partition {
         return Class::Elsewhere(own);
@@ -272,7 +275,7 @@ fn classify(event: &UsageEvent<'_>, place: Place<'_>, log_time: Millis) -> Class
     };
     match time_fault(event.time, log_time) {
         Some(rejection) => Class::Refused(rejection),
-        None => Class::Valid(service),
+        None => Class::Valid(event, service),
     }
 }
 

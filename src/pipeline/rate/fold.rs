@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::accounts::Accounts;
 use super::examine::Candidate;
-use crate::domain::amount::{Bp, Overflow, Points};
+use crate::domain::amount::{Bp, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
 use crate::domain::position::{Control, Partition};
@@ -209,12 +209,7 @@ impl Fold {
     }
 
     /// Rates one accepted event and adds it. `party` are its accounts, met and linked.
-    pub fn add(
-        &mut self,
-        candidate: &Candidate<'_>,
-        party: Party,
-        tiers: &mut Tiers,
-    ) -> Result<Rated, Overflow> {
+    pub fn add(&mut self, candidate: &Candidate<'_>, party: Party, tiers: &mut Tiers) -> Rated {
         assert!(self.unlinked.is_empty(), "every account must be linked");
         let event = &candidate.event;
         let service = candidate.service;
@@ -223,16 +218,16 @@ impl Fold {
             (Service::ChatCompletions, Some(model)) => tiers.of(model, rules),
             _ => Tier::TidePool,
         };
-        let amounts = rate(event, service, tier, rules)?;
+        let amounts = rate(event, service, tier, rules);
         let cell = cell_of(candidate, &amounts);
         let cascade = rules.cascade();
         let slot = self.slot(event.time, candidate.log_time);
         if let Some(provider) = party.provider {
-            self.credit(provider, slot, service, &cell, amounts.provider, cascade)?;
+            self.credit(provider, slot, service, &cell, amounts.provider, cascade);
         }
-        self.credit(party.user, slot, service, &cell, amounts.user, cascade)?;
+        self.credit(party.user, slot, service, &cell, amounts.user, cascade);
         let user = &mut self.room.gathered[party.user as usize];
-        user.charge(slot.month(), &amounts.charge)?;
+        user.charge(slot.month(), &amounts.charge);
         if cell.successful > 0 && user.is_first(service) {
             let trial = self.timeline.at(event.time.day().start()).trial();
             user.firsts.push(FirstSuccess {
@@ -241,11 +236,11 @@ impl Fold {
                 points: trial,
             });
         }
-        Ok(Rated {
+        Rated {
             tier,
             amounts,
             slot,
-        })
+        }
     }
 
     /// Ends the fold: the entries of each of `partitions` posting partitions.
@@ -291,24 +286,21 @@ impl Fold {
         cell: &Cell,
         points: Points,
         cascade: [Bp; LEVELS],
-    ) -> Result<(), Overflow> {
+    ) {
         let gathered = &mut self.room.gathered[number as usize];
-        gathered
-            .cell(slot, service)
-            .add(&Cell { points, ..*cell })?;
+        gathered.cell(slot, service).add(&Cell { points, ..*cell });
         let referrers = gathered.referrers;
         for (level, referrer) in referrers.into_iter().enumerate() {
             if referrer == NOBODY {
                 break;
             }
-            let points = points.times(cascade[level])?;
+            let points = points.times(cascade[level]);
             if points != Points::ZERO {
                 self.referred = self.referred.wrapping_add(points.0);
                 let brought = Cascade::at(level, points);
-                self.room.refer(referrer, slot, &brought)?;
+                self.room.refer(referrer, slot, &brought);
             }
         }
-        Ok(())
     }
 }
 
@@ -322,7 +314,7 @@ impl Room {
         number
     }
 
-    fn refer(&mut self, number: u32, slot: Slot, brought: &Cascade) -> Result<(), Overflow> {
+    fn refer(&mut self, number: u32, slot: Slot, brought: &Cascade) {
         let place = &mut self.gathered[number as usize].referral;
         if *place == NOBODY {
             *place = u32::try_from(self.referrals.len())
@@ -332,7 +324,7 @@ impl Room {
         let referral = &mut self.referrals[*place as usize];
         let new = || (slot, Cascade::default());
         let (_, sum) = find_or_add(referral, |(of, _)| *of == slot, new);
-        sum.add(brought)
+        sum.add(brought);
     }
 
     fn entry(&self, number: u32) -> EntryRef<'_> {
@@ -393,13 +385,13 @@ impl Gathered {
         &mut find_or_add(&mut self.cells, is_it, new).2
     }
 
-    fn charge(&mut self, month: Month, charge: &Charge) -> Result<(), Overflow> {
+    fn charge(&mut self, month: Month, charge: &Charge) {
         if *charge == Charge::default() {
-            return Ok(());
+            return;
         }
         let new = || (month, Charge::default());
         let (_, sum) = find_or_add(&mut self.charges, |(of, _)| *of == month, new);
-        sum.add(charge)
+        sum.add(charge);
     }
 
     /// Whether this is asked for the first time of a service.

@@ -3,6 +3,7 @@
 
 use super::examine::{Place, rebuild};
 use super::fold::{Room, Tiers};
+use super::heartbeat::Heartbeat;
 use super::window::Window;
 use super::{After, Rater};
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
@@ -44,6 +45,7 @@ impl<'c> Rater<'c> {
             sequences: checkpoint.sequences.clone(),
             fingerprint: checkpoint.fingerprint,
         };
+        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.now());
         let mut rater = Rater {
             ctx,
             partition,
@@ -55,7 +57,7 @@ impl<'c> Rater<'c> {
             window: Window::default(),
             tiers: Tiers::default(),
             room: Room::default(),
-            last_record: ctx.clock.now(),
+            heartbeat,
             progressed: false,
         };
         rater.rebuild_window().await?;

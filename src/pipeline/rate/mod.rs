@@ -13,6 +13,7 @@ mod cut;
 mod emit;
 pub mod examine;
 pub mod fold;
+mod heartbeat;
 mod load;
 
 pub mod window;
@@ -27,11 +28,11 @@ use super::follower::Follower;
 use super::{Covers, WorkerContext};
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
-use crate::log::{NewRecord, ReadLimit, Record, Topic};
+use crate::log::{ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
-use examine::TICK_HEADER;
 use fold::{Room, Tiers};
+use heartbeat::Heartbeat;
 use window::Window;
 
 pub use emit::PIECE_RECORDS;
@@ -51,7 +52,7 @@ pub struct Rater<'c> {
     window: Window,
     tiers: Tiers,
     room: Room,
-    last_record: Millis,
+    heartbeat: Heartbeat,
     progressed: bool,
 }
 
@@ -85,6 +86,8 @@ impl Rater<'_> {
                 let span = tracing::info_span!("rate.chunk", %task, chunk, records = records.len());
                 self.chunk(&records).instrument(span).await?;
             }
+            // Under load, too: a busy source may send to a few posting partitions only.
+            self.send_heartbeat().await?;
             self.report().await?;
         }
         self.declare_done().await
@@ -153,23 +156,10 @@ impl Rater<'_> {
             .await?)
     }
 
-    /// Nothing came: says so once, and moves log time on with a tick when it has been long.
+    /// Nothing came: says so once.
     async fn idle(&mut self) -> Result<(), Failure> {
         if self.checkpoint.is_cut() {
             self.declare_done().await?;
-        }
-        let now = self.ctx.clock.now();
-        if now.0 - self.last_record.0 >= self.ctx.settings.tick_after.as_millis() as i64 {
-            let tick = NewRecord {
-                headers: vec![(TICK_HEADER.to_owned(), "1".into())],
-                ..NewRecord::default()
-            };
-            self.ctx
-                .log
-                .append(Topic::UsageEvents, self.partition, vec![tick])
-                .await?;
-            self.last_record = now;
-            self.ctx.metrics.ticks_total.inc();
         }
         Ok(())
     }

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::domain::event::{ContentHash, Identity};
+use crate::domain::event::{AHEAD_MS_MAX, ContentHash, Identity};
 use crate::domain::position::Offset;
-use crate::domain::time::Millis;
+use crate::domain::time::{MINUTE_MS, Millis};
+use crate::ops::config::WINDOW_UNCHECKED_MIN;
 use crate::store::checkpoints::{UsageRows, WindowCut};
 
 /// A valid record, accepted or not.
@@ -39,6 +40,11 @@ pub enum Standing {
     /// The latest one has other content.
     Conflict,
 }
+
+/// Without usage rows the window reaches back at least so far, whatever its bound by count: events may be five minutes ahead of the
+/// log, and are not rejected for being ten minutes late.
+pub const UNCHECKED_AGE_MS_MIN: i64 = AHEAD_MS_MAX + 10 * MINUTE_MS;
+const _: () = assert!(WINDOW_UNCHECKED_MIN.as_millis() as i64 >= UNCHECKED_AGE_MS_MIN);
 
 /// Valid records in log order, and the latest of each identity.
 #[derive(Debug, Default)]
@@ -113,9 +119,15 @@ impl Window {
     pub fn advance(&mut self, before: &WindowCut, from: Offset, log_time: Millis) -> WindowCut {
         let by_count = from.0.saturating_sub(before.records_max);
         let oldest = log_time.plus(-before.age_ms);
+        // Without usage rows an event whose copy may have been forgotten is rejected. A window that is cut short by its count would so
+        // reject everything, fresh events too; memory holds what is young instead.
+        let countable = match before.usage_rows {
+            UsageRows::Off => log_time.plus(-UNCHECKED_AGE_MS_MIN),
+            UsageRows::Since(_) => Millis(i64::MAX),
+        };
         let mut forgotten = before.forgotten;
         while let Some(seen) = self.seen.front().copied()
-            && (seen.offset.0 < by_count || seen.log_time < oldest)
+            && (seen.log_time < oldest || (seen.offset.0 < by_count && seen.log_time < countable))
         {
             // If a later record has its identity, that one stands in the table.
             let count = self.first;

@@ -161,7 +161,7 @@ async fn sum_write(
         adjusted,
         points: *points,
     };
-    let sum = adjusted.plus(Points(points.0.abs()));
+    let sum = adjusted.checked_plus(Points(points.0.abs()));
     let sum = sum.ok().filter(|sum| *sum <= ADJUSTED_MAX);
     let item = Fields::of(&sum_key(account)).number("adjusted", sum.ok_or_else(exceeded)?.0);
     Ok(Write::Put {

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 
+use super::denied;
 use crate::store::db::StoreError;
 
 /// How long and how often to try again what is surely not written, or may be written twice.
@@ -135,6 +136,9 @@ fn from_code(code: Option<&str>, message: Option<&str>, status: u16) -> Fault {
         | "ReplicatedWriteConflictException"
         | "LimitExceededException" => Fault::Throttled(text),
         _ if status == 429 => Fault::Throttled(text),
+        _ if status == 401 || status == 403 || denied::is_denial(code) => {
+            Fault::Final(StoreError::Denied(denied::explain(code, message)))
+        }
         _ if status >= 500 || status == 408 => Fault::Unknown(text),
         _ => Fault::Final(StoreError::Refused(text)),
     }
@@ -144,6 +148,9 @@ fn from_transport<E>(error: &SdkError<E, HttpResponse>) -> Fault
 where
     E: Error + 'static,
 {
+    if let Some(why) = denied::explain_credentials(error) {
+        return Fault::Final(StoreError::Denied(why));
+    }
     let text = chain_text(error);
     match error {
         SdkError::ConstructionFailure(_) => Fault::Final(StoreError::Refused(text)),
@@ -178,7 +185,7 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An error and its causes in one line.
-fn chain_text(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain_text(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::tls;
 
@@ -26,8 +27,8 @@ pub struct DynamoSettings {
     pub region: String,
     /// What stands before every table's name.
     pub prefix: String,
-    /// Who we are.
-    pub credentials: Credentials,
+    /// Who signs the requests.
+    pub credentials: SharedCredentialsProvider,
     /// How long one request may take, its connection included.
     pub request_timeout: Duration,
     /// How failures are repeated.
@@ -49,7 +50,9 @@ impl DynamoSettings {
             embedded: None,
             region: "us-east-1".to_owned(),
             prefix: String::new(),
-            credentials: Credentials::new("tidemark", "local", None, None, "local"),
+            credentials: SharedCredentialsProvider::new(Credentials::new(
+                "tidemark", "local", None, None, "local",
+            )),
             request_timeout: Duration::from_secs(10),
             backoff: Backoff::default(),
             write_units_per_second: None,
@@ -89,7 +92,7 @@ pub(super) fn config(settings: &DynamoSettings) -> aws_sdk_dynamodb::Config {
 }
 
 /// Plain HTTP where the endpoint says so, without a look at the machine's root certificates, which may be missing.
-fn http_client(endpoint: Option<&str>) -> SharedHttpClient {
+pub(super) fn http_client(endpoint: Option<&str>) -> SharedHttpClient {
     let builder = aws_smithy_http_client::Builder::new();
     if endpoint.is_some_and(|url| url.starts_with("http://")) {
         return builder.build_http();

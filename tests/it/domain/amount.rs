@@ -55,12 +55,36 @@ fn what_is_no_decimal_of_the_unit_is_refused() {
 }
 
 #[test]
-fn sums_that_leave_their_range_are_errors() {
-    assert_eq!(Points(i64::MAX).plus(Points(1)), Err(Overflow));
-    assert_eq!(Points(i64::MIN).plus(Points(-1)), Err(Overflow));
-    assert_eq!(Money(i128::MAX).plus(Money(1)), Err(Overflow));
-    assert_eq!(Points(i64::MAX).times(Bp(10_001)), Err(Overflow));
-    assert_eq!(Points(i64::MAX).times(Bp::ONE), Ok(Points(i64::MAX)));
+fn sums_stay_at_the_end_of_their_range_and_say_so() {
+    let (most, least) = (Points(i64::MAX), Points(i64::MIN));
+    assert_eq!(most.plus(Points(1)), most);
+    assert_eq!(least.plus(Points(-1)), least);
+    assert_eq!(most.times(Bp(10_001)), most);
+    assert_eq!(least.times(Bp(10_001)), least);
+    assert_eq!(most.times(Bp::ONE), most);
+    assert!(most.is_saturated() && least.is_saturated() && !Points(i64::MAX - 1).is_saturated());
+    assert_eq!([most, most, Points(1)].into_iter().sum::<Points>(), most);
+    assert_eq!(Money(i128::MAX).plus(Money(1)), Money::MAX);
+    assert_eq!(Money(i128::MIN).plus(Money(-1)), Money(-Money::MAX.0));
+    assert!(Money::MAX.is_saturated() && !Money(Money::MAX.0 - 1).is_saturated());
+    // What DynamoDB takes for a number.
+    assert_eq!(Money::MAX.0.to_string().len(), 38);
+}
+
+#[test]
+fn what_people_enter_is_refused_where_a_sum_would_leave_its_range() {
+    assert_eq!(Points(i64::MAX).checked_plus(Points(1)), Err(Overflow));
+    assert_eq!(Points(i64::MIN).checked_plus(Points(-1)), Err(Overflow));
+    assert_eq!(
+        Points(i64::MAX - 1).checked_plus(Points(1)),
+        Ok(Points(i64::MAX))
+    );
+    assert_eq!(
+        Money(Money::MAX.0 - 1).checked_plus(Money(1)),
+        Err(Overflow)
+    );
+    assert_eq!(Money(i128::MAX).checked_plus(Money(1)), Err(Overflow));
+    assert_eq!(Money(1).checked_plus(Money(-3)), Ok(Money(-2)));
 }
 
 proptest! {
@@ -79,7 +103,7 @@ proptest! {
 
     #[test]
     fn a_share_is_floored_and_never_more_than_its_part(micro in -1_000_000_000i64..1_000_000_000, bp in 0u32..20_000) {
-        let share = i128::from(Points(micro).times(Bp(bp)).expect("in range").0);
+        let share = i128::from(Points(micro).times(Bp(bp)).0);
         let exact = i128::from(micro) * i128::from(bp);
         prop_assert!(share * 10_000 <= exact && exact < (share + 1) * 10_000);
     }

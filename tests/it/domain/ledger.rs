@@ -8,6 +8,7 @@ use tidemark::domain::event::Service;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::ledger::{AccountRows, Activity, months_of};
 use tidemark::domain::posting::{Cascade, Cell, Charge, Entry, FirstSuccess, Slot};
+use tidemark::domain::statement::{statement, total};
 use tidemark::domain::time::{Day, Millis, Month};
 
 const ACTIVITY: Activity = Activity {
@@ -64,8 +65,7 @@ fn entry(kind: AccountKind, events: &[Booked]) -> Entry {
         cells
             .entry((event.slot, event.service))
             .or_default()
-            .add(&event.cell)
-            .expect("in range");
+            .add(&event.cell);
         if event.referral > 0 {
             *referral.entry(event.slot).or_default() += event.referral;
         }
@@ -73,11 +73,7 @@ fn entry(kind: AccountKind, events: &[Booked]) -> Entry {
             cost: Money(event.cost),
             shadow: Money::ZERO,
         };
-        charges
-            .entry(event.slot.month())
-            .or_default()
-            .add(&charge)
-            .expect("in range");
+        charges.entry(event.slot.month()).or_default().add(&charge);
         if event.cell.successful > 0 {
             firsts.entry(event.service).or_insert(event.slot);
         }
@@ -109,8 +105,7 @@ fn fold<'e>(kind: AccountKind, batches: impl IntoIterator<Item = &'e [Booked]>) 
     let mut rows = AccountRows::default();
     let mut log_time = 0;
     for batch in batches {
-        rows.apply(kind, &entry(kind, batch), Millis(log_time), ACTIVITY)
-            .expect("in range");
+        rows.apply(kind, &entry(kind, batch), Millis(log_time), ACTIVITY);
         log_time += batch.len() as i64;
     }
     rows
@@ -219,8 +214,7 @@ fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
             &entry(kind, std::slice::from_ref(&event)),
             Millis(log_time),
             ACTIVITY,
-        )
-        .expect("in range");
+        );
     }
     assert_eq!(rows.lifetime.fiftieth_at, None);
     for log_time in 50..60 {
@@ -229,8 +223,7 @@ fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
             &entry(kind, std::slice::from_ref(&event)),
             Millis(log_time),
             ACTIVITY,
-        )
-        .expect("in range");
+        );
     }
     assert_eq!(rows.lifetime.fiftieth_at, Some(Millis(50)));
 }
@@ -275,10 +268,79 @@ fn late_events_touch_no_day_no_service_and_no_streak() {
 #[test]
 fn an_award_alone_opens_a_month() {
     let mut rows = AccountRows::default();
-    rows.award(AccountKind::User, october(), Points(5), ACTIVITY)
-        .expect("in range");
-    rows.award(AccountKind::User, october(), Points(-7), ACTIVITY)
-        .expect("in range");
+    rows.award(AccountKind::User, october(), Points(5), ACTIVITY);
+    rows.award(AccountKind::User, october(), Points(-7), ACTIVITY);
     assert_eq!(rows.months[&october()].bonus, Points(-2));
     assert_eq!(rows.head(), Some(october()));
+}
+
+/// Numbers near the ends of their range, as only absurd events and rules, or a damaged block, could bring them.
+fn any_extreme() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(u64::MAX), Just(u64::MAX - 1), Just(1), 0..=u64::MAX]
+}
+
+fn any_extreme_points() -> impl Strategy<Value = Points> {
+    prop_oneof![
+        Just(i64::MAX),
+        Just(i64::MIN),
+        Just(-1),
+        i64::MIN..=i64::MAX
+    ]
+    .prop_map(Points)
+}
+
+prop_compose! {
+    fn extreme_entry()(
+        counts in [any_extreme(), any_extreme(), any_extreme(), any_extreme(), any_extreme(), any_extreme()],
+        points in [any_extreme_points(), any_extreme_points(), any_extreme_points(), any_extreme_points(), any_extreme_points()],
+        costs in [any::<i128>(), any::<i128>()],
+        day in 0..31i32,
+        late: bool,
+    ) -> Entry {
+        let mut entry = Entry::new(Account::new(AccountKind::User, "ann").expect("an id"));
+        let slot = match late {
+            true => Slot::Late(october()),
+            false => Slot::Day(Day(october().first_day().0 + day)),
+        };
+        let [requests, successful, failed, timed, latency_ms, target_ms] = counts;
+        let [of_cell, first, second, third, trial] = points;
+        let cell = Cell { requests, successful, failed, points: of_cell, timed, latency_ms, target_ms };
+        entry.cells.push((slot, Service::Tts, cell));
+        entry.referral.push((slot, Cascade([first, second, third])));
+        let [cost, shadow] = costs.map(Money);
+        entry.charges.push((slot.month(), Charge { cost, shadow }));
+        entry.firsts.push(FirstSuccess { service: Service::Tts, slot, points: trial });
+        entry
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_entry_however_absurd_stops_an_account_or_what_is_computed_of_it(
+        entries in proptest::collection::vec(extreme_entry(), 1..8),
+        award in any_extreme_points(),
+        provider: bool,
+    ) {
+        let kind = if provider { AccountKind::Provider } else { AccountKind::User };
+        let timeline = super::helpers::timeline(tidemark::domain::rules::Network::Mainnet);
+        let account = Account::new(kind, "ann").expect("an id");
+        let mut rows = AccountRows::default();
+        let mut log_time = 0;
+        for entry in &entries {
+            rows.apply(kind, entry, Millis(log_time), ACTIVITY);
+            rows.award(kind, october(), award, ACTIVITY);
+            log_time += 1;
+            let row = &rows.months[&october()];
+            let statement = statement(&account, row, &timeline, false);
+            prop_assert_eq!(statement.total, total(kind, row, &timeline));
+            for money in [row.charge.cost, row.charge.shadow, rows.lifetime.spent] {
+                prop_assert!(money.0.unsigned_abs() <= Money::MAX.0.unsigned_abs());
+            }
+        }
+        // Counts never fall, whatever is added.
+        let row = &rows.months[&october()];
+        let most = entries.iter().map(|entry| entry.cells[0].2.requests).max();
+        let held = row.days.iter().map(|(_, day)| day.requests).max().max(Some(row.late.requests));
+        prop_assert!(held >= most);
+    }
 }

@@ -116,6 +116,16 @@ fn what_is_wrong_is_refused() {
             "[pipeline]\ncached_accounts_max = 10\nflush_accounts_max = 11",
             "cached_accounts_max",
         ),
+        (
+            "[pipeline]\nusage_rows = false\nduplicate_window = '10m'",
+            "at least 15m without usage rows",
+        ),
+        ("[pipeline]\nleaderboard_size = 501", "from 1 to 500"),
+        (
+            "[log]\nclock_confirmed_until = 'now'",
+            "2026-11-30T00:00:00Z",
+        ),
+        ("[store]\nregion = 'a b'", "or an empty text"),
         ("[store]\nengine = 'postgres'", "embedded, dynamodb"),
         (
             "[store]\nendpoint = 'localhost:8000'",

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
 use tidemark::http::{EVENTS_PER_REQUEST_MAX, LogOverview, RecordLine};
-use tidemark::log::{Log, LogError, NewRecord, Record, Topic, usage_partition};
+use tidemark::log::{Log, LogError, NewRecord, Record, Refusal, Topic, usage_partition};
 use tidemark::ops::health::{Role, TaskId};
 
 use super::memory_log::PARTITIONS;
@@ -291,6 +291,25 @@ async fn a_log_that_cannot_take_events_is_a_503_with_retry_after() {
         let answer = edge.post(CLOUDEVENT, cloudevent("1", "anna")).await;
         assert_eq!(answer.problem().0, 503);
         assert_eq!(answer.headers[header::RETRY_AFTER], secs);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_a_507_and_a_clock_that_jumped_a_503_and_both_say_so() {
+    let edge = Edge::new().await;
+    let rows = [
+        (Refusal::DiskFull, 507, "log_disk_full"),
+        (Refusal::ClockAhead, 503, "log_clock_ahead"),
+    ];
+    for (why, status, code) in rows {
+        let what = "why, and what to do".to_owned();
+        *edge.log.append_fails.lock().unwrap() = Some(LogError::Refused { why, what });
+        let answer = edge.post(CLOUDEVENT, cloudevent("1", "anna")).await;
+        assert_eq!(answer.headers[header::RETRY_AFTER], "10");
+        let problem = answer.problem();
+        assert_eq!((problem.0, problem.1.as_str()), (status, code));
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert_eq!(detail, "why, and what to do; nothing was appended");
     }
 }
 

@@ -61,7 +61,7 @@ pub async fn book(stand: &Stand, account: &Account, fill: impl FnOnce(&mut Entry
         months_of(&entry).first() >= rows.months.keys().next(),
         "rows of months before those in memory are not loaded here"
     );
-    let changed = rows.apply(account.kind, &entry, NOON, activity).unwrap();
+    let changed = rows.apply(account.kind, &entry, NOON, activity);
     let dirty: Vec<Month> = BTreeSet::from_iter(changed).into_iter().collect();
     let position = Position {
         epoch: Epoch(0),

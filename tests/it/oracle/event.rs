@@ -100,7 +100,7 @@ fn event(
         endpoint: text(data, "endpoint")?.ok_or("missing_field")?,
         model: text(data, "model")?,
         status,
-        latency: number(data, "latencyMs")?,
+        latency: latency(data)?,
         input: number(data, "inputTokens")?,
         output: number(data, "outputTokens")?,
         cached: number(data, "cachedInputTokens")?,
@@ -131,6 +131,14 @@ fn id(object: &Map<String, Value>, name: &str) -> Read<Option<String>> {
         Some(id) if id.is_empty() || id.chars().count() > 128 => Err("invalid_id"),
         Some(id) if id.chars().any(char::is_control) => Err("invalid_id"),
         _ => Ok(id),
+    }
+}
+
+/// A day at most.
+fn latency(data: &Map<String, Value>) -> Read<Option<i128>> {
+    match number(data, "latencyMs")? {
+        Some(ms) if ms > 24 * 60 * 60 * 1_000 => Err("out_of_range"),
+        latency => Ok(latency),
     }
 }
 

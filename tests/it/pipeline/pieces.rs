@@ -123,7 +123,7 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
         let parties = fold.meet(&examined.candidates);
         fold.link(&chains);
         for (candidate, party) in examined.candidates.iter().zip(parties) {
-            fold.add(candidate, party, &mut tiers).unwrap();
+            fold.add(candidate, party, &mut tiers);
         }
         examined.candidates.clear();
     }

@@ -158,8 +158,7 @@ impl Ledger {
                     &posted.entry,
                     posted.source_log_time,
                     ACTIVITY,
-                )
-                .map_err(|e| e.to_string())?;
+                );
             }
         }
         for award in adapter::awards_of(db, account, self.posting_partitions) {
@@ -169,8 +168,7 @@ impl Ledger {
                     award.month,
                     Points(award.micropoints),
                     ACTIVITY,
-                )
-                .map_err(|e| e.to_string())?;
+                );
             }
         }
         let is = AccountRows {
@@ -411,8 +409,7 @@ fn statements(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<()
     let (mut is, mut levels) = (BTreeMap::new(), BTreeMap::new());
     for of in known_accounts(inner) {
         for (month, row) in adapter::month_rows(&inner.db, &of)? {
-            let statement = tidemark::domain::statement::statement(&of, &row.row, &timeline, false)
-                .map_err(|e| e.to_string())?;
+            let statement = tidemark::domain::statement::statement(&of, &row.row, &timeline, false);
             let json = serde_json::to_value(&statement).map_err(|e| e.to_string())?;
             is.insert((account(&of), month.to_string()), json);
             let cascade = row.row.cascade.0.map(|points| i128::from(points.0));

@@ -21,6 +21,11 @@ pub struct Broken {
 }
 
 impl Broken {
+    /// Settings of the client behind the proxy.
+    pub fn settings(&self) -> &DynamoSettings {
+        &self.settings
+    }
+
     /// A client behind the proxy that waits for its answers.
     pub fn patient(&self) -> DynamoDb {
         let mut settings = self.settings.clone();

@@ -7,6 +7,7 @@ pub mod bridge;
 mod chaos;
 mod control;
 mod credits;
+mod denied;
 mod embedded;
 mod faults;
 mod laws;

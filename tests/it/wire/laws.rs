@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tidemark::domain::event::UsageEvent;
 use tidemark::domain::time::Millis;
 use tidemark::log::Headers;
-use tidemark::log::usage::{Decoder, decode, decode_precisely, encode};
+use tidemark::log::usage::{Decoder, LATENCY_MS_MAX, decode, decode_precisely, encode};
 
 use super::accepted::{CLOUD_EVENT, PLAIN};
 
@@ -34,6 +34,7 @@ prop_compose! {
     ) -> UsageEvent<'static> {
         let [source, id, user] = ids.map(Cow::Owned);
         let [latency_ms, input_tokens, output_tokens, cached_input_tokens, audio_millis, request_bytes, response_bytes] = counts;
+        let latency_ms = latency_ms.map(|ms| ms.min(LATENCY_MS_MAX));
         UsageEvent {
             source, id, user, status, stream,
             time: Millis(time),

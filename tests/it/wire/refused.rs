@@ -215,6 +215,7 @@ fn a_number_outside_its_limits_is_refused() {
         ("150", "-99999999999999999999999999", "data.inputTokens"),
         ("75", "1099511627777", "data.outputTokens"),
         ("250", "1099511627777", "data.latencyMs"),
+        ("250", "86400001", "data.latencyMs"),
         ("812", "1099511627777", "data.requestBytes"),
         ("1490", "1099511627777", "data.responseBytes"),
         (

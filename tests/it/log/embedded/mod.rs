@@ -3,6 +3,7 @@
 mod contract;
 mod crash;
 mod damage;
+mod guard;
 mod model;
 mod opening;
 mod retention;

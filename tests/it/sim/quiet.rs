@@ -1,0 +1,151 @@
+//! A simulated world in which nothing goes wrong: for what must come to pass in time.
+
+use std::future::Future;
+
+use serde_json::json;
+use tidemark::domain::position::{Epoch, Partition};
+use tidemark::domain::time::Millis;
+use tidemark::log::{NewRecord, Topic, usage_partition};
+use tidemark::pipeline::Settings;
+use tidemark::store::pricing::{NewValue, Publish, publish};
+use tokio::sync::watch;
+
+use super::adapter::{self, WorkerSpec};
+use super::db::SimDb;
+use super::faults::Faults;
+use super::log::{self, LogState};
+use super::world::{Executor, Stopped, World};
+use crate::oracle::defaults;
+
+/// 2026-11-29T20:00:00Z.
+pub const START: i64 = 1_795_982_400_000;
+const OWNER: u64 = 2;
+const STEPS_MAX: u64 = 20_000_000;
+
+/// A world with rules and one worker that does everything.
+pub struct Quiet {
+    pub world: World,
+    pub executor: Executor,
+    source: u32,
+    posting: u32,
+    workers: Vec<watch::Sender<bool>>,
+}
+
+impl Quiet {
+    pub fn new(source: u32, posting: u32) -> Quiet {
+        let world = World::new(1, START, Faults::none(), false);
+        world.with(|inner| {
+            inner.logs.insert(1, LogState::new(source, 1, posting));
+        });
+        let mut quiet = Quiet {
+            executor: Executor::new(world.clone()),
+            world,
+            source,
+            posting,
+            workers: Vec::new(),
+        };
+        quiet.publish_rules();
+        quiet
+    }
+
+    fn publish_rules(&mut self) {
+        let value = |(key, value): (String, serde_json::Value)| NewValue {
+            key,
+            value: value.to_string(),
+        };
+        let request = Publish {
+            values: defaults::values(false).into_iter().map(value).collect(),
+            effective_from: Millis(START),
+            by: "test".to_owned(),
+            reason: "a test".to_owned(),
+            now: Millis(START),
+            token: "rules".to_owned(),
+        };
+        let db = self.db();
+        self.finish(async move {
+            publish(&db, &request).await.unwrap();
+        });
+    }
+
+    pub fn db(&self) -> SimDb {
+        SimDb {
+            world: self.world.clone(),
+        }
+    }
+
+    /// Runs a task to its end.
+    pub fn finish(&mut self, task: impl Future<Output = ()> + 'static) {
+        const ADMIN: u64 = 1;
+        self.executor.spawn(ADMIN, task);
+        let ended = self
+            .executor
+            .run_until(i64::MAX, STEPS_MAX, |executor| !executor.lives(ADMIN));
+        assert_eq!(ended, Stopped::Done);
+    }
+
+    pub fn start_worker(&mut self, settings: Settings) {
+        let spec = WorkerSpec {
+            owner: OWNER,
+            token: 7,
+            epoch: Epoch(1),
+            skew_ms: 0,
+            settings,
+            breakage: None,
+            tasks: adapter::tasks(self.source, self.posting),
+        };
+        let stop = adapter::start(&mut self.executor, spec);
+        self.workers.push(stop);
+    }
+
+    /// Kills the worker.
+    pub fn kill_worker(&mut self) {
+        self.executor.kill(OWNER);
+        self.workers.clear();
+    }
+
+    /// Lets virtual time pass.
+    pub fn pass(&mut self, ms: i64) {
+        // By small steps: the executor may let the next event happen before a task that could go on, and with it hours pass.
+        const STEP: i64 = 2_000;
+        let until = self.world.now() + ms;
+        let world = self.world.clone();
+        self.finish(async move {
+            while world.now() < until {
+                world.sleep(STEP.min(until - world.now())).await;
+            }
+        });
+    }
+
+    /// Lets time pass until `done`, at most so long.
+    #[track_caller]
+    pub fn until(&mut self, ms: i64, mut done: impl FnMut(&World) -> bool) {
+        let deadline = self.world.now() + ms;
+        let ended = self
+            .executor
+            .run_until(deadline, STEPS_MAX, |executor| done(&executor.world));
+        assert_eq!(ended, Stopped::Done);
+    }
+
+    /// Appends a successful chat of a user, now.
+    pub fn chat(&mut self, id: &str, user: &str) {
+        let now = jiff::Timestamp::from_millisecond(self.world.now()).unwrap();
+        let event = json!({
+            "requestId": id, "userId": user, "endpoint": "/v1/chat/completions", "model": "llama-3-8b",
+            "timestamp": now.to_string(), "statusCode": 200, "inputTokens": 5, "outputTokens": 5,
+        });
+        self.append(user, event.to_string());
+    }
+
+    /// Appends a record of a user.
+    pub fn append(&mut self, user: &str, value: String) {
+        let partition: Partition = usage_partition(user, self.source);
+        let record = NewRecord {
+            key: Some(user.to_owned().into()),
+            value: value.into(),
+            headers: Vec::new(),
+        };
+        let topic = Topic::UsageEvents;
+        self.world
+            .with(|inner| log::land(inner, Epoch(1), topic, partition, vec![record]));
+    }
+}
