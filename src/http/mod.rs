@@ -65,6 +65,8 @@ pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
 pub use listener::{LISTENER_PATH, listener_proof};
+#[doc(hidden)]
+pub use pages::fuzzed_form;
 pub use pages::{Needs, PageRoute, page_routes};
 pub use tls::{Tls, TlsError};
 

@@ -2,6 +2,7 @@
 
 mod domain;
 pub mod edge;
+mod fuzz;
 pub mod http;
 pub mod kafka;
 mod log;

@@ -299,3 +299,9 @@ fn redirect(to: &str) -> Response {
     let to = HeaderValue::from_str(to).unwrap_or_else(|_| HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response()
 }
+
+/// The fields of a form, as the pages read them: for the fuzz targets.
+#[doc(hidden)]
+pub fn fuzzed_form(bytes: &[u8]) -> Option<std::collections::HashMap<String, String>> {
+    fields::read(bytes).ok()
+}

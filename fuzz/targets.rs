@@ -1,0 +1,200 @@
+//! What every decoder of foreign bytes promises, whatever it is given. `cargo fuzz` looks for bytes that
+//! break a promise; the test `fuzz::*` of the ordinary test suite runs the stored corpus.
+
+use tidemark::domain::position::{Offset, Partition};
+use tidemark::domain::rules::RulesDocument;
+use tidemark::domain::time::Millis;
+use tidemark::http::fuzzed_form;
+use tidemark::log::adapt::{self, Adapted, ForeignRecord};
+use tidemark::log::gateways::{self, Format};
+use tidemark::log::{Headers, posting, usage};
+use tidemark::ops::config::{Config, Sources, UserFrom};
+
+/// A target: its name and what it runs.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets. Each has a file in `fuzz_targets` and a folder of stored inputs in `seeds`.
+pub const TARGETS: [Target; 13] = [
+    ("usage_event", usage_event),
+    ("posting_block", posting_block),
+    ("litellm", litellm),
+    ("openmeter", openmeter),
+    ("lago", lago),
+    ("otlp_json", otlp_json),
+    ("otlp_protobuf", otlp_protobuf),
+    ("apisix", apisix),
+    ("kong", kong),
+    ("envoy", envoy),
+    ("form", form),
+    ("config", config),
+    ("rules", rules),
+];
+
+const RECEIVED: Millis = Millis(1_795_330_900_000);
+/// A body is at most this often as long as what it becomes.
+const GROWTH_MAX: usize = 64;
+
+/// The fast decoder and the one by serde_json agree, a decoder that has seen other records too, and
+/// writing an event and reading it again changes nothing.
+pub fn usage_event(data: &[u8]) {
+    let headers = Headers::new();
+    let fast = usage::decode(data, &headers);
+    let precise = usage::decode_precisely(data, &headers);
+    if data.len() <= usage::EVENT_BYTES_MAX {
+        assert_eq!(fast, precise);
+    }
+    let mut used = usage::Decoder::default();
+    let first = used.decode(data, &headers);
+    assert_eq!(first, fast);
+    assert_eq!(used.decode(data, &headers), fast);
+    let Ok(event) = fast else {
+        return;
+    };
+    let written = usage::encode(&event);
+    let again = usage::decode(&written, &headers).expect("what is written can be read");
+    assert_eq!(again.identity(), event.identity());
+    assert_eq!(again.content(), event.content());
+    assert_eq!(usage::encode(&again), written);
+}
+
+/// Only bytes that the encoder would write are read.
+pub fn posting_block(data: &[u8]) {
+    let Ok(block) = posting::decode(data) else {
+        return;
+    };
+    assert_eq!(posting::encode(&block), data);
+    assert!(posting::peek(data).is_ok());
+}
+
+fn gateway(format: Format, data: &[u8]) {
+    let read = gateways::read(format, data, RECEIVED, &UserFrom::default());
+    assert_eq!(
+        read,
+        gateways::read(format, data, RECEIVED, &UserFrom::default())
+    );
+    check_outcomes(read, data);
+}
+
+fn check_outcomes(read: Result<Vec<gateways::Outcome>, gateways::BodyError>, data: &[u8]) {
+    let Ok(outcomes) = read else {
+        return;
+    };
+    assert!(
+        outcomes.len() <= data.len().max(1),
+        "more outcomes than bytes"
+    );
+    for outcome in &outcomes {
+        match outcome {
+            gateways::Outcome::Event(adapted) => check_adapted(adapted, data),
+            gateways::Outcome::Refused(refused) => {
+                assert!(refused.draft.len() <= GROWTH_MAX * (data.len() + 64));
+            }
+            gateways::Outcome::Skipped(_) => (),
+        }
+    }
+}
+
+/// What an adapter makes is a usage event that rating can read, keyed by its user.
+fn check_adapted(adapted: &Adapted, data: &[u8]) {
+    let record = &adapted.record;
+    let event = usage::decode(&record.value, &record.headers).expect("a usage event");
+    assert_eq!(event.user, adapted.user);
+    assert_eq!(record.key.as_deref(), Some(adapted.user.as_bytes()));
+    assert!(record.value.len() <= GROWTH_MAX * (data.len() + 64));
+}
+
+pub fn litellm(data: &[u8]) {
+    gateway(Format::Litellm, data);
+}
+
+pub fn openmeter(data: &[u8]) {
+    gateway(Format::LitellmOpenmeter, data);
+}
+
+pub fn lago(data: &[u8]) {
+    gateway(Format::LitellmLago, data);
+}
+
+pub fn otlp_json(data: &[u8]) {
+    gateway(Format::Otlp, data);
+}
+
+pub fn otlp_protobuf(data: &[u8]) {
+    check_outcomes(
+        gateways::read_otlp_protobuf(data, &UserFrom::default()),
+        data,
+    );
+}
+
+fn adapter(table: &str, data: &[u8]) {
+    let sources = Sources {
+        file: Some(("fuzz.toml".into(), format!("[[adapters]]\n{table}"))),
+        ..Sources::default()
+    };
+    let config = Config::read(&sources).expect("the table is valid");
+    let settings = &config.adapters[0];
+    let record = ForeignRecord {
+        topic: &settings.topic,
+        topic_id: "t-1",
+        partition: Partition(3),
+        offset: Offset(42),
+        time: RECEIVED,
+        value: data,
+    };
+    let outcomes = adapt::adapt(settings, &record);
+    assert_eq!(outcomes, adapt::adapt(settings, &record));
+    assert!(!outcomes.is_empty() && outcomes.len() <= data.len().max(1));
+    for outcome in &outcomes {
+        if let adapt::Outcome::Event(adapted) = outcome {
+            check_adapted(adapted, data);
+        }
+    }
+}
+
+pub fn apisix(data: &[u8]) {
+    adapter("topic = 'a'\nformat = 'apisix'\nsource = 'a'\n", data);
+}
+
+pub fn kong(data: &[u8]) {
+    adapter("topic = 'k'\nformat = 'kong'\nsource = 'k'\n", data);
+}
+
+pub fn envoy(data: &[u8]) {
+    let table = "topic = 'e'\nformat = 'envoy'\nsource = 'e'\nuser_from = 'x-user-id'\n";
+    adapter(table, data);
+}
+
+/// Forms of the pages are read whole, or refused.
+pub fn form(data: &[u8]) {
+    if let Some(fields) = fuzzed_form(data) {
+        let bytes: usize = fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        assert!(bytes <= data.len());
+    }
+}
+
+/// A configuration file is read, or each fault names the file and a key.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let sources = Sources {
+        file: Some(("fuzz.toml".into(), text.to_owned())),
+        ..Sources::default()
+    };
+    if let Err(faults) = Config::read(&sources) {
+        assert!(faults.to_string().contains("fuzz.toml"), "{faults}");
+    }
+}
+
+/// Rules documents (`pricing init`, the dry run of the API) are read, or refused in words.
+pub fn rules(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Err(faults) = RulesDocument::parse_toml("fuzz.toml", text) {
+        assert!(!faults.is_empty());
+    }
+}
