@@ -238,7 +238,7 @@ tidemark keys create alice --scope account:user:alice"
     Create {
         /// What people call it.
         name: String,
-        /// What it allows: ingest, admin:read, admin:write, account:user:ID, account:provider:ID.
+        /// What it allows: ingest, ingest:SOURCE, admin:read, admin:write, account:user:ID, account:provider:ID.
         #[arg(long = "scope", required = true, value_name = "SCOPE")]
         scopes: Vec<Scope>,
         /// Print JSON.
