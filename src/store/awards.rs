@@ -253,6 +253,21 @@ pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Point
         .collect()
 }
 
+/// The oldest pointers of a posting partition, at most `limit`, and whether there may be more.
+pub async fn oldest_pending(
+    db: &dyn Db,
+    partition: Partition,
+    limit: u32,
+) -> Result<(Vec<Pointer>, bool), StoreError> {
+    let query = Query {
+        limit: Some(limit),
+        ..pages::whole(Table::Checkpoints, format!("pending#{partition}"))
+    };
+    let page = db.query(&query).await?;
+    let pointers = page.items.iter().map(|item| read_pointer(partition, item));
+    Ok((pointers.collect::<Result<_, _>>()?, page.next.is_some()))
+}
+
 /// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.
 pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, StoreError> {
     let items = query_all(db, format!("awards#{account}")).await?;
