@@ -17,7 +17,7 @@ pub use adjustments::{
     ADJUSTED_MAX, ADJUSTMENT_MAX, Adjustment, AdjustmentError, Granted, adjustment, adjustment_of,
 };
 
-use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
 use super::referrals::{self, Link, Milestone};
 use super::row::{Fields, Row, key_text};

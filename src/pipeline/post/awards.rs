@@ -3,10 +3,10 @@
 use super::lanes::{self, Turns};
 use super::{Cached, Poster, millis};
 use crate::domain::ids::Account;
-use crate::pipeline::{Breakage, WorkerContext};
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
+use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task};
 use crate::store::db::StoreError;
@@ -214,7 +214,11 @@ async fn delete_some(
 ) -> Result<Vec<()>, Failure> {
     while let Some(turn) = turns.next() {
         let delete = || async {
-            match ctx.db.write(awards::delete_pointer_write(&spent[turn])).await {
+            match ctx
+                .db
+                .write(awards::delete_pointer_write(&spent[turn]))
+                .await
+            {
                 // It is gone already.
                 Err(StoreError::ConditionFailed) => Ok(()),
                 result => result,

@@ -38,14 +38,16 @@ fn november() -> Month {
 fn bonus(quiet: &Quiet, account: &Account) -> Points {
     quiet.world.with(|inner| {
         let rows = adapter::month_rows(&inner.db, account).unwrap();
-        rows.get(&november()).map_or(Points::ZERO, |stored| stored.row.bonus)
+        rows.get(&november())
+            .map_or(Points::ZERO, |stored| stored.row.bonus)
     })
 }
 
 fn pointers(quiet: &Quiet) -> usize {
     quiet.world.with(|inner| {
         let keys = inner.db.items.keys();
-        keys.filter(|key| key.table == Table::Checkpoints && key.hash.starts_with("pending#")).count()
+        keys.filter(|key| key.table == Table::Checkpoints && key.hash.starts_with("pending#"))
+            .count()
     })
 }
 
@@ -74,7 +76,12 @@ fn a_backlog_of_awards_takes_bounded_memory_and_does_not_hold_up_postings() {
         let cached = metrics.accounts_cached.with_label_values(&["0"]).get();
         most_cached = most_cached.max(cached);
         world.with(|inner| {
-            let left = inner.db.items.keys().filter(|key| key.hash.starts_with("pending#")).count();
+            let left = inner
+                .db
+                .items
+                .keys()
+                .filter(|key| key.hash.starts_with("pending#"))
+                .count();
             if left_when_posted.is_none() {
                 let rows = adapter::month_rows(&inner.db, &newcomer).unwrap();
                 left_when_posted = (!rows.is_empty()).then_some(left);
@@ -84,12 +91,22 @@ fn a_backlog_of_awards_takes_bounded_memory_and_does_not_hold_up_postings() {
     });
     for number in 0..2_000 {
         let must = if number < AWARDS - 2_000 { 2 } else { 1 };
-        assert_eq!(bonus(&quiet, &user(number)), Points::whole(must), "{number}");
+        assert_eq!(
+            bonus(&quiet, &user(number)),
+            Points::whole(must),
+            "{number}"
+        );
     }
     let left = left_when_posted.expect("the newcomer's event was posted");
-    assert!(left > AWARDS as usize / 2, "posted when {left} awards were left");
+    assert!(
+        left > AWARDS as usize / 2,
+        "posted when {left} awards were left"
+    );
     // A batch, and what stays cached.
-    assert!(most_cached <= 500 + CACHED_MAX as i64 + 1, "{most_cached} accounts in memory");
+    assert!(
+        most_cached <= 500 + CACHED_MAX as i64 + 1,
+        "{most_cached} accounts in memory"
+    );
 }
 
 /// A store in which one item stays invisible for so many looks.
@@ -118,7 +135,11 @@ impl Db for Late {
 
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
         let items = self.db.batch_get(keys).await?;
-        Ok(items.into_iter().zip(keys).map(|(item, key)| item.filter(|_| self.sees(key))).collect())
+        Ok(items
+            .into_iter()
+            .zip(keys)
+            .map(|(item, key)| item.filter(|_| self.sees(key)))
+            .collect())
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {

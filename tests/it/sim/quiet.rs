@@ -38,7 +38,12 @@ pub struct Quiet {
 
 impl Quiet {
     pub fn new(source: u32, posting: u32) -> Quiet {
-        let world = World::new(1, START, Faults::none(), false);
+        Quiet::at(START, source, posting)
+    }
+
+    /// As [`Quiet::new`], at another time.
+    pub fn at(start: i64, source: u32, posting: u32) -> Quiet {
+        let world = World::new(1, start, Faults::none(), false);
         world.with(|inner| {
             inner.logs.insert(1, LogState::new(source, 1, posting));
         });
@@ -122,7 +127,8 @@ impl Quiet {
         let (stop, stopped) = watch::channel(false);
         for task in adapter::tasks(self.source, self.posting) {
             let (ctx, stopped) = (ctx.clone(), stopped.clone());
-            self.executor.spawn(OWNER, pipeline::run(ctx, task, stopped));
+            self.executor
+                .spawn(OWNER, pipeline::run(ctx, task, stopped));
         }
         self.workers.push(stop);
         metrics

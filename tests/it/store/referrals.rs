@@ -272,7 +272,10 @@ fn an_account_finds_whom_it_referred() {
 /// The first signup of all, while the head of the control feed stays invisible for so many looks.
 async fn signup_with_a_late_head(db: &DynamoDb, looks: usize) -> Result<Control, SignupError> {
     let request = by(Referrer::Account(user("ben")), &user("ann"), "late");
-    let torn = Torn::new(db, [(Key::new(Table::Checkpoints, "control", "head"), looks)]);
+    let torn = Torn::new(
+        db,
+        [(Key::new(Table::Checkpoints, "control", "head"), looks)],
+    );
     let made = signup(&torn, &request, PARTITIONS).await?;
     assert_eq!(control::head(&torn).await?, made.link.control);
     Ok(made.link.control)
@@ -286,7 +289,10 @@ fn a_signup_returns_only_when_the_control_head_counts_its_link() {
     // It stays away: a repeat under the same token finds what is written.
     on_every_store(|db| async move {
         let late = signup_with_a_late_head(&db, 1_000).await;
-        assert!(matches!(late, Err(SignupError::Store(StoreError::Unavailable(_)))), "{late:?}");
+        assert!(
+            matches!(late, Err(SignupError::Store(StoreError::Unavailable(_)))),
+            "{late:?}"
+        );
         assert_eq!(signup_with_a_late_head(&db, 0).await, Ok(Control(1)));
     });
 }
