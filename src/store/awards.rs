@@ -17,7 +17,7 @@ pub use adjustments::{
     ADJUSTED_MAX, ADJUSTMENT_MAX, Adjustment, AdjustmentError, Granted, adjustment, adjustment_of,
 };
 
-use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
 use super::referrals::{self, Link, Milestone};
 use super::row::{Fields, Row, key_text};
@@ -251,6 +251,21 @@ pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Point
         .iter()
         .map(|item| read_pointer(partition, item))
         .collect()
+}
+
+/// The oldest pointers of a posting partition, at most `limit`, and whether there may be more.
+pub async fn oldest_pending(
+    db: &dyn Db,
+    partition: Partition,
+    limit: u32,
+) -> Result<(Vec<Pointer>, bool), StoreError> {
+    let query = Query {
+        limit: Some(limit),
+        ..pages::whole(Table::Checkpoints, format!("pending#{partition}"))
+    };
+    let page = db.query(&query).await?;
+    let pointers = page.items.iter().map(|item| read_pointer(partition, item));
+    Ok((pointers.collect::<Result<_, _>>()?, page.next.is_some()))
 }
 
 /// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.

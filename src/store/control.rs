@@ -205,6 +205,24 @@ pub async fn happened(
     Ok(written.iter().any(|entry| entry.token == token))
 }
 
+/// Returns when the head counts entry `number`, which was written: whatever is rated from now on sees it. A transaction's parts become
+/// visible within moments of each other.
+///
+/// Errors: [`StoreError::Unavailable`] if it does not; it is written all the same, and a repeat under the same token finds it.
+pub(in crate::store) async fn until_counted(
+    db: &dyn Db,
+    number: Control,
+) -> Result<(), StoreError> {
+    for _ in 0..READS_MAX {
+        if head(db).await? >= number {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Unavailable(format!(
+        "entry {number} of the control feed is written, but its head does not count it yet"
+    )))
+}
+
 /// Counts the tries of one append, and says when to give up.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Tries {

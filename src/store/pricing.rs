@@ -187,7 +187,10 @@ async fn publish_if(
         writes.extend(append);
         tried = Some(number);
         match db.transact(writes).await {
-            Ok(()) => return Ok(number),
+            Ok(()) => {
+                control::until_counted(db, number).await?;
+                return Ok(number);
+            }
             Err(error) => tries.again(error)?,
         }
     }

@@ -132,7 +132,8 @@ fn link_key(referee: &Account) -> Key {
 }
 
 /// Makes a link, once. Errors: [`SignupError::Refused`] carries a stable code; a store error of the transient kind
-/// means "try again with the same token".
+/// means "try again with the same token". It returns when the control feed counts the link, so that every event that is appended
+/// afterwards is rated with it.
 pub async fn signup(
     db: &dyn Db,
     request: &SignupRequest,
@@ -141,7 +142,10 @@ pub async fn signup(
     let mut tries = Tries::default();
     loop {
         let seen = match look(db, request).await? {
-            Looked::Done(link) => return Ok(Signup { link }),
+            Looked::Done(link) => {
+                control::until_counted(db, link.control).await?;
+                return Ok(Signup { link });
+            }
             Looked::Open(seen) => seen,
         };
         let link = decide(request, &seen)?;
@@ -149,7 +153,10 @@ pub async fn signup(
             .transact(signup_writes(request, &seen, &link, partitions))
             .await
         {
-            Ok(()) => return Ok(Signup { link }),
+            Ok(()) => {
+                control::until_counted(db, link.control).await?;
+                return Ok(Signup { link });
+            }
             Err(error) => tries.again(error)?,
         }
     }

@@ -1,57 +1,104 @@
 //! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
 
+use super::lanes::{self, Turns};
 use super::{Cached, Poster, millis};
 use crate::domain::ids::Account;
-use crate::pipeline::Breakage;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
+use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task};
 use crate::store::db::StoreError;
+use crate::store::referrals;
 
 /// So many awards of one account are written in one transaction at the most. DynamoDB takes 100 writes in one, and each award is one, and may
 /// open a row of a month of its own; the head, the account's item and the months of postings come to that.
 const AWARDS_PER_WRITE_MAX: usize = 40;
 
+/// So many pointers are taken at a time. Then their rows and effects are written, the checkpoint too, and blocks get their turn: a
+/// backlog of any length (imported links, for example) takes bounded memory and does not hold up postings.
+const BATCH_MAX: u32 = 500;
+
 impl Poster<'_> {
-    /// Looks for pending pointers, and writes what they ask for.
+    /// Looks for pending pointers, and writes what they ask for; a batch at a time.
     pub(super) async fn poll_awards(&mut self) -> Result<(), Failure> {
         let ctx = self.ctx;
         let partition = self.partition;
-        let pointers = persist(ctx, || awards::list_pending(&*ctx.db, partition)).await?;
+        let (pointers, has_more) = persist(ctx, || {
+            awards::oldest_pending(&*ctx.db, partition, BATCH_MAX)
+        })
+        .await?;
+        let is_spent = |pointer: &Pointer| {
+            let mut spent = self.spent_pointers.iter();
+            spent.any(|spent| spent.item == pointer.item)
+        };
+        let new: Vec<Pointer> = pointers.into_iter().filter(|p| !is_spent(p)).collect();
+        self.know_all(&new).await?;
         let mut has_taken = false;
-        for pointer in pointers {
-            if !self
-                .spent_pointers
-                .iter()
-                .any(|spent| spent.item == pointer.item)
-            {
-                self.take_pointer(pointer).await?;
-                has_taken = true;
-            }
+        for pointer in new {
+            has_taken |= self.take_pointer(pointer).await?;
         }
         // Without an award nothing is written early: postings wait for the flush interval.
         if has_taken && !self.touched.is_empty() {
             self.flush().await?;
         }
-        self.next_awards = ctx.clock.now().plus(millis(ctx.settings.award_interval));
+        if has_more {
+            // What is done must go before the next batch can be seen.
+            if self.dirty_since.is_some() {
+                self.flush().await?;
+            }
+            self.settle().await?;
+        }
+        self.next_awards = match has_more && has_taken {
+            true => ctx.clock.now(),
+            false => ctx.clock.now().plus(millis(ctx.settings.award_interval)),
+        };
         Ok(())
     }
 
-    async fn take_pointer(&mut self, pointer: Pointer) -> Result<(), Failure> {
-        match pointer.task.clone() {
-            Task::Award(award) => self.take_award(pointer, &award).await,
-            Task::Check { referee } => {
-                let number = self.know(&referee).await?;
-                if let Some(cached) = self.accounts.get_mut(number) {
-                    cached.milestone_settled = false;
-                }
-                self.touch(number);
-                self.spent_pointers.push(pointer);
-                Ok(())
-            }
+    /// Loads the accounts of a batch that are not in memory, several at a time.
+    async fn know_all(&mut self, pointers: &[Pointer]) -> Result<(), Failure> {
+        let account = |pointer: &Pointer| match &pointer.task {
+            Task::Award(award) => award.account.clone(),
+            Task::Check { referee } => referee.clone(),
+        };
+        let mut unknown: Vec<Account> = pointers.iter().map(account).collect();
+        unknown.retain(|account| self.accounts.number_of(account).is_none());
+        unknown.sort_unstable();
+        unknown.dedup();
+        if unknown.is_empty() {
+            return Ok(());
         }
+        self.know_activity().await?;
+        self.load_accounts(unknown).await
+    }
+
+    /// Takes what a pointer asks for into memory; false if it stays as it is for now.
+    async fn take_pointer(&mut self, pointer: Pointer) -> Result<bool, Failure> {
+        match pointer.task.clone() {
+            Task::Award(award) => self.take_award(pointer, &award).await.map(|()| true),
+            Task::Check { referee } => self.take_check(pointer, &referee).await,
+        }
+    }
+
+    /// A check is written in one transaction with the link that it is about, but may become visible before it. Then it stays: without
+    /// the link it would look as if nothing were owed.
+    async fn take_check(&mut self, pointer: Pointer, referee: &Account) -> Result<bool, Failure> {
+        let ctx = self.ctx;
+        if persist(ctx, || referrals::link_of(&*ctx.db, referee))
+            .await?
+            .is_none()
+        {
+            return Ok(false);
+        }
+        let number = self.know(referee).await?;
+        if let Some(cached) = self.accounts.get_mut(number) {
+            cached.milestone_settled = false;
+        }
+        self.touch(number);
+        self.spent_pointers.push(pointer);
+        Ok(true)
     }
 
     /// Adds an award to its account's rows in memory; the flush writes them and the pointer's change in one transaction.
@@ -148,18 +195,36 @@ impl Poster<'_> {
 
     /// Removes the pointers whose awards are written and whose effects are durable.
     pub(super) async fn delete_spent_pointers(&mut self) -> Result<(), Failure> {
-        let ctx = self.ctx;
-        for pointer in std::mem::take(&mut self.spent_pointers) {
-            let delete = || async {
-                match ctx.db.write(awards::delete_pointer_write(&pointer)).await {
-                    // It is gone already.
-                    Err(StoreError::ConditionFailed) => Ok(()),
-                    result => result,
-                }
-            };
-            persist(ctx, delete).await?;
-            self.progressed = true;
+        if self.spent_pointers.is_empty() {
+            return Ok(());
         }
+        let (ctx, spent) = (self.ctx, std::mem::take(&mut self.spent_pointers));
+        let turns = Turns::of(spent.len());
+        lanes::all(ctx, &turns, |turns| delete_some(ctx, &spent, turns)).await?;
+        self.progressed = true;
         Ok(())
     }
+}
+
+/// Deletes pointers while there are turns.
+async fn delete_some(
+    ctx: &WorkerContext,
+    spent: &[Pointer],
+    turns: &Turns,
+) -> Result<Vec<()>, Failure> {
+    while let Some(turn) = turns.next() {
+        let delete = || async {
+            match ctx
+                .db
+                .write(awards::delete_pointer_write(&spent[turn]))
+                .await
+            {
+                // It is gone already.
+                Err(StoreError::ConditionFailed) => Ok(()),
+                result => result,
+            }
+        };
+        persist(ctx, delete).await?;
+    }
+    Ok(Vec::new())
 }

@@ -4,12 +4,13 @@ use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::pipeline::Settings;
 
 use super::adapter;
-use super::quiet::{Quiet, START};
+use super::quiet::{self, Quiet};
 use super::workload::{DAY, HOUR, MINUTE};
 
 const POSTING: u32 = 4;
 /// November closes 72 h after its end.
-const CLOSE: i64 = START + 4 * HOUR + 3 * DAY;
+const CLOSE: i64 = quiet::START + 4 * HOUR + 3 * DAY;
+const START: i64 = CLOSE - 6 * MINUTE;
 
 fn settings() -> Settings {
     Settings {
@@ -31,9 +32,9 @@ fn covered(quiet: &Quiet) -> i64 {
 
 /// A user sends an event every `every` ms across the close of a month; every posting partition must hear of it within minutes.
 fn a_stream_lets_the_month_close(every: i64) {
-    let mut quiet = Quiet::new(1, POSTING);
+    let mut quiet = Quiet::at(START, 1, POSTING);
     quiet.start_worker(settings());
-    quiet.pass(CLOSE - START - 3 * MINUTE);
+    quiet.pass(3 * MINUTE);
     let user = Account::new(AccountKind::User, "ann").unwrap();
     let mut sent = 0;
     while quiet.world.now() < CLOSE + 5 * MINUTE {
@@ -62,7 +63,7 @@ fn constant_load_to_one_account_lets_every_posting_partition_close_the_month() {
 
 #[test]
 fn an_idle_source_lets_every_posting_partition_close_the_month_and_sends_one_tick_a_minute() {
-    let mut quiet = Quiet::new(1, POSTING);
+    let mut quiet = Quiet::at(START, 1, POSTING);
     quiet.start_worker(settings());
     quiet.pass(CLOSE - START + 5 * MINUTE);
     let covered = covered(&quiet);
@@ -77,7 +78,7 @@ fn an_idle_source_lets_every_posting_partition_close_the_month_and_sends_one_tic
     // One tick, and one block for each posting partition.
     let most = minutes * u64::from(1 + POSTING);
     assert!(
-        records <= most && records > most / 2,
+        records <= most && records >= most / 2,
         "{records} records in {minutes} minutes"
     );
 }

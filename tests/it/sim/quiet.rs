@@ -1,19 +1,24 @@
 //! A simulated world in which nothing goes wrong: for what must come to pass in time.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use serde_json::json;
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::{NewRecord, Topic, usage_partition};
-use tidemark::pipeline::Settings;
+use tidemark::ops::health::Health;
+use tidemark::ops::metrics::Metrics;
+use tidemark::pipeline::{self, Settings, WorkerContext};
+use tidemark::store::db::Db;
 use tidemark::store::pricing::{NewValue, Publish, publish};
 use tokio::sync::watch;
 
 use super::adapter::{self, WorkerSpec};
+use super::clock::SimClock;
 use super::db::SimDb;
 use super::faults::Faults;
-use super::log::{self, LogState};
+use super::log::{self, LogState, SimLog};
 use super::world::{Executor, Stopped, World};
 use crate::oracle::defaults;
 
@@ -33,7 +38,12 @@ pub struct Quiet {
 
 impl Quiet {
     pub fn new(source: u32, posting: u32) -> Quiet {
-        let world = World::new(1, START, Faults::none(), false);
+        Quiet::at(START, source, posting)
+    }
+
+    /// As [`Quiet::new`], at another time.
+    pub fn at(start: i64, source: u32, posting: u32) -> Quiet {
+        let world = World::new(1, start, Faults::none(), false);
         world.with(|inner| {
             inner.logs.insert(1, LogState::new(source, 1, posting));
         });
@@ -95,6 +105,33 @@ impl Quiet {
         };
         let stop = adapter::start(&mut self.executor, spec);
         self.workers.push(stop);
+    }
+
+    /// Starts a worker that sees the store through `db`; its metrics.
+    pub fn start_worker_on(&mut self, db: Arc<dyn Db>, settings: Settings) -> Arc<Metrics> {
+        let world = self.world.clone();
+        let metrics = Arc::new(Metrics::new());
+        let log = SimLog {
+            world: world.clone(),
+            epoch: Epoch(1),
+        };
+        let ctx = Arc::new(WorkerContext::new(
+            Arc::new(log),
+            db,
+            Arc::new(SimClock { world, skew_ms: 0 }),
+            settings,
+            metrics.clone(),
+            Arc::new(Health::new(metrics.clone())),
+            7,
+        ));
+        let (stop, stopped) = watch::channel(false);
+        for task in adapter::tasks(self.source, self.posting) {
+            let (ctx, stopped) = (ctx.clone(), stopped.clone());
+            self.executor
+                .spawn(OWNER, pipeline::run(ctx, task, stopped));
+        }
+        self.workers.push(stop);
+        metrics
     }
 
     /// Kills the worker.

@@ -228,7 +228,7 @@ fn a_failed_condition_and_a_refusal_are_not_repeated() {
         ),
         (
             Fault::Code("com.amazon.coral.service#AccessDeniedException"),
-            "Refused",
+            "Denied",
         ),
     ];
     for (fault, expected) in rows {

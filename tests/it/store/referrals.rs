@@ -8,12 +8,14 @@ use tidemark::store::awards::{
     AwardKind, Task, awards_of, grant_milestone_writes, list_pending, milestone_id,
 };
 use tidemark::store::control::{self, Change};
-use tidemark::store::db::{Db, StoreError};
+use tidemark::store::db::{Db, Key, StoreError, Table};
+use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{
     AwardPolicy, Link, Milestone, Referrer, SignupError, SignupRequest, Switch, code_for, link_of,
     links_of, lookup, referees, set_active, signup,
 };
 
+use super::torn::Torn;
 use super::{PARTITIONS, on_every_store, provider, user};
 
 const NOW: Millis = Millis(1_795_000_000_000);
@@ -264,5 +266,33 @@ fn an_account_finds_whom_it_referred() {
         let found: Vec<Account> = found.into_iter().map(|link| link.referee).collect();
         assert_eq!(found, below);
         assert_eq!(referees(&db, &user("nobody")).await.unwrap(), []);
+    });
+}
+
+/// The first signup of all, while the head of the control feed stays invisible for so many looks.
+async fn signup_with_a_late_head(db: &DynamoDb, looks: usize) -> Result<Control, SignupError> {
+    let request = by(Referrer::Account(user("ben")), &user("ann"), "late");
+    let torn = Torn::new(
+        db,
+        [(Key::new(Table::Checkpoints, "control", "head"), looks)],
+    );
+    let made = signup(&torn, &request, PARTITIONS).await?;
+    assert_eq!(control::head(&torn).await?, made.link.control);
+    Ok(made.link.control)
+}
+
+#[test]
+fn a_signup_returns_only_when_the_control_head_counts_its_link() {
+    on_every_store(|db| async move {
+        assert_eq!(signup_with_a_late_head(&db, 3).await, Ok(Control(1)));
+    });
+    // It stays away: a repeat under the same token finds what is written.
+    on_every_store(|db| async move {
+        let late = signup_with_a_late_head(&db, 1_000).await;
+        assert!(
+            matches!(late, Err(SignupError::Store(StoreError::Unavailable(_)))),
+            "{late:?}"
+        );
+        assert_eq!(signup_with_a_late_head(&db, 0).await, Ok(Control(1)));
     });
 }

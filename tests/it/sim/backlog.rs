@@ -1,0 +1,200 @@
+//! Awards that wait in thousands, and checks that are visible before their links.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tidemark::domain::amount::Points;
+use tidemark::domain::ids::Account;
+use tidemark::domain::time::{Millis, Month};
+use tidemark::pipeline::Settings;
+use tidemark::store::awards::{Award, AwardKind, grant_writes};
+use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
+
+use super::adapter;
+use super::db::SimDb;
+use super::quiet::{Quiet, START};
+use super::workload::{HOUR, MINUTE, user};
+
+const AWARDS: u32 = 3_000;
+
+fn award(number: u32) -> Award {
+    Award {
+        id: format!("award-{number}"),
+        // Some accounts get many, most get one.
+        account: user(number % 2_000),
+        kind: AwardKind::Adjustment,
+        month: november(),
+        points: Points::whole(1),
+        granted_at: Millis(START - i64::from(number)),
+        reason: "a test".to_owned(),
+    }
+}
+
+fn november() -> Month {
+    "2026-11".parse().unwrap()
+}
+
+fn bonus(quiet: &Quiet, account: &Account) -> Points {
+    quiet.world.with(|inner| {
+        let rows = adapter::month_rows(&inner.db, account).unwrap();
+        rows.get(&november())
+            .map_or(Points::ZERO, |stored| stored.row.bonus)
+    })
+}
+
+fn pointers(quiet: &Quiet) -> usize {
+    quiet.world.with(|inner| {
+        let keys = inner.db.items.keys();
+        keys.filter(|key| key.table == Table::Checkpoints && key.hash.starts_with("pending#"))
+            .count()
+    })
+}
+
+#[test]
+fn a_backlog_of_awards_takes_bounded_memory_and_does_not_hold_up_postings() {
+    const CACHED_MAX: usize = 100;
+    let mut quiet = Quiet::new(1, 1);
+    let db = quiet.db();
+    quiet.finish(async move {
+        for number in 0..AWARDS {
+            db.transact(grant_writes(award(number), 1)).await.unwrap();
+        }
+    });
+    assert_eq!(pointers(&quiet), AWARDS as usize);
+    quiet.chat("r-1", "newcomer");
+    let settings = Settings {
+        accounts_cached_max: CACHED_MAX,
+        ..Settings::default()
+    };
+    let db = Arc::new(quiet.db());
+    let metrics = quiet.start_worker_on(db, settings);
+    let newcomer = Account::new(tidemark::domain::ids::AccountKind::User, "newcomer").unwrap();
+    let mut most_cached = 0;
+    let mut left_when_posted = None;
+    quiet.until(HOUR, |world| {
+        let cached = metrics.accounts_cached.with_label_values(&["0"]).get();
+        most_cached = most_cached.max(cached);
+        world.with(|inner| {
+            let left = inner
+                .db
+                .items
+                .keys()
+                .filter(|key| key.hash.starts_with("pending#"))
+                .count();
+            if left_when_posted.is_none() {
+                let rows = adapter::month_rows(&inner.db, &newcomer).unwrap();
+                left_when_posted = (!rows.is_empty()).then_some(left);
+            }
+            left == 0
+        })
+    });
+    for number in 0..2_000 {
+        let must = if number < AWARDS - 2_000 { 2 } else { 1 };
+        assert_eq!(
+            bonus(&quiet, &user(number)),
+            Points::whole(must),
+            "{number}"
+        );
+    }
+    let left = left_when_posted.expect("the newcomer's event was posted");
+    assert!(
+        left > AWARDS as usize / 2,
+        "posted when {left} awards were left"
+    );
+    // A batch, and what stays cached.
+    assert!(
+        most_cached <= 500 + CACHED_MAX as i64 + 1,
+        "{most_cached} accounts in memory"
+    );
+}
+
+/// A store in which one item stays invisible for so many looks.
+struct Late {
+    db: SimDb,
+    key: Key,
+    looks: Mutex<u32>,
+}
+
+impl Late {
+    fn sees(&self, key: &Key) -> bool {
+        let mut looks = self.looks.lock().unwrap();
+        if *key != self.key || *looks == 0 {
+            return true;
+        }
+        *looks -= 1;
+        false
+    }
+}
+
+#[async_trait]
+impl Db for Late {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        Ok(self.db.get(key).await?.filter(|_| self.sees(key)))
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        let items = self.db.batch_get(keys).await?;
+        Ok(items
+            .into_iter()
+            .zip(keys)
+            .map(|(item, key)| item.filter(|_| self.sees(key)))
+            .collect())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        self.db.query(query).await
+    }
+
+    async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        self.db.scan(table, after).await
+    }
+
+    async fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.db.write(write).await
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.db.transact(writes).await
+    }
+
+    async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.db.put_all(table, items).await
+    }
+}
+
+#[test]
+fn a_milestone_is_granted_although_its_check_is_visible_before_the_link() {
+    let mut quiet = Quiet::new(1, 1);
+    let (ann, ben) = (user(1), user(2));
+    for number in 0..50 {
+        quiet.chat(&format!("r-{number}"), ann.id());
+    }
+    // Her events are posted before she has a referrer.
+    quiet.start_worker(Settings::default());
+    quiet.pass(MINUTE);
+    quiet.kill_worker();
+    let (db, referee, referrer) = (quiet.db(), ann.clone(), ben.clone());
+    quiet.finish(async move {
+        let request = SignupRequest {
+            referrer: Referrer::Account(referrer),
+            referee,
+            now: Millis(START + MINUTE),
+            token: "signup".to_owned(),
+            awards: AwardPolicy::Pay(Points::whole(100)),
+            by: None,
+        };
+        signup(&db, &request, 1).await.unwrap();
+    });
+    let key = Key::new(Table::ReferralRelationships, ann.id(), ann.kind.as_str());
+    let late = Late {
+        db: quiet.db(),
+        key,
+        looks: Mutex::new(4),
+    };
+    quiet.start_worker_on(Arc::new(late), Settings::default());
+    quiet.pass(MINUTE);
+    // 100 for the signup, 200 for the milestone.
+    assert_eq!(bonus(&quiet, &ben), Points::whole(300));
+    assert_eq!(pointers(&quiet), 0);
+}
