@@ -19,6 +19,8 @@ pub enum HaltCode {
     PartitionsChanged,
     /// The log holds blocks of chunks that the tables know nothing of: the tables are older than the log.
     TablesBehindLog,
+    /// A record's append time is more than an hour ahead of the worker's clock.
+    ClockAhead,
     /// A chunk was cut by code that rates by another semantics.
     SemanticsChanged,
     /// Posting blocks are missing.
@@ -41,13 +43,14 @@ pub enum HaltCode {
 
 impl HaltCode {
     /// All of them.
-    pub const ALL: [HaltCode; 15] = [
+    pub const ALL: [HaltCode; 16] = [
         HaltCode::LogRecreated,
         HaltCode::LogTruncated,
         HaltCode::FingerprintMismatch,
         HaltCode::LogDamaged,
         HaltCode::PartitionsChanged,
         HaltCode::TablesBehindLog,
+        HaltCode::ClockAhead,
         HaltCode::SemanticsChanged,
         HaltCode::SequenceGap,
         HaltCode::BlockUnreadable,
@@ -68,6 +71,7 @@ impl HaltCode {
             HaltCode::LogDamaged => "log_damaged",
             HaltCode::PartitionsChanged => "partitions_changed",
             HaltCode::TablesBehindLog => "tables_behind_log",
+            HaltCode::ClockAhead => "clock_ahead",
             HaltCode::SemanticsChanged => "semantics_changed",
             HaltCode::SequenceGap => "sequence_gap",
             HaltCode::BlockUnreadable => "block_unreadable",
@@ -101,10 +105,13 @@ impl HaltCode {
                 "Restore the data directory from a backup, or start a new epoch."
             }
             HaltCode::PartitionsChanged => {
-                "Set the partition count back; to change it, drain both roles and start a new epoch with new topics."
+                "Partitions cannot be added in place: move to new topics as a new epoch (docs/kafka.md#more-partitions)."
             }
             HaltCode::TablesBehindLog => {
-                "Bring back the newest tables; or restore tables and log of one moment together."
+                "Bring back the newest tables (or the checkpoint that was deleted); or restore tables and log of one moment together."
+            }
+            HaltCode::ClockAhead => {
+                "If this worker's clock is wrong, set it. If the record's time is wrong, mend the clock of the broker or machine that appended it, then run `tidemark correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
             }
             HaltCode::SemanticsChanged => {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
@@ -116,7 +123,7 @@ impl HaltCode {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
             }
             HaltCode::RowRegressed => {
-                "Restore the row (point-in-time recovery); something other than tidemark changed it."
+                "Restore the row or the table (point-in-time recovery); something other than tidemark changed it. Do not run `tidemark init`."
             }
             HaltCode::RowUnreadable => {
                 "Restore the row; something other than tidemark, or a newer version, wrote it."
@@ -128,7 +135,7 @@ impl HaltCode {
                 "An amount left its range: look for absurd prices, token counts or awards in the rules and events, and at the account's adjustments (GET /api/admin/adjustments)."
             }
             HaltCode::StoreRefused => {
-                "Run `tidemark init`, and check the permissions of the credentials."
+                "If a table is missing, restore it from a backup (`tidemark init` creates tables only for a new installation); else check the permissions of the credentials."
             }
             HaltCode::LogRefused => {
                 "Raise the topic's largest record to what topics/*.yaml declares."

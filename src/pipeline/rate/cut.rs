@@ -23,9 +23,9 @@ impl Rater<'_> {
         }
         let first_time = records
             .first()
-            .map_or(Millis(0), |record| record.append_time);
+            .map_or(Millis(0), |record| self.append_time(record));
         // Before the first chunk ever there is no log time; its own first record is as good a bound.
-        let log_time = if self.checkpoint.chunk == Chunk(0) {
+        let log_time = if self.after.log_time == Millis(0) {
             first_time
         } else {
             self.after.log_time

@@ -116,6 +116,7 @@ impl Rater<'_> {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
             window,
+            clock: self.checkpoint.clock,
             breakage: self
                 .ctx
                 .breakage

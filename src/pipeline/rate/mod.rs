@@ -9,6 +9,7 @@
 //! posting blocks carry the same sequences, and whoever has them already drops them.
 
 pub mod accounts;
+mod clock;
 mod cut;
 mod emit;
 pub mod examine;
@@ -24,6 +25,7 @@ use tracing::Instrument as _;
 
 use super::failure::Failure;
 use super::follower::Follower;
+use super::installation::{self, NextCheck};
 use super::{Covers, WorkerContext};
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
@@ -34,6 +36,7 @@ use examine::TICK_HEADER;
 use fold::{Room, Tiers};
 use window::Window;
 
+pub use clock::is_log_time_ahead;
 pub use emit::PIECE_RECORDS;
 
 /// The rater of one source partition, between two loads.
@@ -52,6 +55,7 @@ pub struct Rater<'c> {
     tiers: Tiers,
     room: Room,
     last_record: Millis,
+    next_check: NextCheck,
     progressed: bool,
 }
 
@@ -81,11 +85,15 @@ impl Rater<'_> {
             if records.is_empty() {
                 self.idle().await?;
             } else {
+                let records = self.before_clock_jump(&records).await?;
                 let (task, chunk) = (self.task(), self.checkpoint.chunk.0 + 1);
                 let span = tracing::info_span!("rate.chunk", %task, chunk, records = records.len());
-                self.chunk(&records).instrument(span).await?;
+                self.chunk(records).instrument(span).await?;
             }
             self.report().await?;
+            if self.next_check.is_due(self.ctx) {
+                installation::check(self.ctx).await?;
+            }
         }
         self.declare_done().await
     }
