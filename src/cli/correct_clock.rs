@@ -18,7 +18,11 @@ pub async fn run(session: &Session, args: &CorrectClockArgs) -> Done {
     let by = format!("{}: {}", by(), args.reason);
     let mut out = Out::new();
     for task in &args.partitions {
-        let end = session.log.bounds(Topic::UsageEvents, task.partition).await?.end;
+        let end = session
+            .log
+            .bounds(Topic::UsageEvents, task.partition)
+            .await?
+            .end;
         let now = session.now();
         let correction = ClockCorrection {
             epoch: session.log.epoch(),

@@ -45,11 +45,13 @@ pub enum Breakage {
     TablesUnmarked,
     /// A posting partition does not look whether the rows that it wrote last are still there.
     WitnessesIgnored,
+    /// The head of the control feed is read before the records of the chunk are.
+    ControlHeadBeforeRecords,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 20] = [
+    pub const ALL: [Breakage; 21] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -70,5 +72,6 @@ impl Breakage {
         Breakage::ClocksTrusted,
         Breakage::TablesUnmarked,
         Breakage::WitnessesIgnored,
+        Breakage::ControlHeadBeforeRecords,
     ];
 }

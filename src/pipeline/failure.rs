@@ -180,9 +180,12 @@ impl From<StoreError> for Failure {
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
         match error {
-            LogError::Unavailable(_) => Failure::reload(error.to_string()),
+            // Loading compares the checkpoint with the log's bounds, and halts if records are missing. A
+            // worker that slept while another one went on only asks for what has expired since.
+            LogError::Unavailable(_) | LogError::OutOfRange { .. } => {
+                Failure::reload(error.to_string())
+            }
             LogError::TooLarge { .. } => Failure::halt(HaltCode::LogRefused, error.to_string()),
-            LogError::OutOfRange { .. } => Failure::halt(HaltCode::LogTruncated, error.to_string()),
             LogError::Damaged { .. } => Failure::halt(HaltCode::LogDamaged, error.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::anchor::same_count;
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use super::{Breakage, WorkerContext, progress};
+use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::failure::{Failure, HaltCode};
 use super::layout::Layout;
 use super::supervise::persist;
-use super::{Breakage, WorkerContext};
+use super::{Breakage, WorkerContext, versioned};
 use crate::domain::position::{Chunk, Offset, Partition, Sequence, WriteId};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Topic, posting};
 use crate::ops::health::{Role, TaskId};
@@ -126,14 +126,8 @@ impl Loaded<'_> {
     /// The tables are behind, unless another worker has cut chunks since the checkpoint was read.
     async fn behind(self, ctx: &WorkerContext, what: String) -> Failure {
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, self.source));
-        match persist(ctx, || checkpoints::last_write(&*ctx.db, &key)).await {
-            Ok(found) if found == self.written => Failure::halt(HaltCode::TablesBehindLog, what),
-            Ok(_) => Failure::reload(format!(
-                "another worker has cut chunks of source partition {}",
-                self.source
-            )),
-            Err(error) => error.into(),
-        }
+        let halt = Failure::halt(HaltCode::TablesBehindLog, what);
+        versioned::confirm(ctx, &key, self.written, halt).await
     }
 }
 

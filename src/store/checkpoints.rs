@@ -15,7 +15,9 @@ use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Position, Sequence, WriteId};
+use crate::domain::position::{
+    Chunk, Control, Epoch, Offset, Partition, Position, Sequence, WriteId,
+};
 use crate::domain::time::{Millis, Month};
 use crate::log::{Fingerprint, Record};
 use crate::ops::health::{Role, TaskId};
@@ -260,6 +262,7 @@ pub async fn clock_correction(
 }
 
 /// Declares append times of a source partition wrong, and leaves an audit entry, in one transaction.
+/// Fails if a later correction is stored.
 pub async fn correct_clock(
     db: &dyn Db,
     source: Partition,
@@ -267,7 +270,9 @@ pub async fn correct_clock(
     by: &str,
     now: Millis,
 ) -> Result<(), StoreError> {
-    let item = Fields::of(&clock_key(source)).json("body", correction);
+    let item = Fields::of(&clock_key(source))
+        .json("body", correction)
+        .number("at", correction.at.0);
     let entry = audit::Entry {
         at: now,
         action: "clock.correct".to_owned(),
@@ -278,7 +283,7 @@ pub async fn correct_clock(
     let put = Write::Put {
         table: Table::Checkpoints,
         item: item.item(),
-        condition: Condition::Always,
+        condition: Condition::AbsentOrAtMost("at", Attr::N(correction.at.0.into())),
     };
     db.transact(vec![put, audit::write(&entry)]).await
 }

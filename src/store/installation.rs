@@ -84,8 +84,18 @@ pub struct Marks {
     pub markers: BTreeMap<Table, Option<String>>,
 }
 
-/// Reads them.
+/// Reads them. The installation is stored before its tables are marked, and read before their
+/// markers are; another worker may store and mark in between.
 pub async fn read(db: &dyn Db) -> Result<Marks, StoreError> {
+    let marks = read_once(db).await?;
+    let is_torn = marks.installation.is_none() && marks.markers.values().any(Option::is_some);
+    match is_torn {
+        true => read_once(db).await,
+        false => Ok(marks),
+    }
+}
+
+async fn read_once(db: &dyn Db) -> Result<Marks, StoreError> {
     let installation = checkpoints::get(db, &key()).await?;
     let tables: Vec<Table> = marked_tables().collect();
     let keys: Vec<Key> = tables.iter().map(|table| marker_key(*table)).collect();

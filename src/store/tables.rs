@@ -65,11 +65,11 @@ async fn may_create(db: &DynamoDb) -> Result<(), StoreError> {
         holds_data |= !db.scan(*table, None).await?.items.is_empty();
     }
     // A table that this installation never had belongs to a newer version.
-    let installation: Option<Versioned<Installation>> =
-        match present.contains(&Table::Checkpoints) {
-            true => checkpoints::get(db, &installation::key()).await?,
-            false => None,
-        };
+    let installation: Option<Versioned<Installation>> = match present.contains(&Table::Checkpoints)
+    {
+        true => checkpoints::get(db, &installation::key()).await?,
+        false => None,
+    };
     let is_lost = |table: &Table| {
         installation
             .as_ref()

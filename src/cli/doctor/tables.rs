@@ -68,7 +68,10 @@ pub async fn clocks(session: &Session, findings: &mut Findings) -> Done {
 fn everybody_halts(session: &Session, code: HaltCode, what: &str, findings: &mut Findings) {
     let partitions = &session.partitions;
     for task in pipeline::all_tasks(partitions.source, partitions.posting) {
-        if findings.stopped(task).is_none_or(|stopped| stopped == code.as_str()) {
+        if findings
+            .stopped(task)
+            .is_none_or(|stopped| stopped == code.as_str())
+        {
             findings.will_halt(Some(task), code, what);
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Poster, witness};
 use super::book::Book;
+use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
@@ -14,7 +14,7 @@ use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{WorkerContext, anchor};
+use crate::pipeline::{WorkerContext, anchor, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
 
@@ -31,7 +31,10 @@ impl<'c> Poster<'c> {
             Some(stored) => (stored.value, Some(stored.write)),
             None => (first_checkpoint(ctx, partition, &info).await?, None),
         };
-        let checkpoint = check(ctx, partition, checkpoint, &info, &layout).await?;
+        let checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
+            Ok(checkpoint) => checkpoint,
+            Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
+        };
         if layout.posting_since > Epoch(0) {
             // A process that still had the old configuration may have left grants where nobody looks.
             let every = persist(ctx, || store::layout::all(&*ctx.db)).await?;

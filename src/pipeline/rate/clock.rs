@@ -60,7 +60,9 @@ impl Rater<'_> {
     /// Halts if log time itself is far ahead: an older tidemark let such a record pass.
     pub(super) async fn check_log_time(&mut self) -> Result<(), Failure> {
         let log_time = self.after.log_time;
-        if !is_log_time_ahead(log_time, self.ctx.clock.now()) || self.ctx.broken(Breakage::ClocksTrusted) {
+        if !is_log_time_ahead(log_time, self.ctx.clock.now())
+            || self.ctx.broken(Breakage::ClocksTrusted)
+        {
             return Ok(());
         }
         self.declare_done().await?;

@@ -15,7 +15,10 @@ impl Rater<'_> {
     pub(super) async fn cut(&mut self, records: &[Record]) -> Result<(), Failure> {
         self.follower.trim(self.ctx.settings.chains_cached_max);
         // The head is read after the chunk's last record was: whatever had returned before that record was appended is in it.
-        let control = self.follower.follow(self.ctx).await?;
+        let control = match self.early_head.take() {
+            Some(early) => early,
+            None => self.follower.follow(self.ctx).await?,
+        };
         if self.follower.rules(control).is_none() {
             return Err(Failure::reload(
                 "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",

@@ -16,7 +16,7 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::table_age::Loaded;
-use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor};
+use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
 
@@ -38,7 +38,10 @@ impl<'c> Rater<'c> {
         let layout = layout::agree(ctx, &source, &postings).await?;
         let written = stored.as_ref().map(|stored| stored.write);
         let stored = stored.map(|stored| stored.value);
-        let checkpoint = check(ctx, partition, stored, &source, &layout).await?;
+        let checkpoint = match check(ctx, partition, stored, &source, &layout).await {
+            Ok(checkpoint) => checkpoint,
+            Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
+        };
         let loaded = Loaded {
             source: partition,
             checkpoint: &checkpoint,
@@ -63,6 +66,7 @@ impl<'c> Rater<'c> {
             room: Room::default(),
             last_record: ctx.clock.now(),
             next_check: NextCheck::default(),
+            early_head: None,
             progressed: false,
         };
         rater.rebuild_window().await?;

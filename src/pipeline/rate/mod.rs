@@ -26,8 +26,8 @@ use tracing::Instrument as _;
 use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
-use super::{Covers, WorkerContext};
-use crate::domain::position::{Offset, Partition, WriteId};
+use super::{Breakage, Covers, WorkerContext};
+use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{NewRecord, ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
@@ -56,6 +56,8 @@ pub struct Rater<'c> {
     room: Room,
     last_record: Millis,
     next_check: NextCheck,
+    /// Broken on purpose: the control position of the next cut.
+    early_head: Option<Control>,
     progressed: bool,
 }
 
@@ -81,6 +83,9 @@ impl Rater<'_> {
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.stands();
         while !*shutdown.borrow() {
+            if self.ctx.broken(Breakage::ControlHeadBeforeRecords) {
+                self.early_head = Some(self.follower.follow(self.ctx).await?);
+            }
             let records = self.collect(shutdown).await?;
             if records.is_empty() {
                 self.idle().await?;

@@ -101,7 +101,8 @@ impl Count<'_> {
             }
             for cut in of_epoch {
                 let place = (cut.epoch, cut.partition);
-                let mut of_cut: Vec<&SourceRecord> = records.get(&place).cloned().unwrap_or_default();
+                let mut of_cut: Vec<&SourceRecord> =
+                    records.get(&place).cloned().unwrap_or_default();
                 of_cut.retain(|record| (cut.from..cut.to).contains(&record.offset));
                 of_cut.sort_by_key(|record| record.offset);
                 // Before the first record its own append time is the log time.

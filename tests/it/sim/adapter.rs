@@ -13,8 +13,8 @@ use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
 use tidemark::store::accounts::{self, StoredRow};
 use tidemark::store::checkpoints::{self, HaltRecord, PostCheckpoint, RateCheckpoint};
-use tidemark::store::top;
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::top;
 use tokio::sync::watch;
 
 use super::clock::SimClock;
@@ -276,7 +276,9 @@ pub fn leaderboard(
     let read = top::leaderboard(db, posting, kind, month);
     let ranked = InstantDb::answer(read).expect("readable lists");
     let places = ranked.into_iter();
-    places.map(|place| (place.1, i128::from(place.0.0))).collect()
+    places
+        .map(|place| (place.1, i128::from(place.0.0)))
+        .collect()
 }
 
 /// The number of the newest entry of the control feed.

@@ -142,7 +142,10 @@ impl Ledger {
                 continue;
             }
             *last = seq;
-            self.order.entry((epoch.0, q.0)).or_default().push((p, block.chunk.0));
+            self.order
+                .entry((epoch.0, q.0))
+                .or_default()
+                .push((p, block.chunk.0));
             let position = Position {
                 epoch,
                 offset: record.offset,
@@ -434,9 +437,9 @@ pub fn at_the_end(
     statements(inner, &db, &must)?;
     rejects(inner, &must)?;
     usage_rows(inner.now, &db, &input, &must)?;
-    awards(inner, ledger, admin, &must)?;
+    awards(inner, admin, &must)?;
     snapshots(inner, &db, &must)?;
-    leaderboards(&db, ledger, &must, k)?;
+    leaderboards(&db, ledger.posting_partitions(), &must, k)?;
     if InstantDb::answer(checkpoints::halts(&db))
         .expect("readable halts")
         .is_empty()
@@ -530,7 +533,12 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, must: &T) -> Result<
     }
 }
 
-fn usage_rows(now: i64, db: &InstantDb, input: &oracle::Input, must: &oracle::Output) -> Result<(), String> {
+fn usage_rows(
+    now: i64,
+    db: &InstantDb,
+    input: &oracle::Input,
+    must: &oracle::Output,
+) -> Result<(), String> {
     if input.cuts.iter().any(|cut| !cut.usage_rows) {
         return Ok(());
     }
@@ -556,12 +564,7 @@ fn usage_rows(now: i64, db: &InstantDb, input: &oracle::Input, must: &oracle::Ou
     same("usage rows", &is, &accepted)
 }
 
-fn awards(
-    inner: &Inner,
-    ledger: &Ledger,
-    admin: &Admin,
-    must: &oracle::Output,
-) -> Result<(), String> {
+fn awards(inner: &Inner, admin: &Admin, must: &oracle::Output) -> Result<(), String> {
     let mut milestones = Vec::new();
     let mut adjustments = BTreeMap::new();
     let mut signups = BTreeSet::new();
@@ -631,12 +634,11 @@ fn snapshots(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(),
 
 fn leaderboards(
     db: &InstantDb,
-    ledger: &Ledger,
+    posting: u32,
     must: &oracle::Output,
     k: usize,
 ) -> Result<(), String> {
     let months: BTreeSet<&String> = must.statements.keys().map(|(_, month)| month).collect();
-    let posting = ledger.posting_partitions();
     for month in months {
         for kind in AccountKind::ALL {
             let parsed: Month = month.parse().map_err(|_| "a bad month")?;

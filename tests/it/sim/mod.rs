@@ -7,6 +7,7 @@ mod db;
 mod engine;
 mod faults;
 mod log;
+mod mishaps;
 mod run;
 mod seeds;
 mod workload;
