@@ -82,7 +82,11 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
         // An older tidemark began this epoch.
         Some(newest) if newest.epoch == epoch => newest,
         Some(before) => {
-            stored.check_drained(&before)?;
+            if let Err(undrained) = stored.check_drained(&before) {
+                // Another task may have begun the epoch meanwhile; its checkpoints begin anew.
+                let begun = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
+                return begun.ok_or(undrained);
+            }
             let next = stored.next(&before, (epoch, source, posting));
             if next.posting != before.posting {
                 move_pointers(ctx, 0..before.posting, &next).await?;

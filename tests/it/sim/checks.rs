@@ -10,7 +10,7 @@ use tidemark::domain::position::{Epoch, Fence, Partition, Position};
 use tidemark::domain::posting::Entry;
 use tidemark::domain::time::{Millis, Month};
 use tidemark::log::{Record, Topic, posting, rejected};
-use tidemark::store::checkpoints::{ClockCorrection, PostCheckpoint, RateCheckpoint, UsageRows};
+use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Key, Table};
 use tidemark::store::{checkpoints, installation, pricing, referrals, streaks};
@@ -53,8 +53,6 @@ pub struct Ledger {
     heads: BTreeMap<(u32, u32, u64), u64>,
     /// The halts that may happen now.
     pub may_halt: BTreeSet<&'static str>,
-    /// Append times that an operator has declared wrong, by partition.
-    pub corrections: Vec<(u32, ClockCorrection)>,
 }
 
 type Shared = Arc<Mutex<Ledger>>;
@@ -296,14 +294,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a record's append time counts as.
+    /// What a record's append time counts as, by the cut in which it was rated.
     fn append_ms(&self, epoch: u32, partition: u32, record: &Record) -> i64 {
-        let of_it = |(p, correction): &&(u32, ClockCorrection)| {
-            *p == partition && correction.epoch.0 == epoch
-        };
-        let corrections = self.corrections.iter().filter(of_it);
-        let times = corrections.map(|(_, correction)| correction.append_time(record));
-        times.min().unwrap_or(record.append_time).0
+        let of_p = self.cuts.range((partition, 0)..=(partition, u64::MAX));
+        let mut cuts = of_p.map(|(_, cut)| cut);
+        let offset = record.offset;
+        let cut = cuts.find(|cut| cut.epoch.0 == epoch && cut.from <= offset && offset < cut.to);
+        let correction = cut.and_then(|cut| cut.clock);
+        let time = correction.map(|correction| correction.append_time(record));
+        time.unwrap_or(record.append_time).0
     }
 
     fn oracle_cuts(&self) -> Vec<oracle::Cut> {
