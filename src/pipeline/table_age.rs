@@ -58,6 +58,11 @@ impl Loaded<'_> {
         ctx: &WorkerContext,
         layout: &Layout,
     ) -> Result<Accepted, Failure> {
+        if self.is_missing(ctx).await? {
+            let task = TaskId::new(Role::Rate, self.source);
+            let what = format!("the checkpoint of {task} is missing, although it has had one");
+            return Err(self.behind(ctx, what).await);
+        }
         let mut accepted = Vec::new();
         for q in (0..layout.posting).map(Partition) {
             let posted = posted(ctx, q, self.source, layout).await?;
@@ -84,6 +89,14 @@ impl Loaded<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn is_missing(self, ctx: &WorkerContext) -> Result<bool, Failure> {
+        if self.written.is_some() || ctx.broken(Breakage::AcceptedBlocksIgnored) {
+            return Ok(false);
+        }
+        let task = TaskId::new(Role::Rate, self.source);
+        Ok(persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await?)
     }
 
     fn contradiction(self, ctx: &WorkerContext, q: Partition, posted: Posted) -> Option<String> {

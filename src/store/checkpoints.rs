@@ -241,6 +241,25 @@ pub fn top_key(partition: Partition, kind: AccountKind, month: Month, since: Epo
     Key::new(Table::Checkpoints, hash, item)
 }
 
+fn started_key(task: TaskId) -> Key {
+    Key::new(Table::Checkpoints, "started", task.to_string())
+}
+
+/// The write that goes with a task's first checkpoint: from then on it must have one.
+pub fn start(task: TaskId) -> Write {
+    Write::Put {
+        table: Table::Checkpoints,
+        item: started_key(task).item(),
+        condition: Condition::Always,
+    }
+}
+
+/// Whether a task has ever had a checkpoint. False as well if its first one was written by an older
+/// tidemark.
+pub async fn has_started(db: &dyn Db, task: TaskId) -> Result<bool, StoreError> {
+    Ok(db.get(&started_key(task)).await?.is_some())
+}
+
 fn clock_key(source: Partition) -> Key {
     Key::new(
         Table::Checkpoints,

@@ -92,7 +92,11 @@ impl Rater<'_> {
         let key = checkpoints::checkpoint_key(self.task());
         let write: WriteId = self.ctx.next_write();
         let put = checkpoints::put(&key, &next, self.written, write);
-        versioned::save(self.ctx, &key, &[put], self.written, write).await?;
+        let mut writes = vec![put];
+        if self.written.is_none() {
+            writes.push(checkpoints::start(self.task()));
+        }
+        versioned::save(self.ctx, &key, &writes, self.written, write).await?;
         self.written = Some(write);
         self.checkpoint = next;
         self.progressed = true;
