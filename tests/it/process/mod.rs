@@ -3,6 +3,7 @@
 pub mod books;
 mod litellm;
 pub mod load;
+mod more_partitions;
 mod older_tables;
 pub mod site;
 
