@@ -30,7 +30,7 @@ use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
 use super::freshness::Freshness;
 use super::installation::NextCheck;
-use super::{Covers, WorkerContext, counters};
+use super::{Covers, WorkerContext, counters, versioned};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
@@ -43,7 +43,7 @@ use crate::log::{Fingerprint, ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
-use crate::store::checkpoints::{PostCheckpoint, SourceState, Witness};
+use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
 use book::Book;
 use top::Top;
 
@@ -238,7 +238,13 @@ impl Poster<'_> {
             return Ok(());
         };
         let started = self.ctx.clock.now();
-        let mut blocks = self.accept(records)?;
+        let mut blocks = match self.accept(records) {
+            Ok(blocks) => blocks,
+            Err(failure) => {
+                let key = checkpoints::checkpoint_key(self.task());
+                return Err(versioned::confirm(self.ctx, &key, self.written, failure).await);
+            }
+        };
         self.fetch(&mut blocks).await?;
         let loaded = self.ctx.stage(Role::Post, "load", started);
         for block in &blocks {

@@ -87,7 +87,8 @@ fn a_rater_whose_checkpoint_was_deleted_halts_also_after_a_resume_and_goes_on_on
 fn log_time_that_an_older_version_let_jump_ahead_is_corrected_and_events_are_rated_again() {
     let place = Place::new();
     let up = place.up(&[]);
-    place.send(&[chat("1", USER)]);
+    let events = ["1", "2", "3"].map(|id| chat(id, USER));
+    place.send(&events[..1]);
     place.wait();
     let task = rate_task();
     let key = checkpoint_key(task);
@@ -102,7 +103,7 @@ fn log_time_that_an_older_version_let_jump_ahead_is_corrected_and_events_are_rat
     checkpoint.insert("write", Attr::S("00000000000000ff.1".to_owned()));
     put(&up, Table::Checkpoints, checkpoint);
 
-    place.send(&[chat("2", USER)]);
+    place.send(&events[1..2]);
     let said = halted(&place, "clock_ahead");
     let name = task.to_string();
     assert!(
@@ -131,7 +132,7 @@ fn log_time_that_an_older_version_let_jump_ahead_is_corrected_and_events_are_rat
     place.wait();
     assert_eq!(requests(&place), 2);
     // What was counted before the correction is still known.
-    place.send(&[chat("1", USER), chat("2", USER), chat("3", USER)]);
+    place.send(&events);
     place.wait();
     assert_eq!(requests(&place), 3);
     let rejects = place.tidemark(&["rejects", "list"]).ok();
