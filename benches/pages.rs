@@ -236,7 +236,7 @@ async fn top(db: &DynamoDb, kind: AccountKind, month: Month, count: u64, posting
             ranked,
             left_out: None,
         };
-        let key = checkpoints::top_key(Partition(partition), kind, month);
+        let key = checkpoints::top_key(Partition(partition), kind, month, Default::default());
         let write = checkpoints::put(&key, &list, None, WriteId::default());
         db.write(write).await.expect("a list");
     }

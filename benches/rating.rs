@@ -170,6 +170,7 @@ fn examine<'a>(
             partitions: 1,
             window: &cut,
             breakage: None,
+            clock: None,
         };
         let mut examined = Examined::default();
         for piece in chunk.chunks(PIECE_RECORDS) {

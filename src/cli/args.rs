@@ -93,6 +93,11 @@ pub enum Command {
 tidemark resume --all --reason 'the permissions of the credentials are back'"
     )]
     Resume(ResumeArgs),
+    /// Declare append times of a source partition wrong, after a clock was ahead; then let it go on with `tidemark resume`.
+    #[command(
+        after_help = "Example:\n  tidemark correct-clock rate/2 --reason 'broker 3 had no time server until 14:00'"
+    )]
+    CorrectClock(CorrectClockArgs),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -493,6 +498,17 @@ pub struct ResumeArgs {
     pub all: bool,
     /// Why the cause is gone; it stands in the audit entry.
     #[arg(long, default_value = "not given")]
+    pub reason: String,
+}
+
+/// `correct-clock`.
+#[derive(Debug, Args)]
+pub struct CorrectClockArgs {
+    /// rate/N, halted with clock_ahead; several if one clock has halted them all.
+    #[arg(required = true, value_name = "PARTITION")]
+    pub partitions: Vec<TaskId>,
+    /// Which clock was wrong, and when; it is kept in the audit entry.
+    #[arg(long)]
     pub reason: String,
 }
 

@@ -14,6 +14,7 @@ use session::{Access, Session, Workers};
 
 pub mod args;
 mod client;
+mod correct_clock;
 mod data;
 mod demo;
 mod doctor;
@@ -226,6 +227,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
+        Command::CorrectClock(args) => correct_clock::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, args.timeout).await,

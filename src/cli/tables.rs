@@ -26,7 +26,8 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
     let target = target(into).await?;
     tables::create_tables(&target).await?;
     for table in Table::ALL {
-        if !target.scan(table, None).await?.items.is_empty() {
+        let first = target.scan(table, None).await?.items;
+        if !first.is_empty() {
             let name = table.name();
             return Err(Failure::refused(format!(
                 "table {name} of {} is not empty; delete its tables, or choose another store.table_prefix",

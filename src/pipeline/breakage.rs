@@ -30,11 +30,28 @@ pub enum Breakage {
     SlowLaneInPlaceOfWindow,
     /// The usage row's key lacks the identity.
     UsageRowKeyWithoutIdentity,
+    /// A rater does not compare its checkpoint with what posting has accepted.
+    AcceptedBlocksIgnored,
+    /// Partition counts are not compared with those of the epoch.
+    PartitionCountsIgnored,
+    /// A source partition of a new epoch goes by its own log time alone, although users came to it
+    /// from others.
+    MovedUsersForgotten,
+    /// After a change of the number of posting partitions top-K lists begin empty.
+    ListsNotRebuilt,
+    /// Every append time is taken as true.
+    ClocksTrusted,
+    /// Nobody looks whether a table is still the installation's.
+    TablesUnmarked,
+    /// A posting partition does not look whether the rows that it wrote last are still there.
+    WitnessesIgnored,
+    /// The head of the control feed is read before the records of the chunk are.
+    ControlHeadBeforeRecords,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 13] = [
+    pub const ALL: [Breakage; 21] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -48,5 +65,13 @@ impl Breakage {
         Breakage::SlowLaneWithoutFiveMinutes,
         Breakage::SlowLaneInPlaceOfWindow,
         Breakage::UsageRowKeyWithoutIdentity,
+        Breakage::AcceptedBlocksIgnored,
+        Breakage::PartitionCountsIgnored,
+        Breakage::MovedUsersForgotten,
+        Breakage::ListsNotRebuilt,
+        Breakage::ClocksTrusted,
+        Breakage::TablesUnmarked,
+        Breakage::WitnessesIgnored,
+        Breakage::ControlHeadBeforeRecords,
     ];
 }

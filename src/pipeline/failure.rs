@@ -18,6 +18,8 @@ pub enum HaltCode {
     PartitionsChanged,
     /// The log holds blocks of chunks that the tables know nothing of: the tables are older than the log.
     TablesBehindLog,
+    /// A record's append time is more than an hour ahead of the worker's clock.
+    ClockAhead,
     /// A chunk was cut by code that rates by another semantics.
     SemanticsChanged,
     /// Posting blocks are missing.
@@ -40,13 +42,14 @@ pub enum HaltCode {
 
 impl HaltCode {
     /// All of them.
-    pub const ALL: [HaltCode; 15] = [
+    pub const ALL: [HaltCode; 16] = [
         HaltCode::LogRecreated,
         HaltCode::LogTruncated,
         HaltCode::FingerprintMismatch,
         HaltCode::LogDamaged,
         HaltCode::PartitionsChanged,
         HaltCode::TablesBehindLog,
+        HaltCode::ClockAhead,
         HaltCode::SemanticsChanged,
         HaltCode::SequenceGap,
         HaltCode::BlockUnreadable,
@@ -67,6 +70,7 @@ impl HaltCode {
             HaltCode::LogDamaged => "log_damaged",
             HaltCode::PartitionsChanged => "partitions_changed",
             HaltCode::TablesBehindLog => "tables_behind_log",
+            HaltCode::ClockAhead => "clock_ahead",
             HaltCode::SemanticsChanged => "semantics_changed",
             HaltCode::SequenceGap => "sequence_gap",
             HaltCode::BlockUnreadable => "block_unreadable",
@@ -100,10 +104,13 @@ impl HaltCode {
                 "Restore the data directory from a backup, or start a new epoch."
             }
             HaltCode::PartitionsChanged => {
-                "Set the partition count back; to change it, drain both roles and start a new epoch with new topics."
+                "Partitions cannot be added in place: move to new topics as a new epoch (docs/kafka.md#more-partitions)."
             }
             HaltCode::TablesBehindLog => {
-                "Bring back the newest tables; or restore tables and log of one moment together."
+                "Bring back the newest tables (or the checkpoint that was deleted); or restore tables and log of one moment together."
+            }
+            HaltCode::ClockAhead => {
+                "If this worker's clock is wrong, set it. If the record's time is wrong, mend the clock of the broker or machine that appended it, then run `tidemark correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
             }
             HaltCode::SemanticsChanged => {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
@@ -115,7 +122,7 @@ impl HaltCode {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
             }
             HaltCode::RowRegressed => {
-                "Restore the row (point-in-time recovery); something other than tidemark changed it."
+                "Restore the row or the table (point-in-time recovery); something other than tidemark changed it. Do not run `tidemark init`."
             }
             HaltCode::RowUnreadable => {
                 "Restore the row; something other than tidemark, or a newer version, wrote it."
@@ -127,7 +134,7 @@ impl HaltCode {
                 "An earlier version halted at a sum that left its range. This version does not: resume the partition, then look for absurd prices, counts or awards (docs/runbook.md#tidemarksumsatlimit)."
             }
             HaltCode::StoreRefused => {
-                "Run `tidemark init`: a table or an index is missing or differs."
+                "A table or an index is missing or differs: restore it from a backup (`tidemark init` creates tables only for a new installation)."
             }
             HaltCode::LogRefused => {
                 "Raise the topic's largest record to what topics/*.yaml declares."
@@ -173,11 +180,12 @@ impl From<StoreError> for Failure {
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
         match error {
-            LogError::Unavailable(_) | LogError::Refused { .. } => {
+            // Loading compares the checkpoint with the log's bounds, and halts if records are missing. A
+            // worker that slept while another one went on only asks for what has expired since.
+            LogError::Unavailable(_) | LogError::Refused { .. } | LogError::OutOfRange { .. } => {
                 Failure::reload(error.to_string())
             }
             LogError::TooLarge { .. } => Failure::halt(HaltCode::LogRefused, error.to_string()),
-            LogError::OutOfRange { .. } => Failure::halt(HaltCode::LogTruncated, error.to_string()),
             LogError::Damaged { .. } => Failure::halt(HaltCode::LogDamaged, error.to_string()),
         }
     }

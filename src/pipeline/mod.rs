@@ -35,20 +35,24 @@ pub mod failure;
 pub mod follower;
 mod freshness;
 mod hashed;
+mod installation;
 mod lag;
+mod layout;
 pub mod post;
 pub mod progress;
 pub mod rate;
 pub mod settings;
 mod supervise;
+mod table_age;
 mod versioned;
 
 pub use adapt::Adapting;
-pub use anchor::{Place, contradiction};
+pub use anchor::{Place, contradiction, same_count};
 pub use breakage::Breakage;
 pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
+pub use rate::is_log_time_ahead;
 pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same
@@ -86,7 +90,7 @@ pub struct WorkerContext {
     /// Random, drawn once when the worker starts.
     worker: u64,
     writes: AtomicU64,
-    tails: tokio::sync::Mutex<anchor::Tails>,
+    tails: tokio::sync::Mutex<table_age::Tails>,
 }
 
 impl WorkerContext {

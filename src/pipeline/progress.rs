@@ -9,6 +9,7 @@ use crate::ops::health::{Role, TaskId};
 use crate::store::awards::{self, Pointer, State, Task};
 use crate::store::checkpoints::{self, AdaptCheckpoint, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{Db, StoreError};
+use crate::store::layout;
 
 /// The stored checkpoint of a source partition; `None` before its first chunk.
 pub async fn rate_checkpoint(
@@ -91,7 +92,11 @@ pub async fn standing(db: &dyn Db, task: TaskId) -> Result<Option<Standing>, Sto
 
 /// What must be taken by the posting partitions before everything that was appended before some moment is visible:
 /// for each source partition the sequences that its records up to there became.
-pub type Wanted = BTreeMap<Partition, Vec<Sequence>>;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    epoch: Epoch,
+    sequences: BTreeMap<Partition, Vec<Sequence>>,
+}
 
 /// What the records became that the source partitions held when they had these bounds; `None` while some of them are not rated. A checkpoint of an
 /// earlier epoch says nothing about the records of this one.
@@ -100,29 +105,32 @@ pub async fn rated(
     epoch: Epoch,
     bounds: &[Bounds],
 ) -> Result<Option<Wanted>, StoreError> {
-    let mut wanted = Wanted::new();
+    let mut sequences = BTreeMap::new();
     for (partition, Bounds { start, end }) in (0..).map(Partition).zip(bounds) {
         let is_empty = start == end;
         match rate_checkpoint(db, partition).await? {
-            Some(found) if is_empty || (found.epoch == epoch && found.from >= *end) => {
-                wanted.insert(partition, found.sequences);
+            Some(found) if found.epoch == epoch && (is_empty || found.from >= *end) => {
+                sequences.insert(partition, found.sequences);
             }
-            None if is_empty => {}
+            _ if is_empty => {}
             _ => return Ok(None),
         }
     }
-    Ok(Some(wanted))
+    Ok(Some(Wanted { epoch, sequences }))
 }
 
 /// Whether every posting partition has written what is wanted of it, effects included.
 pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
-    let partitions = wanted.values().map(Vec::len).max().unwrap_or(0);
+    let partitions = wanted.sequences.values().map(Vec::len).max().unwrap_or(0);
+    let restarted = layout::get(db, wanted.epoch).await?;
+    let restarted = restarted.is_some_and(|layout| layout.sequences_restart);
     for q in 0..partitions {
         let sources = post_checkpoint(db, Partition(q as u32))
             .await?
+            .filter(|found| found.epoch == wanted.epoch || !restarted)
             .map(|found| found.sources)
             .unwrap_or_default();
-        let behind = wanted.iter().any(|(source, sequences)| {
+        let behind = wanted.sequences.iter().any(|(source, sequences)| {
             let taken = sources
                 .get(&source.0)
                 .map_or(Sequence(0), |state| state.sequence);

@@ -48,3 +48,21 @@ pub(super) async fn save(
         ctx.clock.sleep(backoff(ctx, tries)).await;
     }
 }
+
+/// A contradiction between the log and an item counts only if the item is still the one that was
+/// read. Else another worker has gone on since, and this one begins again.
+pub(super) async fn confirm(
+    ctx: &WorkerContext,
+    key: &Key,
+    written: Option<WriteId>,
+    failure: Failure,
+) -> Failure {
+    if !matches!(failure, Failure::Halt(..)) {
+        return failure;
+    }
+    match persist(ctx, || last_write(&*ctx.db, key)).await {
+        Ok(found) if found == written => failure,
+        Ok(_) => Failure::reload(format!("another worker has written {}", key.hash)),
+        Err(error) => error.into(),
+    }
+}

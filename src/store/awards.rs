@@ -127,6 +127,14 @@ pub struct Pointer {
 }
 
 impl Pointer {
+    /// Whose posting partition must look at it.
+    pub fn account(&self) -> &Account {
+        match &self.task {
+            Task::Award(award) => &award.account,
+            Task::Check { referee } => referee,
+        }
+    }
+
     /// `id` is unique among the tasks of `account`. The account enters the sort key as a hash: two ids of 128 characters
     /// of four bytes would not fit into the 1,024 bytes that DynamoDB allows.
     fn new(account: &Account, partitions: u32, at: Millis, id: &str, task: Task) -> Pointer {
@@ -198,6 +206,26 @@ pub fn apply_pointer_write(pointer: &Pointer) -> Write {
     };
     let is_pending = Condition::Equals("state", Attr::S(PENDING.to_owned()));
     put_pointer(&applied, is_pending)
+}
+
+/// The writes that hand a pointer, as it was read, over to another posting partition: its account
+/// belongs there in a new epoch. They fail if it has changed since.
+pub fn move_pointer_writes(pointer: &Pointer, to: Partition) -> Vec<Write> {
+    let state = match pointer.state {
+        State::Pending => PENDING,
+        State::Applied => APPLIED,
+    };
+    let moved = Pointer {
+        partition: to,
+        ..pointer.clone()
+    };
+    vec![
+        Write::Delete {
+            key: pointer.key(),
+            condition: Condition::Equals("state", Attr::S(state.to_owned())),
+        },
+        put_pointer(&moved, Condition::Absent),
+    ]
 }
 
 /// The write that removes a pointer: an award's once it is applied and its derived effects are durable, a check's once

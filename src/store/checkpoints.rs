@@ -14,10 +14,12 @@ use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Key, StoreError, Table, Wri
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
-use crate::domain::ids::{AccountKind, ID_BYTES_MAX};
-use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence, WriteId};
+use crate::domain::ids::{Account, AccountKind, ID_BYTES_MAX};
+use crate::domain::position::{
+    Chunk, Control, Epoch, Offset, Partition, Position, Sequence, WriteId,
+};
 use crate::domain::time::{Millis, Month};
-use crate::log::Fingerprint;
+use crate::log::{Fingerprint, Record};
 use crate::ops::health::{Role, TaskId};
 
 /// Whether usage rows are written, and since when.
@@ -28,6 +30,16 @@ pub enum UsageRows {
     Off,
     /// Every event accepted after this log time has one; `None`: every event ever.
     Since(Option<Millis>),
+}
+
+impl UsageRows {
+    /// What holds for events of both.
+    pub fn and(self, other: UsageRows) -> UsageRows {
+        match (self, other) {
+            (UsageRows::Off, _) | (_, UsageRows::Off) => UsageRows::Off,
+            (UsageRows::Since(a), UsageRows::Since(b)) => UsageRows::Since(a.max(b)),
+        }
+    }
 }
 
 /// What the duplicate window of a chunk is.
@@ -46,6 +58,30 @@ pub struct WindowCut {
     pub first_log_time: Millis,
     /// Log time of the newest valid record that the window has forgotten; `None` while it reaches back to the very beginning.
     pub forgotten: Option<Millis>,
+}
+
+/// An operator's word that append times of a source partition were wrong: a clock was ahead. It is
+/// recorded with every cut from then on, so that a chunk is always rated by the same log time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockCorrection {
+    /// The epoch of the log.
+    pub epoch: Epoch,
+    /// It concerns the records before this offset.
+    pub until: Offset,
+    /// Their append times count as this moment if they are later. So does log time.
+    pub at: Millis,
+}
+
+impl ClockCorrection {
+    /// What a record's append time counts as.
+    pub fn append_time(&self, record: &Record) -> Millis {
+        if record.offset < self.until {
+            record.append_time.min(self.at)
+        } else {
+            record.append_time
+        }
+    }
 }
 
 /// The recorded cut of one source partition: the chunk that is being rated, and all that its rating depends on.
@@ -79,6 +115,9 @@ pub struct RateCheckpoint {
     pub fingerprint: Option<Fingerprint>,
     /// The last sequence sent to each posting partition before this chunk.
     pub sequences: Vec<Sequence>,
+    /// The correction of append times that is in force in this epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockCorrection>,
 }
 
 impl RateCheckpoint {
@@ -96,6 +135,20 @@ pub struct SourceState {
     pub sequence: Sequence,
     /// Its source log time.
     pub log_time: Millis,
+    /// Its chunk; `None`: an older tidemark wrote this, which did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<Chunk>,
+}
+
+/// A row that a posting partition has written: it must be found again, at this position or a later
+/// one. If it is not, the account table is older than the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Witness {
+    /// The account whose head was written last, of its kind.
+    pub account: Account,
+    /// The position in its fence.
+    pub position: Position,
 }
 
 /// How far a posting partition is done: rows written, effects durable.
@@ -114,6 +167,9 @@ pub struct PostCheckpoint {
     pub fingerprint: Option<Fingerprint>,
     /// By source partition.
     pub sources: BTreeMap<u32, SourceState>,
+    /// One of each kind of account.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<Witness>,
 }
 
 /// How far a partition of a gateway's topic is done: its events and rejects are in our log.
@@ -185,13 +241,81 @@ pub fn checkpoint_key(task: TaskId) -> Key {
     Key::new(Table::Checkpoints, name(task), "checkpoint")
 }
 
-/// The key of a top-K list.
-pub fn top_key(partition: Partition, kind: AccountKind, month: Month) -> Key {
+/// The key of a top-K list. `since` is the epoch since which the partition has the accounts that it
+/// has: a change of the number of posting partitions begins new lists.
+pub fn top_key(partition: Partition, kind: AccountKind, month: Month, since: Epoch) -> Key {
+    let item = match since {
+        Epoch(0) => format!("top#{kind}#{month}"),
+        Epoch(since) => format!("top#{kind}#{month}#{since}"),
+    };
+    let hash = name(TaskId::new(Role::Post, partition));
+    Key::new(Table::Checkpoints, hash, item)
+}
+
+fn started_key(task: TaskId) -> Key {
+    Key::new(Table::Checkpoints, "started", task.to_string())
+}
+
+/// The write that goes with a task's first checkpoint: from then on it must have one.
+pub fn start(task: TaskId) -> Write {
+    Write::Put {
+        table: Table::Checkpoints,
+        item: started_key(task).item(),
+        condition: Condition::Always,
+    }
+}
+
+/// Whether a task has ever had a checkpoint. False as well if its first one was written by an older
+/// tidemark.
+pub async fn has_started(db: &dyn Db, task: TaskId) -> Result<bool, StoreError> {
+    Ok(db.get(&started_key(task)).await?.is_some())
+}
+
+fn clock_key(source: Partition) -> Key {
     Key::new(
         Table::Checkpoints,
-        name(TaskId::new(Role::Post, partition)),
-        format!("top#{kind}#{month}"),
+        name(TaskId::new(Role::Rate, source)),
+        "clock",
     )
+}
+
+/// The newest correction of a source partition's append times; its rater applies it when it is
+/// taken up.
+pub async fn clock_correction(
+    db: &dyn Db,
+    source: Partition,
+) -> Result<Option<ClockCorrection>, StoreError> {
+    let key = clock_key(source);
+    let item = db.get(&key).await?;
+    item.map(|item| Row::new(key, &item).json("body"))
+        .transpose()
+}
+
+/// Declares append times of a source partition wrong, and leaves an audit entry, in one transaction.
+/// Fails if a later correction is stored.
+pub async fn correct_clock(
+    db: &dyn Db,
+    source: Partition,
+    correction: &ClockCorrection,
+    by: &str,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let item = Fields::of(&clock_key(source))
+        .json("body", correction)
+        .number("at", correction.at.0);
+    let entry = audit::Entry {
+        at: now,
+        action: "clock.correct".to_owned(),
+        subject: TaskId::new(Role::Rate, source).to_string(),
+        by: by.to_owned(),
+        detail: json!({"correction": correction}),
+    };
+    let put = Write::Put {
+        table: Table::Checkpoints,
+        item: item.item(),
+        condition: Condition::AbsentOrAtMost("at", Attr::N(correction.at.0.into())),
+    };
+    db.transact(vec![put, audit::write(&entry)]).await
 }
 
 fn halt_key(task: TaskId) -> Key {

@@ -1,6 +1,7 @@
 //! Queries and whole tables over all their pages.
 
 use super::db::{Db, Item, Query, RangeFilter, StoreError, Table};
+use super::installation;
 
 /// The query of everything under one partition key, smallest sort key first.
 pub fn whole(table: Table, hash: impl Into<String>) -> Query {
@@ -28,7 +29,7 @@ pub async fn all(db: &dyn Db, mut query: Query) -> Result<Vec<Item>, StoreError>
     }
 }
 
-/// Shows every item of a table, page by page. Costs what the table weighs.
+/// Shows every item of a table but its marker, page by page. Costs what the table weighs.
 pub async fn scan(
     db: &dyn Db,
     table: Table,
@@ -37,7 +38,9 @@ pub async fn scan(
     let mut after = None;
     loop {
         let page = db.scan(table, after.take()).await?;
-        page.items.into_iter().try_for_each(&mut each)?;
+        let items = page.items.into_iter();
+        let mut rows = items.filter(|item| !installation::is_marker(table, item));
+        rows.try_for_each(&mut each)?;
         after = page.next;
         if after.is_none() {
             return Ok(());

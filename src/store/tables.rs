@@ -9,9 +9,11 @@ use aws_sdk_dynamodb::types::{
     TimeToLiveDescription, TimeToLiveSpecification, TimeToLiveStatus,
 };
 
-use super::db::{StoreError, Table};
+use super::checkpoints::{self, Versioned};
+use super::db::{Db, StoreError, Table};
 use super::dynamo::DynamoDb;
 use super::dynamo::retry::{Repeatable, fault};
+use super::installation::{self, Installation};
 
 /// How long a new table may take until it is active.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(300);
@@ -30,9 +32,10 @@ pub struct Report {
 /// on. May be repeated, and run by several processes at once.
 ///
 /// Errors: [`StoreError::Refused`] for a table that is there with another key, index or time-to-live attribute; it is
-/// left as it is.
+/// left as it is. The same if a table is missing while others hold data: created empty, it would lose what it held.
 pub async fn create_tables(db: &DynamoDb) -> Result<Report, StoreError> {
     let mut report = Report::default();
+    may_create(db).await?;
     for table in Table::ALL {
         match describe(db, table).await? {
             Some(_) => report.existing.push(table),
@@ -48,6 +51,62 @@ pub async fn create_tables(db: &DynamoDb) -> Result<Report, StoreError> {
         }
     }
     Ok(report)
+}
+
+/// Refuses if a table is missing while others hold data.
+async fn may_create(db: &DynamoDb) -> Result<(), StoreError> {
+    let (missing, present) = presence(db).await?;
+    if missing.is_empty() || present.is_empty() {
+        return Ok(());
+    }
+    let mut holds_data = false;
+    for table in &present {
+        active(db, *table).await?;
+        holds_data |= !db.scan(*table, None).await?.items.is_empty();
+    }
+    // A table that this installation never had belongs to a newer version.
+    let installation: Option<Versioned<Installation>> = match present.contains(&Table::Checkpoints)
+    {
+        true => checkpoints::get(db, &installation::key()).await?,
+        false => None,
+    };
+    let is_lost = |table: &Table| {
+        installation
+            .as_ref()
+            .is_none_or(|known| known.value.has_marked(*table))
+    };
+    // Another process may have been creating them all, and writing since.
+    let (missing, _) = presence(db).await?;
+    let lost: Vec<Table> = missing.into_iter().filter(is_lost).collect();
+    match holds_data && !lost.is_empty() {
+        true => Err(refused(lost_text(db, &lost))),
+        false => Ok(()),
+    }
+}
+
+/// The tables that are missing, and those that are there.
+async fn presence(db: &DynamoDb) -> Result<(Vec<Table>, Vec<Table>), StoreError> {
+    let (mut missing, mut present) = (Vec::new(), Vec::new());
+    for table in Table::ALL {
+        match describe(db, table).await? {
+            Some(_) => present.push(table),
+            None => missing.push(table),
+        }
+    }
+    Ok((missing, present))
+}
+
+fn lost_text(db: &DynamoDb, lost: &[Table]) -> String {
+    let names: Vec<String> = lost.iter().map(|table| db.table_name(*table)).collect();
+    let (tables, verb) = match names.len() {
+        1 => ("table", "is"),
+        _ => ("tables", "are"),
+    };
+    format!(
+        "{tables} {} {verb} missing, but other tables hold data; nothing was created, since an empty table would lose \
+         what it held: restore it from a backup of the same moment as the others (docs/runbook.md#a-table-is-missing)",
+        names.join(", ")
+    )
 }
 
 async fn describe(db: &DynamoDb, table: Table) -> Result<Option<TableDescription>, StoreError> {

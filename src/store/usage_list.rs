@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
+use super::installation;
 use super::pages;
 use super::row::Row;
 use super::usage::day_keys;
@@ -257,7 +258,10 @@ pub async fn sample(
     loop {
         let page = db.scan(Table::UsageTracking, after).await?;
         looked += page.items.len();
-        for item in page.items.iter().filter(|item| !has_expired(item, now)) {
+        let is_row = |item: &&Item| {
+            !has_expired(item, now) && !installation::is_marker(Table::UsageTracking, item)
+        };
+        for item in page.items.iter().filter(is_row) {
             let line = read("?", item)?;
             if line.time >= since {
                 lines.push(line);

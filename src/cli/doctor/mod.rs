@@ -20,6 +20,7 @@ use findings::{Backlog, Cause, Findings};
 
 mod findings;
 mod positions;
+mod tables;
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
@@ -30,8 +31,12 @@ pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
     let mut findings = Findings::default();
     running(session, config, &mut findings);
     log_refusals(config, &mut findings);
+    if !tables::look(session, &mut findings).await? {
+        return findings.report(is_json);
+    }
     rules(session, &mut findings).await?;
     halts(session, &mut findings).await?;
+    tables::clocks(session, &mut findings).await?;
     let held = positions::held(session, &mut findings).await?;
     positions::look(session, config, &held, &mut findings).await?;
     positions::awards(session, &mut findings).await?;

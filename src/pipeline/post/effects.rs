@@ -11,15 +11,15 @@ use super::top::{self, Top};
 use super::{Cached, Poster, millis, ordered};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
-use crate::domain::position::Position;
+use crate::domain::position::{Epoch, Position};
 use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
 use crate::domain::time::{Millis, Month};
 use crate::ops::health::Role;
-use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
+use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 use crate::store::db::{ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
@@ -202,9 +202,15 @@ impl Poster<'_> {
             Entry::Occupied(found) => Ok(found.into_mut()),
             Entry::Vacant(place) => {
                 let ctx = self.ctx;
-                let key = checkpoints::top_key(self.partition, kind, month);
+                let key = checkpoints::top_key(self.partition, kind, month, self.lists_since);
                 let stored = persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
-                Ok(place.insert(Top::new(ctx.settings.leaderboard_size, stored)))
+                // The rows of this month may be older than the lists.
+                let is_built = stored.is_some() || self.lists_since == Epoch(0);
+                let mut top = Top::new(ctx.settings.leaderboard_size, stored);
+                if !is_built && !ctx.broken(Breakage::ListsNotRebuilt) {
+                    top.must_be_built();
+                }
+                Ok(place.insert(top))
             }
         }
     }
@@ -262,7 +268,7 @@ impl Poster<'_> {
         let mut writes = vec![checkpoints::put(&key, &next, self.written, write)];
         for (kind, month) in tops {
             if let Some(top) = self.tops.get(&(*kind, *month)) {
-                let key = checkpoints::top_key(self.partition, *kind, *month);
+                let key = checkpoints::top_key(self.partition, *kind, *month, self.lists_since);
                 writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
             }
         }
@@ -305,6 +311,7 @@ impl Poster<'_> {
             next: self.next,
             fingerprint: self.fingerprint,
             sources: self.sources.clone(),
+            witnesses: self.witnesses.clone(),
             ..self.checkpoint.clone()
         }
     }

@@ -55,14 +55,17 @@ impl Poster<'_> {
         let written = writes.await?;
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
         ctx.metrics.flush_accounts.observe(written.len() as f64);
+        let mut numbers = Vec::with_capacity(written.len());
         for (number, stored) in written {
             if let Some(cached) = self.accounts.get_mut(number) {
                 cached.stored = Some(stored);
                 cached.dirty.clear();
                 self.spent_pointers.append(&mut cached.awards);
             }
+            numbers.push(number);
             self.progressed = true;
         }
+        self.witness(&numbers);
         Ok(())
     }
 

@@ -2,23 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::Poster;
 use super::book::Book;
-use crate::domain::position::Partition;
+use super::{Poster, witness};
+use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Follower;
 use crate::pipeline::freshness::Freshness;
+use crate::pipeline::installation::{self, NextCheck};
+use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{WorkerContext, anchor};
-use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
+use crate::pipeline::{WorkerContext, anchor, versioned};
+use crate::store;
+use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
 
 impl<'c> Poster<'c> {
     /// Takes up a posting partition.
     pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Poster<'c>, Failure> {
         let info = ctx.log.topic(Topic::LedgerPostings).await?;
+        let source = ctx.log.topic(Topic::UsageEvents).await?;
+        let layout = layout::agree(ctx, &source, &info).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
         let stored: Option<Versioned<PostCheckpoint>> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
@@ -26,17 +31,32 @@ impl<'c> Poster<'c> {
             Some(stored) => (stored.value, Some(stored.write)),
             None => (first_checkpoint(ctx, partition, &info).await?, None),
         };
-        let checkpoint = check(ctx, partition, checkpoint, &info).await?;
+        let checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
+            Ok(checkpoint) => checkpoint,
+            Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
+        };
+        if layout.posting_since > Epoch(0) {
+            // A process that still had the old configuration may have left grants where nobody looks.
+            let every = persist(ctx, || store::layout::all(&*ctx.db)).await?;
+            let most = every.iter().map(|of| of.posting).max().unwrap_or(0);
+            let mine = (partition.0..most).step_by(layout.posting.max(1) as usize);
+            layout::move_pointers(ctx, mine, &layout).await?;
+        }
+        installation::check(ctx).await?;
+        witness::check(ctx, partition, &checkpoint.witnesses).await?;
         let log_times = checkpoint.sources.values().map(|source| source.log_time);
         let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {
             ctx,
             partition,
             partitions: info.partitions,
+            lists_since: layout.posting_since,
             written,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
             sources: checkpoint.sources.clone(),
+            witnesses: checkpoint.witnesses.clone(),
+            next_check: NextCheck::default(),
             checkpoint,
             follower: Follower::start(ctx).await?,
             activity: None,
@@ -71,27 +91,26 @@ async fn first_checkpoint(
         next: start,
         fingerprint: None,
         sources: BTreeMap::new(),
+        witnesses: Vec::new(),
     })
 }
 
-/// Checks that the log is the one that the checkpoint speaks of. In a new epoch offsets begin again; the sequences of the
-/// sources go on, so that a block of the old epoch that was never taken shows as a gap.
+/// Checks that the log is the one that the checkpoint speaks of. In a new epoch offsets and sequences begin again; the layout of the
+/// epoch was stored only when every block of the old one had been taken.
 async fn check(
     ctx: &WorkerContext,
     partition: Partition,
     checkpoint: PostCheckpoint,
     info: &TopicInfo,
+    layout: &Layout,
 ) -> Result<PostCheckpoint, Failure> {
-    anchor::same_count(
-        Topic::LedgerPostings,
-        checkpoint.partitions,
-        info.partitions,
-    )?;
     let epoch = ctx.log.epoch();
     if checkpoint.epoch < epoch {
+        let first = first_checkpoint(ctx, partition, info).await?;
         return Ok(PostCheckpoint {
-            sources: checkpoint.sources,
-            ..first_checkpoint(ctx, partition, info).await?
+            sources: begin_epoch(checkpoint.sources, layout),
+            witnesses: checkpoint.witnesses,
+            ..first
         });
     }
     let topic = Topic::LedgerPostings;
@@ -102,6 +121,8 @@ async fn check(
         epoch: checkpoint.epoch,
     };
     anchor::same_log(epoch, &place, info)?;
+    let (known, found) = (checkpoint.partitions, info.partitions);
+    anchor::same_count(topic, known, found)?;
     anchor::still_there(
         ctx,
         &place,
@@ -111,4 +132,19 @@ async fn check(
     )
     .await?;
     Ok(checkpoint)
+}
+
+/// What is known of the sources when an epoch begins. Their log time goes on.
+fn begin_epoch(
+    mut sources: BTreeMap<u32, SourceState>,
+    layout: &Layout,
+) -> BTreeMap<u32, SourceState> {
+    if layout.sequences_restart {
+        sources.retain(|source, _| *source < layout.source);
+        for state in sources.values_mut() {
+            state.sequence = Sequence(0);
+            state.chunk = None;
+        }
+    }
+    sources
 }

@@ -17,6 +17,7 @@ mod flush;
 mod lanes;
 mod load;
 pub mod top;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,11 +29,12 @@ use tracing::Instrument as _;
 use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
 use super::freshness::Freshness;
-use super::{Covers, WorkerContext, counters};
+use super::installation::NextCheck;
+use super::{Covers, WorkerContext, counters, versioned};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
-use crate::domain::position::{Offset, Partition, Position, WriteId};
+use crate::domain::position::{Epoch, Offset, Partition, Position, WriteId};
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
@@ -41,7 +43,7 @@ use crate::log::{Fingerprint, ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
-use crate::store::checkpoints::{PostCheckpoint, SourceState};
+use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
 use book::Book;
 use top::Top;
 
@@ -124,6 +126,9 @@ pub struct Poster<'c> {
     ctx: &'c WorkerContext,
     partition: Partition,
     partitions: u32,
+    /// The epoch since which the accounts of this partition are the same: each such epoch has top-K
+    /// lists of its own.
+    lists_since: Epoch,
     /// The checkpoint as it stands in the store, and the id of its last write.
     checkpoint: PostCheckpoint,
     written: Option<WriteId>,
@@ -131,6 +136,8 @@ pub struct Poster<'c> {
     next: Offset,
     fingerprint: Option<Fingerprint>,
     sources: BTreeMap<u32, SourceState>,
+    witnesses: Vec<Witness>,
+    next_check: NextCheck,
     follower: Follower,
     activity: Option<Activity>,
     accounts: Book,
@@ -183,6 +190,7 @@ impl Poster<'_> {
                 self.settle().await?;
             }
             self.report().await?;
+            self.check_tables().await?;
         }
         self.flush().await?;
         self.settle().await
@@ -230,7 +238,13 @@ impl Poster<'_> {
             return Ok(());
         };
         let started = self.ctx.clock.now();
-        let mut blocks = self.accept(records)?;
+        let mut blocks = match self.accept(records) {
+            Ok(blocks) => blocks,
+            Err(failure) => {
+                let key = checkpoints::checkpoint_key(self.task());
+                return Err(versioned::confirm(self.ctx, &key, self.written, failure).await);
+            }
+        };
         self.fetch(&mut blocks).await?;
         let loaded = self.ctx.stage(Role::Post, "load", started);
         for block in &blocks {
@@ -269,7 +283,9 @@ impl Poster<'_> {
                 return Err(Failure::halt(HaltCode::SequenceGap, what));
             }
             source.sequence = block.sequence;
-            source.log_time = source.log_time.max(header.source_log_time);
+            // Not the greatest so far: after a corrected clock (`ClockCorrection`) log time goes on from a lower one.
+            source.log_time = header.source_log_time;
+            source.chunk = Some(header.chunk);
             blocks.push(Accepted {
                 offset: record.offset,
                 block,

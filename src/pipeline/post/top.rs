@@ -47,6 +47,8 @@ pub struct Top {
     left_out: Option<Place>,
     written: Option<WriteId>,
     changed: bool,
+    /// It does not hold the accounts yet that stand in the table.
+    unbuilt: bool,
 }
 
 impl Top {
@@ -75,6 +77,7 @@ impl Top {
             left_out: list.left_out.as_ref().map(place),
             written,
             changed: true,
+            unbuilt: false,
         };
         if !grown {
             top.shrink();
@@ -150,8 +153,17 @@ impl Top {
         self.changed
     }
 
+    /// It is the first list of accounts that may have rows already: it is built from the table
+    /// before it is written.
+    pub fn must_be_built(&mut self) {
+        self.unbuilt = true;
+    }
+
     /// Whether an account that was left out might now belong among the first K.
     pub fn is_exhausted(&self) -> bool {
+        if self.unbuilt {
+            return true;
+        }
         let Some(left_out) = &self.left_out else {
             return false;
         };
@@ -177,6 +189,7 @@ impl Top {
         self.places.clear();
         self.totals.clear();
         self.left_out = None;
+        self.unbuilt = false;
         for Ranked(points, id) in every {
             self.offer(points, &id);
         }

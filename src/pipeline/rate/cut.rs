@@ -15,7 +15,10 @@ impl Rater<'_> {
     pub(super) async fn cut(&mut self, records: &[Record]) -> Result<(), Failure> {
         self.follower.trim(self.ctx.settings.chains_cached_max);
         // The head is read after the chunk's last record was: whatever had returned before that record was appended is in it.
-        let control = self.follower.follow(self.ctx).await?;
+        let control = match self.early_head.take() {
+            Some(early) => early,
+            None => self.follower.follow(self.ctx).await?,
+        };
         if self.follower.rules(control).is_none() {
             return Err(Failure::reload(
                 "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
@@ -23,9 +26,9 @@ impl Rater<'_> {
         }
         let first_time = records
             .first()
-            .map_or(Millis(0), |record| record.append_time);
+            .map_or(Millis(0), |record| self.append_time(record));
         // Before the first chunk ever there is no log time; its own first record is as good a bound.
-        let log_time = if self.checkpoint.chunk == Chunk(0) {
+        let log_time = if self.after.log_time == Millis(0) {
             first_time
         } else {
             self.after.log_time
@@ -88,7 +91,11 @@ impl Rater<'_> {
         let key = checkpoints::checkpoint_key(self.task());
         let write: WriteId = self.ctx.next_write();
         let put = checkpoints::put(&key, &next, self.written, write);
-        versioned::save(self.ctx, &key, &[put], self.written, write).await?;
+        let mut writes = vec![put];
+        if self.written.is_none() {
+            writes.push(checkpoints::start(self.task()));
+        }
+        versioned::save(self.ctx, &key, &writes, self.written, write).await?;
         self.written = Some(write);
         self.checkpoint = next;
         self.progressed = true;

@@ -118,6 +118,7 @@ impl Rater<'_> {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
             window,
+            clock: self.checkpoint.clock,
             breakage: self
                 .ctx
                 .breakage

@@ -11,7 +11,7 @@ use crate::domain::time::Millis;
 use crate::log::rejected::ORIGINAL_BYTES_MAX;
 use crate::log::{Record, usage, usage_partition};
 use crate::pipeline::Breakage;
-use crate::store::checkpoints::WindowCut;
+use crate::store::checkpoints::{ClockCorrection, WindowCut};
 
 /// Name of the header that marks a tick: a record that only moves log time on.
 pub const TICK_HEADER: &str = "tidemark-tick";
@@ -103,8 +103,19 @@ pub struct Place<'a> {
     pub partitions: u32,
     /// The duplicate window of the chunk.
     pub window: &'a WindowCut,
+    /// Append times that are known to be wrong.
+    pub clock: Option<ClockCorrection>,
     /// Broken on purpose.
     pub breakage: Option<Breakage>,
+}
+
+impl Place<'_> {
+    fn append_time(&self, record: &Record) -> Millis {
+        match &self.clock {
+            Some(correction) => correction.append_time(record),
+            None => record.append_time,
+        }
+    }
 }
 
 impl<'a> Examined<'a> {
@@ -120,7 +131,7 @@ impl<'a> Examined<'a> {
         debug_assert!(self.candidates.is_empty());
         self.hashes.clear();
         for record in records {
-            *log_time = (*log_time).max(record.append_time);
+            *log_time = (*log_time).max(place.append_time(record));
             self.read(record, place, *log_time);
         }
         self.look_for_copies(place, window);
@@ -203,7 +214,7 @@ impl<'a> Examined<'a> {
 pub fn rebuild(records: &[Record], place: Place<'_>, window: &mut Window, log_time: &mut Millis) {
     let mut decoder = usage::Decoder::default();
     for record in records {
-        *log_time = (*log_time).max(record.append_time);
+        *log_time = (*log_time).max(place.append_time(record));
         if let Class::Valid(event, _) = read(&mut decoder, record, place, *log_time) {
             window.take(event.identity(), event.content(), record.offset, *log_time);
         }

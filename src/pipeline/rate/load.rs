@@ -12,10 +12,14 @@ use crate::log::{MUST_BE_THERE, ReadLimit, Record, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::Follower;
+use crate::pipeline::installation::{self, NextCheck};
+use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{SEMANTICS, WorkerContext, anchor};
+use crate::pipeline::table_age::Loaded;
+use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
+use crate::store::layout::Moved;
 
 /// How many records are read at a time while the window is rebuilt.
 const REBUILD_RECORDS: usize = 20_000;
@@ -31,15 +35,20 @@ impl<'c> Rater<'c> {
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
         let stored: Option<Versioned<RateCheckpoint>> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
-        let (checkpoint, written) = match stored {
-            Some(stored) => (stored.value, Some(stored.write)),
-            None => {
-                let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
-                (first_checkpoint(ctx, &source, &postings, start), None)
-            }
+        installation::check(ctx).await?;
+        let layout = layout::agree(ctx, &source, &postings).await?;
+        let written = stored.as_ref().map(|stored| stored.write);
+        let stored = stored.map(|stored| stored.value);
+        let checkpoint = match check(ctx, partition, stored, &source, &layout).await {
+            Ok(checkpoint) => checkpoint,
+            Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
         };
-        let checkpoint = check(ctx, partition, checkpoint, &source, &postings).await?;
-        anchor::tables_are_not_behind(ctx, partition, &checkpoint, written).await?;
+        let loaded = Loaded {
+            source: partition,
+            checkpoint: &checkpoint,
+            written,
+        };
+        let accepted = loaded.check(ctx, &layout).await?;
         let after = After {
             log_time: checkpoint.log_time,
             sequences: checkpoint.sequences.clone(),
@@ -58,10 +67,21 @@ impl<'c> Rater<'c> {
             tiers: Tiers::default(),
             room: Room::default(),
             heartbeat,
+            next_check: NextCheck::default(),
+            early_head: None,
             progressed: false,
         };
         rater.rebuild_window().await?;
         rater.repeat_chunk().await?;
+        let loaded = Loaded {
+            source: partition,
+            checkpoint: &rater.checkpoint,
+            written,
+        };
+        let sent = &rater.after.sequences;
+        loaded.check_sent(ctx, &accepted, sent).await?;
+        rater.correct_clock().await?;
+        rater.check_log_time().await?;
         Ok(rater)
     }
 
@@ -71,6 +91,7 @@ impl<'c> Rater<'c> {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
             window: &window,
+            clock: self.checkpoint.clock,
             breakage: self.ctx.breakage,
         };
         let mut log_time = window.first_log_time;
@@ -138,30 +159,6 @@ fn after_last(records: &[Record], next: Offset) -> Offset {
     records.last().map_or(next, |record| record.offset.next())
 }
 
-/// What stands before the first chunk ever. What the log has dropped before anybody rated it was never ours to count.
-fn first_checkpoint(
-    ctx: &WorkerContext,
-    source: &TopicInfo,
-    postings: &TopicInfo,
-    start: Offset,
-) -> RateCheckpoint {
-    RateCheckpoint {
-        topic_id: source.id.clone(),
-        epoch: ctx.log.epoch(),
-        partitions: source.partitions,
-        posting_partitions: postings.partitions,
-        chunk: Chunk(0),
-        from: start,
-        to: start,
-        control: Control(0),
-        semantics: SEMANTICS,
-        log_time: Millis(0),
-        window: first_window(&ctx.settings, start),
-        fingerprint: None,
-        sequences: vec![Sequence(0); postings.partitions as usize],
-    }
-}
-
 fn first_window(settings: &Settings, start: Offset) -> WindowCut {
     WindowCut {
         age_ms: settings.window_age_ms,
@@ -181,20 +178,15 @@ fn first_window(settings: &Settings, start: Offset) -> WindowCut {
 async fn check(
     ctx: &WorkerContext,
     partition: Partition,
-    checkpoint: RateCheckpoint,
+    stored: Option<RateCheckpoint>,
     source: &TopicInfo,
-    postings: &TopicInfo,
+    layout: &Layout,
 ) -> Result<RateCheckpoint, Failure> {
     let epoch = ctx.log.epoch();
-    anchor::same_count(Topic::UsageEvents, checkpoint.partitions, source.partitions)?;
-    anchor::same_count(
-        Topic::LedgerPostings,
-        checkpoint.posting_partitions,
-        postings.partitions,
-    )?;
-    if checkpoint.epoch < epoch {
-        return next_epoch(ctx, partition, checkpoint, source).await;
-    }
+    let checkpoint = match stored {
+        Some(checkpoint) if checkpoint.epoch >= epoch => checkpoint,
+        before => return first_of_epoch(ctx, partition, before, source, layout).await,
+    };
     let place = anchor::Place {
         topic: Topic::UsageEvents,
         partition,
@@ -202,6 +194,12 @@ async fn check(
         epoch: checkpoint.epoch,
     };
     anchor::same_log(epoch, &place, source)?;
+    anchor::same_count(Topic::UsageEvents, checkpoint.partitions, source.partitions)?;
+    anchor::same_count(
+        Topic::LedgerPostings,
+        checkpoint.posting_partitions,
+        layout.posting,
+    )?;
     anchor::still_there(
         ctx,
         &place,
@@ -243,35 +241,60 @@ fn shorten_window(
     Ok(checkpoint)
 }
 
-/// The first checkpoint of a new epoch: sequences and log time go on, offsets begin again, and everything before is forgotten
-/// by the window (events that may have a copy there take the slow lane).
-async fn next_epoch(
+/// What stands before the first chunk of an epoch. Log time and chunk numbers go on; offsets begin
+/// again, at what the log still holds: what it dropped before that was never ours to count.
+///
+/// Everything of earlier epochs is forgotten by the window, so events that may have a copy there
+/// take the slow lane. If users moved between source partitions, that copy may be one of any of
+/// them.
+async fn first_of_epoch(
     ctx: &WorkerContext,
     partition: Partition,
-    old: RateCheckpoint,
+    before: Option<RateCheckpoint>,
     source: &TopicInfo,
+    layout: &Layout,
 ) -> Result<RateCheckpoint, Failure> {
-    if old.is_cut() {
-        let what = format!(
-            "a new epoch began while chunk {} of epoch {} was not done",
-            old.chunk, old.epoch
-        );
-        return Err(Failure::halt(HaltCode::LogRecreated, what));
+    if let Some(old) = &before {
+        layout::not_cut(partition, old)?;
+        layout::postings_drained(ctx, partition, old).await?;
     }
-    anchor::postings_drained(ctx, partition, &old).await?;
-    let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+    let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+    let own = before.as_ref().map(|old| Moved {
+        log_time: old.log_time,
+        usage_rows: old.window.usage_rows,
+    });
+    let moved = layout
+        .moved
+        .filter(|_| own.is_none() || !ctx.broken(Breakage::MovedUsersForgotten));
+    let earlier = own.into_iter().chain(moved).reduce(Moved::and);
+    let first = first_window(&ctx.settings, from);
+    let window = match &earlier {
+        None => first,
+        Some(earlier) => WindowCut {
+            first_log_time: earlier.log_time,
+            forgotten: Some(earlier.log_time),
+            usage_rows: earlier.usage_rows,
+            ..first
+        },
+    };
+    let sequences = match &before {
+        Some(old) if !layout.sequences_restart => old.sequences.clone(),
+        _ => vec![Sequence(0); layout.posting as usize],
+    };
     Ok(RateCheckpoint {
         topic_id: source.id.clone(),
         epoch: ctx.log.epoch(),
-        from: start,
-        to: start,
+        partitions: layout.source,
+        posting_partitions: layout.posting,
+        chunk: before.as_ref().map_or(Chunk(0), |old| old.chunk),
+        from,
+        to: from,
+        control: before.as_ref().map_or(Control(0), |old| old.control),
+        semantics: SEMANTICS,
+        log_time: earlier.map_or(Millis(0), |earlier| earlier.log_time),
+        window,
         fingerprint: None,
-        window: WindowCut {
-            first: start,
-            first_log_time: old.log_time,
-            forgotten: Some(old.log_time),
-            ..old.window
-        },
-        ..old
+        sequences,
+        clock: None,
     })
 }

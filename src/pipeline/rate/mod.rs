@@ -9,6 +9,7 @@
 //! posting blocks carry the same sequences, and whoever has them already drops them.
 
 pub mod accounts;
+mod clock;
 mod cut;
 mod emit;
 pub mod examine;
@@ -25,8 +26,9 @@ use tracing::Instrument as _;
 
 use super::failure::Failure;
 use super::follower::Follower;
-use super::{Covers, WorkerContext};
-use crate::domain::position::{Offset, Partition, WriteId};
+use super::installation::{self, NextCheck};
+use super::{Breakage, Covers, WorkerContext};
+use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
@@ -35,6 +37,7 @@ use fold::{Room, Tiers};
 use heartbeat::Heartbeat;
 use window::Window;
 
+pub use clock::is_log_time_ahead;
 pub use emit::PIECE_RECORDS;
 
 /// The rater of one source partition, between two loads.
@@ -53,6 +56,9 @@ pub struct Rater<'c> {
     tiers: Tiers,
     room: Room,
     heartbeat: Heartbeat,
+    next_check: NextCheck,
+    /// Broken on purpose: the control position of the next cut.
+    early_head: Option<Control>,
     progressed: bool,
 }
 
@@ -78,17 +84,24 @@ impl Rater<'_> {
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.stands();
         while !*shutdown.borrow() {
+            if self.ctx.broken(Breakage::ControlHeadBeforeRecords) {
+                self.early_head = Some(self.follower.follow(self.ctx).await?);
+            }
             let records = self.collect(shutdown).await?;
             if records.is_empty() {
                 self.idle().await?;
             } else {
+                let records = self.before_clock_jump(&records).await?;
                 let (task, chunk) = (self.task(), self.checkpoint.chunk.0 + 1);
                 let span = tracing::info_span!("rate.chunk", %task, chunk, records = records.len());
-                self.chunk(&records).instrument(span).await?;
+                self.chunk(records).instrument(span).await?;
             }
             // Under load, too: a busy source may send to a few posting partitions only.
             self.send_heartbeat().await?;
             self.report().await?;
+            if self.next_check.is_due(self.ctx) {
+                installation::check(self.ctx).await?;
+            }
         }
         self.declare_done().await
     }

@@ -168,6 +168,7 @@ pub async fn posted_up_to(stand: &Stand, log_time: Millis) {
         let state = SourceState {
             sequence: Sequence(1),
             log_time,
+            chunk: None,
         };
         let checkpoint = PostCheckpoint {
             topic_id: "t".to_owned(),
@@ -176,6 +177,7 @@ pub async fn posted_up_to(stand: &Stand, log_time: Millis) {
             next: Offset(1),
             fingerprint: None,
             sources: (0..PARTITIONS).map(|p| (p, state)).collect(),
+            witnesses: Vec::new(),
         };
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
         let write = checkpoints::put(&key, &checkpoint, None, WriteId::default());
@@ -195,7 +197,12 @@ pub async fn ranked(stand: &Stand, q: u32, month: &str, exact: usize, ranked: &[
         ranked: all,
         left_out,
     };
-    let key = checkpoints::top_key(Partition(q), AccountKind::User, month.parse().unwrap());
+    let key = checkpoints::top_key(
+        Partition(q),
+        AccountKind::User,
+        month.parse().unwrap(),
+        Default::default(),
+    );
     let write = checkpoints::put(&key, &list, None, WriteId::default());
     stand.db.write(write).await.unwrap();
 }

@@ -46,9 +46,7 @@ pub fn run(input: &Input) -> Output {
         rows: BTreeMap::new(),
         out: Output::default(),
     };
-    for partition in 0..input.partitions {
-        count.partition(partition);
-    }
+    count.all_records();
     count.milestones();
     for Grant {
         account,
@@ -61,51 +59,65 @@ pub fn run(input: &Input) -> Output {
     count.finish()
 }
 
-/// One chunk for everything, where cuts are not known.
-fn whole(partition: u32, records: &[&SourceRecord]) -> Vec<Cut> {
-    let epochs: BTreeSet<u32> = records.iter().map(|r| r.epoch).collect();
-    epochs
-        .into_iter()
-        .map(|epoch| Cut {
-            partition,
-            chunk: u64::from(epoch),
-            epoch,
-            from: 0,
-            to: u64::MAX,
-            control: ALL,
-            window_from: 0,
-            forgotten: None,
-            usage_rows: true,
-        })
-        .collect()
+/// One chunk per epoch for everything, where cuts are not known.
+fn whole(partitions: u32, records: &[SourceRecord]) -> Vec<Cut> {
+    let places: BTreeSet<(u32, u32)> = records.iter().map(|r| (r.epoch, r.partition)).collect();
+    let cut = |(epoch, partition)| Cut {
+        partition,
+        partitions,
+        chunk: u64::from(epoch),
+        epoch,
+        from: 0,
+        to: u64::MAX,
+        control: ALL,
+        window_from: 0,
+        forgotten: None,
+        usage_rows: true,
+    };
+    places.into_iter().map(cut).collect()
 }
 
 impl Count<'_> {
-    fn partition(&mut self, partition: u32) {
-        let mut records: Vec<&SourceRecord> = self
-            .input
-            .records
-            .iter()
-            .filter(|r| r.partition == partition)
-            .collect();
-        records.sort_by_key(|r| (r.epoch, r.offset));
+    /// Epoch by epoch, since users may move to other partitions between them.
+    fn all_records(&mut self) {
         let mut cuts: Vec<Cut> = if self.input.cuts.is_empty() {
-            whole(partition, &records)
+            whole(self.input.partitions, &self.input.records)
         } else {
             self.input.cuts.clone()
         };
-        cuts.retain(|cut| cut.partition == partition);
-        cuts.sort_by_key(|cut| (cut.epoch, cut.from));
-        // Before the first record its own append time is the log time.
-        let mut log_time = records.first().map_or(i64::MIN, |r| r.append_ms);
-        let mut heard = Heard::new();
-        for cut in &cuts {
-            let before = log_time;
-            for record in &records {
-                if record.epoch == cut.epoch && (cut.from..cut.to).contains(&record.offset) {
+        cuts.sort_by_key(|cut| (cut.epoch, cut.partition, cut.from));
+        let mut records: BTreeMap<(u32, u32), Vec<&SourceRecord>> = BTreeMap::new();
+        for record in &self.input.records {
+            let place = (record.epoch, record.partition);
+            records.entry(place).or_default().push(record);
+        }
+        let mut log_times: BTreeMap<u32, i64> = BTreeMap::new();
+        let mut heard: BTreeMap<u32, Heard> = BTreeMap::new();
+        let (mut partitions, mut lowest) = (None, None);
+        for of_epoch in cuts.chunk_by(|a, b| a.epoch == b.epoch) {
+            let now = of_epoch[0].partitions;
+            if partitions.replace(now).is_some_and(|before| before != now) {
+                lowest = log_times.values().copied().max();
+            }
+            for cut in of_epoch {
+                let place = (cut.epoch, cut.partition);
+                let mut of_cut: Vec<&SourceRecord> =
+                    records.get(&place).cloned().unwrap_or_default();
+                of_cut.retain(|record| (cut.from..cut.to).contains(&record.offset));
+                of_cut.sort_by_key(|record| record.offset);
+                // Before the first record its own append time is the log time.
+                let Some(first) = of_cut.first() else {
+                    continue;
+                };
+                let known = log_times.get(&cut.partition).copied().max(lowest);
+                let before = known.unwrap_or(first.append_ms);
+                let mut log_time = before;
+                let heard = heard.entry(cut.partition).or_default();
+                for record in of_cut {
                     log_time = log_time.max(record.append_ms);
-                    self.record(record, cut, log_time, before, &mut heard);
+                    self.record(record, cut, log_time, before, heard);
                 }
+                log_times.insert(cut.partition, log_time);
             }
         }
     }
@@ -130,7 +142,7 @@ impl Count<'_> {
             Ok(event) => event,
             Err(reason) => return self.reject(place, reason),
         };
-        if event::partition_of(&event.user, self.input.partitions) != record.partition {
+        if event::partition_of(&event.user, cut.partitions) != record.partition {
             self.out.forwarded.insert(place);
             return;
         }

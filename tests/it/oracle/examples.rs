@@ -357,6 +357,7 @@ fn behind_the_window_the_usage_row_decides() {
     let mut input = input(records);
     let cut = |from, to, window_from, forgotten| Cut {
         partition: 0,
+        partitions: 1,
         chunk: from,
         epoch: 1,
         from,
@@ -402,6 +403,7 @@ fn a_chunk_sees_the_links_and_versions_up_to_its_control_position() {
     }
     let cut = |from, control| Cut {
         partition: 0,
+        partitions: 1,
         chunk: from,
         epoch: 1,
         from,

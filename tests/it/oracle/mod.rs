@@ -47,6 +47,8 @@ pub struct SourceRecord {
 pub struct Cut {
     /// The source partition.
     pub partition: u32,
+    /// How many of them its epoch has.
+    pub partitions: u32,
     /// The chunk.
     pub chunk: u64,
     /// The epoch.

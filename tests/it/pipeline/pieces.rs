@@ -112,6 +112,7 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
         partition: Partition(0),
         partitions: 1,
         window: &window_cut,
+        clock: None,
         breakage: None,
     };
     let (mut window, mut log_time) = (Window::default(), Millis(START));

@@ -4,6 +4,7 @@ pub mod books;
 mod hostile;
 mod litellm;
 pub mod load;
+mod more_partitions;
 mod older_tables;
 pub mod site;
 

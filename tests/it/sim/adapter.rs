@@ -12,14 +12,18 @@ use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
 use tidemark::store::accounts::{self, StoredRow};
-use tidemark::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use tidemark::store::checkpoints::{self, HaltRecord, PostCheckpoint, RateCheckpoint};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::top;
 use tokio::sync::watch;
 
 use super::clock::SimClock;
 use super::db::{DbState, SimDb, in_range};
 use super::log::SimLog;
 use super::world::{Executor, Owner, World};
+
+/// More posting partitions than any run has.
+const POSTING_MAX: u32 = 6;
 
 /// A worker to be started.
 pub struct WorkerSpec {
@@ -74,6 +78,7 @@ pub fn account_of(key: &Key) -> Option<Account> {
         Table::ProviderRewards => AccountKind::Provider,
         _ => return None,
     };
+    // Not the marker of the table.
     Account::new(kind, &key.hash).ok()
 }
 
@@ -119,16 +124,16 @@ fn number(item: &Item, name: &str) -> i64 {
     }
 }
 
-/// Every award that was granted to an account.
-pub fn awards_of(db: &DbState, account: &Account, posting: u32) -> Vec<StoredAward> {
-    let q = account.partition(posting);
+/// Every award that was granted to an account. Its pointer may be at any posting partition.
+pub fn awards_of(db: &DbState, account: &Account) -> Vec<StoredAward> {
     let within = |hash: String| {
         let from = Key::new(Table::Checkpoints, hash.clone(), "");
         db.items
             .range(from..)
             .take_while(move |(key, _)| key.table == Table::Checkpoints && key.hash == hash)
     };
-    let waiting: Vec<&str> = within(format!("pending#{q}"))
+    let waiting: Vec<&str> = (0..POSTING_MAX)
+        .flat_map(|q| within(format!("pending#{q}")))
         .filter(|(_, item)| {
             text(item, "state") == "pending" && text(item, "account") == account.to_string()
         })
@@ -261,17 +266,58 @@ impl Db for InstantDb {
     }
 }
 
-/// A stored top-K list.
-pub fn top_list(
+/// A leaderboard as people see it.
+pub fn leaderboard(
     db: &InstantDb,
-    q: u32,
+    posting: u32,
     kind: AccountKind,
     month: Month,
-) -> Option<checkpoints::TopList> {
-    let key = checkpoints::top_key(Partition(q), kind, month);
-    let stored: Option<Versioned<checkpoints::TopList>> =
-        InstantDb::answer(checkpoints::get(db, &key)).expect("a readable list");
-    stored.map(|stored| stored.value)
+) -> Vec<(String, i128)> {
+    let read = top::leaderboard(db, posting, kind, month);
+    let ranked = InstantDb::answer(read).expect("readable lists");
+    let places = ranked.into_iter();
+    places
+        .map(|place| (place.1, i128::from(place.0.0)))
+        .collect()
+}
+
+/// The number of the newest entry of the control feed.
+pub fn control_head_now(db: &DbState) -> u64 {
+    let head = InstantDb(
+        db.items
+            .range(Key::new(Table::Checkpoints, "control", "")..)
+            .take_while(|(key, _)| key.hash == "control")
+            .filter(|(key, _)| key.range == "head")
+            .map(|(key, item)| (key.clone(), item.clone()))
+            .collect(),
+    );
+    control_head(&head).0
+}
+
+/// The recorded halts, by task.
+pub fn halts(db: &DbState) -> Vec<(TaskId, String)> {
+    let from = Key::new(Table::Checkpoints, "halts", "");
+    let all = db.items.range(from..);
+    let halts = all.take_while(|(key, _)| key.table == Table::Checkpoints && key.hash == "halts");
+    let read = |(key, item): (&Key, &Item)| {
+        let record: HaltRecord = body(item);
+        (key.range.parse().expect("a task"), record.code)
+    };
+    halts.map(read).collect()
+}
+
+/// Whether a usage row has outlived its time to live.
+pub fn has_expired(item: &Item, now: i64) -> bool {
+    match item.get("expiresAt") {
+        Some(Attr::N(at)) => *at * 1_000 <= i128::from(now),
+        _ => false,
+    }
+}
+
+/// Whether the usage row of an event of this time is still there.
+pub fn usage_row_lives(time: i64, now: i64) -> bool {
+    let life = Settings::default().usage_row_life.as_millis() as i64;
+    (time + life) / 1_000 * 1_000 > now
 }
 
 /// The head of the control feed.

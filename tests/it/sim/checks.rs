@@ -13,7 +13,7 @@ use tidemark::log::{Record, Topic, posting, rejected};
 use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Key, Table};
-use tidemark::store::{checkpoints, pricing, referrals, streaks};
+use tidemark::store::{checkpoints, installation, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::db::DbState;
@@ -21,6 +21,8 @@ use super::log::LogState;
 use super::world::{Inner, World, lock};
 use crate::oracle;
 
+/// Log time may be so far ahead of the true time: two hours, and what a worker's clock is off.
+const LOG_TIME_AHEAD_MAX: i64 = 2 * 3_600_000 + 3_000;
 const ACTIVITY: Activity = Activity {
     provider_uptime: Bp(9_500),
 };
@@ -35,27 +37,29 @@ struct Posted {
 /// What the run has shown so far.
 #[derive(Default)]
 pub struct Ledger {
-    posting_partitions: u32,
-    /// The last sequence accepted, by posting and source partition.
-    accepted: BTreeMap<(u32, u32), u64>,
-    /// A hash of each block, by posting partition, source partition and sequence.
-    blocks: BTreeMap<(u32, u32, u64), u64>,
+    /// Posting partitions of each epoch.
+    posting: BTreeMap<u32, u32>,
+    /// The last sequence accepted, by epoch, posting and source partition.
+    accepted: BTreeMap<(u32, u32, u32), u64>,
+    /// A hash of each block, by epoch, posting partition, source partition and sequence.
+    blocks: BTreeMap<(u32, u32, u32, u64), u64>,
     postings: BTreeMap<Account, Vec<Posted>>,
-    /// The chunks of each posting partition in the order in which they were accepted.
-    order: BTreeMap<u32, Vec<(u32, u64)>>,
+    /// The chunks of each posting partition of an epoch in the order in which they were accepted.
+    order: BTreeMap<(u32, u32), Vec<(u32, u64)>>,
     fences: BTreeMap<Account, Fence>,
     cuts: BTreeMap<(u32, u64), RateCheckpoint>,
+    /// The head of the control feed when a record of `usage.events` was appended, by epoch,
+    /// partition and offset.
+    heads: BTreeMap<(u32, u32, u64), u64>,
+    /// The halts that may happen now.
+    pub may_halt: BTreeSet<&'static str>,
 }
 
 type Shared = Arc<Mutex<Ledger>>;
 
 /// Watches every write and append of a world.
-pub fn watch(world: &World, posting_partitions: u32) -> Shared {
-    let ledger = Ledger {
-        posting_partitions,
-        ..Ledger::default()
-    };
-    let shared = Arc::new(Mutex::new(ledger));
+pub fn watch(world: &World) -> Shared {
+    let shared = Shared::default();
     let watching = shared.clone();
     world.with(|inner| {
         inner.db.hook = Some(Box::new(move |inner, keys| {
@@ -66,21 +70,54 @@ pub fn watch(world: &World, posting_partitions: u32) -> Shared {
 }
 
 /// Watches the log of an epoch too.
-pub fn watch_log(log: &mut LogState, shared: &Shared) {
+pub fn watch_log(log: &mut LogState, epoch: u32, shared: &Shared) {
     let watching = shared.clone();
-    log.hook = Some(Box::new(move |_, epoch, topic, partition, records| {
-        lock(&watching).appended(epoch, topic, partition, records)
+    let posting = log.partitions[&Topic::LedgerPostings];
+    lock(shared).posting.insert(epoch, posting);
+    log.hook = Some(Box::new(move |inner, epoch, topic, partition, records| {
+        lock(&watching).appended(inner, epoch, topic, partition, records)
     }));
 }
 
 impl Ledger {
+    /// How many posting partitions there are now.
+    pub fn posting_partitions(&self) -> u32 {
+        self.posting.values().last().copied().unwrap_or(1)
+    }
+
+    /// The tables were exchanged: what is known of them is read again.
+    pub fn read_again(&mut self, db: &DbState) -> Result<(), String> {
+        self.fences.clear();
+        for account in known_accounts(db) {
+            if let Some((_, head)) = adapter::month_rows(db, &account)?.last_key_value() {
+                self.fences.insert(account, head.fence);
+            }
+        }
+        Ok(())
+    }
+
+    /// The order in which an account's posting partitions took chunks, over all epochs.
+    fn order_of(&self, account: &Account) -> Vec<(u32, u64)> {
+        let of_epoch = |(epoch, count): (&u32, &u32)| {
+            let q = account.partition(*count).0;
+            self.order.get(&(*epoch, q)).cloned().unwrap_or_default()
+        };
+        self.posting.iter().flat_map(of_epoch).collect()
+    }
+
     fn appended(
         &mut self,
+        inner: &Inner,
         epoch: Epoch,
         topic: Topic,
         q: Partition,
         records: &[Record],
     ) -> Result<(), String> {
+        if topic == Topic::UsageEvents {
+            let head = adapter::control_head_now(&inner.db);
+            let places = records.iter().map(|r| ((epoch.0, q.0, r.offset.0), head));
+            self.heads.extend(places);
+        }
         if topic != Topic::LedgerPostings {
             return Ok(());
         }
@@ -88,12 +125,12 @@ impl Ledger {
             let block = posting::decode(&record.value).map_err(|e| e.to_string())?;
             let (p, seq) = (block.source.0, block.sequence.0);
             let hash = xxhash_rust::xxh3::xxh3_64(&record.value);
-            if *self.blocks.entry((q.0, p, seq)).or_insert(hash) != hash {
+            if *self.blocks.entry((epoch.0, q.0, p, seq)).or_insert(hash) != hash {
                 return Err(format!(
                     "I6: block {seq} from {p} to {q} was sent with other bytes before"
                 ));
             }
-            let last = self.accepted.entry((q.0, p)).or_default();
+            let last = self.accepted.entry((epoch.0, q.0, p)).or_default();
             if seq > *last + 1 {
                 return Err(format!(
                     "I4: block {seq} from {p} to {q} follows block {last}"
@@ -103,7 +140,10 @@ impl Ledger {
                 continue;
             }
             *last = seq;
-            self.order.entry(q.0).or_default().push((p, block.chunk.0));
+            self.order
+                .entry((epoch.0, q.0))
+                .or_default()
+                .push((p, block.chunk.0));
             let position = Position {
                 epoch,
                 offset: record.offset,
@@ -127,8 +167,11 @@ impl Ledger {
         }
         for key in keys {
             match adapter::machinery(&inner.db, key) {
-                Machinery::Rate(p, checkpoint) => self.rate_checkpoint(p.0, checkpoint)?,
+                Machinery::Rate(p, checkpoint) => {
+                    self.rate_checkpoint(inner.now, p.0, checkpoint)?;
+                }
                 Machinery::Post(q, checkpoint) => self.post_checkpoint(q.0, &checkpoint)?,
+                Machinery::Halt(what) if self.may_halt.iter().any(|code| what.contains(code)) => {}
                 Machinery::Halt(what) => return Err(format!("a healthy schedule halts: {what}")),
                 Machinery::Other => {}
             }
@@ -161,7 +204,7 @@ impl Ledger {
                 );
             }
         }
-        for award in adapter::awards_of(db, account, self.posting_partitions) {
+        for award in adapter::awards_of(db, account) {
             if award.applied {
                 must.award(
                     account.kind,
@@ -187,9 +230,31 @@ impl Ledger {
     }
 
     /// I5 for raters: whatever a cut says was sent has been taken by the log.
-    fn rate_checkpoint(&mut self, p: u32, checkpoint: RateCheckpoint) -> Result<(), String> {
+    fn rate_checkpoint(
+        &mut self,
+        now: i64,
+        p: u32,
+        checkpoint: RateCheckpoint,
+    ) -> Result<(), String> {
+        let epoch = checkpoint.epoch.0;
+        if checkpoint.log_time.0 > now + LOG_TIME_AHEAD_MAX {
+            return Err(format!(
+                "log time of rate/{p} is {}, the time is {now}",
+                checkpoint.log_time
+            ));
+        }
+        let records = checkpoint.from.0..checkpoint.to.0;
+        let seen = records.filter_map(|offset| self.heads.get(&(epoch, p, offset)));
+        if let Some(head) = seen.max()
+            && *head > checkpoint.control.0
+        {
+            return Err(format!(
+                "chunk {} of {p} is rated as of {}, but {head} was there before its last record",
+                checkpoint.chunk, checkpoint.control
+            ));
+        }
         for (q, sent) in (0..).zip(&checkpoint.sequences) {
-            let landed = self.accepted.get(&(q, p)).copied().unwrap_or(0);
+            let landed = self.accepted.get(&(epoch, q, p)).copied().unwrap_or(0);
             if landed < sent.0 {
                 return Err(format!(
                     "I5: rate/{p} says that block {sent} to {q} is durable; {landed} is the last"
@@ -209,7 +274,7 @@ impl Ledger {
             offset: checkpoint.next,
         };
         for (account, postings) in &self.postings {
-            if account.partition(self.posting_partitions).0 != q {
+            if account.partition(checkpoint.partitions).0 != q {
                 continue;
             }
             let covered = postings
@@ -227,11 +292,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// What a record's append time counts as, by the cut in which it was rated.
+    fn append_ms(&self, epoch: u32, partition: u32, record: &Record) -> i64 {
+        let of_p = self.cuts.range((partition, 0)..=(partition, u64::MAX));
+        let mut cuts = of_p.map(|(_, cut)| cut);
+        let offset = record.offset;
+        let cut = cuts.find(|cut| cut.epoch.0 == epoch && cut.from <= offset && offset < cut.to);
+        let correction = cut.and_then(|cut| cut.clock);
+        let time = correction.map(|correction| correction.append_time(record));
+        time.unwrap_or(record.append_time).0
+    }
+
     fn oracle_cuts(&self) -> Vec<oracle::Cut> {
         self.cuts
             .iter()
             .map(|((partition, chunk), cut)| oracle::Cut {
                 partition: *partition,
+                partitions: cut.partitions,
                 chunk: *chunk,
                 epoch: cut.epoch.0,
                 from: cut.from.0,
@@ -275,7 +352,7 @@ pub fn oracle_input(inner: &Inner, ledger: &Ledger, db: &InstantDb, source: u32)
                     partition: *partition,
                     epoch: *epoch,
                     offset: record.offset.0,
-                    append_ms: record.append_time.0,
+                    append_ms: ledger.append_ms(*epoch, *partition, record),
                     headers: record
                         .headers
                         .iter()
@@ -315,8 +392,8 @@ pub fn oracle_input(inner: &Inner, ledger: &Ledger, db: &InstantDb, source: u32)
             }
         }
     }
-    for of in known_accounts(inner) {
-        for award in adapter::awards_of(&inner.db, &of, ledger.posting_partitions) {
+    for of in known_accounts(&inner.db) {
+        for award in adapter::awards_of(&inner.db, &of) {
             if award.kind != "milestone" {
                 input.grants.push(oracle::Grant {
                     account: account(&of),
@@ -325,22 +402,18 @@ pub fn oracle_input(inner: &Inner, ledger: &Ledger, db: &InstantDb, source: u32)
                 });
             }
         }
-        let q = of.partition(ledger.posting_partitions).0;
-        let order = ledger.order.get(&q).cloned().unwrap_or_default();
-        input.order.insert(account(&of), order);
+        input.order.insert(account(&of), ledger.order_of(&of));
     }
     input
 }
 
 /// Every account that has rows, awards or postings.
-fn known_accounts(inner: &Inner) -> BTreeSet<Account> {
+fn known_accounts(db: &DbState) -> BTreeSet<Account> {
     let of_award = |key: &Key| {
         let (kind, id) = key.hash.strip_prefix("awards#")?.split_once(':')?;
         Account::new(kind.parse().ok()?, id).ok()
     };
-    inner
-        .db
-        .items
+    db.items
         .keys()
         .filter_map(|key| adapter::account_of(key).or_else(|| of_award(key)))
         .collect()
@@ -356,14 +429,14 @@ pub fn at_the_end(
 ) -> Result<(), String> {
     let db = InstantDb(inner.db.items.clone());
     let input = oracle_input(inner, ledger, &db, source);
-    every_record_is_cut(inner, ledger, source)?;
+    every_record_is_cut(inner, ledger)?;
     let must = oracle::run(&input);
     statements(inner, &db, &must)?;
     rejects(inner, &must)?;
-    usage_rows(&db, &input, &must)?;
-    awards(inner, ledger, admin, &must)?;
+    usage_rows(inner.now, &db, &input, &must)?;
+    awards(inner, admin, &must)?;
     snapshots(inner, &db, &must)?;
-    leaderboards(&db, ledger, &must, k)?;
+    leaderboards(&db, ledger.posting_partitions(), &must, k)?;
     if InstantDb::answer(checkpoints::halts(&db))
         .expect("readable halts")
         .is_empty()
@@ -374,9 +447,9 @@ pub fn at_the_end(
     }
 }
 
-fn every_record_is_cut(inner: &Inner, ledger: &Ledger, source: u32) -> Result<(), String> {
+fn every_record_is_cut(inner: &Inner, ledger: &Ledger) -> Result<(), String> {
     for (epoch, log) in &inner.logs {
-        for p in 0..source {
+        for p in 0..log.partitions[&Topic::UsageEvents] {
             let mut next = 0;
             // By key: two partitions may have equal cuts, when a tick ends both at the same moment.
             let of_p = ledger.cuts.range((p, 0)..=(p, u64::MAX));
@@ -407,7 +480,7 @@ fn statements(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<()
         .as_of(adapter::control_head(db))
         .ok_or("there are no rules")?;
     let (mut is, mut levels) = (BTreeMap::new(), BTreeMap::new());
-    for of in known_accounts(inner) {
+    for of in known_accounts(&inner.db) {
         for (month, row) in adapter::month_rows(&inner.db, &of)? {
             let statement = tidemark::domain::statement::statement(&of, &row.row, &timeline, false);
             let json = serde_json::to_value(&statement).map_err(|e| e.to_string())?;
@@ -456,13 +529,19 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, must: &T) -> Result<
     }
 }
 
-fn usage_rows(db: &InstantDb, input: &oracle::Input, must: &oracle::Output) -> Result<(), String> {
+fn usage_rows(
+    now: i64,
+    db: &InstantDb,
+    input: &oracle::Input,
+    must: &oracle::Output,
+) -> Result<(), String> {
     if input.cuts.iter().any(|cut| !cut.usage_rows) {
         return Ok(());
     }
     let mut is = BTreeSet::new();
     for (key, item) in &db.0 {
-        if key.table != Table::UsageTracking {
+        let is_marker = installation::is_marker(key.table, item);
+        if key.table != Table::UsageTracking || is_marker || adapter::has_expired(item, now) {
             continue;
         }
         let position: Position = match item.get("position") {
@@ -475,21 +554,18 @@ fn usage_rows(db: &InstantDb, input: &oracle::Input, must: &oracle::Output) -> R
         };
         is.insert((partition, position.epoch.0, position.offset.0));
     }
-    let accepted = must.accepted.iter().map(|event| event.place).collect();
+    let lives = |event: &&oracle::Accepted| adapter::usage_row_lives(event.time, now);
+    let accepted = must.accepted.iter().filter(lives);
+    let accepted = accepted.map(|event| event.place).collect();
     same("usage rows", &is, &accepted)
 }
 
-fn awards(
-    inner: &Inner,
-    ledger: &Ledger,
-    admin: &Admin,
-    must: &oracle::Output,
-) -> Result<(), String> {
+fn awards(inner: &Inner, admin: &Admin, must: &oracle::Output) -> Result<(), String> {
     let mut milestones = Vec::new();
     let mut adjustments = BTreeMap::new();
     let mut signups = BTreeSet::new();
-    for of in known_accounts(inner) {
-        for award in adapter::awards_of(&inner.db, &of, ledger.posting_partitions) {
+    for of in known_accounts(&inner.db) {
+        for award in adapter::awards_of(&inner.db, &of) {
             if !award.applied {
                 return Err(format!("award {} of {of} was never applied", award.id));
             }
@@ -533,7 +609,7 @@ fn awards(
 
 fn snapshots(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(), String> {
     let mut is = BTreeMap::new();
-    for of in known_accounts(inner) {
+    for of in known_accounts(&inner.db) {
         let found = InstantDb::answer(streaks::get(db, &of)).map_err(|e| e.to_string())?;
         let Some(found) = found.filter(|streak| streak.last_active.is_some()) else {
             continue;
@@ -554,7 +630,7 @@ fn snapshots(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(),
 
 fn leaderboards(
     db: &InstantDb,
-    ledger: &Ledger,
+    posting: u32,
     must: &oracle::Output,
     k: usize,
 ) -> Result<(), String> {
@@ -562,12 +638,7 @@ fn leaderboards(
     for month in months {
         for kind in AccountKind::ALL {
             let parsed: Month = month.parse().map_err(|_| "a bad month")?;
-            let mut merged: Vec<(String, i128)> = (0..ledger.posting_partitions)
-                .filter_map(|q| adapter::top_list(db, q, kind, parsed))
-                .flat_map(|list| list.ranked.into_iter().take(k))
-                .map(|ranked| (ranked.1, i128::from(ranked.0.0)))
-                .collect();
-            merged.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+            let mut merged = adapter::leaderboard(db, posting, kind, parsed);
             merged.truncate(k);
             same(
                 &format!("leaderboards of {kind}s in {month}"),

@@ -73,7 +73,55 @@ fn target(write: &Write) -> Result<(Key, &Condition), StoreError> {
     })
 }
 
+/// DynamoDB's limits.
+const ITEM_BYTES_MAX: usize = 400 << 10;
+const TRANSACTION_BYTES_MAX: usize = 4 << 20;
+const HASH_BYTES_MAX: usize = 2_048;
+const RANGE_BYTES_MAX: usize = 1_024;
+
+/// What DynamoDB counts of an item.
+fn weight(item: &Item) -> usize {
+    let of = |(name, value): (&tidemark::store::db::Name, &Attr)| {
+        name.len()
+            + match value {
+                Attr::S(text) => text.len(),
+                Attr::N(number) => number.to_string().len() / 2 + 2,
+                Attr::B(bytes) => bytes.len(),
+            }
+    };
+    item.iter().map(of).sum()
+}
+
+/// Refuses what DynamoDB refuses by its size.
+fn fits(writes: &[Write]) -> Result<(), StoreError> {
+    let mut sum = 0;
+    for write in writes {
+        let (key, _) = target(write)?;
+        let bytes = match write {
+            Write::Put { item, .. } => weight(item),
+            Write::Delete { .. } | Write::Check { .. } => 0,
+        };
+        let is_long = key.hash.len() > HASH_BYTES_MAX || key.range.len() > RANGE_BYTES_MAX;
+        if bytes > ITEM_BYTES_MAX || is_long {
+            return Err(StoreError::Refused(format!("{key:?} is too large")));
+        }
+        sum += bytes;
+    }
+    match sum > TRANSACTION_BYTES_MAX {
+        true => Err(StoreError::Refused("a transaction is too large".to_owned())),
+        false => Ok(()),
+    }
+}
+
 impl DbState {
+    /// A store that holds these items.
+    pub fn of(items: BTreeMap<Key, Item>) -> DbState {
+        DbState {
+            items,
+            ..DbState::default()
+        }
+    }
+
     fn changed(&self, writes: &[Write]) -> Result<Vec<(Key, Option<Item>)>, StoreError> {
         let mut keys = BTreeSet::new();
         let mut changes = Vec::new();
@@ -143,7 +191,7 @@ impl DbState {
 
 /// Does some writes, all or none, now.
 fn apply(inner: &mut Inner, writes: &[Write], as_transaction: bool) -> Result<(), StoreError> {
-    let result = inner.db.changed(writes);
+    let result = fits(writes).and_then(|()| inner.db.changed(writes));
     inner.note(|| match &result {
         Ok(changes) => format!("db writes {}", describe(changes)),
         Err(error) => format!("db refuses {:?}: {error}", targets(writes)),

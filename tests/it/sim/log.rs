@@ -22,6 +22,8 @@ pub struct LogState {
     pub partitions: BTreeMap<Topic, u32>,
     /// All records.
     pub records: BTreeMap<(Topic, u32), Vec<Record>>,
+    /// The first offset that each partition still holds, if it has dropped any.
+    pub starts: BTreeMap<(Topic, u32), u64>,
     /// What was appended and acknowledged, by the harness or the pipeline: a count of records.
     pub appended: u64,
     /// The checks of the run.
@@ -50,7 +52,12 @@ impl LogState {
         }
     }
 
-    /// The records of one partition.
+    /// The first offset that a partition still holds.
+    pub fn start(&self, topic: Topic, partition: Partition) -> u64 {
+        self.starts.get(&(topic, partition.0)).copied().unwrap_or(0)
+    }
+
+    /// The records of one partition, also those that it does not hold any more.
     pub fn of(&self, topic: Topic, partition: Partition) -> &[Record] {
         self.records
             .get(&(topic, partition.0))
@@ -67,12 +74,23 @@ pub fn land(
     records: Vec<NewRecord>,
 ) -> Vec<Offset> {
     let back = inner.faults.step_back_ms_max;
-    let append_time = inner.now
-        - if inner.chance(100) {
-            inner.between(0, back)
-        } else {
-            0
-        };
+    let back = if inner.chance(100) {
+        inner.between(0, back)
+    } else {
+        0
+    };
+    land_at(inner, epoch, topic, partition, records, inner.now - back)
+}
+
+/// Appends now, by a broker whose clock shows this time.
+pub fn land_at(
+    inner: &mut Inner,
+    epoch: Epoch,
+    topic: Topic,
+    partition: Partition,
+    records: Vec<NewRecord>,
+    append_time: i64,
+) -> Vec<Offset> {
     let log = inner.logs.entry(epoch.0).or_default();
     let held = log.records.entry((topic, partition.0)).or_default();
     let first = held.len();
@@ -268,12 +286,13 @@ impl Log for SimLog {
                         return slot.put(Err(unavailable()));
                     };
                     let end = Offset(log.of(topic, partition).len() as u64);
-                    if from > end {
+                    let start = Offset(log.start(topic, partition));
+                    if from > end || from < start {
                         return slot.put(Err(LogError::OutOfRange {
                             topic,
                             partition,
                             wanted: from,
-                            start: Offset(0),
+                            start,
                             end,
                         }));
                     }
@@ -308,12 +327,11 @@ impl Log for SimLog {
                     return inner.after(ms, move |_| slot.put(Err(unavailable())));
                 }
                 inner.after(ms, move |inner| {
-                    let end = inner
-                        .logs
-                        .get(&epoch.0)
-                        .map_or(0, |log| log.of(topic, partition).len());
+                    let log = inner.logs.get(&epoch.0);
+                    let end = log.map_or(0, |log| log.of(topic, partition).len());
+                    let start = log.map_or(0, |log| log.start(topic, partition));
                     slot.put(Ok(Bounds {
-                        start: Offset(0),
+                        start: Offset(start),
                         end: Offset(end as u64),
                     }));
                 });

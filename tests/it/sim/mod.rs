@@ -9,6 +9,7 @@ mod engine;
 mod faults;
 mod heartbeats;
 mod log;
+mod mishaps;
 mod quiet;
 mod run;
 mod seeds;

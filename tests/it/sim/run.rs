@@ -1,6 +1,6 @@
 //! One seed, one schedule: draws it, runs it, drains it, checks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tidemark::log::Topic;
 use tidemark::ops::health::TaskId;
 use tidemark::pipeline::{Breakage, Settings};
 use tidemark::store::awards::{Adjustment, AdjustmentError, adjustment};
+use tidemark::store::db::{Item, Key};
 use tidemark::store::pricing::{NewValue, Publish, PublishError, publish};
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupError, SignupRequest, signup};
 use tokio::sync::watch;
@@ -35,7 +36,7 @@ const START: i64 = 1_795_982_400_000;
 const DRAIN_MS_MAX: i64 = 30 * MINUTE;
 const DRAIN_STEPS_MAX: u64 = 1_500_000;
 /// The process of all administrators.
-const ADMINS: Owner = 1;
+pub(super) const ADMINS: Owner = 1;
 
 /// What a schedule leans to, so that few seeds are needed to meet what is rare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,27 +54,37 @@ pub enum Lean {
     Awards,
     /// Resends near the window's edge.
     Window,
+    /// New epochs with other numbers of partitions.
+    Moves,
+    /// Tables and topics that something other than the pipeline changes.
+    Mishaps,
+    /// Brokers whose clocks jump ahead.
+    Clocks,
 }
 
 /// One run.
-struct Run {
-    rng: StdRng,
-    executor: Executor,
-    world: World,
-    workload: Workload,
-    ledger: Arc<Mutex<Ledger>>,
-    admin: Arc<Mutex<Admin>>,
-    settings: Settings,
-    source: u32,
-    posting: u32,
-    epoch: u32,
-    breakage: Option<Breakage>,
-    lean: Lean,
-    workers: BTreeMap<Owner, (Vec<TaskId>, watch::Sender<bool>)>,
-    next_owner: Owner,
-    asked: u64,
-    had_a_crowd: bool,
-    latest_freeze: i64,
+pub struct Run {
+    pub(super) rng: StdRng,
+    pub(super) executor: Executor,
+    pub(super) world: World,
+    pub(super) workload: Workload,
+    pub(super) ledger: Arc<Mutex<Ledger>>,
+    pub(super) admin: Arc<Mutex<Admin>>,
+    pub(super) settings: Settings,
+    pub(super) source: u32,
+    pub(super) posting: u32,
+    pub(super) epoch: u32,
+    pub(super) breakage: Option<Breakage>,
+    pub(super) lean: Lean,
+    pub(super) workers: BTreeMap<Owner, (Vec<TaskId>, watch::Sender<bool>)>,
+    pub(super) next_owner: Owner,
+    pub(super) asked: u64,
+    pub(super) had_a_crowd: bool,
+    pub(super) latest_freeze: i64,
+    /// The tables at some earlier moment.
+    pub(super) older: Option<BTreeMap<Key, Item>>,
+    /// Partitions whose clocks an operator is correcting.
+    pub(super) correcting: BTreeSet<TaskId>,
 }
 
 /// What a run came to.
@@ -196,7 +207,7 @@ impl Run {
         let start = START + rng.random_range(0..5) * DAY;
         let world = World::new(seed, start, Faults::none(), trace);
         let (source, posting) = (rng.random_range(1..4), rng.random_range(1..3));
-        let ledger = checks::watch(&world, posting);
+        let ledger = checks::watch(&world);
         let settings = settings(&mut rng, lean);
         let workload = Workload::new(mix(&mut rng, lean));
         let mut run = Run {
@@ -217,6 +228,8 @@ impl Run {
             asked: 0,
             had_a_crowd: false,
             latest_freeze: 0,
+            older: None,
+            correcting: BTreeSet::new(),
         };
         run.open_epoch();
         run
@@ -229,14 +242,31 @@ impl Run {
         self.set_faults(faults);
         self.start_all();
         let rounds = self.rng.random_range(6..22);
-        let moves_at = self
-            .rng
-            .random_ratio(1, 8)
-            .then(|| self.rng.random_range(2..rounds));
+        let moves = match self.lean {
+            Lean::Moves => 2,
+            _ => u32::from(self.rng.random_ratio(1, 8)),
+        };
+        let moves_at: Vec<u32> = (0..moves)
+            .map(|_| self.rng.random_range(2..rounds))
+            .collect();
+        let has_mishap = self.lean == Lean::Mishaps || self.rng.random_ratio(1, 10);
+        let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
+        let snapshot_at = self.rng.random_range(0..rounds);
         for round in 0..rounds {
-            if moves_at == Some(round) {
+            if moves_at.contains(&round) {
                 self.next_epoch()?;
             }
+            if snapshot_at == round {
+                self.older = Some(self.world.with(|inner| inner.db.items.clone()));
+            }
+            if mishap_at == Some(round) {
+                self.mishap()?;
+            }
+            if self.lean == Lean::Clocks && self.rng.random_ratio(1, 5) {
+                self.clock_jumps();
+            }
+            self.correct_clocks();
+            self.expire();
             self.append();
             self.disturb();
             self.proceed()?;
@@ -246,7 +276,7 @@ impl Run {
         self.check()
     }
 
-    fn set_faults(&mut self, mut faults: Faults) {
+    pub(super) fn set_faults(&mut self, mut faults: Faults) {
         if self.rng.random_ratio(1, 5) {
             let posting = self.rng.random::<bool>();
             let topic = if posting {
@@ -267,19 +297,20 @@ impl Run {
 
     fn open_epoch(&mut self) {
         self.epoch += 1;
+        self.older = None;
         let mut log = LogState::new(self.source, 1, self.posting);
-        checks::watch_log(&mut log, &self.ledger);
+        checks::watch_log(&mut log, self.epoch, &self.ledger);
         self.world.with(|inner| inner.logs.insert(self.epoch, log));
     }
 
-    fn start(&mut self, tasks: Vec<TaskId>) -> Owner {
+    pub(super) fn start(&mut self, tasks: Vec<TaskId>) -> Owner {
         self.next_owner += 1;
         let spec = WorkerSpec {
             owner: self.next_owner,
             token: self.rng.random(),
             epoch: Epoch(self.epoch),
             skew_ms: self.rng.random_range(-3_000..3_000),
-            settings: self.settings.clone(),
+            settings: self.settings_of_a_worker(),
             breakage: self.breakage,
             tasks: tasks.clone(),
         };
@@ -288,8 +319,20 @@ impl Run {
         self.next_owner
     }
 
+    /// Workers may have different settings, but for those that must be the same.
+    fn settings_of_a_worker(&mut self) -> Settings {
+        if !self.rng.random_ratio(1, 3) {
+            return self.settings.clone();
+        }
+        Settings {
+            usage_rows: self.settings.usage_rows,
+            leaderboard_size: self.settings.leaderboard_size,
+            ..settings(&mut self.rng, self.lean)
+        }
+    }
+
     /// Spreads all tasks over a few workers; some tasks run twice.
-    fn start_all(&mut self) {
+    pub(super) fn start_all(&mut self) {
         let mut tasks = adapter::tasks(self.source, self.posting);
         tasks.shuffle(&mut self.rng);
         let workers = self.rng.random_range(1..4_usize).min(tasks.len());
@@ -313,7 +356,7 @@ impl Run {
         )
     }
 
-    fn append(&mut self) {
+    pub(super) fn append(&mut self) {
         let records = self.rng.random_range(1..14);
         let now = self.world.now();
         for _ in 0..records {
@@ -345,7 +388,7 @@ impl Run {
         self.failed(ended)
     }
 
-    fn failed(&self, ended: Stopped) -> Result<(), String> {
+    pub(super) fn failed(&self, ended: Stopped) -> Result<(), String> {
         match ended {
             Stopped::Failed => Err(self
                 .world
@@ -440,7 +483,7 @@ impl Run {
     }
 
     /// An administrator's request, repeated until it is answered.
-    fn ask<F>(&mut self, request: impl Fn(SimDb, i64, u64) -> F + Send + 'static)
+    pub(super) fn ask<F>(&mut self, request: impl Fn(SimDb, i64, u64) -> F + Send + 'static)
     where
         F: Future<Output = bool> + Send,
     {
@@ -637,18 +680,25 @@ impl Run {
         }
         let deadline = self.world.now().max(self.latest_freeze) + DRAIN_MS_MAX;
         let (source, posting, epoch) = (self.source, self.posting, self.epoch);
-        let ended = self
-            .executor
-            .run_until(deadline, DRAIN_STEPS_MAX, |executor| {
-                executor.steps % 64 == 0 && is_drained(executor, source, posting, epoch)
-            });
-        self.failed(ended)?;
-        match ended {
-            Stopped::Done => Ok(()),
-            other => Err(format!(
-                "I7: {other:?} before the lag was zero\n{}",
-                self.standing()
-            )),
+        loop {
+            let ended = self
+                .executor
+                .run_until(deadline, DRAIN_STEPS_MAX, |executor| {
+                    executor.steps % 64 == 0
+                        && (is_drained(executor, source, posting, epoch) || needs_hand(executor))
+                });
+            self.failed(ended)?;
+            if ended != Stopped::Done {
+                let standing = self.standing();
+                return Err(format!("I7: {ended:?} before the lag was zero\n{standing}"));
+            }
+            if is_drained(&self.executor, source, posting, epoch) {
+                return Ok(());
+            }
+            self.correct_clocks();
+            let soon = self.world.now() + 5_000;
+            let ended = self.executor.run_until(soon, DRAIN_STEPS_MAX, |_| false);
+            self.failed(ended)?;
         }
     }
 
@@ -674,9 +724,9 @@ impl Run {
         })
     }
 
-    /// Both roles drain, everybody stops, and the same tables go on with new logs.
-    fn next_epoch(&mut self) -> Result<(), String> {
-        let faults = self.world.with(|inner| inner.faults.clone());
+    /// Both roles drain and everybody stops. False if a heartbeat came just before the end, so that
+    /// they had to be started again.
+    pub(super) fn quiesce(&mut self) -> Result<bool, String> {
         self.drain()?;
         self.settle()?;
         for (_, stop) in std::mem::take(&mut self.workers).into_values() {
@@ -693,9 +743,21 @@ impl Run {
             return Err(format!("a graceful stop does not end: {ended:?}"));
         }
         if !is_drained(&self.executor, self.source, self.posting, self.epoch) {
-            // A tick came just before the end: start once more, in the old epoch.
             self.start_all();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The same tables go on with new logs, which may have other numbers of partitions.
+    fn next_epoch(&mut self) -> Result<(), String> {
+        let faults = self.world.with(|inner| inner.faults.clone());
+        if !self.quiesce()? {
             return Ok(());
+        }
+        if self.lean == Lean::Moves || self.rng.random() {
+            self.source = self.rng.random_range(1..5);
+            self.posting = self.rng.random_range(1..4);
         }
         self.open_epoch();
         self.set_faults(faults);
@@ -717,6 +779,13 @@ impl Run {
     }
 }
 
+/// Whether a partition stands still.
+fn needs_hand(executor: &Executor) -> bool {
+    executor
+        .world
+        .with(|inner| !adapter::halts(&inner.db).is_empty())
+}
+
 /// Whether everything that was appended is rated, posted and settled, and no administrator waits.
 fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> bool {
     if executor.lives(ADMINS) {
@@ -735,6 +804,9 @@ fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> boo
             Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerPostings, q),
             None => end(Topic::LedgerPostings, q) == 0,
         };
-        (0..source).all(rated) && (0..posting).all(posted) && !adapter::has_pointers(&inner.db)
+        (0..source).all(rated)
+            && (0..posting).all(posted)
+            && !adapter::has_pointers(&inner.db)
+            && adapter::halts(&inner.db).is_empty()
     })
 }

@@ -10,13 +10,16 @@ use super::run::{Lean, run};
 const SEEDS: u64 = 400;
 /// A breakage must show within so many seeds.
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
-const LEANS: [Lean; 6] = [
+const LEANS: [Lean; 9] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
     Lean::Months,
     Lean::Awards,
     Lean::Window,
+    Lean::Moves,
+    Lean::Mishaps,
+    Lean::Clocks,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -176,4 +179,44 @@ fn the_simulator_finds_a_slow_lane_in_place_of_the_window() {
 #[test]
 fn the_simulator_finds_a_usage_row_key_without_the_identity() {
     finds(Breakage::UsageRowKeyWithoutIdentity, Lean::Window);
+}
+
+#[test]
+fn the_simulator_finds_accepted_blocks_that_a_rater_ignores() {
+    finds(Breakage::AcceptedBlocksIgnored, Lean::Mishaps);
+}
+
+#[test]
+fn the_simulator_finds_partition_counts_that_are_ignored() {
+    finds(Breakage::PartitionCountsIgnored, Lean::Mishaps);
+}
+
+#[test]
+fn the_simulator_finds_a_new_epoch_that_forgets_where_users_came_from() {
+    finds(Breakage::MovedUsersForgotten, Lean::Moves);
+}
+
+#[test]
+fn the_simulator_finds_lists_that_are_not_rebuilt_after_a_move() {
+    finds(Breakage::ListsNotRebuilt, Lean::Moves);
+}
+
+#[test]
+fn the_simulator_finds_clocks_that_are_trusted() {
+    finds(Breakage::ClocksTrusted, Lean::Clocks);
+}
+
+#[test]
+fn the_simulator_finds_tables_that_are_not_marked() {
+    finds(Breakage::TablesUnmarked, Lean::Mishaps);
+}
+
+#[test]
+fn the_simulator_finds_witnesses_that_are_ignored() {
+    finds(Breakage::WitnessesIgnored, Lean::Mishaps);
+}
+
+#[test]
+fn the_simulator_finds_a_control_head_that_is_read_before_the_records() {
+    finds(Breakage::ControlHeadBeforeRecords, Lean::Everything);
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveStatus,
 };
-use tidemark::store::db::{StoreError, Table};
+use tidemark::store::db::{Condition, Db, Key, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::tables::{Report, create_tables};
 
@@ -29,6 +29,41 @@ fn all_nine_tables_are_created_once_however_often_it_is_asked() {
             existing: Table::ALL.to_vec(),
         };
         assert_eq!(again, expected);
+    });
+}
+
+#[test]
+fn a_table_is_not_created_beside_others_that_hold_data() {
+    on_every_empty_store(|db| async move {
+        create_tables(&db).await.unwrap();
+        let drop = |table: Table| {
+            let name = db.table_name(table);
+            db.client().delete_table().table_name(name).send()
+        };
+        drop(Table::UserPoints).await.unwrap();
+        // Nothing is lost while there is nothing.
+        assert_eq!(
+            create_tables(&db).await.unwrap().created,
+            [Table::UserPoints]
+        );
+        let key = Key::new(Table::StreakTracking, "somebody", "user");
+        let put = Write::Put {
+            table: key.table,
+            item: key.item(),
+            condition: Condition::Always,
+        };
+        db.write(put).await.unwrap();
+        for table in [Table::UserPoints, Table::Checkpoints] {
+            drop(table).await.unwrap();
+        }
+        let refused = create_tables(&db).await;
+        let Err(StoreError::Refused(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        for part in ["UserPoints", "Checkpoints", "restore it"] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+        assert_eq!(create_tables(&db).await, Err(StoreError::Refused(why)));
     });
 }
 

@@ -6,6 +6,7 @@ mod damage;
 mod doctor;
 mod emit;
 mod grants;
+mod guards;
 mod halts;
 mod keys;
 mod metrics;

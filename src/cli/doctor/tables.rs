@@ -1,0 +1,78 @@
+//! Are all tables there, do they belong together, and do the topics have the partitions with which
+//! the epoch began?
+
+use super::findings::Findings;
+use crate::cli::output::Done;
+use crate::cli::session::Session;
+use crate::domain::position::Partition;
+use crate::log::Topic;
+use crate::ops::health::{Role, TaskId};
+use crate::pipeline::{self, Failure as Halt, HaltCode, progress};
+use crate::store::{installation, layout};
+
+/// Looks at the tables. False if one is missing: nothing else can be read then.
+pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
+    let missing = installation::missing_tables(session.db()).await?;
+    for (table, why) in &missing {
+        let what = format!("table {} cannot be read: {why}", table.name());
+        everybody_halts(session, HaltCode::StoreRefused, &what, findings);
+    }
+    if !missing.is_empty() {
+        return Ok(false);
+    }
+    let marks = installation::read(session.db()).await?;
+    if let Some(what) = marks.contradiction() {
+        everybody_halts(session, HaltCode::RowRegressed, &what, findings);
+    }
+    counts(session, findings).await?;
+    Ok(true)
+}
+
+/// Compares the partition counts of the epoch with the topics.
+async fn counts(session: &Session, findings: &mut Findings) -> Done {
+    let Some(layout) = layout::get(session.db(), session.log.epoch()).await? else {
+        return Ok(());
+    };
+    let partitions = &session.partitions;
+    for (topic, known, found) in [
+        (Topic::UsageEvents, layout.source, partitions.source),
+        (Topic::LedgerPostings, layout.posting, partitions.posting),
+    ] {
+        if let Err(Halt::Halt(code, what)) = pipeline::same_count(topic, known, found) {
+            everybody_halts(session, code, &what, findings);
+        }
+    }
+    Ok(())
+}
+
+/// Log times that cannot be true: the raters halt when they are taken up.
+pub async fn clocks(session: &Session, findings: &mut Findings) -> Done {
+    for partition in (0..session.partitions.source).map(Partition) {
+        let task = TaskId::new(Role::Rate, partition);
+        let stored = progress::rate_checkpoint(session.db(), partition).await?;
+        let Some(stored) = stored.filter(|_| findings.stopped(task).is_none()) else {
+            continue;
+        };
+        if pipeline::is_log_time_ahead(stored.log_time, session.now()) {
+            let what = format!(
+                "log time of {task} is {}, but this machine's clock says {}",
+                stored.log_time,
+                session.now()
+            );
+            findings.will_halt(Some(task), HaltCode::ClockAhead, &what);
+        }
+    }
+    Ok(())
+}
+
+fn everybody_halts(session: &Session, code: HaltCode, what: &str, findings: &mut Findings) {
+    let partitions = &session.partitions;
+    for task in pipeline::all_tasks(partitions.source, partitions.posting) {
+        if findings
+            .stopped(task)
+            .is_none_or(|stopped| stopped == code.as_str())
+        {
+            findings.will_halt(Some(task), code, what);
+        }
+    }
+}

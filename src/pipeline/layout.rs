@@ -1,0 +1,287 @@
+//! The partition counts of the epoch, which every task compares with the topics before it does
+//! anything: also one that has no checkpoint yet.
+//!
+//! The first task of an epoch stores them. It makes sure first that the epoch before is drained: in
+//! the new one sequences begin again, and users and accounts may belong to other partitions.
+
+use serde::de::DeserializeOwned;
+
+use super::anchor::same_count;
+use super::failure::{Failure, HaltCode};
+use super::supervise::persist;
+use super::{Breakage, WorkerContext};
+use crate::domain::position::{Epoch, Partition, Sequence};
+use crate::log::{Topic, TopicInfo};
+use crate::ops::health::{Role, TaskId};
+use crate::store::awards;
+use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
+use crate::store::layout::{self, Moved};
+
+pub(super) use crate::store::layout::Layout;
+
+/// Tables of an older tidemark do not say how many partitions there were. The first checkpoint
+/// among so many partitions does.
+const PARTITIONS_SEARCHED: u32 = 64;
+
+/// The layout of this epoch. Halts unless the topics have the same numbers of partitions.
+pub(super) async fn agree(
+    ctx: &WorkerContext,
+    source: &TopicInfo,
+    postings: &TopicInfo,
+) -> Result<Layout, Failure> {
+    let epoch = ctx.log.epoch();
+    let layout = match persist(ctx, || layout::get(&*ctx.db, epoch)).await? {
+        Some(layout) => layout,
+        None => begin(ctx, source.partitions, postings.partitions).await?,
+    };
+    if ctx.broken(Breakage::PartitionCountsIgnored) {
+        return Ok(Layout {
+            source: source.partitions,
+            posting: postings.partitions,
+            ..layout
+        });
+    }
+    same_count(Topic::UsageEvents, layout.source, source.partitions)?;
+    same_count(Topic::LedgerPostings, layout.posting, postings.partitions)?;
+    Ok(layout)
+}
+
+/// Stores the layout of an epoch that has none yet.
+async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout, Failure> {
+    let epoch = ctx.log.epoch();
+    let known = persist(ctx, || layout::all(&*ctx.db)).await?;
+    let searched = match known.last() {
+        Some(newest) => newest.source.max(newest.posting),
+        None => PARTITIONS_SEARCHED,
+    };
+    let stored = Stored {
+        rates: existing(ctx, Role::Rate, source.max(searched)).await?,
+        posts: existing(ctx, Role::Post, posting.max(searched)).await?,
+    };
+    let before = match known.into_iter().last() {
+        Some(newest) => Some(newest),
+        None => stored.layout(source),
+    };
+    let layout = match before {
+        None => Layout {
+            epoch,
+            source,
+            posting,
+            sequences_restart: true,
+            posting_since: Epoch(0),
+            moved: None,
+        },
+        Some(newest) if newest.epoch > epoch => {
+            let what = format!(
+                "this log has epoch {epoch}, the tables are at epoch {} already",
+                newest.epoch
+            );
+            return Err(Failure::halt(HaltCode::LogRecreated, what));
+        }
+        // An older tidemark began this epoch.
+        Some(newest) if newest.epoch == epoch => newest,
+        Some(before) => {
+            if let Err(undrained) = stored.check_drained(&before) {
+                // Another task may have begun the epoch meanwhile; its checkpoints begin anew.
+                let begun = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
+                return begun.ok_or(undrained);
+            }
+            let next = stored.next(&before, (epoch, source, posting));
+            if next.posting != before.posting {
+                move_pointers(ctx, 0..before.posting, &next).await?;
+            }
+            next
+        }
+    };
+    let write = ctx.next_write();
+    match ctx.db.write(layout::begin(&layout, write)).await {
+        Ok(()) => {}
+        Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Another task may have been first.
+    let found = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
+    found.ok_or_else(|| Failure::reload(format!("the layout of epoch {epoch} is not stored yet")))
+}
+
+/// The checkpoints of all partitions, of any epoch.
+struct Stored {
+    rates: Vec<(u32, RateCheckpoint)>,
+    posts: Vec<(u32, PostCheckpoint)>,
+}
+
+impl Stored {
+    /// What the tables of an older tidemark say of the newest epoch.
+    fn layout(&self, source: u32) -> Option<Layout> {
+        let rates = self.rates.iter().map(|(_, rate)| rate.epoch);
+        let posts = self.posts.iter().map(|(_, post)| post.epoch);
+        let epoch = rates.chain(posts).max()?;
+        let rate = self.rates.iter().find(|(_, rate)| rate.epoch == epoch);
+        let post = self.posts.iter().find(|(_, post)| post.epoch == epoch);
+        let (source, posting) = match (rate, post) {
+            (Some((_, rate)), _) => (rate.partitions, rate.posting_partitions),
+            // Nothing was rated in this epoch, so no user has a partition yet.
+            (None, Some((_, post))) => (source, post.partitions),
+            (None, None) => return None,
+        };
+        Some(Layout {
+            epoch,
+            source,
+            posting,
+            sequences_restart: false,
+            posting_since: Epoch(0),
+            moved: None,
+        })
+    }
+
+    /// Every chunk of the epoch before must be done, and every block of it posted.
+    fn check_drained(&self, before: &Layout) -> Result<(), Failure> {
+        let of_before = |(_, rate): &&(u32, RateCheckpoint)| rate.epoch == before.epoch;
+        for (p, rate) in self.rates.iter().filter(of_before) {
+            not_cut(Partition(*p), rate)?;
+            for (q, sent) in (0..).zip(&rate.sequences) {
+                let post = self.posts.iter().find(|(of, _)| *of == q);
+                let taken = accepted(post.map(|(_, post)| post), Partition(*p), before);
+                if taken < *sent {
+                    return Err(undrained(q, taken, *sent));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&self, before: &Layout, (epoch, source, posting): (Epoch, u32, u32)) -> Layout {
+        let all = self.rates.iter().map(|(_, rate)| Moved {
+            log_time: rate.log_time,
+            usage_rows: rate.window.usage_rows,
+        });
+        let moved = match before.source == source {
+            true => before.moved,
+            false => all.chain(before.moved).reduce(Moved::and),
+        };
+        Layout {
+            epoch,
+            source,
+            posting,
+            sequences_restart: true,
+            posting_since: match before.posting == posting {
+                true => before.posting_since,
+                false => epoch,
+            },
+            moved,
+        }
+    }
+}
+
+/// A chunk that is cut must be finished in its own epoch.
+pub(super) fn not_cut(source: Partition, old: &RateCheckpoint) -> Result<(), Failure> {
+    if !old.is_cut() {
+        return Ok(());
+    }
+    let what = format!(
+        "a new epoch began while chunk {} of source partition {source} in epoch {} was not done",
+        old.chunk, old.epoch
+    );
+    Err(Failure::halt(HaltCode::LogRecreated, what))
+}
+
+/// What a posting partition has accepted of a source partition in an epoch of this layout.
+fn accepted(post: Option<&PostCheckpoint>, source: Partition, layout: &Layout) -> Sequence {
+    let is_comparable =
+        |post: &&PostCheckpoint| post.epoch == layout.epoch || !layout.sequences_restart;
+    let state = post
+        .filter(is_comparable)
+        .and_then(|post| post.sources.get(&source.0));
+    state.map_or(Sequence(0), |state| state.sequence)
+}
+
+fn undrained(q: u32, taken: Sequence, sent: Sequence) -> Failure {
+    let task = TaskId::new(Role::Post, Partition(q));
+    let what =
+        format!("a new epoch began while {task} had taken {taken} of {sent} blocks of the old one");
+    Failure::halt(HaltCode::LogRecreated, what)
+}
+
+/// Before a source partition begins a new epoch, every posting partition must have taken all that
+/// it sent in the old one. One that has begun the new epoch has: the layout was stored before.
+pub(super) async fn postings_drained(
+    ctx: &WorkerContext,
+    source: Partition,
+    old: &RateCheckpoint,
+) -> Result<(), Failure> {
+    let layout = persist(ctx, || layout::get(&*ctx.db, old.epoch)).await?;
+    let restarted = layout.is_some_and(|layout| layout.sequences_restart);
+    for (q, sent) in (0..).zip(&old.sequences) {
+        let task = TaskId::new(Role::Post, Partition(q));
+        let key = checkpoints::checkpoint_key(task);
+        let stored: Option<Versioned<PostCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        let stored = stored.map(|stored| stored.value);
+        if stored.as_ref().is_some_and(|post| post.epoch > old.epoch) {
+            continue;
+        }
+        let comparable = stored.filter(|post| post.epoch == old.epoch || !restarted);
+        let state = comparable.and_then(|post| post.sources.get(&source.0).copied());
+        let taken = state.unwrap_or_default().sequence;
+        if taken < *sent {
+            return Err(undrained(q, taken, *sent));
+        }
+    }
+    Ok(())
+}
+
+/// Hands pending grants over to the posting partitions that their accounts have now.
+pub(super) async fn move_pointers(
+    ctx: &WorkerContext,
+    from: impl IntoIterator<Item = u32>,
+    layout: &Layout,
+) -> Result<(), Failure> {
+    for q in from {
+        let pointers = persist(ctx, || awards::list_pending(&*ctx.db, Partition(q))).await?;
+        for pointer in pointers {
+            let to = layout.posting_partition(pointer.account());
+            if to == pointer.partition {
+                continue;
+            }
+            let moving = awards::move_pointer_writes(&pointer, to);
+            match ctx.db.transact(moving).await {
+                // Another task has moved or applied it meanwhile.
+                Ok(()) | Err(StoreError::ConditionFailed) => {}
+                Err(error) if error.is_transient() => {
+                    return Err(Failure::reload(format!(
+                        "a grant could not be moved: {error}"
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The checkpoints of a role that exist among its first `count` partitions.
+async fn existing<T: DeserializeOwned>(
+    ctx: &WorkerContext,
+    role: Role,
+    count: u32,
+) -> Result<Vec<(u32, T)>, Failure> {
+    let keys = (0..count).map(|n| checkpoints::checkpoint_key(TaskId::new(role, Partition(n))));
+    let keys: Vec<Key> = keys.collect();
+    let mut found = Vec::new();
+    let mut first = 0;
+    for keys in keys.chunks(BATCH_GET_KEYS_MAX) {
+        let items = persist(ctx, || ctx.db.batch_get(keys)).await?;
+        for ((n, key), item) in (first..).zip(keys).zip(items) {
+            if item.is_none() {
+                continue;
+            }
+            // A batch may show one half of a transaction; an item by itself is consistent.
+            let stored: Option<Versioned<T>> =
+                persist(ctx, || checkpoints::get(&*ctx.db, key)).await?;
+            found.extend(stored.map(|stored| (n, stored.value)));
+        }
+        first += keys.len() as u32;
+    }
+    Ok(found)
+}

@@ -1,0 +1,95 @@
+//! Witnesses: of each kind of account the one whose row was written last before a checkpoint. If its
+//! row is gone or older, the account table was restored or created again, and rows that nobody
+//! touches have lost what they had counted.
+
+use super::{Cached, Poster};
+use crate::domain::position::Partition;
+use crate::ops::health::{Role, TaskId};
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::{Breakage, WorkerContext, installation};
+use crate::store::accounts::{self, HeadNow};
+use crate::store::checkpoints::Witness;
+
+/// How often a row that contradicts the checkpoint is read before the partition halts.
+const READINGS_MAX: u32 = 8;
+
+impl Poster<'_> {
+    /// Once a minute: are the tables and the rows still there?
+    pub(super) async fn check_tables(&mut self) -> Result<(), Failure> {
+        if !self.next_check.is_due(self.ctx) {
+            return Ok(());
+        }
+        installation::check(self.ctx).await?;
+        check(self.ctx, self.partition, &self.checkpoint.witnesses).await
+    }
+
+    /// Notes which accounts were written last.
+    pub(super) fn witness(&mut self, written: &[u32]) {
+        for number in written {
+            let Some(Cached {
+                account,
+                stored: Some(stored),
+                ..
+            }) = self.accounts.get(*number)
+            else {
+                continue;
+            };
+            let Some(position) = stored.fence.position else {
+                continue;
+            };
+            let is_kind = |witness: &Witness| witness.account.kind == account.kind;
+            match self.witnesses.iter_mut().find(|of| is_kind(of)) {
+                Some(newest) if newest.position > position => {}
+                Some(newest) => {
+                    newest.account = account.clone();
+                    newest.position = position;
+                }
+                None => self.witnesses.push(Witness {
+                    account: account.clone(),
+                    position,
+                }),
+            }
+        }
+    }
+}
+
+/// Halts unless the witnesses of a checkpoint are found as new as they were.
+pub(super) async fn check(
+    ctx: &WorkerContext,
+    partition: Partition,
+    witnesses: &[Witness],
+) -> Result<(), Failure> {
+    if ctx.broken(Breakage::WitnessesIgnored) {
+        return Ok(());
+    }
+    for witness in witnesses {
+        let mut readings = 0;
+        while let Some(found) = regressed(ctx, witness).await? {
+            readings += 1;
+            if readings > READINGS_MAX {
+                let Witness { account, position } = witness;
+                let task = TaskId::new(Role::Post, partition);
+                let what = format!(
+                    "the row of {account} is {found}, but the checkpoint of {task} was written after it had counted {position}: table {} is older than table Checkpoints",
+                    accounts::table(account.kind).name()
+                );
+                return Err(Failure::halt(HaltCode::RowRegressed, what));
+            }
+            // A plain read may show a row as it was before a transaction.
+            ctx.clock.sleep(backoff(ctx, readings)).await;
+        }
+    }
+    Ok(())
+}
+
+/// What was found if it is older than the witness.
+async fn regressed(ctx: &WorkerContext, witness: &Witness) -> Result<Option<String>, Failure> {
+    let account = &witness.account;
+    let found = persist(ctx, || accounts::head_now(&*ctx.db, account)).await?;
+    Ok(match found {
+        HeadNow::Fence(fence) if fence.position >= Some(witness.position) => None,
+        HeadNow::Fence(fence) => Some(format!("at {fence}")),
+        HeadNow::Bare | HeadNow::Absent => Some("gone".to_owned()),
+    })
+}

@@ -1,0 +1,132 @@
+//! Append times that cannot be true.
+//!
+//! Log time is a running maximum, so one record whose append time is weeks ahead would make every
+//! later event of its partition too old, for good. No chunk with such a record is cut. An operator
+//! who knows that a clock was wrong says so ([`ClockCorrection`]), and the partition goes on.
+
+use super::Rater;
+use super::window::Window;
+use crate::domain::position::Partition;
+use crate::domain::time::Millis;
+use crate::log::{Record, Topic};
+use crate::pipeline::Breakage;
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::supervise::persist;
+use crate::store::checkpoints::{self, ClockCorrection, UsageRows, WindowCut};
+
+/// How far an append time may be ahead of this worker's clock.
+const AHEAD_MAX_MS: i64 = 3_600_000;
+/// How far log time may be. More, so that a worker whose clock is a little slow goes on from what
+/// another one has let pass.
+const LOG_TIME_AHEAD_MAX_MS: i64 = 2 * AHEAD_MAX_MS;
+
+/// Whether log time is so far ahead of a clock that a rater halts on it.
+pub fn is_log_time_ahead(log_time: Millis, now: Millis) -> bool {
+    log_time > now.plus(LOG_TIME_AHEAD_MAX_MS)
+}
+
+impl Rater<'_> {
+    /// What a record's append time counts as.
+    pub(super) fn append_time(&self, record: &Record) -> Millis {
+        match &self.checkpoint.clock {
+            Some(correction) => correction.append_time(record),
+            None => record.append_time,
+        }
+    }
+
+    /// The records before the first one whose append time cannot be true. Halts, with nothing cut,
+    /// if there are none.
+    pub(super) async fn before_clock_jump<'r>(
+        &mut self,
+        records: &'r [Record],
+    ) -> Result<&'r [Record], Failure> {
+        let latest = self.ctx.clock.now().plus(AHEAD_MAX_MS);
+        let is_ahead = |record: &Record| self.append_time(record) > latest;
+        let fine = match records.iter().position(is_ahead) {
+            Some(at) if !self.ctx.broken(Breakage::ClocksTrusted) => &records[..at],
+            _ => return Ok(records),
+        };
+        let [] = fine else {
+            return Ok(fine);
+        };
+        self.declare_done().await?;
+        let (topic, partition, record) = (Topic::UsageEvents, self.partition, &records[0]);
+        Err(self.ahead(
+            &format!("record {} of {topic}/{partition}", record.offset),
+            record.append_time,
+        ))
+    }
+
+    /// Halts if log time itself is far ahead: an older tidemark let such a record pass.
+    pub(super) async fn check_log_time(&mut self) -> Result<(), Failure> {
+        let log_time = self.after.log_time;
+        if !is_log_time_ahead(log_time, self.ctx.clock.now())
+            || self.ctx.broken(Breakage::ClocksTrusted)
+        {
+            return Ok(());
+        }
+        self.declare_done().await?;
+        let (topic, partition) = (Topic::UsageEvents, self.partition);
+        let what = format!("an earlier record of {topic}/{partition}");
+        Err(self.ahead(&what, log_time))
+    }
+
+    fn ahead(&self, what: &str, time: Millis) -> Failure {
+        let (task, now) = (self.task(), self.ctx.clock.now());
+        let what = format!(
+            "{what} was appended at {time}, but this worker's clock says {now}; if that clock is right, run `tidemark correct-clock {task}`, then resume"
+        );
+        Failure::halt(HaltCode::ClockAhead, what)
+    }
+
+    /// Applies a correction that is new: log time goes on from the corrected moment. Everything
+    /// before it is forgotten by the window, so whatever may have a copy there takes the slow lane.
+    /// Nothing is stored before the next cut, which records all of it.
+    pub(super) async fn correct_clock(&mut self) -> Result<(), Failure> {
+        let (ctx, partition): (_, Partition) = (self.ctx, self.partition);
+        let stored = persist(ctx, || checkpoints::clock_correction(&*ctx.db, partition)).await?;
+        let in_force = self.checkpoint.clock;
+        let Some(correction) = stored
+            .filter(|stored| stored.epoch == self.checkpoint.epoch && in_force != Some(*stored))
+        else {
+            return Ok(());
+        };
+        self.declare_done().await?;
+        tracing::warn!(
+            event = "clock.corrected",
+            task = %self.task(),
+            until = correction.until.0,
+            at = %correction.at,
+            log_time = %self.after.log_time,
+            "append times were declared wrong; log time goes on from the corrected moment"
+        );
+        self.window = Window::default();
+        self.after.log_time = self.after.log_time.min(correction.at);
+        let checkpoint = &mut self.checkpoint;
+        checkpoint.log_time = self.after.log_time;
+        checkpoint.window = corrected_window(&checkpoint.window, checkpoint.to, &correction);
+        checkpoint.clock = Some(correction);
+        Ok(())
+    }
+}
+
+/// A window that has forgotten everything before `from`. What was appended before the clock jumped
+/// may have been an hour ahead of it.
+fn corrected_window(
+    window: &WindowCut,
+    from: crate::domain::position::Offset,
+    correction: &ClockCorrection,
+) -> WindowCut {
+    let forgotten = correction.at.plus(AHEAD_MAX_MS);
+    let usage_rows = match window.usage_rows {
+        UsageRows::Since(Some(since)) => UsageRows::Since(Some(since.min(forgotten))),
+        other => other,
+    };
+    WindowCut {
+        first: from,
+        first_log_time: correction.at,
+        forgotten: Some(forgotten),
+        usage_rows,
+        ..*window
+    }
+}

@@ -1,0 +1,90 @@
+//! How many partitions the topics have in each epoch: one item per epoch, shared by all tasks and
+//! written once.
+//!
+//! Users and accounts are assigned to partitions by hash, so a change moves them. Within an epoch
+//! that is a fault; a new epoch may have other counts.
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoints::{self, UsageRows, Versioned};
+use super::db::{Db, Key, StoreError, Table, Write};
+use super::pages;
+use super::row::Row;
+use crate::domain::position::{Epoch, Partition, WriteId};
+use crate::domain::time::Millis;
+
+const HASH: &str = "epochs";
+
+/// The partition counts of an epoch, and what the change from the epoch before means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Layout {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Partitions of `usage.events`.
+    pub source: u32,
+    /// Partitions of `ledger.postings`.
+    pub posting: u32,
+    /// Whether the sequences of posting blocks begin again at 1 in this epoch. They do, except in
+    /// an epoch that an older tidemark began, which let them go on.
+    pub sequences_restart: bool,
+    /// The epoch in which accounts were last assigned anew to posting partitions.
+    pub posting_since: Epoch,
+    /// Set if users moved to other source partitions, in this epoch or an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+}
+
+/// What a source partition must assume of users who came from any other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved {
+    /// The highest log time of all source partitions before the move. Whatever was appended up to
+    /// then is outside of the new duplicate windows, and log time goes on from here.
+    pub log_time: Millis,
+    /// Usage rows of the source partition that has them least.
+    pub usage_rows: UsageRows,
+}
+
+impl Layout {
+    /// Which posting partition an account has.
+    pub fn posting_partition(&self, account: &crate::domain::ids::Account) -> Partition {
+        account.partition(self.posting)
+    }
+}
+
+impl Moved {
+    /// What covers both.
+    pub fn and(self, other: Moved) -> Moved {
+        Moved {
+            log_time: self.log_time.max(other.log_time),
+            usage_rows: self.usage_rows.and(other.usage_rows),
+        }
+    }
+}
+
+fn key(epoch: Epoch) -> Key {
+    Key::new(
+        Table::Checkpoints,
+        HASH,
+        format!("{epoch:010}", epoch = epoch.0),
+    )
+}
+
+/// The layout of an epoch; `None` before its first task has begun.
+pub async fn get(db: &dyn Db, epoch: Epoch) -> Result<Option<Layout>, StoreError> {
+    let stored: Option<Versioned<Layout>> = checkpoints::get(db, &key(epoch)).await?;
+    Ok(stored.map(|stored| stored.value))
+}
+
+/// Every layout there ever was, oldest first.
+pub async fn all(db: &dyn Db) -> Result<Vec<Layout>, StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
+    let read = |item| Row::new(Key::new(Table::Checkpoints, HASH, "?"), item).json("body");
+    items.iter().map(read).collect()
+}
+
+/// The write that stores a layout, unless its epoch has one.
+pub fn begin(layout: &Layout, write: WriteId) -> Write {
+    checkpoints::put(&key(layout.epoch), layout, None, write)
+}
