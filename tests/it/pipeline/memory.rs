@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tidemark::domain::amount::Points;
 use tidemark::domain::event::{AHEAD_MS_MAX, ContentHash, Identity};
 use tidemark::domain::ids::{AccountKind, ID_CHARS_MAX};
-use tidemark::domain::position::{Offset, Partition, WriteId};
+use tidemark::domain::position::{Epoch, Offset, Partition, WriteId};
 use tidemark::domain::time::Millis;
 use tidemark::ops::config::LEADERBOARD_SIZE_MAX;
 use tidemark::pipeline::post::top::Top;
@@ -78,7 +78,12 @@ fn the_largest_leaderboard_of_the_longest_ids_fits_into_an_item() {
     let list = top.list();
     assert!(list.ranked.len() >= size && list.left_out.is_some());
     let month = "2026-11".parse().unwrap();
-    let key = checkpoints::top_key(Partition(1_000_000), AccountKind::Provider, month);
+    let key = checkpoints::top_key(
+        Partition(1_000_000),
+        AccountKind::Provider,
+        month,
+        Epoch(u32::MAX),
+    );
     let write = WriteId {
         worker: u64::MAX,
         count: u64::MAX,

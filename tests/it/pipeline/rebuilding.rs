@@ -130,7 +130,7 @@ proptest! {
             forgotten: None,
         };
         let partition = usage_partition("user-0", PARTITIONS);
-        let place = Place { partition, partitions: PARTITIONS, window: &cut, breakage: None };
+        let place = Place { partition, partitions: PARTITIONS, window: &cut, breakage: None, clock: None };
         let (mut passed, mut passed_time) = (Window::default(), Millis(0));
         let mut examined = Examined::default();
         for piece in records.chunks(first_split) {

@@ -10,7 +10,7 @@ use tidemark::store::db::{Attr, Condition, Db, Item, Key, Table, Write};
 use tidemark::store::installation::marker_key;
 
 use super::halts::{run, store};
-use super::{Place, Up, chat, until};
+use super::{Place, chat, until};
 
 const USER: &str = "somebody";
 const DAY_MS: i64 = 86_400_000;
@@ -19,9 +19,9 @@ fn rate_task() -> TaskId {
     TaskId::new(Role::Rate, usage_partition(USER, 4))
 }
 
-fn take(up: &Up, key: &Key) -> Item {
+fn take(place: &Place, key: &Key) -> Item {
     run(async {
-        let db = store(up);
+        let db = store(place);
         let item = db.get(key).await.unwrap().expect("an item");
         let delete = Write::Delete {
             key: key.clone(),
@@ -32,13 +32,13 @@ fn take(up: &Up, key: &Key) -> Item {
     })
 }
 
-fn put(up: &Up, table: Table, item: Item) {
+fn put(place: &Place, table: Table, item: Item) {
     let put = Write::Put {
         table,
         item,
         condition: Condition::Always,
     };
-    run(async { store(up).write(put).await.unwrap() });
+    run(async { store(place).write(put).await.unwrap() });
 }
 
 /// What `doctor` says once a partition has halted with this code.
@@ -64,7 +64,7 @@ fn a_rater_whose_checkpoint_was_deleted_halts_also_after_a_resume_and_goes_on_on
     place.send(&[chat("1", USER)]);
     place.wait();
     let task = rate_task();
-    let checkpoint = take(&up, &checkpoint_key(task));
+    let checkpoint = take(&place, &checkpoint_key(task));
     place.send(&[chat("2", USER)]);
     let said = halted(&place, "tables_behind_log");
     assert!(said.contains(&task.to_string()), "{said}");
@@ -73,7 +73,7 @@ fn a_rater_whose_checkpoint_was_deleted_halts_also_after_a_resume_and_goes_on_on
     place.tidemark(&["resume", &name, "--reason", "a try"]).ok();
     halted(&place, "tables_behind_log");
     assert_eq!(requests(&place), 1);
-    put(&up, Table::Checkpoints, checkpoint);
+    put(&place, Table::Checkpoints, checkpoint);
     place
         .tidemark(&["resume", &name, "--reason", "the checkpoint is back"])
         .ok();
@@ -92,7 +92,7 @@ fn log_time_that_an_older_version_let_jump_ahead_is_corrected_and_events_are_rat
     place.wait();
     let task = rate_task();
     let key = checkpoint_key(task);
-    let mut checkpoint = run(async { store(&up).get(&key).await.unwrap().unwrap() });
+    let mut checkpoint = run(async { store(&place).get(&key).await.unwrap().unwrap() });
     let Some(Attr::S(body)) = checkpoint.get("body") else {
         panic!("no body: {checkpoint:?}");
     };
@@ -101,7 +101,7 @@ fn log_time_that_an_older_version_let_jump_ahead_is_corrected_and_events_are_rat
     body["logTime"] = json!(ahead);
     checkpoint.insert("body", Attr::S(body.to_string()));
     checkpoint.insert("write", Attr::S("00000000000000ff.1".to_owned()));
-    put(&up, Table::Checkpoints, checkpoint);
+    put(&place, Table::Checkpoints, checkpoint);
 
     place.send(&events[1..2]);
     let said = halted(&place, "clock_ahead");
@@ -148,7 +148,7 @@ fn a_table_that_was_created_again_is_noticed_although_nobody_touches_it() {
     place.send(&[chat("1", USER)]);
     place.wait();
     let table = Table::UsageTracking;
-    let marker = take(&up, &marker_key(table));
+    let marker = take(&place, &marker_key(table));
     up.stop();
     let up = place.up(&[]);
     let said = halted(&place, "row_regressed");
@@ -157,7 +157,7 @@ fn a_table_that_was_created_again_is_noticed_although_nobody_touches_it() {
         "{said}"
     );
     assert!(said.contains("Do not run `tidemark init`"), "{said}");
-    put(&up, table, marker);
+    put(&place, table, marker);
     place
         .tidemark(&["resume", "--all", "--reason", "it was restored"])
         .ok();
