@@ -64,7 +64,7 @@ fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError
     each_message(message, SCOPE_SPANS, |scope| {
         each_message(scope, SPANS, |span| {
             let (span, is_repaired) = translated(span, &spans.wanted)?;
-            spans.add(&*raw(&span)?, about_fields.as_ref(), is_repaired)
+            spans.add(&raw(&span)?, about_fields.as_ref(), is_repaired)
         })
     })
 }
