@@ -73,6 +73,7 @@ fn whole(partitions: u32, records: &[SourceRecord]) -> Vec<Cut> {
         window_from: 0,
         forgotten: None,
         usage_rows: true,
+        corrected_at: None,
     };
     places.into_iter().map(cut).collect()
 }
@@ -111,6 +112,7 @@ impl Count<'_> {
                 };
                 let known = log_times.get(&cut.partition).copied().max(lowest);
                 let before = known.unwrap_or(first.append_ms);
+                let before = cut.corrected_at.map_or(before, |at| before.min(at));
                 let mut log_time = before;
                 let heard = heard.entry(cut.partition).or_default();
                 for record in of_cut {

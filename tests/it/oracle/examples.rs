@@ -366,6 +366,7 @@ fn behind_the_window_the_usage_row_decides() {
         window_from,
         forgotten,
         usage_rows: true,
+        corrected_at: None,
     };
     input.cuts = vec![cut(0, 2, 0, None), cut(2, 5, 2, Some(NOW))];
     let out = run(&input);
@@ -412,6 +413,7 @@ fn a_chunk_sees_the_links_and_versions_up_to_its_control_position() {
         window_from: 0,
         forgotten: None,
         usage_rows: true,
+        corrected_at: None,
     };
     input.cuts = vec![cut(0, 1), cut(1, 3)];
     check(

@@ -65,6 +65,8 @@ pub struct Cut {
     pub forgotten: Option<i64>,
     /// Whether usage rows are on.
     pub usage_rows: bool,
+    /// Log time goes on from this moment if it was later: a clock had been ahead.
+    pub corrected_at: Option<i64>,
 }
 
 /// A referral link.

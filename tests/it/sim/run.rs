@@ -116,6 +116,13 @@ pub fn run(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Ou
     }
 }
 
+/// An installation whose version did not look at clocks has rated a record from one that was weeks
+/// ahead, and rejected what came after it. This version halts, an operator corrects the clock and
+/// sends the rejects again.
+pub fn cure(seed: u64) -> Result<(), String> {
+    Run::new(seed, Lean::Clocks, Some(Breakage::ClocksTrusted), false).be_cured()
+}
+
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()))
@@ -368,7 +375,7 @@ impl Run {
     }
 
     /// Lets time pass: usually moments, by steps or by time, and now and then days.
-    fn proceed(&mut self) -> Result<(), String> {
+    pub(super) fn proceed(&mut self) -> Result<(), String> {
         let now = self.world.now();
         let ended = if self.rng.random_ratio(1, 3) {
             let steps = self.rng.random_range(1..400);
@@ -504,7 +511,7 @@ impl Run {
         });
     }
 
-    fn publish_first(&mut self) {
+    pub(super) fn publish_first(&mut self) {
         let values: Vec<NewValue> = defaults::values(self.rng.random())
             .into_iter()
             .map(|(key, value)| NewValue {
@@ -669,7 +676,7 @@ impl Run {
     }
 
     /// Faults stop, every task has a healthy worker, and everything must become visible.
-    fn drain(&mut self) -> Result<(), String> {
+    pub(super) fn drain(&mut self) -> Result<(), String> {
         self.world.with(|inner| inner.faults = Faults::none());
         let mut missing = adapter::tasks(self.source, self.posting);
         for (tasks, _) in self.workers.values() {
@@ -703,7 +710,7 @@ impl Run {
     }
 
     /// Lets every late write land and every sleeper wake, and drains again.
-    fn settle(&mut self) -> Result<(), String> {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
         let now = self.world.now();
         let last = self.world.with(|inner| inner.latest_late);
         let until = last.max(self.latest_freeze).max(now) + 1;
@@ -765,7 +772,7 @@ impl Run {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let (ledger, admin) = (lock(&self.ledger), lock(&self.admin));
         self.world.with(|inner| {
             checks::at_the_end(

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidemark::pipeline::Breakage;
 
-use super::run::{Lean, run};
+use super::run::{Lean, cure, run};
 
 /// Seeds of the ordinary test run.
 const SEEDS: u64 = 400;
+/// Installations that are cured of a clock that jumped.
+const SEEDS_CURED: u64 = 60;
 /// A breakage must show within so many seeds.
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
 const LEANS: [Lean; 9] = [
@@ -98,6 +100,14 @@ fn the_pipeline_is_deterministic_under_the_simulator() {
             (again.digest, again.steps),
             "seed {seed}"
         );
+    }
+}
+
+#[test]
+fn an_installation_that_rated_a_clock_jump_is_cured_and_loses_no_event() {
+    let failure = first_failure(SEEDS_CURED, |seed| cure(seed).err());
+    if let Some((seed, what)) = failure {
+        panic!("seed {seed}: {what}");
     }
 }
 
