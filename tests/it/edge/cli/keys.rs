@@ -23,7 +23,7 @@ fn a_key_works_from_when_it_is_made_until_it_is_revoked() {
     assert_eq!(status(&up, key, "POST", "/api/v1/events"), 204);
     assert_eq!(status(&up, key, "GET", "/internal/log"), 403);
     let listed = place.tidemark(&["keys", "list"]).ok();
-    let secret = key.rsplit('_').next().unwrap();
+    let secret = key.splitn(3, '_').nth(2).unwrap();
     assert!(
         listed.contains(id) && listed.contains("gateway-eu"),
         "{listed}"
