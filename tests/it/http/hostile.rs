@@ -16,7 +16,7 @@ use tidemark::ops::config::{Config, HttpConfig};
 use super::stand::{Answer, Stand};
 
 /// A debug build on a busy machine is slow; before there were bounds these took minutes.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 
 /// Bodies that unpack into more than any request may hold; path, Content-Type, body.
 pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec<u8>)> {
