@@ -79,6 +79,10 @@ pub struct RateCheckpoint {
     pub fingerprint: Option<Fingerprint>,
     /// The last sequence sent to each posting partition before this chunk.
     pub sequences: Vec<Sequence>,
+    /// The latest time of all valid events before this chunk, or later; `None`: not known. An event whose time is after it has no copy among
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_event: Option<Millis>,
 }
 
 impl RateCheckpoint {

@@ -92,6 +92,8 @@ pub struct Examined<'a> {
     pub duplicates: u64,
     /// How many are ticks.
     pub ticks: u64,
+    /// The latest time of a valid event.
+    pub latest_event: Option<Millis>,
 }
 
 /// Where and under which rules records are examined.
@@ -133,6 +135,7 @@ impl<'a> Examined<'a> {
             Class::Elsewhere(partition) => self.forwards.push((partition, record)),
             Class::Refused(rejection) => self.reject(record, log_time, rejection),
             Class::Valid(event, service) => {
+                self.latest_event = self.latest_event.max(Some(event.time));
                 self.hashes.push((event.identity(), event.content()));
                 self.candidates.push(Candidate {
                     record,

@@ -6,6 +6,7 @@ use super::fold::{Room, Tiers};
 use super::heartbeat::Heartbeat;
 use super::window::Window;
 use super::{After, Rater};
+use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
 use crate::domain::time::Millis;
 use crate::log::{MUST_BE_THERE, ReadLimit, Record, Topic, TopicInfo};
@@ -42,6 +43,7 @@ impl<'c> Rater<'c> {
         anchor::tables_are_not_behind(ctx, partition, &checkpoint, written).await?;
         let after = After {
             log_time: checkpoint.log_time,
+            latest_event: checkpoint.latest_event,
             sequences: checkpoint.sequences.clone(),
             fingerprint: checkpoint.fingerprint,
         };
@@ -159,6 +161,7 @@ fn first_checkpoint(
         window: first_window(&ctx.settings, start),
         fingerprint: None,
         sequences: vec![Sequence(0); postings.partitions as usize],
+        latest_event: None,
     }
 }
 
@@ -244,7 +247,8 @@ fn shorten_window(
 }
 
 /// The first checkpoint of a new epoch: sequences and log time go on, offsets begin again, and everything before is forgotten
-/// by the window (events that may have a copy there take the slow lane).
+/// by the window (events that may have a copy there take the slow lane). A copy has the same time as its original, so what is later than every event
+/// of the old log has none there: fresh events are not looked up, and without usage rows not rejected.
 async fn next_epoch(
     ctx: &WorkerContext,
     partition: Partition,
@@ -269,7 +273,10 @@ async fn next_epoch(
         window: WindowCut {
             first: start,
             first_log_time: old.log_time,
-            forgotten: Some(old.log_time),
+            forgotten: Some(match old.latest_event {
+                Some(latest) => old.log_time.min(latest.plus(-AHEAD_MS_MAX)),
+                None => old.log_time,
+            }),
             ..old.window
         },
         ..old
