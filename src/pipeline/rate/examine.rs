@@ -230,6 +230,10 @@ fn judge(standing: Standing, time: Millis, place: Place<'_>) -> Verdict {
 }
 
 /// What a record is, whatever came before it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every record is valid, and a box would cost each an allocation"
+)]
 enum Class<'a> {
     Tick,
     Elsewhere(Partition),
@@ -238,6 +242,7 @@ enum Class<'a> {
 }
 
 /// Reads one record. The first pass and the rebuilt window both see a record through this, so that they hold the same.
+#[inline]
 fn read<'a>(
     decoder: &mut usage::Decoder,
     record: &'a Record,
@@ -268,6 +273,7 @@ fn oversized(record: &Record) -> Rejection {
     }
 }
 
+#[inline]
 fn classify<'a>(event: UsageEvent<'a>, place: Place<'_>, log_time: Millis) -> Class<'a> {
     let own = usage_partition(&event.user, place.partitions);
     if own != place.partition {
