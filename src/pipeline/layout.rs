@@ -152,10 +152,7 @@ impl Stored {
     }
 
     fn next(&self, before: &Layout, (epoch, source, posting): (Epoch, u32, u32)) -> Layout {
-        let all = self.rates.iter().map(|(_, rate)| Moved {
-            log_time: rate.log_time,
-            usage_rows: rate.window.usage_rows,
-        });
+        let all = self.rates.iter().map(|(_, rate)| Moved::of(rate));
         let moved = match before.source == source {
             true => before.moved,
             false => all.chain(before.moved).reduce(Moved::and),

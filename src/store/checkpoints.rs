@@ -118,6 +118,10 @@ pub struct RateCheckpoint {
     /// The correction of append times that is in force in this epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockCorrection>,
+    /// The latest time of all valid events before this chunk, or later; `None`: not known. An event whose time is after it has no copy among
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_event: Option<Millis>,
 }
 
 impl RateCheckpoint {

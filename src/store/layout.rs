@@ -6,10 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoints::{self, UsageRows, Versioned};
+use super::checkpoints::{self, RateCheckpoint, UsageRows, Versioned};
 use super::db::{Db, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::Row;
+use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::position::{Epoch, Partition, WriteId};
 use crate::domain::time::Millis;
 
@@ -44,6 +45,9 @@ pub struct Moved {
     pub log_time: Millis,
     /// Usage rows of the source partition that has them least.
     pub usage_rows: UsageRows,
+    /// The log time of the newest record that the new windows have forgotten and that an event may
+    /// still have a copy in.
+    pub forgotten: Millis,
 }
 
 impl Layout {
@@ -54,11 +58,23 @@ impl Layout {
 }
 
 impl Moved {
+    /// What the next epoch must assume of the users of one source partition.
+    pub fn of(rate: &RateCheckpoint) -> Moved {
+        // A copy has the time of its original, and is appended at most `AHEAD_MS_MAX` before it.
+        let by_event = rate.latest_event.map(|latest| latest.plus(-AHEAD_MS_MAX));
+        Moved {
+            log_time: rate.log_time,
+            usage_rows: rate.window.usage_rows,
+            forgotten: by_event.map_or(rate.log_time, |bound| bound.min(rate.log_time)),
+        }
+    }
+
     /// What covers both.
     pub fn and(self, other: Moved) -> Moved {
         Moved {
             log_time: self.log_time.max(other.log_time),
             usage_rows: self.usage_rows.and(other.usage_rows),
+            forgotten: self.forgotten.max(other.forgotten),
         }
     }
 }

@@ -11,11 +11,11 @@ use crate::log::{LogError, Refusal, Topic};
 use crate::ops::clock::Clock;
 use crate::ops::seldom::Seldom;
 
-/// At most so much of a disk is kept free: for the engine's background work (tables that are rewritten exist twice for a
-/// while), and for the tables beside the log.
-const RESERVE_BYTES_MAX: u64 = 512 << 20;
-/// And at most this share of it: a twentieth.
+/// This share of a disk is kept free, a twentieth, within the bounds below: for the engine's background work (what is in memory
+/// becomes a table, and tables that are rewritten exist twice for a while), and for the tables beside the log.
 const RESERVE_SHARE: u64 = 20;
+const RESERVE_BYTES_MIN: u64 = 128 << 20;
+const RESERVE_BYTES_MAX: u64 = 512 << 20;
 
 static DISK_FULL: Seldom<()> = Seldom::new();
 static CLOCK_JUMPED: Seldom<()> = Seldom::new();
@@ -31,13 +31,11 @@ pub struct Space {
 
 impl Space {
     /// What new events leave free.
-    pub const fn reserve(self) -> u64 {
+    pub fn reserve(self) -> u64 {
         let share = self.total / RESERVE_SHARE;
-        if share < RESERVE_BYTES_MAX {
-            share
-        } else {
-            RESERVE_BYTES_MAX
-        }
+        let reserve = share.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
+        // Of a very small disk, half.
+        reserve.min(self.total / 2)
     }
 }
 

@@ -72,6 +72,7 @@ impl Rater<'_> {
             log_time: self.after.log_time,
             fingerprint: self.after.fingerprint,
             sequences: self.after.sequences.clone(),
+            latest_event: self.after.latest_event,
             ..self.checkpoint.clone()
         }
     }

@@ -11,8 +11,8 @@ use super::Rater;
 use super::examine::{Candidate, Examined, Place, Reject};
 use super::fold::{Fold, Postings, Rated};
 use super::window::Window;
-use crate::domain::event::Service;
-use crate::domain::position::{Offset, Partition, Position, Sequence};
+use crate::domain::event::{AHEAD_MS_MAX, Service};
+use crate::domain::position::{Chunk, Offset, Partition, Position, Sequence};
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
 use crate::log::posting::{BlockHeader, encode_blocks};
@@ -87,11 +87,13 @@ impl Rater<'_> {
             self.rate_piece(&mut work).await?;
         }
         self.count(&work, records);
+        let latest_event = self.latest_event(work.examined.latest_event);
         let emitting = self.ctx.stage(Role::Rate, "rate", started);
         let sequences = self.emit(work).await?;
         self.ctx.stage(Role::Rate, "emit", emitting);
         self.after = super::After {
             log_time,
+            latest_event,
             sequences,
             fingerprint: records.last().map(Fingerprint::of),
         };
@@ -103,6 +105,16 @@ impl Rater<'_> {
             .observe(took_ms as f64 / 1_000.0);
         tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
         Ok(())
+    }
+
+    /// The latest event up to and with the chunk, of which `in_chunk` is the latest. What is not known of before is as late as bounds allow.
+    fn latest_event(&self, in_chunk: Option<Millis>) -> Option<Millis> {
+        let is_first = self.checkpoint.chunk == Chunk(1);
+        let before = match self.checkpoint.latest_event {
+            None if !is_first => Some(self.checkpoint.log_time.plus(AHEAD_MS_MAX)),
+            known => known,
+        };
+        before.max(in_chunk)
     }
 
     fn timeline(&mut self) -> Result<Arc<Timeline>, Failure> {

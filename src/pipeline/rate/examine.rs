@@ -92,6 +92,8 @@ pub struct Examined<'a> {
     pub duplicates: u64,
     /// How many are ticks.
     pub ticks: u64,
+    /// The latest time of a valid event.
+    pub latest_event: Option<Millis>,
 }
 
 /// Where and under which rules records are examined.
@@ -144,6 +146,7 @@ impl<'a> Examined<'a> {
             Class::Elsewhere(partition) => self.forwards.push((partition, record)),
             Class::Refused(rejection) => self.reject(record, log_time, rejection),
             Class::Valid(event, service) => {
+                self.latest_event = self.latest_event.max(Some(event.time));
                 self.hashes.push((event.identity(), event.content()));
                 self.candidates.push(Candidate {
                     record,
@@ -238,6 +241,10 @@ fn judge(standing: Standing, time: Millis, place: Place<'_>) -> Verdict {
 }
 
 /// What a record is, whatever came before it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every record is valid, and a box would cost each an allocation"
+)]
 enum Class<'a> {
     Tick,
     Elsewhere(Partition),
@@ -246,6 +253,7 @@ enum Class<'a> {
 }
 
 /// Reads one record. The first pass and the rebuilt window both see a record through this, so that they hold the same.
+#[inline]
 fn read<'a>(
     decoder: &mut usage::Decoder,
     record: &'a Record,
@@ -276,6 +284,7 @@ fn oversized(record: &Record) -> Rejection {
     }
 }
 
+#[inline]
 fn classify<'a>(event: UsageEvent<'a>, place: Place<'_>, log_time: Millis) -> Class<'a> {
     let own = usage_partition(&event.user, place.partitions);
     if own != place.partition {

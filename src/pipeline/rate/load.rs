@@ -51,6 +51,7 @@ impl<'c> Rater<'c> {
         let accepted = loaded.check(ctx, &layout).await?;
         let after = After {
             log_time: checkpoint.log_time,
+            latest_event: checkpoint.latest_event,
             sequences: checkpoint.sequences.clone(),
             fingerprint: checkpoint.fingerprint,
         };
@@ -246,7 +247,8 @@ fn shorten_window(
 ///
 /// Everything of earlier epochs is forgotten by the window, so events that may have a copy there
 /// take the slow lane. If users moved between source partitions, that copy may be one of any of
-/// them.
+/// them. A copy has the same time as its original, so what is later than every event of the old log
+/// has none there: fresh events are not looked up, and without usage rows not rejected.
 async fn first_of_epoch(
     ctx: &WorkerContext,
     partition: Partition,
@@ -259,10 +261,7 @@ async fn first_of_epoch(
         layout::postings_drained(ctx, partition, old).await?;
     }
     let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
-    let own = before.as_ref().map(|old| Moved {
-        log_time: old.log_time,
-        usage_rows: old.window.usage_rows,
-    });
+    let own = before.as_ref().map(Moved::of);
     let moved = layout
         .moved
         .filter(|_| own.is_none() || !ctx.broken(Breakage::MovedUsersForgotten));
@@ -272,7 +271,7 @@ async fn first_of_epoch(
         None => first,
         Some(earlier) => WindowCut {
             first_log_time: earlier.log_time,
-            forgotten: Some(earlier.log_time),
+            forgotten: Some(earlier.forgotten),
             usage_rows: earlier.usage_rows,
             ..first
         },
@@ -296,5 +295,6 @@ async fn first_of_epoch(
         fingerprint: None,
         sequences,
         clock: None,
+        latest_event: before.and_then(|old| old.latest_event),
     })
 }

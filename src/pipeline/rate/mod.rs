@@ -66,6 +66,7 @@ pub struct Rater<'c> {
 #[derive(Clone, Debug)]
 struct After {
     log_time: Millis,
+    latest_event: Option<Millis>,
     sequences: Vec<crate::domain::position::Sequence>,
     fingerprint: Option<crate::log::Fingerprint>,
 }

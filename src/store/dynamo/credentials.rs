@@ -37,8 +37,8 @@ const SOURCES: [&str; 8] = [
 /// Whether the environment names a source of credentials. A DynamoDB-compatible server of one's own takes any key, so without
 /// one nothing is looked for.
 pub fn are_named_by_environment() -> bool {
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    SOURCES.iter().any(|name| is_set(&name))
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    SOURCES.into_iter().any(is_set)
 }
 
 /// The chain. Nothing is asked yet.

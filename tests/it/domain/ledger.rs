@@ -325,11 +325,9 @@ proptest! {
         let timeline = super::helpers::timeline(tidemark::domain::rules::Network::Mainnet);
         let account = Account::new(kind, "ann").expect("an id");
         let mut rows = AccountRows::default();
-        let mut log_time = 0;
-        for entry in &entries {
+        for (log_time, entry) in (0i64..).zip(&entries) {
             rows.apply(kind, entry, Millis(log_time), ACTIVITY);
             rows.award(kind, october(), award, ACTIVITY);
-            log_time += 1;
             let row = &rows.months[&october()];
             let statement = statement(&account, row, &timeline, false);
             prop_assert_eq!(statement.total, total(kind, row, &timeline));

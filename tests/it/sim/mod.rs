@@ -6,6 +6,7 @@ mod checks;
 mod clock;
 mod db;
 mod engine;
+mod epochs;
 mod faults;
 mod heartbeats;
 mod log;

@@ -24,15 +24,18 @@ use crate::oracle::defaults;
 
 /// 2026-11-29T20:00:00Z.
 pub const START: i64 = 1_795_982_400_000;
-const OWNER: u64 = 2;
 const STEPS_MAX: u64 = 20_000_000;
 
 /// A world with rules and one worker that does everything.
 pub struct Quiet {
     pub world: World,
     pub executor: Executor,
+    epoch: u32,
     source: u32,
     posting: u32,
+    /// The process of the worker; a killed one's requests may be lost, so each has its own.
+    owner: u64,
+    last: Option<String>,
     workers: Vec<watch::Sender<bool>>,
 }
 
@@ -50,8 +53,11 @@ impl Quiet {
         let mut quiet = Quiet {
             executor: Executor::new(world.clone()),
             world,
+            epoch: 1,
             source,
             posting,
+            owner: 2,
+            last: None,
             workers: Vec::new(),
         };
         quiet.publish_rules();
@@ -95,9 +101,9 @@ impl Quiet {
 
     pub fn start_worker(&mut self, settings: Settings) {
         let spec = WorkerSpec {
-            owner: OWNER,
+            owner: self.owner,
             token: 7,
-            epoch: Epoch(1),
+            epoch: Epoch(self.epoch),
             skew_ms: 0,
             settings,
             breakage: None,
@@ -113,7 +119,7 @@ impl Quiet {
         let metrics = Arc::new(Metrics::new());
         let log = SimLog {
             world: world.clone(),
-            epoch: Epoch(1),
+            epoch: Epoch(self.epoch),
         };
         let ctx = Arc::new(WorkerContext::new(
             Arc::new(log),
@@ -128,7 +134,7 @@ impl Quiet {
         for task in adapter::tasks(self.source, self.posting) {
             let (ctx, stopped) = (ctx.clone(), stopped.clone());
             self.executor
-                .spawn(OWNER, pipeline::run(ctx, task, stopped));
+                .spawn(self.owner, pipeline::run(ctx, task, stopped));
         }
         self.workers.push(stop);
         metrics
@@ -136,8 +142,25 @@ impl Quiet {
 
     /// Kills the worker.
     pub fn kill_worker(&mut self) {
-        self.executor.kill(OWNER);
+        self.executor.kill(self.owner);
+        self.owner += 1;
         self.workers.clear();
+    }
+
+    /// Stops the worker gracefully, and begins the next epoch with an empty log.
+    pub fn next_epoch(&mut self) {
+        for stop in self.workers.drain(..) {
+            stop.send(true).unwrap();
+        }
+        let owner = self.owner;
+        let ended = self
+            .executor
+            .run_until(i64::MAX, STEPS_MAX, |executor| !executor.lives(owner));
+        assert_eq!(ended, Stopped::Done);
+        self.owner += 1;
+        self.epoch += 1;
+        let log = LogState::new(self.source, 1, self.posting);
+        self.world.with(|inner| inner.logs.insert(self.epoch, log));
     }
 
     /// Lets virtual time pass.
@@ -170,7 +193,13 @@ impl Quiet {
             "requestId": id, "userId": user, "endpoint": "/v1/chat/completions", "model": "llama-3-8b",
             "timestamp": now.to_string(), "statusCode": 200, "inputTokens": 5, "outputTokens": 5,
         });
+        self.last = Some(event.to_string());
         self.append(user, event.to_string());
+    }
+
+    /// The last chat, as it was sent.
+    pub fn last_sent(&self) -> Option<String> {
+        self.last.clone()
     }
 
     /// Appends a record of a user.
@@ -181,8 +210,8 @@ impl Quiet {
             value: value.into(),
             headers: Vec::new(),
         };
-        let topic = Topic::UsageEvents;
+        let (topic, epoch) = (Topic::UsageEvents, Epoch(self.epoch));
         self.world
-            .with(|inner| log::land(inner, Epoch(1), topic, partition, vec![record]));
+            .with(|inner| log::land(inner, epoch, topic, partition, vec![record]));
     }
 }

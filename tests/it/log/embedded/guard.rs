@@ -19,8 +19,9 @@ struct HandDisk {
     free: AtomicU64,
 }
 
-const TOTAL: u64 = 100 << 20;
-const RESERVE: u64 = 5 << 20;
+const TOTAL: u64 = 4 << 30;
+/// A twentieth.
+const RESERVE: u64 = TOTAL / 20;
 
 impl HandDisk {
     fn with(free: u64) -> Arc<HandDisk> {
@@ -136,6 +137,15 @@ async fn a_full_disk_refuses_new_events_first_loses_nothing_and_goes_on_by_itsel
     let (log, report) = open(dir.path());
     assert_eq!(report.damaged().count(), 0, "{report}");
     assert_eq!(texts(&log, 0, 0).await, ["a", "d"]);
+}
+
+#[test]
+fn the_reserve_is_a_twentieth_within_bounds_and_never_most_of_a_disk() {
+    let reserve = |total| Space { free: 0, total }.reserve();
+    assert_eq!(reserve(4 << 30), (4 << 30) / 20);
+    assert_eq!(reserve(1 << 40), 512 << 20);
+    assert_eq!(reserve(1 << 30), 128 << 20);
+    assert_eq!(reserve(200 << 20), 100 << 20);
 }
 
 #[tokio::test]
