@@ -169,6 +169,7 @@ fn examine<'a>(
             partition: Partition(0),
             partitions: 1,
             window: &cut,
+            clock: None,
             breakage: None,
             clock: None,
         };

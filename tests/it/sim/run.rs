@@ -762,6 +762,7 @@ impl Run {
         if !self.quiesce()? {
             return Ok(());
         }
+        self.forget_layout();
         if self.lean == Lean::Moves || self.rng.random() {
             self.source = self.rng.random_range(1..5);
             self.posting = self.rng.random_range(1..4);
