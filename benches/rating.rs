@@ -171,7 +171,6 @@ fn examine<'a>(
             window: &cut,
             clock: None,
             breakage: None,
-            clock: None,
         };
         let mut examined = Examined::default();
         for piece in chunk.chunks(PIECE_RECORDS) {
