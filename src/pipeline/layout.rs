@@ -82,6 +82,8 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
         // An older tidemark began this epoch.
         Some(newest) if newest.epoch == epoch => newest,
         Some(before) => {
+            // What an older tidemark did not store: its leaderboards are read by these counts.
+            store(ctx, &before).await?;
             if let Err(undrained) = stored.check_drained(&before) {
                 // Another task may have begun the epoch meanwhile; its checkpoints begin anew.
                 let begun = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
@@ -94,8 +96,13 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
             next
         }
     };
-    let write = ctx.next_write();
-    match ctx.db.write(layout::begin(&layout, write)).await {
+    store(ctx, &layout).await
+}
+
+/// Stores a layout unless its epoch has one; the one that is stored.
+async fn store(ctx: &WorkerContext, layout: &Layout) -> Result<Layout, Failure> {
+    let (epoch, write) = (layout.epoch, ctx.next_write());
+    match ctx.db.write(layout::begin(layout, write)).await {
         Ok(()) => {}
         Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
         Err(error) => return Err(error.into()),
