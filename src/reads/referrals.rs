@@ -187,7 +187,7 @@ impl Reads {
 
     /// An account's referrals, with at most `limit` referees whose links come after the entry `after` of the control feed. Referees come from
     /// an index, which may be some moments behind. All links are read, in few pages; whether a referee was active takes a read of its own, so that is
-    /// looked up for those of the page and the first [`ACTIVITY_MAX`].
+    /// looked up for those of the page and the first 1,000.
     pub async fn referral_overview(
         &self,
         account: &Account,
