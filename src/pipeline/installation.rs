@@ -24,7 +24,8 @@ impl NextCheck {
     /// Whether it is time; then the next time is a minute later.
     pub(super) fn is_due(&mut self, ctx: &WorkerContext) -> bool {
         let now = ctx.clock.now();
-        let is_due = now >= self.0;
+        // A next time that is further away was noted before the clock was set back.
+        let is_due = now >= self.0 || now.plus(CHECK_INTERVAL_MS) < self.0;
         if is_due {
             self.0 = now.plus(CHECK_INTERVAL_MS);
         }

@@ -4,6 +4,8 @@
 //! The first task of an epoch stores them. It makes sure first that the epoch before is drained: in
 //! the new one sequences begin again, and users and accounts may belong to other partitions.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
 use super::anchor::same_count;
@@ -31,6 +33,7 @@ pub(super) async fn agree(
     postings: &TopicInfo,
 ) -> Result<Layout, Failure> {
     let epoch = ctx.log.epoch();
+    check_epoch(ctx).await?;
     let layout = match persist(ctx, || layout::get(&*ctx.db, epoch)).await? {
         Some(layout) => layout,
         None => begin(ctx, source.partitions, postings.partitions).await?,
@@ -47,6 +50,49 @@ pub(super) async fn agree(
     Ok(layout)
 }
 
+/// Halts if a later epoch has begun: what is rated in this one from then on would be posted by
+/// nobody, and the windows of the later one know nothing of it.
+pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
+    let epoch = ctx.log.epoch();
+    let known = persist(ctx, || layout::all(&*ctx.db)).await?;
+    match known.last() {
+        Some(newest) if newest.epoch > epoch => Err(later_epoch(epoch, newest.epoch)),
+        _ => Ok(()),
+    }
+}
+
+fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
+    let what = format!("this log has epoch {epoch}, the tables are at epoch {later} already");
+    Failure::halt(HaltCode::LogRecreated, what)
+}
+
+/// What was sent by a source partition, to be told from anything else.
+fn seal(sequences: &[Sequence]) -> u64 {
+    let bytes: Vec<u8> = sequences
+        .iter()
+        .flat_map(|sequence| sequence.0.to_le_bytes())
+        .collect();
+    xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// Halts if a source partition went on in an earlier epoch after this one had begun: its last
+/// blocks may not be posted.
+pub(super) fn sealed(
+    layout: &Layout,
+    source: Partition,
+    old: &RateCheckpoint,
+) -> Result<(), Failure> {
+    let known = layout.sealed.get(&source.0);
+    if known.is_none_or(|known| *known == seal(&old.sequences)) {
+        return Ok(());
+    }
+    let what = format!(
+        "source partition {source} was rated in epoch {} after epoch {} had begun; blocks of it may be missing from the accounts",
+        old.epoch, layout.epoch
+    );
+    Err(Failure::halt(HaltCode::LogRecreated, what))
+}
+
 /// Stores the layout of an epoch that has none yet.
 async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout, Failure> {
     let epoch = ctx.log.epoch();
@@ -55,14 +101,18 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
         Some(newest) => newest.source.max(newest.posting),
         None => PARTITIONS_SEARCHED,
     };
-    let stored = Stored {
-        rates: existing(ctx, Role::Rate, source.max(searched)).await?,
-        posts: existing(ctx, Role::Post, posting.max(searched)).await?,
-    };
+    let mut stored = Stored::read(ctx, source.max(searched), posting.max(searched)).await?;
     let before = match known.into_iter().last() {
         Some(newest) => Some(newest),
         None => stored.layout(source),
     };
+    if let Some(before) = &before
+        && before.source.max(before.posting) > searched
+    {
+        // The first checkpoints said that there are more.
+        let (source, posting) = (source.max(before.source), posting.max(before.posting));
+        stored = Stored::read(ctx, source, posting).await?;
+    }
     let layout = match before {
         None => Layout {
             epoch,
@@ -70,15 +120,10 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
             posting,
             sequences_restart: true,
             posting_since: Epoch(0),
+            sealed: BTreeMap::new(),
             moved: None,
         },
-        Some(newest) if newest.epoch > epoch => {
-            let what = format!(
-                "this log has epoch {epoch}, the tables are at epoch {} already",
-                newest.epoch
-            );
-            return Err(Failure::halt(HaltCode::LogRecreated, what));
-        }
+        Some(newest) if newest.epoch > epoch => return Err(later_epoch(epoch, newest.epoch)),
         // An older tidemark began this epoch.
         Some(newest) if newest.epoch == epoch => newest,
         Some(before) => {
@@ -119,6 +164,14 @@ struct Stored {
 }
 
 impl Stored {
+    /// Those of the first partitions of each topic.
+    async fn read(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Stored, Failure> {
+        Ok(Stored {
+            rates: existing(ctx, Role::Rate, source).await?,
+            posts: existing(ctx, Role::Post, posting).await?,
+        })
+    }
+
     /// What the tables of an older tidemark say of the newest epoch.
     fn layout(&self, source: u32) -> Option<Layout> {
         let rates = self.rates.iter().map(|(_, rate)| rate.epoch);
@@ -138,6 +191,7 @@ impl Stored {
             posting,
             sequences_restart: false,
             posting_since: Epoch(0),
+            sealed: BTreeMap::new(),
             moved: None,
         })
     }
@@ -173,6 +227,9 @@ impl Stored {
                 true => before.posting_since,
                 false => epoch,
             },
+            sealed: (self.rates.iter())
+                .map(|(p, rate)| (*p, seal(&rate.sequences)))
+                .collect(),
             moved,
         }
     }

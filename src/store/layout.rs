@@ -4,6 +4,8 @@
 //! Users and accounts are assigned to partitions by hash, so a change moves them. Within an epoch
 //! that is a fault; a new epoch may have other counts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::{self, RateCheckpoint, UsageRows, Versioned};
@@ -31,6 +33,10 @@ pub struct Layout {
     pub sequences_restart: bool,
     /// The epoch in which accounts were last assigned anew to posting partitions.
     pub posting_since: Epoch,
+    /// What each source partition had sent when this epoch began, as a hash of its sequences. None of
+    /// them may go on in an earlier epoch afterwards.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<u32, u64>,
     /// Set if users moved to other source partitions, in this epoch or an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
@@ -60,12 +66,14 @@ impl Layout {
 impl Moved {
     /// What the next epoch must assume of the users of one source partition.
     pub fn of(rate: &RateCheckpoint) -> Moved {
-        // A copy has the time of its original, and is appended at most `AHEAD_MS_MAX` before it.
+        // A copy has the time of its original, and is appended at most `AHEAD_MS_MAX` before it. Log time is no bound for it: a
+        // correction of the clock sets that back.
         let by_event = rate.latest_event.map(|latest| latest.plus(-AHEAD_MS_MAX));
+        let by_log = rate.window.forgotten.max(Some(rate.log_time));
         Moved {
             log_time: rate.log_time,
             usage_rows: rate.window.usage_rows,
-            forgotten: by_event.map_or(rate.log_time, |bound| bound.min(rate.log_time)),
+            forgotten: by_event.or(by_log).unwrap_or(rate.log_time),
         }
     }
 

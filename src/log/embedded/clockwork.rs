@@ -178,10 +178,11 @@ impl AppendClock {
                 newest => Millis(newest),
             },
         };
-        let reached = reached.min(wall);
-        kept.retention = Some(reached);
+        // A clock that is behind for a while stops retention; it must not set it back, from where it would take as long again.
+        let followed = reached.min(wall);
+        kept.retention = kept.retention.max(Some(followed));
         kept.followed = Some(uptime);
-        reached
+        followed
     }
 
     /// Keeps what is known for the next process.

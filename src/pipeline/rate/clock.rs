@@ -6,6 +6,7 @@
 
 use super::Rater;
 use super::window::Window;
+use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::position::Partition;
 use crate::domain::time::Millis;
 use crate::log::{Record, Topic};
@@ -101,32 +102,108 @@ impl Rater<'_> {
             "append times were declared wrong; log time goes on from the corrected moment"
         );
         self.window = Window::default();
-        self.after.log_time = self.after.log_time.min(correction.at);
         let checkpoint = &mut self.checkpoint;
+        let latest_event = self.after.latest_event.unwrap_or_else(|| {
+            latest_event_before(&checkpoint.window, self.after.log_time, &correction)
+        });
+        self.after.latest_event = Some(latest_event);
+        checkpoint.latest_event = Some(latest_event);
+        self.after.log_time = self.after.log_time.min(correction.at);
         checkpoint.log_time = self.after.log_time;
-        checkpoint.window = corrected_window(&checkpoint.window, checkpoint.to, &correction);
+        checkpoint.window =
+            corrected_window(&checkpoint.window, checkpoint.to, &correction, latest_event);
         checkpoint.clock = Some(correction);
         Ok(())
     }
 }
 
+/// The latest time that an event may have which was accepted before the correction, where an older
+/// tidemark did not keep it: as late as log time allowed. Without usage rows everything up to then
+/// would be rejected, for as long as the clock was ahead; there it is taken that gateways' clocks
+/// were right.
+fn latest_event_before(
+    window: &WindowCut,
+    log_time: Millis,
+    correction: &ClockCorrection,
+) -> Millis {
+    let log_time = match window.usage_rows {
+        UsageRows::Since(_) => log_time,
+        UsageRows::Off => log_time.min(correction.at.plus(AHEAD_MAX_MS)),
+    };
+    log_time.plus(AHEAD_MS_MAX)
+}
+
 /// A window that has forgotten everything before `from`. What was appended before the clock jumped
-/// may have been an hour ahead of it.
+/// may have been an hour ahead of it, and events may be dated later than that if their gateway's
+/// clock was ahead as well.
 fn corrected_window(
     window: &WindowCut,
     from: crate::domain::position::Offset,
     correction: &ClockCorrection,
+    latest_event: Millis,
 ) -> WindowCut {
-    let forgotten = correction.at.plus(AHEAD_MAX_MS);
+    let appended = correction.at.plus(AHEAD_MAX_MS);
+    let forgotten = appended.max(latest_event.plus(-AHEAD_MS_MAX));
     let usage_rows = match window.usage_rows {
-        UsageRows::Since(Some(since)) => UsageRows::Since(Some(since.min(forgotten))),
+        UsageRows::Since(Some(since)) => UsageRows::Since(Some(since.min(appended))),
         other => other,
     };
     WindowCut {
         first: from,
         first_log_time: correction.at,
-        forgotten: Some(forgotten),
+        forgotten: window.forgotten.max(Some(forgotten)),
         usage_rows,
         ..*window
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::position::{Epoch, Offset};
+    use crate::pipeline::rate::window::{Lane, lane};
+
+    const HOUR: i64 = 3_600_000;
+    const AT: Millis = Millis(1_000 * HOUR);
+
+    fn corrected(
+        usage_rows: UsageRows,
+        latest_event: Option<Millis>,
+        log_time: Millis,
+    ) -> WindowCut {
+        let window = WindowCut {
+            age_ms: HOUR,
+            records_max: 1_000,
+            usage_rows,
+            first: Offset(0),
+            first_log_time: Millis(0),
+            forgotten: None,
+        };
+        let correction = ClockCorrection {
+            epoch: Epoch(0),
+            until: Offset(9),
+            at: AT,
+        };
+        let latest =
+            latest_event.unwrap_or_else(|| latest_event_before(&window, log_time, &correction));
+        corrected_window(&window, Offset(9), &correction, latest)
+    }
+
+    /// An event that was accepted while gateway and log were three hours ahead comes again when its
+    /// time has really come.
+    #[test]
+    fn an_event_dated_ahead_by_the_same_wrong_clock_is_still_looked_up() {
+        let rows = UsageRows::Since(None);
+        let (time, log_time) = (AT.plus(3 * HOUR), AT.plus(3 * HOUR));
+        for latest in [Some(time), None] {
+            let window = corrected(rows, latest, log_time);
+            assert_eq!(lane(&window, time, AHEAD_MS_MAX), Lane::Slow, "{latest:?}");
+            let later = log_time.plus(2 * AHEAD_MS_MAX);
+            assert_eq!(lane(&window, later, AHEAD_MS_MAX), Lane::Fast, "{latest:?}");
+        }
+        // Without rows, events are counted again an hour later, not when the wrong time has come.
+        let window = corrected(UsageRows::Off, None, AT.plus(60 * 24 * HOUR));
+        assert_eq!(lane(&window, AT.plus(2 * HOUR), AHEAD_MS_MAX), Lane::Fast);
+        assert_eq!(lane(&window, AT, AHEAD_MS_MAX), Lane::Closed);
     }
 }

@@ -8,7 +8,7 @@ use super::Rater;
 use super::examine::TICK_HEADER;
 use crate::domain::position::Partition;
 use crate::domain::time::Millis;
-use crate::log::{NewRecord, Topic};
+use crate::log::{LogError, NewRecord, Topic};
 use crate::pipeline::failure::Failure;
 
 /// When heartbeats are due, by the worker's own clock.
@@ -39,7 +39,9 @@ impl Heartbeat {
     /// Whether a posting partition has heard nothing for `interval_ms`, and no tick was sent in that time either.
     fn is_due(&self, now: Millis, interval_ms: i64) -> bool {
         let longest_ago = self.reached.iter().copied().min().unwrap_or(now);
-        now.0 - longest_ago.max(self.sent).0 >= interval_ms
+        // What lies ahead was noted before the clock was set back, and says nothing.
+        let noted = [longest_ago, self.sent].into_iter().filter(|at| *at <= now);
+        noted.max().is_none_or(|at| now.0 - at.0 >= interval_ms)
     }
 }
 
@@ -55,11 +57,17 @@ impl Rater<'_> {
             headers: vec![(TICK_HEADER.to_owned(), "1".into())],
             ..NewRecord::default()
         };
-        self.ctx
+        let appended = self
+            .ctx
             .log
             .append(Topic::UsageEvents, self.partition, vec![tick])
-            .await?;
+            .await;
         self.heartbeat.sent = now;
+        match appended {
+            // A full disk, say. Loading anew would not help, and there may be records to work off.
+            Err(LogError::Refused { .. }) => return Ok(()),
+            other => other?,
+        };
         self.ctx.metrics.ticks_total.inc();
         Ok(())
     }
@@ -79,6 +87,16 @@ mod tests {
         assert!(heartbeat.is_due(Millis(60), 60));
         heartbeat.reach(Partition(1), Millis(60));
         assert!(!heartbeat.is_due(Millis(119), 60));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_delays_nothing() {
+        let mut heartbeat = Heartbeat::start(2, Millis(10_000));
+        assert!(heartbeat.is_due(Millis(1_000), 60));
+        heartbeat.sent = Millis(1_000);
+        assert!(!heartbeat.is_due(Millis(1_059), 60));
+        heartbeat.reach(Partition(0), Millis(1_030));
+        assert!(heartbeat.is_due(Millis(1_090), 60));
     }
 
     #[test]

@@ -258,6 +258,7 @@ async fn first_of_epoch(
 ) -> Result<RateCheckpoint, Failure> {
     if let Some(old) = &before {
         layout::not_cut(partition, old)?;
+        layout::sealed(layout, partition, old)?;
         layout::postings_drained(ctx, partition, old).await?;
     }
     let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;

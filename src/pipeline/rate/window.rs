@@ -137,7 +137,8 @@ impl Window {
             }
             self.seen.pop_front();
             self.first = self.first.wrapping_add(1);
-            forgotten = Some(seen.log_time);
+            // A correction of the clock may have put it ahead of log time.
+            forgotten = forgotten.max(Some(seen.log_time));
         }
         let (first, first_log_time) = match self.seen.front() {
             Some(seen) => (seen.offset, seen.log_time),
