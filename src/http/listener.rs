@@ -67,6 +67,7 @@ pub(super) struct Proof {
 #[utoipa::path(get, path = "/internal/listener", tag = "operators", params(Challenge),
     responses(
         (status = 200, description = "The proof.", body = Proof),
+        (status = 400, description = "There is no nonce, or it is none.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "This process has no data directory.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn prove(

@@ -15,6 +15,7 @@ use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Db, Item, Table};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedClient;
+use tidemark::store::installation::is_marker;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 
@@ -438,11 +439,13 @@ async fn versions(db: &DynamoDb) -> Vec<oracle::Version> {
     versions
 }
 
+/// The rows of a table, without the marker of its installation.
 async fn items(db: &DynamoDb, table: Table) -> Vec<Item> {
     let (mut items, mut after) = (Vec::new(), None);
     loop {
         let page = db.scan(table, after).await.expect("a page");
-        items.extend(page.items);
+        let rows = page.items.into_iter();
+        items.extend(rows.filter(|item| !is_marker(table, item)));
         after = page.next;
         if after.is_none() {
             return items;

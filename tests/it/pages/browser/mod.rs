@@ -40,11 +40,45 @@ struct Up {
 impl Up {
     async fn start(args: &[&str]) -> Up {
         let site = Site::new();
+        let listen = site.url("").replace("http://", "");
+        let command = site.command(&[&["up", "--listen", &listen], args].concat());
+        Up::spawn(site, command).await
+    }
+
+    /// One that has a terminal, where it prints its links. The terminal is that of `script`, with which it ends.
+    async fn start_on_terminal(args: &[&str]) -> Up {
+        let site = Site::new();
+        let listen = site.url("").replace("http://", "");
+        let up = site.command(&[&["up", "--listen", &listen], args].concat());
+        let words = std::iter::once(up.get_program()).chain(up.get_args());
+        let words: Vec<String> = words
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let mut command = std::process::Command::new("script");
+        command.args([
+            "-q",
+            "-e",
+            "-f",
+            "-c",
+            &format!("exec {}", words.join(" ")),
+            "/dev/null",
+        ]);
+        for (name, value) in up.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(dir) = up.get_current_dir() {
+            command.current_dir(dir);
+        }
+        Up::spawn(site, command).await
+    }
+
+    async fn spawn(site: Site, mut command: std::process::Command) -> Up {
         let said = File::create(site.file("up.out")).unwrap();
         let log = File::create(site.file("up.log")).unwrap();
-        let listen = site.url("").replace("http://", "");
-        let child = site
-            .command(&[&["up", "--listen", &listen], args].concat())
+        let child = command
             .stdout(said)
             .stderr(log)
             .stdin(Stdio::null())
@@ -64,7 +98,9 @@ impl Up {
         until("the links are printed", async || {
             let said = std::fs::read_to_string(self.site.file("up.out")).ok()?;
             let begin = format!("  as {who} ");
-            let line = said.lines().find_map(|line| line.strip_prefix(&begin))?;
+            let line = said
+                .lines()
+                .find_map(|line| line.trim_end().strip_prefix(&begin))?;
             Some(line.trim().to_owned())
         })
         .await

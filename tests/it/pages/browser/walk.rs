@@ -116,7 +116,7 @@ async fn links_of_up_sign_in_and_a_page_is_used_by_keyboard_alone() {
     if !is_there() {
         return;
     }
-    let up = Up::start(&["--demo"]).await;
+    let up = Up::start_on_terminal(&["--demo"]).await;
     let driver = Driver::start().await;
     let browser = driver.browser(Look::DESK).await;
     for (who, path) in [
