@@ -23,7 +23,7 @@ pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 use reader::{
     Reader, address, boolean, checked, choice, duration, instant, integer, loopback, name,
-    optional_name, optional_path, path, url,
+    optional_address, optional_name, optional_path, path, url,
 };
 pub use traces::TracingConfig;
 
@@ -85,6 +85,8 @@ pub struct Config {
 pub struct ServeConfig {
     /// Where the HTTP service of a cluster listens.
     pub listen: SocketAddr,
+    /// Where its metrics can be read, and its health too; `None`: both at `listen`.
+    pub metrics_listen: Option<SocketAddr>,
     /// TLS; `None`: a proxy before the service ends it.
     pub tls: Option<TlsFiles>,
 }
@@ -249,6 +251,13 @@ impl ServeConfig {
     fn read(reader: &mut Reader) -> ServeConfig {
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_SERVE_PORT));
         let listen = reader.get("serve.listen", default, address());
+        let metrics_listen = reader.get("serve.metrics_listen", None, optional_address());
+        reader.must(
+            metrics_listen.is_none_or(|metrics| metrics != listen || metrics.port() == 0),
+            "serve.metrics_listen",
+            "is the same as serve.listen",
+            "an address and port of its own, or an empty text".to_owned(),
+        );
         let certificate = reader.get("serve.tls_certificate", None, optional_path());
         let key = reader.get("serve.tls_key", None, optional_path());
         reader.must(
@@ -260,6 +269,7 @@ impl ServeConfig {
         let tls = certificate.zip(key);
         ServeConfig {
             listen,
+            metrics_listen,
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         }
     }

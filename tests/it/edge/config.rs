@@ -126,6 +126,11 @@ fn what_is_wrong_is_refused() {
             "2026-11-30T00:00:00Z",
         ),
         ("[store]\nregion = 'a b'", "or an empty text"),
+        ("[serve]\nmetrics_listen = 'here'", "or an empty text"),
+        (
+            "[serve]\nlisten = '0.0.0.0:80'\nmetrics_listen = '0.0.0.0:80'",
+            "of its own",
+        ),
         ("[store]\nengine = 'postgres'", "embedded, dynamodb"),
         (
             "[store]\nendpoint = 'localhost:8000'",

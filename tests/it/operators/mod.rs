@@ -1,7 +1,9 @@
 //! What operators look at: alerts, runbook, dashboards; against the metrics that there are, and with a real Prometheus.
 
+mod chart;
 mod deploy;
 mod grafana;
+mod kubernetes;
 mod lines;
 mod live;
 mod queries;

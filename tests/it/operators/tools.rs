@@ -100,3 +100,18 @@ pub fn promtool(args: &[&str]) {
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "promtool {args:?}\n{said}");
 }
+
+/// Whether a tool of `tests/servers` can be used. `TIDEMARK_REQUIRE_` and its name demand it.
+pub fn is_installed(name: &str) -> bool {
+    let variable = format!("TIDEMARK_REQUIRE_{}", name.to_uppercase().replace('-', "_"));
+    let is_required = std::env::var_os(&variable).is_some();
+    let command = if is_required { "fetch" } else { "ready" };
+    let script = file("tests/servers").join(name);
+    let is_there = Command::new(script).arg(command).status();
+    let is_there = is_there.expect("the script runs").success();
+    assert!(is_there || !is_required, "{name} cannot be installed");
+    if !is_there {
+        eprintln!("SKIPPED: `tests/servers/{name} fetch` installs it, {variable}=1 demands it");
+    }
+    is_there
+}

@@ -257,11 +257,10 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* Seconds that a pod gets to stop: its drain, what comes before it, and five to close. */}}
-{{- define "tidemark.drainSeconds" -}}
-{{- $text := default "20s" .Values.config.drain_timeout -}}
+{{/* A duration such as "1m 30s", in seconds, rounded up. */}}
+{{- define "tidemark.seconds" -}}
 {{- $total := 0 -}}
-{{- range regexFindAll "[0-9]+ *[a-z]+" $text -1 -}}
+{{- range regexFindAll "[0-9]+ *[a-z]+" . -1 -}}
 {{- $number := regexFind "[0-9]+" . | int64 -}}
 {{- $unit := regexFind "[a-z]+" . -}}
 {{- $seconds := dict "s" 1 "m" 60 "h" 3600 -}}
