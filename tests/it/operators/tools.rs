@@ -55,7 +55,11 @@ pub fn queries(dashboard: &Value, panel: &Value) -> Vec<String> {
         let query = target["expr"].as_str().expect("a query").to_owned();
         variables.iter().fold(query, |query, variable| {
             let name = variable["name"].as_str().expect("a name");
-            let value = variable["current"]["value"].as_str().expect("a value");
+            let value = match variable["current"]["value"].as_str() {
+                Some("$__all") => variable["allValue"].as_str(),
+                chosen => chosen,
+            };
+            let value = value.expect("a value");
             query.replace(&format!("${name}"), value)
         })
     };
