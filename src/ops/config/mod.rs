@@ -177,10 +177,39 @@ pub struct StoreConfig {
     pub region: Option<String>,
     /// What every table's name begins with.
     pub table_prefix: String,
+    /// Whether `init` switches on deletion protection and point-in-time recovery.
+    pub protect_tables: ProtectTables,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Most write units per second, if limited.
     pub write_units_per_second_max: Option<u32>,
+}
+
+/// Whether tables are protected against deletion, and can be restored to an earlier moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtectTables {
+    /// On AWS itself, as far as permissions go.
+    Auto,
+    /// Or `init` fails.
+    On,
+    /// Left as they are.
+    Off,
+}
+
+impl StoreConfig {
+    /// Whether the store is DynamoDB in AWS itself.
+    pub fn is_aws(&self) -> bool {
+        self.engine == StoreEngine::DynamoDb && self.endpoint.is_none()
+    }
+
+    /// Whether tables are to be protected.
+    pub fn protects_tables(&self) -> bool {
+        match self.protect_tables {
+            ProtectTables::Auto => self.is_aws(),
+            ProtectTables::On => true,
+            ProtectTables::Off => false,
+        }
+    }
 }
 
 /// Which DynamoDB.
@@ -403,6 +432,11 @@ impl StoreConfig {
             ("embedded", StoreEngine::Embedded),
             ("dynamodb", StoreEngine::DynamoDb),
         ];
+        const PROTECTION: &[(&str, ProtectTables)] = &[
+            ("auto", ProtectTables::Auto),
+            ("on", ProtectTables::On),
+            ("off", ProtectTables::Off),
+        ];
         let limit = reader.get(
             "store.write_units_per_second_max",
             0,
@@ -417,6 +451,11 @@ impl StoreConfig {
                 "tidemark-".to_owned(),
                 name(64, "-_."),
             ),
+            protect_tables: reader.get(
+                "store.protect_tables",
+                ProtectTables::Auto,
+                choice(PROTECTION),
+            ),
             request_timeout: reader.get(
                 "store.request_timeout",
                 secs(5),
@@ -424,6 +463,17 @@ impl StoreConfig {
             ),
             write_units_per_second_max: u32::try_from(limit).ok().filter(|limit| *limit > 0),
         }
+        .checked(reader)
+    }
+
+    fn checked(self, reader: &mut Reader) -> StoreConfig {
+        reader.must(
+            self.engine == StoreEngine::DynamoDb || self.protect_tables != ProtectTables::On,
+            "store.protect_tables",
+            "is \"on\", but the embedded store has no such protection: copy its directory instead",
+            "auto, off".to_owned(),
+        );
+        self
     }
 }
 

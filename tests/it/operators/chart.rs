@@ -159,6 +159,43 @@ fn whatever_the_values_manifests_fit_the_schemas_of_their_kinds() {
 }
 
 #[test]
+fn a_real_api_server_takes_the_manifests_whatever_the_values() {
+    let renderings = renderings();
+    if renderings.is_empty() || !is_installed("kube-apiserver") {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut paths = Vec::new();
+    for (number, (_, rendered)) in renderings.iter().enumerate() {
+        let mut own = documents(rendered);
+        // It does not know these: they come with KEDA and the Prometheus Operator.
+        own.retain(|document| !FOREIGN.iter().any(|kind| document["kind"] == *kind));
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": own});
+        paths.push(written(&dir, &format!("{number}.json"), &list.to_string()));
+    }
+    let check = |paths: &[PathBuf]| {
+        Command::new(file("tests/servers/kube-apiserver"))
+            .arg("check")
+            .args(paths)
+            .output()
+            .expect("the script runs")
+    };
+    let taken = check(&paths);
+    let said = String::from_utf8_lossy(&taken.stderr).into_owned();
+    assert!(taken.status.success(), "{said}");
+    // It does refuse what is wrong.
+    let wrong = fs::read_to_string(&paths[0]).expect("a file");
+    let wrong = wrong.replace("\"DoNotSchedule\"", "\"Never\"");
+    let wrong = wrong.replace("\"ScheduleAnyway\"", "\"Never\"");
+    let refused = check(&[written(&dir, "wrong.json", &wrong)]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("whenUnsatisfiable"),
+        "{said}"
+    );
+}
+
+#[test]
 fn whatever_the_values_configuration_is_read_and_pods_are_as_safe() {
     for (name, rendered) in renderings() {
         let documents = documents(&rendered);
