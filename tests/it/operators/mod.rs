@@ -8,6 +8,7 @@ mod lines;
 mod live;
 mod queries;
 mod rules;
+pub mod terraform;
 pub mod tools;
 mod top;
 #[cfg(feature = "otlp")]
