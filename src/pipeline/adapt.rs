@@ -25,7 +25,7 @@ use super::supervise::persist;
 use super::versioned::save;
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
-use crate::log::adapt::{ForeignRecord, Outcome, adapt};
+use crate::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use crate::log::foreign::{ForeignLog, ForeignRead};
 use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic, rejected, usage_partition};
 use crate::ops::config::AdapterConfig;
@@ -252,7 +252,7 @@ impl<'c> Adapter<'c> {
                     .adapter_refused_total
                     .with_label_values(&labels)
                     .inc();
-                let reject = refusal.reject(self.config, record);
+                let reject = record.reject(&refusal, self.config);
                 batch.rejects.push(rejected::encode_foreign(&reject));
             }
         }
