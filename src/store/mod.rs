@@ -23,6 +23,7 @@ pub mod layout;
 pub mod meter;
 pub mod pages;
 pub mod pricing;
+pub mod protection;
 pub mod redrive;
 pub mod referrals;
 pub mod row;

@@ -128,6 +128,13 @@ fn what_is_wrong_is_refused() {
             "2026-11-30T00:00:00Z",
         ),
         ("[store]\nregion = 'a b'", "or an empty text"),
+        ("[store]\nprotect_tables = 'yes'", "auto, on, off"),
+        ("[store]\nprotect_tables = 'on'", "copy its directory"),
+        ("[serve]\nmetrics_listen = 'here'", "or an empty text"),
+        (
+            "[serve]\nlisten = '0.0.0.0:80'\nmetrics_listen = '0.0.0.0:80'",
+            "of its own",
+        ),
         ("[store]\nengine = 'postgres'", "embedded, dynamodb"),
         (
             "[store]\nendpoint = 'localhost:8000'",
