@@ -29,10 +29,18 @@ impl Run {
         let Some(older) = self.older.clone() else {
             return Ok(());
         };
+        let is_rating = self.world.with(|inner| {
+            let mut all = 0..self.source;
+            all.any(|p| adapter::rate_checkpoint(&inner.db, p).is_some())
+        });
+        if !is_rating {
+            // The first rules may not be published yet.
+            return Ok(());
+        }
         for owner in std::mem::take(&mut self.workers).into_keys() {
             self.executor.kill(owner);
         }
-        self.executor.kill(ADMINS);
+        self.executor.end_tasks(ADMINS);
         // What they had sent lands.
         let last = self.world.with(|inner| inner.latest_late);
         let until = last.max(self.latest_freeze).max(self.world.now()) + 2_000;
@@ -77,7 +85,7 @@ impl Run {
                 Some(at) => at.epoch.0 == epoch && at.next.0 >= start(Topic::LedgerPostings, q),
                 None => epoch == 1 && start(Topic::LedgerPostings, q) == 0,
             });
-            head > 0 && head == adapter::control_head_now(&older) && rates && posts
+            head == adapter::control_head_now(&older) && rates && posts
         })
     }
 
