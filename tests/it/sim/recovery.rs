@@ -13,11 +13,14 @@ use tidemark::store::db::{Item, Key};
 use super::adapter::{self, WorkerSpec};
 use super::checks::Admin;
 use super::db::DbState;
+use super::faults::Faults;
 use super::run::{ADMINS, Run};
 use super::world::lock;
 
 /// How often an operator runs the command until it works.
 const TRIES_MAX: u32 = 40;
+/// Then the store and the log get better.
+const TRIES_UNDER_FAULTS: u32 = 25;
 /// Halts before the command was run.
 const BEFORE: [&str; 3] = ["tables_behind_log", "sequence_gap", "row_regressed"];
 
@@ -46,11 +49,14 @@ impl Run {
         let until = last.max(self.latest_freeze).max(self.world.now()) + 2_000;
         let ended = self.executor.run_until(until, 200_000, |_| false);
         self.failed(ended)?;
-        if self.can_go_back_to(&older) {
+        let goes_back = self.can_go_back_to(&older);
+        if goes_back {
             self.world
                 .with(|inner| inner.note(|| "ALL TABLES ARE RESTORED".to_owned()));
             self.change(|items| *items = older)?;
-            self.forget_grants();
+        }
+        self.know_grants();
+        if goes_back {
             if self.rng.random_ratio(1, 3) {
                 self.watch(&BEFORE, true)?;
                 self.repair_nothing()?;
@@ -89,8 +95,9 @@ impl Run {
         })
     }
 
-    /// Sign-ups and adjustments made since are gone with the tables.
-    fn forget_grants(&mut self) {
+    /// Sign-ups and adjustments that the tables hold: newer ones are gone, and nobody waits for the
+    /// answer to others any more.
+    fn know_grants(&mut self) {
         let mut admin = Admin::default();
         self.world.with(|inner| {
             for (account, award) in adapter::all_awards(&inner.db) {
@@ -133,7 +140,11 @@ impl Run {
 
     /// Runs the command until it works; it is killed half-way now and then.
     fn recover(&mut self) -> Result<(), String> {
-        for _ in 0..TRIES_MAX {
+        let faults = self.world.with(|inner| inner.faults.clone());
+        for tries in 0..TRIES_MAX {
+            if tries == TRIES_UNDER_FAULTS {
+                self.world.with(|inner| inner.faults = Faults::none());
+            }
             self.next_owner += 1;
             let owner = self.next_owner;
             let spec = WorkerSpec {
@@ -163,7 +174,10 @@ impl Run {
             self.failed(ended)?;
             let said = lock(&said).take();
             match said {
-                Some(Ok(())) => return Ok(()),
+                Some(Ok(())) => {
+                    self.world.with(|inner| inner.faults = faults);
+                    return Ok(());
+                }
                 Some(Err(Refusal::TryAgain(_))) => {}
                 Some(Err(refusal)) => return Err(format!("recover refuses: {refusal}")),
                 None => self.executor.kill(owner),
