@@ -4,7 +4,7 @@ use super::Rater;
 use crate::domain::position::{Chunk, Control, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{Fingerprint, Record};
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::versioned;
 use crate::pipeline::{Breakage, SEMANTICS};
@@ -20,6 +20,13 @@ impl Rater<'_> {
             Some(early) => early,
             None => self.follower.follow(self.ctx).await?,
         };
+        if control < self.checkpoint.control {
+            let known = self.checkpoint.control;
+            let what = format!(
+                "the control feed ends at {control}, but chunks were rated with entries up to {known}"
+            );
+            return Err(Failure::halt(HaltCode::RowRegressed, what));
+        }
         if self.follower.rules(control).is_none() {
             return Err(Failure::reload(
                 "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
