@@ -98,6 +98,9 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
         after_help = "Example:\n  tidemark correct-clock rate/2 --reason 'broker 3 had no time server until 14:00'"
     )]
     CorrectClock(CorrectClockArgs),
+    /// Go on from tables that were restored to an earlier moment than the log: roll the rate checkpoints forward from the posting blocks.
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover(RecoverArgs),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -116,6 +119,17 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
     #[command(after_help = TOP_EXAMPLES)]
     Top(TopArgs),
 }
+
+const RECOVER_EXAMPLES: &str = "\
+Stop every worker first. It shows what it will do, asks for a confirmation, and may be run again if it was interrupted.
+docs/backup.md has the whole procedure, and what cannot come back.
+
+Examples:
+  tidemark recover --dry-run
+  tidemark recover --reason 'tables restored to 09:00'
+  tidemark recover --yes --reason 'tables restored to 09:00'      for scripts
+
+Exit codes: 0 recovered or nothing to do, 1 it cannot recover (and says why), 2 not confirmed.";
 
 const DOCTOR_CODES: &str = "\
 It reads tables and log and changes nothing. Exit codes, for scripts: 0 all is well, 1 something is to be done, 2 it cannot look.";
@@ -497,6 +511,20 @@ pub struct ResumeArgs {
     #[arg(long, conflicts_with = "partitions")]
     pub all: bool,
     /// Why the cause is gone; it stands in the audit entry.
+    #[arg(long, default_value = "not given")]
+    pub reason: String,
+}
+
+/// `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Show what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for a confirmation.
+    #[arg(long)]
+    pub yes: bool,
+    /// To which moment the tables were restored, and why; it is kept in the audit entry.
     #[arg(long, default_value = "not given")]
     pub reason: String,
 }

@@ -47,11 +47,13 @@ pub enum Breakage {
     WitnessesIgnored,
     /// The head of the control feed is read before the records of the chunk are.
     ControlHeadBeforeRecords,
+    /// `recover` takes the newest chunk in the log as complete.
+    IncompleteChunkTakenAsComplete,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 21] = [
+    pub const ALL: [Breakage; 22] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -73,5 +75,6 @@ impl Breakage {
         Breakage::TablesUnmarked,
         Breakage::WitnessesIgnored,
         Breakage::ControlHeadBeforeRecords,
+        Breakage::IncompleteChunkTakenAsComplete,
     ];
 }

@@ -16,7 +16,7 @@ mod reader;
 mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
-pub use gateways::UserFrom;
+pub use gateways::GatewaySettings;
 pub use http::{HttpConfig, PublicOrigin};
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};

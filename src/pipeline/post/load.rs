@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::book::Book;
+use super::went_back::OwnCheckpoint;
 use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Millis;
@@ -43,7 +44,8 @@ impl<'c> Poster<'c> {
             layout::move_pointers(ctx, mine, &layout).await?;
         }
         installation::check(ctx).await?;
-        witness::check(ctx, partition, &checkpoint.witnesses).await?;
+        let own = OwnCheckpoint { partition, written };
+        witness::check(ctx, own, &checkpoint.witnesses).await?;
         let log_times = checkpoint.sources.values().map(|source| source.log_time);
         let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {

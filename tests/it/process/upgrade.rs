@@ -132,7 +132,16 @@ fn data_of_every_released_version_is_counted_on_to_the_same_statements() {
         for user in ["user-1", "arrived-after-the-upgrade"] {
             assert_eq!(requests(&site, user), MORE as u64 / 2, "{version}: {user}");
         }
-        assert_eq!(found(&site, &expected), expected, "{version}");
+        // Months that were counted before stay as they are. (Credits are no month's: requests cost.)
+        let months = |lines: BTreeMap<String, Value>| -> BTreeMap<String, Value> {
+            let is_month = |(_, line): &(String, Value)| line.get("month").is_some();
+            lines.into_iter().filter(is_month).collect()
+        };
+        assert_eq!(
+            months(found(&site, &expected)),
+            months(expected.clone()),
+            "{version}"
+        );
         site.run(&["doctor"]);
         let (status, _) = up.stop();
         assert_eq!(status.code(), Some(0), "{version}");

@@ -18,7 +18,7 @@ use tidemark::store::installation::marked_tables;
 use super::adapter;
 use super::db::DbState;
 use super::log;
-use super::run::{ADMINS, Run};
+use super::run::{ADMINS, Lean, Run};
 use super::workload::{DAY, HOUR};
 use super::world::{Inner, lock};
 
@@ -56,6 +56,9 @@ type Items = BTreeMap<Key, Item>;
 impl Run {
     /// Stops everything, lets something happen, and starts again.
     pub(super) fn mishap(&mut self) -> Result<(), String> {
+        if self.lean == Lean::Restores || self.rng.random_ratio(1, 6) {
+            return self.restore_and_recover();
+        }
         let mishap = *ALL.choose(&mut self.rng).expect("not empty");
         let faults = self.world.with(|inner| inner.faults.clone());
         if !self.quiesce()? {
@@ -225,7 +228,7 @@ impl Run {
     }
 
     /// Changes the tables while nobody works.
-    fn change(&mut self, change: impl FnOnce(&mut Items)) -> Result<(), String> {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Items)) -> Result<(), String> {
         self.world.with(|inner| {
             change(&mut inner.db.items);
             lock(&self.ledger).read_again(&inner.db)
@@ -233,7 +236,7 @@ impl Run {
     }
 
     /// Starts everybody, and lets them work for a while.
-    fn watch(&mut self, codes: &[&'static str], with_usage: bool) -> Result<(), String> {
+    pub(super) fn watch(&mut self, codes: &[&'static str], with_usage: bool) -> Result<(), String> {
         lock(&self.ledger).may_halt.extend(codes);
         if self.workers.is_empty() {
             self.start_all();
@@ -258,7 +261,7 @@ impl Run {
         !self.halted().is_empty()
     }
 
-    fn resume_all(&mut self) {
+    pub(super) fn resume_all(&mut self) {
         self.world.with(|inner| {
             inner.db.items.retain(|key, _| key.hash != "halts");
         });

@@ -12,6 +12,7 @@ mod heartbeats;
 mod log;
 mod mishaps;
 mod quiet;
+mod recovery;
 mod run;
 mod seeds;
 mod workload;

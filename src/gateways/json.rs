@@ -13,12 +13,12 @@ use serde_json::value::RawValue;
 /// the one that names the user.
 const FIELDS_MAX: usize = 4_096;
 /// Longest text or number, as it is written. No field of an event is as long.
-pub(in crate::log) const SCALAR_BYTES_MAX: usize = 64 * 1024;
+pub(in crate::gateways) const SCALAR_BYTES_MAX: usize = 64 * 1024;
 /// Stands for a byte that is no UTF-8. It has the length of a byte: a body of broken bytes must not grow by being looked at.
-pub(in crate::log) const BROKEN_BYTE: char = '\u{7f}';
+pub(in crate::gateways) const BROKEN_BYTE: char = '\u{7f}';
 
 /// Bytes as text, in which [`BROKEN_BYTE`] stands for each that is no UTF-8; and whether there were any.
-pub(in crate::log) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+pub(in crate::gateways) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return (Cow::Borrowed(text), false);
     }
@@ -31,7 +31,7 @@ pub(in crate::log) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
 }
 
 /// An object.
-pub(in crate::log) struct Object<'a> {
+pub(in crate::gateways) struct Object<'a> {
     fields: Vec<Field<'a>>,
     /// It has more than [`FIELDS_MAX`].
     has_too_many: bool,
@@ -46,7 +46,7 @@ struct Field<'a> {
 
 /// A value that is no object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::log) enum Scalar<'a> {
+pub(in crate::gateways) enum Scalar<'a> {
     /// A text.
     Text(Cow<'a, str>),
     /// A number as it was written.
@@ -59,7 +59,7 @@ pub(in crate::log) enum Scalar<'a> {
 
 /// A field that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log) enum Unreadable {
+pub(in crate::gateways) enum Unreadable {
     /// It stands there twice.
     Twice,
     /// It is a broken text.
@@ -71,9 +71,9 @@ pub(in crate::log) enum Unreadable {
 }
 
 impl<'a> Object<'a> {
-    /// The object that `raw` writes; `None`: it writes something else.
-    pub fn parse(raw: &'a RawValue) -> Option<Object<'a>> {
-        serde_json::from_str(raw.get()).ok()
+    /// The object that the text writes; `None`: it writes something else.
+    pub fn parse(text: &'a str) -> Option<Object<'a>> {
+        serde_json::from_str(text).ok()
     }
 
     /// An object of such fields: what other forms than a JSON object write as one.
@@ -131,7 +131,7 @@ impl<'a> Field<'a> {
             self.raw
                 .get()
                 .starts_with('{')
-                .then(|| Object::parse(self.raw))
+                .then(|| Object::parse(self.raw.get()))
                 .flatten()
         };
         self.inner.get_or_init(parse).as_ref()
@@ -217,21 +217,27 @@ mod tests {
             format!("{{{}}}", fields.join(","))
         };
         let (most, more) = (raw(&of(FIELDS_MAX)), raw(&of(FIELDS_MAX + 1)));
-        assert!(Object::parse(&most).unwrap().at("f0").unwrap().is_some());
-        let refused = Object::parse(&more).unwrap().at("f0");
+        assert!(
+            Object::parse(most.get())
+                .unwrap()
+                .at("f0")
+                .unwrap()
+                .is_some()
+        );
+        let refused = Object::parse(more.get()).unwrap().at("f0");
         assert_eq!(refused, Err(Unreadable::TooManyFields));
         let nested = raw(&format!("{{\"a\":{}}}", of(FIELDS_MAX + 1)));
-        let refused = Object::parse(&nested).unwrap().at("a.nothing");
+        let refused = Object::parse(nested.get()).unwrap().at("a.nothing");
         assert_eq!(refused, Err(Unreadable::TooManyFields));
         let broken = raw(&format!("[{}]", of(1)));
-        assert!(Object::parse(&broken).is_none());
+        assert!(Object::parse(broken.get()).is_none());
     }
 
     #[test]
     fn a_text_or_number_that_is_too_long_is_not_read() {
         let long = "1".repeat(SCALAR_BYTES_MAX);
         let object = raw(&format!("{{\"a\":\"{long}\",\"b\":{long}1,\"c\":{long}}}"));
-        let object = Object::parse(&object).unwrap();
+        let object = Object::parse(object.get()).unwrap();
         assert_eq!(object.at("a"), Err(Unreadable::TooLong));
         assert_eq!(object.at("b"), Err(Unreadable::TooLong));
         assert!(object.at("c").unwrap().is_some());
