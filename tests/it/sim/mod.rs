@@ -8,6 +8,7 @@ mod db;
 mod engine;
 mod epochs;
 mod faults;
+mod first_rows;
 mod heartbeats;
 mod log;
 mod mishaps;

@@ -32,6 +32,8 @@ use crate::oracle::defaults;
 
 /// 2026-11-29T20:00:00Z.
 const START: i64 = 1_795_982_400_000;
+/// 2026-12-01T06:00:00Z: events of a few hours ago are of the month before.
+const MONTH_BEGINS: i64 = START + 34 * HOUR;
 /// What the drain may take, virtual ms and steps.
 const DRAIN_MS_MAX: i64 = 30 * MINUTE;
 const DRAIN_STEPS_MAX: u64 = 1_500_000;
@@ -46,7 +48,7 @@ pub enum Lean {
     Everything,
     /// Two workers at once, short flushes, late writes.
     Rivals,
-    /// Many new accounts, no events in other months, rivals.
+    /// New accounts that get a posting and an award of different months at once, from two workers.
     FirstRows,
     /// Accounts whose months open while rivals write.
     Months,
@@ -135,6 +137,10 @@ fn ms(rng: &mut StdRng, from: u64, to: u64) -> Duration {
 
 fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
     let windowed = lean == Lean::Window;
+    let (flush_ms_max, award_ms_max) = match lean {
+        Lean::FirstRows => (150, 100),
+        _ => (600, 1_000),
+    };
     Settings {
         chunk_records_max: rng.random_range(2..12),
         chunk_bytes_max: if rng.random_ratio(1, 8) { 600 } else { 1 << 20 },
@@ -151,14 +157,14 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
         .expect("not empty"),
         usage_rows: windowed || !rng.random_ratio(1, 6),
         chains_cached_max: rng.random_range(1..30),
-        flush_interval: ms(rng, 5, 600),
+        flush_interval: ms(rng, 5, flush_ms_max),
         flush_accounts_max: rng.random_range(1..12),
         flush_concurrency: rng.random_range(1..5),
         accounts_cached_max: rng.random_range(1..25),
         blocks_read_max: rng.random_range(1..6),
         leaderboard_size: rng.random_range(1..5),
         leaderboard_interval: ms(rng, 50, 2_000),
-        award_interval: ms(rng, 50, 1_000),
+        award_interval: ms(rng, 50, award_ms_max),
         halt_poll: ms(rng, 500, 2_000),
         backoff: ms(rng, 5, 100),
         backoff_max: ms(rng, 200, 3_000),
@@ -170,16 +176,8 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
 fn mix(rng: &mut StdRng, lean: Lean) -> Mix {
     let windowed = lean == Lean::Window;
     Mix {
-        users: if lean == Lean::FirstRows {
-            12
-        } else {
-            rng.random_range(2..6)
-        },
-        providers: if lean == Lean::FirstRows {
-            8
-        } else {
-            rng.random_range(1..4)
-        },
+        users: rng.random_range(2..6),
+        providers: rng.random_range(1..4),
         resent: if windowed {
             450
         } else {
@@ -211,9 +209,15 @@ impl Run {
     fn new(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Run {
         // Two generators: what the schedule is must not depend on how it goes.
         let mut rng = StdRng::seed_from_u64(seed ^ 0x7469_6465_6d61_726b);
-        let start = START + rng.random_range(0..5) * DAY;
+        let start = match lean {
+            Lean::FirstRows => MONTH_BEGINS,
+            _ => START + rng.random_range(0..5) * DAY,
+        };
         let world = World::new(seed, start, Faults::none(), trace);
-        let (source, posting) = (rng.random_range(1..4), rng.random_range(1..3));
+        let (source, posting) = match lean {
+            Lean::FirstRows => (1, 1),
+            _ => (rng.random_range(1..4), rng.random_range(1..3)),
+        };
         let ledger = checks::watch(&world);
         let settings = settings(&mut rng, lean);
         let workload = Workload::new(mix(&mut rng, lean));
@@ -243,6 +247,9 @@ impl Run {
     }
 
     fn whole(&mut self) -> Result<(), String> {
+        if self.lean == Lean::FirstRows {
+            return self.first_rows();
+        }
         self.publish_first();
         let level = self.rng.random_range(0..4);
         let faults = self.world.with(|inner| Faults::draw(inner, level));
@@ -434,7 +441,7 @@ impl Run {
         owners.choose(&mut self.rng).copied()
     }
 
-    fn kill_one(&mut self, restart: bool) {
+    pub(super) fn kill_one(&mut self, restart: bool) {
         let Some(owner) = self.any_worker() else {
             return;
         };
@@ -446,7 +453,7 @@ impl Run {
         }
     }
 
-    fn zombie(&mut self) {
+    pub(super) fn zombie(&mut self) {
         let Some(owner) = self.any_worker() else {
             return;
         };
@@ -643,7 +650,7 @@ impl Run {
         self.adjust_by(account);
     }
 
-    fn adjust_by(&mut self, account: Account) {
+    pub(super) fn adjust_by(&mut self, account: Account) {
         let micros = self.rng.random_range(-50_000_000..90_000_000);
         let back = [0, 0, 0, 20 * DAY]
             .choose(&mut self.rng)

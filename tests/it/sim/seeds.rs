@@ -147,7 +147,6 @@ fn the_simulator_finds_an_opened_head_that_leaves_the_old_ones_fence() {
 }
 
 #[test]
-#[ignore = "no seed shows it in minutes since schedules move to new epochs: the schedules need a lean of their own again"]
 fn the_simulator_finds_a_first_row_without_the_account_item() {
     finds(Breakage::FirstRowWithoutAccountItem, Lean::FirstRows);
 }
