@@ -104,14 +104,20 @@ impl Rater<'_> {
         self.window = Window::default();
         let checkpoint = &mut self.checkpoint;
         let latest_event = self.after.latest_event.unwrap_or_else(|| {
+            if ctx.broken(Breakage::LatestEventUnknown) {
+                return correction.at;
+            }
             latest_event_before(&checkpoint.window, self.after.log_time, &correction)
         });
         self.after.latest_event = Some(latest_event);
         checkpoint.latest_event = Some(latest_event);
         self.after.log_time = self.after.log_time.min(correction.at);
         checkpoint.log_time = self.after.log_time;
-        checkpoint.window =
-            corrected_window(&checkpoint.window, checkpoint.to, &correction, latest_event);
+        let bound = match ctx.broken(Breakage::LatestEventForgotten) {
+            true => correction.at,
+            false => latest_event,
+        };
+        checkpoint.window = corrected_window(&checkpoint.window, checkpoint.to, &correction, bound);
         checkpoint.clock = Some(correction);
         Ok(())
     }
@@ -143,7 +149,7 @@ fn corrected_window(
     latest_event: Millis,
 ) -> WindowCut {
     let appended = correction.at.plus(AHEAD_MAX_MS);
-    let forgotten = appended.max(latest_event.plus(-AHEAD_MS_MAX));
+    let forgotten = appended.max(WindowCut::forgets_up_to(latest_event));
     let usage_rows = match window.usage_rows {
         UsageRows::Since(Some(since)) => UsageRows::Since(Some(since.min(appended))),
         other => other,

@@ -258,11 +258,17 @@ async fn first_of_epoch(
 ) -> Result<RateCheckpoint, Failure> {
     if let Some(old) = &before {
         layout::not_cut(partition, old)?;
-        layout::sealed(layout, partition, old)?;
+        layout::sealed(ctx, layout, partition, old)?;
         layout::postings_drained(ctx, partition, old).await?;
     }
     let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
-    let own = before.as_ref().map(Moved::of);
+    let own = before.as_ref().map(Moved::of).map(|own| Moved {
+        forgotten: match ctx.broken(Breakage::LatestEventNotMoved) {
+            true => own.log_time,
+            false => own.forgotten,
+        },
+        ..own
+    });
     let moved = layout
         .moved
         .filter(|_| own.is_none() || !ctx.broken(Breakage::MovedUsersForgotten));

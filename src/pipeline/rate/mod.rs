@@ -27,7 +27,6 @@ use tracing::Instrument as _;
 use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
-use super::layout;
 use super::{Breakage, Covers, WorkerContext};
 use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
@@ -102,8 +101,7 @@ impl Rater<'_> {
             self.send_heartbeat().await?;
             self.report().await?;
             if self.next_check.is_due(self.ctx) {
-                installation::check(self.ctx).await?;
-                layout::check_epoch(self.ctx).await?;
+                installation::check_tables(self.ctx).await?;
             }
         }
         self.declare_done().await

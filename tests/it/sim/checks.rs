@@ -28,6 +28,7 @@ const ACTIVITY: Activity = Activity {
 };
 
 /// An entry that was accepted for an account.
+#[derive(Clone)]
 struct Posted {
     position: Position,
     entry: Entry,
@@ -35,7 +36,7 @@ struct Posted {
 }
 
 /// What the run has shown so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Ledger {
     /// Posting partitions of each epoch.
     posting: BTreeMap<u32, u32>,

@@ -52,6 +52,8 @@ pub enum Lean {
     FirstRows,
     /// Accounts whose months open while rivals write.
     Months,
+    /// More awards of one account than a transaction has room for.
+    Crowd,
     /// Awards while workers die.
     Awards,
     /// Resends near the window's edge.
@@ -62,6 +64,8 @@ pub enum Lean {
     Mishaps,
     /// Brokers whose clocks jump ahead.
     Clocks,
+    /// Earlier epochs that go on after a later one began.
+    Rollbacks,
 }
 
 /// One run.
@@ -81,7 +85,6 @@ pub struct Run {
     pub(super) workers: BTreeMap<Owner, (Vec<TaskId>, watch::Sender<bool>)>,
     pub(super) next_owner: Owner,
     pub(super) asked: u64,
-    pub(super) had_a_crowd: bool,
     pub(super) latest_freeze: i64,
     /// The tables at some earlier moment.
     pub(super) older: Option<BTreeMap<Key, Item>>,
@@ -121,8 +124,11 @@ pub fn run(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Ou
 /// An installation whose version did not look at clocks has rated a record from one that was weeks
 /// ahead, and rejected what came after it. This version halts, an operator corrects the clock and
 /// sends the rejects again.
-pub fn cure(seed: u64) -> Result<(), String> {
-    Run::new(seed, Lean::Clocks, Some(Breakage::ClocksTrusted), false).be_cured()
+pub fn cure(seed: u64, breakage: Option<Breakage>) -> Result<(), String> {
+    let mut run = Run::new(seed, Lean::Clocks, Some(Breakage::ClocksTrusted), false);
+    let cured = std::panic::AssertUnwindSafe(|| run.be_cured(breakage));
+    let result = std::panic::catch_unwind(cured);
+    result.unwrap_or_else(|panic| Err(format!("panic: {}", message(&*panic))))
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -137,10 +143,9 @@ fn ms(rng: &mut StdRng, from: u64, to: u64) -> Duration {
 
 fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
     let windowed = lean == Lean::Window;
-    let (flush_ms_max, award_ms_max) = match lean {
-        Lean::FirstRows => (150, 100),
-        _ => (600, 1_000),
-    };
+    let meets = matches!(lean, Lean::FirstRows | Lean::Months);
+    let (flush_ms_max, award_ms_max) = if meets { (150, 100) } else { (600, 1_000) };
+    let cached_max = if lean == Lean::Months { 4 } else { 25 };
     Settings {
         chunk_records_max: rng.random_range(2..12),
         chunk_bytes_max: if rng.random_ratio(1, 8) { 600 } else { 1 << 20 },
@@ -160,7 +165,7 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
         flush_interval: ms(rng, 5, flush_ms_max),
         flush_accounts_max: rng.random_range(1..12),
         flush_concurrency: rng.random_range(1..5),
-        accounts_cached_max: rng.random_range(1..25),
+        accounts_cached_max: rng.random_range(1..cached_max),
         blocks_read_max: rng.random_range(1..6),
         leaderboard_size: rng.random_range(1..5),
         leaderboard_interval: ms(rng, 50, 2_000),
@@ -210,12 +215,12 @@ impl Run {
         // Two generators: what the schedule is must not depend on how it goes.
         let mut rng = StdRng::seed_from_u64(seed ^ 0x7469_6465_6d61_726b);
         let start = match lean {
-            Lean::FirstRows => MONTH_BEGINS,
+            Lean::FirstRows | Lean::Months => MONTH_BEGINS,
             _ => START + rng.random_range(0..5) * DAY,
         };
         let world = World::new(seed, start, Faults::none(), trace);
         let (source, posting) = match lean {
-            Lean::FirstRows => (1, 1),
+            Lean::FirstRows | Lean::Months => (1, 1),
             _ => (rng.random_range(1..4), rng.random_range(1..3)),
         };
         let ledger = checks::watch(&world);
@@ -237,7 +242,6 @@ impl Run {
             workers: BTreeMap::new(),
             next_owner: ADMINS,
             asked: 0,
-            had_a_crowd: false,
             latest_freeze: 0,
             older: None,
             correcting: BTreeSet::new(),
@@ -247,8 +251,10 @@ impl Run {
     }
 
     fn whole(&mut self) -> Result<(), String> {
-        if self.lean == Lean::FirstRows {
-            return self.first_rows();
+        match self.lean {
+            Lean::FirstRows | Lean::Months => return self.rivals_meet(),
+            Lean::Crowd => return self.crowd(),
+            _ => {}
         }
         self.publish_first();
         let level = self.rng.random_range(0..4);
@@ -263,7 +269,8 @@ impl Run {
         let moves_at: Vec<u32> = (0..moves)
             .map(|_| self.rng.random_range(2..rounds))
             .collect();
-        let has_mishap = self.lean == Lean::Mishaps || self.rng.random_ratio(1, 10);
+        let leans = matches!(self.lean, Lean::Mishaps | Lean::Rollbacks);
+        let has_mishap = leans || self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
         let snapshot_at = self.rng.random_range(0..rounds);
         for round in 0..rounds {
@@ -274,7 +281,10 @@ impl Run {
                 self.older = Some(self.world.with(|inner| inner.db.items.clone()));
             }
             if mishap_at == Some(round) {
-                self.mishap()?;
+                match self.lean {
+                    Lean::Rollbacks => self.roll_back()?,
+                    _ => self.mishap()?,
+                }
             }
             if self.lean == Lean::Clocks && self.rng.random_ratio(1, 5) {
                 self.clock_jumps();
@@ -309,7 +319,7 @@ impl Run {
         self.world.with(|inner| inner.faults = faults);
     }
 
-    fn open_epoch(&mut self) {
+    pub(super) fn open_epoch(&mut self) {
         self.epoch += 1;
         self.older = None;
         let mut log = LogState::new(self.source, 1, self.posting);
@@ -318,11 +328,16 @@ impl Run {
     }
 
     pub(super) fn start(&mut self, tasks: Vec<TaskId>) -> Owner {
+        self.start_in(self.epoch, tasks)
+    }
+
+    /// Starts a worker that is configured for this epoch.
+    pub(super) fn start_in(&mut self, epoch: u32, tasks: Vec<TaskId>) -> Owner {
         self.next_owner += 1;
         let spec = WorkerSpec {
             owner: self.next_owner,
             token: self.rng.random(),
-            epoch: Epoch(self.epoch),
+            epoch: Epoch(epoch),
             skew_ms: self.rng.random_range(-3_000..3_000),
             settings: self.settings_of_a_worker(),
             breakage: self.breakage,
@@ -429,10 +444,6 @@ impl Run {
         if self.lean == Lean::Awards {
             self.adjust();
             self.kill_one(true);
-            if !self.had_a_crowd && self.rng.random_ratio(1, 8) {
-                self.had_a_crowd = true;
-                self.adjust_one_often();
-            }
         }
     }
 
@@ -637,14 +648,6 @@ impl Run {
         });
     }
 
-    /// More awards of one account at once than a transaction has room for.
-    fn adjust_one_often(&mut self) {
-        let account = self.an_account();
-        for _ in 0..self.rng.random_range(101..160) {
-            self.adjust_by(account.clone());
-        }
-    }
-
     fn adjust(&mut self) {
         let account = self.an_account();
         self.adjust_by(account);
@@ -764,7 +767,7 @@ impl Run {
     }
 
     /// The same tables go on with new logs, which may have other numbers of partitions.
-    fn next_epoch(&mut self) -> Result<(), String> {
+    pub(super) fn next_epoch(&mut self) -> Result<(), String> {
         let faults = self.world.with(|inner| inner.faults.clone());
         if !self.quiesce()? {
             return Ok(());
