@@ -15,7 +15,6 @@ use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
-use crate::store::awards;
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
 use crate::store::layout::{self, Moved};
@@ -136,11 +135,7 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
                 let begun = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
                 return begun.ok_or(undrained);
             }
-            let next = stored.next(&before, (epoch, source, posting));
-            if next.posting != before.posting {
-                move_pointers(ctx, 0..before.posting, &next).await?;
-            }
-            next
+            stored.next(&before, (epoch, source, posting))
         }
     };
     store(ctx, &layout).await
@@ -289,35 +284,6 @@ pub(super) async fn postings_drained(
         let taken = state.unwrap_or_default().sequence;
         if taken < *sent {
             return Err(undrained(q, taken, *sent));
-        }
-    }
-    Ok(())
-}
-
-/// Hands pending grants over to the posting partitions that their accounts have now.
-pub(super) async fn move_pointers(
-    ctx: &WorkerContext,
-    from: impl IntoIterator<Item = u32>,
-    layout: &Layout,
-) -> Result<(), Failure> {
-    for q in from {
-        let pointers = persist(ctx, || awards::list_pending(&*ctx.db, Partition(q))).await?;
-        for pointer in pointers {
-            let to = layout.posting_partition(pointer.account());
-            if to == pointer.partition {
-                continue;
-            }
-            let moving = awards::move_pointer_writes(&pointer, to);
-            match ctx.db.transact(moving).await {
-                // Another task has moved or applied it meanwhile.
-                Ok(()) | Err(StoreError::ConditionFailed) => {}
-                Err(error) if error.is_transient() => {
-                    return Err(Failure::reload(format!(
-                        "a grant could not be moved: {error}"
-                    )));
-                }
-                Err(error) => return Err(error.into()),
-            }
         }
     }
     Ok(())

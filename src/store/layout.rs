@@ -12,7 +12,7 @@ use super::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use super::db::{Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
 use super::row::Row;
-use crate::domain::position::{Epoch, Partition, WriteId};
+use crate::domain::position::{Epoch, WriteId};
 use crate::domain::time::Millis;
 
 const HASH: &str = "epochs";
@@ -53,13 +53,6 @@ pub struct Moved {
     /// The log time of the newest record that the new windows have forgotten and that an event may
     /// still have a copy in.
     pub forgotten: Millis,
-}
-
-impl Layout {
-    /// Which posting partition an account has.
-    pub fn posting_partition(&self, account: &crate::domain::ids::Account) -> Partition {
-        account.partition(self.posting)
-    }
 }
 
 impl Moved {
@@ -118,6 +111,13 @@ fn read(item: &Item) -> Result<Layout, StoreError> {
 pub async fn all(db: &dyn Db) -> Result<Vec<Layout>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
     items.iter().map(read).collect()
+}
+
+/// The largest number of posting partitions there ever was; pointers may have been left for any of
+/// them.
+pub async fn most_posting_partitions(db: &dyn Db) -> Result<u32, StoreError> {
+    let every = all(db).await?;
+    Ok(every.iter().map(|layout| layout.posting).max().unwrap_or(0))
 }
 
 /// The write that stores a layout, unless its epoch has one.

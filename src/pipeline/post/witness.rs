@@ -20,6 +20,7 @@ impl Poster<'_> {
         if !self.next_check.is_due(self.ctx) {
             return Ok(());
         }
+        self.former_queues.look_again();
         installation::check_tables(self.ctx).await?;
         check(self.ctx, self.partition, &self.checkpoint.witnesses).await
     }

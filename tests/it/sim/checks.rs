@@ -56,6 +56,9 @@ pub struct Ledger {
     pub may_halt: BTreeSet<&'static str>,
     /// Log time may run ahead: a version that does not look at clocks is at work.
     pub may_run_ahead: bool,
+    /// Blocks are sent to a log that nobody reads any more: rows need not hold them before the
+    /// operator has brought back what was there.
+    pub may_miss_blocks: bool,
 }
 
 type Shared = Arc<Mutex<Ledger>>;
@@ -224,7 +227,7 @@ impl Ledger {
                 .map(|(month, row)| (*month, row.row.clone()))
                 .collect(),
         };
-        if is == must {
+        if is == must || self.may_miss_blocks {
             return Ok(());
         }
         Err(format!(
@@ -286,7 +289,7 @@ impl Ledger {
                 .filter(|at| *at < end)
                 .max();
             let counted = self.fences.get(account).and_then(|fence| fence.position);
-            if covered > counted {
+            if covered > counted && !self.may_miss_blocks {
                 return Err(format!(
                     "I5: the checkpoint of post/{q} covers {end}, the rows of {account} only {counted:?} of {covered:?}"
                 ));

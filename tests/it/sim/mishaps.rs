@@ -25,7 +25,7 @@ const WATCHED_MS: i64 = 25_000;
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mishap {
-    /// A rate checkpoint is deleted.
+    /// A checkpoint is deleted.
     LostCheckpoint,
     /// All tables are restored from an older backup.
     OlderTables,
@@ -79,7 +79,11 @@ impl Run {
     }
 
     fn lose_checkpoint(&mut self, newest: &Items) -> Result<(), String> {
-        let task = TaskId::new(Role::Rate, Partition(self.rng.random_range(0..self.source)));
+        let (role, partitions) = match self.rng.random() {
+            true => (Role::Rate, self.source),
+            false => (Role::Post, self.posting),
+        };
+        let task = TaskId::new(role, Partition(self.rng.random_range(0..partitions)));
         let key = checkpoints::checkpoint_key(task);
         self.change(|items| {
             items.remove(&key);

@@ -12,6 +12,8 @@ mod faults;
 mod heartbeats;
 mod log;
 mod mishaps;
+mod notes;
+mod queues;
 mod quiet;
 mod rivals;
 mod rollback;

@@ -163,6 +163,28 @@ impl Quiet {
         self.world.with(|inner| inner.logs.insert(self.epoch, log));
     }
 
+    /// As [`Quiet::next_epoch`], with another number of posting partitions.
+    pub fn next_epoch_with(&mut self, posting: u32) {
+        self.posting = posting;
+        self.next_epoch();
+    }
+
+    /// The worker sleeps for so long; the next one that is started is another process.
+    pub fn freeze_worker(&mut self, ms: i64) {
+        let until = self.world.now() + ms;
+        self.executor.freeze(self.owner, until);
+        self.owner += 1;
+    }
+
+    /// The recorded halts, by task and code.
+    pub fn halts(&self) -> Vec<(String, String)> {
+        let halts = self.world.with(|inner| adapter::halts(&inner.db));
+        let named = halts
+            .into_iter()
+            .map(|(task, code)| (task.to_string(), code));
+        named.collect()
+    }
+
     /// Lets virtual time pass.
     pub fn pass(&mut self, ms: i64) {
         // By small steps: the executor may let the next event happen before a task that could go on, and with it hours pass.

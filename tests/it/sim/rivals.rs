@@ -7,13 +7,15 @@ use tidemark::log::Topic;
 
 use super::faults::Faults;
 use super::run::{ADMINS, Lean, Run};
-use super::workload::{HOUR, user};
+use super::workload::{DAY, HOUR, user};
 use super::{adapter, log};
 
 /// DynamoDB takes 100 writes in one transaction.
 const CROWD: u32 = 101;
 /// How long an event may be on its way, ms.
 const DELAY_MAX: i64 = 400;
+/// An event of so many hours ago is of the month before.
+const OLD_MONTH: i64 = 10;
 
 impl Run {
     /// New accounts, or accounts whose months open, in every round.
@@ -59,20 +61,25 @@ impl Run {
         self.adjust_by(user(number));
     }
 
-    /// One of the newest users, or one more: an event of the month before, and some of both months
-    /// moments later.
+    /// A user who has rows of the month before: a posting of one month and an award of the other,
+    /// of which one opens the new month; or some of both a little later.
     fn month_opens(&mut self) {
-        let users = &mut self.workload.mix.users;
-        *users += u32::from(self.rng.random::<bool>());
-        let number = *users - 1 - self.rng.random_range(0..2);
-        self.event_of(number, 10, 0);
-        for _ in 0..self.rng.random_range(1..4) {
-            let hours = [0, 10][self.rng.random_range(0..2)];
+        let next = self.workload.mix.users;
+        self.workload.mix.users += 1;
+        self.event_of(next, OLD_MONTH, 0);
+        let number = next - 1;
+        if self.rng.random() {
+            self.event_of(number, 0, 0);
+            self.adjust_of(user(number), 20 * DAY);
+        } else {
+            self.event_of(number, OLD_MONTH, 0);
+            self.adjust_of(user(number), 0);
+        }
+        for _ in 0..self.rng.random_range(0..3) {
+            let number = next - 1 - self.rng.random_range(0..3).min(next - 1);
+            let hours = [0, OLD_MONTH][self.rng.random_range(0..2)];
             let delay = self.rng.random_range(0..DELAY_MAX);
             self.event_of(number, hours, delay);
-        }
-        if self.rng.random_ratio(1, 3) {
-            self.adjust_by(user(number));
         }
     }
 

@@ -43,7 +43,11 @@ impl Run {
             old.push(self.start_in(moment.epoch, tasks.clone()));
             self.pass_ms(2_000)?;
         }
-        lock(&self.ledger).may_halt.insert("log_recreated");
+        {
+            let mut ledger = lock(&self.ledger);
+            ledger.may_halt.insert("log_recreated");
+            ledger.may_miss_blocks = true;
+        }
         self.source = self.rng.random_range(1..4);
         if self.rng.random() {
             self.posting = self.rng.random_range(1..3);
@@ -75,9 +79,10 @@ impl Run {
             true => self.send_again(|run| run.uncut(&moment)),
             false => self.bring_back(moment)?,
         }
-        lock(&self.ledger)
-            .may_halt
-            .retain(|code| *code == "clock_ahead");
+        let mut ledger = lock(&self.ledger);
+        ledger.may_halt.retain(|code| *code == "clock_ahead");
+        ledger.may_miss_blocks = false;
+        drop(ledger);
         self.set_faults(faults);
         Ok(())
     }

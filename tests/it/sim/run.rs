@@ -654,11 +654,16 @@ impl Run {
     }
 
     pub(super) fn adjust_by(&mut self, account: Account) {
-        let micros = self.rng.random_range(-50_000_000..90_000_000);
         let back = [0, 0, 0, 20 * DAY]
             .choose(&mut self.rng)
             .copied()
             .expect("not empty");
+        self.adjust_of(account, back);
+    }
+
+    /// An adjustment that is granted as of so long ago, ms.
+    pub(super) fn adjust_of(&mut self, account: Account, back: i64) {
+        let micros = self.rng.random_range(-50_000_000..90_000_000);
         let (admin, posting, now) = (self.admin.clone(), self.posting, self.world.now() - back);
         let key = format!("k{}", self.asked);
         self.ask(move |db, _, _| {
