@@ -97,6 +97,30 @@ pub(super) fn sealed(
     Err(Failure::halt(HaltCode::LogRecreated, what))
 }
 
+/// Halts if a source partition that this epoch does not have any more went on in an earlier one.
+/// Nobody takes it up, so each of today's looks after those whose numbers are its own and a multiple
+/// of how many there are.
+pub(super) async fn check_former_sources(
+    ctx: &WorkerContext,
+    layout: &Layout,
+    own: Partition,
+) -> Result<(), Failure> {
+    let former = layout.sealed.keys().filter(|p| **p >= layout.source);
+    let former = former.filter(|p| **p % layout.source.max(1) == own.0);
+    for source in former.copied().map(Partition) {
+        let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, source));
+        let stored: Option<Versioned<RateCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        if let Some(old) = stored.map(|stored| stored.value)
+            && old.epoch < layout.epoch
+        {
+            not_cut(source, &old)?;
+            sealed(ctx, layout, source, &old)?;
+        }
+    }
+    Ok(())
+}
+
 /// Stores the layout of an epoch that has none yet.
 async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout, Failure> {
     let epoch = ctx.log.epoch();

@@ -62,6 +62,7 @@ impl<'c> Rater<'c> {
             checkpoint,
             written,
             after,
+            layout,
             rejected_partitions: rejected.partitions,
             follower: Follower::start(ctx).await?,
             window: Window::default(),

@@ -27,6 +27,7 @@ use tracing::Instrument as _;
 use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
+use super::layout::{self, Layout};
 use super::{Breakage, Covers, WorkerContext};
 use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
@@ -50,6 +51,7 @@ pub struct Rater<'c> {
     written: Option<WriteId>,
     /// The state after the recorded chunk, once that is done.
     after: After,
+    layout: Layout,
     rejected_partitions: u32,
     follower: Follower,
     window: Window,
@@ -102,6 +104,7 @@ impl Rater<'_> {
             self.report().await?;
             if self.next_check.is_due(self.ctx) {
                 installation::check_tables(self.ctx).await?;
+                layout::check_former_sources(self.ctx, &self.layout, self.partition).await?;
             }
         }
         self.declare_done().await

@@ -30,7 +30,8 @@ impl Run {
         for _ in 0..self.rng.random_range(4..12) {
             for _ in 0..self.rng.random_range(1..5) {
                 match self.lean {
-                    Lean::Months => self.month_opens(),
+                    Lean::Months if self.rng.random() => self.month_opens(),
+                    Lean::Months => self.both_months(),
                     _ => self.newcomer(),
                 }
             }
@@ -62,7 +63,7 @@ impl Run {
     }
 
     /// A user who has rows of the month before: a posting of one month and an award of the other,
-    /// of which one opens the new month; or some of both a little later.
+    /// of which one opens the new month.
     fn month_opens(&mut self) {
         let next = self.workload.mix.users;
         self.workload.mix.users += 1;
@@ -75,11 +76,19 @@ impl Run {
             self.event_of(number, OLD_MONTH, 0);
             self.adjust_of(user(number), 0);
         }
-        for _ in 0..self.rng.random_range(0..3) {
-            let number = next - 1 - self.rng.random_range(0..3).min(next - 1);
+    }
+
+    /// One of the newest users: an event of the month before, and some of both months moments later.
+    fn both_months(&mut self) {
+        let number = self.workload.mix.users - 1 - self.rng.random_range(0..2);
+        self.event_of(number, OLD_MONTH, 0);
+        for _ in 0..self.rng.random_range(1..4) {
             let hours = [0, OLD_MONTH][self.rng.random_range(0..2)];
             let delay = self.rng.random_range(0..DELAY_MAX);
             self.event_of(number, hours, delay);
+        }
+        if self.rng.random_ratio(1, 3) {
+            self.adjust_by(user(number));
         }
     }
 
@@ -109,7 +118,9 @@ impl Run {
             .run_until(until, 400_000, |executor| !executor.lives(ADMINS));
         self.failed(granted)?;
         let level = self.rng.random_range(0..4);
-        let faults = self.world.with(|inner| Faults::draw(inner, level));
+        let mut faults = self.world.with(|inner| Faults::draw(inner, level));
+        // They must fit into one page to be taken together.
+        faults.page_items_max = 500;
         self.set_faults(faults);
         self.start_all();
         self.append();

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use rand::Rng;
+use rand::seq::SliceRandom;
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::log::{NewRecord, Record, Topic, usage_partition};
+use tidemark::ops::health::TaskId;
 use tidemark::pipeline::rate::examine::TICK_HEADER;
 use tidemark::store::db::{Item, Key};
 
@@ -36,11 +38,13 @@ impl Run {
         self.world
             .with(|inner| inner.note(|| "MISHAP an earlier epoch goes on".to_owned()));
         let moment = self.moment();
-        let tasks = adapter::tasks(self.source, self.posting);
-        let mut old: Vec<Owner> = Vec::new();
-        let straggles = self.rng.random::<bool>();
+        let mut tasks = adapter::tasks(self.source, self.posting);
+        tasks.shuffle(&mut self.rng);
+        tasks.truncate(self.rng.random_range(1..=tasks.len()));
+        let (straggles, is_noticed_late) = (self.rng.random(), self.rng.random());
+        let mut old = None;
         if straggles {
-            old.push(self.start_in(moment.epoch, tasks.clone()));
+            old = Some(self.start_in(moment.epoch, tasks.clone()));
             self.pass_ms(2_000)?;
         }
         {
@@ -48,7 +52,7 @@ impl Run {
             ledger.may_halt.insert("log_recreated");
             ledger.may_miss_blocks = true;
         }
-        self.source = self.rng.random_range(1..4);
+        self.source = self.rng.random_range(1..=self.source);
         if self.rng.random() {
             self.posting = self.rng.random_range(1..3);
         }
@@ -60,21 +64,29 @@ impl Run {
         self.start(first);
         self.append();
         self.pass_ms(3_000)?;
-        if !straggles {
-            old.push(self.start_in(moment.epoch, tasks));
-        }
+        let old = match old {
+            Some(old) => old,
+            None => self.start_in(moment.epoch, tasks.clone()),
+        };
         self.append_in(&moment);
         self.pass_ms(5_000)?;
+        if !is_noticed_late {
+            self.stop_old(old);
+        }
         self.start(later);
         for _ in 0..3 {
             self.append();
             self.pass_ms(NOTICED_MS / 3)?;
         }
-        for owner in old {
-            self.executor.kill(owner);
-            self.workers.remove(&owner);
-        }
         let halts = self.world.with(|inner| adapter::halts(&inner.db));
+        if is_noticed_late {
+            self.stop_old(old);
+            let is_halted = |task: &TaskId| halts.iter().any(|(halted, _)| halted == task);
+            if let Some(task) = tasks.iter().find(|task| !is_halted(task)) {
+                let what = format!("{task} of an earlier epoch goes on");
+                return Err(what);
+            }
+        }
         match halts.is_empty() {
             true => self.send_again(|run| run.uncut(&moment)),
             false => self.bring_back(moment)?,
@@ -85,6 +97,11 @@ impl Run {
         drop(ledger);
         self.set_faults(faults);
         Ok(())
+    }
+
+    fn stop_old(&mut self, owner: Owner) {
+        self.executor.kill(owner);
+        self.workers.remove(&owner);
     }
 
     fn pass_ms(&mut self, ms: i64) -> Result<(), String> {
@@ -126,7 +143,7 @@ impl Run {
                 let end = moment.ends.get(&place).copied().unwrap_or(0);
                 let rated = adapter::rate_checkpoint(&inner.db, p)
                     .filter(|at| at.epoch.0 == moment.epoch)
-                    .map_or(end, |at| (at.to.0 as usize).max(end));
+                    .map_or(end, |at| (at.from.0 as usize).max(end));
                 let log = inner.logs.get_mut(&moment.epoch).expect("the old log");
                 if let Some(records) = log.records.get_mut(&place)
                     && rated < records.len()
