@@ -4,6 +4,7 @@
 //! The first task of an epoch stores them. It makes sure first that the epoch before is drained: in
 //! the new one sequences begin again, and users and accounts may belong to other partitions.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -225,9 +226,7 @@ impl Stored {
             for (q, sent) in (0..).zip(&rate.sequences) {
                 let post = self.posts.iter().find(|(of, _)| *of == q);
                 let taken = accepted(post.map(|(_, post)| post), Partition(*p), before);
-                if taken < *sent {
-                    return Err(undrained(q, taken, *sent));
-                }
+                all_taken(q, taken, *sent)?;
             }
         }
         Ok(())
@@ -278,11 +277,20 @@ fn accepted(post: Option<&PostCheckpoint>, source: Partition, layout: &Layout) -
     state.map_or(Sequence(0), |state| state.sequence)
 }
 
-fn undrained(q: u32, taken: Sequence, sent: Sequence) -> Failure {
+/// Halts unless a posting partition has taken what was sent to it, and no more: a chunk whose loss
+/// was accepted may have blocks that came late.
+fn all_taken(q: u32, taken: Sequence, sent: Sequence) -> Result<(), Failure> {
     let task = TaskId::new(Role::Post, Partition(q));
-    let what =
-        format!("a new epoch began while {task} had taken {taken} of {sent} blocks of the old one");
-    Failure::halt(HaltCode::LogRecreated, what)
+    let what = match taken.cmp(&sent) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Less => format!(
+            "a new epoch began while {task} had taken {taken} of {sent} blocks of the old one"
+        ),
+        Ordering::Greater => format!(
+            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}"
+        ),
+    };
+    Err(Failure::halt(HaltCode::LogRecreated, what))
 }
 
 /// Before a source partition begins a new epoch, every posting partition must have taken all that
@@ -306,9 +314,7 @@ pub(super) async fn postings_drained(
         let comparable = stored.filter(|post| post.epoch == old.epoch || !restarted);
         let state = comparable.and_then(|post| post.sources.get(&source.0).copied());
         let taken = state.unwrap_or_default().sequence;
-        if taken < *sent {
-            return Err(undrained(q, taken, *sent));
-        }
+        all_taken(q, taken, *sent)?;
     }
     Ok(())
 }

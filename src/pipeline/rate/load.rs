@@ -20,6 +20,7 @@ use crate::pipeline::table_age::Loaded;
 use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
+use crate::store::losses::{self, LostChunk};
 
 /// How many records are read at a time while the window is rebuilt.
 const REBUILD_RECORDS: usize = 20_000;
@@ -56,6 +57,8 @@ impl<'c> Rater<'c> {
             fingerprint: checkpoint.fingerprint,
         };
         let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.now());
+        let mut void = persist(ctx, || losses::all(&*ctx.db)).await?;
+        void.retain(LostChunk::is_uncounted);
         let mut rater = Rater {
             ctx,
             partition,
@@ -63,6 +66,7 @@ impl<'c> Rater<'c> {
             written,
             after,
             layout,
+            void,
             rejected_partitions: rejected.partitions,
             follower: Follower::start(ctx).await?,
             window: Window::default(),

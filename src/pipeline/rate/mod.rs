@@ -34,6 +34,7 @@ use crate::domain::time::Millis;
 use crate::log::{ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
+use crate::store::losses::LostChunk;
 use fold::{Room, Tiers};
 use heartbeat::Heartbeat;
 use window::Window;
@@ -52,6 +53,8 @@ pub struct Rater<'c> {
     /// The state after the recorded chunk, once that is done.
     after: After,
     layout: Layout,
+    /// Chunks that were lost before any account had counted them: their usage rows say nothing.
+    void: Vec<LostChunk>,
     rejected_partitions: u32,
     follower: Follower,
     window: Window,

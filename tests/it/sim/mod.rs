@@ -11,6 +11,7 @@ mod epochs;
 mod faults;
 mod heartbeats;
 mod log;
+mod losses;
 mod mishaps;
 mod notes;
 mod queues;

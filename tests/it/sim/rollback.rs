@@ -41,7 +41,7 @@ impl Run {
         let mut tasks = adapter::tasks(self.source, self.posting);
         tasks.shuffle(&mut self.rng);
         tasks.truncate(self.rng.random_range(1..=tasks.len()));
-        let (straggles, is_noticed_late) = (self.rng.random(), self.rng.random());
+        let (straggles, is_noticed_late): (bool, bool) = (self.rng.random(), self.rng.random());
         let mut old = None;
         if straggles {
             old = Some(self.start_in(moment.epoch, tasks.clone()));
