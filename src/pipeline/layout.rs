@@ -232,6 +232,14 @@ impl Stored {
         Ok(())
     }
 
+    /// What each source partition has sent; one that has no checkpoint has sent nothing.
+    fn seals(&self, source: u32) -> BTreeMap<u32, u64> {
+        let nothing = (0..source).map(|p| (p, seal(&[])));
+        let sent = self.rates.iter();
+        let sent = sent.map(|(p, rate)| (*p, seal(&rate.sequences)));
+        nothing.chain(sent).collect()
+    }
+
     fn next(&self, before: &Layout, (epoch, source, posting): (Epoch, u32, u32)) -> Layout {
         let all = self.rates.iter().map(|(_, rate)| Moved::of(rate));
         let moved = match before.source == source {
@@ -247,9 +255,7 @@ impl Stored {
                 true => before.posting_since,
                 false => epoch,
             },
-            sealed: (self.rates.iter())
-                .map(|(p, rate)| (*p, seal(&rate.sequences)))
-                .collect(),
+            sealed: self.seals(before.source),
             moved,
         }
     }
