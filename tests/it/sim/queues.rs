@@ -59,13 +59,18 @@ fn a_grant_for_another_posting_partition_is_handed_over_and_ranked_once() {
     let grant = grant_writes(award(&ann, "a", START), 1);
     quiet.finish(async move { db.transact(grant).await.unwrap() });
     assert_eq!(pointers(&quiet, "pending#0"), 1);
+    quiet.chat("r-1", ann.id());
     quiet.start_worker(Settings::default());
     quiet.pass(MINUTE);
     assert_eq!(bonus(&quiet, &ann), Points::whole(1));
     assert_eq!(pointers(&quiet, "pending#"), 0);
     let items = quiet.world.with(|inner| inner.db.items.clone());
     let ranked = adapter::leaderboard(&InstantDb(items), 2, AccountKind::User, november());
-    assert_eq!(ranked, [(ann.id().to_owned(), 1_000_000)]);
+    let places: Vec<_> = ranked.iter().filter(|(id, _)| id == ann.id()).collect();
+    assert!(
+        matches!(places[..], [(_, points)] if *points > 1_000_000),
+        "{ranked:?}"
+    );
 }
 
 #[test]
@@ -113,21 +118,23 @@ fn the_queues_of_an_earlier_epoch_are_emptied_in_batches_and_do_not_hold_up_post
     let mut left_when_posted = None;
     quiet.until(HOUR, |world| {
         world.with(|inner| {
-            let keys = inner.db.items.keys();
-            let left = keys.filter(|key| key.hash.starts_with("pending#")).count();
+            let left = |queue: &str| {
+                let keys = inner.db.items.keys();
+                keys.filter(|key| key.hash.starts_with(queue)).count()
+            };
             let rows = adapter::month_rows(&inner.db, &newcomer).unwrap();
             if left_when_posted.is_none() && !rows.is_empty() {
-                left_when_posted = Some((left, inner.now));
+                left_when_posted = Some(left("pending#1"));
             }
-            left == 0
+            left("pending#") == 0
         })
     });
     for number in 0..AWARDS {
         assert_eq!(bonus(&quiet, &user(number)), Points::whole(1), "{number}");
     }
-    let (left, _) = left_when_posted.expect("the newcomer's event was posted");
+    let left = left_when_posted.expect("the newcomer's event was posted");
     assert!(
-        left > AWARDS as usize / 3,
-        "posted when {left} awards were left"
+        left > 0,
+        "nothing was posted before all awards were handed over"
     );
 }
