@@ -233,7 +233,7 @@ fn say_missing(topics: &[String]) {
     tracing::error!(
         event = "topics.missing",
         topics,
-        "these topics are not there, so nothing is done about them; `tidemark topics apply` creates ours"
+        "missing topics; on a new installation create them with `tidemark topics apply`; if they were there before, see docs/runbook.md#a-topic-is-gone"
     );
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn ready(State(operator): State<Operator>) -> Response {
         false => (
             "missing",
             format!(
-                "not there: {}; `tidemark topics apply` creates tidemark's own, and work begins within seconds",
+                "not there: {}; on a new installation `tidemark topics apply` creates tidemark's own, and work begins within seconds; if they were there before, see docs/runbook.md#a-topic-is-gone",
                 missing.join(", ")
             ),
         ),

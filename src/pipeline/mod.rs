@@ -38,6 +38,7 @@ mod hashed;
 mod installation;
 mod lag;
 mod layout;
+pub mod loss;
 pub mod post;
 pub mod progress;
 pub mod rate;

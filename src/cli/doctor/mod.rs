@@ -37,6 +37,7 @@ pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
     rules(session, &mut findings).await?;
     halts(session, &mut findings).await?;
     tables::clocks(session, &mut findings).await?;
+    tables::in_flight(session, &mut findings).await?;
     let held = positions::held(session, &mut findings).await?;
     positions::look(session, config, &held, &mut findings).await?;
     positions::awards(session, &mut findings).await?;

@@ -137,7 +137,7 @@ impl KafkaLog {
         let state = self.admin.describe(&name).await.map_err(unavailable)?;
         let state = state.ok_or_else(|| {
             LogError::Unavailable(format!(
-                "there is no topic {name}; `tidemark topics apply` creates it"
+                "there is no topic {name}; on a new installation `tidemark topics apply` creates it; if it was there before, see docs/runbook.md#a-topic-is-gone"
             ))
         })?;
         Ok(TopicInfo {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::awards::FormerQueues;
 use super::book::Book;
 use super::went_back::OwnCheckpoint;
 use super::{Poster, witness};
@@ -9,7 +10,7 @@ use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::Follower;
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
@@ -18,6 +19,7 @@ use crate::pipeline::supervise::persist;
 use crate::pipeline::{WorkerContext, anchor, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
+use crate::store::db::Key;
 
 impl<'c> Poster<'c> {
     /// Takes up a posting partition.
@@ -30,19 +32,19 @@ impl<'c> Poster<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
-            None => (first_checkpoint(ctx, partition, &info).await?, None),
+            None => {
+                must_be_new(ctx, partition, &key).await?;
+                (first_checkpoint(ctx, partition, &info).await?, None)
+            }
         };
         let checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
             Ok(checkpoint) => checkpoint,
             Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
         };
-        if layout.posting_since > Epoch(0) {
-            // A process that still had the old configuration may have left grants where nobody looks.
-            let every = persist(ctx, || store::layout::all(&*ctx.db)).await?;
-            let most = every.iter().map(|of| of.posting).max().unwrap_or(0);
-            let mine = (partition.0..most).step_by(layout.posting.max(1) as usize);
-            layout::move_pointers(ctx, mine, &layout).await?;
-        }
+        let most = match layout.posting_since > Epoch(0) {
+            true => persist(ctx, || store::layout::most_posting_partitions(&*ctx.db)).await?,
+            false => layout.posting,
+        };
         installation::check(ctx).await?;
         let own = OwnCheckpoint { partition, written };
         witness::check(ctx, own, &checkpoint.witnesses).await?;
@@ -54,6 +56,7 @@ impl<'c> Poster<'c> {
             partitions: info.partitions,
             lists_since: layout.posting_since,
             written,
+            is_noted: false,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
             sources: checkpoint.sources.clone(),
@@ -71,12 +74,26 @@ impl<'c> Poster<'c> {
             uses: 0,
             dirty_since: None,
             next_awards: Millis(0),
+            awards_after: None,
+            former_queues: FormerQueues::of(partition, layout.posting, most),
             next_tops: ctx.clock.now(),
             progressed: false,
             newest: Freshness::default(),
             reached,
         })
     }
+}
+
+/// Halts if there is no checkpoint although there was one: it would begin again at the start of the
+/// log, without the sequences that it has accepted and the witnesses of the rows that it has written.
+async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Result<(), Failure> {
+    let task = TaskId::new(Role::Post, partition);
+    if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
+        return Ok(());
+    }
+    let what = format!("the checkpoint of {task} is missing, although it has had one");
+    let halt = Failure::halt(HaltCode::TablesBehindLog, what);
+    Err(versioned::confirm(ctx, key, None, halt).await)
 }
 
 /// What stands before the first block. Blocks that the log has dropped already would show as a gap in the sequences.

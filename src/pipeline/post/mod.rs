@@ -45,6 +45,7 @@ use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
+use awards::FormerQueues;
 use book::Book;
 use top::Top;
 
@@ -133,6 +134,8 @@ pub struct Poster<'c> {
     /// The checkpoint as it stands in the store, and the id of its last write.
     checkpoint: PostCheckpoint,
     written: Option<WriteId>,
+    /// This session has noted that the partition has had a checkpoint.
+    is_noted: bool,
     /// How far blocks were taken into memory.
     next: Offset,
     fingerprint: Option<Fingerprint>,
@@ -155,6 +158,9 @@ pub struct Poster<'c> {
     uses: u64,
     dirty_since: Option<Millis>,
     next_awards: Millis,
+    /// Pointers up to this sort key had their turn.
+    awards_after: Option<String>,
+    former_queues: FormerQueues,
     next_tops: Millis,
     progressed: bool,
     /// The time of the newest event in what was taken.

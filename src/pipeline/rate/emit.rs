@@ -202,8 +202,9 @@ impl Rater<'_> {
         let items = persist(self.ctx, || self.ctx.db.batch_get(&keys)).await?;
         let mut winners: BTreeMap<Key, Position> = BTreeMap::new();
         for (key, item) in keys.into_iter().zip(items) {
-            if let Some(item) = item {
-                let position = usage::position(&key, &item)?;
+            let Some(item) = item else { continue };
+            let (source, position) = usage::winner(&key, &item)?;
+            if !self.void.iter().any(|lost| lost.holds(source, position)) {
                 winners.insert(key, position);
             }
         }

@@ -28,13 +28,14 @@ use tracing::Instrument as _;
 use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
-use super::layout;
+use super::layout::{self, Layout};
 use super::{Breakage, Covers, WorkerContext};
 use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
+use crate::store::losses::LostChunk;
 use fold::{Room, Tiers};
 use heartbeat::Heartbeat;
 use window::Window;
@@ -53,6 +54,9 @@ pub struct Rater<'c> {
     written: Option<WriteId>,
     /// The state after the recorded chunk, once that is done.
     after: After,
+    layout: Layout,
+    /// Chunks that were lost before any account had counted them: their usage rows say nothing.
+    void: Vec<LostChunk>,
     rejected_partitions: u32,
     follower: Follower,
     window: Window,
@@ -104,8 +108,8 @@ impl Rater<'_> {
             self.send_heartbeat().await?;
             self.report().await?;
             if self.next_check.is_due(self.ctx) {
-                installation::check(self.ctx).await?;
-                layout::check_epoch(self.ctx).await?;
+                installation::check_tables(self.ctx).await?;
+                layout::check_former_sources(self.ctx, &self.layout, self.partition).await?;
             }
         }
         self.declare_done().await
