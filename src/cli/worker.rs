@@ -67,6 +67,7 @@ pub async fn run(
     ctx.adapting = adapting(config, &roles)?;
     let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
+    tasks.spawn(watch_dependencies(ctx.clone(), shutdown.clone()));
     tasks.spawn(watch_lag(ctx.clone(), shutdown.clone()));
     let connections = Connections::new(&config.http, metrics.clone());
     let operator = Operator {
@@ -235,6 +236,12 @@ fn say_missing(topics: &[String]) {
         topics,
         "these topics are not there, so nothing is done about them; `tidemark topics apply` creates ours"
     );
+}
+
+async fn watch_dependencies(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
+    let (log, db) = (ctx.log.clone(), ctx.db.clone());
+    http::watch_dependencies(log, db, ctx.health.clone(), shutdown).await;
+    Ok(())
 }
 
 async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {

@@ -242,6 +242,8 @@ metrics! {
     log_appended_records_total: IntCounterVec["topic"];
     /// Appends that the log refused: its disk is full (disk_full), or the clock has jumped ahead (clock_ahead). Nothing was appended.
     log_refused_appends_total: IntCounterVec["reason"];
+    /// 1 while what this process depends on (log, store) cannot be used, by cause; 0 or absent otherwise.
+    dependency_down: IntGaugeVec["dependency", "code"];
     /// HTTP requests that were answered, by route and status code.
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.

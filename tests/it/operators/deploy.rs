@@ -70,7 +70,9 @@ fn every_manifest_is_what_kubernetes_says_it_must_be() {
 
 #[test]
 fn pods_run_without_rights_and_are_given_the_time_to_drain() {
-    let drain = Config::default().drain_timeout.as_secs();
+    let config = Config::default();
+    let closing = std::time::Duration::from_secs(10);
+    let stopping = config.http.shutdown_delay + config.drain_timeout + closing;
     let pods = [of_kind("Deployment"), of_kind("Job")].concat();
     assert_eq!(pods.len(), 3);
     for pod in pods {
@@ -78,7 +80,7 @@ fn pods_run_without_rights_and_are_given_the_time_to_drain() {
         assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
         let grace = spec["terminationGracePeriodSeconds"].as_u64();
         assert!(
-            is_job || grace.is_some_and(|grace| grace > drain),
+            is_job || grace.is_some_and(|grace| grace >= stopping.as_secs()),
             "{grace:?}"
         );
         let none = Vec::new();
