@@ -122,7 +122,8 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
     } = &config.store;
     match error {
         StoreError::Refused(_) => Failure::failed(format!(
-            "{error}; the tables are made by `tidemark init`, with the same configuration"
+            "{error}; on a new installation `tidemark init` creates the tables, with the same configuration. Tables that \
+             held data must be restored instead (docs/runbook.md)"
         )),
         other => Failure::failed(format!(
             "{other}; the store is that of {}",

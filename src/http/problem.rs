@@ -214,9 +214,7 @@ impl IntoResponse for Problem {
         let mut response = (status, axum::Json(&self)).into_response();
         if status.is_server_error() {
             // For the log, and for who knows more about the route.
-            response
-                .extensions_mut()
-                .insert(Arc::new(self.clone()));
+            response.extensions_mut().insert(Arc::new(self.clone()));
         }
         let headers = response.headers_mut();
         headers.insert(

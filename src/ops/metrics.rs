@@ -136,6 +136,9 @@ metrics! {
     slow_lane_events_total: IntCounter;
     /// Events whose model is in no catalogue and carries no size, and which were rated in the lowest tier; the names are in the log.
     default_tier_events_total: IntCounter;
+    /// Events of the last five minutes, by what became of them: rated, rejected, without_usage (successful, rated, without token
+    /// counts; among those that were rated).
+    recent_events: IntGaugeVec["outcome"];
     /// Successful events without token counts: their usage is unknown, not zero.
     unknown_usage_events_total: IntCounter;
     /// Rated events by service and tier; the tier is none where the service has no models.

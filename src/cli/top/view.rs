@@ -16,8 +16,12 @@ pub enum Verdict {
     Fine,
     /// No process that was asked has partitions to rate, or none has some to post.
     Nobody,
+    /// The store or the log cannot be used.
+    Outage,
     /// They are late.
     Late,
+    /// They are fresh, but something is wrong with what comes in, or with clocks.
+    Attention,
     /// Some of them stand still.
     Halted,
     /// A process does not answer.
@@ -51,6 +55,14 @@ pub struct Silent {
     why: String,
 }
 
+/// Something that is wrong, with its cause and what to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    code: String,
+    text: String,
+}
+
 /// What is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +71,10 @@ pub struct View {
     pub verdict: Verdict,
     processes: usize,
     silent: Vec<Silent>,
+    /// What the processes cannot use.
+    outages: Vec<Trouble>,
+    /// What is wrong beside that.
+    troubles: Vec<Trouble>,
     versions: BTreeSet<String>,
     rules: f64,
     events_per_second: f64,
@@ -90,15 +106,26 @@ impl View {
         let silent: Vec<Silent> = now.told.iter().filter_map(silent).collect();
         let halted = halts(now);
         let lag = lags(now);
+        let (outages, troubles) = (outages(now), troubles(now));
+        let found = Found {
+            silent: &silent,
+            halted: &halted,
+            outages: &outages,
+            troubles: &troubles,
+            lag: &lag,
+        };
+        let verdict = found.verdict(now.told.len());
         let newest = now.samples("tidemark_visible_event_timestamp_seconds");
         let newest = newest.map(|sample| sample.value).reduce(f64::max);
         let posted = now.by_task("tidemark_checkpoint_offset");
         let versions = now.samples("tidemark_build_info");
         let rules = now.samples("tidemark_rules_version");
         View {
-            verdict: verdict(now.told.len(), &silent, &halted, &lag),
+            verdict,
             processes: now.told.len() - silent.len(),
             silent,
+            outages,
+            troubles,
             versions: versions
                 .filter_map(|sample| sample.labels.get("version").cloned())
                 .collect(),
@@ -144,6 +171,9 @@ impl View {
                 "  ! {} has stopped: {}. `tidemark doctor` says what to do.",
                 halt.partition, halt.reason
             ))?;
+        }
+        for trouble in self.outages.iter().chain(&self.troubles) {
+            out.line(format!("  ! {}", trouble.text))?;
         }
         for silent in &self.silent {
             out.line(format!(
@@ -231,6 +261,12 @@ impl View {
                     "NOBODY rates or posts among those that were asked; name the workers, too ({of})"
                 )
             }
+            Verdict::Outage => {
+                format!("OUTAGE: nothing is lost, but a dependency cannot be used ({of})")
+            }
+            Verdict::Attention => {
+                format!("ATTENTION: numbers are fresh, but something is wrong ({of})")
+            }
             Verdict::Late => format!("LATE: numbers are right, but behind ({of})"),
             Verdict::Halted => format!("HALTED: some numbers stand still, none is wrong ({of})"),
             Verdict::Partly => format!("PARTLY: a process does not answer ({of})"),
@@ -268,22 +304,122 @@ fn lags(now: &Reading) -> Vec<Lag> {
     records.into_iter().map(lag).collect()
 }
 
-fn verdict(asked: usize, silent: &[Silent], halted: &[Halt], lag: &[Lag]) -> Verdict {
-    if silent.len() == asked {
-        Verdict::CannotLook
-    } else if !halted.is_empty() {
-        Verdict::Halted
-    } else if lag.iter().any(|lag| lag.seconds > LATE.as_secs_f64()) {
-        Verdict::Late
-    } else if !silent.is_empty() {
-        Verdict::Partly
-    } else if !["rate/", "post/"]
+/// Recent events that say nothing about the rest, because they are too few.
+const RECENT_MIN: f64 = 10.0;
+/// Seconds by which clocks may differ.
+const CLOCKS_DIFFER: f64 = 10.0;
+
+/// What the processes cannot use, each cause once.
+fn outages(now: &Reading) -> Vec<Trouble> {
+    let down = now.samples("tidemark_dependency_down");
+    let causes: BTreeSet<(String, String)> = down
+        .filter(|sample| sample.value > 0.0)
+        .map(|sample| {
+            let label = |name| sample.labels.get(name).cloned().unwrap_or_default();
+            (label("dependency"), label("code"))
+        })
+        .collect();
+    let trouble = |(dependency, code): (String, String)| Trouble {
+        text: format!("the {dependency} cannot be used ({code}): {}", cure(&code)),
+        code,
+    };
+    causes.into_iter().map(trouble).collect()
+}
+
+/// What comes of it and what to do, by the code of an outage.
+fn cure(code: &str) -> &'static str {
+    match code {
+        "log_disk_full" => {
+            "new events are refused (507); free some space, and it goes on by itself"
+        }
+        "log_clock_ahead" => {
+            "new events are refused (503); set the clock of that machine, and it goes on by itself"
+        }
+        "log_unavailable" => {
+            "new events are refused (503), gateways send them again; look at the brokers and the topics (`tidemark doctor`)"
+        }
+        "store_denied" => {
+            "numbers stand still; look at the AWS credentials, their policy and the clock"
+        }
+        "store_refused" => {
+            "numbers stand still; a table is missing: restore it, do not create it again"
+        }
+        _ => "numbers stand still and go on by themselves; look at the store and the network to it",
+    }
+}
+
+fn troubles(now: &Reading) -> Vec<Trouble> {
+    let recent = |outcome| now.sum("tidemark_recent_events", Some(("outcome", outcome)));
+    let (rated, rejected, bare) = (recent("rated"), recent("rejected"), recent("without_usage"));
+    let mut troubles = Vec::new();
+    if rated + rejected >= RECENT_MIN && rejected > rated {
+        troubles.push(Trouble {
+            code: "most_rejected".to_owned(),
+            text: format!(
+                "most recent events were rejected: {rejected} of {} in five minutes; see why: tidemark rejects list --last 5",
+                rated + rejected
+            ),
+        });
+    }
+    if rated >= RECENT_MIN && bare * 2.0 > rated {
+        troubles.push(Trouble {
+            code: "without_usage".to_owned(),
+            text: format!(
+                "most recent events have no token counts: {bare} of {rated} in five minutes, nothing is charged for them; make the gateway report usage"
+            ),
+        });
+    }
+    for (address, ahead) in now
+        .clocks
         .iter()
-        .all(|role| lag.iter().any(|lag| lag.partition.starts_with(role)))
+        .filter(|(_, ahead)| ahead.abs() > CLOCKS_DIFFER)
     {
-        Verdict::Nobody
-    } else {
-        Verdict::Fine
+        let way = if *ahead > 0.0 { "ahead of" } else { "behind" };
+        troubles.push(Trouble {
+            code: "clocks_differ".to_owned(),
+            text: format!(
+                "the clock of {address} is {} {way} this machine's; set the one that is wrong",
+                span(ahead.abs())
+            ),
+        });
+    }
+    troubles
+}
+
+/// What a verdict goes by.
+struct Found<'v> {
+    silent: &'v [Silent],
+    halted: &'v [Halt],
+    outages: &'v [Trouble],
+    troubles: &'v [Trouble],
+    lag: &'v [Lag],
+}
+
+impl Found<'_> {
+    /// The worst that there is.
+    fn verdict(&self, asked: usize) -> Verdict {
+        let is_late = |lag: &Lag| lag.seconds > LATE.as_secs_f64();
+        let is_worked_on = |role: &&str| {
+            let mut lags = self.lag.iter();
+            lags.any(|lag| lag.partition.starts_with(*role))
+        };
+        if self.silent.len() == asked {
+            Verdict::CannotLook
+        } else if !self.halted.is_empty() {
+            Verdict::Halted
+        } else if !self.outages.is_empty() {
+            Verdict::Outage
+        } else if self.lag.iter().any(is_late) {
+            Verdict::Late
+        } else if !self.silent.is_empty() {
+            Verdict::Partly
+        } else if !["rate/", "post/"].iter().all(is_worked_on) {
+            Verdict::Nobody
+        } else if !self.troubles.is_empty() {
+            Verdict::Attention
+        } else {
+            Verdict::Fine
+        }
     }
 }
 
@@ -318,6 +454,7 @@ mod tests {
             at,
             now: 1_000.0,
             told: texts.iter().enumerate().map(told).collect(),
+            clocks: BTreeMap::new(),
         }
     }
 
@@ -348,17 +485,46 @@ mod tests {
         let fine = &format!("{rates}tidemark_lag_records{{role=\"post\",partition=\"0\"}} 0\n");
         let late = "tidemark_lag_records{role=\"rate\",partition=\"0\"} 9\ntidemark_lag_seconds{role=\"rate\",partition=\"0\"} 90\n";
         let halted = "tidemark_halted{role=\"post\",partition=\"2\",reason=\"sequence_gap\"} 1\n";
+        let down = "tidemark_dependency_down{dependency=\"store\",code=\"store_denied\"} 1\n";
+        let up_again = "tidemark_dependency_down{dependency=\"store\",code=\"store_denied\"} 0\n";
+        let rejecting = "tidemark_recent_events{outcome=\"rated\"} 4\ntidemark_recent_events{outcome=\"rejected\"} 6\n";
+        let few = "tidemark_recent_events{outcome=\"rejected\"} 9\n";
+        let bare = "tidemark_recent_events{outcome=\"rated\"} 10\ntidemark_recent_events{outcome=\"without_usage\"} 6\n";
         for (now, verdict) in [
             (vec![Some(fine.as_str())], Verdict::Fine),
             (vec![Some(rates)], Verdict::Nobody),
             (vec![Some("tidemark_up_seconds 1\n")], Verdict::Nobody),
             (vec![Some(fine.as_str()), Some(late)], Verdict::Late),
             (vec![Some(late), Some(halted)], Verdict::Halted),
+            (vec![Some(late), Some(down)], Verdict::Outage),
+            (vec![Some(fine.as_str()), Some(up_again)], Verdict::Fine),
+            (
+                vec![Some(fine.as_str()), Some(rejecting)],
+                Verdict::Attention,
+            ),
+            (vec![Some(fine.as_str()), Some(bare)], Verdict::Attention),
+            (vec![Some(fine.as_str()), Some(few)], Verdict::Fine),
             (vec![Some(fine.as_str()), None], Verdict::Partly),
             (vec![None, None], Verdict::CannotLook),
         ] {
             assert_eq!(view("", &now).verdict, verdict, "{now:?}");
         }
+    }
+
+    #[test]
+    fn an_outage_is_told_with_its_cure_and_clocks_that_differ_are_named() {
+        let down = "tidemark_dependency_down{dependency=\"log\",code=\"log_disk_full\"} 1\n";
+        let seen = view("", &[Some(down), Some(down)]);
+        let [only] = &seen.outages[..] else {
+            panic!("one cause: {:?}", seen.outages)
+        };
+        assert!(only.text.contains("free some space"), "{}", only.text);
+        let mut reading = reading(Instant::now(), &[Some("")]);
+        reading.clocks.insert("http://p0".to_owned(), -7_200.0);
+        let [only] = &troubles(&reading)[..] else {
+            panic!("one")
+        };
+        assert!(only.text.contains("2 h 0 min behind"), "{}", only.text);
     }
 
     #[test]

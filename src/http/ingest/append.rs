@@ -73,9 +73,7 @@ pub(super) async fn append(
 }
 
 fn timed_out(within: Duration) -> Problem {
-    unavailable(&format!(
-        "the log has not answered for {within:?}"
-    ))
+    unavailable(&format!("the log has not answered for {within:?}"))
 }
 
 fn of_append(error: LogError, indexes: &[usize]) -> Problem {
@@ -107,7 +105,8 @@ pub(in crate::http) fn of_log(error: LogError) -> Problem {
                 Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 Refusal::ClockAhead => StatusCode::SERVICE_UNAVAILABLE,
             };
-            Problem::new(status, error.code(), error.to_string()).retry_after(RETRY_AFTER_REFUSAL_SECS)
+            Problem::new(status, error.code(), error.to_string())
+                .retry_after(RETRY_AFTER_REFUSAL_SECS)
         }
         LogError::Damaged { .. } => {
             if let Some(kept_back) = DAMAGED.say(()) {

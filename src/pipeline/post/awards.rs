@@ -1,7 +1,7 @@
 //! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
 
 use super::lanes::{self, Turns};
-use super::{Cached, Poster, millis};
+use super::{Cached, Poster};
 use crate::domain::ids::Account;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::Failure;
@@ -51,8 +51,8 @@ impl Poster<'_> {
             self.settle().await?;
         }
         self.next_awards = match has_more && has_taken {
-            true => ctx.clock.now(),
-            false => ctx.clock.now().plus(millis(ctx.settings.award_interval)),
+            true => ctx.clock.moment(),
+            false => ctx.clock.moment().plus(ctx.settings.award_interval),
         };
         Ok(())
     }

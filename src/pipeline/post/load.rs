@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::book::Book;
 use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
-use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
@@ -14,7 +13,7 @@ use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{WorkerContext, anchor, versioned};
+use crate::pipeline::{WorkerContext, anchor, lag, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
 
@@ -35,6 +34,8 @@ impl<'c> Poster<'c> {
             Ok(checkpoint) => checkpoint,
             Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
         };
+        let task = TaskId::new(Role::Post, partition);
+        lag::tell_backlog(ctx, task, Topic::LedgerPostings, checkpoint.next).await;
         if layout.posting_since > Epoch(0) {
             // A process that still had the old configuration may have left grants where nobody looks.
             let every = persist(ctx, || store::layout::all(&*ctx.db)).await?;
@@ -42,10 +43,9 @@ impl<'c> Poster<'c> {
             let mine = (partition.0..most).step_by(layout.posting.max(1) as usize);
             layout::move_pointers(ctx, mine, &layout).await?;
         }
+        let written_to = checkpoint.next;
         installation::check(ctx).await?;
         witness::check(ctx, partition, &checkpoint.witnesses).await?;
-        let log_times = checkpoint.sources.values().map(|source| source.log_time);
-        let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {
             ctx,
             partition,
@@ -68,11 +68,12 @@ impl<'c> Poster<'c> {
             spent_pointers: Vec::new(),
             uses: 0,
             dirty_since: None,
-            next_awards: Millis(0),
-            next_tops: ctx.clock.now(),
+            next_awards: ctx.clock.moment(),
+            next_tops: ctx.clock.moment(),
+            written_to,
+            first_unwritten: None,
             progressed: false,
             newest: Freshness::default(),
-            reached,
         })
     }
 }

@@ -62,7 +62,7 @@ impl Work<'_> {
 impl Rater<'_> {
     /// Rates the recorded chunk, whose records these are.
     pub(super) async fn rate(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let started = self.ctx.clock.now();
+        let started = self.ctx.clock.moment();
         let mut log_time = self.checkpoint.log_time;
         let window = self.checkpoint.window;
         let (timeline, room) = (self.timeline()?, std::mem::take(&mut self.room));
@@ -98,11 +98,9 @@ impl Rater<'_> {
             fingerprint: records.last().map(Fingerprint::of),
         };
         self.progressed = true;
-        let took_ms = self.ctx.clock.now().0 - started.0;
-        self.ctx
-            .metrics
-            .chunk_seconds
-            .observe(took_ms as f64 / 1_000.0);
+        let took = self.ctx.clock.moment().since(started);
+        self.ctx.metrics.chunk_seconds.observe(took.as_secs_f64());
+        let took_ms = took.as_millis();
         tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
         Ok(())
     }
@@ -301,7 +299,7 @@ impl Rater<'_> {
                 .map_err(Failure::from)
         };
         try_join(try_join_all(appends), rows).await?;
-        let now = self.ctx.clock.now();
+        let now = self.ctx.clock.moment();
         for partition in reached {
             self.heartbeat.reach(partition, now);
         }
@@ -403,11 +401,7 @@ static UNRECOGNISED: Seldom<()> = Seldom::every(Duration::from_secs(60));
 
 /// A successful chat without token counts: what it used is unknown, not zero.
 fn is_usage_unknown(candidate: &Candidate<'_>) -> bool {
-    let event = &candidate.event;
-    candidate.service == Service::ChatCompletions
-        && (200..300).contains(&event.status)
-        && event.input_tokens.is_none()
-        && event.output_tokens.is_none()
+    candidate.event.lacks_usage(candidate.service)
 }
 
 fn forwards(forwards: &[(Partition, &Record)]) -> Vec<(Topic, Partition, Vec<NewRecord>)> {

@@ -35,12 +35,18 @@ fn a_process_that_is_asked_to_stop_is_not_ready_but_serves_on_for_a_while() {
     let (site, up) = up_with_delay("3s");
     let asked = Instant::now();
     up.signal("TERM");
-    until(WITHIN, "it is not ready", || get(&up.url("/readyz")).is_none());
+    until(WITHIN, "it is not ready", || {
+        get(&up.url("/readyz")).is_none()
+    });
     assert_eq!(send(&site, 1), Some(204), "it still takes events");
     assert!(up.said().contains("process.leaving") || up.said().contains("not ready from now on"));
     let status = up.ended(WITHIN);
     assert_eq!(status.code(), Some(0));
-    assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() >= Duration::from_secs(3),
+        "{:?}",
+        asked.elapsed()
+    );
     // What was taken while it was leaving counts.
     let mut up = site.up();
     up.wait_ready();
@@ -50,14 +56,19 @@ fn a_process_that_is_asked_to_stop_is_not_ready_but_serves_on_for_a_while() {
     up.signal("INT");
     let asked = Instant::now();
     assert_eq!(up.ended(WITHIN).code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(3), "Ctrl-C does not wait");
+    assert!(
+        asked.elapsed() < Duration::from_secs(3),
+        "Ctrl-C does not wait"
+    );
 }
 
 #[test]
 fn a_second_signal_ends_the_wait_and_the_stop_is_orderly() {
     let (_site, up) = up_with_delay("5m");
     up.signal("TERM");
-    until(WITHIN, "it is not ready", || get(&up.url("/readyz")).is_none());
+    until(WITHIN, "it is not ready", || {
+        get(&up.url("/readyz")).is_none()
+    });
     up.signal("TERM");
     assert_eq!(up.ended(WITHIN).code(), Some(0));
 }

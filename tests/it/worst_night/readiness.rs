@@ -127,7 +127,10 @@ async fn a_full_disk_and_a_clock_that_jumped_are_told_and_pass_without_a_restart
 
     machine.ahead_ms.store(60 * 86_400_000, Ordering::SeqCst);
     let said = becomes(&service, 503, Some("log_clock_ahead")).await;
-    assert!(said["detail"].as_str().unwrap().contains("set the clock"), "{said}");
+    assert!(
+        said["detail"].as_str().unwrap().contains("set the clock"),
+        "{said}"
+    );
     machine.ahead_ms.store(0, Ordering::SeqCst);
     becomes(&service, 200, None).await;
     trigger.shut_down();
@@ -208,5 +211,8 @@ fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_
     until(WITHIN, "it is ready again", || probe(&serve).0 == 200);
     until(WITHIN, "it takes events", || send(&serve, &key, 3) == 204);
     serve.must_run();
-    assert!(serve.said().contains("kafka.topic.adopted") || serve.said().contains("deleted and created again"));
+    assert!(
+        serve.said().contains("kafka.topic.adopted")
+            || serve.said().contains("deleted and created again")
+    );
 }
