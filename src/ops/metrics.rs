@@ -192,9 +192,9 @@ metrics! {
     group_events_total: IntCounterVec["role", "event"];
     /// 1 while a partition is halted, by reason code; tidemark doctor says more.
     halted: IntGaugeVec["role", "partition", "reason"];
-    /// Records that a partition has yet to work on.
+    /// Records of a partition whose work is not done: not rated and sent on, or posted in memory and not in rows yet.
     lag_records: IntGaugeVec["role", "partition"];
-    /// How long the oldest record that a partition has yet to work on has been waiting in the log, in seconds; 0 when there is none.
+    /// How long the oldest of these records has been in the log, in seconds; 0 when there is none.
     lag_seconds: GaugeVec["role", "partition"];
     /// The offset up to which a partition's work is durable.
     checkpoint_offset: IntGaugeVec["role", "partition"];

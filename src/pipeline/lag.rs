@@ -42,23 +42,41 @@ pub async fn watch_lag(ctx: Arc<WorkerContext>, mut shutdown: watch::Receiver<bo
         recent.tell(ctx.clock.moment(), &ctx.metrics);
         let tasks = ctx.health.tasks();
         ends.retain(|id, _| tasks.iter().any(|task| task.id == *id));
+        let mut answers = Answers::default();
         for task in tasks {
-            look(&ctx, &task, ends.entry(task.id).or_default()).await;
+            let ends = ends.entry(task.id).or_default();
+            look(&ctx, &task, ends, &mut answers).await;
         }
         pause(&ctx, &mut shutdown, INTERVAL).await;
     }
 }
 
-async fn look(ctx: &WorkerContext, task: &TaskHealth, ends: &mut Ends) {
+/// What has not answered in this round, and is not asked again in it: there may be many tasks.
+#[derive(Default)]
+struct Answers {
+    log_is_silent: bool,
+    store_is_silent: bool,
+}
+
+async fn look(ctx: &WorkerContext, task: &TaskHealth, ends: &mut Ends, answers: &mut Answers) {
     let now = ctx.clock.moment();
-    let Some(bounds) = bounds(ctx, task.id, ends).await else {
+    if !answers.log_is_silent {
+        answers.log_is_silent = !ends.ask(ctx, task.id).await;
+    }
+    // While the log does not answer, what waited before goes on to wait.
+    let Some(bounds) = ends.bounds else {
         return;
     };
     ends.see(now, bounds.end.0);
     let next = match task.next {
         Some(next) => Offset(next),
         // Too many are better than none while the store does not tell.
-        None => ends.stored(ctx, task.id).await.unwrap_or(bounds.start),
+        None if answers.store_is_silent => bounds.start,
+        None => {
+            let stored = ends.stored(ctx, task.id).await;
+            answers.store_is_silent = ends.stood.is_none();
+            stored.unwrap_or(bounds.start)
+        }
     };
     let (lag, next) = (bounds.waiting(next), next.max(bounds.start).0);
     let since = match lag {
@@ -68,34 +86,6 @@ async fn look(ctx: &WorkerContext, task: &TaskHealth, ends: &mut Ends) {
             .unwrap_or(now),
     };
     ctx.health.lags(task.id, lag, now.since(since));
-}
-
-/// What the task's partition holds. While the log does not answer, what it held before: what waited
-/// then goes on to wait.
-async fn bounds(ctx: &WorkerContext, id: TaskId, ends: &mut Ends) -> Option<Bounds> {
-    let asked = async {
-        match (id.role, &ctx.adapting) {
-            (Role::Rate, _) => ctx.log.bounds(Topic::UsageEvents, id.partition).await.ok(),
-            (Role::Post, _) => ctx
-                .log
-                .bounds(Topic::LedgerPostings, id.partition)
-                .await
-                .ok(),
-            (Role::Adapt(feed), Some(adapting)) => {
-                adapting.log.bounds(feed.topic(), id.partition).await.ok()
-            }
-            (Role::Adapt(_), None) => None,
-        }
-    };
-    let within = ctx.clock.sleep(BOUNDS_WITHIN);
-    let answer = match select(std::pin::pin!(asked), within).await {
-        Either::Left((bounds, _)) => bounds,
-        Either::Right(_) => None,
-    };
-    if answer.is_some() {
-        ends.bounds = answer;
-    }
-    ends.bounds
 }
 
 /// Says how far a task that is being taken up has come, and how long its first record has waited:
@@ -121,6 +111,17 @@ pub(super) async fn tell_backlog(ctx: &WorkerContext, task: TaskId, topic: Topic
     }
 }
 
+async fn bounds(ctx: &WorkerContext, id: TaskId) -> Option<Bounds> {
+    let (log, partition) = (&ctx.log, id.partition);
+    let bounds = match (id.role, &ctx.adapting) {
+        (Role::Rate, _) => log.bounds(Topic::UsageEvents, partition).await,
+        (Role::Post, _) => log.bounds(Topic::LedgerPostings, partition).await,
+        (Role::Adapt(feed), Some(adapting)) => adapting.log.bounds(feed.topic(), partition).await,
+        (Role::Adapt(_), None) => return None,
+    };
+    bounds.ok()
+}
+
 /// When a partition ended where: it tells since when a record has been there, without reading it.
 #[derive(Default)]
 struct Ends {
@@ -134,6 +135,20 @@ struct Ends {
 }
 
 impl Ends {
+    /// Asks what the partition holds; whether that was answered.
+    async fn ask(&mut self, ctx: &WorkerContext, id: TaskId) -> bool {
+        let asked = std::pin::pin!(bounds(ctx, id));
+        let within = ctx.clock.sleep(BOUNDS_WITHIN);
+        match select(asked, within).await {
+            Either::Left((Some(bounds), _)) => {
+                self.bounds = Some(bounds);
+                true
+            }
+            Either::Left((None, _)) => true,
+            Either::Right(_) => false,
+        }
+    }
+
     /// Where a task stands that has not told it, because it is being taken up or was found halted: what its checkpoint says. A
     /// chunk that is cut is not done.
     async fn stored(&mut self, ctx: &WorkerContext, id: TaskId) -> Option<Offset> {
