@@ -85,7 +85,15 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
         tokio::time::sleep(POLL).await;
     }
     drop(shown);
-    tell_rejects(session).await
+    tell_rejects(session).await?;
+    let refusal = match session.workers {
+        Workers::Up => doctor::refusal(config).await,
+        Workers::Nobody | Workers::Elsewhere => None,
+    };
+    match refusal.or(doctor::clock_difference(session).await) {
+        Some(what) => Err(Failure::failed(format!("everything is done, but: {what}"))),
+        None => Ok(()),
+    }
 }
 
 /// Says how many of the newest events were rejected: they are not waited for, and nothing of them is

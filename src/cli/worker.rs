@@ -235,7 +235,8 @@ fn say_missing(topics: &[String]) {
     tracing::error!(
         event = "topics.missing",
         topics,
-        "these topics are not there, so nothing is done about them; `tidemark topics apply` creates ours"
+        "missing topics: nothing of them is worked on. On a new installation `tidemark topics apply` creates tidemark's own; one that held \
+         records must be brought back instead (docs/runbook.md)"
     );
 }
 

@@ -32,11 +32,11 @@ use crate::ops::config::{HttpConfig, PublicOrigin};
 use crate::ops::health::Health;
 use crate::ops::metrics::{self, Metrics};
 use crate::ops::random_name;
-use crate::ops::seldom::Seldom;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::traces;
 use crate::reads::Reads;
 use crate::store::db::Db;
+use failures::Failures;
 use problem::Problem;
 
 mod access;
@@ -48,6 +48,7 @@ mod connections;
 mod decoding;
 mod dependencies;
 mod docs;
+mod failures;
 mod ingest;
 mod internal;
 mod keyring;
@@ -439,30 +440,6 @@ struct Measured {
     metrics: Arc<Metrics>,
     within: Duration,
     failures: Arc<Failures>,
-}
-
-/// Says which requests failed on our side: each cause once in 30 s, with a count. An outage fails
-/// every request, and its log must stay readable.
-#[derive(Default)]
-struct Failures(Seldom<(u16, &'static str)>);
-
-impl Failures {
-    fn report(&self, status: StatusCode, problem: Option<&Problem>) {
-        let (code, detail) = match problem {
-            Some(problem) => (problem.code(), problem.told().0),
-            None => ("page", "a page could not be shown"),
-        };
-        if let Some(kept_back) = self.0.say((status.as_u16(), code)) {
-            tracing::warn!(
-                event = "http.failed",
-                %status,
-                code,
-                detail,
-                kept_back,
-                "a request failed on the server's side"
-            );
-        }
-    }
 }
 
 /// Counts and times every request by its route, never by its path: paths have no bound. Names it in the log and in its answer, and gives it

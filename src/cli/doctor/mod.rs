@@ -23,7 +23,7 @@ mod outages;
 mod positions;
 mod tables;
 
-pub(super) use outages::idle_roles;
+pub(super) use outages::{clock_difference, idle_roles, refusal};
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
@@ -68,7 +68,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     rules(session, findings).await?;
     halts(session, findings).await?;
     tables::clocks(session, findings).await?;
-    outages::clocks(session, findings).await?;
+    outages::clocks(session, findings).await;
     let held = positions::held(session, findings).await?;
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;

@@ -11,7 +11,7 @@ use crate::cli::output::{Done, Failure};
 use crate::cli::recent::Recent;
 use crate::cli::session::{Session, Workers};
 use crate::cli::top::reading::{Sample, read};
-use crate::domain::position::{Epoch, Partition};
+use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::http::NOT_READY;
 use crate::log::kafka::KafkaForeign;
@@ -67,33 +67,31 @@ pub async fn process(session: &Session, config: &Config, findings: &mut Findings
     if session.workers != Workers::Up {
         return;
     }
-    let client = Client::new(DataDir::new(&config.data));
-    let asked = move || {
-        let ready = client.get("/readyz").ok();
-        let metrics = client.get("/metrics").ok();
-        (ready, metrics)
-    };
-    let Ok((ready, metrics)) = tokio::task::spawn_blocking(asked).await else {
-        return;
-    };
-    if let Some(ready) = ready.filter(|ready| ready.status != 200) {
-        let Problem { code, detail, .. } = ready.problem();
-        if code != NOT_READY {
-            let detail = detail.trim_end_matches('.');
-            findings.fault(
-                Cause::LogRefuses,
-                format!(
-                    "New events are refused ({} {code}): {detail}. Gateways send them again; it goes on by itself when the cause is gone \
-                     (docs/runbook.md#tidemarkdependencydown).",
-                    ready.status
-                ),
-            );
-        }
+    if let Some(what) = refusal(config).await {
+        findings.fault(Cause::LogRefuses, what);
     }
-    if let Some(metrics) = metrics {
+    let client = Client::new(DataDir::new(&config.data));
+    let asked = tokio::task::spawn_blocking(move || client.get("/metrics")).await;
+    if let Ok(Ok(metrics)) = asked {
         let samples = read(&String::from_utf8_lossy(&metrics.body));
         lags(&samples, findings);
     }
+}
+
+/// Why a running `up` takes no events, if it takes none.
+pub async fn refusal(config: &Config) -> Option<String> {
+    let client = Client::new(DataDir::new(&config.data));
+    let asked = tokio::task::spawn_blocking(move || client.get("/readyz")).await;
+    let ready = asked.ok()?.ok().filter(|ready| ready.status != 200)?;
+    let Problem { code, detail, .. } = ready.problem();
+    let detail = detail.trim_end_matches('.');
+    (code != NOT_READY).then(|| {
+        format!(
+            "New events are refused ({} {code}): {detail}. Gateways send them again; it goes on by itself when the cause is gone \
+             (docs/runbook.md#tidemarkdependencydown).",
+            ready.status
+        )
+    })
 }
 
 /// How late numbers are, as the processes tell while the store cannot be asked.
@@ -148,45 +146,45 @@ pub async fn idle_roles(config: &Config) -> Done<Option<String>> {
 }
 
 /// Are the newest records from the future?
-pub async fn clocks(session: &Session, findings: &mut Findings) -> Done {
-    let mut newest: Option<Millis> = None;
+pub async fn clocks(session: &Session, findings: &mut Findings) {
+    if let Some(what) = clock_difference(session).await {
+        findings.fault(Cause::ClocksDiffer, what);
+    }
+}
+
+/// By what clocks disagree, if they do, and what to do.
+pub async fn clock_difference(session: &Session) -> Option<String> {
     let count = session.partitions.source.min(CLOCK_PARTITIONS_MAX);
+    let mut newest: Option<Millis> = None;
     for partition in (0..count).map(Partition) {
-        let Ok(bounds) = session.log.bounds(Topic::UsageEvents, partition).await else {
-            continue;
-        };
-        let Some(last) = bounds
-            .end
-            .0
-            .checked_sub(1)
-            .filter(|last| *last >= bounds.start.0)
-        else {
-            continue;
-        };
-        let last = crate::domain::position::Offset(last);
-        let read = session.log.read(
-            Topic::UsageEvents,
-            partition,
-            last,
-            ReadLimit::ONE,
-            ANSWER_WITHIN,
-        );
-        if let Ok(records) = read.await {
-            newest = newest.max(records.first().map(|record| record.append_time));
-        }
+        newest = newest.max(newest_record(session, partition).await);
     }
     let now = session.now();
-    let Some(newest) = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS) else {
-        return Ok(());
-    };
-    findings.fault(
-        Cause::ClocksDiffer,
-        format!(
-            "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says {now}. Set the one that is wrong, best \
-             by NTP: the time in a record decides in which month it counts (docs/runbook.md#a-clock-was-ahead)."
-        ),
+    let newest = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS)?;
+    Some(format!(
+        "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says {now}. Set the one that is wrong, best \
+         by NTP: the time in a record decides in which month it counts (docs/runbook.md#a-clock-was-ahead)."
+    ))
+}
+
+/// When the newest record of a partition was appended.
+async fn newest_record(session: &Session, partition: Partition) -> Option<Millis> {
+    let (topic, log) = (Topic::UsageEvents, &session.log);
+    let bounds = log.bounds(topic, partition).await.ok()?;
+    let last = Offset(bounds.end.0.checked_sub(1)?);
+    let read = log.read(
+        topic,
+        partition,
+        last.max(bounds.start),
+        ReadLimit::ONE,
+        ANSWER_WITHIN,
     );
-    Ok(())
+    let records = if bounds.start < bounds.end {
+        read.await.ok()?
+    } else {
+        return None;
+    };
+    records.first().map(|record| record.append_time)
 }
 
 /// Are most recent events rejected, or without token counts?

@@ -14,6 +14,7 @@ use reading::Reading;
 use view::{Verdict, View};
 
 pub(super) mod reading;
+mod troubles;
 mod view;
 
 /// The time between the two readings of `--once`.

@@ -20,6 +20,7 @@ use tidemark::store::pricing::{self, NewValue, Publish};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
+use crate::process::site::Site;
 use crate::store::{client, embedded_endpoint, settings};
 
 /// A worker's wall clock, which may be set.
@@ -133,4 +134,35 @@ async fn all_is_posted(log: &dyn Log, db: &tidemark::store::dynamo::DynamoDb, co
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[test]
+fn clocks_that_disagree_are_a_finding() {
+    let site = Site::new();
+    site.run(&["init"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let specs = topics::load(None).unwrap();
+        let ahead = Arc::new(Wall(AtomicI64::new(10 * 60_000)));
+        let (log, _) = EmbeddedLog::open(&site.data().join("log"), &specs, ahead).unwrap();
+        let records = vec![event(1)];
+        log.append(Topic::UsageEvents, Partition(1), records)
+            .await
+            .unwrap();
+        log.close().await;
+    });
+    let mut up = site.up();
+    up.wait_ready();
+    let said = site.try_run(&["wait"]);
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert!(said.stderr.contains("Clocks disagree"), "{}", said.stderr);
+    let said = site.try_run(&["doctor"]);
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    assert!(said.stdout.contains("! Clocks disagree"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("Set the one that is wrong"),
+        "{}",
+        said.stdout
+    );
+    up.stop();
 }
