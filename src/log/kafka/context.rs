@@ -60,7 +60,7 @@ fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
     use RDKafkaErrorCode as Code;
     Some(match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => Advice::Perhaps(
-            "bring the topic back if it held records; on a new installation `tidemark topics apply` creates tidemark's own",
+            "create the topic (tidemark's own with `tidemark topics apply`), or bring it back if it held records",
         ),
         Code::SSL => Advice::Perhaps("see ssl.* and security.protocol in [kafka.properties]"),
         Code::InvalidSessionTimeout => Advice::Surely(
