@@ -4,9 +4,10 @@
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::rules::RulesDocument;
 use tidemark::domain::time::Millis;
+use tidemark::gateways::Adapted;
+use tidemark::gateways::access_log::{self as adapt, ForeignRecord};
+use tidemark::gateways::{self, Format};
 use tidemark::http::fuzzed_form;
-use tidemark::log::adapt::{self, Adapted, ForeignRecord};
-use tidemark::log::gateways::{self, Format};
 use tidemark::log::{Headers, posting, usage};
 use tidemark::ops::config::{Config, Sources, UserFrom};
 

@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::supervise::persist;
 use super::versioned::save;
 use crate::domain::position::{Offset, Partition, WriteId};
-use crate::log::adapt::{ForeignRecord, Outcome, adapt};
+use crate::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use crate::log::foreign::{ForeignLog, ForeignRead};
 use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic, rejected, usage_partition};
 use crate::ops::clock::Moment;
@@ -254,7 +254,7 @@ impl<'c> Adapter<'c> {
                     .adapter_refused_total
                     .with_label_values(&labels)
                     .inc();
-                let reject = refusal.reject(self.config, record);
+                let reject = record.reject(&refusal, self.config);
                 batch.rejects.push(rejected::encode_foreign(&reject));
             }
         }

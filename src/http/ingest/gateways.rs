@@ -12,10 +12,10 @@ use serde_json::json;
 use super::append::{Batches, append};
 use super::body::{self, too_many_events};
 use crate::domain::time::Millis;
+use crate::gateways::{self, BodyError, Format, Outcome, Refused};
 use crate::http::Service;
 use crate::http::access::Sender;
 use crate::http::problem::{Problem, shortened};
-use crate::log::gateways::{self, BodyError, Format, Outcome, Refused};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::time::Millis;
-use tidemark::log::adapt::{ForeignRecord, Outcome, adapt};
+use tidemark::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use tidemark::log::usage;
 use tidemark::ops::config::{AdapterConfig, Config, Sources};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
-use tidemark::log::gateways::{Format, Outcome, UserFrom, read};
+use tidemark::gateways::{Format, Outcome, UserFrom, read};
 use tidemark::log::usage;
 
 /// When everything is received.

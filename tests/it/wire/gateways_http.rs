@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
+use tidemark::gateways::Format;
 use tidemark::http::EVENTS_PER_REQUEST_MAX;
-use tidemark::log::gateways::Format;
 use tidemark::log::rejected::{self, Reject};
 use tidemark::log::{LogError, Record, Topic, usage, usage_partition};
 

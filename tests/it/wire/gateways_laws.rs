@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
-use tidemark::log::gateways::{Format, Outcome, UserFrom, read, read_otlp_protobuf};
+use tidemark::gateways::{Format, Outcome, UserFrom, read, read_otlp_protobuf};
 use tidemark::log::rejected::{self, Reject, RejectError};
 use tidemark::log::{Record, usage};
 

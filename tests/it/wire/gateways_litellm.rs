@@ -1,7 +1,7 @@
 //! LiteLLM's StandardLoggingPayloads, field by field.
 
 use serde_json::{Value, json};
-use tidemark::log::gateways::Format;
+use tidemark::gateways::Format;
 
 use super::gateways::{Row, one, payload};
 

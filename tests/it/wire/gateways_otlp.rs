@@ -1,7 +1,7 @@
 //! Spans of GenAI clients, attribute by attribute.
 
 use serde_json::{Value, json};
-use tidemark::log::gateways::{Format, UserFrom, read, read_otlp_protobuf};
+use tidemark::gateways::{Format, UserFrom, read, read_otlp_protobuf};
 
 use super::gateways::{OTLP, RECEIVED, Row, one, outcomes, shown};
 

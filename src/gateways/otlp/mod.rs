@@ -1,4 +1,4 @@
-//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. Spans in protobuf are written as it has them, one by one (`otlp_protobuf`).
+//! OpenTelemetry traces, OTLP/JSON: the spans of GenAI clients. `protobuf` writes its spans in JSON, one by one.
 //!
 //! Where this is written down:
 //! - [OTLP, JSON encoding](https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids are hexadecimal, 64-bit integers may be texts, enums are numbers.
@@ -9,6 +9,8 @@
 //!   ([deprecated attributes](https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/)), and `llm.request.type` of
 //!   [OpenLLMetry](https://github.com/traceloop/openllmetry).
 
+pub(super) mod protobuf;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -16,11 +18,10 @@ use serde_json::value::RawValue;
 
 use super::claim::{Claim, Read};
 use super::items::no_object;
-use super::litellm::counted_once;
 use super::{BodyError, Format, ITEMS_MAX, Outcome};
-use crate::log::adapt::Skip;
-use crate::log::adapt::fields::{Fields, Instant, Tokens, missing};
-use crate::log::adapt::json::{Object, Scalar, repaired};
+use crate::gateways::fields::{Fields, Instant, Tokens, counted_once, missing};
+use crate::gateways::json::{Object, Scalar, repaired};
+use crate::gateways::outcome::Skip;
 use crate::log::json_array::{ArrayError, each_element};
 
 const NAMES: &[(&str, &str)] = &[

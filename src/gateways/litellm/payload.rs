@@ -19,13 +19,14 @@
 
 use std::borrow::Cow;
 
-use super::claim::{Claim, Read};
-use super::items::Items;
-use super::{BodyError, Format, Outcome};
-use crate::domain::ids::{ID_CHARS_MAX, check_id};
-use crate::log::adapt::Skip;
-use crate::log::adapt::fields::{Fields, Instant, Tokens, missing, without_query};
-use crate::log::adapt::json::Scalar;
+use super::hashed;
+use crate::domain::ids::check_id;
+use crate::gateways::claim::{Claim, Read};
+use crate::gateways::fields::{Fields, Instant, Tokens, counted_once, missing, without_query};
+use crate::gateways::items::Items;
+use crate::gateways::json::Scalar;
+use crate::gateways::outcome::Skip;
+use crate::gateways::{BodyError, Format, Outcome};
 
 /// What LiteLLM calls the user of its master key: nobody.
 const UNSET: &[&str] = &["default_user_id"];
@@ -95,7 +96,10 @@ const FAILED: u16 = 500;
 const ERROR_CLASS_CHARS_MAX: usize = 100;
 
 /// The outcomes of a body.
-pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, BodyError> {
+pub(in crate::gateways) fn read(
+    body: &[u8],
+    user_from: &[String],
+) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "StandardLoggingPayload of LiteLLM, nor an array of them, nor one a line",
         unset: UNSET,
@@ -264,24 +268,6 @@ impl<'a> Payload<'_, 'a> {
             _ => false,
         }
     }
-}
-
-/// More cached tokens than input: they were counted beside it.
-pub(super) fn counted_once(tokens: Tokens) -> Tokens {
-    match (tokens.input, tokens.cached) {
-        (Some(input), Some(cached)) if cached > input => Tokens {
-            input: Some(input.saturating_add(cached)),
-            ..tokens
-        },
-        _ => tokens,
-    }
-}
-
-/// An id in place of one that is too long, or has control characters.
-pub(super) fn hashed(id: &str) -> String {
-    let hash = xxhash_rust::xxh3::xxh3_128(id.as_bytes());
-    const _: () = assert!(ID_CHARS_MAX >= 32);
-    format!("{hash:032x}")
 }
 
 /// `acompletion` is `completion`, awaited.

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::fields::{Fields, Instant, Tokens, missing, without_query};
-use super::json::Scalar;
-use super::{Refusal, Where};
+use super::Where;
 use crate::domain::event::{Reason, UsageEvent};
 use crate::domain::time::Millis;
+use crate::gateways::fields::{Fields, Instant, Tokens, missing, without_query};
+use crate::gateways::json::Scalar;
+use crate::gateways::outcome::Refusal;
 use crate::ops::config::{AdapterConfig, CachedTokens, Endpoint, FieldPath};
 
-/// Where a format has what. Paths as [`super::json::Object::at`] takes them.
+/// Where a format has what. Paths as [`crate::gateways::json::Object::at`] takes them.
 pub(super) struct Shape {
     /// An entry with none of these is about something else than inference.
     pub inference: &'static [&'static str],

@@ -10,9 +10,9 @@ use prost::Message;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
-use super::otlp::{Spans, Wanted, attributes, fields};
-use super::{BodyError, Outcome};
-use crate::log::adapt::json::{SCALAR_BYTES_MAX, repaired};
+use super::{Spans, Wanted, attributes, fields};
+use crate::gateways::json::{SCALAR_BYTES_MAX, repaired};
+use crate::gateways::{BodyError, Outcome};
 
 /// What OTLP answers in protobuf: nothing is said of full success.
 #[derive(Clone, PartialEq, Message)]
@@ -39,7 +39,10 @@ pub fn exported(rejected: Option<(usize, &str)>) -> Vec<u8> {
 }
 
 /// The outcomes of an ExportTraceServiceRequest, one per span.
-pub(super) fn read(body: &[u8], user_from: &[String]) -> Result<Vec<Outcome>, BodyError> {
+pub(in crate::gateways) fn read(
+    body: &[u8],
+    user_from: &[String],
+) -> Result<Vec<Outcome>, BodyError> {
     const RESOURCE_SPANS: u32 = 1;
     let mut spans = Spans::new(user_from);
     each_message(body, RESOURCE_SPANS, |one| resource_spans(one, &mut spans))?;

@@ -7,14 +7,14 @@
 
 use std::borrow::Cow;
 
-use super::claim::Claim;
-use super::items::Items;
-use super::litellm::hashed;
+use super::hashed;
 use super::openmeter::{Paths, metered};
-use super::{BodyError, Format, Outcome};
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
-use crate::log::adapt::fields::{Fields, Instant, missing};
+use crate::gateways::claim::Claim;
+use crate::gateways::fields::{Fields, Instant, missing};
+use crate::gateways::items::Items;
+use crate::gateways::{BodyError, Format, Outcome};
 
 const NAMES: &[(&str, &str)] = &[
     ("subject", USER),
@@ -32,7 +32,7 @@ const INPUT: &str = "event.properties.prompt_tokens";
 const OUTPUT: &str = "event.properties.completion_tokens";
 
 /// The outcomes of a body. An event without a time was made when it came in.
-pub(super) fn read(body: &[u8], received: Millis) -> Result<Vec<Outcome>, BodyError> {
+pub(in crate::gateways) fn read(body: &[u8], received: Millis) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "event of LiteLLM's lago callback",
         unset: &["default_user_id"],

@@ -1,31 +1,36 @@
-//! What gateways post over HTTP in forms of their own, turned into usage events.
+//! Other people's formats, turned into usage events.
 //!
-//! Pure: the bytes of a body and the time at which they came in, and out come events. Which form it is, is said by the path that was called, never
-//! guessed. Each form is one file (`litellm`, `openmeter`, `lago`, `otlp`), with its sources. As in [`super::adapt`], whose pieces this is made
-//! of, only the fields that a form names are read, so prompts, completions, keys and addresses cannot enter the log.
+//! Pure: bytes and the time at which they came in give events. The format is given by the path that
+//! was called or by configuration, never guessed. Each gateway has a folder or file of its own, with
+//! its sources: what is posted over HTTP (`litellm`, `otlp`), and what is read from a gateway's own
+//! Kafka topic ([`access_log`]). Only the fields that a format names are read, so prompts,
+//! completions, keys and addresses cannot enter the log.
 //!
-//! None of these senders corrects an item that is refused, and most never send again at all, so one bad item must not cost its batch, nor be lost
-//! itself: it becomes a [`Refused`], which is kept in `usage.rejected` with everything of it that could be read, as a draft of the event.
+//! None of these senders corrects an item that is refused, and most never send again, so one bad
+//! item must not cost its batch, nor be lost itself: it becomes a [`Refused`], which is kept in
+//! `usage.rejected` with everything of it that could be read, as a draft of the event.
 //!
-//! The same item always gives the same event, with the same id, so that a batch that is sent twice counts once. The one form that makes up a new id
-//! with each attempt (`lago`) says so.
+//! The same item always gives the same event, with the same id, so that a batch that is sent twice
+//! counts once. The one format that makes up a new id with each attempt (`litellm::lago`) says so.
 
+pub mod access_log;
 mod claim;
+mod decimal;
+mod fields;
 mod items;
+mod json;
 mod kind;
-mod lago;
 mod litellm;
-mod openmeter;
 mod otlp;
-mod otlp_protobuf;
+mod outcome;
 
 use bytes::Bytes;
 
-use super::adapt::{Adapted, Refusal, Skip};
-use super::rejected::GatewayReject;
 use crate::domain::time::Millis;
+use crate::log::rejected::GatewayReject;
 pub use crate::ops::config::UserFrom;
-pub use otlp_protobuf::exported as otlp_exported;
+pub use otlp::protobuf::exported as otlp_exported;
+pub use outcome::{Adapted, Refusal, Skip};
 
 /// A form in which a gateway posts usage. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,9 +128,9 @@ pub fn read(
     user_from: &UserFrom,
 ) -> Result<Vec<Outcome>, BodyError> {
     match format {
-        Format::Litellm => litellm::read(body, &user_from.litellm),
-        Format::LitellmOpenmeter => openmeter::read(body),
-        Format::LitellmLago => lago::read(body, received),
+        Format::Litellm => litellm::payload::read(body, &user_from.litellm),
+        Format::LitellmOpenmeter => litellm::openmeter::read(body),
+        Format::LitellmLago => litellm::lago::read(body, received),
         Format::Otlp => otlp::read(body, &user_from.otlp),
     }
 }
@@ -135,5 +140,5 @@ pub fn read(
 /// # Errors
 /// As of [`read`].
 pub fn read_otlp_protobuf(body: &[u8], user_from: &UserFrom) -> Result<Vec<Outcome>, BodyError> {
-    otlp_protobuf::read(body, &user_from.otlp)
+    otlp::protobuf::read(body, &user_from.otlp)
 }

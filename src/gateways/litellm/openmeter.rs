@@ -9,17 +9,17 @@
 
 use std::borrow::Cow;
 
-use super::claim::{Claim, Read};
-use super::items::Items;
-use super::kind::endpoint_of_model;
-use super::litellm::hashed;
-use super::{BodyError, Format, Outcome};
+use super::hashed;
 use crate::domain::event::Reason;
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
-use crate::log::adapt::Refusal;
-use crate::log::adapt::fields::{Fields, Tokens, missing};
-use crate::log::adapt::json::Scalar;
+use crate::gateways::claim::{Claim, Read};
+use crate::gateways::fields::{Fields, Tokens, missing};
+use crate::gateways::items::Items;
+use crate::gateways::json::Scalar;
+use crate::gateways::kind::endpoint_of_model;
+use crate::gateways::outcome::Refusal;
+use crate::gateways::{BodyError, Format, Outcome};
 
 const NAMES: &[(&str, &str)] = &[
     ("subject", "subject"),
@@ -33,7 +33,7 @@ const NAMES: &[(&str, &str)] = &[
 const SUCCESS: u16 = 200;
 
 /// The outcomes of a body.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Outcome>, BodyError> {
+pub(in crate::gateways) fn read(body: &[u8]) -> Result<Vec<Outcome>, BodyError> {
     let items = Items {
         wanted: "CloudEvent of LiteLLM's openmeter callback",
         unset: &["default_user_id"],

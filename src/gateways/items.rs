@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 use super::claim::at;
 use super::{BodyError, ITEMS_MAX, Outcome, Refused};
 use crate::domain::event::Reason;
-use crate::log::adapt::fields::Fields;
-use crate::log::adapt::json::{Object, repaired};
-use crate::log::adapt::{Refusal, Skip};
+use crate::gateways::fields::Fields;
+use crate::gateways::json::{Object, repaired};
+use crate::gateways::outcome::{Refusal, Skip};
 use crate::log::json_array::{ArrayError, TooMany, elements};
 
 /// How the items of one form are read.

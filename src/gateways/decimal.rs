@@ -6,7 +6,7 @@ const EXPONENT_MAX: i32 = 400;
 
 /// A decimal number, cut into what this module is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log) struct Decimal {
+pub(in crate::gateways) struct Decimal {
     /// Below zero.
     pub is_negative: bool,
     /// The whole part of its absolute value; saturates.

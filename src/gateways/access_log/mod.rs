@@ -1,4 +1,4 @@
-//! Adapters: a gateway's own log records, from its own topic, turned into usage events.
+//! Gateways' own access logs, read from their own topics and turned into usage events.
 //!
 //! Pure. A format is chosen by configuration and never guessed; what it looks like is one table per gateway (`apisix`, `kong`, `envoy`,
 //! each with its sources), read by `shape`. Only the fields of that table and those that the configuration names are read, so prompts, completions, keys,
@@ -9,28 +9,24 @@
 //! What a gateway does not know stays unknown: a missing count is left out, never zero.
 
 mod apisix;
-pub(super) mod decimal;
 mod envoy;
-pub(super) mod fields;
-pub(super) mod json;
 mod kong;
 mod shape;
 
 use std::convert::Infallible;
 
-use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use self::fields::Fields;
-use self::json::{Object, repaired};
 use self::shape::{Entry, Shape};
-use super::json_array::{ArrayError, each_element};
-use super::rejected::ForeignReject;
-use super::{Headers, NewRecord, usage};
-use crate::domain::event::{Reason, Rejection, UsageEvent};
+use super::fields::Fields;
+use super::json::{Object, repaired};
+use super::outcome::{Adapted, Refusal, Skip, canonical_record};
+use crate::domain::event::Reason;
 use crate::domain::ids::ID_CHARS_MAX;
 use crate::domain::position::{Offset, Partition};
 use crate::domain::time::Millis;
+use crate::log::json_array::{ArrayError, each_element};
+use crate::log::rejected::ForeignReject;
 use crate::ops::config::{AdapterConfig, AdapterFormat};
 
 /// A record of a gateway's topic.
@@ -50,6 +46,23 @@ pub struct ForeignRecord<'a> {
     pub value: &'a [u8],
 }
 
+impl ForeignRecord<'_> {
+    /// What goes into `usage.rejected` for one of its entries.
+    pub fn reject(&self, refusal: &Refusal, settings: &AdapterConfig) -> ForeignReject {
+        ForeignReject {
+            reason: refusal.reason,
+            field: refusal.field.clone(),
+            detail: refusal.detail.clone(),
+            source: settings.source.clone(),
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            offset: self.offset,
+            index: refusal.index,
+            log_time: self.time,
+        }
+    }
+}
+
 /// What became of one log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,87 +72,6 @@ pub enum Outcome {
     Skipped(Skip),
     /// It should have been counted but cannot be read.
     Refused(Refusal),
-}
-
-/// A usage event made from a log entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adapted {
-    /// Who made the request: decides the partition of `usage.events`.
-    pub user: String,
-    /// The record for `usage.events`, keyed by the user.
-    pub record: NewRecord,
-    /// The request succeeded, but the gateway does not know how many tokens it took: nothing will be charged for it.
-    pub is_usage_unknown: bool,
-}
-
-/// Why an entry is no event. The names are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Skip {
-    /// It is about something else than inference.
-    NotInference,
-    /// It is null, or the record is empty.
-    Empty,
-}
-
-impl Skip {
-    /// All, for metrics and documentation.
-    pub const ALL: [Skip; 2] = [Skip::NotInference, Skip::Empty];
-
-    /// The stable name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Skip::NotInference => "not_inference",
-            Skip::Empty => "empty",
-        }
-    }
-}
-
-/// Why an entry cannot be read. Nothing here quotes the entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The entry's place in the record.
-    pub index: u32,
-    /// The stable code.
-    pub reason: Reason,
-    /// The field it is about, as the gateway names it.
-    pub field: Option<String>,
-    /// A sentence for people.
-    pub detail: String,
-}
-
-impl Refusal {
-    pub(super) fn new(reason: Reason, field: &str, problem: &str) -> Refusal {
-        Refusal {
-            index: 0,
-            reason,
-            field: Some(field.to_owned()),
-            detail: format!("{field} {problem}"),
-        }
-    }
-
-    pub(super) fn of_entry(reason: Reason, detail: &str) -> Refusal {
-        Refusal {
-            index: 0,
-            reason,
-            field: None,
-            detail: detail.to_owned(),
-        }
-    }
-
-    /// What goes into `usage.rejected`.
-    pub fn reject(&self, settings: &AdapterConfig, record: &ForeignRecord<'_>) -> ForeignReject {
-        ForeignReject {
-            reason: self.reason,
-            field: self.field.clone(),
-            detail: self.detail.clone(),
-            source: settings.source.clone(),
-            topic: record.topic.to_owned(),
-            partition: record.partition,
-            offset: record.offset,
-            index: self.index,
-            log_time: record.time,
-        }
-    }
 }
 
 /// Where the fields of an event stood in its entry.
@@ -248,7 +180,9 @@ impl Adapter<'_> {
             return Outcome::Skipped(Skip::NotInference);
         }
         let read = entry.event(self.settings, self.place_id(index));
-        match read.and_then(|(event, stood)| adapted(&event, |canonical| stood.of(canonical))) {
+        match read
+            .and_then(|(event, stood)| canonical_record(&event, |canonical| stood.of(canonical)))
+        {
             Ok(adapted) => Outcome::Event(adapted),
             Err(refusal) => self.refused(refusal, index),
         }
@@ -277,49 +211,5 @@ impl Adapter<'_> {
         }
         let hash = xxhash_rust::xxh3::xxh3_128(format!("{topic}/{topic_id}").as_bytes());
         format!("{hash:032x}/{place}")
-    }
-}
-
-/// The canonical record of an event: whatever it is checked for, it is checked for by decoding what was written.
-/// `name_of` gives the gateway's name of a canonical field.
-pub(super) fn adapted<'n>(
-    event: &UsageEvent<'_>,
-    name_of: impl Fn(&str) -> Option<&'n str>,
-) -> Result<Adapted, Refusal> {
-    let value = usage::encode(event);
-    let headers = Headers::new();
-    let decoded =
-        usage::decode(&value, &headers).map_err(|rejection| translated(rejection, name_of))?;
-    debug_assert_eq!(&decoded, event, "what is written is what was meant");
-    let user = decoded.user.into_owned();
-    let is_success = (200..300).contains(&event.status);
-    let has_usage = event.input_tokens.is_some() || event.output_tokens.is_some();
-    Ok(Adapted {
-        record: NewRecord {
-            key: Some(Bytes::copy_from_slice(user.as_bytes())),
-            value: value.into(),
-            headers,
-        },
-        user,
-        is_usage_unknown: is_success && !has_usage,
-    })
-}
-
-/// A refusal of the canonical form, in the gateway's names.
-fn translated<'n>(rejection: Rejection, name_of: impl Fn(&str) -> Option<&'n str>) -> Refusal {
-    let Rejection {
-        reason,
-        field,
-        detail,
-    } = rejection;
-    let named = field.and_then(|canonical| Some((canonical, name_of(canonical)?)));
-    match named {
-        Some((canonical, name)) => Refusal {
-            index: 0,
-            reason,
-            field: Some(name.to_owned()),
-            detail: detail.replacen(canonical, name, 1),
-        },
-        None => Refusal::of_entry(reason, &detail),
     }
 }

@@ -13,12 +13,12 @@ use serde_json::value::RawValue;
 /// the one that names the user.
 const FIELDS_MAX: usize = 4_096;
 /// Longest text or number, as it is written. No field of an event is as long.
-pub(in crate::log) const SCALAR_BYTES_MAX: usize = 64 * 1024;
+pub(in crate::gateways) const SCALAR_BYTES_MAX: usize = 64 * 1024;
 /// Stands for a byte that is no UTF-8. It has the length of a byte: a body of broken bytes must not grow by being looked at.
-pub(in crate::log) const BROKEN_BYTE: char = '\u{7f}';
+pub(in crate::gateways) const BROKEN_BYTE: char = '\u{7f}';
 
 /// Bytes as text, in which [`BROKEN_BYTE`] stands for each that is no UTF-8; and whether there were any.
-pub(in crate::log) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+pub(in crate::gateways) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return (Cow::Borrowed(text), false);
     }
@@ -31,7 +31,7 @@ pub(in crate::log) fn repaired(bytes: &[u8]) -> (Cow<'_, str>, bool) {
 }
 
 /// An object.
-pub(in crate::log) struct Object<'a> {
+pub(in crate::gateways) struct Object<'a> {
     fields: Vec<Field<'a>>,
     /// It has more than [`FIELDS_MAX`].
     has_too_many: bool,
@@ -46,7 +46,7 @@ struct Field<'a> {
 
 /// A value that is no object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::log) enum Scalar<'a> {
+pub(in crate::gateways) enum Scalar<'a> {
     /// A text.
     Text(Cow<'a, str>),
     /// A number as it was written.
@@ -59,7 +59,7 @@ pub(in crate::log) enum Scalar<'a> {
 
 /// A field that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log) enum Unreadable {
+pub(in crate::gateways) enum Unreadable {
     /// It stands there twice.
     Twice,
     /// It is a broken text.

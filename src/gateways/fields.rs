@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::Refusal;
 use super::decimal::Decimal;
 use super::json::{BROKEN_BYTE, Object, SCALAR_BYTES_MAX, Scalar, Unreadable};
+use super::outcome::Refusal;
 use crate::domain::event::Reason;
 use crate::domain::time::Millis;
 
@@ -16,7 +16,7 @@ const TOO_LONG: &str = "is longer than 64 KiB";
 
 /// How a gateway writes instants. Numbers count from 1970, and may be texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::log) enum Instant {
+pub(in crate::gateways) enum Instant {
     /// RFC 3339, with an offset.
     Rfc3339,
     /// Seconds, with decimals.
@@ -58,7 +58,7 @@ impl Instant {
 }
 
 /// An entry's fields. Paths as [`Object::at`] takes them.
-pub(in crate::log) struct Fields<'a> {
+pub(in crate::gateways) struct Fields<'a> {
     /// The entry.
     pub object: Object<'a>,
     /// Texts by which this gateway says that it knows nothing, besides the empty one.
@@ -69,7 +69,7 @@ pub(in crate::log) struct Fields<'a> {
 
 /// Token counts in the sense of the canonical event: input holds the cached ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::log) struct Tokens {
+pub(in crate::gateways) struct Tokens {
     /// Input.
     pub input: Option<u64>,
     /// Output.
@@ -189,7 +189,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A field that must be there is not.
-pub(in crate::log) fn missing(path: &str) -> Refusal {
+pub(in crate::gateways) fn missing(path: &str) -> Refusal {
     Refusal::new(Reason::MissingField, path, "is missing")
 }
 
@@ -209,7 +209,7 @@ fn text<'a>(path: &str, value: Scalar<'a>) -> Result<Cow<'a, str>, Refusal> {
 }
 
 /// The path alone.
-pub(in crate::log) fn without_query(path: Cow<'_, str>) -> Cow<'_, str> {
+pub(in crate::gateways) fn without_query(path: Cow<'_, str>) -> Cow<'_, str> {
     let end = path.find(['?', '#']).unwrap_or(path.len());
     match path {
         Cow::Borrowed(path) => Cow::Borrowed(&path[..end]),
@@ -217,5 +217,16 @@ pub(in crate::log) fn without_query(path: Cow<'_, str>) -> Cow<'_, str> {
             path.truncate(end);
             Cow::Owned(path)
         }
+    }
+}
+
+/// More cached tokens than input: they were counted beside it.
+pub(super) fn counted_once(tokens: Tokens) -> Tokens {
+    match (tokens.input, tokens.cached) {
+        (Some(input), Some(cached)) if cached > input => Tokens {
+            input: Some(input.saturating_add(cached)),
+            ..tokens
+        },
+        _ => tokens,
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Outcome, Refused};
 use crate::domain::event::UsageEvent;
 use crate::domain::time::Millis;
-use crate::log::adapt::fields::Tokens;
-use crate::log::adapt::{Adapted, Refusal, adapted};
+use crate::gateways::fields::Tokens;
+use crate::gateways::outcome::{Adapted, Refusal, canonical_record};
 use crate::log::usage::{EVENT_TYPE, SPEC_VERSION};
 
 /// A field: its value, or why there is none.
@@ -71,7 +71,7 @@ impl Claim<'_> {
             error_message: self.error_message.clone(),
             stream: self.is_stream,
         };
-        adapted(&event, |canonical| {
+        canonical_record(&event, |canonical| {
             let named = self.names.iter().find(|(known, _)| *known == canonical);
             named.map(|(_, name)| *name)
         })
