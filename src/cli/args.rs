@@ -612,7 +612,7 @@ pub struct TopicsArgs {
 #[derive(Debug, Args)]
 pub struct WaitArgs {
     /// How long to wait at most.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub timeout: Duration,
 }
 

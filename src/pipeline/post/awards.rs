@@ -1,7 +1,7 @@
 //! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
 
 use super::lanes::{self, Turns};
-use super::{Cached, Poster, millis};
+use super::{Cached, Poster};
 use crate::domain::ids::Account;
 use crate::domain::position::Partition;
 use crate::pipeline::counters::issued;
@@ -93,8 +93,8 @@ impl Poster<'_> {
         }
         let is_pressing = has_more && has_taken || !self.former_queues.left.is_empty();
         self.next_awards = match is_pressing {
-            true => ctx.clock.now(),
-            false => ctx.clock.now().plus(millis(ctx.settings.award_interval)),
+            true => ctx.clock.moment(),
+            false => ctx.clock.moment().plus(ctx.settings.award_interval),
         };
         Ok(())
     }

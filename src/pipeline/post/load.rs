@@ -7,7 +7,6 @@ use super::book::Book;
 use super::went_back::OwnCheckpoint;
 use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
-use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::{Failure, HaltCode};
@@ -16,7 +15,7 @@ use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{WorkerContext, anchor, versioned};
+use crate::pipeline::{WorkerContext, anchor, lag, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
 use crate::store::db::Key;
@@ -41,15 +40,16 @@ impl<'c> Poster<'c> {
             Ok(checkpoint) => checkpoint,
             Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
         };
+        let task = TaskId::new(Role::Post, partition);
+        lag::tell_backlog(ctx, task, Topic::LedgerPostings, checkpoint.next).await;
         let most = match layout.posting_since > Epoch(0) {
             true => persist(ctx, || store::layout::most_posting_partitions(&*ctx.db)).await?,
             false => layout.posting,
         };
+        let written_to = checkpoint.next;
         installation::check(ctx).await?;
         let own = OwnCheckpoint { partition, written };
         witness::check(ctx, own, &checkpoint.witnesses).await?;
-        let log_times = checkpoint.sources.values().map(|source| source.log_time);
-        let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {
             ctx,
             partition,
@@ -73,13 +73,14 @@ impl<'c> Poster<'c> {
             spent_pointers: Vec::new(),
             uses: 0,
             dirty_since: None,
-            next_awards: Millis(0),
+            next_awards: ctx.clock.moment(),
             awards_after: None,
             former_queues: FormerQueues::of(partition, layout.posting, most),
-            next_tops: ctx.clock.now(),
+            next_tops: ctx.clock.moment(),
+            written_to,
+            first_unwritten: None,
             progressed: false,
             newest: Freshness::default(),
-            reached,
         })
     }
 }

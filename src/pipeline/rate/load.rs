@@ -17,7 +17,7 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::table_age::Loaded;
-use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, versioned};
+use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, lag, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
 use crate::store::losses::{self, LostChunk};
@@ -48,6 +48,8 @@ impl<'c> Rater<'c> {
             checkpoint: &checkpoint,
             written,
         };
+        let task = TaskId::new(Role::Rate, partition);
+        lag::tell_backlog(ctx, task, Topic::UsageEvents, checkpoint.from).await;
         let accepted = loaded.check(ctx, &layout).await?;
         let mut rater = Rater::at(ctx, partition, layout, checkpoint, written).await?;
         rater.rebuild_window().await?;
@@ -79,7 +81,7 @@ impl<'c> Rater<'c> {
             sequences: checkpoint.sequences.clone(),
             fingerprint: checkpoint.fingerprint,
         };
-        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.now());
+        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.moment());
         let mut void = persist(ctx, || losses::all(&*ctx.db)).await?;
         void.retain(LostChunk::is_uncounted);
         Ok(Rater {

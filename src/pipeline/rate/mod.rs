@@ -116,7 +116,7 @@ impl Rater<'_> {
     }
 
     async fn chunk(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let started = self.ctx.clock.now();
+        let started = self.ctx.clock.moment();
         self.cut(records).await?;
         self.ctx.stage(Role::Rate, "cut", started);
         self.rate(records).await
@@ -133,30 +133,21 @@ impl Rater<'_> {
                 settings.idle_after,
             )
             .await?;
-        if records.is_empty() {
+        let Some(first) = records.first() else {
             return Ok(records);
-        }
-        let until = self
-            .ctx
-            .clock
-            .now()
-            .plus(settings.chunk_age.as_millis() as i64);
+        };
+        let (task, health) = (self.task(), &self.ctx.health);
+        health.first_waiting(task, first.offset.0, first.append_time);
+        let until = self.ctx.clock.moment().plus(settings.chunk_age);
         let mut bytes: usize = records.iter().map(Record::size).sum();
         while let Some(last) = records.last().map(|record| record.offset) {
-            let left = until.0 - self.ctx.clock.now().0;
+            let left = until.since(self.ctx.clock.moment());
             let room = settings.chunk_records_max.saturating_sub(records.len());
             let room_bytes = settings.chunk_bytes_max.saturating_sub(bytes);
-            if left <= 0 || room == 0 || room_bytes == 0 || *shutdown.borrow() {
+            if left.is_zero() || room == 0 || room_bytes == 0 || *shutdown.borrow() {
                 break;
             }
-            let more = self
-                .read(
-                    last.next(),
-                    room,
-                    room_bytes,
-                    Duration::from_millis(left as u64),
-                )
-                .await?;
+            let more = self.read(last.next(), room, room_bytes, left).await?;
             bytes += more.iter().map(Record::size).sum::<usize>();
             records.extend(more);
         }
@@ -202,8 +193,7 @@ impl Rater<'_> {
     }
 
     fn stands(&self) {
-        let (next, reached) = (self.checkpoint.to.0, self.after.log_time);
-        let reached = (reached.0 > 0).then_some(reached);
-        self.ctx.health.stands_at(self.task(), next, reached);
+        let next = self.checkpoint.to.0;
+        self.ctx.health.stands_at(self.task(), next);
     }
 }

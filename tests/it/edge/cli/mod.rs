@@ -139,6 +139,7 @@ impl Place {
         }
         let here = self.dir.path();
         command.args(args).current_dir(here).env_remove("RUST_LOG");
+        command.env("TIDEMARK_HTTP_SHUTDOWN_DELAY", "0s");
         command.envs(self.env.iter().copied());
         command.stdin(Stdio::null());
         command
