@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
 use crate::domain::position::Epoch;
+use crate::http::NOT_READY;
 use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
@@ -72,7 +73,7 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
             return Ok(Owner::Us(owned));
         }
         if let Some(running) = data.running()
-            && is_ready(&client).await
+            && is_serving(&client).await
         {
             return Ok(Owner::Up(running));
         }
@@ -87,11 +88,16 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
     }
 }
 
-async fn is_ready(client: &Client) -> bool {
+/// Whether it answers requests. It may not take events at present: that is no reason not to ask it why.
+async fn is_serving(client: &Client) -> bool {
     let client = client.clone();
     let ask = move || client.get_within("/readyz", READY_WITHIN);
     let asked = tokio::task::spawn_blocking(ask).await;
-    matches!(asked, Ok(Ok(answer)) if answer.status == 200)
+    let Ok(Ok(answer)) = asked else {
+        return false;
+    };
+    let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+    answer.status == 200 || (!problem.code.is_empty() && problem.code != NOT_READY)
 }
 
 /// Creates the tables that are missing, and protects all, as configured.
@@ -239,9 +245,18 @@ async fn open_log(
 
 /// Kafka as the configuration says; connecting happens in the background.
 pub fn connect_log(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>> {
+    open_kafka(config, specs).map(Arc::new)
+}
+
+/// As [`connect_log`], for a process that only appends.
+pub fn connect_log_to_append(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>> {
+    let log = open_kafka(config, specs)?;
+    Ok(Arc::new(log.adopting_recreated_topics()))
+}
+
+fn open_kafka(config: &Config, specs: Vec<TopicSpec>) -> Done<KafkaLog> {
     let settings = kafka_settings(config)?;
-    let log = KafkaLog::connect(settings, specs, Epoch(config.log.epoch));
-    log.map(Arc::new).map_err(Failure::refused)
+    KafkaLog::connect(settings, specs, Epoch(config.log.epoch)).map_err(Failure::refused)
 }
 
 /// What the topics are, as the configuration has them.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{connect, connect_log, topic_specs};
+use super::engine::{connect, connect_log_to_append, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::listen;
 use super::worker;
@@ -32,7 +32,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     traces::count_in(&metrics);
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let log = connect_log(config, topic_specs(config)?)?;
+    let log = connect_log_to_append(config, topic_specs(config)?)?;
     let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone()).await?;
     if !worker::reach_tables(&db, config, shutdown).await? {
@@ -50,6 +50,8 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     serve_metrics(config, operator, trigger, shutdown).await?;
     let db: Arc<dyn Db> = Arc::new(db);
     let (analysed, told) = (db.clone(), metrics.clone());
+    let watching =
+        http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());
     let service = Service::new(Parts {
         log,
         partitions,
@@ -71,18 +73,13 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         config.http.analytics_interval,
         shutdown.clone(),
     ));
+    tokio::spawn(watching);
     welcome(address, tls.is_some())?;
     health.set_ready(true);
-    let leaving = {
-        let mut shutdown = shutdown.clone();
-        async move {
-            shutdown.requested().await;
-            health.set_ready(false);
-            std::future::pending::<()>().await;
-        }
-    };
+    trigger.delay_by(config.http.shutdown_delay);
+    tokio::spawn(not_ready_when_leaving(health, shutdown.clone()));
     let drain = config.drain_timeout;
-    let served = worker::serve(
+    worker::serve(
         listener,
         router,
         tls,
@@ -90,11 +87,14 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         drain,
         trigger.clone(),
         shutdown.clone(),
-    );
-    tokio::select! {
-        served = served => served,
-        () = leaving => Ok(()),
-    }
+    )
+    .await
+}
+
+/// From the request to stop on, load balancers are told to send their requests elsewhere.
+pub async fn not_ready_when_leaving(health: Arc<Health>, mut shutdown: Shutdown) {
+    shutdown.leaving().await;
+    health.set_ready(false);
 }
 
 /// Serves metrics and health at an address of their own, if there is one.

@@ -20,6 +20,7 @@ pub mod heads;
 pub mod installation;
 pub mod keys;
 pub mod layout;
+pub mod losses;
 pub mod meter;
 pub mod pages;
 pub mod pricing;

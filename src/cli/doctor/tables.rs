@@ -13,6 +13,7 @@ use crate::log::Topic;
 use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
 use crate::ops::metrics::Metrics;
+use crate::pipeline::loss::{LossError, Losses};
 use crate::pipeline::{self, Failure as Halt, HaltCode, progress};
 use crate::store::db::{StoreError, Table};
 use crate::store::{installation, layout, protection};
@@ -110,6 +111,34 @@ pub async fn protection(config: &Config, findings: &mut Findings) -> Done {
             missing.join("; ")
         ),
     );
+    Ok(())
+}
+
+/// Work that was in flight when an epoch ended: the configured one cannot begin.
+pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
+    let losses = match Losses::find(session.db(), session.log.epoch()).await {
+        Ok(losses) => losses,
+        Err(LossError::Store(error)) => return Err(error.into()),
+        // There is no epoch before the configured one.
+        Err(_) => return Ok(()),
+    };
+    let epoch = losses.epoch;
+    for lost in &losses.chunks {
+        let (source, chunk) = (lost.source, lost.chunk);
+        let what = format!(
+            "a new epoch is configured while chunk {chunk} of source partition {source} in epoch {epoch} is not done"
+        );
+        let task = TaskId::new(Role::Rate, source);
+        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+    }
+    for lost in &losses.blocks {
+        let (source, posting, first, last) = (lost.source, lost.posting, lost.first, lost.last);
+        let what = format!(
+            "a new epoch is configured while blocks {first} to {last} of source partition {source} in epoch {epoch} are not posted"
+        );
+        let task = TaskId::new(Role::Post, posting);
+        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+    }
     Ok(())
 }
 

@@ -17,6 +17,8 @@ pub struct HttpConfig {
     pub stalled_after: Duration,
     /// What everybody together does (analytics) is computed anew when it is so old.
     pub analytics_interval: Duration,
+    /// How long the service goes on serving after SIGTERM, no longer ready, before it stops.
+    pub shutdown_delay: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How long a request waits for the log to take its events.
@@ -69,6 +71,7 @@ impl HttpConfig {
             secs(60),
             secs(86_400),
         );
+        let shutdown_delay = within("http.shutdown_delay", secs(5), Duration::ZERO, secs(300));
         let request_timeout = within("http.request_timeout", secs(30), secs(1), secs(600));
         let ms_100 = Duration::from_millis(100);
         let append_timeout = within("http.append_timeout", secs(10), ms_100, secs(300));
@@ -85,6 +88,7 @@ impl HttpConfig {
             ),
             stalled_after,
             analytics_interval,
+            shutdown_delay,
             request_timeout,
             append_timeout,
             head_timeout,

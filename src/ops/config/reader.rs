@@ -490,10 +490,14 @@ pub(super) fn integer(range: RangeInclusive<i64>) -> Kind<i64> {
 
 /// A duration such as `250ms`, `1s`, `5m` or `1h 30m`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> Kind<Duration> {
+    let shown = |duration: &Duration| match duration.is_zero() {
+        true => "0s".to_owned(),
+        false => format!("{duration:?}"),
+    };
     let allowed = format!(
-        "a duration from {:?} to {:?}, written like \"250ms\", \"1s\" or \"1h 30m\"",
-        range.start(),
-        range.end()
+        "a duration from {} to {}, written like \"250ms\", \"1s\" or \"1h 30m\"",
+        shown(range.start()),
+        shown(range.end())
     );
     kind(allowed, move |value| {
         let text = text_of(value)?;

@@ -167,6 +167,7 @@ fn what_is_wrong_is_refused() {
             "without a path",
         ),
         ("[http]\nhead_timeout = '0s'", "0s"),
+        ("[http]\nshutdown_delay = '6m'", "0s to 300s"),
         ("[http]\nidle_timeout = '2h'", "2h"),
         ("[http]\nconnections_max = -1", "-1"),
         ("[http.gateways]\nlitellm_user = ''", "1 to 16 names"),
