@@ -120,7 +120,7 @@ fn free_address() -> String {
 
 /// Whatever of the API writes to tables.
 fn people_change_things(site: &Site, service: &Up) {
-    let key = site.run(&["keys", "create", "office", "--scope", "admin"]);
+    let key = site.run(&["keys", "create", "office", "--scope", "admin:write"]);
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     let agent: ureq::Agent = config.build().into();
     let send = |method: &str, path: &str, body: Value| {
