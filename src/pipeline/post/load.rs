@@ -54,6 +54,7 @@ impl<'c> Poster<'c> {
             partitions: info.partitions,
             lists_since: layout.posting_since,
             written,
+            kept_in: None,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
             sources: checkpoint.sources.clone(),

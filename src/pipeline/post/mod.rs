@@ -133,6 +133,8 @@ pub struct Poster<'c> {
     /// The checkpoint as it stands in the store, and the id of its last write.
     checkpoint: PostCheckpoint,
     written: Option<WriteId>,
+    /// In which interval of time a copy of it was kept last.
+    kept_in: Option<i64>,
     /// How far blocks were taken into memory.
     next: Offset,
     fingerprint: Option<Fingerprint>,

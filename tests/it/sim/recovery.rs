@@ -215,7 +215,7 @@ impl Run {
 
 async fn run_command(ctx: &tidemark::pipeline::WorkerContext) -> Result<(), Refusal> {
     let survey = recover::survey(ctx).await?;
-    recover::keep_control_numbers(ctx, &survey, "sim").await?;
+    recover::prepare(ctx, &survey, "sim").await?;
     let plans: Vec<_> = survey.to_roll_forward().cloned().collect();
     for plan in plans {
         recover::roll_forward(ctx, &survey, &plan, "sim").await?;
