@@ -57,6 +57,7 @@ impl<'c> Poster<'c> {
             lists_since: layout.posting_since,
             written,
             is_noted: false,
+            kept_in: None,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
             sources: checkpoint.sources.clone(),
