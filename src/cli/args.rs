@@ -98,6 +98,9 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
         after_help = "Example:\n  tidemark correct-clock rate/2 --reason 'broker 3 had no time server until 14:00'"
     )]
     CorrectClock(CorrectClockArgs),
+    /// Go on from tables that were restored to an earlier moment than the log: roll the rate checkpoints forward from the posting blocks.
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover(RecoverArgs),
     /// Give up what was in flight in a log that is gone for good, so that the next epoch can begin.
     #[command(after_help = ACCEPT_LOSS_EXAMPLES)]
     AcceptLoss(AcceptLossArgs),
@@ -120,6 +123,16 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
     Top(TopArgs),
 }
 
+const RECOVER_EXAMPLES: &str = "\
+Stop every worker first. It shows what it will do, asks for a confirmation, and may be run again if it was interrupted.
+docs/backup.md has the whole procedure, and what cannot come back.
+
+Examples:
+  tidemark recover --dry-run
+  tidemark recover --reason 'tables restored to 09:00'
+  tidemark recover --yes --reason 'tables restored to 09:00'      for scripts
+
+Exit codes: 0 recovered or nothing to do, 1 it cannot recover (and says why), 2 not confirmed.";
 const ACCEPT_LOSS_EXAMPLES: &str = "\
 Stop all workers first. Run it with the configuration of the next epoch: new topics and a higher log.epoch (docs/runbook.md#a-topic-is-gone). \
 It lists what would be given up and asks before it changes anything.
@@ -507,6 +520,20 @@ pub struct ResumeArgs {
     #[arg(long, conflicts_with = "partitions")]
     pub all: bool,
     /// Why the cause is gone; it stands in the audit entry.
+    #[arg(long, default_value = "not given")]
+    pub reason: String,
+}
+
+/// `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Show what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for a confirmation.
+    #[arg(long)]
+    pub yes: bool,
+    /// To which moment the tables were restored, and why; it is kept in the audit entry.
     #[arg(long, default_value = "not given")]
     pub reason: String,
 }

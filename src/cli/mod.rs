@@ -30,6 +30,7 @@ mod output;
 mod private;
 mod progress;
 mod records;
+mod recover;
 mod referral;
 mod rejects;
 mod remote;
@@ -229,6 +230,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
+        Command::Recover(args) => recover::run(session, config, args).await,
         Command::AcceptLoss(args) => accept_loss::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,

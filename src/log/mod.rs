@@ -10,18 +10,16 @@ use bytes::Bytes;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
-pub mod adapt;
 mod counted;
 pub mod embedded;
 pub mod foreign;
-pub mod gateways;
 pub mod json_array;
 pub mod kafka;
 pub mod posting;
 pub mod rejected;
 pub mod topics;
 pub mod usage;
-mod varint;
+pub(crate) mod varint;
 
 pub use counted::Counted;
 

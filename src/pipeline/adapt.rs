@@ -25,7 +25,7 @@ use super::supervise::persist;
 use super::versioned::save;
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::domain::time::Millis;
-use crate::log::adapt::{ForeignRecord, Outcome, adapt};
+use crate::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use crate::log::foreign::{ForeignLog, ForeignRead};
 use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic, rejected, usage_partition};
 use crate::ops::config::AdapterConfig;
@@ -235,8 +235,19 @@ impl<'c> Adapter<'c> {
                     .or_default()
                     .push(adapted.record);
                 self.counter(&metrics.adapter_events_total, 1);
-                if adapted.is_usage_unknown {
-                    self.counter(&metrics.adapter_usage_unknown_total, 1);
+                let remarks = adapted.remarks;
+                for (counter, is_so) in [
+                    (
+                        &metrics.adapter_usage_unknown_total,
+                        remarks.is_usage_unknown,
+                    ),
+                    (&metrics.adapter_odd_totals_total, remarks.is_total_odd),
+                    (
+                        &metrics.adapter_unattributed_failures_total,
+                        remarks.is_failure_unattributed,
+                    ),
+                ] {
+                    self.counter(counter, u64::from(is_so));
                 }
             }
             Outcome::Skipped(skip) => {
@@ -252,7 +263,7 @@ impl<'c> Adapter<'c> {
                     .adapter_refused_total
                     .with_label_values(&labels)
                     .inc();
-                let reject = refusal.reject(self.config, record);
+                let reject = record.reject(&refusal, self.config);
                 batch.rejects.push(rejected::encode_foreign(&reject));
             }
         }

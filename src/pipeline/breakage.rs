@@ -47,6 +47,8 @@ pub enum Breakage {
     WitnessesIgnored,
     /// The head of the control feed is read before the records of the chunk are.
     ControlHeadBeforeRecords,
+    /// `recover` takes the newest chunk in the log as complete.
+    IncompleteChunkTakenAsComplete,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -65,7 +67,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 27] = [
+    pub const ALL: [Breakage; 28] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -87,6 +89,7 @@ impl Breakage {
         Breakage::TablesUnmarked,
         Breakage::WitnessesIgnored,
         Breakage::ControlHeadBeforeRecords,
+        Breakage::IncompleteChunkTakenAsComplete,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::LatestEventForgotten,

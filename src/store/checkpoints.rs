@@ -313,9 +313,6 @@ pub async fn correct_clock(
     by: &str,
     now: Millis,
 ) -> Result<(), StoreError> {
-    let item = Fields::of(&clock_key(source))
-        .json("body", correction)
-        .number("at", correction.at.0);
     let entry = audit::Entry {
         at: now,
         action: "clock.correct".to_owned(),
@@ -323,12 +320,20 @@ pub async fn correct_clock(
         by: by.to_owned(),
         detail: json!({"correction": correction}),
     };
-    let put = Write::Put {
+    let put = clock_correction_write(source, correction);
+    db.transact(vec![put, audit::write(&entry)]).await
+}
+
+/// The write that stores a correction, unless a later one is stored.
+pub fn clock_correction_write(source: Partition, correction: &ClockCorrection) -> Write {
+    let item = Fields::of(&clock_key(source))
+        .json("body", correction)
+        .number("at", correction.at.0);
+    Write::Put {
         table: Table::Checkpoints,
         item: item.item(),
         condition: Condition::AbsentOrAtMost("at", Attr::N(correction.at.0.into())),
-    };
-    db.transact(vec![put, audit::write(&entry)]).await
+    }
 }
 
 fn halt_key(task: TaskId) -> Key {

@@ -24,6 +24,7 @@ pub mod losses;
 pub mod meter;
 pub mod pages;
 pub mod pricing;
+pub mod protection;
 pub mod redrive;
 pub mod referrals;
 pub mod row;

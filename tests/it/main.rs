@@ -14,3 +14,4 @@ pub mod process;
 mod sim;
 pub mod store;
 mod wire;
+mod worst_night;

@@ -39,6 +39,8 @@ pub enum Cause {
     AdaptersIdle,
     /// An adapter's topic.
     Adapter(String),
+    /// Tables can be deleted, or not be restored.
+    Unprotected,
 }
 
 /// One cause.
@@ -121,7 +123,9 @@ impl Findings {
             let lines = lines.cloned().collect();
             match cause {
                 Cause::NotRunning | Cause::NoRules | Cause::LogRefuses(_) => all.push(lines),
-                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) => late.push(lines),
+                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
+                    late.push(lines);
+                }
             }
         }
         all.extend(stops);

@@ -42,6 +42,7 @@ pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
     positions::look(session, config, &held, &mut findings).await?;
     positions::awards(session, &mut findings).await?;
     adapting(session, config, &mut findings).await?;
+    tables::protection(config, &mut findings).await?;
     findings.report(is_json)
 }
 

@@ -28,6 +28,7 @@ mod context;
 mod ffi_admin;
 mod foreign;
 mod group;
+mod members;
 pub mod plan;
 mod producer;
 mod queue;
@@ -37,6 +38,7 @@ mod settings;
 pub use admin::{Admin, TopicState};
 pub use foreign::KafkaForeign;
 pub use group::{GroupEvent, Member};
+pub use members::members;
 pub use settings::KafkaSettings;
 
 /// What went wrong between us and Kafka.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::awards::FormerQueues;
 use super::book::Book;
+use super::went_back::OwnCheckpoint;
 use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Millis;
@@ -45,7 +46,8 @@ impl<'c> Poster<'c> {
             false => layout.posting,
         };
         installation::check(ctx).await?;
-        witness::check(ctx, partition, &checkpoint.witnesses).await?;
+        let own = OwnCheckpoint { partition, written };
+        witness::check(ctx, own, &checkpoint.witnesses).await?;
         let log_times = checkpoint.sources.values().map(|source| source.log_time);
         let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {

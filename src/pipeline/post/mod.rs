@@ -17,6 +17,7 @@ mod flush;
 mod lanes;
 mod load;
 pub mod top;
+mod went_back;
 mod witness;
 
 use std::collections::BTreeMap;

@@ -16,7 +16,8 @@ pub mod examine;
 pub mod fold;
 mod heartbeat;
 mod load;
-
+mod publish;
+mod repeat;
 pub mod window;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ use window::Window;
 
 pub use clock::is_log_time_ahead;
 pub use emit::PIECE_RECORDS;
+pub(in crate::pipeline) use publish::Output;
 
 /// The rater of one source partition, between two loads.
 pub struct Rater<'c> {
@@ -69,11 +71,11 @@ pub struct Rater<'c> {
 
 /// Where the log and the sequences stand after the recorded chunk.
 #[derive(Clone, Debug)]
-struct After {
-    log_time: Millis,
-    latest_event: Option<Millis>,
-    sequences: Vec<crate::domain::position::Sequence>,
-    fingerprint: Option<crate::log::Fingerprint>,
+pub(in crate::pipeline) struct After {
+    pub(in crate::pipeline) log_time: Millis,
+    pub(in crate::pipeline) latest_event: Option<Millis>,
+    pub(in crate::pipeline) sequences: Vec<crate::domain::position::Sequence>,
+    pub(in crate::pipeline) fingerprint: Option<crate::log::Fingerprint>,
 }
 
 impl Rater<'_> {

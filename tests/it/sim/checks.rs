@@ -102,6 +102,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// The cuts of a source partition went with the tables, but for those that are kept.
+    pub fn forget_cuts(&mut self, partition: u32, is_kept: impl Fn(u64) -> bool) {
+        self.cuts
+            .retain(|(p, chunk), _| *p != partition || is_kept(*chunk));
+    }
+
     /// The order in which an account's posting partitions took chunks, over all epochs.
     fn order_of(&self, account: &Account) -> Vec<(u32, u64)> {
         let of_epoch = |(epoch, count): (&u32, &u32)| {

@@ -16,7 +16,7 @@ use tidemark::store::installation::marked_tables;
 use super::adapter;
 use super::db::DbState;
 use super::log;
-use super::run::Run;
+use super::run::{Lean, Run};
 use super::world::{Inner, lock};
 
 /// How long it is watched what the workers make of a mishap. Less than any heartbeat takes.
@@ -53,6 +53,9 @@ type Items = BTreeMap<Key, Item>;
 impl Run {
     /// Stops everything, lets something happen, and starts again.
     pub(super) fn mishap(&mut self) -> Result<(), String> {
+        if self.lean == Lean::Restores || self.rng.random_ratio(1, 6) {
+            return self.restore_and_recover();
+        }
         let mishap = *ALL.choose(&mut self.rng).expect("not empty");
         let faults = self.world.with(|inner| inner.faults.clone());
         if !self.quiesce()? {
@@ -226,7 +229,7 @@ impl Run {
     }
 
     /// Changes the tables while nobody works.
-    fn change(&mut self, change: impl FnOnce(&mut Items)) -> Result<(), String> {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Items)) -> Result<(), String> {
         self.world.with(|inner| {
             change(&mut inner.db.items);
             lock(&self.ledger).read_again(&inner.db)
@@ -234,7 +237,7 @@ impl Run {
     }
 
     /// Starts everybody, and lets them work for a while.
-    fn watch(&mut self, codes: &[&'static str], with_usage: bool) -> Result<(), String> {
+    pub(super) fn watch(&mut self, codes: &[&'static str], with_usage: bool) -> Result<(), String> {
         lock(&self.ledger).may_halt.extend(codes);
         if self.workers.is_empty() {
             self.start_all();
@@ -259,7 +262,7 @@ impl Run {
         !self.halted().is_empty()
     }
 
-    fn resume_all(&mut self) {
+    pub(super) fn resume_all(&mut self) {
         self.world.with(|inner| {
             inner.db.items.retain(|key, _| key.hash != "halts");
         });

@@ -16,6 +16,7 @@ mod mishaps;
 mod notes;
 mod queues;
 mod quiet;
+mod recovery;
 mod rivals;
 mod rollback;
 mod run;

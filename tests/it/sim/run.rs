@@ -64,6 +64,8 @@ pub enum Lean {
     Mishaps,
     /// Brokers whose clocks jump ahead.
     Clocks,
+    /// Tables that are restored to an earlier moment, and recovered.
+    Restores,
     /// Earlier epochs that go on after a later one began.
     Rollbacks,
 }
@@ -269,10 +271,13 @@ impl Run {
         let moves_at: Vec<u32> = (0..moves)
             .map(|_| self.rng.random_range(2..rounds))
             .collect();
-        let leans = matches!(self.lean, Lean::Mishaps | Lean::Rollbacks);
+        let leans = matches!(self.lean, Lean::Mishaps | Lean::Restores | Lean::Rollbacks);
         let has_mishap = leans || self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
-        let snapshot_at = self.rng.random_range(0..rounds);
+        let snapshot_at = match (self.lean, mishap_at) {
+            (Lean::Restores, Some(at)) => self.rng.random_range(at.saturating_sub(3)..=at),
+            _ => self.rng.random_range(0..rounds),
+        };
         for round in 0..rounds {
             if moves_at.contains(&round) {
                 self.next_epoch()?;

@@ -12,7 +12,7 @@ const SEEDS: u64 = 400;
 const SEEDS_CURED: u64 = 60;
 /// A breakage must show within so many seeds.
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
-const LEANS: [Lean; 11] = [
+const LEANS: [Lean; 12] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -22,6 +22,7 @@ const LEANS: [Lean; 11] = [
     Lean::Moves,
     Lean::Mishaps,
     Lean::Clocks,
+    Lean::Restores,
     Lean::Crowd,
     Lean::Rollbacks,
 ];
@@ -245,6 +246,11 @@ fn the_simulator_finds_witnesses_that_are_ignored() {
 #[test]
 fn the_simulator_finds_a_control_head_that_is_read_before_the_records() {
     finds(Breakage::ControlHeadBeforeRecords, Lean::Everything);
+}
+
+#[test]
+fn the_simulator_finds_an_incomplete_chunk_that_recover_takes_as_complete() {
+    finds(Breakage::IncompleteChunkTakenAsComplete, Lean::Restores);
 }
 
 #[test]

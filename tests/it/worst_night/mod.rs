@@ -1,0 +1,3 @@
+//! Accidents of a whole installation, and the documented ways back from each (docs/backup.md).
+
+mod restored_tables;
