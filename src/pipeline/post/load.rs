@@ -93,7 +93,9 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
     if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
         return Ok(());
     }
-    let what = format!("the checkpoint of {task} is missing, although it has had one");
+    let what = format!(
+        "the checkpoint of {task} is missing, although it has had one; an older copy of it from a backup of table Checkpoints will do, because the accounts' rows say what they have counted"
+    );
     let halt = Failure::halt(HaltCode::TablesBehindLog, what);
     Err(versioned::confirm(ctx, key, None, halt).await)
 }
