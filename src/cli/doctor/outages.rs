@@ -188,15 +188,25 @@ async fn newest_record(session: &Session, partition: Partition) -> Option<Millis
 }
 
 /// Are most recent events rejected, or without token counts?
-pub async fn recent(session: &Session, findings: &mut Findings) -> Done {
-    let recent = Recent::read(session).await?;
+pub async fn recent(session: &Session, findings: &mut Findings) {
+    let recent = match Recent::read(session).await {
+        Ok(recent) => recent,
+        // A damaged partition, say, which is a finding of its own.
+        Err(why) => {
+            let why = match why {
+                Failure::Failed(why) | Failure::Refused(why) => why,
+                Failure::Said(_) | Failure::ReaderGone => return,
+            };
+            findings.note(format!("The newest events could not be read: {why}."));
+            return;
+        }
+    };
     if let Some(what) = recent.rejections() {
         findings.fault(Cause::Rejected, what);
     }
     if let Some(what) = recent.missing_usage() {
         findings.fault(Cause::WithoutUsage, what);
     }
-    Ok(())
 }
 
 /// What can be found out about a cluster whose log does not let a session begin: which topic is gone,
