@@ -98,6 +98,12 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
         after_help = "Example:\n  tidemark correct-clock rate/2 --reason 'broker 3 had no time server until 14:00'"
     )]
     CorrectClock(CorrectClockArgs),
+    /// Go on from tables that were restored to an earlier moment than the log: roll the rate checkpoints forward from the posting blocks.
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover(RecoverArgs),
+    /// Give up what was in flight in a log that is gone for good, so that the next epoch can begin.
+    #[command(after_help = ACCEPT_LOSS_EXAMPLES)]
+    AcceptLoss(AcceptLossArgs),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -116,6 +122,23 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
     #[command(after_help = TOP_EXAMPLES)]
     Top(TopArgs),
 }
+
+const RECOVER_EXAMPLES: &str = "\
+Stop every worker first. It shows what it will do, asks for a confirmation, and may be run again if it was interrupted.
+docs/backup.md has the whole procedure, and what cannot come back.
+
+Examples:
+  tidemark recover --dry-run
+  tidemark recover --reason 'tables restored to 09:00'
+  tidemark recover --yes --reason 'tables restored to 09:00'      for scripts
+
+Exit codes: 0 recovered or nothing to do, 1 it cannot recover (and says why), 2 not confirmed.";
+const ACCEPT_LOSS_EXAMPLES: &str = "\
+Stop all workers first. Run it with the configuration of the next epoch: new topics and a higher log.epoch (docs/runbook.md#a-topic-is-gone). \
+It lists what would be given up and asks before it changes anything.
+
+Example:
+  tidemark --config next.toml accept-loss --reason 'cluster eu-1 and its replicas were destroyed'";
 
 const DOCTOR_CODES: &str = "\
 It reads tables and log and changes nothing. Exit codes, for scripts: 0 all is well, 1 something is to be done, 2 it cannot look.";
@@ -501,6 +524,20 @@ pub struct ResumeArgs {
     pub reason: String,
 }
 
+/// `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Show what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for a confirmation.
+    #[arg(long)]
+    pub yes: bool,
+    /// To which moment the tables were restored, and why; it is kept in the audit entry.
+    #[arg(long, default_value = "not given")]
+    pub reason: String,
+}
+
 /// `correct-clock`.
 #[derive(Debug, Args)]
 pub struct CorrectClockArgs {
@@ -510,6 +547,17 @@ pub struct CorrectClockArgs {
     /// Which clock was wrong, and when; it is kept in the audit entry.
     #[arg(long)]
     pub reason: String,
+}
+
+/// `accept-loss`.
+#[derive(Debug, Args)]
+pub struct AcceptLossArgs {
+    /// What happened to the log; it is kept in the audit entries.
+    #[arg(long)]
+    pub reason: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `tables`.

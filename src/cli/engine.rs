@@ -13,13 +13,14 @@ use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
 use crate::log::{Counted, Log};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, LogEngine, StoreConfig, StoreEngine};
+use crate::ops::config::{Config, LogEngine, ProtectTables, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
+use crate::store::db::StoreError;
 use crate::store::durability::Durability;
 use crate::store::dynamo::{DynamoDb, DynamoSettings, credentials};
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::meter::StoreMeter;
-use crate::store::tables;
+use crate::store::{protection, tables};
 
 /// How long to wait for another short command to let go of the data directory, or for an `up` that is starting.
 const OWNER_WAIT: Duration = Duration::from_secs(15);
@@ -99,6 +100,54 @@ async fn is_serving(client: &Client) -> bool {
     answer.status == 200 || (!problem.code.is_empty() && problem.code != NOT_READY)
 }
 
+/// Creates the tables that are missing, and protects all, as configured.
+pub async fn prepare_tables(db: &DynamoDb, config: &StoreConfig) -> Done<tables::Report> {
+    let report = tables::create_tables(db).await?;
+    if !config.protects_tables() {
+        return Ok(report);
+    }
+    let is_demanded = config.protect_tables == ProtectTables::On;
+    match protection::protect(db).await {
+        Ok(done) => tell_protection(&done, is_demanded)?,
+        Err(error @ StoreError::Denied(_)) if !is_demanded => tracing::warn!(
+            event = "tables.unprotected",
+            %error,
+            "tables could not be protected against deletion or given point-in-time recovery; they \
+             work all the same. Grant what deploy/iam/init.json allows and run `tidemark init` again, \
+             or set store.protect_tables = \"off\""
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(report)
+}
+
+fn tell_protection(done: &protection::Report, is_demanded: bool) -> Done {
+    if !done.changed.is_empty() {
+        tracing::info!(
+            event = "tables.protected",
+            tables = done.changed.len(),
+            "switched on deletion protection and point-in-time recovery"
+        );
+    }
+    if done.unsupported.is_empty() {
+        return Ok(());
+    }
+    let what = done.unsupported.join(" and ");
+    match is_demanded {
+        true => Err(Failure::failed(format!(
+            "store.protect_tables is \"on\", but the server at store.endpoint has no {what}; set it to \"off\""
+        ))),
+        false => {
+            tracing::warn!(
+                event = "tables.unprotected",
+                what,
+                "the server does not have this protection"
+            );
+            Ok(())
+        }
+    }
+}
+
 impl Engine {
     /// Opens log and store, and creates what is missing of topics and tables. Says what it found where it is worth an operator's look.
     pub async fn open(owned: Owned, data: &DataDir, config: &Config) -> Done<Engine> {
@@ -121,7 +170,7 @@ impl Engine {
             durability: store.durability(),
         });
         let db = connect(&config.store, local, metrics.clone()).await?;
-        let report = tables::create_tables(&db).await?;
+        let report = prepare_tables(&db, &config.store).await?;
         if !report.created.is_empty() {
             tracing::info!(
                 event = "tables.created",

@@ -12,6 +12,7 @@ use args::{Cli, Command, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
+mod accept_loss;
 pub mod args;
 mod client;
 mod correct_clock;
@@ -30,6 +31,7 @@ mod private;
 mod progress;
 mod recent;
 mod records;
+mod recover;
 mod referral;
 mod rejects;
 mod remote;
@@ -262,6 +264,8 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
+        Command::Recover(args) => recover::run(session, config, args).await,
+        Command::AcceptLoss(args) => accept_loss::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, config, args.timeout).await,

@@ -8,7 +8,7 @@ use super::engine::{connect, connect_log_to_append, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::listen;
 use super::worker;
-use crate::http::{self, Hosts, Parts, Service, Tls};
+use crate::http::{self, Connections, Hosts, Operator, Parts, Service, Tls};
 use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
@@ -42,6 +42,12 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         return Ok(());
     };
     let health = Arc::new(Health::new(metrics.clone()));
+    let operator = Operator {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        stalled_after: config.http.stalled_after,
+    };
+    serve_metrics(config, operator, trigger, shutdown).await?;
     let db: Arc<dyn Db> = Arc::new(db);
     let (analysed, told) = (db.clone(), metrics.clone());
     let watching =
@@ -56,7 +62,10 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         config: config.http.clone(),
     });
     let connections = service.connections();
-    let router = http::router(service, Hosts::Any);
+    let router = match config.serve.metrics_listen {
+        None => http::router(service, Hosts::Any),
+        Some(_) => http::router_without_metrics(service, Hosts::Any),
+    };
     tokio::spawn(reads::keep(
         analysed,
         Arc::new(SystemClock),
@@ -86,6 +95,38 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
 pub async fn not_ready_when_leaving(health: Arc<Health>, mut shutdown: Shutdown) {
     shutdown.leaving().await;
     health.set_ready(false);
+}
+
+/// Serves metrics and health at an address of their own, if there is one.
+async fn serve_metrics(
+    config: &Config,
+    operator: Operator,
+    trigger: &Trigger,
+    shutdown: &Shutdown,
+) -> Done {
+    let Some(address) = config.serve.metrics_listen else {
+        return Ok(());
+    };
+    let listener = listen(address).await?;
+    let connections = Connections::new(&config.http, operator.metrics.clone());
+    let served = worker::serve(
+        listener,
+        http::operator_router(operator, &config.http),
+        None,
+        connections,
+        config.drain_timeout,
+        trigger.clone(),
+        shutdown.clone(),
+    );
+    tokio::spawn(async move {
+        if served.await.is_err() {
+            tracing::error!(
+                event = "metrics.failed",
+                "metrics cannot be served at serve.metrics_listen any more; stopping"
+            );
+        }
+    });
+    Ok(())
 }
 
 fn check(config: &Config) -> Done {

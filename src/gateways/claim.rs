@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::{Outcome, Refused};
 use crate::domain::event::UsageEvent;
 use crate::domain::time::Millis;
-use crate::gateways::fields::Tokens;
-use crate::gateways::outcome::{Adapted, Refusal, canonical_record};
+use crate::gateways::outcome::{Adapted, Refusal, Remarks, canonical_record};
+use crate::gateways::tokens::Tokens;
 use crate::log::usage::{EVENT_TYPE, SPEC_VERSION};
 
 /// A field: its value, or why there is none.
@@ -33,9 +33,69 @@ pub(super) struct Claim<'a> {
     pub tokens: Read<Tokens>,
     pub error_message: Option<Cow<'a, str>>,
     pub is_stream: bool,
+    pub is_provider_made_up: bool,
+    /// It failed, and the provider is only a guess: the vendor of the model.
+    pub is_failure_unattributed: bool,
 }
 
 impl Claim<'_> {
+    /// One that outlives the item that it was read from.
+    pub fn into_owned(self) -> Claim<'static> {
+        fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        Claim {
+            names: self.names,
+            source: self.source,
+            id: self.id.map(owned),
+            time: self.time,
+            user: self.user.map(owned),
+            provider: self.provider.map(|provider| provider.map(owned)),
+            endpoint: self.endpoint.map(owned),
+            model: self.model.map(|model| model.map(owned)),
+            status: self.status,
+            latency_ms: self.latency_ms,
+            tokens: self.tokens,
+            error_message: self.error_message.map(owned),
+            is_stream: self.is_stream,
+            is_provider_made_up: self.is_provider_made_up,
+            is_failure_unattributed: self.is_failure_unattributed,
+        }
+    }
+
+    /// Whether it says how many tokens went in.
+    pub fn has_usage(&self) -> bool {
+        self.tokens
+            .as_ref()
+            .is_ok_and(|tokens| tokens.input.is_some())
+    }
+
+    /// Takes what this one does not know from another report of the same call.
+    pub fn complete_from(&mut self, other: &Self)
+    where
+        Self: Sized,
+    {
+        fn missing<T>(field: &Read<Option<T>>) -> bool {
+            matches!(field, Ok(None) | Err(_))
+        }
+        if self.user.is_err() && other.user.is_ok() {
+            self.user.clone_from(&other.user);
+        }
+        if missing(&self.provider) && !missing(&other.provider) {
+            self.provider.clone_from(&other.provider);
+            self.is_provider_made_up = other.is_provider_made_up;
+            self.is_failure_unattributed = other.is_failure_unattributed;
+        }
+        if missing(&self.model) && !missing(&other.model) {
+            self.model.clone_from(&other.model);
+        }
+        if !self.has_usage() && other.has_usage() {
+            self.tokens.clone_from(&other.tokens);
+        }
+        self.latency_ms = self.latency_ms.or(other.latency_ms);
+        self.is_stream |= other.is_stream;
+    }
+
     /// The event; or the first thing that is wrong, and the draft.
     pub fn outcome(&self, index: usize) -> Outcome {
         match self.adapted() {
@@ -71,10 +131,18 @@ impl Claim<'_> {
             error_message: self.error_message.clone(),
             stream: self.is_stream,
         };
-        canonical_record(&event, |canonical| {
+        let adapted = canonical_record(&event, |canonical| {
             let named = self.names.iter().find(|(known, _)| *known == canonical);
             named.map(|(_, name)| *name)
-        })
+        })?;
+        let remarks = Remarks {
+            is_total_odd: tokens.is_total_odd,
+            is_provider_made_up: self.is_provider_made_up,
+            is_failure_unattributed: adapted.remarks.is_failure_unattributed
+                || self.is_failure_unattributed,
+            ..adapted.remarks
+        };
+        Ok(Adapted { remarks, ..adapted })
     }
 
     /// Everything that can be read, but for the field that was refused.

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use super::decimal::Decimal;
 use super::json::{BROKEN_BYTE, Object, SCALAR_BYTES_MAX, Scalar, Unreadable};
 use super::outcome::Refusal;
+use super::session::{self, Session};
 use crate::domain::event::Reason;
+use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
 
 /// The last instant of the year 9999, ms.
@@ -57,44 +59,22 @@ impl Instant {
     }
 }
 
+/// Texts by which gateways and SDKs say that they know nothing, whatever their case.
+const UNKNOWN: [&str; 6] = ["-", "none", "null", "undefined", "unset", "unspecified"];
+
+fn says_nothing(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || UNKNOWN.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 /// An entry's fields. Paths as [`Object::at`] takes them.
 pub(in crate::gateways) struct Fields<'a> {
     /// The entry.
     pub object: Object<'a>,
-    /// Texts by which this gateway says that it knows nothing, besides the empty one.
+    /// Texts by which this gateway says that it knows nothing, besides those of [`UNKNOWN`].
     pub unset: &'static [&'static str],
     /// The record was no UTF-8, so that a text with a [`BROKEN_BYTE`] is not what the gateway wrote.
     pub is_repaired: bool,
-}
-
-/// Token counts in the sense of the canonical event: input holds the cached ones.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::gateways) struct Tokens {
-    /// Input.
-    pub input: Option<u64>,
-    /// Output.
-    pub output: Option<u64>,
-    /// How many of the input came from a cache.
-    pub cached: Option<u64>,
-}
-
-impl Tokens {
-    /// What a gateway says. Every inference has input: a gateway that says 0 means that it was told nothing. That is unknown, which is not the same
-    /// as free.
-    pub fn told(input: Option<u64>, output: Option<u64>, cached: Option<u64>) -> Tokens {
-        let input = input.filter(|input| *input > 0);
-        match input {
-            Some(_) => Tokens {
-                input,
-                output,
-                cached,
-            },
-            None => Tokens {
-                output: output.filter(|output| *output > 0),
-                ..Tokens::default()
-            },
-        }
-    }
 }
 
 impl<'a> Fields<'a> {
@@ -113,7 +93,9 @@ impl<'a> Fields<'a> {
             Refusal::new(reason, path, problem)
         })?;
         match value {
-            Some(Scalar::Text(text)) if text.is_empty() || self.unset.contains(&&*text) => Ok(None),
+            Some(Scalar::Text(text)) if says_nothing(&text) || self.unset.contains(&&*text) => {
+                Ok(None)
+            }
             Some(Scalar::Text(text)) if self.is_repaired && text.contains(BROKEN_BYTE) => {
                 Err(Refusal::new(Reason::Malformed, path, "is not UTF-8"))
             }
@@ -134,6 +116,34 @@ impl<'a> Fields<'a> {
         }
         let all: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
         Ok((all.join(" or "), None))
+    }
+
+    /// The user: the first of the paths whose text can be an account's id. A session's blob, as some
+    /// clients write it, names a person only if no other place does. `None`: no place has anything.
+    pub fn user<P: AsRef<str>>(&self, paths: &[P]) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let mut of_session = None;
+        let mut refusal = None;
+        for path in paths {
+            let path = path.as_ref();
+            match self.text(path) {
+                Ok(Some(text)) => match session::classify(&text) {
+                    Session::Of(person) => of_session = of_session.or(Some(person)),
+                    Session::Anonymous => (),
+                    Session::No if check_id(&text).is_ok() => return Ok(Some(text)),
+                    Session::No => {
+                        let problem = "cannot be the id of an account";
+                        refusal = refusal.or(Some(Refusal::new(Reason::InvalidId, path, problem)));
+                    }
+                },
+                Ok(None) => (),
+                Err(wrong) => refusal = refusal.or(Some(wrong)),
+            }
+        }
+        match (of_session, refusal) {
+            (Some(person), _) => Ok(Some(Cow::Owned(person))),
+            (None, Some(refusal)) => Err(refusal),
+            (None, None) => Ok(None),
+        }
     }
 
     /// An instant from 1970 to 9999.
@@ -217,16 +227,5 @@ pub(in crate::gateways) fn without_query(path: Cow<'_, str>) -> Cow<'_, str> {
             path.truncate(end);
             Cow::Owned(path)
         }
-    }
-}
-
-/// More cached tokens than input: they were counted beside it.
-pub(super) fn counted_once(tokens: Tokens) -> Tokens {
-    match (tokens.input, tokens.cached) {
-        (Some(input), Some(cached)) if cached > input => Tokens {
-            input: Some(input.saturating_add(cached)),
-            ..tokens
-        },
-        _ => tokens,
     }
 }

@@ -1,89 +1,119 @@
 //! The items of a body, whichever way they are strung together.
 
-use serde_json::value::RawValue;
-
+use super::calls::{Report, Reports};
 use super::claim::at;
-use super::{BodyError, ITEMS_MAX, Outcome, Refused};
+use super::fields::Fields;
+use super::json::{Object, repaired};
+use super::outcome::{Refusal, Skip};
+use super::outcomes::{Outcome, Outcomes};
+use super::structure::{each_element, without_bare_numbers};
+use super::{BodyError, Refused};
 use crate::domain::event::Reason;
-use crate::gateways::fields::Fields;
-use crate::gateways::json::{Object, repaired};
-use crate::gateways::outcome::{Refusal, Skip};
-use crate::log::json_array::{ArrayError, TooMany, elements};
 
-/// How the items of one form are read.
-pub(super) struct Items<F> {
+/// How the items of one format are read.
+pub(super) struct ItemReader<F> {
     /// What the body should be, for who sent something else.
     pub wanted: &'static str,
     /// Texts by which this gateway says that it knows nothing.
     pub unset: &'static [&'static str],
-    /// What becomes of an item, by its fields and its place.
+    /// What an item says, by its fields and its place; or why it says nothing.
     pub item: F,
 }
 
-impl<F: Fn(&Fields<'_>, usize) -> Outcome> Items<F> {
-    /// An array of items, one item, or one a line: by what is there, since no sender says. A line that is no JSON costs only itself.
-    pub fn read(&self, body: &[u8]) -> Result<Vec<Outcome>, BodyError> {
+impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
+    /// An array of items, one item, or one a line: by what is there, since no sender says. An item
+    /// that is no JSON costs only itself.
+    ///
+    /// # Errors
+    /// Nothing in the body can be read, or it has too many items.
+    pub fn read(&self, body: &[u8]) -> Result<Outcomes, BodyError> {
         let (text, is_repaired) = repaired(body);
-        match elements(&text, ITEMS_MAX) {
-            Ok(items) => {
-                let one = |(index, raw)| self.one(Some(raw), index, is_repaired);
-                return Ok(items.into_iter().enumerate().map(one).collect());
+        let text = without_bare_numbers(&text);
+        let text = text.trim();
+        let mut reading = Reading {
+            reader: self,
+            is_repaired,
+            is_array: text.starts_with('['),
+            items: 0,
+            readable: 0,
+            reports: Reports::default(),
+            outcomes: Outcomes::default(),
+        };
+        if reading.is_array {
+            let end = each_element(text, |item| reading.item(item))?;
+            // What stands behind an array is nothing that can be cut into items.
+            if end.is_some_and(|end| end < text.len()) {
+                reading.item(&text[end.unwrap_or_default()..])?;
             }
-            Err(ArrayError::Stopped(TooMany)) => return Err(BodyError::TooManyItems),
-            Err(ArrayError::Json(_)) => (),
+        } else if is_one_value(text) {
+            reading.item(text)?;
+        } else {
+            let mut lines = text.lines().map(str::trim);
+            lines.try_for_each(|line| match line.is_empty() {
+                true => Ok(()),
+                false => reading.item(line),
+            })?;
         }
-        if let Ok(raw) = serde_json::from_str::<&RawValue>(&text) {
-            return match raw.get().starts_with('{') {
-                true => Ok(vec![self.one(Some(raw), 0, is_repaired)]),
-                false => Err(self.unreadable()),
-            };
+        reading.finish()
+    }
+}
+
+fn is_one_value(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+struct Reading<'r, F> {
+    reader: &'r ItemReader<F>,
+    is_repaired: bool,
+    is_array: bool,
+    items: usize,
+    /// Items that are JSON objects, or null.
+    readable: usize,
+    reports: Reports,
+    outcomes: Outcomes,
+}
+
+impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> Reading<'_, F> {
+    fn item(&mut self, text: &str) -> Result<(), BodyError> {
+        let index = self.items;
+        self.items += 1;
+        if text == "null" {
+            self.outcomes.skip(Skip::Empty);
+            return Ok(());
         }
-        self.lines(&text, is_repaired)
+        let Some(object) = Object::parse(text) else {
+            return self.outcomes.keep(index, no_object(index));
+        };
+        self.readable += 1;
+        let fields = Fields {
+            object,
+            unset: self.reader.unset,
+            is_repaired: self.is_repaired,
+        };
+        match (self.reader.item)(&fields, index) {
+            Ok(report) => self.reports.push(report),
+            Err(skip) => {
+                self.outcomes.skip(skip);
+                Ok(())
+            }
+        }
     }
 
-    fn lines(&self, text: &str, is_repaired: bool) -> Result<Vec<Outcome>, BodyError> {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let mut raws: Vec<Option<&RawValue>> = Vec::new();
-        for line in lines {
-            if raws.len() == ITEMS_MAX {
-                return Err(BodyError::TooManyItems);
-            }
-            raws.push(serde_json::from_str(line).ok());
+    fn finish(mut self) -> Result<Outcomes, BodyError> {
+        let is_all_null = self.outcomes.kept.is_empty() && self.is_array;
+        if self.readable == 0 && !is_all_null {
+            return Err(BodyError::Unreadable {
+                wanted: self.reader.wanted,
+            });
         }
-        if raws.iter().flatten().next().is_none() {
-            return Err(self.unreadable());
-        }
-        let one = |(index, raw)| self.one(raw, index, is_repaired);
-        Ok(raws.into_iter().enumerate().map(one).collect())
-    }
-
-    fn unreadable(&self) -> BodyError {
-        BodyError::Unreadable {
-            wanted: self.wanted,
-        }
-    }
-
-    fn one(&self, raw: Option<&RawValue>, index: usize, is_repaired: bool) -> Outcome {
-        if raw.is_some_and(|raw| raw.get() == "null") {
-            return Outcome::Skipped(Skip::Empty);
-        }
-        match raw.and_then(Object::parse) {
-            Some(object) => {
-                let fields = Fields {
-                    object,
-                    unset: self.unset,
-                    is_repaired,
-                };
-                (self.item)(&fields, index)
-            }
-            None => no_object(index),
-        }
+        self.reports.finish(&mut self.outcomes)?;
+        Ok(self.outcomes)
     }
 }
 
 /// The refusal of an item of which nothing can be read, not even a field.
 pub(super) fn no_object(index: usize) -> Outcome {
-    let refusal = Refusal::of_entry(Reason::Malformed, "the item is no JSON object");
+    let refusal = Refusal::of_entry(Reason::Malformed, "the item is not a JSON object");
     Outcome::Refused(Refused {
         refusal: at(refusal, index),
         draft: bytes::Bytes::new(),

@@ -71,9 +71,9 @@ pub(in crate::gateways) enum Unreadable {
 }
 
 impl<'a> Object<'a> {
-    /// The object that `raw` writes; `None`: it writes something else.
-    pub fn parse(raw: &'a RawValue) -> Option<Object<'a>> {
-        serde_json::from_str(raw.get()).ok()
+    /// The object that the text writes; `None`: it writes something else.
+    pub fn parse(text: &'a str) -> Option<Object<'a>> {
+        serde_json::from_str(text).ok()
     }
 
     /// An object of such fields: what other forms than a JSON object write as one.
@@ -131,7 +131,7 @@ impl<'a> Field<'a> {
             self.raw
                 .get()
                 .starts_with('{')
-                .then(|| Object::parse(self.raw))
+                .then(|| Object::parse(self.raw.get()))
                 .flatten()
         };
         self.inner.get_or_init(parse).as_ref()
@@ -217,21 +217,27 @@ mod tests {
             format!("{{{}}}", fields.join(","))
         };
         let (most, more) = (raw(&of(FIELDS_MAX)), raw(&of(FIELDS_MAX + 1)));
-        assert!(Object::parse(&most).unwrap().at("f0").unwrap().is_some());
-        let refused = Object::parse(&more).unwrap().at("f0");
+        assert!(
+            Object::parse(most.get())
+                .unwrap()
+                .at("f0")
+                .unwrap()
+                .is_some()
+        );
+        let refused = Object::parse(more.get()).unwrap().at("f0");
         assert_eq!(refused, Err(Unreadable::TooManyFields));
         let nested = raw(&format!("{{\"a\":{}}}", of(FIELDS_MAX + 1)));
-        let refused = Object::parse(&nested).unwrap().at("a.nothing");
+        let refused = Object::parse(nested.get()).unwrap().at("a.nothing");
         assert_eq!(refused, Err(Unreadable::TooManyFields));
         let broken = raw(&format!("[{}]", of(1)));
-        assert!(Object::parse(&broken).is_none());
+        assert!(Object::parse(broken.get()).is_none());
     }
 
     #[test]
     fn a_text_or_number_that_is_too_long_is_not_read() {
         let long = "1".repeat(SCALAR_BYTES_MAX);
         let object = raw(&format!("{{\"a\":\"{long}\",\"b\":{long}1,\"c\":{long}}}"));
-        let object = Object::parse(&object).unwrap();
+        let object = Object::parse(object.get()).unwrap();
         assert_eq!(object.at("a"), Err(Unreadable::TooLong));
         assert_eq!(object.at("b"), Err(Unreadable::TooLong));
         assert!(object.at("c").unwrap().is_some());

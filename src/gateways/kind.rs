@@ -3,6 +3,9 @@
 /// Marks in a model's name, and the endpoint of models that have one; the first that fits counts. The last ones are no services of this
 /// marketplace: rating says so, and keeps the event, which as chat it would have counted.
 const MARKS: [(&[&str], &str); 6] = [
+    // Before embeddings: rerankers are often named after the embedding model that they belong to.
+    (&["rerank", "reranker"], "/v1/rerank"),
+    (&["moderation"], "/v1/moderations"),
     (
         &["embed", "bge-", "minilm", "voyage-", "gte-", "e5-"],
         "/v1/embeddings",
@@ -13,11 +16,15 @@ const MARKS: [(&[&str], &str); 6] = [
         &["dall-e", "gpt-image", "imagen", "stable-diffusion", "flux"],
         "/v1/images/generations",
     ),
-    (&["rerank"], "/v1/rerank"),
-    (&["moderation"], "/v1/moderations"),
 ];
 /// What a model does that has no mark.
 const CHAT: &str = "/v1/chat/completions";
+
+/// Whether requests to this endpoint put out tokens whenever they succeed.
+pub(super) fn has_output(endpoint: &str) -> bool {
+    const ENDINGS: [&str; 3] = ["/completions", "/responses", "/messages"];
+    ENDINGS.iter().any(|ending| endpoint.ends_with(ending))
+}
 
 /// The endpoint that such a model answers at. Case and vendor prefixes (`openai/…`) do not matter.
 pub(super) fn endpoint_of_model(model: Option<&str>) -> &'static str {
@@ -59,6 +66,8 @@ mod tests {
             ("gpt-4o-transcribe", "/v1/audio/transcriptions"),
             ("dall-e-3", "/v1/images/generations"),
             ("cohere/rerank-v3.5", "/v1/rerank"),
+            ("BAAI/bge-reranker-v2-m3", "/v1/rerank"),
+            ("Alibaba-NLP/gte-reranker-modernbert-base", "/v1/rerank"),
             ("omni-moderation-latest", "/v1/moderations"),
         ] {
             assert_eq!(endpoint_of_model(Some(model)), endpoint, "{model}");

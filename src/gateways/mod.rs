@@ -14,6 +14,7 @@
 //! counts once. The one format that makes up a new id with each attempt (`litellm::lago`) says so.
 
 pub mod access_log;
+mod calls;
 mod claim;
 mod decimal;
 mod fields;
@@ -23,14 +24,19 @@ mod kind;
 mod litellm;
 mod otlp;
 mod outcome;
+mod outcomes;
+mod session;
+mod structure;
+mod tokens;
 
 use bytes::Bytes;
 
 use crate::domain::time::Millis;
 use crate::log::rejected::GatewayReject;
-pub use crate::ops::config::UserFrom;
+pub use crate::ops::config::GatewaySettings;
 pub use otlp::protobuf::exported as otlp_exported;
-pub use outcome::{Adapted, Refusal, Skip};
+pub use outcome::{Adapted, Refusal, Remarks, Skip};
+pub use outcomes::{Outcome, Outcomes};
 
 /// A form in which a gateway posts usage. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,17 +71,6 @@ impl Format {
     }
 }
 
-/// What became of one item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A usage event.
-    Event(Adapted),
-    /// There was nothing to count.
-    Skipped(Skip),
-    /// It should have been counted but cannot be read.
-    Refused(Refused),
-}
-
 /// An item that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -100,38 +95,39 @@ impl Refused {
     }
 }
 
-/// Most items of one body. What is beyond is not looked at: a body of a few KB can be packed so that it holds millions.
+/// Most events and refusals of one body. Items that are passed over do not count: a trace may have
+/// many spans around one inference.
 pub const ITEMS_MAX: usize = 10_000;
 
 /// Why nothing was read of a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It holds no items: it is not what this form looks like, from the first byte on.
-    #[error("the body is no {wanted}")]
+    /// Nothing in it is what this format looks like.
+    #[error("the body is not a {wanted}")]
     Unreadable {
         /// What it should be.
         wanted: &'static str,
     },
-    /// It holds more than [`ITEMS_MAX`].
-    #[error("the body has more than {ITEMS_MAX} items; send smaller batches")]
+    /// It holds more than [`ITEMS_MAX`] events.
+    #[error("the body has more than {ITEMS_MAX} events; send smaller batches")]
     TooManyItems,
 }
 
-/// The outcomes of a body that was received at that time, one per item, in order.
+/// The outcomes of a body that was received at that time.
 ///
 /// # Errors
-/// There are no items in it, or too many. The same bytes are never readable.
+/// Nothing in it can be read, or there are too many events. The same bytes are never readable.
 pub fn read(
     format: Format,
     body: &[u8],
     received: Millis,
-    user_from: &UserFrom,
-) -> Result<Vec<Outcome>, BodyError> {
+    settings: &GatewaySettings,
+) -> Result<Outcomes, BodyError> {
     match format {
-        Format::Litellm => litellm::payload::read(body, &user_from.litellm),
+        Format::Litellm => litellm::payload::read(body, settings),
         Format::LitellmOpenmeter => litellm::openmeter::read(body),
         Format::LitellmLago => litellm::lago::read(body, received),
-        Format::Otlp => otlp::read(body, &user_from.otlp),
+        Format::Otlp => otlp::read(body, settings),
     }
 }
 
@@ -139,6 +135,6 @@ pub fn read(
 ///
 /// # Errors
 /// As of [`read`].
-pub fn read_otlp_protobuf(body: &[u8], user_from: &UserFrom) -> Result<Vec<Outcome>, BodyError> {
-    otlp::protobuf::read(body, &user_from.otlp)
+pub fn read_otlp_protobuf(body: &[u8], settings: &GatewaySettings) -> Result<Outcomes, BodyError> {
+    otlp::protobuf::read(body, settings)
 }

@@ -2,38 +2,86 @@
 
 use bytes::Bytes;
 
+use super::kind::has_output;
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::log::{Headers, NewRecord, usage};
 
-/// A usage event made from a log entry.
+/// A usage event made from an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adapted {
     /// Who made the request: decides the partition of `usage.events`.
     pub user: String,
+    /// Which of the source's events it is.
+    pub id: String,
     /// The record for `usage.events`, keyed by the user.
     pub record: NewRecord,
-    /// The request succeeded, but the gateway does not know how many tokens it took: nothing will be charged for it.
-    pub is_usage_unknown: bool,
+    /// What an operator should know about it.
+    pub remarks: Remarks,
 }
 
-/// Why an entry is no event. The names are stable.
+/// What is odd about an event that was taken. Each is counted by a metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// The request succeeded, but the gateway does not say how many tokens it took: those are not
+    /// charged.
+    pub is_usage_unknown: bool,
+    /// The gateway's total of tokens is not the sum of its parts. The parts count.
+    pub is_total_odd: bool,
+    /// The gateway made up the id of the deployment, so the vendor stands for the provider.
+    pub is_provider_made_up: bool,
+    /// A failed request of which nobody knows where it went: no provider's uptime falls.
+    pub is_failure_unattributed: bool,
+}
+
+/// Why an item is no event. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Skip {
     /// It is about something else than inference.
     NotInference,
     /// It is null, or the record is empty.
     Empty,
+    /// A span of a server, producer or consumer: the other end of a call.
+    OtherSide,
+    /// Another item reports the same call. What only this one knew was taken from it.
+    SameCall,
+    /// A call about something that exists already: a stored response, a batch, a vector store.
+    Housekeeping,
+    /// The gateway's own check of a model.
+    HealthCheck,
+    /// The gateway called by itself, not for a user.
+    GatewayCall,
+    /// The call goes on in the background; its usage comes in a later item.
+    UsagePending,
+    /// An early line about a request that has not been answered yet.
+    Unfinished,
 }
 
 impl Skip {
     /// All, for metrics and documentation.
-    pub const ALL: [Skip; 2] = [Skip::NotInference, Skip::Empty];
+    pub const ALL: [Skip; 9] = [
+        Skip::NotInference,
+        Skip::Empty,
+        Skip::OtherSide,
+        Skip::SameCall,
+        Skip::Housekeeping,
+        Skip::HealthCheck,
+        Skip::GatewayCall,
+        Skip::UsagePending,
+        Skip::Unfinished,
+    ];
 
     /// The stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Skip::NotInference => "not_inference",
             Skip::Empty => "empty",
+            Skip::OtherSide => "other_side",
+            Skip::SameCall => "same_call",
+            Skip::Housekeeping => "housekeeping",
+            Skip::HealthCheck => "health_check",
+            Skip::GatewayCall => "gateway_call",
+            Skip::UsagePending => "usage_pending",
+            Skip::Unfinished => "unfinished",
         }
     }
 }
@@ -82,9 +130,11 @@ pub(super) fn canonical_record<'n>(
     let decoded =
         usage::decode(&value, &headers).map_err(|rejection| translated(rejection, name_of))?;
     debug_assert_eq!(&decoded, event, "what is written is what was meant");
-    let user = decoded.user.into_owned();
+    let (user, id) = (decoded.user.into_owned(), decoded.id.into_owned());
     let is_success = (200..300).contains(&event.status);
-    let has_usage = event.input_tokens.is_some() || event.output_tokens.is_some();
+    let is_output_unknown = has_output(&event.endpoint) && event.output_tokens.is_none();
+    let is_usage_unknown = is_success && (event.input_tokens.is_none() || is_output_unknown);
+    let is_failure_unattributed = event.status >= 500 && event.provider.is_none();
     Ok(Adapted {
         record: NewRecord {
             key: Some(Bytes::copy_from_slice(user.as_bytes())),
@@ -92,7 +142,12 @@ pub(super) fn canonical_record<'n>(
             headers,
         },
         user,
-        is_usage_unknown: is_success && !has_usage,
+        id,
+        remarks: Remarks {
+            is_usage_unknown,
+            is_failure_unattributed,
+            ..Remarks::default()
+        },
     })
 }
 

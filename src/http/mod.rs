@@ -248,6 +248,18 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
     finished(routes, &service.operator, service.limits.clone(), within)
 }
 
+/// The same for a service whose metrics are read at an address of their own: `/metrics` is not here.
+pub fn router_without_metrics(service: Service, hosts: Hosts) -> Router {
+    router(service, hosts).layer(middleware::from_fn(hide_metrics))
+}
+
+async fn hide_metrics(request: Request, next: Next) -> Response {
+    match request.uri().path() == "/metrics" {
+        true => hardened(no_page_here(request).await),
+        false => next.run(request).await,
+    }
+}
+
 /// Health and metrics alone, which anybody may read: what a worker serves.
 pub fn operator_router(operator: Operator, config: &HttpConfig) -> Router {
     const WITHIN: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ pub mod posting;
 pub mod rejected;
 pub mod topics;
 pub mod usage;
-mod varint;
+pub(crate) mod varint;
 
 pub use counted::Counted;
 

@@ -31,7 +31,7 @@ pub enum FormatError {
 
 /// Appends `value`, seven bits a byte, least first.
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -41,24 +41,24 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Signed to unsigned, small magnitudes to small numbers.
 #[inline]
-pub(super) const fn zigzag(value: i64) -> u64 {
+pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// The reverse of [`zigzag`].
 #[inline]
-pub(super) const fn unzigzag(code: u64) -> i64 {
+pub(crate) const fn unzigzag(code: u64) -> i64 {
     (code >> 1) as i64 ^ -((code & 1) as i64)
 }
 
 /// Appends a signed number.
 #[inline]
-pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, zigzag(value));
 }
 
 /// Appends a signed number of 128 bits.
-pub(super) fn put_signed_wide(out: &mut Vec<u8>, value: i128) {
+pub(crate) fn put_signed_wide(out: &mut Vec<u8>, value: i128) {
     let mut code = ((value << 1) ^ (value >> 127)) as u128;
     while code >= 0x80 {
         out.push(code as u8 | 0x80);
@@ -68,26 +68,26 @@ pub(super) fn put_signed_wide(out: &mut Vec<u8>, value: i128) {
 }
 
 /// Reads what the functions above wrote, and nothing else.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
     /// Bytes not yet read.
-    pub(super) const fn left(&self) -> usize {
+    pub(crate) const fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
 
-    pub(super) const fn invalid(&self, what: &'static str) -> FormatError {
+    pub(crate) const fn invalid(&self, what: &'static str) -> FormatError {
         FormatError::Invalid { at: self.at, what }
     }
 
-    pub(super) const fn check(&self, holds: bool, what: &'static str) -> Result<(), FormatError> {
+    pub(crate) const fn check(&self, holds: bool, what: &'static str) -> Result<(), FormatError> {
         if holds {
             Ok(())
         } else {
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(super) fn byte(&mut self) -> Result<u8, FormatError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, FormatError> {
         let byte = self.bytes.get(self.at).copied();
         let byte = byte.ok_or(FormatError::Truncated {
             at: self.bytes.len(),
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], FormatError> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], FormatError> {
         if count > self.left() {
             return Err(FormatError::Truncated {
                 at: self.bytes.len(),
@@ -117,20 +117,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Everything that is left.
-    pub(super) fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         self.at = self.bytes.len();
         rest
     }
 
-    pub(super) fn u32_le(&mut self) -> Result<u32, FormatError> {
+    pub(crate) fn u32_le(&mut self) -> Result<u32, FormatError> {
         let bytes = self.bytes(4)?;
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
     /// A varint of at most 64 bits, in its shortest form.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, FormatError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, FormatError> {
         let first = self.byte()?;
         if first < 0x80 {
             return Ok(u64::from(first));
@@ -150,24 +150,24 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint of at most 32 bits.
-    pub(super) fn small(&mut self) -> Result<u32, FormatError> {
+    pub(crate) fn small(&mut self) -> Result<u32, FormatError> {
         let value = self.varint()?;
         u32::try_from(value).map_err(|_| self.invalid("a number over 32 bits"))
     }
 
     /// A count or a length.
     #[inline]
-    pub(super) fn length(&mut self) -> Result<usize, FormatError> {
+    pub(crate) fn length(&mut self) -> Result<usize, FormatError> {
         let value = self.varint()?;
         usize::try_from(value).map_err(|_| self.invalid("a length that no memory holds"))
     }
 
     #[inline]
-    pub(super) fn signed(&mut self) -> Result<i64, FormatError> {
+    pub(crate) fn signed(&mut self) -> Result<i64, FormatError> {
         self.varint().map(unzigzag)
     }
 
-    pub(super) fn signed_wide(&mut self) -> Result<i128, FormatError> {
+    pub(crate) fn signed_wide(&mut self) -> Result<i128, FormatError> {
         let mut code = 0u128;
         for shift in (0..128).step_by(7) {
             let byte = self.byte()?;

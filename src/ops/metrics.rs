@@ -229,6 +229,10 @@ metrics! {
     adapter_refused_total: IntCounterVec["topic", "reason"];
     /// Events of successful requests whose gateway does not know how many tokens they took: nothing is charged for them.
     adapter_usage_unknown_total: IntCounterVec["topic"];
+    /// Events whose gateway counts a total of tokens that is not the sum of its parts. The parts count.
+    adapter_odd_totals_total: IntCounterVec["topic"];
+    /// Failed requests (5xx) whose gateway does not say where they went: they lower no provider's uptime.
+    adapter_unattributed_failures_total: IntCounterVec["topic"];
     /// Records of gateways' topics that expired or were deleted before they were read: their usage is lost. Raise the retention there.
     adapter_lost_records_total: IntCounterVec["topic"];
     /// HTTP requests that brought usage, by form; `events` are tidemark's own forms.
@@ -241,6 +245,12 @@ metrics! {
     ingest_refused_total: IntCounterVec["format", "reason"];
     /// Events in them of successful requests whose gateway does not say how many tokens they took: nothing is charged for them.
     ingest_usage_unknown_total: IntCounterVec["format"];
+    /// Events whose gateway counts a total of tokens that is not the sum of its parts. The parts count.
+    ingest_odd_totals_total: IntCounterVec["format"];
+    /// Events of deployments whose ids the gateway made up: the vendor stands for the provider. Set http.gateways.providers.
+    ingest_made_up_providers_total: IntCounterVec["format"];
+    /// Failed requests (5xx) whose gateway does not say where they went: they lower no provider's uptime.
+    ingest_unattributed_failures_total: IntCounterVec["format"];
     /// Records that the log has acknowledged to this process, whatever wrote them, by topic.
     log_appended_records_total: IntCounterVec["topic"];
     /// Appends that the log refused: its disk is full (disk_full), or the clock has jumped ahead (clock_ahead). Nothing was appended.

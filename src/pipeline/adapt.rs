@@ -237,8 +237,19 @@ impl<'c> Adapter<'c> {
                     .or_default()
                     .push(adapted.record);
                 self.counter(&metrics.adapter_events_total, 1);
-                if adapted.is_usage_unknown {
-                    self.counter(&metrics.adapter_usage_unknown_total, 1);
+                let remarks = adapted.remarks;
+                for (counter, is_so) in [
+                    (
+                        &metrics.adapter_usage_unknown_total,
+                        remarks.is_usage_unknown,
+                    ),
+                    (&metrics.adapter_odd_totals_total, remarks.is_total_odd),
+                    (
+                        &metrics.adapter_unattributed_failures_total,
+                        remarks.is_failure_unattributed,
+                    ),
+                ] {
+                    self.counter(counter, u64::from(is_so));
                 }
             }
             Outcome::Skipped(skip) => {

@@ -47,11 +47,27 @@ pub enum Breakage {
     WitnessesIgnored,
     /// The head of the control feed is read before the records of the chunk are.
     ControlHeadBeforeRecords,
+    /// `recover` takes the newest chunk in the log as complete.
+    IncompleteChunkTakenAsComplete,
+    /// Nobody looks whether a later epoch has begun.
+    LaterEpochIgnored,
+    /// A source partition begins an epoch although it went on in the one before.
+    SealIgnored,
+    /// After a correction of the clock only what was appended in the hour after it counts as
+    /// forgotten, however late the events were dated.
+    LatestEventForgotten,
+    /// The same where the version before did not note the latest event.
+    LatestEventUnknown,
+    /// The same in the epoch after the correction.
+    LatestEventNotMoved,
+    /// What the window has forgotten is as late as the last record that it forgot, even if it had
+    /// forgotten later ones before.
+    ForgottenFallsBack,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 21] = [
+    pub const ALL: [Breakage; 28] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -73,5 +89,12 @@ impl Breakage {
         Breakage::TablesUnmarked,
         Breakage::WitnessesIgnored,
         Breakage::ControlHeadBeforeRecords,
+        Breakage::IncompleteChunkTakenAsComplete,
+        Breakage::LaterEpochIgnored,
+        Breakage::SealIgnored,
+        Breakage::LatestEventForgotten,
+        Breakage::LatestEventUnknown,
+        Breakage::LatestEventNotMoved,
+        Breakage::ForgottenFallsBack,
     ];
 }

@@ -92,10 +92,10 @@ impl HaltCode {
     pub const fn advice(self) -> &'static str {
         match self {
             HaltCode::LogRecreated => {
-                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained."
+                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained. If the original is gone for good with work in flight: docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::LogTruncated => {
-                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage."
+                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage. If they are gone for good: docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::FingerprintMismatch => {
                 "The topic holds other records than those that were counted; bring the original topic back."
@@ -107,7 +107,7 @@ impl HaltCode {
                 "Partitions cannot be added in place: move to new topics as a new epoch (docs/kafka.md#more-partitions)."
             }
             HaltCode::TablesBehindLog => {
-                "Bring back the newest tables (or the checkpoint that was deleted); or restore tables and log of one moment together."
+                "Bring back the newest tables (or the checkpoint that was deleted). If there are none, stop all workers and run `tidemark recover`, which goes on from the older tables by what the log holds (docs/backup.md)."
             }
             HaltCode::ClockAhead => {
                 "If this worker's clock is wrong, set it. If the record's time is wrong, mend the clock of the broker or machine that appended it, then run `tidemark correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
@@ -122,7 +122,7 @@ impl HaltCode {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
             }
             HaltCode::RowRegressed => {
-                "Restore the row or the table (point-in-time recovery); something other than tidemark changed it. Do not run `tidemark init`."
+                "Restore the row or the table (point-in-time recovery); something other than tidemark changed it. If all tables have to go back to an earlier moment, restore all of them and run `tidemark recover` (docs/backup.md). Do not run `tidemark init`."
             }
             HaltCode::RowUnreadable => {
                 "Restore the row; something other than tidemark, or a newer version, wrote it."

@@ -196,7 +196,9 @@ impl Follower {
                 "the control feed went back from {} to {head}",
                 self.followed
             );
-            return Err(Failure::halt(HaltCode::RowRegressed, what));
+            // The tables may have been restored to an earlier moment. What contradicts that is seen
+            // when the partition is loaded again.
+            return Err(Failure::reload(what));
         }
         self.take(ctx, head, Taking::All).await?;
         Ok(head)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use super::{Breakage, WorkerContext};
+use super::{Breakage, WorkerContext, layout};
 use crate::ops::clock::Moment;
 use crate::store::db::{StoreError, Table, Write};
 use crate::store::installation::{self, Installation, Marks};
@@ -32,6 +32,13 @@ impl NextCheck {
         }
         is_due
     }
+}
+
+/// What every task looks at once a minute. Halts if a table is another one than the installation's,
+/// or if a later epoch has begun in them.
+pub(super) async fn check_tables(ctx: &WorkerContext) -> Result<(), Failure> {
+    check(ctx).await?;
+    layout::check_epoch(ctx).await
 }
 
 /// Halts if a table is another one than the installation's.

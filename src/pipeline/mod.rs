@@ -37,10 +37,13 @@ mod hashed;
 mod installation;
 mod lag;
 mod layout;
+pub mod loss;
 pub mod post;
 pub mod progress;
 pub mod rate;
 mod recent;
+mod recorded_cut;
+pub mod recover;
 pub mod settings;
 mod supervise;
 mod table_age;
@@ -53,6 +56,7 @@ pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use rate::is_log_time_ahead;
+pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same

@@ -151,10 +151,11 @@ pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Every pointer of every posting partition: awards that are not in their rows, or whose effects are not durable.
+/// Every pointer of every posting partition, also of earlier epochs: awards that are not in their rows, or whose effects are not durable.
 pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Vec<Pointer>, StoreError> {
     let mut pointers = Vec::new();
-    for q in 0..posting_partitions {
+    let most = layout::most_posting_partitions(db).await?;
+    for q in 0..posting_partitions.max(most) {
         pointers.extend(awards::list_pending(db, Partition(q)).await?);
     }
     Ok(pointers)

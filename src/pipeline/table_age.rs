@@ -217,7 +217,7 @@ impl Tail {
             let blocks = records
                 .iter()
                 .filter_map(|record| posting::peek(&record.value).ok());
-            for block in blocks {
+            for (block, _) in blocks {
                 let newest = self.newest.entry(block.source).or_default();
                 *newest = (*newest).max(block.chunk);
             }

@@ -14,6 +14,7 @@ use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Key, StoreError, Table, Wri
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
+use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::ids::{Account, AccountKind, ID_BYTES_MAX};
 use crate::domain::position::{
     Chunk, Control, Epoch, Offset, Partition, Position, Sequence, WriteId,
@@ -58,6 +59,14 @@ pub struct WindowCut {
     pub first_log_time: Millis,
     /// Log time of the newest valid record that the window has forgotten; `None` while it reaches back to the very beginning.
     pub forgotten: Option<Millis>,
+}
+
+impl WindowCut {
+    /// What a window must count as forgotten if it may have forgotten every event up to this time. A
+    /// copy of an event has the same time, and is appended at most `AHEAD_MS_MAX` before it.
+    pub fn forgets_up_to(latest_event: Millis) -> Millis {
+        latest_event.plus(-AHEAD_MS_MAX)
+    }
 }
 
 /// An operator's word that append times of a source partition were wrong: a clock was ahead. It is
@@ -304,9 +313,6 @@ pub async fn correct_clock(
     by: &str,
     now: Millis,
 ) -> Result<(), StoreError> {
-    let item = Fields::of(&clock_key(source))
-        .json("body", correction)
-        .number("at", correction.at.0);
     let entry = audit::Entry {
         at: now,
         action: "clock.correct".to_owned(),
@@ -314,12 +320,20 @@ pub async fn correct_clock(
         by: by.to_owned(),
         detail: json!({"correction": correction}),
     };
-    let put = Write::Put {
+    let put = clock_correction_write(source, correction);
+    db.transact(vec![put, audit::write(&entry)]).await
+}
+
+/// The write that stores a correction, unless a later one is stored.
+pub fn clock_correction_write(source: Partition, correction: &ClockCorrection) -> Write {
+    let item = Fields::of(&clock_key(source))
+        .json("body", correction)
+        .number("at", correction.at.0);
+    Write::Put {
         table: Table::Checkpoints,
         item: item.item(),
         condition: Condition::AbsentOrAtMost("at", Attr::N(correction.at.0.into())),
-    };
-    db.transact(vec![put, audit::write(&entry)]).await
+    }
 }
 
 fn halt_key(task: TaskId) -> Key {

@@ -10,6 +10,8 @@
 //! entry `n + 1` tells whether the transaction happened or did not; while the head still says `n` it may be tried again
 //! as it was, because of two attempts at the same number only one can win.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
@@ -174,6 +176,72 @@ pub fn append_writes(head: Head, written_at: Millis, token: &str, change: &Chang
             condition: stands_at(head),
         },
     ]
+}
+
+/// The token of entries whose content was lost with the tables: they change nothing.
+const VOID: &str = "void";
+/// How many of them are written in one transaction.
+const VOID_ENTRIES_MAX: u64 = 90;
+
+/// Moves the head to `up_to` at least, over entries that change nothing. After tables were restored
+/// to an earlier moment this keeps the numbers from being used again that the log knows already.
+/// `audit` goes with the first write.
+pub async fn append_void(
+    db: &dyn Db,
+    up_to: Control,
+    written_at: Millis,
+    audit: Write,
+) -> Result<(), StoreError> {
+    let mut audit = Some(audit);
+    let mut tries = Tries::default();
+    loop {
+        let head = full_head(db).await?;
+        if head.number >= up_to {
+            return Ok(());
+        }
+        let last = up_to.0.min(head.number.0 + VOID_ENTRIES_MAX);
+        let entry = |number| Write::Put {
+            table: Table::Checkpoints,
+            item: Fields::of(&entry_key(Control(number)))
+                .number("writtenAt", written_at.0)
+                .text("token", VOID)
+                .json("change", &Change::Rules(Vec::new()))
+                .item(),
+            condition: Condition::Absent,
+        };
+        let moved = Fields::of(&head_key())
+            .number("number", last)
+            .number("rules", head.rules.0);
+        let mut writes: Vec<Write> = (head.number.0 + 1..=last).map(entry).collect();
+        writes.push(Write::Put {
+            table: Table::Checkpoints,
+            item: moved.item(),
+            condition: stands_at(head),
+        });
+        writes.extend(audit.clone());
+        match db.transact(writes).await {
+            Ok(()) => audit = None,
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+/// Which of these entries, none of them above the head, are void.
+pub async fn void_among(
+    db: &dyn Db,
+    numbers: &BTreeSet<Control>,
+) -> Result<BTreeSet<Control>, StoreError> {
+    let keys: Vec<Key> = numbers.iter().map(|number| entry_key(*number)).collect();
+    let items = db.batch_get(&keys).await?;
+    let mut void = BTreeSet::new();
+    for (number, item) in numbers.iter().zip(items) {
+        if let Some(item) = item
+            && read_entry(*number, &item)?.token == VOID
+        {
+            void.insert(*number);
+        }
+    }
+    Ok(void)
 }
 
 /// The number of the entry that follows `head`.

@@ -51,6 +51,8 @@ pub enum Cause {
     AdaptersIdle,
     /// An adapter's topic.
     Adapter(String),
+    /// Tables can be deleted, or not be restored.
+    Unprotected,
 }
 
 /// One cause.
@@ -146,7 +148,9 @@ impl Findings {
                 | Cause::Rejected
                 | Cause::WithoutUsage
                 | Cause::NoRules => all.push(lines),
-                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) => late.push(lines),
+                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
+                    late.push(lines);
+                }
             }
         }
         all.extend(stops);

@@ -69,11 +69,13 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     halts(session, findings).await?;
     tables::clocks(session, findings).await?;
     outages::clocks(session, findings).await;
+    tables::in_flight(session, findings).await?;
     let held = positions::held(session, findings).await?;
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;
     outages::recent(session, findings).await;
-    adapting(session, config, findings).await
+    adapting(session, config, findings).await?;
+    tables::protection(config, findings).await
 }
 
 fn running(session: &Session, config: &Config, findings: &mut Findings) {

@@ -250,7 +250,7 @@ fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
     let text = match is_used {
         true => format!(
             "Topic {name} is gone, but the tables hold positions in it. Restore it; if that is not possible, move to new topics as a new \
-             epoch (docs/kafka.md). Do not just create it again: what it held would be lost, and every partition would halt."
+             epoch (docs/runbook.md#a-topic-is-gone). Do not just create it again: what it held would be lost, and every partition would halt."
         ),
         false => {
             format!("Topic {name} does not exist yet. Create the topics: tidemark topics apply.")

@@ -13,8 +13,11 @@
 //!   entries unless `batch_max_size` is 1.
 //! - [`apisix/plugins/ai-protocols`](https://github.com/apache/apisix/tree/master/apisix/plugins/ai-protocols), `extract_usage`: `prompt_tokens` are the
 //!   provider's own count, with cached tokens inside (OpenAI) or outside (Anthropic).
+//! - [`ai-cache`](https://apisix.apache.org/docs/apisix/plugins/ai-cache/): what was answered from the gateway's cache has a response header
+//!   `X-AI-Cache-Status` of `HIT-L1` or `HIT-L2`.
 
 use super::shape::Shape;
+use crate::gateways::tokens::Places;
 
 pub(super) const SHAPE: Shape = Shape {
     inference: &["llm_summary"],
@@ -24,10 +27,20 @@ pub(super) const SHAPE: Shape = Shape {
     unanswered: None,
     models: &["llm_summary.model", "llm_summary.request_model"],
     latency_ms: "latency",
-    input_tokens: "llm_summary.prompt_tokens",
-    output_tokens: "llm_summary.completion_tokens",
-    cached_tokens: Some("llm_summary.cache_read_input_tokens"),
-    cache_write_tokens: Some("llm_summary.cache_creation_input_tokens"),
+    tokens: Places {
+        input: &["llm_summary.prompt_tokens"],
+        output: &["llm_summary.completion_tokens"],
+        cached: &["llm_summary.cache_read_input_tokens"],
+        written: &["llm_summary.cache_creation_input_tokens"],
+        total: &["llm_summary.total_tokens"],
+    },
+    cache_hit: (
+        &[
+            "response.headers.x-ai-cache-status",
+            "response.headers.X-AI-Cache-Status",
+        ],
+        &["HIT-L1", "HIT-L2", "HIT"],
+    ),
     request_bytes: "request.size",
     response_bytes: "response.size",
     stream: Some("llm_summary.stream"),

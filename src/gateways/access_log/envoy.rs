@@ -10,6 +10,7 @@
 //!   that input tokens hold the cached ones.
 
 use super::shape::Shape;
+use crate::gateways::tokens::Places;
 
 /// What nginx gateways write for a client that went away before the answer.
 const CLIENT_CLOSED_REQUEST: u64 = 499;
@@ -32,12 +33,23 @@ pub(super) const SHAPE: Shape = Shape {
         "gen_ai.request.model",
     ],
     latency_ms: "duration",
-    input_tokens: "gen_ai.usage.input_tokens",
-    output_tokens: "gen_ai.usage.output_tokens",
-    cached_tokens: Some("gen_ai.usage.cache_read.input_tokens"),
-    cache_write_tokens: Some("gen_ai.usage.cache_creation.input_tokens"),
+    tokens: Places {
+        input: &["gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"],
+        output: &[
+            "gen_ai.usage.output_tokens",
+            "gen_ai.usage.completion_tokens",
+        ],
+        cached: &[
+            "gen_ai.usage.cache_read.input_tokens",
+            "gen_ai.usage.cached_input_tokens",
+        ],
+        written: &["gen_ai.usage.cache_creation.input_tokens"],
+        total: &["gen_ai.usage.total_tokens"],
+    },
+    // It has no cache of answers.
+    cache_hit: (&[], &[]),
     request_bytes: "bytes_received",
     response_bytes: "bytes_sent",
     stream: None,
-    unset: &["-"],
+    unset: &[],
 };

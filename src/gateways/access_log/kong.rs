@@ -11,11 +11,13 @@
 //!   was none, and `metrics_get` gives 0 for tokens that nobody counted.
 //! - [How-to with Claude Code](https://developer.konghq.com/how-to/use-claude-code-with-ai-gateway/): `meta.request_mode` (`oneshot`, `stream`) and
 //!   `usage.prompt_tokens_details.cached_tokens` in later releases.
+//! - Kong 3.6 to 3.8 write `ai["ai-proxy"]` in place of `ai.proxy`; 3.6 and 3.7 have `prompt_token` and `completion_token`.
 
 use super::shape::Shape;
+use crate::gateways::tokens::Places;
 
 pub(super) const SHAPE: Shape = Shape {
-    inference: &["ai.proxy"],
+    inference: &["ai.proxy", "ai.ai-proxy", "ai.ai-proxy-advanced"],
     time: "started_at",
     is_time_text: false,
     status: "response.status",
@@ -23,14 +25,47 @@ pub(super) const SHAPE: Shape = Shape {
     models: &[
         "ai.proxy.meta.response_model",
         "ai.proxy.meta.request_model",
+        "ai.ai-proxy.meta.response_model",
+        "ai.ai-proxy.meta.request_model",
+        "ai.ai-proxy-advanced.meta.response_model",
+        "ai.ai-proxy-advanced.meta.request_model",
     ],
     latency_ms: "latencies.request",
-    input_tokens: "ai.proxy.usage.prompt_tokens",
-    output_tokens: "ai.proxy.usage.completion_tokens",
-    cached_tokens: Some("ai.proxy.usage.prompt_tokens_details.cached_tokens"),
-    cache_write_tokens: None,
+    tokens: Places {
+        input: &[
+            "ai.proxy.usage.prompt_tokens",
+            "ai.ai-proxy.usage.prompt_tokens",
+            "ai.ai-proxy.usage.prompt_token",
+            "ai.ai-proxy-advanced.usage.prompt_tokens",
+        ],
+        output: &[
+            "ai.proxy.usage.completion_tokens",
+            "ai.ai-proxy.usage.completion_tokens",
+            "ai.ai-proxy.usage.completion_token",
+            "ai.ai-proxy-advanced.usage.completion_tokens",
+        ],
+        cached: &[
+            "ai.proxy.usage.prompt_tokens_details.cached_tokens",
+            "ai.ai-proxy-advanced.usage.prompt_tokens_details.cached_tokens",
+        ],
+        written: &[],
+        total: &[
+            "ai.proxy.usage.total_tokens",
+            "ai.ai-proxy.usage.total_tokens",
+            "ai.ai-proxy-advanced.usage.total_tokens",
+        ],
+    },
+    cache_hit: (
+        &[
+            "ai.proxy.cache.cache_status",
+            "ai.ai-proxy.cache.cache_status",
+            "ai.ai-proxy-advanced.cache.cache_status",
+            "ai.ai-semantic-cache.cache.cache_status",
+        ],
+        &["Hit"],
+    ),
     request_bytes: "request.size",
     response_bytes: "response.size",
     stream: Some("ai.proxy.meta.request_mode"),
-    unset: &["UNSPECIFIED"],
+    unset: &[],
 };

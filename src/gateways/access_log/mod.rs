@@ -13,19 +13,19 @@ mod envoy;
 mod kong;
 mod shape;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::convert::Infallible;
-
-use serde_json::value::RawValue;
 
 use self::shape::{Entry, Shape};
 use super::fields::Fields;
 use super::json::{Object, repaired};
-use super::outcome::{Adapted, Refusal, Skip, canonical_record};
+use super::outcome::{Adapted, Refusal, Remarks, Skip, canonical_record};
+use super::structure::{each_element, each_value, without_bare_numbers};
 use crate::domain::event::Reason;
 use crate::domain::ids::ID_CHARS_MAX;
 use crate::domain::position::{Offset, Partition};
 use crate::domain::time::Millis;
-use crate::log::json_array::{ArrayError, each_element};
 use crate::log::rejected::ForeignReject;
 use crate::ops::config::{AdapterConfig, AdapterFormat};
 
@@ -96,9 +96,9 @@ impl Where {
             "data.endpoint" => &self.endpoint,
             "data.statusCode" => self.shape.status,
             "data.latencyMs" => self.shape.latency_ms,
-            "data.inputTokens" => self.shape.input_tokens,
-            "data.outputTokens" => self.shape.output_tokens,
-            "data.cachedInputTokens" => self.shape.cached_tokens?,
+            "data.inputTokens" => self.shape.tokens.input.first()?,
+            "data.outputTokens" => self.shape.tokens.output.first()?,
+            "data.cachedInputTokens" => self.shape.tokens.cached.first()?,
             "data.requestBytes" => self.shape.request_bytes,
             "data.responseBytes" => self.shape.response_bytes,
             _ => return None,
@@ -124,20 +124,36 @@ pub fn adapt(settings: &AdapterConfig, record: &ForeignRecord<'_>) -> Vec<Outcom
         is_repaired,
     };
     let mut outcomes = Vec::new();
-    for value in serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>() {
-        match value {
-            Ok(value) => adapter.value(value, &mut outcomes),
-            Err(_) => {
-                let detail = "the record is no JSON from here on";
-                let refusal = Refusal::of_entry(Reason::Malformed, detail);
-                outcomes.push(adapter.refused(refusal, outcomes.len()));
-            }
-        }
-    }
+    let text = without_bare_numbers(&text);
+    each_value(&text, |value| adapter.value(value, &mut outcomes));
+    one_per_call(&mut outcomes);
     if outcomes.is_empty() {
         outcomes.push(Outcome::Skipped(Skip::Empty));
     }
     outcomes
+}
+
+/// Several entries of a record may report one request, under the gateway's id: an early one, and one
+/// that knows the usage. The one that knows most counts.
+fn one_per_call(outcomes: &mut [Outcome]) {
+    let mut best: BTreeMap<(&str, &str), (bool, usize)> = BTreeMap::new();
+    let mut superseded = Vec::new();
+    for (at, outcome) in outcomes.iter().enumerate() {
+        let Outcome::Event(adapted) = outcome else {
+            continue;
+        };
+        let is_known = !adapted.remarks.is_usage_unknown;
+        match best.entry((&adapted.user, &adapted.id)) {
+            Slot::Vacant(vacant) => drop(vacant.insert((is_known, at))),
+            Slot::Occupied(mut known) if is_known && !known.get().0 => {
+                superseded.push(known.insert((is_known, at)).1);
+            }
+            Slot::Occupied(_) => superseded.push(at),
+        }
+    }
+    for at in superseded {
+        outcomes[at] = Outcome::Skipped(Skip::SameCall);
+    }
 }
 
 struct Adapter<'s> {
@@ -147,24 +163,24 @@ struct Adapter<'s> {
 }
 
 impl Adapter<'_> {
-    fn value(&self, value: &RawValue, outcomes: &mut Vec<Outcome>) {
-        if !value.get().starts_with('[') {
+    fn value(&self, value: &str, outcomes: &mut Vec<Outcome>) {
+        if !value.starts_with('[') {
             outcomes.push(self.entry(value, outcomes.len()));
             return;
         }
-        // It is JSON, and begins as an array does: nothing can stop this.
-        let _: Result<(), ArrayError<Infallible>> = each_element(value.get(), |entry| {
+        // Nothing stops it, so it says only where the array ends.
+        let _: Result<Option<usize>, Infallible> = each_element(value, |entry| {
             outcomes.push(self.entry(entry, outcomes.len()));
             Ok(())
         });
     }
 
-    fn entry(&self, raw: &RawValue, index: usize) -> Outcome {
-        if raw.get() == "null" {
+    fn entry(&self, text: &str, index: usize) -> Outcome {
+        if text == "null" {
             return Outcome::Skipped(Skip::Empty);
         }
-        let Some(object) = Object::parse(raw) else {
-            let detail = "the entry is no JSON object";
+        let Some(object) = Object::parse(text) else {
+            let detail = "the entry is not a JSON object";
             return self.refused(Refusal::of_entry(Reason::Malformed, detail), index);
         };
         let shape = shape_of(self.settings.format);
@@ -179,11 +195,21 @@ impl Adapter<'_> {
         if !entry.is_inference() {
             return Outcome::Skipped(Skip::NotInference);
         }
+        if entry.is_unfinished() {
+            return Outcome::Skipped(Skip::Unfinished);
+        }
+        let is_total_odd = entry.is_total_odd();
         let read = entry.event(self.settings, self.place_id(index));
         match read
             .and_then(|(event, stood)| canonical_record(&event, |canonical| stood.of(canonical)))
         {
-            Ok(adapted) => Outcome::Event(adapted),
+            Ok(adapted) => {
+                let remarks = Remarks {
+                    is_total_odd,
+                    ..adapted.remarks
+                };
+                Outcome::Event(Adapted { remarks, ..adapted })
+            }
             Err(refusal) => self.refused(refusal, index),
         }
     }

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use super::Where;
 use crate::domain::event::{Reason, UsageEvent};
 use crate::domain::time::Millis;
-use crate::gateways::fields::{Fields, Instant, Tokens, missing, without_query};
+use crate::gateways::fields::{Fields, Instant, missing, without_query};
 use crate::gateways::json::Scalar;
+use crate::gateways::kind::has_output;
 use crate::gateways::outcome::Refusal;
+use crate::gateways::tokens::{Counted, Places, Tokens};
 use crate::ops::config::{AdapterConfig, CachedTokens, Endpoint, FieldPath};
 
 /// Where a format has what. Paths as [`crate::gateways::json::Object::at`] takes them.
@@ -26,14 +28,11 @@ pub(super) struct Shape {
     pub models: &'static [&'static str],
     /// How long it took, ms.
     pub latency_ms: &'static str,
-    /// Input tokens.
-    pub input_tokens: &'static str,
-    /// Output tokens.
-    pub output_tokens: &'static str,
-    /// Input tokens read from a cache.
-    pub cached_tokens: Option<&'static str>,
-    /// Input tokens written to a cache.
-    pub cache_write_tokens: Option<&'static str>,
+    /// Token counts; the first name of each is that of the newest version.
+    pub tokens: Places<'static>,
+    /// What says that the gateway answered from a cache of its own: a text of these at one of these
+    /// places.
+    pub cache_hit: (&'static [&'static str], &'static [&'static str]),
     /// Size of the request.
     pub request_bytes: &'static str,
     /// Size of the response.
@@ -65,12 +64,21 @@ impl<'a> Entry<'a> {
         place_id: String,
     ) -> Result<(UsageEvent<'a>, Where), Refusal> {
         let shape = self.shape;
-        let (user_at, user) = self.fields.first(&settings.user_from)?;
+        let user = self.fields.user(&settings.user_from)?;
+        let user_at = settings
+            .user_from
+            .iter()
+            .map(AsRef::as_ref)
+            .collect::<Vec<&str>>()
+            .join(" or ");
         let (provider_at, provider) = self.fields.first(&settings.provider_from)?;
         let (id_at, id) = self.fields.first(&settings.id_from)?;
         let (model_at, model) = self.fields.first(shape.models)?;
         let (endpoint_at, endpoint) = self.endpoint(&settings.endpoint)?;
-        let tokens = self.tokens(settings.cached_tokens)?;
+        let status = self.status()?;
+        let has_output = status < 300 && endpoint.as_deref().is_some_and(has_output);
+        let tokens = self.tokens(settings.cached_tokens, has_output)?;
+        let provider = provider.filter(|_| !self.is_cache_hit());
         let event = UsageEvent {
             source: Cow::Owned(settings.source.clone()),
             id: id.unwrap_or(Cow::Owned(place_id)),
@@ -79,7 +87,7 @@ impl<'a> Entry<'a> {
             provider,
             endpoint: endpoint.ok_or_else(|| missing(&endpoint_at))?,
             model,
-            status: self.status()?,
+            status,
             latency_ms: self.fields.measure(shape.latency_ms)?,
             input_tokens: tokens.input,
             output_tokens: tokens.output,
@@ -152,27 +160,41 @@ impl<'a> Entry<'a> {
         })
     }
 
-    fn tokens(&self, counted: CachedTokens) -> Result<Tokens, Refusal> {
-        let optional =
-            |path: Option<&'static str>| path.map(|path| self.fields.count(path)).transpose();
-        let output = self.fields.count(self.shape.output_tokens)?;
-        let cached = optional(self.shape.cached_tokens)?.flatten();
-        let written = optional(self.shape.cache_write_tokens)?.flatten();
-        let input = self.fields.count(self.shape.input_tokens)?;
-        let input = match counted {
-            CachedTokens::Inside => input,
-            CachedTokens::Outside => {
-                let beside = cached.unwrap_or(0).saturating_add(written.unwrap_or(0));
-                input.map(|input| input.saturating_add(beside))
-            }
-        };
-        if let (Some(path), Some(cached)) = (self.shape.cached_tokens, cached)
-            && cached > input.unwrap_or(0)
-        {
-            let problem = "is more than all input tokens: if this gateway counts them beside the others, set cached_tokens = \"outside\"";
-            return Err(Refusal::new(Reason::OutOfRange, path, problem));
+    fn tokens(&self, counted: CachedTokens, has_output: bool) -> Result<Tokens, Refusal> {
+        if self.is_cache_hit() {
+            return Ok(Tokens {
+                input: Some(0),
+                output: Some(0),
+                ..Tokens::default()
+            });
         }
-        Ok(Tokens::told(input, output, cached))
+        let places = &self.shape.tokens;
+        let cached_at = places.cached.first().copied().unwrap_or("cached tokens");
+        Counted::read(&self.fields, places)?.tokens(counted, cached_at, has_output)
+    }
+
+    /// Whether the gateway's own total is not the sum of its parts.
+    pub fn is_total_odd(&self) -> bool {
+        let counted = Counted::read(&self.fields, &self.shape.tokens);
+        counted.is_ok_and(|counted| counted.is_total_odd())
+    }
+
+    /// A request that nobody served: no provider earns, and nothing was used, which is known.
+    fn is_cache_hit(&self) -> bool {
+        let (paths, words) = self.shape.cache_hit;
+        let says_hit = |path: &&str| {
+            let text = self.fields.text(path).ok().flatten();
+            text.is_some_and(|text| words.iter().any(|word| text.eq_ignore_ascii_case(word)))
+        };
+        paths.iter().any(says_hit)
+    }
+
+    /// An early line about a request that goes on: nothing has been answered, and no time has passed.
+    pub fn is_unfinished(&self) -> bool {
+        let is_nothing = |path| matches!(self.fields.count(path), Ok(None | Some(0)));
+        self.shape.unanswered.is_some()
+            && is_nothing(self.shape.status)
+            && self.fields.at(self.shape.latency_ms) == Ok(None)
     }
 }
 

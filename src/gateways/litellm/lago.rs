@@ -8,13 +8,13 @@
 use std::borrow::Cow;
 
 use super::hashed;
-use super::openmeter::{Paths, metered};
+use super::openmeter::{Paths, metered, metered_report};
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
 use crate::gateways::claim::Claim;
 use crate::gateways::fields::{Fields, Instant, missing};
-use crate::gateways::items::Items;
-use crate::gateways::{BodyError, Format, Outcome};
+use crate::gateways::items::ItemReader;
+use crate::gateways::{BodyError, Format, Outcomes};
 
 const NAMES: &[(&str, &str)] = &[
     ("subject", USER),
@@ -32,11 +32,11 @@ const INPUT: &str = "event.properties.prompt_tokens";
 const OUTPUT: &str = "event.properties.completion_tokens";
 
 /// The outcomes of a body. An event without a time was made when it came in.
-pub(in crate::gateways) fn read(body: &[u8], received: Millis) -> Result<Vec<Outcome>, BodyError> {
-    let items = Items {
+pub(in crate::gateways) fn read(body: &[u8], received: Millis) -> Result<Outcomes, BodyError> {
+    let items = ItemReader {
         wanted: "event of LiteLLM's lago callback",
         unset: &["default_user_id"],
-        item: |fields: &Fields<'_>, index| claim(fields, received).outcome(index),
+        item: |fields: &Fields<'_>, index| Ok(metered_report(claim(fields, received), index)),
     };
     items.read(body)
 }

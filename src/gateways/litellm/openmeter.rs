@@ -13,13 +13,16 @@ use super::hashed;
 use crate::domain::event::Reason;
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
+use crate::gateways::calls::Report;
 use crate::gateways::claim::{Claim, Read};
-use crate::gateways::fields::{Fields, Tokens, missing};
-use crate::gateways::items::Items;
+use crate::gateways::fields::{Fields, missing};
+use crate::gateways::items::ItemReader;
 use crate::gateways::json::Scalar;
-use crate::gateways::kind::endpoint_of_model;
+use crate::gateways::kind::{endpoint_of_model, has_output};
 use crate::gateways::outcome::Refusal;
-use crate::gateways::{BodyError, Format, Outcome};
+use crate::gateways::tokens::Counted;
+use crate::gateways::{BodyError, Format, Outcomes};
+use crate::ops::config::CachedTokens;
 
 const NAMES: &[(&str, &str)] = &[
     ("subject", "subject"),
@@ -33,11 +36,11 @@ const NAMES: &[(&str, &str)] = &[
 const SUCCESS: u16 = 200;
 
 /// The outcomes of a body.
-pub(in crate::gateways) fn read(body: &[u8]) -> Result<Vec<Outcome>, BodyError> {
-    let items = Items {
+pub(in crate::gateways) fn read(body: &[u8]) -> Result<Outcomes, BodyError> {
+    let items = ItemReader {
         wanted: "CloudEvent of LiteLLM's openmeter callback",
         unset: &["default_user_id"],
-        item: |fields: &Fields<'_>, index| claim(fields).outcome(index),
+        item: |fields: &Fields<'_>, index| Ok(metered_report(claim(fields), index)),
     };
     items.read(body)
 }
@@ -72,9 +75,14 @@ pub(super) fn metered<'a>(fields: &Fields<'a>, format: Format, paths: &Paths) ->
     let endpoint = model
         .clone()
         .map(|model| endpoint_of_model(model.as_deref()));
+    let has_output = endpoint.as_ref().is_ok_and(|endpoint| has_output(endpoint));
     let tokens = || {
-        let (input, output) = (fields.count(paths.input)?, fields.count(paths.output)?);
-        Ok(Tokens::told(input, output, None))
+        let counted = Counted {
+            input: fields.count(paths.input)?,
+            output: fields.count(paths.output)?,
+            ..Counted::default()
+        };
+        counted.tokens(CachedTokens::Inside, paths.input, has_output)
     };
     Claim {
         names: &[],
@@ -90,6 +98,19 @@ pub(super) fn metered<'a>(fields: &Fields<'a>, format: Format, paths: &Paths) ->
         tokens: tokens(),
         error_message: None,
         is_stream: false,
+        is_provider_made_up: false,
+        is_failure_unattributed: false,
+    }
+}
+
+/// Every item is a call of its own.
+pub(super) fn metered_report(claim: Claim<'_>, index: usize) -> Report {
+    Report {
+        index,
+        claim: claim.into_owned(),
+        call: None,
+        span: None,
+        parent: None,
     }
 }
 

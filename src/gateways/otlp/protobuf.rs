@@ -12,7 +12,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::{Spans, Wanted, attributes, fields};
 use crate::gateways::json::{SCALAR_BYTES_MAX, repaired};
-use crate::gateways::{BodyError, Outcome};
+use crate::gateways::{BodyError, GatewaySettings, Outcomes};
 
 /// What OTLP answers in protobuf: nothing is said of full success.
 #[derive(Clone, PartialEq, Message)]
@@ -41,12 +41,12 @@ pub fn exported(rejected: Option<(usize, &str)>) -> Vec<u8> {
 /// The outcomes of an ExportTraceServiceRequest, one per span.
 pub(in crate::gateways) fn read(
     body: &[u8],
-    user_from: &[String],
-) -> Result<Vec<Outcome>, BodyError> {
+    settings: &GatewaySettings,
+) -> Result<Outcomes, BodyError> {
     const RESOURCE_SPANS: u32 = 1;
-    let mut spans = Spans::new(user_from);
+    let mut spans = Spans::new(settings);
     each_message(body, RESOURCE_SPANS, |one| resource_spans(one, &mut spans))?;
-    Ok(spans.outcomes)
+    spans.finish()
 }
 
 /// The resource may be written behind its spans, so this goes through the message twice.
@@ -67,7 +67,7 @@ fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError
     each_message(message, SCOPE_SPANS, |scope| {
         each_message(scope, SPANS, |span| {
             let (span, is_repaired) = translated(span, &spans.wanted)?;
-            spans.add(&raw(&span)?, about_fields.as_ref(), is_repaired)
+            spans.add(&span.to_string(), about_fields.as_ref(), is_repaired)
         })
     })
 }
@@ -92,6 +92,7 @@ fn translated(message: &[u8], wanted: &Wanted<'_>) -> Result<(Value, bool), Body
         match (tag, value) {
             (1, Wire::Bytes(id)) => set(&mut told, "traceId", identity(id)),
             (2, Wire::Bytes(id)) => set(&mut told, "spanId", identity(id)),
+            (4, Wire::Bytes(id)) => set(&mut told, "parentSpanId", identity(id)),
             (6, Wire::Varint(number)) => kind = int32(number),
             (7, Wire::Fixed64(at)) => set(&mut told, "startTimeUnixNano", instant(at)),
             (8, Wire::Fixed64(at)) => set(&mut told, "endTimeUnixNano", instant(at)),
@@ -99,7 +100,7 @@ fn translated(message: &[u8], wanted: &Wanted<'_>) -> Result<(Value, bool), Body
             (15, Wire::Bytes(status)) => {
                 told.extend([("status".to_owned(), json!({"code": status_code(status)?}))])
             }
-            (1 | 2 | 6..=9 | 15, _) => return Err(unreadable()),
+            (1 | 2 | 4 | 6..=9 | 15, _) => return Err(unreadable()),
             _ => (),
         }
         Ok(())

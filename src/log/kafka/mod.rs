@@ -28,6 +28,7 @@ mod context;
 mod ffi_admin;
 mod foreign;
 mod group;
+mod members;
 pub mod plan;
 mod producer;
 mod queue;
@@ -37,6 +38,7 @@ mod settings;
 pub use admin::{Admin, TopicState};
 pub use foreign::KafkaForeign;
 pub use group::{GroupEvent, Member};
+pub use members::members;
 pub use settings::KafkaSettings;
 
 /// What went wrong between us and Kafka.
@@ -171,12 +173,9 @@ impl KafkaLog {
         let state = self.admin.describe(&name).await.map_err(unavailable)?;
         let state = state.ok_or_else(|| {
             LogError::Unavailable(match self.lock().contains_key(&topic) {
-                true => format!(
-                    "topic {name} is gone; bring it back, or move to a new one as a new epoch (docs/kafka.md)"
-                ),
+                true => format!("topic {name} is gone; see docs/runbook.md#a-topic-is-gone"),
                 false => format!(
-                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it, \
-                     otherwise bring it back or move to a new epoch (docs/kafka.md)"
+                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it; if it was there before, see docs/runbook.md#a-topic-is-gone"
                 ),
             })
         })?;

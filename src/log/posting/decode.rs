@@ -229,9 +229,9 @@ pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
 }
 
 /// What stands before a block's entries, without a look at these.
-pub fn peek(bytes: &[u8]) -> Result<BlockHeader, FormatError> {
+pub fn peek(bytes: &[u8]) -> Result<(BlockHeader, Sequence), FormatError> {
     let block = take_head(&mut Reader::new(bytes))?;
-    Ok(BlockHeader::of(&block))
+    Ok((BlockHeader::of(&block), block.sequence))
 }
 
 /// A block without its entries.

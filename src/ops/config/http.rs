@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::reader::{Reader, duration, integer, origin};
-use super::{JwtConfig, KIB, MIB, UserFrom, count, secs};
+use super::{GatewaySettings, JwtConfig, KIB, MIB, count, secs};
 
 /// HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct HttpConfig {
     /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
     pub jwt: Option<JwtConfig>,
     /// Where gateways that post in forms of their own name the user.
-    pub user_from: UserFrom,
+    pub gateways: GatewaySettings,
 }
 
 /// Scheme, host and port under which browsers know the service.
@@ -104,7 +104,7 @@ impl HttpConfig {
                 2_000,
             ),
             jwt: JwtConfig::read(reader),
-            user_from: UserFrom::read(reader),
+            gateways: GatewaySettings::read(reader),
         }
     }
 }

@@ -447,6 +447,16 @@ pub(super) fn address() -> Kind<SocketAddr> {
     })
 }
 
+/// As [`address`], or nothing.
+pub(super) fn optional_address() -> Kind<Option<SocketAddr>> {
+    let inner = address();
+    let allowed = format!("{}, or an empty text", inner.allowed);
+    kind(allowed, move |value| match text_of(value)? {
+        "" => Ok(None),
+        _ => (inner.read)(value).map(Some),
+    })
+}
+
 /// A socket address on loopback.
 pub(super) fn loopback() -> Kind<SocketAddr> {
     let allowed = "an address and port of this machine alone, such as 127.0.0.1:8787 or [::1]:8787; \

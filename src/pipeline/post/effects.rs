@@ -269,7 +269,12 @@ impl Poster<'_> {
                 writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
             }
         }
+        if !self.is_noted {
+            // With the first write of each session: an older tidemark did not note it.
+            writes.push(checkpoints::start(self.task()));
+        }
         versioned::save(self.ctx, &key, &writes, self.written, write).await?;
+        self.is_noted = true;
         for of in tops {
             if let Some(top) = self.tops.get_mut(of) {
                 top.saved(write);

@@ -2,6 +2,7 @@
 
 use super::book::Book;
 use super::lanes::{self, Turns};
+use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::ledger::MonthRow;
@@ -9,7 +10,7 @@ use crate::domain::position::{Fence, WriteId};
 use crate::domain::time::Month;
 use crate::ops::health::Role;
 use crate::ops::seldom::Seldom;
-use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::account_write::{AccountWrite, Omissions};
@@ -47,8 +48,9 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let dirty = ordered(std::mem::take(&mut self.dirty));
         let (accounts, turns) = (&self.accounts, Turns::of(dirty.len()));
+        let own = self.own_checkpoint();
         let writes = lanes::all(ctx, &turns, |turns| {
-            write_some(ctx, accounts, &dirty, turns, open_from)
+            write_some(ctx, accounts, &dirty, turns, (open_from, own))
         });
         let written = writes.await?;
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
@@ -91,14 +93,14 @@ async fn write_some(
     accounts: &Book,
     dirty: &[u32],
     turns: &Turns,
-    open_from: Month,
+    at: (Month, OwnCheckpoint),
 ) -> Result<Vec<(u32, StoredHead)>, Failure> {
     let mut written = Vec::new();
     while let Some(turn) = turns.next() {
         let number = dirty[turn];
         if let Some(cached) = accounts.get(number) {
             tell_saturation(ctx, cached);
-            let stored = write(ctx, cached, open_from).await?;
+            let stored = write(ctx, cached, at).await?;
             written.push((number, stored));
         }
     }
@@ -122,7 +124,7 @@ fn tell_saturation(ctx: &WorkerContext, cached: &Cached) {
 async fn write(
     ctx: &WorkerContext,
     cached: &Cached,
-    open_from: Month,
+    (open_from, own): (Month, OwnCheckpoint),
 ) -> Result<StoredHead, Failure> {
     let account = &cached.account;
     let mut attempt = Attempt::new(ctx, cached, open_from)?;
@@ -142,7 +144,7 @@ async fn write(
         let outcome = match send(ctx, attempt.writes(ctx, cached, open_from)?).await {
             Ok(()) => Outcome::Written,
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
-                attempt.look(ctx, account).await?
+                attempt.look(ctx, account, own).await?
             }
             Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => Outcome::TryAgain,
             Err(error) => return Err(error.into()),
@@ -243,7 +245,12 @@ impl Attempt {
     }
 
     /// Reads the head to learn what became of a write whose condition failed or whose answer was lost.
-    async fn look(&self, ctx: &WorkerContext, account: &Account) -> Result<Outcome, Failure> {
+    async fn look(
+        &self,
+        ctx: &WorkerContext,
+        account: &Account,
+        own: OwnCheckpoint,
+    ) -> Result<Outcome, Failure> {
         let mut readings = 0;
         loop {
             let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await?;
@@ -256,7 +263,7 @@ impl Attempt {
                     let what = format!(
                         "the head of {account} is {found}, but this worker has seen {before}"
                     );
-                    return Err(Failure::halt(HaltCode::RowRegressed, what));
+                    return Err(own.regressed(ctx, before.position, what).await);
                 }
             }
             ctx.clock.sleep(backoff(ctx, readings)).await;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::awards::FormerQueues;
 use super::book::Book;
+use super::went_back::OwnCheckpoint;
 use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::Follower;
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
@@ -16,6 +18,7 @@ use crate::pipeline::supervise::persist;
 use crate::pipeline::{WorkerContext, anchor, lag, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
+use crate::store::db::Key;
 
 impl<'c> Poster<'c> {
     /// Takes up a posting partition.
@@ -28,7 +31,10 @@ impl<'c> Poster<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
-            None => (first_checkpoint(ctx, partition, &info).await?, None),
+            None => {
+                must_be_new(ctx, partition, &key).await?;
+                (first_checkpoint(ctx, partition, &info).await?, None)
+            }
         };
         let checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
             Ok(checkpoint) => checkpoint,
@@ -36,22 +42,21 @@ impl<'c> Poster<'c> {
         };
         let task = TaskId::new(Role::Post, partition);
         lag::tell_backlog(ctx, task, Topic::LedgerPostings, checkpoint.next).await;
-        if layout.posting_since > Epoch(0) {
-            // A process that still had the old configuration may have left grants where nobody looks.
-            let every = persist(ctx, || store::layout::all(&*ctx.db)).await?;
-            let most = every.iter().map(|of| of.posting).max().unwrap_or(0);
-            let mine = (partition.0..most).step_by(layout.posting.max(1) as usize);
-            layout::move_pointers(ctx, mine, &layout).await?;
-        }
         let written_to = checkpoint.next;
+        let most = match layout.posting_since > Epoch(0) {
+            true => persist(ctx, || store::layout::most_posting_partitions(&*ctx.db)).await?,
+            false => layout.posting,
+        };
         installation::check(ctx).await?;
-        witness::check(ctx, partition, &checkpoint.witnesses).await?;
+        let own = OwnCheckpoint { partition, written };
+        witness::check(ctx, own, &checkpoint.witnesses).await?;
         Ok(Poster {
             ctx,
             partition,
             partitions: info.partitions,
             lists_since: layout.posting_since,
             written,
+            is_noted: false,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
             sources: checkpoint.sources.clone(),
@@ -69,6 +74,8 @@ impl<'c> Poster<'c> {
             uses: 0,
             dirty_since: None,
             next_awards: ctx.clock.moment(),
+            awards_after: None,
+            former_queues: FormerQueues::of(partition, layout.posting, most),
             next_tops: ctx.clock.moment(),
             written_to,
             first_unwritten: None,
@@ -76,6 +83,18 @@ impl<'c> Poster<'c> {
             newest: Freshness::default(),
         })
     }
+}
+
+/// Halts if there is no checkpoint although there was one: it would begin again at the start of the
+/// log, without the sequences that it has accepted and the witnesses of the rows that it has written.
+async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Result<(), Failure> {
+    let task = TaskId::new(Role::Post, partition);
+    if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
+        return Ok(());
+    }
+    let what = format!("the checkpoint of {task} is missing, although it has had one");
+    let halt = Failure::halt(HaltCode::TablesBehindLog, what);
+    Err(versioned::confirm(ctx, key, None, halt).await)
 }
 
 /// What stands before the first block. Blocks that the log has dropped already would show as a gap in the sequences.

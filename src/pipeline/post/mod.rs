@@ -17,6 +17,7 @@ mod flush;
 mod lanes;
 mod load;
 pub mod top;
+mod went_back;
 mod witness;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
+use awards::FormerQueues;
 use book::Book;
 use top::Top;
 
@@ -133,6 +135,8 @@ pub struct Poster<'c> {
     /// The checkpoint as it stands in the store, and the id of its last write.
     checkpoint: PostCheckpoint,
     written: Option<WriteId>,
+    /// This session has noted that the partition has had a checkpoint.
+    is_noted: bool,
     /// How far blocks were taken into memory.
     next: Offset,
     fingerprint: Option<Fingerprint>,
@@ -155,6 +159,9 @@ pub struct Poster<'c> {
     uses: u64,
     dirty_since: Option<Moment>,
     next_awards: Moment,
+    /// Pointers up to this sort key had their turn.
+    awards_after: Option<String>,
+    former_queues: FormerQueues,
     next_tops: Moment,
     /// Every posting before it is in rows.
     written_to: Offset,

@@ -2,12 +2,12 @@
 //! row is gone or older, the account table was restored or created again, and rows that nobody
 //! touches have lost what they had counted.
 
+use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster};
-use crate::domain::position::Partition;
 use crate::ops::health::{Role, TaskId};
-use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext, installation, layout};
+use crate::pipeline::{Breakage, WorkerContext, installation};
 use crate::store::accounts::{self, HeadNow};
 use crate::store::checkpoints::Witness;
 
@@ -20,9 +20,9 @@ impl Poster<'_> {
         if !self.next_check.is_due(self.ctx) {
             return Ok(());
         }
-        installation::check(self.ctx).await?;
-        layout::check_epoch(self.ctx).await?;
-        check(self.ctx, self.partition, &self.checkpoint.witnesses).await
+        self.former_queues.look_again();
+        installation::check_tables(self.ctx).await?;
+        check(self.ctx, self.own_checkpoint(), &self.checkpoint.witnesses).await
     }
 
     /// Notes which accounts were written last.
@@ -58,7 +58,7 @@ impl Poster<'_> {
 /// Halts unless the witnesses of a checkpoint are found as new as they were.
 pub(super) async fn check(
     ctx: &WorkerContext,
-    partition: Partition,
+    own: OwnCheckpoint,
     witnesses: &[Witness],
 ) -> Result<(), Failure> {
     if ctx.broken(Breakage::WitnessesIgnored) {
@@ -70,12 +70,12 @@ pub(super) async fn check(
             readings += 1;
             if readings > READINGS_MAX {
                 let Witness { account, position } = witness;
-                let task = TaskId::new(Role::Post, partition);
+                let task = TaskId::new(Role::Post, own.partition);
                 let what = format!(
                     "the row of {account} is {found}, but the checkpoint of {task} was written after it had counted {position}: table {} is older than table Checkpoints",
                     accounts::table(account.kind).name()
                 );
-                return Err(Failure::halt(HaltCode::RowRegressed, what));
+                return Err(own.regressed(ctx, Some(*position), what).await);
             }
             // A plain read may show a row as it was before a transaction.
             ctx.clock.sleep(backoff(ctx, readings)).await;

@@ -4,11 +4,12 @@ use super::Rater;
 use crate::domain::position::{Chunk, Control, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{Fingerprint, Record};
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::versioned;
 use crate::pipeline::{Breakage, SEMANTICS};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, WindowCut};
+use crate::store::db::Write;
 
 impl Rater<'_> {
     /// Writes the cut of the next chunk, which are these records: it is ours then, and everything before is done.
@@ -19,6 +20,13 @@ impl Rater<'_> {
             Some(early) => early,
             None => self.follower.follow(self.ctx).await?,
         };
+        if control < self.checkpoint.control {
+            let known = self.checkpoint.control;
+            let what = format!(
+                "the control feed ends at {control}, but chunks were rated with entries up to {known}"
+            );
+            return Err(Failure::halt(HaltCode::RowRegressed, what));
+        }
         if self.follower.rules(control).is_none() {
             return Err(Failure::reload(
                 "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
@@ -45,8 +53,7 @@ impl Rater<'_> {
             window,
             ..self.done(control)
         };
-        self.save(next).await?;
-        Ok(())
+        self.save(next, Vec::new()).await
     }
 
     /// Says that the recorded chunk is done and that nothing is cut: other code may go on from here.
@@ -54,12 +61,17 @@ impl Rater<'_> {
         if !self.checkpoint.is_cut() {
             return Ok(());
         }
+        self.declare_done_with(Vec::new()).await
+    }
+
+    /// The same, with other writes in one transaction.
+    pub(super) async fn declare_done_with(&mut self, others: Vec<Write>) -> Result<(), Failure> {
         let window = self.next_window(self.after.log_time);
         let next = RateCheckpoint {
             window,
             ..self.done(self.checkpoint.control)
         };
-        self.save(next).await
+        self.save(next, others).await
     }
 
     /// The checkpoint that follows the recorded chunk, with nothing cut.
@@ -85,14 +97,30 @@ impl Rater<'_> {
             usage_rows: usage_rows(settings, self.checkpoint.window.usage_rows, log_time),
             ..self.checkpoint.window
         };
-        self.window.advance(&before, self.checkpoint.to, log_time)
+        let mut kept = before.forgotten;
+        if self.ctx.broken(Breakage::ForgottenFallsBack) {
+            kept = None;
+        }
+        let advanced = self.window.advance(
+            &WindowCut {
+                forgotten: kept,
+                ..before
+            },
+            self.checkpoint.to,
+            log_time,
+        );
+        WindowCut {
+            forgotten: advanced.forgotten.or(before.forgotten),
+            ..advanced
+        }
     }
 
-    async fn save(&mut self, next: RateCheckpoint) -> Result<(), Failure> {
+    async fn save(&mut self, next: RateCheckpoint, others: Vec<Write>) -> Result<(), Failure> {
         let key = checkpoints::checkpoint_key(self.task());
         let write: WriteId = self.ctx.next_write();
         let put = checkpoints::put(&key, &next, self.written, write);
-        let mut writes = vec![put];
+        let mut writes = others;
+        writes.push(put);
         if self.written.is_none() {
             writes.push(checkpoints::start(self.task()));
         }

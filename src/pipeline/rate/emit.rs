@@ -1,30 +1,31 @@
-//! Rating the recorded chunk and emitting what it gives: posting blocks, usage rows, rejects, forwarded records. Returns when all
+//! Rating the recorded chunk: what it gives are posting blocks, usage rows, rejects and forwarded records. Returns when all
 //! of it is acknowledged; only then may the next chunk be cut.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{FutureExt, try_join, try_join_all};
+use bytes::Bytes;
 
 use super::Rater;
 use super::examine::{Candidate, Examined, Place, Reject};
 use super::fold::{Fold, Postings, Rated};
+use super::publish::Output;
 use super::window::Window;
 use crate::domain::event::{AHEAD_MS_MAX, Service};
 use crate::domain::position::{Chunk, Offset, Partition, Position, Sequence};
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
 use crate::log::posting::{BlockHeader, encode_blocks};
-use crate::log::{Fingerprint, Headers, NewRecord, Record, Topic, rejected};
+use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
 use crate::ops::health::Role;
 use crate::ops::seldom::Seldom;
+use crate::pipeline::Breakage;
 use crate::pipeline::counters::{REFERRAL, UsageSums, issued};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{Breakage, freshness};
 use crate::store::checkpoints::{UsageRows, WindowCut};
-use crate::store::db::{Item, Key, Table};
+use crate::store::db::{Item, Key};
 use crate::store::usage::{self, UsageRow};
 
 /// How many records are examined and rated together: so few that they, and what was read of them, stay in the processor's
@@ -60,9 +61,26 @@ impl Work<'_> {
 }
 
 impl Rater<'_> {
-    /// Rates the recorded chunk, whose records these are.
+    /// Rates the recorded chunk, whose records these are, and publishes what it gives.
     pub(super) async fn rate(&mut self, records: &[Record]) -> Result<(), Failure> {
         let started = self.ctx.clock.moment();
+        let output = self.rate_only(records).await?;
+        let emitting = self.ctx.stage(Role::Rate, "rate", started);
+        self.after = self.publish(output).await?;
+        self.ctx.stage(Role::Rate, "emit", emitting);
+        self.progressed = true;
+        let took = self.ctx.clock.moment().since(started);
+        self.ctx.metrics.chunk_seconds.observe(took.as_secs_f64());
+        let took_ms = took.as_millis();
+        tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
+        Ok(())
+    }
+
+    /// Rates the recorded chunk, whose records these are.
+    pub(in crate::pipeline) async fn rate_only(
+        &mut self,
+        records: &[Record],
+    ) -> Result<Output, Failure> {
         let mut log_time = self.checkpoint.log_time;
         let window = self.checkpoint.window;
         let (timeline, room) = (self.timeline()?, std::mem::take(&mut self.room));
@@ -87,22 +105,12 @@ impl Rater<'_> {
             self.rate_piece(&mut work).await?;
         }
         self.count(&work, records);
-        let latest_event = self.latest_event(work.examined.latest_event);
-        let emitting = self.ctx.stage(Role::Rate, "rate", started);
-        let sequences = self.emit(work).await?;
-        self.ctx.stage(Role::Rate, "emit", emitting);
-        self.after = super::After {
+        let end = (
             log_time,
-            latest_event,
-            sequences,
-            fingerprint: records.last().map(Fingerprint::of),
-        };
-        self.progressed = true;
-        let took = self.ctx.clock.moment().since(started);
-        self.ctx.metrics.chunk_seconds.observe(took.as_secs_f64());
-        let took_ms = took.as_millis();
-        tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
-        Ok(())
+            self.latest_event(work.examined.latest_event),
+            records.last().map(Fingerprint::of),
+        );
+        Ok(self.output(work, end))
     }
 
     /// The latest event up to and with the chunk, of which `in_chunk` is the latest. What is not known of before is as late as bounds allow.
@@ -192,8 +200,9 @@ impl Rater<'_> {
         let items = persist(self.ctx, || self.ctx.db.batch_get(&keys)).await?;
         let mut winners: BTreeMap<Key, Position> = BTreeMap::new();
         for (key, item) in keys.into_iter().zip(items) {
-            if let Some(item) = item {
-                let position = usage::position(&key, &item)?;
+            let Some(item) = item else { continue };
+            let (source, position) = usage::winner(&key, &item)?;
+            if !self.void.iter().any(|lost| lost.holds(source, position)) {
                 winners.insert(key, position);
             }
         }
@@ -264,8 +273,12 @@ impl Rater<'_> {
         }
     }
 
-    /// Emits everything at once and waits for every acknowledgement; returns the sequences after it.
-    async fn emit(&mut self, work: Work<'_>) -> Result<Vec<Sequence>, Failure> {
+    /// What the chunk gives, ready to be published.
+    fn output(
+        &mut self,
+        work: Work<'_>,
+        (log_time, latest_event, fingerprint): (Millis, Option<Millis>, Option<Fingerprint>),
+    ) -> Output {
         let Work {
             examined,
             items,
@@ -273,37 +286,22 @@ impl Rater<'_> {
             ..
         } = work;
         let postings = work.fold.postings(self.checkpoint.posting_partitions);
-        let (blocks, sequences) = self.blocks(&postings, newest, examined.ticks > 0);
+        let (blocks, sequences) = self.blocks(&postings, examined.ticks > 0);
         self.room = postings.into_room();
-        self.ctx
-            .metrics
-            .postings_blocks_total
-            .inc_by(blocks.iter().map(|(_, b)| b.len() as u64).sum());
-        let reached: Vec<Partition> = blocks.iter().map(|(q, _)| *q).collect();
-        // Boxed and collected, so that no closure over references lives across an await: the task would not be Send.
-        let appends: Vec<_> = blocks
-            .into_iter()
-            .map(|(q, records)| (Topic::LedgerPostings, q, records))
-            .chain(self.rejects(&examined.rejects))
-            .chain(forwards(&examined.forwards))
-            .map(|(topic, partition, records)| {
-                let append = self.ctx.log.append(topic, partition, records);
-                append.map(|done| done.map_err(Failure::from)).boxed()
-            })
-            .collect();
-        let rows = async {
-            self.ctx
-                .db
-                .put_all(Table::UsageTracking, items)
-                .await
-                .map_err(Failure::from)
+        let after = super::After {
+            log_time,
+            latest_event,
+            sequences,
+            fingerprint,
         };
-        try_join(try_join_all(appends), rows).await?;
-        let now = self.ctx.clock.moment();
-        for partition in reached {
-            self.heartbeat.reach(partition, now);
+        let others = self.rejects(&examined.rejects).into_iter();
+        Output {
+            newest,
+            blocks,
+            others: others.chain(forwards(&examined.forwards)).collect(),
+            rows: items,
+            after,
         }
-        Ok(sequences)
     }
 
     /// The posting blocks of the chunk, by posting partition, and the sequences after them. With a tick every posting
@@ -311,9 +309,8 @@ impl Rater<'_> {
     fn blocks(
         &self,
         postings: &Postings,
-        newest: Option<Millis>,
         everywhere: bool,
-    ) -> (Vec<(Partition, Vec<NewRecord>)>, Vec<Sequence>) {
+    ) -> (Vec<(Partition, Vec<Bytes>)>, Vec<Sequence>) {
         let header = BlockHeader {
             epoch: self.checkpoint.epoch,
             source: self.partition,
@@ -321,7 +318,6 @@ impl Rater<'_> {
             control: self.checkpoint.control,
             source_log_time: self.checkpoint.log_time,
         };
-        let headers: Headers = newest.map(freshness::header).into_iter().collect();
         let mut sequences = self.checkpoint.sequences.clone();
         let mut blocks = Vec::new();
         for (q, sequence) in (0..).map(Partition).zip(&mut sequences) {
@@ -331,12 +327,7 @@ impl Rater<'_> {
             }
             let encoded = encode_blocks(&header, entries, Sequence(sequence.0 + 1));
             sequence.0 += encoded.len() as u64;
-            let records = encoded.into_iter().map(|value| NewRecord {
-                value,
-                headers: headers.clone(),
-                ..NewRecord::default()
-            });
-            blocks.push((q, records.collect()));
+            blocks.push((q, encoded));
         }
         (blocks, sequences)
     }

@@ -6,7 +6,7 @@ use super::fold::{Room, Tiers};
 use super::heartbeat::Heartbeat;
 use super::window::Window;
 use super::{After, Rater};
-use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
+use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{MUST_BE_THERE, ReadLimit, Record, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
@@ -20,6 +20,7 @@ use crate::pipeline::table_age::Loaded;
 use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, lag, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
+use crate::store::losses::{self, LostChunk};
 
 /// How many records are read at a time while the window is rebuilt.
 const REBUILD_RECORDS: usize = 20_000;
@@ -31,7 +32,6 @@ impl<'c> Rater<'c> {
     pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Rater<'c>, Failure> {
         let source = ctx.log.topic(Topic::UsageEvents).await?;
         let postings = ctx.log.topic(Topic::LedgerPostings).await?;
-        let rejected = ctx.log.topic(Topic::UsageRejected).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
         let stored: Option<Versioned<RateCheckpoint>> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
@@ -51,29 +51,7 @@ impl<'c> Rater<'c> {
         let task = TaskId::new(Role::Rate, partition);
         lag::tell_backlog(ctx, task, Topic::UsageEvents, checkpoint.from).await;
         let accepted = loaded.check(ctx, &layout).await?;
-        let after = After {
-            log_time: checkpoint.log_time,
-            latest_event: checkpoint.latest_event,
-            sequences: checkpoint.sequences.clone(),
-            fingerprint: checkpoint.fingerprint,
-        };
-        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.moment());
-        let mut rater = Rater {
-            ctx,
-            partition,
-            checkpoint,
-            written,
-            after,
-            rejected_partitions: rejected.partitions,
-            follower: Follower::start(ctx).await?,
-            window: Window::default(),
-            tiers: Tiers::default(),
-            room: Room::default(),
-            heartbeat,
-            next_check: NextCheck::default(),
-            early_head: None,
-            progressed: false,
-        };
+        let mut rater = Rater::at(ctx, partition, layout, checkpoint, written).await?;
         rater.rebuild_window().await?;
         rater.repeat_chunk().await?;
         let loaded = Loaded {
@@ -88,7 +66,57 @@ impl<'c> Rater<'c> {
         Ok(rater)
     }
 
-    async fn rebuild_window(&mut self) -> Result<(), Failure> {
+    /// A rater that stands at a checkpoint, without its duplicate window.
+    pub(super) async fn at(
+        ctx: &'c WorkerContext,
+        partition: Partition,
+        layout: Layout,
+        checkpoint: RateCheckpoint,
+        written: Option<WriteId>,
+    ) -> Result<Rater<'c>, Failure> {
+        let rejected = ctx.log.topic(Topic::UsageRejected).await?;
+        let after = After {
+            log_time: checkpoint.log_time,
+            latest_event: checkpoint.latest_event,
+            sequences: checkpoint.sequences.clone(),
+            fingerprint: checkpoint.fingerprint,
+        };
+        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.moment());
+        let mut void = persist(ctx, || losses::all(&*ctx.db)).await?;
+        void.retain(LostChunk::is_uncounted);
+        Ok(Rater {
+            ctx,
+            partition,
+            checkpoint,
+            written,
+            after,
+            layout,
+            void,
+            rejected_partitions: rejected.partitions,
+            follower: Follower::start(ctx).await?,
+            window: Window::default(),
+            tiers: Tiers::default(),
+            room: Room::default(),
+            heartbeat,
+            next_check: NextCheck::default(),
+            early_head: None,
+            progressed: false,
+        })
+    }
+
+    pub(super) async fn rebuild_window(&mut self) -> Result<(), Failure> {
+        let window = self.checkpoint.window;
+        self.take_into_window(window.first, window.first_log_time)
+            .await
+    }
+
+    /// Takes the records from `next` up to the chunk into the window. `log_time` is the log time
+    /// before them.
+    pub(super) async fn take_into_window(
+        &mut self,
+        mut next: Offset,
+        mut log_time: Millis,
+    ) -> Result<(), Failure> {
         let window = self.checkpoint.window;
         let place = Place {
             partition: self.partition,
@@ -97,8 +125,6 @@ impl<'c> Rater<'c> {
             clock: self.checkpoint.clock,
             breakage: self.ctx.breakage,
         };
-        let mut log_time = window.first_log_time;
-        let mut next = window.first;
         while next < self.checkpoint.from {
             let records = self.read_to(next, self.checkpoint.from).await?;
             rebuild(&records, place, &mut self.window, &mut log_time);
@@ -119,13 +145,19 @@ impl<'c> Rater<'c> {
             );
             return Err(Failure::halt(HaltCode::SemanticsChanged, what));
         }
+        let records = self.recorded().await?;
+        self.rate(&records).await
+    }
+
+    /// The records of the recorded chunk.
+    pub(super) async fn recorded(&self) -> Result<Vec<Record>, Failure> {
         let mut records = Vec::new();
         let mut next = self.checkpoint.from;
         while next < self.checkpoint.to {
             records.extend(self.read_to(next, self.checkpoint.to).await?);
             next = after_last(&records, next);
         }
-        self.rate(&records).await
+        Ok(records)
     }
 
     /// Reads records that must be there, from `from` up to `to` at most.
@@ -218,7 +250,7 @@ async fn check(
 /// A part of the window may have expired, after a long time without work. What is gone counts as forgotten: events that may have
 /// a copy there take the slow lane, which tells the same duplicates. Without usage rows that would rate a recorded chunk
 /// otherwise than before.
-fn shorten_window(
+pub(super) fn shorten_window(
     mut checkpoint: RateCheckpoint,
     start: Offset,
 ) -> Result<RateCheckpoint, Failure> {
@@ -260,11 +292,17 @@ async fn first_of_epoch(
 ) -> Result<RateCheckpoint, Failure> {
     if let Some(old) = &before {
         layout::not_cut(partition, old)?;
-        layout::sealed(layout, partition, old)?;
+        layout::sealed(ctx, layout, partition, old)?;
         layout::postings_drained(ctx, partition, old).await?;
     }
     let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
-    let own = before.as_ref().map(Moved::of);
+    let own = before.as_ref().map(Moved::of).map(|own| Moved {
+        forgotten: match ctx.broken(Breakage::LatestEventNotMoved) {
+            true => own.log_time,
+            false => own.forgotten,
+        },
+        ..own
+    });
     let moved = layout
         .moved
         .filter(|_| own.is_none() || !ctx.broken(Breakage::MovedUsersForgotten));

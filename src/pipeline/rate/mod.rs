@@ -16,7 +16,8 @@ pub mod examine;
 pub mod fold;
 mod heartbeat;
 mod load;
-
+mod publish;
+mod repeat;
 pub mod window;
 
 use std::time::Duration;
@@ -27,19 +28,21 @@ use tracing::Instrument as _;
 use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
-use super::layout;
+use super::layout::{self, Layout};
 use super::{Breakage, Covers, WorkerContext};
 use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
+use crate::store::losses::LostChunk;
 use fold::{Room, Tiers};
 use heartbeat::Heartbeat;
 use window::Window;
 
 pub use clock::is_log_time_ahead;
 pub use emit::PIECE_RECORDS;
+pub(in crate::pipeline) use publish::Output;
 
 /// The rater of one source partition, between two loads.
 pub struct Rater<'c> {
@@ -51,6 +54,9 @@ pub struct Rater<'c> {
     written: Option<WriteId>,
     /// The state after the recorded chunk, once that is done.
     after: After,
+    layout: Layout,
+    /// Chunks that were lost before any account had counted them: their usage rows say nothing.
+    void: Vec<LostChunk>,
     rejected_partitions: u32,
     follower: Follower,
     window: Window,
@@ -65,11 +71,11 @@ pub struct Rater<'c> {
 
 /// Where the log and the sequences stand after the recorded chunk.
 #[derive(Clone, Debug)]
-struct After {
-    log_time: Millis,
-    latest_event: Option<Millis>,
-    sequences: Vec<crate::domain::position::Sequence>,
-    fingerprint: Option<crate::log::Fingerprint>,
+pub(in crate::pipeline) struct After {
+    pub(in crate::pipeline) log_time: Millis,
+    pub(in crate::pipeline) latest_event: Option<Millis>,
+    pub(in crate::pipeline) sequences: Vec<crate::domain::position::Sequence>,
+    pub(in crate::pipeline) fingerprint: Option<crate::log::Fingerprint>,
 }
 
 impl Rater<'_> {
@@ -102,8 +108,8 @@ impl Rater<'_> {
             self.send_heartbeat().await?;
             self.report().await?;
             if self.next_check.is_due(self.ctx) {
-                installation::check(self.ctx).await?;
-                layout::check_epoch(self.ctx).await?;
+                installation::check_tables(self.ctx).await?;
+                layout::check_former_sources(self.ctx, &self.layout, self.partition).await?;
             }
         }
         self.declare_done().await

@@ -114,6 +114,26 @@ impl Window {
         self.seen.is_empty()
     }
 
+    /// Forgets the records before `first`.
+    pub fn forget_before(&mut self, first: Offset) {
+        while self.seen.front().is_some_and(|seen| seen.offset < first) {
+            self.forget_first();
+        }
+    }
+
+    /// Forgets the oldest record; its log time.
+    fn forget_first(&mut self) -> Option<Millis> {
+        let seen = self.seen.pop_front()?;
+        // If a later record has its identity, that one stands in the table.
+        let count = self.first;
+        let is_it = |latest: &Latest| latest.count == count;
+        if let Ok(found) = self.latest.find_entry(hash_of(seen.identity), is_it) {
+            found.remove();
+        }
+        self.first = self.first.wrapping_add(1);
+        Some(seen.log_time)
+    }
+
     /// Forgets what the next chunk, which begins at `from` with log time `log_time` before it, need not see any more,
     /// and says what the window is from then on. Never forgets a record at or after `from`: there is none yet.
     pub fn advance(&mut self, before: &WindowCut, from: Offset, log_time: Millis) -> WindowCut {
@@ -129,16 +149,8 @@ impl Window {
         while let Some(seen) = self.seen.front().copied()
             && (seen.log_time < oldest || (seen.offset.0 < by_count && seen.log_time < countable))
         {
-            // If a later record has its identity, that one stands in the table.
-            let count = self.first;
-            let is_it = |latest: &Latest| latest.count == count;
-            if let Ok(found) = self.latest.find_entry(hash_of(seen.identity), is_it) {
-                found.remove();
-            }
-            self.seen.pop_front();
-            self.first = self.first.wrapping_add(1);
             // A correction of the clock may have put it ahead of log time.
-            forgotten = forgotten.max(Some(seen.log_time));
+            forgotten = forgotten.max(self.forget_first());
         }
         let (first, first_log_time) = match self.seen.front() {
             Some(seen) => (seen.offset, seen.log_time),

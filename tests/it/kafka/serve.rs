@@ -1,11 +1,13 @@
 //! `tidemark serve` on a real broker: what it has acknowledged counts once, through a broker that goes away and services that are killed.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::broker::{self, Broker};
-use crate::process::site::{Cluster, Site, Up};
+use crate::operators::terraform::allows_what_was_counted;
+use crate::process::site::{Cluster, Site, Up, get};
 use crate::store::embedded_endpoint;
 
 const WAIT: Duration = Duration::from_secs(90);
@@ -72,7 +74,9 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
     site.run(&["pricing", "init", "testnet"]);
     let mut worker = site.worker("worker", &[]);
     worker.wait_ready();
-    let (mut one, mut two) = (site.serve("one", &[]), site.serve("two", &[]));
+    let metrics = free_address();
+    let own_metrics = [("TIDEMARK_SERVE_METRICS_LISTEN", metrics.as_str())];
+    let (mut one, mut two) = (site.serve("one", &[]), site.serve("two", &own_metrics));
     one.wait_ready();
     two.wait_ready();
     let gateway = Gateway::new(&site);
@@ -91,6 +95,12 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
     assert_eq!(statement["requests"], 30, "{statement}");
+    metrics_are_read_elsewhere(&two, &metrics);
+    // What they did with the tables is what their roles in AWS allow.
+    let counted = get(&format!("http://{metrics}/metrics")).expect("metrics");
+    allows_what_was_counted("serve", &counted);
+    let counted = get(&worker.url("/metrics")).expect("metrics");
+    allows_what_was_counted("worker", &counted);
     for process in [two, worker] {
         let said = process.said();
         assert!(
@@ -100,6 +110,21 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
         let (status, _) = process.stop();
         assert_eq!(status.code(), Some(0), "{said}");
     }
+}
+
+fn free_address() -> String {
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    free.local_addr().expect("an address").to_string()
+}
+
+/// A service whose metrics have a port of their own does not show them to clients.
+fn metrics_are_read_elsewhere(service: &Up, metrics: &str) {
+    assert_eq!(get(&service.url("/metrics")), None);
+    for path in ["/healthz", "/readyz"] {
+        assert!(get(&service.url(path)).is_some(), "{path}");
+        assert!(get(&format!("http://{metrics}{path}")).is_some(), "{path}");
+    }
+    assert_eq!(get(&format!("http://{metrics}/docs")), None);
 }
 
 #[test]

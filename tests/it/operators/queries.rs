@@ -9,8 +9,8 @@ use tidemark::ops::metrics::Metrics;
 
 use super::tools::{dashboards, panels, queries, rules};
 
-/// What Prometheus adds to whatever it reads.
-const TARGET: [&str; 2] = ["job", "instance"];
+/// What Prometheus adds to whatever it reads; the last two in a cluster only.
+const TARGET: [&str; 4] = ["job", "instance", "cluster", "namespace"];
 
 /// Names of series, and the labels that each has.
 struct Known(BTreeMap<String, BTreeSet<String>>);

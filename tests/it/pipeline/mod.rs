@@ -3,3 +3,4 @@
 mod memory;
 mod pieces;
 mod rebuilding;
+mod recover;

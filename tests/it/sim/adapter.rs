@@ -41,9 +41,8 @@ fn metrics() -> Arc<Metrics> {
     METRICS.get_or_init(|| Arc::new(Metrics::new())).clone()
 }
 
-/// Starts a worker: the real pipeline over the simulated log, store and clock. Its shutdown switch is returned.
-pub fn start(executor: &mut Executor, spec: WorkerSpec) -> watch::Sender<bool> {
-    let world: World = executor.world.clone();
+/// What the tasks of a worker share: the simulated log, store and clock.
+pub fn context(world: &World, spec: &WorkerSpec) -> WorkerContext {
     let mut ctx = WorkerContext::new(
         Arc::new(SimLog {
             world: world.clone(),
@@ -53,16 +52,21 @@ pub fn start(executor: &mut Executor, spec: WorkerSpec) -> watch::Sender<bool> {
             world: world.clone(),
         }),
         Arc::new(SimClock {
-            world,
+            world: world.clone(),
             skew_ms: spec.skew_ms,
         }),
-        spec.settings,
+        spec.settings.clone(),
         metrics(),
         Arc::new(Health::new(metrics())),
         spec.token,
     );
     ctx.breakage = spec.breakage;
-    let ctx = Arc::new(ctx);
+    ctx
+}
+
+/// Starts a worker: the real pipeline over the simulated log, store and clock. Its shutdown switch is returned.
+pub fn start(executor: &mut Executor, spec: WorkerSpec) -> watch::Sender<bool> {
+    let ctx = Arc::new(context(&executor.world, &spec));
     let (stop, stopped) = watch::channel(false);
     for task in spec.tasks {
         let (ctx, stopped) = (ctx.clone(), stopped.clone());
@@ -149,6 +153,21 @@ pub fn awards_of(db: &DbState, account: &Account) -> Vec<StoredAward> {
             applied: !waiting.contains(&text(item, "award")),
         })
         .collect()
+}
+
+/// Every award of every account.
+pub fn all_awards(db: &DbState) -> Vec<(Account, StoredAward)> {
+    let of_award = |key: &Key| {
+        let (kind, id) = key.hash.strip_prefix("awards#")?.split_once(':')?;
+        Account::new(kind.parse().ok()?, id).ok()
+    };
+    let accounts: std::collections::BTreeSet<Account> =
+        db.items.keys().filter_map(of_award).collect();
+    let awards = accounts.into_iter().flat_map(|account| {
+        let awards = awards_of(db, &account).into_iter();
+        awards.map(move |award| (account.clone(), award))
+    });
+    awards.collect()
 }
 
 /// Whether any pointer is left at any posting partition.

@@ -288,6 +288,11 @@ impl Executor {
         self.frozen.remove(&owner);
     }
 
+    /// Ends the tasks of a process that goes on with others; what they asked of servers still happens.
+    pub fn end_tasks(&mut self, owner: Owner) {
+        self.tasks.retain(|_, (of, ..)| *of != owner);
+    }
+
     /// Process `owner` does not run before virtual time `until`.
     pub fn freeze(&mut self, owner: Owner, until: i64) {
         self.world

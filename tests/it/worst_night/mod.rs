@@ -1,4 +1,5 @@
-//! Accidents and outages, and what on-call is told meanwhile. One file per theme.
+//! Accidents of a whole installation, the documented ways back from each (docs/backup.md), and what
+//! on-call is told meanwhile. One file per theme.
 
 mod clocks;
 mod lag;
@@ -7,5 +8,6 @@ mod logs;
 mod missing;
 mod readiness;
 mod rejections;
+mod restored_tables;
 mod store_hangs;
 mod store_proxy;

@@ -9,6 +9,7 @@ mod grants;
 mod guards;
 mod halts;
 mod keys;
+mod losses;
 mod metrics;
 mod newest;
 mod private;

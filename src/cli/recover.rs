@@ -1,0 +1,193 @@
+//! `tidemark recover`: goes on from tables that were restored to an earlier moment.
+
+use std::io::{BufRead, IsTerminal};
+use std::sync::Arc;
+
+use super::args::RecoverArgs;
+use super::engine::{kafka_settings, topic_specs};
+use super::output::{Done, Failure, Out, counted};
+use super::session::{Session, Workers, by};
+use super::up::settings;
+use crate::log::kafka;
+use crate::ops::clock::SystemClock;
+use crate::ops::config::Config;
+use crate::ops::health::{Health, Role, TaskId};
+use crate::ops::metrics::Metrics;
+use crate::pipeline::WorkerContext;
+use crate::pipeline::recover::{self, Refusal, SourcePlan, Step, Survey};
+use crate::store::credits::check_reason;
+
+/// What must be typed to confirm.
+const CONFIRMATION: &str = "recover";
+
+/// What does not come back, whatever the log holds: it stood in the tables alone.
+const NOT_IN_THE_LOG: &str = "\
+not in the log, so lost if it was made after the moment to which the tables were restored:
+  prices and rules, referral codes and links, sign-ups, credits, adjustments, API keys, redrives of
+  rejects, audit entries. Make them again. Milestones and leaderboards are computed again.";
+
+/// Runs `tidemark recover`.
+pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done {
+    check_reason(&args.reason).map_err(Failure::refused)?;
+    no_workers(session, config).await?;
+    let ctx = context(session, config)?;
+    let survey = recover::survey(&ctx).await.map_err(refused)?;
+    let mut out = Out::new();
+    show(&mut out, &survey)?;
+    let is_done = survey.to_roll_forward().next().is_none() && survey.lost_control().is_none();
+    if is_done {
+        out.line("nothing to recover: every rate checkpoint knows all that the log holds")?;
+        next_step(&mut out, session)?;
+        return out.finish();
+    }
+    if args.dry_run {
+        out.line("dry run: nothing was changed")?;
+        return out.finish();
+    }
+    if !args.yes {
+        out.finish()?;
+        confirm()?;
+    }
+    // What was read must still hold: a worker that was started meanwhile would have gone on.
+    no_workers(session, config).await?;
+    survey.check_quiet(&ctx).await.map_err(refused)?;
+    let by = format!("{}: {}", by(), args.reason);
+    recover::keep_control_numbers(&ctx, &survey, &by)
+        .await
+        .map_err(refused)?;
+    for plan in survey.to_roll_forward() {
+        let done = recover::roll_forward(&ctx, &survey, plan, &by).await;
+        let done = done.map_err(refused)?;
+        out.line(format!(
+            "{}: {} rated again, {} verified, {} appended, {} written{}",
+            TaskId::new(Role::Rate, plan.source),
+            counted(done.chunks, "chunk"),
+            counted(done.verified, "block"),
+            counted(done.appended, "missing block"),
+            counted(done.usage_rows, "usage row"),
+            match done.unverified {
+                0 => String::new(),
+                some => format!(
+                    "; {} could not be verified, because prices, rules or links that they were rated with are lost",
+                    counted(some, "block")
+                ),
+            }
+        ))?;
+        out.finish()?;
+    }
+    next_step(&mut out, session)?;
+    out.finish()
+}
+
+fn context(session: &Session, config: &Config) -> Done<WorkerContext> {
+    let specs = topic_specs(config)?;
+    let metrics = Arc::new(Metrics::new());
+    Ok(WorkerContext::new(
+        session.log.clone(),
+        session.db.clone(),
+        Arc::new(SystemClock),
+        settings(&config.pipeline, &specs),
+        metrics.clone(),
+        Arc::new(Health::new(metrics)),
+        rand::random(),
+    ))
+}
+
+/// Refuses while anybody rates or posts.
+async fn no_workers(session: &Session, config: &Config) -> Done {
+    match session.workers {
+        Workers::Nobody => Ok(()),
+        Workers::Up => Err(Failure::failed(
+            "`tidemark up` is running on this data; stop it first, then run `tidemark recover` again",
+        )),
+        Workers::Elsewhere => {
+            let settings = kafka_settings(config)?;
+            for role in [Role::Rate, Role::Post] {
+                let members = kafka::members(&settings, role.as_str()).await;
+                let members = members.map_err(Failure::failed)?;
+                if let [first, ..] = &members[..] {
+                    return Err(Failure::failed(format!(
+                        "{} of role {role} {} running ({first}); stop every `tidemark worker`, wait until its session has timed out, then run `tidemark recover` again",
+                        counted(members.len() as u64, "worker"),
+                        if members.len() == 1 { "is" } else { "are" },
+                    )));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    Failure::failed(format!("cannot recover: {refusal}"))
+}
+
+fn show(out: &mut Out, survey: &Survey) -> Done {
+    for plan in &survey.sources {
+        out.line(said(plan))?;
+    }
+    out.line(format!(
+        "posting takes {} again by itself; rows that have counted them skip them",
+        counted(survey.blocks, "posting block")
+    ))?;
+    if let Some(lost) = survey.lost_control() {
+        out.line(format!(
+            "control feed: the log knows changes up to {lost}, the tables up to {}; prices, rules and referral links between are lost, and their numbers are not used again",
+            survey.control_head
+        ))?;
+    }
+    if survey.to_roll_forward().next().is_some() {
+        out.line(NOT_IN_THE_LOG)?;
+    }
+    Ok(())
+}
+
+fn said(plan: &SourcePlan) -> String {
+    let task = TaskId::new(Role::Rate, plan.source);
+    let (chunk, offset) = match &plan.stored {
+        Some(stored) => (stored.chunk.0, stored.from.0),
+        None => (0, 0),
+    };
+    let Step::RollForward { chunks } = &plan.step else {
+        return format!("{task}: stays at chunk {chunk}, offset {offset}");
+    };
+    let Some(last) = chunks.last() else {
+        return format!("{task}: stays at chunk {chunk}, offset {offset}");
+    };
+    let blocks: usize = chunks.iter().map(|chunk| chunk.blocks.len()).sum();
+    format!(
+        "{task}: from chunk {chunk}, offset {offset} to chunk {}, offset {}: {} to be rated again and compared with {} in the log",
+        last.cut.chunk,
+        last.cut.to,
+        counted(chunks.len() as u64, "chunk"),
+        counted(blocks as u64, "block")
+    )
+}
+
+fn confirm() -> Done {
+    let mut input = std::io::stdin().lock();
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::refused(
+            "nothing was changed: this is not a terminal, so nobody can confirm; look at it with --dry-run, then run it with --yes",
+        ));
+    }
+    eprintln!("Type \"{CONFIRMATION}\" to go on:");
+    let mut answer = String::new();
+    input
+        .read_line(&mut answer)
+        .map_err(|error| Failure::failed(format!("the answer cannot be read: {error}")))?;
+    match answer.trim() == CONFIRMATION {
+        true => Ok(()),
+        false => Err(Failure::refused("nothing was changed")),
+    }
+}
+
+fn next_step(out: &mut Out, session: &Session) -> Done {
+    let start = match session.workers {
+        Workers::Elsewhere => "start the workers",
+        Workers::Up | Workers::Nobody => "start `tidemark up`",
+    };
+    out.line(format!(
+        "next: tidemark resume --all --reason \"recovered\" if anything is halted, then {start}, then tidemark wait and tidemark doctor"
+    ))
+}

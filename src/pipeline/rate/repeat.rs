@@ -1,0 +1,86 @@
+//! Rating chunks again that were rated before the tables went back (`tidemark recover`).
+
+use super::Rater;
+use super::load::shorten_window;
+use super::publish::Output;
+use crate::domain::position::{Partition, WriteId};
+use crate::log::{Fingerprint, Topic};
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::{WorkerContext, layout};
+use crate::store::checkpoints::RateCheckpoint;
+use crate::store::db::Write;
+
+impl<'c> Rater<'c> {
+    /// A rater for chunks whose cuts are known, that begins with this one. `written` is the last
+    /// write of the stored checkpoint.
+    pub(in crate::pipeline) async fn repeating(
+        ctx: &'c WorkerContext,
+        partition: Partition,
+        first: RateCheckpoint,
+        written: Option<WriteId>,
+    ) -> Result<Rater<'c>, Failure> {
+        let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+        let first = shorten_window(first, start)?;
+        let source = ctx.log.topic(Topic::UsageEvents).await?;
+        let postings = ctx.log.topic(Topic::LedgerPostings).await?;
+        let layout = layout::agree(ctx, &source, &postings).await?;
+        let mut rater = Rater::at(ctx, partition, layout, first, written).await?;
+        rater.rebuild_window().await?;
+        Ok(rater)
+    }
+
+    /// Goes on to a later chunk. Records between the two belong to chunks that sent no block.
+    pub(in crate::pipeline) async fn go_on_to(
+        &mut self,
+        next: RateCheckpoint,
+    ) -> Result<(), Failure> {
+        let (bounds, to, log_time) = (
+            self.ctx
+                .log
+                .bounds(Topic::UsageEvents, self.partition)
+                .await?,
+            self.checkpoint.to,
+            self.after.log_time,
+        );
+        let next = shorten_window(next, bounds.start)?;
+        let first = next.window.first;
+        let is_corrected = next.clock != self.checkpoint.clock;
+        self.checkpoint = next;
+        if is_corrected {
+            // Log time went back in between.
+            self.window = super::Window::default();
+            return self.rebuild_window().await;
+        }
+        self.take_into_window(to, log_time).await?;
+        self.window.forget_before(first);
+        Ok(())
+    }
+
+    /// Rates the chunk, and publishes nothing.
+    pub(in crate::pipeline) async fn repeat(&mut self) -> Result<Output, Failure> {
+        let records = self.recorded().await?;
+        let last = records.last().map(Fingerprint::of);
+        if last != self.checkpoint.fingerprint {
+            let (topic, partition) = (Topic::UsageEvents, self.partition);
+            let what = format!(
+                "{topic}/{partition} does not hold the record with which chunk {} ended",
+                self.checkpoint.chunk
+            );
+            return Err(Failure::halt(HaltCode::FingerprintMismatch, what));
+        }
+        let output = self.rate_only(&records).await?;
+        self.after = output.after.clone();
+        Ok(output)
+    }
+
+    /// Stores that the chunk is done, with other writes in one transaction. `sequences` are the last
+    /// ones that were sent.
+    pub(in crate::pipeline) async fn store_done(
+        &mut self,
+        sequences: Vec<crate::domain::position::Sequence>,
+        others: Vec<Write>,
+    ) -> Result<(), Failure> {
+        self.after.sequences = sequences;
+        self.declare_done_with(others).await
+    }
+}

@@ -1,0 +1,275 @@
+//! The way back from tables that are older than the log (`tidemark recover`).
+//!
+//! The tables were restored to an earlier moment; the log is whole. Posting replays by itself what
+//! it has lost: its checkpoints went back together with the rows. Rating must not: chunks that it
+//! has cut since stand in `ledger.postings`, and cut anew they would carry sequences that are taken.
+//!
+//! So the rate checkpoints are rolled forward. Every posting block names the recorded cut of its
+//! chunk. The chunks that were lost are rated again, exactly as they were cut: their blocks must
+//! equal those in the log byte for byte, and their usage rows, by which late copies are told, are
+//! written again. The newest chunk may be incomplete: what is missing of it is appended. Then the
+//! checkpoint is stored as a graceful stop would have left it.
+//!
+//! Entries of the control feed that are newer than the tables are lost. Their numbers must not be
+//! used again, so void entries take their places.
+
+mod finish;
+mod plan;
+mod survey;
+
+use serde_json::json;
+
+use super::WorkerContext;
+use super::failure::Failure;
+use super::rate::Rater;
+use super::supervise::persist;
+use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence, WriteId};
+use crate::log::varint::FormatError;
+use crate::ops::health::{Role, TaskId};
+use crate::store::checkpoints::{self, RateCheckpoint};
+use crate::store::db::Write;
+use crate::store::{audit, control};
+
+pub use plan::{
+    ChunkBlocks, Comparison, LoggedBlock, LoggedBlocks, Repeat, SourceBlocks, Step, compare, decide,
+};
+pub use survey::{SourcePlan, Survey, survey};
+
+/// Why tables cannot be rolled forward. Nothing was changed for the partition that it names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Posting blocks are missing.
+    #[error(
+        "block {expected} from source partition {from} is missing in ledger.postings/{posting}: offset {offset} holds block {found}; restore the topic"
+    )]
+    SequenceGap {
+        /// The posting partition.
+        posting: Partition,
+        /// The source partition.
+        from: Partition,
+        /// What should have come.
+        expected: Sequence,
+        /// What came.
+        found: Sequence,
+        /// Where.
+        offset: Offset,
+    },
+    /// A block cannot be read.
+    #[error("offset {offset} of ledger.postings/{posting} cannot be read: {error}")]
+    Unreadable {
+        /// The posting partition.
+        posting: Partition,
+        /// Where.
+        offset: Offset,
+        /// Why.
+        error: FormatError,
+    },
+    /// An older tidemark wrote the blocks.
+    #[error(
+        "the blocks of chunk {chunk} of source partition {from} were written by an older version, which did not store how the chunk was cut; restore the tables to a moment after the upgrade, or tables and log of one moment together"
+    )]
+    NoCut {
+        /// The source partition.
+        from: Partition,
+        /// The chunk.
+        chunk: Chunk,
+    },
+    /// The blocks that would tell how to go on have expired.
+    #[error(
+        "posting partition {posting} has accepted block {accepted} of source partition {from}, which the rate checkpoint does not know and ledger.postings does not hold any more; restore newer tables"
+    )]
+    BlocksExpired {
+        /// The posting partition.
+        posting: Partition,
+        /// The source partition.
+        from: Partition,
+        /// What was accepted.
+        accepted: Sequence,
+    },
+    /// Another version rated the chunk.
+    #[error(
+        "chunk {chunk} of source partition {from} was rated by semantics {found}, this program has {known}; run `tidemark recover` of the version that rated it"
+    )]
+    OtherSemantics {
+        /// The source partition.
+        from: Partition,
+        /// The chunk.
+        chunk: Chunk,
+        /// Its semantics.
+        found: u32,
+        /// The semantics of this program.
+        known: u32,
+    },
+    /// The log and the checkpoint contradict each other.
+    #[error("chunk {chunk} of source partition {from} contradicts the tables: {what}")]
+    Contradiction {
+        /// The source partition.
+        from: Partition,
+        /// The chunk.
+        chunk: Chunk,
+        /// How.
+        what: &'static str,
+    },
+    /// Rating again gives other blocks.
+    #[error(
+        "rating chunk {chunk} of source partition {from} again gives another block {sequence} for ledger.postings/{posting} than the log holds: tables and log do not belong together"
+    )]
+    RatedDifferently {
+        /// The source partition.
+        from: Partition,
+        /// The chunk.
+        chunk: Chunk,
+        /// The posting partition.
+        posting: Partition,
+        /// The block.
+        sequence: Sequence,
+    },
+    /// The tables are of another epoch than the log.
+    #[error("{0}")]
+    OtherLog(String),
+    /// The store or the log did not answer, or something was changed meanwhile.
+    #[error("{0}; run `tidemark recover` again")]
+    TryAgain(String),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        match failure {
+            Failure::Reload(why) => Refusal::TryAgain(why),
+            Failure::Halt(code, what) => Refusal::OtherLog(format!("{what} ({})", code.as_str())),
+        }
+    }
+}
+
+/// What was done for one source partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Chunks that were rated again.
+    pub chunks: u64,
+    /// Blocks that equal those in the log.
+    pub verified: u64,
+    /// Blocks that cannot be verified, because control entries that they were rated with are lost.
+    pub unverified: u64,
+    /// Blocks of the newest chunk that were missing and were appended.
+    pub appended: u64,
+    /// Usage rows that were written.
+    pub usage_rows: u64,
+}
+
+/// Makes sure that no number of the control feed is given a second time.
+pub async fn keep_control_numbers(
+    ctx: &WorkerContext,
+    survey: &Survey,
+    by: &str,
+) -> Result<(), Refusal> {
+    let Some(needed) = survey.lost_control() else {
+        return Ok(());
+    };
+    let now = ctx.clock.now();
+    let entry = audit::Entry {
+        at: now,
+        action: "recover.control".to_owned(),
+        subject: "control".to_owned(),
+        by: by.to_owned(),
+        detail: json!({"from": survey.control_head, "to": needed}),
+    };
+    let write = audit::write(&entry);
+    let done = persist(ctx, || {
+        // One more than is lost: see `Survey::find_lost`.
+        control::append_void(&*ctx.db, Control(needed.0 + 1), now, write.clone())
+    });
+    done.await.map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Rolls one source partition forward. May be repeated, however far it came.
+pub async fn roll_forward(
+    ctx: &WorkerContext,
+    survey: &Survey,
+    plan: &SourcePlan,
+    by: &str,
+) -> Result<Recovered, Refusal> {
+    let Step::RollForward { chunks } = &plan.step else {
+        return Ok(Recovered::default());
+    };
+    let [first, rest @ ..] = &chunks[..] else {
+        return Ok(Recovered::default());
+    };
+    let mut recovered = Recovered::default();
+    let (source, cut) = (plan.source, first.cut.clone());
+    let mut rater = Rater::repeating(ctx, source, cut, plan.written).await?;
+    let mut chunk = first;
+    for next in rest {
+        repeat(&mut rater, survey, plan, chunk, &mut recovered).await?;
+        rater.go_on_to(next.cut.clone()).await?;
+        chunk = next;
+    }
+    let sent = finish::finish(ctx, &mut rater, survey, plan, chunk, &mut recovered).await?;
+    let audit = audit_entry(ctx, plan, chunk, &recovered, by);
+    let clock = chunk.cut.clock.as_ref();
+    let clock = match clock {
+        Some(clock) if plan.clock.as_ref() != Some(clock) => {
+            Some(checkpoints::clock_correction_write(source, clock))
+        }
+        _ => None,
+    };
+    let others = [Some(audit), clock].into_iter().flatten().collect();
+    rater.store_done(sent, others).await?;
+    Ok(recovered)
+}
+
+/// Rates a chunk again that is complete in the log: its blocks are compared, its usage rows written.
+async fn repeat(
+    rater: &mut Rater<'_>,
+    survey: &Survey,
+    plan: &SourcePlan,
+    chunk: &Repeat,
+    recovered: &mut Recovered,
+) -> Result<(), Refusal> {
+    let output = rater.repeat().await?;
+    let comparison = finish::compared(&output, survey, plan, chunk);
+    let mut wrong = comparison.different.iter().chain(&comparison.missing);
+    match (survey.can_verify(chunk), wrong.next()) {
+        (true, Some((posting, sequence))) => {
+            return Err(Refusal::RatedDifferently {
+                from: plan.source,
+                chunk: chunk.cut.chunk,
+                posting: *posting,
+                sequence: *sequence,
+            });
+        }
+        (true, None) => recovered.verified += comparison.equal,
+        (false, _) => recovered.unverified += chunk.blocks.len() as u64,
+    }
+    recovered.chunks += 1;
+    recovered.usage_rows += output.rows.len() as u64;
+    rater.append_all(output.only_rows()).await?;
+    Ok(())
+}
+
+fn audit_entry(
+    ctx: &WorkerContext,
+    plan: &SourcePlan,
+    last: &Repeat,
+    recovered: &Recovered,
+    by: &str,
+) -> Write {
+    let before = plan.stored.as_ref();
+    let entry = audit::Entry {
+        at: ctx.clock.now(),
+        action: "recover".to_owned(),
+        subject: TaskId::new(Role::Rate, plan.source).to_string(),
+        by: by.to_owned(),
+        detail: json!({
+            "fromChunk": before.map(|before| before.chunk),
+            "fromOffset": before.map(|before| before.from),
+            "toChunk": last.cut.chunk,
+            "toOffset": last.cut.to,
+            "blocksVerified": recovered.verified,
+            "blocksUnverified": recovered.unverified,
+            "blocksAppended": recovered.appended,
+            "usageRows": recovered.usage_rows,
+        }),
+    };
+    audit::write(&entry)
+}

@@ -1,0 +1,291 @@
+//! What becomes of one source partition: decided from its stored checkpoint and from the posting
+//! blocks in the log. Pure.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::Refusal;
+use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
+use crate::log::posting::BlockHeader;
+use crate::pipeline::recorded_cut::LoggedChunk;
+use crate::store::checkpoints::{PostCheckpoint, RateCheckpoint};
+
+/// A posting block in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedBlock {
+    /// Where it stands.
+    pub offset: Offset,
+    /// Its header.
+    pub header: BlockHeader,
+    /// Its place in the sequence.
+    pub sequence: Sequence,
+    /// A hash of its bytes.
+    pub hash: u64,
+    /// Its chunk; `None` if an older tidemark wrote it.
+    pub chunk: Option<LoggedChunk>,
+}
+
+/// What the log holds of one chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkBlocks {
+    /// The control position with which it was rated.
+    pub control: Control,
+    /// Its cut, as its blocks have it.
+    pub logged: Option<LoggedChunk>,
+    /// Where its blocks stand and what they are, by posting partition and sequence.
+    pub blocks: BTreeMap<(Partition, Sequence), (Offset, u64)>,
+}
+
+/// What the log holds of one source partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceBlocks {
+    /// Its chunks, as far as blocks of them were found.
+    pub chunks: BTreeMap<Chunk, ChunkBlocks>,
+    /// The last sequence that was sent to each posting partition, or accepted by it.
+    pub last: BTreeMap<Partition, Sequence>,
+}
+
+/// What the log holds, by source partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoggedBlocks(pub BTreeMap<Partition, SourceBlocks>);
+
+impl LoggedBlocks {
+    /// What a posting partition has accepted, as its stored checkpoint has it.
+    pub fn accepted(&mut self, q: Partition, stored: &PostCheckpoint) {
+        for (source, state) in &stored.sources {
+            let blocks = self.0.entry(Partition(*source)).or_default();
+            blocks.last.insert(q, state.sequence);
+        }
+    }
+
+    /// Takes the next block of a posting partition.
+    pub fn take(&mut self, q: Partition, block: LoggedBlock) -> Result<(), Refusal> {
+        let LoggedBlock {
+            header, sequence, ..
+        } = block;
+        let source = self.0.entry(header.source).or_default();
+        let last = source.last.entry(q).or_default();
+        if sequence.0 > last.0 + 1 {
+            return Err(Refusal::SequenceGap {
+                posting: q,
+                from: header.source,
+                expected: Sequence(last.0 + 1),
+                found: sequence,
+                offset: block.offset,
+            });
+        }
+        *last = (*last).max(sequence);
+        let new = || ChunkBlocks {
+            control: header.control,
+            logged: None,
+            blocks: BTreeMap::new(),
+        };
+        let chunk = source.chunks.entry(header.chunk).or_insert_with(new);
+        if let Some(logged) = block.chunk {
+            chunk.logged.get_or_insert(logged);
+        }
+        // A block that was sent again is the same one.
+        let place = (block.offset, block.hash);
+        chunk.blocks.entry((q, sequence)).or_insert(place);
+        Ok(())
+    }
+
+    /// What the log holds of a source partition.
+    pub fn of(&self, source: Partition) -> SourceBlocks {
+        self.0.get(&source).cloned().unwrap_or_default()
+    }
+}
+
+/// A chunk that was rated before the tables went back, and is rated again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// Its recorded cut.
+    pub cut: RateCheckpoint,
+    /// The last sequences that were sent once it was done; `None`: no block says so.
+    pub sent: Option<Vec<Sequence>>,
+    /// Where its blocks stand and what they are, by posting partition and sequence.
+    pub blocks: BTreeMap<(Partition, Sequence), (Offset, u64)>,
+}
+
+/// What becomes of a source partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The log knows no chunk beyond the stored checkpoint.
+    Keep,
+    /// These chunks are rated again, oldest first; the last of them is finished, and the checkpoint
+    /// put behind it.
+    RollForward {
+        /// The chunks.
+        chunks: Vec<Repeat>,
+    },
+}
+
+/// Decides what becomes of a source partition. `stored` is its checkpoint; `semantics` the rating
+/// semantics of this program.
+pub fn decide(
+    source: Partition,
+    stored: Option<&RateCheckpoint>,
+    blocks: &SourceBlocks,
+    semantics: u32,
+) -> Result<Step, Refusal> {
+    let known = stored.map_or(Chunk(0), |stored| stored.chunk);
+    let newer = blocks.chunks.range((Excluded(known), Unbounded));
+    let newer: Vec<_> = newer.collect();
+    let recorded = blocks.chunks.get(&known);
+    if let Some(stored) = stored {
+        same_cut(source, stored, recorded)?;
+    }
+    if newer.is_empty() {
+        covered(source, stored, blocks)?;
+        return Ok(Step::Keep);
+    }
+    let mut chunks = Vec::with_capacity(newer.len() + 1);
+    if let Some(stored) = stored.filter(|stored| stored.is_cut()) {
+        // It was not done when the tables were as they are.
+        chunks.push(Repeat {
+            cut: stored.clone(),
+            sent: None,
+            blocks: recorded.map(|of| of.blocks.clone()).unwrap_or_default(),
+        });
+    }
+    for (chunk, found) in newer {
+        let Some(logged) = found.logged.clone() else {
+            return Err(Refusal::NoCut {
+                from: source,
+                chunk: *chunk,
+            });
+        };
+        chunks.push(Repeat {
+            cut: logged.cut,
+            sent: Some(logged.end.sequences),
+            blocks: found.blocks.clone(),
+        });
+    }
+    if let Some(other) = chunks
+        .iter()
+        .map(|chunk| &chunk.cut)
+        .find(|cut| cut.semantics != semantics)
+    {
+        return Err(Refusal::OtherSemantics {
+            from: source,
+            chunk: other.chunk,
+            found: other.semantics,
+            known: semantics,
+        });
+    }
+    in_order(source, stored, &chunks)?;
+    Ok(Step::RollForward { chunks })
+}
+
+/// The blocks of the recorded chunk must be of the same cut.
+fn same_cut(
+    source: Partition,
+    stored: &RateCheckpoint,
+    recorded: Option<&ChunkBlocks>,
+) -> Result<(), Refusal> {
+    let Some(recorded) = recorded else {
+        return Ok(());
+    };
+    let is_same = match &recorded.logged {
+        _ if !stored.is_cut() => false,
+        Some(LoggedChunk { cut, .. }) => {
+            (cut.from, cut.to, cut.control) == (stored.from, stored.to, stored.control)
+        }
+        None => recorded.control == stored.control,
+    };
+    match is_same {
+        true => Ok(()),
+        false => Err(Refusal::Contradiction {
+            from: source,
+            chunk: stored.chunk,
+            what: "its blocks were rated by another cut than the recorded one",
+        }),
+    }
+}
+
+/// Without newer blocks in the log, nothing newer may have been accepted either.
+fn covered(
+    source: Partition,
+    stored: Option<&RateCheckpoint>,
+    blocks: &SourceBlocks,
+) -> Result<(), Refusal> {
+    for (q, last) in &blocks.last {
+        let known = stored.and_then(|stored| stored.sequences.get(q.0 as usize));
+        let is_recorded = stored.is_some_and(RateCheckpoint::is_cut);
+        if *last > known.copied().unwrap_or_default() && !is_recorded {
+            return Err(Refusal::BlocksExpired {
+                posting: *q,
+                from: source,
+                accepted: *last,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Chunks follow each other, and each one's sequences go on from what was sent before.
+fn in_order(
+    source: Partition,
+    stored: Option<&RateCheckpoint>,
+    chunks: &[Repeat],
+) -> Result<(), Refusal> {
+    let mut done = stored.map(|stored| stored.from);
+    let mut sent: Vec<Sequence> = stored.map_or(Vec::new(), |stored| stored.sequences.clone());
+    for chunk in chunks {
+        let RateCheckpoint {
+            from,
+            to,
+            sequences,
+            ..
+        } = &chunk.cut;
+        let is_behind = done.is_some_and(|done| *from < done) || to <= from;
+        let is_back = sequences.iter().zip(&sent).any(|(own, sent)| own < sent);
+        if is_behind || is_back {
+            return Err(Refusal::Contradiction {
+                from: source,
+                chunk: chunk.cut.chunk,
+                what: "it does not follow the chunk before it",
+            });
+        }
+        done = Some(*to);
+        sent.clone_from(sequences);
+    }
+    Ok(())
+}
+
+/// How the blocks that a chunk gives now compare with those in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Equal blocks.
+    pub equal: u64,
+    /// Blocks that are others than those in the log, or that the log does not hold although a later
+    /// chunk followed.
+    pub different: Vec<(Partition, Sequence)>,
+    /// Blocks that the log does not hold.
+    pub missing: Vec<(Partition, Sequence)>,
+}
+
+/// Compares blocks with those in the log. `given` are hashes by posting partition, of blocks that
+/// follow `before`; `accepted` is what posting had accepted when the tables were as they are.
+pub fn compare(
+    given: &[(Partition, Vec<u64>)],
+    before: &[Sequence],
+    known: &BTreeMap<(Partition, Sequence), (Offset, u64)>,
+    accepted: impl Fn(Partition) -> Sequence,
+) -> Comparison {
+    let mut comparison = Comparison::default();
+    let mut surplus = known.clone();
+    for (q, hashes) in given {
+        let first = before.get(q.0 as usize).copied().unwrap_or_default().0 + 1;
+        for (sequence, hash) in (first..).map(Sequence).zip(hashes) {
+            match surplus.remove(&(*q, sequence)) {
+                Some((_, found)) if found == *hash => comparison.equal += 1,
+                Some(_) => comparison.different.push((*q, sequence)),
+                None if sequence <= accepted(*q) => {}
+                None => comparison.missing.push((*q, sequence)),
+            }
+        }
+    }
+    comparison.different.extend(surplus.into_keys());
+    comparison
+}

@@ -1,0 +1,316 @@
+//! What there is to do, found out without changing anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{LoggedBlock, LoggedBlocks, Repeat, Step, decide};
+use super::*;
+use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
+use crate::pipeline::recorded_cut::{self, LogIdentity};
+use crate::pipeline::{SEMANTICS, anchor, installation, layout};
+use crate::store::checkpoints::{ClockCorrection, PostCheckpoint, Versioned};
+
+/// How many posting blocks are read at a time.
+const SCAN_RECORDS: usize = 1_024;
+/// How many bytes of them.
+const SCAN_BYTES: usize = 8 << 20;
+
+/// What becomes of one source partition.
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    /// The source partition.
+    pub source: Partition,
+    /// Its stored checkpoint, and the id of its last write.
+    pub stored: Option<RateCheckpoint>,
+    pub(super) written: Option<WriteId>,
+    /// The correction of its append times that the tables hold.
+    pub(super) clock: Option<ClockCorrection>,
+    /// What is done.
+    pub step: Step,
+}
+
+/// What there is to do.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The newest entry of the control feed that the tables hold.
+    pub control_head: Control,
+    /// The newest control position with which a block was rated.
+    pub control_needed: Control,
+    /// Entries of the control feed that an earlier recovery, which may have been broken off, put in
+    /// the place of lost ones.
+    void: BTreeSet<Control>,
+    /// By source partition.
+    pub sources: Vec<SourcePlan>,
+    /// What posting had accepted when the tables were as they are, by posting and source partition.
+    pub(super) accepted: BTreeMap<(Partition, Partition), Sequence>,
+    /// What the sources have sent to each posting partition.
+    pub(super) last: BTreeMap<(Partition, Partition), Sequence>,
+    /// Posting blocks in the log that posting takes again.
+    pub blocks: u64,
+    /// The ends of the topics when they were looked at.
+    ends: Vec<(Topic, Partition, Offset)>,
+}
+
+impl Survey {
+    /// The newest number of the control feed that is lost; `None`: nothing of it is.
+    pub fn lost_control(&self) -> Option<Control> {
+        (self.control_needed > self.control_head).then_some(self.control_needed)
+    }
+
+    /// Whether a chunk was rated with nothing that is lost.
+    pub(super) fn can_verify(&self, chunk: &Repeat) -> bool {
+        let control = chunk.cut.control;
+        let is_void = |number| self.void.contains(&number);
+        let is_lost = is_void(control) && is_void(Control(control.0 + 1));
+        control <= self.control_head && !is_lost
+    }
+
+    /// The partitions that are rolled forward.
+    pub fn to_roll_forward(&self) -> impl Iterator<Item = &SourcePlan> {
+        let is_one = |plan: &&SourcePlan| matches!(plan.step, Step::RollForward { .. });
+        self.sources.iter().filter(is_one)
+    }
+
+    /// Refuses if a topic has grown meanwhile: somebody rates.
+    pub async fn check_quiet(&self, ctx: &WorkerContext) -> Result<(), Refusal> {
+        for (topic, partition, end) in &self.ends {
+            let now = ctx.log.bounds(*topic, *partition).await;
+            if now.map_err(Failure::from)?.end != *end {
+                return Err(Refusal::TryAgain(format!(
+                    "{topic}/{partition} has grown meanwhile: a worker is running; stop all workers"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finds out what there is to do.
+pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
+    let source = ctx.log.topic(Topic::UsageEvents).await;
+    let source = source.map_err(Failure::from)?;
+    let postings = ctx.log.topic(Topic::LedgerPostings).await;
+    let postings = postings.map_err(Failure::from)?;
+    installation::check(ctx).await?;
+    let layout = layout::agree(ctx, &source, &postings).await?;
+    let identity = LogIdentity {
+        topic_id: source.id.clone(),
+        partitions: layout.source,
+        posting_partitions: layout.posting,
+    };
+    let mut stored = Vec::new();
+    for p in (0..layout.source).map(Partition) {
+        let task = TaskId::new(Role::Rate, p);
+        let checkpoint = get::<RateCheckpoint>(ctx, task).await?;
+        if let Some(Versioned { value, .. }) = &checkpoint {
+            check_rate(ctx, p, value, &source).await?;
+        }
+        stored.push(checkpoint);
+    }
+    let mut survey = Survey {
+        control_head: persist(ctx, || control::head(&*ctx.db))
+            .await
+            .map_err(Failure::from)?,
+        control_needed: Control(0),
+        void: BTreeSet::new(),
+        sources: Vec::new(),
+        accepted: BTreeMap::new(),
+        last: BTreeMap::new(),
+        blocks: 0,
+        ends: Vec::new(),
+    };
+    let mut blocks = LoggedBlocks::default();
+    for q in (0..layout.posting).map(Partition) {
+        let checkpoint = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
+        let checkpoint = checkpoint.map(|stored| stored.value);
+        if let Some(checkpoint) = &checkpoint {
+            check_post(ctx, q, checkpoint, &postings).await?;
+            blocks.accepted(q, checkpoint);
+        }
+        // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell
+        // of it stand before the checkpoint of posting.
+        let is_alone = checkpoint
+            .as_ref()
+            .is_some_and(|post| is_ahead(post, &stored));
+        read_blocks(
+            ctx,
+            q,
+            checkpoint.as_ref(),
+            is_alone,
+            &identity,
+            &mut blocks,
+            &mut survey,
+        )
+        .await?;
+    }
+    for (p, stored) in (0..).map(Partition).zip(stored) {
+        let of_source = blocks.of(p);
+        let value = stored.as_ref().map(|stored| stored.value.clone());
+        let step = decide(p, value.as_ref(), &of_source, SEMANTICS)?;
+        let clock = persist(ctx, || checkpoints::clock_correction(&*ctx.db, p));
+        for (q, last) in of_source.last {
+            survey.last.insert((q, p), last);
+        }
+        survey.sources.push(SourcePlan {
+            source: p,
+            stored: value,
+            written: stored.map(|stored| stored.write),
+            clock: clock.await.map_err(Failure::from)?,
+            step,
+        });
+    }
+    survey.find_lost(ctx).await?;
+    Ok(survey)
+}
+
+async fn get<T: serde::de::DeserializeOwned>(
+    ctx: &WorkerContext,
+    task: TaskId,
+) -> Result<Option<Versioned<T>>, Failure> {
+    let key = checkpoints::checkpoint_key(task);
+    Ok(persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?)
+}
+
+/// Whether posting has accepted blocks of chunks that the rate checkpoints do not know.
+fn is_ahead(post: &PostCheckpoint, stored: &[Option<Versioned<RateCheckpoint>>]) -> bool {
+    post.sources.iter().any(|(p, state)| {
+        let rate = stored.get(*p as usize).and_then(Option::as_ref);
+        match (rate, state.chunk) {
+            (None, _) => state.sequence > Sequence(0),
+            (Some(rate), Some(chunk)) => chunk > rate.value.chunk,
+            (Some(_), None) => false,
+        }
+    })
+}
+
+async fn check_rate(
+    ctx: &WorkerContext,
+    p: Partition,
+    stored: &RateCheckpoint,
+    info: &crate::log::TopicInfo,
+) -> Result<(), Refusal> {
+    let place = anchor::Place {
+        topic: Topic::UsageEvents,
+        partition: p,
+        id: &stored.topic_id,
+        epoch: stored.epoch,
+    };
+    same_epoch(ctx, &place)?;
+    anchor::same_log(ctx.log.epoch(), &place, info)?;
+    let fingerprint = stored.fingerprint.as_ref();
+    anchor::still_there(ctx, &place, stored.from, stored.to, fingerprint).await?;
+    Ok(())
+}
+
+async fn check_post(
+    ctx: &WorkerContext,
+    q: Partition,
+    stored: &PostCheckpoint,
+    info: &crate::log::TopicInfo,
+) -> Result<(), Refusal> {
+    let place = anchor::Place {
+        topic: Topic::LedgerPostings,
+        partition: q,
+        id: &stored.topic_id,
+        epoch: stored.epoch,
+    };
+    same_epoch(ctx, &place)?;
+    anchor::same_log(ctx.log.epoch(), &place, info)?;
+    let fingerprint = stored.fingerprint.as_ref();
+    anchor::still_there(ctx, &place, stored.next, stored.next, fingerprint).await?;
+    Ok(())
+}
+
+fn same_epoch(ctx: &WorkerContext, place: &anchor::Place<'_>) -> Result<(), Refusal> {
+    let (log, tables) = (ctx.log.epoch(), place.epoch);
+    match log == tables {
+        true => Ok(()),
+        false => Err(Refusal::OtherLog(format!(
+            "the log has epoch {log}, the tables are at epoch {tables}: they were restored to a moment before the move; restore a later moment"
+        ))),
+    }
+}
+
+/// Reads the blocks of a posting partition that its checkpoint does not cover; all of them if a rate
+/// checkpoint was lost by itself.
+async fn read_blocks(
+    ctx: &WorkerContext,
+    q: Partition,
+    checkpoint: Option<&PostCheckpoint>,
+    is_alone: bool,
+    identity: &LogIdentity,
+    blocks: &mut LoggedBlocks,
+    survey: &mut Survey,
+) -> Result<(), Refusal> {
+    let topic = Topic::LedgerPostings;
+    let bounds = ctx.log.bounds(topic, q).await.map_err(Failure::from)?;
+    let Bounds { start, end } = bounds;
+    let taken = checkpoint.map_or(start, |checkpoint| checkpoint.next);
+    let mut next = if is_alone { start } else { taken };
+    if let Some(checkpoint) = checkpoint {
+        for (p, state) in &checkpoint.sources {
+            survey.accepted.insert((q, Partition(*p)), state.sequence);
+        }
+    }
+    survey.ends.push((topic, q, end));
+    survey.blocks += end.0.saturating_sub(taken.0);
+    while next < end {
+        let limit = ReadLimit {
+            records: SCAN_RECORDS,
+            bytes: SCAN_BYTES,
+        };
+        let read = ctx.log.read(topic, q, next, limit, MUST_BE_THERE).await;
+        let records = read.map_err(Failure::from)?;
+        let Some(last) = records.last() else {
+            return Err(Refusal::TryAgain(format!(
+                "records of {topic}/{q} from {next} on could not be read yet"
+            )));
+        };
+        next = last.offset.next();
+        for record in &records {
+            let block = read_block(q, record, identity)?;
+            survey.control_needed = survey.control_needed.max(block.header.control);
+            blocks.take(q, block)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_block(
+    q: Partition,
+    record: &Record,
+    identity: &LogIdentity,
+) -> Result<LoggedBlock, Refusal> {
+    let unreadable = |error| Refusal::Unreadable {
+        posting: q,
+        offset: record.offset,
+        error,
+    };
+    let (header, sequence) = posting::peek(&record.value).map_err(unreadable)?;
+    let chunk = recorded_cut::of_record(record, &header, identity).map_err(unreadable)?;
+    Ok(LoggedBlock {
+        offset: record.offset,
+        header,
+        sequence,
+        hash: xxhash_rust::xxh3::xxh3_64(&record.value),
+        chunk,
+    })
+}
+
+impl Survey {
+    /// Looks which of the control positions that chunks were rated with are void. The entries of a
+    /// recovery end with one more than was lost, so that a later chunk is never rated with a
+    /// position whose next entry is void as well.
+    async fn find_lost(&mut self, ctx: &WorkerContext) -> Result<(), Refusal> {
+        let mut numbers = BTreeSet::new();
+        for plan in &self.sources {
+            if let Step::RollForward { chunks } = &plan.step {
+                let controls = chunks.iter().map(|chunk| chunk.cut.control);
+                numbers.extend(controls.flat_map(|control| [control, Control(control.0 + 1)]));
+            }
+        }
+        numbers.retain(|number| *number <= self.control_head && number.0 > 0);
+        let void = persist(ctx, || control::void_among(&*ctx.db, &numbers)).await;
+        self.void = void.map_err(Failure::from)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Tables that are restored to an earlier moment while workers are at work, and recovered.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rand::Rng;
+use tidemark::domain::ids::Account;
+use tidemark::domain::position::Epoch;
+use tidemark::log::Topic;
+use tidemark::pipeline::recover::{self, Refusal};
+use tidemark::store::db::{Item, Key};
+
+use super::adapter::{self, WorkerSpec};
+use super::checks::Admin;
+use super::db::DbState;
+use super::faults::Faults;
+use super::run::{ADMINS, Run};
+use super::world::lock;
+
+/// How often an operator runs the command until it works.
+const TRIES_MAX: u32 = 40;
+/// Then the store and the log get better.
+const TRIES_UNDER_FAULTS: u32 = 25;
+
+type Said = Arc<Mutex<Option<Result<(), Refusal>>>>;
+
+impl Run {
+    /// Everybody is killed, all tables go back, the command is run, and everybody starts.
+    pub(super) fn restore_and_recover(&mut self) -> Result<(), String> {
+        let Some(older) = self.older.clone() else {
+            return Ok(());
+        };
+        let is_rating = self.world.with(|inner| {
+            let mut all = 0..self.source;
+            all.any(|p| adapter::rate_checkpoint(&inner.db, p).is_some())
+        });
+        if !is_rating {
+            // The first rules may not be published yet.
+            return Ok(());
+        }
+        self.executor.end_tasks(ADMINS);
+        if self.rng.random() {
+            self.kill_all();
+        }
+        self.let_late_ones_land()?;
+        let goes_back = self.can_go_back_to(&older);
+        if goes_back {
+            self.world
+                .with(|inner| inner.note(|| "ALL TABLES ARE RESTORED".to_owned()));
+            self.change(|items| *items = older)?;
+        }
+        self.know_grants();
+        if goes_back {
+            // Workers that run on, or are started, must notice; posting goes on by itself.
+            if !self.workers.is_empty() || self.rng.random_ratio(1, 3) {
+                self.watch(&["tables_behind_log"], true)?;
+                self.kill_all();
+                self.let_late_ones_land()?;
+            }
+            self.recover()?;
+            self.resume_all();
+            self.forget_lost_cuts();
+        }
+        lock(&self.ledger)
+            .may_halt
+            .retain(|code| *code == "clock_ahead");
+        if self.workers.is_empty() {
+            self.start_all();
+        }
+        Ok(())
+    }
+
+    fn kill_all(&mut self) {
+        for owner in std::mem::take(&mut self.workers).into_keys() {
+            self.executor.kill(owner);
+        }
+    }
+
+    /// What processes had sent that are gone.
+    fn let_late_ones_land(&mut self) -> Result<(), String> {
+        let last = self.world.with(|inner| inner.latest_late);
+        let until = last.max(self.latest_freeze).max(self.world.now()) + 2_000;
+        let ended = self.executor.run_until(until, 200_000, |_| false);
+        self.failed(ended)
+    }
+
+    /// Whether the log still holds what those tables need, and nothing of the control feed is lost:
+    /// the oracle knows only what is in the feed at the end.
+    fn can_go_back_to(&self, older: &BTreeMap<Key, Item>) -> bool {
+        let older = DbState::of(older.clone());
+        let (epoch, source, posting) = (self.epoch, self.source, self.posting);
+        self.world.with(|inner| {
+            let head = adapter::control_head_now(&inner.db);
+            let log = &inner.logs[&epoch];
+            let start = |topic, n| log.starts.get(&(topic, n)).copied().unwrap_or(0);
+            let rates = (0..source).all(|p| match adapter::rate_checkpoint(&older, p) {
+                Some(at) => {
+                    at.epoch.0 == epoch && at.window.first.0 >= start(Topic::UsageEvents, p)
+                }
+                None => epoch == 1 && start(Topic::UsageEvents, p) == 0,
+            });
+            let posts = (0..posting).all(|q| match adapter::post_checkpoint(&older, q) {
+                Some(at) => at.epoch.0 == epoch && at.next.0 >= start(Topic::LedgerPostings, q),
+                None => epoch == 1 && start(Topic::LedgerPostings, q) == 0,
+            });
+            head == adapter::control_head_now(&older) && rates && posts
+        })
+    }
+
+    /// Sign-ups and adjustments that the tables hold: newer ones are gone, and nobody waits for the
+    /// answer to others any more.
+    fn know_grants(&mut self) {
+        let mut admin = Admin::default();
+        self.world.with(|inner| {
+            for (account, award) in adapter::all_awards(&inner.db) {
+                let Some((kind, id)) = award.id.split_once('#') else {
+                    continue;
+                };
+                match kind {
+                    "adjustment" => {
+                        let of = (account, id.to_owned());
+                        admin.adjustments.insert(of, award.micropoints);
+                    }
+                    "signup" => {
+                        let (kind, id) = id.split_once(':').expect("an account");
+                        let kind = kind.parse().expect("a kind");
+                        let referee = Account::new(kind, id).expect("an account");
+                        admin.signups.insert(referee);
+                    }
+                    _ => {}
+                }
+            }
+        });
+        *lock(&self.admin) = admin;
+    }
+
+    /// Chunks that sent no block are not known to the log: they are cut anew.
+    fn forget_lost_cuts(&mut self) {
+        let mut ledger = lock(&self.ledger);
+        self.world.with(|inner| {
+            for p in 0..self.source {
+                let stored = adapter::rate_checkpoint(&inner.db, p);
+                ledger.forget_cuts(p, |chunk| {
+                    let stored = stored.as_ref();
+                    stored.is_some_and(|at| {
+                        chunk < at.chunk.0 || (chunk == at.chunk.0 && at.is_cut())
+                    })
+                });
+            }
+        });
+    }
+
+    /// Runs the command until it works; it is killed half-way now and then.
+    fn recover(&mut self) -> Result<(), String> {
+        let faults = self.world.with(|inner| inner.faults.clone());
+        for tries in 0..TRIES_MAX {
+            if tries == TRIES_UNDER_FAULTS {
+                self.world.with(|inner| inner.faults = Faults::none());
+            }
+            self.next_owner += 1;
+            let owner = self.next_owner;
+            let spec = WorkerSpec {
+                owner,
+                token: self.rng.random(),
+                epoch: Epoch(self.epoch),
+                skew_ms: 0,
+                settings: self.settings.clone(),
+                breakage: self.breakage,
+                tasks: Vec::new(),
+            };
+            let ctx = adapter::context(&self.world, &spec);
+            let said = Said::default();
+            let saying = said.clone();
+            self.executor.spawn(owner, async move {
+                let result = run_command(&ctx).await;
+                *lock(&saying) = Some(result);
+            });
+            let steps = match self.rng.random_ratio(1, 3) {
+                true => self.rng.random_range(1..400),
+                false => 1_000_000,
+            };
+            let until = self.world.now() + 3_600_000;
+            let ended = self
+                .executor
+                .run_until(until, steps, |executor| !executor.lives(owner));
+            self.failed(ended)?;
+            let said = lock(&said).take();
+            match said {
+                Some(Ok(())) => {
+                    self.world.with(|inner| inner.faults = faults);
+                    return Ok(());
+                }
+                Some(Err(Refusal::TryAgain(_))) => {}
+                Some(Err(refusal)) => return Err(format!("recover refuses: {refusal}")),
+                None => self.executor.kill(owner),
+            }
+            let now = self.world.now();
+            let last = self.world.with(|inner| inner.latest_late);
+            let ended = self
+                .executor
+                .run_until(last.max(now) + 2_000, 200_000, |_| false);
+            self.failed(ended)?;
+        }
+        Err("recover does not succeed".to_owned())
+    }
+}
+
+async fn run_command(ctx: &tidemark::pipeline::WorkerContext) -> Result<(), Refusal> {
+    let survey = recover::survey(ctx).await?;
+    recover::keep_control_numbers(ctx, &survey, "sim").await?;
+    let plans: Vec<_> = survey.to_roll_forward().cloned().collect();
+    for plan in plans {
+        recover::roll_forward(ctx, &survey, &plan, "sim").await?;
+    }
+    Ok(())
+}
