@@ -49,11 +49,13 @@ pub enum Breakage {
     ControlHeadBeforeRecords,
     /// `recover` takes the newest chunk in the log as complete.
     IncompleteChunkTakenAsComplete,
+    /// `recover` leaves posting where it is, although account tables may be older than that.
+    PostingNotPutBack,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 22] = [
+    pub const ALL: [Breakage; 23] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -76,5 +78,6 @@ impl Breakage {
         Breakage::WitnessesIgnored,
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
+        Breakage::PostingNotPutBack,
     ];
 }

@@ -237,3 +237,8 @@ fn the_simulator_finds_a_control_head_that_is_read_before_the_records() {
 fn the_simulator_finds_an_incomplete_chunk_that_recover_takes_as_complete() {
     finds(Breakage::IncompleteChunkTakenAsComplete, Lean::Restores);
 }
+
+#[test]
+fn the_simulator_finds_a_recovery_that_does_not_put_posting_back() {
+    finds(Breakage::PostingNotPutBack, Lean::Restores);
+}
