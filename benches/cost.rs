@@ -22,7 +22,7 @@ use tidemark::domain::rules::RulesDocument;
 use tidemark::domain::time::Millis;
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::{Bounds, Log, NewRecord, Topic, topics, usage_partition};
-use tidemark::ops::clock::Clock;
+use tidemark::ops::clock::{Clock, Moment};
 use tidemark::ops::health::Health;
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Settings, WorkerContext, progress};
@@ -50,6 +50,10 @@ struct Moved(AtomicI64);
 impl Clock for Moved {
     fn now(&self) -> Millis {
         Millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_millis(self.0.load(Ordering::SeqCst))
     }
 
     async fn sleep(&self, duration: Duration) {

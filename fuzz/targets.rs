@@ -4,11 +4,12 @@
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::rules::RulesDocument;
 use tidemark::domain::time::Millis;
+use tidemark::gateways::Adapted;
+use tidemark::gateways::access_log::{self as adapt, ForeignRecord};
+use tidemark::gateways::{self, Format};
 use tidemark::http::fuzzed_form;
-use tidemark::log::adapt::{self, Adapted, ForeignRecord};
-use tidemark::log::gateways::{self, Format};
 use tidemark::log::{Headers, posting, usage};
-use tidemark::ops::config::{Config, Sources, UserFrom};
+use tidemark::ops::config::{Config, GatewaySettings, Sources};
 
 /// A target: its name and what it runs.
 pub type Target = (&'static str, fn(&[u8]));
@@ -67,29 +68,28 @@ pub fn posting_block(data: &[u8]) {
 }
 
 fn gateway(format: Format, data: &[u8]) {
-    let read = gateways::read(format, data, RECEIVED, &UserFrom::default());
+    let read = gateways::read(format, data, RECEIVED, &GatewaySettings::default());
     assert_eq!(
         read,
-        gateways::read(format, data, RECEIVED, &UserFrom::default())
+        gateways::read(format, data, RECEIVED, &GatewaySettings::default())
     );
     check_outcomes(read, data);
 }
 
-fn check_outcomes(read: Result<Vec<gateways::Outcome>, gateways::BodyError>, data: &[u8]) {
+fn check_outcomes(read: Result<gateways::Outcomes, gateways::BodyError>, data: &[u8]) {
     let Ok(outcomes) = read else {
         return;
     };
     assert!(
-        outcomes.len() <= data.len().max(1),
+        outcomes.kept.len() <= data.len().max(1),
         "more outcomes than bytes"
     );
-    for outcome in &outcomes {
+    for outcome in outcomes.kept.values() {
         match outcome {
             gateways::Outcome::Event(adapted) => check_adapted(adapted, data),
             gateways::Outcome::Refused(refused) => {
                 assert!(refused.draft.len() <= GROWTH_MAX * (data.len() + 64));
             }
-            gateways::Outcome::Skipped(_) => (),
         }
     }
 }
@@ -121,7 +121,7 @@ pub fn otlp_json(data: &[u8]) {
 
 pub fn otlp_protobuf(data: &[u8]) {
     check_outcomes(
-        gateways::read_otlp_protobuf(data, &UserFrom::default()),
+        gateways::read_otlp_protobuf(data, &GatewaySettings::default()),
         data,
     );
 }

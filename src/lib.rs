@@ -12,6 +12,8 @@ pub mod ops;
 
 pub mod log;
 
+pub mod gateways;
+
 pub mod store;
 
 pub mod pipeline;

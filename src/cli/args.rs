@@ -101,6 +101,9 @@ tidemark resume --all --reason 'the permissions of the credentials are back'"
     /// Go on from tables that were restored to an earlier moment than the log: roll the rate checkpoints forward from the posting blocks.
     #[command(after_help = RECOVER_EXAMPLES)]
     Recover(RecoverArgs),
+    /// Give up what was in flight in a log that is gone for good, so that the next epoch can begin.
+    #[command(after_help = ACCEPT_LOSS_EXAMPLES)]
+    AcceptLoss(AcceptLossArgs),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -130,6 +133,12 @@ Examples:
   tidemark recover --yes --reason 'tables restored to 09:00'      for scripts
 
 Exit codes: 0 recovered or nothing to do, 1 it cannot recover (and says why), 2 not confirmed.";
+const ACCEPT_LOSS_EXAMPLES: &str = "\
+Stop all workers first. Run it with the configuration of the next epoch: new topics and a higher log.epoch (docs/runbook.md#a-topic-is-gone). \
+It lists what would be given up and asks before it changes anything.
+
+Example:
+  tidemark --config next.toml accept-loss --reason 'cluster eu-1 and its replicas were destroyed'";
 
 const DOCTOR_CODES: &str = "\
 It reads tables and log and changes nothing. Exit codes, for scripts: 0 all is well, 1 something is to be done, 2 it cannot look.";
@@ -543,6 +552,17 @@ pub struct CorrectClockArgs {
     pub reason: String,
 }
 
+/// `accept-loss`.
+#[derive(Debug, Args)]
+pub struct AcceptLossArgs {
+    /// What happened to the log; it is kept in the audit entries.
+    #[arg(long)]
+    pub reason: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// `tables`.
 #[derive(Debug, Subcommand)]
 pub enum TablesCommand {
@@ -595,7 +615,7 @@ pub struct TopicsArgs {
 #[derive(Debug, Args)]
 pub struct WaitArgs {
     /// How long to wait at most.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub timeout: Duration,
 }
 

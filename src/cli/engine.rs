@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
 use crate::domain::position::Epoch;
+use crate::http::NOT_READY;
 use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
 use crate::log::{Counted, Log};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, LogEngine, StoreConfig, StoreEngine};
+use crate::ops::config::{Config, LogEngine, ProtectTables, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
+use crate::store::db::StoreError;
 use crate::store::durability::Durability;
 use crate::store::dynamo::{DynamoDb, DynamoSettings, credentials};
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::meter::StoreMeter;
-use crate::store::tables;
+use crate::store::{protection, tables};
 
 /// How long to wait for another short command to let go of the data directory, or for an `up` that is starting.
 const OWNER_WAIT: Duration = Duration::from_secs(15);
@@ -71,7 +73,7 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
             return Ok(Owner::Us(owned));
         }
         if let Some(running) = data.running()
-            && is_ready(&client).await
+            && is_serving(&client).await
         {
             return Ok(Owner::Up(running));
         }
@@ -86,11 +88,64 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
     }
 }
 
-async fn is_ready(client: &Client) -> bool {
+/// Whether it answers requests. It may not take events at present: that is no reason not to ask it why.
+async fn is_serving(client: &Client) -> bool {
     let client = client.clone();
     let ask = move || client.get_within("/readyz", READY_WITHIN);
     let asked = tokio::task::spawn_blocking(ask).await;
-    matches!(asked, Ok(Ok(answer)) if answer.status == 200)
+    let Ok(Ok(answer)) = asked else {
+        return false;
+    };
+    let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+    answer.status == 200 || (!problem.code.is_empty() && problem.code != NOT_READY)
+}
+
+/// Creates the tables that are missing, and protects all, as configured.
+pub async fn prepare_tables(db: &DynamoDb, config: &StoreConfig) -> Done<tables::Report> {
+    let report = tables::create_tables(db).await?;
+    if !config.protects_tables() {
+        return Ok(report);
+    }
+    let is_demanded = config.protect_tables == ProtectTables::On;
+    match protection::protect(db).await {
+        Ok(done) => tell_protection(&done, is_demanded)?,
+        Err(error @ StoreError::Denied(_)) if !is_demanded => tracing::warn!(
+            event = "tables.unprotected",
+            %error,
+            "tables could not be protected against deletion or given point-in-time recovery; they \
+             work all the same. Grant what deploy/iam/init.json allows and run `tidemark init` again, \
+             or set store.protect_tables = \"off\""
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(report)
+}
+
+fn tell_protection(done: &protection::Report, is_demanded: bool) -> Done {
+    if !done.changed.is_empty() {
+        tracing::info!(
+            event = "tables.protected",
+            tables = done.changed.len(),
+            "switched on deletion protection and point-in-time recovery"
+        );
+    }
+    if done.unsupported.is_empty() {
+        return Ok(());
+    }
+    let what = done.unsupported.join(" and ");
+    match is_demanded {
+        true => Err(Failure::failed(format!(
+            "store.protect_tables is \"on\", but the server at store.endpoint has no {what}; set it to \"off\""
+        ))),
+        false => {
+            tracing::warn!(
+                event = "tables.unprotected",
+                what,
+                "the server does not have this protection"
+            );
+            Ok(())
+        }
+    }
 }
 
 impl Engine {
@@ -115,7 +170,7 @@ impl Engine {
             durability: store.durability(),
         });
         let db = connect(&config.store, local, metrics.clone()).await?;
-        let report = tables::create_tables(&db).await?;
+        let report = prepare_tables(&db, &config.store).await?;
         if !report.created.is_empty() {
             tracing::info!(
                 event = "tables.created",
@@ -190,9 +245,18 @@ async fn open_log(
 
 /// Kafka as the configuration says; connecting happens in the background.
 pub fn connect_log(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>> {
+    open_kafka(config, specs).map(Arc::new)
+}
+
+/// As [`connect_log`], for a process that only appends.
+pub fn connect_log_to_append(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>> {
+    let log = open_kafka(config, specs)?;
+    Ok(Arc::new(log.adopting_recreated_topics()))
+}
+
+fn open_kafka(config: &Config, specs: Vec<TopicSpec>) -> Done<KafkaLog> {
     let settings = kafka_settings(config)?;
-    let log = KafkaLog::connect(settings, specs, Epoch(config.log.epoch));
-    log.map(Arc::new).map_err(Failure::refused)
+    KafkaLog::connect(settings, specs, Epoch(config.log.epoch)).map_err(Failure::refused)
 }
 
 /// What the topics are, as the configuration has them.

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::ops::config::{Config, ENV_PREFIX, LogFormat, Sources};
+use crate::ops::config::{Config, ENV_PREFIX, LogEngine, LogFormat, Sources, StoreEngine};
 use crate::ops::traces::Traces;
 use crate::ops::{logging, shutdown};
 use args::{Cli, Command, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
+mod accept_loss;
 pub mod args;
 mod client;
 mod correct_clock;
@@ -28,6 +29,7 @@ mod newest;
 mod output;
 mod private;
 mod progress;
+mod recent;
 mod records;
 mod recover;
 mod referral;
@@ -147,7 +149,36 @@ fn sources(cli: &Cli) -> Sources {
     sources
 }
 
+/// The first line of every log: what runs, and on what.
+fn say_what_starts(role: &str, config: &Config) {
+    let log_engine = match config.log.engine {
+        LogEngine::Embedded => "embedded",
+        LogEngine::Kafka => "kafka",
+    };
+    let store_engine = match config.store.engine {
+        StoreEngine::Embedded => "embedded",
+        StoreEngine::DynamoDb => "dynamodb",
+    };
+    tracing::info!(
+        event = "process.started",
+        role,
+        version = env!("CARGO_PKG_VERSION"),
+        epoch = config.log.epoch,
+        log_engine,
+        store_engine,
+        topic_prefix = config.kafka.topic_prefix,
+        table_prefix = config.store.table_prefix,
+        "tidemark {role} starts"
+    );
+}
+
 async fn run(cli: &Cli, config: &Config) -> Done {
+    match &cli.command {
+        Command::Up(_) => say_what_starts("up", config),
+        Command::Worker(_) => say_what_starts("worker", config),
+        Command::Serve(_) => say_what_starts("serve", config),
+        _ => {}
+    }
     match &cli.command {
         Command::Up(args) => {
             let (trigger, shutdown) = signals()?;
@@ -189,7 +220,11 @@ async fn run(cli: &Cli, config: &Config) -> Done {
 }
 
 async fn look(config: &Config, is_json: bool) -> Done {
-    let session = Session::open(config, Access::Existing).await?;
+    let session = match Session::open(config, Access::Existing).await {
+        Ok(session) => session,
+        Err(why @ Failure::Failed(_)) => return doctor::run_blind(config, why, is_json).await,
+        Err(why) => return Err(why),
+    };
     let done = doctor::run(&session, config, is_json).await;
     session.close().await;
     done
@@ -230,9 +265,10 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Resume(args) => resume::run(session, args).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
         Command::Recover(args) => recover::run(session, config, args).await,
+        Command::AcceptLoss(args) => accept_loss::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
-        Command::Wait(args) => wait::run(session, args.timeout).await,
+        Command::Wait(args) => wait::run(session, config, args.timeout).await,
     }
 }
 

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{connect, connect_log, topic_specs};
+use super::engine::{connect, connect_log_to_append, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::listen;
 use super::worker;
-use crate::http::{self, Hosts, Parts, Service, Tls};
+use crate::http::{self, Connections, Hosts, Operator, Parts, Service, Tls};
 use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
@@ -32,7 +32,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     traces::count_in(&metrics);
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let log = connect_log(config, topic_specs(config)?)?;
+    let log = connect_log_to_append(config, topic_specs(config)?)?;
     let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone()).await?;
     if !worker::reach_tables(&db, config, shutdown).await? {
@@ -42,8 +42,16 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         return Ok(());
     };
     let health = Arc::new(Health::new(metrics.clone()));
+    let operator = Operator {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        stalled_after: config.http.stalled_after,
+    };
+    serve_metrics(config, operator, trigger, shutdown).await?;
     let db: Arc<dyn Db> = Arc::new(db);
     let (analysed, told) = (db.clone(), metrics.clone());
+    let watching =
+        http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());
     let service = Service::new(Parts {
         log,
         partitions,
@@ -54,7 +62,10 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         config: config.http.clone(),
     });
     let connections = service.connections();
-    let router = http::router(service, Hosts::Any);
+    let router = match config.serve.metrics_listen {
+        None => http::router(service, Hosts::Any),
+        Some(_) => http::router_without_metrics(service, Hosts::Any),
+    };
     tokio::spawn(reads::keep(
         analysed,
         Arc::new(SystemClock),
@@ -62,18 +73,13 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         config.http.analytics_interval,
         shutdown.clone(),
     ));
+    tokio::spawn(watching);
     welcome(address, tls.is_some())?;
     health.set_ready(true);
-    let leaving = {
-        let mut shutdown = shutdown.clone();
-        async move {
-            shutdown.requested().await;
-            health.set_ready(false);
-            std::future::pending::<()>().await;
-        }
-    };
+    trigger.delay_by(config.http.shutdown_delay);
+    tokio::spawn(not_ready_when_leaving(health, shutdown.clone()));
     let drain = config.drain_timeout;
-    let served = worker::serve(
+    worker::serve(
         listener,
         router,
         tls,
@@ -81,11 +87,46 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         drain,
         trigger.clone(),
         shutdown.clone(),
+    )
+    .await
+}
+
+/// From the request to stop on, load balancers are told to send their requests elsewhere.
+pub async fn not_ready_when_leaving(health: Arc<Health>, mut shutdown: Shutdown) {
+    shutdown.leaving().await;
+    health.set_ready(false);
+}
+
+/// Serves metrics and health at an address of their own, if there is one.
+async fn serve_metrics(
+    config: &Config,
+    operator: Operator,
+    trigger: &Trigger,
+    shutdown: &Shutdown,
+) -> Done {
+    let Some(address) = config.serve.metrics_listen else {
+        return Ok(());
+    };
+    let listener = listen(address).await?;
+    let connections = Connections::new(&config.http, operator.metrics.clone());
+    let served = worker::serve(
+        listener,
+        http::operator_router(operator, &config.http),
+        None,
+        connections,
+        config.drain_timeout,
+        trigger.clone(),
+        shutdown.clone(),
     );
-    tokio::select! {
-        served = served => served,
-        () = leaving => Ok(()),
-    }
+    tokio::spawn(async move {
+        if served.await.is_err() {
+            tracing::error!(
+                event = "metrics.failed",
+                "metrics cannot be served at serve.metrics_listen any more; stopping"
+            );
+        }
+    });
+    Ok(())
 }
 
 fn check(config: &Config) -> Done {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::data::{DataDir, Running};
-use super::engine::{Engine, Local, Owner, connect, connect_log, find_owner, topic_specs};
+use super::engine::{
+    Engine, Local, Owner, connect, connect_log, find_owner, prepare_tables, topic_specs,
+};
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
 use crate::domain::rules::Timeline;
@@ -17,7 +19,6 @@ use crate::ops::metrics::Metrics;
 use crate::reads::Reads;
 use crate::store::db::{Db, StoreError};
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
-use crate::store::tables;
 
 /// How long the embedded store may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -90,7 +91,7 @@ impl Session {
         let log = connect_log(config, specs)?;
         let db = connect(&config.store, None, Arc::new(Metrics::new())).await?;
         if access == Access::Create {
-            tables::create_tables(&db).await?;
+            prepare_tables(&db, &config.store).await?;
         }
         Session::new(Arc::new(db), log, Workers::Elsewhere, None).await
     }

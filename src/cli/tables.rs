@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use super::engine::connect;
+use super::engine::{connect, prepare_tables};
 use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::session::{Session, Workers};
@@ -13,7 +13,7 @@ use crate::ops::config::{Config, Sources, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, Item, Table};
 use crate::store::dynamo::DynamoDb;
-use crate::store::{pages, tables};
+use crate::store::pages;
 
 /// Copies every item into the store that another configuration names. Its tables must be empty, so that repeating it after an
 /// interruption means beginning with empty tables again, and nothing is ever mixed.
@@ -23,8 +23,8 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
             "`tidemark up` is running on this data; stop it first, so that nothing changes while it is copied",
         ));
     }
-    let target = target(into).await?;
-    tables::create_tables(&target).await?;
+    let (target, config) = target(into).await?;
+    prepare_tables(&target, &config.store).await?;
     for table in Table::ALL {
         let first = target.scan(table, None).await?.items;
         if !first.is_empty() {
@@ -65,7 +65,7 @@ async fn positions(db: &dyn Db) -> Done<Vec<Item>> {
     Ok(all)
 }
 
-async fn target(file: &Path) -> Done<DynamoDb> {
+async fn target(file: &Path) -> Done<(DynamoDb, Config)> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", file.display())))?;
     let sources = Sources {
@@ -79,7 +79,8 @@ async fn target(file: &Path) -> Done<DynamoDb> {
             file.display()
         )));
     }
-    connect(&config.store, None, Arc::new(Metrics::new())).await
+    let db = connect(&config.store, None, Arc::new(Metrics::new())).await?;
+    Ok((db, config))
 }
 
 async fn copy_table(from: &dyn Db, into: &dyn Db, table: Table, bar: &ProgressBar) -> Done<u64> {

@@ -15,6 +15,7 @@ use super::engine::{Engine, Owner, find_owner};
 use super::keys::{local_key, read_local_key};
 use super::output::{Done, Failure, Out};
 use super::rules;
+use super::serve::not_ready_when_leaving;
 use crate::domain::access::Scope;
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
@@ -86,6 +87,12 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         config.http.analytics_interval,
         shutdown.clone(),
     ));
+    tasks.spawn(http::watch_dependencies(
+        log.clone(),
+        Arc::new(engine.db.clone()),
+        health.clone(),
+        shutdown.clone(),
+    ));
     if is_demo {
         let db = Arc::new(engine.db.clone());
         tasks.spawn(demo::run(db, log, partitions, shutdown.clone()));
@@ -95,8 +102,9 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     engine.announce(&running)?;
     health.set_ready(true);
     welcome(config, &running, &data, is_demo, &links)?;
+    trigger.delay_by(config.http.shutdown_delay);
+    not_ready_when_leaving(health.clone(), shutdown.clone()).await;
     shutdown.clone().requested().await;
-    health.set_ready(false);
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
     drain(tasks, engine, config.drain_timeout).await
 }

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
+use super::doctor;
 use super::output::{Done, Failure};
+use super::recent::Recent;
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
 use crate::log::{Bounds, LogError, Topic};
+use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::progress::{self, Wanted};
 use crate::store::checkpoints;
@@ -17,6 +20,12 @@ use crate::store::checkpoints;
 const POLL: Duration = Duration::from_millis(100);
 /// How often it tells how far it is.
 const TELL: Duration = Duration::from_millis(500);
+
+/// The same, where lines are written in place of a bar.
+const TELL_LINE: Duration = Duration::from_secs(10);
+/// How often it is looked whether anybody works, and how often in a row nobody must.
+const IDLE_LOOK: Duration = Duration::from_secs(15);
+const IDLE_TIMES: u32 = 3;
 
 /// What is still awaited.
 enum Awaited {
@@ -37,21 +46,22 @@ impl Awaited {
 }
 
 /// Runs the command.
-pub async fn run(session: &Session, timeout: Duration) -> Done {
+pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done {
     let start = Instant::now();
     let bounds = bounds(session, start, timeout).await?;
     let mut awaited = Awaited::Rating;
     let mut shown = Shown::start(session, &bounds).await;
+    let mut idle = Idle::default();
     loop {
         match look(session, &bounds, &mut awaited).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => shown.tell(session, &bounds, &awaited).await,
+            Ok(true) => break,
+            Ok(false) => {
+                shown.trouble = None;
+                shown.tell(session, &bounds, &awaited).await;
+            }
             Err(Failure::Failed(why)) if start.elapsed() < timeout => {
-                tracing::debug!(
-                    event = "wait.retry",
-                    why,
-                    "the store did not answer; looking again"
-                );
+                shown.trouble = Some(why);
+                shown.tell(session, &bounds, &awaited).await;
             }
             Err(failure) => return Err(failure),
         }
@@ -63,10 +73,65 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
                 awaited.as_str()
             )));
         }
+        if let Some(idle) = idle.look(session, config).await {
+            return Err(Failure::failed(format!(
+                "no live worker: nothing is {idle}, and {}; start `tidemark worker`, then wait again",
+                awaited.as_str()
+            )));
+        }
         if start.elapsed() >= timeout {
-            return Err(too_slow(&awaited, timeout));
+            return Err(too_slow(&awaited, timeout, shown.trouble.as_deref()));
         }
         tokio::time::sleep(POLL).await;
+    }
+    drop(shown);
+    tell_rejects(session).await?;
+    let refusal = match session.workers {
+        Workers::Up => doctor::refusal(config).await,
+        Workers::Nobody | Workers::Elsewhere => None,
+    };
+    match refusal.or(doctor::clock_difference(session).await) {
+        Some(what) => Err(Failure::failed(format!("everything is done, but: {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Says how many of the newest events were rejected: they are not waited for, and nothing of them is
+/// seen. If it was most of them, that is a failure.
+async fn tell_rejects(session: &Session) -> Done {
+    let recent = Recent::read(session).await?;
+    if let Some(what) = recent.rejections() {
+        return Err(Failure::failed(format!("everything is done, but: {what}")));
+    }
+    if let Some(what) = recent.missing_usage() {
+        return Err(Failure::failed(format!("everything is done, but: {what}")));
+    }
+    let (rejected, events) = recent.rejected();
+    if rejected > 0 {
+        eprintln!(
+            "tidemark: {rejected} of the newest {events} events were rejected; see why: tidemark rejects list --last 5"
+        );
+    }
+    Ok(())
+}
+
+/// Whether nobody works on a cluster. A restart of all workers takes a moment, so that must last.
+#[derive(Default)]
+struct Idle {
+    looked: Option<Instant>,
+    times: u32,
+}
+
+impl Idle {
+    async fn look(&mut self, session: &Session, config: &Config) -> Option<String> {
+        let is_due = self.looked.get_or_insert_with(Instant::now).elapsed() >= IDLE_LOOK;
+        if session.workers != Workers::Elsewhere || !is_due {
+            return None;
+        }
+        self.looked = Some(Instant::now());
+        let idle = doctor::idle_roles(config).await.ok().flatten();
+        self.times = idle.as_ref().map_or(0, |_| self.times + 1);
+        idle.filter(|_| self.times >= IDLE_TIMES)
     }
 }
 
@@ -74,6 +139,8 @@ pub async fn run(session: &Session, timeout: Duration) -> Done {
 struct Shown {
     bar: ProgressBar,
     told: Instant,
+    /// What kept the last look from being one.
+    trouble: Option<String>,
 }
 
 impl Shown {
@@ -82,23 +149,44 @@ impl Shown {
         if !bar.is_hidden() {
             bar.set_length(unrated(session, bounds).await.unwrap_or(0));
         }
-        let told = Instant::now();
-        Shown { bar, told }
+        Shown {
+            bar,
+            told: Instant::now(),
+            trouble: None,
+        }
     }
 
-    /// What does not answer is not worth a word here.
+    /// On a terminal a bar; elsewhere a line from time to time.
     async fn tell(&mut self, session: &Session, bounds: &[Bounds], awaited: &Awaited) {
-        if self.bar.is_hidden() || self.told.elapsed() < TELL {
+        let every = if self.bar.is_hidden() {
+            TELL_LINE
+        } else {
+            TELL
+        };
+        if self.told.elapsed() < every {
             return;
         }
         self.told = Instant::now();
-        self.bar.set_message(format!("; {}", awaited.as_str()));
-        if let (Awaited::Rating, Ok(left)) = (awaited, unrated(session, bounds).await) {
+        let trouble = self.trouble.as_ref();
+        let trouble = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
+        let state = format!("{}{trouble}", awaited.as_str());
+        let left = match awaited {
+            Awaited::Rating => unrated(session, bounds).await.ok(),
+            Awaited::Posting(_) | Awaited::Awards(_) => Some(0),
+        };
+        if self.bar.is_hidden() {
+            let left = left.filter(|left| *left > 0);
+            let left = left
+                .map(|left| format!(", {left} of them"))
+                .unwrap_or_default();
+            eprintln!("tidemark: waiting: {state}{left}");
+            return;
+        }
+        self.bar.set_message(format!("; {state}"));
+        if let Some(left) = left {
             let whole = self.bar.length().unwrap_or(0).max(left);
             self.bar.set_length(whole);
             self.bar.set_position(whole - left);
-        } else if !matches!(awaited, Awaited::Rating) {
-            self.bar.set_position(self.bar.length().unwrap_or(0));
         }
     }
 }
@@ -185,9 +273,10 @@ async fn no_halt(session: &Session) -> Done {
     }
 }
 
-fn too_slow(awaited: &Awaited, timeout: Duration) -> Failure {
+fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Failure {
+    let trouble = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
     Failure::failed(format!(
-        "after {timeout:?} {}; wait longer (--timeout 10m), or see whether something is wrong: tidemark doctor",
+        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or see whether something is wrong: tidemark doctor",
         awaited.as_str()
     ))
 }

@@ -67,6 +67,7 @@ pub async fn run(
     ctx.adapting = adapting(config, &roles)?;
     let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
+    tasks.spawn(watch_dependencies(ctx.clone(), shutdown.clone()));
     tasks.spawn(watch_lag(ctx.clone(), shutdown.clone()));
     let connections = Connections::new(&config.http, metrics.clone());
     let operator = Operator {
@@ -121,7 +122,8 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
     } = &config.store;
     match error {
         StoreError::Refused(_) => Failure::failed(format!(
-            "{error}; the tables are made by `tidemark init`, with the same configuration"
+            "{error}; on a new installation `tidemark init` creates the tables, with the same configuration. Tables that \
+             held data must be restored instead (docs/runbook.md)"
         )),
         other => Failure::failed(format!(
             "{other}; the store is that of {}",
@@ -233,8 +235,15 @@ fn say_missing(topics: &[String]) {
     tracing::error!(
         event = "topics.missing",
         topics,
-        "these topics are not there, so nothing is done about them; `tidemark topics apply` creates ours"
+        "missing topics: nothing of them is worked on. On a new installation `tidemark topics apply` creates tidemark's own; one that held \
+         records must be brought back instead, see docs/runbook.md#a-topic-is-gone"
     );
+}
+
+async fn watch_dependencies(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
+    let (log, db) = (ctx.log.clone(), ctx.db.clone());
+    http::watch_dependencies(log, db, ctx.health.clone(), shutdown).await;
+    Ok(())
 }
 
 async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {

@@ -92,6 +92,18 @@ pub struct UsageEvent<'a> {
     pub stream: bool,
 }
 
+impl UsageEvent<'_> {
+    /// Whether it should have token counts: a completion that succeeded.
+    pub fn is_metered(&self, service: Service) -> bool {
+        service == Service::ChatCompletions && (200..300).contains(&self.status)
+    }
+
+    /// Whether it should have token counts and has none: its usage is unknown, not zero.
+    pub fn lacks_usage(&self, service: Service) -> bool {
+        self.is_metered(service) && self.input_tokens.is_none() && self.output_tokens.is_none()
+    }
+}
+
 /// The identity of an event: a 128-bit hash of user, source and id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(pub u128);

@@ -21,8 +21,12 @@ use crate::store::keys::{self, ApiKey, KeyText, Marks};
 pub const KEY_BELIEVED: Duration = Duration::from_secs(5);
 /// How long a key that was good is believed while the store does not answer: events must come in then, too.
 pub(super) const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
-/// How long a request waits for a good key to be looked up again.
+/// A key that is in use is looked up again at this age, before it is too old: no request waits for it.
+const LOOKED_UP_AHEAD: Duration = Duration::from_millis(2_500);
+/// How long requests wait, from its beginning on, for a look-up of a good key that has become too old.
 const LOOKED_UP_WITHIN: Duration = Duration::from_millis(250);
+/// How long a request waits for a key that is not known here.
+const UNKNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Most good keys remembered, and most ids that nobody has.
 const KEYS_MAX: usize = 10_000;
 /// Most look-ups in vain per second of keys without a mark: anybody can make those up. One that is found costs none of them, so keys of earlier versions
@@ -58,15 +62,22 @@ struct Good {
     at: Instant,
     used: Instant,
     /// Set while it is being looked up again.
-    looking: Option<watch::Receiver<()>>,
+    looking: Option<Looking>,
     /// The last look-up did not end well, or in time: nobody waits for the next one.
     is_late: bool,
+}
+
+/// A look-up that is under way.
+#[derive(Clone)]
+struct Looking {
+    since: Instant,
+    done: watch::Receiver<()>,
 }
 
 /// What is known of an id.
 enum Found {
     Fresh(Arc<ApiKey>),
-    Stale(watch::Receiver<()>),
+    Stale(Looking),
     /// What was good is believed without waiting.
     Late(Arc<ApiKey>),
     Absent,
@@ -104,9 +115,25 @@ impl Keyring {
             Found::Fresh(key) => Ok((Some(key), "cached")),
             Found::Absent => Ok((None, "cached")),
             Found::Late(key) => Ok((Some(key), "believed")),
-            Found::Stale(done) => self.looked_up_again(sent.id(), done).await,
-            Found::Unknown if self.is_made_up(sent).await? => Ok((None, "made_up")),
+            Found::Stale(looking) => self.looked_up_again(sent.id(), looking).await,
             Found::Unknown => {
+                let looked = tokio::time::timeout(UNKNOWN_WITHIN, self.look_up(sent)).await;
+                looked.unwrap_or_else(|_| {
+                    let why = format!("a key was not found within {UNKNOWN_WITHIN:?}");
+                    Err(StoreError::Unavailable(why).into())
+                })
+            }
+        }
+    }
+
+    /// Asks the store for a key that is not known here.
+    async fn look_up(
+        &self,
+        sent: &KeyText,
+    ) -> Result<(Option<Arc<ApiKey>>, &'static str), Problem> {
+        match self.is_made_up(sent).await? {
+            true => Ok((None, "made_up")),
+            false => {
                 if sent.is_unmarked() && self.misses().count >= MISSES_PER_SECOND {
                     let lookups = &self.metrics.http_key_lookups_total;
                     lookups.with_label_values(&["limited"]).inc();
@@ -137,21 +164,21 @@ impl Keyring {
         if let Some(good) = known.good.get_mut(id) {
             good.used = now;
             let age = now - good.at;
+            if age < LOOKED_UP_AHEAD {
+                return Found::Fresh(good.key.clone());
+            }
+            let looking = good
+                .looking
+                .get_or_insert_with(|| self.look_again(id))
+                .clone();
             if age < KEY_BELIEVED {
                 return Found::Fresh(good.key.clone());
             }
-            let done = match &good.looking {
-                Some(done) => done.clone(),
-                None => {
-                    let done = self.look_again(id);
-                    good.looking = Some(done.clone());
-                    done
-                }
-            };
+            good.is_late |= now - looking.since >= LOOKED_UP_WITHIN;
             if good.is_late && age < KEY_BELIEVED_IN_OUTAGE {
                 return Found::Late(good.key.clone());
             }
-            return Found::Stale(done);
+            return Found::Stale(looking);
         }
         match known.absent.get(id) {
             Some(at) if now - *at < KEY_BELIEVED => Found::Absent,
@@ -160,7 +187,7 @@ impl Keyring {
     }
 
     /// Looks a key up beside the requests that wait for it, and beside those that do not.
-    fn look_again(self: &Arc<Self>, id: &str) -> watch::Receiver<()> {
+    fn look_again(self: &Arc<Self>, id: &str) -> Looking {
         let (ended, done) = watch::channel(());
         let (keyring, id) = (self.clone(), id.to_owned());
         tokio::spawn(async move {
@@ -168,7 +195,10 @@ impl Keyring {
             keyring.looked(&id, looked);
             drop(ended);
         });
-        done
+        Looking {
+            since: Instant::now(),
+            done,
+        }
     }
 
     fn looked(&self, id: &str, looked: Result<Option<ApiKey>, StoreError>) {
@@ -190,10 +220,10 @@ impl Keyring {
     async fn looked_up_again(
         &self,
         id: &str,
-        mut done: watch::Receiver<()>,
+        Looking { since, mut done }: Looking,
     ) -> Result<(Option<Arc<ApiKey>>, &'static str), Problem> {
         // The sender says nothing; it goes when the look-up has ended.
-        let in_time = tokio::time::timeout(LOOKED_UP_WITHIN, done.changed()).await;
+        let in_time = tokio::time::timeout_at(since + LOOKED_UP_WITHIN, done.changed()).await;
         if in_time.is_err()
             && let Some(key) = self.believed_late(id)
         {

@@ -36,6 +36,7 @@ use crate::ops::shutdown::Shutdown;
 use crate::ops::traces;
 use crate::reads::Reads;
 use crate::store::db::Db;
+use failures::Failures;
 use problem::Problem;
 
 mod access;
@@ -45,7 +46,9 @@ mod body;
 mod budget;
 mod connections;
 mod decoding;
+mod dependencies;
 mod docs;
+mod failures;
 mod ingest;
 mod internal;
 mod keyring;
@@ -61,6 +64,7 @@ mod tokens;
 
 pub use admin::{KeyInfo, MadeKey, RejectDetail};
 pub use connections::Connections;
+pub use dependencies::watch_dependencies;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_BELIEVED;
@@ -68,6 +72,7 @@ pub use listener::{LISTENER_PATH, listener_proof};
 #[doc(hidden)]
 pub use pages::fuzzed_form;
 pub use pages::{Needs, PageRoute, page_routes};
+pub use status::NOT_READY;
 pub use tls::{Tls, TlsError};
 
 /// Bytes of request bodies that may be in memory at once, unpacked; further ones wait a moment, then are told to come again.
@@ -243,6 +248,18 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
     finished(routes, &service.operator, service.limits.clone(), within)
 }
 
+/// The same for a service whose metrics are read at an address of their own: `/metrics` is not here.
+pub fn router_without_metrics(service: Service, hosts: Hosts) -> Router {
+    router(service, hosts).layer(middleware::from_fn(hide_metrics))
+}
+
+async fn hide_metrics(request: Request, next: Next) -> Response {
+    match request.uri().path() == "/metrics" {
+        true => hardened(no_page_here(request).await),
+        false => next.run(request).await,
+    }
+}
+
 /// Health and metrics alone, which anybody may read: what a worker serves.
 pub fn operator_router(operator: Operator, config: &HttpConfig) -> Router {
     const WITHIN: Duration = Duration::from_secs(10);
@@ -312,6 +329,7 @@ fn finished(
     let measured = Measured {
         metrics: operator.metrics.clone(),
         within,
+        failures: Arc::default(),
     };
     routes
         .layer(middleware::from_fn_with_state(limits, limit_address))
@@ -433,6 +451,7 @@ async fn render_metrics(State(operator): State<Operator>) -> Response {
 struct Measured {
     metrics: Arc<Metrics>,
     within: Duration,
+    failures: Arc<Failures>,
 }
 
 /// Counts and times every request by its route, never by its path: paths have no bound. Names it in the log and in its answer, and gives it
@@ -457,8 +476,15 @@ async fn measure(State(measured): State<Measured>, request: Request, next: Next)
     traces::answered(&span, status.as_u16());
     // A probe that is told "not yet" is no failure.
     if status.is_server_error() && !matches!(route.as_str(), "/readyz" | "/healthz") {
+        let problem = response.extensions().get::<Arc<Problem>>().cloned();
         let _entered = span.enter();
-        tracing::warn!(event = "http.failed", %status, "answered with an error");
+        measured.failures.report(status, problem.as_deref());
+        if let Some(problem) = problem
+            && problem.is_unavailable()
+            && ingest::is_ingest(&route)
+        {
+            response = hardened(problem.of_resendable_events().into_response());
+        }
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -613,6 +639,7 @@ mod tests {
         let measured = Measured {
             metrics: Arc::new(Metrics::new()),
             within: Duration::from_secs(10),
+            failures: Arc::default(),
         };
         let router = Router::new()
             .route("/x", get(panics))

@@ -1,6 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457), with stable codes.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,8 +10,12 @@ use utoipa::ToSchema;
 
 use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
+use crate::ops::seldom::Seldom;
 use crate::reads::ReadError;
 use crate::store::db::StoreError;
+
+static STORE_UNAVAILABLE: Seldom<()> = Seldom::new();
+static STORE_FAILED: Seldom<()> = Seldom::new();
 
 /// An error for the caller. Kept small, because it stands in every handler's result.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -106,6 +111,16 @@ impl Problem {
         matches!(self.status, 400 | 409 | 422)
     }
 
+    /// The code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Whether the server cannot do it at present: 503, or 507.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.status, 503 | 507)
+    }
+
     /// Whether it has this code.
     pub fn is(&self, code: &str) -> bool {
         self.code == code
@@ -121,6 +136,15 @@ impl Problem {
         self.status == StatusCode::UNAUTHORIZED.as_u16()
     }
 
+    /// As an answer to usage events: they may always be sent again.
+    pub fn of_resendable_events(&self) -> Problem {
+        let detail = format!("{}. {RESEND}", self.detail.trim_end_matches('.'));
+        Problem {
+            detail: detail.into(),
+            ..self.clone()
+        }
+    }
+
     /// With the time after which trying again makes sense.
     pub fn retry_after(self, secs: u32) -> Problem {
         Problem {
@@ -129,6 +153,10 @@ impl Problem {
         }
     }
 }
+
+/// What senders of events are told when it is not known whether their events were taken.
+const RESEND: &str =
+    "Resending the same events is safe: each event counts once, even if it was taken already";
 
 /// Characters that stay of each end of a text that is too long.
 const END_CHARS: usize = 400;
@@ -150,7 +178,9 @@ pub fn shortened(text: String) -> String {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         if error.is_transient() {
-            tracing::warn!(event = "http.store_unavailable", %error, "the store does not answer");
+            if let Some(kept_back) = STORE_UNAVAILABLE.say(()) {
+                tracing::warn!(event = "http.store_unavailable", %error, kept_back, "the store does not answer");
+            }
             return Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unavailable",
@@ -158,7 +188,9 @@ impl From<StoreError> for Problem {
             )
             .retry_after(1);
         }
-        tracing::error!(event = "http.store_failed", %error, "the store refused a request");
+        if let Some(kept_back) = STORE_FAILED.say(()) {
+            tracing::error!(event = "http.store_failed", %error, kept_back, "the store refused a request");
+        }
         Problem::internal()
     }
 }
@@ -180,6 +212,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
+        if status.is_server_error() {
+            // For the log, and for who knows more about the route.
+            response.extensions_mut().insert(Arc::new(self.clone()));
+        }
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -10,6 +10,9 @@ use super::Operator;
 use super::problem::Problem;
 use crate::ops::health::TaskHealth;
 
+/// The code of a process that is starting or stopping.
+pub const NOT_READY: &str = "not_ready";
+
 /// Alive, unless a partition has work before it and has made no progress for too long. A halted partition does not count: a restart,
 /// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` tell of it.
 #[utoipa::path(get, path = "/healthz", tag = "operators", responses(
@@ -28,24 +31,27 @@ pub(super) async fn alive(State(operator): State<Operator>) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// Ready once log and store are open, and until this process begins to stop; a worker, while the topics of its roles are there.
+/// Ready once log and store are open, while events can be appended, and until this process begins to stop; a worker, while the
+/// topics of its roles are there.
 #[utoipa::path(get, path = "/readyz", tag = "operators", responses(
     (status = 200, description = "Ready."),
-    (status = 503, description = "Starting or stopping; or a topic is not there: the detail names it.")))]
+    (status = 503, description = "Starting or stopping (`not_ready`); a topic is missing (`missing`); or events cannot be appended \
+        (`log_unavailable`, `log_disk_full`, `log_clock_ahead`). The detail says why.")))]
 pub(super) async fn ready(State(operator): State<Operator>) -> Response {
-    if operator.health.is_ready() {
-        return Json(json!({"status": "ready"})).into_response();
-    }
-    let missing = operator.health.missing();
-    let (code, detail) = match missing.is_empty() {
-        true => (
-            "not_ready",
+    let health = &operator.health;
+    let missing = health.missing();
+    let (code, detail) = match (health.is_ready(), health.appends_fail()) {
+        (true, None) => return Json(json!({"status": "ready"})).into_response(),
+        (true, Some(outage)) => (outage.code, outage.detail),
+        (false, _) if missing.is_empty() => (
+            NOT_READY,
             "this process is starting or stopping; try again soon".to_owned(),
         ),
-        false => (
+        (false, _) => (
             "missing",
             format!(
-                "not there: {}; `tidemark topics apply` creates tidemark's own, and work begins within seconds",
+                "missing: {}. On a new installation `tidemark topics apply` creates tidemark's own, and work begins within seconds; \
+                 a topic that held records must be brought back instead, see docs/runbook.md#a-topic-is-gone",
                 missing.join(", ")
             ),
         ),

@@ -70,6 +70,10 @@ impl Log for Counted {
         self.log.bounds(topic, partition).await
     }
 
+    async fn check_appends(&self) -> Result<(), LogError> {
+        self.log.check_appends().await
+    }
+
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {
         self.log.end_seen(topic, partition).await
     }

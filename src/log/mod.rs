@@ -10,11 +10,9 @@ use bytes::Bytes;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
-pub mod adapt;
 mod counted;
 pub mod embedded;
 pub mod foreign;
-pub mod gateways;
 pub mod json_array;
 pub mod kafka;
 pub mod posting;
@@ -324,6 +322,22 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// A stable code, as in problem documents and metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            LogError::Unavailable(_) => "log_unavailable",
+            LogError::Refused { why, .. } => match why {
+                Refusal::DiskFull => "log_disk_full",
+                Refusal::ClockAhead => "log_clock_ahead",
+            },
+            LogError::TooLarge { .. } => "too_large",
+            LogError::OutOfRange { .. } => "out_of_range",
+            LogError::Damaged { .. } => "log_damaged",
+        }
+    }
+}
+
 /// A durable, partitioned log.
 #[async_trait]
 pub trait Log: Send + Sync {
@@ -354,6 +368,12 @@ pub trait Log: Send + Sync {
 
     /// What a partition holds.
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError>;
+
+    /// Whether usage events can be appended now, without appending any; the error is the one that an
+    /// append would meet.
+    async fn check_appends(&self) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// The end of a partition as it was last heard of: for telling lag, not for deciding anything.
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {

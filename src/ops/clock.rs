@@ -1,7 +1,7 @@
 //! Time as a dependency. Nothing that decides a number reads it; back-off, flush timers and award dates do.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,14 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Millis;
 
+    /// This moment on a clock that is never set. Whatever measures how long something takes, or when
+    /// it is due, goes by this: the wall clock may be set back at any time.
+    fn moment(&self) -> Moment {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let passed = START.get_or_init(Instant::now).elapsed();
+        Moment::from_millis(i64::try_from(passed.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Time that nobody can set; `None` where there is none to compare with.
     fn uptime(&self) -> Option<Uptime> {
         None
@@ -21,6 +29,39 @@ pub trait Clock: Send + Sync {
 
     /// Returns after `duration`.
     async fn sleep(&self, duration: Duration);
+}
+
+/// A moment of a clock that is never set. Comparable only with moments of the same process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// So many milliseconds after the clock's beginning, which means nothing.
+    pub const fn from_millis(millis: i64) -> Moment {
+        Moment(millis)
+    }
+
+    /// So much later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_add(millis(duration)))
+    }
+
+    /// So much earlier.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Moment {
+        Moment(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// How much time has passed since `earlier`; nothing if that is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        let passed = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(passed).unwrap_or(0))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// How long the machine has been up, time in which it slept included.

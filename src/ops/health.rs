@@ -128,20 +128,58 @@ pub struct TaskHealth {
     pub id: TaskId,
     /// Records that it has yet to work on.
     pub lag: u64,
-    /// The offset of the next one, as far as it has told.
+    /// The offset of the first record whose work is not done: not rated and sent on, or not in rows.
     pub next: Option<u64>,
-    /// Log time at the newest record that it has worked on, as far as it has told.
-    pub reached: Option<Millis>,
+    /// A record at or before `next`, and when it was appended: the one at `next` has waited at most
+    /// since then, and exactly so long if it is that one.
+    pub first_waiting: Option<(u64, Millis)>,
     /// When it last made progress, or had nothing to do.
     pub last_progress: Instant,
     /// Set while it is halted.
     pub halted: Option<Halted>,
 }
 
+/// What a process depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dependency {
+    /// The log that takes usage events.
+    Log,
+    /// The tables.
+    Store,
+}
+
+impl Dependency {
+    /// Both.
+    pub const ALL: [Dependency; 2] = [Dependency::Log, Dependency::Store];
+
+    /// The name, as in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Dependency::Log => "log",
+            Dependency::Store => "store",
+        }
+    }
+}
+
+/// Why a dependency cannot be used at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Stable, from a fixed set; it becomes a label.
+    pub code: &'static str,
+    /// What happened and what to do.
+    pub detail: String,
+}
+
+/// How long a failed append counts, unless one succeeds before.
+const FAILED_APPEND_COUNTS: Duration = Duration::from_secs(5);
+
 /// The shared registry. Every change also sets the metrics about it.
 pub struct Health {
     metrics: Arc<Metrics>,
     ready: AtomicBool,
+    outages: Mutex<BTreeMap<Dependency, Outage>>,
+    /// The last append, if it failed.
+    failed_append: Mutex<Option<(Instant, Outage)>>,
     /// What this process cannot work without and does not find.
     missing: Mutex<Vec<String>>,
     tasks: Mutex<BTreeMap<TaskId, TaskHealth>>,
@@ -153,6 +191,8 @@ impl Health {
         Health {
             metrics,
             ready: AtomicBool::new(false),
+            outages: Mutex::default(),
+            failed_append: Mutex::default(),
             missing: Mutex::default(),
             tasks: Mutex::default(),
         }
@@ -174,6 +214,52 @@ impl Health {
         missing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says that a dependency fails, or works (again); whether that is news.
+    pub fn set_outage(&self, dependency: Dependency, outage: Option<Outage>) -> bool {
+        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &outage {
+            Some(outage) => outages.insert(dependency, outage.clone()),
+            None => outages.remove(&dependency),
+        };
+        let code = |outage: &Option<Outage>| outage.as_ref().map(|outage| outage.code);
+        let gauge = |code: &str, value| {
+            let down = &self.metrics.dependency_down;
+            down.with_label_values(&[dependency.as_str(), code])
+                .set(value);
+        };
+        if let Some(code) = code(&before) {
+            gauge(code, 0);
+        }
+        if let Some(code) = code(&outage) {
+            gauge(code, 1);
+        }
+        code(&before) != code(&outage)
+    }
+
+    /// Why a dependency cannot be used.
+    pub fn outage(&self, dependency: Dependency) -> Option<Outage> {
+        let outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
+        outages.get(&dependency).cloned()
+    }
+
+    /// An append of usage events succeeded, or failed for a reason that is not its sender's.
+    pub fn appended(&self, outcome: Result<(), Outage>) {
+        let failed = self.failed_append.lock();
+        let mut failed = failed.unwrap_or_else(PoisonError::into_inner);
+        *failed = outcome.err().map(|outage| (Instant::now(), outage));
+    }
+
+    /// Why usage events cannot be appended now, as far as is known.
+    pub fn appends_fail(&self) -> Option<Outage> {
+        let known = self.outage(Dependency::Log);
+        known.or_else(|| {
+            let failed = self.failed_append.lock();
+            let failed = failed.unwrap_or_else(PoisonError::into_inner);
+            let (at, outage) = failed.as_ref()?;
+            (at.elapsed() < FAILED_APPEND_COUNTS).then(|| outage.clone())
+        })
+    }
+
     /// Whether this process takes requests.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
@@ -189,14 +275,18 @@ impl Health {
             .set(since.unwrap_or_default().as_secs_f64());
     }
 
-    /// Where a task stands: the offset of the next record that it will work on. Whoever knows the log's end can tell its lag from that
-    /// while the task itself is stuck.
-    /// With it comes log time there, if it is known.
-    pub fn stands_at(&self, id: TaskId, next: u64, reached: Option<Millis>) {
+    /// How far a task's work is done: the offset of the first record that is not. Whoever knows the
+    /// log's end can tell its lag from that while the task itself is stuck.
+    pub fn stands_at(&self, id: TaskId, next: u64) {
+        let lag = self.task(id).map_or(0, |task| task.lag);
+        self.update(id, lag, |task| task.next = Some(next));
+    }
+
+    /// When the record was appended that a task works on first of all.
+    pub fn first_waiting(&self, id: TaskId, offset: u64, append_time: Millis) {
         let lag = self.task(id).map_or(0, |task| task.lag);
         self.update(id, lag, |task| {
-            task.next = Some(next);
-            task.reached = reached.or(task.reached);
+            task.first_waiting = Some((offset, append_time));
         });
     }
 
@@ -289,7 +379,7 @@ impl Health {
             id,
             lag,
             next: None,
-            reached: None,
+            first_waiting: None,
             last_progress: Instant::now(),
             halted: None,
         });

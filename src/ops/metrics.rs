@@ -136,6 +136,9 @@ metrics! {
     slow_lane_events_total: IntCounter;
     /// Events whose model is in no catalogue and carries no size, and which were rated in the lowest tier; the names are in the log.
     default_tier_events_total: IntCounter;
+    /// Events of the last five minutes, by what became of them: rated, rejected, without_usage (successful, rated, without token
+    /// counts; among those that were rated).
+    recent_events: IntGaugeVec["outcome"];
     /// Successful events without token counts: their usage is unknown, not zero.
     unknown_usage_events_total: IntCounter;
     /// Rated events by service and tier; the tier is none where the service has no models.
@@ -189,9 +192,9 @@ metrics! {
     group_events_total: IntCounterVec["role", "event"];
     /// 1 while a partition is halted, by reason code; tidemark doctor says more.
     halted: IntGaugeVec["role", "partition", "reason"];
-    /// Records that a partition has yet to work on.
+    /// Records of a partition whose work is not done: not rated and sent on, or posted in memory and not in rows yet.
     lag_records: IntGaugeVec["role", "partition"];
-    /// How long the oldest record that a partition has yet to work on has been waiting in the log, in seconds; 0 when there is none.
+    /// How long the oldest of these records has been in the log, in seconds; 0 when there is none.
     lag_seconds: GaugeVec["role", "partition"];
     /// The offset up to which a partition's work is durable.
     checkpoint_offset: IntGaugeVec["role", "partition"];
@@ -226,6 +229,10 @@ metrics! {
     adapter_refused_total: IntCounterVec["topic", "reason"];
     /// Events of successful requests whose gateway does not know how many tokens they took: nothing is charged for them.
     adapter_usage_unknown_total: IntCounterVec["topic"];
+    /// Events whose gateway counts a total of tokens that is not the sum of its parts. The parts count.
+    adapter_odd_totals_total: IntCounterVec["topic"];
+    /// Failed requests (5xx) whose gateway does not say where they went: they lower no provider's uptime.
+    adapter_unattributed_failures_total: IntCounterVec["topic"];
     /// Records of gateways' topics that expired or were deleted before they were read: their usage is lost. Raise the retention there.
     adapter_lost_records_total: IntCounterVec["topic"];
     /// HTTP requests that brought usage, by form; `events` are tidemark's own forms.
@@ -238,10 +245,18 @@ metrics! {
     ingest_refused_total: IntCounterVec["format", "reason"];
     /// Events in them of successful requests whose gateway does not say how many tokens they took: nothing is charged for them.
     ingest_usage_unknown_total: IntCounterVec["format"];
+    /// Events whose gateway counts a total of tokens that is not the sum of its parts. The parts count.
+    ingest_odd_totals_total: IntCounterVec["format"];
+    /// Events of deployments whose ids the gateway made up: the vendor stands for the provider. Set http.gateways.providers.
+    ingest_made_up_providers_total: IntCounterVec["format"];
+    /// Failed requests (5xx) whose gateway does not say where they went: they lower no provider's uptime.
+    ingest_unattributed_failures_total: IntCounterVec["format"];
     /// Records that the log has acknowledged to this process, whatever wrote them, by topic.
     log_appended_records_total: IntCounterVec["topic"];
     /// Appends that the log refused: its disk is full (disk_full), or the clock has jumped ahead (clock_ahead). Nothing was appended.
     log_refused_appends_total: IntCounterVec["reason"];
+    /// 1 while what this process depends on (log, store) cannot be used, by cause; 0 or absent otherwise.
+    dependency_down: IntGaugeVec["dependency", "code"];
     /// HTTP requests that were answered, by route and status code.
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.

@@ -24,10 +24,10 @@ use super::failure::Failure;
 use super::supervise::persist;
 use super::versioned::save;
 use crate::domain::position::{Offset, Partition, WriteId};
-use crate::domain::time::Millis;
-use crate::log::adapt::{ForeignRecord, Outcome, adapt};
+use crate::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use crate::log::foreign::{ForeignLog, ForeignRead};
 use crate::log::{Bounds, NewRecord, ReadLimit, Record, Topic, rejected, usage_partition};
+use crate::ops::clock::Moment;
 use crate::ops::config::AdapterConfig;
 use crate::ops::health::{Feed, Role, TaskId};
 use crate::store::checkpoints::{self, AdaptCheckpoint, Versioned};
@@ -40,7 +40,7 @@ const LIMIT: ReadLimit = ReadLimit {
 /// How long a read waits for the first record.
 const WAIT: Duration = Duration::from_millis(500);
 /// How often the position is written while records keep coming. What lies in between is read again after a crash.
-const SAVE_INTERVAL_MS: i64 = 1_000;
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker needs to adapt.
 #[derive(Clone)]
@@ -72,10 +72,8 @@ pub(super) struct Adapter<'c> {
     /// The position that is in the store, and the id of its last write.
     saved: Option<Offset>,
     written: Option<WriteId>,
-    saved_at: Millis,
+    saved_at: Moment,
     progressed: bool,
-    /// When the log took the newest record that was passed on.
-    reached: Option<Millis>,
 }
 
 impl<'c> Adapter<'c> {
@@ -108,9 +106,8 @@ impl<'c> Adapter<'c> {
             next: Offset(0),
             saved: None,
             written: stored.as_ref().map(|stored| stored.write),
-            saved_at: ctx.clock.now(),
+            saved_at: ctx.clock.moment(),
             progressed: false,
-            reached: None,
         };
         adapter.begin(stored.map(|stored| stored.value)).await?;
         Ok(adapter)
@@ -125,9 +122,15 @@ impl<'c> Adapter<'c> {
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         while !*shutdown.borrow() {
             let records = self.read().await?;
+            if let Some(first) = records.first() {
+                let (offset, append_time) = (first.offset.0, first.append_time);
+                self.ctx
+                    .health
+                    .first_waiting(self.task, offset, append_time);
+            }
             self.pass_on(&records).await?;
-            let waited = self.ctx.clock.now().0 - self.saved_at.0;
-            if records.is_empty() || waited >= SAVE_INTERVAL_MS {
+            let waited = self.ctx.clock.moment().since(self.saved_at);
+            if records.is_empty() || waited >= SAVE_INTERVAL {
                 self.save().await?;
             }
             self.report();
@@ -218,7 +221,6 @@ impl<'c> Adapter<'c> {
             records.len() as u64,
         );
         self.next = last.offset.next();
-        self.reached = Some(last.append_time);
         self.progressed = true;
         Ok(())
     }
@@ -235,8 +237,19 @@ impl<'c> Adapter<'c> {
                     .or_default()
                     .push(adapted.record);
                 self.counter(&metrics.adapter_events_total, 1);
-                if adapted.is_usage_unknown {
-                    self.counter(&metrics.adapter_usage_unknown_total, 1);
+                let remarks = adapted.remarks;
+                for (counter, is_so) in [
+                    (
+                        &metrics.adapter_usage_unknown_total,
+                        remarks.is_usage_unknown,
+                    ),
+                    (&metrics.adapter_odd_totals_total, remarks.is_total_odd),
+                    (
+                        &metrics.adapter_unattributed_failures_total,
+                        remarks.is_failure_unattributed,
+                    ),
+                ] {
+                    self.counter(counter, u64::from(is_so));
                 }
             }
             Outcome::Skipped(skip) => {
@@ -252,7 +265,7 @@ impl<'c> Adapter<'c> {
                     .adapter_refused_total
                     .with_label_values(&labels)
                     .inc();
-                let reject = refusal.reject(self.config, record);
+                let reject = record.reject(&refusal, self.config);
                 batch.rejects.push(rejected::encode_foreign(&reject));
             }
         }
@@ -273,7 +286,7 @@ impl<'c> Adapter<'c> {
 
     /// Writes the position, if it has moved, and if what was read was still the topic that it speaks of.
     async fn save(&mut self) -> Result<(), Failure> {
-        self.saved_at = self.ctx.clock.now();
+        self.saved_at = self.ctx.clock.moment();
         if self.saved == Some(self.next) {
             return Ok(());
         }
@@ -302,9 +315,7 @@ impl<'c> Adapter<'c> {
     fn report(&self) {
         let end = self.log.end_seen(&self.config.topic, self.task.partition);
         let lag = end.map_or(0, |end| end.0.saturating_sub(self.next.0));
-        self.ctx
-            .health
-            .stands_at(self.task, self.next.0, self.reached);
+        self.ctx.health.stands_at(self.task, self.next.0);
         self.ctx.health.progressed(self.task, lag);
     }
 

@@ -51,11 +51,25 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
+    /// Nobody looks whether a later epoch has begun.
+    LaterEpochIgnored,
+    /// A source partition begins an epoch although it went on in the one before.
+    SealIgnored,
+    /// After a correction of the clock only what was appended in the hour after it counts as
+    /// forgotten, however late the events were dated.
+    LatestEventForgotten,
+    /// The same where the version before did not note the latest event.
+    LatestEventUnknown,
+    /// The same in the epoch after the correction.
+    LatestEventNotMoved,
+    /// What the window has forgotten is as late as the last record that it forgot, even if it had
+    /// forgotten later ones before.
+    ForgottenFallsBack,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 23] = [
+    pub const ALL: [Breakage; 29] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -79,5 +93,11 @@ impl Breakage {
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
         Breakage::PostingNotPutBack,
+        Breakage::LaterEpochIgnored,
+        Breakage::SealIgnored,
+        Breakage::LatestEventForgotten,
+        Breakage::LatestEventUnknown,
+        Breakage::LatestEventNotMoved,
+        Breakage::ForgottenFallsBack,
     ];
 }

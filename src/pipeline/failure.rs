@@ -92,10 +92,10 @@ impl HaltCode {
     pub const fn advice(self) -> &'static str {
         match self {
             HaltCode::LogRecreated => {
-                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained."
+                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained. If the original is gone for good with work in flight: docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::LogTruncated => {
-                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage."
+                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage. If they are gone for good: docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::FingerprintMismatch => {
                 "The topic holds other records than those that were counted; bring the original topic back."

@@ -4,33 +4,41 @@
 //! noticed here although no row of it is touched. An installation of an older tidemark is marked by
 //! its first task.
 
+use std::time::Duration;
+
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use super::{Breakage, WorkerContext};
-use crate::domain::time::Millis;
+use super::{Breakage, WorkerContext, layout};
+use crate::ops::clock::Moment;
 use crate::store::db::{StoreError, Table, Write};
 use crate::store::installation::{self, Installation, Marks};
 
 /// How often a task looks.
-const CHECK_INTERVAL_MS: i64 = 60_000;
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// How often marking is begun again when other tasks do it, too.
 const MARKING_TRIES_MAX: u32 = 6;
 
 /// When a task looks next.
 #[derive(Debug, Default)]
-pub(super) struct NextCheck(Millis);
+pub(super) struct NextCheck(Option<Moment>);
 
 impl NextCheck {
     /// Whether it is time; then the next time is a minute later.
     pub(super) fn is_due(&mut self, ctx: &WorkerContext) -> bool {
-        let now = ctx.clock.now();
-        // A next time that is further away was noted before the clock was set back.
-        let is_due = now >= self.0 || now.plus(CHECK_INTERVAL_MS) < self.0;
+        let now = ctx.clock.moment();
+        let is_due = self.0.is_none_or(|next| now >= next);
         if is_due {
-            self.0 = now.plus(CHECK_INTERVAL_MS);
+            self.0 = Some(now.plus(CHECK_INTERVAL));
         }
         is_due
     }
+}
+
+/// What every task looks at once a minute. Halts if a table is another one than the installation's,
+/// or if a later epoch has begun in them.
+pub(super) async fn check_tables(ctx: &WorkerContext) -> Result<(), Failure> {
+    check(ctx).await?;
+    layout::check_epoch(ctx).await
 }
 
 /// Halts if a table is another one than the installation's.

@@ -4,6 +4,7 @@
 //! The first task of an epoch stores them. It makes sure first that the epoch before is drained: in
 //! the new one sequences begin again, and users and accounts may belong to other partitions.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -15,7 +16,6 @@ use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
-use crate::store::awards;
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
 use crate::store::layout::{self, Moved};
@@ -54,8 +54,11 @@ pub(super) async fn agree(
 /// nobody, and the windows of the later one know nothing of it.
 pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
     let epoch = ctx.log.epoch();
-    let known = persist(ctx, || layout::all(&*ctx.db)).await?;
-    match known.last() {
+    if ctx.broken(Breakage::LaterEpochIgnored) {
+        return Ok(());
+    }
+    let newest = persist(ctx, || layout::newest(&*ctx.db)).await?;
+    match newest {
         Some(newest) if newest.epoch > epoch => Err(later_epoch(epoch, newest.epoch)),
         _ => Ok(()),
     }
@@ -66,24 +69,27 @@ fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
     Failure::halt(HaltCode::LogRecreated, what)
 }
 
-/// What was sent by a source partition, to be told from anything else.
-fn seal(sequences: &[Sequence]) -> u64 {
-    let bytes: Vec<u8> = sequences
-        .iter()
-        .flat_map(|sequence| sequence.0.to_le_bytes())
-        .collect();
+/// How far a source partition has come, to be told from anything else. Its blocks alone would not
+/// do: a chunk may have none, and have forwarded a record to a log that nobody reads any more.
+fn seal(stored: Option<&RateCheckpoint>) -> u64 {
+    let Some(rate) = stored else { return 0 };
+    let sent = rate.sequences.iter().map(|sequence| sequence.0);
+    let all = [rate.chunk.0, rate.to.0].into_iter().chain(sent);
+    let bytes: Vec<u8> = all.flat_map(u64::to_le_bytes).collect();
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 /// Halts if a source partition went on in an earlier epoch after this one had begun: its last
 /// blocks may not be posted.
 pub(super) fn sealed(
+    ctx: &WorkerContext,
     layout: &Layout,
     source: Partition,
     old: &RateCheckpoint,
 ) -> Result<(), Failure> {
     let known = layout.sealed.get(&source.0);
-    if known.is_none_or(|known| *known == seal(&old.sequences)) {
+    let is_sealed = known.is_none_or(|known| *known == seal(Some(old)));
+    if is_sealed || ctx.broken(Breakage::SealIgnored) {
         return Ok(());
     }
     let what = format!(
@@ -93,19 +99,40 @@ pub(super) fn sealed(
     Err(Failure::halt(HaltCode::LogRecreated, what))
 }
 
+/// Halts if a source partition that this epoch does not have any more went on in an earlier one.
+/// Nobody takes it up, so each of today's looks after those whose numbers are its own and a multiple
+/// of how many there are.
+pub(super) async fn check_former_sources(
+    ctx: &WorkerContext,
+    layout: &Layout,
+    own: Partition,
+) -> Result<(), Failure> {
+    let former = layout.sealed.keys().filter(|p| **p >= layout.source);
+    let former = former.filter(|p| **p % layout.source.max(1) == own.0);
+    for source in former.copied().map(Partition) {
+        let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, source));
+        let stored: Option<Versioned<RateCheckpoint>> =
+            persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
+        if let Some(old) = stored.map(|stored| stored.value)
+            && old.epoch < layout.epoch
+        {
+            not_cut(source, &old)?;
+            sealed(ctx, layout, source, &old)?;
+        }
+    }
+    Ok(())
+}
+
 /// Stores the layout of an epoch that has none yet.
 async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout, Failure> {
     let epoch = ctx.log.epoch();
-    let known = persist(ctx, || layout::all(&*ctx.db)).await?;
-    let searched = match known.last() {
+    let known = persist(ctx, || layout::newest(&*ctx.db)).await?;
+    let searched = match &known {
         Some(newest) => newest.source.max(newest.posting),
         None => PARTITIONS_SEARCHED,
     };
     let mut stored = Stored::read(ctx, source.max(searched), posting.max(searched)).await?;
-    let before = match known.into_iter().last() {
-        Some(newest) => Some(newest),
-        None => stored.layout(source),
-    };
+    let before = known.or_else(|| stored.layout(source));
     if let Some(before) = &before
         && before.source.max(before.posting) > searched
     {
@@ -134,11 +161,7 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
                 let begun = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
                 return begun.ok_or(undrained);
             }
-            let next = stored.next(&before, (epoch, source, posting));
-            if next.posting != before.posting {
-                move_pointers(ctx, 0..before.posting, &next).await?;
-            }
-            next
+            stored.next(&before, (epoch, source, posting))
         }
     };
     store(ctx, &layout).await
@@ -204,12 +227,18 @@ impl Stored {
             for (q, sent) in (0..).zip(&rate.sequences) {
                 let post = self.posts.iter().find(|(of, _)| *of == q);
                 let taken = accepted(post.map(|(_, post)| post), Partition(*p), before);
-                if taken < *sent {
-                    return Err(undrained(q, taken, *sent));
-                }
+                all_taken(q, taken, *sent)?;
             }
         }
         Ok(())
+    }
+
+    /// How far each source partition has come; one that has no checkpoint has not begun.
+    fn seals(&self, source: u32) -> BTreeMap<u32, u64> {
+        let nothing = (0..source).map(|p| (p, seal(None)));
+        let stored = self.rates.iter();
+        let stored = stored.map(|(p, rate)| (*p, seal(Some(rate))));
+        nothing.chain(stored).collect()
     }
 
     fn next(&self, before: &Layout, (epoch, source, posting): (Epoch, u32, u32)) -> Layout {
@@ -227,9 +256,7 @@ impl Stored {
                 true => before.posting_since,
                 false => epoch,
             },
-            sealed: (self.rates.iter())
-                .map(|(p, rate)| (*p, seal(&rate.sequences)))
-                .collect(),
+            sealed: self.seals(before.source),
             moved,
         }
     }
@@ -257,11 +284,20 @@ fn accepted(post: Option<&PostCheckpoint>, source: Partition, layout: &Layout) -
     state.map_or(Sequence(0), |state| state.sequence)
 }
 
-fn undrained(q: u32, taken: Sequence, sent: Sequence) -> Failure {
+/// Halts unless a posting partition has taken what was sent to it, and no more: a chunk whose loss
+/// was accepted may have blocks that came late.
+fn all_taken(q: u32, taken: Sequence, sent: Sequence) -> Result<(), Failure> {
     let task = TaskId::new(Role::Post, Partition(q));
-    let what =
-        format!("a new epoch began while {task} had taken {taken} of {sent} blocks of the old one");
-    Failure::halt(HaltCode::LogRecreated, what)
+    let what = match taken.cmp(&sent) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Less => format!(
+            "a new epoch began while {task} had taken {taken} of {sent} blocks of the old one"
+        ),
+        Ordering::Greater => format!(
+            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}"
+        ),
+    };
+    Err(Failure::halt(HaltCode::LogRecreated, what))
 }
 
 /// Before a source partition begins a new epoch, every posting partition must have taken all that
@@ -285,38 +321,7 @@ pub(super) async fn postings_drained(
         let comparable = stored.filter(|post| post.epoch == old.epoch || !restarted);
         let state = comparable.and_then(|post| post.sources.get(&source.0).copied());
         let taken = state.unwrap_or_default().sequence;
-        if taken < *sent {
-            return Err(undrained(q, taken, *sent));
-        }
-    }
-    Ok(())
-}
-
-/// Hands pending grants over to the posting partitions that their accounts have now.
-pub(super) async fn move_pointers(
-    ctx: &WorkerContext,
-    from: impl IntoIterator<Item = u32>,
-    layout: &Layout,
-) -> Result<(), Failure> {
-    for q in from {
-        let pointers = persist(ctx, || awards::list_pending(&*ctx.db, Partition(q))).await?;
-        for pointer in pointers {
-            let to = layout.posting_partition(pointer.account());
-            if to == pointer.partition {
-                continue;
-            }
-            let moving = awards::move_pointer_writes(&pointer, to);
-            match ctx.db.transact(moving).await {
-                // Another task has moved or applied it meanwhile.
-                Ok(()) | Err(StoreError::ConditionFailed) => {}
-                Err(error) if error.is_transient() => {
-                    return Err(Failure::reload(format!(
-                        "a grant could not be moved: {error}"
-                    )));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        all_taken(q, taken, *sent)?;
     }
     Ok(())
 }

@@ -19,9 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::domain::position::{Offset, Partition, WriteId};
-use crate::domain::time::Millis;
 use crate::log::Log;
-use crate::ops::clock::Clock;
+use crate::ops::clock::{Clock, Moment};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::store::db::Db;
@@ -38,9 +37,11 @@ mod hashed;
 mod installation;
 mod lag;
 mod layout;
+pub mod loss;
 pub mod post;
 pub mod progress;
 pub mod rate;
+mod recent;
 mod recorded_cut;
 pub mod recover;
 pub mod settings;
@@ -149,9 +150,9 @@ impl WorkerContext {
     }
 
     /// Tells how long a stage has taken, that began at `started`; the moment at which the next one begins.
-    fn stage(&self, role: Role, stage: &str, started: Millis) -> Millis {
-        let now = self.clock.now();
-        let seconds = (now.0 - started.0).max(0) as f64 / 1_000.0;
+    fn stage(&self, role: Role, stage: &str, started: Moment) -> Moment {
+        let now = self.clock.moment();
+        let seconds = now.since(started).as_secs_f64();
         let stages = &self.metrics.stage_seconds;
         stages
             .with_label_values(&[role.as_str(), stage])

@@ -50,8 +50,16 @@ impl Standing {
     /// The first record that nothing was done about, in the topic as it is now; `None`: the checkpoint speaks of another topic, or of an
     /// earlier epoch, and nothing was done in this one.
     pub fn next_in(&self, epoch: Epoch, topic: &TopicInfo) -> Option<Offset> {
-        let is_it = self.topic_id == topic.id && self.epoch.is_none_or(|known| known == epoch);
-        is_it.then_some(self.next)
+        self.is_of(epoch, topic).then_some(self.next)
+    }
+
+    /// As [`Standing::next_in`], but the first record that is needed yet.
+    pub fn first_in(&self, epoch: Epoch, topic: &TopicInfo) -> Option<Offset> {
+        self.is_of(epoch, topic).then_some(self.first)
+    }
+
+    fn is_of(&self, epoch: Epoch, topic: &TopicInfo) -> bool {
+        self.topic_id == topic.id && self.epoch.is_none_or(|known| known == epoch)
     }
 }
 
@@ -143,10 +151,11 @@ pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Every pointer of every posting partition: awards that are not in their rows, or whose effects are not durable.
+/// Every pointer of every posting partition, also of earlier epochs: awards that are not in their rows, or whose effects are not durable.
 pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Vec<Pointer>, StoreError> {
     let mut pointers = Vec::new();
-    for q in 0..posting_partitions {
+    let most = layout::most_posting_partitions(db).await?;
+    for q in 0..posting_partitions.max(most) {
         pointers.extend(awards::list_pending(db, Partition(q)).await?);
     }
     Ok(pointers)

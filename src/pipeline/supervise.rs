@@ -8,17 +8,21 @@ use tokio::sync::watch;
 
 use super::failure::{Failure, HaltCode};
 use super::{WorkerContext, adapt, post, rate};
+use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
 use crate::ops::seldom::Seldom;
 use crate::store::checkpoints::{self, HaltRecord};
 use crate::store::db::StoreError;
+
+/// The same reason is said once in so long.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
 
 /// While the store is away every write asks again, thousands a minute.
 static RETRIES: Seldom<()> = Seldom::new();
 
 /// Runs a task until shutdown.
 pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::Receiver<bool>) {
-    let mut failures = 0;
+    let (mut failures, mut said) = (0, Said::default());
     while !*shutdown.borrow() {
         match session(ctx, task, &shutdown).await {
             Ok(End::Stopped) => return,
@@ -28,7 +32,9 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
             }
             Err((Failure::Reload(why), progressed)) => {
                 failures = if progressed { 1 } else { failures + 1 };
-                tracing::warn!(event = "task.reload", %task, why, attempt = failures, "begin again from the checkpoint");
+                if let Some(kept_back) = said.say(ctx.clock.moment(), &why) {
+                    tracing::warn!(event = "task.reload", %task, why, attempt = failures, kept_back, "begin again from the checkpoint");
+                }
                 ctx.metrics
                     .reloads_total
                     .with_label_values(&[task.role.as_str()])
@@ -46,6 +52,30 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
                 stand_still(ctx, task, code, record, false, &mut shutdown).await;
             }
         }
+    }
+}
+
+/// Why a task has begun again lately: in an outage each does so again and again, for the same reason.
+#[derive(Default)]
+struct Said {
+    last: Option<(Moment, String)>,
+    kept_back: u64,
+}
+
+impl Said {
+    /// `None`: the same was said a moment ago. Else say it, and how often it was kept back.
+    fn say(&mut self, now: Moment, why: &str) -> Option<u64> {
+        // Counts and times in a text make no other cause of it.
+        let cause: String = why.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if let Some((at, last)) = &self.last
+            && *last == cause
+            && now.since(*at) < SAID_AGAIN
+        {
+            self.kept_back += 1;
+            return None;
+        }
+        self.last = Some((now, cause));
+        Some(std::mem::take(&mut self.kept_back))
     }
 }
 

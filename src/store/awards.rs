@@ -281,19 +281,39 @@ pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Point
         .collect()
 }
 
-/// The oldest pointers of a posting partition, at most `limit`, and whether there may be more.
+/// Some pointers of a posting partition, oldest grant first.
+#[derive(Debug)]
+pub struct PendingPage {
+    /// The pointers.
+    pub pointers: Vec<Pointer>,
+    /// The sort key after which there may be more.
+    pub next: Option<String>,
+}
+
+/// The oldest pointers of a posting partition, at most `limit`; with `after` those behind that sort
+/// key, which need not exist any more.
 pub async fn oldest_pending(
     db: &dyn Db,
     partition: Partition,
+    after: Option<&str>,
     limit: u32,
-) -> Result<(Vec<Pointer>, bool), StoreError> {
+) -> Result<PendingPage, StoreError> {
     let query = Query {
         limit: Some(limit),
+        after: after.map(|item| pointer_key(partition, item).item()),
         ..pages::whole(Table::Checkpoints, format!("pending#{partition}"))
     };
     let page = db.query(&query).await?;
     let pointers = page.items.iter().map(|item| read_pointer(partition, item));
-    Ok((pointers.collect::<Result<_, _>>()?, page.next.is_some()))
+    let last = |next| {
+        Row::new(pointer_key(partition, "?"), next)
+            .text("item")
+            .map(str::to_owned)
+    };
+    Ok(PendingPage {
+        pointers: pointers.collect::<Result<_, _>>()?,
+        next: page.next.as_ref().map(last).transpose()?,
+    })
 }
 
 /// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.

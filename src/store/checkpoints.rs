@@ -14,6 +14,7 @@ use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Item, Key, StoreError, Tabl
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
+use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::ids::{Account, AccountKind, ID_BYTES_MAX};
 use crate::domain::position::{
     Chunk, Control, Epoch, Offset, Partition, Position, Sequence, WriteId,
@@ -58,6 +59,14 @@ pub struct WindowCut {
     pub first_log_time: Millis,
     /// Log time of the newest valid record that the window has forgotten; `None` while it reaches back to the very beginning.
     pub forgotten: Option<Millis>,
+}
+
+impl WindowCut {
+    /// What a window must count as forgotten if it may have forgotten every event up to this time. A
+    /// copy of an event has the same time, and is appended at most `AHEAD_MS_MAX` before it.
+    pub fn forgets_up_to(latest_event: Millis) -> Millis {
+        latest_event.plus(-AHEAD_MS_MAX)
+    }
 }
 
 /// An operator's word that append times of a source partition were wrong: a clock was ahead. It is

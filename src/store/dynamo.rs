@@ -23,6 +23,7 @@ pub mod settings;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -47,6 +48,10 @@ pub use retry::Backoff;
 use retry::{Fault, Repeatable, fault, transaction_fault};
 pub use settings::DynamoSettings;
 
+/// So many attempts to connect in vain, and the store counts as out of reach.
+const REFUSED_MAX: u32 = 4;
+/// The same after so long.
+const UNREACHABLE_AFTER: Duration = Duration::from_secs(2);
 /// A store that is away is told of from this attempt on; a short throttling is not worth a line.
 const ATTEMPTS_QUIET: u32 = 3;
 /// And not by every request.
@@ -120,7 +125,8 @@ impl DynamoDb {
     where
         Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
     {
-        let mut attempt = 0;
+        let (mut attempt, mut refused) = (0, 0);
+        let started = self.clock.moment();
         loop {
             attempt += 1;
             let error = match send().await {
@@ -141,7 +147,17 @@ impl DynamoDb {
                     self.meter.throttled();
                     why
                 }
-                Fault::NotSent(why) | Fault::Unknown(why) => why,
+                // A store that is down is down for a while. Whoever asked has someone waiting, or
+                // tries again by a plan of its own.
+                Fault::NotSent(why) => {
+                    refused += 1;
+                    let waited = self.clock.moment().since(started);
+                    if refused >= REFUSED_MAX || waited >= UNREACHABLE_AFTER {
+                        return Err(StoreError::Unavailable(why));
+                    }
+                    why
+                }
+                Fault::Unknown(why) => why,
             };
             self.wait(attempt, why).await?;
         }

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoints::{self, RateCheckpoint, UsageRows, Versioned};
-use super::db::{Db, Key, StoreError, Table, Write};
+use super::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
+use super::db::{Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
 use super::row::Row;
-use crate::domain::event::AHEAD_MS_MAX;
-use crate::domain::position::{Epoch, Partition, WriteId};
+use crate::domain::position::{Epoch, WriteId};
 use crate::domain::time::Millis;
 
 const HASH: &str = "epochs";
@@ -33,8 +32,8 @@ pub struct Layout {
     pub sequences_restart: bool,
     /// The epoch in which accounts were last assigned anew to posting partitions.
     pub posting_since: Epoch,
-    /// What each source partition had sent when this epoch began, as a hash of its sequences. None of
-    /// them may go on in an earlier epoch afterwards.
+    /// How far each source partition had come when this epoch began, as a hash. None of them may go
+    /// on in an earlier epoch afterwards.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<u32, u64>,
     /// Set if users moved to other source partitions, in this epoch or an earlier one.
@@ -56,19 +55,11 @@ pub struct Moved {
     pub forgotten: Millis,
 }
 
-impl Layout {
-    /// Which posting partition an account has.
-    pub fn posting_partition(&self, account: &crate::domain::ids::Account) -> Partition {
-        account.partition(self.posting)
-    }
-}
-
 impl Moved {
     /// What the next epoch must assume of the users of one source partition.
     pub fn of(rate: &RateCheckpoint) -> Moved {
-        // A copy has the time of its original, and is appended at most `AHEAD_MS_MAX` before it. Log time is no bound for it: a
-        // correction of the clock sets that back.
-        let by_event = rate.latest_event.map(|latest| latest.plus(-AHEAD_MS_MAX));
+        // Log time is no bound for it: a correction of the clock sets that back.
+        let by_event = rate.latest_event.map(WindowCut::forgets_up_to);
         let by_log = rate.window.forgotten.max(Some(rate.log_time));
         Moved {
             log_time: rate.log_time,
@@ -101,11 +92,32 @@ pub async fn get(db: &dyn Db, epoch: Epoch) -> Result<Option<Layout>, StoreError
     Ok(stored.map(|stored| stored.value))
 }
 
+/// The layout of the newest epoch that has begun.
+pub async fn newest(db: &dyn Db) -> Result<Option<Layout>, StoreError> {
+    let query = Query {
+        descending: true,
+        limit: Some(1),
+        ..pages::whole(Table::Checkpoints, HASH)
+    };
+    let page = db.query(&query).await?;
+    page.items.first().map(read).transpose()
+}
+
+fn read(item: &Item) -> Result<Layout, StoreError> {
+    Row::new(Key::new(Table::Checkpoints, HASH, "?"), item).json("body")
+}
+
 /// Every layout there ever was, oldest first.
 pub async fn all(db: &dyn Db) -> Result<Vec<Layout>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
-    let read = |item| Row::new(Key::new(Table::Checkpoints, HASH, "?"), item).json("body");
     items.iter().map(read).collect()
+}
+
+/// The largest number of posting partitions there ever was; pointers may have been left for any of
+/// them.
+pub async fn most_posting_partitions(db: &dyn Db) -> Result<u32, StoreError> {
+    let every = all(db).await?;
+    Ok(every.iter().map(|layout| layout.posting).max().unwrap_or(0))
 }
 
 /// The write that stores a layout, unless its epoch has one.

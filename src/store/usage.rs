@@ -133,7 +133,8 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
     item
 }
 
-/// The position that won.
-pub fn position(key: &Key, item: &Item) -> Result<Position, StoreError> {
-    Row::new(key.clone(), item).parsed("position")
+/// The position that won, and its source partition.
+pub fn winner(key: &Key, item: &Item) -> Result<(Partition, Position), StoreError> {
+    let row = Row::new(key.clone(), item);
+    Ok((Partition(row.number("partition")?), row.parsed("position")?))
 }

@@ -29,8 +29,20 @@ pub struct Findings {
 pub enum Cause {
     /// Nobody works on this data.
     NotRunning,
+    /// The store cannot be used.
+    StoreDown,
+    /// The broker cannot be used.
+    LogDown,
+    /// A topic is gone.
+    TopicMissing(String),
     /// The log takes no events.
-    LogRefuses(String),
+    LogRefuses,
+    /// Clocks disagree.
+    ClocksDiffer,
+    /// Most recent events are rejected.
+    Rejected,
+    /// Most recent events have no token counts.
+    WithoutUsage,
     /// No rules have been published.
     NoRules,
     /// Work has been waiting for too long, and nothing tells why.
@@ -39,6 +51,8 @@ pub enum Cause {
     AdaptersIdle,
     /// An adapter's topic.
     Adapter(String),
+    /// Tables can be deleted, or not be restored.
+    Unprotected,
 }
 
 /// One cause.
@@ -70,6 +84,11 @@ impl Findings {
         let follows = Vec::new();
         let what = what.into();
         self.faults.entry(cause).or_insert(Fault { what, follows });
+    }
+
+    /// Whether nothing is wrong, as far as was found.
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty() && self.stops.is_empty()
     }
 
     /// What comes of a cause; false if that was not found.
@@ -120,8 +139,18 @@ impl Findings {
             let lines = std::iter::once(&fault.what).chain(&fault.follows);
             let lines = lines.cloned().collect();
             match cause {
-                Cause::NotRunning | Cause::NoRules | Cause::LogRefuses(_) => all.push(lines),
-                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) => late.push(lines),
+                Cause::NotRunning
+                | Cause::StoreDown
+                | Cause::LogDown
+                | Cause::TopicMissing(_)
+                | Cause::LogRefuses
+                | Cause::ClocksDiffer
+                | Cause::Rejected
+                | Cause::WithoutUsage
+                | Cause::NoRules => all.push(lines),
+                Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
+                    late.push(lines);
+                }
             }
         }
         all.extend(stops);

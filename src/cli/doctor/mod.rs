@@ -19,8 +19,11 @@ use crate::store::checkpoints;
 use findings::{Backlog, Cause, Findings};
 
 mod findings;
+mod outages;
 mod positions;
 mod tables;
+
+pub(super) use outages::{clock_difference, idle_roles, refusal};
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
@@ -29,19 +32,50 @@ pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but w
 /// Runs `tidemark doctor`.
 pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
     let mut findings = Findings::default();
-    running(session, config, &mut findings);
-    log_refusals(config, &mut findings);
-    if !tables::look(session, &mut findings).await? {
-        return findings.report(is_json);
+    let looked = look(session, config, &mut findings).await;
+    finish(looked, findings, is_json)
+}
+
+/// As [`run`], where no session can begin: what explains that is a finding, too.
+pub async fn run_blind(config: &Config, why: Failure, is_json: bool) -> Done {
+    let mut findings = Findings::default();
+    match config.is_cluster() && outages::blind(config, &mut findings).await? {
+        true => findings.report(is_json),
+        false => Err(why),
     }
-    rules(session, &mut findings).await?;
-    halts(session, &mut findings).await?;
-    tables::clocks(session, &mut findings).await?;
-    let held = positions::held(session, &mut findings).await?;
-    positions::look(session, config, &held, &mut findings).await?;
-    positions::awards(session, &mut findings).await?;
-    adapting(session, config, &mut findings).await?;
+}
+
+/// What was found is told, also if something kept the rest from being looked at.
+fn finish(looked: Done, mut findings: Findings, is_json: bool) -> Done {
+    match looked {
+        Err(Failure::Failed(why)) if !findings.is_empty() => {
+            findings.note(format!("Not everything could be looked at: {why}."));
+        }
+        looked => looked?,
+    }
     findings.report(is_json)
+}
+
+async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    running(session, config, findings);
+    outages::workers(session, config, findings).await?;
+    log_refusals(config, findings);
+    let is_there = outages::store(session, findings).await;
+    outages::process(session, config, findings).await;
+    if !is_there || !tables::look(session, findings).await? {
+        return Ok(());
+    }
+    rules(session, findings).await?;
+    halts(session, findings).await?;
+    tables::clocks(session, findings).await?;
+    outages::clocks(session, findings).await;
+    tables::in_flight(session, findings).await?;
+    let held = positions::held(session, findings).await?;
+    positions::look(session, config, &held, findings).await?;
+    positions::awards(session, findings).await?;
+    outages::recent(session, findings).await?;
+    tables::protection(config, findings).await?;
+    adapting(session, config, findings).await
 }
 
 fn running(session: &Session, config: &Config, findings: &mut Findings) {
@@ -54,9 +88,7 @@ fn running(session: &Session, config: &Config, findings: &mut Findings) {
             ),
         ),
         Workers::Up => findings.note("`tidemark up` is running on this data."),
-        Workers::Elsewhere => {
-            findings.note("Rating and posting are done by `tidemark worker` processes.");
-        }
+        Workers::Elsewhere => {}
     }
 }
 
@@ -66,8 +98,8 @@ fn log_refusals(config: &Config, findings: &mut Findings) {
         return;
     }
     let dir = DataDir::new(&config.data).log();
-    for what in embedded::faults(&dir, &SystemClock) {
-        findings.fault(Cause::LogRefuses(what.clone()), what);
+    for what in embedded::faults(&dir, &SystemClock, config.log.clock_confirmed_until) {
+        findings.fault(Cause::LogRefuses, what);
     }
 }
 

@@ -1,14 +1,22 @@
 //! Are all tables there, do they belong together, and do the topics have the partitions with which
 //! the epoch began?
 
-use super::findings::Findings;
-use crate::cli::output::Done;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::findings::{Cause, Findings};
+use crate::cli::engine::connect;
+use crate::cli::output::{Done, counted};
 use crate::cli::session::Session;
 use crate::domain::position::Partition;
 use crate::log::Topic;
+use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
+use crate::ops::metrics::Metrics;
+use crate::pipeline::loss::{LossError, Losses};
 use crate::pipeline::{self, Failure as Halt, HaltCode, progress};
-use crate::store::{installation, layout};
+use crate::store::db::{StoreError, Table};
+use crate::store::{installation, layout, losses, protection};
 
 /// Looks at the tables. False if one is missing: nothing else can be read then.
 pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
@@ -61,6 +69,82 @@ pub async fn clocks(session: &Session, findings: &mut Findings) -> Done {
             );
             findings.will_halt(Some(task), HaltCode::ClockAhead, &what);
         }
+    }
+    Ok(())
+}
+
+/// Whether tables that are to be protected are.
+pub async fn protection(config: &Config, findings: &mut Findings) -> Done {
+    if !config.store.protects_tables() {
+        return Ok(());
+    }
+    let db = connect(&config.store, None, Arc::new(Metrics::new())).await?;
+    let mut unprotected: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for table in Table::ALL {
+        let found = match protection::read(&db, table).await {
+            Ok(found) => found,
+            Err(error @ StoreError::Denied(_)) => {
+                findings.note(format!(
+                    "Whether the tables are protected is not known: {error} (dynamodb:DescribeContinuousBackups)."
+                ));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for what in found.missing() {
+            unprotected
+                .entry(what)
+                .or_default()
+                .push(db.table_name(table));
+        }
+    }
+    let list = |(what, tables): (&str, Vec<String>)| format!("no {what}: {}", tables.join(", "));
+    let missing: Vec<String> = unprotected.into_iter().map(list).collect();
+    if missing.is_empty() {
+        findings.note("The tables have deletion protection and point-in-time recovery.");
+        return Ok(());
+    }
+    findings.fault(
+        Cause::Unprotected,
+        format!(
+            "Tables are not protected ({}). Switch it on: tidemark init. If that is not wanted: store.protect_tables = \"off\"",
+            missing.join("; ")
+        ),
+    );
+    Ok(())
+}
+
+/// Work that was in flight when an epoch ended: the configured one cannot begin.
+pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
+    let given_up = losses::all(session.db()).await?.len() as u64;
+    if given_up > 0 {
+        findings.note(format!(
+            "{} of lost logs were given up (audit entries loss.accept).",
+            counted(given_up, "chunk")
+        ));
+    }
+    let losses = match Losses::find(session.db(), session.log.epoch()).await {
+        Ok(losses) => losses,
+        Err(LossError::Store(error)) => return Err(error.into()),
+        // There is no epoch before the configured one.
+        Err(_) => return Ok(()),
+    };
+    let epoch = losses.epoch;
+    for lost in &losses.chunks {
+        let (source, chunk) = (lost.source, lost.chunk);
+        let what = format!(
+            "a new epoch is configured while chunk {chunk} of source partition {source} in epoch {epoch} is not done"
+        );
+        let task = TaskId::new(Role::Rate, source);
+        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+    }
+    for lost in &losses.blocks {
+        let (source, posting, first, last) = (lost.source, lost.posting, lost.first, lost.last);
+        let what = format!(
+            "a new epoch is configured while blocks {first} to {last} of source partition {source} in epoch {epoch} are not posted"
+        );
+        let task = TaskId::new(Role::Post, posting);
+        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
     }
     Ok(())
 }

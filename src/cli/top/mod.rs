@@ -13,7 +13,8 @@ use crate::ops::shutdown::Shutdown;
 use reading::Reading;
 use view::{Verdict, View};
 
-mod reading;
+pub(super) mod reading;
+mod troubles;
 mod view;
 
 /// The time between the two readings of `--once`.
@@ -42,9 +43,12 @@ pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
         if args.once {
             return match view.verdict {
                 Verdict::Fine => Ok(()),
-                Verdict::Late | Verdict::Halted | Verdict::Partly | Verdict::Nobody => {
-                    Err(Failure::Said(SOMETHING))
-                }
+                Verdict::Late
+                | Verdict::Outage
+                | Verdict::Attention
+                | Verdict::Halted
+                | Verdict::Partly
+                | Verdict::Nobody => Err(Failure::Said(SOMETHING)),
                 Verdict::CannotLook => Err(Failure::Said(CANNOT_LOOK)),
             };
         }
@@ -53,7 +57,7 @@ pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
 }
 
 /// Who is asked.
-enum Asked {
+pub enum Asked {
     /// Those that were named.
     Named(Vec<String>),
     /// The `up` on a data directory, whoever that is at the moment; nobody else, though he may listen where it would.

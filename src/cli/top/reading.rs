@@ -58,6 +58,8 @@ pub struct Reading {
     pub now: f64,
     /// By address; `Err` says why it did not tell.
     pub told: BTreeMap<String, Result<Vec<Sample>, String>>,
+    /// By how many seconds a process's clock is ahead of ours, by address.
+    pub clocks: BTreeMap<String, f64>,
 }
 
 impl Reading {
@@ -77,14 +79,21 @@ impl Reading {
                 }
                 Err(name) => (name, Err("it is not running".to_owned())),
             };
-            addresses.into_iter().map(ask).collect()
+            addresses.into_iter().map(ask).collect::<Vec<_>>()
         };
-        let told = tokio::task::spawn_blocking(ask).await;
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let asked = tokio::task::spawn_blocking(ask).await;
+        let (mut told, mut clocks) = (BTreeMap::new(), BTreeMap::new());
+        for (address, answer) in asked.map_err(Failure::failed)? {
+            if let Ok((_, Some(ahead))) = &answer {
+                clocks.insert(address.clone(), *ahead);
+            }
+            told.insert(address, answer.map(|(samples, _)| samples));
+        }
         Ok(Reading {
             at: Instant::now(),
-            now: since.unwrap_or_default().as_secs_f64(),
-            told: told.map_err(Failure::failed)?,
+            now: unix_now(),
+            told,
+            clocks,
         })
     }
 
@@ -120,8 +129,31 @@ impl Reading {
     }
 }
 
-fn metrics(agent: &Agent, address: &str) -> Result<Vec<Sample>, ureq::Error> {
+fn unix_now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
+/// What a process tells, and by how much its clock is ahead of ours: to the second, and as far as the
+/// time that the answer took allows to say.
+fn metrics(agent: &Agent, address: &str) -> Result<(Vec<Sample>, Option<f64>), ureq::Error> {
+    let asked = unix_now();
     let mut answer = agent.get(format!("{address}/metrics")).call()?;
+    let answered = unix_now();
+    let date = answer
+        .headers()
+        .get("date")
+        .and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    let ahead = date.map(|date| {
+        let theirs = date.timestamp().as_second() as f64;
+        match theirs {
+            theirs if theirs > answered => theirs - answered,
+            // It leaves out the part of a second.
+            theirs if theirs + 1.0 < asked => theirs + 1.0 - asked,
+            _ => 0.0,
+        }
+    });
     let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-    Ok(read(&body.read_to_string()?))
+    Ok((read(&body.read_to_string()?), ahead))
 }

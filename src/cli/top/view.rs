@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::reading::{Reading, Sample};
+use super::troubles::{Trouble, outages, troubles};
 use super::{Asked, LATE};
 use crate::cli::output::{Done, Out, counted};
 
@@ -16,8 +17,12 @@ pub enum Verdict {
     Fine,
     /// No process that was asked has partitions to rate, or none has some to post.
     Nobody,
+    /// The store or the log cannot be used.
+    Outage,
     /// They are late.
     Late,
+    /// They are fresh, but something is wrong with what comes in, or with clocks.
+    Attention,
     /// Some of them stand still.
     Halted,
     /// A process does not answer.
@@ -59,6 +64,10 @@ pub struct View {
     pub verdict: Verdict,
     processes: usize,
     silent: Vec<Silent>,
+    /// What the processes cannot use.
+    outages: Vec<Trouble>,
+    /// What is wrong beside that.
+    troubles: Vec<Trouble>,
     versions: BTreeSet<String>,
     rules: f64,
     events_per_second: f64,
@@ -90,15 +99,26 @@ impl View {
         let silent: Vec<Silent> = now.told.iter().filter_map(silent).collect();
         let halted = halts(now);
         let lag = lags(now);
+        let (outages, troubles) = (outages(now), troubles(now));
+        let found = Found {
+            silent: &silent,
+            halted: &halted,
+            outages: &outages,
+            troubles: &troubles,
+            lag: &lag,
+        };
+        let verdict = found.verdict(now.told.len());
         let newest = now.samples("tidemark_visible_event_timestamp_seconds");
         let newest = newest.map(|sample| sample.value).reduce(f64::max);
         let posted = now.by_task("tidemark_checkpoint_offset");
         let versions = now.samples("tidemark_build_info");
         let rules = now.samples("tidemark_rules_version");
         View {
-            verdict: verdict(now.told.len(), &silent, &halted, &lag),
+            verdict,
             processes: now.told.len() - silent.len(),
             silent,
+            outages,
+            troubles,
             versions: versions
                 .filter_map(|sample| sample.labels.get("version").cloned())
                 .collect(),
@@ -144,6 +164,9 @@ impl View {
                 "  ! {} has stopped: {}. `tidemark doctor` says what to do.",
                 halt.partition, halt.reason
             ))?;
+        }
+        for trouble in self.outages.iter().chain(&self.troubles) {
+            out.line(format!("  ! {}", trouble.text))?;
         }
         for silent in &self.silent {
             out.line(format!(
@@ -231,6 +254,12 @@ impl View {
                     "NOBODY rates or posts among those that were asked; name the workers, too ({of})"
                 )
             }
+            Verdict::Outage => {
+                format!("OUTAGE: nothing is lost, but a dependency cannot be used ({of})")
+            }
+            Verdict::Attention => {
+                format!("ATTENTION: numbers are fresh, but something is wrong ({of})")
+            }
             Verdict::Late => format!("LATE: numbers are right, but behind ({of})"),
             Verdict::Halted => format!("HALTED: some numbers stand still, none is wrong ({of})"),
             Verdict::Partly => format!("PARTLY: a process does not answer ({of})"),
@@ -268,22 +297,40 @@ fn lags(now: &Reading) -> Vec<Lag> {
     records.into_iter().map(lag).collect()
 }
 
-fn verdict(asked: usize, silent: &[Silent], halted: &[Halt], lag: &[Lag]) -> Verdict {
-    if silent.len() == asked {
-        Verdict::CannotLook
-    } else if !halted.is_empty() {
-        Verdict::Halted
-    } else if lag.iter().any(|lag| lag.seconds > LATE.as_secs_f64()) {
-        Verdict::Late
-    } else if !silent.is_empty() {
-        Verdict::Partly
-    } else if !["rate/", "post/"]
-        .iter()
-        .all(|role| lag.iter().any(|lag| lag.partition.starts_with(role)))
-    {
-        Verdict::Nobody
-    } else {
-        Verdict::Fine
+/// What a verdict goes by.
+struct Found<'v> {
+    silent: &'v [Silent],
+    halted: &'v [Halt],
+    outages: &'v [Trouble],
+    troubles: &'v [Trouble],
+    lag: &'v [Lag],
+}
+
+impl Found<'_> {
+    /// The worst that there is.
+    fn verdict(&self, asked: usize) -> Verdict {
+        let is_late = |lag: &Lag| lag.seconds > LATE.as_secs_f64();
+        let is_worked_on = |role: &&str| {
+            let mut lags = self.lag.iter();
+            lags.any(|lag| lag.partition.starts_with(*role))
+        };
+        if self.silent.len() == asked {
+            Verdict::CannotLook
+        } else if !self.halted.is_empty() {
+            Verdict::Halted
+        } else if !self.outages.is_empty() {
+            Verdict::Outage
+        } else if self.lag.iter().any(is_late) {
+            Verdict::Late
+        } else if !self.silent.is_empty() {
+            Verdict::Partly
+        } else if !["rate/", "post/"].iter().all(is_worked_on) {
+            Verdict::Nobody
+        } else if !self.troubles.is_empty() {
+            Verdict::Attention
+        } else {
+            Verdict::Fine
+        }
     }
 }
 
@@ -293,7 +340,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// `0.4 s`, `3 min 20 s`, `2 h 5 min`.
-fn span(seconds: f64) -> String {
+pub(super) fn span(seconds: f64) -> String {
     let whole = seconds as u64;
     match whole {
         0..60 => format!("{seconds:.1} s"),
@@ -318,6 +365,7 @@ mod tests {
             at,
             now: 1_000.0,
             told: texts.iter().enumerate().map(told).collect(),
+            clocks: BTreeMap::new(),
         }
     }
 
@@ -348,12 +396,25 @@ mod tests {
         let fine = &format!("{rates}tidemark_lag_records{{role=\"post\",partition=\"0\"}} 0\n");
         let late = "tidemark_lag_records{role=\"rate\",partition=\"0\"} 9\ntidemark_lag_seconds{role=\"rate\",partition=\"0\"} 90\n";
         let halted = "tidemark_halted{role=\"post\",partition=\"2\",reason=\"sequence_gap\"} 1\n";
+        let down = "tidemark_dependency_down{dependency=\"store\",code=\"store_denied\"} 1\n";
+        let up_again = "tidemark_dependency_down{dependency=\"store\",code=\"store_denied\"} 0\n";
+        let rejecting = "tidemark_recent_events{outcome=\"rated\"} 4\ntidemark_recent_events{outcome=\"rejected\"} 6\n";
+        let few = "tidemark_recent_events{outcome=\"rejected\"} 9\n";
+        let bare = "tidemark_recent_events{outcome=\"rated\"} 10\ntidemark_recent_events{outcome=\"without_usage\"} 6\n";
         for (now, verdict) in [
             (vec![Some(fine.as_str())], Verdict::Fine),
             (vec![Some(rates)], Verdict::Nobody),
             (vec![Some("tidemark_up_seconds 1\n")], Verdict::Nobody),
             (vec![Some(fine.as_str()), Some(late)], Verdict::Late),
             (vec![Some(late), Some(halted)], Verdict::Halted),
+            (vec![Some(late), Some(down)], Verdict::Outage),
+            (vec![Some(fine.as_str()), Some(up_again)], Verdict::Fine),
+            (
+                vec![Some(fine.as_str()), Some(rejecting)],
+                Verdict::Attention,
+            ),
+            (vec![Some(fine.as_str()), Some(bare)], Verdict::Attention),
+            (vec![Some(fine.as_str()), Some(few)], Verdict::Fine),
             (vec![Some(fine.as_str()), None], Verdict::Partly),
             (vec![None, None], Verdict::CannotLook),
         ] {

@@ -11,6 +11,10 @@ use crate::domain::position::Partition;
 use crate::http::Service;
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::{LogError, NewRecord, Refusal, Topic};
+use crate::ops::health::Outage;
+use crate::ops::seldom::Seldom;
+
+static DAMAGED: Seldom<()> = Seldom::new();
 
 /// When to try again if the log does not answer.
 const RETRY_AFTER_SECS: u32 = 1;
@@ -53,14 +57,23 @@ pub(super) async fn append(
     // What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
     let within = service.config.append_timeout;
     let appended = tokio::time::timeout(within, try_join_all(appends)).await;
-    appended.map_err(|_| timed_out(within))??;
-    Ok(())
+    let appended = appended.unwrap_or_else(|_| Err(timed_out(within)));
+    match &appended {
+        Ok(_) => service.health.appended(Ok(())),
+        Err(problem) if problem.is_unavailable() => {
+            let (detail, _) = problem.told();
+            service.health.appended(Err(Outage {
+                code: problem.code(),
+                detail: detail.to_owned(),
+            }));
+        }
+        Err(_) => {}
+    }
+    appended.map(drop)
 }
 
 fn timed_out(within: Duration) -> Problem {
-    unavailable(&format!(
-        "the log has not answered for {within:?}; it is safe to try again"
-    ))
+    unavailable(&format!("the log has not answered for {within:?}"))
 }
 
 fn of_append(error: LogError, indexes: &[usize]) -> Problem {
@@ -88,14 +101,17 @@ pub(in crate::http) fn of_log(error: LogError) -> Problem {
     match error {
         LogError::Unavailable(_) => unavailable(&error.to_string()),
         LogError::Refused { why, .. } => {
-            let (status, code) = match why {
-                Refusal::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "log_disk_full"),
-                Refusal::ClockAhead => (StatusCode::SERVICE_UNAVAILABLE, "log_clock_ahead"),
+            let status = match why {
+                Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+                Refusal::ClockAhead => StatusCode::SERVICE_UNAVAILABLE,
             };
-            Problem::new(status, code, error.to_string()).retry_after(RETRY_AFTER_REFUSAL_SECS)
+            Problem::new(status, error.code(), error.to_string())
+                .retry_after(RETRY_AFTER_REFUSAL_SECS)
         }
         LogError::Damaged { .. } => {
-            tracing::error!(event = "http.append_refused", %error, "the log cannot take records");
+            if let Some(kept_back) = DAMAGED.say(()) {
+                tracing::error!(event = "http.append_refused", %error, kept_back, "the log cannot take records");
+            }
             unavailable(&error.to_string()).retry_after(RETRY_AFTER_REPAIR_SECS)
         }
         LogError::OutOfRange { .. } => Problem::new(

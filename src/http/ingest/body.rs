@@ -5,12 +5,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::gateways;
 use crate::http::Service;
 use crate::http::access::Caller;
 use crate::http::body::{Incoming, Packing};
 use crate::http::budget::Room;
 use crate::http::problem::Problem;
-use crate::log::gateways;
 use crate::log::json_array::{ArrayError, TooMany, elements};
 
 /// Most events in one request: keeps a problem document that names each of them within bounds.

@@ -1,5 +1,7 @@
 //! Usage in the forms of gateways: what can be read is taken; what cannot goes to `usage.rejected`, as far as it can be read.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,10 +14,10 @@ use serde_json::json;
 use super::append::{Batches, append};
 use super::body::{self, too_many_events};
 use crate::domain::time::Millis;
+use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
 use crate::http::Service;
 use crate::http::access::Sender;
 use crate::http::problem::{Problem, shortened};
-use crate::log::gateways::{self, BodyError, Format, Outcome, Refused};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
 
@@ -191,16 +193,19 @@ async fn take(
     let writing = Writing::of(request.headers());
     writing.must_be_of(format)?;
     let received = service.clock.now();
-    let (user_from, partitions) = (service.config.user_from.clone(), service.partitions);
+    let (settings, partitions) = (service.config.gateways.clone(), service.partitions);
     let work = move |body: Bytes| {
         let outcomes = match writing {
-            Writing::Json => gateways::read(format, &body, received, &user_from),
-            Writing::Protobuf => gateways::read_otlp_protobuf(&body, &user_from),
+            Writing::Json => gateways::read(format, &body, received, &settings),
+            Writing::Protobuf => gateways::read_otlp_protobuf(&body, &settings),
         };
         let mut sorted = Sorted::new(format, received);
-        for (index, outcome) in outcomes.map_err(of_body)?.into_iter().enumerate() {
+        let outcomes = outcomes.map_err(of_body)?;
+        for (index, outcome) in outcomes.kept {
             sorted.take(outcome, index, partitions);
         }
+        sorted.taken.skipped = outcomes.skipped.values().sum();
+        sorted.skipped = outcomes.skipped;
         Ok(sorted)
     };
     let (mut sorted, _room) = body::worked_on(service, &sender.caller, request, work).await?;
@@ -237,8 +242,26 @@ struct Sorted {
     events: Batches,
     rejects: Batches,
     taken: Taken,
-    skips: Vec<&'static str>,
-    unknown: u64,
+    skipped: BTreeMap<Skip, u64>,
+    remarks: Remarked,
+}
+
+/// How many events have which remark.
+#[derive(Default)]
+struct Remarked {
+    usage_unknown: u64,
+    odd_totals: u64,
+    made_up_providers: u64,
+    unattributed_failures: u64,
+}
+
+impl Remarked {
+    fn add(&mut self, remarks: Remarks) {
+        self.usage_unknown += u64::from(remarks.is_usage_unknown);
+        self.odd_totals += u64::from(remarks.is_total_odd);
+        self.made_up_providers += u64::from(remarks.is_provider_made_up);
+        self.unattributed_failures += u64::from(remarks.is_failure_unattributed);
+    }
 }
 
 impl Sorted {
@@ -249,8 +272,8 @@ impl Sorted {
             events: Batches::default(),
             rejects: Batches::default(),
             taken: Taken::default(),
-            skips: Vec::new(),
-            unknown: 0,
+            skipped: BTreeMap::new(),
+            remarks: Remarked::default(),
         }
     }
 
@@ -258,13 +281,9 @@ impl Sorted {
         match outcome {
             Outcome::Event(adapted) => {
                 self.taken.taken += 1;
-                self.unknown += u64::from(adapted.is_usage_unknown);
+                self.remarks.add(adapted.remarks);
                 let partition = usage_partition(&adapted.user, partitions.source);
                 self.events.push(partition, adapted.record, index);
-            }
-            Outcome::Skipped(skip) => {
-                self.taken.skipped += 1;
-                self.skips.push(skip.as_str());
             }
             Outcome::Refused(refused) => self.refuse(refused, index, partitions),
         }
@@ -288,12 +307,28 @@ impl Sorted {
         let format = self.format.as_str();
         let of = |counter: &IntCounterVec, by| counter.with_label_values(&[format]).inc_by(by);
         of(&metrics.ingest_events_total, self.taken.taken);
-        of(&metrics.ingest_usage_unknown_total, self.unknown);
+        of(
+            &metrics.ingest_usage_unknown_total,
+            self.remarks.usage_unknown,
+        );
+        of(&metrics.ingest_odd_totals_total, self.remarks.odd_totals);
+        of(
+            &metrics.ingest_made_up_providers_total,
+            self.remarks.made_up_providers,
+        );
+        of(
+            &metrics.ingest_unattributed_failures_total,
+            self.remarks.unattributed_failures,
+        );
         let because = |counter: &IntCounterVec, reason| {
             counter.with_label_values(&[format, reason]).inc();
         };
-        for skip in &self.skips {
-            because(&metrics.ingest_skipped_total, skip);
+        for (skip, count) in &self.skipped {
+            let labels = [format, skip.as_str()];
+            metrics
+                .ingest_skipped_total
+                .with_label_values(&labels)
+                .inc_by(*count);
         }
         for item in &self.taken.refused {
             because(&metrics.ingest_refused_total, item.code);

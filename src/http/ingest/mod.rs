@@ -34,6 +34,13 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
     routes
 }
 
+/// Whether usage comes in by this route.
+pub(super) fn is_ingest(route: &str) -> bool {
+    ["/api/v1/events", "/litellm/"]
+        .iter()
+        .any(|start| route.starts_with(start))
+}
+
 /// The same operation under its other path.
 fn document_traces(paths: &mut Paths) {
     let otlp = paths.paths.get("/api/v1/events/otlp").cloned();

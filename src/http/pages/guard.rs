@@ -485,6 +485,8 @@ async fn problem_page(response: Response, visitor: Option<&Visitor>) -> Response
         .and_then(|body| serde_json::from_slice(&body).ok())
         .unwrap_or_default();
     let mut page = frame::failure(parts.status, &told, visitor);
+    // Whoever logs it learns the cause.
+    *page.extensions_mut() = parts.extensions;
     if let Some(after) = parts.headers.get(header::RETRY_AFTER) {
         page.headers_mut()
             .insert(header::RETRY_AFTER, after.clone());

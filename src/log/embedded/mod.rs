@@ -285,4 +285,13 @@ impl Log for EmbeddedLog {
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
         self.shared.partition(topic, partition)?.bounds()
     }
+
+    async fn check_appends(&self) -> Result<(), LogError> {
+        self.shared.check_alive()?;
+        self.shared.guard.append_time()?;
+        match self.shared.guard.room(Topic::UsageEvents) {
+            0 => Err(self.shared.guard.full()),
+            _ => Ok(()),
+        }
+    }
 }

@@ -49,6 +49,20 @@ impl Asker {
         })
     }
 
+    /// How many members a consumer group has.
+    pub(super) async fn members(&self, group: &str) -> Result<usize, LogError> {
+        let (client, group) = (self.client(), group.to_owned());
+        let ask = move || {
+            let list = client.fetch_group_list(Some(&group), REQUEST_TIMEOUT)?;
+            let members = list.groups().iter().map(|group| group.members().len());
+            Ok::<usize, KafkaError>(members.sum())
+        };
+        let asked = tokio::task::spawn_blocking(ask).await;
+        asked
+            .map_err(|error| LogError::Unavailable(error.to_string()))?
+            .map_err(|error| LogError::Unavailable(error.to_string()))
+    }
+
     fn client(&self) -> Arc<BaseConsumer<Says>> {
         // A panic elsewhere does not make the place wrong.
         let place = self.client.lock().unwrap_or_else(PoisonError::into_inner);

@@ -59,9 +59,9 @@ enum Advice {
 fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
     use RDKafkaErrorCode as Code;
     Some(match code {
-        Code::UnknownTopic | Code::UnknownTopicOrPartition => {
-            Advice::Perhaps("create the topic; tidemark's own with `tidemark topics apply`")
-        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => Advice::Perhaps(
+            "create the topic (tidemark's own with `tidemark topics apply`), or bring it back if it held records",
+        ),
         Code::SSL => Advice::Perhaps("see ssl.* and security.protocol in [kafka.properties]"),
         Code::InvalidSessionTimeout => Advice::Surely(
             "set kafka.session_timeout to what the brokers allow: group.min.session.timeout.ms to group.max.session.timeout.ms",

@@ -18,6 +18,7 @@ pub struct KafkaForeign {
     readers: Readers,
     admin: Admin,
     asker: Asker,
+    settings: KafkaSettings,
 }
 
 impl KafkaForeign {
@@ -27,7 +28,13 @@ impl KafkaForeign {
             readers: Readers::start(settings, Times::Any)?,
             admin: Admin::connect(settings)?,
             asker: Asker::start(settings)?,
+            settings: settings.clone(),
         })
+    }
+
+    /// How many processes are members of the consumer group of a role.
+    pub async fn members_of(&self, role: &str) -> Result<usize, LogError> {
+        self.asker.members(&self.settings.group_of(role)).await
     }
 
     /// Whether the cluster has a topic of this name.

@@ -82,6 +82,16 @@ pub struct KafkaLog {
     asker: Asker,
     /// What the topics were when somebody first asked, and when that was last confirmed.
     topics: Mutex<HashMap<Topic, (TopicInfo, Instant)>>,
+    recreated: Recreated,
+}
+
+/// What to do with a topic that was deleted and created again while this process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recreated {
+    /// Refuse it: positions in the old topic say nothing about the new one.
+    Refuse,
+    /// Go on with it, as a restart would, if it has as many partitions.
+    Adopt,
 }
 
 impl KafkaLog {
@@ -102,9 +112,19 @@ impl KafkaLog {
             admin: Admin::connect(&settings)?,
             asker: Asker::start(&settings)?,
             topics: Mutex::default(),
+            recreated: Recreated::Refuse,
             settings,
             specs,
         })
+    }
+
+    /// For a process that keeps no positions (`serve`): it goes on with a topic that was deleted and
+    /// created again, as it would after a restart. Whoever rates or posts must not.
+    pub fn adopting_recreated_topics(self) -> KafkaLog {
+        KafkaLog {
+            recreated: Recreated::Adopt,
+            ..self
+        }
     }
 
     /// Whether a topic is still the one that was first seen. Before it is known that it is, nothing is read from it: the records of
@@ -120,6 +140,10 @@ impl KafkaLog {
         match known {
             Some((before, _)) if before != now => {
                 self.readers.forget(&self.settings.topic_name(topic)).await;
+                if self.recreated == Recreated::Adopt && before.partitions == now.partitions {
+                    self.adopt(topic, now);
+                    return Ok(());
+                }
                 Err(LogError::Unavailable(format!(
                     "topic {topic} is not what it was when this process began: {} partitions with id {}, before that {} with id {}",
                     now.partitions, now.id, before.partitions, before.id
@@ -132,13 +156,31 @@ impl KafkaLog {
         }
     }
 
+    /// Goes on with another topic of the same name. The producer begins anew: it may still hold
+    /// records and sequence numbers of the old topic.
+    fn adopt(&self, topic: Topic, now: TopicInfo) {
+        let mut topics = self.lock();
+        let adopted = topics.insert(topic, (now.clone(), Instant::now()));
+        if adopted.is_some_and(|(before, _)| before != now) {
+            self.appenders[&topic].reset();
+            let id = now.id;
+            tracing::warn!(event = "kafka.topic.adopted", %topic, id, "the topic was deleted and created again; appending to the new one. Raters halt (log_recreated) until it becomes a new epoch");
+        }
+    }
+
     async fn describe(&self, topic: Topic) -> Result<TopicInfo, LogError> {
         let name = self.settings.topic_name(topic);
         let state = self.admin.describe(&name).await.map_err(unavailable)?;
         let state = state.ok_or_else(|| {
-            LogError::Unavailable(format!(
-                "there is no topic {name}; `tidemark topics apply` creates it"
-            ))
+            LogError::Unavailable(match self.lock().contains_key(&topic) {
+                true => format!(
+                    "topic {name} is gone; bring it back, or see docs/runbook.md#a-topic-is-gone"
+                ),
+                false => format!(
+                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it, \
+                     if it was there before, see docs/runbook.md#a-topic-is-gone"
+                ),
+            })
         })?;
         Ok(TopicInfo {
             id: state.id,
@@ -285,6 +327,12 @@ impl Log for KafkaLog {
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
         let name = self.settings.topic_name(topic);
         self.asker.bounds(&name, partition).await
+    }
+
+    async fn check_appends(&self) -> Result<(), LogError> {
+        // A topic that has just gone may have been confirmed a moment ago.
+        self.doubt(Topic::UsageEvents);
+        self.still_the_same(Topic::UsageEvents).await
     }
 
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {

@@ -46,6 +46,11 @@ impl Appender {
         self.producer().map(drop)
     }
 
+    /// Lets the next append begin with a new client.
+    pub(super) fn reset(&self) {
+        drop(self.lock().take());
+    }
+
     /// Appends records, in order, to one partition; returns when all are acknowledged.
     pub(super) async fn append(
         &self,

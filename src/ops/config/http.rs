@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::reader::{Reader, duration, integer, origin};
-use super::{JwtConfig, KIB, MIB, UserFrom, count, secs};
+use super::{GatewaySettings, JwtConfig, KIB, MIB, count, secs};
 
 /// HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct HttpConfig {
     pub stalled_after: Duration,
     /// What everybody together does (analytics) is computed anew when it is so old.
     pub analytics_interval: Duration,
+    /// How long the service goes on serving after SIGTERM, no longer ready, before it stops.
+    pub shutdown_delay: Duration,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// How long a request waits for the log to take its events.
@@ -40,7 +42,7 @@ pub struct HttpConfig {
     /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
     pub jwt: Option<JwtConfig>,
     /// Where gateways that post in forms of their own name the user.
-    pub user_from: UserFrom,
+    pub gateways: GatewaySettings,
 }
 
 /// Scheme, host and port under which browsers know the service.
@@ -69,6 +71,7 @@ impl HttpConfig {
             secs(60),
             secs(86_400),
         );
+        let shutdown_delay = within("http.shutdown_delay", secs(5), Duration::ZERO, secs(300));
         let request_timeout = within("http.request_timeout", secs(30), secs(1), secs(600));
         let ms_100 = Duration::from_millis(100);
         let append_timeout = within("http.append_timeout", secs(10), ms_100, secs(300));
@@ -85,6 +88,7 @@ impl HttpConfig {
             ),
             stalled_after,
             analytics_interval,
+            shutdown_delay,
             request_timeout,
             append_timeout,
             head_timeout,
@@ -100,7 +104,7 @@ impl HttpConfig {
                 2_000,
             ),
             jwt: JwtConfig::read(reader),
-            user_from: UserFrom::read(reader),
+            gateways: GatewaySettings::read(reader),
         }
     }
 }

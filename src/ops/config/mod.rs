@@ -16,14 +16,14 @@ mod reader;
 mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
-pub use gateways::UserFrom;
+pub use gateways::GatewaySettings;
 pub use http::{HttpConfig, PublicOrigin};
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 use reader::{
     Reader, address, boolean, checked, choice, duration, instant, integer, loopback, name,
-    optional_name, optional_path, path, url,
+    optional_address, optional_name, optional_path, path, url,
 };
 pub use traces::TracingConfig;
 
@@ -85,6 +85,8 @@ pub struct Config {
 pub struct ServeConfig {
     /// Where the HTTP service of a cluster listens.
     pub listen: SocketAddr,
+    /// Where its metrics can be read, and its health too; `None`: both at `listen`.
+    pub metrics_listen: Option<SocketAddr>,
     /// TLS; `None`: a proxy before the service ends it.
     pub tls: Option<TlsFiles>,
 }
@@ -175,10 +177,39 @@ pub struct StoreConfig {
     pub region: Option<String>,
     /// What every table's name begins with.
     pub table_prefix: String,
+    /// Whether `init` switches on deletion protection and point-in-time recovery.
+    pub protect_tables: ProtectTables,
     /// How long a request may take.
     pub request_timeout: Duration,
     /// Most write units per second, if limited.
     pub write_units_per_second_max: Option<u32>,
+}
+
+/// Whether tables are protected against deletion, and can be restored to an earlier moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtectTables {
+    /// On AWS itself, as far as permissions go.
+    Auto,
+    /// Or `init` fails.
+    On,
+    /// Left as they are.
+    Off,
+}
+
+impl StoreConfig {
+    /// Whether the store is DynamoDB in AWS itself.
+    pub fn is_aws(&self) -> bool {
+        self.engine == StoreEngine::DynamoDb && self.endpoint.is_none()
+    }
+
+    /// Whether tables are to be protected.
+    pub fn protects_tables(&self) -> bool {
+        match self.protect_tables {
+            ProtectTables::Auto => self.is_aws(),
+            ProtectTables::On => true,
+            ProtectTables::Off => false,
+        }
+    }
 }
 
 /// Which DynamoDB.
@@ -249,6 +280,13 @@ impl ServeConfig {
     fn read(reader: &mut Reader) -> ServeConfig {
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_SERVE_PORT));
         let listen = reader.get("serve.listen", default, address());
+        let metrics_listen = reader.get("serve.metrics_listen", None, optional_address());
+        reader.must(
+            metrics_listen.is_none_or(|metrics| metrics != listen || metrics.port() == 0),
+            "serve.metrics_listen",
+            "is the same as serve.listen",
+            "an address and port of its own, or an empty text".to_owned(),
+        );
         let certificate = reader.get("serve.tls_certificate", None, optional_path());
         let key = reader.get("serve.tls_key", None, optional_path());
         reader.must(
@@ -260,6 +298,7 @@ impl ServeConfig {
         let tls = certificate.zip(key);
         ServeConfig {
             listen,
+            metrics_listen,
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
         }
     }
@@ -393,6 +432,11 @@ impl StoreConfig {
             ("embedded", StoreEngine::Embedded),
             ("dynamodb", StoreEngine::DynamoDb),
         ];
+        const PROTECTION: &[(&str, ProtectTables)] = &[
+            ("auto", ProtectTables::Auto),
+            ("on", ProtectTables::On),
+            ("off", ProtectTables::Off),
+        ];
         let limit = reader.get(
             "store.write_units_per_second_max",
             0,
@@ -407,6 +451,11 @@ impl StoreConfig {
                 "tidemark-".to_owned(),
                 name(64, "-_."),
             ),
+            protect_tables: reader.get(
+                "store.protect_tables",
+                ProtectTables::Auto,
+                choice(PROTECTION),
+            ),
             request_timeout: reader.get(
                 "store.request_timeout",
                 secs(5),
@@ -414,6 +463,17 @@ impl StoreConfig {
             ),
             write_units_per_second_max: u32::try_from(limit).ok().filter(|limit| *limit > 0),
         }
+        .checked(reader)
+    }
+
+    fn checked(self, reader: &mut Reader) -> StoreConfig {
+        reader.must(
+            self.engine == StoreEngine::DynamoDb || self.protect_tables != ProtectTables::On,
+            "store.protect_tables",
+            "is \"on\", but the embedded store has no such protection: copy its directory instead",
+            "auto, off".to_owned(),
+        );
+        self
     }
 }
 

@@ -447,6 +447,16 @@ pub(super) fn address() -> Kind<SocketAddr> {
     })
 }
 
+/// As [`address`], or nothing.
+pub(super) fn optional_address() -> Kind<Option<SocketAddr>> {
+    let inner = address();
+    let allowed = format!("{}, or an empty text", inner.allowed);
+    kind(allowed, move |value| match text_of(value)? {
+        "" => Ok(None),
+        _ => (inner.read)(value).map(Some),
+    })
+}
+
 /// A socket address on loopback.
 pub(super) fn loopback() -> Kind<SocketAddr> {
     let allowed = "an address and port of this machine alone, such as 127.0.0.1:8787 or [::1]:8787; \
@@ -480,10 +490,14 @@ pub(super) fn integer(range: RangeInclusive<i64>) -> Kind<i64> {
 
 /// A duration such as `250ms`, `1s`, `5m` or `1h 30m`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> Kind<Duration> {
+    let shown = |duration: &Duration| match duration.is_zero() {
+        true => "0s".to_owned(),
+        false => format!("{duration:?}"),
+    };
     let allowed = format!(
-        "a duration from {:?} to {:?}, written like \"250ms\", \"1s\" or \"1h 30m\"",
-        range.start(),
-        range.end()
+        "a duration from {} to {}, written like \"250ms\", \"1s\" or \"1h 30m\"",
+        shown(range.start()),
+        shown(range.end())
     );
     kind(allowed, move |value| {
         let text = text_of(value)?;

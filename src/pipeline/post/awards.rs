@@ -1,8 +1,9 @@
 //! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
 
 use super::lanes::{self, Turns};
-use super::{Cached, Poster, millis};
+use super::{Cached, Poster};
 use crate::domain::ids::Account;
+use crate::domain::position::Partition;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
@@ -16,6 +17,37 @@ use crate::store::referrals;
 /// open a row of a month of its own; the head, the account's item and the months of postings come to that.
 const AWARDS_PER_WRITE_MAX: usize = 40;
 
+/// The queues of pointers that posting partitions had which do not exist any more, since a later
+/// epoch has fewer. Each belongs to one posting partition of today, which hands its pointers over to
+/// the partitions of their accounts.
+#[derive(Debug, Default)]
+pub(super) struct FormerQueues {
+    all: Vec<Partition>,
+    /// Those that may hold something.
+    left: Vec<Partition>,
+}
+
+impl FormerQueues {
+    /// Those that fall to a posting partition, if there were `most` once and are `now`.
+    pub(super) fn of(partition: Partition, now: u32, most: u32) -> FormerQueues {
+        let step = now.max(1) as usize;
+        let all: Vec<Partition> = (partition.0..most)
+            .step_by(step)
+            .skip(1)
+            .map(Partition)
+            .collect();
+        FormerQueues {
+            left: all.clone(),
+            all,
+        }
+    }
+
+    /// A process that still has the old configuration may leave pointers there at any time.
+    pub(super) fn look_again(&mut self) {
+        self.left.clone_from(&self.all);
+    }
+}
+
 /// So many pointers are taken at a time. Then their rows and effects are written, the checkpoint too, and blocks get their turn: a
 /// backlog of any length (imported links, for example) takes bounded memory and does not hold up postings.
 const BATCH_MAX: u32 = 500;
@@ -25,17 +57,26 @@ impl Poster<'_> {
     pub(super) async fn poll_awards(&mut self) -> Result<(), Failure> {
         let ctx = self.ctx;
         let partition = self.partition;
-        let (pointers, has_more) = persist(ctx, || {
-            awards::oldest_pending(&*ctx.db, partition, BATCH_MAX)
+        self.empty_former_queue().await?;
+        let after = self.awards_after.take();
+        let page = persist(ctx, || {
+            awards::oldest_pending(&*ctx.db, partition, after.as_deref(), BATCH_MAX)
         })
         .await?;
+        let has_more = page.next.is_some();
+        // What cannot be done yet stays, and must not hold up what comes behind it.
+        self.awards_after = page.next;
+        let pointers = page.pointers;
         let is_spent = |pointer: &Pointer| {
             let mut spent = self.spent_pointers.iter();
             spent.any(|spent| spent.item == pointer.item)
         };
-        let new: Vec<Pointer> = pointers.into_iter().filter(|p| !is_spent(p)).collect();
+        let new = pointers.into_iter().filter(|p| !is_spent(p));
+        let (new, strays): (Vec<Pointer>, Vec<Pointer>) =
+            new.partition(|pointer| pointer.account().partition(self.partitions) == partition);
+        let mut has_taken = !strays.is_empty();
+        self.hand_over(&strays).await?;
         self.know_all(&new).await?;
-        let mut has_taken = false;
         for pointer in new {
             has_taken |= self.take_pointer(pointer).await?;
         }
@@ -50,20 +91,54 @@ impl Poster<'_> {
             }
             self.settle().await?;
         }
-        self.next_awards = match has_more && has_taken {
-            true => ctx.clock.now(),
-            false => ctx.clock.now().plus(millis(ctx.settings.award_interval)),
+        let is_pressing = has_more && has_taken || !self.former_queues.left.is_empty();
+        self.next_awards = match is_pressing {
+            true => ctx.clock.moment(),
+            false => ctx.clock.moment().plus(ctx.settings.award_interval),
         };
+        Ok(())
+    }
+
+    /// Hands over a batch of the pointers that were left for a posting partition of an earlier epoch.
+    async fn empty_former_queue(&mut self) -> Result<(), Failure> {
+        let ctx = self.ctx;
+        let Some(former) = self.former_queues.left.last().copied() else {
+            return Ok(());
+        };
+        let page = persist(ctx, || {
+            awards::oldest_pending(&*ctx.db, former, None, BATCH_MAX)
+        })
+        .await?;
+        self.hand_over(&page.pointers).await?;
+        if page.next.is_none() {
+            self.former_queues.left.pop();
+        }
+        Ok(())
+    }
+
+    /// Hands pointers over to the posting partitions that their accounts have now. Besides earlier
+    /// epochs, a process with old partition counts leaves some in the wrong place.
+    async fn hand_over(&self, strays: &[Pointer]) -> Result<(), Failure> {
+        for pointer in strays {
+            let to = pointer.account().partition(self.partitions);
+            let moving = awards::move_pointer_writes(pointer, to);
+            match self.ctx.db.transact(moving).await {
+                // Another task has moved or applied it meanwhile.
+                Ok(()) | Err(StoreError::ConditionFailed) => {}
+                Err(error) if error.is_transient() => {
+                    let what = format!("an award could not be moved: {error}");
+                    return Err(Failure::reload(what));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(())
     }
 
     /// Loads the accounts of a batch that are not in memory, several at a time.
     async fn know_all(&mut self, pointers: &[Pointer]) -> Result<(), Failure> {
-        let account = |pointer: &Pointer| match &pointer.task {
-            Task::Award(award) => award.account.clone(),
-            Task::Check { referee } => referee.clone(),
-        };
-        let mut unknown: Vec<Account> = pointers.iter().map(account).collect();
+        let accounts = pointers.iter().map(|pointer| pointer.account().clone());
+        let mut unknown: Vec<Account> = accounts.collect();
         unknown.retain(|account| self.accounts.number_of(account).is_none());
         unknown.sort_unstable();
         unknown.dedup();

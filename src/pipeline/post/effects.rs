@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::book::Book;
 use super::lanes::{self, Turns};
 use super::top::{self, Top};
-use super::{Cached, Poster, millis, ordered};
+use super::{Cached, Poster, ordered};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::position::{Epoch, Position};
@@ -223,7 +223,7 @@ impl Poster<'_> {
         if !self.is_unsettled() {
             return Ok(());
         }
-        let started = self.ctx.clock.now();
+        let started = self.ctx.clock.moment();
         for (kind, month) in self.changed_tops() {
             if self.tops.get(&(kind, month)).is_some_and(Top::is_exhausted) {
                 self.rescan(kind, month).await?;
@@ -246,11 +246,8 @@ impl Poster<'_> {
         }
         self.delete_spent_pointers().await?;
         self.ctx.stage(Role::Post, "checkpoint", started);
-        self.next_tops = self
-            .ctx
-            .clock
-            .now()
-            .plus(millis(self.ctx.settings.leaderboard_interval));
+        let interval = self.ctx.settings.leaderboard_interval;
+        self.next_tops = self.ctx.clock.moment().plus(interval);
         Ok(())
     }
 
@@ -274,7 +271,12 @@ impl Poster<'_> {
                 writes.push(checkpoints::put(&key, &top.list(), top.written(), write));
             }
         }
+        if !self.is_noted {
+            // With the first write of each session: an older tidemark did not note it.
+            writes.push(checkpoints::start(self.task()));
+        }
         versioned::save(self.ctx, &key, &writes, self.written, write).await?;
+        self.is_noted = true;
         for of in tops {
             if let Some(top) = self.tops.get_mut(of) {
                 top.saved(write);

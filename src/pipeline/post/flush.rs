@@ -26,22 +26,20 @@ const CONTRADICTIONS_READ_MAX: u32 = 8;
 impl Poster<'_> {
     /// Writes every changed account, then what is derived from the touched ones.
     pub(super) async fn flush(&mut self) -> Result<(), Failure> {
-        let started = self.ctx.clock.now();
+        let started = self.ctx.clock.moment();
         if self.ctx.broken(Breakage::CheckpointAheadOfFlush) {
             self.save_checkpoint().await?;
         }
         self.write_dirty().await?;
         self.dirty_since = None;
+        self.everything_is_written();
         let written = self.ctx.stage(Role::Post, "write", started);
         self.newest.tell(self.ctx, self.partition);
         self.derive().await?;
         self.ctx.stage(Role::Post, "effects", written);
         self.evict();
-        let took_ms = self.ctx.clock.now().0 - started.0;
-        self.ctx
-            .metrics
-            .flush_seconds
-            .observe(took_ms as f64 / 1_000.0);
+        let took = self.ctx.clock.moment().since(started);
+        self.ctx.metrics.flush_seconds.observe(took.as_secs_f64());
         Ok(())
     }
 

@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use super::awards::FormerQueues;
 use super::book::Book;
 use super::went_back::OwnCheckpoint;
 use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
-use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::Follower;
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{WorkerContext, anchor, versioned};
+use crate::pipeline::{WorkerContext, anchor, lag, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
+use crate::store::db::Key;
 
 impl<'c> Poster<'c> {
     /// Takes up a posting partition.
@@ -30,30 +31,32 @@ impl<'c> Poster<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let (checkpoint, written) = match stored {
             Some(stored) => (stored.value, Some(stored.write)),
-            None => (first_checkpoint(ctx, partition, &info).await?, None),
+            None => {
+                must_be_new(ctx, partition, &key).await?;
+                (first_checkpoint(ctx, partition, &info).await?, None)
+            }
         };
         let checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
             Ok(checkpoint) => checkpoint,
             Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
         };
-        if layout.posting_since > Epoch(0) {
-            // A process that still had the old configuration may have left grants where nobody looks.
-            let every = persist(ctx, || store::layout::all(&*ctx.db)).await?;
-            let most = every.iter().map(|of| of.posting).max().unwrap_or(0);
-            let mine = (partition.0..most).step_by(layout.posting.max(1) as usize);
-            layout::move_pointers(ctx, mine, &layout).await?;
-        }
+        let task = TaskId::new(Role::Post, partition);
+        lag::tell_backlog(ctx, task, Topic::LedgerPostings, checkpoint.next).await;
+        let most = match layout.posting_since > Epoch(0) {
+            true => persist(ctx, || store::layout::most_posting_partitions(&*ctx.db)).await?,
+            false => layout.posting,
+        };
+        let written_to = checkpoint.next;
         installation::check(ctx).await?;
         let own = OwnCheckpoint { partition, written };
         witness::check(ctx, own, &checkpoint.witnesses).await?;
-        let log_times = checkpoint.sources.values().map(|source| source.log_time);
-        let reached = log_times.max().filter(|reached| reached.0 > 0);
         Ok(Poster {
             ctx,
             partition,
             partitions: info.partitions,
             lists_since: layout.posting_since,
             written,
+            is_noted: false,
             kept_in: None,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
@@ -71,13 +74,30 @@ impl<'c> Poster<'c> {
             spent_pointers: Vec::new(),
             uses: 0,
             dirty_since: None,
-            next_awards: Millis(0),
-            next_tops: ctx.clock.now(),
+            next_awards: ctx.clock.moment(),
+            awards_after: None,
+            former_queues: FormerQueues::of(partition, layout.posting, most),
+            next_tops: ctx.clock.moment(),
+            written_to,
+            first_unwritten: None,
             progressed: false,
             newest: Freshness::default(),
-            reached,
         })
     }
+}
+
+/// Halts if there is no checkpoint although there was one: it would begin again at the start of the
+/// log, without the sequences that it has accepted and the witnesses of the rows that it has written.
+async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Result<(), Failure> {
+    let task = TaskId::new(Role::Post, partition);
+    if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
+        return Ok(());
+    }
+    let what = format!(
+        "the checkpoint of {task} is missing, although it has had one; an older copy of it from a backup of table Checkpoints will do, because the accounts' rows say what they have counted"
+    );
+    let halt = Failure::halt(HaltCode::TablesBehindLog, what);
+    Err(versioned::confirm(ctx, key, None, halt).await)
 }
 
 /// What stands before the first block. Blocks that the log has dropped already would show as a gap in the sequences.

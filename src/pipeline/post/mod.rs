@@ -41,10 +41,12 @@ use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
 use crate::log::posting::{self, ReadBlock};
 use crate::log::{Fingerprint, ReadLimit, Record, Topic};
+use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
+use awards::FormerQueues;
 use book::Book;
 use top::Top;
 
@@ -133,6 +135,8 @@ pub struct Poster<'c> {
     /// The checkpoint as it stands in the store, and the id of its last write.
     checkpoint: PostCheckpoint,
     written: Option<WriteId>,
+    /// This session has noted that the partition has had a checkpoint.
+    is_noted: bool,
     /// In which interval of time a copy of it was kept last.
     kept_in: Option<i64>,
     /// How far blocks were taken into memory.
@@ -155,14 +159,19 @@ pub struct Poster<'c> {
     /// Pointers that may go once their effects are durable.
     spent_pointers: Vec<Pointer>,
     uses: u64,
-    dirty_since: Option<Millis>,
-    next_awards: Millis,
-    next_tops: Millis,
+    dirty_since: Option<Moment>,
+    next_awards: Moment,
+    /// Pointers up to this sort key had their turn.
+    awards_after: Option<String>,
+    former_queues: FormerQueues,
+    next_tops: Moment,
+    /// Every posting before it is in rows.
+    written_to: Offset,
+    /// The first block that is not, and when it was appended.
+    first_unwritten: Option<(Offset, Millis)>,
     progressed: bool,
     /// The time of the newest event in what was taken.
     newest: Freshness,
-    /// Log time at the newest block that was taken.
-    reached: Option<Millis>,
 }
 
 impl Poster<'_> {
@@ -186,7 +195,7 @@ impl Poster<'_> {
                 let span = tracing::info_span!("post.flush", %task, accounts);
                 self.flush().instrument(span).await?;
             }
-            if self.ctx.clock.now() >= self.next_awards {
+            if self.ctx.clock.moment() >= self.next_awards {
                 self.poll_awards().await?;
             }
             if self.is_settling_due() {
@@ -222,7 +231,7 @@ impl Poster<'_> {
     fn until_next_duty(&self) -> Duration {
         let flush_at = self
             .dirty_since
-            .map(|since| since.plus(millis(self.ctx.settings.flush_interval)));
+            .map(|since| since.plus(self.ctx.settings.flush_interval));
         // Settling waits for the flush; without a look at that, a read that waits for nothing would come again and again until then.
         let may_settle = self.dirty_since.is_none() && self.is_unsettled();
         let settle_at = may_settle.then_some(self.next_tops);
@@ -232,7 +241,7 @@ impl Poster<'_> {
             .flatten()
             .min()
             .unwrap_or(self.next_awards);
-        Duration::from_millis(u64::try_from(next.0 - self.ctx.clock.now().0).unwrap_or(0))
+        next.since(self.ctx.clock.moment())
     }
 
     /// Takes records into memory, in order.
@@ -240,7 +249,11 @@ impl Poster<'_> {
         let Some(last) = records.last() else {
             return Ok(());
         };
-        let started = self.ctx.clock.now();
+        if self.first_unwritten.is_none() {
+            self.first_unwritten = records.first().map(|r| (r.offset, r.append_time));
+            self.stands();
+        }
+        let started = self.ctx.clock.moment();
         let mut blocks = match self.accept(records) {
             Ok(blocks) => blocks,
             Err(failure) => {
@@ -255,12 +268,14 @@ impl Poster<'_> {
             self.apply(block)?;
         }
         self.ctx.stage(Role::Post, "apply", loaded);
-        self.reached = Some(last.append_time);
         self.newest.take(records);
         self.next = last.offset.next();
         self.fingerprint = Some(Fingerprint::of(last));
         if self.dirty_since.is_none() && !(self.dirty.is_empty() && self.touched.is_empty()) {
-            self.dirty_since = Some(self.ctx.clock.now());
+            self.dirty_since = Some(self.ctx.clock.moment());
+        }
+        if self.dirty_since.is_none() {
+            self.everything_is_written();
         }
         Ok(())
     }
@@ -352,9 +367,9 @@ impl Poster<'_> {
     fn flush_is_due(&self) -> bool {
         let settings = &self.ctx.settings;
         self.dirty.len() >= settings.flush_accounts_max
-            || self.dirty_since.is_some_and(|since| {
-                self.ctx.clock.now() >= since.plus(millis(settings.flush_interval))
-            })
+            || self
+                .dirty_since
+                .is_some_and(|since| self.ctx.clock.moment() >= since.plus(settings.flush_interval))
     }
 
     /// Whether there is something that the stored checkpoint does not cover yet.
@@ -365,7 +380,9 @@ impl Poster<'_> {
     }
 
     fn is_settling_due(&self) -> bool {
-        self.dirty_since.is_none() && self.is_unsettled() && self.ctx.clock.now() >= self.next_tops
+        self.dirty_since.is_none()
+            && self.is_unsettled()
+            && self.ctx.clock.moment() >= self.next_tops
     }
 
     async fn report(&self) -> Result<(), Failure> {
@@ -377,7 +394,7 @@ impl Poster<'_> {
         self.stands();
         self.ctx
             .health
-            .progressed(self.task(), end.0.saturating_sub(self.next.0));
+            .progressed(self.task(), end.0.saturating_sub(self.written_to.0));
         let covers = match self.is_unsettled() {
             true => Covers::Part,
             false => Covers::Everything,
@@ -397,12 +414,17 @@ impl Poster<'_> {
         Ok(())
     }
 
+    /// Says how far the rows are: what is only in memory is not done.
     fn stands(&self) {
-        let task = self.task();
-        self.ctx.health.stands_at(task, self.next.0, self.reached);
+        let (task, health) = (self.task(), &self.ctx.health);
+        health.stands_at(task, self.written_to.0);
+        if let Some((offset, append_time)) = self.first_unwritten {
+            health.first_waiting(task, offset.0, append_time);
+        }
     }
-}
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    fn everything_is_written(&mut self) {
+        self.written_to = self.next;
+        self.first_unwritten = None;
+    }
 }

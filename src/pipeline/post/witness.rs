@@ -7,7 +7,7 @@ use super::{Cached, Poster};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext, installation, layout};
+use crate::pipeline::{Breakage, WorkerContext, installation};
 use crate::store::accounts::{self, HeadNow};
 use crate::store::checkpoints::Witness;
 
@@ -20,8 +20,8 @@ impl Poster<'_> {
         if !self.next_check.is_due(self.ctx) {
             return Ok(());
         }
-        installation::check(self.ctx).await?;
-        layout::check_epoch(self.ctx).await?;
+        self.former_queues.look_again();
+        installation::check_tables(self.ctx).await?;
         check(self.ctx, self.own_checkpoint(), &self.checkpoint.witnesses).await
     }
 

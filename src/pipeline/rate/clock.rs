@@ -10,9 +10,9 @@ use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::position::Partition;
 use crate::domain::time::Millis;
 use crate::log::{Record, Topic};
-use crate::pipeline::Breakage;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
+use crate::pipeline::{Breakage, versioned};
 use crate::store::checkpoints::{self, ClockCorrection, UsageRows, WindowCut};
 
 /// How far an append time may be ahead of this worker's clock.
@@ -52,10 +52,8 @@ impl Rater<'_> {
         };
         self.declare_done().await?;
         let (topic, partition, record) = (Topic::UsageEvents, self.partition, &records[0]);
-        Err(self.ahead(
-            &format!("record {} of {topic}/{partition}", record.offset),
-            record.append_time,
-        ))
+        let what = format!("record {} of {topic}/{partition}", record.offset);
+        Err(self.ahead(&what, record.append_time).await)
     }
 
     /// Halts if log time itself is far ahead: an older tidemark let such a record pass.
@@ -69,15 +67,18 @@ impl Rater<'_> {
         self.declare_done().await?;
         let (topic, partition) = (Topic::UsageEvents, self.partition);
         let what = format!("an earlier record of {topic}/{partition}");
-        Err(self.ahead(&what, log_time))
+        Err(self.ahead(&what, log_time).await)
     }
 
-    fn ahead(&self, what: &str, time: Millis) -> Failure {
+    /// A worker that slept may not know that the clock was corrected meanwhile.
+    async fn ahead(&self, what: &str, time: Millis) -> Failure {
         let (task, now) = (self.task(), self.ctx.clock.now());
         let what = format!(
             "{what} was appended at {time}, but this worker's clock says {now}; if that clock is right, run `tidemark correct-clock {task}`, then resume"
         );
-        Failure::halt(HaltCode::ClockAhead, what)
+        let halt = Failure::halt(HaltCode::ClockAhead, what);
+        let key = checkpoints::checkpoint_key(task);
+        versioned::confirm(self.ctx, &key, self.written, halt).await
     }
 
     /// Applies a correction that is new: log time goes on from the corrected moment. Everything
@@ -104,14 +105,20 @@ impl Rater<'_> {
         self.window = Window::default();
         let checkpoint = &mut self.checkpoint;
         let latest_event = self.after.latest_event.unwrap_or_else(|| {
+            if ctx.broken(Breakage::LatestEventUnknown) {
+                return correction.at;
+            }
             latest_event_before(&checkpoint.window, self.after.log_time, &correction)
         });
         self.after.latest_event = Some(latest_event);
         checkpoint.latest_event = Some(latest_event);
         self.after.log_time = self.after.log_time.min(correction.at);
         checkpoint.log_time = self.after.log_time;
-        checkpoint.window =
-            corrected_window(&checkpoint.window, checkpoint.to, &correction, latest_event);
+        let bound = match ctx.broken(Breakage::LatestEventForgotten) {
+            true => correction.at,
+            false => latest_event,
+        };
+        checkpoint.window = corrected_window(&checkpoint.window, checkpoint.to, &correction, bound);
         checkpoint.clock = Some(correction);
         Ok(())
     }
@@ -143,7 +150,7 @@ fn corrected_window(
     latest_event: Millis,
 ) -> WindowCut {
     let appended = correction.at.plus(AHEAD_MAX_MS);
-    let forgotten = appended.max(latest_event.plus(-AHEAD_MS_MAX));
+    let forgotten = appended.max(WindowCut::forgets_up_to(latest_event));
     let usage_rows = match window.usage_rows {
         UsageRows::Since(Some(since)) => UsageRows::Since(Some(since.min(appended))),
         other => other,

@@ -97,7 +97,22 @@ impl Rater<'_> {
             usage_rows: usage_rows(settings, self.checkpoint.window.usage_rows, log_time),
             ..self.checkpoint.window
         };
-        self.window.advance(&before, self.checkpoint.to, log_time)
+        let mut kept = before.forgotten;
+        if self.ctx.broken(Breakage::ForgottenFallsBack) {
+            kept = None;
+        }
+        let advanced = self.window.advance(
+            &WindowCut {
+                forgotten: kept,
+                ..before
+            },
+            self.checkpoint.to,
+            log_time,
+        );
+        WindowCut {
+            forgotten: advanced.forgotten.or(before.forgotten),
+            ..advanced
+        }
     }
 
     async fn save(&mut self, next: RateCheckpoint, others: Vec<Write>) -> Result<(), Failure> {

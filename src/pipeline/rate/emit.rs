@@ -63,17 +63,15 @@ impl Work<'_> {
 impl Rater<'_> {
     /// Rates the recorded chunk, whose records these are, and publishes what it gives.
     pub(super) async fn rate(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let started = self.ctx.clock.now();
+        let started = self.ctx.clock.moment();
         let output = self.rate_only(records).await?;
         let emitting = self.ctx.stage(Role::Rate, "rate", started);
         self.after = self.publish(output).await?;
         self.ctx.stage(Role::Rate, "emit", emitting);
         self.progressed = true;
-        let took_ms = self.ctx.clock.now().0 - started.0;
-        self.ctx
-            .metrics
-            .chunk_seconds
-            .observe(took_ms as f64 / 1_000.0);
+        let took = self.ctx.clock.moment().since(started);
+        self.ctx.metrics.chunk_seconds.observe(took.as_secs_f64());
+        let took_ms = took.as_millis();
         tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
         Ok(())
     }
@@ -202,8 +200,9 @@ impl Rater<'_> {
         let items = persist(self.ctx, || self.ctx.db.batch_get(&keys)).await?;
         let mut winners: BTreeMap<Key, Position> = BTreeMap::new();
         for (key, item) in keys.into_iter().zip(items) {
-            if let Some(item) = item {
-                let position = usage::position(&key, &item)?;
+            let Some(item) = item else { continue };
+            let (source, position) = usage::winner(&key, &item)?;
+            if !self.void.iter().any(|lost| lost.holds(source, position)) {
                 winners.insert(key, position);
             }
         }
@@ -393,11 +392,7 @@ static UNRECOGNISED: Seldom<()> = Seldom::every(Duration::from_secs(60));
 
 /// A successful chat without token counts: what it used is unknown, not zero.
 fn is_usage_unknown(candidate: &Candidate<'_>) -> bool {
-    let event = &candidate.event;
-    candidate.service == Service::ChatCompletions
-        && (200..300).contains(&event.status)
-        && event.input_tokens.is_none()
-        && event.output_tokens.is_none()
+    candidate.event.lacks_usage(candidate.service)
 }
 
 fn forwards(forwards: &[(Partition, &Record)]) -> Vec<(Topic, Partition, Vec<NewRecord>)> {

@@ -4,25 +4,27 @@
 //! one for ever, however busy the source is. So it counts when each posting partition was last sent a block, not when the last
 //! record came. A heartbeat is a record in `usage.events` (a *tick*), because blocks must follow from the log alone.
 
+use std::time::Duration;
+
 use super::Rater;
 use super::examine::TICK_HEADER;
 use crate::domain::position::Partition;
-use crate::domain::time::Millis;
 use crate::log::{LogError, NewRecord, Topic};
+use crate::ops::clock::Moment;
 use crate::pipeline::failure::Failure;
 
-/// When heartbeats are due, by the worker's own clock.
+/// When heartbeats are due.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     /// When each posting partition was last sent a block.
-    reached: Vec<Millis>,
+    reached: Vec<Moment>,
     /// When the last tick was appended. It may still be on its way through a backlog.
-    sent: Millis,
+    sent: Moment,
 }
 
 impl Heartbeat {
     /// None is due yet.
-    pub(super) fn start(partitions: u32, now: Millis) -> Heartbeat {
+    pub(super) fn start(partitions: u32, now: Moment) -> Heartbeat {
         Heartbeat {
             reached: vec![now; partitions as usize],
             sent: now,
@@ -30,27 +32,24 @@ impl Heartbeat {
     }
 
     /// A posting partition was sent a block.
-    pub(super) fn reach(&mut self, partition: Partition, now: Millis) {
+    pub(super) fn reach(&mut self, partition: Partition, now: Moment) {
         if let Some(reached) = self.reached.get_mut(partition.0 as usize) {
             *reached = now;
         }
     }
 
-    /// Whether a posting partition has heard nothing for `interval_ms`, and no tick was sent in that time either.
-    fn is_due(&self, now: Millis, interval_ms: i64) -> bool {
+    /// Whether a posting partition has heard nothing for `interval`, and no tick was sent in that time either.
+    fn is_due(&self, now: Moment, interval: Duration) -> bool {
         let longest_ago = self.reached.iter().copied().min().unwrap_or(now);
-        // What lies ahead was noted before the clock was set back, and says nothing.
-        let noted = [longest_ago, self.sent].into_iter().filter(|at| *at <= now);
-        noted.max().is_none_or(|at| now.0 - at.0 >= interval_ms)
+        now.since(longest_ago.max(self.sent)) >= interval
     }
 }
 
 impl Rater<'_> {
     /// Appends a tick if one is due.
     pub(super) async fn send_heartbeat(&mut self) -> Result<(), Failure> {
-        let now = self.ctx.clock.now();
-        let interval_ms = self.ctx.settings.tick_after.as_millis() as i64;
-        if !self.heartbeat.is_due(now, interval_ms) {
+        let now = self.ctx.clock.moment();
+        if !self.heartbeat.is_due(now, self.ctx.settings.tick_after) {
             return Ok(());
         }
         let tick = NewRecord {
@@ -77,33 +76,29 @@ impl Rater<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_posting_partition_that_hears_nothing_is_enough() {
-        let mut heartbeat = Heartbeat::start(2, Millis(0));
-        for now in 1..=100 {
-            heartbeat.reach(Partition(0), Millis(now));
-        }
-        assert!(!heartbeat.is_due(Millis(59), 60));
-        assert!(heartbeat.is_due(Millis(60), 60));
-        heartbeat.reach(Partition(1), Millis(60));
-        assert!(!heartbeat.is_due(Millis(119), 60));
+    const INTERVAL: Duration = Duration::from_millis(60);
+
+    fn at(millis: i64) -> Moment {
+        Moment::from_millis(millis)
     }
 
     #[test]
-    fn a_clock_that_was_set_back_delays_nothing() {
-        let mut heartbeat = Heartbeat::start(2, Millis(10_000));
-        assert!(heartbeat.is_due(Millis(1_000), 60));
-        heartbeat.sent = Millis(1_000);
-        assert!(!heartbeat.is_due(Millis(1_059), 60));
-        heartbeat.reach(Partition(0), Millis(1_030));
-        assert!(heartbeat.is_due(Millis(1_090), 60));
+    fn one_posting_partition_that_hears_nothing_is_enough() {
+        let mut heartbeat = Heartbeat::start(2, at(0));
+        for now in 1..=100 {
+            heartbeat.reach(Partition(0), at(now));
+        }
+        assert!(!heartbeat.is_due(at(59), INTERVAL));
+        assert!(heartbeat.is_due(at(60), INTERVAL));
+        heartbeat.reach(Partition(1), at(60));
+        assert!(!heartbeat.is_due(at(119), INTERVAL));
     }
 
     #[test]
     fn a_tick_that_is_on_its_way_is_not_sent_again() {
-        let mut heartbeat = Heartbeat::start(1, Millis(0));
-        heartbeat.sent = Millis(60);
-        assert!(!heartbeat.is_due(Millis(119), 60));
-        assert!(heartbeat.is_due(Millis(120), 60));
+        let mut heartbeat = Heartbeat::start(1, at(0));
+        heartbeat.sent = at(60);
+        assert!(!heartbeat.is_due(at(119), INTERVAL));
+        assert!(heartbeat.is_due(at(120), INTERVAL));
     }
 }

@@ -17,9 +17,10 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::table_age::Loaded;
-use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, versioned};
+use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, lag, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
+use crate::store::losses::{self, LostChunk};
 
 /// How many records are read at a time while the window is rebuilt.
 const REBUILD_RECORDS: usize = 20_000;
@@ -47,8 +48,10 @@ impl<'c> Rater<'c> {
             checkpoint: &checkpoint,
             written,
         };
+        let task = TaskId::new(Role::Rate, partition);
+        lag::tell_backlog(ctx, task, Topic::UsageEvents, checkpoint.from).await;
         let accepted = loaded.check(ctx, &layout).await?;
-        let mut rater = Rater::at(ctx, partition, checkpoint, written).await?;
+        let mut rater = Rater::at(ctx, partition, layout, checkpoint, written).await?;
         rater.rebuild_window().await?;
         rater.repeat_chunk().await?;
         let loaded = Loaded {
@@ -67,6 +70,7 @@ impl<'c> Rater<'c> {
     pub(super) async fn at(
         ctx: &'c WorkerContext,
         partition: Partition,
+        layout: Layout,
         checkpoint: RateCheckpoint,
         written: Option<WriteId>,
     ) -> Result<Rater<'c>, Failure> {
@@ -77,13 +81,17 @@ impl<'c> Rater<'c> {
             sequences: checkpoint.sequences.clone(),
             fingerprint: checkpoint.fingerprint,
         };
-        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.now());
+        let heartbeat = Heartbeat::start(checkpoint.posting_partitions, ctx.clock.moment());
+        let mut void = persist(ctx, || losses::all(&*ctx.db)).await?;
+        void.retain(LostChunk::is_uncounted);
         Ok(Rater {
             ctx,
             partition,
             checkpoint,
             written,
             after,
+            layout,
+            void,
             rejected_partitions: rejected.partitions,
             follower: Follower::start(ctx).await?,
             window: Window::default(),
@@ -284,11 +292,17 @@ async fn first_of_epoch(
 ) -> Result<RateCheckpoint, Failure> {
     if let Some(old) = &before {
         layout::not_cut(partition, old)?;
-        layout::sealed(layout, partition, old)?;
+        layout::sealed(ctx, layout, partition, old)?;
         layout::postings_drained(ctx, partition, old).await?;
     }
     let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
-    let own = before.as_ref().map(Moved::of);
+    let own = before.as_ref().map(Moved::of).map(|own| Moved {
+        forgotten: match ctx.broken(Breakage::LatestEventNotMoved) {
+            true => own.log_time,
+            false => own.forgotten,
+        },
+        ..own
+    });
     let moved = layout
         .moved
         .filter(|_| own.is_none() || !ctx.broken(Breakage::MovedUsersForgotten));

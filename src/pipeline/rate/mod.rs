@@ -28,13 +28,14 @@ use tracing::Instrument as _;
 use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
-use super::layout;
+use super::layout::{self, Layout};
 use super::{Breakage, Covers, WorkerContext};
 use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{ReadLimit, Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::RateCheckpoint;
+use crate::store::losses::LostChunk;
 use fold::{Room, Tiers};
 use heartbeat::Heartbeat;
 use window::Window;
@@ -53,6 +54,9 @@ pub struct Rater<'c> {
     written: Option<WriteId>,
     /// The state after the recorded chunk, once that is done.
     after: After,
+    layout: Layout,
+    /// Chunks that were lost before any account had counted them: their usage rows say nothing.
+    void: Vec<LostChunk>,
     rejected_partitions: u32,
     follower: Follower,
     window: Window,
@@ -104,15 +108,15 @@ impl Rater<'_> {
             self.send_heartbeat().await?;
             self.report().await?;
             if self.next_check.is_due(self.ctx) {
-                installation::check(self.ctx).await?;
-                layout::check_epoch(self.ctx).await?;
+                installation::check_tables(self.ctx).await?;
+                layout::check_former_sources(self.ctx, &self.layout, self.partition).await?;
             }
         }
         self.declare_done().await
     }
 
     async fn chunk(&mut self, records: &[Record]) -> Result<(), Failure> {
-        let started = self.ctx.clock.now();
+        let started = self.ctx.clock.moment();
         self.cut(records).await?;
         self.ctx.stage(Role::Rate, "cut", started);
         self.rate(records).await
@@ -129,30 +133,21 @@ impl Rater<'_> {
                 settings.idle_after,
             )
             .await?;
-        if records.is_empty() {
+        let Some(first) = records.first() else {
             return Ok(records);
-        }
-        let until = self
-            .ctx
-            .clock
-            .now()
-            .plus(settings.chunk_age.as_millis() as i64);
+        };
+        let (task, health) = (self.task(), &self.ctx.health);
+        health.first_waiting(task, first.offset.0, first.append_time);
+        let until = self.ctx.clock.moment().plus(settings.chunk_age);
         let mut bytes: usize = records.iter().map(Record::size).sum();
         while let Some(last) = records.last().map(|record| record.offset) {
-            let left = until.0 - self.ctx.clock.now().0;
+            let left = until.since(self.ctx.clock.moment());
             let room = settings.chunk_records_max.saturating_sub(records.len());
             let room_bytes = settings.chunk_bytes_max.saturating_sub(bytes);
-            if left <= 0 || room == 0 || room_bytes == 0 || *shutdown.borrow() {
+            if left.is_zero() || room == 0 || room_bytes == 0 || *shutdown.borrow() {
                 break;
             }
-            let more = self
-                .read(
-                    last.next(),
-                    room,
-                    room_bytes,
-                    Duration::from_millis(left as u64),
-                )
-                .await?;
+            let more = self.read(last.next(), room, room_bytes, left).await?;
             bytes += more.iter().map(Record::size).sum::<usize>();
             records.extend(more);
         }
@@ -198,8 +193,7 @@ impl Rater<'_> {
     }
 
     fn stands(&self) {
-        let (next, reached) = (self.checkpoint.to.0, self.after.log_time);
-        let reached = (reached.0 > 0).then_some(reached);
-        self.ctx.health.stands_at(self.task(), next, reached);
+        let next = self.checkpoint.to.0;
+        self.ctx.health.stands_at(self.task(), next);
     }
 }

@@ -57,7 +57,7 @@ impl Rater<'_> {
         self.ctx.metrics.postings_blocks_total.inc_by(count as u64);
         let reached: Vec<Partition> = output.blocks.iter().map(|(q, _)| *q).collect();
         self.append_all(output).await?;
-        let now = self.ctx.clock.now();
+        let now = self.ctx.clock.moment();
         for partition in reached {
             self.heartbeat.reach(partition, now);
         }

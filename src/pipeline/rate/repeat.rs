@@ -5,8 +5,8 @@ use super::load::shorten_window;
 use super::publish::Output;
 use crate::domain::position::{Partition, WriteId};
 use crate::log::{Fingerprint, Topic};
-use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::{WorkerContext, layout};
 use crate::store::checkpoints::RateCheckpoint;
 use crate::store::db::Write;
 
@@ -21,7 +21,10 @@ impl<'c> Rater<'c> {
     ) -> Result<Rater<'c>, Failure> {
         let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
         let first = shorten_window(first, start)?;
-        let mut rater = Rater::at(ctx, partition, first, written).await?;
+        let source = ctx.log.topic(Topic::UsageEvents).await?;
+        let postings = ctx.log.topic(Topic::LedgerPostings).await?;
+        let layout = layout::agree(ctx, &source, &postings).await?;
+        let mut rater = Rater::at(ctx, partition, layout, first, written).await?;
         rater.rebuild_window().await?;
         Ok(rater)
     }

@@ -50,7 +50,9 @@ pub async fn keep(
 /// What is kept, if it is young enough; else what the tables say now, which is kept from then on.
 async fn refresh(db: &dyn Db, clock: &dyn Clock, every: Duration) -> Result<Analytics, StoreError> {
     let is_young = |kept: &Versioned<Analytics>| {
-        clock.now().0 - kept.value.computed_at_ms < life_ms(&kept.value, every)
+        // What was computed in the future was computed before a clock was set back.
+        let age_ms = (clock.now().0 - kept.value.computed_at_ms).abs();
+        age_ms < life_ms(&kept.value, every)
     };
     let kept: Option<Versioned<Analytics>> = checkpoints::get(db, &key()).await?;
     if let Some(kept) = kept.as_ref().filter(|kept| is_young(kept)) {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// In reading order: each uses only those before it.
-const MODULES: [&str; 8] = [
-    "domain", "ops", "log", "store", "pipeline", "reads", "http", "cli",
+const MODULES: [&str; 9] = [
+    "domain", "ops", "log", "gateways", "store", "pipeline", "reads", "http", "cli",
 ];
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidemark::ops::config::{Config, LogFormat, Secret, Sources, StoreEngine, env_name};
+use tidemark::ops::config::{
+    CachedTokens, Config, LogFormat, Secret, Sources, StoreEngine, env_name,
+};
 
 const SHIPPED: &str = include_str!("../../../config/tidemark.toml");
 
@@ -126,6 +128,13 @@ fn what_is_wrong_is_refused() {
             "2026-11-30T00:00:00Z",
         ),
         ("[store]\nregion = 'a b'", "or an empty text"),
+        ("[store]\nprotect_tables = 'yes'", "auto, on, off"),
+        ("[store]\nprotect_tables = 'on'", "copy its directory"),
+        ("[serve]\nmetrics_listen = 'here'", "or an empty text"),
+        (
+            "[serve]\nlisten = '0.0.0.0:80'\nmetrics_listen = '0.0.0.0:80'",
+            "of its own",
+        ),
         ("[store]\nengine = 'postgres'", "embedded, dynamodb"),
         (
             "[store]\nendpoint = 'localhost:8000'",
@@ -158,9 +167,15 @@ fn what_is_wrong_is_refused() {
             "without a path",
         ),
         ("[http]\nhead_timeout = '0s'", "0s"),
+        ("[http]\nshutdown_delay = '6m'", "0s to 300s"),
         ("[http]\nidle_timeout = '2h'", "2h"),
         ("[http]\nconnections_max = -1", "-1"),
         ("[http.gateways]\nlitellm_user = ''", "1 to 16 names"),
+        ("[http.gateways]\nproviders = 'gpt-4o'", "has no \"=\""),
+        (
+            "[http.gateways]\nlitellm_cached_tokens = 'by-provider'",
+            "inside, outside",
+        ),
         ("[http.gateways]\nlitellm_user = 'end_user,,id'", "no path"),
         (
             "[http.gateways]\notlp_user = 'http.request.header.authorization'",
@@ -226,13 +241,21 @@ fn traces_need_a_build_that_can_export_them() {
 
 #[test]
 fn the_places_of_a_gateways_user_are_listed_by_commas() {
-    let read = |sources: &Sources| Config::read(sources).expect("valid").http.user_from;
+    let read = |sources: &Sources| Config::read(sources).expect("valid").http.gateways;
     let text = "[http.gateways]\nlitellm_user = ' metadata.user_api_key_user_id ,end_user'";
     let from = read(&file(text));
-    assert_eq!(from.litellm, ["metadata.user_api_key_user_id", "end_user"]);
-    assert_eq!(from.otlp, ["enduser.id", "user.id"]);
+    assert_eq!(
+        from.litellm_user,
+        ["metadata.user_api_key_user_id", "end_user"]
+    );
+    assert_eq!(from.otlp_user, ["enduser.id", "user.id"]);
     let from = read(&env("TIDEMARK_HTTP_GATEWAYS_OTLP_USER", "tenant"));
-    assert_eq!(from.otlp, ["tenant"]);
+    assert_eq!(from.otlp_user, ["tenant"]);
+    let text = "[http.gateways]\notlp_cached_tokens = 'outside'\notlp_internal_spans = false\nproviders = 'a = b'";
+    let settings = read(&file(text));
+    assert_eq!(settings.otlp_cached_tokens, Some(CachedTokens::Outside));
+    assert_eq!(settings.providers["a"], "b");
+    assert!(!settings.otlp_internal_spans);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tidemark::log::topics::{TopicSpec, shipped};
 
 /// Waits for a condition, which must hold within a bound.
-fn until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < within, "not within {within:?}: {what}");

@@ -1,11 +1,13 @@
 //! `tidemark serve` on a real broker: what it has acknowledged counts once, through a broker that goes away and services that are killed.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::broker::{self, Broker};
-use crate::process::site::{Cluster, Site, Up};
+use crate::operators::terraform::allows_what_was_counted;
+use crate::process::site::{Cluster, Site, Up, get};
 use crate::store::embedded_endpoint;
 
 const WAIT: Duration = Duration::from_secs(90);
@@ -72,7 +74,9 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
     site.run(&["pricing", "init", "testnet"]);
     let mut worker = site.worker("worker", &[]);
     worker.wait_ready();
-    let (mut one, mut two) = (site.serve("one", &[]), site.serve("two", &[]));
+    let metrics = free_address();
+    let own_metrics = [("TIDEMARK_SERVE_METRICS_LISTEN", metrics.as_str())];
+    let (mut one, mut two) = (site.serve("one", &[]), site.serve("two", &own_metrics));
     one.wait_ready();
     two.wait_ready();
     let gateway = Gateway::new(&site);
@@ -91,6 +95,13 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
     assert_eq!(statement["requests"], 30, "{statement}");
+    people_change_things(&site, &two);
+    metrics_are_read_elsewhere(&two, &metrics);
+    // What they did with the tables is what their roles in AWS allow.
+    let counted = get(&format!("http://{metrics}/metrics")).expect("metrics");
+    allows_what_was_counted("serve", &counted);
+    let counted = get(&worker.url("/metrics")).expect("metrics");
+    allows_what_was_counted("worker", &counted);
     for process in [two, worker] {
         let said = process.said();
         assert!(
@@ -100,6 +111,52 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
         let (status, _) = process.stop();
         assert_eq!(status.code(), Some(0), "{said}");
     }
+}
+
+fn free_address() -> String {
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    free.local_addr().expect("an address").to_string()
+}
+
+/// Whatever of the API writes to tables.
+fn people_change_things(site: &Site, service: &Up) {
+    let key = site.run(&["keys", "create", "office", "--scope", "admin:write"]);
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent: ureq::Agent = config.build().into();
+    let send = |method: &str, path: &str, body: Value| {
+        let request = match method {
+            "POST" => agent.post(service.url(path)),
+            _ => agent.put(service.url(path)),
+        };
+        let request = request.header("authorization", format!("Bearer {}", key.trim()));
+        let request = request.header("idempotency-key", path.replace('/', "-"));
+        let request = request.content_type("application/json");
+        let mut answer = request.send(body.to_string()).expect("an answer");
+        let text = answer.body_mut().read_to_string().expect("a body");
+        assert_eq!(answer.status().as_u16() / 100, 2, "{path}: {text}");
+        serde_json::from_str::<Value>(&text).unwrap_or_default()
+    };
+    let owner = json!({"userId": "ada", "userType": "user"});
+    let code = send("POST", "/api/referrals/code", owner)["code"].clone();
+    let signup = json!({"referralCode": code, "refereeId": "bob", "refereeType": "user"});
+    send("POST", "/api/referrals/signup", signup);
+    let credit = json!({"userId": "ada", "amount": "5", "reason": "welcome"});
+    send("POST", "/api/admin/credits", credit);
+    let points = json!({"kind": "user", "id": "ada", "points": "1", "reason": "welcome"});
+    send("POST", "/api/admin/adjustments", points);
+    let price = json!({"configKey": "tide_pool_input", "pricePerUnit": "0.0002", "unit": "1000_tokens",
+                       "updatedBy": "office"});
+    send("PUT", "/api/admin/pricing", price);
+}
+
+/// A service whose metrics have a port of their own does not show them to clients.
+fn metrics_are_read_elsewhere(service: &Up, metrics: &str) {
+    assert_eq!(get(&service.url("/metrics")), None);
+    for path in ["/healthz", "/readyz"] {
+        assert!(get(&service.url(path)).is_some(), "{path}");
+        assert!(get(&format!("http://{metrics}{path}")).is_some(), "{path}");
+    }
+    assert_eq!(get(&format!("http://{metrics}/docs")), None);
 }
 
 #[test]

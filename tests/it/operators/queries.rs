@@ -9,8 +9,8 @@ use tidemark::ops::metrics::Metrics;
 
 use super::tools::{dashboards, panels, queries, rules};
 
-/// What Prometheus adds to whatever it reads.
-const TARGET: [&str; 2] = ["job", "instance"];
+/// What Prometheus adds to whatever it reads; the last two in a cluster only.
+const TARGET: [&str; 4] = ["job", "instance", "cluster", "namespace"];
 
 /// Names of series, and the labels that each has.
 struct Known(BTreeMap<String, BTreeSet<String>>);
@@ -144,6 +144,31 @@ fn every_query_of_a_rule_names_metrics_and_labels_that_exist() {
     for rule in rules() {
         let name = rule.get("alert").or(rule.get("record")).expect("a name");
         known.must_exist(&name.to_string(), rule["expr"].as_str().expect("a query"));
+    }
+}
+
+#[test]
+fn rules_keep_the_labels_of_clusters_and_dashboards_select_by_them() {
+    let known = Known::series();
+    let both = |labels: &BTreeSet<String>| {
+        ["cluster", "namespace"]
+            .iter()
+            .all(|label| labels.contains(*label))
+    };
+    for rule in rules() {
+        let query = rule["expr"].as_str().expect("a query");
+        for group in known.must_exist(query, query).groups {
+            assert!(both(&group.labels), "{query}: {:?}", group.labels);
+        }
+    }
+    for (name, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            for query in queries(&dashboard, panel) {
+                for (metric, labels) in known.must_exist(&name, &query).selected {
+                    assert!(both(&labels), "{name}: {query}: {metric}");
+                }
+            }
+        }
     }
 }
 

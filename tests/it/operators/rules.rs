@@ -31,7 +31,7 @@ fn sections() -> Vec<(String, String)> {
 #[test]
 fn every_alert_says_what_is_wrong_how_urgent_it_is_and_where_to_read_on() {
     let sections: BTreeSet<String> = sections().into_iter().map(|(anchor, _)| anchor).collect();
-    let runbook = concat!(env!("CARGO_PKG_REPOSITORY"), "/docs/runbook.md#");
+    let runbook = "https://example.invalid/tidemark/docs/runbook.md#";
     for alert in alerts() {
         let name = alert["alert"].as_str().expect("a name");
         let severity = alert["labels"]["severity"].as_str().expect("a severity");
@@ -180,4 +180,91 @@ fn promtool_is_content_with_rules_and_configuration_and_every_case_holds() {
     promtool(&["check", "config", "prometheus/prometheus.yml"]);
     promtool(&["test", "rules", "prometheus/tests/alerts.yml"]);
     promtool(&["test", "rules", "prometheus/tests/traffic.yml"]);
+    promtool(&["test", "rules", "prometheus/tests/clusters.yml"]);
+}
+
+/// Cases that prometheus/tests/clusters.yml has for two installations: the first has no series, and
+/// the quiet one of the second becomes quiet only later.
+const WRITTEN_BY_HAND: [&str; 2] = ["TidemarkAllDown", "TidemarkUsageLost"];
+
+#[test]
+fn every_alert_fires_for_the_installation_that_is_ill_beside_a_healthy_one() {
+    if !has("promtool") {
+        return;
+    }
+    let mut file = yaml("prometheus/tests/alerts.yml");
+    let tests = file["tests"].as_array().expect("tests").clone();
+    let (firing, quiet): (Vec<Value>, Vec<Value>) = tests.into_iter().partition(fires);
+    let two = firing.iter().filter_map(|test| {
+        let name = alert_of(test);
+        let is_healthy = |quiet: &&Value| {
+            alert_of(quiet) == name && quiet["interval"] == test["interval"] && has_series(quiet)
+        };
+        let healthy = quiet.iter().find(is_healthy);
+        match WRITTEN_BY_HAND.contains(&name) {
+            true => None,
+            false => Some(beside(test, healthy.unwrap_or_else(|| panic!("{name}")))),
+        }
+    });
+    let two: Vec<Value> = two.collect();
+    assert!(two.len() + WRITTEN_BY_HAND.len() >= alerts().len());
+    file["tests"] = Value::Array(two);
+    let rules = ["alerts", "recording"].map(|name| {
+        let path = super::tools::file(&format!("prometheus/{name}.yml"));
+        path.display().to_string()
+    });
+    file["rule_files"] = serde_json::json!(rules);
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("two.yml");
+    std::fs::write(&path, file.to_string()).expect("a file");
+    promtool(&["test", "rules", &path.display().to_string()]);
+}
+
+fn fires(test: &Value) -> bool {
+    let mut cases = test["alert_rule_test"].as_array().expect("cases").iter();
+    cases.any(|case| case.get("exp_alerts").is_some())
+}
+
+fn has_series(test: &Value) -> bool {
+    test["input_series"]
+        .as_array()
+        .is_some_and(|series| !series.is_empty())
+}
+
+fn alert_of(test: &Value) -> &str {
+    let name = &test["alert_rule_test"][0]["alertname"];
+    name.as_str().expect("a name")
+}
+
+/// A case that fires for one installation, with the series of another that is healthy.
+fn beside(ill: &Value, healthy: &Value) -> Value {
+    let labelled = |test: &Value, cluster: &str, namespace: &str| -> Vec<Value> {
+        let label = |series: &Value| {
+            let name = series["series"].as_str().expect("a series");
+            let labels = format!("cluster=\"{cluster}\", namespace=\"{namespace}\"");
+            let name = match name.split_once('{') {
+                Some((name, rest)) => format!("{name}{{{labels}, {rest}"),
+                None => format!("{name}{{{labels}}}"),
+            };
+            let mut series = series.clone();
+            series["series"] = Value::String(name);
+            series
+        };
+        let series = test["input_series"].as_array().expect("series");
+        series.iter().map(label).collect()
+    };
+    let mut both = ill.clone();
+    let series = [labelled(ill, "eu", "a"), labelled(healthy, "us", "b")];
+    both["input_series"] = Value::Array(series.concat());
+    let cases = both["alert_rule_test"].as_array_mut().expect("cases");
+    for case in cases {
+        let Some(expected) = case.get_mut("exp_alerts").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for alert in expected {
+            alert["exp_labels"]["cluster"] = "eu".into();
+            alert["exp_labels"]["namespace"] = "a".into();
+        }
+    }
+    both
 }

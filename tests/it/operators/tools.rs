@@ -55,7 +55,11 @@ pub fn queries(dashboard: &Value, panel: &Value) -> Vec<String> {
         let query = target["expr"].as_str().expect("a query").to_owned();
         variables.iter().fold(query, |query, variable| {
             let name = variable["name"].as_str().expect("a name");
-            let value = variable["current"]["value"].as_str().expect("a value");
+            let value = match variable["current"]["value"].as_str() {
+                Some("$__all") => variable["allValue"].as_str(),
+                chosen => chosen,
+            };
+            let value = value.expect("a value");
             query.replace(&format!("${name}"), value)
         })
     };
@@ -99,4 +103,19 @@ pub fn promtool(args: &[&str]) {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "promtool {args:?}\n{said}");
+}
+
+/// Whether a tool of `tests/servers` can be used. `TIDEMARK_REQUIRE_` and its name demand it.
+pub fn is_installed(name: &str) -> bool {
+    let variable = format!("TIDEMARK_REQUIRE_{}", name.to_uppercase().replace('-', "_"));
+    let is_required = std::env::var_os(&variable).is_some();
+    let command = if is_required { "fetch" } else { "ready" };
+    let script = file("tests/servers").join(name);
+    let is_there = Command::new(script).arg(command).status();
+    let is_there = is_there.expect("the script runs").success();
+    assert!(is_there || !is_required, "{name} cannot be installed");
+    if !is_there {
+        eprintln!("SKIPPED: `tests/servers/{name} fetch` installs it, {variable}=1 demands it");
+    }
+    is_there
 }

@@ -146,6 +146,8 @@ impl Site {
                 command.env_remove(name);
             }
         }
+        // No load balancer needs to notice that a test stops a process.
+        command.env("TIDEMARK_HTTP_SHUTDOWN_DELAY", "0s");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -203,6 +205,7 @@ impl Site {
             .arg(self.file("workers.toml"))
             .args([role, "--listen", &listen])
             .args(args)
+            .env("TIDEMARK_HTTP_SHUTDOWN_DELAY", "0s")
             .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(log.expect("a log file"))

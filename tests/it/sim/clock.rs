@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidemark::domain::time::Millis;
-use tidemark::ops::clock::Clock;
+use tidemark::ops::clock::{Clock, Moment};
 
 use super::world::World;
 
@@ -21,6 +21,10 @@ pub struct SimClock {
 impl Clock for SimClock {
     fn now(&self) -> Millis {
         Millis(self.world.now() + self.skew_ms)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_millis(self.world.now())
     }
 
     async fn sleep(&self, duration: Duration) {

@@ -5,21 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
-use serde_json::Value;
-use tidemark::domain::position::{Epoch, Offset, Partition};
-use tidemark::domain::time::Millis;
-use tidemark::log::{NewRecord, Topic, rejected, usage_partition};
+use tidemark::domain::position::{Epoch, Partition};
+use tidemark::log::{NewRecord, Topic, usage_partition};
 use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::accounts;
-use tidemark::store::checkpoints::{self, ClockCorrection};
-use tidemark::store::db::{Attr, Item, Key, StoreError, Table};
+use tidemark::store::checkpoints;
+use tidemark::store::db::{Item, Key, Table};
 use tidemark::store::installation::marked_tables;
 
 use super::adapter;
 use super::db::DbState;
 use super::log;
-use super::run::{ADMINS, Lean, Run};
-use super::workload::{DAY, HOUR};
+use super::run::{Lean, Run};
 use super::world::{Inner, lock};
 
 /// How long it is watched what the workers make of a mishap. Less than any heartbeat takes.
@@ -28,7 +25,7 @@ const WATCHED_MS: i64 = 25_000;
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mishap {
-    /// A rate checkpoint is deleted.
+    /// A checkpoint is deleted.
     LostCheckpoint,
     /// All tables are restored from an older backup.
     OlderTables,
@@ -85,7 +82,11 @@ impl Run {
     }
 
     fn lose_checkpoint(&mut self, newest: &Items) -> Result<(), String> {
-        let task = TaskId::new(Role::Rate, Partition(self.rng.random_range(0..self.source)));
+        let (role, partitions) = match self.rng.random() {
+            true => (Role::Rate, self.source),
+            false => (Role::Post, self.posting),
+        };
+        let task = TaskId::new(role, Partition(self.rng.random_range(0..partitions)));
         let key = checkpoints::checkpoint_key(task);
         self.change(|items| {
             items.remove(&key);
@@ -292,7 +293,7 @@ impl Run {
         }
     }
 
-    fn land(&mut self, partition: u32, record: NewRecord, append_time: i64) {
+    pub(super) fn land(&mut self, partition: u32, record: NewRecord, append_time: i64) {
         let (epoch, topic) = (Epoch(self.epoch), Topic::UsageEvents);
         self.world.with(|inner| {
             let records = vec![record];
@@ -304,145 +305,6 @@ impl Run {
                 records,
                 append_time,
             );
-        });
-    }
-
-    /// A record is appended by a broker whose clock is hours to weeks ahead.
-    pub(super) fn clock_jumps(&mut self) {
-        let ahead = match self.rng.random() {
-            true => self.rng.random_range(3 * HOUR..DAY),
-            false => self.rng.random_range(DAY..60 * DAY),
-        };
-        self.clock_jumps_by(ahead);
-    }
-
-    fn clock_jumps_by(&mut self, ahead: i64) {
-        let now = self.world.now();
-        let (partition, record) = self.workload.record(&mut self.rng, now, self.source);
-        lock(&self.ledger).may_halt.insert("clock_ahead");
-        self.land(partition, record, now + ahead);
-    }
-
-    /// See [`super::run::cure`].
-    pub(super) fn be_cured(&mut self) -> Result<(), String> {
-        self.settings.usage_rows = true;
-        let mix = &mut self.workload.mix;
-        // Every event is right and of its own moment, so that none has another reason to be lost.
-        (mix.conflicting, mix.malformed, mix.misplaced, mix.misdated) = (0, 0, 0, 0);
-        mix.users = 12;
-        lock(&self.ledger).may_run_ahead = true;
-        self.publish_first();
-        self.start_all();
-        for round in 0..8 {
-            if round == 3 {
-                let ahead = self.rng.random_range(36 * DAY..60 * DAY);
-                self.clock_jumps_by(ahead);
-            }
-            self.append();
-            self.pass_moments()?;
-        }
-        while !self.quiesce()? {}
-        let too_old = self.too_old();
-        self.breakage = None;
-        lock(&self.ledger).may_run_ahead = false;
-        self.start_all();
-        self.append();
-        self.drain()?;
-        for (partition, original) in too_old.clone() {
-            let now = self.world.now();
-            self.land(partition, original, now);
-        }
-        self.drain()?;
-        self.settle()?;
-        self.check()?;
-        let lost = self.rejected_and_never_accepted(&too_old);
-        match (too_old.is_empty(), lost) {
-            (true, _) => Err("the jump made nothing too old".to_owned()),
-            (_, 0) => Ok(()),
-            (_, lost) => Err(format!("{lost} of {} events are lost", too_old.len())),
-        }
-    }
-
-    fn pass_moments(&mut self) -> Result<(), String> {
-        let until = self.world.now() + 3_000;
-        let ended = self.executor.run_until(until, 200_000, |_| false);
-        self.failed(ended)
-    }
-
-    /// The originals of what was rejected as too old, each once, and where they belong.
-    fn too_old(&self) -> Vec<(u32, NewRecord)> {
-        let epoch = self.epoch;
-        let originals: BTreeMap<_, _> = self.world.with(|inner| {
-            let log = &inner.logs[&epoch];
-            let records = log.of(Topic::UsageRejected, Partition(0)).iter();
-            let rejects = records.map(|record| rejected::decode(record).expect("a reject"));
-            let too_old = rejects.filter(|reject| reject.reason.as_str() == "too_old");
-            let places =
-                too_old.map(|reject| ((reject.partition.0, reject.position), reject.original));
-            places.collect()
-        });
-        let places = originals.into_iter();
-        places
-            .map(|((partition, _), original)| (partition, original))
-            .collect()
-    }
-
-    /// How many of these events have no usage row.
-    fn rejected_and_never_accepted(&self, events: &[(u32, NewRecord)]) -> usize {
-        let rows: BTreeSet<String> = self.world.with(|inner| {
-            let rows = inner.db.items.iter();
-            let rows = rows.filter(|(key, _)| key.table == Table::UsageTracking);
-            rows.filter_map(|(_, item)| match item.get("id") {
-                Some(Attr::S(id)) => Some(id.clone()),
-                _ => None,
-            })
-            .collect()
-        });
-        let id = |record: &NewRecord| {
-            let event: Value = serde_json::from_slice(&record.value).expect("JSON");
-            let id = event.get("requestId").or(event.get("id"));
-            id.and_then(Value::as_str).expect("an id").to_owned()
-        };
-        let is_lost = |(_, record): &&(u32, NewRecord)| !rows.contains(&id(record));
-        events.iter().filter(is_lost).count()
-    }
-
-    /// The operator declares those append times wrong, and lets the partitions go on.
-    pub(super) fn correct_clocks(&mut self) {
-        let halts = self.world.with(|inner| adapter::halts(&inner.db));
-        let is_clock = |(task, code): (TaskId, String)| (code == "clock_ahead").then_some(task);
-        let halted: BTreeSet<TaskId> = halts.into_iter().filter_map(is_clock).collect();
-        // A worker that halted before may record its halt late, after all was corrected.
-        if !self.executor.lives(ADMINS) {
-            self.correcting.clear();
-        }
-        for task in halted {
-            if self.correcting.insert(task) {
-                self.correct_clock(task);
-            }
-        }
-    }
-
-    fn correct_clock(&mut self, task: TaskId) {
-        let (epoch, now) = (self.epoch, self.world.now());
-        let end = self.world.with(|inner| {
-            let log = &inner.logs[&epoch];
-            log.of(Topic::UsageEvents, task.partition).len() as u64
-        });
-        let correction = ClockCorrection {
-            epoch: Epoch(epoch),
-            until: Offset(end),
-            at: Millis(now),
-        };
-        self.ask(move |db, now, _| async move {
-            let partition = task.partition;
-            let now = Millis(now);
-            match checkpoints::correct_clock(&db, partition, &correction, "sim", now).await {
-                // Refused: it stands there already.
-                Ok(()) | Err(StoreError::ConditionFailed) => {}
-                Err(_) => return false,
-            }
-            checkpoints::resume(&db, task, "sim", now).await.is_ok()
         });
     }
 

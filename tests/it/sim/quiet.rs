@@ -7,7 +7,7 @@ use serde_json::json;
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::{NewRecord, Topic, usage_partition};
-use tidemark::ops::health::Health;
+use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Settings, WorkerContext};
 use tidemark::store::db::Db;
@@ -100,6 +100,17 @@ impl Quiet {
     }
 
     pub fn start_worker(&mut self, settings: Settings) {
+        self.start_tasks(settings, adapter::tasks(self.source, self.posting));
+    }
+
+    /// Starts a worker that only rates.
+    pub fn start_raters(&mut self, settings: Settings) {
+        let mut tasks = adapter::tasks(self.source, self.posting);
+        tasks.retain(|task| task.role == Role::Rate);
+        self.start_tasks(settings, tasks);
+    }
+
+    fn start_tasks(&mut self, settings: Settings, tasks: Vec<TaskId>) {
         let spec = WorkerSpec {
             owner: self.owner,
             token: 7,
@@ -107,7 +118,7 @@ impl Quiet {
             skew_ms: 0,
             settings,
             breakage: None,
-            tasks: adapter::tasks(self.source, self.posting),
+            tasks,
         };
         let stop = adapter::start(&mut self.executor, spec);
         self.workers.push(stop);
@@ -161,6 +172,28 @@ impl Quiet {
         self.epoch += 1;
         let log = LogState::new(self.source, 1, self.posting);
         self.world.with(|inner| inner.logs.insert(self.epoch, log));
+    }
+
+    /// As [`Quiet::next_epoch`], with another number of posting partitions.
+    pub fn next_epoch_with(&mut self, posting: u32) {
+        self.posting = posting;
+        self.next_epoch();
+    }
+
+    /// The worker sleeps for so long; the next one that is started is another process.
+    pub fn freeze_worker(&mut self, ms: i64) {
+        let until = self.world.now() + ms;
+        self.executor.freeze(self.owner, until);
+        self.owner += 1;
+    }
+
+    /// The recorded halts, by task and code.
+    pub fn halts(&self) -> Vec<(String, String)> {
+        let halts = self.world.with(|inner| adapter::halts(&inner.db));
+        let named = halts
+            .into_iter()
+            .map(|(task, code)| (task.to_string(), code));
+        named.collect()
     }
 
     /// Lets virtual time pass.

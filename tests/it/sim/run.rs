@@ -32,6 +32,8 @@ use crate::oracle::defaults;
 
 /// 2026-11-29T20:00:00Z.
 const START: i64 = 1_795_982_400_000;
+/// 2026-12-01T06:00:00Z: events of a few hours ago are of the month before.
+const MONTH_BEGINS: i64 = START + 34 * HOUR;
 /// What the drain may take, virtual ms and steps.
 const DRAIN_MS_MAX: i64 = 30 * MINUTE;
 const DRAIN_STEPS_MAX: u64 = 1_500_000;
@@ -46,10 +48,12 @@ pub enum Lean {
     Everything,
     /// Two workers at once, short flushes, late writes.
     Rivals,
-    /// Many new accounts, no events in other months, rivals.
+    /// New accounts that get a posting and an award of different months at once, from two workers.
     FirstRows,
     /// Accounts whose months open while rivals write.
     Months,
+    /// More awards of one account than a transaction has room for.
+    Crowd,
     /// Awards while workers die.
     Awards,
     /// Resends near the window's edge.
@@ -62,6 +66,8 @@ pub enum Lean {
     Clocks,
     /// Tables that are restored to an earlier moment, and recovered.
     Restores,
+    /// Earlier epochs that go on after a later one began.
+    Rollbacks,
 }
 
 /// One run.
@@ -81,7 +87,6 @@ pub struct Run {
     pub(super) workers: BTreeMap<Owner, (Vec<TaskId>, watch::Sender<bool>)>,
     pub(super) next_owner: Owner,
     pub(super) asked: u64,
-    pub(super) had_a_crowd: bool,
     pub(super) latest_freeze: i64,
     /// The tables at some earlier moment.
     pub(super) older: Option<BTreeMap<Key, Item>>,
@@ -125,8 +130,11 @@ pub fn run(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Ou
 /// An installation whose version did not look at clocks has rated a record from one that was weeks
 /// ahead, and rejected what came after it. This version halts, an operator corrects the clock and
 /// sends the rejects again.
-pub fn cure(seed: u64) -> Result<(), String> {
-    Run::new(seed, Lean::Clocks, Some(Breakage::ClocksTrusted), false).be_cured()
+pub fn cure(seed: u64, breakage: Option<Breakage>) -> Result<(), String> {
+    let mut run = Run::new(seed, Lean::Clocks, Some(Breakage::ClocksTrusted), false);
+    let cured = std::panic::AssertUnwindSafe(|| run.be_cured(breakage));
+    let result = std::panic::catch_unwind(cured);
+    result.unwrap_or_else(|panic| Err(format!("panic: {}", message(&*panic))))
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -141,6 +149,9 @@ fn ms(rng: &mut StdRng, from: u64, to: u64) -> Duration {
 
 fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
     let windowed = lean == Lean::Window;
+    let meets = matches!(lean, Lean::FirstRows | Lean::Months);
+    let (flush_ms_max, award_ms_max) = if meets { (150, 100) } else { (600, 1_000) };
+    let cached_max = if lean == Lean::Months { 4 } else { 25 };
     Settings {
         chunk_records_max: rng.random_range(2..12),
         chunk_bytes_max: if rng.random_ratio(1, 8) { 600 } else { 1 << 20 },
@@ -157,14 +168,14 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
         .expect("not empty"),
         usage_rows: windowed || !rng.random_ratio(1, 6),
         chains_cached_max: rng.random_range(1..30),
-        flush_interval: ms(rng, 5, 600),
+        flush_interval: ms(rng, 5, flush_ms_max),
         flush_accounts_max: rng.random_range(1..12),
         flush_concurrency: rng.random_range(1..5),
-        accounts_cached_max: rng.random_range(1..25),
+        accounts_cached_max: rng.random_range(1..cached_max),
         blocks_read_max: rng.random_range(1..6),
         leaderboard_size: rng.random_range(1..5),
         leaderboard_interval: ms(rng, 50, 2_000),
-        award_interval: ms(rng, 50, 1_000),
+        award_interval: ms(rng, 50, award_ms_max),
         halt_poll: ms(rng, 500, 2_000),
         backoff: ms(rng, 5, 100),
         backoff_max: ms(rng, 200, 3_000),
@@ -176,16 +187,8 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
 fn mix(rng: &mut StdRng, lean: Lean) -> Mix {
     let windowed = lean == Lean::Window;
     Mix {
-        users: if lean == Lean::FirstRows {
-            12
-        } else {
-            rng.random_range(2..6)
-        },
-        providers: if lean == Lean::FirstRows {
-            8
-        } else {
-            rng.random_range(1..4)
-        },
+        users: rng.random_range(2..6),
+        providers: rng.random_range(1..4),
         resent: if windowed {
             450
         } else {
@@ -217,9 +220,15 @@ impl Run {
     fn new(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Run {
         // Two generators: what the schedule is must not depend on how it goes.
         let mut rng = StdRng::seed_from_u64(seed ^ 0x7469_6465_6d61_726b);
-        let start = START + rng.random_range(0..5) * DAY;
+        let start = match lean {
+            Lean::FirstRows | Lean::Months => MONTH_BEGINS,
+            _ => START + rng.random_range(0..5) * DAY,
+        };
         let world = World::new(seed, start, Faults::none(), trace);
-        let (source, posting) = (rng.random_range(1..4), rng.random_range(1..3));
+        let (source, posting) = match lean {
+            Lean::FirstRows | Lean::Months => (1, 1),
+            _ => (rng.random_range(1..4), rng.random_range(1..3)),
+        };
         let ledger = checks::watch(&world);
         let settings = settings(&mut rng, lean);
         let workload = Workload::new(mix(&mut rng, lean));
@@ -239,7 +248,6 @@ impl Run {
             workers: BTreeMap::new(),
             next_owner: ADMINS,
             asked: 0,
-            had_a_crowd: false,
             latest_freeze: 0,
             older: None,
             older_at: 0,
@@ -251,6 +259,11 @@ impl Run {
     }
 
     fn whole(&mut self) -> Result<(), String> {
+        match self.lean {
+            Lean::FirstRows | Lean::Months => return self.rivals_meet(),
+            Lean::Crowd => return self.crowd(),
+            _ => {}
+        }
         self.publish_first();
         let level = self.rng.random_range(0..4);
         let faults = self.world.with(|inner| Faults::draw(inner, level));
@@ -264,7 +277,7 @@ impl Run {
         let moves_at: Vec<u32> = (0..moves)
             .map(|_| self.rng.random_range(2..rounds))
             .collect();
-        let leans = matches!(self.lean, Lean::Mishaps | Lean::Restores);
+        let leans = matches!(self.lean, Lean::Mishaps | Lean::Restores | Lean::Rollbacks);
         let has_mishap = leans || self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
         let snapshot_at = match (self.lean, mishap_at) {
@@ -285,7 +298,10 @@ impl Run {
                 self.later = None;
             }
             if mishap_at == Some(round) {
-                self.mishap()?;
+                match self.lean {
+                    Lean::Rollbacks => self.roll_back()?,
+                    _ => self.mishap()?,
+                }
             }
             if self.lean == Lean::Clocks && self.rng.random_ratio(1, 5) {
                 self.clock_jumps();
@@ -320,7 +336,7 @@ impl Run {
         self.world.with(|inner| inner.faults = faults);
     }
 
-    fn open_epoch(&mut self) {
+    pub(super) fn open_epoch(&mut self) {
         self.epoch += 1;
         self.older = None;
         self.later = None;
@@ -330,11 +346,16 @@ impl Run {
     }
 
     pub(super) fn start(&mut self, tasks: Vec<TaskId>) -> Owner {
+        self.start_in(self.epoch, tasks)
+    }
+
+    /// Starts a worker that is configured for this epoch.
+    pub(super) fn start_in(&mut self, epoch: u32, tasks: Vec<TaskId>) -> Owner {
         self.next_owner += 1;
         let spec = WorkerSpec {
             owner: self.next_owner,
             token: self.rng.random(),
-            epoch: Epoch(self.epoch),
+            epoch: Epoch(epoch),
             skew_ms: self.rng.random_range(-3_000..3_000),
             settings: self.settings_of_a_worker(),
             breakage: self.breakage,
@@ -441,10 +462,6 @@ impl Run {
         if self.lean == Lean::Awards {
             self.adjust();
             self.kill_one(true);
-            if !self.had_a_crowd && self.rng.random_ratio(1, 8) {
-                self.had_a_crowd = true;
-                self.adjust_one_often();
-            }
         }
     }
 
@@ -453,7 +470,7 @@ impl Run {
         owners.choose(&mut self.rng).copied()
     }
 
-    fn kill_one(&mut self, restart: bool) {
+    pub(super) fn kill_one(&mut self, restart: bool) {
         let Some(owner) = self.any_worker() else {
             return;
         };
@@ -465,7 +482,7 @@ impl Run {
         }
     }
 
-    fn zombie(&mut self) {
+    pub(super) fn zombie(&mut self) {
         let Some(owner) = self.any_worker() else {
             return;
         };
@@ -649,25 +666,22 @@ impl Run {
         });
     }
 
-    /// More awards of one account at once than a transaction has room for.
-    fn adjust_one_often(&mut self) {
-        let account = self.an_account();
-        for _ in 0..self.rng.random_range(101..160) {
-            self.adjust_by(account.clone());
-        }
-    }
-
     fn adjust(&mut self) {
         let account = self.an_account();
         self.adjust_by(account);
     }
 
-    fn adjust_by(&mut self, account: Account) {
-        let micros = self.rng.random_range(-50_000_000..90_000_000);
+    pub(super) fn adjust_by(&mut self, account: Account) {
         let back = [0, 0, 0, 20 * DAY]
             .choose(&mut self.rng)
             .copied()
             .expect("not empty");
+        self.adjust_of(account, back);
+    }
+
+    /// An adjustment that is granted as of so long ago, ms.
+    pub(super) fn adjust_of(&mut self, account: Account, back: i64) {
+        let micros = self.rng.random_range(-50_000_000..90_000_000);
         let (admin, posting, now) = (self.admin.clone(), self.posting, self.world.now() - back);
         let key = format!("k{}", self.asked);
         self.ask(move |db, _, _| {
@@ -776,7 +790,7 @@ impl Run {
     }
 
     /// The same tables go on with new logs, which may have other numbers of partitions.
-    fn next_epoch(&mut self) -> Result<(), String> {
+    pub(super) fn next_epoch(&mut self) -> Result<(), String> {
         let faults = self.world.with(|inner| inner.faults.clone());
         if !self.quiesce()? {
             return Ok(());

@@ -91,18 +91,24 @@ impl Workload {
         } else {
             self.fresh(rng, now)
         };
-        let own = tidemark::log::usage_partition(&sent.user, partitions).0;
+        let (own, record) = keyed(sent, partitions);
         let partition = if chance(rng, self.mix.misplaced) {
             rng.random_range(0..partitions)
         } else {
             own
         };
-        let record = NewRecord {
-            key: Some(Bytes::from(sent.user)),
-            value: sent.event.to_string().into(),
-            headers: Vec::new(),
-        };
         (partition, record)
+    }
+
+    /// A new event of this user and time, and its partition.
+    pub fn record_of(
+        &mut self,
+        rng: &mut StdRng,
+        user: u32,
+        time: i64,
+        partitions: u32,
+    ) -> (u32, NewRecord) {
+        keyed(self.event_of(rng, user, time), partitions)
     }
 
     fn again(&self, rng: &mut StdRng) -> Sent {
@@ -146,14 +152,19 @@ impl Workload {
     }
 
     fn fresh(&mut self, rng: &mut StdRng, now: i64) -> Sent {
-        self.next_id += 1;
         let user = if chance(rng, self.mix.hot) {
             0
         } else {
             rng.random_range(0..self.mix.users)
         };
+        let time = self.time(rng, now);
+        self.event_of(rng, user, time)
+    }
+
+    fn event_of(&mut self, rng: &mut StdRng, user: u32, time: i64) -> Sent {
+        self.next_id += 1;
         let user = format!("u{user}");
-        let time = text(self.time(rng, now));
+        let time = text(time);
         let endpoint = match rng.random_range(0..12) {
             0 => "/v1/embeddings",
             1 => "/tts",
@@ -203,6 +214,17 @@ impl Workload {
         self.sent.push(sent.clone());
         sent
     }
+}
+
+/// As a record in the partition of its user.
+fn keyed(sent: Sent, partitions: u32) -> (u32, NewRecord) {
+    let partition = tidemark::log::usage_partition(&sent.user, partitions).0;
+    let record = NewRecord {
+        key: Some(Bytes::from(sent.user)),
+        value: sent.event.to_string().into(),
+        headers: Vec::new(),
+    };
+    (partition, record)
 }
 
 fn malformed(rng: &mut StdRng, now: i64) -> NewRecord {

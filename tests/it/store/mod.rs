@@ -12,6 +12,7 @@ mod embedded;
 mod faults;
 mod laws;
 mod pricing;
+mod protection;
 pub mod proxy;
 mod reads;
 mod referrals;

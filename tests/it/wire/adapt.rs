@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::time::Millis;
-use tidemark::log::adapt::{ForeignRecord, Outcome, adapt};
+use tidemark::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use tidemark::log::usage;
 use tidemark::ops::config::{AdapterConfig, Config, Sources};
 
@@ -46,7 +46,7 @@ pub fn shown(outcomes: &[Outcome]) -> Value {
             assert_eq!(adapted.record.key.as_deref(), Some(adapted.user.as_bytes()));
             assert_eq!(usage::encode(&event), **value, "it is canonical");
             let event: Value = serde_json::from_slice(value).expect("JSON");
-            json!({"event": event, "isUsageUnknown": adapted.is_usage_unknown})
+            json!({"event": event, "isUsageUnknown": adapted.remarks.is_usage_unknown})
         }
         Outcome::Skipped(skip) => json!({"skipped": skip.as_str()}),
         Outcome::Refused(refusal) => {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::time::Millis;
-use tidemark::log::adapt::{ForeignRecord, Outcome, adapt};
+use tidemark::gateways::access_log::{ForeignRecord, Outcome, adapt};
 use tidemark::log::rejected::{Reject, encode_foreign, read};
 use tidemark::log::{Record, usage};
 use tidemark::ops::config::AdapterConfig;
@@ -285,7 +285,7 @@ proptest! {
         };
         for outcome in adapt(&settings, &record) {
             let Outcome::Refused(refusal) = outcome else { continue };
-            let reject = refusal.reject(&settings, &record);
+            let reject = record.reject(&refusal, &settings);
             let stored = encode_foreign(&reject);
             prop_assert!(stored.value.is_empty());
             let stored = Record {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidemark::domain::event::Reason;
-use tidemark::log::adapt::Outcome;
+use tidemark::gateways::access_log::Outcome;
 
 use super::adapt::outcomes;
 use super::adapt_rows::{least, with};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
-use tidemark::log::gateways::{Format, Outcome, UserFrom, read};
+use tidemark::gateways::{Format, GatewaySettings, Outcome, Outcomes, read};
 use tidemark::log::usage;
 
 /// When everything is received.
@@ -23,12 +23,12 @@ pub type Changes<'a> = Vec<(&'a str, Value)>;
 /// Changes, a place in the event, and what stands there.
 pub type Row<'a> = (Changes<'a>, &'a str, Value);
 
-pub fn outcomes(format: Format, body: &[u8]) -> Vec<Outcome> {
-    read(format, body, RECEIVED, &UserFrom::default()).expect("a body of that form")
+pub fn outcomes(format: Format, body: &[u8]) -> Outcomes {
+    read(format, body, RECEIVED, &GatewaySettings::default()).expect("a body of that form")
 }
 
-/// Outcomes as the golden files show them.
-pub fn shown(outcomes: &[Outcome]) -> Value {
+/// Outcomes as the golden files show them: what is kept, then what was passed over.
+pub fn shown(outcomes: &Outcomes) -> Value {
     let one = |outcome: &Outcome| match outcome {
         Outcome::Event(adapted) => {
             let value = &adapted.record.value;
@@ -36,16 +36,35 @@ pub fn shown(outcomes: &[Outcome]) -> Value {
             assert_eq!(adapted.record.key.as_deref(), Some(event.user.as_bytes()));
             assert_eq!(usage::encode(&event), **value, "it is canonical");
             let event: Value = serde_json::from_slice(value).expect("JSON");
-            json!({"event": event, "isUsageUnknown": adapted.is_usage_unknown})
+            let mut shown = json!({"event": event});
+            let remarks = adapted.remarks;
+            for (name, is_so) in [
+                ("isUsageUnknown", remarks.is_usage_unknown),
+                ("isTotalOdd", remarks.is_total_odd),
+                ("isProviderMadeUp", remarks.is_provider_made_up),
+                ("isFailureUnattributed", remarks.is_failure_unattributed),
+            ] {
+                if is_so {
+                    shown[name] = json!(true);
+                }
+            }
+            shown
         }
-        Outcome::Skipped(skip) => json!({"skipped": skip.as_str()}),
         Outcome::Refused(refused) => {
             let refusal = &refused.refusal;
             let draft: Value = serde_json::from_slice(&refused.draft).unwrap_or_default();
             json!({"refused": [refusal.index, refusal.reason.as_str(), refusal.field, refusal.detail], "draft": draft})
         }
     };
-    outcomes.iter().map(one).collect()
+    let kept = outcomes.kept.values().map(one);
+    let skipped = outcomes.skipped.iter();
+    let skipped = skipped.map(|(why, items)| json!({"skipped": why.as_str(), "items": items}));
+    kept.chain(skipped).collect()
+}
+
+/// How many items there were.
+pub fn items(outcomes: &Outcomes) -> u64 {
+    outcomes.kept.len() as u64 + outcomes.skipped.values().sum::<u64>()
 }
 
 /// Compares what a fixture becomes with the golden file beside it.
@@ -100,7 +119,7 @@ pub fn change(value: &mut Value, changes: &[(&str, Value)]) {
 
 pub fn one(format: Format, item: &Value) -> Value {
     let outcomes = outcomes(format, item.to_string().as_bytes());
-    assert_eq!(outcomes.len(), 1);
+    assert_eq!(items(&outcomes), 1);
     shown(&outcomes)[0].clone()
 }
 #[test]
@@ -123,8 +142,9 @@ fn items_come_as_an_array_one_a_line_or_alone() {
     ];
     for (body, count) in rows {
         let outcomes = outcomes(Format::Litellm, body.as_bytes());
-        assert_eq!(outcomes.len(), count, "{body:.80}");
-        let events = outcomes.iter().filter(|o| matches!(o, Outcome::Event(_)));
+        assert_eq!(items(&outcomes), count, "{body:.80}");
+        let events = outcomes.kept.values();
+        let events = events.filter(|o| matches!(o, Outcome::Event(_)));
         assert_eq!(
             events.count(),
             usize::from(body.contains("anna")) + usize::from(body.contains("\"ben\""))
@@ -135,7 +155,7 @@ fn items_come_as_an_array_one_a_line_or_alone() {
             Format::Litellm,
             body.as_bytes(),
             RECEIVED,
-            &UserFrom::default(),
+            &GatewaySettings::default(),
         );
         assert!(read.is_err(), "{body}");
     }
@@ -155,12 +175,13 @@ fn a_byte_that_is_no_utf_8_costs_no_other_item() {
 }
 #[test]
 fn the_places_of_the_user_can_be_chosen() {
-    let from = UserFrom {
-        litellm: vec![
+    let from = GatewaySettings {
+        litellm_user: vec![
             "end_user".to_owned(),
             "metadata.user_api_key_user_id".to_owned(),
         ],
-        otlp: vec!["service.name".to_owned()],
+        otlp_user: vec!["service.name".to_owned()],
+        ..GatewaySettings::default()
     };
     let body = payload(&[("end_user", json!("customer-7"))]).to_string();
     let outcomes = read(Format::Litellm, body.as_bytes(), RECEIVED, &from).unwrap();

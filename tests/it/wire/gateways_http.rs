@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
+use tidemark::gateways::Format;
 use tidemark::http::EVENTS_PER_REQUEST_MAX;
-use tidemark::log::gateways::Format;
 use tidemark::log::rejected::{self, Reject};
 use tidemark::log::{LogError, Record, Topic, usage, usage_partition};
 
@@ -146,7 +146,7 @@ async fn what_cannot_be_read_costs_only_itself_and_is_kept_as_a_draft() {
         answer.body,
         json!({"taken": 1, "skipped": 2, "refused": [
             {"index": 1, "code": "missing_field", "field": field, "detail": format!("{field} is missing")},
-            {"index": 3, "code": "malformed", "detail": "the item is no JSON object"},
+            {"index": 3, "code": "malformed", "detail": "the item is not a JSON object"},
         ]})
     );
     assert_eq!(edge.users(), ["anna"]);
@@ -180,7 +180,7 @@ async fn what_cannot_be_read_costs_only_itself_and_is_kept_as_a_draft() {
         r#"tidemark_ingest_refused_total{format="litellm",reason="missing_field"} 1"#,
         r#"tidemark_ingest_refused_total{format="litellm",reason="malformed"} 1"#,
         r#"tidemark_ingest_skipped_total{format="litellm",reason="empty"} 1"#,
-        r#"tidemark_ingest_skipped_total{format="litellm",reason="not_inference"} 1"#,
+        r#"tidemark_ingest_skipped_total{format="litellm",reason="housekeeping"} 1"#,
         r#"tidemark_ingest_usage_unknown_total{format="litellm"} 0"#,
     ] {
         edge.has_metric(line);

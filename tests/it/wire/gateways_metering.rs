@@ -1,7 +1,7 @@
 //! LiteLLM's `openmeter` and `lago` callbacks, field by field.
 
 use serde_json::{Value, json};
-use tidemark::log::gateways::Format;
+use tidemark::gateways::Format;
 
 use super::gateways::{Changes, LAGO, OPENMETER, RECEIVED, change, one};
 

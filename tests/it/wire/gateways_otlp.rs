@@ -1,12 +1,12 @@
 //! Spans of GenAI clients, attribute by attribute.
 
 use serde_json::{Value, json};
-use tidemark::log::gateways::{Format, UserFrom, read, read_otlp_protobuf};
+use tidemark::gateways::{Format, GatewaySettings, read, read_otlp_protobuf};
 
-use super::gateways::{OTLP, RECEIVED, Row, one, outcomes, shown};
+use super::gateways::{OTLP, RECEIVED, Row, items, one, outcomes, shown};
 
 /// An export of one span with these attributes, as texts; one that is empty is left out. A field of the span itself begins with a dot.
-fn export(changes: &[(&str, Value)]) -> Value {
+pub fn export(changes: &[(&str, Value)]) -> Value {
     let mut span = json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "kind": 3,
         "startTimeUnixNano": "1795394966000000000", "endTimeUnixNano": "1795394966250000000"});
     let mut attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "enduser.id": "anna",
@@ -203,17 +203,29 @@ fn an_attribute_means_this() {
 
 #[test]
 fn only_inference_that_a_client_saw_is_counted() {
+    for kind in [json!(1), json!(3), Value::Null, json!("SPAN_KIND_INTERNAL")] {
+        let is = one(Format::Otlp, &export(&[(".kind", kind)]));
+        assert_eq!(is["event"]["subject"], "anna");
+    }
+    for kind in [json!(2), json!(4), json!("SPAN_KIND_CONSUMER")] {
+        let is = one(Format::Otlp, &export(&[(".kind", kind)]));
+        assert_eq!(is, json!({"skipped": "other_side", "items": 1}));
+    }
+    let clients_alone = GatewaySettings {
+        otlp_internal_spans: false,
+        ..GatewaySettings::default()
+    };
+    let internal = export(&[(".kind", json!(1))]).to_string();
+    let read = read(Format::Otlp, internal.as_bytes(), RECEIVED, &clients_alone);
+    assert_eq!(shown(&read.expect("an export"))[0]["skipped"], "other_side");
     for changes in [
-        (".kind", json!(1)),
-        (".kind", json!(2)),
-        (".kind", Value::Null),
         ("gen_ai.operation.name", json!("invoke_agent")),
         ("gen_ai.operation.name", json!("execute_tool")),
         ("gen_ai.operation.name", json!("create_agent")),
         ("gen_ai.operation.name", Value::Null),
     ] {
         let is = one(Format::Otlp, &export(&[changes]));
-        assert_eq!(is, json!({"skipped": "not_inference"}));
+        assert_eq!(is, json!({"skipped": "not_inference", "items": 1}));
     }
 }
 
@@ -277,7 +289,7 @@ fn a_span_that_cannot_be_read_is_refused_by_the_name_of_its_attribute() {
         .expect("spans")
         .extend([json!(7), json!({"attributes": {}})]);
     assert_eq!(
-        outcomes(Format::Otlp, broken.to_string().as_bytes()).len(),
+        items(&outcomes(Format::Otlp, broken.to_string().as_bytes())),
         3
     );
 }
@@ -297,7 +309,7 @@ fn a_request_that_is_no_export_is_unreadable() {
             Format::Otlp,
             body.as_bytes(),
             RECEIVED,
-            &UserFrom::default(),
+            &GatewaySettings::default(),
         );
         assert!(read.is_err(), "{body}");
     }
@@ -311,7 +323,7 @@ fn a_request_that_is_no_export_is_unreadable() {
         "{\"resourceSpans\": [{}]}",
         "{\"resourceSpans\": [{\"scopeSpans\": [{\"spans\": []}]}]}",
     ] {
-        assert_eq!(outcomes(Format::Otlp, body.as_bytes()), []);
+        assert_eq!(items(&outcomes(Format::Otlp, body.as_bytes())), 0);
     }
 }
 
@@ -320,10 +332,10 @@ pub const PROTOBUF: &[u8] = include_bytes!("fixtures/otlp/traces.pb");
 
 #[test]
 fn protobuf_becomes_the_same_as_json() {
-    let from = UserFrom::default();
+    let from = GatewaySettings::default();
     let is = read_otlp_protobuf(PROTOBUF, &from).unwrap();
     assert_eq!(is, outcomes(Format::Otlp, OTLP.as_bytes()));
-    assert_eq!(read_otlp_protobuf(b"", &from).unwrap(), []);
+    assert_eq!(items(&read_otlp_protobuf(b"", &from).unwrap()), 0);
     for broken in [
         &PROTOBUF[..PROTOBUF.len() - 1],
         b"no protobuf",
@@ -335,7 +347,7 @@ fn protobuf_becomes_the_same_as_json() {
 
 #[test]
 fn a_text_in_protobuf_that_is_no_utf_8_costs_only_its_own_span() {
-    let from = UserFrom::default();
+    let from = GatewaySettings::default();
     let mut bytes = PROTOBUF.to_vec();
     let at = bytes
         .windows(3)
@@ -344,10 +356,11 @@ fn a_text_in_protobuf_that_is_no_utf_8_costs_only_its_own_span() {
     bytes[at] = 0xff;
     let whole = read_otlp_protobuf(PROTOBUF, &from).unwrap();
     let broken = read_otlp_protobuf(&bytes, &from).unwrap();
-    let differ: Vec<_> = whole.iter().zip(&broken).filter(|(a, b)| a != b).collect();
-    assert_eq!((whole.len(), differ.len()), (broken.len(), 1));
-    assert_eq!(
-        shown(std::slice::from_ref(differ[0].1))[0]["refused"][1],
-        "malformed"
-    );
+    assert_eq!(items(&whole), items(&broken));
+    let (whole, broken) = (shown(&whole), shown(&broken));
+    let rows = |shown: &Value| shown.as_array().expect("a list").clone();
+    let rows = rows(&whole).into_iter().zip(rows(&broken));
+    let differ: Vec<(Value, Value)> = rows.filter(|(a, b)| a != b).collect();
+    assert_eq!(differ.len(), 1, "{differ:?}");
+    assert_eq!(differ[0].1["refused"][1], "malformed");
 }

@@ -13,5 +13,6 @@ mod gateways_laws;
 mod gateways_litellm;
 mod gateways_metering;
 pub mod gateways_otlp;
+mod gateways_reports;
 mod laws;
 mod refused;

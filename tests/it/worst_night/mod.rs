@@ -1,4 +1,14 @@
-//! Accidents of a whole installation, and the documented ways back from each (docs/backup.md).
+//! Accidents and outages, what on-call is told meanwhile, and the documented ways back (docs/backup.md).
+//! One file per theme.
 
+mod clocks;
 mod copies;
+mod lag;
+mod leaving;
+mod logs;
+mod missing;
+mod readiness;
+mod rejections;
 mod restored_tables;
+mod store_hangs;
+mod store_proxy;

@@ -9,6 +9,7 @@ mod grants;
 mod guards;
 mod halts;
 mod keys;
+mod losses;
 mod metrics;
 mod newest;
 mod private;
@@ -138,6 +139,7 @@ impl Place {
         }
         let here = self.dir.path();
         command.args(args).current_dir(here).env_remove("RUST_LOG");
+        command.env("TIDEMARK_HTTP_SHUTDOWN_DELAY", "0s");
         command.envs(self.env.iter().copied());
         command.stdin(Stdio::null());
         command

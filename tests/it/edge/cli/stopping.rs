@@ -44,7 +44,7 @@ fn a_second_signal_ends_at_once() {
     up.signal();
     until("it stops", || {
         up.log()
-            .contains("a second signal stops at once")
+            .contains("another signal stops at once")
             .then_some(())
     });
     up.signal();

@@ -1,0 +1,70 @@
+variable "table_prefix" {
+  description = "What every table's name begins with: store.table_prefix."
+  type        = string
+  default     = "tidemark-"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_.-]{0,64}$", var.table_prefix))
+    error_message = "At most 64 letters, digits and any of '-_.', as store.table_prefix allows."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether the tables refuse to be deleted. Switch it off only to remove an installation."
+  type        = bool
+  default     = true
+}
+
+variable "point_in_time_recovery" {
+  description = "Whether the tables can be restored to any moment of the last 35 days."
+  type        = bool
+  default     = true
+}
+
+variable "kms_key_arn" {
+  description = "A key of your own that encrypts the tables; null: one that AWS owns."
+  type        = string
+  default     = null
+}
+
+variable "tags" {
+  description = "Tags of everything that this module creates."
+  type        = map(string)
+  default     = {}
+}
+
+variable "eks" {
+  description = <<-EOT
+    Creates one role per service account of the Helm chart. With oidc_provider_arn: IAM roles for service
+    accounts, for that provider of the cluster. Without: EKS Pod Identity. null: only policies are created.
+  EOT
+  type = object({
+    namespace         = optional(string, "tidemark")
+    release           = optional(string, "tidemark")
+    oidc_provider_arn = optional(string)
+  })
+  default = null
+}
+
+variable "role_name_prefix" {
+  description = "What the names of roles and policies begin with."
+  type        = string
+  default     = "tidemark-"
+}
+
+variable "alarms" {
+  description = <<-EOT
+    CloudWatch alarms on the tables; null: none. actions and ok_actions are ARNs, such as SNS topics.
+    write_units_per_minute_max alarms when a table takes more; 0: no such alarm. usage_rows_expire alarms
+    when no usage row has expired for two days, which lets UsageTracking grow without bound: switch it on
+    once the first rows are 42 days old.
+  EOT
+  type = object({
+    actions                    = optional(list(string), [])
+    ok_actions                 = optional(list(string), [])
+    throttled_per_minute_max   = optional(number, 60)
+    write_units_per_minute_max = optional(number, 0)
+    usage_rows_expire          = optional(bool, false)
+  })
+  default = {}
+}

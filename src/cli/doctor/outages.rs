@@ -1,0 +1,250 @@
+//! What tidemark depends on, and the processes themselves: does the store answer, does the broker, does
+//! anybody work, are events taken, do clocks agree?
+
+use std::time::Duration;
+
+use super::findings::{Cause, Findings};
+use crate::cli::client::{Client, Problem};
+use crate::cli::data::DataDir;
+use crate::cli::engine::{connect, kafka_settings};
+use crate::cli::output::{Done, Failure};
+use crate::cli::recent::Recent;
+use crate::cli::session::{Session, Workers};
+use crate::cli::top::reading::{Sample, read};
+use crate::domain::position::{Epoch, Offset, Partition};
+use crate::domain::time::Millis;
+use crate::http::NOT_READY;
+use crate::log::kafka::KafkaForeign;
+use crate::log::{LogError, ReadLimit, Topic};
+use crate::ops::config::Config;
+use crate::ops::metrics::Metrics;
+use crate::store::db::{Db, StoreError};
+use crate::store::layout;
+
+/// How long the store, or the log, may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Clocks that differ by more disagree: records would look as if they came from the future.
+const CLOCKS_DIFFER_MS: i64 = 10_000;
+/// How many partitions are looked at for the newest record.
+const CLOCK_PARTITIONS_MAX: u32 = 8;
+
+/// Why the store cannot be used, if it cannot.
+async fn store_outage(db: &dyn Db, epoch: Epoch) -> Option<String> {
+    match tokio::time::timeout(ANSWER_WITHIN, layout::get(db, epoch)).await {
+        Err(_) => Some(format!(
+            "it has not answered for {} s",
+            ANSWER_WITHIN.as_secs()
+        )),
+        Ok(Err(
+            error
+            @ (StoreError::Unavailable(_) | StoreError::Unanswered(_) | StoreError::Denied(_)),
+        )) => Some(error.to_string()),
+        Ok(Ok(_) | Err(_)) => None,
+    }
+}
+
+fn store_is_down(why: &str, findings: &mut Findings) {
+    findings.fault(
+        Cause::StoreDown,
+        format!(
+            "The store cannot be used: {why}. Numbers stand still until it answers; nothing is lost, and work goes on by itself then. Look at \
+             the store, the network to it and the credentials (docs/runbook.md#tidemarkdependencydown)."
+        ),
+    );
+}
+
+/// Whether the store answers; if not, that is a finding.
+pub async fn store(session: &Session, findings: &mut Findings) -> bool {
+    let outage = store_outage(session.db(), session.log.epoch()).await;
+    if let Some(why) = &outage {
+        store_is_down(why, findings);
+    }
+    outage.is_none()
+}
+
+/// What a running `up` says of itself: whether it takes events, and how late numbers are.
+pub async fn process(session: &Session, config: &Config, findings: &mut Findings) {
+    if session.workers != Workers::Up {
+        return;
+    }
+    if let Some(what) = refusal(config).await {
+        findings.fault(Cause::LogRefuses, what);
+    }
+    let client = Client::new(DataDir::new(&config.data));
+    let asked = tokio::task::spawn_blocking(move || client.get("/metrics")).await;
+    if let Ok(Ok(metrics)) = asked {
+        let samples = read(&String::from_utf8_lossy(&metrics.body));
+        lags(&samples, findings);
+    }
+}
+
+/// Why a running `up` takes no events, if it takes none.
+pub async fn refusal(config: &Config) -> Option<String> {
+    let client = Client::new(DataDir::new(&config.data));
+    let asked = tokio::task::spawn_blocking(move || client.get("/readyz")).await;
+    let ready = asked.ok()?.ok().filter(|ready| ready.status != 200)?;
+    let Problem { code, detail, .. } = ready.problem();
+    let detail = detail.trim_end_matches('.');
+    (code != NOT_READY).then(|| {
+        format!(
+            "New events are refused ({} {code}): {detail}. Gateways send them again; it goes on by itself when the cause is gone \
+             (docs/runbook.md#tidemarkdependencydown).",
+            ready.status
+        )
+    })
+}
+
+/// How late numbers are, as the processes tell while the store cannot be asked.
+fn lags(samples: &[Sample], findings: &mut Findings) {
+    for role in ["rate", "post"] {
+        let of = |name: &str| {
+            let samples = samples.iter().filter(move |sample| {
+                sample.name == name && sample.labels.get("role").is_some_and(|is| is == role)
+            });
+            samples.map(|sample| sample.value).collect::<Vec<f64>>()
+        };
+        let records: f64 = of("tidemark_lag_records").iter().sum();
+        let seconds = of("tidemark_lag_seconds").into_iter().fold(0.0, f64::max);
+        if records > 0.0 {
+            let text = format!(
+                "{role}: {records} records are not in rows yet, the oldest for {seconds:.0} s."
+            );
+            findings.follows(&Cause::StoreDown, text);
+        }
+    }
+}
+
+/// Whether somebody works on a cluster: each role's consumer group must have members.
+pub async fn workers(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    if session.workers != Workers::Elsewhere {
+        return Ok(());
+    }
+    if let Some(idle) = idle_roles(config).await? {
+        findings.fault(
+            Cause::NotRunning,
+            format!(
+                "No live worker: nothing is {idle} until one runs. Start `tidemark worker`, and look why those that should run do not \
+                 (docs/runbook.md#tidemarknobodyrates)."
+            ),
+        );
+    } else {
+        findings.note("Rating and posting are done by `tidemark worker` processes.");
+    }
+    Ok(())
+}
+
+/// What nobody does, in words.
+pub async fn idle_roles(config: &Config) -> Done<Option<String>> {
+    let groups = KafkaForeign::connect(&kafka_settings(config)?).map_err(Failure::refused)?;
+    let mut idle = Vec::new();
+    for (role, done) in [("rate", "rated"), ("post", "posted")] {
+        if groups.members_of(role).await? == 0 {
+            idle.push(done);
+        }
+    }
+    Ok((!idle.is_empty()).then(|| idle.join(" or ")))
+}
+
+/// Are the newest records from the future?
+pub async fn clocks(session: &Session, findings: &mut Findings) {
+    if let Some(what) = clock_difference(session).await {
+        findings.fault(Cause::ClocksDiffer, what);
+    }
+}
+
+/// By what clocks disagree, if they do, and what to do.
+pub async fn clock_difference(session: &Session) -> Option<String> {
+    let count = session.partitions.source.min(CLOCK_PARTITIONS_MAX);
+    let mut newest: Option<Millis> = None;
+    for partition in (0..count).map(Partition) {
+        newest = newest.max(newest_record(session, partition).await);
+    }
+    let now = session.now();
+    let newest = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS)?;
+    Some(format!(
+        "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says {now}. Set the one that is wrong, best \
+         by NTP: the time in a record decides in which month it counts (docs/runbook.md#a-clock-was-ahead)."
+    ))
+}
+
+/// When the newest record of a partition was appended.
+async fn newest_record(session: &Session, partition: Partition) -> Option<Millis> {
+    let (topic, log) = (Topic::UsageEvents, &session.log);
+    let bounds = log.bounds(topic, partition).await.ok()?;
+    let last = Offset(bounds.end.0.checked_sub(1)?);
+    let read = log.read(
+        topic,
+        partition,
+        last.max(bounds.start),
+        ReadLimit::ONE,
+        ANSWER_WITHIN,
+    );
+    let records = if bounds.start < bounds.end {
+        read.await.ok()?
+    } else {
+        return None;
+    };
+    records.first().map(|record| record.append_time)
+}
+
+/// Are most recent events rejected, or without token counts?
+pub async fn recent(session: &Session, findings: &mut Findings) -> Done {
+    let recent = Recent::read(session).await?;
+    if let Some(what) = recent.rejections() {
+        findings.fault(Cause::Rejected, what);
+    }
+    if let Some(what) = recent.missing_usage() {
+        findings.fault(Cause::WithoutUsage, what);
+    }
+    Ok(())
+}
+
+/// What can be found out about a cluster whose log does not let a session begin: which topic is gone,
+/// whether the broker is silent, whether the store is as well. False if none of that explains it.
+pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
+    let epoch = Epoch(config.log.epoch);
+    let db = connect(&config.store, None, std::sync::Arc::new(Metrics::new())).await?;
+    let outage = store_outage(&db, epoch).await;
+    if let Some(why) = &outage {
+        store_is_down(why, findings);
+    }
+    let settings = kafka_settings(config)?;
+    let cluster = KafkaForeign::connect(&settings).map_err(Failure::refused)?;
+    let is_used = match outage {
+        None => layout::get(&db, epoch).await.ok().flatten().is_some(),
+        Some(_) => true,
+    };
+    for topic in Topic::ALL {
+        let name = settings.topic_name(topic);
+        match cluster.has_topic(&name).await {
+            Ok(true) => {}
+            Ok(false) => missing_topic(&name, is_used, findings),
+            Err(LogError::Unavailable(why)) => {
+                findings.fault(
+                    Cause::LogDown,
+                    format!(
+                        "The broker cannot be used: {why}. New events are refused (503), gateways send them again, and work goes on by itself when \
+                         it answers. Look at the brokers and the network to them (docs/runbook.md#tidemarkdependencydown)."
+                    ),
+                );
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(!findings.is_empty())
+}
+
+/// A topic that is gone is not a topic that was never made.
+fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
+    let text = match is_used {
+        true => format!(
+            "Topic {name} is gone, but the tables hold positions in it. Restore it; if that is not possible, move to new topics as a new \
+             epoch (docs/kafka.md). Do not just create it again: what it held would be lost, and every partition would halt."
+        ),
+        false => {
+            format!("Topic {name} does not exist yet. Create the topics: tidemark topics apply.")
+        }
+    };
+    findings.fault(Cause::TopicMissing(name.to_owned()), text);
+}

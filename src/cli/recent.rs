@@ -1,0 +1,214 @@
+//! What became of the newest events: most of them rejected, or without token counts, is an accident
+//! that no lag shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::newest;
+use super::output::Done;
+use super::session::Session;
+use crate::domain::event::Reason;
+use crate::domain::position::{Offset, Partition};
+use crate::domain::rating::service_of;
+use crate::domain::time::{HOUR_MS, Millis};
+use crate::log::rejected::{self, Reject};
+use crate::log::usage::decode;
+use crate::log::{Record, Topic};
+use crate::ops::health::{Role, TaskId};
+use crate::pipeline::progress;
+use crate::pipeline::rate::examine::TICK_HEADER;
+
+/// How many events are looked at, at most.
+const EVENTS_MAX: u64 = 200;
+/// In how many partitions.
+const PARTITIONS_MAX: u32 = 8;
+/// Fewer than this say nothing about the rest.
+const EVENTS_MIN: u64 = 10;
+/// What is older is not recent.
+const RECENT_MS: i64 = HOUR_MS;
+
+/// What became of the newest events that have been rated.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    events: u64,
+    /// By reason.
+    rejected: BTreeMap<&'static str, u64>,
+    /// Successful events that should have token counts.
+    metered: u64,
+    /// Of these, events that have none.
+    without_usage: u64,
+}
+
+/// An event of the sample.
+struct Event {
+    at: (Partition, Offset),
+    appended: Millis,
+    /// `Some(true)`: it should have token counts and has none.
+    lacks_usage: Option<bool>,
+}
+
+impl Recent {
+    /// Looks at the newest events that have been rated, in some of the partitions, and at the rejects
+    /// of the same time.
+    pub async fn read(session: &Session) -> Done<Recent> {
+        let count = session.partitions.source.min(PARTITIONS_MAX);
+        let partitions: Vec<Partition> = (0..count).map(Partition).collect();
+        let since = session.now().plus(-RECENT_MS);
+        let events = newest_events(session, &partitions, since).await?;
+        let Some(oldest) = events.iter().map(|event| event.appended).min() else {
+            return Ok(Recent::default());
+        };
+        let mut recent = Recent {
+            events: events.len() as u64,
+            ..Recent::default()
+        };
+        for lacks in events.iter().filter_map(|event| event.lacks_usage) {
+            recent.metered += 1;
+            recent.without_usage += u64::from(lacks);
+        }
+        let sample: BTreeSet<(Partition, Offset)> = events.iter().map(|event| event.at).collect();
+        for reject in newest_rejects(session, oldest).await? {
+            recent.count(session, &sample, &reject);
+        }
+        Ok(recent)
+    }
+
+    fn count(
+        &mut self,
+        session: &Session,
+        sample: &BTreeSet<(Partition, Offset)>,
+        reject: &Reject,
+    ) {
+        let reason = match reject {
+            Reject::Usage(reject) => {
+                let at = (reject.partition, reject.position.offset);
+                let is_of_sample =
+                    reject.position.epoch == session.log.epoch() && sample.contains(&at);
+                is_of_sample.then_some(reject.reason)
+            }
+            // They never were in usage.events.
+            Reject::Foreign(reject) => Some(reject.reason),
+            Reject::Gateway(reject) => Some(reject.reason),
+        };
+        if let Some(reason) = reason {
+            self.events += u64::from(!matches!(reject, Reject::Usage(_)));
+            *self.rejected.entry(reason.as_str()).or_default() += 1;
+        }
+    }
+
+    /// How many were rejected, out of how many.
+    pub fn rejected(&self) -> (u64, u64) {
+        (self.rejected.values().sum(), self.events)
+    }
+
+    /// `too_old: 12, conflict: 1`.
+    fn reasons(&self) -> String {
+        let reason = |(reason, count): (&&str, &u64)| format!("{reason}: {count}");
+        let reasons: Vec<String> = self.rejected.iter().map(reason).collect();
+        reasons.join(", ")
+    }
+
+    /// What is wrong and what to do, if most of them were rejected.
+    pub fn rejections(&self) -> Option<String> {
+        let (rejected, events) = self.rejected();
+        (events >= EVENTS_MIN && rejected * 2 > events).then(|| {
+            let clock = match self.rejected.contains_key(Reason::TooOld.as_str()) {
+                true => " If their times are right, a clock was ahead (docs/runbook.md#a-clock-was-ahead).",
+                false => "",
+            };
+            format!(
+                "Most recent events are rejected: {rejected} of the newest {events} ({}). They count for nothing until they are sent again. \
+                 See why with `tidemark rejects list --last 5`, correct what sends them, then redrive them \
+                 (docs/runbook.md#tidemarkmanyrejects).{clock}",
+                self.reasons()
+            )
+        })
+    }
+
+    /// What is wrong and what to do, if most of them lack token counts.
+    pub fn missing_usage(&self) -> Option<String> {
+        let Recent {
+            metered,
+            without_usage,
+            ..
+        } = self;
+        (*metered >= EVENTS_MIN && without_usage * 2 > *metered).then(|| {
+            format!(
+                "Most recent events have no token counts: {without_usage} of the newest {metered} successful completions. Nothing is charged for \
+                 them, and they earn the least. Make the gateway report usage, also of streams (docs/runbook.md#tidemarkusageunknown)."
+            )
+        })
+    }
+}
+
+async fn newest_events(
+    session: &Session,
+    partitions: &[Partition],
+    since: Millis,
+) -> Done<Vec<Event>> {
+    let mut done = BTreeMap::new();
+    for partition in partitions {
+        let task = TaskId::new(Role::Rate, *partition);
+        let stored = progress::standing(session.db(), task).await?;
+        let stored = stored.filter(|stored| stored.epoch == Some(session.log.epoch()));
+        done.insert(*partition, stored.map_or(Offset(0), |stored| stored.first));
+    }
+    let pick = |partition: Partition, record: Record| {
+        let is_rated = done
+            .get(&partition)
+            .is_some_and(|done| record.offset < *done);
+        let is_event = is_rated && record.header(TICK_HEADER).is_none();
+        Ok(is_event.then(|| Event {
+            at: (partition, record.offset),
+            appended: record.append_time,
+            lacks_usage: lacks_usage(&record),
+        }))
+    };
+    let wanted = (Offset(0), EVENTS_MAX, Some(since));
+    newest::newest(session, Topic::UsageEvents, partitions, wanted, pick).await
+}
+
+fn lacks_usage(record: &Record) -> Option<bool> {
+    let event = decode(&record.value, &record.headers).ok()?;
+    let service = service_of(&event.endpoint)?;
+    event
+        .is_metered(service)
+        .then(|| event.lacks_usage(service))
+}
+
+async fn newest_rejects(session: &Session, since: Millis) -> Done<Vec<Reject>> {
+    let partitions: Vec<Partition> = (0..session.partitions.rejected).map(Partition).collect();
+    let pick = |_: Partition, record: Record| Ok(rejected::read(&record).ok());
+    let wanted = (Offset(0), EVENTS_MAX * 2, Some(since));
+    newest::newest(session, Topic::UsageRejected, &partitions, wanted, pick).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rejected: u64, events: u64) -> Recent {
+        Recent {
+            events,
+            rejected: [("too_old", rejected)].into(),
+            ..Recent::default()
+        }
+    }
+
+    #[test]
+    fn more_than_half_of_enough_events_is_worth_a_line() {
+        assert_eq!(of(5, 9).rejections(), None);
+        assert_eq!(of(5, 10).rejections(), None);
+        let said = of(6, 10).rejections().unwrap();
+        assert!(said.contains("6 of the newest 10 (too_old: 6)"), "{said}");
+        assert!(said.contains("a clock was ahead"), "{said}");
+        let lacking = |without_usage, metered| {
+            let recent = Recent {
+                metered,
+                without_usage,
+                ..Recent::default()
+            };
+            recent.missing_usage().is_some()
+        };
+        assert!(lacking(6, 10) && !lacking(5, 10) && !lacking(9, 9));
+    }
+}

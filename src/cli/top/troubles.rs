@@ -1,0 +1,140 @@
+//! What is wrong beside halts and lag: what the processes cannot use, what becomes of events, clocks.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::reading::Reading;
+use super::view::span;
+
+/// Something that is wrong, with its cause and what to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// Stable.
+    pub code: String,
+    /// For people.
+    pub text: String,
+}
+
+/// Recent events that say nothing about the rest, because they are too few.
+const RECENT_MIN: f64 = 10.0;
+/// Seconds by which clocks may differ.
+const CLOCKS_DIFFER: f64 = 10.0;
+
+/// What the processes cannot use, each cause once.
+pub(super) fn outages(now: &Reading) -> Vec<Trouble> {
+    let down = now.samples("tidemark_dependency_down");
+    let causes: BTreeSet<(String, String)> = down
+        .filter(|sample| sample.value > 0.0)
+        .map(|sample| {
+            let label = |name| sample.labels.get(name).cloned().unwrap_or_default();
+            (label("dependency"), label("code"))
+        })
+        .collect();
+    let trouble = |(dependency, code): (String, String)| Trouble {
+        text: format!("the {dependency} cannot be used ({code}): {}", cure(&code)),
+        code,
+    };
+    causes.into_iter().map(trouble).collect()
+}
+
+/// What comes of it and what to do, by the code of an outage.
+fn cure(code: &str) -> &'static str {
+    match code {
+        "log_disk_full" => {
+            "new events are refused (507); free some space, and it goes on by itself"
+        }
+        "log_clock_ahead" => {
+            "new events are refused (503); set the clock of that machine, and it goes on by itself"
+        }
+        "log_unavailable" => {
+            "new events are refused (503), gateways send them again; look at the brokers and the topics (`tidemark doctor`)"
+        }
+        "store_denied" => {
+            "numbers stand still; look at the AWS credentials, their policy and the clock"
+        }
+        "store_refused" => {
+            "numbers stand still; a table is missing: restore it, do not create it again"
+        }
+        _ => "numbers stand still and go on by themselves; look at the store and the network to it",
+    }
+}
+
+/// What is wrong with what comes in, and with clocks.
+pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
+    let recent = |outcome| now.sum("tidemark_recent_events", Some(("outcome", outcome)));
+    let (rated, rejected, bare) = (recent("rated"), recent("rejected"), recent("without_usage"));
+    let mut troubles = Vec::new();
+    if rated + rejected >= RECENT_MIN && rejected > rated {
+        troubles.push(Trouble {
+            code: "most_rejected".to_owned(),
+            text: format!(
+                "most recent events were rejected: {rejected} of {} in five minutes; see why: tidemark rejects list --last 5",
+                rated + rejected
+            ),
+        });
+    }
+    if rated >= RECENT_MIN && bare * 2.0 > rated {
+        troubles.push(Trouble {
+            code: "without_usage".to_owned(),
+            text: format!(
+                "most recent events have no token counts: {bare} of {rated} in five minutes, nothing is charged for them; make the gateway report usage"
+            ),
+        });
+    }
+    for (address, ahead) in now
+        .clocks
+        .iter()
+        .filter(|(_, ahead)| ahead.abs() > CLOCKS_DIFFER)
+    {
+        let way = if *ahead > 0.0 { "ahead of" } else { "behind" };
+        troubles.push(Trouble {
+            code: "clocks_differ".to_owned(),
+            text: format!(
+                "the clock of {address} is {} {way} this machine's; set the one that is wrong",
+                span(ahead.abs())
+            ),
+        });
+    }
+    troubles
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use super::super::reading::read;
+    use super::*;
+
+    fn reading(texts: &[&str]) -> Reading {
+        let told = |(i, text): (usize, &&str)| (format!("http://p{i}"), Ok(read(text)));
+        Reading {
+            at: Instant::now(),
+            now: 1_000.0,
+            told: texts.iter().enumerate().map(told).collect(),
+            clocks: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn an_outage_is_told_once_with_its_cure() {
+        let down = "tidemark_dependency_down{dependency=\"log\",code=\"log_disk_full\"} 1\n";
+        let found = outages(&reading(&[down, down]));
+        let [only] = &found[..] else {
+            panic!("one cause: {found:?}")
+        };
+        assert!(only.text.contains("free some space"), "{}", only.text);
+    }
+
+    #[test]
+    fn clocks_that_differ_are_named() {
+        let mut reading = reading(&[""]);
+        reading.clocks.insert("http://p0".to_owned(), -7_200.0);
+        let [only] = &troubles(&reading)[..] else {
+            panic!("one")
+        };
+        assert!(only.text.contains("2 h 0 min behind"), "{}", only.text);
+    }
+}

@@ -1,0 +1,231 @@
+//! The fields of one log entry, read one by one: what a gateway writes for "unknown" is unknown, and what cannot be read is refused by its name.
+
+use std::borrow::Cow;
+
+use super::decimal::Decimal;
+use super::json::{BROKEN_BYTE, Object, SCALAR_BYTES_MAX, Scalar, Unreadable};
+use super::outcome::Refusal;
+use super::session::{self, Session};
+use crate::domain::event::Reason;
+use crate::domain::ids::check_id;
+use crate::domain::time::Millis;
+
+/// The last instant of the year 9999, ms.
+const TIME_MS_MAX: i64 = 253_402_300_799_999;
+
+const _: () = assert!(SCALAR_BYTES_MAX == 64 * 1024);
+const TOO_LONG: &str = "is longer than 64 KiB";
+
+/// How a gateway writes instants. Numbers count from 1970, and may be texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateways) enum Instant {
+    /// RFC 3339, with an offset.
+    Rfc3339,
+    /// Seconds, with decimals.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Nanoseconds.
+    Nanos,
+}
+
+impl Instant {
+    const fn wanted(self) -> &'static str {
+        match self {
+            Instant::Rfc3339 => "RFC 3339 with an offset",
+            Instant::Seconds => "seconds since 1970",
+            Instant::Millis => "milliseconds since 1970",
+            Instant::Nanos => "nanoseconds since 1970",
+        }
+    }
+
+    /// Exactly, rounded down to the millisecond.
+    fn read(self, value: &Scalar<'_>) -> Option<i64> {
+        let shift = match self {
+            Instant::Rfc3339 => match value {
+                Scalar::Text(text) => return text.parse().ok().map(|Millis(millis)| millis),
+                _ => return None,
+            },
+            Instant::Seconds => 3,
+            Instant::Millis => 0,
+            Instant::Nanos => -6,
+        };
+        let number = match value {
+            Scalar::Text(text) => Decimal::parse_times(text, shift),
+            Scalar::Number(text) => Decimal::parse_times(text, shift),
+            _ => None,
+        };
+        number.map(Decimal::floor)
+    }
+}
+
+/// Texts by which gateways and SDKs say that they know nothing, whatever their case.
+const UNKNOWN: [&str; 6] = ["-", "none", "null", "undefined", "unset", "unspecified"];
+
+fn says_nothing(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || UNKNOWN.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// An entry's fields. Paths as [`Object::at`] takes them.
+pub(in crate::gateways) struct Fields<'a> {
+    /// The entry.
+    pub object: Object<'a>,
+    /// Texts by which this gateway says that it knows nothing, besides those of [`UNKNOWN`].
+    pub unset: &'static [&'static str],
+    /// The record was no UTF-8, so that a text with a [`BROKEN_BYTE`] is not what the gateway wrote.
+    pub is_repaired: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// The value at a path; `None` where the gateway knows nothing.
+    pub fn at(&self, path: &str) -> Result<Option<Scalar<'a>>, Refusal> {
+        let value = self.object.at(path).map_err(|unreadable| {
+            let (reason, problem) = match unreadable {
+                Unreadable::Twice => (Reason::Malformed, "stands twice in one entry"),
+                Unreadable::Broken => (Reason::Malformed, "is a broken text"),
+                Unreadable::TooManyFields => (
+                    Reason::TooLarge,
+                    "cannot be looked up: the object has too many fields",
+                ),
+                Unreadable::TooLong => (Reason::TooLarge, TOO_LONG),
+            };
+            Refusal::new(reason, path, problem)
+        })?;
+        match value {
+            Some(Scalar::Text(text)) if says_nothing(&text) || self.unset.contains(&&*text) => {
+                Ok(None)
+            }
+            Some(Scalar::Text(text)) if self.is_repaired && text.contains(BROKEN_BYTE) => {
+                Err(Refusal::new(Reason::Malformed, path, "is not UTF-8"))
+            }
+            value => Ok(value),
+        }
+    }
+
+    /// The first of the paths that has a text, and that path; without any, all of them.
+    pub fn first<P: AsRef<str>>(
+        &self,
+        paths: &[P],
+    ) -> Result<(String, Option<Cow<'a, str>>), Refusal> {
+        for path in paths {
+            let path = path.as_ref();
+            if let Some(value) = self.at(path)? {
+                return Ok((path.to_owned(), Some(text(path, value)?)));
+            }
+        }
+        let all: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
+        Ok((all.join(" or "), None))
+    }
+
+    /// The user: the first of the paths whose text can be an account's id. A session's blob, as some
+    /// clients write it, names a person only if no other place does. `None`: no place has anything.
+    pub fn user<P: AsRef<str>>(&self, paths: &[P]) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let mut of_session = None;
+        let mut refusal = None;
+        for path in paths {
+            let path = path.as_ref();
+            match self.text(path) {
+                Ok(Some(text)) => match session::classify(&text) {
+                    Session::Of(person) => of_session = of_session.or(Some(person)),
+                    Session::Anonymous => (),
+                    Session::No if check_id(&text).is_ok() => return Ok(Some(text)),
+                    Session::No => {
+                        let problem = "cannot be the id of an account";
+                        refusal = refusal.or(Some(Refusal::new(Reason::InvalidId, path, problem)));
+                    }
+                },
+                Ok(None) => (),
+                Err(wrong) => refusal = refusal.or(Some(wrong)),
+            }
+        }
+        match (of_session, refusal) {
+            (Some(person), _) => Ok(Some(Cow::Owned(person))),
+            (None, Some(refusal)) => Err(refusal),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// An instant from 1970 to 9999.
+    pub fn instant(&self, path: &str, written: Instant) -> Result<Option<Millis>, Refusal> {
+        let Some(value) = self.at(path)? else {
+            return Ok(None);
+        };
+        let read = written.read(&value);
+        let instant = read.filter(|millis| (0..=TIME_MS_MAX).contains(millis));
+        instant.map(|millis| Some(Millis(millis))).ok_or_else(|| {
+            let problem = format!("is no instant as {}", written.wanted());
+            Refusal::new(Reason::InvalidTime, path, &problem)
+        })
+    }
+
+    /// A text, or a whole number as one.
+    pub fn text(&self, path: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.at(path)?.map(|value| text(path, value)).transpose()
+    }
+
+    /// Whole, and not below zero: this is charged for.
+    pub fn count(&self, path: &str) -> Result<Option<u64>, Refusal> {
+        let Some(number) = self.number(path)? else {
+            return Ok(None);
+        };
+        if number.has_fraction {
+            return Err(Refusal::new(Reason::WrongType, path, "is no whole number"));
+        }
+        if number.is_negative {
+            return Err(Refusal::new(Reason::OutOfRange, path, "is below zero"));
+        }
+        Ok(Some(number.whole))
+    }
+
+    /// A time or a size: rounded down; unknown where it is below zero, as it is when a clock was set back meanwhile.
+    pub fn measure(&self, path: &str) -> Result<Option<u64>, Refusal> {
+        let number = self.number(path)?;
+        Ok(number
+            .filter(|number| !number.is_negative)
+            .map(|number| number.whole))
+    }
+
+    pub fn number(&self, path: &str) -> Result<Option<Decimal>, Refusal> {
+        let parsed = match self.at(path)? {
+            None => return Ok(None),
+            Some(Scalar::Number(text)) => Decimal::parse(text),
+            Some(Scalar::Text(text)) => Decimal::parse(&text),
+            Some(_) => None,
+        };
+        let refusal = || Refusal::new(Reason::WrongType, path, "is no number");
+        parsed.map(Some).ok_or_else(refusal)
+    }
+}
+
+/// A field that must be there is not.
+pub(in crate::gateways) fn missing(path: &str) -> Refusal {
+    Refusal::new(Reason::MissingField, path, "is missing")
+}
+
+/// A text, or a whole number as it was written: some systems number their users.
+fn text<'a>(path: &str, value: Scalar<'a>) -> Result<Cow<'a, str>, Refusal> {
+    match value {
+        Scalar::Text(text) => Ok(text),
+        Scalar::Number(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Cow::Borrowed(number))
+        }
+        _ => Err(Refusal::new(
+            Reason::WrongType,
+            path,
+            "is neither a text nor a whole number",
+        )),
+    }
+}
+
+/// The path alone.
+pub(in crate::gateways) fn without_query(path: Cow<'_, str>) -> Cow<'_, str> {
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    match path {
+        Cow::Borrowed(path) => Cow::Borrowed(&path[..end]),
+        Cow::Owned(mut path) => {
+            path.truncate(end);
+            Cow::Owned(path)
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The items of a body, whichever way they are strung together.
+
+use super::calls::{Report, Reports};
+use super::claim::at;
+use super::fields::Fields;
+use super::json::{Object, repaired};
+use super::outcome::{Refusal, Skip};
+use super::outcomes::{Outcome, Outcomes};
+use super::structure::{each_element, without_bare_numbers};
+use super::{BodyError, Refused};
+use crate::domain::event::Reason;
+
+/// How the items of one format are read.
+pub(super) struct ItemReader<F> {
+    /// What the body should be, for who sent something else.
+    pub wanted: &'static str,
+    /// Texts by which this gateway says that it knows nothing.
+    pub unset: &'static [&'static str],
+    /// What an item says, by its fields and its place; or why it says nothing.
+    pub item: F,
+}
+
+impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
+    /// An array of items, one item, or one a line: by what is there, since no sender says. An item
+    /// that is no JSON costs only itself.
+    ///
+    /// # Errors
+    /// Nothing in the body can be read, or it has too many items.
+    pub fn read(&self, body: &[u8]) -> Result<Outcomes, BodyError> {
+        let (text, is_repaired) = repaired(body);
+        let text = without_bare_numbers(&text);
+        let text = text.trim();
+        let mut reading = Reading {
+            reader: self,
+            is_repaired,
+            is_array: text.starts_with('['),
+            items: 0,
+            readable: 0,
+            reports: Reports::default(),
+            outcomes: Outcomes::default(),
+        };
+        if reading.is_array {
+            let end = each_element(text, |item| reading.item(item))?;
+            // What stands behind an array is nothing that can be cut into items.
+            if end.is_some_and(|end| end < text.len()) {
+                reading.item(&text[end.unwrap_or_default()..])?;
+            }
+        } else if is_one_value(text) {
+            reading.item(text)?;
+        } else {
+            let mut lines = text.lines().map(str::trim);
+            lines.try_for_each(|line| match line.is_empty() {
+                true => Ok(()),
+                false => reading.item(line),
+            })?;
+        }
+        reading.finish()
+    }
+}
+
+fn is_one_value(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+struct Reading<'r, F> {
+    reader: &'r ItemReader<F>,
+    is_repaired: bool,
+    is_array: bool,
+    items: usize,
+    /// Items that are JSON objects, or null.
+    readable: usize,
+    reports: Reports,
+    outcomes: Outcomes,
+}
+
+impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> Reading<'_, F> {
+    fn item(&mut self, text: &str) -> Result<(), BodyError> {
+        let index = self.items;
+        self.items += 1;
+        if text == "null" {
+            self.outcomes.skip(Skip::Empty);
+            return Ok(());
+        }
+        let Some(object) = Object::parse(text) else {
+            return self.outcomes.keep(index, no_object(index));
+        };
+        self.readable += 1;
+        let fields = Fields {
+            object,
+            unset: self.reader.unset,
+            is_repaired: self.is_repaired,
+        };
+        match (self.reader.item)(&fields, index) {
+            Ok(report) => self.reports.push(report),
+            Err(skip) => {
+                self.outcomes.skip(skip);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Outcomes, BodyError> {
+        let is_all_null = self.outcomes.kept.is_empty() && self.is_array;
+        if self.readable == 0 && !is_all_null {
+            return Err(BodyError::Unreadable {
+                wanted: self.reader.wanted,
+            });
+        }
+        self.reports.finish(&mut self.outcomes)?;
+        Ok(self.outcomes)
+    }
+}
+
+/// The refusal of an item of which nothing can be read, not even a field.
+pub(super) fn no_object(index: usize) -> Outcome {
+    let refusal = Refusal::of_entry(Reason::Malformed, "the item is not a JSON object");
+    Outcome::Refused(Refused {
+        refusal: at(refusal, index),
+        draft: bytes::Bytes::new(),
+    })
+}

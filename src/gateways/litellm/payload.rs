@@ -1,0 +1,425 @@
+//! LiteLLM's `generic_api` callback: StandardLoggingPayloads.
+//!
+//! Where this is written down:
+//! - [`StandardLoggingPayload`](https://github.com/BerriAI/litellm/blob/main/litellm/types/utils.py) and how it is filled, `get_standard_logging_object_payload`
+//!   in [`litellm_logging.py`](https://github.com/BerriAI/litellm/blob/main/litellm/litellm_core_utils/litellm_logging.py): tokens are 0 where there was no
+//!   usage; times are seconds as Python floats; `id` is the provider's own id of the response, or the call's where there is none, and with
+//!   `_cache_hit` and a time behind it when LiteLLM answered from its cache.
+//! - [`generic_api_callback.py`](https://github.com/BerriAI/litellm/blob/main/litellm/integrations/generic_api/generic_api_callback.py): an array, one a line, or a
+//!   single one, always as `application/json`; what is not taken is thrown away.
+//! - The fixtures of the tests are what LiteLLM 1.106 really sent.
+//!
+//! What stands behind the choices:
+//! - **id**: call id and start together. A call id alone is not unique: it is the same in each attempt of a call, and a client may choose it. A
+//!   response id is neither: some providers repeat them, and two callbacks may report one call with different ones. It counts where there is no call id.
+//! - **provider**: the id that the operator gave to the deployment (`model_info.id`), so that a deployment can be named after the provider's account.
+//!   An id that LiteLLM made up (a SHA-256, a UUID) says nothing: then the configured provider of the deployment or model group, else the vendor,
+//!   `custom_llm_provider`.
+//! - **cache hits** are requests that nobody served: no provider, and no tokens, which is known and not unknown.
+//! - **cached tokens**: LiteLLM counts them inside `prompt_tokens` for every vendor, unless configured.
+//! - **background responses and batches** are counted when LiteLLM has fetched their usage; a client's own polls are not.
+
+use std::borrow::Cow;
+
+use super::hashed;
+use crate::domain::ids::check_id;
+use crate::gateways::calls::Report;
+use crate::gateways::claim::{Claim, Read};
+use crate::gateways::fields::{Fields, Instant, missing, without_query};
+use crate::gateways::items::ItemReader;
+use crate::gateways::json::Scalar;
+use crate::gateways::kind::has_output;
+use crate::gateways::outcome::Skip;
+use crate::gateways::tokens::{Counted, Places, Tokens};
+use crate::gateways::{BodyError, Format, GatewaySettings, Outcomes};
+
+/// What LiteLLM calls the user of its master key: nobody.
+const UNSET: &[&str] = &["default_user_id"];
+/// The key by which LiteLLM asks its own models whether they live.
+const HEALTH_CHECK: &str = "litellm-internal-health-check";
+
+const NAMES: &[(&str, &str)] = &[
+    ("subject", USER),
+    ("id", "id"),
+    ("time", "startTime"),
+    ("data.providerId", "model_id or custom_llm_provider"),
+    ("data.endpoint", "call_type"),
+    ("data.model", "model"),
+    ("data.statusCode", "status"),
+    ("data.inputTokens", INPUT),
+    ("data.outputTokens", OUTPUT),
+    ("data.cachedInputTokens", CACHED[0]),
+];
+/// The name of the user's field in refusals, whatever is configured: what LiteLLM users look for.
+const USER: &str = "metadata.user_api_key_user_id";
+const INPUT: &str = "prompt_tokens";
+const OUTPUT: &str = "completion_tokens";
+const CACHED: [&str; 3] = [
+    "metadata.usage_object.prompt_tokens_details.cached_tokens",
+    "metadata.usage_object.cache_read_input_tokens",
+    "metadata.usage_object.input_tokens_details.cached_tokens",
+];
+const TOKENS: Places<'_> = Places {
+    input: &[INPUT],
+    output: &[OUTPUT],
+    cached: &CACHED,
+    written: &[
+        "metadata.usage_object.cache_creation_input_tokens",
+        "metadata.usage_object.prompt_tokens_details.cache_creation_tokens",
+    ],
+    total: &["total_tokens"],
+};
+
+/// The endpoints of call types, without the `a` of their asynchronous twins.
+const ENDPOINTS: [(&str, &str); 9] = [
+    ("completion", "/v1/chat/completions"),
+    ("text_completion", "/v1/completions"),
+    ("embedding", "/v1/embeddings"),
+    ("speech", "/v1/audio/speech"),
+    ("responses", "/v1/responses"),
+    ("anthropic_messages", "/v1/messages"),
+    // Google's own form of chat.
+    ("generate_content", "/v1/chat/completions"),
+    ("generate_content_stream", "/v1/chat/completions"),
+    ("scrape", "/v1/scrape"),
+];
+/// Call types about things that exist already: LiteLLM's `NON_INFERENCE_CALL_TYPES`, of which all about vector stores begin alike, and those about
+/// batches and files.
+const HOUSEKEEPING: [&str; 12] = [
+    GET_RESPONSES,
+    "delete_responses",
+    "cancel_responses",
+    "list_input_items",
+    "create_batch",
+    RETRIEVE_BATCH,
+    "cancel_batch",
+    "list_batches",
+    "create_file",
+    "file_retrieve",
+    "file_content",
+    "file_delete",
+];
+const GET_RESPONSES: &str = "get_responses";
+const RETRIEVE_BATCH: &str = "retrieve_batch";
+const VECTOR_STORES: &str = "vector_store_";
+/// Who made a call that no client made.
+const CALL_ORIGIN: &str = "metadata.internal_call_origin";
+/// Fetches the usage of a response that was made in the background.
+const BACKGROUND_POLL: &str = "background_response_cost_poll";
+/// The statuses of LiteLLM's exceptions, for failures whose code is a vendor's word.
+const STATUSES: [(&str, u16); 13] = [
+    ("BadRequestError", 400),
+    ("ContextWindowExceededError", 400),
+    ("ContentPolicyViolationError", 400),
+    ("InvalidRequestError", 400),
+    ("UnsupportedParamsError", 400),
+    ("ProxyModelNotFoundError", 400),
+    ("AuthenticationError", 401),
+    ("PermissionDeniedError", 403),
+    ("NotFoundError", 404),
+    ("Timeout", 408),
+    ("UnprocessableEntityError", 422),
+    ("RateLimitError", 429),
+    ("BudgetExceededError", 429),
+];
+/// A failure about which nothing more is known.
+const FAILED: u16 = 500;
+const ERROR_CLASS_CHARS_MAX: usize = 100;
+
+/// The outcomes of a body.
+pub(in crate::gateways) fn read(
+    body: &[u8],
+    settings: &GatewaySettings,
+) -> Result<Outcomes, BodyError> {
+    let items = ItemReader {
+        wanted: "StandardLoggingPayload of LiteLLM, nor an array of them, nor one a line",
+        unset: UNSET,
+        item: |fields: &Fields<'_>, index| report(fields, index, settings),
+    };
+    items.read(body)
+}
+
+fn report(fields: &Fields<'_>, index: usize, settings: &GatewaySettings) -> Result<Report, Skip> {
+    let payload = Payload { fields, settings };
+    let billed = payload.billed()?;
+    let claim = payload.claim(billed);
+    // A client may choose a call's id: it must not reach another user's calls.
+    let call = claim.id.as_ref().ok().zip(claim.user.as_ref().ok());
+    Ok(Report {
+        index,
+        call: call.map(|(id, user)| format!("{user}/{id}")),
+        span: None,
+        parent: None,
+        claim: claim.into_owned(),
+    })
+}
+
+/// What a payload stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Billed {
+    /// The call that it is about.
+    Call,
+    /// A response or batch whose usage was fetched afterwards: its id.
+    Later(&'static str),
+}
+
+struct Payload<'f, 'a> {
+    fields: &'f Fields<'a>,
+    settings: &'f GatewaySettings,
+}
+
+impl<'a> Payload<'_, 'a> {
+    fn said(&self, path: &str) -> Option<Cow<'a, str>> {
+        self.fields.text(path).ok().flatten()
+    }
+
+    /// Whether there is something to count, and what.
+    fn billed(&self) -> Result<Billed, Skip> {
+        if self.said("metadata.user_api_key_alias").as_deref() == Some(HEALTH_CHECK) {
+            return Err(Skip::HealthCheck);
+        }
+        let call = self.said("call_type");
+        let call = call.as_deref().map(base_name).unwrap_or_default();
+        let has_tokens = self.tokens().is_ok_and(|tokens| tokens.input.is_some());
+        match self.said(CALL_ORIGIN).as_deref() {
+            Some(BACKGROUND_POLL) if has_tokens => return Ok(Billed::Later("response")),
+            Some(BACKGROUND_POLL) => return Err(Skip::UsagePending),
+            Some(_) if call == RETRIEVE_BATCH && has_tokens => return Ok(Billed::Later("batch")),
+            Some(_) => return Err(Skip::GatewayCall),
+            None => (),
+        }
+        if HOUSEKEEPING.contains(&call) || call.starts_with(VECTOR_STORES) {
+            return Err(Skip::Housekeeping);
+        }
+        let is_pending = self.is("response.background")
+            && matches!(
+                self.said("response.status").as_deref(),
+                Some("queued" | "in_progress")
+            );
+        match is_pending && !has_tokens {
+            true => Err(Skip::UsagePending),
+            false => Ok(Billed::Call),
+        }
+    }
+
+    fn claim(&self, billed: Billed) -> Claim<'a> {
+        let is_cache_hit = self.is("cache_hit");
+        let tokens = if is_cache_hit {
+            Ok(Tokens {
+                input: Some(0),
+                output: Some(0),
+                ..Tokens::default()
+            })
+        } else {
+            self.tokens()
+        };
+        let status = self.status();
+        let Provider {
+            provider,
+            is_made_up,
+            is_guessed,
+        } = self.provider();
+        let has_failed = status.as_ref().is_ok_and(|status| *status >= 500);
+        Claim {
+            names: NAMES,
+            source: Format::Litellm.as_str(),
+            id: self.id(billed),
+            time: self.time(),
+            user: self.user(),
+            provider: if is_cache_hit { Ok(None) } else { provider },
+            endpoint: self.endpoint(billed),
+            model: self
+                .fields
+                .first(&["model", "model_group"])
+                .map(|(_, model)| model),
+            status,
+            latency_ms: self.latency_ms(),
+            tokens,
+            error_message: self.error_class(),
+            is_stream: self.is("stream"),
+            is_provider_made_up: is_made_up && !is_cache_hit,
+            is_failure_unattributed: is_guessed && has_failed,
+        }
+    }
+
+    fn id(&self, billed: Billed) -> Read<Cow<'a, str>> {
+        let call = self.fields.text("litellm_call_id")?;
+        let id = self.fields.text("id")?;
+        let whole = match (billed, call, id) {
+            // Every time that it is fetched is another call.
+            (Billed::Later(what), _, Some(id)) => format!("{what}/{id}"),
+            (_, Some(id), _) | (_, None, Some(id)) => match self.time() {
+                Ok(start) => format!("{id}/{}", start.0),
+                Err(_) => id.into_owned(),
+            },
+            (_, None, None) => return Err(missing("id")),
+        };
+        Ok(Cow::Owned(match check_id(&whole) {
+            Ok(()) => whole,
+            // Some ids of responses have hundreds of characters.
+            Err(_) => hashed(&whole),
+        }))
+    }
+
+    fn time(&self) -> Read<crate::domain::time::Millis> {
+        let time = self.fields.instant("startTime", Instant::Seconds)?;
+        time.ok_or_else(|| missing("startTime"))
+    }
+
+    /// How long it took says nothing about money: unknown where it cannot be read.
+    fn latency_ms(&self) -> Option<u64> {
+        let end = self
+            .fields
+            .instant("endTime", Instant::Seconds)
+            .ok()
+            .flatten()?;
+        u64::try_from(end.0 - self.time().ok()?.0).ok()
+    }
+
+    fn user(&self) -> Read<Cow<'a, str>> {
+        let places = &self.settings.litellm_user;
+        let user = self.fields.user(places)?;
+        user.ok_or_else(|| missing(&places.join(" or ")))
+    }
+
+    /// The configured provider of the deployment or its model group; else the deployment, if its
+    /// name was given by a person; else the vendor.
+    fn provider(&self) -> Provider<'a> {
+        let deployment = match self.fields.text("model_id") {
+            Ok(deployment) => deployment,
+            Err(refusal) => return Provider::of(Err(refusal)),
+        };
+        let group = self.said("model_group");
+        let names = [deployment.as_deref(), group.as_deref()];
+        let configured = names
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.settings.providers.get(name));
+        if let Some(provider) = configured {
+            return Provider::of(Ok(Some(Cow::Owned(provider.clone()))));
+        }
+        let is_made_up = deployment.as_deref().is_some_and(is_made_up);
+        match deployment {
+            Some(id) if !is_made_up => Provider::of(Ok(Some(id))),
+            deployment => Provider {
+                provider: self.fields.text("custom_llm_provider"),
+                is_made_up,
+                is_guessed: deployment.is_none(),
+            },
+        }
+    }
+
+    /// By the call type; for one that is not known, the route of the proxy: then rating decides whether that is a service.
+    fn endpoint(&self, billed: Billed) -> Read<Cow<'a, str>> {
+        match billed {
+            Billed::Later("response") => return Ok(Cow::Borrowed("/v1/responses")),
+            Billed::Later(_) => return Ok(Cow::Borrowed("/v1/chat/completions")),
+            Billed::Call => (),
+        }
+        let call = self.fields.text("call_type")?;
+        let call = call.ok_or_else(|| missing("call_type"))?;
+        if let Some(endpoint) = endpoint_of(&call) {
+            return Ok(Cow::Borrowed(endpoint));
+        }
+        let route = self.fields.text("metadata.user_api_key_request_route")?;
+        let route = route.map(without_query).filter(|route| !route.is_empty());
+        Ok(route.unwrap_or_else(|| Cow::Owned(format!("/{call}"))))
+    }
+
+    /// Of a client that went away, LiteLLM says `success` with an error 499 beside it: what it was sent has been used.
+    fn status(&self) -> Read<u16> {
+        match self.fields.text("status")?.as_deref() {
+            Some("success") => Ok(200),
+            Some(_) => Ok(self.failure()),
+            None => Err(missing("status")),
+        }
+    }
+
+    fn failure(&self) -> u16 {
+        let text = |path| self.fields.text(path).ok().flatten();
+        let code = text("error_information.error_code").and_then(|code| code.parse().ok());
+        let of_class = || {
+            let class = text("error_information.error_class")?;
+            let known = STATUSES.iter().find(|(name, _)| *name == class);
+            known.map(|(_, status)| *status)
+        };
+        code.filter(|code| (300..600).contains(code))
+            .or_else(of_class)
+            .unwrap_or(FAILED)
+    }
+
+    /// The name of an exception. Its text may quote the prompt, or hold keys and addresses, and stays out.
+    fn error_class(&self) -> Option<Cow<'a, str>> {
+        let class = self.fields.text("error_information.error_class").ok()??;
+        let is_name = class.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && class.len() <= ERROR_CLASS_CHARS_MAX;
+        let has_failed = self.status().is_ok_and(|status| status >= 300);
+        (is_name && has_failed).then_some(class)
+    }
+
+    fn tokens(&self) -> Read<Tokens> {
+        let counted = Counted::read(self.fields, &TOKENS)?;
+        let endpoint = self.endpoint(Billed::Call);
+        let is_success = self.said("status").as_deref() == Some("success");
+        let has_output = is_success && endpoint.is_ok_and(|endpoint| has_output(&endpoint));
+        counted.tokens(self.settings.litellm_cached_tokens, CACHED[0], has_output)
+    }
+
+    fn is(&self, path: &str) -> bool {
+        match self.fields.at(path) {
+            Ok(Some(Scalar::Bool(value))) => value,
+            Ok(Some(Scalar::Text(text))) => text.eq_ignore_ascii_case("true"),
+            _ => false,
+        }
+    }
+}
+
+/// `acompletion` is `completion`, awaited.
+fn base_name(call: &str) -> &str {
+    let awaited = call.strip_prefix('a');
+    let is_known = |name: &&str| {
+        ENDPOINTS.iter().any(|(known, _)| known == name)
+            || HOUSEKEEPING.contains(name)
+            || name.starts_with(VECTOR_STORES)
+    };
+    awaited.filter(is_known).unwrap_or(call)
+}
+
+fn endpoint_of(call: &str) -> Option<&'static str> {
+    let known = ENDPOINTS.iter().find(|(name, _)| *name == base_name(call));
+    known.map(|(_, endpoint)| *endpoint)
+}
+
+/// Who served a request, as far as the gateway says.
+struct Provider<'a> {
+    provider: Read<Option<Cow<'a, str>>>,
+    /// The gateway made up the deployment's id.
+    is_made_up: bool,
+    /// It does not say which deployment it was.
+    is_guessed: bool,
+}
+
+impl<'a> Provider<'a> {
+    fn of(provider: Read<Option<Cow<'a, str>>>) -> Provider<'a> {
+        Provider {
+            provider,
+            is_made_up: false,
+            is_guessed: false,
+        }
+    }
+}
+
+/// Whether LiteLLM made up the id of a deployment: the SHA-256 of its settings, or a random UUID.
+fn is_made_up(id: &str) -> bool {
+    const SHA_256_CHARS: usize = 64;
+    const UUID: [usize; 5] = [8, 4, 4, 4, 12];
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_uuid = || {
+        let mut parts = id.split('-');
+        UUID.iter().all(|length| {
+            let part = parts.next();
+            part.is_some_and(|part| part.len() == *length && is_hexadecimal(part))
+        }) && parts.next().is_none()
+    };
+    id.len() == SHA_256_CHARS && is_hexadecimal(id) || is_uuid()
+}

@@ -1,0 +1,94 @@
+//! Clients that name a session where a user is expected.
+//!
+//! Claude Code writes `user_<device>_account_<account>_session_<session>` into `metadata.user_id`, from
+//! which gateways fill the end user, and since version 2.1.78 the JSON form of the same,
+//! `{"device_id": ..., "account_uuid": ..., "session_id": ...}`. Taken as it is, every session would be
+//! another user. The account is the person on every device; it is empty where somebody works with an
+//! API key, and then the device is the best that is known.
+
+use serde::Deserialize;
+
+/// What a text says about the session that it may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// It names no session.
+    No,
+    /// A session of this account or device.
+    Of(String),
+    /// A session, without a word on whose.
+    Anonymous,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    device_id: Option<String>,
+    account_uuid: Option<String>,
+    session_id: Option<String>,
+}
+
+/// Which session a text names.
+pub(super) fn classify(text: &str) -> Session {
+    let Some(named) = in_json(text).or_else(|| in_words(text)) else {
+        return Session::No;
+    };
+    let part = |part: Option<String>| part.filter(|part| !part.is_empty());
+    match part(named.account_uuid).or(part(named.device_id)) {
+        Some(person) => Session::Of(person),
+        None => Session::Anonymous,
+    }
+}
+
+fn in_json(text: &str) -> Option<Named> {
+    if !text.starts_with('{') {
+        return None;
+    }
+    let named: Named = serde_json::from_str(text).ok()?;
+    let is_session = named.session_id.is_some() || named.device_id.is_some();
+    is_session.then_some(named)
+}
+
+fn in_words(text: &str) -> Option<Named> {
+    let (rest, session) = text.strip_prefix("user_")?.rsplit_once("_session_")?;
+    // A device without an account is followed by both underscores.
+    let (device, account) = rest.split_once("_account_").or_else(|| {
+        let device = rest.strip_suffix("_account")?;
+        Some((device, ""))
+    })?;
+    Some(Named {
+        device_id: Some(device.to_owned()),
+        account_uuid: Some(account.trim_matches('_').to_owned()),
+        session_id: Some(session.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Session, classify};
+
+    #[test]
+    fn a_session_names_the_same_person_whatever_its_form() {
+        let of = |person: &str| Session::Of(person.to_owned());
+        for (text, session) in [
+            ("user_c0ffee_account_9999-88_session_1111-22", of("9999-88")),
+            ("user_c0ffee_account__session_1111-22", of("c0ffee")),
+            ("user__account__session_1111-22", Session::Anonymous),
+            (
+                r#"{"device_id":"c0ffee","account_uuid":"9999-88","session_id":"1"}"#,
+                of("9999-88"),
+            ),
+            (
+                r#"{"device_id":"c0ffee","account_uuid":"","session_id":"1"}"#,
+                of("c0ffee"),
+            ),
+            (r#"{"session_id":"1"}"#, Session::Anonymous),
+            (r#"{"name":"anna"}"#, Session::No),
+            ("{anna}", Session::No),
+            ("anna", Session::No),
+            ("user_1", Session::No),
+            ("user_a_session_b", Session::No),
+        ] {
+            assert_eq!(classify(text), session, "{text}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What became of the events of the last minutes, as gauges: `tidemark top` reads a process once or
+//! twice, and counters alone would tell it nothing of what happened before.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::ops::clock::Moment;
+use crate::ops::metrics::Metrics;
+
+/// How far back "recent" goes.
+const SPAN: Duration = Duration::from_secs(300);
+/// How often the counters are noted.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Outcomes, as labels.
+const OUTCOMES: [&str; 3] = ["rated", "rejected", "without_usage"];
+
+type Counts = [u64; OUTCOMES.len()];
+
+/// The counters as they were, at most [`SPAN`] ago.
+#[derive(Default)]
+pub(super) struct Recent(VecDeque<(Moment, Counts)>);
+
+impl Recent {
+    /// Notes the counters, and sets the gauges to what they have grown by.
+    pub(super) fn tell(&mut self, now: Moment, metrics: &Metrics) {
+        let counts = counts(metrics);
+        while self.0.len() > 1 && self.0.front().is_some_and(|(at, _)| now.since(*at) > SPAN) {
+            self.0.pop_front();
+        }
+        if self.0.back().is_none_or(|(at, _)| now.since(*at) >= EVERY) {
+            self.0.push_back((now, counts));
+        }
+        let before = self.0.front().map_or(counts, |(_, before)| *before);
+        for ((outcome, now), before) in OUTCOMES.iter().zip(counts).zip(before) {
+            let grown = i64::try_from(now.saturating_sub(before)).unwrap_or(i64::MAX);
+            let recent = &metrics.recent_events;
+            recent.with_label_values(&[outcome]).set(grown);
+        }
+    }
+}
+
+fn counts(metrics: &Metrics) -> Counts {
+    let rejected = crate::domain::event::Reason::ALL.map(|reason| {
+        let rejected = &metrics.events_rejected_total;
+        rejected.with_label_values(&[reason.as_str()]).get()
+    });
+    [
+        metrics.events_rated_total.get(),
+        rejected.iter().sum(),
+        metrics.unknown_usage_events_total.get(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_the_span_counts_no_more() {
+        let (metrics, mut recent) = (Metrics::new(), Recent::default());
+        let gauge = |outcome| metrics.recent_events.with_label_values(&[outcome]).get();
+        recent.tell(Moment::from_millis(0), &metrics);
+        let conflicts = metrics
+            .events_rejected_total
+            .with_label_values(&["conflict"]);
+        conflicts.inc_by(7);
+        metrics.events_rated_total.inc_by(2);
+        for second in 1..=300 {
+            recent.tell(Moment::from_millis(second * 1_000), &metrics);
+            assert_eq!((gauge("rejected"), gauge("rated")), (7, 2), "{second} s");
+        }
+        metrics.events_rated_total.inc_by(3);
+        for second in 301..=320 {
+            recent.tell(Moment::from_millis(second * 1_000), &metrics);
+        }
+        assert_eq!((gauge("rejected"), gauge("rated")), (0, 3));
+    }
+}

@@ -1,0 +1,87 @@
+//! Lag means "not yet in rows", from the first second on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tidemark::domain::position::Partition;
+use tidemark::domain::time::Millis;
+use tidemark::log::embedded::EmbeddedLog;
+use tidemark::log::{Log, NewRecord, Topic, topics};
+use tidemark::ops::clock::{Clock, SystemClock};
+use tidemark::ops::health::{Health, Role, TaskId};
+use tidemark::ops::metrics::Metrics;
+use tidemark::pipeline::{self, Settings, WorkerContext};
+use tidemark::store::tables::create_tables;
+use tokio::sync::watch;
+
+use crate::store::{client, embedded_endpoint, settings};
+
+/// A clock that is behind.
+struct Behind(i64);
+
+#[async_trait]
+impl Clock for Behind {
+    fn now(&self) -> Millis {
+        SystemClock.now().plus(-self.0)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration).await;
+    }
+}
+
+const RATE_0: TaskId = TaskId::new(Role::Rate, Partition(0));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_behind_a_backlog_lag_begins_with_the_truth() {
+    let dir = tempfile::tempdir().unwrap();
+    let specs = topics::load(None).unwrap();
+    // Ten records that came 66 s ago, while nobody worked.
+    let (log, _) = EmbeddedLog::open(dir.path(), &specs, Arc::new(Behind(66_000))).unwrap();
+    let record = NewRecord {
+        value: Bytes::from_static(b"not yet rated"),
+        ..NewRecord::default()
+    };
+    let records = vec![record; 10];
+    log.append(Topic::UsageEvents, Partition(0), records)
+        .await
+        .unwrap();
+    log.close().await;
+    drop(log);
+    let (log, _) = EmbeddedLog::open(dir.path(), &specs, Arc::new(SystemClock)).unwrap();
+    let db = client(&settings(embedded_endpoint()));
+    create_tables(&db).await.unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new(metrics.clone()));
+    // There are no rules, so nothing can be rated: the backlog stays.
+    let ctx = Arc::new(WorkerContext::new(
+        Arc::new(log),
+        Arc::new(db),
+        Arc::new(SystemClock),
+        Settings::default(),
+        metrics.clone(),
+        health,
+        1,
+    ));
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(pipeline::run(ctx.clone(), RATE_0, stopped.clone()));
+    let watching = tokio::spawn(pipeline::watch_lag(ctx, stopped));
+    let (records, seconds) = (
+        metrics.lag_records.with_label_values(&["rate", "0"]),
+        metrics.lag_seconds.with_label_values(&["rate", "0"]),
+    );
+    let started = Instant::now();
+    while seconds.get() == 0.0 {
+        assert!(started.elapsed() < Duration::from_secs(10), "never told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let since = started.elapsed().as_secs_f64();
+    let first = seconds.get();
+    assert!((65.0..70.0 + since).contains(&first), "{first} s at first");
+    assert_eq!(records.get(), 10);
+    stop.send_replace(true);
+    task.await.unwrap();
+    watching.await.unwrap();
+}

@@ -1,0 +1,78 @@
+//! On Kafka: nobody works, the broker is silent, a topic is gone. `doctor` and `wait` say so, each with
+//! its cause and cure.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+
+use crate::kafka::broker::{self, Broker};
+use crate::kafka::until;
+use crate::process::site::{Cluster, Printed, Site};
+use crate::store::embedded_endpoint;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn finds(printed: &Printed, texts: &[&str]) {
+    let all = format!("{}{}", printed.stdout, printed.stderr);
+    assert_eq!(printed.code, Some(1), "{all}");
+    for text in texts {
+        assert!(all.contains(text), "{text}: {all}");
+    }
+    assert!(!all.contains("All is well"), "{all}");
+}
+
+#[test]
+fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
+    let Some(mut broker) = Broker::own() else {
+        return;
+    };
+    let store = embedded_endpoint().to_owned();
+    let cluster = Cluster {
+        bootstrap: broker.bootstrap(),
+        prefix: broker::prefix(),
+        store: store.clone(),
+        store_of_workers: store,
+    };
+    let site = Site::on(cluster.clone());
+    site.run(&["pricing", "init", "testnet"]);
+    finds(
+        &site.try_run(&["doctor"]),
+        &["! No live worker", "Start `tidemark worker`"],
+    );
+    let mut worker = site.worker("worker", &[]);
+    worker.wait_ready();
+    site.run(&["emit", "--clean", "--events", "100"]);
+    site.run(&["wait"]);
+    until(WITHIN, "all is well", || {
+        site.try_run(&["doctor"]).stdout.contains("All is well.")
+    });
+
+    broker.freeze();
+    finds(
+        &site.try_run(&["doctor"]),
+        &["! The broker cannot be used", "Look at the brokers"],
+    );
+    let top = site.try_run(&["top", "--once", &worker.url("")]);
+    finds(&top, &["OUTAGE: ", "log_unavailable"]);
+    broker.thaw();
+    until(WITHIN, "all is well again", || {
+        site.try_run(&["doctor"]).stdout.contains("All is well.")
+    });
+
+    let topic = format!("{}usage.events", cluster.prefix);
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", &cluster.bootstrap);
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let deleted = runtime.block_on(admin.delete_topics(&[&topic], &AdminOptions::new()));
+    deleted.unwrap();
+    until(WITHIN, "the topic is gone", || {
+        let said = site.try_run(&["doctor"]).stdout;
+        said.contains(&format!("! Topic {topic} is gone"))
+    });
+    let said = site.try_run(&["doctor"]);
+    finds(&said, &["Restore it", "Do not just create it again"]);
+    assert!(!said.stdout.contains("topics apply"), "{}", said.stdout);
+    assert_eq!(worker.stop().0.code(), Some(0));
+}

@@ -1,0 +1,213 @@
+//! The store hangs, denies or is down under load: events are taken all the while, and on-call is told
+//! within seconds.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::store_proxy::{Mode, StoreProxy};
+use crate::kafka::until;
+use crate::process::site::Site;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the store hangs: long enough that every key must be looked up again several times. Set
+/// `TIDEMARK_HANG_SECONDS=60` for the full minute.
+fn hang_seconds() -> u64 {
+    let given = std::env::var("TIDEMARK_HANG_SECONDS").ok();
+    given.map_or(12, |given| given.parse().expect("a number"))
+}
+
+struct Gateway {
+    agent: ureq::Agent,
+    key: String,
+    url: String,
+    sent: u32,
+}
+
+impl Gateway {
+    fn new(site: &Site) -> Gateway {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(40)));
+        let made = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
+        Gateway {
+            agent: config.build().into(),
+            key: made.trim().to_owned(),
+            url: site.url("/api/v1/events"),
+            sent: 0,
+        }
+    }
+
+    /// Sends one event: status, problem and how long it took.
+    fn send(&mut self) -> (u16, Value, Duration) {
+        let key = self.key.clone();
+        self.send_with(&key)
+    }
+
+    fn send_with(&mut self, key: &str) -> (u16, Value, Duration) {
+        self.sent += 1;
+        let event = json!({
+            "requestId": format!("r-{}", self.sent), "userId": "ada", "endpoint": "/v1/scrape",
+            "timestamp": jiff::Timestamp::now().to_string(), "statusCode": 200,
+        });
+        let started = Instant::now();
+        let request = self
+            .agent
+            .post(&self.url)
+            .header("authorization", format!("Bearer {key}"))
+            .content_type("application/json");
+        let mut answer = request.send(event.to_string()).expect("an answer");
+        let took = started.elapsed();
+        let said = answer.body_mut().read_to_string().unwrap_or_default();
+        let said = serde_json::from_str(&said).unwrap_or_default();
+        (answer.status().as_u16(), said, took)
+    }
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
+#[test]
+fn while_the_store_hangs_every_event_is_taken_at_once_and_on_call_is_told() {
+    let store = StoreProxy::start();
+    let site = store.site();
+    let mut up = site.up();
+    up.wait_ready();
+    let mut gateway = Gateway::new(&site);
+    assert_eq!(gateway.send().0, 204);
+    site.run(&["wait"]);
+    assert!(site.run(&["doctor"]).contains("All is well."));
+
+    store.set(Mode::Hangs);
+    let hung = Instant::now();
+    let (mut times, mut told) = (Vec::new(), None);
+    while hung.elapsed() < Duration::from_secs(hang_seconds()) {
+        let (status, said, took) = gateway.send();
+        assert_eq!(status, 204, "{said}");
+        times.push(took);
+        if told.is_none() && up.metric("tidemark_dependency_down") == Some(1.0) {
+            told = Some(hung.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let told = told.expect("the outage is told");
+    assert!(told < Duration::from_secs(8), "told after {told:?}");
+
+    let p99 = percentile(&mut times, 99);
+    eprintln!(
+        "{} events in {} s of a hanging store: all 204, p50 {:?}, p99 {p99:?}, longest {:?}; told after {told:?}",
+        times.len(),
+        hang_seconds(),
+        percentile(&mut times, 50),
+        percentile(&mut times, 100),
+    );
+    assert!(p99 < Duration::from_millis(100), "p99 {p99:?}");
+
+    // What is taken and not in rows counts as lag, although the workers cannot tell themselves.
+    let waiting = up.metric("tidemark_lag_records").unwrap();
+    assert!(waiting > 0.0, "{waiting}");
+    let top = site.try_run(&["top", "--once"]);
+    assert_eq!(top.code, Some(1), "{}", top.stdout);
+    assert!(top.stdout.starts_with("OUTAGE: "), "{}", top.stdout);
+    assert!(top.stdout.contains("store_unavailable"), "{}", top.stdout);
+    assert!(top.stdout.contains("records waiting"), "{}", top.stdout);
+    let started = Instant::now();
+    let doctor = site.try_run(&["doctor"]);
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert_eq!(doctor.code, Some(1), "{} {}", doctor.stdout, doctor.stderr);
+    assert!(
+        doctor.stdout.contains("! The store cannot be used"),
+        "{}",
+        doctor.stdout
+    );
+    assert!(
+        doctor.stdout.contains("not in rows yet"),
+        "{}",
+        doctor.stdout
+    );
+    assert!(!doctor.stdout.contains("All is well"), "{}", doctor.stdout);
+
+    store.set(Mode::Works);
+    site.run(&["wait", "--timeout", "2m"]);
+    let statement = site.run(&["statement", "user", "ada", "--json"]);
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    assert_eq!(statement["requests"], gateway.sent, "{statement}");
+    until(WITHIN, "all is well again", || {
+        site.try_run(&["doctor"]).stdout.contains("All is well.")
+    });
+    until(WITHIN, "top is content again", || {
+        site.try_run(&["top", "--once"])
+            .stdout
+            .starts_with("FINE: ")
+    });
+    assert_eq!(up.stop().0.code(), Some(0));
+}
+
+#[test]
+fn a_store_that_is_down_or_denies_costs_no_request_seconds_and_nothing_halts() {
+    let mut store = StoreProxy::start();
+    let site = store.site();
+    let mut up = site.up();
+    up.wait_ready();
+    let mut gateway = Gateway::new(&site);
+    assert_eq!(gateway.send().0, 204);
+    // A key that no process has seen.
+    let unseen = site.run(&["keys", "create", "another", "--scope", "ingest"]);
+
+    store.down();
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let (status, said, took) = gateway.send();
+        assert_eq!(status, 204, "{said}");
+        longest = longest.max(took);
+    }
+    let (status, said, took) = gateway.send_with(unseen.trim());
+    assert_eq!((status, &said["code"]), (503, &json!("store_unavailable")));
+    let detail = said["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("Resending the same events is safe"),
+        "{detail}"
+    );
+    eprintln!("refused connections: known key at most {longest:?}, unseen key {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    store.listen();
+
+    for code in [
+        "ExpiredTokenException",
+        "AccessDeniedException",
+        "RequestTimeTooSkewed",
+    ] {
+        store.set(Mode::Denies(code));
+        until(WITHIN, "denied access is told", || {
+            assert_eq!(gateway.send().0, 204, "{code}");
+            up.metric("tidemark_dependency_down") == Some(1.0)
+        });
+        let top = site.try_run(&["top", "--once"]).stdout;
+        assert!(
+            top.contains("store_denied") && !top.contains("HALTED"),
+            "{top}"
+        );
+        store.set(Mode::Works);
+        until(WITHIN, "it is over", || {
+            up.metric("tidemark_dependency_down") == Some(0.0)
+        });
+    }
+    site.run(&["wait", "--timeout", "2m"]);
+    let statement = site.run(&["statement", "user", "ada", "--json"]);
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    // The one of the key that could not be looked up was not taken.
+    assert_eq!(statement["requests"], gateway.sent - 1, "{statement}");
+    assert_eq!(up.metric("tidemark_halted").unwrap_or(0.0), 0.0);
+    // One line per cause, not one per request or attempt.
+    let said = up.said();
+    let lines = |event: &str| said.lines().filter(|line| line.contains(event)).count();
+    assert!(
+        lines("http.failed") + lines("a request failed") <= 2,
+        "{said}"
+    );
+    assert!(said.lines().count() < 300, "{} lines", said.lines().count());
+    assert_eq!(up.stop().0.code(), Some(0));
+}
