@@ -284,6 +284,8 @@ impl Poster<'_> {
         }
         self.written = Some(write);
         self.checkpoint = next;
+        let next = self.checkpoint.next;
+        self.forgotten.retain(|_, counted| counted.offset >= next);
         self.progressed = true;
         self.keep_earlier().await
     }
