@@ -51,6 +51,8 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
+    /// A poster flushes without a look at whether its checkpoint is still the stored one.
+    CheckpointNotConfirmed,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -69,7 +71,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 29] = [
+    pub const ALL: [Breakage; 30] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -93,6 +95,7 @@ impl Breakage {
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
         Breakage::PostingNotPutBack,
+        Breakage::CheckpointNotConfirmed,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::LatestEventForgotten,
