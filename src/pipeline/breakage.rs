@@ -51,8 +51,6 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
-    /// A poster flushes without a look at whether its checkpoint is still the stored one.
-    CheckpointNotConfirmed,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -71,7 +69,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 30] = [
+    pub const ALL: [Breakage; 29] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -95,7 +93,6 @@ impl Breakage {
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
         Breakage::PostingNotPutBack,
-        Breakage::CheckpointNotConfirmed,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::LatestEventForgotten,

@@ -49,9 +49,6 @@ impl Poster<'_> {
         let dirty = ordered(std::mem::take(&mut self.dirty));
         let (accounts, turns) = (&self.accounts, Turns::of(dirty.len()));
         let own = self.own_checkpoint();
-        if !dirty.is_empty() {
-            own.confirm(ctx).await?;
-        }
         let writes = lanes::all(ctx, &turns, |turns| {
             write_some(ctx, accounts, &dirty, turns, (open_from, own))
         });

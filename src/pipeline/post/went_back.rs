@@ -1,7 +1,6 @@
-//! Tables that are restored to an earlier moment while a poster runs.
+//! Rows that are older than this worker has seen them.
 //!
-//! Before each flush the poster makes sure that the stored checkpoint is still its own. A row may also
-//! be found older than this worker has seen it. If all tables were restored to an earlier moment while it ran, the checkpoint went back together
+//! If all tables were restored to an earlier moment while it ran, the checkpoint went back together
 //! with the rows, to before the postings that the rows lack: the partition is loaded again and takes
 //! them once more. If the checkpoint stands where this worker has put it, or covers postings that a
 //! row lacks, then the row went back by itself, and nothing would bring them back.
@@ -9,9 +8,9 @@
 use super::Poster;
 use crate::domain::position::{Partition, Position, WriteId};
 use crate::ops::health::{Role, TaskId};
+use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 
 /// The checkpoint as this worker has read or written it last.
@@ -31,25 +30,6 @@ impl Poster<'_> {
 }
 
 impl OwnCheckpoint {
-    /// Loads the partition again unless the stored checkpoint is still the own one. Whatever is written
-    /// next was read before this: so all of it was read from tables that had not gone back, and the
-    /// conditions of the writes tell if they do from here on. Without it, a row that is read for the
-    /// first time after the tables went back would lack the postings before the reader's place.
-    pub(super) async fn confirm(self, ctx: &WorkerContext) -> Result<(), Failure> {
-        if ctx.broken(Breakage::CheckpointNotConfirmed) {
-            return Ok(());
-        }
-        let task = TaskId::new(Role::Post, self.partition);
-        let key = checkpoints::checkpoint_key(task);
-        let found = persist(ctx, || checkpoints::last_write(&*ctx.db, &key)).await?;
-        if found == self.written {
-            return Ok(());
-        }
-        Err(Failure::reload(format!(
-            "the checkpoint of {task} is not the one that was read: another worker wrote it, or the tables were restored"
-        )))
-    }
-
     /// What follows from a row that has lost the posting at `seen`, the newest that it had counted.
     pub(super) async fn regressed(
         self,

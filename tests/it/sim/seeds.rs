@@ -287,8 +287,3 @@ fn the_simulator_finds_a_new_epoch_that_forgets_what_was_dated_ahead() {
 fn the_simulator_finds_what_is_forgotten_falling_back() {
     finds_after_a_cure(Breakage::ForgottenFallsBack);
 }
-
-#[test]
-fn the_simulator_finds_a_poster_that_does_not_confirm_its_checkpoint() {
-    finds(Breakage::CheckpointNotConfirmed, Lean::Restores);
-}
