@@ -68,7 +68,7 @@ impl Run {
         if goes_back {
             // Posters notice and go on; raters that are started halt.
             if !is_apart && (!self.workers.is_empty() || self.rng.random_ratio(1, 3)) {
-                self.watch(&["tables_behind_log"], true)?;
+                self.watch(&["tables_behind_log", "row_regressed"], true)?;
                 self.kill_all();
                 self.let_late_ones_land()?;
             }
