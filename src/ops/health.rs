@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::metrics::Metrics;
+use super::outages::Outages;
+pub use super::outages::{Dependency, Outage};
 use crate::domain::position::Partition;
 use crate::domain::time::Millis;
 
@@ -139,47 +141,11 @@ pub struct TaskHealth {
     pub halted: Option<Halted>,
 }
 
-/// What a process depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dependency {
-    /// The log that takes usage events.
-    Log,
-    /// The tables.
-    Store,
-}
-
-impl Dependency {
-    /// Both.
-    pub const ALL: [Dependency; 2] = [Dependency::Log, Dependency::Store];
-
-    /// The name, as in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Dependency::Log => "log",
-            Dependency::Store => "store",
-        }
-    }
-}
-
-/// Why a dependency cannot be used at present.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// Stable, from a fixed set; it becomes a label.
-    pub code: &'static str,
-    /// What happened and what to do.
-    pub detail: String,
-}
-
-/// How long a failed append counts, unless one succeeds before.
-const FAILED_APPEND_COUNTS: Duration = Duration::from_secs(5);
-
 /// The shared registry. Every change also sets the metrics about it.
 pub struct Health {
     metrics: Arc<Metrics>,
     ready: AtomicBool,
-    outages: Mutex<BTreeMap<Dependency, Outage>>,
-    /// The last append, if it failed.
-    failed_append: Mutex<Option<(Instant, Outage)>>,
+    outages: Outages,
     /// What this process cannot work without and does not find.
     missing: Mutex<Vec<String>>,
     tasks: Mutex<BTreeMap<TaskId, TaskHealth>>,
@@ -191,8 +157,7 @@ impl Health {
         Health {
             metrics,
             ready: AtomicBool::new(false),
-            outages: Mutex::default(),
-            failed_append: Mutex::default(),
+            outages: Outages::default(),
             missing: Mutex::default(),
             tasks: Mutex::default(),
         }
@@ -216,48 +181,17 @@ impl Health {
 
     /// Says that a dependency fails, or works (again); whether that is news.
     pub fn set_outage(&self, dependency: Dependency, outage: Option<Outage>) -> bool {
-        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match &outage {
-            Some(outage) => outages.insert(dependency, outage.clone()),
-            None => outages.remove(&dependency),
-        };
-        let code = |outage: &Option<Outage>| outage.as_ref().map(|outage| outage.code);
-        let gauge = |code: &str, value| {
-            let down = &self.metrics.dependency_down;
-            down.with_label_values(&[dependency.as_str(), code])
-                .set(value);
-        };
-        if let Some(code) = code(&before) {
-            gauge(code, 0);
-        }
-        if let Some(code) = code(&outage) {
-            gauge(code, 1);
-        }
-        code(&before) != code(&outage)
-    }
-
-    /// Why a dependency cannot be used.
-    pub fn outage(&self, dependency: Dependency) -> Option<Outage> {
-        let outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
-        outages.get(&dependency).cloned()
+        self.outages.set(dependency, outage, &self.metrics)
     }
 
     /// An append of usage events succeeded, or failed for a reason that is not its sender's.
     pub fn appended(&self, outcome: Result<(), Outage>) {
-        let failed = self.failed_append.lock();
-        let mut failed = failed.unwrap_or_else(PoisonError::into_inner);
-        *failed = outcome.err().map(|outage| (Instant::now(), outage));
+        self.outages.appended(outcome);
     }
 
     /// Why usage events cannot be appended now, as far as is known.
     pub fn appends_fail(&self) -> Option<Outage> {
-        let known = self.outage(Dependency::Log);
-        known.or_else(|| {
-            let failed = self.failed_append.lock();
-            let failed = failed.unwrap_or_else(PoisonError::into_inner);
-            let (at, outage) = failed.as_ref()?;
-            (at.elapsed() < FAILED_APPEND_COUNTS).then(|| outage.clone())
-        })
+        self.outages.appends_fail()
     }
 
     /// Whether this process takes requests.
@@ -360,11 +294,14 @@ impl Health {
         self.lock().values().cloned().collect()
     }
 
-    /// Tasks that have lag and made no progress for longer than `bound`. Halted ones are not among them: they wait for a person,
-    /// and a restart, which is what a failed liveness probe brings, would only disturb the partitions that work.
+    /// Tasks that have lag and made no progress for longer than `bound`. A restart, which is what a failed liveness probe brings,
+    /// must be able to cure them. So halted ones are not among them: they wait for a person; nor is any while the log or the store
+    /// cannot be used, and for as long afterwards.
     pub fn stalled(&self, bound: Duration) -> Vec<TaskHealth> {
+        let (is_out, well_since) = (self.outages.any(), self.outages.well_since());
         let is_stalled = |task: &TaskHealth| {
-            task.lag > 0 && task.halted.is_none() && task.last_progress.elapsed() > bound
+            let since = well_since.map_or(task.last_progress, |at| at.max(task.last_progress));
+            task.lag > 0 && task.halted.is_none() && !is_out && since.elapsed() > bound
         };
         self.tasks().into_iter().filter(is_stalled).collect()
     }
@@ -443,6 +380,38 @@ mod tests {
         assert!(stalled(&health).is_empty());
         health.resumed(RATE_2);
         assert_eq!(stalled(&health), [RATE_2]);
+    }
+
+    #[test]
+    fn in_an_outage_and_shortly_after_it_nothing_is_stalled() {
+        let health = health();
+        health.progressed(RATE_2, 7);
+        let outage = Outage {
+            code: "store_unavailable",
+            detail: String::new(),
+        };
+        assert!(health.set_outage(Dependency::Store, Some(outage.clone())));
+        assert!(
+            !health.set_outage(Dependency::Store, Some(outage)),
+            "no news"
+        );
+        assert!(stalled(&health).is_empty());
+        assert!(health.set_outage(Dependency::Store, None));
+        assert!(health.stalled(Duration::from_secs(60)).is_empty());
+        assert_eq!(stalled(&health), [RATE_2]);
+    }
+
+    #[test]
+    fn a_failed_append_counts_until_one_succeeds() {
+        let health = health();
+        let outage = Outage {
+            code: "log_unavailable",
+            detail: "no answer".to_owned(),
+        };
+        health.appended(Err(outage.clone()));
+        assert_eq!(health.appends_fail(), Some(outage));
+        health.appended(Ok(()));
+        assert_eq!(health.appends_fail(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod config;
 pub mod health;
 pub mod logging;
 pub mod metrics;
+mod outages;
 pub mod seldom;
 pub mod shutdown;
 pub mod traces;

@@ -188,15 +188,25 @@ async fn newest_record(session: &Session, partition: Partition) -> Option<Millis
 }
 
 /// Are most recent events rejected, or without token counts?
-pub async fn recent(session: &Session, findings: &mut Findings) -> Done {
-    let recent = Recent::read(session).await?;
+pub async fn recent(session: &Session, findings: &mut Findings) {
+    let recent = match Recent::read(session).await {
+        Ok(recent) => recent,
+        // A damaged partition, say, which is a finding of its own.
+        Err(why) => {
+            let why = match why {
+                Failure::Failed(why) | Failure::Refused(why) => why,
+                Failure::Said(_) | Failure::ReaderGone => return,
+            };
+            findings.note(format!("The newest events could not be read: {why}."));
+            return;
+        }
+    };
     if let Some(what) = recent.rejections() {
         findings.fault(Cause::Rejected, what);
     }
     if let Some(what) = recent.missing_usage() {
         findings.fault(Cause::WithoutUsage, what);
     }
-    Ok(())
 }
 
 /// What can be found out about a cluster whose log does not let a session begin: which topic is gone,
@@ -240,7 +250,7 @@ fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
     let text = match is_used {
         true => format!(
             "Topic {name} is gone, but the tables hold positions in it. Restore it; if that is not possible, move to new topics as a new \
-             epoch (docs/kafka.md). Do not just create it again: what it held would be lost, and every partition would halt."
+             epoch (docs/runbook.md#a-topic-is-gone). Do not just create it again: what it held would be lost, and every partition would halt."
         ),
         false => {
             format!("Topic {name} does not exist yet. Create the topics: tidemark topics apply.")

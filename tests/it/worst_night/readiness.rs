@@ -180,7 +180,8 @@ fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_
         store_of_workers: store,
     };
     let site = Site::on(cluster.clone());
-    let mut serve = site.serve("serve", &[]);
+    let delay = [("TIDEMARK_HTTP_SHUTDOWN_DELAY", "3s")];
+    let mut serve = site.serve("serve", &delay);
     serve.wait_ready();
     let key = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
     until(WITHIN, "it takes events", || send(&serve, &key, 1) == 204);
@@ -212,7 +213,16 @@ fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_
     until(WITHIN, "it takes events", || send(&serve, &key, 3) == 204);
     serve.must_run();
     assert!(
-        serve.said().contains("kafka.topic.adopted")
-            || serve.said().contains("deleted and created again")
+        serve.said().contains("kafka.topic.adopted"),
+        "{}",
+        serve.said()
     );
+    // A stop: not ready, still serving, then gone.
+    serve.signal("TERM");
+    until(WITHIN, "it is not ready", || {
+        let (status, said) = probe(&serve);
+        status == 503 && said["code"] == "not_ready"
+    });
+    assert_eq!(send(&serve, &key, 4), 204);
+    assert_eq!(serve.ended(WITHIN).code(), Some(0));
 }

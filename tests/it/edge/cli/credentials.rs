@@ -343,6 +343,25 @@ fn what_is_wrong_with_credentials_is_said_in_words_at_once_and_without_secrets()
 }
 
 #[test]
+fn a_worker_that_is_denied_access_is_not_told_to_create_tables() {
+    let (aws, endpoint, _runtime) = Aws::start();
+    aws.deny(Some("AccessDeniedException"));
+    let mut place = place(&endpoint, "denied-");
+    let config = std::fs::read_to_string(place.path("aws.toml")).unwrap();
+    let kafka = "[log]\nengine = 'kafka'\n[kafka]\nbootstrap = '127.0.0.1:1'\n";
+    place.write("aws.toml", &format!("{kafka}{config}"));
+    place.env.push((
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        kept(format!("{endpoint}/container")),
+    ));
+    for service in ["worker", "serve"] {
+        let said = place.tidemark(&[service]).failed(1);
+        assert!(said.contains("lack a permission"), "{said}");
+        assert!(!said.contains("tidemark init"), "{said}");
+    }
+}
+
+#[test]
 fn a_server_of_ones_own_needs_no_credentials_and_aws_needs_a_region() {
     let (aws, endpoint, _runtime) = Aws::start();
     aws.keys.lock().unwrap().push((
