@@ -43,6 +43,7 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     );
     let mut worker = site.worker("worker", &[]);
     worker.wait_ready();
+    let key = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
     let mut serve = site.serve("serve", &[]);
     serve.wait_ready();
     site.run(&["emit", "--clean", "--events", "100"]);
@@ -78,7 +79,6 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     finds(&said, &["Restore it", "Do not just create it again"]);
     assert!(!said.stdout.contains("topics apply"), "{}", said.stdout);
     // Created again, it takes no events: nobody would count them.
-    let key = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
     site.run(&["topics", "apply", "--replication-factor", "1"]);
     until(WITHIN, "raters halt", || {
         let said = site.try_run(&["doctor"]).stdout;
