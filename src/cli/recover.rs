@@ -52,7 +52,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     no_workers(session, config).await?;
     survey.check_quiet(&ctx).await.map_err(refused)?;
     let by = format!("{}: {}", by(), args.reason);
-    recover::keep_control_numbers(&ctx, &survey, &by)
+    recover::prepare(&ctx, &survey, &by)
         .await
         .map_err(refused)?;
     for plan in survey.to_roll_forward() {

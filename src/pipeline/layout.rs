@@ -69,12 +69,13 @@ fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
     Failure::halt(HaltCode::LogRecreated, what)
 }
 
-/// What was sent by a source partition, to be told from anything else.
-fn seal(sequences: &[Sequence]) -> u64 {
-    let bytes: Vec<u8> = sequences
-        .iter()
-        .flat_map(|sequence| sequence.0.to_le_bytes())
-        .collect();
+/// How far a source partition has come, to be told from anything else. Its blocks alone would not
+/// do: a chunk may have none, and have forwarded a record to a log that nobody reads any more.
+fn seal(stored: Option<&RateCheckpoint>) -> u64 {
+    let Some(rate) = stored else { return 0 };
+    let sent = rate.sequences.iter().map(|sequence| sequence.0);
+    let all = [rate.chunk.0, rate.to.0].into_iter().chain(sent);
+    let bytes: Vec<u8> = all.flat_map(u64::to_le_bytes).collect();
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
@@ -87,7 +88,7 @@ pub(super) fn sealed(
     old: &RateCheckpoint,
 ) -> Result<(), Failure> {
     let known = layout.sealed.get(&source.0);
-    let is_sealed = known.is_none_or(|known| *known == seal(&old.sequences));
+    let is_sealed = known.is_none_or(|known| *known == seal(Some(old)));
     if is_sealed || ctx.broken(Breakage::SealIgnored) {
         return Ok(());
     }
@@ -232,12 +233,12 @@ impl Stored {
         Ok(())
     }
 
-    /// What each source partition has sent; one that has no checkpoint has sent nothing.
+    /// How far each source partition has come; one that has no checkpoint has not begun.
     fn seals(&self, source: u32) -> BTreeMap<u32, u64> {
-        let nothing = (0..source).map(|p| (p, seal(&[])));
-        let sent = self.rates.iter();
-        let sent = sent.map(|(p, rate)| (*p, seal(&rate.sequences)));
-        nothing.chain(sent).collect()
+        let nothing = (0..source).map(|p| (p, seal(None)));
+        let stored = self.rates.iter();
+        let stored = stored.map(|(p, rate)| (*p, seal(Some(rate))));
+        nothing.chain(stored).collect()
     }
 
     fn next(&self, before: &Layout, (epoch, source, posting): (Epoch, u32, u32)) -> Layout {

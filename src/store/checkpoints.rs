@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audit;
-use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Key, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
@@ -282,6 +282,54 @@ pub fn start(task: TaskId) -> Write {
 /// tidemark.
 pub async fn has_started(db: &dyn Db, task: TaskId) -> Result<bool, StoreError> {
     Ok(db.get(&started_key(task)).await?.is_some())
+}
+
+/// A posting checkpoint as it was some time ago.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierCheckpoint {
+    /// When it was stored, or later.
+    pub at: Millis,
+    /// The checkpoint.
+    pub checkpoint: PostCheckpoint,
+}
+
+/// How long one of them stays the newest, by the clock of the worker that keeps it.
+pub const EARLIER_INTERVAL_MS: i64 = 600_000;
+/// How many of them there are.
+const EARLIER_KEPT: i64 = 3;
+
+fn earlier_key(partition: Partition, slot: i64) -> Key {
+    let hash = name(TaskId::new(Role::Post, partition));
+    Key::new(Table::Checkpoints, hash, format!("earlier#{slot}"))
+}
+
+/// The write that keeps a posting checkpoint which is stored, in the place of the oldest that is kept.
+pub fn keep_earlier(partition: Partition, earlier: &EarlierCheckpoint) -> Write {
+    let slot = (earlier.at.0.div_euclid(EARLIER_INTERVAL_MS)).rem_euclid(EARLIER_KEPT);
+    Write::Put {
+        table: Table::Checkpoints,
+        item: Fields::of(&earlier_key(partition, slot))
+            .json("body", earlier)
+            .item(),
+        condition: Condition::Always,
+    }
+}
+
+/// The posting checkpoints of a while ago that are kept, in no order.
+pub async fn earlier(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Vec<EarlierCheckpoint>, StoreError> {
+    let keys: Vec<Key> = (0..EARLIER_KEPT)
+        .map(|slot| earlier_key(partition, slot))
+        .collect();
+    let items = db.batch_get(&keys).await?;
+    let read = |(key, item): (&Key, Option<Item>)| {
+        let item = item?;
+        Some(Row::new(key.clone(), &item).json("body"))
+    };
+    keys.iter().zip(items).filter_map(read).collect()
 }
 
 fn clock_key(source: Partition) -> Key {

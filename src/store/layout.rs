@@ -32,8 +32,8 @@ pub struct Layout {
     pub sequences_restart: bool,
     /// The epoch in which accounts were last assigned anew to posting partitions.
     pub posting_since: Epoch,
-    /// What each source partition had sent when this epoch began, as a hash of its sequences. None of
-    /// them may go on in an earlier epoch afterwards.
+    /// How far each source partition had come when this epoch began, as a hash. None of them may go
+    /// on in an earlier epoch afterwards.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<u32, u64>,
     /// Set if users moved to other source partitions, in this epoch or an earlier one.

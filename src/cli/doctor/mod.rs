@@ -74,8 +74,8 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;
     outages::recent(session, findings).await;
-    adapting(session, config, findings).await?;
-    tables::protection(config, findings).await
+    tables::protection(config, findings).await?;
+    adapting(session, config, findings).await
 }
 
 fn running(session: &Session, config: &Config, findings: &mut Findings) {
@@ -98,7 +98,7 @@ fn log_refusals(config: &Config, findings: &mut Findings) {
         return;
     }
     let dir = DataDir::new(&config.data).log();
-    for what in embedded::faults(&dir, &SystemClock) {
+    for what in embedded::faults(&dir, &SystemClock, config.log.clock_confirmed_until) {
         findings.fault(Cause::LogRefuses, what);
     }
 }

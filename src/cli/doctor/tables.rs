@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::findings::{Cause, Findings};
 use crate::cli::engine::connect;
-use crate::cli::output::Done;
+use crate::cli::output::{Done, counted};
 use crate::cli::session::Session;
 use crate::domain::position::Partition;
 use crate::log::Topic;
@@ -16,7 +16,7 @@ use crate::ops::metrics::Metrics;
 use crate::pipeline::loss::{LossError, Losses};
 use crate::pipeline::{self, Failure as Halt, HaltCode, progress};
 use crate::store::db::{StoreError, Table};
-use crate::store::{installation, layout, protection};
+use crate::store::{installation, layout, losses, protection};
 
 /// Looks at the tables. False if one is missing: nothing else can be read then.
 pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
@@ -116,6 +116,13 @@ pub async fn protection(config: &Config, findings: &mut Findings) -> Done {
 
 /// Work that was in flight when an epoch ended: the configured one cannot begin.
 pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
+    let given_up = losses::all(session.db()).await?.len() as u64;
+    if given_up > 0 {
+        findings.note(format!(
+            "{} of lost logs were given up (audit entries loss.accept).",
+            counted(given_up, "chunk")
+        ));
+    }
     let losses = match Losses::find(session.db(), session.log.epoch()).await {
         Ok(losses) => losses,
         Err(LossError::Store(error)) => return Err(error.into()),

@@ -136,7 +136,8 @@ fn full_text(space: Space) -> String {
 }
 
 /// What is wrong with the disk or the clock of the log in `dir`, as a process beside its owner can see it; with what to do.
-pub fn faults(dir: &Path, clock: &dyn Clock) -> Vec<String> {
+/// A clock that the operator has confirmed is none.
+pub fn faults(dir: &Path, clock: &dyn Clock, confirmed_until: Option<Millis>) -> Vec<String> {
     let mut faults = Vec::new();
     if let Ok(space) = DiskOf(dir.to_owned()).space()
         && space.free < space.reserve()
@@ -146,7 +147,8 @@ pub fn faults(dir: &Path, clock: &dyn Clock) -> Vec<String> {
             full_text(space)
         ));
     }
-    if let Some(jump) = jumped(dir, clock) {
+    let is_confirmed = confirmed_until.is_some_and(|until| clock.now() <= until);
+    if let Some(jump) = jumped(dir, clock).filter(|_| !is_confirmed) {
         faults.push(format!(
             "New events are refused (503 log_clock_ahead): {jump}."
         ));

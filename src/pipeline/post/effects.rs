@@ -20,7 +20,9 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
 use crate::pipeline::{Breakage, WorkerContext};
-use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
+use crate::store::checkpoints::{
+    self, EARLIER_INTERVAL_MS, EarlierCheckpoint, PostCheckpoint, Versioned,
+};
 use crate::store::db::{ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
 use crate::store::{awards, referrals, streaks};
@@ -283,6 +285,21 @@ impl Poster<'_> {
         self.written = Some(write);
         self.checkpoint = next;
         self.progressed = true;
+        self.keep_earlier().await
+    }
+
+    /// Keeps a copy of the checkpoint now and then: when tables are restored that are some seconds
+    /// apart, postings are taken again from one of them.
+    async fn keep_earlier(&mut self) -> Result<(), Failure> {
+        let (ctx, at) = (self.ctx, self.ctx.clock.now());
+        let interval = at.0.div_euclid(EARLIER_INTERVAL_MS);
+        if self.kept_in == Some(interval) {
+            return Ok(());
+        }
+        let checkpoint = self.checkpoint.clone();
+        let keep = checkpoints::keep_earlier(self.partition, &EarlierCheckpoint { at, checkpoint });
+        persist(ctx, || ctx.db.write(keep.clone())).await?;
+        self.kept_in = Some(interval);
         Ok(())
     }
 

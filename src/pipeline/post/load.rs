@@ -42,11 +42,11 @@ impl<'c> Poster<'c> {
         };
         let task = TaskId::new(Role::Post, partition);
         lag::tell_backlog(ctx, task, Topic::LedgerPostings, checkpoint.next).await;
-        let written_to = checkpoint.next;
         let most = match layout.posting_since > Epoch(0) {
             true => persist(ctx, || store::layout::most_posting_partitions(&*ctx.db)).await?,
             false => layout.posting,
         };
+        let written_to = checkpoint.next;
         installation::check(ctx).await?;
         let own = OwnCheckpoint { partition, written };
         witness::check(ctx, own, &checkpoint.witnesses).await?;
@@ -57,6 +57,7 @@ impl<'c> Poster<'c> {
             lists_since: layout.posting_since,
             written,
             is_noted: false,
+            kept_in: None,
             next: checkpoint.next,
             fingerprint: checkpoint.fingerprint,
             sources: checkpoint.sources.clone(),
@@ -92,7 +93,9 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
     if !persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await? {
         return Ok(());
     }
-    let what = format!("the checkpoint of {task} is missing, although it has had one");
+    let what = format!(
+        "the checkpoint of {task} is missing, although it has had one; an older copy of it from a backup of table Checkpoints will do, because the accounts' rows say what they have counted"
+    );
     let halt = Failure::halt(HaltCode::TablesBehindLog, what);
     Err(versioned::confirm(ctx, key, None, halt).await)
 }

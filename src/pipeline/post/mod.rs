@@ -137,6 +137,8 @@ pub struct Poster<'c> {
     written: Option<WriteId>,
     /// This session has noted that the partition has had a checkpoint.
     is_noted: bool,
+    /// In which interval of time a copy of it was kept last.
+    kept_in: Option<i64>,
     /// How far blocks were taken into memory.
     next: Offset,
     fingerprint: Option<Fingerprint>,

@@ -15,6 +15,7 @@
 
 mod finish;
 mod plan;
+mod rewind;
 mod survey;
 
 use serde_json::json;
@@ -33,6 +34,7 @@ use crate::store::{audit, control};
 pub use plan::{
     ChunkBlocks, Comparison, LoggedBlock, LoggedBlocks, Repeat, SourceBlocks, Step, compare, decide,
 };
+pub use rewind::{APART_MAX_MS, choose};
 pub use survey::{SourcePlan, Survey, survey};
 
 /// Why tables cannot be rolled forward. Nothing was changed for the partition that it names.
@@ -156,8 +158,14 @@ pub struct Recovered {
     pub usage_rows: u64,
 }
 
-/// Makes sure that no number of the control feed is given a second time.
-pub async fn keep_control_numbers(
+/// What comes before any source partition is rolled forward: posting is put back, and no number of
+/// the control feed is given a second time. May be repeated.
+pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(), Refusal> {
+    keep_control_numbers(ctx, survey, by).await?;
+    survey.rewind(ctx).await
+}
+
+async fn keep_control_numbers(
     ctx: &WorkerContext,
     survey: &Survey,
     by: &str,

@@ -96,6 +96,17 @@ impl LoggedBlocks {
     }
 }
 
+impl SourceBlocks {
+    /// Chunks whose usage events have expired are not rated again; those that are needed are refused
+    /// later, when their records are read.
+    pub fn forget_expired(&mut self, start: Offset) {
+        self.chunks.retain(|_, chunk| {
+            let first = chunk.logged.as_ref().map(|logged| logged.cut.from);
+            first.is_none_or(|first| first >= start)
+        });
+    }
+}
+
 /// A chunk that was rated before the tables went back, and is rated again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repeat {
@@ -139,7 +150,11 @@ pub fn decide(
         covered(source, stored, blocks)?;
         return Ok(Step::Keep);
     }
-    let mut chunks = Vec::with_capacity(newer.len() + 1);
+    // Usage rows may be older than the checkpoint: those of the chunks before it are written again.
+    let older = blocks.chunks.range(..known);
+    let older =
+        older.filter_map(|(_, found)| repeat(found).filter(|of| of.cut.semantics == semantics));
+    let mut chunks: Vec<Repeat> = older.collect();
     if let Some(stored) = stored.filter(|stored| stored.is_cut()) {
         // It was not done when the tables were as they are.
         chunks.push(Repeat {
@@ -149,17 +164,10 @@ pub fn decide(
         });
     }
     for (chunk, found) in newer {
-        let Some(logged) = found.logged.clone() else {
-            return Err(Refusal::NoCut {
-                from: source,
-                chunk: *chunk,
-            });
-        };
-        chunks.push(Repeat {
-            cut: logged.cut,
-            sent: Some(logged.end.sequences),
-            blocks: found.blocks.clone(),
-        });
+        chunks.push(repeat(found).ok_or(Refusal::NoCut {
+            from: source,
+            chunk: *chunk,
+        })?);
     }
     if let Some(other) = chunks
         .iter()
@@ -173,8 +181,17 @@ pub fn decide(
             known: semantics,
         });
     }
-    in_order(source, stored, &chunks)?;
+    in_order(source, &chunks)?;
     Ok(Step::RollForward { chunks })
+}
+
+fn repeat(found: &ChunkBlocks) -> Option<Repeat> {
+    let logged = found.logged.clone()?;
+    Some(Repeat {
+        cut: logged.cut,
+        sent: Some(logged.end.sequences),
+        blocks: found.blocks.clone(),
+    })
 }
 
 /// The blocks of the recorded chunk must be of the same cut.
@@ -224,31 +241,17 @@ fn covered(
 }
 
 /// Chunks follow each other, and each one's sequences go on from what was sent before.
-fn in_order(
-    source: Partition,
-    stored: Option<&RateCheckpoint>,
-    chunks: &[Repeat],
-) -> Result<(), Refusal> {
-    let mut done = stored.map(|stored| stored.from);
-    let mut sent: Vec<Sequence> = stored.map_or(Vec::new(), |stored| stored.sequences.clone());
-    for chunk in chunks {
-        let RateCheckpoint {
-            from,
-            to,
-            sequences,
-            ..
-        } = &chunk.cut;
-        let is_behind = done.is_some_and(|done| *from < done) || to <= from;
-        let is_back = sequences.iter().zip(&sent).any(|(own, sent)| own < sent);
-        if is_behind || is_back {
+fn in_order(source: Partition, chunks: &[Repeat]) -> Result<(), Refusal> {
+    let cuts = chunks.iter().map(|chunk| &chunk.cut);
+    for (before, cut) in cuts.clone().zip(cuts.skip(1)) {
+        let mut sequences = cut.sequences.iter().zip(&before.sequences);
+        if cut.from < before.to || sequences.any(|(own, before)| own < before) {
             return Err(Refusal::Contradiction {
                 from: source,
-                chunk: chunk.cut.chunk,
+                chunk: cut.chunk,
                 what: "it does not follow the chunk before it",
             });
         }
-        done = Some(*to);
-        sent.clone_from(sequences);
     }
     Ok(())
 }

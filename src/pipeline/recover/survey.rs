@@ -46,6 +46,8 @@ pub struct Survey {
     pub(super) last: BTreeMap<(Partition, Partition), Sequence>,
     /// Posting blocks in the log that posting takes again.
     pub blocks: u64,
+    /// The checkpoints of posting that are put back, and to what.
+    rewound: Vec<(Partition, Versioned<PostCheckpoint>, PostCheckpoint)>,
     /// The ends of the topics when they were looked at.
     ends: Vec<(Topic, Partition, Offset)>,
 }
@@ -116,16 +118,21 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         accepted: BTreeMap::new(),
         last: BTreeMap::new(),
         blocks: 0,
+        rewound: Vec::new(),
         ends: Vec::new(),
     };
     let mut blocks = LoggedBlocks::default();
     for q in (0..layout.posting).map(Partition) {
         let checkpoint = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
-        let checkpoint = checkpoint.map(|stored| stored.value);
-        if let Some(checkpoint) = &checkpoint {
-            check_post(ctx, q, checkpoint, &postings).await?;
-            blocks.accepted(q, checkpoint);
+        let mut checkpoint = checkpoint;
+        if let Some(stored) = &mut checkpoint {
+            check_post(ctx, q, &stored.value, &postings).await?;
+            if let Some(earlier) = survey.earlier(ctx, q, stored, &postings).await? {
+                stored.value = earlier;
+            }
+            blocks.accepted(q, &stored.value);
         }
+        let checkpoint = checkpoint.map(|stored| stored.value);
         // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell
         // of it stand before the checkpoint of posting.
         let is_alone = checkpoint
@@ -143,7 +150,9 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         .await?;
     }
     for (p, stored) in (0..).map(Partition).zip(stored) {
-        let of_source = blocks.of(p);
+        let start = ctx.log.bounds(Topic::UsageEvents, p).await;
+        let mut of_source = blocks.of(p);
+        of_source.forget_expired(start.map_err(Failure::from)?.start);
         let value = stored.as_ref().map(|stored| stored.value.clone());
         let step = decide(p, value.as_ref(), &of_source, SEMANTICS)?;
         let clock = persist(ctx, || checkpoints::clock_correction(&*ctx.db, p));
@@ -297,6 +306,36 @@ fn read_block(
 }
 
 impl Survey {
+    /// From where posting takes blocks again, if that is not its stored checkpoint.
+    async fn earlier(
+        &mut self,
+        ctx: &WorkerContext,
+        q: Partition,
+        stored: &Versioned<PostCheckpoint>,
+        info: &crate::log::TopicInfo,
+    ) -> Result<Option<PostCheckpoint>, Refusal> {
+        let copies = persist(ctx, || checkpoints::earlier(&*ctx.db, q)).await;
+        let copies = copies.map_err(Failure::from)?;
+        let Some(chosen) = rewind::choose(&stored.value, &copies) else {
+            return Ok(None);
+        };
+        let to = chosen.checkpoint.clone();
+        if check_post(ctx, q, &to, info).await.is_err() {
+            // It has expired: what the log still holds is taken from the stored checkpoint on.
+            return Ok(None);
+        }
+        self.rewound.push((q, stored.clone(), to.clone()));
+        Ok(Some(to))
+    }
+
+    /// Puts the checkpoints of posting back.
+    pub(super) async fn rewind(&self, ctx: &WorkerContext) -> Result<(), Refusal> {
+        for (q, stored, to) in &self.rewound {
+            rewind::rewind(ctx, *q, stored, to).await?;
+        }
+        Ok(())
+    }
+
     /// Looks which of the control positions that chunks were rated with are void. The entries of a
     /// recovery end with one more than was lost, so that a later chunk is never rated with a
     /// position whose next entry is void as well.

@@ -95,6 +95,7 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
     let statement = site.run(&["statement", "user", "ada", "--json"]);
     let statement: Value = serde_json::from_str(&statement).unwrap();
     assert_eq!(statement["requests"], 30, "{statement}");
+    people_change_things(&site, &two);
     metrics_are_read_elsewhere(&two, &metrics);
     // What they did with the tables is what their roles in AWS allow.
     let counted = get(&format!("http://{metrics}/metrics")).expect("metrics");
@@ -115,6 +116,37 @@ fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die()
 fn free_address() -> String {
     let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     free.local_addr().expect("an address").to_string()
+}
+
+/// Whatever of the API writes to tables.
+fn people_change_things(site: &Site, service: &Up) {
+    let key = site.run(&["keys", "create", "office", "--scope", "admin:write"]);
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent: ureq::Agent = config.build().into();
+    let send = |method: &str, path: &str, body: Value| {
+        let request = match method {
+            "POST" => agent.post(service.url(path)),
+            _ => agent.put(service.url(path)),
+        };
+        let request = request.header("authorization", format!("Bearer {}", key.trim()));
+        let request = request.header("idempotency-key", path.replace('/', "-"));
+        let request = request.content_type("application/json");
+        let mut answer = request.send(body.to_string()).expect("an answer");
+        let text = answer.body_mut().read_to_string().expect("a body");
+        assert_eq!(answer.status().as_u16() / 100, 2, "{path}: {text}");
+        serde_json::from_str::<Value>(&text).unwrap_or_default()
+    };
+    let owner = json!({"userId": "ada", "userType": "user"});
+    let code = send("POST", "/api/referrals/code", owner)["code"].clone();
+    let signup = json!({"referralCode": code, "refereeId": "bob", "refereeType": "user"});
+    send("POST", "/api/referrals/signup", signup);
+    let credit = json!({"userId": "ada", "amount": "5", "reason": "welcome"});
+    send("POST", "/api/admin/credits", credit);
+    let points = json!({"kind": "user", "id": "ada", "points": "1", "reason": "welcome"});
+    send("POST", "/api/admin/adjustments", points);
+    let price = json!({"configKey": "tide_pool_input", "pricePerUnit": "0.0002", "unit": "1000_tokens",
+                       "updatedBy": "office"});
+    send("PUT", "/api/admin/pricing", price);
 }
 
 /// A service whose metrics have a port of their own does not show them to clients.

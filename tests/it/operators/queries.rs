@@ -148,6 +148,31 @@ fn every_query_of_a_rule_names_metrics_and_labels_that_exist() {
 }
 
 #[test]
+fn rules_keep_the_labels_of_clusters_and_dashboards_select_by_them() {
+    let known = Known::series();
+    let both = |labels: &BTreeSet<String>| {
+        ["cluster", "namespace"]
+            .iter()
+            .all(|label| labels.contains(*label))
+    };
+    for rule in rules() {
+        let query = rule["expr"].as_str().expect("a query");
+        for group in known.must_exist(query, query).groups {
+            assert!(both(&group.labels), "{query}: {:?}", group.labels);
+        }
+    }
+    for (name, dashboard) in dashboards() {
+        for panel in panels(&dashboard) {
+            for query in queries(&dashboard, panel) {
+                for (metric, labels) in known.must_exist(&name, &query).selected {
+                    assert!(both(&labels), "{name}: {query}: {metric}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn every_query_of_a_dashboard_names_metrics_and_labels_that_exist() {
     let known = Known::series();
     for (name, dashboard) in dashboards() {

@@ -7,6 +7,7 @@ pub mod load;
 mod more_partitions;
 mod older_tables;
 pub mod site;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 

@@ -7,6 +7,7 @@ use rand::Rng;
 use tidemark::domain::ids::Account;
 use tidemark::domain::position::Epoch;
 use tidemark::log::Topic;
+use tidemark::ops::health::Role;
 use tidemark::pipeline::recover::{self, Refusal};
 use tidemark::store::db::{Item, Key};
 
@@ -39,10 +40,18 @@ impl Run {
             return Ok(());
         }
         self.executor.end_tasks(ADMINS);
-        if self.rng.random() {
-            self.kill_all();
-        }
+        self.kill_all();
         self.let_late_ones_land()?;
+        if self.rng.random() {
+            // Raters must be stopped before tables are restored: what they have sent may land late,
+            // and one that sleeps may find its own old checkpoint again. Posters may run on.
+            let tasks = adapter::tasks(self.source, self.posting).into_iter();
+            let posting = tasks.filter(|task| task.role == Role::Post).collect();
+            self.start(posting);
+            let until = self.world.now() + self.rng.random_range(1..5_000);
+            let ended = self.executor.run_until(until, 100_000, |_| false);
+            self.failed(ended)?;
+        }
         let goes_back = self.can_go_back_to(&older);
         if goes_back {
             self.world
@@ -51,7 +60,7 @@ impl Run {
         }
         self.know_grants();
         if goes_back {
-            // Workers that run on, or are started, must notice; posting goes on by itself.
+            // Posters notice and go on; raters that are started halt.
             if !self.workers.is_empty() || self.rng.random_ratio(1, 3) {
                 self.watch(&["tables_behind_log"], true)?;
                 self.kill_all();
@@ -64,9 +73,8 @@ impl Run {
         lock(&self.ledger)
             .may_halt
             .retain(|code| *code == "clock_ahead");
-        if self.workers.is_empty() {
-            self.start_all();
-        }
+        self.kill_all();
+        self.start_all();
         Ok(())
     }
 
@@ -207,7 +215,7 @@ impl Run {
 
 async fn run_command(ctx: &tidemark::pipeline::WorkerContext) -> Result<(), Refusal> {
     let survey = recover::survey(ctx).await?;
-    recover::keep_control_numbers(ctx, &survey, "sim").await?;
+    recover::prepare(ctx, &survey, "sim").await?;
     let plans: Vec<_> = survey.to_roll_forward().cloned().collect();
     for plan in plans {
         recover::roll_forward(ctx, &survey, &plan, "sim").await?;

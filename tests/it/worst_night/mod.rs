@@ -1,5 +1,5 @@
-//! Accidents of a whole installation, the documented ways back from each (docs/backup.md), and what
-//! on-call is told meanwhile. One file per theme.
+//! Accidents and outages, what on-call is told meanwhile, and the documented ways back (docs/backup.md).
+//! One file per theme.
 
 mod clocks;
 mod lag;

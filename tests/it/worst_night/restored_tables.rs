@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
 use crate::process::books::{self, Books};
 use crate::process::load::Load;
 use crate::process::site::{Site, Up, get};
@@ -65,6 +68,8 @@ fn tables_restored_to_an_earlier_moment_are_rolled_forward_and_every_sum_is_the_
     up.wait_ready();
     wait_until(&mut up, "rating", |up| has_rated(up, 12.0));
     up.kill();
+    let mut rng = StdRng::seed_from_u64(20_261_129);
+    load.careless_producer(&site, &mut rng);
 
     restore(&site, &backup);
     let mut up = site.up();

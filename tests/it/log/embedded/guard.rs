@@ -223,11 +223,14 @@ async fn a_restart_is_no_confirmation_of_a_jump_and_an_operators_setting_is() {
     machine.pass(DAY);
     machine.set_back_or_forth(60 * DAY);
     // A command beside it sees the same.
-    let told = faults(dir.path(), &*machine);
+    let told = faults(dir.path(), &*machine, None);
     assert!(
         told.len() == 1 && told[0].contains("log.clock_confirmed_until"),
         "{told:?}"
     );
+    let confirmed = Some(machine.now().plus(HOUR));
+    let told = faults(dir.path(), &*machine, confirmed);
+    assert_eq!(told, Vec::<String>::new());
     let log = open_with(dir.path(), machine.clone(), Options::default());
     assert_eq!(
         try_append(&log, EVENTS, "refused").await,
@@ -248,7 +251,7 @@ async fn a_restart_is_no_confirmation_of_a_jump_and_an_operators_setting_is() {
     }
     let log = open_with(dir.path(), machine.clone(), Options::default());
     assert_eq!(try_append(&log, EVENTS, "c").await, Ok(()));
-    assert_eq!(faults(dir.path(), &*machine), Vec::<String>::new());
+    assert_eq!(faults(dir.path(), &*machine, None), Vec::<String>::new());
     log.close().await;
     drop(log);
 
