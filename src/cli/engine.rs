@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
+
 use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
@@ -11,10 +13,12 @@ use crate::http::NOT_READY;
 use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
-use crate::log::{Counted, Log};
+use crate::log::{Counted, Log, LogError, Topic, TopicInfo};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, LogEngine, ProtectTables, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
+use crate::pipeline::progress;
+use crate::store::db::Db;
 use crate::store::db::StoreError;
 use crate::store::durability::Durability;
 use crate::store::dynamo::{DynamoDb, DynamoSettings, credentials};
@@ -248,10 +252,32 @@ pub fn connect_log(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>
     open_kafka(config, specs).map(Arc::new)
 }
 
-/// As [`connect_log`], for a process that only appends.
-pub fn connect_log_to_append(config: &Config, specs: Vec<TopicSpec>) -> Done<Arc<KafkaLog>> {
-    let log = open_kafka(config, specs)?;
-    Ok(Arc::new(log.adopting_recreated_topics()))
+/// As [`connect_log`], for a process that only appends. It goes on with a topic that was created
+/// again, unless the tables hold positions in the one before: then raters halt, and nobody would
+/// count what this process acknowledges.
+pub async fn connect_log_to_append(
+    config: &Config,
+    specs: Vec<TopicSpec>,
+    db: Arc<dyn Db>,
+) -> Done<Arc<KafkaLog>> {
+    let (log, epoch) = (open_kafka(config, specs)?, Epoch(config.log.epoch));
+    if let Some(known) = progress::source_topic(&*db, epoch).await? {
+        log.expect(Topic::UsageEvents, known);
+    }
+    let may_adopt = move |now: TopicInfo| may_adopt(db.clone(), epoch, now).boxed();
+    Ok(Arc::new(log.adopting_recreated_topics(Arc::new(may_adopt))))
+}
+
+async fn may_adopt(db: Arc<dyn Db>, epoch: Epoch, now: TopicInfo) -> Result<(), LogError> {
+    let known = progress::source_topic(&*db, epoch).await;
+    match known.map_err(|error| LogError::Unavailable(error.to_string()))? {
+        Some(known) if known.id != now.id => Err(LogError::Unavailable(format!(
+            "topic {} was deleted and created again, and the tables hold positions in the one before: nobody would count \
+             events that it takes now, so they are refused; see docs/runbook.md#a-topic-is-gone",
+            Topic::UsageEvents
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn open_kafka(config: &Config, specs: Vec<TopicSpec>) -> Done<KafkaLog> {

@@ -32,12 +32,13 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     traces::count_in(&metrics);
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
-    let log = connect_log_to_append(config, topic_specs(config)?)?;
-    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone()).await?;
     if !worker::reach_tables(&db, config, shutdown).await? {
         return Ok(());
     }
+    let db: Arc<dyn Db> = Arc::new(db);
+    let log = connect_log_to_append(config, topic_specs(config)?, db.clone()).await?;
+    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
     let Some(partitions) = partitions(&*log, shutdown).await? else {
         return Ok(());
     };
@@ -48,7 +49,6 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         stalled_after: config.http.stalled_after,
     };
     serve_metrics(config, operator, trigger, shutdown).await?;
-    let db: Arc<dyn Db> = Arc::new(db);
     let (analysed, told) = (db.clone(), metrics.clone());
     let watching =
         http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());

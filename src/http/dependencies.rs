@@ -25,19 +25,19 @@ pub async fn watch_dependencies(
     health: Arc<Health>,
     shutdown: Shutdown,
 ) {
-    let asked = Asked { log, db };
+    let dependencies = Dependencies { log, db };
     tokio::join!(
-        watch(Dependency::Log, &asked, &health, &shutdown),
-        watch(Dependency::Store, &asked, &health, &shutdown),
+        watch(Dependency::Log, &dependencies, &health, &shutdown),
+        watch(Dependency::Store, &dependencies, &health, &shutdown),
     );
 }
 
-struct Asked {
+struct Dependencies {
     log: Arc<dyn Log>,
     db: Arc<dyn Db>,
 }
 
-impl Asked {
+impl Dependencies {
     async fn check(&self, dependency: Dependency) -> Option<Outage> {
         match dependency {
             Dependency::Log => check_log(&*self.log).await,
@@ -46,9 +46,14 @@ impl Asked {
     }
 }
 
-async fn watch(dependency: Dependency, asked: &Asked, health: &Health, shutdown: &Shutdown) {
+async fn watch(
+    dependency: Dependency,
+    dependencies: &Dependencies,
+    health: &Health,
+    shutdown: &Shutdown,
+) {
     loop {
-        let asked = tokio::time::timeout(ANSWER_WITHIN, asked.check(dependency));
+        let asked = tokio::time::timeout(ANSWER_WITHIN, dependencies.check(dependency));
         let Some(answer) = shutdown.bounded(Duration::ZERO, asked).await else {
             return;
         };

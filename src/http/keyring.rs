@@ -62,14 +62,14 @@ struct Good {
     at: Instant,
     used: Instant,
     /// Set while it is being looked up again.
-    looking: Option<Looking>,
+    looking: Option<Lookup>,
     /// The last look-up did not end well, or in time: nobody waits for the next one.
     is_late: bool,
 }
 
 /// A look-up that is under way.
 #[derive(Clone)]
-struct Looking {
+struct Lookup {
     since: Instant,
     done: watch::Receiver<()>,
 }
@@ -77,7 +77,7 @@ struct Looking {
 /// What is known of an id.
 enum Found {
     Fresh(Arc<ApiKey>),
-    Stale(Looking),
+    Stale(Lookup),
     /// What was good is believed without waiting.
     Late(Arc<ApiKey>),
     Absent,
@@ -187,7 +187,7 @@ impl Keyring {
     }
 
     /// Looks a key up beside the requests that wait for it, and beside those that do not.
-    fn look_again(self: &Arc<Self>, id: &str) -> Looking {
+    fn look_again(self: &Arc<Self>, id: &str) -> Lookup {
         let (ended, done) = watch::channel(());
         let (keyring, id) = (self.clone(), id.to_owned());
         tokio::spawn(async move {
@@ -195,7 +195,7 @@ impl Keyring {
             keyring.looked(&id, looked);
             drop(ended);
         });
-        Looking {
+        Lookup {
             since: Instant::now(),
             done,
         }
@@ -220,7 +220,7 @@ impl Keyring {
     async fn looked_up_again(
         &self,
         id: &str,
-        Looking { since, mut done }: Looking,
+        Lookup { since, mut done }: Lookup,
     ) -> Result<(Option<Arc<ApiKey>>, &'static str), Problem> {
         // The sender says nothing; it goes when the look-up has ended.
         let in_time = tokio::time::timeout_at(since + LOOKED_UP_WITHIN, done.changed()).await;

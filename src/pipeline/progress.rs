@@ -21,6 +21,24 @@ pub async fn rate_checkpoint(
     Ok(stored.map(|stored| stored.value))
 }
 
+/// Which topic `usage.events` is in this epoch, as the first source partition has it that was rated;
+/// `None`: none was.
+pub async fn source_topic(db: &dyn Db, epoch: Epoch) -> Result<Option<TopicInfo>, StoreError> {
+    let Some(layout) = layout::get(db, epoch).await? else {
+        return Ok(None);
+    };
+    for partition in (0..layout.source).map(Partition) {
+        let stored = rate_checkpoint(db, partition).await?;
+        if let Some(stored) = stored.filter(|stored| stored.epoch == epoch) {
+            return Ok(Some(TopicInfo {
+                id: stored.topic_id,
+                partitions: stored.partitions,
+            }));
+        }
+    }
+    Ok(None)
+}
+
 /// The stored checkpoint of a posting partition; `None` before its first.
 pub async fn post_checkpoint(
     db: &dyn Db,

@@ -22,7 +22,7 @@ static RETRIES: Seldom<()> = Seldom::new();
 
 /// Runs a task until shutdown.
 pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::Receiver<bool>) {
-    let (mut failures, mut said) = (0, Said::default());
+    let (mut failures, mut said) = (0, LastReason::default());
     while !*shutdown.borrow() {
         match session(ctx, task, &shutdown).await {
             Ok(End::Stopped) => return,
@@ -57,12 +57,12 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
 
 /// Why a task has begun again lately: in an outage each does so again and again, for the same reason.
 #[derive(Default)]
-struct Said {
+struct LastReason {
     last: Option<(Moment, String)>,
     kept_back: u64,
 }
 
-impl Said {
+impl LastReason {
     /// `None`: the same was said a moment ago. Else say it, and how often it was kept back.
     fn say(&mut self, now: Moment, why: &str) -> Option<u64> {
         // Counts and times in a text make no other cause of it.

@@ -7,7 +7,7 @@ use super::findings::{Cause, Findings};
 use crate::cli::client::{Client, Problem};
 use crate::cli::data::DataDir;
 use crate::cli::engine::{connect, kafka_settings};
-use crate::cli::output::{Done, Failure};
+use crate::cli::output::{Done, Failure, counted};
 use crate::cli::recent::Recent;
 use crate::cli::session::{Session, Workers};
 use crate::cli::top::reading::{Sample, read};
@@ -125,9 +125,8 @@ fn lags(samples: &[Sample], findings: &mut Findings) {
         let records: f64 = of("tidemark_lag_records").iter().sum();
         let seconds = of("tidemark_lag_seconds").into_iter().fold(0.0, f64::max);
         if records > 0.0 {
-            let text = format!(
-                "{role}: {records} records are not in rows yet, the oldest for {seconds:.0} s."
-            );
+            let records = counted(records as u64, "record");
+            let text = format!("{role}: {records} not in rows yet, the oldest for {seconds:.0} s.");
             findings.follows(&Cause::StoreDown, text);
         }
     }

@@ -100,14 +100,14 @@ impl View {
         let halted = halts(now);
         let lag = lags(now);
         let (outages, troubles) = (outages(now), troubles(now));
-        let found = Found {
+        let findings = Findings {
             silent: &silent,
             halted: &halted,
             outages: &outages,
             troubles: &troubles,
             lag: &lag,
         };
-        let verdict = found.verdict(now.told.len());
+        let verdict = findings.verdict(now.told.len());
         let newest = now.samples("tidemark_visible_event_timestamp_seconds");
         let newest = newest.map(|sample| sample.value).reduce(f64::max);
         let posted = now.by_task("tidemark_checkpoint_offset");
@@ -298,7 +298,7 @@ fn lags(now: &Reading) -> Vec<Lag> {
 }
 
 /// What a verdict goes by.
-struct Found<'v> {
+struct Findings<'v> {
     silent: &'v [Silent],
     halted: &'v [Halt],
     outages: &'v [Trouble],
@@ -306,7 +306,7 @@ struct Found<'v> {
     lag: &'v [Lag],
 }
 
-impl Found<'_> {
+impl Findings<'_> {
     /// The worst that there is.
     fn verdict(&self, asked: usize) -> Verdict {
         let is_late = |lag: &Lag| lag.seconds > LATE.as_secs_f64();

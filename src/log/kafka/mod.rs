@@ -8,10 +8,11 @@
 //! So a rebalance never moves a position, and beginning again at a checkpoint never disturbs the group.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use rdkafka::error::KafkaError;
 
 use super::topics::TopicSpec;
@@ -82,17 +83,14 @@ pub struct KafkaLog {
     asker: Asker,
     /// What the topics were when somebody first asked, and when that was last confirmed.
     topics: Mutex<HashMap<Topic, (TopicInfo, Instant)>>,
-    recreated: Recreated,
+    /// `None`: positions in the old topic say nothing about the new one, so it is refused.
+    may_adopt: Option<MayAdopt>,
 }
 
-/// What to do with a topic that was deleted and created again while this process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Recreated {
-    /// Refuse it: positions in the old topic say nothing about the new one.
-    Refuse,
-    /// Go on with it, as a restart would, if it has as many partitions.
-    Adopt,
-}
+/// Decides whether a process may go on with a topic that was deleted and created again; the error
+/// says why not.
+pub type MayAdopt =
+    Arc<dyn Fn(TopicInfo) -> BoxFuture<'static, Result<(), LogError>> + Send + Sync>;
 
 impl KafkaLog {
     /// Connects. `specs` are what the topics should be; their largest records are the limit of [`Log::append`].
@@ -112,19 +110,26 @@ impl KafkaLog {
             admin: Admin::connect(&settings)?,
             asker: Asker::start(&settings)?,
             topics: Mutex::default(),
-            recreated: Recreated::Refuse,
+            may_adopt: None,
             settings,
             specs,
         })
     }
 
     /// For a process that keeps no positions (`serve`): it goes on with a topic that was deleted and
-    /// created again, as it would after a restart. Whoever rates or posts must not.
-    pub fn adopting_recreated_topics(self) -> KafkaLog {
+    /// created again, if it may. Whoever rates or posts must not.
+    pub fn adopting_recreated_topics(self, may_adopt: MayAdopt) -> KafkaLog {
         KafkaLog {
-            recreated: Recreated::Adopt,
+            may_adopt: Some(may_adopt),
             ..self
         }
+    }
+
+    /// Which topic it must be, before anything has been asked of the brokers.
+    pub fn expect(&self, topic: Topic, info: TopicInfo) {
+        let now = Instant::now();
+        let long_ago = now.checked_sub(TOPIC_BELIEVED).unwrap_or(now);
+        self.lock().insert(topic, (info, long_ago));
     }
 
     /// Whether a topic is still the one that was first seen. Before it is known that it is, nothing is read from it: the records of
@@ -140,7 +145,10 @@ impl KafkaLog {
         match known {
             Some((before, _)) if before != now => {
                 self.readers.forget(&self.settings.topic_name(topic)).await;
-                if self.recreated == Recreated::Adopt && before.partitions == now.partitions {
+                if let Some(may_adopt) = &self.may_adopt
+                    && before.partitions == now.partitions
+                {
+                    may_adopt(now.clone()).await?;
                     self.adopt(topic, now);
                     return Ok(());
                 }
@@ -164,7 +172,7 @@ impl KafkaLog {
         if adopted.is_some_and(|(before, _)| before != now) {
             self.appenders[&topic].reset();
             let id = now.id;
-            tracing::warn!(event = "kafka.topic.adopted", %topic, id, "the topic was deleted and created again; appending to the new one. Raters halt (log_recreated) until it becomes a new epoch");
+            tracing::warn!(event = "kafka.topic.adopted", %topic, id, "the topic was deleted and created again; appending to the new one");
         }
     }
 
@@ -173,9 +181,12 @@ impl KafkaLog {
         let state = self.admin.describe(&name).await.map_err(unavailable)?;
         let state = state.ok_or_else(|| {
             LogError::Unavailable(match self.lock().contains_key(&topic) {
-                true => format!("topic {name} is gone; see docs/runbook.md#a-topic-is-gone"),
+                true => format!(
+                    "topic {name} is gone; bring it back, or see docs/runbook.md#a-topic-is-gone"
+                ),
                 false => format!(
-                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it; if it was there before, see docs/runbook.md#a-topic-is-gone"
+                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it, \
+                     if it was there before, see docs/runbook.md#a-topic-is-gone"
                 ),
             })
         })?;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 
+use super::readiness::{probe, send};
 use crate::kafka::broker::{self, Broker};
 use crate::kafka::until;
-use crate::process::site::{Cluster, Printed, Site};
+use crate::process::site::{Cluster, Printed, Site, Up};
 use crate::store::embedded_endpoint;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -42,6 +43,9 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     );
     let mut worker = site.worker("worker", &[]);
     worker.wait_ready();
+    let key = site.run(&["keys", "create", "gateway", "--scope", "ingest"]);
+    let mut serve = site.serve("serve", &[]);
+    serve.wait_ready();
     site.run(&["emit", "--clean", "--events", "100"]);
     site.run(&["wait"]);
     until(WITHIN, "all is well", || {
@@ -74,5 +78,23 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     let said = site.try_run(&["doctor"]);
     finds(&said, &["Restore it", "Do not just create it again"]);
     assert!(!said.stdout.contains("topics apply"), "{}", said.stdout);
+    // Created again, it takes no events: nobody would count them.
+    site.run(&["topics", "apply", "--replication-factor", "1"]);
+    until(WITHIN, "raters halt", || {
+        let said = site.try_run(&["doctor"]).stdout;
+        said.contains("log_recreated")
+    });
+    let refuses = |serve: &Up| {
+        until(WITHIN, "serve refuses and says why", || {
+            let (status, said) = probe(serve);
+            let detail = said["detail"].as_str().unwrap_or_default();
+            status == 503 && detail.contains("was deleted and created again")
+        });
+        assert_eq!(send(serve, &key, 1), 503);
+    };
+    refuses(&serve);
+    serve.stop();
+    let serve = site.serve("serve", &[]);
+    refuses(&serve);
     assert_eq!(worker.stop().0.code(), Some(0));
 }

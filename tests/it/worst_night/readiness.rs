@@ -137,7 +137,7 @@ async fn a_full_disk_and_a_clock_that_jumped_are_told_and_pass_without_a_restart
     watch.await.unwrap();
 }
 
-fn probe(up: &Up) -> (u16, Value) {
+pub fn probe(up: &Up) -> (u16, Value) {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(20)));
@@ -150,7 +150,7 @@ fn probe(up: &Up) -> (u16, Value) {
     (answer.status().as_u16(), said)
 }
 
-fn send(up: &Up, key: &str, number: u32) -> u16 {
+pub fn send(up: &Up, key: &str, number: u32) -> u16 {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(20)));
