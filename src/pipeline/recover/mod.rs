@@ -88,6 +88,16 @@ pub enum Refusal {
         /// What was accepted.
         accepted: Sequence,
     },
+    /// A posting checkpoint is missing, and nothing says from where to take blocks again.
+    #[error(
+        "the checkpoint of posting partition {posting} is missing, ledger.postings/{posting} begins at {start}, and no copy of the checkpoint that is kept fits it; bring back item post#{posting} of table Checkpoints from a backup: any one whose `next` the log still holds will do"
+    )]
+    PostingCheckpointLost {
+        /// The posting partition.
+        posting: Partition,
+        /// Where the log begins.
+        start: Offset,
+    },
     /// Another version rated the chunk.
     #[error(
         "chunk {chunk} of source partition {from} was rated by semantics {found}, this program has {known}; run `tidemark recover` of the version that rated it"
@@ -162,7 +172,7 @@ pub struct Recovered {
 /// the control feed is given a second time. May be repeated.
 pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(), Refusal> {
     keep_control_numbers(ctx, survey, by).await?;
-    survey.rewind(ctx).await
+    survey.put_posting_back(ctx, by).await
 }
 
 async fn keep_control_numbers(

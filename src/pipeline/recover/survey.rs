@@ -9,6 +9,8 @@ use crate::pipeline::recorded_cut::{self, LogIdentity};
 use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
 use crate::store::checkpoints::{ClockCorrection, PostCheckpoint, Versioned};
 
+use super::rewind::{PutBack, beginning, replacement};
+
 /// How many posting blocks are read at a time.
 const SCAN_RECORDS: usize = 1_024;
 /// How many bytes of them.
@@ -46,8 +48,8 @@ pub struct Survey {
     pub(super) last: BTreeMap<(Partition, Partition), Sequence>,
     /// Posting blocks in the log that posting takes again.
     pub blocks: u64,
-    /// The checkpoints of posting that are put back, and to what.
-    rewound: Vec<(Partition, Versioned<PostCheckpoint>, PostCheckpoint)>,
+    /// The checkpoints of posting that are put back, or put where one is missing.
+    put_back: Vec<PutBack>,
     /// Posting partitions that cannot be put back: no copy of their checkpoint is old enough, or the
     /// log has dropped what follows it. Rows that are older than the checkpoint would lack postings.
     pub stuck: Vec<Partition>,
@@ -73,6 +75,20 @@ impl Survey {
     pub fn to_roll_forward(&self) -> impl Iterator<Item = &SourcePlan> {
         let is_one = |plan: &&SourcePlan| matches!(plan.step, Step::RollForward { .. });
         self.sources.iter().filter(is_one)
+    }
+
+    /// Posting partitions whose checkpoint is missing although they have had one, and from where they
+    /// take blocks again.
+    pub fn missing(&self) -> impl Iterator<Item = (Partition, Offset)> {
+        let missing = self.put_back.iter().filter(|put| put.stored.is_none());
+        missing.map(|put| (put.posting, put.to.next))
+    }
+
+    /// Whether there is nothing to recover.
+    pub fn is_done(&self) -> bool {
+        self.to_roll_forward().next().is_none()
+            && self.lost_control().is_none()
+            && self.missing().next().is_none()
     }
 
     /// Refuses if a topic has grown meanwhile: somebody rates.
@@ -121,23 +137,17 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         accepted: BTreeMap::new(),
         last: BTreeMap::new(),
         blocks: 0,
-        rewound: Vec::new(),
+        put_back: Vec::new(),
         stuck: Vec::new(),
         ends: Vec::new(),
     };
     let mut blocks = LoggedBlocks::default();
     for q in (0..layout.posting).map(Partition) {
-        let checkpoint = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
-        let mut checkpoint = checkpoint;
-        if let Some(stored) = &mut checkpoint {
-            check_post(ctx, q, &stored.value, &postings).await?;
-            let about = (&postings, layout.sequences_restart);
-            if let Some(earlier) = survey.earlier(ctx, q, stored, about).await? {
-                stored.value = earlier;
-            }
-            blocks.accepted(q, &stored.value);
+        let about = (&postings, layout.sequences_restart);
+        let checkpoint = survey.posting_begins(ctx, q, about).await?;
+        if let Some(checkpoint) = &checkpoint {
+            blocks.accepted(q, checkpoint);
         }
-        let checkpoint = checkpoint.map(|stored| stored.value);
         // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell
         // of it stand before the checkpoint of posting.
         let is_alone = checkpoint
@@ -216,7 +226,7 @@ async fn check_rate(
     Ok(())
 }
 
-async fn check_post(
+pub(super) async fn check_post(
     ctx: &WorkerContext,
     q: Partition,
     stored: &PostCheckpoint,
@@ -312,7 +322,34 @@ fn read_block(
 }
 
 impl Survey {
-    /// From where posting takes blocks again, if that is not its stored checkpoint.
+    /// From where posting takes blocks again; `None`: it has never had a checkpoint.
+    async fn posting_begins(
+        &mut self,
+        ctx: &WorkerContext,
+        q: Partition,
+        (info, sequences_restart): (&crate::log::TopicInfo, bool),
+    ) -> Result<Option<PostCheckpoint>, Refusal> {
+        let stored = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
+        let to = match &stored {
+            Some(stored) => {
+                check_post(ctx, q, &stored.value, info).await?;
+                self.earlier(ctx, q, stored, (info, sequences_restart))
+                    .await?
+            }
+            None => replacement(ctx, q, info, sequences_restart).await?,
+        };
+        let Some(to) = to else {
+            return Ok(stored.map(|stored| stored.value));
+        };
+        self.put_back.push(PutBack {
+            posting: q,
+            stored,
+            to: to.clone(),
+        });
+        Ok(Some(to))
+    }
+
+    /// A checkpoint before the stored one, if posting is put back to one.
     async fn earlier(
         &mut self,
         ctx: &WorkerContext,
@@ -329,31 +366,32 @@ impl Survey {
         let to = match chosen {
             Rewind::To(checkpoint) => checkpoint,
             // Only from a beginning is it known what was accepted before: nothing.
-            Rewind::Beginning if sequences_restart => PostCheckpoint {
-                next: Offset(0),
-                fingerprint: None,
-                sources: BTreeMap::new(),
-                witnesses: Vec::new(),
-                ..stored.value.clone()
-            },
+            Rewind::Beginning if sequences_restart => beginning(ctx, info),
             Rewind::Beginning => {
                 self.stuck.push(q);
                 return Ok(None);
             }
             Rewind::Stay => return Ok(None),
         };
-        if check_post(ctx, q, &to, info).await.is_err() {
-            self.stuck.push(q);
-            return Ok(None);
+        match check_post(ctx, q, &to, info).await {
+            Ok(()) => Ok(Some(to)),
+            Err(Refusal::TryAgain(why)) => Err(Refusal::TryAgain(why)),
+            // The log does not reach back so far.
+            Err(_) => {
+                self.stuck.push(q);
+                Ok(None)
+            }
         }
-        self.rewound.push((q, stored.clone(), to.clone()));
-        Ok(Some(to))
     }
 
     /// Puts the checkpoints of posting back.
-    pub(super) async fn rewind(&self, ctx: &WorkerContext) -> Result<(), Refusal> {
-        for (q, stored, to) in &self.rewound {
-            rewind::rewind(ctx, *q, stored, to).await?;
+    pub(super) async fn put_posting_back(
+        &self,
+        ctx: &WorkerContext,
+        by: &str,
+    ) -> Result<(), Refusal> {
+        for put in &self.put_back {
+            put.write(ctx, by).await?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ const TRIES_MAX: u32 = 40;
 const TRIES_UNDER_FAULTS: u32 = 25;
 
 type Items = BTreeMap<Key, Item>;
-type Said = Arc<Mutex<Option<Result<(), Refusal>>>>;
+type Said = Arc<Mutex<Option<Result<bool, Refusal>>>>;
 
 impl Run {
     /// Everybody is killed, all tables go back, the command is run, and everybody starts.
@@ -242,7 +242,7 @@ impl Run {
             self.failed(ended)?;
             let said = lock(&said).take();
             match said {
-                Some(Ok(())) => {
+                Some(Ok(_)) => {
                     self.world.with(|inner| inner.faults = faults);
                     return Ok(());
                 }
@@ -261,14 +261,18 @@ impl Run {
     }
 }
 
-async fn run_command(ctx: &tidemark::pipeline::WorkerContext, always: bool) -> Result<(), Refusal> {
+/// Whether there was something to do.
+pub(super) async fn run_command(
+    ctx: &tidemark::pipeline::WorkerContext,
+    always: bool,
+) -> Result<bool, Refusal> {
     let survey = recover::survey(ctx).await?;
-    if survey.to_roll_forward().next().is_none() && !always {
-        return Ok(());
+    if survey.is_done() && !always {
+        return Ok(false);
     }
     recover::prepare(ctx, &survey, "sim").await?;
     for plan in &survey.sources {
         recover::roll_forward(ctx, &survey, plan, "sim").await?;
     }
-    Ok(())
+    Ok(true)
 }
