@@ -54,7 +54,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     recover::prepare(&ctx, &survey, &by)
         .await
         .map_err(refused)?;
-    for plan in &survey.sources {
+    for plan in survey.in_order() {
         let done = recover::roll_forward(&ctx, &survey, plan, &by).await;
         let done = done.map_err(refused)?;
         out.line(format!(
@@ -74,6 +74,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
         ))?;
         out.finish()?;
     }
+    recover::conclude(&ctx).await.map_err(refused)?;
     next_step(&mut out, session)?;
     out.finish()
 }
@@ -129,6 +130,9 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
         "posting takes {} again by itself; rows that have counted them skip them",
         counted(survey.blocks, "posting block")
     ))?;
+    if survey.is_begun {
+        out.line("an earlier `tidemark recover` was broken off; this one does all of it again")?;
+    }
     for (q, next) in survey.missing() {
         out.line(format!(
             "{}: its checkpoint is missing; one at offset {next} takes its place",

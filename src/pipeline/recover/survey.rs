@@ -7,7 +7,7 @@ use super::*;
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
 use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
-use crate::store::checkpoints::{ClockCorrection, PostCheckpoint, Versioned};
+use crate::store::checkpoints::{PostCheckpoint, Versioned};
 
 use super::rewind::{PutBack, beginning, replacement};
 
@@ -53,6 +53,8 @@ pub struct Survey {
     /// Posting partitions that cannot be put back: no copy of their checkpoint is old enough, or the
     /// log has dropped what follows it. Rows that are older than the checkpoint would lack postings.
     pub stuck: Vec<Partition>,
+    /// A recovery was broken off: what it has not done cannot be told from the checkpoints.
+    pub is_begun: bool,
     /// The ends of the topics when they were looked at.
     ends: Vec<(Topic, Partition, Offset)>,
 }
@@ -89,6 +91,15 @@ impl Survey {
         self.to_roll_forward().next().is_none()
             && self.lost_control().is_none()
             && self.missing().next().is_none()
+            && !self.is_begun
+    }
+
+    /// The source partitions in the order in which they are done. Those that stay come first: once
+    /// the others are rolled forward, a survey finds nothing that is left to do.
+    pub fn in_order(&self) -> impl Iterator<Item = &SourcePlan> {
+        let stays = |plan: &&SourcePlan| matches!(plan.step, Step::Keep { .. });
+        let staying = self.sources.iter().filter(stays);
+        staying.chain(self.to_roll_forward())
     }
 
     /// Refuses if a topic has grown meanwhile: somebody rates.
@@ -139,6 +150,9 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         blocks: 0,
         put_back: Vec::new(),
         stuck: Vec::new(),
+        is_begun: persist(ctx, || checkpoints::is_recovery_begun(&*ctx.db))
+            .await
+            .map_err(Failure::from)?,
         ends: Vec::new(),
     };
     let mut blocks = LoggedBlocks::default();

@@ -207,7 +207,7 @@ impl Run {
     }
 
     /// Runs the command until it works; it is killed half-way now and then.
-    fn recover(&mut self, always: bool) -> Result<(), String> {
+    fn recover(&mut self, mut always: bool) -> Result<(), String> {
         let faults = self.world.with(|inner| inner.faults.clone());
         for tries in 0..TRIES_MAX {
             if tries == TRIES_UNDER_FAULTS {
@@ -250,6 +250,11 @@ impl Run {
                 Some(Err(refusal)) => return Err(format!("recover refuses: {refusal}")),
                 None => self.executor.kill(owner),
             }
+            // Only the first look needs to be told that there is something to do.
+            always &= !self.world.with(|inner| {
+                let mut keys = inner.db.items.keys();
+                keys.any(|key| key.table == Table::Checkpoints && key.hash == "recovery")
+            });
             let now = self.world.now();
             let last = self.world.with(|inner| inner.latest_late);
             let ended = self
@@ -271,8 +276,9 @@ pub(super) async fn run_command(
         return Ok(false);
     }
     recover::prepare(ctx, &survey, "sim").await?;
-    for plan in &survey.sources {
+    for plan in survey.in_order() {
         recover::roll_forward(ctx, &survey, plan, "sim").await?;
     }
+    recover::conclude(ctx).await?;
     Ok(true)
 }
