@@ -332,34 +332,6 @@ pub async fn earlier(
     keys.iter().zip(items).filter_map(read).collect()
 }
 
-fn recovery_key() -> Key {
-    Key::new(Table::Checkpoints, "recovery", "begun")
-}
-
-/// Notes that `tidemark recover` has begun to change tables.
-pub async fn begin_recovery(db: &dyn Db) -> Result<(), StoreError> {
-    db.write(Write::Put {
-        table: Table::Checkpoints,
-        item: recovery_key().item(),
-        condition: Condition::Always,
-    })
-    .await
-}
-
-/// Notes that `tidemark recover` has come to its end.
-pub async fn end_recovery(db: &dyn Db) -> Result<(), StoreError> {
-    db.write(Write::Delete {
-        key: recovery_key(),
-        condition: Condition::Always,
-    })
-    .await
-}
-
-/// Whether a `tidemark recover` was broken off.
-pub async fn is_recovery_begun(db: &dyn Db) -> Result<bool, StoreError> {
-    Ok(db.get(&recovery_key()).await?.is_some())
-}
-
 fn clock_key(source: Partition) -> Key {
     Key::new(
         Table::Checkpoints,

@@ -29,7 +29,7 @@ use crate::log::varint::FormatError;
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, ClockCorrection, RateCheckpoint};
 use crate::store::db::Write;
-use crate::store::{audit, control};
+use crate::store::{audit, control, recovery};
 
 pub use plan::{
     ChunkBlocks, Comparison, LoggedBlock, LoggedBlocks, Repeat, SourceBlocks, Step, compare, decide,
@@ -87,6 +87,18 @@ pub enum Refusal {
         from: Partition,
         /// What was accepted.
         accepted: Sequence,
+    },
+    /// The usage events that would tell how to go on have expired.
+    #[error(
+        "usage.events/{from} begins at {start}, but chunk {chunk} begins before that and has to be rated again; restore the topic, or bring back a newer item rate#{from} of table Checkpoints from a backup"
+    )]
+    EventsExpired {
+        /// The source partition.
+        from: Partition,
+        /// The chunk.
+        chunk: Chunk,
+        /// Where the log begins.
+        start: Offset,
     },
     /// A posting checkpoint is missing, and nothing says from where to take blocks again.
     #[error(
@@ -172,7 +184,7 @@ pub struct Recovered {
 /// the control feed is given a second time. May be repeated. From here until [`conclude`] a survey
 /// says that there is something to recover, however far this came.
 pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(), Refusal> {
-    let begun = persist(ctx, || checkpoints::begin_recovery(&*ctx.db)).await;
+    let begun = persist(ctx, || recovery::begin(&*ctx.db)).await;
     begun.map_err(Failure::from)?;
     survey.put_posting_back(ctx, by).await?;
     keep_control_numbers(ctx, survey, by).await
@@ -180,7 +192,7 @@ pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(
 
 /// Notes that every source partition of [`Survey::in_order`] is done.
 pub async fn conclude(ctx: &WorkerContext) -> Result<(), Refusal> {
-    let ended = persist(ctx, || checkpoints::end_recovery(&*ctx.db)).await;
+    let ended = persist(ctx, || recovery::end(&*ctx.db)).await;
     Ok(ended.map_err(Failure::from)?)
 }
 

@@ -150,40 +150,42 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         blocks: 0,
         put_back: Vec::new(),
         stuck: Vec::new(),
-        is_begun: persist(ctx, || checkpoints::is_recovery_begun(&*ctx.db))
+        is_begun: persist(ctx, || recovery::is_begun(&*ctx.db))
             .await
             .map_err(Failure::from)?,
         ends: Vec::new(),
     };
     let mut blocks = LoggedBlocks::default();
+    let mut posting = Vec::new();
     for q in (0..layout.posting).map(Partition) {
         let about = (&postings, layout.sequences_restart);
-        let checkpoint = survey.posting_begins(ctx, q, about).await?;
-        if let Some(checkpoint) = &checkpoint {
-            blocks.accepted(q, checkpoint);
+        posting.push(survey.posting_begins(ctx, q, about).await?);
+    }
+    // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell of it
+    // stand before the checkpoint of posting.
+    let behind: BTreeSet<Partition> = posting
+        .iter()
+        .flatten()
+        .flat_map(|begins| begins.ahead_of(&stored))
+        .collect();
+    for (q, begins) in (0..).map(Partition).zip(&posting) {
+        if let Some(Begins { stored, from }) = begins {
+            blocks.accepted(q, stored, from);
         }
-        // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell
-        // of it stand before the checkpoint of posting.
-        let is_alone = checkpoint
-            .as_ref()
-            .is_some_and(|post| is_ahead(post, &stored));
-        read_blocks(
-            ctx,
+        let scan = Scan {
             q,
-            checkpoint.as_ref(),
-            is_alone,
-            &identity,
-            &mut blocks,
-            &mut survey,
-        )
-        .await?;
+            from: begins.as_ref().map(|begins| &begins.from),
+            behind: &behind,
+            identity: &identity,
+        };
+        scan.read(ctx, &mut blocks, &mut survey).await?;
     }
     for (p, stored) in (0..).map(Partition).zip(stored) {
         let start = ctx.log.bounds(Topic::UsageEvents, p).await;
         let mut of_source = blocks.of(p);
         let value = stored.as_ref().map(|stored| stored.value.clone());
-        let known = value.as_ref().map_or(Chunk(0), |value| value.chunk);
-        of_source.forget_expired(known, start.map_err(Failure::from)?.start);
+        let known = value.as_ref().map(|value| value.chunk);
+        of_source.narrow(p, known, start.map_err(Failure::from)?.start)?;
         let step = decide(p, value.as_ref(), &of_source, SEMANTICS)?;
         let clock = persist(ctx, || checkpoints::clock_correction(&*ctx.db, p));
         for (q, last) in of_source.last {
@@ -209,16 +211,29 @@ async fn get<T: serde::de::DeserializeOwned>(
     Ok(persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?)
 }
 
-/// Whether posting has accepted blocks of chunks that the rate checkpoints do not know.
-fn is_ahead(post: &PostCheckpoint, stored: &[Option<Versioned<RateCheckpoint>>]) -> bool {
-    post.sources.iter().any(|(p, state)| {
-        let rate = stored.get(*p as usize).and_then(Option::as_ref);
-        match (rate, state.chunk) {
-            (None, _) => state.sequence > Sequence(0),
-            (Some(rate), Some(chunk)) => chunk > rate.value.chunk,
-            (Some(_), None) => false,
-        }
-    })
+/// Where a posting partition stands.
+struct Begins {
+    /// Its stored checkpoint, or the one that takes its place.
+    stored: PostCheckpoint,
+    /// From where it takes blocks again.
+    from: PostCheckpoint,
+}
+
+impl Begins {
+    /// The source partitions of which posting has accepted chunks that the rate checkpoints do not
+    /// know.
+    fn ahead_of(&self, rates: &[Option<Versioned<RateCheckpoint>>]) -> Vec<Partition> {
+        let known = |p: u32| {
+            let rate = rates.get(p as usize).and_then(Option::as_ref);
+            rate.map(|rate| rate.value.chunk)
+        };
+        let missing = self.stored.sources.iter();
+        let missing =
+            missing.filter(|(p, state)| known(**p).is_none() && state.sequence > Sequence(0));
+        let older = self.from.sources.iter();
+        let older = older.filter(|(p, state)| known(**p).is_some_and(|of| state.chunk > Some(of)));
+        missing.chain(older).map(|(p, _)| Partition(*p)).collect()
+    }
 }
 
 async fn check_rate(
@@ -269,49 +284,59 @@ fn same_epoch(ctx: &WorkerContext, place: &anchor::Place<'_>) -> Result<(), Refu
     }
 }
 
-/// Reads the blocks of a posting partition that its checkpoint does not cover; all of them if a rate
-/// checkpoint was lost by itself.
-async fn read_blocks(
-    ctx: &WorkerContext,
+/// The blocks of a posting partition that are looked at: those that it takes again, and also those
+/// before them that are of source partitions whose rate checkpoint was lost by itself.
+struct Scan<'a> {
     q: Partition,
-    checkpoint: Option<&PostCheckpoint>,
-    is_alone: bool,
-    identity: &LogIdentity,
-    blocks: &mut LoggedBlocks,
-    survey: &mut Survey,
-) -> Result<(), Refusal> {
-    let topic = Topic::LedgerPostings;
-    let bounds = ctx.log.bounds(topic, q).await.map_err(Failure::from)?;
-    let Bounds { start, end } = bounds;
-    let taken = checkpoint.map_or(start, |checkpoint| checkpoint.next);
-    let mut next = if is_alone { start } else { taken };
-    if let Some(checkpoint) = checkpoint {
-        for (p, state) in &checkpoint.sources {
+    from: Option<&'a PostCheckpoint>,
+    behind: &'a BTreeSet<Partition>,
+    identity: &'a LogIdentity,
+}
+
+impl Scan<'_> {
+    async fn read(
+        &self,
+        ctx: &WorkerContext,
+        blocks: &mut LoggedBlocks,
+        survey: &mut Survey,
+    ) -> Result<(), Refusal> {
+        let (topic, q) = (Topic::LedgerPostings, self.q);
+        let bounds = ctx.log.bounds(topic, q).await.map_err(Failure::from)?;
+        let Bounds { start, end } = bounds;
+        let taken = self.from.map_or(start, |from| from.next);
+        let mut next = match self.behind.is_empty() {
+            true => taken,
+            false => start,
+        };
+        for (p, state) in self.from.iter().flat_map(|from| &from.sources) {
             survey.accepted.insert((q, Partition(*p)), state.sequence);
         }
-    }
-    survey.ends.push((topic, q, end));
-    survey.blocks += end.0.saturating_sub(taken.0);
-    while next < end {
-        let limit = ReadLimit {
-            records: SCAN_RECORDS,
-            bytes: SCAN_BYTES,
-        };
-        let read = ctx.log.read(topic, q, next, limit, MUST_BE_THERE).await;
-        let records = read.map_err(Failure::from)?;
-        let Some(last) = records.last() else {
-            return Err(Refusal::TryAgain(format!(
-                "records of {topic}/{q} from {next} on could not be read yet"
-            )));
-        };
-        next = last.offset.next();
-        for record in &records {
-            let block = read_block(q, record, identity)?;
-            survey.control_needed = survey.control_needed.max(block.header.control);
-            blocks.take(q, block)?;
+        survey.ends.push((topic, q, end));
+        survey.blocks += end.0.saturating_sub(taken.0);
+        while next < end {
+            let limit = ReadLimit {
+                records: SCAN_RECORDS,
+                bytes: SCAN_BYTES,
+            };
+            let read = ctx.log.read(topic, q, next, limit, MUST_BE_THERE).await;
+            let records = read.map_err(Failure::from)?;
+            let Some(last) = records.last() else {
+                return Err(Refusal::TryAgain(format!(
+                    "records of {topic}/{q} from {next} on could not be read yet"
+                )));
+            };
+            next = last.offset.next();
+            for record in &records {
+                let block = read_block(q, record, self.identity)?;
+                if record.offset < taken && !self.behind.contains(&block.header.source) {
+                    continue;
+                }
+                survey.control_needed = survey.control_needed.max(block.header.control);
+                blocks.take(q, block)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn read_block(
@@ -336,13 +361,13 @@ fn read_block(
 }
 
 impl Survey {
-    /// From where posting takes blocks again; `None`: it has never had a checkpoint.
+    /// Where a posting partition stands; `None`: it has never had a checkpoint.
     async fn posting_begins(
         &mut self,
         ctx: &WorkerContext,
         q: Partition,
         (info, sequences_restart): (&crate::log::TopicInfo, bool),
-    ) -> Result<Option<PostCheckpoint>, Refusal> {
+    ) -> Result<Option<Begins>, Refusal> {
         let stored = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
         let to = match &stored {
             Some(stored) => {
@@ -352,15 +377,21 @@ impl Survey {
             }
             None => replacement(ctx, q, info, sequences_restart).await?,
         };
-        let Some(to) = to else {
-            return Ok(stored.map(|stored| stored.value));
+        let known = stored.as_ref().map(|stored| stored.value.clone());
+        let Some(known) = known.or_else(|| to.clone()) else {
+            return Ok(None);
         };
-        self.put_back.push(PutBack {
+        let from = to.clone().unwrap_or_else(|| known.clone());
+        let put_back = to.map(|to| PutBack {
             posting: q,
             stored,
-            to: to.clone(),
+            to,
         });
-        Ok(Some(to))
+        self.put_back.extend(put_back);
+        Ok(Some(Begins {
+            stored: known,
+            from,
+        }))
     }
 
     /// A checkpoint before the stored one, if posting is put back to one.

@@ -1,5 +1,7 @@
 //! A checkpoint that was deleted by itself, and `tidemark recover`.
 
+use std::collections::BTreeMap;
+
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::Partition;
 use tidemark::log::Topic;
@@ -59,6 +61,11 @@ const fn post(q: u32) -> TaskId {
     }
 }
 
+const RATE: TaskId = TaskId {
+    role: Role::Rate,
+    partition: Partition(0),
+};
+
 /// The log has dropped what stands before an offset.
 fn drop_before(quiet: &Quiet, topic: Topic, partition: u32, start: u64) {
     quiet.world.with(|inner| {
@@ -72,6 +79,12 @@ fn end(quiet: &Quiet, topic: Topic, partition: u32) -> u64 {
     quiet.world.with(|inner| count(&inner.logs[&1])) as u64
 }
 
+fn recover(quiet: &mut Quiet) -> BTreeMap<u32, u64> {
+    let chunks = quiet.recover().unwrap();
+    assert!(!chunks.is_empty(), "nothing was recovered");
+    chunks
+}
+
 #[test]
 fn a_posting_checkpoint_that_was_deleted_is_put_back_and_nothing_counts_twice() {
     for copies_too in [false, true] {
@@ -79,8 +92,8 @@ fn a_posting_checkpoint_that_was_deleted_is_put_back_and_nothing_counts_twice() 
         rate_some(&mut quiet, "first", 25 * MINUTE);
         assert_each_has(&quiet, 5);
         forget(&quiet, post(1), copies_too);
-        assert_eq!(quiet.recover(), Ok(true));
-        assert_eq!(quiet.recover(), Ok(false), "once is enough");
+        recover(&mut quiet);
+        assert_eq!(quiet.recover(), Ok(BTreeMap::new()), "once is enough");
         rate_some(&mut quiet, "second", 5 * MINUTE);
         assert_eq!(quiet.halts(), []);
         assert_each_has(&quiet, 10);
@@ -93,7 +106,7 @@ fn a_posting_checkpoint_that_was_deleted_is_put_back_to_a_copy_that_the_log_stil
     rate_some(&mut quiet, "first", 25 * MINUTE);
     drop_before(&quiet, Topic::LedgerPostings, 1, 2);
     forget(&quiet, post(1), false);
-    assert_eq!(quiet.recover(), Ok(true));
+    recover(&mut quiet);
     rate_some(&mut quiet, "second", 5 * MINUTE);
     assert_eq!(quiet.halts(), []);
     assert_each_has(&quiet, 10);
@@ -106,4 +119,26 @@ fn a_posting_checkpoint_that_was_deleted_is_put_back_to_a_copy_that_the_log_stil
     assert!(refusal.to_string().contains("post#1"), "{refusal}");
     let end = end(&quiet, Topic::LedgerPostings, 1);
     assert!(end > 2, "{end}");
+}
+
+#[test]
+fn a_rate_checkpoint_that_was_deleted_is_mended_also_where_the_log_has_dropped_its_beginning() {
+    let mut quiet = Quiet::new(2, 2);
+    rate_some(&mut quiet, "first", 25 * MINUTE);
+    for p in [0, 1] {
+        drop_before(&quiet, Topic::UsageEvents, p, 2);
+        drop_before(&quiet, Topic::LedgerPostings, p, 1);
+    }
+    forget(&quiet, RATE, false);
+    let other = |db: &_| adapter::rate_checkpoint(db, 1).unwrap().chunk.0;
+    let known = quiet.world.with(|inner| other(&inner.db));
+    let chunks = recover(&mut quiet);
+    assert_eq!(quiet.recover(), Ok(BTreeMap::new()), "once is enough");
+    // The newest chunk says where to go on.
+    assert_eq!(chunks[&0], 1, "{chunks:?}");
+    // Of the other partition only what posting takes again: its usage rows may be older.
+    assert!(chunks[&1] + 5 < known, "{chunks:?} of {known}");
+    rate_some(&mut quiet, "second", 5 * MINUTE);
+    assert_eq!(quiet.halts(), []);
+    assert_each_has(&quiet, 10);
 }

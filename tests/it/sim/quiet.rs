@@ -1,5 +1,6 @@
 //! A simulated world in which nothing goes wrong: for what must come to pass in time.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
@@ -197,8 +198,9 @@ impl Quiet {
         named.collect()
     }
 
-    /// Runs `tidemark recover`; whether there was something to do.
-    pub fn recover(&mut self) -> Result<bool, Refusal> {
+    /// Runs `tidemark recover`: how many chunks of each source partition were rated again; nothing:
+    /// there was nothing to recover.
+    pub fn recover(&mut self) -> Result<BTreeMap<u32, u64>, Refusal> {
         let spec = WorkerSpec {
             owner: 1,
             token: self.world.now().unsigned_abs(),
