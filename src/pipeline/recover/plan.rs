@@ -8,7 +8,7 @@ use super::Refusal;
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
 use crate::log::posting::BlockHeader;
 use crate::pipeline::recorded_cut::LoggedChunk;
-use crate::store::checkpoints::{PostCheckpoint, RateCheckpoint};
+use crate::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 
 /// A posting block in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,9 +150,10 @@ pub fn decide(
         same_cut(source, stored, recorded)?;
     }
     // Usage rows may be older than the checkpoint: those of the chunks before it are written again.
+    let has_rows =
+        |of: &Repeat| of.cut.semantics == semantics && of.cut.window.usage_rows != UsageRows::Off;
     let older = blocks.chunks.range(..known);
-    let older =
-        older.filter_map(|(_, found)| repeat(found).filter(|of| of.cut.semantics == semantics));
+    let older = older.filter_map(|(_, found)| repeat(found).filter(has_rows));
     let mut chunks: Vec<Repeat> = older.collect();
     if newer.is_empty() {
         covered(source, stored, blocks)?;
