@@ -18,11 +18,6 @@ resource "aws_cloudwatch_metric_alarm" "throttled" {
 
   alarm_name          = "${var.table_prefix}${each.key}"
   alarm_description   = "DynamoDB throttles ${each.value.table}. Requests are sent again; numbers come later, none is lost."
-  namespace           = "AWS/DynamoDB"
-  metric_name         = each.value.metric
-  dimensions          = { TableName = aws_dynamodb_table.this[each.value.table].name }
-  statistic           = "Sum"
-  period              = 60
   evaluation_periods  = 10
   datapoints_to_alarm = 5
   comparison_operator = "GreaterThanThreshold"
@@ -31,6 +26,25 @@ resource "aws_cloudwatch_metric_alarm" "throttled" {
   alarm_actions       = var.alarms.actions
   ok_actions          = var.alarms.ok_actions
   tags                = var.tags
+
+  # The metric has points only while requests are throttled, and CloudWatch leaves alarms on DynamoDB's
+  # metrics as they are while points are missing: zeros end the alarm.
+  metric_query {
+    id          = "filled"
+    expression  = "FILL(throttled, 0)"
+    label       = each.value.metric
+    return_data = true
+  }
+  metric_query {
+    id = "throttled"
+    metric {
+      namespace   = "AWS/DynamoDB"
+      metric_name = each.value.metric
+      dimensions  = { TableName = aws_dynamodb_table.this[each.value.table].name }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
 }
 
 resource "aws_cloudwatch_metric_alarm" "system_errors" {
@@ -49,7 +63,7 @@ resource "aws_cloudwatch_metric_alarm" "system_errors" {
 
   metric_query {
     id          = "all"
-    expression  = "SUM([${join(", ", [for operation in local.operations : lower(operation)])}])"
+    expression  = "FILL(SUM([${join(", ", [for operation in local.operations : lower(operation)])}]), 0)"
     label       = "System errors"
     return_data = true
   }

@@ -533,6 +533,9 @@ pub struct RecoverArgs {
     /// Do not ask for a confirmation.
     #[arg(long)]
     pub yes: bool,
+    /// Put posting back and write usage rows again also if no rate checkpoint is behind: the tables may be some seconds apart.
+    #[arg(long)]
+    pub force: bool,
     /// To which moment the tables were restored, and why; it is kept in the audit entry.
     #[arg(long, default_value = "not given")]
     pub reason: String,

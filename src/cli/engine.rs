@@ -104,11 +104,11 @@ async fn is_serving(client: &Client) -> bool {
     answer.status == 200 || (!problem.code.is_empty() && problem.code != NOT_READY)
 }
 
-/// Creates the tables that are missing, and protects all, as configured.
-pub async fn prepare_tables(db: &DynamoDb, config: &StoreConfig) -> Done<tables::Report> {
-    let report = tables::create_tables(db).await?;
+/// Protects the tables, as configured: for `init` and `up`. Other commands must work without the
+/// permissions that it takes.
+pub async fn protect_tables(db: &DynamoDb, config: &StoreConfig) -> Done {
     if !config.protects_tables() {
-        return Ok(report);
+        return Ok(());
     }
     let is_demanded = config.protect_tables == ProtectTables::On;
     match protection::protect(db).await {
@@ -122,7 +122,7 @@ pub async fn prepare_tables(db: &DynamoDb, config: &StoreConfig) -> Done<tables:
         ),
         Err(error) => return Err(error.into()),
     }
-    Ok(report)
+    Ok(())
 }
 
 fn tell_protection(done: &protection::Report, is_demanded: bool) -> Done {
@@ -174,7 +174,7 @@ impl Engine {
             durability: store.durability(),
         });
         let db = connect(&config.store, local, metrics.clone()).await?;
-        let report = prepare_tables(&db, &config.store).await?;
+        let report = tables::create_tables(&db).await?;
         if !report.created.is_empty() {
             tracing::info!(
                 event = "tables.created",

@@ -35,7 +35,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     let mut out = Out::new();
     show(&mut out, &survey)?;
     let is_done = survey.to_roll_forward().next().is_none() && survey.lost_control().is_none();
-    if is_done {
+    if is_done && !args.force {
         out.line("nothing to recover: every rate checkpoint knows all that the log holds")?;
         next_step(&mut out, session)?;
         return out.finish();
@@ -55,7 +55,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     recover::prepare(&ctx, &survey, &by)
         .await
         .map_err(refused)?;
-    for plan in survey.to_roll_forward() {
+    for plan in &survey.sources {
         let done = recover::roll_forward(&ctx, &survey, plan, &by).await;
         let done = done.map_err(refused)?;
         out.line(format!(
@@ -148,11 +148,12 @@ fn said(plan: &SourcePlan) -> String {
         Some(stored) => (stored.chunk.0, stored.from.0),
         None => (0, 0),
     };
+    let stays = || format!("{task}: stays at chunk {chunk}, offset {offset}");
     let Step::RollForward { chunks } = &plan.step else {
-        return format!("{task}: stays at chunk {chunk}, offset {offset}");
+        return stays();
     };
     let Some(last) = chunks.last() else {
-        return format!("{task}: stays at chunk {chunk}, offset {offset}");
+        return stays();
     };
     let blocks: usize = chunks.iter().map(|chunk| chunk.blocks.len()).sum();
     format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::data::{DataDir, Running};
 use super::engine::{
-    Engine, Local, Owner, connect, connect_log, find_owner, prepare_tables, topic_specs,
+    Engine, Local, Owner, connect, connect_log, find_owner, protect_tables, topic_specs,
 };
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
@@ -19,6 +19,7 @@ use crate::ops::metrics::Metrics;
 use crate::reads::Reads;
 use crate::store::db::{Db, StoreError};
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
+use crate::store::tables;
 
 /// How long the embedded store may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -68,7 +69,13 @@ impl Session {
             return Err(no_data(&data));
         }
         match find_owner(&data).await? {
-            Owner::Us(owned) => Session::own(Engine::open(owned, &data, config).await?).await,
+            Owner::Us(owned) => {
+                let engine = Engine::open(owned, &data, config).await?;
+                if access == Access::Create {
+                    protect_tables(&engine.db, &config.store).await?;
+                }
+                Session::own(engine).await
+            }
             Owner::Up(running) => {
                 let is_embedded = config.store.engine == StoreEngine::Embedded;
                 if running.serves_store != is_embedded {
@@ -91,7 +98,8 @@ impl Session {
         let log = connect_log(config, specs)?;
         let db = connect(&config.store, None, Arc::new(Metrics::new())).await?;
         if access == Access::Create {
-            prepare_tables(&db, &config.store).await?;
+            tables::create_tables(&db).await?;
+            protect_tables(&db, &config.store).await?;
         }
         Session::new(Arc::new(db), log, Workers::Elsewhere, None).await
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use super::engine::{connect, prepare_tables};
+use super::engine::{connect, protect_tables};
 use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::session::{Session, Workers};
@@ -13,7 +13,7 @@ use crate::ops::config::{Config, Sources, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, Item, Table};
 use crate::store::dynamo::DynamoDb;
-use crate::store::pages;
+use crate::store::{pages, tables};
 
 /// Copies every item into the store that another configuration names. Its tables must be empty, so that repeating it after an
 /// interruption means beginning with empty tables again, and nothing is ever mixed.
@@ -24,7 +24,8 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
         ));
     }
     let (target, config) = target(into).await?;
-    prepare_tables(&target, &config.store).await?;
+    tables::create_tables(&target).await?;
+    protect_tables(&target, &config.store).await?;
     for table in Table::ALL {
         let first = target.scan(table, None).await?.items;
         if !first.is_empty() {

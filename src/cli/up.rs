@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::data::{DataDir, Running};
 use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
-use super::engine::{Engine, Owner, find_owner};
+use super::engine::{Engine, Owner, find_owner, protect_tables};
 use super::keys::{local_key, read_local_key};
 use super::output::{Done, Failure, Out};
 use super::rules;
@@ -48,6 +48,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let listener = listen(config.listen).await?;
     let mut engine = Engine::open(owned, &data, config).await?;
+    protect_tables(&engine.db, &config.store).await?;
     traces::count_in(&engine.metrics);
     if rules::publish_first(&engine.db).await? {
         tracing::info!(

@@ -49,6 +49,8 @@ pub enum Breakage {
     ControlHeadBeforeRecords,
     /// `recover` takes the newest chunk in the log as complete.
     IncompleteChunkTakenAsComplete,
+    /// `recover` leaves posting where it is, although account tables may be older than that.
+    PostingNotPutBack,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -67,7 +69,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 28] = [
+    pub const ALL: [Breakage; 29] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -90,6 +92,7 @@ impl Breakage {
         Breakage::WitnessesIgnored,
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
+        Breakage::PostingNotPutBack,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::LatestEventForgotten,

@@ -9,6 +9,7 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts::{self, ReadOrder, Reading};
+use crate::store::checkpoints;
 
 /// How often torn rows are read again before they count as contradicting each other. A transaction shows its halves for
 /// milliseconds; with the back-off between two readings this is many seconds.
@@ -111,12 +112,46 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let turns = Turns::of(missing.len());
         let loads = lanes::all(ctx, &turns, |turns| load_some(ctx, &missing, turns));
-        for mut cached in loads.await? {
+        let loaded = loads.await?;
+        self.check_loaded(&loaded).await?;
+        for mut cached in loaded {
             self.uses += 1;
             cached.used = self.uses;
             self.accounts.insert(cached);
         }
         Ok(())
+    }
+
+    /// Rows that are loaded while this worker runs must hold every posting that it has taken before.
+    /// If all tables were restored meanwhile, the checkpoint went back with them; or it did not,
+    /// because it was not written since, and a row lacks what this worker wrote after it.
+    async fn check_loaded(&self, loaded: &[Cached]) -> Result<(), Failure> {
+        let (ctx, key) = (self.ctx, checkpoints::checkpoint_key(self.task()));
+        let found = persist(ctx, || checkpoints::last_write(&*ctx.db, &key)).await?;
+        let lacks =
+            |cached: &&Cached| cached.position < self.forgotten.get(&cached.account).copied();
+        if found == self.written && !loaded.iter().any(|cached| lacks(&cached)) {
+            return Ok(());
+        }
+        let task = self.task();
+        Err(Failure::reload(format!(
+            "another worker has written the checkpoint of {task}, or the tables were restored to an earlier moment"
+        )))
+    }
+
+    /// Puts an account out of memory. What it had counted since the stored checkpoint is remembered
+    /// until the next one.
+    pub(super) fn forget(&mut self, number: u32) {
+        let Some(cached) = self.accounts.get(number) else {
+            return;
+        };
+        let stored = cached.stored.as_ref();
+        if let Some(position) = stored.and_then(|stored| stored.fence.position)
+            && position.offset >= self.checkpoint.next
+        {
+            self.forgotten.insert(cached.account.clone(), position);
+        }
+        self.accounts.remove(number);
     }
 
     /// Loads the rows from the one before `month` on, if `month` lies before the rows that are in memory. This is rare: a head
@@ -164,7 +199,7 @@ impl Poster<'_> {
             .map(|(number, _)| number)
             .collect();
         for number in gone {
-            self.accounts.remove(number);
+            self.forget(number);
         }
     }
 }

@@ -186,7 +186,7 @@ impl Poster<'_> {
         if state == State::Applied && !known.is_some_and(|number| self.has_unwritten(number)) {
             // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
             if let Some(number) = known {
-                self.accounts.remove(number);
+                self.forget(number);
             }
             // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
             // and no later query is behind it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::book::Book;
 use super::lanes::{self, Turns};
 use super::top::{self, Top};
-use super::{Cached, Poster, ordered};
+use super::{Cached, Poster, ordered, witness};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
 use crate::domain::position::{Epoch, Position};
@@ -229,6 +229,11 @@ impl Poster<'_> {
                 self.rescan(kind, month).await?;
             }
         }
+        if self.next != self.checkpoint.next {
+            // If all tables were restored to where this checkpoint is the newest one, its condition
+            // would still hold, but rows that were written after it are gone.
+            witness::check(self.ctx, self.own_checkpoint(), &self.witnesses).await?;
+        }
         // Every transaction moves the checkpoint's write id; only the last moves its position.
         let changed = self.changed_tops();
         let groups: Vec<&[(AccountKind, Month)]> = changed.chunks(LISTS_PER_WRITE_MAX).collect();
@@ -284,6 +289,8 @@ impl Poster<'_> {
         }
         self.written = Some(write);
         self.checkpoint = next;
+        let next = self.checkpoint.next;
+        self.forgotten.retain(|_, counted| counted.offset >= next);
         self.progressed = true;
         self.keep_earlier().await
     }

@@ -1,6 +1,6 @@
 //! Taking up a posting partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::awards::FormerQueues;
 use super::book::Book;
@@ -67,6 +67,7 @@ impl<'c> Poster<'c> {
             follower: Follower::start(ctx).await?,
             activity: None,
             accounts: Book::default(),
+            forgotten: HashMap::new(),
             dirty: Vec::new(),
             touched: Vec::new(),
             tops: BTreeMap::new(),

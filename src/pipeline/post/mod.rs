@@ -20,7 +20,7 @@ pub mod top;
 mod went_back;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +148,9 @@ pub struct Poster<'c> {
     follower: Follower,
     activity: Option<Activity>,
     accounts: Book,
+    /// Accounts that are not in memory any more, and the postings after the stored checkpoint that
+    /// they had counted.
+    forgotten: HashMap<Account, Position>,
     /// Numbers of the accounts with unwritten rows, as they came. Flags in [`Cached`] tell who stands here already; they are put in
     /// order when it is their turn.
     dirty: Vec<u32>,

@@ -34,7 +34,7 @@ use crate::store::{audit, control};
 pub use plan::{
     ChunkBlocks, Comparison, LoggedBlock, LoggedBlocks, Repeat, SourceBlocks, Step, compare, decide,
 };
-pub use rewind::{APART_MAX_MS, choose};
+pub use rewind::{APART_MAX_MS, Rewind, choose};
 pub use survey::{SourcePlan, Survey, survey};
 
 /// Why tables cannot be rolled forward. Nothing was changed for the partition that it names.
@@ -197,9 +197,7 @@ pub async fn roll_forward(
     plan: &SourcePlan,
     by: &str,
 ) -> Result<Recovered, Refusal> {
-    let Step::RollForward { chunks } = &plan.step else {
-        return Ok(Recovered::default());
-    };
+    let (Step::Keep { chunks } | Step::RollForward { chunks }) = &plan.step;
     let [first, rest @ ..] = &chunks[..] else {
         return Ok(Recovered::default());
     };
@@ -211,6 +209,10 @@ pub async fn roll_forward(
         repeat(&mut rater, survey, plan, chunk, &mut recovered).await?;
         rater.go_on_to(next.cut.clone()).await?;
         chunk = next;
+    }
+    if let Step::Keep { .. } = plan.step {
+        repeat(&mut rater, survey, plan, chunk, &mut recovered).await?;
+        return Ok(recovered);
     }
     let sent = finish::finish(ctx, &mut rater, survey, plan, chunk, &mut recovered).await?;
     let audit = audit_entry(ctx, plan, chunk, &recovered, by);

@@ -97,12 +97,11 @@ impl LoggedBlocks {
 }
 
 impl SourceBlocks {
-    /// Chunks whose usage events have expired are not rated again; those that are needed are refused
-    /// later, when their records are read.
-    pub fn forget_expired(&mut self, start: Offset) {
-        self.chunks.retain(|_, chunk| {
-            let first = chunk.logged.as_ref().map(|logged| logged.cut.from);
-            first.is_none_or(|first| first >= start)
+    /// Chunks before `known` are not rated again if their usage events have expired.
+    pub fn forget_expired(&mut self, known: Chunk, start: Offset) {
+        self.chunks.retain(|chunk, found| {
+            let first = found.logged.as_ref().map(|logged| logged.cut.from);
+            *chunk >= known || first.is_none_or(|first| first >= start)
         });
     }
 }
@@ -121,8 +120,12 @@ pub struct Repeat {
 /// What becomes of a source partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The log knows no chunk beyond the stored checkpoint.
-    Keep,
+    /// The log knows no chunk beyond the stored checkpoint, which stays. Usage rows may be older: those
+    /// of these chunks are written again.
+    Keep {
+        /// The chunks, oldest first.
+        chunks: Vec<Repeat>,
+    },
     /// These chunks are rated again, oldest first; the last of them is finished, and the checkpoint
     /// put behind it.
     RollForward {
@@ -146,15 +149,15 @@ pub fn decide(
     if let Some(stored) = stored {
         same_cut(source, stored, recorded)?;
     }
-    if newer.is_empty() {
-        covered(source, stored, blocks)?;
-        return Ok(Step::Keep);
-    }
     // Usage rows may be older than the checkpoint: those of the chunks before it are written again.
     let older = blocks.chunks.range(..known);
     let older =
         older.filter_map(|(_, found)| repeat(found).filter(|of| of.cut.semantics == semantics));
     let mut chunks: Vec<Repeat> = older.collect();
+    if newer.is_empty() {
+        covered(source, stored, blocks)?;
+        return Ok(Step::Keep { chunks });
+    }
     if let Some(stored) = stored.filter(|stored| stored.is_cut()) {
         // It was not done when the tables were as they are.
         chunks.push(Repeat {

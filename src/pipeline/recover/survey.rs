@@ -6,7 +6,7 @@ use super::plan::{LoggedBlock, LoggedBlocks, Repeat, Step, decide};
 use super::*;
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
-use crate::pipeline::{SEMANTICS, anchor, installation, layout};
+use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
 use crate::store::checkpoints::{ClockCorrection, PostCheckpoint, Versioned};
 
 /// How many posting blocks are read at a time.
@@ -127,7 +127,8 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         let mut checkpoint = checkpoint;
         if let Some(stored) = &mut checkpoint {
             check_post(ctx, q, &stored.value, &postings).await?;
-            if let Some(earlier) = survey.earlier(ctx, q, stored, &postings).await? {
+            let about = (&postings, layout.sequences_restart);
+            if let Some(earlier) = survey.earlier(ctx, q, stored, about).await? {
                 stored.value = earlier;
             }
             blocks.accepted(q, &stored.value);
@@ -152,8 +153,9 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
     for (p, stored) in (0..).map(Partition).zip(stored) {
         let start = ctx.log.bounds(Topic::UsageEvents, p).await;
         let mut of_source = blocks.of(p);
-        of_source.forget_expired(start.map_err(Failure::from)?.start);
         let value = stored.as_ref().map(|stored| stored.value.clone());
+        let known = value.as_ref().map_or(Chunk(0), |value| value.chunk);
+        of_source.forget_expired(known, start.map_err(Failure::from)?.start);
         let step = decide(p, value.as_ref(), &of_source, SEMANTICS)?;
         let clock = persist(ctx, || checkpoints::clock_correction(&*ctx.db, p));
         for (q, last) in of_source.last {
@@ -312,14 +314,26 @@ impl Survey {
         ctx: &WorkerContext,
         q: Partition,
         stored: &Versioned<PostCheckpoint>,
-        info: &crate::log::TopicInfo,
+        (info, sequences_restart): (&crate::log::TopicInfo, bool),
     ) -> Result<Option<PostCheckpoint>, Refusal> {
         let copies = persist(ctx, || checkpoints::earlier(&*ctx.db, q)).await;
         let copies = copies.map_err(Failure::from)?;
-        let Some(chosen) = rewind::choose(&stored.value, &copies) else {
-            return Ok(None);
+        let chosen = match ctx.broken(Breakage::PostingNotPutBack) {
+            true => Rewind::Stay,
+            false => choose(&stored.value, &copies),
         };
-        let to = chosen.checkpoint.clone();
+        let to = match chosen {
+            Rewind::To(checkpoint) => checkpoint,
+            // Only from a beginning is it known what was accepted before: nothing.
+            Rewind::Beginning if sequences_restart => PostCheckpoint {
+                next: Offset(0),
+                fingerprint: None,
+                sources: BTreeMap::new(),
+                witnesses: Vec::new(),
+                ..stored.value.clone()
+            },
+            Rewind::Beginning | Rewind::Stay => return Ok(None),
+        };
         if check_post(ctx, q, &to, info).await.is_err() {
             // It has expired: what the log still holds is taken from the stored checkpoint on.
             return Ok(None);
@@ -342,10 +356,9 @@ impl Survey {
     async fn find_lost(&mut self, ctx: &WorkerContext) -> Result<(), Refusal> {
         let mut numbers = BTreeSet::new();
         for plan in &self.sources {
-            if let Step::RollForward { chunks } = &plan.step {
-                let controls = chunks.iter().map(|chunk| chunk.cut.control);
-                numbers.extend(controls.flat_map(|control| [control, Control(control.0 + 1)]));
-            }
+            let (Step::Keep { chunks } | Step::RollForward { chunks }) = &plan.step;
+            let controls = chunks.iter().map(|chunk| chunk.cut.control);
+            numbers.extend(controls.flat_map(|control| [control, Control(control.0 + 1)]));
         }
         numbers.retain(|number| *number <= self.control_head && number.0 > 0);
         let void = persist(ctx, || control::void_among(&*ctx.db, &numbers)).await;

@@ -123,11 +123,8 @@ fn people_change_things(site: &Site, service: &Up) {
     let key = site.run(&["keys", "create", "office", "--scope", "admin:write"]);
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     let agent: ureq::Agent = config.build().into();
-    let send = |method: &str, path: &str, body: Value| {
-        let request = match method {
-            "POST" => agent.post(service.url(path)),
-            _ => agent.put(service.url(path)),
-        };
+    let post = |path: &str, body: Value| {
+        let request = agent.post(service.url(path));
         let request = request.header("authorization", format!("Bearer {}", key.trim()));
         let request = request.header("idempotency-key", path.replace('/', "-"));
         let request = request.content_type("application/json");
@@ -137,16 +134,16 @@ fn people_change_things(site: &Site, service: &Up) {
         serde_json::from_str::<Value>(&text).unwrap_or_default()
     };
     let owner = json!({"userId": "ada", "userType": "user"});
-    let code = send("POST", "/api/referrals/code", owner)["code"].clone();
+    let code = post("/api/referrals/code", owner)["code"].clone();
     let signup = json!({"referralCode": code, "refereeId": "bob", "refereeType": "user"});
-    send("POST", "/api/referrals/signup", signup);
+    post("/api/referrals/signup", signup);
     let credit = json!({"userId": "ada", "amount": "5", "reason": "welcome"});
-    send("POST", "/api/admin/credits", credit);
+    post("/api/admin/credits", credit);
     let points = json!({"kind": "user", "id": "ada", "points": "1", "reason": "welcome"});
-    send("POST", "/api/admin/adjustments", points);
+    post("/api/admin/adjustments", points);
     let price = json!({"configKey": "tide_pool_input", "pricePerUnit": "0.0002", "unit": "1000_tokens",
                        "updatedBy": "office"});
-    send("PUT", "/api/admin/pricing", price);
+    post("/api/admin/pricing", price);
 }
 
 /// A service whose metrics have a port of their own does not show them to clients.

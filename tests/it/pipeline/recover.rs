@@ -6,9 +6,13 @@ use proptest::prelude::*;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::time::Millis;
 use tidemark::log::posting::BlockHeader;
-use tidemark::pipeline::recover::{LoggedBlock, LoggedBlocks, Refusal, Step, compare, decide};
+use tidemark::pipeline::recover::{
+    APART_MAX_MS, LoggedBlock, LoggedBlocks, Refusal, Rewind, Step, choose, compare, decide,
+};
 use tidemark::pipeline::{ChunkEnd, LoggedChunk};
-use tidemark::store::checkpoints::{RateCheckpoint, UsageRows, WindowCut};
+use tidemark::store::checkpoints::{
+    EarlierCheckpoint, PostCheckpoint, RateCheckpoint, UsageRows, WindowCut,
+};
 
 const SOURCE: Partition = Partition(1);
 const SEMANTICS: u32 = 3;
@@ -121,7 +125,7 @@ fn logged(chunks: &[Sent], has_cut: bool) -> LoggedBlocks {
 
 fn chunks_of(step: &Step) -> Vec<u64> {
     match step {
-        Step::Keep => Vec::new(),
+        Step::Keep { .. } => Vec::new(),
         Step::RollForward { chunks } => chunks.iter().map(|chunk| chunk.cut.chunk.0).collect(),
     }
 }
@@ -131,12 +135,16 @@ fn a_checkpoint_that_knows_all_stays_where_it_is() {
     let sent = history(&[(5, [1, 0]), (3, [1, 1])]);
     let blocks = logged(&sent, true).of(SOURCE);
     let newest = sent[1].cut();
-    assert_eq!(
-        decide(SOURCE, Some(&newest), &blocks, SEMANTICS),
-        Ok(Step::Keep)
+    let step = decide(SOURCE, Some(&newest), &blocks, SEMANTICS);
+    assert!(
+        matches!(&step, Ok(Step::Keep { chunks }) if chunks.len() == 1),
+        "{step:?}"
     );
     let nothing = LoggedBlocks::default().of(SOURCE);
-    assert_eq!(decide(SOURCE, None, &nothing, SEMANTICS), Ok(Step::Keep));
+    assert_eq!(
+        decide(SOURCE, None, &nothing, SEMANTICS),
+        Ok(Step::Keep { chunks: Vec::new() })
+    );
 }
 
 #[test]
@@ -146,7 +154,8 @@ fn the_recorded_chunk_and_all_newer_ones_are_rated_again() {
     for (stored, expected) in [
         (None, vec![1, 2, 3]),
         (Some(sent[0].cut()), vec![1, 2, 3]),
-        (Some(sent[1].cut()), vec![2, 3]),
+        // Usage rows of the chunk before may be older than the checkpoint.
+        (Some(sent[1].cut()), vec![1, 2, 3]),
         (Some(sent[2].cut()), vec![]),
     ] {
         let step = decide(SOURCE, stored.as_ref(), &blocks, SEMANTICS).expect("a step");
@@ -227,9 +236,50 @@ fn blocks_are_equal_different_or_missing() {
     assert_eq!(fewer.different, [(Partition(0), Sequence(4))]);
 }
 
+#[test]
+fn posting_goes_back_to_before_any_table_can_be() {
+    let checkpoint = |next| PostCheckpoint {
+        topic_id: "postings".to_owned(),
+        epoch: Epoch(0),
+        partitions: 1,
+        next: Offset(next),
+        fingerprint: None,
+        sources: BTreeMap::new(),
+        witnesses: Vec::new(),
+    };
+    let copy = |at: i64, next| EarlierCheckpoint {
+        at: Millis(at),
+        checkpoint: checkpoint(next),
+    };
+    let chosen = |stored, copies: &[EarlierCheckpoint]| match choose(&checkpoint(stored), copies) {
+        Rewind::To(to) => to.next.0,
+        Rewind::Beginning => 0,
+        Rewind::Stay => stored,
+    };
+    let (newest, apart) = (10 * APART_MAX_MS, APART_MAX_MS);
+    assert_eq!(chosen(9, &[]), 0);
+    // Of the newest copy nobody knows whether the rows are as new.
+    assert_eq!(chosen(9, &[copy(newest, 8)]), 0);
+    assert_eq!(
+        chosen(9, &[copy(newest, 8), copy(newest - apart + 1, 7)]),
+        0
+    );
+    let copies = [
+        copy(newest, 8),
+        copy(newest - 3 * apart, 2),
+        copy(newest - apart, 5),
+    ];
+    assert_eq!(chosen(9, &copies), 5);
+    // It has gone back already.
+    assert_eq!(chosen(5, &copies), 5);
+    let mut elsewhere = copies.clone();
+    elsewhere[2].checkpoint.epoch = Epoch(1);
+    assert_eq!(chosen(9, &elsewhere), 2);
+}
+
 proptest! {
-    /// Wherever the tables went back to, and however much of the newest chunk the log holds: the
-    /// chunks from the recorded one to the newest are rated again, each once and in order.
+    /// Wherever the tables went back to, and however much of the newest chunk the log holds: all
+    /// chunks with blocks and the recorded one are rated again, each once and in order.
     #[test]
     fn every_chunk_that_the_tables_lack_is_rated_again_once(
         sizes in prop::collection::vec((1..9u64, [0..3u64, 0..3u64]), 1..9),
@@ -264,7 +314,10 @@ proptest! {
         let step = step.expect("a step");
         let expected: Vec<u64> = match newer.is_empty() {
             true => Vec::new(),
-            false => std::iter::once(sent[at].chunk).chain(newer).collect(),
+            false => {
+                let older = held[..at].iter().filter(with_blocks).map(|of| of.chunk);
+                older.chain([sent[at].chunk]).chain(newer).collect()
+            }
         };
         prop_assert_eq!(chunks_of(&step), expected);
         if let Step::RollForward { chunks } = &step {

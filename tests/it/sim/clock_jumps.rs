@@ -59,6 +59,9 @@ impl Run {
                 jumped = Some(self.clock_jumps_by(ahead));
             }
             self.append();
+            if let Some((_, ahead)) = &jumped {
+                self.follow_up(&ahead.clone());
+            }
             self.pass_moments()?;
         }
         while !self.quiesce()? {}
@@ -86,6 +89,16 @@ impl Run {
         }
         let (_, jumped) = jumped.expect("a record of round 3");
         self.time_comes(true_time, jumped)
+    }
+
+    /// Another event of the same user, dated now.
+    fn follow_up(&mut self, record: &NewRecord) {
+        let user = record.key.as_deref().map(String::from_utf8_lossy);
+        let number = user.and_then(|user| user.strip_prefix('u')?.parse().ok());
+        let (now, rng) = (self.world.now(), &mut self.rng);
+        let number = number.expect("a user of the simulator");
+        let (partition, next) = self.workload.record_of(rng, number, now, self.source);
+        self.land(partition, next, now);
     }
 
     /// The time has come that the wrong clock showed, and the event of then is sent again.

@@ -89,6 +89,13 @@ fn checks_whose_links_are_gone_do_not_hold_up_what_comes_behind_them() {
         db.transact(grant).await.unwrap();
     });
     quiet.start_worker(Settings::default());
+    // Pages of the simulator's store are small.
+    quiet.until(20 * MINUTE, |world| {
+        world.with(|inner| {
+            let rows = adapter::month_rows(&inner.db, &ann).unwrap();
+            rows.contains_key(&november())
+        })
+    });
     quiet.pass(MINUTE);
     assert_eq!(bonus(&quiet, &ann), Points::whole(1));
     assert_eq!(pointers(&quiet, "pending#"), CHECKS as usize);

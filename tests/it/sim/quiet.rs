@@ -113,7 +113,7 @@ impl Quiet {
     fn start_tasks(&mut self, settings: Settings, tasks: Vec<TaskId>) {
         let spec = WorkerSpec {
             owner: self.owner,
-            token: 7,
+            token: self.owner,
             epoch: Epoch(self.epoch),
             skew_ms: 0,
             settings,

@@ -90,6 +90,10 @@ pub struct Run {
     pub(super) latest_freeze: i64,
     /// The tables at some earlier moment.
     pub(super) older: Option<BTreeMap<Key, Item>>,
+    /// When that was.
+    pub(super) older_at: i64,
+    /// The tables at a moment after that.
+    pub(super) later: Option<(i64, BTreeMap<Key, Item>)>,
     /// Partitions whose clocks an operator is correcting.
     pub(super) correcting: BTreeSet<TaskId>,
 }
@@ -246,6 +250,8 @@ impl Run {
             asked: 0,
             latest_freeze: 0,
             older: None,
+            older_at: 0,
+            later: None,
             correcting: BTreeSet::new(),
         };
         run.open_epoch();
@@ -282,8 +288,14 @@ impl Run {
             if moves_at.contains(&round) {
                 self.next_epoch()?;
             }
+            if snapshot_at + 1 == round && self.older.is_some() {
+                let (now, items) = self.world.with(|inner| (inner.now, inner.db.items.clone()));
+                self.later = Some((now, items));
+            }
             if snapshot_at == round {
                 self.older = Some(self.world.with(|inner| inner.db.items.clone()));
+                self.older_at = self.world.now();
+                self.later = None;
             }
             if mishap_at == Some(round) {
                 match self.lean {
@@ -327,6 +339,7 @@ impl Run {
     pub(super) fn open_epoch(&mut self) {
         self.epoch += 1;
         self.older = None;
+        self.later = None;
         let mut log = LogState::new(self.source, 1, self.posting);
         checks::watch_log(&mut log, self.epoch, &self.ledger);
         self.world.with(|inner| inner.logs.insert(self.epoch, log));

@@ -254,6 +254,11 @@ fn the_simulator_finds_an_incomplete_chunk_that_recover_takes_as_complete() {
 }
 
 #[test]
+fn the_simulator_finds_a_recovery_that_does_not_put_posting_back() {
+    finds(Breakage::PostingNotPutBack, Lean::Restores);
+}
+
+#[test]
 fn the_simulator_finds_later_epochs_that_are_ignored() {
     finds(Breakage::LaterEpochIgnored, Lean::Rollbacks);
 }

@@ -14,7 +14,10 @@ use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::protection::{self, Protection, Report};
 
+use crate::process::site::Site;
+
 const BACKUPS: &str = "UpdateContinuousBackups";
+const CONTROLLED: [&str; 3] = ["UpdateTable", "DescribeContinuousBackups", BACKUPS];
 
 /// The tables' control plane.
 #[derive(Default)]
@@ -26,6 +29,8 @@ struct Control {
     /// How many changes are refused because their table was just created.
     busy: u32,
     changes: u32,
+    /// Where everything else is done; none: nothing else is asked for.
+    store: Option<&'static str>,
 }
 
 type Shared = Arc<Mutex<Control>>;
@@ -78,8 +83,21 @@ async fn handle(
 ) -> (StatusCode, Json<Value>) {
     let target = headers["x-amz-target"].to_str().unwrap();
     let operation = target.split('.').next_back().unwrap();
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    let table = body["TableName"].as_str().unwrap();
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let table = request["TableName"].as_str().unwrap_or_default();
+    let store = control.lock().unwrap().store;
+    if let Some(store) = store
+        && !CONTROLLED.contains(&operation)
+    {
+        let target = target.to_owned();
+        let forward = tokio::task::spawn_blocking(move || forwarded(store, &target, &body));
+        let (status, mut answer) = forward.await.unwrap();
+        if let Some(found) = answer.get_mut("Table") {
+            let is_on = control.lock().unwrap().from_deletion.contains(table);
+            found["DeletionProtectionEnabled"] = is_on.into();
+        }
+        return (status, Json(answer));
+    }
     match control.lock().unwrap().answer(operation, table) {
         Ok(answer) => (StatusCode::OK, Json(answer)),
         Err(code) => {
@@ -89,13 +107,29 @@ async fn handle(
     }
 }
 
-async fn on(control: Control) -> (DynamoDb, Shared) {
-    let shared = Arc::new(Mutex::new(control));
-    let app = Router::new().fallback(handle).with_state(shared.clone());
+fn forwarded(store: &str, target: &str, body: &Bytes) -> (StatusCode, Value) {
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent: ureq::Agent = config.build().into();
+    let request = agent.post(store).header("x-amz-target", target);
+    let request = request.content_type("application/x-amz-json-1.0");
+    let mut answer = request.send(&body[..]).unwrap();
+    let text = answer.body_mut().read_to_vec().unwrap();
+    let status = StatusCode::from_u16(answer.status().as_u16()).unwrap();
+    (status, serde_json::from_slice(&text).unwrap())
+}
+
+/// Its address.
+async fn serve(shared: Shared) -> String {
+    let app = Router::new().fallback(handle).with_state(shared);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let settings = DynamoSettings::local(format!("http://{address}"));
+    format!("http://{address}")
+}
+
+async fn on(control: Control) -> (DynamoDb, Shared) {
+    let shared = Arc::new(Mutex::new(control));
+    let settings = DynamoSettings::local(serve(shared.clone()).await);
     let meter = Arc::new(StoreMeter::default());
     (
         DynamoDb::new(&settings, meter, Arc::new(SystemClock)),
@@ -167,4 +201,54 @@ async fn a_missing_permission_is_said_and_changes_nothing_else() {
     let denied = protection::protect(&db).await;
     assert!(matches!(denied, Err(StoreError::Denied(_))), "{denied:?}");
     assert_eq!(state(&db).await, everywhere(Some(false), Some(false)));
+}
+
+#[test]
+fn init_protects_the_tables_and_doctor_says_whether_they_are() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let control = Control {
+        store: Some(super::embedded_endpoint()),
+        ..Control::default()
+    };
+    let shared = Arc::new(Mutex::new(control));
+    let endpoint = runtime.block_on(serve(shared.clone()));
+    let prefix = format!("protected-{}-", std::process::id());
+    let mut site = Site::new();
+    let mut protect = |wanted: &str| {
+        site.set(&[
+            ("TIDEMARK_STORE_ENGINE", "dynamodb"),
+            ("TIDEMARK_STORE_ENDPOINT", &endpoint),
+            ("TIDEMARK_STORE_TABLE_PREFIX", &prefix),
+            ("TIDEMARK_STORE_PROTECT_TABLES", wanted),
+        ]);
+        (site.try_run(&["init"]), site.try_run(&["doctor"]))
+    };
+    // Not AWS: left alone, and nothing is said.
+    let (init, doctor) = protect("auto");
+    assert_eq!(init.code, Some(0), "{}", init.stderr);
+    assert!(
+        !doctor.stdout.contains("deletion protection"),
+        "{}",
+        doctor.stdout
+    );
+    assert_eq!(shared.lock().unwrap().changes, 0);
+    // A permission is missing.
+    shared.lock().unwrap().refuses = Some((BACKUPS, "AccessDeniedException"));
+    let (init, doctor) = protect("on");
+    assert_eq!(init.code, Some(1), "{}", init.stderr);
+    assert!(
+        init.stderr.contains("access to the store was denied"),
+        "{}",
+        init.stderr
+    );
+    let missing = format!("no point-in-time recovery: {prefix}PricingConfig");
+    assert!(doctor.stdout.contains(&missing), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("tidemark init"), "{}", doctor.stdout);
+    // It is granted.
+    shared.lock().unwrap().refuses = None;
+    let (init, doctor) = protect("on");
+    assert_eq!(init.code, Some(0), "{}", init.stderr);
+    let protected = "The tables have deletion protection and point-in-time recovery.";
+    assert!(doctor.stdout.contains(protected), "{}", doctor.stdout);
+    assert_eq!(shared.lock().unwrap().changes, 2 * Table::ALL.len() as u32);
 }

@@ -2,6 +2,7 @@
 //! One file per theme.
 
 mod clocks;
+mod copies;
 mod lag;
 mod leaving;
 mod logs;

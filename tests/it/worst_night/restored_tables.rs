@@ -13,7 +13,7 @@ use crate::process::site::{Site, Up, get};
 
 const CONDITION_MAX: Duration = Duration::from_secs(60);
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
@@ -27,13 +27,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn restore(site: &Site, backup: &Path) {
+pub(super) fn restore(site: &Site, backup: &Path) {
     let store = site.data().join("store");
     fs::remove_dir_all(&store).expect("a removal");
     copy(backup, &store);
 }
 
-fn wait_until(up: &mut Up, what: &str, mut holds: impl FnMut(&mut Up) -> bool) {
+pub(super) fn wait_until(up: &mut Up, what: &str, mut holds: impl FnMut(&mut Up) -> bool) {
     let start = Instant::now();
     while !holds(up) {
         up.must_run();
@@ -42,7 +42,7 @@ fn wait_until(up: &mut Up, what: &str, mut holds: impl FnMut(&mut Up) -> bool) {
     }
 }
 
-fn has_rated(up: &mut Up, chunks: f64) -> bool {
+pub(super) fn has_rated(up: &mut Up, chunks: f64) -> bool {
     up.metric("tidemark_chunks_total").unwrap_or(0.0) >= chunks
 }
 
