@@ -130,6 +130,12 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
         "posting takes {} again by itself; rows that have counted them skip them",
         counted(survey.blocks, "posting block")
     ))?;
+    for q in &survey.stuck {
+        out.line(format!(
+            "warning: {} stays at its checkpoint: no earlier one is kept, or ledger.postings/{q} does not reach back to it. If account tables are older than table Checkpoints, even by seconds, their rows lack postings; restore all tables to exactly the same moment",
+            TaskId::new(Role::Post, *q)
+        ))?;
+    }
     if let Some(lost) = survey.lost_control() {
         out.line(format!(
             "control feed: the log knows changes up to {lost}, the tables up to {}; prices, rules and referral links between are lost, and their numbers are not used again",

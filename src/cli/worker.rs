@@ -235,7 +235,8 @@ fn say_missing(topics: &[String]) {
     tracing::error!(
         event = "topics.missing",
         topics,
-        "missing topics; on a new installation create them with `tidemark topics apply`; if they were there before, see docs/runbook.md#a-topic-is-gone"
+        "missing topics: nothing of them is worked on. On a new installation `tidemark topics apply` creates tidemark's own; one that held \
+         records must be brought back instead, see docs/runbook.md#a-topic-is-gone"
     );
 }
 

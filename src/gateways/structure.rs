@@ -10,6 +10,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 /// The text with an empty object in place of every number that JSON does not have, at the same
 /// offsets. Where a number is needed, an object is refused; everywhere else it does not matter.
 pub(super) fn without_bare_numbers(text: &str) -> Cow<'_, str> {
@@ -140,11 +142,14 @@ pub(super) fn each_member<'a, E>(
     Ok(())
 }
 
+/// The brackets that close what is open. A batch may have millions of items, so few of them allocate.
+type Open = SmallVec<[u8; 32]>;
+
 /// Where the value that begins at `at` ends: before the comma or bracket behind it, or where the
 /// text ends.
 fn value_end(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
-    let mut open: Vec<u8> = Vec::new();
+    let mut open = Open::new();
     let mut at = at;
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -165,7 +170,7 @@ fn value_end(text: &str, at: usize) -> usize {
 }
 
 /// Brackets that were left open inside of one end with it. One that closes nothing is passed over.
-fn close(open: &mut Vec<u8>, bracket: u8) {
+fn close(open: &mut Open, bracket: u8) {
     /// No JSON that is parsed afterwards is nested more deeply.
     const NESTED_MAX: usize = 128;
     let from = open.len().saturating_sub(NESTED_MAX);

@@ -51,7 +51,7 @@ pub(super) async fn ready(State(operator): State<Operator>) -> Response {
             "missing",
             format!(
                 "missing: {}. On a new installation `tidemark topics apply` creates tidemark's own, and work begins within seconds; \
-                 if they were there before, see docs/runbook.md#a-topic-is-gone",
+                 a topic that held records must be brought back instead, see docs/runbook.md#a-topic-is-gone",
                 missing.join(", ")
             ),
         ),

@@ -238,6 +238,10 @@ fn is_unsupported(code: &str) -> bool {
     )
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "the SDK's own error, on its way to `run`"
+)]
 fn unless_unsupported<T, E: ProvideErrorMetadata>(
     result: Result<T, SdkError<E, HttpResponse>>,
 ) -> Result<Option<T>, SdkError<E, HttpResponse>> {
@@ -248,6 +252,10 @@ fn unless_unsupported<T, E: ProvideErrorMetadata>(
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "the SDK's own error, on its way to `run`"
+)]
 fn unless_busy<T, E: ProvideErrorMetadata>(
     result: Result<T, SdkError<E, HttpResponse>>,
 ) -> Result<Change<T>, SdkError<E, HttpResponse>> {

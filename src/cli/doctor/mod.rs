@@ -74,8 +74,8 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;
     outages::recent(session, findings).await;
-    adapting(session, config, findings).await?;
-    tables::protection(config, findings).await
+    tables::protection(config, findings).await?;
+    adapting(session, config, findings).await
 }
 
 fn running(session: &Session, config: &Config, findings: &mut Findings) {

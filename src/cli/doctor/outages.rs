@@ -75,7 +75,26 @@ pub async fn process(session: &Session, config: &Config, findings: &mut Findings
     if let Ok(Ok(metrics)) = asked {
         let samples = read(&String::from_utf8_lossy(&metrics.body));
         lags(&samples, findings);
+        if let Some(what) = unattributed(&samples) {
+            findings.note(what);
+        }
     }
+}
+
+/// Failures that no provider is charged with, since the process began.
+fn unattributed(samples: &[Sample]) -> Option<String> {
+    let sum = |name: &str| -> f64 {
+        let samples = samples.iter().filter(|sample| sample.name == name);
+        samples.map(|sample| sample.value).sum()
+    };
+    let failures = sum("tidemark_ingest_unattributed_failures_total");
+    (failures > 0.0).then(|| {
+        let events = sum("tidemark_ingest_events_total");
+        format!(
+            "{failures} of {events} events since `up` started are failures of which the gateway does not say where they went: they lower \
+             no provider's uptime (docs/runbook.md#tidemarkfailuresunattributed)."
+        )
+    })
 }
 
 /// Why a running `up` takes no events, if it takes none.
@@ -256,4 +275,26 @@ fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
         }
     };
     findings.fault(Cause::TopicMissing(name.to_owned()), text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read, unattributed};
+
+    #[test]
+    fn failures_without_a_provider_are_told() {
+        let metrics = |failures: u32| {
+            format!(
+                "tidemark_ingest_unattributed_failures_total{{format=\"litellm\"}} {failures}\n\
+                 tidemark_ingest_unattributed_failures_total{{format=\"otlp\"}} 1\n\
+                 tidemark_ingest_events_total{{format=\"litellm\"}} 25\n"
+            )
+        };
+        let told = unattributed(&read(&metrics(5)));
+        assert!(told.is_some_and(|text| text.starts_with("6 of 25 events")));
+        assert_eq!(
+            unattributed(&read("tidemark_ingest_events_total{format=\"otlp\"} 9\n")),
+            None
+        );
+    }
 }

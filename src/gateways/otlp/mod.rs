@@ -265,6 +265,12 @@ impl<'u> Spans<'u> {
         }
     }
 
+    /// One more span, which is about something else.
+    pub fn pass_over(&mut self) {
+        self.seen += 1;
+        self.outcomes.skip(Skip::NotInference);
+    }
+
     /// Reads one more span, of this resource.
     pub fn add(
         &mut self,
@@ -272,6 +278,10 @@ impl<'u> Spans<'u> {
         about: Option<&Fields<'_>>,
         is_repaired: bool,
     ) -> Result<(), BodyError> {
+        if !may_be_inference(text) {
+            self.pass_over();
+            return Ok(());
+        }
         let index = self.seen;
         self.seen += 1;
         let span = Object::parse(text).and_then(|object| {
@@ -299,6 +309,12 @@ impl<'u> Spans<'u> {
         self.reports.finish(&mut self.outcomes)?;
         Ok(self.outcomes)
     }
+}
+
+/// Whether the span names an operation, or may do so in escapes. Most spans of a trace do not, and
+/// there may be a million of them in a small packed body.
+fn may_be_inference(span: &str) -> bool {
+    OPERATIONS.iter().any(|name| span.contains(name)) || span.contains("\\u")
 }
 
 pub(super) const fn fields(object: Object<'_>, is_repaired: bool) -> Fields<'_> {

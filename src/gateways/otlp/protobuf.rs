@@ -10,7 +10,7 @@ use prost::Message;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
-use super::{Spans, Wanted, attributes, fields};
+use super::{OPERATIONS, Spans, Wanted, attributes, fields};
 use crate::gateways::json::{SCALAR_BYTES_MAX, repaired};
 use crate::gateways::{BodyError, GatewaySettings, Outcomes};
 
@@ -66,10 +66,21 @@ fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError
     let about_fields = about_fields.map(|object| fields(object, about.is_repaired));
     each_message(message, SCOPE_SPANS, |scope| {
         each_message(scope, SPANS, |span| {
+            if !names_operation(span) {
+                spans.pass_over();
+                return Ok(());
+            }
             let (span, is_repaired) = translated(span, &spans.wanted)?;
             spans.add(&span.to_string(), about_fields.as_ref(), is_repaired)
         })
     })
+}
+
+/// Whether an operation's name stands anywhere in the span.
+fn names_operation(span: &[u8]) -> bool {
+    OPERATIONS
+        .iter()
+        .any(|name| memchr::memmem::find(span, name.as_bytes()).is_some())
 }
 
 const fn unreadable() -> BodyError {

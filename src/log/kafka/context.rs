@@ -60,7 +60,7 @@ fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
     use RDKafkaErrorCode as Code;
     Some(match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => Advice::Perhaps(
-            "create the topic (on a new installation tidemark's own with `tidemark topics apply`); if it was there before, bring it back",
+            "create the topic (tidemark's own with `tidemark topics apply`), or bring it back if it held records",
         ),
         Code::SSL => Advice::Perhaps("see ssl.* and security.protocol in [kafka.properties]"),
         Code::InvalidSessionTimeout => Advice::Surely(

@@ -181,9 +181,12 @@ impl KafkaLog {
         let state = self.admin.describe(&name).await.map_err(unavailable)?;
         let state = state.ok_or_else(|| {
             LogError::Unavailable(match self.lock().contains_key(&topic) {
-                true => format!("topic {name} is gone; see docs/runbook.md#a-topic-is-gone"),
+                true => format!(
+                    "topic {name} is gone; bring it back, or see docs/runbook.md#a-topic-is-gone"
+                ),
                 false => format!(
-                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it; if it was there before, see docs/runbook.md#a-topic-is-gone"
+                    "there is no topic {name}; on a new installation `tidemark topics apply` creates it, \
+                     if it was there before, see docs/runbook.md#a-topic-is-gone"
                 ),
             })
         })?;

@@ -48,6 +48,9 @@ pub struct Survey {
     pub blocks: u64,
     /// The checkpoints of posting that are put back, and to what.
     rewound: Vec<(Partition, Versioned<PostCheckpoint>, PostCheckpoint)>,
+    /// Posting partitions that cannot be put back: no copy of their checkpoint is old enough, or the
+    /// log has dropped what follows it. Rows that are older than the checkpoint would lack postings.
+    pub stuck: Vec<Partition>,
     /// The ends of the topics when they were looked at.
     ends: Vec<(Topic, Partition, Offset)>,
 }
@@ -119,6 +122,7 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         last: BTreeMap::new(),
         blocks: 0,
         rewound: Vec::new(),
+        stuck: Vec::new(),
         ends: Vec::new(),
     };
     let mut blocks = LoggedBlocks::default();
@@ -332,10 +336,14 @@ impl Survey {
                 witnesses: Vec::new(),
                 ..stored.value.clone()
             },
-            Rewind::Beginning | Rewind::Stay => return Ok(None),
+            Rewind::Beginning => {
+                self.stuck.push(q);
+                return Ok(None);
+            }
+            Rewind::Stay => return Ok(None),
         };
         if check_post(ctx, q, &to, info).await.is_err() {
-            // It has expired: what the log still holds is taken from the stored checkpoint on.
+            self.stuck.push(q);
             return Ok(None);
         }
         self.rewound.push((q, stored.clone(), to.clone()));

@@ -96,7 +96,12 @@ impl Run {
             let names: Vec<_> = awards.map(|(account, award)| (account, award.id)).collect();
             (names, adapter::has_pointers(&db))
         };
-        let is_near = at - self.older_at < APART_MAX_MS - 10_000;
+        // Posting can be put back only as far as the log reaches.
+        let is_whole = self.world.with(|inner| {
+            let starts = &inner.logs[&self.epoch].starts;
+            starts.values().all(|start| *start == 0)
+        });
+        let is_near = is_whole && at - self.older_at < APART_MAX_MS - 10_000;
         let (before, after) = (awards(&older), awards(&later));
         if !is_near || before.1 || after.1 || before != after || self.rng.random_ratio(1, 3) {
             return (older, false);

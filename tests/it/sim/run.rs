@@ -152,6 +152,8 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
     let meets = matches!(lean, Lean::FirstRows | Lean::Months);
     let (flush_ms_max, award_ms_max) = if meets { (150, 100) } else { (600, 1_000) };
     let cached_max = if lean == Lean::Months { 4 } else { 25 };
+    // A checkpoint of one rival makes the other begin again.
+    let tops_ms = if meets { (1_000, 5_000) } else { (50, 2_000) };
     Settings {
         chunk_records_max: rng.random_range(2..12),
         chunk_bytes_max: if rng.random_ratio(1, 8) { 600 } else { 1 << 20 },
@@ -174,7 +176,7 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
         accounts_cached_max: rng.random_range(1..cached_max),
         blocks_read_max: rng.random_range(1..6),
         leaderboard_size: rng.random_range(1..5),
-        leaderboard_interval: ms(rng, 50, 2_000),
+        leaderboard_interval: ms(rng, tops_ms.0, tops_ms.1),
         award_interval: ms(rng, 50, award_ms_max),
         halt_poll: ms(rng, 500, 2_000),
         backoff: ms(rng, 5, 100),

@@ -19,7 +19,10 @@ fn a_copy_taken_under_load_goes_on_by_itself_and_its_store_brings_the_original_b
     let mut load = Load::start(&site, 20_261_130);
     wait_until(&mut up, "rating", |up| has_rated(up, 4.0));
     up.kill();
-    load.careless_producer(&site, &mut StdRng::seed_from_u64(20_261_130));
+    let mut rng = StdRng::seed_from_u64(20_261_130);
+    for _ in 0..3 {
+        load.careless_producer(&site, &mut rng);
+    }
     let mut up = site.up();
     up.wait_ready();
     wait_until(&mut up, "rating", |up| has_rated(up, 8.0));
@@ -35,7 +38,7 @@ fn a_copy_taken_under_load_goes_on_by_itself_and_its_store_brings_the_original_b
     let mut up = other.up();
     up.wait_ready();
     other.run(&["wait", "--timeout", "3m"]);
-    Books::read(&other).equal_the_oracle(&links);
+    Books::read(&other).equal_the_oracle_of_a_part(&links);
     other.run(&["doctor"]);
     up.stop();
 

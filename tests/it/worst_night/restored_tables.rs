@@ -69,7 +69,9 @@ fn tables_restored_to_an_earlier_moment_are_rolled_forward_and_every_sum_is_the_
     wait_until(&mut up, "rating", |up| has_rated(up, 12.0));
     up.kill();
     let mut rng = StdRng::seed_from_u64(20_261_129);
-    load.careless_producer(&site, &mut rng);
+    for _ in 0..3 {
+        load.careless_producer(&site, &mut rng);
+    }
 
     restore(&site, &backup);
     let mut up = site.up();
