@@ -16,6 +16,9 @@ use super::outcome::Skip;
 use super::outcomes::Outcomes;
 use super::{BodyError, ITEMS_MAX};
 
+/// A framework, an SDK and a wrapper around both may report every call.
+const REPORTS_PER_EVENT: usize = 3;
+
 /// One report of a call.
 pub(super) struct Report {
     /// Its place among the items.
@@ -33,10 +36,14 @@ pub(super) struct Report {
 pub(super) struct Reports(Vec<Report>);
 
 impl Reports {
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// # Errors
-    /// There are more than [`ITEMS_MAX`].
+    /// There are more than so many events could have.
     pub fn push(&mut self, report: Report) -> Result<(), BodyError> {
-        if self.0.len() == ITEMS_MAX {
+        if self.0.len() == REPORTS_PER_EVENT * ITEMS_MAX {
             return Err(BodyError::TooManyItems);
         }
         self.0.push(report);
@@ -49,9 +56,11 @@ impl Reports {
     /// There are too many outcomes.
     pub fn finish(self, outcomes: &mut Outcomes) -> Result<(), BodyError> {
         let mut reports = self.0;
+        // From here on nothing depends on the order in which they came.
+        reports.sort_by_cached_key(content);
         let mut calls = Calls::of(&reports);
         let around = Around::of(&reports);
-        let wrappers = around.wrappers(&reports, &mut calls);
+        let wrappers = around.wrappers(&mut calls);
         for at in 0..reports.len() {
             if reports[at].claim.user.is_err()
                 && let Some(user) = around.user_around(&reports, at, &wrappers)
@@ -66,16 +75,47 @@ impl Reports {
                 false => groups.entry(calls.first(at)).or_default().push(report),
             }
         }
-        let mut whole: BTreeMap<usize, Claim<'static>> = BTreeMap::new();
         for reports in groups.into_values() {
             (1..reports.len()).for_each(|_| outcomes.skip(Skip::SameCall));
-            whole.extend(merged(reports));
-        }
-        for (index, claim) in whole {
-            outcomes.keep(index, claim.outcome(index))?;
+            if let Some((index, claim)) = merged(reports) {
+                outcomes.keep(index, claim.outcome(index))?;
+            }
         }
         Ok(())
     }
+}
+
+/// Whether two reports may be of the same time; one that is not known may be of any.
+fn overlap(one: &Report, other: &Report) -> bool {
+    let span = |report: &Report| {
+        let start = report.claim.time.as_ref().ok()?.0;
+        let took = i64::try_from(report.claim.latency_ms?).ok()?;
+        Some((start, start.saturating_add(took)))
+    };
+    match (span(one), span(other)) {
+        (Some((start, end)), Some((other_start, other_end))) => {
+            start <= other_end && other_start <= end
+        }
+        _ => true,
+    }
+}
+
+/// What a report says, but for its place: those that say the same may stand in any order.
+fn content(report: &Report) -> impl Ord + use<> {
+    let claim = &report.claim;
+    let tokens = claim.tokens.clone().unwrap_or_default();
+    let ids = [&report.call, &report.span, &report.parent].map(Clone::clone);
+    (
+        claim.user.is_err(),
+        claim.user.clone().unwrap_or_default(),
+        ids,
+        claim.id.clone().unwrap_or_default(),
+        claim.time.clone().unwrap_or_default(),
+        claim.status.clone().unwrap_or_default(),
+        Reverse((tokens.input, tokens.output, tokens.cached)),
+        claim.model.clone().unwrap_or_default(),
+        claim.provider.clone().unwrap_or_default(),
+    )
 }
 
 /// Which report is around which, by their places.
@@ -83,6 +123,9 @@ struct Around {
     parents: BTreeMap<usize, usize>,
     children: BTreeMap<usize, Vec<usize>>,
 }
+
+/// Frameworks are wrapped in a few others. Parents may also go round in a circle.
+const LEVELS_MAX: usize = 16;
 
 impl Around {
     fn of(reports: &[Report]) -> Around {
@@ -106,27 +149,41 @@ impl Around {
         around
     }
 
+    /// How many reports are around this one.
+    fn depth(&self, mut at: usize) -> usize {
+        for depth in 0..LEVELS_MAX {
+            match self.parents.get(&at) {
+                Some(parent) => at = *parent,
+                None => return depth,
+            }
+        }
+        LEVELS_MAX
+    }
+
     /// A report around one other is about the same call. One that is around several is about none
-    /// of its own: those are its calls.
-    fn wrappers(&self, reports: &[Report], calls: &mut Calls) -> BTreeSet<usize> {
+    /// of its own: those are its calls. The innermost are looked at first.
+    fn wrappers(&self, calls: &mut Calls) -> BTreeSet<usize> {
         let mut wrappers = BTreeSet::new();
-        for (&parent, children) in &self.children {
-            let is_another = |child: &usize| {
-                let (inner, outer) = (&reports[*child].call, &reports[parent].call);
-                inner.is_some() && outer.is_some() && inner != outer
-            };
-            if children
-                .iter()
-                .any(|child| calls.first(*child) == calls.first(parent))
-            {
+        let mut parents: Vec<usize> = self.children.keys().copied().collect();
+        parents.sort_by_key(|parent| (Reverse(self.depth(*parent)), *parent));
+        for parent in parents {
+            let children = &self.children[&parent];
+            let own = calls.first(parent);
+            if children.iter().any(|child| calls.first(*child) == own) {
                 continue;
             }
-            let mut inner: Vec<usize> = children.iter().copied().collect();
-            inner.retain(|child| !is_another(child));
-            inner.dedup_by_key(|child| calls.first(*child));
-            match inner[..] {
-                [] => (),
-                [child] => calls.unite(parent, child),
+            let is_around_wrapper = children.iter().any(|child| wrappers.contains(child));
+            let inner = children
+                .iter()
+                .filter(|child| calls.may_unite(parent, **child));
+            let inner: Vec<usize> = inner.copied().collect();
+            let inner: BTreeSet<usize> =
+                inner.into_iter().map(|child| calls.first(child)).collect();
+            match inner.len() {
+                0 => (),
+                1 if !is_around_wrapper => {
+                    inner.into_iter().for_each(|one| calls.unite(parent, one))
+                }
                 _ => drop(wrappers.insert(parent)),
             }
         }
@@ -140,8 +197,6 @@ impl Around {
         at: usize,
         wrappers: &BTreeSet<usize>,
     ) -> Option<Cow<'static, str>> {
-        /// Frameworks are wrapped in a few others. Parents may also go round in a circle.
-        const LEVELS_MAX: usize = 16;
         let mut at = at;
         for _ in 0..LEVELS_MAX {
             at = *self.parents.get(&at)?;
@@ -160,25 +215,16 @@ fn merged(mut reports: Vec<Report>) -> Option<(usize, Claim<'static>)> {
     let spans: BTreeSet<Option<String>> =
         reports.iter().map(|report| report.span.clone()).collect();
     let is_inner = |report: &Report| report.parent.is_some() && spans.contains(&report.parent);
-    let id = |report: &Report| {
-        report
-            .claim
-            .id
-            .clone()
-            .map(Cow::into_owned)
-            .unwrap_or_default()
-    };
-    reports.sort_by_cached_key(|report| {
-        let claim = &report.claim;
-        let time = claim.time.clone().unwrap_or_default();
-        let says_most = (Reverse(claim.has_usage()), Reverse(claim.user.is_ok()));
-        (says_most, is_inner(report), time, id(report), report.index)
-    });
     let outermost = reports.iter().filter(|report| !is_inner(report));
-    let outermost = outermost
-        .filter(|report| report.claim.id.is_ok())
-        .min_by_key(|report| id(report));
-    let outermost = outermost.map(|report| report.claim.id.clone());
+    let mut ids = outermost.filter_map(|report| report.claim.id.clone().ok());
+    let id = ids.next();
+    drop(ids);
+    // It stays as it was among those that say as much.
+    reports.sort_by_key(|report| {
+        let claim = &report.claim;
+        let says_most = (claim.is_readable(), claim.has_usage(), claim.user.is_ok());
+        (Reverse(says_most), is_inner(report))
+    });
     let mut reports = reports.into_iter();
     let Report {
         index, mut claim, ..
@@ -186,25 +232,42 @@ fn merged(mut reports: Vec<Report>) -> Option<(usize, Claim<'static>)> {
     for other in reports {
         claim.complete_from(&other.claim);
     }
-    claim.id = outermost.unwrap_or(claim.id);
+    if let Some(id) = id {
+        claim.id = Ok(id);
+    }
     Some((index, claim))
 }
 
 /// Sets of reports that are about one call: each place holds another one of its set, the first one
-/// itself.
-struct Calls(Vec<usize>);
+/// itself, and what identifies the call and the user.
+struct Calls(Vec<Member>);
+
+struct Member {
+    up: usize,
+    call: Option<String>,
+    user: Option<String>,
+}
 
 impl Calls {
     /// By what identifies the call, and by the span, which may be sent twice.
     fn of(reports: &[Report]) -> Calls {
-        let mut calls = Calls((0..reports.len()).collect());
-        let mut known: BTreeMap<(bool, &str), usize> = BTreeMap::new();
+        let member = |(at, report): (usize, &Report)| Member {
+            up: at,
+            call: report.call.clone(),
+            user: report.claim.user.clone().ok().map(Cow::into_owned),
+        };
+        let mut calls = Calls(reports.iter().enumerate().map(member).collect());
+        let mut known: BTreeMap<(bool, &str), Vec<usize>> = BTreeMap::new();
         for (at, report) in reports.iter().enumerate() {
-            let ids = [(true, &report.call), (false, &report.span)];
-            for (is_call, id) in ids {
-                if let Some(id) = id {
-                    let first = *known.entry((is_call, id)).or_insert(at);
-                    calls.unite(first, at);
+            for (is_call, id) in [(true, &report.call), (false, &report.span)] {
+                let Some(id) = id else { continue };
+                let same = known.entry((is_call, id)).or_default();
+                // Some servers count their responses from 0 to 999, so a trace may have an id twice.
+                let is_same =
+                    |one: &&usize| overlap(&reports[**one], report) && calls.may_unite(**one, at);
+                match same.iter().find(is_same) {
+                    Some(one) => calls.unite(*one, at),
+                    None => same.push(at),
                 }
             }
         }
@@ -212,15 +275,40 @@ impl Calls {
     }
 
     fn first(&mut self, mut at: usize) -> usize {
-        while self.0[at] != at {
-            self.0[at] = self.0[self.0[at]];
-            at = self.0[at];
+        while self.0[at].up != at {
+            self.0[at].up = self.0[self.0[at].up].up;
+            at = self.0[at].up;
         }
         at
     }
 
+    fn root(&self, mut at: usize) -> &Member {
+        while self.0[at].up != at {
+            at = self.0[at].up;
+        }
+        &self.0[at]
+    }
+
+    /// Whether two reports may be about one call. Those of different users never are: a client may
+    /// choose its trace.
+    fn may_unite(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (self.root(one), self.root(other));
+        let agree = |one: &Option<String>, other: &Option<String>| {
+            one.is_none() || other.is_none() || one == other
+        };
+        agree(&one.user, &other.user) && agree(&one.call, &other.call)
+    }
+
     fn unite(&mut self, one: usize, other: usize) {
         let (one, other) = (self.first(one), self.first(other));
-        self.0[one.max(other)] = one.min(other);
+        if one == other {
+            return;
+        }
+        let (first, second) = (one.min(other), one.max(other));
+        let (call, user) = (self.0[second].call.take(), self.0[second].user.take());
+        self.0[second].up = first;
+        let root = &mut self.0[first];
+        root.call = root.call.take().or(call);
+        root.user = root.user.take().or(user);
     }
 }

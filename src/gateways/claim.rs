@@ -63,6 +63,20 @@ impl Claim<'_> {
         }
     }
 
+    /// Whether nothing but the user may be missing.
+    pub fn is_readable(&self) -> bool {
+        let is_told = [
+            self.id.is_ok(),
+            self.time.is_ok(),
+            self.provider.is_ok(),
+            self.endpoint.is_ok(),
+            self.model.is_ok(),
+            self.status.is_ok(),
+            self.tokens.is_ok(),
+        ];
+        is_told.into_iter().all(|is_told| is_told)
+    }
+
     /// Whether it says how many tokens went in.
     pub fn has_usage(&self) -> bool {
         self.tokens
@@ -80,6 +94,15 @@ impl Claim<'_> {
         }
         if self.user.is_err() && other.user.is_ok() {
             self.user.clone_from(&other.user);
+        }
+        if self.endpoint.is_err() && other.endpoint.is_ok() {
+            self.endpoint.clone_from(&other.endpoint);
+        }
+        if self.time.is_err() && other.time.is_ok() {
+            self.time.clone_from(&other.time);
+        }
+        if self.status.is_err() && other.status.is_ok() {
+            self.status.clone_from(&other.status);
         }
         if missing(&self.provider) && !missing(&other.provider) {
             self.provider.clone_from(&other.provider);

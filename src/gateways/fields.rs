@@ -127,8 +127,10 @@ impl<'a> Fields<'a> {
             let path = path.as_ref();
             match self.text(path) {
                 Ok(Some(text)) => match session::classify(&text) {
-                    Session::Of(person) => of_session = of_session.or(Some(person)),
-                    Session::Anonymous => (),
+                    Session::Of(person) if check_id(&person).is_ok() => {
+                        of_session = of_session.or(Some(person));
+                    }
+                    Session::Of(_) | Session::Anonymous => (),
                     Session::No if check_id(&text).is_ok() => return Ok(Some(text)),
                     Session::No => {
                         let problem = "cannot be the id of an account";
@@ -157,6 +159,16 @@ impl<'a> Fields<'a> {
             let problem = format!("is no instant as {}", written.wanted());
             Refusal::new(Reason::InvalidTime, path, &problem)
         })
+    }
+
+    /// Microseconds since 1970, of an instant in seconds.
+    pub fn micros(&self, path: &str) -> Option<i64> {
+        let number = match self.at(path).ok()?? {
+            Scalar::Text(text) => Decimal::parse_times(&text, 6),
+            Scalar::Number(text) => Decimal::parse_times(text, 6),
+            _ => None,
+        };
+        number.map(Decimal::floor)
     }
 
     /// A text, or a whole number as one.

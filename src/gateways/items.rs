@@ -1,5 +1,7 @@
 //! The items of a body, whichever way they are strung together.
 
+use std::convert::Infallible;
+
 use super::calls::{Report, Reports};
 use super::claim::at;
 use super::fields::Fields;
@@ -39,7 +41,7 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
             reports: Reports::default(),
             outcomes: Outcomes::default(),
         };
-        if reading.is_array {
+        if reading.is_array && !is_array_a_line(text) {
             let end = each_element(text, |item| reading.item(item))?;
             // What stands behind an array is nothing that can be cut into items.
             if end.is_some_and(|end| end < text.len()) {
@@ -49,13 +51,24 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
             reading.item(text)?;
         } else {
             let mut lines = text.lines().map(str::trim);
-            lines.try_for_each(|line| match line.is_empty() {
-                true => Ok(()),
-                false => reading.item(line),
+            lines.try_for_each(|line| match line.bytes().next() {
+                None => Ok(()),
+                Some(b'[') => each_element(line, |item| reading.item(item)).map(drop),
+                Some(_) => reading.item(line),
             })?;
         }
         reading.finish()
     }
+}
+
+/// Whether the first line is an array of its own, and there are more lines.
+fn is_array_a_line(text: &str) -> bool {
+    let Some((line, _)) = text.split_once('\n') else {
+        return false;
+    };
+    let line = line.trim_end();
+    let end = each_element::<Infallible>(line, |_| Ok(()));
+    end == Ok(Some(line.len()))
 }
 
 fn is_one_value(text: &str) -> bool {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::kind::has_output;
 use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::domain::time::Millis;
 use crate::log::{Headers, NewRecord, usage};
 
 /// A usage event made from an item.
@@ -13,6 +14,10 @@ pub struct Adapted {
     pub user: String,
     /// Which of the source's events it is.
     pub id: String,
+    /// When it was.
+    pub time: Millis,
+    /// Whether it says how many tokens went in.
+    pub has_usage: bool,
     /// The record for `usage.events`, keyed by the user.
     pub record: NewRecord,
     /// What an operator should know about it.
@@ -130,7 +135,11 @@ pub(super) fn canonical_record<'n>(
     let decoded =
         usage::decode(&value, &headers).map_err(|rejection| translated(rejection, name_of))?;
     debug_assert_eq!(&decoded, event, "what is written is what was meant");
-    let (user, id) = (decoded.user.into_owned(), decoded.id.into_owned());
+    let (user, id, time) = (
+        decoded.user.into_owned(),
+        decoded.id.into_owned(),
+        decoded.time,
+    );
     let is_success = (200..300).contains(&event.status);
     let is_output_unknown = has_output(&event.endpoint) && event.output_tokens.is_none();
     let is_usage_unknown = is_success && (event.input_tokens.is_none() || is_output_unknown);
@@ -143,6 +152,8 @@ pub(super) fn canonical_record<'n>(
         },
         user,
         id,
+        time,
+        has_usage: event.input_tokens.is_some(),
         remarks: Remarks {
             is_usage_unknown,
             is_failure_unattributed,

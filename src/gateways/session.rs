@@ -6,7 +6,7 @@
 //! another user. The account is the person on every device; it is empty where somebody works with an
 //! API key, and then the device is the best that is known.
 
-use serde::Deserialize;
+use serde_json::Value;
 
 /// What a text says about the session that it may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,21 +19,20 @@ pub(super) enum Session {
     Anonymous,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Named {
-    device_id: Option<String>,
-    account_uuid: Option<String>,
-    session_id: Option<String>,
+    device: Option<String>,
+    account: Option<String>,
 }
 
 /// Which session a text names.
 pub(super) fn classify(text: &str) -> Session {
+    let text = text.trim();
     let Some(named) = in_json(text).or_else(|| in_words(text)) else {
         return Session::No;
     };
     let part = |part: Option<String>| part.filter(|part| !part.is_empty());
-    match part(named.account_uuid).or(part(named.device_id)) {
+    match part(named.account).or(part(named.device)) {
         Some(person) => Session::Of(person),
         None => Session::Anonymous,
     }
@@ -43,22 +42,31 @@ fn in_json(text: &str) -> Option<Named> {
     if !text.starts_with('{') {
         return None;
     }
-    let named: Named = serde_json::from_str(text).ok()?;
-    let is_session = named.session_id.is_some() || named.device_id.is_some();
-    is_session.then_some(named)
+    let object: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
+    let is_session = ["session_id", "device_id"]
+        .iter()
+        .any(|name| object.contains_key(*name));
+    let part = |name: &str| match object.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    is_session.then(|| Named {
+        device: part("device_id"),
+        account: part("account_uuid"),
+    })
 }
 
 fn in_words(text: &str) -> Option<Named> {
-    let (rest, session) = text.strip_prefix("user_")?.rsplit_once("_session_")?;
+    let (rest, _) = text.strip_prefix("user_")?.rsplit_once("_session_")?;
     // A device without an account is followed by both underscores.
     let (device, account) = rest.split_once("_account_").or_else(|| {
         let device = rest.strip_suffix("_account")?;
         Some((device, ""))
     })?;
     Some(Named {
-        device_id: Some(device.to_owned()),
-        account_uuid: Some(account.trim_matches('_').to_owned()),
-        session_id: Some(session.to_owned()),
+        device: Some(device.to_owned()),
+        account: Some(account.trim_matches('_').to_owned()),
     })
 }
 
@@ -82,6 +90,7 @@ mod tests {
                 of("c0ffee"),
             ),
             (r#"{"session_id":"1"}"#, Session::Anonymous),
+            (r#" {"device_id":7,"session_id":"1"}"#, of("7")),
             (r#"{"name":"anna"}"#, Session::No),
             ("{anna}", Session::No),
             ("anna", Session::No),

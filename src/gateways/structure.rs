@@ -87,15 +87,11 @@ fn is_member(element: &str) -> bool {
 pub(super) fn each_value<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     let mut at = skip_space(text, 0);
     while at < text.len() {
-        // A word ends at a space; everything else by itself. One byte that is neither costs itself.
+        // What is not JSON ends with its line, or where an object begins.
         let end = match text.as_bytes()[at] {
             b'"' => string_end(text, at),
             b'{' | b'[' => at + 1 + inner_end(&text[at + 1..]),
-            _ => {
-                at + text[at..]
-                    .find([' ', '\n', '\t', '\r', '{', '[', '"'])
-                    .unwrap_or(text.len() - at)
-            }
+            _ => at + text[at..].find(['\n', '{']).unwrap_or(text.len() - at),
         };
         visit(&text[at..end]);
         at = skip_space(text, end);
@@ -142,14 +138,51 @@ pub(super) fn each_member<'a, E>(
     Ok(())
 }
 
-/// The brackets that close what is open. A batch may have millions of items, so few of them allocate.
-type Open = SmallVec<[u8; 32]>;
+/// The brackets that close what is open. A batch may have millions of items, so few allocate.
+#[derive(Default)]
+struct Open {
+    brackets: SmallVec<[u8; 32]>,
+    /// How many of them are curly.
+    objects: usize,
+}
+
+impl Open {
+    fn is_empty(&self) -> bool {
+        self.brackets.is_empty()
+    }
+
+    fn is_object(&self) -> bool {
+        self.brackets.last() == Some(&b'}')
+    }
+
+    fn push(&mut self, bracket: u8) {
+        self.objects += usize::from(bracket == b'}');
+        self.brackets.push(bracket);
+    }
+
+    /// Brackets that were left open inside of one end with it. One that closes nothing is passed
+    /// over.
+    fn close(&mut self, bracket: u8) {
+        let lists = self.brackets.len() - self.objects;
+        let is_open = if bracket == b'}' {
+            self.objects > 0
+        } else {
+            lists > 0
+        };
+        while is_open && let Some(last) = self.brackets.pop() {
+            self.objects -= usize::from(last == b'}');
+            if last == bracket {
+                return;
+            }
+        }
+    }
+}
 
 /// Where the value that begins at `at` ends: before the comma or bracket behind it, or where the
 /// text ends.
 fn value_end(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
-    let mut open = Open::new();
+    let mut open = Open::default();
     let mut at = at;
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -160,24 +193,17 @@ fn value_end(text: &str, at: usize) -> usize {
             b'{' => open.push(b'}'),
             b'[' => open.push(b']'),
             b'}' | b']' if open.is_empty() => return at,
-            b'}' | b']' => close(&mut open, *byte),
+            b'}' | b']' => open.close(*byte),
+            // No object goes on like this: its closing bracket is missing, and the next item begins.
+            b',' if open.is_object() && text[skip_space(text, at + 1)..].starts_with('{') => {
+                return at;
+            }
             b',' if open.is_empty() => return at,
             _ => (),
         }
         at += 1;
     }
     at
-}
-
-/// Brackets that were left open inside of one end with it. One that closes nothing is passed over.
-fn close(open: &mut Open, bracket: u8) {
-    /// No JSON that is parsed afterwards is nested more deeply.
-    const NESTED_MAX: usize = 128;
-    let from = open.len().saturating_sub(NESTED_MAX);
-    let place = open[from..].iter().rposition(|close| *close == bracket);
-    if let Some(place) = place {
-        open.truncate(from + place);
-    }
 }
 
 /// Behind the string that begins at `at`; the end of the text if its quote is missing.
@@ -240,6 +266,12 @@ mod tests {
             ("[1,,2]", vec!["1", "", "2"], true),
             ("[{\"a\":]},2]", vec!["{\"a\":]}", "2"], true),
             (r#"[{"a":[1},"b":{}},2]"#, vec![r#"{"a":[1}"#, "2"], true),
+            // A bracket is missing.
+            (
+                r#"[{"a":{"b":1},{"c":2}]"#,
+                vec![r#"{"a":{"b":1}"#, r#"{"c":2}"#],
+                true,
+            ),
             // Cut off.
             ("[1,", vec!["1"], false),
             ("[1,{\"a\":", vec!["1", "{\"a\":"], false),

@@ -77,9 +77,7 @@ impl Counted {
             (Some(input), CachedTokens::Inside) => Some(input),
             (Some(input), CachedTokens::Outside) => Some(input.saturating_add(parts)),
         };
-        if let (Some(cached), Some(all)) = (self.cached, input)
-            && cached > all
-        {
+        if input.is_some_and(|input| parts > input) {
             let problem = "is more than all input tokens: if this sender counts cached tokens beside the input, \
                            its setting for cached tokens must be \"outside\"";
             return Err(Refusal::new(Reason::OutOfRange, cached_at, problem));
@@ -197,6 +195,7 @@ mod tests {
                 Some((Some(5000), Some(5000))),
             ),
             (Inside, Some(0), None, None, Some((None, None))),
+            (Inside, Some(3), None, Some(4511), None),
             (Inside, Some(0), Some(0), Some(0), Some((None, None))),
             (Inside, None, None, None, Some((None, None))),
         ] {

@@ -13,6 +13,7 @@ mod envoy;
 mod kong;
 mod shape;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::convert::Infallible;
@@ -133,20 +134,21 @@ pub fn adapt(settings: &AdapterConfig, record: &ForeignRecord<'_>) -> Vec<Outcom
     outcomes
 }
 
-/// Several entries of a record may report one request, under the gateway's id: an early one, and one
-/// that knows the usage. The one that knows most counts.
+/// Several entries of a record may report one request, under the gateway's id and with its time: an
+/// early one, and one that knows the usage. The one that knows most counts. A client may choose the
+/// id, so what is told of another time is another request.
 fn one_per_call(outcomes: &mut [Outcome]) {
-    let mut best: BTreeMap<(&str, &str), (bool, usize)> = BTreeMap::new();
+    let mut best: BTreeMap<(&str, &str, Millis), (&Adapted, usize)> = BTreeMap::new();
     let mut superseded = Vec::new();
+    let knows = |adapted: &Adapted| (adapted.has_usage, Reverse(adapted.record.value.clone()));
     for (at, outcome) in outcomes.iter().enumerate() {
         let Outcome::Event(adapted) = outcome else {
             continue;
         };
-        let is_known = !adapted.remarks.is_usage_unknown;
-        match best.entry((&adapted.user, &adapted.id)) {
-            Slot::Vacant(vacant) => drop(vacant.insert((is_known, at))),
-            Slot::Occupied(mut known) if is_known && !known.get().0 => {
-                superseded.push(known.insert((is_known, at)).1);
+        match best.entry((&adapted.user, &adapted.id, adapted.time)) {
+            Slot::Vacant(vacant) => drop(vacant.insert((adapted, at))),
+            Slot::Occupied(mut known) if knows(adapted) > knows(known.get().0) => {
+                superseded.push(known.insert((adapted, at)).1);
             }
             Slot::Occupied(_) => superseded.push(at),
         }

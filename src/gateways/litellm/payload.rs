@@ -147,7 +147,7 @@ fn report(fields: &Fields<'_>, index: usize, settings: &GatewaySettings) -> Resu
     let call = claim.id.as_ref().ok().zip(claim.user.as_ref().ok());
     Ok(Report {
         index,
-        call: call.map(|(id, user)| format!("{user}/{id}")),
+        call: call.map(|(id, user)| format!("{user}\n{id}")),
         span: None,
         parent: None,
         claim: claim.into_owned(),
@@ -175,7 +175,10 @@ impl<'a> Payload<'_, 'a> {
 
     /// Whether there is something to count, and what.
     fn billed(&self) -> Result<Billed, Skip> {
-        if self.said("metadata.user_api_key_alias").as_deref() == Some(HEALTH_CHECK) {
+        // Whoever makes a key may give it this name. LiteLLM's own has no user.
+        let is_health_check =
+            self.said("metadata.user_api_key_alias").as_deref() == Some(HEALTH_CHECK);
+        if is_health_check && self.said("metadata.user_api_key_user_id").is_none() {
             return Err(Skip::HealthCheck);
         }
         let call = self.said("call_type");
@@ -187,6 +190,13 @@ impl<'a> Payload<'_, 'a> {
             Some(_) if call == RETRIEVE_BATCH && has_tokens => return Ok(Billed::Later("batch")),
             Some(_) => return Err(Skip::GatewayCall),
             None => (),
+        }
+        // Not every version says who fetched it, but that it was made in the background.
+        let is_fetched = call == GET_RESPONSES
+            && self.is("response.background")
+            && self.said("response.status").as_deref() == Some("completed");
+        if is_fetched && has_tokens {
+            return Ok(Billed::Later("response"));
         }
         if HOUSEKEEPING.contains(&call) || call.starts_with(VECTOR_STORES) {
             return Err(Skip::Housekeeping);
@@ -224,7 +234,7 @@ impl<'a> Payload<'_, 'a> {
             names: NAMES,
             source: Format::Litellm.as_str(),
             id: self.id(billed),
-            time: self.time(),
+            time: self.time_of(billed),
             user: self.user(),
             provider: if is_cache_hit { Ok(None) } else { provider },
             endpoint: self.endpoint(billed),
@@ -233,7 +243,7 @@ impl<'a> Payload<'_, 'a> {
                 .first(&["model", "model_group"])
                 .map(|(_, model)| model),
             status,
-            latency_ms: self.latency_ms(),
+            latency_ms: self.latency_ms().filter(|_| billed == Billed::Call),
             tokens,
             error_message: self.error_class(),
             is_stream: self.is("stream"),
@@ -248,9 +258,10 @@ impl<'a> Payload<'_, 'a> {
         let whole = match (billed, call, id) {
             // Every time that it is fetched is another call.
             (Billed::Later(what), _, Some(id)) => format!("{what}/{id}"),
-            (_, Some(id), _) | (_, None, Some(id)) => match self.time() {
-                Ok(start) => format!("{id}/{}", start.0),
-                Err(_) => id.into_owned(),
+            // To the microsecond: a client may give several calls one id.
+            (_, Some(id), _) | (_, None, Some(id)) => match self.fields.micros("startTime") {
+                Some(start) => format!("{id}/{start}"),
+                None => id.into_owned(),
             },
             (_, None, None) => return Err(missing("id")),
         };
@@ -264,6 +275,15 @@ impl<'a> Payload<'_, 'a> {
     fn time(&self) -> Read<crate::domain::time::Millis> {
         let time = self.fields.instant("startTime", Instant::Seconds)?;
         time.ok_or_else(|| missing("startTime"))
+    }
+
+    /// A response in the background was made when it was created, whenever it is fetched.
+    fn time_of(&self, billed: Billed) -> Read<crate::domain::time::Millis> {
+        let created = self.fields.instant("response.created_at", Instant::Seconds);
+        match (billed, created) {
+            (Billed::Later(_), Ok(Some(created))) => Ok(created),
+            _ => self.time(),
+        }
     }
 
     /// How long it took says nothing about money: unknown where it cannot be read.

@@ -25,7 +25,7 @@ use super::items::no_object;
 use super::structure::{each_element, each_member, without_bare_numbers};
 use super::tokens::{Counted, Places, Tokens};
 use super::{BodyError, Format, GatewaySettings, Outcomes};
-use crate::domain::ids::check_id;
+use crate::domain::ids::{ID_CHARS_MAX, check_id};
 use crate::gateways::fields::{Fields, Instant, missing};
 use crate::gateways::json::{Object, Scalar, repaired};
 use crate::gateways::kind::has_output;
@@ -97,6 +97,8 @@ const INSIDE: [&str; 18] = [
     "together",
     "fireworks",
 ];
+/// Those among them that also host models of others, whose counts they pass on.
+const HOSTS: [&str; 5] = ["azure", "az.", "gcp.", "google", "vertex"];
 /// Models of the former, wherever they run.
 const OUTSIDE_MODELS: [&str; 2] = ["claude", "anthropic."];
 /// Inference, by operation: the names of the conventions, then OpenLLMetry's.
@@ -190,7 +192,7 @@ pub(super) fn read(body: &[u8], settings: &GatewaySettings) -> Result<Outcomes, 
         return Err(UNREADABLE);
     }
     let mut spans = Spans::new(settings);
-    each_of(text, "resourceSpans", &mut |one| {
+    let is_list = each_of(text, "resourceSpans", &mut |one| {
         let mut resource = None;
         each_member(one, |name, value| {
             if name == "\"resource\"" {
@@ -200,15 +202,17 @@ pub(super) fn read(body: &[u8], settings: &GatewaySettings) -> Result<Outcomes, 
         })?;
         let about = attributes_in(resource.unwrap_or("{}"), &spans.wanted);
         let about = about.map(|object| fields(object, is_repaired));
-        each_of(one, "scopeSpans", &mut |scope| {
-            each_of(scope, "spans", &mut |span| {
+        let is_list = each_of(one, "scopeSpans", &mut |scope| {
+            let is_list = each_of(scope, "spans", &mut |span| {
                 spans.add(span, about.as_ref(), is_repaired)
-            })
-        })
+            })?;
+            spans.refuse_unless(is_list)
+        })?;
+        spans.refuse_unless(is_list)
     })?;
     // Nothing was found in what is not JSON either: the sender should know.
     let is_json = || serde_json::from_str::<IgnoredAny>(text).is_ok();
-    match spans.seen == 0 && !is_json() {
+    match !is_list || spans.nothing_read() && (spans.seen > 0 || !is_json()) {
         true => Err(UNREADABLE),
         false => spans.finish(),
     }
@@ -219,24 +223,26 @@ const UNREADABLE: BodyError = BodyError::Unreadable {
 };
 
 /// Visits the elements of an object's list. One that is absent or null is empty, as in all of
-/// protobuf's JSON.
+/// protobuf's JSON. False: it is not such an object, or not a list.
 fn each_of<'a>(
     object: &'a str,
     list: &str,
     visit: &mut dyn FnMut(&'a str) -> Result<(), BodyError>,
-) -> Result<(), BodyError> {
-    if !object.starts_with('{') {
-        return Err(UNREADABLE);
-    }
+) -> Result<bool, BodyError> {
+    let mut is_list = object.starts_with('{');
     each_member(object, |name, value| {
         if name.trim_matches('"') != list || value == "null" {
             return Ok(());
         }
         match value.starts_with('[') {
             true => each_element(value, &mut *visit).map(drop),
-            false => Err(UNREADABLE),
+            false => {
+                is_list = false;
+                Ok(())
+            }
         }
-    })
+    })?;
+    Ok(is_list)
 }
 
 /// The wanted ones among the attributes of a span or resource.
@@ -263,6 +269,21 @@ impl<'u> Spans<'u> {
             reports: Reports::default(),
             outcomes: Outcomes::default(),
         }
+    }
+
+    /// Whether there is neither an inference span nor anything that was passed over.
+    fn nothing_read(&self) -> bool {
+        self.reports.is_empty() && self.outcomes.skipped.is_empty()
+    }
+
+    /// Keeps a refusal in place of spans that cannot be found.
+    pub fn refuse_unless(&mut self, is_list: bool) -> Result<(), BodyError> {
+        if is_list {
+            return Ok(());
+        }
+        let index = self.seen;
+        self.seen += 1;
+        self.outcomes.keep(index, no_object(index))
     }
 
     /// One more span, which is about something else.
@@ -419,11 +440,15 @@ impl<'a> Span<'a> {
         settings: &GatewaySettings,
         about: Option<&Fields<'_>>,
     ) -> Report {
-        let text = |path| self.itself.text(path).ok().flatten();
+        let text = |path| {
+            let text = self.itself.text(path).ok().flatten();
+            text.filter(|text| text.len() <= ID_CHARS_MAX)
+        };
         let trace = text("traceId").map(|trace| trace.to_ascii_lowercase());
         let in_trace = |id: Cow<'_, str>| Some(format!("{}/{id}", trace.as_deref()?));
         let in_lowercase = |id: Cow<'_, str>| in_trace(id.to_ascii_lowercase().into());
         let response = self.attributes.text(RESPONSE_ID).ok().flatten();
+        let response = response.filter(|id| id.len() <= ID_CHARS_MAX);
         Report {
             index,
             call: response.and_then(in_trace),
@@ -466,13 +491,23 @@ impl<'a> Span<'a> {
         }
     }
 
+    /// The id that the provider gave to its response, if it can be unique: some servers write a
+    /// constant, or one of a thousand numbers (`chatcmpl-417`), and a client may choose the trace.
+    fn response_id(&self) -> Option<Cow<'a, str>> {
+        const UNIQUE_CHARS_MIN: usize = 16;
+        let id = self.attributes.text(RESPONSE_ID).ok().flatten()?;
+        (UNIQUE_CHARS_MIN..=ID_CHARS_MAX)
+            .contains(&id.len())
+            .then_some(id)
+    }
+
     /// The trace with the response that the provider named, which all spans of a call share; without
     /// one, with the span. The same in every export of it.
     fn id(&self) -> Read<Cow<'a, str>> {
         let part = |path| self.itself.text(path)?.ok_or_else(|| missing(path));
         let trace = part("traceId")?.to_ascii_lowercase();
         let span = part("spanId")?.to_ascii_lowercase();
-        let response = self.attributes.text(RESPONSE_ID).ok().flatten();
+        let response = self.response_id();
         let whole = format!("{trace}/{}", response.as_deref().unwrap_or(&span));
         Ok(Cow::Owned(match check_id(&whole) {
             Ok(()) => whole,
@@ -538,13 +573,13 @@ impl<'a> Span<'a> {
             text.map(|text| text.to_ascii_lowercase())
                 .unwrap_or_default()
         };
-        let provider = lowercase(&PROVIDERS);
+        let (provider, model) = (lowercase(&PROVIDERS), lowercase(&MODELS));
         let begins = |names: &[&str]| names.iter().any(|name| provider.starts_with(name));
-        if begins(&INSIDE) {
+        let is_claude = OUTSIDE_MODELS.iter().any(|mark| model.contains(mark));
+        if begins(&INSIDE) && !(begins(&HOSTS) && is_claude) {
             return CachedTokens::Inside;
         }
-        let model = lowercase(&MODELS);
-        match begins(&OUTSIDE) || OUTSIDE_MODELS.iter().any(|mark| model.contains(mark)) {
+        match begins(&OUTSIDE) || is_claude {
             true => CachedTokens::Outside,
             false => CachedTokens::Inside,
         }

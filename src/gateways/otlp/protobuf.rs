@@ -57,9 +57,11 @@ fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError
     const SPANS: u32 = 2;
     let mut about = Translated::default();
     each_message(message, RESOURCE, |resource| {
-        each_message(resource, ATTRIBUTES, |attribute| {
+        // One that is broken names no user; its spans may.
+        let _ = each_message(resource, ATTRIBUTES, |attribute| {
             about.attribute(attribute, &spans.wanted)
-        })
+        });
+        Ok(())
     })?;
     let list = raw(&Value::Array(about.attributes))?;
     let about_fields = attributes(Some(&list), &spans.wanted);
@@ -70,7 +72,10 @@ fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError
                 spans.pass_over();
                 return Ok(());
             }
-            let (span, is_repaired) = translated(span, &spans.wanted)?;
+            // A broken span costs itself.
+            let Ok((span, is_repaired)) = translated(span, &spans.wanted) else {
+                return spans.refuse_unless(false);
+            };
             spans.add(&span.to_string(), about_fields.as_ref(), is_repaired)
         })
     })
@@ -172,8 +177,8 @@ struct Translated {
 
 impl Translated {
     fn attribute(&mut self, message: &[u8], wanted: &Wanted<'_>) -> Result<(), BodyError> {
-        /// More than two of a name mean the same as two: neither counts.
-        const KEPT_MAX: usize = 64;
+        /// Two different ones of a name mean that neither counts; a third changes nothing.
+        const OF_ONE_NAME_MAX: usize = 2;
         const KEY: u32 = 1;
         const VALUE: u32 = 2;
         let (mut key, mut value) = (&b""[..], None);
@@ -188,17 +193,18 @@ impl Translated {
         })?;
         let name = std::str::from_utf8(key).ok();
         let name = name.filter(|name| wanted.has(name));
-        if let (Some(name), Some(value)) = (name, value)
-            && let Some(value) = self.written(value)
-            && self.attributes.len() < KEPT_MAX
-        {
-            self.attributes.push(json!({"key": name, "value": value}));
+        if let (Some(name), Some(value)) = (name, value) {
+            let attribute = json!({"key": name, "value": self.written(value)});
+            let same_name = self.attributes.iter().filter(|known| known["key"] == name);
+            if same_name.count() < OF_ONE_NAME_MAX && !self.attributes.contains(&attribute) {
+                self.attributes.push(attribute);
+            }
         }
         Ok(())
     }
 
-    fn written(&mut self, value: Scalar<'_>) -> Option<Value> {
-        Some(match value {
+    fn written(&mut self, value: Scalar<'_>) -> Value {
+        match value {
             Scalar::Text(bytes) => {
                 // One that is too long is refused for that, which needs no more of it.
                 let bytes = &bytes[..bytes.len().min(SCALAR_BYTES_MAX)];
@@ -208,8 +214,12 @@ impl Translated {
             }
             Scalar::Bool(is) => json!({"boolValue": is}),
             Scalar::Int(number) => json!({"intValue": number.to_string()}),
-            Scalar::Double(number) => json!({"doubleValue": Number::from_f64(number)?}),
-        })
+            // What JSON has no number for is refused as a text.
+            Scalar::Double(number) => match Number::from_f64(number) {
+                Some(number) => json!({"doubleValue": number}),
+                None => json!({"stringValue": number.to_string()}),
+            },
+        }
     }
 }
 

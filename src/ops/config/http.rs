@@ -1,6 +1,7 @@
 //! Section `[http]`.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::reader::{Reader, duration, integer, origin};
@@ -42,7 +43,7 @@ pub struct HttpConfig {
     /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
     pub jwt: Option<JwtConfig>,
     /// Where gateways that post in forms of their own name the user.
-    pub gateways: GatewaySettings,
+    pub gateways: Arc<GatewaySettings>,
 }
 
 /// Scheme, host and port under which browsers know the service.
@@ -104,7 +105,7 @@ impl HttpConfig {
                 2_000,
             ),
             jwt: JwtConfig::read(reader),
-            gateways: GatewaySettings::read(reader),
+            gateways: Arc::new(GatewaySettings::read(reader)),
         }
     }
 }

@@ -10,6 +10,7 @@ use tidemark::log::Topic;
 use tidemark::ops::health::Role;
 use tidemark::pipeline::recover::{self, APART_MAX_MS, Refusal};
 use tidemark::store::db::{Item, Key, Table};
+use tidemark::store::installation;
 
 use super::adapter::{self, WorkerSpec};
 use super::checks::Admin;
@@ -120,6 +121,9 @@ impl Run {
             let starts = &inner.logs[&self.epoch].starts;
             starts.values().all(|start| *start == 0)
         });
+        // Between the two the tables may have been marked, which would look like another table.
+        let marked = |items: &Items| items.get(&installation::key()).cloned();
+        let is_whole = is_whole && marked(&older) == marked(&later);
         let is_near = is_whole && at - self.older_at < APART_MAX_MS - 10_000;
         let (before, after) = (awards(&older), awards(&later));
         if !is_near || before.1 || after.1 || before != after || self.rng.random_ratio(1, 3) {

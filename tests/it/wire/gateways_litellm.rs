@@ -328,7 +328,7 @@ fn the_id_of_a_call_is_its_own_and_stays_the_same() {
     assert_eq!(whole, id(&[("id", json!("chatcmpl-other"))]));
     // Before 1.70 there was no call id beside the id.
     let old = |response: &str| id(&[("litellm_call_id", Value::Null), ("id", json!(response))]);
-    assert_eq!(old("chatcmpl-1"), "chatcmpl-1/1795394966792");
+    assert_eq!(old("chatcmpl-1"), "chatcmpl-1/1795394966792918");
     let long = old(&"resp_".repeat(100));
     assert_eq!(long.len(), 32);
     assert_ne!(long, old(&"resp_".repeat(101)));
@@ -341,16 +341,19 @@ fn what_is_not_inference_of_a_user_is_passed_over() {
         ("call_type", "aget_responses", "housekeeping"),
         ("call_type", "avector_store_file_list", "housekeeping"),
         ("call_type", "aretrieve_batch", "housekeeping"),
-        (
-            "metadata.user_api_key_alias",
-            "litellm-internal-health-check",
-            "health_check",
-        ),
         (origin, "guardrail", "gateway_call"),
     ] {
         let is = one(Format::Litellm, &payload(&[(path, json!(with))]));
         assert_eq!(is, json!({"skipped": reason, "items": 1}), "{path} {with}");
     }
+    let alias = "metadata.user_api_key_alias";
+    let check = (alias, json!("litellm-internal-health-check"));
+    let nobody = ("metadata.user_api_key_user_id", Value::Null);
+    let is = one(Format::Litellm, &payload(&[check.clone(), nobody]));
+    assert_eq!(is, json!({"skipped": "health_check", "items": 1}));
+    // Whoever makes a key may give it any name.
+    let is = one(Format::Litellm, &payload(&[check]));
+    assert_eq!(is["event"]["subject"], "anna");
 }
 
 #[test]

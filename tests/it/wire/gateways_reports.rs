@@ -123,6 +123,42 @@ fn a_span_that_is_not_json_costs_only_itself() {
 }
 
 #[test]
+fn what_is_no_span_costs_only_itself() {
+    let good = export(&[])["resourceSpans"][0].clone();
+    let scope = good["scopeSpans"][0].clone();
+    for (all, refused) in [
+        (json!({"resourceSpans": [good, 7]}), 1),
+        (json!({"resourceSpans": [null, good, "x"]}), 2),
+        (
+            json!({"resourceSpans": [{"scopeSpans": [null, scope, {"spans": {}}]}]}),
+            2,
+        ),
+        (json!({"resourceSpans": [good, {"scopeSpans": 7}]}), 1),
+    ] {
+        let found = otlp(&all);
+        let events = found.iter().filter(|outcome| outcome[0] == "anna").count();
+        let malformed = found
+            .iter()
+            .filter(|outcome| **outcome == "malformed")
+            .count();
+        assert_eq!((events, malformed), (1, refused), "{all}: {found:?}");
+    }
+}
+
+#[test]
+fn lines_may_be_arrays() {
+    let (a, b) = (user("anna").to_string(), user("ben").to_string());
+    for body in [
+        format!("[1]\n{a}\n{b}"),
+        format!("{a}\n[1]\n{b}"),
+        format!("[{a}]\n[7,{b}]"),
+    ] {
+        let events = litellm(&body).into_iter().filter(Value::is_array).count();
+        assert_eq!(events, 2, "{body:.60}");
+    }
+}
+
+#[test]
 fn the_first_place_that_names_an_account_is_the_user() {
     let settings = GatewaySettings {
         litellm_user: vec![
@@ -203,7 +239,7 @@ fn spans_of_one_inference_are_one_request() {
         export(&all)
     };
     let around = |parent: &str| (".parentSpanId", json!(parent));
-    let response = ("gen_ai.response.id", json!("chatcmpl-1"));
+    let response = ("gen_ai.response.id", json!("chatcmpl-0123456789abcdef"));
     let outer = span("aa", std::slice::from_ref(&response));
     let one = json!(["anna", 10, null, 5]);
     let same_call = json!(["same_call", 1]);
@@ -250,6 +286,25 @@ fn spans_of_one_inference_are_one_request() {
         &[around("aa"), ("gen_ai.response.id", json!("chatcmpl-2"))],
     );
     assert_eq!(otlp(&together(&[outer.clone(), second])).len(), 2);
+    // A server that numbers its responses from 0 to 999 gives two calls one id.
+    let numbered = ("gen_ai.response.id", json!("chatcmpl-417"));
+    let later = [
+        numbered.clone(),
+        (".startTimeUnixNano", json!("1795394976000000000")),
+        (".endTimeUnixNano", json!("1795394976250000000")),
+    ];
+    let two = [
+        span("aa", std::slice::from_ref(&numbered)),
+        span("bb", &later),
+    ];
+    assert_eq!(otlp(&together(&two)), [one.clone(), one.clone()]);
+    // Nobody's call is hidden behind that of somebody else.
+    let other = json!(["eve", 10, null, 5]);
+    let eve = span(
+        "bb",
+        &[around("aa"), response.clone(), ("enduser.id", json!("eve"))],
+    );
+    assert_eq!(otlp(&together(&[outer.clone(), eve])), [one, other]);
     // A call that is exported in two requests has one id.
     let id = |export: &Value| {
         let outcomes = outcomes(Format::Otlp, export.to_string().as_bytes());
@@ -258,7 +313,7 @@ fn spans_of_one_inference_are_one_request() {
     let apart = span("bb", &[response]);
     assert_eq!(
         (id(&outer), id(&apart)),
-        (json!(format!("{ID}/chatcmpl-1")), id(&outer))
+        (json!(format!("{ID}/chatcmpl-0123456789abcdef")), id(&outer))
     );
 }
 
