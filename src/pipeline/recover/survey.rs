@@ -173,7 +173,7 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
     let behind: BTreeSet<Partition> = posting
         .iter()
         .flatten()
-        .flat_map(|begins| begins.ahead_of(&stored, &lost))
+        .flat_map(|begins| begins.ahead_of(&stored))
         .collect();
     for (q, begins) in (0..).map(Partition).zip(&posting) {
         if let Some(Begins { stored, from }) = begins {
@@ -230,18 +230,14 @@ struct Begins {
 impl Begins {
     /// The source partitions of which posting has accepted chunks that the rate checkpoints do not
     /// know.
-    fn ahead_of(
-        &self,
-        rates: &[Option<Versioned<RateCheckpoint>>],
-        lost: &BTreeSet<Partition>,
-    ) -> Vec<Partition> {
+    fn ahead_of(&self, rates: &[Option<Versioned<RateCheckpoint>>]) -> Vec<Partition> {
         let known = |p: u32| {
             let rate = rates.get(p as usize).and_then(Option::as_ref);
             rate.map(|rate| rate.value.chunk)
         };
         let missing = self.stored.sources.iter();
-        let missing = missing
-            .filter(|(p, state)| lost.contains(&Partition(**p)) && state.sequence > Sequence(0));
+        let missing =
+            missing.filter(|(p, state)| known(**p).is_none() && state.sequence > Sequence(0));
         let older = self.from.sources.iter();
         let older = older.filter(|(p, state)| known(**p).is_some_and(|of| state.chunk > Some(of)));
         missing.chain(older).map(|(p, _)| Partition(*p)).collect()
