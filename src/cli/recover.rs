@@ -34,8 +34,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     let survey = recover::survey(&ctx).await.map_err(refused)?;
     let mut out = Out::new();
     show(&mut out, &survey)?;
-    let is_done = survey.to_roll_forward().next().is_none() && survey.lost_control().is_none();
-    if is_done && !args.force {
+    if survey.is_done() && !args.force {
         out.line("nothing to recover: every rate checkpoint knows all that the log holds")?;
         next_step(&mut out, session)?;
         return out.finish();
@@ -55,7 +54,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     recover::prepare(&ctx, &survey, &by)
         .await
         .map_err(refused)?;
-    for plan in &survey.sources {
+    for plan in survey.in_order() {
         let done = recover::roll_forward(&ctx, &survey, plan, &by).await;
         let done = done.map_err(refused)?;
         out.line(format!(
@@ -75,6 +74,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
         ))?;
         out.finish()?;
     }
+    recover::conclude(&ctx).await.map_err(refused)?;
     next_step(&mut out, session)?;
     out.finish()
 }
@@ -130,10 +130,18 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
         "posting takes {} again by itself; rows that have counted them skip them",
         counted(survey.blocks, "posting block")
     ))?;
+    if survey.is_begun {
+        out.line("an earlier `tidemark recover` was broken off; this one does all of it again")?;
+    }
+    for (q, next) in survey.missing() {
+        out.line(format!(
+            "{}: its checkpoint is missing; one at offset {next} takes its place",
+            TaskId::new(Role::Post, q)
+        ))?;
+    }
     for q in &survey.stuck {
         out.line(format!(
-            "warning: {} stays at its checkpoint: no earlier one is kept, or ledger.postings/{q} does not reach back to it. If account tables are older than table Checkpoints, even by seconds, their rows lack postings; restore all tables to exactly the same moment",
-            TaskId::new(Role::Post, *q)
+            "warning: posting partition {q} is not put back: no earlier checkpoint is kept, or ledger.postings/{q} does not reach back to it. Rows that are older than table Checkpoints, even by seconds, are not repaired: they lack postings. Restore all tables to exactly the same moment"
         ))?;
     }
     if let Some(lost) = survey.lost_control() {

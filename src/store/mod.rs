@@ -25,6 +25,7 @@ pub mod meter;
 pub mod pages;
 pub mod pricing;
 pub mod protection;
+pub mod recovery;
 pub mod redrive;
 pub mod referrals;
 pub mod row;

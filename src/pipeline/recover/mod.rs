@@ -27,9 +27,9 @@ use super::supervise::persist;
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence, WriteId};
 use crate::log::varint::FormatError;
 use crate::ops::health::{Role, TaskId};
-use crate::store::checkpoints::{self, RateCheckpoint};
+use crate::store::checkpoints::{self, ClockCorrection, RateCheckpoint};
 use crate::store::db::Write;
-use crate::store::{audit, control};
+use crate::store::{audit, control, recovery};
 
 pub use plan::{
     ChunkBlocks, Comparison, LoggedBlock, LoggedBlocks, Repeat, SourceBlocks, Step, compare, decide,
@@ -87,6 +87,28 @@ pub enum Refusal {
         from: Partition,
         /// What was accepted.
         accepted: Sequence,
+    },
+    /// The usage events that would tell how to go on have expired.
+    #[error(
+        "usage.events/{from} begins at {start}, but chunk {chunk} begins before that and has to be rated again; restore the topic, or bring back a newer item rate#{from} of table Checkpoints from a backup"
+    )]
+    EventsExpired {
+        /// The source partition.
+        from: Partition,
+        /// The chunk.
+        chunk: Chunk,
+        /// Where the log begins.
+        start: Offset,
+    },
+    /// A posting checkpoint is missing, and nothing says from where to take blocks again.
+    #[error(
+        "the checkpoint of posting partition {posting} is missing, ledger.postings/{posting} begins at {start}, and no copy of the checkpoint that is kept fits it; bring back item post#{posting} of table Checkpoints from a backup: any one whose `next` the log still holds will do"
+    )]
+    PostingCheckpointLost {
+        /// The posting partition.
+        posting: Partition,
+        /// Where the log begins.
+        start: Offset,
     },
     /// Another version rated the chunk.
     #[error(
@@ -159,10 +181,19 @@ pub struct Recovered {
 }
 
 /// What comes before any source partition is rolled forward: posting is put back, and no number of
-/// the control feed is given a second time. May be repeated.
+/// the control feed is given a second time. May be repeated. From here until [`conclude`] a survey
+/// says that there is something to recover, however far this came.
 pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(), Refusal> {
-    keep_control_numbers(ctx, survey, by).await?;
-    survey.rewind(ctx).await
+    let begun = persist(ctx, || recovery::begin(&*ctx.db)).await;
+    begun.map_err(Failure::from)?;
+    survey.put_posting_back(ctx, by).await?;
+    keep_control_numbers(ctx, survey, by).await
+}
+
+/// Notes that every source partition of [`Survey::in_order`] is done.
+pub async fn conclude(ctx: &WorkerContext) -> Result<(), Refusal> {
+    let ended = persist(ctx, || recovery::end(&*ctx.db)).await;
+    Ok(ended.map_err(Failure::from)?)
 }
 
 async fn keep_control_numbers(
@@ -216,16 +247,20 @@ pub async fn roll_forward(
     }
     let sent = finish::finish(ctx, &mut rater, survey, plan, chunk, &mut recovered).await?;
     let audit = audit_entry(ctx, plan, chunk, &recovered, by);
-    let clock = chunk.cut.clock.as_ref();
-    let clock = match clock {
-        Some(clock) if plan.clock.as_ref() != Some(clock) => {
-            Some(checkpoints::clock_correction_write(source, clock))
-        }
-        _ => None,
-    };
+    let clock = lost_correction(plan.clock.as_ref(), chunk.cut.clock.as_ref());
+    let clock = clock.map(|clock| checkpoints::clock_correction_write(source, clock));
     let others = [Some(audit), clock].into_iter().flatten().collect();
     rater.store_done(sent, others).await?;
     Ok(recovered)
+}
+
+/// The correction of append times with which the newest chunk was rated, if the tables lack it. They
+/// may hold a later one, made after that chunk.
+pub fn lost_correction<'a>(
+    stored: Option<&ClockCorrection>,
+    rated_by: Option<&'a ClockCorrection>,
+) -> Option<&'a ClockCorrection> {
+    rated_by.filter(|rated_by| stored.is_none_or(|stored| stored.at < rated_by.at))
 }
 
 /// Rates a chunk again that is complete in the log: its blocks are compared, its usage rows written.

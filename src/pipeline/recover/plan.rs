@@ -43,6 +43,10 @@ pub struct SourceBlocks {
     pub chunks: BTreeMap<Chunk, ChunkBlocks>,
     /// The last sequence that was sent to each posting partition, or accepted by it.
     pub last: BTreeMap<Partition, Sequence>,
+    /// What each posting partition has accepted where it takes blocks again.
+    accepted: BTreeMap<Partition, Sequence>,
+    /// What it has accepted by its stored checkpoint, which may be newer.
+    posted: BTreeMap<Partition, Sequence>,
 }
 
 /// What the log holds, by source partition.
@@ -50,11 +54,17 @@ pub struct SourceBlocks {
 pub struct LoggedBlocks(pub BTreeMap<Partition, SourceBlocks>);
 
 impl LoggedBlocks {
-    /// What a posting partition has accepted, as its stored checkpoint has it.
-    pub fn accepted(&mut self, q: Partition, stored: &PostCheckpoint) {
+    /// What a posting partition has accepted: by its stored checkpoint, and by the one from which it
+    /// takes blocks again.
+    pub fn accepted(&mut self, q: Partition, stored: &PostCheckpoint, from: &PostCheckpoint) {
         for (source, state) in &stored.sources {
             let blocks = self.0.entry(Partition(*source)).or_default();
+            blocks.posted.insert(q, state.sequence);
+        }
+        for (source, state) in &from.sources {
+            let blocks = self.0.entry(Partition(*source)).or_default();
             blocks.last.insert(q, state.sequence);
+            blocks.accepted.insert(q, state.sequence);
         }
     }
 
@@ -97,12 +107,67 @@ impl LoggedBlocks {
 }
 
 impl SourceBlocks {
-    /// Chunks before `known` are not rated again if their usage events have expired.
-    pub fn forget_expired(&mut self, known: Chunk, start: Offset) {
-        self.chunks.retain(|chunk, found| {
-            let first = found.logged.as_ref().map(|logged| logged.cut.from);
-            *chunk >= known || first.is_none_or(|first| first >= start)
-        });
+    /// Leaves the chunks that have to be rated again. `known` is the chunk of the stored checkpoint,
+    /// `start` where the usage topic begins.
+    ///
+    /// A checkpoint that is missing was lost by itself: usage rows are as new as ever. The newest
+    /// chunk of which posting has every block tells where rating stood, and if its usage events have
+    /// expired, the one after it does.
+    pub fn narrow(
+        &mut self,
+        source: Partition,
+        known: Option<Chunk>,
+        start: Offset,
+    ) -> Result<(), Refusal> {
+        match known {
+            Some(known) => {
+                let accepted = &self.accepted;
+                self.chunks.retain(|chunk, found| {
+                    *chunk >= known || !(found.begins_before(start) || found.is_in(accepted))
+                });
+            }
+            None => self.forget_accepted(start),
+        }
+        let mut needed = self.chunks.range(known.unwrap_or_default()..);
+        match needed.next() {
+            Some((chunk, found)) if found.begins_before(start) => Err(Refusal::EventsExpired {
+                from: source,
+                chunk: *chunk,
+                start,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_accepted(&mut self, start: Offset) {
+        let mut newest_first = self.chunks.iter().rev();
+        let newest = newest_first.find(|(_, found)| found.is_in(&self.posted));
+        let Some(newest) = newest.map(|(chunk, _)| *chunk) else {
+            return;
+        };
+        self.chunks = self.chunks.split_off(&newest);
+        let is_expired = self.chunks[&newest].begins_before(start);
+        if is_expired && self.chunks.len() > 1 {
+            self.chunks.remove(&newest);
+        }
+    }
+}
+
+impl ChunkBlocks {
+    /// Whether usage events of it have expired.
+    fn begins_before(&self, start: Offset) -> bool {
+        let logged = self.logged.as_ref();
+        logged.is_some_and(|logged| logged.cut.from < start)
+    }
+
+    /// Whether every block of it is among what was accepted.
+    fn is_in(&self, accepted: &BTreeMap<Partition, Sequence>) -> bool {
+        let of = |q| accepted.get(&q).copied().unwrap_or_default();
+        let all = |logged: &LoggedChunk| {
+            let mut sent = (0..).map(Partition).zip(&logged.end.sequences);
+            sent.all(|(q, sent)| *sent <= of(q))
+        };
+        self.logged.as_ref().is_some_and(all)
     }
 }
 

@@ -4,9 +4,17 @@
 //! than the posting checkpoint lack postings that it covers. So posting goes back to a checkpoint of
 //! its own from a while before: rows that have counted a block skip it.
 
-use super::{Failure, Offset, Partition, Refusal, Role, TaskId, WorkerContext};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::survey::check_post;
+use super::{Failure, Offset, Partition, Refusal, Role, TaskId, WorkerContext, persist};
 use crate::domain::time::Millis;
+use crate::log::{Topic, TopicInfo};
 use crate::pipeline::versioned;
+use crate::store::audit;
 use crate::store::checkpoints::{self, EarlierCheckpoint, PostCheckpoint, Versioned};
 
 /// How far apart restored tables may be.
@@ -43,16 +51,82 @@ pub fn choose(stored: &PostCheckpoint, copies: &[EarlierCheckpoint]) -> Rewind {
     }
 }
 
-/// Puts the posting checkpoint back.
-pub(super) async fn rewind(
+/// What stands before the first block of this log.
+pub(super) fn beginning(ctx: &WorkerContext, info: &TopicInfo) -> PostCheckpoint {
+    PostCheckpoint {
+        topic_id: info.id.clone(),
+        epoch: ctx.log.epoch(),
+        partitions: info.partitions,
+        next: Offset(0),
+        fingerprint: None,
+        sources: BTreeMap::new(),
+        witnesses: Vec::new(),
+    }
+}
+
+/// The checkpoint that takes the place of one that is missing; `None`: there has never been one. Any
+/// copy from before will do: rows that have counted a block skip it.
+pub(super) async fn replacement(
     ctx: &WorkerContext,
     q: Partition,
-    stored: &Versioned<PostCheckpoint>,
-    to: &PostCheckpoint,
-) -> Result<(), Refusal> {
-    let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
-    let write = ctx.next_write();
-    let put = checkpoints::put(&key, to, Some(stored.write), write);
-    let written = versioned::save(ctx, &key, &[put], Some(stored.write), write).await;
-    written.map_err(|failure: Failure| failure.into())
+    info: &TopicInfo,
+    sequences_restart: bool,
+) -> Result<Option<PostCheckpoint>, Refusal> {
+    let task = TaskId::new(Role::Post, q);
+    let has_started = persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await;
+    let copies = persist(ctx, || checkpoints::earlier(&*ctx.db, q)).await;
+    let mut copies = copies.map_err(Failure::from)?;
+    if !has_started.map_err(Failure::from)? && copies.is_empty() {
+        return Ok(None);
+    }
+    copies.sort_by_key(|copy| Reverse(copy.at));
+    for copy in copies {
+        match check_post(ctx, q, &copy.checkpoint, info).await {
+            Ok(()) => return Ok(Some(copy.checkpoint)),
+            Err(Refusal::TryAgain(why)) => return Err(Refusal::TryAgain(why)),
+            // It is of another log, or the log does not reach back so far.
+            Err(_) => {}
+        }
+    }
+    let bounds = ctx.log.bounds(Topic::LedgerPostings, q).await;
+    let start = bounds.map_err(Failure::from)?.start;
+    match start == Offset(0) && sequences_restart {
+        true => Ok(Some(beginning(ctx, info))),
+        false => Err(Refusal::PostingCheckpointLost { posting: q, start }),
+    }
+}
+
+/// A posting checkpoint that is put back.
+#[derive(Clone, Debug)]
+pub(super) struct PutBack {
+    /// Of which posting partition.
+    pub(super) posting: Partition,
+    /// The one that is stored; `None`: it is missing.
+    pub(super) stored: Option<Versioned<PostCheckpoint>>,
+    /// The one that takes its place.
+    pub(super) to: PostCheckpoint,
+}
+
+impl PutBack {
+    /// Stores it, and leaves an audit entry.
+    pub(super) async fn write(&self, ctx: &WorkerContext, by: &str) -> Result<(), Refusal> {
+        let task = TaskId::new(Role::Post, self.posting);
+        let key = checkpoints::checkpoint_key(task);
+        let previous = self.stored.as_ref().map(|stored| stored.write);
+        let entry = audit::Entry {
+            at: ctx.clock.now(),
+            action: "recover.posting".to_owned(),
+            subject: task.to_string(),
+            by: by.to_owned(),
+            detail: json!({
+                "fromOffset": self.stored.as_ref().map(|stored| stored.value.next),
+                "toOffset": self.to.next,
+            }),
+        };
+        let write = ctx.next_write();
+        let put = checkpoints::put(&key, &self.to, previous, write);
+        let writes = [put, audit::write(&entry)];
+        let written = versioned::save(ctx, &key, &writes, previous, write).await;
+        written.map_err(|failure: Failure| failure.into())
+    }
 }

@@ -7,7 +7,9 @@ use super::*;
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
 use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
-use crate::store::checkpoints::{ClockCorrection, PostCheckpoint, Versioned};
+use crate::store::checkpoints::{PostCheckpoint, Versioned};
+
+use super::rewind::{PutBack, beginning, replacement};
 
 /// How many posting blocks are read at a time.
 const SCAN_RECORDS: usize = 1_024;
@@ -46,11 +48,13 @@ pub struct Survey {
     pub(super) last: BTreeMap<(Partition, Partition), Sequence>,
     /// Posting blocks in the log that posting takes again.
     pub blocks: u64,
-    /// The checkpoints of posting that are put back, and to what.
-    rewound: Vec<(Partition, Versioned<PostCheckpoint>, PostCheckpoint)>,
+    /// The checkpoints of posting that are put back, or put where one is missing.
+    put_back: Vec<PutBack>,
     /// Posting partitions that cannot be put back: no copy of their checkpoint is old enough, or the
     /// log has dropped what follows it. Rows that are older than the checkpoint would lack postings.
     pub stuck: Vec<Partition>,
+    /// A recovery was broken off: what it has not done cannot be told from the checkpoints.
+    pub is_begun: bool,
     /// The ends of the topics when they were looked at.
     ends: Vec<(Topic, Partition, Offset)>,
 }
@@ -73,6 +77,29 @@ impl Survey {
     pub fn to_roll_forward(&self) -> impl Iterator<Item = &SourcePlan> {
         let is_one = |plan: &&SourcePlan| matches!(plan.step, Step::RollForward { .. });
         self.sources.iter().filter(is_one)
+    }
+
+    /// Posting partitions whose checkpoint is missing although they have had one, and from where they
+    /// take blocks again.
+    pub fn missing(&self) -> impl Iterator<Item = (Partition, Offset)> {
+        let missing = self.put_back.iter().filter(|put| put.stored.is_none());
+        missing.map(|put| (put.posting, put.to.next))
+    }
+
+    /// Whether there is nothing to recover.
+    pub fn is_done(&self) -> bool {
+        self.to_roll_forward().next().is_none()
+            && self.lost_control().is_none()
+            && self.missing().next().is_none()
+            && !self.is_begun
+    }
+
+    /// The source partitions in the order in which they are done. Those that stay come first: once
+    /// the others are rolled forward, a survey finds nothing that is left to do.
+    pub fn in_order(&self) -> impl Iterator<Item = &SourcePlan> {
+        let stays = |plan: &&SourcePlan| matches!(plan.step, Step::Keep { .. });
+        let staying = self.sources.iter().filter(stays);
+        staying.chain(self.to_roll_forward())
     }
 
     /// Refuses if a topic has grown meanwhile: somebody rates.
@@ -121,45 +148,44 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         accepted: BTreeMap::new(),
         last: BTreeMap::new(),
         blocks: 0,
-        rewound: Vec::new(),
+        put_back: Vec::new(),
         stuck: Vec::new(),
+        is_begun: persist(ctx, || recovery::is_begun(&*ctx.db))
+            .await
+            .map_err(Failure::from)?,
         ends: Vec::new(),
     };
     let mut blocks = LoggedBlocks::default();
+    let mut posting = Vec::new();
     for q in (0..layout.posting).map(Partition) {
-        let checkpoint = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
-        let mut checkpoint = checkpoint;
-        if let Some(stored) = &mut checkpoint {
-            check_post(ctx, q, &stored.value, &postings).await?;
-            let about = (&postings, layout.sequences_restart);
-            if let Some(earlier) = survey.earlier(ctx, q, stored, about).await? {
-                stored.value = earlier;
-            }
-            blocks.accepted(q, &stored.value);
+        let about = (&postings, layout.sequences_restart);
+        posting.push(survey.posting_begins(ctx, q, about).await?);
+    }
+    // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell of it
+    // stand before the checkpoint of posting.
+    let behind: BTreeSet<Partition> = posting
+        .iter()
+        .flatten()
+        .flat_map(|begins| begins.ahead_of(&stored))
+        .collect();
+    for (q, begins) in (0..).map(Partition).zip(&posting) {
+        if let Some(Begins { stored, from }) = begins {
+            blocks.accepted(q, stored, from);
         }
-        let checkpoint = checkpoint.map(|stored| stored.value);
-        // A rate checkpoint that is behind posting's was lost by itself: then the blocks that tell
-        // of it stand before the checkpoint of posting.
-        let is_alone = checkpoint
-            .as_ref()
-            .is_some_and(|post| is_ahead(post, &stored));
-        read_blocks(
-            ctx,
+        let scan = Scan {
             q,
-            checkpoint.as_ref(),
-            is_alone,
-            &identity,
-            &mut blocks,
-            &mut survey,
-        )
-        .await?;
+            from: begins.as_ref().map(|begins| &begins.from),
+            behind: &behind,
+            identity: &identity,
+        };
+        scan.read(ctx, &mut blocks, &mut survey).await?;
     }
     for (p, stored) in (0..).map(Partition).zip(stored) {
         let start = ctx.log.bounds(Topic::UsageEvents, p).await;
         let mut of_source = blocks.of(p);
         let value = stored.as_ref().map(|stored| stored.value.clone());
-        let known = value.as_ref().map_or(Chunk(0), |value| value.chunk);
-        of_source.forget_expired(known, start.map_err(Failure::from)?.start);
+        let known = value.as_ref().map(|value| value.chunk);
+        of_source.narrow(p, known, start.map_err(Failure::from)?.start)?;
         let step = decide(p, value.as_ref(), &of_source, SEMANTICS)?;
         let clock = persist(ctx, || checkpoints::clock_correction(&*ctx.db, p));
         for (q, last) in of_source.last {
@@ -185,16 +211,29 @@ async fn get<T: serde::de::DeserializeOwned>(
     Ok(persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?)
 }
 
-/// Whether posting has accepted blocks of chunks that the rate checkpoints do not know.
-fn is_ahead(post: &PostCheckpoint, stored: &[Option<Versioned<RateCheckpoint>>]) -> bool {
-    post.sources.iter().any(|(p, state)| {
-        let rate = stored.get(*p as usize).and_then(Option::as_ref);
-        match (rate, state.chunk) {
-            (None, _) => state.sequence > Sequence(0),
-            (Some(rate), Some(chunk)) => chunk > rate.value.chunk,
-            (Some(_), None) => false,
-        }
-    })
+/// Where a posting partition stands.
+struct Begins {
+    /// Its stored checkpoint, or the one that takes its place.
+    stored: PostCheckpoint,
+    /// From where it takes blocks again.
+    from: PostCheckpoint,
+}
+
+impl Begins {
+    /// The source partitions of which posting has accepted chunks that the rate checkpoints do not
+    /// know.
+    fn ahead_of(&self, rates: &[Option<Versioned<RateCheckpoint>>]) -> Vec<Partition> {
+        let known = |p: u32| {
+            let rate = rates.get(p as usize).and_then(Option::as_ref);
+            rate.map(|rate| rate.value.chunk)
+        };
+        let missing = self.stored.sources.iter();
+        let missing =
+            missing.filter(|(p, state)| known(**p).is_none() && state.sequence > Sequence(0));
+        let older = self.from.sources.iter();
+        let older = older.filter(|(p, state)| known(**p).is_some_and(|of| state.chunk > Some(of)));
+        missing.chain(older).map(|(p, _)| Partition(*p)).collect()
+    }
 }
 
 async fn check_rate(
@@ -216,7 +255,7 @@ async fn check_rate(
     Ok(())
 }
 
-async fn check_post(
+pub(super) async fn check_post(
     ctx: &WorkerContext,
     q: Partition,
     stored: &PostCheckpoint,
@@ -245,49 +284,59 @@ fn same_epoch(ctx: &WorkerContext, place: &anchor::Place<'_>) -> Result<(), Refu
     }
 }
 
-/// Reads the blocks of a posting partition that its checkpoint does not cover; all of them if a rate
-/// checkpoint was lost by itself.
-async fn read_blocks(
-    ctx: &WorkerContext,
+/// The blocks of a posting partition that are looked at: those that it takes again, and also those
+/// before them that are of source partitions whose rate checkpoint was lost by itself.
+struct Scan<'a> {
     q: Partition,
-    checkpoint: Option<&PostCheckpoint>,
-    is_alone: bool,
-    identity: &LogIdentity,
-    blocks: &mut LoggedBlocks,
-    survey: &mut Survey,
-) -> Result<(), Refusal> {
-    let topic = Topic::LedgerPostings;
-    let bounds = ctx.log.bounds(topic, q).await.map_err(Failure::from)?;
-    let Bounds { start, end } = bounds;
-    let taken = checkpoint.map_or(start, |checkpoint| checkpoint.next);
-    let mut next = if is_alone { start } else { taken };
-    if let Some(checkpoint) = checkpoint {
-        for (p, state) in &checkpoint.sources {
+    from: Option<&'a PostCheckpoint>,
+    behind: &'a BTreeSet<Partition>,
+    identity: &'a LogIdentity,
+}
+
+impl Scan<'_> {
+    async fn read(
+        &self,
+        ctx: &WorkerContext,
+        blocks: &mut LoggedBlocks,
+        survey: &mut Survey,
+    ) -> Result<(), Refusal> {
+        let (topic, q) = (Topic::LedgerPostings, self.q);
+        let bounds = ctx.log.bounds(topic, q).await.map_err(Failure::from)?;
+        let Bounds { start, end } = bounds;
+        let taken = self.from.map_or(start, |from| from.next);
+        let mut next = match self.behind.is_empty() {
+            true => taken,
+            false => start,
+        };
+        for (p, state) in self.from.iter().flat_map(|from| &from.sources) {
             survey.accepted.insert((q, Partition(*p)), state.sequence);
         }
-    }
-    survey.ends.push((topic, q, end));
-    survey.blocks += end.0.saturating_sub(taken.0);
-    while next < end {
-        let limit = ReadLimit {
-            records: SCAN_RECORDS,
-            bytes: SCAN_BYTES,
-        };
-        let read = ctx.log.read(topic, q, next, limit, MUST_BE_THERE).await;
-        let records = read.map_err(Failure::from)?;
-        let Some(last) = records.last() else {
-            return Err(Refusal::TryAgain(format!(
-                "records of {topic}/{q} from {next} on could not be read yet"
-            )));
-        };
-        next = last.offset.next();
-        for record in &records {
-            let block = read_block(q, record, identity)?;
-            survey.control_needed = survey.control_needed.max(block.header.control);
-            blocks.take(q, block)?;
+        survey.ends.push((topic, q, end));
+        survey.blocks += end.0.saturating_sub(taken.0);
+        while next < end {
+            let limit = ReadLimit {
+                records: SCAN_RECORDS,
+                bytes: SCAN_BYTES,
+            };
+            let read = ctx.log.read(topic, q, next, limit, MUST_BE_THERE).await;
+            let records = read.map_err(Failure::from)?;
+            let Some(last) = records.last() else {
+                return Err(Refusal::TryAgain(format!(
+                    "records of {topic}/{q} from {next} on could not be read yet"
+                )));
+            };
+            next = last.offset.next();
+            for record in &records {
+                let block = read_block(q, record, self.identity)?;
+                if record.offset < taken && !self.behind.contains(&block.header.source) {
+                    continue;
+                }
+                survey.control_needed = survey.control_needed.max(block.header.control);
+                blocks.take(q, block)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn read_block(
@@ -312,7 +361,40 @@ fn read_block(
 }
 
 impl Survey {
-    /// From where posting takes blocks again, if that is not its stored checkpoint.
+    /// Where a posting partition stands; `None`: it has never had a checkpoint.
+    async fn posting_begins(
+        &mut self,
+        ctx: &WorkerContext,
+        q: Partition,
+        (info, sequences_restart): (&crate::log::TopicInfo, bool),
+    ) -> Result<Option<Begins>, Refusal> {
+        let stored = get::<PostCheckpoint>(ctx, TaskId::new(Role::Post, q)).await?;
+        let to = match &stored {
+            Some(stored) => {
+                check_post(ctx, q, &stored.value, info).await?;
+                self.earlier(ctx, q, stored, (info, sequences_restart))
+                    .await?
+            }
+            None => replacement(ctx, q, info, sequences_restart).await?,
+        };
+        let known = stored.as_ref().map(|stored| stored.value.clone());
+        let Some(known) = known.or_else(|| to.clone()) else {
+            return Ok(None);
+        };
+        let from = to.clone().unwrap_or_else(|| known.clone());
+        let put_back = to.map(|to| PutBack {
+            posting: q,
+            stored,
+            to,
+        });
+        self.put_back.extend(put_back);
+        Ok(Some(Begins {
+            stored: known,
+            from,
+        }))
+    }
+
+    /// A checkpoint before the stored one, if posting is put back to one.
     async fn earlier(
         &mut self,
         ctx: &WorkerContext,
@@ -329,31 +411,32 @@ impl Survey {
         let to = match chosen {
             Rewind::To(checkpoint) => checkpoint,
             // Only from a beginning is it known what was accepted before: nothing.
-            Rewind::Beginning if sequences_restart => PostCheckpoint {
-                next: Offset(0),
-                fingerprint: None,
-                sources: BTreeMap::new(),
-                witnesses: Vec::new(),
-                ..stored.value.clone()
-            },
+            Rewind::Beginning if sequences_restart => beginning(ctx, info),
             Rewind::Beginning => {
                 self.stuck.push(q);
                 return Ok(None);
             }
             Rewind::Stay => return Ok(None),
         };
-        if check_post(ctx, q, &to, info).await.is_err() {
-            self.stuck.push(q);
-            return Ok(None);
+        match check_post(ctx, q, &to, info).await {
+            Ok(()) => Ok(Some(to)),
+            Err(Refusal::TryAgain(why)) => Err(Refusal::TryAgain(why)),
+            // The log does not reach back so far.
+            Err(_) => {
+                self.stuck.push(q);
+                Ok(None)
+            }
         }
-        self.rewound.push((q, stored.clone(), to.clone()));
-        Ok(Some(to))
     }
 
     /// Puts the checkpoints of posting back.
-    pub(super) async fn rewind(&self, ctx: &WorkerContext) -> Result<(), Refusal> {
-        for (q, stored, to) in &self.rewound {
-            rewind::rewind(ctx, *q, stored, to).await?;
+    pub(super) async fn put_posting_back(
+        &self,
+        ctx: &WorkerContext,
+        by: &str,
+    ) -> Result<(), Refusal> {
+        for put in &self.put_back {
+            put.write(ctx, by).await?;
         }
         Ok(())
     }

@@ -8,10 +8,12 @@ use tidemark::domain::time::Millis;
 use tidemark::log::posting::BlockHeader;
 use tidemark::pipeline::recover::{
     APART_MAX_MS, LoggedBlock, LoggedBlocks, Refusal, Rewind, Step, choose, compare, decide,
+    lost_correction,
 };
 use tidemark::pipeline::{ChunkEnd, LoggedChunk};
 use tidemark::store::checkpoints::{
-    EarlierCheckpoint, PostCheckpoint, RateCheckpoint, UsageRows, WindowCut,
+    ClockCorrection, EarlierCheckpoint, PostCheckpoint, RateCheckpoint, SourceState, UsageRows,
+    WindowCut,
 };
 
 const SOURCE: Partition = Partition(1);
@@ -213,6 +215,119 @@ fn what_cannot_be_rolled_forward_is_refused() {
         matches!(expired, Refusal::BlocksExpired { .. }),
         "{expired:?}"
     );
+}
+
+/// Posting partitions have accepted so much from the source partition.
+fn post_checkpoint(sequence: u64) -> PostCheckpoint {
+    let state = SourceState {
+        sequence: Sequence(sequence),
+        log_time: Millis(0),
+        chunk: None,
+    };
+    PostCheckpoint {
+        topic_id: "postings".to_owned(),
+        epoch: Epoch(0),
+        partitions: 2,
+        next: Offset(0),
+        fingerprint: None,
+        sources: BTreeMap::from([(SOURCE.0, state)]),
+        witnesses: Vec::new(),
+    }
+}
+
+/// What is left of these chunks; `posted` by posting partition, by its stored checkpoint and by the
+/// one from which it takes blocks again.
+fn narrowed(
+    sent: &[Sent],
+    known: Option<u64>,
+    start: u64,
+    posted: [(u64, u64); 2],
+) -> Result<Vec<u64>, Refusal> {
+    let mut blocks = LoggedBlocks::default();
+    for (q, (stored, from)) in (0..).map(Partition).zip(posted) {
+        blocks.accepted(q, &post_checkpoint(stored), &post_checkpoint(from));
+    }
+    for (source, found) in logged(sent, true).0 {
+        blocks.0.entry(source).or_default().chunks = found.chunks;
+    }
+    let mut blocks = blocks.of(SOURCE);
+    blocks.narrow(SOURCE, known.map(Chunk), Offset(start))?;
+    Ok(blocks.chunks.keys().map(|chunk| chunk.0).collect())
+}
+
+#[test]
+fn of_a_checkpoint_that_was_lost_the_newest_accepted_chunk_tells_where_to_go_on() {
+    // Chunks of records 0..5, 5..8, 8..10, 10..14; sequences (1, 0), (2, 1), (2, 3), (3, 4).
+    let sent = history(&[(5, [1, 0]), (3, [1, 1]), (2, [0, 2]), (4, [1, 1])]);
+    let all = [(3, 3), (4, 4)];
+    for (known, start, posted, expected) in [
+        (None, 0, all, vec![4]),
+        (None, 10, all, vec![4]),
+        // The fourth is accepted by one of two.
+        (None, 8, [(3, 3), (3, 3)], vec![3, 4]),
+        // The third has expired; the fourth says what came before it.
+        (None, 9, [(3, 3), (3, 3)], vec![4]),
+        (None, 0, [(2, 2), (1, 1)], vec![2, 3, 4]),
+        // Posting is put back, but has had it all.
+        (None, 10, [(3, 0), (4, 0)], vec![4]),
+        (None, 0, [(0, 0), (0, 0)], vec![1, 2, 3, 4]),
+        // Older ones are for usage rows, which may be as old as where posting begins again.
+        (Some(3), 0, [(2, 0), (3, 0)], vec![1, 2, 3, 4]),
+        (Some(3), 5, [(2, 0), (3, 0)], vec![2, 3, 4]),
+        (Some(3), 0, [(3, 1), (4, 0)], vec![2, 3, 4]),
+        (Some(3), 8, all, vec![3, 4]),
+    ] {
+        let found = narrowed(&sent, known, start, posted);
+        assert_eq!(found, Ok(expected), "{known:?} {start} {posted:?}");
+    }
+    for (known, start, posted, lacking) in [
+        // Nobody has the first one's blocks for sure.
+        (None, 1, [(0, 0), (0, 0)], 1),
+        // Nothing follows that would say where it ended.
+        (None, 11, all, 4),
+        (None, 11, [(3, 3), (3, 3)], 4),
+        (Some(3), 9, all, 3),
+    ] {
+        let refused = narrowed(&sent, known, start, posted);
+        let expected = Refusal::EventsExpired {
+            from: SOURCE,
+            chunk: Chunk(lacking),
+            start: Offset(start),
+        };
+        assert_eq!(refused, Err(expected), "{known:?} {start} {posted:?}");
+    }
+}
+
+#[test]
+fn older_chunks_without_usage_rows_are_not_rated_again() {
+    let sent = history(&[(5, [1, 0]), (3, [1, 1])]);
+    let mut blocks = logged(&sent, true).of(SOURCE);
+    for found in blocks.chunks.values_mut() {
+        let logged = found.logged.as_mut().expect("a cut");
+        logged.cut.window.usage_rows = UsageRows::Off;
+    }
+    let step = decide(SOURCE, Some(&sent[1].cut()), &blocks, SEMANTICS);
+    assert_eq!(step, Ok(Step::Keep { chunks: Vec::new() }));
+}
+
+#[test]
+fn a_correction_of_append_times_is_written_unless_the_tables_hold_it_or_a_later_one() {
+    let at = |at: i64| ClockCorrection {
+        epoch: Epoch(0),
+        until: Offset(5),
+        at: Millis(at),
+    };
+    for (stored, rated_by, expected) in [
+        (None, None, None),
+        (None, Some(at(7)), Some(at(7))),
+        (Some(at(6)), Some(at(7)), Some(at(7))),
+        (Some(at(7)), Some(at(7)), None),
+        (Some(at(8)), Some(at(7)), None),
+        (Some(at(8)), None, None),
+    ] {
+        let found = lost_correction(stored.as_ref(), rated_by.as_ref());
+        assert_eq!(found, expected.as_ref(), "{stored:?} {rated_by:?}");
+    }
 }
 
 #[test]

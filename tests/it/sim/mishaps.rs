@@ -92,7 +92,8 @@ impl Run {
             items.remove(&key);
         })?;
         self.watch(&["tables_behind_log"], true)?;
-        if self.is_noticed() {
+        let is_mended = self.is_noticed() && self.rng.random() && self.recover_without_backup()?;
+        if self.is_noticed() && !is_mended {
             self.repair(|items| items.extend(newest.get_key_value(&key).map(own)))?;
         }
         Ok(())

@@ -12,6 +12,7 @@ mod faults;
 mod heartbeats;
 mod log;
 mod losses;
+mod lost_checkpoints;
 mod mishaps;
 mod notes;
 mod queues;

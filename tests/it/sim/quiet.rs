@@ -1,7 +1,8 @@
 //! A simulated world in which nothing goes wrong: for what must come to pass in time.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tidemark::domain::position::{Epoch, Partition};
@@ -9,6 +10,7 @@ use tidemark::domain::time::Millis;
 use tidemark::log::{NewRecord, Topic, usage_partition};
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
+use tidemark::pipeline::recover::Refusal;
 use tidemark::pipeline::{self, Settings, WorkerContext};
 use tidemark::store::db::Db;
 use tidemark::store::pricing::{NewValue, Publish, publish};
@@ -19,7 +21,7 @@ use super::clock::SimClock;
 use super::db::SimDb;
 use super::faults::Faults;
 use super::log::{self, LogState, SimLog};
-use super::world::{Executor, Stopped, World};
+use super::world::{Executor, Stopped, World, lock};
 use crate::oracle::defaults;
 
 /// 2026-11-29T20:00:00Z.
@@ -194,6 +196,29 @@ impl Quiet {
             .into_iter()
             .map(|(task, code)| (task.to_string(), code));
         named.collect()
+    }
+
+    /// Runs `tidemark recover`: how many chunks of each source partition were rated again; nothing:
+    /// there was nothing to recover.
+    pub fn recover(&mut self) -> Result<BTreeMap<u32, u64>, Refusal> {
+        let spec = WorkerSpec {
+            owner: 1,
+            token: self.world.now().unsigned_abs(),
+            epoch: Epoch(self.epoch),
+            skew_ms: 0,
+            settings: Settings::default(),
+            breakage: None,
+            tasks: Vec::new(),
+        };
+        let ctx = adapter::context(&self.world, &spec);
+        let said = Arc::new(Mutex::new(None));
+        let saying = said.clone();
+        self.finish(async move {
+            let result = super::recovery::run_command(&ctx, false).await;
+            *lock(&saying) = Some(result);
+        });
+        let result = lock(&said).take();
+        result.expect("it has ended")
     }
 
     /// Lets virtual time pass.

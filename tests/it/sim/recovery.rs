@@ -25,7 +25,7 @@ const TRIES_MAX: u32 = 40;
 const TRIES_UNDER_FAULTS: u32 = 25;
 
 type Items = BTreeMap<Key, Item>;
-type Said = Arc<Mutex<Option<Result<(), Refusal>>>>;
+type Said = Arc<Mutex<Option<Result<BTreeMap<u32, u64>, Refusal>>>>;
 
 impl Run {
     /// Everybody is killed, all tables go back, the command is run, and everybody starts.
@@ -83,6 +83,25 @@ impl Run {
         self.kill_all();
         self.start_all();
         Ok(())
+    }
+
+    /// A checkpoint is gone, and nobody has a copy of it. False: the log has dropped what would be
+    /// needed to go on without one.
+    pub(super) fn recover_without_backup(&mut self) -> Result<bool, String> {
+        self.kill_all();
+        self.let_late_ones_land()?;
+        if let Err(refusal) = self.try_to_recover(false)? {
+            return match refusal {
+                Refusal::EventsExpired { .. }
+                | Refusal::BlocksExpired { .. }
+                | Refusal::PostingCheckpointLost { .. } => Ok(false),
+                refusal => Err(format!("recover refuses: {refusal}")),
+            };
+        }
+        self.resume_all();
+        self.forget_lost_cuts();
+        self.start_all();
+        Ok(true)
     }
 
     /// Some tables may be of another moment than the rest, minutes apart at the most. What is granted
@@ -210,8 +229,13 @@ impl Run {
         });
     }
 
-    /// Runs the command until it works; it is killed half-way now and then.
     fn recover(&mut self, always: bool) -> Result<(), String> {
+        let done = self.try_to_recover(always)?;
+        done.map_err(|refusal| format!("recover refuses: {refusal}"))
+    }
+
+    /// Runs the command until it works or refuses; it is killed half-way now and then.
+    fn try_to_recover(&mut self, mut always: bool) -> Result<Result<(), Refusal>, String> {
         let faults = self.world.with(|inner| inner.faults.clone());
         for tries in 0..TRIES_MAX {
             if tries == TRIES_UNDER_FAULTS {
@@ -246,14 +270,22 @@ impl Run {
             self.failed(ended)?;
             let said = lock(&said).take();
             match said {
-                Some(Ok(())) => {
+                Some(Ok(_)) => {
                     self.world.with(|inner| inner.faults = faults);
-                    return Ok(());
+                    return Ok(Ok(()));
                 }
                 Some(Err(Refusal::TryAgain(_))) => {}
-                Some(Err(refusal)) => return Err(format!("recover refuses: {refusal}")),
+                Some(Err(refusal)) => {
+                    self.world.with(|inner| inner.faults = faults);
+                    return Ok(Err(refusal));
+                }
                 None => self.executor.kill(owner),
             }
+            // Only the first look needs to be told that there is something to do.
+            always &= !self.world.with(|inner| {
+                let mut keys = inner.db.items.keys();
+                keys.any(|key| key.table == Table::Checkpoints && key.hash == "recovery")
+            });
             let now = self.world.now();
             let last = self.world.with(|inner| inner.latest_late);
             let ended = self
@@ -265,14 +297,21 @@ impl Run {
     }
 }
 
-async fn run_command(ctx: &tidemark::pipeline::WorkerContext, always: bool) -> Result<(), Refusal> {
+/// How many chunks of each source partition were rated again; nothing: there was nothing to recover.
+pub(super) async fn run_command(
+    ctx: &tidemark::pipeline::WorkerContext,
+    always: bool,
+) -> Result<BTreeMap<u32, u64>, Refusal> {
     let survey = recover::survey(ctx).await?;
-    if survey.to_roll_forward().next().is_none() && !always {
-        return Ok(());
+    let mut chunks = BTreeMap::new();
+    if survey.is_done() && !always {
+        return Ok(chunks);
     }
     recover::prepare(ctx, &survey, "sim").await?;
-    for plan in &survey.sources {
-        recover::roll_forward(ctx, &survey, plan, "sim").await?;
+    for plan in survey.in_order() {
+        let done = recover::roll_forward(ctx, &survey, plan, "sim").await?;
+        chunks.insert(plan.source.0, done.chunks);
     }
-    Ok(())
+    recover::conclude(ctx).await?;
+    Ok(chunks)
 }
