@@ -39,6 +39,8 @@ pub struct Outage {
 
 /// How long a failed append counts, unless one succeeds before.
 const FAILED_APPEND_COUNTS: Duration = Duration::from_secs(5);
+/// How long one counts at most, after further failures.
+const FAILED_APPEND_COUNTS_MAX: Duration = Duration::from_secs(60);
 
 /// What cannot be used at present.
 #[derive(Default)]
@@ -47,7 +49,44 @@ pub(super) struct Outages {
     /// When the last outage ended.
     well_since: Mutex<Option<Instant>>,
     /// The last append, if it failed.
-    failed_append: Mutex<Option<(Instant, Outage)>>,
+    failed_append: Mutex<Option<FailedAppend>>,
+}
+
+/// Failed appends since one succeeded. Whoever is not ready gets no traffic that would show whether
+/// appends still fail, so each further failure counts for longer.
+struct FailedAppend {
+    outage: Outage,
+    /// When the last one failed.
+    at: Instant,
+    /// For how long that counts.
+    counts: Duration,
+    /// Since when it is so long.
+    counts_since: Instant,
+}
+
+impl FailedAppend {
+    fn first(outage: Outage, now: Instant) -> FailedAppend {
+        FailedAppend {
+            outage,
+            at: now,
+            counts: FAILED_APPEND_COUNTS,
+            counts_since: now,
+        }
+    }
+
+    /// Another failure. Requests that fail together are one.
+    fn again(&mut self, outage: Outage, now: Instant) {
+        if now.duration_since(self.counts_since) >= FAILED_APPEND_COUNTS {
+            self.counts = (self.counts * 2).min(FAILED_APPEND_COUNTS_MAX);
+            self.counts_since = now;
+        }
+        self.outage = outage;
+        self.at = now;
+    }
+
+    fn counts(&self, now: Instant) -> bool {
+        now.duration_since(self.at) < self.counts
+    }
 }
 
 impl Outages {
@@ -91,16 +130,29 @@ impl Outages {
 
     /// An append of usage events succeeded, or failed for a reason that is not its sender's.
     pub(super) fn appended(&self, outcome: Result<(), Outage>) {
-        *lock(&self.failed_append) = outcome.err().map(|outage| (Instant::now(), outage));
+        self.appended_at(outcome, Instant::now());
+    }
+
+    fn appended_at(&self, outcome: Result<(), Outage>, now: Instant) {
+        let mut failed = lock(&self.failed_append);
+        match (outcome, failed.as_mut()) {
+            (Ok(()), _) => *failed = None,
+            (Err(outage), None) => *failed = Some(FailedAppend::first(outage, now)),
+            (Err(outage), Some(failed)) => failed.again(outage, now),
+        }
     }
 
     /// Why usage events cannot be appended now, as far as is known.
     pub(super) fn appends_fail(&self) -> Option<Outage> {
+        self.appends_fail_at(Instant::now())
+    }
+
+    fn appends_fail_at(&self, now: Instant) -> Option<Outage> {
         let known = lock(&self.down).get(&Dependency::Log).cloned();
         known.or_else(|| {
             let failed = lock(&self.failed_append);
-            let (at, outage) = failed.as_ref()?;
-            (at.elapsed() < FAILED_APPEND_COUNTS).then(|| outage.clone())
+            let failed = failed.as_ref().filter(|failed| failed.counts(now))?;
+            Some(failed.outage.clone())
         })
     }
 }
@@ -108,4 +160,39 @@ impl Outages {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves each of them whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outage() -> Outage {
+        Outage {
+            code: "log_unavailable",
+            detail: "no answer".to_owned(),
+        }
+    }
+
+    #[test]
+    fn failed_appends_count_for_longer_until_one_succeeds() {
+        let (outages, mut now) = (Outages::default(), Instant::now());
+        let at_least = |now, secs| {
+            let within = now + Duration::from_secs(secs);
+            let just = within - Duration::from_millis(1);
+            let counts = |at| outages.appends_fail_at(at).is_some();
+            (counts(just), counts(within))
+        };
+        for secs in [5, 10, 20, 40, 60, 60] {
+            // Requests that fail together are one failure.
+            for _ in 0..3 {
+                outages.appended_at(Err(outage()), now);
+            }
+            assert_eq!(at_least(now, secs), (true, false), "{secs} s");
+            now += Duration::from_secs(secs);
+        }
+        outages.appended_at(Ok(()), now);
+        assert_eq!(outages.appends_fail_at(now), None);
+        outages.appended_at(Err(outage()), now);
+        assert_eq!(at_least(now, 5), (true, false));
+    }
 }
