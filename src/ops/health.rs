@@ -296,9 +296,9 @@ impl Health {
 
     /// Tasks that have lag and made no progress for longer than `bound`. A restart, which is what a failed liveness probe brings,
     /// must be able to cure them. So halted ones are not among them: they wait for a person; nor is any while the log or the store
-    /// cannot be used, and for as long afterwards.
+    /// cannot be used, and for as long after an outage that was not short.
     pub fn stalled(&self, bound: Duration) -> Vec<TaskHealth> {
-        let (is_out, well_since) = (self.outages.any(), self.outages.well_since());
+        let (is_out, well_since) = (self.outages.any(), self.outages.well_since(bound));
         let is_stalled = |task: &TaskHealth| {
             let since = well_since.map_or(task.last_progress, |at| at.max(task.last_progress));
             task.lag > 0 && task.halted.is_none() && !is_out && since.elapsed() > bound
