@@ -21,5 +21,6 @@ mod rivals;
 mod rollback;
 mod run;
 mod seeds;
+mod taking_up;
 mod workload;
 mod world;
