@@ -87,7 +87,9 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
     drop(shown);
     tell_rejects(session).await?;
     let refusal = match session.workers {
-        Workers::Up => doctor::refusal(config).await,
+        Workers::Up => doctor::refusal(config)
+            .await
+            .map(doctor::Refusal::into_text),
         Workers::Nobody | Workers::Elsewhere => None,
     };
     match refusal.or(doctor::clock_difference(session).await) {
