@@ -22,5 +22,6 @@ mod rivals;
 mod rollback;
 mod run;
 mod seeds;
+mod taking_up;
 mod workload;
 mod world;
