@@ -20,6 +20,7 @@ mod recovery;
 mod rivals;
 mod rollback;
 mod run;
+mod seals;
 mod seeds;
 mod workload;
 mod world;
