@@ -21,6 +21,7 @@ mod recovery;
 mod rivals;
 mod rollback;
 mod run;
+mod seals;
 mod seeds;
 mod taking_up;
 mod workload;
