@@ -41,6 +41,8 @@ pub enum Cause {
     LogRefuses,
     /// Clocks disagree.
     ClocksDiffer,
+    /// `tidemark recover` did not come to its end.
+    RecoveryBrokenOff,
     /// Most recent events are rejected.
     Rejected,
     /// Most recent events have no token counts.
@@ -148,6 +150,7 @@ impl Findings {
                 | Cause::TopicMissing(_)
                 | Cause::LogRefuses
                 | Cause::ClocksDiffer
+                | Cause::RecoveryBrokenOff
                 | Cause::Rejected
                 | Cause::WithoutUsage
                 | Cause::NoRules => all.push(lines),

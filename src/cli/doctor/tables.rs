@@ -16,7 +16,7 @@ use crate::ops::metrics::Metrics;
 use crate::pipeline::loss::{LossError, Losses};
 use crate::pipeline::{self, Failure as Halt, HaltCode, progress};
 use crate::store::db::{StoreError, Table};
-use crate::store::{installation, layout, losses, protection};
+use crate::store::{installation, layout, losses, protection, recovery};
 
 /// Looks at the tables. False if one is missing: nothing else can be read then.
 pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
@@ -31,6 +31,12 @@ pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
     let marks = installation::read(session.db()).await?;
     if let Some(what) = marks.contradiction() {
         everybody_halts(session, HaltCode::RowRegressed, &what, findings);
+    }
+    if recovery::is_begun(session.db()).await? {
+        findings.fault(
+            Cause::RecoveryBrokenOff,
+            "`tidemark recover` was broken off: usage rows may be missing, by which resent events are recognised. Stop all workers and run it again",
+        );
     }
     counts(session, findings).await?;
     Ok(true)

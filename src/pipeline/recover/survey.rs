@@ -130,11 +130,18 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         posting_partitions: layout.posting,
     };
     let mut stored = Vec::new();
+    // Those that are missing although there was one. Tables from before the first one lack the note
+    // as well: they were restored, and usage rows went back with them.
+    let mut lost = BTreeSet::new();
     for p in (0..layout.source).map(Partition) {
         let task = TaskId::new(Role::Rate, p);
         let checkpoint = get::<RateCheckpoint>(ctx, task).await?;
         if let Some(Versioned { value, .. }) = &checkpoint {
             check_rate(ctx, p, value, &source).await?;
+        }
+        let has_started = persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await;
+        if checkpoint.is_none() && has_started.map_err(Failure::from)? {
+            lost.insert(p);
         }
         stored.push(checkpoint);
     }
@@ -166,7 +173,7 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
     let behind: BTreeSet<Partition> = posting
         .iter()
         .flatten()
-        .flat_map(|begins| begins.ahead_of(&stored))
+        .flat_map(|begins| begins.ahead_of(&stored, &lost))
         .collect();
     for (q, begins) in (0..).map(Partition).zip(&posting) {
         if let Some(Begins { stored, from }) = begins {
@@ -185,6 +192,7 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
         let mut of_source = blocks.of(p);
         let value = stored.as_ref().map(|stored| stored.value.clone());
         let known = value.as_ref().map(|value| value.chunk);
+        let known = known.or((!lost.contains(&p)).then_some(Chunk(0)));
         of_source.narrow(p, known, start.map_err(Failure::from)?.start)?;
         let step = decide(p, value.as_ref(), &of_source, SEMANTICS)?;
         let clock = persist(ctx, || checkpoints::clock_correction(&*ctx.db, p));
@@ -222,14 +230,18 @@ struct Begins {
 impl Begins {
     /// The source partitions of which posting has accepted chunks that the rate checkpoints do not
     /// know.
-    fn ahead_of(&self, rates: &[Option<Versioned<RateCheckpoint>>]) -> Vec<Partition> {
+    fn ahead_of(
+        &self,
+        rates: &[Option<Versioned<RateCheckpoint>>],
+        lost: &BTreeSet<Partition>,
+    ) -> Vec<Partition> {
         let known = |p: u32| {
             let rate = rates.get(p as usize).and_then(Option::as_ref);
             rate.map(|rate| rate.value.chunk)
         };
         let missing = self.stored.sources.iter();
-        let missing =
-            missing.filter(|(p, state)| known(**p).is_none() && state.sequence > Sequence(0));
+        let missing = missing
+            .filter(|(p, state)| lost.contains(&Partition(**p)) && state.sequence > Sequence(0));
         let older = self.from.sources.iter();
         let older = older.filter(|(p, state)| known(**p).is_some_and(|of| state.chunk > Some(of)));
         missing.chain(older).map(|(p, _)| Partition(*p)).collect()

@@ -8,6 +8,7 @@ use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::checkpoints::checkpoint_key;
 use tidemark::store::db::{Attr, Condition, Db, Item, Key, Table, Write};
 use tidemark::store::installation::marker_key;
+use tidemark::store::recovery;
 
 use super::halts::{run, store};
 use super::{Place, chat, until};
@@ -165,4 +166,21 @@ fn a_table_that_was_created_again_is_noticed_although_nobody_touches_it() {
     place.wait();
     assert_eq!(requests(&place), 2);
     up.stop();
+}
+
+#[test]
+fn a_recovery_that_was_broken_off_is_told_and_done_again() {
+    let place = Place::new();
+    let up = place.up(&[]);
+    place.send(&[chat("1", USER)]);
+    place.wait();
+    run(async { recovery::begin(&store(&place)).await.unwrap() });
+    let said = place.tidemark(&["doctor", "--json"]);
+    assert!(said.out.contains("was broken off"), "{}", said.out);
+    up.stop();
+    let recover = ["recover", "--yes", "--reason", "a test"];
+    let done = place.tidemark(&recover).ok();
+    assert!(done.contains("all of it again"), "{done}");
+    let again = place.tidemark(&recover).ok();
+    assert!(again.contains("nothing to recover"), "{again}");
 }
