@@ -6,7 +6,8 @@ use super::args::AcceptLossArgs;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
 use crate::domain::position::WriteId;
-use crate::pipeline::loss::{LossError, Losses, LostBlocks};
+use crate::pipeline::loss::{LateBlocks, LossError, Losses, LostBlocks};
+use crate::pipeline::rows_ahead::RowsAhead;
 use crate::store::credits::check_reason;
 use crate::store::losses::LostChunk;
 
@@ -62,9 +63,14 @@ fn told(losses: &Losses) -> Vec<String> {
     let mut lines = vec![format!(
         "GIVEN UP for good, from the log of epoch {epoch}. If that log can be brought back, stop here, bring it back, and let it drain."
     )];
-    lines.extend(losses.chunks.iter().map(chunk_line));
-    lines.extend(losses.blocks.iter().map(blocks_line));
-    for (source, end) in &losses.ends {
+    let chunks = losses.chunks.iter();
+    lines.extend(chunks.map(|lost| chunk_line(lost, losses)));
+    let blocks = losses.blocks.iter();
+    lines.extend(blocks.map(|lost| blocks_line(lost, losses.ahead.get(&lost.posting))));
+    lines.extend(losses.late.iter().map(late_line));
+    let older = losses.late.iter().filter(|late| late.given_up.is_none());
+    let older: Vec<_> = older.map(|late| late.source).collect();
+    for (source, end) in losses.ends.iter().filter(|(p, _)| !older.contains(p)) {
         lines.push(format!(
             "  usage.events/{source} from offset {end} on: never rated, whatever it held. Events of it that are sent again count."
         ));
@@ -72,7 +78,7 @@ fn told(losses: &Losses) -> Vec<String> {
     lines
 }
 
-fn chunk_line(lost: &LostChunk) -> String {
+fn chunk_line(lost: &LostChunk, losses: &Losses) -> String {
     let LostChunk {
         source,
         chunk,
@@ -86,26 +92,69 @@ fn chunk_line(lost: &LostChunk) -> String {
     if lost.is_uncounted() {
         return format!("{which}: in no account. Its events count when they are sent again.");
     }
-    let sums: Vec<String> = blocks
+    let mut sums: Vec<String> = blocks
         .iter()
         .map(|(q, blocks)| format!("{} by posting partition {q}", counted(*blocks, "block")))
         .collect();
+    sums.extend(losses.ahead.iter().map(|(q, ahead)| {
+        let accounts = named(ahead);
+        format!("perhaps some by posting partition {q}, which wrote after its last checkpoint to {accounts}")
+    }));
     format!(
         "{which}: counted in part ({}). Do not send its events again: those with a usage row are dropped as duplicates, but others would count a second time where they were counted. Make up for the rest with adjustments.",
         sums.join(", ")
     )
 }
 
-fn blocks_line(lost: &LostBlocks) -> String {
+/// How many accounts, and the first of them.
+fn named(ahead: &RowsAhead) -> String {
+    let first: Vec<String> = ahead.named.iter().map(ToString::to_string).collect();
+    let more = match ahead.count.saturating_sub(first.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let accounts = counted(ahead.count, "account");
+    format!("{accounts}: {}{more}", first.join(", "))
+}
+
+fn blocks_line(lost: &LostBlocks, ahead: Option<&RowsAhead>) -> String {
     let LostBlocks {
         source,
         posting,
         first,
         last,
     } = lost;
+    let whereabouts = match ahead {
+        None => "are in no account".to_owned(),
+        Some(ahead) => format!(
+            "may be in some accounts ({}, written after the last checkpoint: compare these before you adjust anything), and are in no other",
+            named(ahead)
+        ),
+    };
     format!(
-        "  ledger.postings/{posting}: blocks {first} to {last} of source partition {source} are in no account. Their events are rated and have usage rows, so resends are dropped as duplicates. Make up for them with adjustments."
+        "  ledger.postings/{posting}: blocks {first} to {last} of source partition {source} {whereabouts}. Their events are rated and have usage rows, so resends are dropped as duplicates. Make up for them with adjustments."
     )
+}
+
+fn late_line(late: &LateBlocks) -> String {
+    let LateBlocks {
+        source,
+        posting,
+        first,
+        last,
+        given_up,
+    } = late;
+    let which = format!(
+        "  ledger.postings/{posting}: blocks {first} to {last} of source partition {source} were counted"
+    );
+    match given_up {
+        Some(chunk) => format!(
+            "{which} after chunk {chunk} had been given up: a worker went on. Make sure that none runs any more. They stay counted: do not send the events of that chunk again, and make up for the rest of it with adjustments."
+        ),
+        None => format!(
+            "{which}, which the checkpoint of rate/{source} does not know: it is older than the accounts. If table Checkpoints was restored to an earlier moment, stop here, restore a later one, and run this again. Otherwise they stay counted: do not send events again that were in the old log, and make up for what is missing with adjustments."
+        ),
+    }
 }
 
 fn is_confirmed() -> Done<bool> {

@@ -54,9 +54,7 @@ impl Recent {
         let partitions: Vec<Partition> = (0..count).map(Partition).collect();
         let since = session.now().plus(-RECENT_MS);
         let events = newest_events(session, &partitions, since).await?;
-        let Some(oldest) = events.iter().map(|event| event.appended).min() else {
-            return Ok(Recent::default());
-        };
+        let rejects_since = rejects_since(&events, since);
         let mut recent = Recent {
             events: events.len() as u64,
             ..Recent::default()
@@ -66,7 +64,7 @@ impl Recent {
             recent.without_usage += u64::from(lacks);
         }
         let sample: BTreeSet<(Partition, Offset)> = events.iter().map(|event| event.at).collect();
-        for reject in newest_rejects(session, oldest).await? {
+        for reject in newest_rejects(session, rejects_since).await? {
             recent.count(session, &sample, &reject);
         }
         Ok(recent)
@@ -167,6 +165,15 @@ async fn newest_events(
     newest::newest(session, Topic::UsageEvents, partitions, wanted, pick).await
 }
 
+/// Since when rejects belong to the sample: since its oldest event if it is full, else for as long
+/// as events are recent. What a gateway posts may be refused to the last item, so that there is
+/// no event at all.
+fn rejects_since(events: &[Event], since: Millis) -> Millis {
+    let is_full = events.len() as u64 >= EVENTS_MAX;
+    let oldest = events.iter().map(|event| event.appended).min();
+    oldest.filter(|_| is_full).unwrap_or(since)
+}
+
 fn lacks_usage(record: &Record) -> Option<bool> {
     let event = decode(&record.value, &record.headers).ok()?;
     let service = service_of(&event.endpoint)?;
@@ -184,7 +191,45 @@ async fn newest_rejects(session: &Session, since: Millis) -> Done<Vec<Reject>> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::cli::session::Access;
+    use crate::log::rejected::{GatewayReject, encode_gateway};
+    use crate::ops::config::Config;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_gateway_of_which_every_item_is_refused_is_told_without_any_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            data: dir.path().join("data"),
+            ..Config::default()
+        };
+        let session = Session::open(&config, Access::Create).await.ok().unwrap();
+        let refused = |index: u32| {
+            encode_gateway(&GatewayReject {
+                reason: Reason::MissingField,
+                field: Some("startTime".to_owned()),
+                detail: format!("item {index}"),
+                format: "litellm".to_owned(),
+                received: session.now(),
+                draft: Bytes::new(),
+            })
+        };
+        let records = (0..12).map(refused).collect();
+        let appended = session
+            .log
+            .append(Topic::UsageRejected, Partition(0), records);
+        appended.await.unwrap();
+        let recent = Recent::read(&session).await.ok().unwrap();
+        assert_eq!(recent.rejected(), (12, 12));
+        let said = recent.rejections().unwrap();
+        assert!(
+            said.contains("12 of the newest 12 (missing_field: 12)"),
+            "{said}"
+        );
+        session.close().await;
+    }
 
     fn of(rejected: u64, events: u64) -> Recent {
         Recent {

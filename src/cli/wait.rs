@@ -18,6 +18,8 @@ use crate::store::checkpoints;
 
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(100);
+/// How long the looks afterwards may take at the least, if nearly all of the time is gone.
+const LOOK_LEAST: Duration = Duration::from_secs(1);
 /// How often it tells how far it is.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -85,34 +87,60 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
         tokio::time::sleep(POLL).await;
     }
     drop(shown);
-    tell_rejects(session).await?;
+    let left = timeout.saturating_sub(start.elapsed()).max(LOOK_LEAST);
+    let said = match tokio::time::timeout(left, afterwards(session, config)).await {
+        Ok(looked) => looked?,
+        Err(_) => Some(format!(
+            "whether the newest events were rejected could not be seen within {timeout:?}"
+        )),
+    };
+    if let Some(note) = said {
+        eprintln!("tidemark: everything is done; {note}");
+    }
+    Ok(())
+}
+
+/// What else is to be said when everything is done; a failure, if that is of no use.
+async fn afterwards(session: &Session, config: &Config) -> Done<Option<String>> {
+    let said = of_recent(Recent::read(session).await)?;
     let refusal = match session.workers {
-        Workers::Up => doctor::refusal(config).await,
+        Workers::Up => doctor::refusal(config)
+            .await
+            .map(doctor::Refusal::into_text),
         Workers::Nobody | Workers::Elsewhere => None,
     };
     match refusal.or(doctor::clock_difference(session).await) {
-        Some(what) => Err(Failure::failed(format!("everything is done, but: {what}"))),
-        None => Ok(()),
+        Some(what) => Err(done_but(&what)),
+        None => Ok(said),
     }
 }
 
 /// Says how many of the newest events were rejected: they are not waited for, and nothing of them is
-/// seen. If it was most of them, that is a failure.
-async fn tell_rejects(session: &Session) -> Done {
-    let recent = Recent::read(session).await?;
-    if let Some(what) = recent.rejections() {
-        return Err(Failure::failed(format!("everything is done, but: {what}")));
-    }
-    if let Some(what) = recent.missing_usage() {
-        return Err(Failure::failed(format!("everything is done, but: {what}")));
+/// seen. If it was most of them, that is a failure. That they could not be read just now is none:
+/// what was awaited is there.
+fn of_recent(read: Done<Recent>) -> Done<Option<String>> {
+    let recent = match read {
+        Ok(recent) => recent,
+        Err(Failure::Failed(why) | Failure::Refused(why)) => {
+            return Ok(Some(format!(
+                "whether the newest events were rejected could not be read: {why}"
+            )));
+        }
+        Err(other) => return Err(other),
+    };
+    if let Some(what) = recent.rejections().or_else(|| recent.missing_usage()) {
+        return Err(done_but(&what));
     }
     let (rejected, events) = recent.rejected();
-    if rejected > 0 {
-        eprintln!(
-            "tidemark: {rejected} of the newest {events} events were rejected; see why: tidemark rejects list --last 5"
-        );
-    }
-    Ok(())
+    Ok((rejected > 0).then(|| {
+        format!(
+            "{rejected} of the newest {events} events were rejected; see why: tidemark rejects list --last 5"
+        )
+    }))
+}
+
+fn done_but(what: &str) -> Failure {
+    Failure::failed(format!("everything is done, but: {what}"))
 }
 
 /// Whether nobody works on a cluster. A restart of all workers takes a moment, so that must last.
@@ -279,4 +307,19 @@ fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Fail
         "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or see whether something is wrong: tidemark doctor",
         awaited.as_str()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_fails_when_everything_is_done_is_a_note() {
+        let note = of_recent(Err(LogError::Unavailable("no leader".into()).into()));
+        let note = note.ok().flatten().unwrap();
+        assert!(note.contains("no leader"), "{note}");
+        assert!(matches!(of_recent(Ok(Recent::default())), Ok(None)));
+        let gone = of_recent(Err(Failure::ReaderGone));
+        assert!(matches!(gone, Err(Failure::ReaderGone)));
+    }
 }

@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use crate::log::Log;
 use crate::ops::health::{Dependency, Health, Outage};
+use crate::ops::seldom::Seldom;
 use crate::ops::shutdown::Shutdown;
 use crate::store::db::{Db, StoreError};
 use crate::store::layout;
 
 /// How often each is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// When it is asked again after a first failure.
+const AGAIN_SOON: Duration = Duration::from_millis(500);
 /// How long an answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How many failures in a row are an outage: one alone may be a lost packet.
+const FAILURES_MIN: u32 = 2;
 
 /// Asks log and store until shutdown.
 pub async fn watch_dependencies(
@@ -52,14 +57,19 @@ async fn watch(
     health: &Health,
     shutdown: &Shutdown,
 ) {
+    let (mut failures, mut told) = (Failures::default(), Told::new(Seldom::new()));
     loop {
         let asked = tokio::time::timeout(ANSWER_WITHIN, dependencies.check(dependency));
         let Some(answer) = shutdown.bounded(Duration::ZERO, asked).await else {
             return;
         };
         let outage = answer.unwrap_or_else(|_| Some(silent(dependency)));
-        report(dependency, outage, health);
-        let pause = tokio::time::sleep(INTERVAL);
+        let pause = match failures.count(outage) {
+            Verdict::Unsure => AGAIN_SOON,
+            Verdict::Works => told.report(dependency, None, health),
+            Verdict::Down(outage) => told.report(dependency, Some(outage), health),
+        };
+        let pause = tokio::time::sleep(pause);
         if shutdown.bounded(Duration::ZERO, pause).await.is_none() {
             return;
         }
@@ -105,26 +115,146 @@ fn silent(dependency: Dependency) -> Outage {
     }
 }
 
-fn report(dependency: Dependency, outage: Option<Outage>, health: &Health) {
-    let what = dependency.as_str();
-    let said = outage.clone();
-    if !health.set_outage(dependency, outage) {
-        return;
-    }
-    match said {
-        Some(Outage { code, detail }) => {
-            tracing::error!(
-                event = "dependency.down",
-                dependency = what,
-                code,
-                detail,
-                "a dependency cannot be used"
-            );
+/// Failures in a row.
+#[derive(Default)]
+struct Failures(u32);
+
+impl Failures {
+    fn count(&mut self, outage: Option<Outage>) -> Verdict {
+        self.0 = outage.as_ref().map_or(0, |_| self.0.saturating_add(1));
+        match outage {
+            None => Verdict::Works,
+            Some(_) if self.0 < FAILURES_MIN => Verdict::Unsure,
+            Some(outage) => Verdict::Down(outage),
         }
-        None => tracing::info!(
-            event = "dependency.up",
-            dependency = what,
-            "a dependency works again"
-        ),
+    }
+}
+
+/// What an answer says of a dependency.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Works,
+    /// It takes another answer to tell.
+    Unsure,
+    Down(Outage),
+}
+
+/// Why a dependency cannot be used; `None`: it works.
+type State = Option<&'static str>;
+
+/// What the log was told of a dependency.
+struct Told {
+    now: State,
+    told: State,
+    /// How often it changed since it was told.
+    changes: u64,
+    lately: Seldom<State>,
+}
+
+impl Told {
+    fn new(lately: Seldom<State>) -> Told {
+        Told {
+            now: None,
+            told: None,
+            changes: 0,
+            lately,
+        }
+    }
+
+    /// How often the state has changed since it was told, if it is to be told now. What flaps is told
+    /// now and then, and in the end as it is.
+    fn news(&mut self, now: State) -> Option<u64> {
+        self.changes += u64::from(self.now != now);
+        self.now = now;
+        if self.told == now || self.lately.say(now).is_none() {
+            return None;
+        }
+        self.told = now;
+        Some(std::mem::take(&mut self.changes))
+    }
+
+    /// Tells health, and the log if it is news; when to ask again.
+    fn report(
+        &mut self,
+        dependency: Dependency,
+        outage: Option<Outage>,
+        health: &Health,
+    ) -> Duration {
+        health.set_outage(dependency, outage.clone());
+        self.tell(dependency, outage);
+        INTERVAL
+    }
+
+    fn tell(&mut self, dependency: Dependency, outage: Option<Outage>) {
+        let Some(changes) = self.news(outage.as_ref().map(|outage| outage.code)) else {
+            return;
+        };
+        let what = dependency.as_str();
+        match outage {
+            Some(Outage { code, detail }) => {
+                tracing::error!(
+                    event = "dependency.down",
+                    dependency = what,
+                    code,
+                    detail,
+                    changes,
+                    "a dependency cannot be used"
+                );
+            }
+            None => tracing::info!(
+                event = "dependency.up",
+                dependency = what,
+                changes,
+                "a dependency works again"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOWN: State = Some("log_unavailable");
+
+    #[test]
+    fn one_failure_is_no_outage_and_two_in_a_row_are() {
+        let mut failures = Failures::default();
+        let bad = || silent(Dependency::Log);
+        for _ in 0..2 {
+            assert_eq!(failures.count(Some(bad())), Verdict::Unsure);
+            assert_eq!(failures.count(None), Verdict::Works);
+            assert_eq!(failures.count(Some(bad())), Verdict::Unsure);
+            for _ in 0..2 {
+                assert_eq!(failures.count(Some(bad())), Verdict::Down(bad()));
+            }
+            assert_eq!(failures.count(None), Verdict::Works);
+        }
+    }
+
+    #[test]
+    fn what_flaps_is_told_once_in_a_while() {
+        let mut told = Told::new(Seldom::new());
+        assert_eq!(told.news(None), None, "it has worked all the time");
+        assert_eq!(told.news(DOWN), Some(1));
+        assert_eq!(told.news(None), Some(1));
+        for _ in 0..10 {
+            assert_eq!((told.news(DOWN), told.news(None)), (None, None));
+        }
+        // Another cause is told beside it.
+        assert_eq!(told.news(Some("log_disk_full")), Some(21));
+    }
+
+    #[test]
+    fn how_it_is_in_the_end_is_told() {
+        let mut told = Told::new(Seldom::every(Duration::ZERO));
+        assert_eq!(told.news(DOWN), Some(1));
+        told.lately = Seldom::new();
+        assert_eq!(told.news(None), Some(1));
+        assert_eq!(told.news(DOWN), Some(1));
+        assert_eq!(told.news(None), None, "told a moment ago");
+        told.lately = Seldom::new();
+        assert_eq!(told.news(None), Some(1));
+        assert_eq!(told.news(None), None);
     }
 }

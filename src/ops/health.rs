@@ -137,6 +137,8 @@ pub struct TaskHealth {
     pub first_waiting: Option<(u64, Millis)>,
     /// When it last made progress, or had nothing to do.
     pub last_progress: Instant,
+    /// How far it has read again what it needs before it goes on, since it last made progress.
+    pub read_again_to: Option<u64>,
     /// Set while it is halted.
     pub halted: Option<Halted>,
 }
@@ -201,12 +203,26 @@ impl Health {
 
     /// A task has worked, or found nothing to do; `lag` records are left.
     pub fn progressed(&self, id: TaskId, lag: u64) {
-        self.update(id, lag, |task| task.last_progress = Instant::now());
+        self.update(id, lag, |task| {
+            task.last_progress = Instant::now();
+            task.read_again_to = None;
+        });
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.metrics
             .last_progress_timestamp_seconds
             .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
             .set(since.unwrap_or_default().as_secs_f64());
+    }
+
+    /// A task that is taken up has read again up to here. That is progress, unless it was there before
+    /// and had to begin anew. Nothing happens if the task is unknown.
+    pub fn reads_again(&self, id: TaskId, to: u64) {
+        if let Some(task) = self.lock().get_mut(&id)
+            && task.read_again_to.is_none_or(|before| before < to)
+        {
+            task.read_again_to = Some(to);
+            task.last_progress = Instant::now();
+        }
     }
 
     /// How far a task's work is done: the offset of the first record that is not. Whoever knows the
@@ -260,6 +276,7 @@ impl Health {
         self.update(id, task.lag, |task| {
             task.halted = None;
             task.last_progress = Instant::now();
+            task.read_again_to = None;
         });
         self.halted_metric(id, halted.code, 0);
     }
@@ -296,9 +313,9 @@ impl Health {
 
     /// Tasks that have lag and made no progress for longer than `bound`. A restart, which is what a failed liveness probe brings,
     /// must be able to cure them. So halted ones are not among them: they wait for a person; nor is any while the log or the store
-    /// cannot be used, and for as long afterwards.
+    /// cannot be used, and for as long after an outage that was not short.
     pub fn stalled(&self, bound: Duration) -> Vec<TaskHealth> {
-        let (is_out, well_since) = (self.outages.any(), self.outages.well_since());
+        let (is_out, well_since) = (self.outages.any(), self.outages.well_since(bound));
         let is_stalled = |task: &TaskHealth| {
             let since = well_since.map_or(task.last_progress, |at| at.max(task.last_progress));
             task.lag > 0 && task.halted.is_none() && !is_out && since.elapsed() > bound
@@ -318,6 +335,7 @@ impl Health {
             next: None,
             first_waiting: None,
             last_progress: Instant::now(),
+            read_again_to: None,
             halted: None,
         });
         task.lag = lag;
@@ -368,6 +386,26 @@ mod tests {
         health.waiting(RATE_2, 8);
         assert_eq!(stalled(&health), [RATE_2]);
         assert!(health.stalled(Duration::from_secs(60)).is_empty());
+    }
+
+    #[test]
+    fn reading_again_is_progress_but_not_twice_over() {
+        let health = health();
+        health.reads_again(RATE_2, 5);
+        assert!(health.tasks().is_empty());
+        health.waiting(RATE_2, 7);
+        let reads_to = |to| {
+            assert_eq!(stalled(&health), [RATE_2]);
+            let before = health.tasks()[0].last_progress;
+            health.reads_again(RATE_2, to);
+            health.tasks()[0].last_progress > before
+        };
+        assert_eq!(
+            [10, 20, 10, 20, 21].map(reads_to),
+            [true, true, false, false, true]
+        );
+        health.progressed(RATE_2, 7);
+        assert!(reads_to(10));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the new one sequences begin again, and users and accounts may belong to other partitions.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 
@@ -74,9 +74,28 @@ fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
 fn seal(stored: Option<&RateCheckpoint>) -> u64 {
     let Some(rate) = stored else { return 0 };
     let sent = rate.sequences.iter().map(|sequence| sequence.0);
-    let all = [rate.chunk.0, rate.to.0].into_iter().chain(sent);
-    let bytes: Vec<u8> = all.flat_map(u64::to_le_bytes).collect();
+    hashed([rate.chunk.0, rate.to.0].into_iter().chain(sent))
+}
+
+/// The same as an older tidemark had it. What it stored must go on to match.
+fn seal_by_sequences(rate: &RateCheckpoint) -> u64 {
+    hashed(rate.sequences.iter().map(|sequence| sequence.0))
+}
+
+fn hashed(numbers: impl Iterator<Item = u64>) -> u64 {
+    let bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
     xxhash_rust::xxh3::xxh3_64(&bytes)
+}
+
+/// Whether a source partition stands where the seals of this layout say; also if there is none.
+fn matches_seal(layout: &Layout, source: Partition, old: &RateCheckpoint) -> bool {
+    let now = seal(Some(old));
+    match (layout.seals.get(&source.0), layout.sealed.get(&source.0)) {
+        (Some(known), _) => *known == now,
+        // Versions between two releases kept seals of today's form there.
+        (None, Some(known)) => *known == now || *known == seal_by_sequences(old),
+        (None, None) => true,
+    }
 }
 
 /// Halts if a source partition went on in an earlier epoch after this one had begun: its last
@@ -87,9 +106,7 @@ pub(super) fn sealed(
     source: Partition,
     old: &RateCheckpoint,
 ) -> Result<(), Failure> {
-    let known = layout.sealed.get(&source.0);
-    let is_sealed = known.is_none_or(|known| *known == seal(Some(old)));
-    if is_sealed || ctx.broken(Breakage::SealIgnored) {
+    if matches_seal(layout, source, old) || ctx.broken(Breakage::SealIgnored) {
         return Ok(());
     }
     let what = format!(
@@ -107,9 +124,15 @@ pub(super) async fn check_former_sources(
     layout: &Layout,
     own: Partition,
 ) -> Result<(), Failure> {
-    let former = layout.sealed.keys().filter(|p| **p >= layout.source);
-    let former = former.filter(|p| **p % layout.source.max(1) == own.0);
-    for source in former.copied().map(Partition) {
+    let known: BTreeSet<u32> = layout
+        .seals
+        .keys()
+        .chain(layout.sealed.keys())
+        .copied()
+        .collect();
+    let former = known.into_iter().filter(|p| *p >= layout.source);
+    let former = former.filter(|p| *p % layout.source.max(1) == own.0);
+    for source in former.map(Partition) {
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, source));
         let stored: Option<Versioned<RateCheckpoint>> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
@@ -148,6 +171,7 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
             sequences_restart: true,
             posting_since: Epoch(0),
             sealed: BTreeMap::new(),
+            seals: BTreeMap::new(),
             moved: None,
         },
         Some(newest) if newest.epoch > epoch => return Err(later_epoch(epoch, newest.epoch)),
@@ -215,6 +239,7 @@ impl Stored {
             sequences_restart: false,
             posting_since: Epoch(0),
             sealed: BTreeMap::new(),
+            seals: BTreeMap::new(),
             moved: None,
         })
     }
@@ -256,7 +281,8 @@ impl Stored {
                 true => before.posting_since,
                 false => epoch,
             },
-            sealed: self.seals(before.source),
+            sealed: BTreeMap::new(),
+            seals: self.seals(before.source),
             moved,
         }
     }
@@ -294,7 +320,7 @@ fn all_taken(q: u32, taken: Sequence, sent: Sequence) -> Result<(), Failure> {
             "a new epoch began while {task} had taken {taken} of {sent} blocks of the old one"
         ),
         Ordering::Greater => format!(
-            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}"
+            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}; tidemark accept-loss says what that means and settles it"
         ),
     };
     Err(Failure::halt(HaltCode::LogRecreated, what))

@@ -5,27 +5,25 @@
 //! loss: what could not be finished is given up, and the checkpoints say so. Nothing is guessed and
 //! nothing counts twice:
 //!
-//! - A chunk that was cut but not declared done is passed. If posting has counted none of its blocks,
-//!   the usage rows that it may have written are void, and its events count when they are sent again
-//!   ([`losses::LostChunk::is_uncounted`]). If posting has counted some, they stay counted, and its
-//!   events are taken as seen.
+//! - A chunk that was cut but not declared done is passed. If posting has counted none of its
+//!   blocks, and no account was written after its posting checkpoint, the usage rows that it may have
+//!   written are void, and its events count when they are sent again
+//!   ([`losses::LostChunk::is_uncounted`]). Otherwise what was counted stays counted, and its events
+//!   are taken as seen.
 //! - Blocks that were sent and not posted are passed. Their events have usage rows, so resends are
 //!   dropped as duplicates; adjustments make up for them.
+//! - Blocks that were counted after all, by a worker that went on, are taken as counted.
 //! - What came after the last cut was never rated. Whatever is sent again of it counts.
+
+mod accept;
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
-use crate::domain::event::AHEAD_MS_MAX;
-use crate::domain::position::{Epoch, Offset, Partition, Sequence, WriteId};
-use crate::domain::time::{HOUR_MS, Millis};
+use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence};
 use crate::ops::health::{Role, TaskId};
-use crate::store::audit;
-use crate::store::checkpoints::{
-    self, PostCheckpoint, RateCheckpoint, SourceState, UsageRows, Versioned,
-};
-use crate::store::db::{Db, StoreError, Write};
+use crate::pipeline::rows_ahead::{RowsAhead, rows_ahead};
+use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
+use crate::store::db::{Db, StoreError};
 use crate::store::layout::{self, Layout};
 use crate::store::losses::{self, LostChunk};
 
@@ -42,6 +40,22 @@ pub struct LostBlocks {
     pub last: Sequence,
 }
 
+/// Blocks that a posting partition has counted and that no chunk is known to have sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateBlocks {
+    /// Who sent them.
+    pub source: Partition,
+    /// Who counted them.
+    pub posting: Partition,
+    /// The first one.
+    pub first: Sequence,
+    /// The last one.
+    pub last: Sequence,
+    /// The chunk that they are of, which was given up; `None`: the checkpoint of the source
+    /// partition is older than the accounts.
+    pub given_up: Option<Chunk>,
+}
+
 /// What is in flight in the newest epoch, and would be given up.
 #[derive(Debug)]
 pub struct Losses {
@@ -51,11 +65,17 @@ pub struct Losses {
     pub chunks: Vec<LostChunk>,
     /// Blocks that were not posted.
     pub blocks: Vec<LostBlocks>,
+    /// Blocks that were counted although nothing is known of them.
+    pub late: Vec<LateBlocks>,
+    /// Accounts that may hold some of the blocks and chunks all the same.
+    pub ahead: BTreeMap<Partition, RowsAhead>,
     /// Up to where each source partition was cut: nothing behind it was ever rated.
     pub ends: BTreeMap<Partition, Offset>,
     rates: BTreeMap<Partition, Versioned<RateCheckpoint>>,
     posts: BTreeMap<Partition, Option<Versioned<PostCheckpoint>>>,
+    given_up: BTreeMap<Partition, Versioned<LostChunk>>,
     layout: Layout,
+    next: Epoch,
 }
 
 /// Why no loss can be accepted.
@@ -78,7 +98,7 @@ pub enum LossError {
     },
     /// A worker has written meanwhile.
     #[error(
-        "{0} was written while its loss was being accepted, so a worker still runs: stop all workers, then run this again; what was accepted so far stays accepted"
+        "{0}, or what its loss depends on, was written while the loss was being accepted, so a worker still runs: stop all workers, then run this again; what was accepted so far stays accepted"
     )]
     WorkerRuns(TaskId),
     /// The store.
@@ -89,11 +109,27 @@ pub enum LossError {
 impl Losses {
     /// Whether there is nothing to give up.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.blocks.is_empty()
+        self.chunks.is_empty() && self.blocks.is_empty() && self.late.is_empty()
     }
 
-    /// What is in flight before `next` can begin.
+    /// What is in flight before `next` can begin, and which accounts may hold some of it. If
+    /// anything is, this looks at every account.
     pub async fn find(db: &dyn Db, next: Epoch) -> Result<Losses, LossError> {
+        let mut losses = Losses::by_checkpoints(db, next).await?;
+        if losses.is_empty() {
+            return Ok(losses);
+        }
+        let postings = (0..losses.layout.posting).map(Partition);
+        let next: Vec<Offset> = postings.map(|q| losses.next_offset(q)).collect();
+        losses.ahead = rows_ahead(db, losses.epoch, &next).await?;
+        for lost in &mut losses.chunks {
+            lost.unsure = losses.ahead.keys().copied().collect();
+        }
+        Ok(losses)
+    }
+
+    /// What is in flight before `next` can begin, as the checkpoints alone have it.
+    pub async fn by_checkpoints(db: &dyn Db, next: Epoch) -> Result<Losses, LossError> {
         let layout = layout::newest(db).await?.ok_or(LossError::NoEpoch)?;
         if layout.epoch >= next {
             let (stored, configured) = (layout.epoch, next);
@@ -103,10 +139,14 @@ impl Losses {
             epoch: layout.epoch,
             chunks: Vec::new(),
             blocks: Vec::new(),
+            late: Vec::new(),
+            ahead: BTreeMap::new(),
             ends: BTreeMap::new(),
             rates: BTreeMap::new(),
             posts: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             layout,
+            next,
         };
         for q in (0..losses.layout.posting).map(Partition) {
             let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, q));
@@ -119,7 +159,30 @@ impl Losses {
                 losses.look_at(p, stored);
             }
         }
+        losses.look_at_late(db).await?;
         Ok(losses)
+    }
+
+    /// Looks whether the late blocks are of chunks that were given up.
+    async fn look_at_late(&mut self, db: &dyn Db) -> Result<(), LossError> {
+        for late in &mut self.late {
+            let Some(Versioned { value: rate, .. }) = self.rates.get(&late.source) else {
+                continue;
+            };
+            let chunk = Chunk(rate.chunk.0.saturating_sub(1));
+            if let Some(kept) = losses::get(db, self.epoch, late.source, chunk).await? {
+                late.given_up = Some(chunk);
+                self.given_up.insert(late.source, kept);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a posting partition goes on in the log of this epoch.
+    fn next_offset(&self, posting: Partition) -> Offset {
+        let post = self.posts.get(&posting).and_then(Option::as_ref);
+        let post = post.filter(|post| post.value.epoch == self.epoch);
+        post.map_or(Offset(0), |post| post.value.next)
     }
 
     fn look_at(&mut self, source: Partition, stored: Versioned<RateCheckpoint>) {
@@ -135,8 +198,16 @@ impl Losses {
                     last: *sent,
                 });
             }
-            if taken > *sent {
+            if taken > *sent && rate.is_cut() {
                 counted.push((posting, taken.0 - sent.0));
+            } else if taken > *sent {
+                self.late.push(LateBlocks {
+                    source,
+                    posting,
+                    first: Sequence(sent.0 + 1),
+                    last: taken,
+                    given_up: None,
+                });
             }
         }
         if rate.is_cut() {
@@ -147,6 +218,7 @@ impl Losses {
                 from: rate.from,
                 to: rate.to,
                 counted,
+                unsure: Vec::new(),
             });
         }
         self.ends.insert(source, rate.to);
@@ -163,142 +235,5 @@ impl Losses {
             .filter(is_comparable)
             .and_then(|post| post.value.sources.get(&source.0));
         state.map_or(Sequence(0), |state| state.sequence)
-    }
-
-    /// Gives all of it up, each partition in a transaction of its own with an audit entry. If it is
-    /// interrupted, what is left is found and given up the next time.
-    pub async fn accept(
-        &self,
-        db: &dyn Db,
-        by: &str,
-        now: Millis,
-        mut next_write: impl FnMut() -> WriteId,
-    ) -> Result<(), LossError> {
-        for posting in self.posts.keys().copied() {
-            let lost: Vec<&LostBlocks> = self.of_posting(posting).collect();
-            if lost.is_empty() {
-                continue;
-            }
-            let task = TaskId::new(Role::Post, posting);
-            let detail: Vec<_> = lost
-                .iter()
-                .map(|lost| json!({"source": lost.source, "first": lost.first, "last": lost.last}))
-                .collect();
-            let mut writes = self.pass_blocks(posting, &lost, next_write());
-            writes.push(entry(
-                task,
-                by,
-                now,
-                &json!({"epoch": self.epoch, "blocks": detail}),
-            ));
-            transact(db, task, writes).await?;
-        }
-        for lost in &self.chunks {
-            let task = TaskId::new(Role::Rate, lost.source);
-            let write = next_write();
-            let mut writes = self.pass_chunk(lost, now, write);
-            writes.push(losses::keep(lost, write));
-            writes.push(entry(task, by, now, &json!({"lost": lost})));
-            transact(db, task, writes).await?;
-        }
-        Ok(())
-    }
-
-    fn of_posting(&self, posting: Partition) -> impl Iterator<Item = &LostBlocks> {
-        let blocks = self.blocks.iter();
-        blocks.filter(move |lost| lost.posting == posting)
-    }
-
-    /// The checkpoint of a posting partition says that it has taken the lost blocks.
-    fn pass_blocks(&self, posting: Partition, lost: &[&LostBlocks], write: WriteId) -> Vec<Write> {
-        let task = TaskId::new(Role::Post, posting);
-        let stored = self.posts.get(&posting).and_then(Option::as_ref);
-        let mut next = match stored {
-            Some(stored) => stored.value.clone(),
-            None => PostCheckpoint {
-                topic_id: String::new(),
-                epoch: self.epoch,
-                partitions: self.layout.posting,
-                next: Offset(0),
-                fingerprint: None,
-                sources: BTreeMap::new(),
-                witnesses: Vec::new(),
-            },
-        };
-        if next.epoch < self.epoch {
-            next.epoch = self.epoch;
-            for state in next.sources.values_mut() {
-                state.sequence = Sequence(0);
-                state.chunk = None;
-            }
-        }
-        for lost in lost {
-            let state: &mut SourceState = next.sources.entry(lost.source.0).or_default();
-            state.sequence = lost.last;
-        }
-        let key = checkpoints::checkpoint_key(task);
-        let previous = stored.map(|stored| stored.write);
-        vec![
-            checkpoints::put(&key, &next, previous, write),
-            checkpoints::start(task),
-        ]
-    }
-
-    /// The checkpoint of a source partition says that nothing is cut.
-    fn pass_chunk(&self, lost: &LostChunk, now: Millis, write: WriteId) -> Vec<Write> {
-        let Some(stored) = self.rates.get(&lost.source) else {
-            return Vec::new();
-        };
-        let rate = &stored.value;
-        let mut sequences = rate.sequences.clone();
-        for (posting, blocks) in &lost.counted {
-            if let Some(sent) = sequences.get_mut(posting.0 as usize) {
-                sent.0 += blocks;
-            }
-        }
-        let next = RateCheckpoint {
-            chunk: crate::domain::position::Chunk(rate.chunk.0 + 1),
-            from: rate.to,
-            fingerprint: None,
-            sequences,
-            latest_event: self.latest_event(rate, lost, now),
-            ..rate.clone()
-        };
-        let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, lost.source));
-        vec![checkpoints::put(&key, &next, Some(stored.write), write)]
-    }
-
-    /// Nobody knows any more how late the events of the chunk were. With usage rows it costs little
-    /// to look them all up. Without, and with some of them counted, everything up to now must be
-    /// taken as a copy; with none of them counted, nothing of the chunk has to be told apart.
-    fn latest_event(&self, rate: &RateCheckpoint, lost: &LostChunk, now: Millis) -> Option<Millis> {
-        let bound = match rate.window.usage_rows {
-            UsageRows::Since(_) => now.plus(HOUR_MS + AHEAD_MS_MAX),
-            UsageRows::Off if lost.is_uncounted() => return rate.latest_event,
-            UsageRows::Off => now.plus(AHEAD_MS_MAX),
-        };
-        // Not known before: as late as log time allowed.
-        let before = rate
-            .latest_event
-            .unwrap_or(rate.log_time.plus(AHEAD_MS_MAX));
-        Some(before.max(bound))
-    }
-}
-
-fn entry(task: TaskId, by: &str, now: Millis, detail: &serde_json::Value) -> Write {
-    audit::write(&audit::Entry {
-        at: now,
-        action: "loss.accept".to_owned(),
-        subject: task.to_string(),
-        by: by.to_owned(),
-        detail: detail.clone(),
-    })
-}
-
-async fn transact(db: &dyn Db, task: TaskId, writes: Vec<Write>) -> Result<(), LossError> {
-    match db.transact(writes).await {
-        Ok(()) => Ok(()),
-        Err(StoreError::ConditionFailed) => Err(LossError::WorkerRuns(task)),
-        Err(error) => Err(error.into()),
     }
 }

@@ -44,6 +44,7 @@ pub mod rate;
 mod recent;
 mod recorded_cut;
 pub mod recover;
+pub mod rows_ahead;
 pub mod settings;
 mod supervise;
 mod table_age;

@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use prometheus::IntCounterVec;
+use prometheus::core::Collector;
+
 use crate::ops::clock::Moment;
 use crate::ops::metrics::Metrics;
 
@@ -45,11 +48,26 @@ fn counts(metrics: &Metrics) -> Counts {
         let rejected = &metrics.events_rejected_total;
         rejected.with_label_values(&[reason.as_str()]).get()
     });
+    // What was refused before it became an event is as lost as what rating rejects.
+    let refused = [
+        &metrics.ingest_refused_total,
+        &metrics.adapter_refused_total,
+    ]
+    .map(sum);
     [
         metrics.events_rated_total.get(),
-        rejected.iter().sum(),
+        rejected.iter().chain(&refused).sum(),
         metrics.unknown_usage_events_total.get(),
     ]
+}
+
+/// The sum over all labels.
+fn sum(counters: &IntCounterVec) -> u64 {
+    let families = counters.collect();
+    let counted = families.iter().flat_map(|family| family.get_metric());
+    counted
+        .map(|metric| metric.get_counter().get_value() as u64)
+        .sum()
 }
 
 #[cfg(test)]
@@ -75,5 +93,23 @@ mod tests {
             recent.tell(Moment::from_millis(second * 1_000), &metrics);
         }
         assert_eq!((gauge("rejected"), gauge("rated")), (0, 3));
+    }
+
+    #[test]
+    fn what_gateways_post_and_is_refused_counts_as_rejected() {
+        let (metrics, mut recent) = (Metrics::new(), Recent::default());
+        recent.tell(Moment::from_millis(0), &metrics);
+        let refused = &metrics.ingest_refused_total;
+        refused
+            .with_label_values(&["litellm", "malformed"])
+            .inc_by(4);
+        refused.with_label_values(&["otlp", "missing_field"]).inc();
+        let adapters = &metrics.adapter_refused_total;
+        adapters
+            .with_label_values(&["kong-logs", "malformed"])
+            .inc_by(2);
+        recent.tell(Moment::from_millis(1_000), &metrics);
+        let rejected = metrics.recent_events.with_label_values(&["rejected"]);
+        assert_eq!(rejected.get(), 7);
     }
 }

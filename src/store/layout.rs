@@ -32,10 +32,13 @@ pub struct Layout {
     pub sequences_restart: bool,
     /// The epoch in which accounts were last assigned anew to posting partitions.
     pub posting_since: Epoch,
+    /// Seals of an older tidemark, which hashed sequences alone. Only read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<u32, u64>,
     /// How far each source partition had come when this epoch began, as a hash. None of them may go
     /// on in an earlier epoch afterwards.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sealed: BTreeMap<u32, u64>,
+    pub seals: BTreeMap<u32, u64>,
     /// Set if users moved to other source partitions, in this epoch or an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoints;
+use super::checkpoints::{self, Versioned};
 use super::db::{Db, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::Row;
@@ -27,13 +27,17 @@ pub struct LostChunk {
     pub to: Offset,
     /// How many of its blocks each posting partition has counted, where there are any.
     pub counted: Vec<(Partition, u64)>,
+    /// Posting partitions with accounts that were written after their checkpoint: some of the chunk
+    /// may be in those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsure: Vec<Partition>,
 }
 
 impl LostChunk {
-    /// Whether nothing of it is in any account. Then its usage rows say nothing either: its events
+    /// Whether certainly nothing of it is in any account. Then its usage rows say nothing either: its events
     /// count when they are sent again.
     pub fn is_uncounted(&self) -> bool {
-        self.counted.is_empty()
+        self.counted.is_empty() && self.unsure.is_empty()
     }
 
     /// Whether this is a position in it.
@@ -44,20 +48,34 @@ impl LostChunk {
     }
 }
 
-fn key(lost: &LostChunk) -> Key {
-    let LostChunk {
-        epoch,
-        source,
-        chunk,
-        ..
-    } = lost;
+fn key(epoch: Epoch, source: Partition, chunk: Chunk) -> Key {
     let item = format!("{:010}#{:010}#{:020}", epoch.0, source.0, chunk.0);
     Key::new(Table::Checkpoints, HASH, item)
 }
 
+fn put(lost: &LostChunk, previous: Option<WriteId>, write: WriteId) -> Write {
+    let key = key(lost.epoch, lost.source, lost.chunk);
+    checkpoints::put(&key, lost, previous, write)
+}
+
 /// The write that keeps a loss; it belongs into one transaction with the checkpoint that passes it.
 pub fn keep(lost: &LostChunk, write: WriteId) -> Write {
-    checkpoints::put(&key(lost), lost, None, write)
+    put(lost, None, write)
+}
+
+/// The write that corrects a loss that was kept under `previous`.
+pub fn amend(lost: &LostChunk, previous: WriteId, write: WriteId) -> Write {
+    put(lost, Some(previous), write)
+}
+
+/// The loss of one chunk, if it was accepted.
+pub async fn get(
+    db: &dyn Db,
+    epoch: Epoch,
+    source: Partition,
+    chunk: Chunk,
+) -> Result<Option<Versioned<LostChunk>>, StoreError> {
+    checkpoints::get(db, &key(epoch, source, chunk)).await
 }
 
 /// Every loss there ever was.

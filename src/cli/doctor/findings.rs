@@ -29,6 +29,8 @@ pub struct Findings {
 pub enum Cause {
     /// Nobody works on this data.
     NotRunning,
+    /// `up` runs and does not answer.
+    UpSilent,
     /// The store cannot be used.
     StoreDown,
     /// The broker cannot be used.
@@ -142,6 +144,7 @@ impl Findings {
             let lines = lines.cloned().collect();
             match cause {
                 Cause::NotRunning
+                | Cause::UpSilent
                 | Cause::StoreDown
                 | Cause::LogDown
                 | Cause::TopicMissing(_)

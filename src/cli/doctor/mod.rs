@@ -23,7 +23,7 @@ mod outages;
 mod positions;
 mod tables;
 
-pub(super) use outages::{clock_difference, idle_roles, refusal};
+pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal};
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \

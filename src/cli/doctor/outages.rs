@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::findings::{Cause, Findings};
-use crate::cli::client::{Client, Problem};
+use crate::cli::client::{Answer, Client, NoAnswer, Problem};
 use crate::cli::data::DataDir;
 use crate::cli::engine::{connect, kafka_settings};
 use crate::cli::output::{Done, Failure, counted};
@@ -67,8 +67,13 @@ pub async fn process(session: &Session, config: &Config, findings: &mut Findings
     if session.workers != Workers::Up {
         return;
     }
-    if let Some(what) = refusal(config).await {
-        findings.fault(Cause::LogRefuses, what);
+    match refusal(config).await {
+        Some(Refusal::Silent(what)) => {
+            findings.fault(Cause::UpSilent, what);
+            return;
+        }
+        Some(Refusal::Told(what)) => findings.fault(Cause::LogRefuses, what),
+        None => {}
     }
     let client = Client::new(DataDir::new(&config.data));
     let asked = tokio::task::spawn_blocking(move || client.get("/metrics")).await;
@@ -97,14 +102,49 @@ fn unattributed(samples: &[Sample]) -> Option<String> {
     })
 }
 
-/// Why a running `up` takes no events, if it takes none.
-pub async fn refusal(config: &Config) -> Option<String> {
+/// Why a running `up` takes no events.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not answer.
+    Silent(String),
+    /// It says so.
+    Told(String),
+}
+
+impl Refusal {
+    /// What is wrong and what to do.
+    pub fn into_text(self) -> String {
+        let (Refusal::Silent(what) | Refusal::Told(what)) = self;
+        what
+    }
+}
+
+/// Why a running `up` takes no events, if it takes none. Only to be asked while one runs.
+pub async fn refusal(config: &Config) -> Option<Refusal> {
     let client = Client::new(DataDir::new(&config.data));
-    let asked = tokio::task::spawn_blocking(move || client.get("/readyz")).await;
-    let ready = asked.ok()?.ok().filter(|ready| ready.status != 200)?;
+    let ask = move || client.get_within("/readyz", ANSWER_WITHIN);
+    // A panic of the task is no word on `up`.
+    match tokio::task::spawn_blocking(ask).await.ok()? {
+        Ok(ready) => refused(&ready).map(Refusal::Told),
+        Err(error) => Some(Refusal::Silent(format!(
+            "`tidemark up` does not answer {}. It may hang, or be overloaded: look at its log and at the machine; \
+             if it does not recover, restart it. Gateways send again what it does not take.",
+            why_silent(error)
+        ))),
+    }
+}
+
+fn why_silent(error: NoAnswer) -> String {
+    match error {
+        NoAnswer::Failed { url, error } => format!("at {url} ({error})"),
+        other => format!("({other})"),
+    }
+}
+
+fn refused(ready: &Answer) -> Option<String> {
     let Problem { code, detail, .. } = ready.problem();
     let detail = detail.trim_end_matches('.');
-    (code != NOT_READY).then(|| {
+    (ready.status != 200 && code != NOT_READY).then(|| {
         format!(
             "New events are refused ({} {code}): {detail}. Gateways send them again; it goes on by itself when the cause is gone \
              (docs/runbook.md#tidemarkdependencydown).",
@@ -279,7 +319,35 @@ fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::{read, unattributed};
+    use super::{Config, DataDir, Refusal, read, refusal, unattributed};
+    use crate::cli::data::Running;
+
+    #[tokio::test]
+    async fn an_up_that_does_not_answer_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            data: dir.path().join("data"),
+            ..Config::default()
+        };
+        let owned = DataDir::new(&config.data).try_own().unwrap().unwrap();
+        // A port on which nobody listens any more.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = listener.local_addr().unwrap();
+        drop(listener);
+        let running = Running {
+            pid: 1,
+            listen,
+            serves_store: true,
+        };
+        owned.announce(&running).unwrap();
+        let Some(Refusal::Silent(told)) = refusal(&config).await else {
+            panic!("silence")
+        };
+        assert!(
+            told.starts_with("`tidemark up` does not answer at http://127.0.0.1:"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn failures_without_a_provider_are_told() {

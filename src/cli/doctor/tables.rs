@@ -129,7 +129,7 @@ pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
             counted(given_up, "chunk")
         ));
     }
-    let losses = match Losses::find(session.db(), session.log.epoch()).await {
+    let losses = match Losses::by_checkpoints(session.db(), session.log.epoch()).await {
         Ok(losses) => losses,
         Err(LossError::Store(error)) => return Err(error.into()),
         // There is no epoch before the configured one.
@@ -148,6 +148,14 @@ pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
         let (source, posting, first, last) = (lost.source, lost.posting, lost.first, lost.last);
         let what = format!(
             "a new epoch is configured while blocks {first} to {last} of source partition {source} in epoch {epoch} are not posted"
+        );
+        let task = TaskId::new(Role::Post, posting);
+        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+    }
+    for late in &losses.late {
+        let (source, posting, first, last) = (late.source, late.posting, late.first, late.last);
+        let what = format!(
+            "a new epoch is configured, and blocks {first} to {last} of source partition {source} in epoch {epoch} were counted although its checkpoint does not know them"
         );
         let task = TaskId::new(Role::Post, posting);
         findings.will_halt(Some(task), HaltCode::LogRecreated, &what);

@@ -43,37 +43,63 @@ impl Batches {
     }
 }
 
+/// A batch that was not appended.
+struct Failed {
+    problem: Box<Problem>,
+    /// Whether only this partition takes nothing, and the others may.
+    is_damage: bool,
+}
+
 /// Appends, and waits for every acknowledgement.
 pub(super) async fn append(
     service: &Service,
     topic: Topic,
     batches: Batches,
 ) -> Result<(), Problem> {
+    if batches.0.is_empty() {
+        // Says nothing about whether the log takes records.
+        return Ok(());
+    }
     let appends = batches.0.into_iter().map(|(partition, batch)| async move {
         let appended = service.log.append(topic, partition, batch.records).await;
-        appended.map_err(|error| of_append(error, &batch.indexes))
+        appended.map_err(|error| Failed {
+            is_damage: matches!(error, LogError::Damaged { .. }),
+            problem: Box::new(of_append(error, &batch.indexes)),
+        })
     });
     // An error, or the end of patience, drops the other appends' futures, not what they have sent.
     // What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
     let within = service.config.append_timeout;
     let appended = tokio::time::timeout(within, try_join_all(appends)).await;
     let appended = appended.unwrap_or_else(|_| Err(timed_out(within)));
-    match &appended {
-        Ok(_) => service.health.appended(Ok(())),
-        Err(problem) if problem.is_unavailable() => {
+    if topic == Topic::UsageEvents {
+        tell_health(service, appended.as_ref().err());
+    }
+    appended.map(drop).map_err(|failed| *failed.problem)
+}
+
+/// Whether the log takes usage events, as this append shows.
+fn tell_health(service: &Service, failed: Option<&Failed>) {
+    match failed {
+        None => service.health.appended(Ok(())),
+        Some(Failed { problem, is_damage }) if problem.is_unavailable() && !is_damage => {
             let (detail, _) = problem.told();
             service.health.appended(Err(Outage {
                 code: problem.code(),
                 detail: detail.to_owned(),
             }));
         }
-        Err(_) => {}
+        Some(_) => {}
     }
-    appended.map(drop)
 }
 
-fn timed_out(within: Duration) -> Problem {
-    unavailable(&format!("the log has not answered for {within:?}"))
+fn timed_out(within: Duration) -> Failed {
+    Failed {
+        problem: Box::new(unavailable(&format!(
+            "the log has not answered for {within:?}"
+        ))),
+        is_damage: false,
+    }
 }
 
 fn of_append(error: LogError, indexes: &[usize]) -> Problem {

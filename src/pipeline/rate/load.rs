@@ -181,6 +181,10 @@ impl<'c> Rater<'c> {
             )
             .await?;
         read.retain(|record| record.offset < to);
+        // A window of millions of records takes minutes to read.
+        self.ctx
+            .health
+            .reads_again(self.task(), after_last(&read, from).0);
         if read.is_empty() {
             return Err(Failure::reload(format!(
                 "records from {from} to {to} could not be read yet"

@@ -13,6 +13,7 @@ pub mod issuer;
 mod keys;
 mod limits;
 mod pricing;
+mod readiness;
 mod referrals;
 mod rejects;
 pub mod rows;

@@ -21,6 +21,8 @@ mod recovery;
 mod rivals;
 mod rollback;
 mod run;
+mod seals;
 mod seeds;
+mod taking_up;
 mod workload;
 mod world;
