@@ -1,7 +1,7 @@
 //! JSON arrays, element by element: nothing is gathered before it has been counted.
 //!
 //! `serde_json::from_str::<Vec<&RawValue>>` takes 16 bytes per element, while an element can be two bytes of text: a small packed body grows to
-//! gigabytes. Whoever reads arrays of strangers reads them through these functions.
+//! gigabytes. Arrays of items that may be broken are cut by `gateways::structure` instead.
 
 use serde::Deserializer as _;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -24,7 +24,7 @@ pub struct TooMany;
 ///
 /// # Errors
 /// The text is no array (elements before the fault were visited already), or `visit` has stopped.
-pub fn each_element<'a, E>(
+fn each_element<'a, E>(
     text: &'a str,
     visit: impl FnMut(&'a RawValue) -> Result<(), E>,
 ) -> Result<(), ArrayError<E>> {

@@ -136,29 +136,30 @@ pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
         Err(_) => return Ok(()),
     };
     let epoch = losses.epoch;
+    let mut halts = |role, partition, what: String| {
+        let task = TaskId::new(role, partition);
+        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+    };
     for lost in &losses.chunks {
         let (source, chunk) = (lost.source, lost.chunk);
         let what = format!(
             "a new epoch is configured while chunk {chunk} of source partition {source} in epoch {epoch} is not done"
         );
-        let task = TaskId::new(Role::Rate, source);
-        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+        halts(Role::Rate, source, what);
     }
     for lost in &losses.blocks {
         let (source, posting, first, last) = (lost.source, lost.posting, lost.first, lost.last);
         let what = format!(
             "a new epoch is configured while blocks {first} to {last} of source partition {source} in epoch {epoch} are not posted"
         );
-        let task = TaskId::new(Role::Post, posting);
-        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+        halts(Role::Post, posting, what);
     }
     for late in &losses.late {
         let (source, posting, first, last) = (late.source, late.posting, late.first, late.last);
         let what = format!(
             "a new epoch is configured, and blocks {first} to {last} of source partition {source} in epoch {epoch} were counted although its checkpoint does not know them"
         );
-        let task = TaskId::new(Role::Post, posting);
-        findings.will_halt(Some(task), HaltCode::LogRecreated, &what);
+        halts(Role::Post, posting, what);
     }
     Ok(())
 }

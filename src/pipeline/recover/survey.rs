@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{LoggedBlock, LoggedBlocks, Repeat, Step, decide};
 use super::*;
-use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
+use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
 use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
 use crate::store::checkpoints::{PostCheckpoint, Versioned};
@@ -256,11 +256,8 @@ async fn check_rate(
         id: &stored.topic_id,
         epoch: stored.epoch,
     };
-    same_epoch(ctx, &place)?;
-    anchor::same_log(ctx.log.epoch(), &place, info)?;
     let fingerprint = stored.fingerprint.as_ref();
-    anchor::still_there(ctx, &place, stored.from, stored.to, fingerprint).await?;
-    Ok(())
+    check_place(ctx, &place, info, (stored.from, stored.to), fingerprint).await
 }
 
 pub(super) async fn check_post(
@@ -275,10 +272,22 @@ pub(super) async fn check_post(
         id: &stored.topic_id,
         epoch: stored.epoch,
     };
-    same_epoch(ctx, &place)?;
-    anchor::same_log(ctx.log.epoch(), &place, info)?;
     let fingerprint = stored.fingerprint.as_ref();
-    anchor::still_there(ctx, &place, stored.next, stored.next, fingerprint).await?;
+    check_place(ctx, &place, info, (stored.next, stored.next), fingerprint).await
+}
+
+/// The log is the one that the checkpoint was written for, and holds what the checkpoint goes on
+/// from.
+async fn check_place(
+    ctx: &WorkerContext,
+    place: &anchor::Place<'_>,
+    info: &crate::log::TopicInfo,
+    (from, to): (Offset, Offset),
+    fingerprint: Option<&Fingerprint>,
+) -> Result<(), Refusal> {
+    same_epoch(ctx, place)?;
+    anchor::same_log(ctx.log.epoch(), place, info)?;
+    anchor::still_there(ctx, place, from, to, fingerprint).await?;
     Ok(())
 }
 

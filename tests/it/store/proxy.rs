@@ -144,7 +144,17 @@ fn error(status: StatusCode, body: Value) -> Response {
 }
 
 async fn forward(proxy: &Proxy, headers: HeaderMap, body: Bytes) -> Response {
-    let mut request = proxy.agent.post(&proxy.upstream);
+    forward_to(&proxy.agent, &proxy.upstream, &headers, body).await
+}
+
+/// Hands a request of the AWS client on to a store, and its answer back.
+pub async fn forward_to(
+    agent: &ureq::Agent,
+    upstream: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut request = agent.post(upstream);
     for name in [
         "content-type",
         "x-amz-target",

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::process::site::Site;
 use crate::store::embedded_endpoint;
+use crate::store::proxy::forward_to;
 
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,25 +117,5 @@ async fn handle(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
             }
         }
     }
-    let mut request = shared.agent.post(embedded_endpoint());
-    for name in [
-        "content-type",
-        "x-amz-target",
-        "authorization",
-        "x-amz-date",
-    ] {
-        if let Some(value) = headers.get(name) {
-            request = request.header(name, value.to_str().unwrap());
-        }
-    }
-    let answer = tokio::task::spawn_blocking(move || {
-        let mut answer = request.send(&body[..])?;
-        let status = StatusCode::from_u16(answer.status().as_u16()).unwrap();
-        Ok::<_, ureq::Error>((status, answer.body_mut().read_to_vec()?))
-    });
-    let Ok((status, body)) = answer.await.unwrap() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let headers = [("content-type", "application/x-amz-json-1.0")];
-    (status, headers, body).into_response()
+    forward_to(&shared.agent, embedded_endpoint(), &headers, body).await
 }
