@@ -25,6 +25,8 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::commands::Commands;
+use crate::app::queries::Queries;
 use crate::log::Log;
 pub use crate::log::Partitions;
 use crate::ops::clock::Clock;
@@ -34,7 +36,6 @@ use crate::ops::metrics::{self, Metrics};
 use crate::ops::random_name;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::traces;
-use crate::reads::Reads;
 use crate::store::db::Db;
 use failures::Failures;
 use problem::Problem;
@@ -62,7 +63,6 @@ mod strict;
 mod tls;
 mod tokens;
 
-pub use admin::{KeyInfo, MadeKey, RejectDetail};
 pub use connections::Connections;
 pub use dependencies::watch_dependencies;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
@@ -121,7 +121,8 @@ pub struct Service {
     decoding: decoding::Decoding,
     keys: Arc<keyring::Keyring>,
     limits: Arc<limits::Limits>,
-    reads: Arc<Reads>,
+    queries: Arc<Queries>,
+    commands: Arc<Commands>,
     /// `None`: only API keys are taken.
     tokens: Option<Arc<tokens::Tokens>>,
     pages: Arc<pages::Shared>,
@@ -148,6 +149,8 @@ impl Service {
             let clock = parts.clock.clone();
             Arc::new(tokens::Tokens::new(config, clock))
         });
+        let queries = Queries::new(parts.db.clone(), parts.log.clone(), parts.partitions);
+        let queries = Arc::new(queries);
         Service {
             operator: Operator {
                 metrics: parts.metrics.clone(),
@@ -166,11 +169,8 @@ impl Service {
             tokens,
             pages: Arc::default(),
             identity: Arc::default(),
-            reads: Arc::new(Reads::new(
-                parts.db.clone(),
-                parts.partitions.source,
-                parts.partitions.posting,
-            )),
+            commands: Arc::new(Commands::new(queries.clone(), parts.clock.clone())),
+            queries,
             parts: Arc::new(parts),
         }
     }

@@ -8,10 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::app::commands::{CreditError, SignUpError};
+use crate::app::queries::QueryError;
+use crate::app::{CommandError, Refusal, RefusalKind};
 use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
+use crate::http::ingest::of_log;
 use crate::ops::seldom::Seldom;
-use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
 static STORE_UNAVAILABLE: Seldom<()> = Seldom::new();
@@ -195,16 +198,56 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Problem {
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Problem {
         match error {
-            ReadError::Store(error) => error.into(),
-            ReadError::NoRules => {
-                let detail =
-                    "no rules have been published yet; an admin does: tidemark pricing init";
-                Problem::new(StatusCode::CONFLICT, "no_rules", detail)
+            QueryError::Store(error) => error.into(),
+            QueryError::NoRules => {
+                Problem::new(StatusCode::CONFLICT, "no_rules", error.to_string())
+            }
+            QueryError::Reject(_) => {
+                tracing::error!(event = "http.no_reject", %error, "usage.rejected holds a record that is not a reject");
+                Problem::internal()
             }
         }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let status = match refusal.kind {
+            RefusalKind::Malformed => StatusCode::BAD_REQUEST,
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let event = refusal.event.map(|rejection| BadEvent::new(0, rejection));
+        Problem::new(status, refusal.code, refusal.detail)
+            .of_faults(&refusal.faults)
+            .of_events(event.into_iter().collect())
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Problem {
+        match error {
+            CommandError::Refused(refusal) => (*refusal).into(),
+            CommandError::Query(error) => error.into(),
+            CommandError::Log(error) => of_log(error),
+        }
+    }
+}
+
+impl From<CreditError> for Problem {
+    fn from(error: CreditError) -> Problem {
+        CommandError::from(error).into()
+    }
+}
+
+impl From<SignUpError> for Problem {
+    fn from(error: SignUpError) -> Problem {
+        CommandError::from(error).into()
     }
 }
 

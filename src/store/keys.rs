@@ -14,13 +14,13 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::audit;
-use super::credits::{TextError, check_text};
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use super::secrets;
 use crate::domain::access::Scope;
 use crate::domain::ids::{IdError, check_new_id};
+use crate::domain::text::{TextError, check_text};
 use crate::domain::time::Millis;
 
 const PARTITION: &str = "keys";

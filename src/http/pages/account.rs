@@ -11,13 +11,13 @@ use serde::Deserialize;
 use super::guard::{Visitor, Whose};
 use super::words::{account_path, counted, instant, month_word, service_word, times};
 use super::{Pages, chart, frame, provider, referrals, user};
+use crate::app::queries::StreakView;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::rules::Rules;
 use crate::domain::statement::Statement;
 use crate::domain::time::{Millis, Month};
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
-use crate::reads::StreakView;
 
 /// How often the numbers of an open month look for themselves.
 const REFRESH: &str = "every 15s";
@@ -80,12 +80,12 @@ pub(super) struct Subject {
 impl Subject {
     /// Reads what every page of an account shows.
     async fn read(pages: &Pages, account: Account, asking: &Asking) -> Result<Subject, Problem> {
-        let (reads, now) = (&pages.service.reads, pages.service.clock.now());
+        let (queries, now) = (&pages.service.queries, pages.service.clock.now());
         let month = asking.month.unwrap_or_else(|| now.month());
-        let rules = Arc::clone(reads.rules_needed().await?.at(now));
+        let rules = Arc::clone(queries.rules_needed().await?.at(now));
         Ok(Subject {
-            statement: reads.statement(&account, month, now).await?,
-            streak: reads.streak(&account, now).await?,
+            statement: queries.statement(&account, month, now).await?,
+            streak: queries.streak(&account, now).await?,
             account,
             month,
             now,
@@ -123,7 +123,7 @@ impl Subject {
 
     /// That what this account brings is not counted at present. Nothing else on the page would tell.
     async fn standstill(&self, pages: &Pages) -> Result<Option<Markup>, Problem> {
-        let since = pages.service.reads.stands_still(&self.account).await?;
+        let since = pages.service.queries.stands_still(&self.account).await?;
         Ok(since.map(|since| {
             html! {
                 p #standstill .note.bad role="status" {

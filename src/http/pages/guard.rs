@@ -22,11 +22,11 @@ use super::ended::SessionId;
 use super::fields;
 use super::frame;
 use super::seal::{Seal, Session};
+use crate::app::commands::may_grant;
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 use crate::http::access::{self, Caller};
-use crate::http::admin::may_grant;
 use crate::http::body::{Incoming, Packing};
 use crate::http::limits::Costs;
 use crate::http::problem::Problem;
@@ -295,7 +295,7 @@ pub(super) async fn caller_of(
     match &session.only {
         None => Ok(Some(caller)),
         // The key may have been another one when the session began.
-        Some(only) if may_grant(&caller, only).is_ok() => {
+        Some(only) if may_grant(caller.scopes(), only).is_ok() => {
             let by = format!("{}, signed in as {only}", caller.by);
             Ok(Some(Caller::new(by, [only.clone()])))
         }

@@ -9,12 +9,12 @@ use super::Pages;
 use super::frame;
 use super::guard::Visitor;
 use super::words::{account_path, month_word, shortened};
+use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
-use crate::reads::{LeaderboardPage, Place};
 
 /// Places of a page.
 const PLACES: usize = 25;
@@ -42,7 +42,7 @@ pub(super) async fn show(
         .map_or(AccountKind::User, |account| account.kind);
     let kind = wanted.kind.unwrap_or(usual);
     let month = wanted.month.unwrap_or(now);
-    let ranking = pages.service.reads.leaderboard(kind, month).await?;
+    let ranking = pages.service.queries.leaderboard(kind, month).await?;
     let page = ranking.page(wanted.after, PLACES);
     let mine: Vec<(&Account, Option<u64>)> = own
         .into_iter()

@@ -1,7 +1,7 @@
 //! What users, providers and admins see: pages that this service makes, without a script of their own but for what changes in place.
 //!
 //! Every page and every target of a form stands in [`pages`], with what it needs. Sessions are in `seal`, the checks in `guard`.
-//! What a page shows comes from [`crate::reads`], and what a form does goes through the same functions as the API.
+//! What a page shows comes from [`crate::app::queries`], and what a form does goes through the same functions as the API.
 
 use std::sync::Arc;
 use std::time::Duration;

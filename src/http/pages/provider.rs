@@ -10,17 +10,17 @@ use super::account::Subject;
 use super::frame;
 use super::guard::{Visitor, Whose};
 use super::words::{account_path, counted, percent, service_word_of, times};
+use crate::app::queries::{ModelUse, RankOf};
 use crate::domain::amount::Bp;
 use crate::domain::rules::Rules;
 use crate::domain::statement::DayQuality;
 use crate::http::problem::Problem;
-use crate::reads::{ModelUse, RankOf};
 
 /// What a provider's page shows of the month.
 pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
-    let reads = &pages.service.reads;
-    let quality = reads.quality_today(&subject.account, subject.now).await?;
-    let rank = reads.rank_of(&subject.account, subject.month).await?;
+    let queries = &pages.service.queries;
+    let quality = queries.quality_today(&subject.account, subject.now).await?;
+    let rank = queries.rank_of(&subject.account, subject.month).await?;
     Ok(html! {
         div .cards {
             (subject.summary())
@@ -43,7 +43,7 @@ pub(super) async fn models(
     Whose(account): Whose,
 ) -> Result<Response, Problem> {
     let now = pages.service.clock.now();
-    let used = pages.service.reads.models_of(&account, now).await?;
+    let used = pages.service.queries.models_of(&account, now).await?;
     let title = format!("{}: models", account.id());
     let body = html! {
         div .head { h1 { "Models of " span .id { (account.id()) } } }
@@ -65,7 +65,7 @@ fn models_card(used: &ModelUse) -> Markup {
                 }
             }
             @if used.lines.is_empty() {
-                p .empty { "No requests were found. Rows of single requests are kept for 35 days, where the service keeps them at all." }
+                p .empty { "No requests found. Requests are kept for 35 days if request logging is on." }
             } @else {
                 div .scroll.cells.dense tabindex="0" role="group" aria-labelledby="models-h" { (models_table(used)) }
             }

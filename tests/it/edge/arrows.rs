@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// In reading order: each uses only those before it.
 const MODULES: [&str; 9] = [
-    "domain", "ops", "log", "gateways", "store", "pipeline", "reads", "http", "cli",
+    "domain", "ops", "log", "gateways", "store", "pipeline", "app", "http", "cli",
 ];
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {

@@ -12,7 +12,6 @@ use super::super::words::{encoded, instant};
 use super::{Wished, page};
 use crate::domain::ids::check_id;
 use crate::http::problem::Problem;
-use crate::store::audit;
 
 const PATH: &str = "/admin/audit";
 /// Entries of a page.
@@ -46,7 +45,11 @@ pub(in super::super) async fn show(
     Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let before = wanted.before.filter(|before| check_id(before).is_ok());
-    let found = audit::page(&*pages.service.db, before.as_deref(), ENTRIES).await?;
+    let found = pages
+        .service
+        .queries
+        .audit_page(before.as_deref(), ENTRIES)
+        .await?;
     let body = html! {
         h1 { "Audit trail" }
         section .card aria-label="Changes" {

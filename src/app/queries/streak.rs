@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ReadError, Reads};
+use super::{Queries, QueryError};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::{Day, Millis};
 use crate::store::streaks;
@@ -29,9 +29,9 @@ pub struct StreakView {
     pub last_active: Option<Day>,
 }
 
-impl Reads {
+impl Queries {
     /// An account's streak as of today.
-    pub async fn streak(&self, account: &Account, now: Millis) -> Result<StreakView, ReadError> {
+    pub async fn streak(&self, account: &Account, now: Millis) -> Result<StreakView, QueryError> {
         let found = streaks::get(self.db(), account).await?.unwrap_or_default();
         let yesterday = now.day().previous();
         let goes_on = found.last_active.is_some_and(|last| last >= yesterday);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ReadError, Reads, text};
+use super::{Queries, QueryError, text};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::statement::total;
@@ -81,10 +81,14 @@ pub struct RankOf {
     pub total: Points,
 }
 
-impl Reads {
+impl Queries {
     /// The leaderboard of a month.
-    pub async fn leaderboard(&self, kind: AccountKind, month: Month) -> Result<Ranking, ReadError> {
-        let ranked = top::leaderboard(self.db(), self.posting_partitions, kind, month).await?;
+    pub async fn leaderboard(
+        &self,
+        kind: AccountKind,
+        month: Month,
+    ) -> Result<Ranking, QueryError> {
+        let ranked = top::leaderboard(self.db(), self.partitions.posting, kind, month).await?;
         Ok(Ranking {
             kind,
             month,
@@ -93,7 +97,7 @@ impl Reads {
     }
 
     /// Where an account stands in a month. An account without a row has no points, and no place.
-    pub async fn rank_of(&self, account: &Account, month: Month) -> Result<RankOf, ReadError> {
+    pub async fn rank_of(&self, account: &Account, month: Month) -> Result<RankOf, QueryError> {
         let ranking = self.leaderboard(account.kind, month).await?;
         let total = match accounts::month(self.db(), account, month).await? {
             Some(stored) => total(account.kind, &stored.row, &*self.rules_needed().await?),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{ReadError, Reads};
+use super::{Queries, QueryError};
 use crate::domain::amount::Points;
 use crate::domain::ids::Account;
 use crate::domain::rating::is_successful;
 use crate::domain::time::{DAY_MS, MINUTE_MS, Millis};
-use crate::store::usage_list::{self, UsageLine, UsageSample};
+use crate::store::usage_list::{self, UsageRow, UsageSample};
 
 /// How far back is looked.
 const DAYS: i64 = 7;
@@ -40,7 +40,7 @@ pub struct ModelLine {
     latency_ms: u64,
     /// How many those are.
     timed: u64,
-    newest: String,
+    newest: Option<Millis>,
 }
 
 impl ModelLine {
@@ -49,14 +49,13 @@ impl ModelLine {
         self.latency_ms.checked_div(self.timed)
     }
 
-    fn add(&mut self, line: &UsageLine) {
+    fn add(&mut self, line: &UsageRow) {
         self.requests += 1;
-        if line.time >= self.newest {
-            self.newest.clone_from(&line.time);
+        if self.newest.is_none_or(|newest| newest <= line.time) {
+            self.newest = Some(line.time);
             self.tier.clone_from(&line.tier);
         }
-        let points: Points = line.provider_points.parse().unwrap_or_default();
-        self.points = self.points.plus(points);
+        self.points = self.points.plus(line.provider_points);
         if is_successful(line.status_code) {
             self.successful += 1;
             self.timed += u64::from(line.latency_ms.is_some());
@@ -89,10 +88,10 @@ struct OfAll {
     by_provider: HashMap<String, Vec<ModelLine>>,
 }
 
-impl Reads {
+impl Queries {
     /// A provider's requests of the last week by model, at most a minute old. Where there are more rows than are looked at, some of them
     /// stand for all.
-    pub async fn models_of(&self, provider: &Account, now: Millis) -> Result<ModelUse, ReadError> {
+    pub async fn models_of(&self, provider: &Account, now: Millis) -> Result<ModelUse, QueryError> {
         let all = self.models(now).await?;
         Ok(ModelUse {
             days: DAYS,
@@ -107,7 +106,7 @@ impl Reads {
     }
 
     /// Whoever asks while it is being looked waits for that look.
-    async fn models(&self, now: Millis) -> Result<Arc<OfAll>, ReadError> {
+    async fn models(&self, now: Millis) -> Result<Arc<OfAll>, QueryError> {
         let mut found = self.models.0.lock().await;
         if let Some((at, all)) = &*found
             && (at.0..at.0 + KEPT_MS).contains(&now.0)

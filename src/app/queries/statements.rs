@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ReadError, Reads};
+use super::{Queries, QueryError};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{Carry, MonthRow};
 use crate::domain::rules::Timeline;
@@ -18,24 +18,28 @@ use crate::store::db::Item;
 
 /// Statements of one month.
 pub struct Statements<'r> {
-    reads: &'r Reads,
+    queries: &'r Queries,
     month: Month,
     timeline: Arc<Timeline>,
     is_final: bool,
 }
 
-impl Reads {
+impl Queries {
     /// Statements of a month. Finality is read before any row: a row that is read later can only be newer.
-    pub async fn statements(&self, month: Month, now: Millis) -> Result<Statements<'_>, ReadError> {
+    pub async fn statements(
+        &self,
+        month: Month,
+        now: Millis,
+    ) -> Result<Statements<'_>, QueryError> {
         let timeline = self.rules_needed().await?;
         // A month that is open by the clock is open by the log, so there is nothing to look at.
         let is_final = now > month.closes() && {
-            let (sources, postings) = (self.source_partitions, self.posting_partitions);
+            let (sources, postings) = (self.partitions.source, self.partitions.posting);
             let finality = Finality::read(self.db(), sources, postings).await?;
             finality.is_final(month)
         };
         Ok(Statements {
-            reads: self,
+            queries: self,
             month,
             timeline,
             is_final,
@@ -48,7 +52,7 @@ impl Reads {
         account: &Account,
         month: Month,
         now: Millis,
-    ) -> Result<Statement, ReadError> {
+    ) -> Result<Statement, QueryError> {
         let statements = self.statements(month, now).await?;
         match statements.of(account).await? {
             Some(statement) => Ok(statement),
@@ -64,8 +68,8 @@ impl Statements<'_> {
     }
 
     /// The account's statement; `None` if nothing happened in this month.
-    pub async fn of(&self, account: &Account) -> Result<Option<Statement>, ReadError> {
-        let row = accounts::month(self.reads.db(), account, self.month).await?;
+    pub async fn of(&self, account: &Account) -> Result<Option<Statement>, QueryError> {
+        let row = accounts::month(self.queries.db(), account, self.month).await?;
         row.map(|stored| self.of_row(account, &stored.row))
             .transpose()
     }
@@ -75,8 +79,8 @@ impl Statements<'_> {
         &self,
         kind: AccountKind,
         after: Option<Item>,
-    ) -> Result<(Vec<Statement>, Option<Item>), ReadError> {
-        let page = self.reads.db().scan(accounts::table(kind), after).await?;
+    ) -> Result<(Vec<Statement>, Option<Item>), QueryError> {
+        let page = self.queries.db().scan(accounts::table(kind), after).await?;
         let mut found = Vec::new();
         for item in &page.items {
             if let Some((account, stored)) = accounts::account_of(kind, item)?
@@ -88,11 +92,11 @@ impl Statements<'_> {
         Ok((found, page.next))
     }
 
-    fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, ReadError> {
+    fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {
         Ok(statement(account, row, &self.timeline, self.is_final))
     }
 
-    fn empty(&self, account: &Account) -> Result<Statement, ReadError> {
+    fn empty(&self, account: &Account) -> Result<Statement, QueryError> {
         self.of_row(account, &MonthRow::new(self.month, Carry::default()))
     }
 }

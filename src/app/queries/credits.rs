@@ -4,7 +4,7 @@ use futures::future::try_join;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ReadError, Reads, text};
+use super::{Queries, QueryError, text};
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
@@ -113,9 +113,9 @@ pub struct Servable {
     pub network: Option<Network>,
 }
 
-impl Reads {
+impl Queries {
     /// A user's credits, with every entry.
-    pub async fn credits(&self, user: &Account) -> Result<Credits, ReadError> {
+    pub async fn credits(&self, user: &Account) -> Result<Credits, QueryError> {
         // Not one moment: the sum may hold an entry already that the list does not show yet.
         let entries = credits::ledger(self.db(), user.id()).await?;
         let (added, spent) = self.added_and_spent(user).await?;
@@ -133,7 +133,7 @@ impl Reads {
 
     /// Whether a user's next request should be served. Two small reads, of the credits' sum and of the user's newest row; the rules are
     /// looked at once a second.
-    pub async fn servable(&self, user: &Account, now: Millis) -> Result<Servable, ReadError> {
+    pub async fn servable(&self, user: &Account, now: Millis) -> Result<Servable, QueryError> {
         let rules = self.rules.believed(self.db());
         let ((added, spent), rules) = try_join(self.added_and_spent(user), rules).await?;
         let network = rules.map(|rules| match rules.at(now).is_mainnet() {

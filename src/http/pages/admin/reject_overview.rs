@@ -1,18 +1,13 @@
 //! Rejects of all partitions at a glance: how many are kept, how many of the newest are open, and the newest of all.
 
 use maud::{Markup, html};
-use serde_json::Value;
 
-use super::super::words::{counted, instant_of};
-use super::preview::plain;
-use super::rejects::{PAGE, PATH, of_page, table, told};
-use crate::domain::position::{Offset, Partition};
-use crate::http::admin::of_find;
-use crate::http::ingest::of_log;
-use crate::http::problem::Problem;
-use crate::http::{RejectDetail, Service};
-use crate::log::{Bounds, ReadLimit, Topic};
-use crate::store::redrive;
+use super::super::words::{counted, instant};
+use super::reject_table::{PAGE, PATH, last_page, of_page, table};
+use crate::app::CommandError;
+use crate::app::queries::{Queries, RejectLine, RejectState};
+use crate::domain::time::Millis;
+use crate::log::{Bounds, ReadLimit};
 
 /// So many of each partition's newest are looked at.
 const NEWEST: u64 = 50;
@@ -24,7 +19,7 @@ struct Line {
     /// Of the newest.
     open: usize,
     /// When the newest was refused.
-    newest: Option<String>,
+    newest: Option<Millis>,
 }
 
 impl Line {
@@ -34,20 +29,20 @@ impl Line {
 }
 
 /// The page's body.
-pub(super) async fn overview(service: &Service, partitions: u32) -> Result<Markup, Problem> {
+pub(super) async fn overview(queries: &Queries) -> Result<Markup, CommandError> {
     let (mut lines, mut newest) = (Vec::new(), Vec::new());
-    for partition in 0..partitions {
-        let (line, rows) = look(service, partition).await?;
+    for partition in 0..queries.reject_partitions().await? {
+        let (line, rows) = newest_of(queries, partition).await?;
         lines.push(line);
         newest.extend(rows);
     }
-    newest.sort_by_cached_key(|row| std::cmp::Reverse(plain(&row["logTime"])));
+    newest.sort_by_key(|row| std::cmp::Reverse(row.log_time));
     newest.truncate(PAGE);
     let kept: u64 = lines.iter().map(Line::kept).sum();
     Ok(html! {
         h1 { "Rejects" }
         @if kept == 0 {
-            p .empty { "Nothing was refused, as far back as the log keeps it." }
+            p .empty { "No rejects, as far back as the log keeps them." }
         } @else {
             (partitions_card(&lines, kept))
             section .card aria-labelledby="newest-h" {
@@ -59,29 +54,23 @@ pub(super) async fn overview(service: &Service, partitions: u32) -> Result<Marku
 }
 
 /// A partition, and its newest rejects.
-async fn look(service: &Service, number: u32) -> Result<(Line, Vec<Value>), Problem> {
-    let (log, partition) = (&*service.log, Partition(number));
-    let bounds = log.bounds(Topic::UsageRejected, partition).await;
-    let bounds = bounds.map_err(of_log)?;
+async fn newest_of(
+    queries: &Queries,
+    partition: u32,
+) -> Result<(Line, Vec<RejectLine>), CommandError> {
+    let bounds = queries.reject_bounds(partition).await?;
     let limit = ReadLimit {
         records: NEWEST as usize,
         ..of_page()
     };
-    let from = Offset(bounds.end.0.saturating_sub(NEWEST));
-    let listed = redrive::list(log, partition, from, limit).await;
-    let found = listed.map_err(of_find)?.found;
-    let fates = redrive::fates(&*service.db, &found).await?;
-    let open = fates.iter().filter(|fate| fate.is_none()).count();
-    let rows = found.iter().zip(fates);
-    let rows: Vec<Value> = rows
-        .map(|(found, fate)| told(&RejectDetail::new(found, fate)))
-        .collect();
-    let newest = rows.last().map(|row| instant_of(&plain(&row["logTime"])));
+    let from = bounds.end.0.saturating_sub(NEWEST);
+    let rows = queries.reject_page(partition, from, limit).await?.rejects;
+    let is_open = |row: &&RejectLine| row.state == RejectState::Open;
     let line = Line {
-        partition: number,
+        partition,
         bounds,
-        open,
-        newest,
+        open: rows.iter().filter(is_open).count(),
+        newest: rows.last().map(|row| row.log_time),
     };
     Ok((line, rows))
 }
@@ -107,8 +96,8 @@ fn partitions_card(lines: &[Line], kept: u64) -> Markup {
                                 td .n data-label="Kept" { (line.kept()) }
                                 td .n data-label="Open" { (line.open) }
                                 td data-label="The newest" {
-                                    @if let Some(newest) = &line.newest {
-                                        a href=(format!("{path}&from={}", last_page(line.bounds))) { (newest) }
+                                    @if let Some(newest) = line.newest {
+                                        a href=(format!("{path}&from={}", last_page(line.bounds))) { (instant(newest)) }
                                     }
                                 }
                             }
@@ -118,10 +107,4 @@ fn partitions_card(lines: &[Line], kept: u64) -> Markup {
             }
         }
     }
-}
-
-/// Where the last page of a partition begins.
-pub(super) fn last_page(bounds: Bounds) -> u64 {
-    let first = bounds.end.0.saturating_sub(PAGE as u64);
-    first.max(bounds.start.0)
 }

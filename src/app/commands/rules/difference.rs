@@ -16,25 +16,25 @@ const STREAK_DAYS: [u32; 6] = [1, 6, 7, 14, 30, 90];
 /// One place at which two values differ.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Difference {
+pub struct Difference {
     /// Where: `rules.streak.steps[0].multiplier`.
-    path: String,
+    pub path: String,
     /// What stands there now; null: nothing.
-    before: Value,
+    pub before: Value,
     /// What would stand there; null: nothing.
-    after: Value,
+    pub after: Value,
 }
 
 /// Something that comes out differently.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Example {
+pub struct Example {
     /// What.
-    what: String,
+    pub what: String,
     /// Now; null: the rules are not complete.
-    before: Option<String>,
+    pub before: Option<String>,
     /// With the change; null: the rules are not complete.
-    after: Option<String>,
+    pub after: Option<String>,
 }
 
 /// Where two values differ, at most the first 200 places; and how many there are beyond.

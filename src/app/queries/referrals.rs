@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use futures::future::try_join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ReadError, Reads, text};
+use super::{Queries, QueryError, text};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
@@ -13,7 +14,7 @@ use crate::domain::posting::Cascade;
 use crate::domain::time::{Millis, Month};
 use crate::store::awards::{self, AwardKind};
 use crate::store::referrals::{self, Code, Link, Milestone};
-use crate::store::{accounts, streaks};
+use crate::store::{accounts, heads, streaks};
 
 /// Of how many referees it is looked up whether they were active.
 const ACTIVITY_MAX: usize = 1_000;
@@ -147,6 +148,15 @@ pub struct RefereeLine {
     pub milestone: MilestoneState,
 }
 
+/// A referee, and how far it is towards its milestone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefereeProgress {
+    /// The referee.
+    pub line: RefereeLine,
+    /// Its successful requests, ever.
+    pub successes: u64,
+}
+
 /// Everything about an account's referrals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -173,18 +183,7 @@ pub struct ReferralOverview {
     pub next: Option<u64>,
 }
 
-impl Reads {
-    /// The account's code; made now if it has none. `by`: who asks in the account's stead, for the audit trail.
-    pub async fn code(
-        &self,
-        owner: &Account,
-        by: Option<&str>,
-        now: Millis,
-    ) -> Result<CodeView, ReadError> {
-        let code = referrals::code_for(self.db(), owner, rand::random(), now, by).await?;
-        Ok(code.into())
-    }
-
+impl Queries {
     /// An account's referrals, with at most `limit` referees whose links come after the entry `after` of the control feed. Referees come from
     /// an index, which may be some moments behind. All links are read, in few pages; whether a referee was active takes a read of its own, so that is
     /// looked up for those of the page and the first 1,000.
@@ -193,7 +192,7 @@ impl Reads {
         account: &Account,
         after: u64,
         limit: usize,
-    ) -> Result<ReferralOverview, ReadError> {
+    ) -> Result<ReferralOverview, QueryError> {
         let db = self.db();
         let code = referrals::code_of(db, account).await?;
         let own = referrals::link_of(db, account).await?;
@@ -224,7 +223,22 @@ impl Reads {
         })
     }
 
-    async fn lines(&self, links: &[Link]) -> Result<Vec<RefereeLine>, ReadError> {
+    /// How far referees are; a read for each.
+    pub async fn referee_progress(
+        &self,
+        referees: &[RefereeLine],
+    ) -> Result<Vec<RefereeProgress>, QueryError> {
+        let progress = referees.iter().map(|line| async {
+            let referee = Account::of_checked(line.kind, &line.id);
+            let head = heads::newest(self.db(), &referee).await?;
+            let successes = head.map_or(0, |head| head.lifetime.successes);
+            let line = line.clone();
+            Ok::<_, QueryError>(RefereeProgress { line, successes })
+        });
+        try_join_all(progress).await
+    }
+
+    async fn lines(&self, links: &[Link]) -> Result<Vec<RefereeLine>, QueryError> {
         let accounts: Vec<Account> = links.iter().map(|link| link.referee.clone()).collect();
         let streaks = streaks::of_all(self.db(), &accounts).await?;
         let line =
@@ -242,7 +256,7 @@ impl Reads {
         Ok(links.iter().zip(streaks).map(line).collect())
     }
 
-    async fn rewards(&self, account: &Account) -> Result<Rewards, ReadError> {
+    async fn rewards(&self, account: &Account) -> Result<Rewards, QueryError> {
         let mut rewards = Rewards::default();
         let (first, behind_all) = (Month(0), Month(i32::from(u16::MAX)));
         for stored in accounts::rows_between(self.db(), account, first, behind_all).await? {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::statements::StatementDoc;
-use super::{ReadError, Reads, text};
+use super::{Queries, QueryError, text};
 use crate::domain::amount::Points;
 use crate::domain::ids::Account;
 use crate::domain::statement::Statement;
@@ -45,14 +45,14 @@ pub struct DayAmount {
     pub amount: Points,
 }
 
-impl Reads {
+impl Queries {
     /// A provider's earnings of a month.
     pub async fn earnings(
         &self,
         provider: &Account,
         month: Month,
         now: Millis,
-    ) -> Result<Earnings, ReadError> {
+    ) -> Result<Earnings, QueryError> {
         let statement = self.statement(provider, month, now).await?;
         let today = now.day();
         let earnings_today = if today.month() == month {

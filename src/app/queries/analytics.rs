@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::Queries;
+use crate::app::{CommandError, Refusal};
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
@@ -114,13 +116,19 @@ pub struct Mover {
     pub before: String,
 }
 
-impl Analytics {
-    /// What is kept; `None` before it was computed for the first time.
-    pub async fn kept(db: &dyn Db) -> Result<Option<Analytics>, StoreError> {
-        let kept: Option<Versioned<Analytics>> = checkpoints::get(db, &key()).await?;
-        Ok(kept.map(|kept| kept.value))
+impl Queries {
+    /// What is kept; refused before it was computed for the first time.
+    pub async fn analytics(&self) -> Result<Analytics, CommandError> {
+        let kept: Option<Versioned<Analytics>> = checkpoints::get(self.db(), &key()).await?;
+        let none_yet = || {
+            let detail = "nothing has been computed yet; ask again in a minute";
+            Refusal::not_found("no_analytics_yet", detail)
+        };
+        Ok(kept.ok_or_else(none_yet)?.value)
     }
+}
 
+impl Analytics {
     /// Only the newest `days` days and the first `movers` risers.
     pub fn bounded(mut self, days: usize, movers: usize) -> Analytics {
         self.active.drain(..self.active.len().saturating_sub(days));

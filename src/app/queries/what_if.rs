@@ -1,13 +1,13 @@
 //! What usage would have cost under other rules.
 
-use super::{ReadError, Reads};
+use super::{Queries, QueryError};
 use crate::domain::amount::Money;
 use crate::domain::event::Service;
 use crate::domain::rating::{Used, is_successful, price};
 use crate::domain::rules::Rules;
 use crate::domain::tier::Tier;
 use crate::domain::time::{DAY_MS, Millis};
-use crate::store::usage_list::{self, UsageLine};
+use crate::store::usage_list::{self, UsageRow};
 
 /// How far back is looked.
 const DAYS: i64 = 7;
@@ -29,14 +29,14 @@ pub struct WhatIf {
     pub after: Money,
 }
 
-impl Reads {
+impl Queries {
     /// Prices requests of the last week under both. Bounded: where there are more rows than that, some of them stand for all.
     pub async fn what_if(
         &self,
         before: &Rules,
         after: &Rules,
         now: Millis,
-    ) -> Result<WhatIf, ReadError> {
+    ) -> Result<WhatIf, QueryError> {
         let since = now.plus(-DAYS * DAY_MS);
         let sample = usage_list::sample(self.db(), since, ROWS, now).await?;
         let mut found = WhatIf {
@@ -63,7 +63,7 @@ impl Reads {
 }
 
 /// The tier is the one that the request was rated with; a row of chat always has it.
-fn price_of(line: &UsageLine, service: Service, rules: &Rules) -> Money {
+fn price_of(line: &UsageRow, service: Service, rules: &Rules) -> Money {
     let tier = line.tier.as_deref().and_then(Tier::named);
     let used = Used {
         input_tokens: line.input_tokens,
