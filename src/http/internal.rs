@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
-use super::access::{AdminRead, May};
+use super::caller::{AdminRead, May};
 use super::ingest::of_log;
 use super::problem::Problem;
 use super::strict::{Asked, Named};

@@ -105,7 +105,7 @@ impl Problem {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "a fault of the service; its log has it under the x-request-id of this answer",
+            "internal error; search the server log for the x-request-id of this response",
         )
     }
 
@@ -187,7 +187,7 @@ impl From<StoreError> for Problem {
             return Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unavailable",
-                "the store does not answer; try again",
+                "the store does not answer; retry",
             )
             .retry_after(1);
         }
@@ -255,10 +255,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
-        if status.is_server_error() {
-            // For the log, and for who knows more about the route.
-            response.extensions_mut().insert(Arc::new(self.clone()));
-        }
+        // For the log, and for pages, which show the same in another form.
+        response.extensions_mut().insert(Arc::new(self.clone()));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

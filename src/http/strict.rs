@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Looking {
             members.next_value::<Unambiguous>()?;
             if let Some(twice) = names.replace(name) {
                 return Err(A::Error::custom(format!(
-                    "the field `{twice}` stands twice"
+                    "the field `{twice}` appears twice"
                 )));
             }
         }

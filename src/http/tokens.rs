@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use ureq::Agent;
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind, check_id};

@@ -7,7 +7,7 @@ use crate::app::queries::Servable;
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Named, account};
 

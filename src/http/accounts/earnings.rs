@@ -7,7 +7,7 @@ use super::OfMonth;
 use crate::app::queries::Earnings;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, account};
 

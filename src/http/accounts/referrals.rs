@@ -11,7 +11,7 @@ use crate::app::commands::{Link, NewSignup, Referrer, Repeat};
 use crate::app::queries::{CodeView, ReferralOverview, Who};
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{
     Asked, IdempotencyKey, Named, NoQuery, Strict, account, new_account, page_entries,

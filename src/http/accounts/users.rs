@@ -12,7 +12,7 @@ use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, account, page_entries};
 

@@ -10,7 +10,7 @@ use crate::app::queries::AwardInfo;
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Exact, IdempotencyKey, NoQuery, Strict, account, page_entries};
 

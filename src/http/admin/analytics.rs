@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use crate::app::queries::{Analytics, MOVERS_MAX};
 use crate::http::Service;
-use crate::http::access::{AdminRead, May};
+use crate::http::caller::{AdminRead, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, bad_query};
 

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use crate::app::queries::AuditPage;
 use crate::domain::ids::check_id;
 use crate::http::Service;
-use crate::http::access::{AdminRead, May};
+use crate::http::caller::{AdminRead, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, bad_query, page_entries};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::Service;
-use crate::http::access::{AdminWrite, May};
+use crate::http::caller::{AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Named, NoQuery, Strict};
 

@@ -10,7 +10,7 @@ use crate::app::queries::Credits;
 use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{
     Asked, Exact, IdempotencyKey, NoQuery, Strict, account, bad_query, page_entries,

@@ -11,7 +11,7 @@ use crate::app::commands::{MadeKey, may_grant};
 use crate::app::queries::KeyInfo;
 use crate::domain::access::Scope;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Named, NoQuery, Strict};
 

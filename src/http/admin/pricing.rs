@@ -11,7 +11,7 @@ use crate::app::commands::rules::{PriceAnswer, PriceUpdate};
 use crate::app::queries::Pricing;
 use crate::domain::amount::Money;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Exact, NoQuery, Strict};
 

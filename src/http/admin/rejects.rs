@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::queries::{RejectDetail, RejectPage, RejectPlace};
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, NoQuery, Strict, Verbatim, page_entries};
 use crate::log::ReadLimit;

@@ -10,7 +10,7 @@ use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Month;
 use crate::http::Service;
-use crate::http::access::{AdminRead, May};
+use crate::http::caller::{AdminRead, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, account, bad_query, page_entries};
 

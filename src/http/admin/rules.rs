@@ -13,7 +13,7 @@ use super::At;
 use crate::app::commands::rules::{Mode, Published, RulesUpdate};
 use crate::app::queries::{RuleList, RuleVersion, in_force_at, known_rule};
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, Strict, Verbatim};
 
@@ -101,7 +101,7 @@ fn each_once<'de, D: Deserializer<'de>>(
             let mut values = BTreeMap::new();
             while let Some((key, value)) = map.next_entry::<String, Verbatim>()? {
                 if values.contains_key(&key) {
-                    return Err(A::Error::custom(format!("the key {key} stands twice")));
+                    return Err(A::Error::custom(format!("the key {key} appears twice")));
                 }
                 values.insert(key, value);
             }

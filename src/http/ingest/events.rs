@@ -11,7 +11,7 @@ use super::append::{Batches, append};
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection};
 use crate::http::Service;
-use crate::http::access::{Sender, Sources};
+use crate::http::caller::{Sender, Sources};
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::decode;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};

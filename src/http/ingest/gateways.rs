@@ -16,7 +16,7 @@ use super::body::{self, too_many_events};
 use crate::domain::time::Millis;
 use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
 use crate::http::Service;
-use crate::http::access::Sender;
+use crate::http::caller::Sender;
 use crate::http::problem::{Problem, shortened};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;

@@ -5,8 +5,8 @@ use axum::response::Response;
 use maud::html;
 
 use super::frame::{Width, framed};
-use super::guard::Visitor;
 use super::redirect;
+use super::visitor::Visitor;
 use super::words::{account_path, kind_word};
 use crate::domain::access::Scope;
 

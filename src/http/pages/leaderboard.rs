@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Pages;
 use super::frame;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::words::{account_path, month_word, shortened};
 use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;

@@ -6,9 +6,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
-use super::account::Subject;
 use super::frame;
-use super::guard::{Visitor, Whose};
+use super::subject::Subject;
+use super::visitor::{Visitor, Whose};
 use super::words::{account_path, counted, percent, service_word_of, times};
 use crate::app::queries::{ModelUse, RankOf};
 use crate::domain::amount::Bp;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::Pages;
-use super::account::Subject;
+use super::subject::Subject;
 use super::words::{instant, service_word_of};
 use crate::app::queries::{CreditLine, Credits, UsageLine};
 use crate::domain::amount::Money;

@@ -170,7 +170,7 @@ async fn forms_and_ids_are_taken_as_they_are_or_refused() {
     let target = "/admin/rules/rules.streak/preview";
     let answer = jar.post(&stand, target, &doubled).await;
     assert_eq!(answer.status, 422);
-    has(&text(&answer), &["stands twice"]);
+    has(&text(&answer), &["appears twice"]);
     for path in [
         "/admin/rejects?partition=x",
         "/admin/find?kind=admin&id=a",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::Pages;
-use super::super::guard::Visitor;
+use super::super::visitor::Visitor;
 use super::super::words::{encoded, instant};
 use super::{Wished, page};
 use crate::domain::ids::check_id;

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::super::frame::token;
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::words::instant;
 use super::super::{Pages, redirect};
 use super::preview::{Change, query_of, shown};

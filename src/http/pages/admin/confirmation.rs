@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::guard::Form;
+use super::super::visitor::Form;
 use crate::app::commands::rules::{Confirmation, Seen};
 
 /// Digits of a change's name.

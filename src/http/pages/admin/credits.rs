@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, instant};
 use super::super::{Pages, redirect};
 use super::{Wished, page_of, spaces_note, writes};

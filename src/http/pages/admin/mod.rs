@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::Pages;
 use super::frame;
-use super::guard::Visitor;
 use super::redirect;
+use super::visitor::Visitor;
 use super::words::{account_path, encoded, instant, kind_word};
 use crate::app::queries::{Halt, Version};
 use crate::domain::access::Scope;

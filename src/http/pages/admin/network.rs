@@ -6,7 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::{Pages, redirect};
 use super::change::meanwhile;
 use super::preview::{Change, from_input, query_of, reason_input};

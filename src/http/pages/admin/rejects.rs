@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::words::instant;
 use super::super::{Pages, redirect};
 use super::reject_overview::overview;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::Pages;
 use super::super::frame::token;
-use super::super::guard::Visitor;
+use super::super::visitor::Visitor;
 use super::super::words::encoded;
 use super::preview::{Change, from_input, reason_input};
 use super::versions::{history, pending_card, price_key, said, since, unit_word};
