@@ -94,6 +94,6 @@ fn bad_key() -> Problem {
     Problem::new(
         StatusCode::UNAUTHORIZED,
         "bad_key",
-        "this API key is unknown or was revoked; an admin makes one: tidemark keys create",
+        "unknown or revoked API key; an admin can create one: tidemark keys create",
     )
 }

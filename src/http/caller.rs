@@ -107,7 +107,7 @@ impl Sources {
             StatusCode::FORBIDDEN,
             "foreign_source",
             format!(
-                "an event has the source '{source}', but this key may send events of {} alone; nothing was taken",
+                "an event has the source '{source}', but this key may only send events of {}; nothing was accepted",
                 names.join(", ")
             ),
         ))

@@ -33,7 +33,7 @@ pub(super) async fn only_known_hosts(
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "foreign_host",
-        "this service answers only to localhost, 127.0.0.1, [::1] and the name of http.public_origin in the Host header",
+        "the Host header must be localhost, 127.0.0.1, [::1] or the host of http.public_origin",
     )
     .into_response()
 }

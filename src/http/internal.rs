@@ -245,7 +245,7 @@ async fn topic_of(log: &dyn Log, name: &str, partition: u32) -> Result<Topic, Pr
         Problem::new(
             StatusCode::NOT_FOUND,
             "no_such_partition",
-            format!("there is no {name}/{partition}; GET /internal/log lists what there is"),
+            format!("no such partition: {name}/{partition}; GET /internal/log lists them"),
         )
     };
     let topic = Topic::named(name).ok_or_else(missing)?;

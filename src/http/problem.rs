@@ -159,7 +159,7 @@ impl Problem {
 
 /// What senders of events are told when it is not known whether their events were taken.
 const RESEND: &str =
-    "Resending the same events is safe: each event counts once, even if it was taken already";
+    "Resending the same events is safe: each event counts once, even if it was accepted before";
 
 /// Characters that stay of each end of a text that is too long.
 const END_CHARS: usize = 400;

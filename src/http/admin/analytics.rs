@@ -32,7 +32,7 @@ pub(super) struct Wanted {
 #[utoipa::path(get, path = "/api/admin/analytics", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
     responses(
         (status = 200, description = "As of `computedAt`.", body = Analytics),
-        (status = 404, description = "Nothing has been computed yet; it is within a minute of the start.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing has been computed yet; the first time is within a minute of the start.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,

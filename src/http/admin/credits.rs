@@ -112,6 +112,6 @@ pub(super) async fn show(
     let limit = page_entries(whose.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
     let credits = service.queries.credits(&user).await?;
     let page = credits.page(whose.after.as_deref(), limit);
-    let unknown = || bad_query("after: there is no such entry; it is the `next` of another page");
+    let unknown = || bad_query("after: there is no such entry; give the `next` of the page before");
     page.map(Json).ok_or_else(unknown)
 }

@@ -49,7 +49,7 @@ pub(super) async fn list(
     request_body(content = NewKey, example = json!({"name": "dashboard", "scopes": ["admin:read"]})),
     responses(
         (status = 201, description = "The key.", body = MadeKey),
-        (status = 422, description = "Name or scopes are none.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid name or scopes.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(
     caller: May<AdminWrite>,

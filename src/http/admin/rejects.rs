@@ -142,7 +142,7 @@ pub(super) async fn redrive_one(
     ),
     request_body(content = Discard, example = json!({"reason": "a test event of the gateway"})),
     responses(
-        (status = 200, description = "It is done with, now or before.", body = RejectDetail),
+        (status = 200, description = "It is discarded, now or before.", body = RejectDetail),
         (status = 404, description = "There is no such reject.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It was redriven.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The reason cannot be kept.", body = Problem, content_type = "application/problem+json"),

@@ -108,7 +108,7 @@ async fn statement(
     month: Month,
 ) -> Result<Rewards, Problem> {
     let id = wanted.id.as_deref();
-    let id = id.ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
+    let id = id.ok_or_else(|| bad_query("a statement needs an account: add id=…"))?;
     let (account, now) = (account(kind, id)?, service.clock.now());
     let statement = service.queries.statement(&account, month, now).await?;
     Ok(Rewards::Statement(Box::new(statement)))

@@ -63,7 +63,7 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
             let problem = Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "timeout",
-                "this took too long",
+                "this took too long; the request may have been applied",
             );
             failure::of_problem(&problem, None)
         }
@@ -254,7 +254,7 @@ async fn posted(
         Problem::new(
             StatusCode::FORBIDDEN,
             "foreign_form",
-            "this form was not sent from a page that is open here, or that page is too old; open the page again, and send it from there",
+            "this form did not come from an open page of this service, or that page is too old; open the page again and send it from there",
         )
     };
     let origin = door.pages.service.config.public_origin.as_ref();

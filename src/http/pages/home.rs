@@ -24,7 +24,7 @@ pub(super) async fn show(visitor: Visitor) -> Response {
     let body = html! {
         h1 { "Welcome" }
         @if accounts.is_empty() {
-            p .empty { "This key sends usage events; it has no page of an account." }
+            p .empty { "This key only sends usage events; it has no account page." }
         }
         ul .choices {
             @for account in &accounts {

@@ -61,7 +61,7 @@ pub(super) async fn show(
                 @if page.places.is_empty() && wanted.after > 0 {
                     p .empty { "No more places are kept: " (page.kept) " in " (month_word(month)) "." }
                 } @else if page.places.is_empty() {
-                    p .empty { "Nobody has points in " (month_word(month)) " yet." }
+                    p .empty { "No account has points in " (month_word(month)) " yet." }
                 } @else {
                     (places(&visitor, &page))
                 }
@@ -73,7 +73,7 @@ pub(super) async fn show(
                 @if let Some(next) = page.next { a .button.second rel="next" href=(here(next)) { "After" } }
             }
         }
-        p .help { "By points, awards included. " (page.kept) " places are kept and are exact; beyond them no order is known." }
+        p .help { "By points, awards included. " (page.kept) " places are kept and exact; there is no order beyond them." }
     };
     Ok(frame::page(&visitor, "Leaderboard", &body))
 }
@@ -106,7 +106,7 @@ fn own_place(
                     " has place " strong { (rank) } ". "
                     a href=(here((rank - 1) / PLACES as u64 * PLACES as u64)) { "Show it" }
                 }
-                None => { " is not among the first " (kept) "." }
+                None => { " is not in the top " (kept) "." }
             }
         }
     }

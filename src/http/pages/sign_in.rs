@@ -41,7 +41,7 @@ pub(super) async fn show(
     let note = match wanted.done.as_str() {
         "signed-out" => Some(frame::done("You are signed out.")),
         "lost" => Some(frame::not_done(
-            "Your session had ended, so what you sent was not done. Sign in, then send it again.",
+            "Your session had ended, so nothing was done. Sign in, then send the form again.",
         )),
         _ => None,
     };
@@ -114,7 +114,7 @@ pub(super) async fn sign_in(
     match begin(&pages, &session, next).await? {
         Some(response) => Ok(response),
         None => refuse(
-            "This key is not known, was revoked, or has expired. Check that all of it was pasted; else ask an admin for a new one.",
+            "This key is unknown, revoked or expired. Check that you pasted all of it, or ask an admin for a new one.",
         ),
     }
 }
@@ -185,8 +185,8 @@ fn who(only: Option<&Scope>) -> String {
 fn used_up(visitor: &Visitor) -> Response {
     let body = html! {
         section .failure {
-            h1 { "This link is used up" }
-            p { "A sign-in link works once, within a day, and only while the process runs that printed it. Start " code { "tidemark up" }
+            h1 { "This link is no longer valid" }
+            p { "A sign-in link works once, for a day, and only while the process that printed it is running. Start " code { "tidemark up" }
                 " again for new ones, or sign in with a key." }
             p .actions { a .button href=(SIGN_IN) { "Sign in with a key" } }
         }
@@ -194,7 +194,7 @@ fn used_up(visitor: &Visitor) -> Response {
     framed(
         StatusCode::GONE,
         Some(visitor),
-        "This link is used up",
+        "This link is no longer valid",
         Width::Narrow,
         &body,
     )

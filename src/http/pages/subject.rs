@@ -65,11 +65,11 @@ impl Subject {
                 p .big { span .number { (statement.total) } " points" }
                 p .help {
                     @if statement.is_final {
-                        "This month is closed. Nothing in it changes any more. What comes for it from now on counts as late, in the month in which it comes."
+                        "This month is closed and final. Usage that arrives for it from now on is booked as late, in the month in which it arrives."
                     } @else if is_to_come {
                         "This month has not begun."
                     } @else {
-                        "Numbers still change: until " (self.month.closes().day()) " at the least, and until everything that came before is counted."
+                        "Numbers may still change until " (self.month.closes().day()) " at the earliest, once everything that arrived before is counted."
                     }
                 }
                 table .parts {
@@ -88,7 +88,7 @@ impl Subject {
                 }
                 p .help {
                     (counted(statement.requests, "request")) ", " (statement.successful) " successful, " (statement.failed) " failed."
-                    @if late > 0 { " " (late) " of them came late, for months that had closed: they are in no day." }
+                    @if late > 0 { " " (late) " of them arrived late, for months that had already closed, so they are not part of any day." }
                 }
             }
         }
@@ -127,7 +127,7 @@ impl Subject {
                 @if streak.last_active.is_none() {
                     p .help { "It begins with the first active day." }
                 } @else if current > 0 && streak.last_active != Some(self.now.day()) {
-                    p .help { "Today is not active yet: the row goes on if it becomes so." }
+                    p .help { "Today is not active yet; the streak continues once it is." }
                 }
             }
         }
@@ -178,9 +178,9 @@ fn part(name: &str) -> (&str, &'static str) {
         "usage" => ("Requests made", "every successful request"),
         "trial" => ("First use of a service", "once for each service"),
         "streak" => ("Days in a row", "from the first step of the streak on"),
-        "referral" => ("Referrals", "shares of what those earn whom you referred"),
+        "referral" => ("Referrals", "share of your referrals’ earnings"),
         "bonus" => ("Awards", "signups, milestones, corrections"),
-        "late" => ("Late", "of months that had closed when it came"),
+        "late" => ("Late", "for months that had already closed"),
         other => (other, ""),
     }
 }

@@ -52,14 +52,14 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
             p .big { span .number { (credits.balance) } " USD" }
             @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
             @if is_testnet {
-                p .help { "On testnet nothing is charged. What mainnet would have charged is noted." }
+                p .help { "On testnet nothing is charged. What mainnet would have charged is recorded." }
             }
             dl .facts {
                 div { dt { "Added" } dd .n { (credits.added) " USD" } }
                 div { dt { "Spent, ever" } dd .n { (credits.spent) " USD" } }
-                div { dt { "Spent in this month" } dd .n #month-cost { (charge.cost) " USD" } }
+                div { dt { "Spent this month" } dd .n #month-cost { (charge.cost) " USD" } }
                 @if charge.shadow != Money::ZERO {
-                    div { dt { "Noted in this month, not charged" } dd .n { (charge.shadow) " USD" } }
+                    div { dt { "Would have been charged this month" } dd .n { (charge.shadow) " USD" } }
                 }
             }
             (spent_on(requests))
@@ -95,7 +95,7 @@ fn spent_on(requests: &[UsageLine]) -> Markup {
 fn entries(entries: &[CreditLine]) -> Markup {
     html! {
         @if entries.is_empty() {
-            p .empty { "No credits were added yet." }
+            p .empty { "No credits yet." }
         } @else {
             h3 { "Last credits" }
             table {

@@ -22,9 +22,9 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "No day of this month has points.",
+            "No points in this month.",
             "No requests in this month.",
-            "No credits were added yet.",
+            "No credits yet.",
             "Nobody yet.",
             "Still open",
             "Make my code",
@@ -38,7 +38,7 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "Not among the first 0 in this month.",
+            "Not in the top 0 in this month.",
             "Quality counts from 20 requests a day on; today has 0, so 20 to go.",
         ],
     );
@@ -95,7 +95,7 @@ async fn a_user_sees_the_month_day_by_day_credits_streak_and_how_each_request_wa
         &before,
         &[
             "<span class=\"number\">0</span> points",
-            "No day of this month has points.",
+            "No points in this month.",
         ],
     );
 }
@@ -185,7 +185,7 @@ async fn a_provider_sees_its_quality_and_what_would_raise_it() {
             "×1.0473",
             "×1.2 from 99.9 % on.",
             "3.12 %",
-            "Nothing: this is the best.",
+            "Nothing; this is the maximum.",
         ],
     );
 }
@@ -339,7 +339,7 @@ async fn the_leaderboard_marks_ones_own_row_and_shortens_the_ids_of_others() {
         &["<a href=\"/users/user-number-1\">user-number-1</a>"],
     );
     let empty = text(&admin.get(&stand, "/leaderboard?kind=provider").await);
-    has(&empty, &["Nobody has points in November 2026 yet."]);
+    has(&empty, &["No account has points in November 2026 yet."]);
 }
 
 async fn code_of(stand: &Stand, jar: &mut Jar, path: &str) -> String {

@@ -387,7 +387,7 @@ async fn credit_is_added_once_however_often_the_form_is_sent() {
     has(
         &page,
         &[
-            "It is added.",
+            "Added.",
             "<span class=\"number\">25</span> USD",
             "a welcome",
         ],

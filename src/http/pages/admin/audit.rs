@@ -53,7 +53,7 @@ pub(in super::super) async fn show(
     let body = html! {
         h1 { "Audit trail" }
         section .card aria-label="Changes" {
-            @if found.entries.is_empty() { p .empty { "Nothing was changed yet." } } @else {
+            @if found.entries.is_empty() { p .empty { "No changes yet." } } @else {
                 div .scroll.wide.cells tabindex="0" role="group" aria-label="Changes, the newest first" {
                     table {
                         thead { tr {

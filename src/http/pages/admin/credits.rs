@@ -68,9 +68,9 @@ fn said(wanted: &Wanted, credits: &Credits) -> Option<Markup> {
     let mut entries = credits.entries.iter();
     let entry = entries.find(|entry| entry.key == wanted.entry)?;
     match wanted.done.as_str() {
-        "added" => Some(frame::done("It is added.")),
+        "added" => Some(frame::done("Added.")),
         "before" => Some(frame::done(&format!(
-            "This was added already, at {}: {} USD, “{}”. Nothing was added a second time.",
+            "Already added at {}: {} USD, “{}”. It was not added a second time.",
             instant(entry.at),
             entry.amount,
             entry.reason
@@ -180,7 +180,7 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
                 p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000; below zero takes credit back." }
                 label for="reason" { "Why" }
                 input #reason name="reason" required maxlength="500" value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
-                p #reason-help .help { "The user sees it, too." }
+                p #reason-help .help { "The user sees it too." }
                 p .actions { button type="submit" { "Add" } }
             }
         }
@@ -191,7 +191,7 @@ fn ledger(credits: &Credits) -> Markup {
     html! {
         section .card aria-labelledby="ledger-h" {
             h2 #ledger-h { "Ledger" }
-            @if credits.entries.is_empty() { p .empty { "No credits were added yet." } } @else {
+            @if credits.entries.is_empty() { p .empty { "No credits yet." } } @else {
                 div .scroll.wide.cells tabindex="0" role="group" aria-labelledby="ledger-h" {
                     table {
                         thead { tr {

@@ -168,7 +168,7 @@ fn network_card(is_mainnet: Option<bool>, pending: &[Version]) -> Markup {
             h2 #network-h { "Network" }
             @match is_mainnet {
                 Some(true) => { p { strong { "Mainnet" } ": usage is charged." } }
-                Some(false) => { p { strong { "Testnet" } ": nothing is charged; what it would cost is noted." } }
+                Some(false) => { p { strong { "Testnet" } ": nothing is charged; what mainnet would charge is recorded." } }
                 None => { p .warn { "No rules have been published, so no event can be rated: " code { "tidemark pricing init" } } }
             }
             @if let Some(switch) = switch {

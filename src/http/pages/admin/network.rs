@@ -53,7 +53,7 @@ async fn respond(
         h1 { "Network" }
         @if let Some(note) = note { (note) }
         p { "In force now: " strong { (name(is_mainnet)) } ". "
-            @if is_mainnet { "Usage is charged to credits." } @else { "Nothing is charged; what mainnet would charge is noted." }
+            @if is_mainnet { "Usage is charged to credits." } @else { "Nothing is charged; what mainnet would charge is recorded." }
         }
         @if let Some(version) = current {
             p .help { "Version " (version.version) ", since " (since(version)) ", by " (version.by) ": " (version.reason) }

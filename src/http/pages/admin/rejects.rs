@@ -87,7 +87,7 @@ pub(in super::super) async fn show(
 ) -> Result<Response, Problem> {
     let note = match wanted.done.as_str() {
         "redriven" => Some(frame::done(
-            "It was sent again. If it is refused again, it becomes a reject of its own.",
+            "Sent again. If it is rejected again, it appears as a new reject.",
         )),
         "discarded" => Some(frame::done("It is discarded.")),
         _ => None,

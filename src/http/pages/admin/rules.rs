@@ -46,7 +46,7 @@ pub(in super::super) async fn list(
         }
         section .card aria-labelledby="prices-h" {
             h2 #prices-h { "Prices" }
-            p .help { "Charged on mainnet; on testnet only noted." }
+            p .help { "Charged on mainnet; on testnet only recorded." }
             div .scroll.cells tabindex="0" role="group" aria-labelledby="prices-h" {
                 table {
                     thead { tr {

@@ -56,7 +56,7 @@ async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
     admin.type_into("#amount", "2").await;
     admin.type_into("#reason", "a welcome").await;
     admin.press("Add").await;
-    admin.sees("It is added.").await;
+    admin.sees("Added.").await;
 
     up.send(&[chat("r-1", "ann")]);
     let ann = driver
