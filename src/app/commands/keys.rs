@@ -58,10 +58,10 @@ impl Commands {
         let pasted = named.parse::<KeyText>().ok();
         let id = pasted.as_ref().map_or(named, KeyText::id);
         let unknown = || {
-            Refusal::not_found(
-                "unknown_key",
-                "there is no such key; GET /api/admin/keys and `tidemark keys list` list them",
-            )
+            let detail = format!(
+                "there is no key {id}; GET /api/admin/keys and `tidemark keys list` list them"
+            );
+            Refusal::not_found("unknown_key", detail)
         };
         check_id(id).map_err(|_| unknown())?;
         let revoked = keys::revoke(self.db(), id, by, self.now()).await?;
