@@ -26,7 +26,8 @@ use crate::domain::time::Millis;
 const PARTITION: &str = "keys";
 /// What every key begins with, so that scanners of leaked secrets can tell it.
 const PREFIX: &str = "tmk";
-const ID_CHARS: usize = 12;
+/// Characters of a key's public part.
+pub const ID_CHARS: usize = 12;
 const SECRET_BYTES: usize = 32;
 /// Behind the secret: a mark that only this installation can make. By it a made-up key is told from a real one without a read.
 const MARK_BYTES: usize = 6;

@@ -8,7 +8,7 @@ use crate::app::queries::KeyInfo;
 use crate::app::{CommandError, Refusal, RefusalKind};
 use crate::domain::access::Scope;
 use crate::domain::ids::check_id;
-use crate::store::keys::{self, KeyText};
+use crate::store::keys::{self, ID_CHARS, KeyText};
 
 /// A key that was just made.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -58,8 +58,10 @@ impl Commands {
         let pasted = named.parse::<KeyText>().ok();
         let id = pasted.as_ref().map_or(named, KeyText::id);
         let unknown = || {
+            // What is longer than an id may hold a secret, and is not repeated.
+            let named = if id.len() > ID_CHARS { "of this id" } else { id };
             let detail = format!(
-                "there is no key {id}; GET /api/admin/keys and `tidemark keys list` list them"
+                "there is no key {named}; GET /api/admin/keys and `tidemark keys list` list them"
             );
             Refusal::not_found("unknown_key", detail)
         };
