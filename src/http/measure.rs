@@ -166,6 +166,7 @@ pub(super) fn hardened(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use axum::body::Body;
     use axum::http::header::{ACCEPT, CONTENT_TYPE};
     use axum::middleware::from_fn_with_state;
