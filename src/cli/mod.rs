@@ -18,6 +18,7 @@ mod client;
 mod correct_clock;
 mod data;
 mod demo;
+mod describe;
 mod doctor;
 mod emit;
 mod engine;
@@ -54,7 +55,8 @@ pub use up::settings;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut sources = sources(&cli);
-    let done = read_file(&cli, &mut sources).and_then(|()| start(&cli, &sources));
+    let done = describe::run(&cli.command)
+        .unwrap_or_else(|| read_file(&cli, &mut sources).and_then(|()| start(&cli, &sources)));
     let Err(failure) = done else {
         return ExitCode::SUCCESS;
     };
@@ -251,6 +253,9 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         | Command::Emit(_)
         | Command::Topics(_)
         | Command::Top(_)
+        | Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Man { .. }
         | Command::Doctor(_) => Ok(()),
         Command::Keys(command) => keys::run(session, command).await,
         Command::Init => init(session).await,

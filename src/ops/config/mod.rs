@@ -12,7 +12,9 @@ mod gateways;
 mod http;
 mod jwt;
 mod kafka;
+mod kinds;
 mod reader;
+mod schema;
 mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
@@ -20,11 +22,12 @@ pub use gateways::GatewaySettings;
 pub use http::{HttpConfig, PublicOrigin};
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
-pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
-use reader::{
-    Reader, address, boolean, checked, choice, duration, instant, integer, loopback, name,
+use kinds::{
+    address, boolean, checked, choice, duration, instant, integer, loopback, name,
     optional_address, optional_name, optional_path, path, url,
 };
+use reader::Reader;
+pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};
 pub use traces::TracingConfig;
 
 use crate::domain::time::Millis;
@@ -254,25 +257,37 @@ impl Config {
     /// Reads and validates. No I/O happens here.
     pub fn read(sources: &Sources) -> Result<Config, Faults> {
         let mut reader = Reader::new(sources);
+        let config = Config::read_settings(&mut reader);
+        reader.finish(config)
+    }
+
+    /// The JSON schema of a configuration file, derived from what [`Config::read`] asks for.
+    pub fn schema() -> serde_json::Value {
+        let mut reader = Reader::new(&Sources::default());
+        Config::read_settings(&mut reader);
+        schema::document(&reader.into_settings())
+    }
+
+    fn read_settings(reader: &mut Reader) -> Config {
         let default_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
         let config = Config {
             data: reader.get("data", PathBuf::from("./data"), path()),
             listen: reader.get("listen", default_listen, loopback()),
             drain_timeout: reader.get("drain_timeout", secs(20), duration(secs(1)..=secs(600))),
-            http: HttpConfig::read(&mut reader),
-            pipeline: PipelineConfig::read(&mut reader),
-            log: LogConfig::read(&mut reader),
-            kafka: KafkaConfig::read(&mut reader),
-            adapters: adapters::read(&mut reader),
-            worker: WorkerConfig::read(&mut reader),
-            serve: ServeConfig::read(&mut reader),
-            store: StoreConfig::read(&mut reader),
-            logging: LoggingConfig::read(&mut reader),
-            tracing: TracingConfig::read(&mut reader),
+            http: HttpConfig::read(reader),
+            pipeline: PipelineConfig::read(reader),
+            log: LogConfig::read(reader),
+            kafka: KafkaConfig::read(reader),
+            adapters: adapters::read(reader),
+            worker: WorkerConfig::read(reader),
+            serve: ServeConfig::read(reader),
+            store: StoreConfig::read(reader),
+            logging: LoggingConfig::read(reader),
+            tracing: TracingConfig::read(reader),
         };
-        config.kafka.check(&mut reader, config.log.engine);
-        adapters::check(&mut reader, &config.adapters, &config.kafka.topic_prefix);
-        reader.finish(config)
+        config.kafka.check(reader, config.log.engine);
+        adapters::check(reader, &config.adapters, &config.kafka.topic_prefix);
+        config
     }
 }
 
@@ -285,7 +300,7 @@ impl ServeConfig {
             metrics_listen.is_none_or(|metrics| metrics != listen || metrics.port() == 0),
             "serve.metrics_listen",
             "is the same as serve.listen",
-            "an address and port of its own, or an empty text".to_owned(),
+            "an address and port of its own, or an empty string".to_owned(),
         );
         let certificate = reader.get("serve.tls_certificate", None, optional_path());
         let key = reader.get("serve.tls_key", None, optional_path());
