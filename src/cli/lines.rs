@@ -21,7 +21,7 @@ pub fn open(path: &Path) -> Done<Box<dyn BufRead + Send>> {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }
     let file = File::open(path).map_err(|error| {
-        Failure::refused(format!("{} cannot be opened: {error}", path.display()))
+        Failure::refused(format!("cannot open {}: {error}", path.display()))
     })?;
     Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
 }

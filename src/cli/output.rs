@@ -197,7 +197,7 @@ impl Default for Out {
 fn checked(written: io::Result<()>) -> Done {
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ReaderGone,
-        _ => Failure::failed(format!("stdout cannot be written: {error}")),
+        _ => Failure::failed(format!("cannot write to stdout: {error}")),
     })
 }
 

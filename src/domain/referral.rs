@@ -101,7 +101,7 @@ pub enum SignupRefusal {
     #[error("this referral code is the account's own; nobody can refer itself")]
     OwnCode,
     /// The referee is among the referrers of the code's owner.
-    #[error("{0} is a referrer of this code's owner; referrals cannot go in a circle")]
+    #[error("{0} is a referrer of this code's owner; referrals cannot form a cycle")]
     Cycle(Account),
     /// The referee has a referrer.
     #[error("the account was already referred by {0}; a referrer is set once and never changed")]

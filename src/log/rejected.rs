@@ -137,7 +137,7 @@ pub enum RejectError {
     Missing(&'static str),
     /// A header says something that it never says.
     #[error(
-        "header '{header}' says '{value}', which is no {wanted}; only tidemark writes to usage.rejected"
+        "header '{header}' says '{value}', which is not a {wanted}; only tidemark writes to usage.rejected"
     )]
     Unreadable {
         /// Which.

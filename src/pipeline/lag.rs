@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(
             ends.since(20, None, NOW),
             None,
-            "there is no such record yet"
+            "no such record yet"
         );
     }
 

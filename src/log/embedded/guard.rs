@@ -108,7 +108,7 @@ impl Guard {
     pub(super) fn full(&self) -> LogError {
         let what = match self.disk.space() {
             Ok(space) => full_text(space),
-            Err(_) => "the log's disk is full; free some space, and appends go on by themselves"
+            Err(_) => "the log's disk is full; free some space; appends resume by themselves"
                 .to_owned(),
         };
         if let Some(kept_back) = DISK_FULL.say(()) {
@@ -128,8 +128,7 @@ impl Guard {
 
 fn full_text(space: Space) -> String {
     format!(
-        "the log's disk is full: {} MiB are free, and {} MiB of it are kept in reserve; free some space, and appends go on by \
-         themselves",
+        "the log's disk is full: {} MiB are free, and {} MiB of it are kept in reserve; free some space; appends resume by themselves",
         space.free >> 20,
         space.reserve() >> 20
     )

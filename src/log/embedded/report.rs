@@ -76,7 +76,7 @@ impl fmt::Display for OpenReport {
             let beyond = self.beyond_noted_end();
             write!(
                 f,
-                "\n{beyond} records were written after the last noted end; they are whole and kept"
+                "\n{beyond} records were written after the last recorded end; they are intact and kept"
             )?;
         }
         for cut in &self.cut {
@@ -84,7 +84,7 @@ impl fmt::Display for OpenReport {
             match &cut.kept {
                 None => write!(
                     f,
-                    "\n{bytes} bytes of a torn write at the end of {file} were cut; nobody was told that it succeeded"
+                    "\n{bytes} bytes of a torn write at the end of {file} were cut; that write was never acknowledged"
                 )?,
                 Some(kept) => write!(
                     f,

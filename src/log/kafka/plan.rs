@@ -197,7 +197,7 @@ fn other_copies(name: &str, spec: &TopicSpec, state: &TopicState) -> Option<Diff
         is: is.to_string(),
         should_be: should_be.to_string(),
         remedy: Remedy::Refuse(format!(
-            "Copies are moved between brokers by Kafka's own kafka-reassign-partitions.sh, which somebody should watch. Or, if the cluster \
+            "Copies are moved between brokers by Kafka's own kafka-reassign-partitions.sh, which needs supervision. Or, if the cluster \
              is to stay as it is, set replicationFactor: {is} in the topic's file, or pass --replication-factor {is} (and --min-insync)"
         )),
     })

@@ -161,7 +161,7 @@ fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with
     assert_eq!(status.code(), Some(0));
     let resumed = stage.site.run(&["resume", "--all", "--reason", "a test"]);
     for task in RATE {
-        assert!(resumed.contains(&format!("{task} goes on")), "{resumed}");
+        assert!(resumed.contains(&format!("{task} continues")), "{resumed}");
     }
     let none = stage.site.try_run(&["resume", "--all"]);
     assert_eq!(none.code, Some(2), "{}", none.stderr);
@@ -191,7 +191,7 @@ fn a_changed_partition_count_halts_every_task_and_nothing_is_counted_meanwhile()
     stage.emit(2);
     let all = [RATE, POST].concat();
     let said = stage.halted("partitions_changed", &all);
-    assert!(said.contains("had 4 partitions, now it has 6"), "{said}");
+    assert!(said.contains("had 4 partitions and now has 6"), "{said}");
     stage.resume(&["post/0"]);
     stage.halted("partitions_changed", &all);
     assert_eq!(stage.statements(), before);

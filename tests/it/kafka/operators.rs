@@ -294,7 +294,7 @@ fn doctor_says_how_far_behind_adapters_are_and_names_a_topic_that_is_not_there()
     assert!(notes.contains(&behind), "{notes:#?}");
     assert_eq!(faults.len(), 2, "{faults:#?}");
     assert!(faults[0].starts_with("No live worker"), "{faults:#?}");
-    let missing = format!("there is no topic {topic}-2");
+    let missing = format!("topic {topic}-2 does not exist");
     assert!(faults[1].contains(&missing), "{faults:#?}");
 
     let env = [("TIDEMARK_ADAPTERS", &adapters[..])];

@@ -335,7 +335,7 @@ fn the_command_line_shows_differences_and_mends_them() {
     assert_eq!(check.status.code(), Some(1), "{}", text(&check.stderr));
     let shown = text(&check.stdout);
     let head = shown.lines().next().unwrap();
-    let titles = ["topic", "setting", "is", "should be", "apply would"];
+    let titles = ["topic", "setting", "actual", "declared", "apply would"];
     assert!(titles.iter().all(|title| head.contains(title)), "{shown}");
     assert!(shown.contains("usage.events"), "{shown}");
 

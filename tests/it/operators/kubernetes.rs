@@ -151,7 +151,7 @@ fn containers_run_commands_that_exist_with_a_configuration_that_is_read() {
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(!said.contains("tidemark.toml"), "{said}");
     assert!(!said.contains(".yaml"), "{said}");
-    assert!(said.contains("The broker cannot be used"), "{said}");
+    assert!(said.contains("The broker cannot be reached"), "{said}");
 }
 
 #[test]
