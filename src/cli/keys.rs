@@ -124,8 +124,8 @@ pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
 /// The key that [`local_key`] left.
 pub fn read_local_key(file: &Path) -> Done<String> {
     let text = fs::read_to_string(file);
-    let text = text
-        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
+    let text =
+        text.map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
     Ok(text.trim().to_owned())
 }
 

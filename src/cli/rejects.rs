@@ -73,8 +73,7 @@ async fn detail(session: &Session, found: &Found) -> Done<Value> {
 
 /// One JSON value, as it was written.
 fn read_event(file: &Path) -> Done<String> {
-    let unreadable =
-        |error| Failure::refused(format!("cannot read {}: {error}", file.display()));
+    let unreadable = |error| Failure::refused(format!("cannot read {}: {error}", file.display()));
     // One byte more than an event may have: then it is refused as too large, and not as cut off.
     let most = EVENT_BYTES_MAX as u64 + 1;
     let mut text = String::new();

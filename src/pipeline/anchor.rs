@@ -49,8 +49,7 @@ pub(super) fn same_log(epoch: Epoch, place: &Place<'_>, info: &TopicInfo) -> Res
     }
     if place.id != info.id {
         let (topic, known, found) = (place.topic, place.id, &info.id);
-        let what =
-            format!("topic {topic} was recreated: its id was {known} and is now {found}");
+        let what = format!("topic {topic} was recreated: its id was {known} and is now {found}");
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     Ok(())
@@ -91,8 +90,9 @@ fn within(
 ) -> Result<(), Failure> {
     let (topic, partition) = (place.topic, place.partition);
     if end < next {
-        let what =
-            format!("{topic}/{partition} ends at {end}, but everything before {next} was already processed");
+        let what = format!(
+            "{topic}/{partition} ends at {end}, but everything before {next} was already processed"
+        );
         return Err(Failure::halt(HaltCode::LogTruncated, what));
     }
     if start > first {

@@ -127,9 +127,7 @@ impl HaltCode {
             HaltCode::RowUnreadable => {
                 "Restore the row; something other than tidemark, or a newer version, wrote it."
             }
-            HaltCode::UsageRowAhead => {
-                "Restore table UsageTracking or the log: they do not match."
-            }
+            HaltCode::UsageRowAhead => "Restore table UsageTracking or the log: they do not match.",
             HaltCode::Overflow => {
                 "An earlier version halted because a sum overflowed. This version does not: resume the partition, then look for absurd prices, counts or awards (docs/runbook.md#tidemarksumsatlimit)."
             }

@@ -8,6 +8,7 @@ mod fuzz;
 pub mod http;
 pub mod kafka;
 mod log;
+pub mod needs;
 mod operators;
 mod oracle;
 mod pages;

@@ -54,9 +54,7 @@ fn cure(code: &str) -> &'static str {
         "store_denied" => {
             "updates are paused; check the AWS credentials, their policy and the clock"
         }
-        "store_refused" => {
-            "updates are paused; a table is missing: restore it, do not recreate it"
-        }
+        "store_refused" => "updates are paused; a table is missing: restore it, do not recreate it",
         _ => "updates are paused and resume by themselves; check the store and the network to it",
     }
 }

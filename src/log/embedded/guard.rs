@@ -108,8 +108,9 @@ impl Guard {
     pub(super) fn full(&self) -> LogError {
         let what = match self.disk.space() {
             Ok(space) => full_text(space),
-            Err(_) => "the log's disk is full; free some space; appends resume by themselves"
-                .to_owned(),
+            Err(_) => {
+                "the log's disk is full; free some space; appends resume by themselves".to_owned()
+            }
         };
         if let Some(kept_back) = DISK_FULL.say(()) {
             tracing::error!(

@@ -67,7 +67,9 @@ fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
             "set kafka.session_timeout to what the brokers allow: group.min.session.timeout.ms to group.max.session.timeout.ms",
         ),
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
-            Advice::Surely("the brokers rejected the credentials; check sasl.* in [kafka.properties]")
+            Advice::Surely(
+                "the brokers rejected the credentials; check sasl.* in [kafka.properties]",
+            )
         }
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed

@@ -78,9 +78,7 @@ impl Member {
             std::thread::Builder::new()
                 .name(format!("kafka-{role}"))
                 .spawn(move || poll(&consumer, &stop, &tell))
-                .map_err(|error| {
-                    KafkaFault::Settings(format!("cannot start a thread: {error}"))
-                })?
+                .map_err(|error| KafkaFault::Settings(format!("cannot start a thread: {error}")))?
         };
         let member = Member {
             consumer,

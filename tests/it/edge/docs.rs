@@ -62,7 +62,11 @@ fn anchors(text: &str) -> BTreeSet<String> {
     let anchor = |line: &str| {
         let heading = line.trim_start_matches('#').trim().to_lowercase();
         let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
-        heading.chars().filter(kept).collect::<String>().replace(' ', "-")
+        heading
+            .chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
     };
     headings.map(anchor).collect()
 }
@@ -70,7 +74,10 @@ fn anchors(text: &str) -> BTreeSet<String> {
 /// The targets of a page's links within the repository.
 fn links(text: &str) -> Vec<String> {
     let prose = prose(text).join("\n");
-    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let targets = prose
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
     let is_ours = |target: &&str| !target.starts_with("http") && !target.contains(' ');
     targets.filter(is_ours).map(str::to_owned).collect()
 }
@@ -123,7 +130,10 @@ fn every_page_says_in_its_first_lines_for_whom_it_is() {
 
 #[test]
 fn prose_wraps() {
-    for page in all().iter().filter(|page| !["CHANGELOG.md", "ARCHITECTURE.md"].contains(&page.as_str())) {
+    for page in all()
+        .iter()
+        .filter(|page| !["CHANGELOG.md", "ARCHITECTURE.md"].contains(&page.as_str()))
+    {
         for line in prose(&repository(page)) {
             let is_table = line.trim_start().starts_with('|');
             let is_long = line.chars().count() > COLUMNS_MAX && !line.contains("](");
@@ -134,9 +144,16 @@ fn prose_wraps() {
 
 #[test]
 fn a_search_for_dead_letters_finds_rejects() {
-    for page in ["ARCHITECTURE.md", "docs/index.md", "docs/wire.md", "docs/api-admin.md"] {
+    for page in [
+        "ARCHITECTURE.md",
+        "docs/index.md",
+        "docs/wire.md",
+        "docs/api-admin.md",
+    ] {
         let text = repository(page).to_lowercase();
-        let is_found = text.split("\n\n").any(|part| part.contains("dead letter") && part.contains("reject"));
+        let is_found = text
+            .split("\n\n")
+            .any(|part| part.contains("dead letter") && part.contains("reject"));
         assert!(is_found, "{page}");
     }
 }

@@ -67,7 +67,11 @@ fn why_a_process_ends_is_a_line_like_all_others() {
     let second = site.try_run(&["up"]);
     let last = second.stderr.lines().last().unwrap_or_default();
     assert!(last.starts_with("tidemark: "), "{}", second.stderr);
-    assert!(second.stderr.contains("is already running on"), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("is already running on"),
+        "{}",
+        second.stderr
+    );
     // For machines, also with a filter that lets nothing through.
     site.set(&[
         ("TIDEMARK_LOGGING_FORMAT", "json"),

@@ -24,6 +24,7 @@ fn finds(printed: &Printed, texts: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     let Some(mut broker) = Broker::own() else {
         return;

@@ -219,11 +219,7 @@ fn top_and_doctor_count_the_same_records_also_behind_a_halt() {
             };
             parts.map(one).collect()
         };
-        [
-            of("post", "to be posted"),
-            of("rate", "to be rated yet"),
-        ]
-        .concat()
+        [of("post", "to be posted"), of("rate", "to be rated yet")].concat()
     };
     until("both see the twelve events", || {
         let (top, doctor) = (lags()?, doctors());
@@ -313,10 +309,7 @@ fn without_kafka_adapters_are_nobodys_work() {
     assert_eq!((faults.len(), code), (1, Some(1)), "{faults:#?}");
     has(
         &faults[0],
-        &[
-            "which needs Kafka",
-            "tidemark worker --roles adapt",
-        ],
+        &["which needs Kafka", "tidemark worker --roles adapt"],
     );
     up.stop();
 }
