@@ -81,7 +81,8 @@ pub enum NoAnswer {
     NotRunning(String),
     /// Something else listens where `up` did: it gets no key.
     #[error(
-        "the process at {url} is not the `tidemark up` of this data directory, so the key was not sent; if `up` was just restarted, try again"
+        "the process at {url} is not the `tidemark up` of this data directory, so the key was not \
+         sent; if `up` was just restarted, try again"
     )]
     Stranger {
         /// What was asked.

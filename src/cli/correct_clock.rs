@@ -37,7 +37,8 @@ pub async fn run(session: &Session, args: &CorrectClockArgs) -> Done {
     let tasks: Vec<String> = args.partitions.iter().map(ToString::to_string).collect();
     out.line(format!("next: tidemark resume {}", tasks.join(" ")))?;
     out.line(
-        "then resend any events that were rejected as too_old in the meantime: docs/runbook.md#a-clock-was-ahead",
+        "then resend any events that were rejected as too_old in the meantime: \
+         docs/runbook.md#a-clock-was-ahead",
     )?;
     out.finish()
 }
@@ -50,7 +51,8 @@ async fn check_halted(session: &Session, task: TaskId) -> Done {
     match halt {
         Some(halt) if task.role == Role::Rate && halt.code == code => Ok(()),
         _ => Err(Failure::refused(format!(
-            "{task} is not halted with {code}, so its clock needs no correction; `tidemark doctor` lists the partitions that are"
+            "{task} is not halted with {code}, so its clock needs no correction; `tidemark doctor` \
+             lists the partitions that are"
         ))),
     }
 }

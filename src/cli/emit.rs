@@ -319,6 +319,7 @@ fn summary(args: &EmitArgs, tally: &Tally, took: Duration) -> Done {
 fn gave_up(tally: &Tally, why: &str) -> Failure {
     let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
     Failure::failed(format!(
-        "gave up after {acknowledged} acknowledged events: {why}. Sending the same events again is safe: each counts once"
+        "gave up after {acknowledged} acknowledged events: {why}. Sending the same events again is \
+         safe: each counts once"
     ))
 }

@@ -82,7 +82,8 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
         }
         if start.elapsed() > OWNER_WAIT {
             return Err(Failure::failed(format!(
-                "another process holds {} and does not answer; find it with `fuser {}/lock`, then stop it or wait for it",
+                "another process holds {} and does not answer; find it with `fuser {}/lock`, then \
+                 stop it or wait for it",
                 data.path().display(),
                 data.path().display()
             )));
@@ -115,7 +116,9 @@ pub async fn protect_tables(db: &DynamoDb, config: &StoreConfig) -> Done {
         Err(error @ StoreError::Denied(_)) if !is_demanded => tracing::warn!(
             event = "tables.unprotected",
             %error,
-            "could not switch on deletion protection or point-in-time recovery; the tables work without them. Grant the permissions in deploy/iam/init.json and run `tidemark init` again, or set store.protect_tables = \"off\""
+            "could not switch on deletion protection or point-in-time recovery; the tables work \
+             without them. Grant the permissions in deploy/iam/init.json and run `tidemark init` \
+             again, or set store.protect_tables = \"off\""
         ),
         Err(error) => return Err(error.into()),
     }
@@ -136,7 +139,8 @@ fn tell_protection(done: &protection::Report, is_demanded: bool) -> Done {
     let what = done.unsupported.join(" and ");
     match is_demanded {
         true => Err(Failure::failed(format!(
-            "store.protect_tables is \"on\", but the server at store.endpoint does not support {what}; set it to \"off\""
+            "store.protect_tables is \"on\", but the server at store.endpoint does not support \
+             {what}; set it to \"off\""
         ))),
         false => {
             tracing::warn!(
@@ -269,7 +273,9 @@ async fn may_adopt(db: Arc<dyn Db>, epoch: Epoch, now: TopicInfo) -> Result<(), 
     let known = progress::source_topic(&*db, epoch).await;
     match known.map_err(|error| LogError::Unavailable(error.to_string()))? {
         Some(known) if known.id != now.id => Err(LogError::Unavailable(format!(
-            "topic {} was deleted and recreated, but the tables hold positions in the original. Events appended to it would not be counted, so they are refused; see docs/runbook.md#a-topic-is-gone",
+            "topic {} was deleted and recreated, but the tables hold positions in the original. \
+             Events appended to it would not be counted, so they are refused; see \
+             docs/runbook.md#a-topic-is-gone",
             Topic::UsageEvents
         ))),
         _ => Ok(()),

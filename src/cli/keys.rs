@@ -42,7 +42,8 @@ async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool
         out.line(&text)?;
         out.finish()?;
         eprintln!(
-            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: tidemark keys revoke {}",
+            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: \
+             tidemark keys revoke {}",
             key.id
         );
     }

@@ -130,7 +130,10 @@ impl Recent {
         } = self;
         (*metered >= EVENTS_MIN && without_usage * 2 > *metered).then(|| {
             format!(
-                "Most recent events have no token counts: {without_usage} of the newest {metered} successful completions. They are not charged and earn the minimum. Make the gateway report usage, including for streams (docs/runbook.md#tidemarkusageunknown)."
+                "Most recent events have no token counts: {without_usage} of the newest {metered} \
+                 successful completions. They are not charged and earn the minimum. Make the \
+                 gateway report usage, including for streams \
+                 (docs/runbook.md#tidemarkusageunknown)."
             )
         })
     }

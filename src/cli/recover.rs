@@ -67,7 +67,8 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
             match done.unverified {
                 0 => String::new(),
                 some => format!(
-                    "; {} could not be verified, because the prices, rules or links used to rate them are lost",
+                    "; {} could not be verified, because the prices, rules or links used to rate \
+                     them are lost",
                     counted(some, "block")
                 ),
             }
@@ -141,12 +142,16 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
     }
     for q in &survey.stuck {
         out.line(format!(
-            "warning: posting partition {q} cannot be rewound: no earlier checkpoint is kept, or ledger.postings/{q} does not reach back to it. Rows older than table Checkpoints, even by seconds, are not repaired: they lack postings. Restore all tables to exactly the same moment"
+            "warning: posting partition {q} cannot be rewound: no earlier checkpoint is kept, or \
+             ledger.postings/{q} does not reach back to it. Rows older than table Checkpoints, even \
+             by seconds, are not repaired: they lack postings. Restore all tables to exactly the \
+             same moment"
         ))?;
     }
     if let Some(lost) = survey.lost_control() {
         out.line(format!(
-            "control feed: the log refers to changes up to {lost}, the tables hold them up to {}; prices, rules and referral links in between are lost, and their numbers are not reused",
+            "control feed: the log refers to changes up to {lost}, the tables hold them up to {}; \
+             prices, rules and referral links in between are lost, and their numbers are not reused",
             survey.control_head
         ))?;
     }
@@ -183,10 +188,11 @@ fn confirm() -> Done {
     let mut input = std::io::stdin().lock();
     if !std::io::stdin().is_terminal() {
         return Err(Failure::refused(
-            "nothing was changed: there is no terminal to confirm on; review with --dry-run, then run with --yes",
+            "nothing was changed: there is no terminal to confirm on; review with --dry-run, then \
+             run with --yes",
         ));
     }
-    eprintln!("Type \"{CONFIRMATION}\" to go on:");
+    eprintln!("Type \"{CONFIRMATION}\" to continue:");
     let mut answer = String::new();
     input
         .read_line(&mut answer)

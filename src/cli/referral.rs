@@ -196,7 +196,8 @@ async fn import_line(
 fn of_accounts(refusal: &SignupRefusal) -> String {
     match refusal {
         SignupRefusal::OwnCode => {
-            "referee and referrer have the same id; an account cannot refer itself, as a user or as a provider"
+            "referee and referrer have the same id; an account cannot refer itself, as a user or as \
+             a provider"
                 .to_owned()
         }
         SignupRefusal::Cycle(referee) => format!(

@@ -23,7 +23,8 @@ pub async fn run(session: &Session, args: &ResumeArgs) -> Done {
             continue;
         }
         out.line(format!(
-            "{task} continues from its checkpoint within seconds if {who} is running; if the cause remains, it halts again"
+            "{task} continues from its checkpoint within seconds if {who} is running; if the cause \
+             remains, it halts again"
         ))?;
     }
     out.finish()?;

@@ -134,7 +134,8 @@ fn check(config: &Config) -> Done {
         return Ok(());
     }
     Err(Failure::refused(
-        "`serve` requires log.engine = \"kafka\" and store.engine = \"dynamodb\"; with the embedded log, `tidemark up` includes the service",
+        "`serve` requires log.engine = \"kafka\" and store.engine = \"dynamodb\"; with the embedded \
+         log, `tidemark up` includes the service",
     ))
 }
 
@@ -163,7 +164,8 @@ fn welcome(address: SocketAddr, has_tls: bool) -> Done {
     let scheme = if has_tls { "https" } else { "http" };
     let mut out = Out::new();
     out.line(format!(
-        "tidemark serves on {scheme}://{address}. API reference: {scheme}://{address}/docs. Create keys with `tidemark keys create`."
+        "tidemark serves on {scheme}://{address}. API reference: {scheme}://{address}/docs. Create \
+         keys with `tidemark keys create`."
     ))?;
     out.finish_if_read()
 }

@@ -180,7 +180,9 @@ fn no_data(data: &DataDir) -> Failure {
         _ => dir.to_string(),
     };
     Failure::failed(format!(
-        "no data directory at {place}; nothing was created. To use another one, pass --data DIR or --config FILE, or set TIDEMARK_CONFIG. To start a new installation here, run `tidemark up --data {dir}` or `tidemark init --data {dir}`"
+        "no data directory at {place}; nothing was created. To use another one, pass --data DIR or \
+         --config FILE, or set TIDEMARK_CONFIG. To start a new installation here, run `tidemark up \
+         --data {dir}` or `tidemark init --data {dir}`"
     ))
 }
 

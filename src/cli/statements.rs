@@ -26,7 +26,8 @@ pub async fn statements(session: &Session, args: &StatementArgs) -> Done {
 async fn one(statements: &Statements<'_>, account: &Account, is_json: bool) -> Done {
     let statement = statements.of(account).await?.ok_or_else(|| {
         Failure::failed(format!(
-            "{} {} has no activity in {}; ids are case-sensitive, and new events take a moment to appear (see `tidemark wait`)",
+            "{} {} has no activity in {}; ids are case-sensitive, and new events take a moment to \
+             appear (see `tidemark wait`)",
             account.kind,
             account.id(),
             statements.month()

@@ -47,7 +47,8 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
     bar.finish_and_clear();
     if positions(session.db()).await? != before {
         return Err(Failure::failed(format!(
-            "the tables changed during the copy, so it is unusable; stop every `tidemark worker`, delete the tables of {}, and copy again",
+            "the tables changed during the copy, so it is unusable; stop every `tidemark worker`, \
+             delete the tables of {}, and copy again",
             into.display()
         )));
     }

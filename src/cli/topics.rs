@@ -40,7 +40,8 @@ fn specs(config: &Config, args: &TopicsArgs) -> Done<Vec<TopicSpec>> {
         }
         if spec.min_insync_replicas > spec.replication_factor {
             return Err(Failure::refused(format!(
-                "{}: {} replicas must acknowledge each record, but there are only {}, so nothing could be written",
+                "{}: {} replicas must acknowledge each record, but there are only {}, so nothing \
+                 could be written",
                 spec.topic, spec.min_insync_replicas, spec.replication_factor
             )));
         }

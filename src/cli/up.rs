@@ -114,7 +114,8 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
 fn check(config: &Config) -> Done {
     if config.is_cluster() {
         return Err(Failure::refused(
-            "log.engine is \"kafka\" and store.engine is \"dynamodb\": run `tidemark worker` instead; `up` needs an embedded log or store",
+            "log.engine is \"kafka\" and store.engine is \"dynamodb\": run `tidemark worker` \
+             instead; `up` needs an embedded log or store",
         ));
     }
     Ok(())
@@ -152,7 +153,8 @@ async fn all_is_taken(log: &dyn Log, health: &Health) -> bool {
 
 fn already_runs(data: &DataDir, running: &Running) -> Failure {
     Failure::failed(format!(
-        "`tidemark up` is already running on {} (process {}, {}); stop it, or use another directory with --data",
+        "`tidemark up` is already running on {} (process {}, {}); stop it, or use another directory \
+         with --data",
         data.path().display(),
         running.pid,
         running.url("/")

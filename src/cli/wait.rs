@@ -304,7 +304,8 @@ async fn no_halt(session: &Session) -> Done {
 fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Failure {
     let trouble = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
     Failure::failed(format!(
-        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or look for problems with `tidemark doctor`",
+        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or look for problems with \
+         `tidemark doctor`",
         awaited.as_str()
     ))
 }

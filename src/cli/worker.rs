@@ -122,7 +122,8 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
     } = &config.store;
     match error {
         StoreError::Refused(_) => Failure::failed(format!(
-            "{error}; on a new installation, create the tables with `tidemark init` and the same configuration. Tables that held data must be restored instead (docs/runbook.md)"
+            "{error}; on a new installation, create the tables with `tidemark init` and the same \
+             configuration. Tables that held data must be restored instead (docs/runbook.md)"
         )),
         other => Failure::failed(format!(
             "{other}; the store is {}",
@@ -139,7 +140,8 @@ fn check(config: &Config) -> Done {
         return Ok(());
     }
     Err(Failure::refused(
-        "a worker requires log.engine = \"kafka\" and store.engine = \"dynamodb\"; with the embedded log, `tidemark up` runs everything in one process",
+        "a worker requires log.engine = \"kafka\" and store.engine = \"dynamodb\"; with the \
+         embedded log, `tidemark up` runs everything in one process",
     ))
 }
 
@@ -150,7 +152,8 @@ fn chosen(config: &Config, roles: &[WorkerRole]) -> Done<Vec<Role>> {
     roles.dedup();
     if roles.contains(&WorkerRole::Adapt) && config.adapters.is_empty() {
         return Err(Failure::refused(
-            "the role adapt requires at least one [[adapters]] table in the configuration (docs/adapters.md)",
+            "the role adapt requires at least one [[adapters]] table in the configuration \
+             (docs/adapters.md)",
         ));
     }
     let feed = |adapter: &AdapterConfig| Role::Adapt(Feed::of(&adapter.topic));
@@ -233,7 +236,8 @@ fn say_missing(topics: &[String]) {
     tracing::error!(
         event = "topics.missing",
         topics,
-        "missing topics. On a new installation, create them with `tidemark topics apply`; a topic that held records must be restored instead (docs/runbook.md#a-topic-is-gone)"
+        "missing topics. On a new installation, create them with `tidemark topics apply`; a topic \
+         that held records must be restored instead (docs/runbook.md#a-topic-is-gone)"
     );
 }
 
@@ -324,7 +328,8 @@ async fn work(mut shift: Shift, trigger: Trigger, shutdown: Shutdown) -> Done {
             Left::Fenced => {
                 trigger.shut_down();
                 return Err(Failure::failed(
-                    "another process joined with this worker's kafka.instance and took its partitions; give each worker its own",
+                    "another process joined with this worker's kafka.instance and took its \
+                     partitions; give each worker its own",
                 ));
             }
             Left::Failed => {

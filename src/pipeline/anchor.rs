@@ -131,7 +131,8 @@ async fn same_record(
         return Ok(());
     }
     let what = format!(
-        "{topic}/{partition} holds a different record than the one that was processed: {found}, not {known}"
+        "{topic}/{partition} holds a different record than the one that was processed: {found}, not \
+         {known}"
     );
     Err(Failure::halt(HaltCode::FingerprintMismatch, what))
 }

@@ -320,7 +320,8 @@ fn all_taken(q: u32, taken: Sequence, sent: Sequence) -> Result<(), Failure> {
             "a new epoch began while {task} had taken {taken} of {sent} blocks of the old one"
         ),
         Ordering::Greater => format!(
-            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}; run `tidemark accept-loss`, which explains and resolves it"
+            "{task} has taken block {taken} of the old epoch although it was given up after block \
+             {sent}; run `tidemark accept-loss`, which explains and resolves it"
         ),
     };
     Err(Failure::halt(HaltCode::LogRecreated, what))

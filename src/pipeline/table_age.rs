@@ -108,7 +108,8 @@ impl Loaded<'_> {
         {
             let (source, topic, known) = (self.source, Topic::LedgerPostings, checkpoint.chunk);
             return Some(format!(
-                "{topic}/{q} holds a block of chunk {newest} of source partition {source}, but the tables hold chunks only up to {known}"
+                "{topic}/{q} holds a block of chunk {newest} of source partition {source}, but the \
+                 tables hold chunks only up to {known}"
             ));
         }
         let SourceState {
@@ -132,7 +133,8 @@ impl Loaded<'_> {
     fn accepted_more(self, q: Partition, accepted: Sequence, known: Sequence) -> String {
         let Loaded { source, .. } = self;
         format!(
-            "posting partition {q} has accepted block {accepted} of source partition {source}, but the tables hold blocks only up to {known}"
+            "posting partition {q} has accepted block {accepted} of source partition {source}, but \
+             the tables hold blocks only up to {known}"
         )
     }
 

@@ -439,7 +439,8 @@ mod tests {
         assert_eq!(
             faults(&findings),
             [format!(
-                "rate/1 has been halted since {AT} (moon_eclipsed): it is dark. Then: tidemark resume rate/1"
+                "rate/1 has been halted since {AT} (moon_eclipsed): it is dark. Then: tidemark \
+                 resume rate/1"
             )]
         );
     }

@@ -82,7 +82,8 @@ fn running(session: &Session, config: &Config, findings: &mut Findings) {
         Workers::Nobody => findings.fault(
             Cause::NotRunning,
             format!(
-                "`tidemark up` is not running on this data, so nothing is ingested, rated or posted. Start it: tidemark up --data {}",
+                "`tidemark up` is not running on this data, so nothing is ingested, rated or \
+                 posted. Start it: tidemark up --data {}",
                 config.data.display()
             ),
         ),
@@ -106,7 +107,8 @@ async fn rules(session: &Session, findings: &mut Findings) -> Done {
     match session.rules().await? {
         None => findings.fault(
             Cause::NoRules,
-            "No rules are published, so no event can be rated. Publish them: tidemark pricing init testnet (or mainnet)",
+            "No rules are published, so no event can be rated. Publish them: tidemark pricing init \
+             testnet (or mainnet)",
         ),
         Some(timeline) => {
             let network = if timeline.at(session.now()).is_mainnet() {

@@ -96,7 +96,9 @@ fn unattributed(samples: &[Sample]) -> Option<String> {
     (failures > 0.0).then(|| {
         let events = sum("tidemark_ingest_events_total");
         format!(
-            "{failures} of {events} events since `up` started are failures for which the gateway names no provider, so they lower no provider's uptime (docs/runbook.md#tidemarkfailuresunattributed)."
+            "{failures} of {events} events since `up` started are failures for which the gateway \
+             names no provider, so they lower no provider's uptime \
+             (docs/runbook.md#tidemarkfailuresunattributed)."
         )
     })
 }
@@ -126,7 +128,8 @@ pub async fn refusal(config: &Config) -> Option<Refusal> {
     match tokio::task::spawn_blocking(ask).await.ok()? {
         Ok(ready) => refused(&ready).map(Refusal::Told),
         Err(error) => Some(Refusal::Silent(format!(
-            "`tidemark up` does not answer {}. It may be stuck or overloaded: check its log and the machine; if it does not recover, restart it. Gateways resend what it does not accept.",
+            "`tidemark up` does not answer {}. It may be stuck or overloaded: check its log and the \
+             machine; if it does not recover, restart it. Gateways resend what it does not accept.",
             why_silent(error)
         ))),
     }
@@ -218,7 +221,9 @@ pub async fn clock_difference(session: &Session) -> Option<String> {
     let now = session.now();
     let newest = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS)?;
     Some(format!(
-        "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says {now}. Correct the one that is wrong, preferably with NTP: the time in a record decides in which month it counts (docs/runbook.md#a-clock-was-ahead)."
+        "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says \
+         {now}. Correct the one that is wrong, preferably with NTP: the time in a record decides in \
+         which month it counts (docs/runbook.md#a-clock-was-ahead)."
     ))
 }
 
@@ -288,7 +293,10 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
                 findings.fault(
                     Cause::LogDown,
                     format!(
-                        "The broker cannot be reached: {why}. New events are refused (503), gateways resend them, and work continues by itself once it answers. Check the brokers and the network to them (docs/runbook.md#tidemarkdependencydown)."
+                        "The broker cannot be reached: {why}. New events are refused (503), \
+                         gateways resend them, and work continues by itself once it answers. Check \
+                         the brokers and the network to them \
+                         (docs/runbook.md#tidemarkdependencydown)."
                     ),
                 );
                 return Ok(true);
@@ -303,7 +311,9 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
 fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
     let text = match is_used {
         true => format!(
-            "Topic {name} is missing, but the tables hold positions in it. Restore it; if that is not possible, move to new topics in a new epoch (docs/runbook.md#a-topic-is-gone). Do not recreate it: its records would be lost, and every partition would halt."
+            "Topic {name} is missing, but the tables hold positions in it. Restore it; if that is \
+             not possible, move to new topics in a new epoch (docs/runbook.md#a-topic-is-gone). Do \
+             not recreate it: its records would be lost, and every partition would halt."
         ),
         false => {
             format!("Topic {name} does not exist yet. Create the topics: tidemark topics apply.")

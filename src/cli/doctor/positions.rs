@@ -199,14 +199,16 @@ impl Work {
         let by = seen.all.by_partition();
         findings.note(match (self.role, session.workers) {
             (Role::Post, Workers::Elsewhere | Workers::Nobody) => format!(
-                "{count} waiting to be posted, including some posted just now that no checkpoint covers yet{by}."
+                "{count} waiting to be posted, including some posted just now that no checkpoint \
+                 covers yet{by}."
             ),
             (Role::Post, Workers::Up) => format!("{count} to be posted yet{by}."),
             _ => format!("{count} of {} to be {} yet{by}.", self.topic, self.done),
         });
         if seen.cut > 0 {
             findings.note(format!(
-                "{} in chunks that are cut: being {done}, or {done} just now and not yet covered by a checkpoint.",
+                "{} in chunks that are cut: being {done}, or {done} just now and not yet covered by \
+                 a checkpoint.",
                 counted(seen.cut, self.noun),
                 done = self.done
             ));
@@ -276,7 +278,8 @@ fn say_late(session: &Session, late: &[Late], findings: &mut Findings) {
     findings.fault(
         Cause::Late,
         format!(
-            "Numbers are {} late: {}. Nothing is lost. If this grows, {help} (docs/runbook.md#tidemarkfarbehind).",
+            "Numbers are {} late: {}. Nothing is lost. If this grows, {help} \
+             (docs/runbook.md#tidemarkfarbehind).",
             counted(minutes.unsigned_abs(), "minute"),
             texts.join("; ")
         ),

@@ -94,7 +94,8 @@ impl Asked {
             Asked::Up(data) if data.up().is_none() => {
                 let dir = data.path().display();
                 format!(
-                    "`tidemark up` is not running on {dir}; start it (tidemark up --data {dir}), pass its data directory (--data DIR), or {NAME_THEM}"
+                    "`tidemark up` is not running on {dir}; start it (tidemark up --data {dir}), \
+                     pass its data directory (--data DIR), or {NAME_THEM}"
                 )
             }
             Asked::Up(_) | Asked::Named(_) => format!("no process answers; {NAME_THEM}"),

@@ -49,7 +49,8 @@ fn cure(code: &str) -> &'static str {
             "new events are refused (503); correct the clock of that machine, and it recovers by itself"
         }
         "log_unavailable" => {
-            "new events are refused (503), and gateways resend them; check the brokers and the topics (`tidemark doctor`)"
+            "new events are refused (503), and gateways resend them; check the brokers and the \
+             topics (`tidemark doctor`)"
         }
         "store_denied" => {
             "updates are paused; check the AWS credentials, their policy and the clock"
@@ -77,7 +78,8 @@ pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
         troubles.push(Trouble {
             code: "without_usage".to_owned(),
             text: format!(
-                "most recent events have no token counts: {bare} of {rated} in five minutes, so they are not charged; make the gateway report usage"
+                "most recent events have no token counts: {bare} of {rated} in five minutes, so \
+                 they are not charged; make the gateway report usage"
             ),
         });
     }

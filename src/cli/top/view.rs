@@ -251,7 +251,8 @@ impl View {
             Verdict::Fine => format!("FINE: numbers are correct and fresh ({of})"),
             Verdict::Nobody => {
                 format!(
-                    "NO WORKERS: none of the given addresses rates or posts; add the addresses of the workers ({of})"
+                    "NO WORKERS: none of the given addresses rates or posts; add the addresses of \
+                     the workers ({of})"
                 )
             }
             Verdict::Outage => {

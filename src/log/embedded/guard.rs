@@ -129,7 +129,8 @@ impl Guard {
 
 fn full_text(space: Space) -> String {
     format!(
-        "the log's disk is full: {} MiB are free, and {} MiB of it are kept in reserve; free some space; appends resume by themselves",
+        "the log's disk is full: {} MiB are free, and {} MiB of it are kept in reserve; free some \
+         space; appends resume by themselves",
         space.free >> 20,
         space.reserve() >> 20
     )

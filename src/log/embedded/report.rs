@@ -88,7 +88,7 @@ impl fmt::Display for OpenReport {
                 )?,
                 Some(kept) => write!(
                     f,
-                    "\n{file} is damaged: {bytes} bytes were cut, the file as it was is {}",
+                    "\n{file} is damaged: {bytes} bytes were cut, the original file is {}",
                     kept.display()
                 )?,
             }
@@ -96,8 +96,7 @@ impl fmt::Display for OpenReport {
         match self.newest_behind_clock_ms {
             Some(behind) if behind < -JUMP_MS_MAX => write!(
                 f,
-                "\nthe newest record is {} h ahead of this machine's clock; if the clock is wrong, set it: until it has caught up, \
-                 log time stands still",
+                "\nthe newest record is {} h ahead of this machine's clock; if the clock is wrong, correct it: log time does not advance until it has caught up",
                 -behind / HOUR_MS
             )?,
             Some(behind) if behind > DAY_MS => write!(

@@ -60,7 +60,8 @@ fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
     use RDKafkaErrorCode as Code;
     Some(match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => Advice::Perhaps(
-            "create the topic (tidemark's own with `tidemark topics apply`), or restore it if it held records",
+            "create the topic (tidemark's own with `tidemark topics apply`), or restore it if it \
+             held records",
         ),
         Code::SSL => Advice::Perhaps("check ssl.* and security.protocol in [kafka.properties]"),
         Code::InvalidSessionTimeout => Advice::Surely(

@@ -139,7 +139,8 @@ impl FieldPath {
         let holds_content = lower.split('.').any(|part| SECRET_PARTS.contains(&part));
         if SECRET_FIELDS.contains(&last) || holds_content {
             return Err(format!(
-                "'{text}' may hold a secret, a client address or request content, which must never enter the log"
+                "'{text}' may hold a secret, a client address or request content, which must never \
+                 enter the log"
             ));
         }
         Ok(FieldPath(text.to_owned()))

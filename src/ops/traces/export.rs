@@ -170,7 +170,8 @@ impl Shared {
             tracing::warn!(
                 event = "traces.lost",
                 %why,
-                "cannot export traces; they are dropped until it works again and counted in tidemark_trace_spans_total; nothing else is affected"
+                "cannot export traces; they are dropped until it works again and counted in \
+                 tidemark_trace_spans_total; nothing else is affected"
             );
         }
     }

@@ -135,7 +135,8 @@ impl Poster<'_> {
         }
         let task = self.task();
         Err(Failure::reload(format!(
-            "another worker wrote the checkpoint of {task}, or the tables were restored to an earlier moment"
+            "another worker wrote the checkpoint of {task}, or the tables were restored to an \
+             earlier moment"
         )))
     }
 

@@ -112,7 +112,8 @@ impl Poster<'_> {
             }
             let Some(fiftieth_at) = fiftieth_at else {
                 let what = format!(
-                    "{referee} has {MILESTONE_SUCCESSES} successes, but the time of the last one is missing"
+                    "{referee} has {MILESTONE_SUCCESSES} successes, but the time of the last one is \
+                     missing"
                 );
                 return Err(Failure::halt(HaltCode::RowUnreadable, what));
             };

@@ -225,7 +225,8 @@ impl Rater<'_> {
                     }
                     Some(won) if *won > own => {
                         fault.get_or_insert(format!(
-                            "the usage row of the event at {own} says that the event at {won} came first"
+                            "the usage row of the event at {own} says that the event at {won} came \
+                             first"
                         ));
                         false
                     }

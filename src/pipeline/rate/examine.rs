@@ -278,7 +278,8 @@ fn oversized(record: &Record) -> Rejection {
         reason: Reason::TooLarge,
         field: None,
         detail: format!(
-            "the record has {} bytes with key and headers; only its beginning is kept here, the rest is in its topic until it expires",
+            "the record has {} bytes with key and headers; only its beginning is kept here, the \
+             rest is in its topic until it expires",
             record.size()
         ),
     }

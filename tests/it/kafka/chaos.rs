@@ -168,7 +168,10 @@ fn whatever_dies_sleeps_comes_or_goes_the_workers_count_like_the_oracle() {
 #[ignore = "needs Kafka and DynamoDB Local: .ci/run kafka"]
 fn whatever_happens_on_dynamodb_local_the_workers_count_like_the_oracle() {
     let Some(endpoint) = dynamodb_local() else {
-        crate::needs::missing("DynamoDB Local", "tests/servers/dynamodb up; set DYNAMODB_ENDPOINT")
+        crate::needs::missing(
+            "DynamoDB Local",
+            "tests/servers/dynamodb up; set DYNAMODB_ENDPOINT",
+        )
     };
     let _alone = alone();
     let Some(broker) = Broker::own() else {
