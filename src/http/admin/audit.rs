@@ -36,7 +36,9 @@ pub(super) async fn list(
 ) -> Result<Json<AuditPage>, Problem> {
     if let Some(before) = &wanted.before {
         check_id(before).map_err(|error| {
-            bad_query(format!("before: {error}; give the `next` of the page before"))
+            bad_query(format!(
+                "before: {error}; give the `next` of the page before"
+            ))
         })?;
     }
     let limit = page_entries(wanted.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
