@@ -10,6 +10,7 @@ mod credits;
 mod denied;
 mod embedded;
 mod faults;
+mod feed_rows;
 mod laws;
 mod pricing;
 mod protection;
