@@ -256,6 +256,36 @@ pub async fn compare(db: &dyn Db) -> Result<FeedRows, StoreError> {
     Ok(found)
 }
 
+/// How many of the newest entries [`glance`] looks at.
+const GLANCE_ENTRIES: u64 = 200;
+
+/// Looks at PricingConfig and at the links of the newest entries: what costs little. [`compare`] looks
+/// at everything.
+///
+/// Errors: [`StoreError::Apart`] if something does not agree.
+pub async fn glance(db: &dyn Db) -> Result<(), StoreError> {
+    pricing::check_table(db).await?;
+    let head = control::head(db).await?;
+    let after = Control(head.0.saturating_sub(GLANCE_ENTRIES));
+    let mut expected = Vec::new();
+    for entry in control::entries(db, after, head).await? {
+        if let Change::Link { referee, chain } = entry.change {
+            expected.push((entry.number, referee, chain));
+        }
+    }
+    let referees: Vec<_> = expected.iter().map(|(_, of, _)| of.clone()).collect();
+    let links = referrals::links_of(db, &referees).await?;
+    for ((number, referee, chain), link) in expected.into_iter().zip(links) {
+        let is_it = link.is_some_and(|link| link.control == number && link.chain == chain);
+        if !is_it {
+            return Err(StoreError::Apart(format!(
+                "entry {number} of the control feed gave {referee} a referrer, and ReferralRelationships does not hold that link"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn stray_version(version: &Version) -> StrayRow {
     let key = pricing::version_key(&version.key, version.version);
     StrayRow::of(key, version.control)

@@ -150,7 +150,10 @@ async fn publish_if(
         let (changes, rows) = plan(publish, &loaded);
         let book = book(&loaded.versions, loaded.head.number)?;
         book.check(&changes).map_err(PublishError::Faults)?;
-        let mut writes: Vec<Write> = rows.iter().map(|row| put_version(row, Condition::Absent)).collect();
+        let mut writes: Vec<Write> = rows
+            .iter()
+            .map(|row| put_version(row, Condition::Absent))
+            .collect();
         writes.push(told(publish, number, &rows, note));
         let change = Change::Rules(changes);
         let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
@@ -367,27 +370,43 @@ struct Loaded {
 
 /// Reads the head, then the table, until the table holds everything that the head promises.
 async fn load(db: &dyn Db) -> Result<Loaded, StoreError> {
+    let loaded = try_load(db).await?;
+    loaded.ok_or_else(|| StoreError::Unavailable(format!("{INCOMPLETE}, if this stays")))
+}
+
+/// What a table that stays torn says.
+const INCOMPLETE: &str = "PricingConfig does not hold exactly the versions that the control feed names: the tables \
+     were restored to different moments, or rows were deleted (`tidemark recover --dry-run` says which)";
+
+async fn try_load(db: &dyn Db) -> Result<Option<Loaded>, StoreError> {
     for _ in 0..SCANS_MAX {
         let head = control::full_head(db).await?;
         let mut versions = scan(db).await?;
         let newest = versions.iter().max_by_key(|version| version.control);
-        let beyond = newest.filter(|newest| newest.control > head.number).cloned();
+        let beyond = newest
+            .filter(|newest| newest.control > head.number)
+            .cloned();
         versions.retain(|version| version.control <= head.number);
         versions.sort_by_key(|version| (version.control, version.publication.index));
         if is_complete(head.rules, &versions) {
-            return Ok(Loaded {
+            return Ok(Some(Loaded {
                 head,
                 versions,
                 beyond,
-            });
+            }));
         }
     }
-    Err(StoreError::Unavailable(
-        "PricingConfig does not hold exactly the versions that the control feed names; if this stays, \
-         the tables were restored to different moments, or rows were deleted: \
-         `tidemark recover --dry-run` says which"
-            .to_owned(),
-    ))
+    Ok(None)
+}
+
+/// Whether the table holds exactly the versions that the feed names.
+///
+/// Errors: [`StoreError::Apart`] if it does not.
+pub async fn check_table(db: &dyn Db) -> Result<(), StoreError> {
+    match try_load(db).await? {
+        Some(loaded) => loaded.check_beyond(db).await,
+        None => Err(StoreError::Apart(INCOMPLETE.to_owned())),
+    }
 }
 
 impl Loaded {

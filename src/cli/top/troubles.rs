@@ -51,6 +51,9 @@ fn cure(code: &str) -> &'static str {
         "log_unavailable" => {
             "new events are refused (503), gateways send them again; look at the brokers and the topics (`tidemark doctor`)"
         }
+        "topic_missing" => {
+            "usage.events is gone, new events are refused (503), gateways send them again; restore it, do not just create it again (docs/runbook.md#a-topic-is-gone)"
+        }
         "store_denied" => {
             "numbers stand still; look at the AWS credentials, their policy and the clock"
         }

@@ -14,10 +14,7 @@ const UNKNOWN: &str = "restored from the control feed";
 /// Compares the versions in the table with `entries`, the ones of the feed that changed rules, in
 /// order. Returns the versions that the feed does not know, and those that it lacks; of these the
 /// author is not known yet.
-pub fn compare_versions(
-    entries: &[Entry],
-    found: Vec<Version>,
-) -> (Vec<Version>, Vec<Version>) {
+pub fn compare_versions(entries: &[Entry], found: Vec<Version>) -> (Vec<Version>, Vec<Version>) {
     let mut expected = expected_versions(entries);
     let mut stray = Vec::new();
     for version in found {

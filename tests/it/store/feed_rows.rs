@@ -7,16 +7,18 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::position::Control;
 use tidemark::domain::time::Millis;
 use tidemark::ops::clock::{Clock, SystemClock};
-use tidemark::store::db::{Attr, Db, Item, Key, StoreError, Table, Write};
+use tidemark::store::db::{Db, Item, Key, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::feed_rows::{FeedRows, compare};
-use tidemark::store::pricing::{NewValue, Publish, history, load_rules, load_rules_checked, publish};
+use tidemark::store::pricing::{
+    NewValue, Publish, history, load_rules, load_rules_checked, publish,
+};
 use tidemark::store::referrals::{
     AwardPolicy, Link, Milestone, Referrer, SignupRequest, code_for, link_of, signup,
 };
 use tidemark::store::{audit, awards, control};
 
-use super::torn::Torn;
+use super::torn::{Torn, key_of};
 use super::{PARTITIONS, on_every_store, provider, user};
 
 type Items = BTreeMap<Key, Item>;
@@ -28,16 +30,8 @@ const TABLES: [Table; 3] = [
     Table::Checkpoints,
 ];
 
-fn key_of(table: Table, item: &Item) -> Key {
-    let text = |name: &str| match item.get(name) {
-        Some(Attr::S(text)) => text.clone(),
-        other => panic!("{other:?}"),
-    };
-    let (hash, range) = table.keys();
-    Key::new(table, text(hash), range.map(text).unwrap_or_default())
-}
-
-async fn items_of(db: &dyn Db, table: Table) -> Items {
+/// Everything that a table holds.
+pub async fn items_of(db: &dyn Db, table: Table) -> Items {
     let (mut items, mut after) = (Items::new(), None);
     loop {
         let page = db.scan(table, after).await.unwrap();
@@ -51,7 +45,7 @@ async fn items_of(db: &dyn Db, table: Table) -> Items {
 }
 
 /// Makes a table as it was.
-async fn restore(db: &dyn Db, table: Table, to: &Items) {
+pub async fn restore(db: &dyn Db, table: Table, to: &Items) {
     for key in items_of(db, table).await.into_keys() {
         if !to.contains_key(&key) {
             let condition = tidemark::store::db::Condition::Always;
@@ -63,19 +57,17 @@ async fn restore(db: &dyn Db, table: Table, to: &Items) {
 }
 
 fn publication(price: &str, now: i64) -> Publish {
-    let keys = match now % 2 {
-        0 => vec!["scrape"],
-        _ => vec!["scrape", "voice"],
+    let scrape = format!(r#"{{"pricePerUnit":"{price}","unit":"request"}}"#);
+    let mut values = vec![("scrape", scrape)];
+    if now % 2 == 1 {
+        values.push(("system_mainnet", "true".to_owned()));
+    }
+    let value = |(key, value): (&str, String)| NewValue {
+        key: key.to_owned(),
+        value,
     };
-    let unit = |key: &str| if key == "scrape" { "request" } else { "minute" };
     Publish {
-        values: keys
-            .into_iter()
-            .map(|key| NewValue {
-                key: key.to_owned(),
-                value: format!(r#"{{"pricePerUnit":"{price}","unit":"{}"}}"#, unit(key)),
-            })
-            .collect(),
+        values: values.into_iter().map(value).collect(),
         effective_from: Millis(now),
         by: format!("admin {now}"),
         reason: format!("because of {now}"),
@@ -106,7 +98,14 @@ async fn change(db: &dyn Db, step: usize) {
                 .unwrap();
         }
         1 => drop(signup(db, &a_signup("b", "a", paid, now), PARTITIONS).await),
-        2 => drop(signup(db, &a_signup("c", "b", AwardPolicy::Elsewhere, now), PARTITIONS).await),
+        2 => drop(
+            signup(
+                db,
+                &a_signup("c", "b", AwardPolicy::Elsewhere, now),
+                PARTITIONS,
+            )
+            .await,
+        ),
         4 => {
             // Of the first link.
             let link = link_of(db, &user("b")).await.unwrap().unwrap();
@@ -270,7 +269,7 @@ fn beside_a_version_that_the_feed_does_not_know_nobody_goes_on() {
         load_rules(&db, head).await.unwrap();
         let found = mend(&db).await;
         let stray: Vec<String> = found.stray.iter().map(ToString::to_string).collect();
-        assert_eq!(stray, ["PricingConfig/scrape/0000000004", "PricingConfig/voice/0000000003"][..stray.len()]);
+        assert_eq!(stray, ["PricingConfig/scrape/0000000003"]);
         publish(&db, &publication("0.5", 9_000)).await.unwrap();
     });
 }
@@ -318,13 +317,18 @@ fn an_entry_beyond_the_head_is_removed_and_one_below_it_that_is_missing_is_named
         };
         db.write(put(older)).await.unwrap();
         let found = mend(&db).await;
-        assert_eq!(found.newest_stray(), Some(Control(5)));
+        assert_eq!(found.newest_stray(), Some(Control(6)));
         assert!(compare(&db).await.unwrap().agree());
         publish(&db, &publication("0.5", 9_000)).await.unwrap();
 
         let entry = Key::new(Table::Checkpoints, "control", format!("{:020}", 2));
         let condition = tidemark::store::db::Condition::Present;
-        db.write(Write::Delete { key: entry, condition }).await.unwrap();
+        db.write(Write::Delete {
+            key: entry,
+            condition,
+        })
+        .await
+        .unwrap();
         let found = compare(&db).await.unwrap();
         assert_eq!(found.holes, [Control(2)]);
         assert!(!found.agree());
@@ -339,11 +343,16 @@ fn what_is_only_not_visible_yet_is_no_finding() {
         let hidden = [
             (Key::new(Table::PricingConfig, "scrape", "0000000001"), 1),
             (Key::new(Table::ReferralRelationships, "b", "user"), 1),
-            (Key::new(Table::Checkpoints, "control", format!("{:020}", 3)), 2),
+            (
+                Key::new(Table::Checkpoints, "control", format!("{:020}", 3)),
+                2,
+            ),
         ];
         let torn = Torn::new(&db, hidden);
         assert_eq!(compare(&torn).await.unwrap(), FeedRows::default());
-        code_for(&db, &provider("p"), 1, SystemClock.now(), None).await.unwrap();
+        code_for(&db, &provider("p"), 1, SystemClock.now(), None)
+            .await
+            .unwrap();
         assert!(compare(&db).await.unwrap().agree());
     });
 }
