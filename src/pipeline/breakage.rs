@@ -58,6 +58,9 @@ pub enum Breakage {
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
     SealIgnored,
+    /// An epoch reads topics that were not lost from their beginning, and takes blocks of the epoch
+    /// before as its own.
+    EarlierBlocksTaken,
     /// After a correction of the clock only what was appended in the hour after it counts as
     /// forgotten, however late the events were dated.
     LatestEventForgotten,
@@ -99,6 +102,7 @@ impl Breakage {
         Breakage::FeedRowsNotMended,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
+        Breakage::EarlierBlocksTaken,
         Breakage::LatestEventForgotten,
         Breakage::LatestEventUnknown,
         Breakage::LatestEventNotMoved,

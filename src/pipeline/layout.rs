@@ -64,7 +64,8 @@ pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
     }
 }
 
-fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
+/// A later epoch has begun.
+pub(super) fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
     let what = format!("this log has epoch {epoch}, the tables are at epoch {later} already");
     Failure::halt(HaltCode::LogRecreated, what)
 }
