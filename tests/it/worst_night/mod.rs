@@ -1,8 +1,11 @@
 //! Accidents and outages, what on-call is told meanwhile, and the documented ways back (docs/backup.md).
 //! One file per theme.
 
+mod both_lost;
 mod clocks;
 mod copies;
+mod deleted_table;
+mod full_disk;
 mod lag;
 mod leaving;
 mod logs;

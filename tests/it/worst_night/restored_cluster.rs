@@ -61,7 +61,7 @@ impl Stage {
         })
     }
 
-    fn workers(&self) -> [Up; 2] {
+    pub(super) fn workers(&self) -> [Up; 2] {
         ["one", "two"].map(|name| {
             let mut worker = self.site.worker(name, &[]);
             worker.wait_ready();

@@ -184,3 +184,46 @@ fn a_recovery_that_was_broken_off_is_told_and_done_again() {
     let again = place.tidemark(&recover).ok();
     assert!(again.contains("nothing to recover"), "{again}");
 }
+
+/// A rollback as far as one program can play both: the checkpoint is as a newer version, which rates
+/// by other rules, has left it.
+#[test]
+fn after_a_rollback_this_version_goes_on_from_a_graceful_stop_and_halts_at_a_chunk_that_is_cut() {
+    let place = Place::new();
+    let up = place.up(&[]);
+    place.send(&[chat("1", USER)]);
+    place.wait();
+    up.stop();
+    let key = checkpoint_key(rate_task());
+    let stopped = take(&place, &key);
+    let by_newer = |has_cut: bool| {
+        let mut item = stopped.clone();
+        let Some(Attr::S(body)) = item.get("body") else {
+            panic!("no body: {item:?}");
+        };
+        let mut body: Value = serde_json::from_str(body).unwrap();
+        body["semantics"] = json!(body["semantics"].as_u64().unwrap() + 1);
+        if has_cut {
+            // The record of the first event is under way.
+            body["from"] = json!(body["to"].as_u64().unwrap() - 1);
+        }
+        item.insert("body", Attr::S(body.to_string()));
+        item
+    };
+    put(&place, Table::Checkpoints, by_newer(true));
+    let up = place.up(&[]);
+    let said = halted(&place, "semantics_changed");
+    assert!(said.contains("Let the version that cut"), "{said}");
+    up.stop();
+    // The newer version is started once more, and stopped gracefully.
+    put(&place, Table::Checkpoints, by_newer(false));
+    let up = place.up(&[]);
+    place
+        .tidemark(&["resume", "--all", "--reason", "rolled back"])
+        .ok();
+    place.send(&[chat("2", USER)]);
+    place.wait();
+    assert_eq!(requests(&place), 2);
+    assert_eq!(place.tidemark(&["doctor", "--json"]).json()["well"], true);
+    up.stop();
+}
