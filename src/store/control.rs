@@ -311,14 +311,22 @@ pub(in crate::store) async fn until_counted(
     db: &dyn Db,
     number: Control,
 ) -> Result<(), StoreError> {
+    match is_counted(db, number).await? {
+        true => Ok(()),
+        false => Err(StoreError::Unavailable(format!(
+            "entry {number} of the control feed is written, but its head does not count it yet"
+        ))),
+    }
+}
+
+/// Whether the head counts an entry that was seen, or a row of it. It is read again for a while.
+pub(in crate::store) async fn is_counted(db: &dyn Db, number: Control) -> Result<bool, StoreError> {
     for _ in 0..READS_MAX {
         if head(db).await? >= number {
-            return Ok(());
+            return Ok(true);
         }
     }
-    Err(StoreError::Unavailable(format!(
-        "entry {number} of the control feed is written, but its head does not count it yet"
-    )))
+    Ok(false)
 }
 
 /// Counts the tries of one append, and says when to give up.

@@ -419,13 +419,13 @@ impl Loaded {
             return Ok(());
         };
         // It may have been published since the head was read.
-        match control::until_counted(db, beyond.control).await {
-            Err(StoreError::Unavailable(_)) => Err(StoreError::Apart(format!(
-                "version {} of {} in PricingConfig is entry {} of the control feed, which ends at {}",
-                beyond.version, beyond.key, beyond.control, self.head.number
-            ))),
-            counted => counted,
+        if control::is_counted(db, beyond.control).await? {
+            return Ok(());
         }
+        Err(StoreError::Apart(format!(
+            "version {} of {} in PricingConfig is entry {} of the control feed, which ends at {}",
+            beyond.version, beyond.key, beyond.control, self.head.number
+        )))
     }
 }
 

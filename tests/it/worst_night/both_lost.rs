@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::copies::run_the_documented_copy;
 use super::restored_tables::copy;
 use crate::process::site::Site;
 
@@ -26,7 +27,7 @@ fn statements(site: &Site) -> Vec<String> {
 fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_whole() {
     let site = Site::new();
     let at = jiff::Timestamp::now().to_string();
-    let (log, store) = (site.file("log"), site.file("store"));
+    let (newer, store) = (site.file("backup"), site.file("store"));
     site.run(&["init"]);
     site.run(&["pricing", "init", "testnet"]);
     let mut up = site.up();
@@ -36,10 +37,7 @@ fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_wh
     copy(&site.data().join("store"), &store);
     up.signal("CONT");
     emit(&site, &at, "2");
-    up.signal("STOP");
-    copy(&site.data(), &site.file("data-2"));
-    copy(&site.data().join("log"), &log);
-    up.signal("CONT");
+    run_the_documented_copy(&site);
     let copied = statements(&site);
     emit(&site, &at, "3");
     let before = statements(&site);
@@ -48,12 +46,9 @@ fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_wh
     fs::remove_dir_all(site.data()).expect("a removal");
 
     // The newest copy of the log, and an older one of the tables.
-    copy(&site.file("data-2"), &site.data());
-    for (name, from) in [("log", &log), ("store", &store)] {
-        let lost = site.data().join(name);
-        fs::remove_dir_all(&lost).expect("a removal");
-        copy(from, &lost);
-    }
+    copy(&newer, &site.data());
+    fs::remove_dir_all(site.data().join("store")).expect("a removal");
+    copy(&store, &site.data().join("store"));
     let planned = site.run(&["recover", "--dry-run"]);
     assert!(planned.contains("to be rated again"), "{planned}");
     let done = site.run(&["recover", "--yes", "--reason", "the disk is lost"]);
