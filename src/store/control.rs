@@ -164,6 +164,19 @@ pub(in crate::store) async fn walk(
     }
 }
 
+/// The entry of a number; `None`: there is none. It is read again for a while.
+pub(in crate::store) async fn find(
+    db: &dyn Db,
+    number: Control,
+) -> Result<Option<Entry>, StoreError> {
+    for _ in 0..READS_MAX {
+        if let Some(item) = db.get(&entry_key(number)).await? {
+            return read_entry(number, &item).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// The write that removes an entry beyond the head.
 pub(in crate::store) fn delete_entry(number: Control) -> (Key, Condition) {
     (entry_key(number), Condition::Present)

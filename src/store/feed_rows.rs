@@ -188,10 +188,9 @@ impl Feed {
         // A query may not show yet what was written just now.
         let head = feed.head.number;
         for number in unseen.into_iter().filter(|number| *number <= head) {
-            match control::entries(db, Control(number.0 - 1), number).await {
-                Ok(found) => found.into_iter().for_each(|entry| feed.take(entry)),
-                Err(StoreError::Unavailable(_)) => feed.holes.push(number),
-                Err(error) => return Err(error),
+            match control::find(db, number).await? {
+                Some(entry) => feed.take(entry),
+                None => feed.holes.push(number),
             }
         }
         feed.rules.sort_by_key(|entry| entry.number);
