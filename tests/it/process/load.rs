@@ -63,8 +63,7 @@ impl Load {
         load
     }
 
-    /// Another `emit`.
-    pub fn emit(&mut self, site: &Site) {
+    fn emit(&mut self, site: &Site) {
         let seed = (self.seed + self.emits.len() as u64).to_string();
         let at = jiff::Timestamp::now().to_string();
         let number = EVENTS.to_string();

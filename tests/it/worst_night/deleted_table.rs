@@ -22,8 +22,7 @@ fn on_kafka_and_dynamodb_a_table_that_was_deleted_is_named_and_restored_and_noth
     let site = &stage.site;
     let links = books::found(site);
     let workers = stage.workers();
-    let mut load = Load::start(site, 20_261_202);
-    load.finish();
+    site.run(&["emit", "--clean", "--events", "200"]);
     site.run(&["wait", "--timeout", "60s"]);
     let table = Table::UserPoints;
     let copy = stage.runtime.block_on(items_of(&stage.db, table));
@@ -40,7 +39,7 @@ fn on_kafka_and_dynamodb_a_table_that_was_deleted_is_named_and_restored_and_noth
         described.unwrap().table.expect("a table")
     });
     // Usage goes on.
-    load.emit(site);
+    let mut load = Load::start(site, 20_261_202);
     let is_halted = |worker: &Up| worker.metric("tidemark_halted").unwrap_or(0.0) > 0.0;
     until(WITHIN, "a halt", || workers.iter().any(is_halted));
     let doctor = site.try_run(&["doctor"]);

@@ -55,7 +55,6 @@ fn a_full_disk_refuses_new_events_loses_none_and_goes_on_by_itself_when_there_is
     let mut up = site.up();
     up.wait_ready();
     let key = fs::read_to_string(site.data().join("key")).expect("a key");
-    until(WITHIN, "it takes events", || send(&up, &key, 1) == 204);
     let mut load = Load::start(&site, 20_261_203);
     until(WITHIN, "rating", || {
         up.metric("tidemark_events_rated_total").unwrap_or(0.0) > 600.0

@@ -11,6 +11,7 @@ use tidemark::store::installation::marker_key;
 use tidemark::store::recovery;
 
 use super::halts::{run, store};
+use super::losses::change_checkpoint;
 use super::{Place, chat, until};
 
 const USER: &str = "somebody";
@@ -194,29 +195,20 @@ fn after_a_rollback_this_version_goes_on_from_a_graceful_stop_and_halts_at_a_chu
     place.send(&[chat("1", USER)]);
     place.wait();
     up.stop();
-    let key = checkpoint_key(rate_task());
-    let stopped = take(&place, &key);
-    let by_newer = |has_cut: bool| {
-        let mut item = stopped.clone();
-        let Some(Attr::S(body)) = item.get("body") else {
-            panic!("no body: {item:?}");
-        };
-        let mut body: Value = serde_json::from_str(body).unwrap();
+    // The newer version was killed: the record of the first event is under way.
+    change_checkpoint(&place, rate_task(), |body| {
         body["semantics"] = json!(body["semantics"].as_u64().unwrap() + 1);
-        if has_cut {
-            // The record of the first event is under way.
-            body["from"] = json!(body["to"].as_u64().unwrap() - 1);
-        }
-        item.insert("body", Attr::S(body.to_string()));
-        item
-    };
-    put(&place, Table::Checkpoints, by_newer(true));
+        body["from"] = json!(body["to"].as_u64().unwrap() - 1);
+    });
     let up = place.up(&[]);
     let said = halted(&place, "semantics_changed");
     assert!(said.contains("Let the version that cut"), "{said}");
     up.stop();
-    // The newer version is started once more, and stopped gracefully.
-    put(&place, Table::Checkpoints, by_newer(false));
+    // It is started once more, and stopped gracefully.
+    change_checkpoint(&place, rate_task(), |body| {
+        assert_eq!(body["from"], json!(body["to"].as_u64().unwrap() - 1));
+        body["from"] = body["to"].clone();
+    });
     let up = place.up(&[]);
     place
         .tidemark(&["resume", "--all", "--reason", "rolled back"])
