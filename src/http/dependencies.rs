@@ -141,7 +141,7 @@ enum Verdict {
     Down(Outage),
 }
 
-/// Why a dependency cannot be used; `None`: it works.
+/// Why a dependency is not usable; `None`: it works.
 type State = Option<&'static str>;
 
 /// What the log was told of a dependency.
@@ -200,7 +200,7 @@ impl Told {
                     code,
                     detail,
                     changes,
-                    "a dependency cannot be used"
+                    "a dependency is not usable"
                 );
             }
             None => tracing::info!(

@@ -14,9 +14,10 @@ use tidemark::store::pricing::{
     NewValue, Publish, history, load_rules, load_rules_checked, publish,
 };
 use tidemark::store::referrals::{
-    AwardPolicy, Link, Milestone, Referrer, SignupRequest, code_for, link_of, signup,
+    AwardPolicy, Link, Milestone, Referrer, SignupRequest, code_for, grant_milestone_writes,
+    link_of, signup,
 };
-use tidemark::store::{audit, awards, control};
+use tidemark::store::{audit, control};
 
 use super::torn::{Torn, key_of};
 use super::{PARTITIONS, on_every_store, provider, user};
@@ -109,7 +110,7 @@ async fn change(db: &dyn Db, step: usize) {
         4 => {
             // Of the first link.
             let link = link_of(db, &user("b")).await.unwrap().unwrap();
-            let writes = awards::grant_milestone_writes(
+            let writes = grant_milestone_writes(
                 &link,
                 Millis(now),
                 Points::whole(5),
