@@ -106,7 +106,32 @@ pub enum Reading {
     /// All of it, matching.
     Whole(Box<StoredAccount>),
     /// Half of a transaction, or a row is missing. Read again; if it stays so, the rows contradict each other.
-    Torn(String),
+    Torn(Torn),
+}
+
+/// How rows contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// In words.
+    pub what: String,
+    /// A row is gone. Else all are there, but they were not written together.
+    pub is_missing: bool,
+}
+
+impl Torn {
+    fn missing(what: String) -> Torn {
+        Torn {
+            what,
+            is_missing: true,
+        }
+    }
+
+    fn unmatched(what: String) -> Torn {
+        Torn {
+            what,
+            is_missing: false,
+        }
+    }
 }
 
 /// The table of a kind of account.
@@ -272,6 +297,18 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
     })
 }
 
+/// Whose row an item of an account table is, and of which month, whatever else it holds; `None` for
+/// an item that is no month row.
+pub fn whose(kind: AccountKind, item: &Item) -> Result<Option<(Account, Month)>, StoreError> {
+    let (hash, range) = table(kind).keys();
+    let whole = Row::new(Key::new(table(kind), "?", "?"), item);
+    let (id, range) = (whole.text(hash)?, whole.text(range.unwrap_or("month"))?);
+    let (Ok(account), Ok(month)) = (Account::new(kind, id), range.parse()) else {
+        return Ok(None);
+    };
+    Ok(Some((account, month)))
+}
+
 /// The account and month of an item of an account table; `None` for an account item.
 pub fn account_of(
     kind: AccountKind,
@@ -307,20 +344,20 @@ fn months_query(
     }
 }
 
+/// The newest item under an account's key: its newest month row, or its account item.
+pub(super) async fn newest_item(
+    db: &dyn Db,
+    account: &Account,
+) -> Result<Option<Item>, StoreError> {
+    let query = months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, true, Some(1));
+    Ok(db.query(&query).await?.items.into_iter().next())
+}
+
 /// The newest month row, and whether the account item was seen beside it or alone.
 async fn newest(db: &dyn Db, account: &Account) -> Result<(Option<StoredRow>, bool), StoreError> {
-    let page = db
-        .query(&months_query(
-            account,
-            ACCOUNT_ITEM,
-            AFTER_MONTHS,
-            true,
-            Some(1),
-        ))
-        .await?;
-    match page.items.first() {
+    match newest_item(db, account).await? {
         None => Ok((None, false)),
-        Some(item) => match account_of(account.kind, item)? {
+        Some(item) => match account_of(account.kind, &item)? {
             Some((_, row)) => Ok((Some(row), true)),
             None => Ok((None, true)),
         },
@@ -372,17 +409,16 @@ pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Re
     let head = match newest(db, account).await? {
         (Some(head), _) => head,
         (None, true) => {
-            return Ok(Reading::Torn(
-                "the account has an item but no month row".to_owned(),
-            ));
+            let what = "the account has an item but no month row".to_owned();
+            return Ok(Reading::Torn(Torn::missing(what)));
         }
         (None, false) => return Ok(Reading::Absent),
     };
     if let Some(newer) = head.superseded_by {
-        return Ok(Reading::Torn(format!(
+        return Ok(Reading::Torn(Torn::missing(format!(
             "the newest row is {}, which was superseded by {newer}",
             head.row.month
-        )));
+        ))));
     }
     let older = match early {
         Some(rows) => rows,
@@ -413,19 +449,21 @@ fn mismatch(
     head: &StoredRow,
     older: &BTreeMap<Month, StoredRow>,
     order: ReadOrder,
-) -> Option<String> {
+) -> Option<Torn> {
     if order == ReadOrder::HeadFirstUnmatched {
         return None;
     }
     head.older
         .iter()
         .find_map(|(month, named)| match older.get(month) {
-            None => Some(format!("row {month} is missing, the head names it")),
+            None => Some(Torn::missing(format!(
+                "row {month} is missing, the head names it"
+            ))),
             Some(row) if row.fence != *named && order == ReadOrder::HeadFirstMatched => {
-                Some(format!(
+                Some(Torn::unmatched(format!(
                     "row {month} has the fence {}, the head names {named}",
                     row.fence
-                ))
+                )))
             }
             Some(_) => None,
         })
@@ -473,6 +511,12 @@ pub async fn rows_between(
         .rposition(|row| row.row.month < month)
         .unwrap_or(0);
     Ok(rows.split_off(first))
+}
+
+/// Every month row, oldest first.
+pub async fn all_rows(db: &dyn Db, account: &Account) -> Result<Vec<StoredRow>, StoreError> {
+    let query = months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, false, None);
+    month_rows(account, pages::all(db, query).await?)
 }
 
 /// One month row, as a plain read.
