@@ -1,7 +1,7 @@
 //! Is this still the log that the checkpoint speaks of? Checked on every load, before anything is done (I8).
 
-use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
+use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Topic, TopicInfo};
 
@@ -80,6 +80,29 @@ pub(super) async fn still_there(
         Some(known) if known.offset >= bounds.start => same_record(ctx, place, known).await,
         _ => Ok(()),
     }
+}
+
+/// The first record to read in a new epoch. A topic that was not lost goes on at `next`, which the
+/// earlier epoch had reached; of any other topic, everything that it holds is new.
+pub(super) async fn begins_at(
+    ctx: &WorkerContext,
+    place: &Place<'_>,
+    info: &TopicInfo,
+    partitions: u32,
+    (next, fingerprint): (Offset, Option<&Fingerprint>),
+) -> Result<Offset, Failure> {
+    let bounds = ctx.log.bounds(place.topic, place.partition).await?;
+    let is_kept = place.id == info.id && partitions == info.partitions && bounds.end >= next;
+    if !is_kept || ctx.broken(Breakage::EarlierBlocksTaken) {
+        return Ok(bounds.start);
+    }
+    if let Some(known) = fingerprint.filter(|known| known.offset >= bounds.start) {
+        match same_record(ctx, place, known).await {
+            Err(Failure::Halt(HaltCode::FingerprintMismatch, _)) => return Ok(bounds.start),
+            result => result?,
+        }
+    }
+    Ok(next.max(bounds.start))
 }
 
 /// Neither what is needed nor what is done may have gone.

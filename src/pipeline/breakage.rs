@@ -55,6 +55,9 @@ pub enum Breakage {
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
     SealIgnored,
+    /// An epoch reads topics that were not lost from their beginning, and takes blocks of the epoch
+    /// before as its own.
+    EarlierBlocksTaken,
     /// After a correction of the clock only what was appended in the hour after it counts as
     /// forgotten, however late the events were dated.
     LatestEventForgotten,
@@ -76,7 +79,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 32] = [
+    pub const ALL: [Breakage; 33] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -102,6 +105,7 @@ impl Breakage {
         Breakage::PostingNotPutBack,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
+        Breakage::EarlierBlocksTaken,
         Breakage::LatestEventForgotten,
         Breakage::LatestEventUnknown,
         Breakage::LatestEventNotMoved,

@@ -122,8 +122,8 @@ async fn first_checkpoint(
     })
 }
 
-/// Checks that the log is the one that the checkpoint speaks of. In a new epoch offsets and sequences begin again; the layout of the
-/// epoch was stored only when every block of the old one had been taken.
+/// Checks that the log is the one that the checkpoint speaks of. In a new epoch sequences begin again, and offsets too unless the topic
+/// is the same; the layout of the epoch was stored only when every block of the old one had been taken.
 async fn check(
     ctx: &WorkerContext,
     partition: Partition,
@@ -132,14 +132,6 @@ async fn check(
     layout: &Layout,
 ) -> Result<PostCheckpoint, Failure> {
     let epoch = ctx.log.epoch();
-    if checkpoint.epoch < epoch {
-        let first = first_checkpoint(ctx, partition, info).await?;
-        return Ok(PostCheckpoint {
-            sources: begin_epoch(checkpoint.sources, layout),
-            witnesses: checkpoint.witnesses,
-            ..first
-        });
-    }
     let topic = Topic::LedgerPostings;
     let place = anchor::Place {
         topic,
@@ -147,6 +139,16 @@ async fn check(
         id: &checkpoint.topic_id,
         epoch: checkpoint.epoch,
     };
+    if checkpoint.epoch < epoch {
+        let done = (checkpoint.next, checkpoint.fingerprint.as_ref());
+        let next = anchor::begins_at(ctx, &place, info, checkpoint.partitions, done).await?;
+        return Ok(PostCheckpoint {
+            next,
+            sources: begin_epoch(checkpoint.sources, layout),
+            witnesses: checkpoint.witnesses,
+            ..first_checkpoint(ctx, partition, info).await?
+        });
+    }
     anchor::same_log(epoch, &place, info)?;
     let (known, found) = (checkpoint.partitions, info.partitions);
     anchor::same_count(topic, known, found)?;

@@ -33,7 +33,7 @@ use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
 use super::freshness::Freshness;
 use super::installation::NextCheck;
-use super::{Covers, WorkerContext, counters, versioned};
+use super::{Breakage, Covers, WorkerContext, counters, layout, versioned};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
@@ -42,7 +42,7 @@ use crate::domain::posting::EntryRef;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
-use crate::log::posting::{self, ReadBlock};
+use crate::log::posting::{self, BlockHeader, ReadBlock};
 use crate::log::{Fingerprint, ReadLimit, Record, Topic};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
@@ -316,12 +316,16 @@ impl Poster<'_> {
     }
 
     /// The blocks that are next in the sequence of their source. Lower ones came before; higher ones mean that blocks are missing.
+    /// Sequences begin again in each epoch, but a topic may outlive one: blocks of earlier epochs have had their turn.
     fn accept(&mut self, records: &[Record]) -> Result<Vec<Accepted>, Failure> {
         let mut blocks = Vec::with_capacity(records.len());
         for record in records {
             let block = posting::read(&record.value)
                 .map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
             let header = &block.header;
+            if self.is_of_earlier_epoch(header)? {
+                continue;
+            }
             let source = self.sources.entry(header.source.0).or_default();
             let expected = source.sequence.0 + 1;
             if block.sequence.0 < expected {
@@ -346,6 +350,18 @@ impl Poster<'_> {
             });
         }
         Ok(blocks)
+    }
+
+    fn is_of_earlier_epoch(&self, header: &BlockHeader) -> Result<bool, Failure> {
+        let (own, found) = (self.ctx.log.epoch(), header.epoch);
+        if found > own {
+            return Err(layout::later_epoch(own, found));
+        }
+        let is_earlier = found < own && !self.ctx.broken(Breakage::EarlierBlocksTaken);
+        if is_earlier {
+            self.ctx.metrics.postings_duplicate_blocks_total.inc();
+        }
+        Ok(is_earlier)
     }
 
     fn unreadable(&self, offset: Offset, error: &str) -> Failure {

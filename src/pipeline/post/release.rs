@@ -70,9 +70,18 @@ impl CatchUp {
         &self.cached.account
     }
 
-    /// Whether a block is to be taken: the next one of its source. An error says that one is missing.
-    fn accepts(&mut self, offset: Offset, block: &ReadBlock) -> Result<bool, String> {
+    /// Whether a block is to be taken: the next one of its source in this epoch. An error says that
+    /// one is missing.
+    fn accepts(
+        &mut self,
+        epoch: Epoch,
+        offset: Offset,
+        block: &ReadBlock,
+    ) -> Result<bool, String> {
         let header = &block.header;
+        if header.epoch < epoch {
+            return Ok(false);
+        }
         let source = self.sources.entry(header.source.0).or_default();
         let expected = source.sequence.0 + 1;
         if block.sequence.0 < expected {
@@ -288,7 +297,7 @@ impl Poster<'_> {
                 epoch: ctx.log.epoch(),
                 offset: record.offset,
             };
-            match catching.accepts(record.offset, &block) {
+            match catching.accepts(position.epoch, record.offset, &block) {
                 Ok(true) => catching.take(ctx, position, &block, activity).await?,
                 Ok(false) => {}
                 Err(what) => return Ok(Some((Refused::BlocksMissing, what))),

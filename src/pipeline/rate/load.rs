@@ -280,8 +280,9 @@ pub(super) fn shorten_window(
     Ok(checkpoint)
 }
 
-/// What stands before the first chunk of an epoch. Log time and chunk numbers go on; offsets begin
-/// again, at what the log still holds: what it dropped before that was never ours to count.
+/// What stands before the first chunk of an epoch. Log time and chunk numbers go on. In a new topic
+/// offsets begin again, at what the log still holds: what it dropped before that was never ours to
+/// count. A topic that was not lost goes on where it was.
 ///
 /// Everything of earlier epochs is forgotten by the window, so events that may have a copy there
 /// take the slow lane. If users moved between source partitions, that copy may be one of any of
@@ -299,7 +300,10 @@ async fn first_of_epoch(
         layout::sealed(ctx, layout, partition, old)?;
         layout::postings_drained(ctx, partition, old).await?;
     }
-    let from = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+    let from = match &before {
+        Some(old) => continues_at(ctx, partition, old, source).await?,
+        None => ctx.log.bounds(Topic::UsageEvents, partition).await?.start,
+    };
     let own = before.as_ref().map(Moved::of).map(|own| Moved {
         forgotten: match ctx.broken(Breakage::LatestEventNotMoved) {
             true => own.log_time,
@@ -342,4 +346,27 @@ async fn first_of_epoch(
         clock: None,
         latest_event: before.and_then(|old| old.latest_event),
     })
+}
+
+/// The first record of a source partition in a new epoch. Chunks that were given up before anything
+/// of them was counted are rated again if their records are still there.
+async fn continues_at(
+    ctx: &WorkerContext,
+    partition: Partition,
+    old: &RateCheckpoint,
+    source: &TopicInfo,
+) -> Result<Offset, Failure> {
+    let lost = persist(ctx, || losses::all(&*ctx.db)).await?;
+    let lost = lost
+        .iter()
+        .filter(|lost| lost.is_uncounted() && lost.source == partition && lost.epoch == old.epoch);
+    let next = lost.map(|lost| lost.from).chain([old.to]).min();
+    let place = anchor::Place {
+        topic: Topic::UsageEvents,
+        partition,
+        id: &old.topic_id,
+        epoch: old.epoch,
+    };
+    let done = (next.unwrap_or(old.to), old.fingerprint.as_ref());
+    anchor::begins_at(ctx, &place, source, old.partitions, done).await
 }

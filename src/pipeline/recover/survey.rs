@@ -344,6 +344,9 @@ impl Scan<'_> {
             };
             next = last.offset.next();
             for record in &records {
+                if is_of_earlier_epoch(ctx, record) {
+                    continue;
+                }
                 let block = read_block(q, record, self.identity)?;
                 if record.offset < taken && !self.behind.contains(&block.header.source) {
                     continue;
@@ -354,6 +357,12 @@ impl Scan<'_> {
         }
         Ok(())
     }
+}
+
+/// Blocks that a topic still holds of an earlier epoch: every one of them was posted before this
+/// epoch began. What cannot be read is left to [`read_block`], which says so.
+fn is_of_earlier_epoch(ctx: &WorkerContext, record: &Record) -> bool {
+    posting::peek(&record.value).is_ok_and(|(header, _)| header.epoch < ctx.log.epoch())
 }
 
 fn read_block(

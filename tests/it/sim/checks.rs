@@ -17,7 +17,7 @@ use tidemark::store::{checkpoints, installation, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::db::DbState;
-use super::log::LogState;
+use super::log::{self, LogState};
 use super::world::{Inner, World, lock};
 use crate::oracle;
 
@@ -48,10 +48,10 @@ pub struct Ledger {
     /// The chunks of each posting partition of an epoch in the order in which they were accepted.
     order: BTreeMap<(u32, u32), Vec<(u32, u64)>>,
     fences: BTreeMap<Account, Fence>,
-    cuts: BTreeMap<(u32, u64), RateCheckpoint>,
-    /// The head of the control feed when a record of `usage.events` was appended, by epoch,
+    cuts: Cuts,
+    /// The head of the control feed when a record of `usage.events` was appended, by the topic's id,
     /// partition and offset.
-    heads: BTreeMap<(u32, u32, u64), u64>,
+    heads: BTreeMap<(String, u32, u64), u64>,
     /// The halts that may happen now.
     pub may_halt: BTreeSet<&'static str>,
     /// Log time may run ahead: a version that does not look at clocks is at work.
@@ -62,6 +62,8 @@ pub struct Ledger {
 }
 
 type Shared = Arc<Mutex<Ledger>>;
+/// The cuts, by source partition and chunk.
+type Cuts = BTreeMap<(u32, u64), RateCheckpoint>;
 
 /// Watches every write and append of a world.
 pub fn watch(world: &World) -> Shared {
@@ -102,6 +104,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// The cuts that are known, to be put back with the tables of this moment.
+    pub fn cuts(&self) -> Cuts {
+        self.cuts.clone()
+    }
+
+    /// Chunks that were cut by other tables went with them.
+    pub fn put_back(&mut self, cuts: Cuts) {
+        self.cuts = cuts;
+    }
+
     /// The cuts of a source partition went with the tables, but for those that are kept.
     pub fn forget_cuts(&mut self, partition: u32, is_kept: impl Fn(u64) -> bool) {
         self.cuts
@@ -120,14 +132,17 @@ impl Ledger {
     fn appended(
         &mut self,
         inner: &Inner,
-        epoch: Epoch,
+        home: Epoch,
         topic: Topic,
         q: Partition,
         records: &[Record],
     ) -> Result<(), String> {
         if topic == Topic::UsageEvents {
             let head = adapter::control_head_now(&inner.db);
-            let places = records.iter().map(|r| ((epoch.0, q.0, r.offset.0), head));
+            let id = log::topic_id(topic, home);
+            let places = records
+                .iter()
+                .map(|r| ((id.clone(), q.0, r.offset.0), head));
             self.heads.extend(places);
         }
         if topic != Topic::LedgerPostings {
@@ -135,7 +150,7 @@ impl Ledger {
         }
         for record in records {
             let block = posting::decode(&record.value).map_err(|e| e.to_string())?;
-            let (p, seq) = (block.source.0, block.sequence.0);
+            let (epoch, p, seq) = (block.epoch, block.source.0, block.sequence.0);
             let hash = xxhash_rust::xxh3::xxh3_64(&record.value);
             if *self.blocks.entry((epoch.0, q.0, p, seq)).or_insert(hash) != hash {
                 return Err(format!(
@@ -256,7 +271,8 @@ impl Ledger {
             ));
         }
         let records = checkpoint.from.0..checkpoint.to.0;
-        let seen = records.filter_map(|offset| self.heads.get(&(epoch, p, offset)));
+        let place = |offset| (checkpoint.topic_id.clone(), p, offset);
+        let seen = records.filter_map(|offset| self.heads.get(&place(offset)));
         if let Some(head) = seen.max()
             && *head > checkpoint.control.0
         {
@@ -304,15 +320,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a record's append time counts as, by the cut in which it was rated.
-    fn append_ms(&self, epoch: u32, partition: u32, record: &Record) -> i64 {
+    /// The cut in which a record was rated.
+    fn cut_of(&self, topic_id: &str, partition: u32, record: &Record) -> Option<&RateCheckpoint> {
         let of_p = self.cuts.range((partition, 0)..=(partition, u64::MAX));
         let mut cuts = of_p.map(|(_, cut)| cut);
         let offset = record.offset;
-        let cut = cuts.find(|cut| cut.epoch.0 == epoch && cut.from <= offset && offset < cut.to);
-        let correction = cut.and_then(|cut| cut.clock);
-        let time = correction.map(|correction| correction.append_time(record));
-        time.unwrap_or(record.append_time).0
+        cuts.find(|cut| cut.topic_id == topic_id && cut.from <= offset && offset < cut.to)
     }
 
     fn oracle_cuts(&self) -> Vec<oracle::Cut> {
@@ -364,12 +377,16 @@ pub fn oracle_input(inner: &Inner, ledger: &Ledger, db: &InstantDb, source: u32)
             if *topic != Topic::UsageEvents {
                 continue;
             }
+            let id = log::topic_id(*topic, Epoch(*epoch));
             input.records.extend(records.iter().map(|record| {
+                let cut = ledger.cut_of(&id, *partition, record);
+                let correction = cut.and_then(|cut| cut.clock);
+                let append_time = correction.map(|correction| correction.append_time(record));
                 oracle::SourceRecord {
                     partition: *partition,
-                    epoch: *epoch,
+                    epoch: cut.map_or(*epoch, |cut| cut.epoch.0),
                     offset: record.offset.0,
-                    append_ms: ledger.append_ms(*epoch, *partition, record),
+                    append_ms: append_time.unwrap_or(record.append_time).0,
                     headers: record
                         .headers
                         .iter()
@@ -466,11 +483,15 @@ pub fn at_the_end(
 
 fn every_record_is_cut(inner: &Inner, ledger: &Ledger) -> Result<(), String> {
     for (epoch, log) in &inner.logs {
+        if log.homes.contains_key(&Topic::UsageEvents) {
+            continue;
+        }
+        let id = log::topic_id(Topic::UsageEvents, Epoch(*epoch));
         for p in 0..log.partitions[&Topic::UsageEvents] {
             let mut next = 0;
             // By key: two partitions may have equal cuts, when a tick ends both at the same moment.
             let of_p = ledger.cuts.range((p, 0)..=(p, u64::MAX));
-            for (_, cut) in of_p.filter(|(_, cut)| cut.epoch.0 == *epoch) {
+            for (_, cut) in of_p.filter(|(_, cut)| cut.topic_id == id) {
                 if cut.from.0 != next {
                     return Err(format!(
                         "chunk {} of {p} begins at {}, not at {next}",

@@ -26,6 +26,8 @@ pub struct LogState {
     pub starts: BTreeMap<(Topic, u32), u64>,
     /// What was appended and acknowledged, by the harness or the pipeline: a count of records.
     pub appended: u64,
+    /// Topics that are still those of an earlier epoch, and of which: their records are held there.
+    pub homes: BTreeMap<Topic, u32>,
     /// The checks of the run.
     pub hook: Option<Hook>,
     waiting: BTreeMap<(Topic, u32), Vec<Pending>>,
@@ -65,6 +67,24 @@ impl LogState {
     }
 }
 
+/// The epoch that created the topic which this epoch uses.
+pub fn home(inner: &Inner, epoch: Epoch, topic: Topic) -> Epoch {
+    let log = inner.logs.get(&epoch.0);
+    let kept = log.and_then(|log| log.homes.get(&topic).copied());
+    kept.map_or(epoch, Epoch)
+}
+
+/// The id of a topic that this epoch created.
+pub fn topic_id(topic: Topic, home: Epoch) -> String {
+    format!("{topic}-of-epoch-{home}")
+}
+
+/// The records of a partition as an epoch sees it.
+pub fn records(inner: &Inner, epoch: u32, topic: Topic, partition: u32) -> &[Record] {
+    let home = home(inner, Epoch(epoch), topic);
+    inner.logs[&home.0].of(topic, Partition(partition))
+}
+
 /// Appends now. The broker's clock may step back.
 pub fn land(
     inner: &mut Inner,
@@ -91,6 +111,7 @@ pub fn land_at(
     records: Vec<NewRecord>,
     append_time: i64,
 ) -> Vec<Offset> {
+    let epoch = home(inner, epoch, topic);
     let log = inner.logs.entry(epoch.0).or_default();
     let held = log.records.entry((topic, partition.0)).or_default();
     let first = held.len();
@@ -143,7 +164,7 @@ fn select(
     } else {
         limit.records
     };
-    let Some(log) = inner.logs.get(&epoch.0) else {
+    let Some(log) = inner.logs.get(&home(inner, epoch, topic).0) else {
         return Vec::new();
     };
     let mut bytes = 0;
@@ -205,7 +226,7 @@ impl Log for SimLog {
                 Err(unavailable())
             } else {
                 Ok(TopicInfo {
-                    id: format!("{topic}-of-epoch-{epoch}"),
+                    id: topic_id(topic, home(inner, epoch, topic)),
                     partitions: SimLog::partitions(inner, epoch, topic),
                 })
             };
@@ -282,7 +303,8 @@ impl Log for SimLog {
                     return inner.after(ms, move |_| slot.put(Err(unavailable())));
                 }
                 inner.after(ms, move |inner| {
-                    let Some(log) = inner.logs.get_mut(&epoch.0) else {
+                    let home = home(inner, epoch, topic);
+                    let Some(log) = inner.logs.get_mut(&home.0) else {
                         return slot.put(Err(unavailable()));
                     };
                     let end = Offset(log.of(topic, partition).len() as u64);
@@ -327,7 +349,7 @@ impl Log for SimLog {
                     return inner.after(ms, move |_| slot.put(Err(unavailable())));
                 }
                 inner.after(ms, move |inner| {
-                    let log = inner.logs.get(&epoch.0);
+                    let log = inner.logs.get(&home(inner, epoch, topic).0);
                     let end = log.map_or(0, |log| log.of(topic, partition).len());
                     let start = log.map_or(0, |log| log.start(topic, partition));
                     slot.put(Ok(Bounds {

@@ -104,6 +104,7 @@ impl Run {
         let Some(older) = self.older.clone() else {
             return Ok(());
         };
+        let cuts = lock(&self.ledger).cuts();
         self.change(|items| *items = older)?;
         self.watch(&OLDER, false)?;
         let halted = self.halted().into_iter();
@@ -114,7 +115,9 @@ impl Run {
             self.append_to(&halted);
             self.watch(&OLDER, false)?;
         }
-        self.repair(|items| *items = newest.clone())
+        self.repair(|items| *items = newest.clone())?;
+        lock(&self.ledger).put_back(cuts);
+        Ok(())
     }
 
     fn recreate_table(&mut self, newest: &Items) -> Result<(), String> {
@@ -352,8 +355,9 @@ fn retain(inner: &mut Inner, (epoch, source, posting): (u32, u32, u32), share: f
             starts.push(((Topic::LedgerPostings, q), at.next.0));
         }
     }
-    let log = inner.logs.get_mut(&epoch).expect("the log of this epoch");
     for (place, most) in starts {
+        let home = log::home(inner, Epoch(epoch), place.0);
+        let log = inner.logs.get_mut(&home.0).expect("the log of this epoch");
         let start = log.starts.entry(place).or_default();
         *start = (*start).max((most as f64 * share) as u64);
     }

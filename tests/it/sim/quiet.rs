@@ -162,6 +162,11 @@ impl Quiet {
 
     /// Stops the worker gracefully, and begins the next epoch with an empty log.
     pub fn next_epoch(&mut self) {
+        self.next_epoch_on(&[]);
+    }
+
+    /// As [`Quiet::next_epoch`], with some of the topics as they are.
+    pub fn next_epoch_on(&mut self, kept: &[Topic]) {
         for stop in self.workers.drain(..) {
             stop.send(true).unwrap();
         }
@@ -172,8 +177,13 @@ impl Quiet {
         assert_eq!(ended, Stopped::Done);
         self.owner += 1;
         self.epoch += 1;
-        let log = LogState::new(self.source, 1, self.posting);
-        self.world.with(|inner| inner.logs.insert(self.epoch, log));
+        let mut log = LogState::new(self.source, 1, self.posting);
+        let before = Epoch(self.epoch - 1);
+        self.world.with(|inner| {
+            let homes = kept.iter().map(|t| (*t, log::home(inner, before, *t).0));
+            log.homes.extend(homes);
+            inner.logs.insert(self.epoch, log)
+        });
     }
 
     /// As [`Quiet::next_epoch`], with another number of posting partitions.

@@ -60,6 +60,8 @@ pub enum Lean {
     Window,
     /// New epochs with other numbers of partitions.
     Moves,
+    /// New epochs in which one topic or both are still those of the epoch before.
+    Kept,
     /// Tables and topics that something other than the pipeline changes.
     Mishaps,
     /// Brokers whose clocks jump ahead.
@@ -273,7 +275,7 @@ impl Run {
         self.start_all();
         let rounds = self.rng.random_range(6..22);
         let moves = match self.lean {
-            Lean::Moves => 2,
+            Lean::Moves | Lean::Kept => 2,
             _ => u32::from(self.rng.random_ratio(1, 8)),
         };
         let moves_at: Vec<u32> = (0..moves)
@@ -798,11 +800,31 @@ impl Run {
             return Ok(());
         }
         self.forget_layout();
+        if self.lean == Lean::Kept {
+            return self.next_epoch_on_kept(faults);
+        }
         if self.lean == Lean::Moves || self.rng.random() {
             self.source = self.rng.random_range(1..5);
             self.posting = self.rng.random_range(1..4);
         }
         self.open_epoch();
+        self.set_faults(faults);
+        self.start_all();
+        Ok(())
+    }
+
+    /// Only one topic was lost, or none.
+    fn next_epoch_on_kept(&mut self, faults: Faults) -> Result<(), String> {
+        let before = Epoch(self.epoch);
+        let topics = [Topic::UsageEvents, Topic::LedgerPostings];
+        let kept = topics.map(|topic| self.rng.random_ratio(2, 3).then_some(topic));
+        self.open_epoch();
+        self.world.with(|inner| {
+            let kept = kept.into_iter().flatten();
+            let homes: Vec<_> = kept.map(|t| (t, log::home(inner, before, t).0)).collect();
+            let log = inner.logs.get_mut(&self.epoch).expect("it was opened");
+            log.homes.extend(homes);
+        });
         self.set_faults(faults);
         self.start_all();
         Ok(())
@@ -835,8 +857,7 @@ fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> boo
         return false;
     }
     executor.world.with(|inner| {
-        let log = &inner.logs[&epoch];
-        let end = |topic, partition| log.of(topic, Partition(partition)).len() as u64;
+        let end = |topic, partition| log::records(inner, epoch, topic, partition).len() as u64;
         let rated = |p| match adapter::rate_checkpoint(&inner.db, p) {
             Some(at) => {
                 at.epoch.0 == epoch && !at.is_cut() && at.to.0 == end(Topic::UsageEvents, p)

@@ -12,7 +12,7 @@ const SEEDS: u64 = 400;
 const SEEDS_CURED: u64 = 60;
 /// A breakage must show within so many seeds.
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
-const LEANS: [Lean; 12] = [
+const LEANS: [Lean; 13] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -25,6 +25,7 @@ const LEANS: [Lean; 12] = [
     Lean::Restores,
     Lean::Crowd,
     Lean::Rollbacks,
+    Lean::Kept,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -266,6 +267,11 @@ fn the_simulator_finds_later_epochs_that_are_ignored() {
 #[test]
 fn the_simulator_finds_seals_that_are_ignored() {
     finds(Breakage::SealIgnored, Lean::Rollbacks);
+}
+
+#[test]
+fn the_simulator_finds_blocks_of_an_earlier_epoch_that_are_taken() {
+    finds(Breakage::EarlierBlocksTaken, Lean::Kept);
 }
 
 #[test]
