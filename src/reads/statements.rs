@@ -21,7 +21,8 @@ pub struct Statements<'r> {
     reads: &'r Reads,
     month: Month,
     timeline: Arc<Timeline>,
-    is_final: bool,
+    /// `None`: the month is open.
+    closed: Option<Finality>,
 }
 
 impl Reads {
@@ -29,16 +30,17 @@ impl Reads {
     pub async fn statements(&self, month: Month, now: Millis) -> Result<Statements<'_>, ReadError> {
         let timeline = self.rules_needed().await?;
         // A month that is open by the clock is open by the log, so there is nothing to look at.
-        let is_final = now > month.closes() && {
+        let mut closed = None;
+        if now > month.closes() {
             let (sources, postings) = (self.source_partitions, self.posting_partitions);
             let finality = Finality::read(self.db(), sources, postings).await?;
-            finality.is_final(month)
-        };
+            closed = Some(finality).filter(|finality| finality.is_final(month));
+        }
         Ok(Statements {
             reads: self,
             month,
             timeline,
-            is_final,
+            closed,
         })
     }
 
@@ -89,7 +91,9 @@ impl Statements<'_> {
     }
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, ReadError> {
-        Ok(statement(account, row, &self.timeline, self.is_final))
+        let closed = self.closed.as_ref();
+        let is_final = closed.is_some_and(|finality| !finality.may_change(account, self.month));
+        Ok(statement(account, row, &self.timeline, is_final))
     }
 
     fn empty(&self, account: &Account) -> Result<Statement, ReadError> {

@@ -343,7 +343,7 @@ mod tests {
 
     fn faults(count: usize) -> Vec<AccountFault> {
         let fault = |n: usize| AccountFault {
-            account: Account::new(AccountKind::User, format!("u{n}")).unwrap(),
+            account: Account::new(AccountKind::User, &format!("u{n}")).unwrap(),
             code: FaultCode::RowUnreadable,
             what: "damaged".to_owned(),
             stood: Stood::Unknown,
