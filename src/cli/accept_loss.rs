@@ -10,6 +10,7 @@ use crate::pipeline::loss::{LateBlocks, LossError, Losses, LostBlocks};
 use crate::pipeline::rows_ahead::RowsAhead;
 use crate::store::credits::check_reason;
 use crate::store::losses::LostChunk;
+use crate::store::set_aside;
 
 /// What is to be typed.
 const CONFIRMATION: &str = "accept";
@@ -30,8 +31,15 @@ pub async fn run(session: &Session, args: &AcceptLossArgs) -> Done {
     for line in told(&losses) {
         out.line(line)?;
     }
+    for stored in set_aside::all(session.db()).await? {
+        let (account, kind) = (&stored.value.account, stored.value.account.kind);
+        out.line(format!(
+            "  {account} is set aside: what it misses is lost with this log too. Before the next epoch begins, mend it and run: tidemark set-aside release {kind} {} --accept-missing",
+            account.id()
+        ))?;
+    }
     out.finish()?;
-    if !args.yes && !is_confirmed()? {
+    if !args.yes && !is_confirmed(CONFIRMATION)? {
         return Err(Failure::refused("not confirmed; nothing was changed"));
     }
     let worker: u64 = rand::random();
@@ -157,19 +165,20 @@ fn late_line(late: &LateBlocks) -> String {
     }
 }
 
-fn is_confirmed() -> Done<bool> {
+/// Asks for a word; whether it was typed.
+pub(super) fn is_confirmed(word: &str) -> Done<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::refused(
             "nothing was changed: give --yes to accept this without being asked",
         ));
     }
     let mut terminal = std::io::stderr();
-    let asked = write!(terminal, "Type '{CONFIRMATION}' to give this up: ");
+    let asked = write!(terminal, "Type '{word}' to give this up: ");
     asked
         .and_then(|()| terminal.flush())
         .map_err(Failure::failed)?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     read.map_err(Failure::failed)?;
-    Ok(line.trim() == CONFIRMATION)
+    Ok(line.trim() == word)
 }

@@ -93,6 +93,9 @@ pub enum Command {
 tidemark resume --all --reason 'the permissions of the credentials are back'"
     )]
     Resume(ResumeArgs),
+    /// Accounts that are set aside: something is wrong with one account alone, so its postings and awards wait while its partition goes on.
+    #[command(subcommand, after_help = SET_ASIDE_EXAMPLES)]
+    SetAside(SetAsideCommand),
     /// Declare append times of a source partition wrong, after a clock was ahead; then let it go on with `tidemark resume`.
     #[command(
         after_help = "Example:\n  tidemark correct-clock rate/2 --reason 'broker 3 had no time server until 14:00'"
@@ -522,6 +525,39 @@ pub struct ResumeArgs {
     /// Why the cause is gone; it stands in the audit entry.
     #[arg(long, default_value = "not given")]
     pub reason: String,
+}
+
+const SET_ASIDE_EXAMPLES: &str = "\
+Examples:
+  tidemark set-aside list
+  tidemark set-aside release user alice --reason 'restored the row of 2026-11 from point-in-time recovery'";
+
+/// `set-aside`.
+#[derive(Debug, Subcommand)]
+pub enum SetAsideCommand {
+    /// Which accounts are set aside, why, since when, and how long the log still holds what they miss.
+    List(JsonArg),
+    /// Let an account take part again, once it is mended: it gets from the log what it missed, once. Its poster does the work, and sets it
+    /// aside again if the cause is still there.
+    Release(ReleaseArgs),
+}
+
+/// `set-aside release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// Whose.
+    #[command(flatten)]
+    pub account: AccountArg,
+    /// How it was mended; it is kept in the audit entry.
+    #[arg(long)]
+    pub reason: String,
+    /// Go on although some of what the account misses is gone for good: the log has dropped it, or the restored rows are too old.
+    /// What is missing stays missing; add it as an adjustment.
+    #[arg(long)]
+    pub accept_missing: bool,
+    /// With --accept-missing: do not ask.
+    #[arg(long, requires = "accept_missing")]
+    pub yes: bool,
 }
 
 /// `recover`.

@@ -172,13 +172,23 @@ pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
 }
 
 /// Every pointer of every posting partition, also of earlier epochs: awards that are not in their rows, or whose effects are not durable.
-pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Vec<Pointer>, StoreError> {
-    let mut pointers = Vec::new();
+/// Those that cannot be decoded are counted; their accounts are set aside.
+pub async fn pointers(
+    db: &dyn Db,
+    posting_partitions: u32,
+) -> Result<(Vec<Pointer>, usize), StoreError> {
+    let (mut pointers, mut unreadable) = (Vec::new(), 0);
     let most = layout::most_posting_partitions(db).await?;
     for q in 0..posting_partitions.max(most) {
-        pointers.extend(awards::list_pending(db, Partition(q)).await?);
+        let of_partition = awards::list_pending(db, Partition(q)).await?;
+        for pointer in of_partition {
+            match pointer {
+                Ok(pointer) => pointers.push(pointer),
+                Err(_) => unreadable += 1,
+            }
+        }
     }
-    Ok(pointers)
+    Ok((pointers, unreadable))
 }
 
 /// Which months are final.
@@ -224,7 +234,7 @@ impl Finality {
             (record.account, passed)
         });
         let set_aside = set_aside.collect();
-        let pointers = pointers(db, posting_partitions).await?;
+        let (pointers, unreadable) = pointers(db, posting_partitions).await?;
         let pending = pointers
             .iter()
             .filter(|pointer| pointer.state == State::Pending);
@@ -236,9 +246,10 @@ impl Finality {
             passed: slowest.and_then(passed),
             set_aside,
             pending: months.collect(),
-            checks: pointers
-                .iter()
-                .any(|pointer| matches!(pointer.task, Task::Check { .. })),
+            checks: unreadable > 0
+                || pointers
+                    .iter()
+                    .any(|pointer| matches!(pointer.task, Task::Check { .. })),
         })
     }
 

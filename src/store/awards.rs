@@ -271,21 +271,15 @@ pub fn grant_milestone_writes(
     writes
 }
 
-/// Every pointer of a posting partition, oldest grant first. May miss one whose grant is just being written.
-pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Pointer>, StoreError> {
-    let hash = format!("pending#{partition}");
-    let items = query_all(db, hash).await?;
-    items
-        .iter()
-        .map(|item| read_pointer(partition, item))
-        .collect()
-}
-
-/// As [`list_pending`], without those that cannot be decoded.
-pub async fn list_readable(db: &dyn Db, partition: Partition) -> Result<Vec<Pointer>, StoreError> {
+/// Every pointer of a posting partition, oldest grant first; an error stands for one that cannot be
+/// decoded. May miss one whose grant is just being written.
+pub async fn list_pending(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Vec<Result<Pointer, StoreError>>, StoreError> {
     let items = query_all(db, format!("pending#{partition}")).await?;
     let pointers = items.iter().map(|item| read_pointer(partition, item));
-    Ok(pointers.filter_map(Result::ok).collect())
+    Ok(pointers.collect())
 }
 
 /// A pointer that cannot be decoded.

@@ -49,6 +49,8 @@ pub enum Cause {
     WithoutUsage,
     /// No rules have been published.
     NoRules,
+    /// Accounts are set aside.
+    SetAside,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -153,7 +155,8 @@ impl Findings {
                 | Cause::RecoveryBrokenOff
                 | Cause::Rejected
                 | Cause::WithoutUsage
-                | Cause::NoRules => all.push(lines),
+                | Cause::NoRules
+                | Cause::SetAside => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);
                 }

@@ -7,6 +7,7 @@ use super::data::DataDir;
 use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
 use super::session::{Session, Workers};
+use super::set_aside;
 use crate::domain::position::Partition;
 use crate::log::embedded;
 use crate::log::foreign::ForeignLog;
@@ -16,6 +17,7 @@ use crate::ops::config::{Config, LogEngine};
 use crate::ops::health::{Feed, Role, TaskId};
 use crate::pipeline::progress;
 use crate::store::checkpoints;
+use crate::store::set_aside as stored_aside;
 use findings::{Backlog, Cause, Findings};
 
 mod findings;
@@ -67,6 +69,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     }
     rules(session, findings).await?;
     halts(session, findings).await?;
+    accounts_aside(session, config, findings).await?;
     tables::clocks(session, findings).await?;
     outages::clocks(session, findings).await;
     tables::in_flight(session, findings).await?;
@@ -125,6 +128,31 @@ async fn halts(session: &Session, findings: &mut Findings) -> Done {
     for halt in checkpoints::halts(session.db()).await? {
         let task = halt.task.parse().map_err(Failure::failed)?;
         findings.halted(task, &halt.code, halt.at, &halt.message);
+    }
+    Ok(())
+}
+
+/// So many accounts that are set aside are told one by one.
+const ASIDE_TOLD_MAX: usize = 5;
+
+/// Accounts that wait while their partition goes on.
+async fn accounts_aside(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    let aside = stored_aside::all(session.db()).await?;
+    if aside.is_empty() {
+        return Ok(());
+    }
+    findings.fault(Cause::SetAside, set_aside::headline(aside.len()));
+    let retention = set_aside::retention(config)?;
+    for stored in aside.iter().take(ASIDE_TOLD_MAX) {
+        let held = set_aside::Held::of(session, retention, &stored.value).await?;
+        findings.follows(&Cause::SetAside, set_aside::sentence(&stored.value, &held));
+    }
+    if aside.len() > ASIDE_TOLD_MAX {
+        let more = aside.len() - ASIDE_TOLD_MAX;
+        findings.follows(
+            &Cause::SetAside,
+            format!("And {more} more: tidemark set-aside list"),
+        );
     }
     Ok(())
 }

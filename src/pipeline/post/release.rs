@@ -407,9 +407,9 @@ async fn applied_awards(
     let code = FaultCode::AwardUnreadable;
     let granted = granted.map_err(|error| Failure::of_account(account, code, error))?;
     // After the awards: one that was granted in between is in this list only.
-    let pending = persist(ctx, || awards::list_readable(&*ctx.db, partition)).await?;
+    let pending = persist(ctx, || awards::list_pending(&*ctx.db, partition)).await?;
     let waits = |id: &str| {
-        pending.iter().any(|pointer| {
+        pending.iter().flatten().any(|pointer| {
             pointer.state == awards::State::Pending
                 && matches!(&pointer.task, Task::Award(award) if award.account == *account && award.id == id)
         })
