@@ -17,7 +17,7 @@ use crate::domain::position::{Epoch, Fence, Offset, Partition, Position};
 use crate::domain::time::Month;
 use crate::log::posting::{self, ReadBlock};
 use crate::log::{LogError, MUST_BE_THERE, ReadLimit, Topic};
-use crate::pipeline::failure::{AccountFault, Failure};
+use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext, counters};
 use crate::store::accounts;
@@ -158,6 +158,10 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let cached = match load(ctx, &record.account).await {
             Err(Failure::Account(fault)) => return self.still_aside(record, *fault).await,
+            // A row is gone, but of an account that takes no part: no reason to stop the partition.
+            Err(Failure::Halt(code @ HaltCode::RowRegressed, what)) => {
+                return self.note_refusal(record, code.as_str(), what).await;
+            }
             loaded => loaded?,
         };
         let accept_missing = record.release.as_ref().is_some_and(|of| of.accept_missing);
