@@ -199,6 +199,13 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Problem {
         match error {
             ReadError::Store(error) => error.into(),
+            ReadError::SetAside(since) => {
+                let detail = format!(
+                    "updates of this account are paused since {since}, and its numbers cannot be shown until an operator has mended it; nothing is lost"
+                );
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "account_set_aside", detail)
+                    .retry_after(60)
+            }
             ReadError::NoRules => {
                 let detail =
                     "no rules have been published yet; an admin does: tidemark pricing init";

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serializer;
 
 use crate::domain::rules::Timeline;
+use crate::domain::time::Millis;
 use crate::store::db::{Db, StoreError};
 
 mod analytics;
@@ -60,6 +61,11 @@ pub enum ReadError {
     /// No rules have been published.
     #[error("there are no rules yet; publish them: tidemark pricing init testnet")]
     NoRules,
+    /// The account's rows cannot be read, and it is set aside for that: since when.
+    #[error(
+        "this account cannot be shown: it has been set aside since {0}, because its rows cannot be read. Nothing is lost; `tidemark set-aside list` says what to do"
+    )]
+    SetAside(Millis),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -13,8 +13,8 @@ use crate::domain::rules::Timeline;
 use crate::domain::statement::{Statement, statement};
 use crate::domain::time::{Millis, Month};
 use crate::pipeline::progress::Finality;
-use crate::store::accounts;
-use crate::store::db::Item;
+use crate::store::db::{Item, StoreError};
+use crate::store::{accounts, set_aside};
 
 /// Statements of one month.
 pub struct Statements<'r> {
@@ -52,10 +52,24 @@ impl Reads {
         now: Millis,
     ) -> Result<Statement, ReadError> {
         let statements = self.statements(month, now).await?;
-        match statements.of(account).await? {
-            Some(statement) => Ok(statement),
-            None => statements.empty(account),
-        }
+        let found = match statements.of(account).await {
+            Err(ReadError::Store(error @ StoreError::Corrupt { .. })) => {
+                let aside = set_aside::get(self.db(), account).await?;
+                return Err(aside.map_or(ReadError::Store(error), |stored| {
+                    ReadError::SetAside(stored.value.at)
+                }));
+            }
+            found => found?,
+        };
+        let statement = found.map_or_else(|| statements.empty(account), Ok)?;
+        let paused_since = match statement.is_final {
+            true => None,
+            false => self.stands_still(account).await?,
+        };
+        Ok(Statement {
+            paused_since,
+            ..statement
+        })
     }
 }
 
@@ -114,6 +128,9 @@ pub struct StatementDoc {
     pub month: String,
     /// Whether nothing of it can change any more.
     pub r#final: bool,
+    /// Set while what the account earns is not counted (RFC 3339): since when. It is counted later;
+    /// nothing is lost.
+    pub updates_paused_since: Option<String>,
     /// Points from requests served; a provider's.
     pub base: Option<String>,
     /// Points that quality adds, or takes away; a provider's.

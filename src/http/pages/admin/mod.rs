@@ -19,8 +19,9 @@ use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
 use crate::http::strict::account;
 use crate::pipeline::HaltCode;
-use crate::store::checkpoints::{self, HaltRecord};
+use crate::store::checkpoints::{self, HaltRecord, Versioned};
 use crate::store::pricing::Version;
+use crate::store::set_aside::{self, SetAside};
 
 pub(super) mod audit;
 pub(super) mod change;
@@ -113,6 +114,7 @@ pub(super) async fn show(
     visitor: Visitor,
 ) -> Result<Response, Problem> {
     let halts = checkpoints::halts(&*pages.service.db).await?;
+    let aside = set_aside::all(&*pages.service.db).await?;
     let rules = pages.service.reads.rules().await?;
     let now = pages.service.clock.now();
     let is_mainnet = rules.map(|rules| rules.at(now).is_mainnet());
@@ -121,6 +123,7 @@ pub(super) async fn show(
         h1 { "Admin" }
         div #live hx-get="/admin" hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             (partitions(&halts))
+            @if !aside.is_empty() { (accounts_aside(&aside)) }
         }
         div .grid {
             (network_card(is_mainnet, &pending))
@@ -152,6 +155,34 @@ fn partitions(halts: &[HaltRecord]) -> Markup {
                     p { (coded(&halt.message)) }
                     @if let Some(code) = HaltCode::from_name(&halt.code) { p { strong { "What to do: " } (coded(code.advice())) } }
                     p .help { "Then: " code { "tidemark resume " (halt.task) } ". The other partitions go on meanwhile." }
+                }
+            }
+        }
+    }
+}
+
+/// Accounts that wait while their partition goes on, and what to do.
+fn accounts_aside(aside: &[Versioned<SetAside>]) -> Markup {
+    html! {
+        section .card aria-labelledby="aside-h" {
+            div .row {
+                h2 #aside-h { "Accounts set aside" }
+                span .chip.bad { (aside.len()) }
+            }
+            p .help { "Something is wrong with these accounts alone. What they earn waits in the log until they are mended and released; all others go on." }
+            @for record in aside.iter().map(|stored| &stored.value) {
+                article {
+                    h3 { (record.account.kind) " " (record.account.id()) " since " (instant(record.at)) }
+                    p { (coded(&record.what)) }
+                    @if let Some(refused) = &record.refused {
+                        p { strong { "Not released: " } (coded(&refused.what)) }
+                    }
+                    @if record.release.is_some() {
+                        p .help { "It is being released." }
+                    } @else {
+                        p { strong { "What to do: " } (coded(record.code.advice())) }
+                        p .help { "Then: " code { "tidemark set-aside release " (record.account.kind) " " (record.account.id()) " --reason …" } }
+                    }
                 }
             }
         }

@@ -18,6 +18,7 @@ mod quick_start;
 mod records;
 mod redrive;
 mod refusals;
+mod set_aside;
 mod signups;
 mod stopping;
 
