@@ -42,7 +42,11 @@ pub(super) enum Held {
 
 impl Held {
     /// Of an account that is set aside.
-    pub(super) async fn of(session: &Session, retention: Duration, record: &SetAside) -> Done<Held> {
+    pub(super) async fn of(
+        session: &Session,
+        retention: Duration,
+        record: &SetAside,
+    ) -> Done<Held> {
         let since = &record.since;
         if since.epoch != session.log.epoch() {
             return Ok(Held::Unknown);
@@ -69,7 +73,9 @@ impl Held {
 /// How long `ledger.postings` keeps records.
 pub(super) fn retention(config: &Config) -> Done<Duration> {
     let specs = topic_specs(config)?;
-    let of = specs.iter().find(|spec| spec.topic == Topic::LedgerPostings);
+    let of = specs
+        .iter()
+        .find(|spec| spec.topic == Topic::LedgerPostings);
     Ok(of.map_or(Duration::MAX, |spec| spec.retention))
 }
 
@@ -189,7 +195,10 @@ pub(super) fn sentence(record: &SetAside, held: &Held) -> String {
         Held::Unknown => String::new(),
     };
     let refused = record.refused.as_ref().map_or(String::new(), |refused| {
-        format!(" It was not released at {} ({}): {}.", refused.at, refused.code, refused.what)
+        format!(
+            " It was not released at {} ({}): {}.",
+            refused.at, refused.code, refused.what
+        )
     });
     let release = match record.release {
         Some(_) => " It is being released.".to_owned(),

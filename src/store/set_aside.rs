@@ -264,7 +264,10 @@ pub async fn all(db: &dyn Db) -> Result<Vec<Versioned<SetAside>>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
     let read = |item| {
         let unknown = Row::new(Key::new(Table::Checkpoints, HASH, "?"), item);
-        let row = Row::new(Key::new(Table::Checkpoints, HASH, unknown.text("item")?), item);
+        let row = Row::new(
+            Key::new(Table::Checkpoints, HASH, unknown.text("item")?),
+            item,
+        );
         Ok(Versioned {
             value: row.json("body")?,
             write: row.parsed("write")?,
@@ -313,7 +316,10 @@ pub async fn stood(db: &dyn Db, account: &Account) -> Result<Stood, StoreError> 
     let Some(item) = accounts::newest_item(db, account).await? else {
         return Ok(Stood::Absent);
     };
-    let row = Row::new(Key::new(accounts::table(account.kind), account.id(), "?"), &item);
+    let row = Row::new(
+        Key::new(accounts::table(account.kind), account.id(), "?"),
+        &item,
+    );
     let fence = row.parsed("fence");
     Ok(fence.map_or(Stood::Unknown, Stood::At))
 }

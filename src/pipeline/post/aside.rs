@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::release::CatchUp;
 use super::Poster;
+use super::release::CatchUp;
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::{Fence, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
@@ -153,7 +153,14 @@ fn has_room(aside: usize, faults: &[AccountFault]) -> Result<(), Failure> {
     let named: Vec<String> = faults
         .iter()
         .take(3)
-        .map(|fault| format!("{} ({}: {})", fault.account, fault.code.as_str(), fault.what))
+        .map(|fault| {
+            format!(
+                "{} ({}: {})",
+                fault.account,
+                fault.code.as_str(),
+                fault.what
+            )
+        })
         .collect();
     let what = format!(
         "{} accounts of this partition are set aside, and {} more cannot be counted: {}",

@@ -120,12 +120,14 @@ impl Poster<'_> {
             }
         }
         faults.dedup_by(|a, b| a.0 == b.0);
-        let faults = faults.into_iter().map(|(account, code, what)| AccountFault {
-            account,
-            code,
-            what,
-            stood: Stood::Unknown,
-        });
+        let faults = faults
+            .into_iter()
+            .map(|(account, code, what)| AccountFault {
+                account,
+                code,
+                what,
+                stood: Stood::Unknown,
+            });
         let faults = faults.collect();
         self.set_aside(faults).await
     }

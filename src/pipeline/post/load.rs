@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::awards::FormerQueues;
-use super::book::Book;
 use super::Poster;
 use super::aside::AsideBook;
+use super::awards::FormerQueues;
+use super::book::Book;
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};

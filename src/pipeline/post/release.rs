@@ -72,12 +72,7 @@ impl CatchUp {
 
     /// Whether a block is to be taken: the next one of its source in this epoch. An error says that
     /// one is missing.
-    fn accepts(
-        &mut self,
-        epoch: Epoch,
-        offset: Offset,
-        block: &ReadBlock,
-    ) -> Result<bool, String> {
+    fn accepts(&mut self, epoch: Epoch, offset: Offset, block: &ReadBlock) -> Result<bool, String> {
         let header = &block.header;
         if header.epoch < epoch {
             return Ok(false);
@@ -119,12 +114,9 @@ impl CatchUp {
         if let Some(oldest) = entry.oldest_month() {
             load_older(ctx, &mut self.cached, oldest).await?;
         }
-        let first_uses = self.cached.add(
-            entry,
-            block.header.source_log_time,
-            activity,
-            position,
-        );
+        let first_uses = self
+            .cached
+            .add(entry, block.header.source_log_time, activity, position);
         self.first_uses = Points(self.first_uses.0.saturating_add(first_uses.0));
         Ok(())
     }
@@ -392,9 +384,8 @@ fn first_difference(
     must: &BTreeMap<Month, Points>,
     is: &BTreeMap<Month, Points>,
 ) -> Option<(Month, Points, Points)> {
-    let of = |sums: &BTreeMap<Month, Points>, month| {
-        sums.get(month).copied().unwrap_or(Points::ZERO)
-    };
+    let of =
+        |sums: &BTreeMap<Month, Points>, month| sums.get(month).copied().unwrap_or(Points::ZERO);
     must.keys()
         .chain(is.keys())
         .map(|month| (*month, of(must, month), of(is, month)))
@@ -427,10 +418,7 @@ async fn applied_awards(
 }
 
 /// What the account's rows hold of awards, by month.
-async fn bonuses(
-    ctx: &WorkerContext,
-    cached: &Cached,
-) -> Result<BTreeMap<Month, Points>, Failure> {
+async fn bonuses(ctx: &WorkerContext, cached: &Cached) -> Result<BTreeMap<Month, Points>, Failure> {
     let account = &cached.account;
     let rows = persist(ctx, || accounts::all_rows(&*ctx.db, account)).await;
     let code = FaultCode::RowUnreadable;

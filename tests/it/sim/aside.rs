@@ -113,7 +113,10 @@ fn ask(quiet: &mut Quiet, id: &str, accept_missing: bool) {
         count: now.0.unsigned_abs(),
     };
     quiet.finish(async move {
-        assert_eq!(request_release(&db, &account, request, write).await, Ok(true));
+        assert_eq!(
+            request_release(&db, &account, request, write).await,
+            Ok(true)
+        );
     });
     quiet.pass(MINUTE);
 }
@@ -175,7 +178,11 @@ fn a_row_that_cannot_be_decoded_stops_its_account_only_and_nothing_is_lost() {
     let (mut quiet, good) = damaged(forgetful());
     chat_all(&mut quiet, "second");
     let record = only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
-    assert!(record.what.contains("UserPoints/ann/2026-11"), "{}", record.what);
+    assert!(
+        record.what.contains("UserPoints/ann/2026-11"),
+        "{}",
+        record.what
+    );
     assert!(record.since_time.is_some());
     for other in OTHERS {
         assert_eq!(requests(&quiet, other), 2, "{other}");
@@ -445,7 +452,10 @@ fn a_new_epoch_waits_until_nobody_is_set_aside() {
     quiet.start_worker(forgetful());
     chat_all(&mut quiet, "third");
     let halts: Vec<String> = quiet.halts().into_iter().map(|(_, code)| code).collect();
-    assert!(halts.iter().all(|code| code == "log_recreated"), "{halts:?}");
+    assert!(
+        halts.iter().all(|code| code == "log_recreated"),
+        "{halts:?}"
+    );
     assert!(!halts.is_empty());
     assert_eq!(requests(&quiet, "ben"), 2);
 
@@ -476,7 +486,9 @@ impl Refusing {
         };
         let key = super::db::key_of(*table, item)?;
         match *lock(&self.key) == Some(key) {
-            true => Err(StoreError::Refused("Item size has exceeded the limit".into())),
+            true => Err(StoreError::Refused(
+                "Item size has exceeded the limit".into(),
+            )),
             false => Ok(()),
         }
     }
@@ -529,7 +541,10 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
     assert!(record.what.contains("Item size"), "{}", record.what);
     assert_eq!(requests(&quiet, "ben"), 1);
     let told = metrics.render();
-    assert!(told.contains(r#"tidemark_accounts_set_aside{partition="0"} 1"#), "{told}");
+    assert!(
+        told.contains(r#"tidemark_accounts_set_aside{partition="0"} 1"#),
+        "{told}"
+    );
     let total = r#"tidemark_accounts_set_aside_total{reason="write_refused"} 1"#;
     assert!(told.contains(total), "{told}");
 
@@ -542,5 +557,8 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
     assert_each_has(&quiet, 2);
     assert_eq!(bonus(&quiet, ANN), Points::whole(5));
     let told = metrics.render();
-    assert!(told.contains(r#"tidemark_accounts_set_aside{partition="0"} 0"#), "{told}");
+    assert!(
+        told.contains(r#"tidemark_accounts_set_aside{partition="0"} 0"#),
+        "{told}"
+    );
 }

@@ -5,9 +5,9 @@ use tidemark::domain::ids::Account;
 use tidemark::domain::position::Partition;
 use tidemark::domain::time::{Millis, Month};
 use tidemark::store::awards::{
-    ADJUSTED_MAX, Adjustment, AdjustmentError, Award, AwardKind, Granted, Pointer, State, Task, adjustment,
-    apply_pointer_write, awards_of, check_write, delete_pointer_write, grant_writes, list_pending,
-    state_of,
+    ADJUSTED_MAX, Adjustment, AdjustmentError, Award, AwardKind, Granted, Pointer, State, Task,
+    adjustment, apply_pointer_write, awards_of, check_write, delete_pointer_write, grant_writes,
+    list_pending, state_of,
 };
 use tidemark::store::db::{Db, StoreError};
 

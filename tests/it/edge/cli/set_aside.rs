@@ -71,7 +71,10 @@ fn an_account_whose_row_is_damaged_waits_and_its_partition_goes_on() {
     let listed = place.tidemark(&["set-aside", "list", "--json"]).lines();
     let found = |name: &str| listed[0][name].clone();
     assert_eq!(listed.len(), 1);
-    assert_eq!((found("id"), found("code")), (json!(ill), json!("row_unreadable")));
+    assert_eq!(
+        (found("id"), found("code")),
+        (json!(ill), json!("row_unreadable"))
+    );
     assert_eq!(found("postingPartition"), json!(partition));
     assert_eq!(found("expired"), json!(false));
     let metric = format!("tidemark_accounts_set_aside{{partition=\"{partition}\"}}");
