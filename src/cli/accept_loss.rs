@@ -6,11 +6,10 @@ use super::args::AcceptLossArgs;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
 use crate::domain::position::WriteId;
+use crate::domain::text::check_reason;
 use crate::pipeline::loss::{LateBlocks, LossError, Losses, LostBlocks};
 use crate::pipeline::rows_ahead::RowsAhead;
-use crate::store::credits::check_reason;
 use crate::store::losses::LostChunk;
-use crate::store::set_aside;
 
 /// What is to be typed.
 const CONFIRMATION: &str = "accept";
@@ -31,8 +30,8 @@ pub async fn run(session: &Session, args: &AcceptLossArgs) -> Done {
     for line in told(&losses) {
         out.line(line)?;
     }
-    for stored in set_aside::all(session.db()).await? {
-        let (account, kind) = (&stored.value.account, stored.value.account.kind);
+    for record in session.queries().set_aside().await? {
+        let (account, kind) = (&record.account, record.account.kind);
         out.line(format!(
             "  {account} is set aside: what it misses is lost with this log too. Before the next epoch begins, mend it and run: tidemark set-aside release {kind} {} --accept-missing",
             account.id()

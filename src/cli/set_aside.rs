@@ -9,18 +9,13 @@ use super::args::{ReleaseArgs, SetAsideCommand};
 use super::engine::topic_specs;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
-use crate::domain::position::WriteId;
+use crate::app::queries::SetAside;
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic};
 use crate::ops::config::Config;
-use crate::store::credits::check_reason;
-use crate::store::db::StoreError;
-use crate::store::set_aside::{self, ReleaseRequest, SetAside};
 
 /// What is to be typed.
 const CONFIRMATION: &str = "accept";
-/// How often a request is made again that met a change of the poster's.
-const REQUESTS_MAX: u32 = 5;
 
 /// Runs `tidemark set-aside`.
 pub async fn run(session: &Session, config: &Config, command: &SetAsideCommand) -> Done {
@@ -83,8 +78,7 @@ async fn list(session: &Session, config: &Config, is_json: bool) -> Done {
     let retention = retention(config)?;
     let mut out = Out::new();
     let mut rows = Vec::new();
-    for stored in set_aside::all(session.db()).await? {
-        let record = stored.value;
+    for record in session.queries().set_aside().await? {
         let held = Held::of(session, retention, &record).await?;
         if is_json {
             out.json(&as_json(&record, &held))?;
@@ -142,7 +136,6 @@ fn as_json(record: &SetAside, held: &Held) -> serde_json::Value {
 }
 
 async fn release(session: &Session, args: &ReleaseArgs) -> Done {
-    check_reason(&args.reason).map_err(Failure::refused)?;
     let account = args.account.account().map_err(Failure::refused)?;
     if args.accept_missing {
         eprintln!(
@@ -152,30 +145,10 @@ async fn release(session: &Session, args: &ReleaseArgs) -> Done {
             return Err(Failure::refused("not confirmed; nothing was changed"));
         }
     }
-    let worker: u64 = rand::random();
-    let mut count = 0;
-    let is_aside = loop {
-        count += 1;
-        let request = ReleaseRequest {
-            at: session.now(),
-            by: format!("{}: {}", by(), args.reason),
-            accept_missing: args.accept_missing,
-        };
-        let write = WriteId {
-            worker,
-            count: count.into(),
-        };
-        let asked = set_aside::request_release(session.db(), &account, request, write).await;
-        match asked {
-            Err(StoreError::ConditionFailed) if count < REQUESTS_MAX => {}
-            asked => break asked?,
-        }
-    };
-    if !is_aside {
-        return Err(Failure::refused(format!(
-            "{account} is not set aside; `tidemark set-aside list` names those that are"
-        )));
-    }
+    let commands = session.commands();
+    commands
+        .release(&account, args.accept_missing, &args.reason, &by())
+        .await?;
     let mut out = Out::new();
     out.line(format!(
         "{account} takes part again as soon as its poster has added what it missed; `tidemark set-aside list` is without it then. If it is still not as it must be, it stays set aside, and the list says why"

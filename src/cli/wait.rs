@@ -14,8 +14,7 @@ use crate::log::{Bounds, LogError, Topic};
 use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::progress::{self, Wanted};
-use crate::store::awards::Pointer;
-use crate::store::{checkpoints, set_aside};
+use crate::store::checkpoints;
 
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(100);
@@ -286,25 +285,24 @@ async fn look(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Do
 /// Those of accounts that are set aside wait for an operator, so nobody waits for them here.
 async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
     let (pointers, _) = progress::pointers(session.db(), session.partitions.posting).await?;
-    let aside = set_aside::all(session.db()).await?;
-    let is_aside = |pointer: &Pointer| {
+    let aside = session.queries().set_aside().await?;
+    let awaited = pointers.into_iter().filter(|pointer| {
         let mut aside = aside.iter();
-        aside.any(|stored| stored.value.account == *pointer.account())
-    };
-    let awaited = pointers.into_iter().filter(|pointer| !is_aside(pointer));
+        !aside.any(|record| record.account == *pointer.account())
+    });
     Ok(awaited.map(|p| (p.partition, p.item)).collect())
 }
 
 /// Everything is done but for accounts that are set aside.
 async fn none_aside(session: &Session) -> Done {
-    let aside = set_aside::all(session.db()).await?;
+    let aside = session.queries().set_aside().await?;
     let Some(first) = aside.first() else {
         return Ok(());
     };
     Err(done_but(&format!(
         "{} set aside ({}{}): see tidemark set-aside list",
         counted(aside.len() as u64, "account"),
-        first.value.account,
+        first.account,
         if aside.len() > 1 { ", …" } else { "" }
     )))
 }

@@ -17,7 +17,6 @@ use crate::ops::config::{Config, LogEngine};
 use crate::ops::health::{Feed, Role, TaskId};
 use crate::pipeline::progress;
 use crate::store::checkpoints;
-use crate::store::set_aside as stored_aside;
 use findings::{Backlog, Cause, Findings};
 
 mod findings;
@@ -137,15 +136,15 @@ const ASIDE_TOLD_MAX: usize = 5;
 
 /// Accounts that wait while their partition goes on.
 async fn accounts_aside(session: &Session, config: &Config, findings: &mut Findings) -> Done {
-    let aside = stored_aside::all(session.db()).await?;
+    let aside = session.queries().set_aside().await?;
     if aside.is_empty() {
         return Ok(());
     }
     findings.fault(Cause::SetAside, set_aside::headline(aside.len()));
     let retention = set_aside::retention(config)?;
-    for stored in aside.iter().take(ASIDE_TOLD_MAX) {
-        let held = set_aside::Held::of(session, retention, &stored.value).await?;
-        findings.follows(&Cause::SetAside, set_aside::sentence(&stored.value, &held));
+    for record in aside.iter().take(ASIDE_TOLD_MAX) {
+        let held = set_aside::Held::of(session, retention, record).await?;
+        findings.follows(&Cause::SetAside, set_aside::sentence(record, &held));
     }
     if aside.len() > ASIDE_TOLD_MAX {
         let more = aside.len() - ASIDE_TOLD_MAX;

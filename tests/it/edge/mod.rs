@@ -3,7 +3,9 @@
 mod arrows;
 mod cli;
 mod config;
+mod cycles;
 mod http;
 pub mod memory_log;
 mod metrics;
 mod shutdown;
+mod sources;
