@@ -13,6 +13,7 @@ mod accounts;
 mod aside;
 mod awards;
 mod book;
+mod catch_up_from;
 mod effects;
 mod flush;
 mod lanes;

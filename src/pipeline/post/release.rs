@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 
 use super::accounts::{load, load_older};
+use super::catch_up_from::{begun_anew, catch_up_from};
 use super::{Cached, Poster};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::ledger::Activity;
-use crate::domain::position::{Epoch, Fence, Offset, Partition, Position};
+use crate::domain::position::{Epoch, Offset, Partition, Position};
 use crate::domain::time::Month;
 use crate::log::posting::{self, ReadBlock};
 use crate::log::{LogError, MUST_BE_THERE, ReadLimit, Topic};
@@ -162,7 +163,7 @@ impl Poster<'_> {
             .log
             .bounds(Topic::LedgerPostings, self.partition)
             .await?;
-        let chosen = base(&record, fence, ctx.log.epoch(), bounds.start);
+        let chosen = catch_up_from(&record, fence, ctx.log.epoch(), bounds.start);
         let chosen = match chosen {
             Some(_) if ctx.broken(Breakage::ReleaseWithoutCatchUp) => Some(Base {
                 epoch: ctx.log.epoch(),
@@ -425,44 +426,4 @@ async fn bonuses(ctx: &WorkerContext, cached: &Cached) -> Result<BTreeMap<Month,
     let rows = rows.map_err(|error| Failure::of_account(account, code, error))?;
     let bonus = |stored: accounts::StoredRow| (stored.row.month, stored.row.bonus);
     Ok(rows.into_iter().map(bonus).collect())
-}
-
-/// What is known of the sources where an epoch begins.
-fn begun_anew(base: &Base, epoch: Epoch) -> Base {
-    if base.epoch == epoch {
-        return base.clone();
-    }
-    Base {
-        epoch,
-        next: Offset(0),
-        sources: BTreeMap::new(),
-    }
-}
-
-/// The place from which on postings must be taken again, so that rows with this fence get all that
-/// they lack; `None`: there is none that is known. `start` is the first offset that the log holds.
-fn base(record: &SetAside, fence: Option<Fence>, epoch: Epoch, start: Offset) -> Option<Base> {
-    if record.stood.is_covered_by(fence) {
-        // An epoch begins only when all of the one before is posted; a record of that one was
-        // written at its very end.
-        return Some(begun_anew(&record.since, epoch));
-    }
-    let counted = fence?.position?;
-    let is_before = |base: &&Base| base.epoch == epoch && base.position() <= after(counted);
-    let known = record.earlier.iter().chain([&record.since]);
-    let newest = known.filter(is_before).max_by_key(|base| base.next);
-    // The log holds everything of this epoch, in which the rows were written.
-    let whole = (counted.epoch == epoch && start == Offset(0)).then(|| Base {
-        epoch,
-        next: Offset(0),
-        sources: BTreeMap::new(),
-    });
-    newest.cloned().or(whole)
-}
-
-fn after(position: Position) -> Position {
-    Position {
-        offset: position.offset.next(),
-        ..position
-    }
 }
