@@ -56,24 +56,10 @@ impl Queries {
         now: Millis,
     ) -> Result<Statement, QueryError> {
         let statements = self.statements(month, now).await?;
-        let found = match statements.of(account).await {
-            Err(QueryError::Store(error @ StoreError::Corrupt { .. })) => {
-                let aside = set_aside::get(self.db(), account).await?;
-                return Err(aside.map_or(QueryError::Store(error), |stored| {
-                    QueryError::SetAside(stored.value.at)
-                }));
-            }
-            found => found?,
-        };
-        let statement = found.map_or_else(|| statements.empty(account), Ok)?;
-        let paused_since = match statement.is_final {
-            true => None,
-            false => self.stands_still(account).await?,
-        };
-        Ok(Statement {
-            paused_since,
-            ..statement
-        })
+        match statements.of(account).await? {
+            Some(statement) => Ok(statement),
+            None => statements.with_pause(statements.empty(account)?).await,
+        }
     }
 }
 
@@ -85,9 +71,34 @@ impl Statements<'_> {
 
     /// The account's statement; `None` if nothing happened in this month.
     pub async fn of(&self, account: &Account) -> Result<Option<Statement>, QueryError> {
-        let row = accounts::month(self.queries.db(), account, self.month).await?;
-        row.map(|stored| self.of_row(account, &stored.row))
-            .transpose()
+        let db = self.queries.db();
+        let row = match accounts::month(db, account, self.month).await {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let aside = set_aside::get(db, account).await?;
+                let since = aside.map(|stored| QueryError::SetAside(stored.value.at));
+                return Err(since.unwrap_or(QueryError::Store(error)));
+            }
+            row => row?,
+        };
+        match row {
+            Some(stored) => {
+                let statement = self.of_row(account, &stored.row)?;
+                self.with_pause(statement).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// With since when it is not up to date, if it is not.
+    async fn with_pause(&self, statement: Statement) -> Result<Statement, QueryError> {
+        let paused_since = match statement.is_final {
+            true => None,
+            false => self.queries.stands_still(&statement.account).await?,
+        };
+        Ok(Statement {
+            paused_since,
+            ..statement
+        })
     }
 
     /// A page of the table of a kind of account: the statements in it, and where the next page begins.

@@ -24,6 +24,8 @@ pub struct Damaged {
     bad: Item,
     /// All rows of the account before it was damaged.
     rows: BTreeMap<Key, Item>,
+    /// All rows of the account as they were restored from some time earlier.
+    older: Option<BTreeMap<Key, Item>>,
 }
 
 /// Whether an account is set aside that nobody has asked to release.
@@ -104,20 +106,57 @@ impl Run {
                 good,
                 bad,
                 rows,
+                older: None,
             };
             self.damaged.insert(key, damaged);
         });
     }
 
-    /// The operator restores what is still damaged, as it was.
+    /// The operator restores what is still damaged, as it was. Where older rows were restored and
+    /// the release was refused, because nobody can tell what they lack, the newest ones.
     pub(super) fn mend(&mut self) {
         for (key, damaged) in std::mem::take(&mut self.damaged) {
-            self.world.with(|inner| {
-                if inner.db.items.get(&key) == Some(&damaged.bad) {
-                    inner.note(|| format!("mend {key:?}"));
-                    inner.db.items.insert(key, damaged.good);
-                }
-            });
+            match &damaged.older {
+                None => self.put_back(key, damaged),
+                Some(_) => self.restore_newest(key, damaged),
+            }
+        }
+    }
+
+    fn put_back(&mut self, key: Key, damaged: Damaged) {
+        self.world.with(|inner| {
+            if inner.db.items.get(&key) == Some(&damaged.bad) {
+                inner.note(|| format!("mend {key:?}"));
+                inner.db.items.insert(key, damaged.good);
+            }
+        });
+    }
+
+    fn restore_newest(&mut self, key: Key, damaged: Damaged) {
+        let account = damaged.account.clone();
+        let record = self
+            .world
+            .with(|inner| adapter::set_aside(&inner.db).remove(&account));
+        let Some(record) = record else {
+            return;
+        };
+        let is_older = self
+            .world
+            .with(|inner| Some(rows_of(&inner.db.items, &account)) == damaged.older);
+        if !is_older {
+            return;
+        }
+        if record.refused.is_none() {
+            self.damaged.insert(key, damaged);
+            return;
+        }
+        let fence = self.world.with(|inner| {
+            inner.note(|| format!("restore {account} as it was before the damage"));
+            inner.db.items.extend(damaged.rows);
+            adapter::head_fence(&inner.db, &account)
+        });
+        if let Some(fence) = fence {
+            lock(&self.ledger).restored(&account, fence);
         }
     }
 
@@ -129,7 +168,8 @@ impl Run {
         };
         let aside = self.world.with(|inner| adapter::set_aside(&inner.db));
         let mut damaged = self.damaged.iter();
-        let found = damaged.find(|(key, of)| is_row(key) && aside.contains_key(&of.account));
+        let found = damaged
+            .find(|(key, of)| is_row(key) && of.older.is_none() && aside.contains_key(&of.account));
         let Some((key, account)) = found.map(|(key, of)| (key.clone(), of.account.clone())) else {
             return Ok(());
         };
@@ -168,33 +208,12 @@ impl Run {
         if let Some(fence) = restored {
             lock(&self.ledger).restored(&account, fence);
             self.release(&account);
-            self.start_all();
-            let ended = self
-                .executor
-                .run_until(self.world.now() + 60_000, 100_000, |_| false);
-            self.failed(ended)?;
-            self.restore_newest(&key, &account, &rows);
-        } else {
-            self.start_all();
-        }
-        Ok(())
-    }
-
-    /// If the release was refused, because something is missing that nobody can tell any more, the
-    /// operator restores the rows as they were before they were damaged.
-    fn restore_newest(&mut self, key: &Key, account: &Account, older: &BTreeMap<Key, Item>) {
-        let Some(damaged) = self.damaged.remove(key) else {
-            return;
-        };
-        self.world.with(|inner| {
-            let waits = adapter::set_aside(&inner.db).remove(account);
-            if waits.is_some_and(|record| record.refused.is_some())
-                && rows_of(&inner.db.items, account) == *older
-            {
-                inner.note(|| format!("restore {account} as it was before the damage"));
-                inner.db.items.extend(damaged.rows);
+            if let Some(damaged) = self.damaged.get_mut(&key) {
+                damaged.older = Some(rows);
             }
-        });
+        }
+        self.start_all();
+        Ok(())
     }
 
     fn release_all(&mut self) {
