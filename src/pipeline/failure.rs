@@ -200,7 +200,7 @@ impl Failure {
     /// fault of this account, anything else is not.
     pub fn of_account(account: &Account, code: FaultCode, error: StoreError) -> Failure {
         match error {
-            StoreError::Corrupt { .. } => Failure::account(account, code, error.to_string()),
+            StoreError::Corrupt { .. } => Failure::account(account, code, unreadable(&error)),
             error => error.into(),
         }
     }
@@ -218,6 +218,14 @@ impl Failure {
     /// A reload.
     pub fn reload(why: impl Into<String>) -> Failure {
         Failure::Reload(why.into())
+    }
+}
+
+/// What cannot be read of an account. It is set aside, so there is no partition to resume.
+pub fn unreadable(error: &StoreError) -> String {
+    match error {
+        StoreError::Corrupt { key, what } => format!("row {key} cannot be read: {what}"),
+        error => error.to_string(),
     }
 }
 

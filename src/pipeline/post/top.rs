@@ -17,7 +17,7 @@ use crate::domain::statement;
 use crate::domain::time::Month;
 use crate::ops::config::LEADERBOARD_SIZE_MAX;
 use crate::pipeline::WorkerContext;
-use crate::pipeline::failure::{AccountFault, Failure};
+use crate::pipeline::failure::{AccountFault, Failure, unreadable};
 use crate::pipeline::supervise::persist;
 use crate::store::accounts;
 use crate::store::checkpoints::{Ranked, TopList};
@@ -243,7 +243,7 @@ pub(super) async fn scan(
                 Ok(None) => {}
                 Err(error) => found.faults.push(AccountFault {
                     code: FaultCode::RowUnreadable,
-                    what: error.to_string(),
+                    what: unreadable(&error),
                     stood: Stood::Unknown,
                     account,
                 }),
