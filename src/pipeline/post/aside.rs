@@ -6,7 +6,7 @@
 //! before the record is durable, and every poster that has lost the checkpoint begins again and
 //! finds it. Releasing an account is in `release`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Poster;
 use super::release::CatchUp;
@@ -188,9 +188,12 @@ impl Poster<'_> {
 
     /// Sets accounts aside: durably, and together with the checkpoint as it is stored. From here on
     /// their postings and awards wait.
-    pub(super) async fn set_aside(&mut self, faults: Vec<AccountFault>) -> Result<(), Failure> {
-        let mut faults = faults;
-        faults.retain(|fault| !self.aside.is_waiting(&fault.account));
+    pub(super) async fn set_aside(&mut self, mut faults: Vec<AccountFault>) -> Result<(), Failure> {
+        // Each account once: several of its items may be damaged.
+        let mut seen = BTreeSet::new();
+        faults.retain(|fault| {
+            !self.aside.is_waiting(&fault.account) && seen.insert(fault.account.clone())
+        });
         if faults.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use super::{Cached, Poster};
 use crate::domain::ids::Account;
 use crate::domain::position::Partition;
 use crate::pipeline::counters::issued;
-use crate::pipeline::failure::{AccountFault, Failure};
+use crate::pipeline::failure::{self, AccountFault, Failure};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts;
@@ -114,21 +114,14 @@ impl Poster<'_> {
                 return Err(error.into());
             };
             if account.partition(self.partitions) == self.partition {
-                let what = error.to_string();
-                let code = FaultCode::AwardUnreadable;
-                faults.push((account, code, what));
+                faults.push(AccountFault {
+                    account,
+                    code: FaultCode::AwardUnreadable,
+                    what: failure::unreadable(&error),
+                    stood: Stood::Unknown,
+                });
             }
         }
-        faults.dedup_by(|a, b| a.0 == b.0);
-        let faults = faults
-            .into_iter()
-            .map(|(account, code, what)| AccountFault {
-                account,
-                code,
-                what,
-                stood: Stood::Unknown,
-            });
-        let faults = faults.collect();
         self.set_aside(faults).await
     }
 
@@ -143,6 +136,10 @@ impl Poster<'_> {
         })
         .await?;
         self.hand_over(&page.pointers).await?;
+        if let Some(unreadable) = page.unreadable.into_iter().next() {
+            // Its account may be another partition's, which does not look here.
+            return Err(unreadable.error.into());
+        }
         if page.next.is_none() {
             self.former_queues.left.pop();
         }

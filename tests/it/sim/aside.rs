@@ -270,24 +270,43 @@ fn rows_that_do_not_belong_together_stop_their_account_only() {
 #[test]
 fn awards_and_links_that_cannot_be_decoded_stop_their_account_only() {
     let mut quiet = Quiet::new(1, 1);
-    let (db, writes) = (quiet.db(), award(ANN, "one", START));
-    quiet.finish(async move { db.transact(writes).await.unwrap() });
-    let pointer = |key: &&Key| key.hash == "pending#0";
-    let key = quiet
-        .world
-        .with(|inner| inner.db.items.keys().find(pointer).cloned().unwrap());
-    let good = item(&quiet, &key);
-    let mut bad = good.clone();
-    bad.insert("points", Attr::S("many".to_owned()));
-    put(&quiet, &key, bad);
+    let db = quiet.db();
+    // Not one after the other in the queue.
+    let awards = [
+        (ANN, "one", START),
+        ("ben", "one", START + 1),
+        (ANN, "two", START + 2),
+    ];
+    quiet.finish(async move {
+        for (id, name, at) in awards {
+            db.transact(award(id, name, at)).await.unwrap();
+        }
+    });
+    let is_anns = |(key, item): &(&Key, &Item)| {
+        key.hash == "pending#0" && item.get("account") == Some(&Attr::S(format!("user:{ANN}")))
+    };
+    let pointers: Vec<(Key, Item)> = quiet.world.with(|inner| {
+        let found = inner.db.items.iter().filter(is_anns);
+        found
+            .map(|(key, item)| (key.clone(), item.clone()))
+            .collect()
+    });
+    for (key, good) in &pointers {
+        let mut bad = good.clone();
+        bad.insert("points", Attr::S("many".to_owned()));
+        put(&quiet, key, bad);
+    }
     quiet.start_worker(Settings::default());
     chat_all(&mut quiet, "first");
     only_ann_is_aside(&quiet, FaultCode::AwardUnreadable);
     assert_eq!(requests(&quiet, "ben"), 1);
-    put(&quiet, &key, good);
+    assert_eq!(bonus(&quiet, "ben"), Points::whole(5));
+    for (key, good) in pointers {
+        put(&quiet, &key, good);
+    }
     release(&mut quiet);
     assert_each_has(&quiet, 1);
-    assert_eq!(bonus(&quiet, ANN), Points::whole(5));
+    assert_eq!(bonus(&quiet, ANN), Points::whole(10));
 
     // Fifty successes make the poster look for a link.
     let link = Key::new(Table::ReferralRelationships, ANN, "user");
