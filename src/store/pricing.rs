@@ -47,7 +47,7 @@ pub struct Version {
     pub version: u32,
     /// The entry of the control feed that published it.
     pub control: Control,
-    /// From when on, in event time; `None` for a first version, which has no beginning.
+    /// From when on, in event time; `None` for the first version of a key that rules must have, which has no beginning.
     pub effective_from: Option<Millis>,
     /// The value, as JSON text.
     pub value: String,
@@ -85,7 +85,7 @@ pub struct NewValue {
 pub struct Publish {
     /// The values; no key twice, at most [`CHANGES_MAX`].
     pub values: Vec<NewValue>,
-    /// From when on, in event time; not before `now`. Keys without any version ignore it: their first has no beginning.
+    /// From when on, in event time; not before `now`. Required keys without any version ignore it: their first has no beginning.
     pub effective_from: Millis,
     /// Who.
     pub by: String,
@@ -281,7 +281,9 @@ fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
     let mut rows = Vec::new();
     for (index, new) in publish.values.iter().enumerate() {
         let before = newest.get(new.key.as_str()).copied().unwrap_or(0);
-        let effective_from = (before > 0).then_some(publish.effective_from);
+        let is_optional = SettingKey::named(&new.key).is_some_and(SettingKey::is_optional);
+        let begins = before > 0 || is_optional;
+        let effective_from = begins.then_some(publish.effective_from);
         changes.push(RuleChange {
             key: new.key.clone(),
             value: new.value.clone(),

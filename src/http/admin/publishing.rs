@@ -63,7 +63,7 @@ pub(in crate::http) struct Published {
     /// The entry of the control feed that published it; absent if nothing was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<u64>,
-    /// From when on, in event time. The first version of a key has no beginning, whatever this says.
+    /// From when on, in event time. The first version of a key that rules must have has no beginning, whatever this says.
     pub effective_from: String,
     /// The same.
     #[serde(skip)]

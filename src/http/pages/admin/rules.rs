@@ -14,7 +14,7 @@ use super::super::words::encoded;
 use super::preview::{Change, from_input, plain, reason_input};
 use super::versions::{history, pending, pending_card, price_key, said, since, unit_word};
 use super::{Wished, page, writes};
-use crate::domain::rules::SettingKey;
+use crate::domain::rules::{PriceKey, SettingKey};
 use crate::http::admin::{in_force, json_of, to_come};
 use crate::http::problem::Problem;
 use crate::http::strict::Named;
@@ -45,6 +45,22 @@ pub(in super::super) async fn list(
     let is_price =
         |version: &&Version| matches!(SettingKey::named(&version.key), Some(SettingKey::Price(_)));
     let (prices, rest): (Vec<&Version>, Vec<&Version>) = versions.iter().partition(is_price);
+    let has_price = |key: &PriceKey| {
+        let priced = |version: &&&Version| version.key == key.as_str();
+        let found = prices.iter().find(priced);
+        found.is_some_and(|version| !json_of(&version.value).is_null())
+    };
+    let unpriced: Vec<(PriceKey, PriceKey)> = PriceKey::ALL
+        .into_iter()
+        .filter(|key| !versions.is_empty() && !has_price(key))
+        .filter_map(|key| Some((key, key.whole()?)))
+        .collect();
+    let prices: Vec<&Version> = prices
+        .into_iter()
+        .filter(|version| !json_of(&version.value).is_null())
+        .collect();
+    let models = SettingKey::ModelPrices.name();
+    let has_models = rest.iter().any(|version| version.key == models);
     let pending = pending(&pages.service).await?;
     let body = html! {
         h1 { "Prices and rules" }
@@ -75,6 +91,15 @@ pub(in super::super) async fn list(
                                 td data-label="By" { (version.by) }
                             }
                         }
+                        @for (key, whole) in &unpriced {
+                            tr {
+                                th scope="row" { a href=(path(key.as_str())) { (key.as_str().replace('_', " ")) } }
+                                td .n data-label="USD" { "as " (whole.as_str().replace('_', " ")) }
+                                td data-label="for" { (unit_word(key.unit().as_str())) }
+                                td data-label="Since" { "" }
+                                td data-label="By" { "" }
+                            }
+                        }
                     }
                 }
             }
@@ -96,6 +121,14 @@ pub(in super::super) async fn list(
                                 td .n data-label="Version" { (version.version) }
                                 td .time data-label="Since" { (since(version)) }
                                 td data-label="By" { (version.by) }
+                            }
+                        }
+                        @if !has_models && !versions.is_empty() {
+                            tr {
+                                th scope="row" { a href=(path(models)) { (models) } }
+                                td .n data-label="Version" { "–" }
+                                td .time data-label="Since" { "no model has a price of its own" }
+                                td data-label="By" { "" }
                             }
                         }
                     }
@@ -167,7 +200,9 @@ pub(super) async fn one(
 
 fn value(key: &str, value: &Value) -> Markup {
     html! {
-        @if price_key(key).is_some() {
+        @if value.is_null() {
+            p .big { "Withdrawn: as what contains it." }
+        } @else if price_key(key).is_some() {
             p .big { span .number { (plain(&value["pricePerUnit"])) } " USD for " (unit_word(&plain(&value["unit"]))) }
         } @else {
             details open[value.to_string().len() < 2_000] {
