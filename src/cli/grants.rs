@@ -116,10 +116,10 @@ fn report(adjustment: &Adjustment, granted: Granted, is_json: bool) -> Done {
     } else if is_new {
         let sign = if *points < Points::ZERO { "" } else { "+" };
         let month = now.month();
-        out.line(format!("{account}: {sign}{points} points in the bonus of {month}; `tidemark wait` returns when it can be seen"))?;
+        out.line(format!("{account}: {sign}{points} points in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
     } else {
         out.line(format!(
-            "{account}: granted before under the key {idempotency_key}; nothing was changed"
+            "{account}: already granted under the key {idempotency_key}; nothing was changed"
         ))?;
     }
     out.finish()

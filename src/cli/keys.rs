@@ -42,7 +42,8 @@ async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool
         out.line(&text)?;
         out.finish()?;
         eprintln!(
-            "This is the only time that the key is shown. Send it as `Authorization: Bearer …`; revoke it with: tidemark keys revoke {}",
+            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: \
+             tidemark keys revoke {}",
             key.id
         );
     }
@@ -57,11 +58,11 @@ async fn list(session: &Session, is_json: bool) -> Done {
             out.json(&KeyInfo::from(key))?;
         }
     } else if keys.is_empty() {
-        out.line("there are no keys; make one: tidemark keys create NAME --scope ingest")?;
+        out.line("no keys; create one with `tidemark keys create NAME --scope ingest`")?;
     } else {
         let rows: Vec<Vec<String>> = keys.iter().map(key_row).collect();
         out.table(
-            &["id", "name", "scopes", "made at", "by", "revoked at"],
+            &["id", "name", "scopes", "created at", "by", "revoked at"],
             &rows,
         )?;
     }
@@ -75,13 +76,13 @@ async fn revoke(session: &Session, id: &str) -> Done {
     let revoked = keys::revoke(session.db(), id, &by(), session.now()).await?;
     let Some(key) = revoked else {
         return Err(Failure::refused(format!(
-            "there is no key {id}; `tidemark keys list` names them"
+            "no key has the id {id}; `tidemark keys list` shows all keys"
         )));
     };
     let mut out = Out::new();
     let at = key.revoked_at.unwrap_or_else(|| session.now());
     out.line(format!(
-        "{} ({}) is revoked since {at}; services notice within {} seconds",
+        "{} ({}) was revoked at {at}; services stop accepting it within {} seconds",
         key.id,
         key.name,
         crate::http::KEY_BELIEVED.as_secs()
@@ -118,14 +119,14 @@ pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
     let made = keys::create(db, &text, name, scopes, &by(), SystemClock.now()).await;
     made.map_err(refused)?;
     write_secret(file, &text.to_string())
-        .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))
 }
 
 /// The key that [`local_key`] left.
 pub fn read_local_key(file: &Path) -> Done<String> {
     let text = fs::read_to_string(file);
-    let text = text
-        .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", file.display())))?;
+    let text =
+        text.map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
     Ok(text.trim().to_owned())
 }
 

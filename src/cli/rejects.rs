@@ -51,7 +51,7 @@ async fn find(session: &Session, place: RejectPlace) -> Done<Found> {
     let count = session.log.topic(Topic::UsageRejected).await?.partitions;
     let missing = || {
         Failure::refused(format!(
-            "no reject stands at {partition} {offset}; `tidemark rejects list` names what there is"
+            "no reject at {partition} {offset}; `tidemark rejects list` shows all rejects"
         ))
     };
     if partition >= count {
@@ -73,8 +73,7 @@ async fn detail(session: &Session, found: &Found) -> Done<Value> {
 
 /// One JSON value, as it was written.
 fn read_event(file: &Path) -> Done<String> {
-    let unreadable =
-        |error| Failure::refused(format!("{} cannot be read: {error}", file.display()));
+    let unreadable = |error| Failure::refused(format!("cannot read {}: {error}", file.display()));
     // One byte more than an event may have: then it is refused as too large, and not as cut off.
     let most = EVENT_BYTES_MAX as u64 + 1;
     let mut text = String::new();
@@ -116,12 +115,12 @@ async fn redrive(
     let sent = &shown["redriven"]["sent"];
     let edited = match shown["redriven"]["edited"] == true {
         true => "edited",
-        false => "as it was",
+        false => "unchanged",
     };
     let mut out = Out::new();
     out.line(format!(
-        "sent {edited}: it stands in usage.events/{} at offset {}, and counts once however often it is sent; `tidemark wait` returns when \
-         it can be seen",
+        "sent {edited} to usage.events/{} at offset {}; it counts once, however often it is sent; \
+         `tidemark wait` returns once it is visible",
         sent["partition"], sent["offset"]
     ))?;
     out.finish()

@@ -23,7 +23,8 @@ pub async fn run(session: &Session, args: &ResumeArgs) -> Done {
             continue;
         }
         out.line(format!(
-            "{task} goes on from its checkpoint within seconds, if {who} runs; should the cause still be there, it halts again"
+            "{task} continues from its checkpoint within seconds if {who} is running; if the cause \
+             remains, it halts again"
         ))?;
     }
     out.finish()?;
@@ -35,7 +36,7 @@ pub async fn run(session: &Session, args: &ResumeArgs) -> Done {
         if strangers.len() == 1 { "is" } else { "are" },
     );
     Err(Failure::refused(format!(
-        "{names} {verb} not halted; `tidemark doctor` names those that are"
+        "{names} {verb} not halted; `tidemark doctor` lists the halted partitions"
     )))
 }
 

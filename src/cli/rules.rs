@@ -56,7 +56,7 @@ async fn init(session: &Session, set: RuleSet, replace: bool) -> Done {
     if !kept.is_empty() {
         let keys: Vec<&str> = kept.iter().map(|value| value.key.as_str()).collect();
         out.line(format!(
-            "{} in force otherwise than in {file} and left so: {}. `--replace` publishes the file's.",
+            "{} in force different from {file} and kept: {}. `--replace` publishes the file's values.",
             match kept.len() {
                 1 => "1 value is".to_owned(),
                 many => format!("{many} values are"),
@@ -147,7 +147,7 @@ async fn show(session: &Session, is_json: bool) -> Done {
         let all: Vec<Value> = versions.iter().map(version_json).collect();
         out.pretty_json(&all)?;
     } else if versions.is_empty() {
-        out.line("no rules are in force; publish some: tidemark pricing init testnet")?;
+        out.line("no rules are published; run `tidemark pricing init testnet` (or mainnet)")?;
     } else {
         let rows: Vec<Vec<String>> = versions.iter().map(version_row).collect();
         out.table(&["key", ">version", "since", "value"], &rows)?;

@@ -1,7 +1,8 @@
-//! What users, providers and admins see: pages that this service makes, without a script of their own but for what changes in place.
+//! Pages for users, providers and admins, which work without scripts except for updates in place.
 //!
-//! Every page and every target of a form stands in [`pages`], with what it needs. Sessions are in `seal`, the checks in `guard`.
-//! What a page shows comes from [`crate::reads`], and what a form does goes through the same functions as the API.
+//! Every page and every form target is listed in [`pages`], with the access that it requires. Sessions are in `seal`, the checks in `guard`.
+//! What a page shows comes from [`crate::reads`], and forms make the same changes as the admin API; only
+//! the form of credits stores its entry by itself, because it must survive a store that does not answer.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -141,7 +141,7 @@ impl<'c> Rater<'c> {
         }
         if Semantics::known(self.checkpoint.semantics).is_none() {
             let what = format!(
-                "chunk {} was cut by rating semantics {}, this program has {SEMANTICS}",
+                "chunk {} was cut under rating semantics {}, but this program implements {SEMANTICS}",
                 self.checkpoint.chunk, self.checkpoint.semantics
             );
             return Err(Failure::halt(HaltCode::SemanticsChanged, what));
