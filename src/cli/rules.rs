@@ -19,6 +19,7 @@ pub async fn run(session: &Session, command: &PricingCommand) -> Done {
     match command {
         PricingCommand::Init { set, replace } => init(session, *set, *replace).await,
         PricingCommand::Show(args) => show(session, args.json).await,
+        PricingCommand::Import(args) => super::price_import::run(session, args).await,
     }
 }
 
@@ -30,7 +31,7 @@ pub async fn publish_first(db: &dyn Db) -> Done<bool> {
         return Ok(false);
     }
     let values = differences(in_force, RuleSet::Testnet)?.missing;
-    publish(db, RuleSet::Testnet, values, now, "first start").await?;
+    publish_set(db, RuleSet::Testnet, values, now, "first start").await?;
     Ok(true)
 }
 
@@ -43,7 +44,7 @@ async fn init(session: &Session, set: RuleSet, replace: bool) -> Done {
         values.append(&mut kept);
     }
     let count = values.len();
-    publish(db, set, values, now, "tidemark pricing init").await?;
+    publish_set(db, set, values, now, "tidemark pricing init").await?;
     let mut out = Out::new();
     if count > 0 {
         let published = counted(count as u64, "value");
@@ -88,7 +89,7 @@ fn differences(in_force: Vec<Version>, set: RuleSet) -> Done<Differences> {
     Ok(Differences { missing, otherwise })
 }
 
-async fn publish(
+async fn publish_set(
     db: &dyn Db,
     set: RuleSet,
     values: Vec<NewValue>,
@@ -110,7 +111,7 @@ async fn publish(
     Ok(())
 }
 
-fn refused(error: PublishError) -> Failure {
+pub(super) fn refused(error: PublishError) -> Failure {
     match error {
         PublishError::Store(error) => error.into(),
         PublishError::Faults(faults) => all_faults(&faults),
@@ -118,7 +119,7 @@ fn refused(error: PublishError) -> Failure {
     }
 }
 
-fn all_faults(faults: &[RuleFault]) -> Failure {
+pub(super) fn all_faults(faults: &[RuleFault]) -> Failure {
     let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
     Failure::refused(format!("the rules cannot be used:{}", lines.concat()))
 }

@@ -63,7 +63,7 @@ pub(crate) fn spellings(model: &str) -> Vec<String> {
     names
 }
 
-/// As [`spellings`], but a fine-tune may be known by itself: it often has a price of its own.
+/// As [`spellings`], but a fine-tune may be known by itself, and a model by its cloud's id: they may have prices of their own.
 pub(crate) fn spellings_with_fine_tunes(model: &str) -> Vec<String> {
     let bare = bare_name(model);
     let mut names = Vec::new();
@@ -73,8 +73,12 @@ pub(crate) fn spellings_with_fine_tunes(model: &str) -> Vec<String> {
         names.extend(known_as);
         names.extend(marks_off(base).map(|base| format!("ft:{base}")));
     }
+    let region = after_known(&bare, &REGIONS).unwrap_or(0);
+    let without_region = bare[region..].to_owned();
     names.push(bare);
+    names.push(without_region);
     names.extend(spellings(model));
+    names.dedup();
     names
 }
 
@@ -102,16 +106,18 @@ fn base_name(model: &str) -> String {
 
 /// Bedrock: `<region>.<vendor>.<model>`.
 fn without_vendor(name: &str) -> &str {
-    let after = |name: &'_ str, known: &[&str]| {
-        let (prefix, rest) = name.split_once('.')?;
-        let found = known.contains(&prefix) && !rest.is_empty();
-        found.then(|| name.len() - rest.len())
-    };
-    let region = after(name, &REGIONS).unwrap_or(0);
-    match after(&name[region..], &VENDORS) {
+    let region = after_known(name, &REGIONS).unwrap_or(0);
+    match after_known(&name[region..], &VENDORS) {
         Some(vendor) => &name[region + vendor..],
         None => name,
     }
+}
+
+/// Where a name goes on after a known first part.
+fn after_known(name: &str, known: &[&str]) -> Option<usize> {
+    let (prefix, rest) = name.split_once('.')?;
+    let found = known.contains(&prefix) && !rest.is_empty();
+    found.then(|| name.len() - rest.len())
 }
 
 /// The name without what its last mark says: a version, a date, how it is offered or stored.

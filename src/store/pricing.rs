@@ -27,7 +27,7 @@ use super::db::{Condition, Db, Item, Key, StoreError, TRANSACTION_ITEMS_MAX, Tab
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::position::Control;
-use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules};
+use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules, SettingKey};
 use crate::domain::time::Millis;
 
 pub use seen::{Seen, published_under};

@@ -38,6 +38,7 @@ pub use document::{Network, RulesDocument, check_value};
 pub use fault::RuleFault;
 pub use in_force::Rules;
 pub use key::{PriceKey, SettingKey, Unit};
+pub use model_prices::ModelPrice;
 pub(super) use token_prices::{TOKENS_PER_UNIT, per_unit};
 pub use token_prices::{TokenCounts, TokenPrices};
 

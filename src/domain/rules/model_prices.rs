@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Serialize, Serializer};
 
-use super::fault::{Faults, Member};
-use super::setting::{Decimal, PRICE};
+use super::fault::{Faults, Member, RuleFault};
+use super::key::SettingKey;
+use super::setting::{Decimal, PRICE, Setting};
 use super::token_prices::TokenPrices;
 use crate::domain::amount::Money;
 use crate::domain::model_name::{bare_name, spellings_with_fine_tunes};
@@ -32,17 +33,76 @@ struct Prices {
     reasoning: Option<Decimal<Money>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Entry {
+/// What the tokens of one model cost, or of all whose names match a glob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelPrice {
     r#match: String,
     #[serde(flatten)]
     prices: Prices,
 }
 
+impl ModelPrice {
+    /// The price of a model. `parts` are those of cached input, of input that is written to a cache and of reasoning.
+    pub fn new(
+        name: String,
+        [input, output]: [Money; 2],
+        [cached_input, cache_write, reasoning]: [Option<Money>; 3],
+    ) -> ModelPrice {
+        ModelPrice {
+            r#match: name,
+            prices: Prices {
+                input: Decimal(input),
+                output: Decimal(output),
+                cached_input: cached_input.map(Decimal),
+                cache_write: cache_write.map(Decimal),
+                reasoning: reasoning.map(Decimal),
+            },
+        }
+    }
+
+    /// The models of a value of `rules.modelPrices`.
+    ///
+    /// # Errors
+    /// All its faults at once.
+    pub fn list(json: &str) -> Result<Vec<ModelPrice>, Vec<RuleFault>> {
+        match Setting::parse(SettingKey::ModelPrices, json)? {
+            Setting::ModelPrices(prices) => Ok(prices.entries.clone()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The name or glob.
+    pub fn name(&self) -> &str {
+        &self.r#match
+    }
+
+    /// Whether it is for every model that matches.
+    pub fn is_pattern(&self) -> bool {
+        self.r#match.contains(PATTERN_MARKS)
+    }
+
+    /// Its prices, as people read them.
+    pub fn summary(&self) -> String {
+        let Prices { input, output, .. } = &self.prices;
+        let parts = [
+            ("cached input", self.prices.cached_input),
+            ("cache write", self.prices.cache_write),
+            ("reasoning", self.prices.reasoning),
+        ];
+        let mut text = format!("input {}, output {}", input.0, output.0);
+        for (what, price) in parts {
+            if let Some(price) = price {
+                text.push_str(&format!(", {what} {}", price.0));
+            }
+        }
+        text
+    }
+}
+
 /// An ordered list; of several entries that match, the first counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ModelPrices {
-    entries: Vec<Entry>,
+    entries: Vec<ModelPrice>,
     /// The entry of each exact name.
     by_name: BTreeMap<String, usize>,
     globs: GlobSet,
@@ -59,18 +119,18 @@ impl Serialize for ModelPrices {
 impl ModelPrices {
     pub fn read(list: &Member<'_>, faults: &mut Faults) -> Option<ModelPrices> {
         let mut seen = BTreeSet::new();
-        let entries: Vec<Option<Entry>> = faults
+        let entries: Vec<Option<ModelPrice>> = faults
             .list(list, ENTRIES_MAX)?
             .iter()
             .map(|entry| read_entry(entry, &mut seen, faults))
             .collect();
-        let entries: Vec<Entry> = entries.into_iter().collect::<Option<_>>()?;
+        let entries: Vec<ModelPrice> = entries.into_iter().collect::<Option<_>>()?;
         let mut by_name = BTreeMap::new();
         let mut globs = GlobSetBuilder::new();
         let mut glob_entries = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             let pattern = &entry.r#match;
-            if !pattern.contains(PATTERN_MARKS) {
+            if !entry.is_pattern() {
                 by_name.insert(pattern.clone(), i);
                 continue;
             }
@@ -134,7 +194,7 @@ fn read_entry(
     entry: &Member<'_>,
     seen: &mut BTreeSet<String>,
     faults: &mut Faults,
-) -> Option<Entry> {
+) -> Option<ModelPrice> {
     let needed = ["match", "input", "output"];
     let optional = ["cachedInput", "cacheWrite", "reasoning"];
     let ([pattern, input, output], parts) = faults.members_and(entry, needed, optional);
@@ -154,7 +214,7 @@ fn read_entry(
         let problem = format!("{text:?} is listed more than once");
         faults.add(&pattern.key, problem, "each name or pattern once");
     }
-    Some(Entry {
+    Some(ModelPrice {
         r#match: text,
         prices: Prices {
             input: input?,

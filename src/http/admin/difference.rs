@@ -77,7 +77,9 @@ fn are_named(list: &[Value]) -> bool {
 fn compare_named(path: &str, before: &[Value], after: &[Value], found: &mut Vec<Difference>) {
     let name = |entry: &Value| entry["match"].as_str().unwrap_or_default().to_owned();
     let by_name = |list: &[Value]| -> BTreeMap<String, Value> {
-        list.iter().map(|entry| (name(entry), entry.clone())).collect()
+        list.iter()
+            .map(|entry| (name(entry), entry.clone()))
+            .collect()
     };
     let [a, b] = [before, after].map(by_name);
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -87,13 +89,18 @@ fn compare_named(path: &str, before: &[Value], after: &[Value], found: &mut Vec<
     }
     // The first that matches counts.
     let kept = |list: &[Value], other: &BTreeMap<String, Value>| -> Vec<Value> {
-        let kept = list.iter().map(name).filter(|name| other.contains_key(name));
+        let kept = list
+            .iter()
+            .map(name)
+            .filter(|name| other.contains_key(name));
         kept.map(Value::from).collect()
     };
     let [before, after] = [kept(before, &b), kept(after, &a)];
     if before != after {
         let first = before.iter().zip(&after).find(|(a, b)| a != b);
-        let (before, after) = first.map(|(a, b)| (a.clone(), b.clone())).unwrap_or_default();
+        let (before, after) = first
+            .map(|(a, b)| (a.clone(), b.clone()))
+            .unwrap_or_default();
         found.push(Difference {
             path: format!("{path} (first in another order)"),
             before,

@@ -324,7 +324,12 @@ fn the_most_that_the_limits_allow_overflows_nothing() {
         output_tokens: Some(1 << 40),
         ..event(200)
     };
-    let amounts = rate(&most, Service::ChatCompletions, &Detection::of_tier(Tier::MarianaDepth), &rules);
+    let amounts = rate(
+        &most,
+        Service::ChatCompletions,
+        &Detection::of_tier(Tier::MarianaDepth),
+        &rules,
+    );
     assert_eq!(amounts.provider, Points::whole(20_000));
     let charged = 2 * (1i128 << 40) * 1_000_000 * 1_000_000_000 / 1_000;
     assert_eq!(amounts.charge.shadow, Money(charged));
