@@ -1,18 +1,15 @@
 //! `tidemark pricing import`: prices of single models from a public list.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, IsTerminal as _};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::args::ImportArgs;
 use super::output::{Done, Failure, Out, counted};
-use super::rules::{all_faults, refused};
 use super::session::{Session, by};
-use crate::domain::rules::{ModelPrice, SettingKey, check_value};
+use crate::app::commands::rules::{Mode, PriceImport};
+use crate::domain::rules::ModelPrice;
 use crate::gateways::PriceList;
-use crate::ops::random_name;
-use crate::store::pricing::{self, NewValue, Publish};
 
 /// Largest list: the public one has 2 MB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -22,23 +19,22 @@ const SHOWN_MAX: usize = 30;
 /// Runs the command.
 pub async fn run(session: &Session, args: &ImportArgs) -> Done {
     let list = read(args)?;
-    let (db, key) = (session.db(), SettingKey::ModelPrices.name());
-    let in_force = pricing::current(db, session.now()).await?;
-    let current = in_force.iter().find(|version| version.key == key);
-    let known = match current {
-        Some(version) => ModelPrice::list(&version.value).map_err(|faults| all_faults(&faults))?,
-        None => Vec::new(),
-    };
-    let plan = Plan::of(&known, &list.prices);
+    let commands = session.commands();
+    let import = commands.plan_price_import(&list.prices).await?;
     let mut out = Out::new();
-    plan.show(&mut out)?;
+    show(&mut out, &import)?;
     show_left_out(&mut out, &list)?;
-    if plan.is_empty() {
+    if import.is_empty() {
         out.line("every price of the list is in force already; nothing was published")?;
         return out.finish();
     }
-    let text = serde_json::to_string(&plan.prices).map_err(Failure::failed)?;
-    let value = check_value(key, &text).map_err(|faults| all_faults(&faults))?;
+    let markup = percent(args.markup.0);
+    let reason = format!(
+        "tidemark pricing import ({}, markup {markup} %)",
+        name_of(args)
+    );
+    let publish = |mode| commands.publish_price_import(&import, reason.clone(), by(), mode);
+    publish(Mode::DryRun).await?;
     if args.dry_run {
         out.line("dry run: nothing was published")?;
         return out.finish();
@@ -47,27 +43,12 @@ pub async fn run(session: &Session, args: &ImportArgs) -> Done {
     if !args.yes {
         confirm()?;
     }
-    let now = session.now();
-    let markup = percent(args.markup.0);
-    let publish = Publish {
-        values: vec![NewValue {
-            key: key.to_owned(),
-            value,
-        }],
-        effective_from: now,
-        by: by(),
-        reason: format!(
-            "tidemark pricing import ({}, markup {markup} %)",
-            name_of(args)
-        ),
-        now,
-        token: random_name(),
-    };
-    pricing::publish(db, &publish).await.map_err(refused)?;
+    let published = publish(Mode::Write).await?;
     let mut out = Out::new();
     out.line(format!(
-        "published {key}, valid from {now}: {}",
-        counted(plan.prices.len() as u64, "model")
+        "published, valid from {}: {} with prices of their own",
+        published.effective_from,
+        counted(import.prices.len() as u64, "model")
     ))?;
     out.finish()
 }
@@ -129,119 +110,41 @@ fn globs(patterns: &[String]) -> Done<GlobSet> {
     globs.build().map_err(Failure::failed)
 }
 
-/// What an import changes.
-struct Plan {
-    /// The whole list as it would be.
-    prices: Vec<ModelPrice>,
-    added: Vec<ModelPrice>,
-    /// Before and after.
-    changed: Vec<(ModelPrice, ModelPrice)>,
-    unchanged: usize,
-    /// Models that the imported list does not name.
-    kept: usize,
-    /// Imported models that an earlier pattern matches, with that pattern: their prices would not count.
-    hidden: Vec<(String, String)>,
-}
-
-impl Plan {
-    /// Prices that are known keep their places, for the first that matches counts; new ones come behind.
-    fn of(known: &[ModelPrice], imported: &[ModelPrice]) -> Plan {
-        let by_name: BTreeMap<&str, &ModelPrice> =
-            imported.iter().map(|price| (price.name(), price)).collect();
-        let names: BTreeSet<&str> = known.iter().map(ModelPrice::name).collect();
-        let (mut prices, mut changed, mut unchanged) = (Vec::new(), Vec::new(), 0);
-        for before in known {
-            match by_name.get(before.name()) {
-                Some(after) if *after != before => {
-                    changed.push((before.clone(), (*after).clone()));
-                    prices.push((*after).clone());
-                }
-                Some(_) => {
-                    unchanged += 1;
-                    prices.push(before.clone());
-                }
-                None => prices.push(before.clone()),
-            }
-        }
-        let is_new = |price: &&ModelPrice| !names.contains(price.name());
-        let added: Vec<ModelPrice> = imported.iter().filter(is_new).cloned().collect();
-        prices.extend(added.iter().cloned());
-        Plan {
-            hidden: hidden(&prices, &by_name),
-            kept: known.len() - changed.len() - unchanged,
-            prices,
-            added,
-            changed,
-            unchanged,
+fn show(out: &mut Out, import: &PriceImport) -> Done {
+    let row = |what: &str, name: &str, [before, after]: [String; 2]| {
+        vec![what.to_owned(), name.to_owned(), before, after]
+    };
+    let changed = import.changed.iter().map(|(before, after)| {
+        let prices = [before, after].map(ModelPrice::summary);
+        row("changed", after.name(), prices)
+    });
+    let added = import.added.iter().map(|price| {
+        let prices = [String::new(), price.summary()];
+        row("new", price.name(), prices)
+    });
+    let rows: Vec<Vec<String>> = changed.chain(added).collect();
+    if !rows.is_empty() {
+        let shown = &rows[..rows.len().min(SHOWN_MAX)];
+        let titles = ["", "model", "now, USD per 1,000 tokens", "with the import"];
+        out.table(&titles, shown)?;
+        if rows.len() > shown.len() {
+            out.line(format!("… and {} more", rows.len() - shown.len()))?;
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.changed.is_empty()
-    }
-
-    fn show(&self, out: &mut Out) -> Done {
-        let added = self.added.iter().map(|price| {
-            vec![
-                "new".to_owned(),
-                price.name().to_owned(),
-                String::new(),
-                price.summary(),
-            ]
-        });
-        let changed = self.changed.iter().map(|(before, after)| {
-            let name = after.name().to_owned();
-            vec![
-                "changed".to_owned(),
-                name,
-                before.summary(),
-                after.summary(),
-            ]
-        });
-        let rows: Vec<Vec<String>> = changed.chain(added).collect();
-        if !rows.is_empty() {
-            let shown = &rows[..rows.len().min(SHOWN_MAX)];
-            out.table(
-                &["", "model", "now, USD per 1,000 tokens", "with the import"],
-                shown,
-            )?;
-            if rows.len() > shown.len() {
-                out.line(format!("… and {} more", rows.len() - shown.len()))?;
-            }
-        }
+    out.line(format!(
+        "{} new, {} changed, {} unchanged; {} that the list does not name, kept",
+        import.added.len(),
+        import.changed.len(),
+        import.unchanged,
+        import.kept
+    ))?;
+    if let Some((name, pattern)) = import.hidden.first() {
         out.line(format!(
-            "{} new, {} changed, {} as they are; {} not in the list, kept",
-            self.added.len(),
-            self.changed.len(),
-            self.unchanged,
-            self.kept
+            "warning: {} will not count, because an earlier pattern matches; the first: {name} ({pattern})",
+            counted(import.hidden.len() as u64, "imported price")
         ))?;
-        if let Some((name, pattern)) = self.hidden.first() {
-            out.line(format!(
-                "warning: {} of the list will not count, because a pattern before them matches; the first: {name} ({pattern})",
-                counted(self.hidden.len() as u64, "price")
-            ))?;
-        }
-        Ok(())
     }
-}
-
-fn hidden(prices: &[ModelPrice], imported: &BTreeMap<&str, &ModelPrice>) -> Vec<(String, String)> {
-    let mut patterns: Vec<(globset::GlobMatcher, &str)> = Vec::new();
-    let mut hidden = Vec::new();
-    for price in prices {
-        if price.is_pattern() {
-            let glob = Glob::new(price.name()).ok();
-            patterns.extend(glob.map(|glob| (glob.compile_matcher(), price.name())));
-        } else if imported.contains_key(price.name())
-            && let Some((_, pattern)) = patterns
-                .iter()
-                .find(|(glob, _)| glob.is_match(price.name()))
-        {
-            hidden.push((price.name().to_owned(), (*pattern).to_owned()));
-        }
-    }
-    hidden
+    Ok(())
 }
 
 fn show_left_out(out: &mut Out, list: &PriceList) -> Done {

@@ -16,5 +16,6 @@ pub mod rules;
 pub mod semantics;
 pub mod sorted;
 pub mod statement;
+pub mod text;
 pub mod tier;
 pub mod time;

@@ -30,6 +30,7 @@ mod key;
 mod model_prices;
 mod setting;
 mod token_prices;
+mod version;
 
 pub use book::{RuleBook, Timeline};
 pub use class::{PerClass, RateClass};
