@@ -257,7 +257,7 @@ pub fn decide(
 
 /// Whether a program of these semantics can rate a chunk that was cut by its own.
 fn can_rate(semantics: u32, cut: &RateCheckpoint) -> bool {
-    cut.semantics == semantics || Semantics::known(cut.semantics).is_some()
+    cut.semantics <= semantics && Semantics::known(cut.semantics).is_some()
 }
 
 fn repeat(found: &ChunkBlocks) -> Option<Repeat> {

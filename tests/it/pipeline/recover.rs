@@ -17,7 +17,7 @@ use tidemark::store::checkpoints::{
 };
 
 const SOURCE: Partition = Partition(1);
-const SEMANTICS: u32 = 3;
+const SEMANTICS: u32 = 4;
 
 /// A chunk that sends so many blocks to each posting partition.
 #[derive(Clone, Debug)]
@@ -199,7 +199,7 @@ fn what_cannot_be_rolled_forward_is_refused() {
     let no_cut = refused(&stored, &blocks, SEMANTICS);
     assert!(matches!(no_cut, Refusal::NoCut { .. }), "{no_cut:?}");
     let blocks = logged(&sent, true);
-    let other = refused(&stored, &blocks, SEMANTICS + 1);
+    let other = refused(&stored, &blocks, SEMANTICS - 1);
     assert!(matches!(other, Refusal::OtherSemantics { .. }), "{other:?}");
     let mut elsewhere = stored.clone();
     elsewhere.to = Offset(4);
