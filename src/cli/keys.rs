@@ -64,7 +64,7 @@ async fn revoke(session: &Session, id: &str) -> Done {
         "{} ({}) is revoked since {at}; services notice within {} seconds",
         key.id,
         key.name,
-        crate::http::KEY_BELIEVED.as_secs()
+        crate::http::KEY_CACHE_TTL.as_secs()
     ))?;
     out.finish()
 }

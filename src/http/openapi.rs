@@ -74,20 +74,17 @@ const COMMON: [(&str, &str); 6] = [
     ("401", "No valid key or token."),
     ("403", "The key's scopes do not allow this."),
     ("429", "Too many requests: see Retry-After."),
-    ("500", "Internal error; search the server log for the x-request-id."),
     (
-        "503",
-        "Log or store do not answer: retry, see Retry-After.",
+        "500",
+        "Internal error; search the server log for the x-request-id.",
     ),
+    ("503", "Log or store do not answer: retry, see Retry-After."),
 ];
 /// What any request with a body may be answered.
 const OF_BODIES: [(&str, &str); 3] = [
     ("408", "The body did not arrive in time; nothing was done."),
     ("413", "The body is too large."),
-    (
-        "415",
-        "Unsupported Content-Type or Content-Encoding.",
-    ),
+    ("415", "Unsupported Content-Type or Content-Encoding."),
 ];
 
 fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {

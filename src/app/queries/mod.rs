@@ -58,7 +58,7 @@ pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,
     json_of, known_rule, price_of, to_come,
 };
-pub use rules_cache::BELIEVED;
+pub use rules_cache::RULES_CACHE_TTL;
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{UsageCursor, UsageLine, UsageOfDay};
@@ -69,8 +69,8 @@ pub struct Queries {
     db: Arc<dyn Db>,
     log: Arc<dyn Log>,
     partitions: Partitions,
-    rules: rules_cache::InForce,
-    models: models::Found,
+    rules: rules_cache::RulesCache,
+    models: models::ModelCache,
 }
 
 /// Why there is no answer.
@@ -94,8 +94,8 @@ impl Queries {
             db,
             log,
             partitions,
-            rules: rules_cache::InForce::default(),
-            models: models::Found::default(),
+            rules: rules_cache::RulesCache::default(),
+            models: models::ModelCache::default(),
         }
     }
 

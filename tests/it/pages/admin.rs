@@ -103,10 +103,7 @@ async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
     has(&page, &["It takes the place of version 2"]);
     confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
     let page = text(&jar.get(&stand, SCRAPE).await);
-    has(
-        &page,
-        &["Replaced", "Upcoming", "In force", "4 USD for a"],
-    );
+    has(&page, &["Replaced", "Upcoming", "In force", "4 USD for a"]);
 
     let page = text(&jar.get(&stand, "/admin/network").await);
     let (seen, once) = (field(&page, "seen"), field(&page, "once"));
@@ -240,10 +237,7 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
         "/admin/rules/tide_pool_input?done=before&version=2"
     );
     let page = text(&jar.get(&stand, location(&again)).await);
-    has(
-        &page,
-        &["Already published at", "as version 2"],
-    );
+    has(&page, &["Already published at", "as version 2"]);
     // What is so already has nothing to confirm; nothing is published without having been shown.
     for target in [format!("{target}/preview"), target.to_owned()] {
         let answer = jar.post(&stand, &target, &change).await;
@@ -349,10 +343,7 @@ async fn the_network_is_switched_only_by_its_typed_name() {
     let answer = jar.post(&stand, "/admin/network", &fields).await;
     assert_eq!(location(&answer), "/admin/network?done=published&version=2");
     let page = text(&jar.get(&stand, location(&answer)).await);
-    has(
-        &page,
-        &["Published.", "live", "<strong>mainnet</strong>"],
-    );
+    has(&page, &["Published.", "live", "<strong>mainnet</strong>"]);
     let again = jar.post(&stand, "/admin/network", &fields).await;
     assert_eq!(location(&again), "/admin/network?done=before&version=2");
     has(
