@@ -7,6 +7,7 @@ pub mod amount;
 pub mod event;
 pub mod ids;
 pub mod ledger;
+pub mod outcomes;
 pub mod position;
 pub mod posting;
 pub mod rating;

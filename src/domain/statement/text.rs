@@ -28,7 +28,7 @@ impl fmt::Display for Statement {
         writeln!(
             f,
             "  {} requests, {} successful, {} failed",
-            self.requests, self.successful, self.failed
+            self.outcomes.requests, self.outcomes.successful, self.outcomes.failed
         )?;
         self.write_services(f)?;
         self.write_days(f)
@@ -55,9 +55,9 @@ impl Statement {
                 "  {:<18}{:>18}{:>10}{:>10}{:>10}{latency:>10}",
                 service.as_str(),
                 line.points.to_string(),
-                line.requests,
-                line.successful,
-                line.failed
+                line.outcomes.requests,
+                line.outcomes.successful,
+                line.outcomes.failed
             )?;
         }
         Ok(())
@@ -79,9 +79,9 @@ impl Statement {
                 "  {:<18}{:>18}{:>10}{:>10}{:>10}{:>10}",
                 day.to_string(),
                 line.points.to_string(),
-                line.requests,
-                line.successful,
-                line.failed,
+                line.outcomes.requests,
+                line.outcomes.successful,
+                line.outcomes.failed,
                 line.streak
             )?;
         }
