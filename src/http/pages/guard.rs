@@ -284,7 +284,7 @@ async fn form_bytes(door: &Door, known: &Identified, request: Request) -> Result
         _ => (caller.map_or("nobody", |caller| &caller.by), FORM_BYTES_MAX),
     };
     let reading = door.pages.service.reading(caller);
-    let incoming = Incoming::of(request, bytes_max, Packing::AccessError);
+    let incoming = Incoming::of(request, bytes_max, Packing::Refused);
     let read = match incoming {
         Ok(incoming) => incoming.read(&reading).await,
         Err(problem) => Err(problem),

@@ -60,7 +60,7 @@ async fn enter(
     };
     match pages.service.commands.sign_up(signup).await {
         Ok(_) => Ok(None),
-        Err(SignUpError::RefusedCode(refusal)) => Ok(Some(RefusedCode {
+        Err(SignUpError::Refused(refusal)) => Ok(Some(RefusedCode {
             typed: typed.to_owned(),
             why: in_words(&refusal),
         })),
