@@ -91,7 +91,7 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
     let said = match tokio::time::timeout(left, afterwards(session, config)).await {
         Ok(looked) => looked?,
         Err(_) => Some(format!(
-            "whether the newest events were rejected could not be seen within {timeout:?}"
+            "could not check within {timeout:?} whether the newest events were rejected"
         )),
     };
     if let Some(note) = said {
@@ -123,7 +123,7 @@ fn of_recent(read: Done<Recent>) -> Done<Option<String>> {
         Ok(recent) => recent,
         Err(Failure::Failed(why) | Failure::Refused(why)) => {
             return Ok(Some(format!(
-                "whether the newest events were rejected could not be read: {why}"
+                "could not check whether the newest events were rejected: {why}"
             )));
         }
         Err(other) => return Err(other),
@@ -247,7 +247,7 @@ async fn bounds(session: &Session, start: Instant, timeout: Duration) -> Done<Ve
                     tracing::debug!(
                         event = "wait.retry",
                         why,
-                        "the log did not answer; looking again"
+                        "the log did not answer; retrying"
                     );
                     tokio::time::sleep(POLL).await;
                 }
@@ -304,7 +304,8 @@ async fn no_halt(session: &Session) -> Done {
 fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Failure {
     let trouble = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
     Failure::failed(format!(
-        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or see whether something is wrong: tidemark doctor",
+        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or look for problems with \
+         `tidemark doctor`",
         awaited.as_str()
     ))
 }

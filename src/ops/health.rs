@@ -93,7 +93,7 @@ impl fmt::Display for TaskId {
 
 /// The text names no task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no partition; write rate/N, post/N or adapt-TOPIC/N, for example rate/2")]
+#[error("'{0}' is not a partition; write rate/N, post/N or adapt-TOPIC/N, for example rate/2")]
 pub struct NotATask(pub String);
 
 impl FromStr for TaskId {

@@ -305,7 +305,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            tracing::error!(event = "metrics.failed", %error, "metrics could not be written as text");
+            tracing::error!(event = "metrics.failed", %error, "could not render the metrics as text");
         }
         String::from_utf8_lossy(&text).into_owned()
     }

@@ -92,52 +92,65 @@ impl HaltCode {
     pub const fn advice(self) -> &'static str {
         match self {
             HaltCode::LogRecreated => {
-                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained. If the original is gone for good with work in flight: docs/runbook.md#a-topic-is-gone."
+                "Restore the original topic, or move to the new one in a new epoch after both roles \
+                 are drained. If the original is permanently lost with work in flight: \
+                 docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::LogTruncated => {
-                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage. If they are gone for good: docs/runbook.md#a-topic-is-gone."
+                "Restore the missing records from a backup or replica; raise the topic's retention \
+                 so that it exceeds any outage. If they are permanently lost: \
+                 docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::FingerprintMismatch => {
-                "The topic holds other records than those that were counted; bring the original topic back."
+                "The topic does not hold the records that were counted; restore the original topic."
             }
             HaltCode::LogDamaged => {
                 "Restore the data directory from a backup, or start a new epoch."
             }
             HaltCode::PartitionsChanged => {
-                "Partitions cannot be added in place: move to new topics as a new epoch (docs/kafka.md#more-partitions)."
+                "Partitions cannot be added in place: move to new topics in a new epoch \
+                 (docs/kafka.md#more-partitions)."
             }
             HaltCode::TablesBehindLog => {
-                "Bring back the newest tables (or the checkpoint that was deleted). If there are none, stop all workers and run `tidemark recover`, which goes on from the older tables by what the log holds (docs/backup.md)."
+                "Restore the newest tables (or the deleted checkpoint). If there are none, stop all \
+                 workers and run `tidemark recover`, which brings the older tables up to date from \
+                 the log (docs/backup.md)."
             }
             HaltCode::ClockAhead => {
-                "If this worker's clock is wrong, set it. If the record's time is wrong, mend the clock of the broker or machine that appended it, then run `tidemark correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
+                "If this worker's clock is wrong, set it. If the record's time is wrong, correct \
+                 the clock of the broker or machine that appended it, then run `tidemark \
+                 correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
             }
             HaltCode::SemanticsChanged => {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
             }
             HaltCode::SequenceGap => {
-                "Restore ledger.postings: blocks that this partition has not counted are missing."
+                "Restore ledger.postings: it lacks blocks that this partition has not counted yet."
             }
             HaltCode::BlockUnreadable => {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
             }
             HaltCode::RowRegressed => {
-                "Restore the row or the table (point-in-time recovery); something other than tidemark changed it. If all tables have to go back to an earlier moment, restore all of them and run `tidemark recover` (docs/backup.md). Do not run `tidemark init`."
+                "Restore the row or the table (point-in-time recovery); something other than \
+                 tidemark changed it. If tables must go back to an earlier moment, restore all of \
+                 them to it and run `tidemark recover` (docs/backup.md). Do not run `tidemark \
+                 init`."
             }
             HaltCode::RowUnreadable => {
                 "Restore the row; something other than tidemark, or a newer version, wrote it."
             }
-            HaltCode::UsageRowAhead => {
-                "Restore table UsageTracking or the log: they do not belong together."
-            }
+            HaltCode::UsageRowAhead => "Restore table UsageTracking or the log: they do not match.",
             HaltCode::Overflow => {
-                "An earlier version halted at a sum that left its range. This version does not: resume the partition, then look for absurd prices, counts or awards (docs/runbook.md#tidemarksumsatlimit)."
+                "An earlier version halted because a sum overflowed. This version does not: resume \
+                 the partition, then look for absurd prices, counts or awards \
+                 (docs/runbook.md#tidemarksumsatlimit)."
             }
             HaltCode::StoreRefused => {
-                "A table or an index is missing or differs: restore it from a backup (`tidemark init` creates tables only for a new installation)."
+                "A table or an index is missing or different: restore it from a backup (`tidemark \
+                 init` creates tables only for a new installation)."
             }
             HaltCode::LogRefused => {
-                "Raise the topic's largest record to what topics/*.yaml declares."
+                "Raise the topic's max.message.bytes to the value in topics/*.yaml."
             }
         }
     }

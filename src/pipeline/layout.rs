@@ -66,7 +66,7 @@ pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
 
 /// A later epoch has begun.
 pub(super) fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
-    let what = format!("this log has epoch {epoch}, the tables are at epoch {later} already");
+    let what = format!("this log has epoch {epoch}, but the tables are already at epoch {later}");
     Failure::halt(HaltCode::LogRecreated, what)
 }
 
@@ -321,7 +321,8 @@ fn all_taken(q: u32, taken: Sequence, sent: Sequence) -> Result<(), Failure> {
             "a new epoch began while {task} had taken {taken} of {sent} blocks of the old one"
         ),
         Ordering::Greater => format!(
-            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}; tidemark accept-loss says what that means and settles it"
+            "{task} has taken block {taken} of the old epoch although it was given up after block \
+             {sent}; run `tidemark accept-loss`, which explains and resolves it"
         ),
     };
     Err(Failure::halt(HaltCode::LogRecreated, what))

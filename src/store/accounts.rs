@@ -2,7 +2,7 @@
 //!
 //! The newest month row is the account's **head**. It holds the account's one fence and its lifetime facts, and names the
 //! fences of the older rows that may still change. A write to any row of the account carries the head's condition, so that of
-//! two workers that believe they own the account only one can write; see ARCHITECTURE.md, "How a number stays right".
+//! two workers that believe they own the account only one can write; see ARCHITECTURE.md, "Post".
 //!
 //! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is written once, together with the
 //! first row: "there is no row of this month" would hold again in the next month, "there is no account" holds once in a life.

@@ -59,7 +59,7 @@ impl AwardKind {
 
 /// The text is no kind of award.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no kind of award; allowed: signup, milestone, adjustment")]
+#[error("'{0}' is not a kind of award; allowed: signup, milestone, adjustment")]
 pub struct NotAnAwardKind(String);
 
 impl std::str::FromStr for AwardKind {

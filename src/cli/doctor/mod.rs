@@ -26,8 +26,7 @@ mod tables;
 pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal};
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
-pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
-     they are the work of `tidemark worker --roles adapt` (docs/adapters.md).";
+pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but they are read only by `tidemark worker --roles adapt`, which needs Kafka (docs/adapters.md).";
 
 /// Runs `tidemark doctor`.
 pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
@@ -49,7 +48,7 @@ pub async fn run_blind(config: &Config, why: Failure, is_json: bool) -> Done {
 fn finish(looked: Done, mut findings: Findings, is_json: bool) -> Done {
     match looked {
         Err(Failure::Failed(why)) if !findings.is_empty() => {
-            findings.note(format!("Not everything could be looked at: {why}."));
+            findings.note(format!("Some checks could not run: {why}."));
         }
         looked => looked?,
     }
@@ -83,7 +82,8 @@ fn running(session: &Session, config: &Config, findings: &mut Findings) {
         Workers::Nobody => findings.fault(
             Cause::NotRunning,
             format!(
-                "`tidemark up` is not running on this data: nothing comes in, is rated or posted until it is. Start it: tidemark up --data {}",
+                "`tidemark up` is not running on this data, so nothing is ingested, rated or \
+                 posted. Start it: tidemark up --data {}",
                 config.data.display()
             ),
         ),
@@ -107,13 +107,14 @@ async fn rules(session: &Session, findings: &mut Findings) -> Done {
     match session.rules().await? {
         None => findings.fault(
             Cause::NoRules,
-            "There are no rules yet, so no event can be rated. Publish some: tidemark pricing init testnet",
+            "No rules are published, so no event can be rated. Publish them: tidemark pricing init \
+             testnet (or mainnet)",
         ),
         Some(timeline) => {
             let network = if timeline.at(session.now()).is_mainnet() {
                 "mainnet: usage costs credits"
             } else {
-                "testnet: nothing is charged"
+                "testnet: usage is free"
             };
             findings.note(format!("The rules in force are complete ({network})."));
         }

@@ -102,7 +102,7 @@ impl Poster<'_> {
         match self.activity {
             Some(_) => Ok(()),
             None => Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
             )),
         }
     }
@@ -135,7 +135,8 @@ impl Poster<'_> {
         }
         let task = self.task();
         Err(Failure::reload(format!(
-            "another worker has written the checkpoint of {task}, or the tables were restored to an earlier moment"
+            "another worker wrote the checkpoint of {task}, or the tables were restored to an \
+             earlier moment"
         )))
     }
 

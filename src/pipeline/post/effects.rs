@@ -112,7 +112,8 @@ impl Poster<'_> {
             }
             let Some(fiftieth_at) = fiftieth_at else {
                 let what = format!(
-                    "{referee} has {MILESTONE_SUCCESSES} successes, but no time at which it got there"
+                    "{referee} has {MILESTONE_SUCCESSES} successes, but the time of the last one is \
+                     missing"
                 );
                 return Err(Failure::halt(HaltCode::RowUnreadable, what));
             };
@@ -148,7 +149,7 @@ impl Poster<'_> {
         match self.follower.rules(head) {
             Some(timeline) => Ok(timeline.at(at).milestone()),
             None => Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
             )),
         }
     }
@@ -312,7 +313,7 @@ impl Poster<'_> {
 
     /// Builds a list anew from every account of this partition: the ones in memory as they are, the others as they stand.
     async fn rescan(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
-        tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; scanning");
+        tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; rebuilding the leaderboard from the tables");
         let head = self.follower.follow(self.ctx).await?;
         let Some(timeline) = self.follower.rules(head) else {
             return Ok(());

@@ -116,7 +116,7 @@ fn tell_saturation(ctx: &WorkerContext, cached: &Cached) {
     ctx.metrics.saturated_flushes_total.inc();
     if let Some(kept_back) = SATURATED.say(()) {
         let account = &cached.account;
-        tracing::error!(event = "account.saturated", %account, kept_back, "a sum of this account is at the end of its range; it says less than was added");
+        tracing::error!(event = "account.saturated", %account, kept_back, "a sum of this account has reached its limit and is lower than what was added");
     }
 }
 
@@ -157,7 +157,7 @@ async fn write(
             Outcome::Written => return Ok(attempt.after),
             Outcome::SomebodyElse => {
                 return Err(Failure::reload(format!(
-                    "somebody else has written the rows of {account}"
+                    "another worker wrote the rows of {account}"
                 )));
             }
             Outcome::TryAgain => {}

@@ -95,7 +95,8 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
         return Ok(());
     }
     let what = format!(
-        "the checkpoint of {task} is missing, although it has had one; an older copy of it from a backup of table Checkpoints will do, because the accounts' rows say what they have counted"
+        "the checkpoint of {task} is missing, although it had one; restore any older copy from a \
+         backup of table Checkpoints: account rows record what they have counted"
     );
     let halt = Failure::halt(HaltCode::TablesBehindLog, what);
     Err(versioned::confirm(ctx, key, None, halt).await)
