@@ -51,6 +51,9 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
+    /// `recover` leaves prices and links as they are, although their tables may be of another moment
+    /// than the control feed.
+    FeedRowsNotMended,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -72,7 +75,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 30] = [
+    pub const ALL: [Breakage; 31] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -96,6 +99,7 @@ impl Breakage {
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
         Breakage::PostingNotPutBack,
+        Breakage::FeedRowsNotMended,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::EarlierBlocksTaken,

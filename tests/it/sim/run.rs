@@ -582,7 +582,7 @@ impl Run {
         });
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let current = defaults::values(false);
         let of = |key: &str| {
             current
@@ -639,7 +639,7 @@ impl Run {
         }
     }
 
-    fn sign_up(&mut self) {
+    pub(super) fn sign_up(&mut self) {
         let (referee, referrer) = (self.an_account(), self.an_account());
         if referee.kind != referrer.kind {
             return;
