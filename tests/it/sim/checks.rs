@@ -578,7 +578,7 @@ fn usage_rows(
     }
     let mut is = BTreeSet::new();
     for (key, item) in &db.0 {
-        let is_marker = installation::is_marker(key.table, item);
+        let is_marker = marker::is_marker(key.table, item);
         if key.table != Table::UsageTracking || is_marker || adapter::has_expired(item, now) {
             continue;
         }
