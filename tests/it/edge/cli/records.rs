@@ -124,7 +124,7 @@ fn reads(place: &Place) {
     let nothing = place
         .tidemark(&["usage", "ann", "--day", "2026-01-01"])
         .ok();
-    assert_eq!(nothing, "user ann has no request on 2026-01-01\n");
+    assert_eq!(nothing, "user ann has no requests on 2026-01-01\n");
     for (kinds, id, total) in [("users", "ann", "5.3"), ("providers", "prov", "3")] {
         let board = place.tidemark(&["leaderboard", kinds, "--json"]).lines();
         assert_eq!(board.len(), 1);
