@@ -18,7 +18,7 @@ pub mod store;
 
 pub mod pipeline;
 
-pub mod reads;
+pub mod app;
 
 pub mod http;
 

@@ -6,9 +6,9 @@ use super::args::AcceptLossArgs;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
 use crate::domain::position::WriteId;
+use crate::domain::text::check_reason;
 use crate::pipeline::loss::{LateBlocks, LossError, Losses, LostBlocks};
 use crate::pipeline::rows_ahead::RowsAhead;
-use crate::store::credits::check_reason;
 use crate::store::losses::LostChunk;
 
 /// What is to be typed.

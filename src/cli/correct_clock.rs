@@ -3,11 +3,11 @@
 use super::args::CorrectClockArgs;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
+use crate::domain::text::check_reason;
 use crate::log::Topic;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::HaltCode;
 use crate::store::checkpoints::{self, ClockCorrection};
-use crate::store::credits::check_reason;
 
 /// Runs `tidemark correct-clock`.
 pub async fn run(session: &Session, args: &CorrectClockArgs) -> Done {

@@ -8,17 +8,14 @@ use bytes::Bytes;
 
 use super::generate::{Faults, Generated, Generator, Market};
 
-use crate::domain::amount::{Money, Points};
+use crate::app::CommandError;
+use crate::app::commands::{Commands, NewCredit, NewSignup, Referrer, Repeat};
+use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
 use crate::log::{Headers, Log, LogError, NewRecord, Partitions, Topic, usage_partition};
 use crate::ops::clock::{Clock, SystemClock};
-use crate::ops::random_name;
 use crate::ops::shutdown::Shutdown;
-use crate::store::credits::{self, CreditEntry, CreditError};
-use crate::store::db::{Db, StoreError};
-use crate::store::referrals::{self, AwardPolicy, Referrer, SignupError, SignupRequest};
-use crate::store::{control, pricing};
 
 const USERS: u32 = 40;
 const PROVIDERS: u32 = 8;
@@ -48,20 +45,14 @@ const FAULTS: Faults = Faults {
     malformed: 400,
 };
 
-/// What stops a round.
-#[derive(Debug, thiserror::Error)]
-enum DemoError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Signup(#[from] SignupError),
-    #[error(transparent)]
-    Credit(#[from] CreditError),
-}
-
 /// Runs until shutdown. Nothing that fails here stops `up`.
-pub async fn run(db: Arc<dyn Db>, log: Arc<dyn Log>, partitions: Partitions, shutdown: Shutdown) {
-    if let Err(error) = found(&*db, partitions.posting).await {
+pub async fn run(
+    commands: Commands,
+    log: Arc<dyn Log>,
+    partitions: Partitions,
+    shutdown: Shutdown,
+) {
+    if let Err(error) = found(&commands).await {
         tracing::warn!(event = "demo.incomplete", %error, "could not create all signups and credits of the demo; a restart retries");
     }
     let mut generator = Generator::new(Market {
@@ -87,25 +78,20 @@ pub async fn run(db: Arc<dyn Db>, log: Arc<dyn Log>, partitions: Partitions, shu
 }
 
 /// Codes, signups and credits; repeated at every start, they change nothing.
-async fn found(db: &dyn Db, partitions: u32) -> Result<(), DemoError> {
-    let head = control::head(db).await?;
-    let timeline = pricing::load_rules(db, head).await?.as_of(head);
-    let award = timeline.map_or(Points::ZERO, |timeline| {
-        timeline.at(SystemClock.now()).signup()
-    });
+async fn found(commands: &Commands) -> Result<(), CommandError> {
     for (kind, referrer, referee) in LINKS {
         let (referrer, referee) = (account(*kind, *referrer), account(*kind, *referee));
-        sign_up(db, &referrer, referee, award, partitions).await?;
+        sign_up(commands, &referrer, referee).await?;
     }
     for user in 1..=10 {
-        let entry = CreditEntry {
-            idempotency_key: "demo".to_owned(),
+        let new = NewCredit {
+            user: format!("user-{user}"),
             amount: CREDIT,
             reason: "welcome to the demo".to_owned(),
+            idempotency_key: "demo".to_owned(),
             by: BY.to_owned(),
-            at: SystemClock.now(),
         };
-        credits::add(db, &format!("user-{user}"), &entry).await?;
+        commands.add_credit(new).await?;
     }
     Ok(())
 }
@@ -119,26 +105,22 @@ fn account(kind: AccountKind, number: u32) -> Account {
 }
 
 async fn sign_up(
-    db: &dyn Db,
+    commands: &Commands,
     referrer: &Account,
     referee: Account,
-    award: Points,
-    partitions: u32,
-) -> Result<(), DemoError> {
-    if referrals::link_of(db, &referee).await?.is_some() {
+) -> Result<(), CommandError> {
+    if commands.is_referred_by(&referee, referrer).await? {
         return Ok(());
     }
-    let now = SystemClock.now();
-    let code = referrals::code_for(db, referrer, rand::random(), now, Some(BY)).await?;
-    let request = SignupRequest {
+    let code = commands.referral_code(referrer, Some(BY)).await?;
+    let signup = NewSignup {
         referrer: Referrer::Code(code.code),
         referee,
-        now,
-        token: random_name(),
-        awards: AwardPolicy::Pay(award),
+        repeat: Repeat::Never,
+        paid_elsewhere: false,
         by: Some(BY.to_owned()),
     };
-    referrals::signup(db, &request, partitions).await?;
+    commands.sign_up(signup).await?;
     Ok(())
 }
 

@@ -5,12 +5,11 @@ use serde_json::json;
 use super::args::{AwardCommand, CreditsCommand};
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
+use crate::app::commands::{Adjusted, NewAdjustment, NewCredit};
+use crate::app::queries::CreditLine;
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::ops::random_name;
-use crate::reads::CreditLine;
-use crate::store::awards::{self, Adjustment, AdjustmentError, Granted};
-use crate::store::credits::{self, CreditEntry, CreditError};
 
 /// Runs `tidemark credits`.
 pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
@@ -22,18 +21,14 @@ pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
             reason,
             json,
         } => {
-            let entry = CreditEntry {
-                idempotency_key: key.clone().unwrap_or_else(random_name),
+            let new = NewCredit {
+                user: user.clone(),
                 amount: *amount,
                 reason: reason.clone(),
+                idempotency_key: key.clone().unwrap_or_else(random_name),
                 by: by(),
-                at: session.now(),
             };
-            let added = credits::add(session.db(), user, &entry).await;
-            added.map_err(|error| match error {
-                CreditError::Store(error) => error.into(),
-                other => Failure::refused(other),
-            })?;
+            session.commands().add_credit(new).await?;
             show(session, user, *json).await
         }
         CreditsCommand::Show { user, json } => show(session, user, *json).await,
@@ -42,7 +37,7 @@ pub async fn credits(session: &Session, command: &CreditsCommand) -> Done {
 
 async fn show(session: &Session, user: &str, is_json: bool) -> Done {
     let account = Account::new(AccountKind::User, user).map_err(Failure::refused)?;
-    let credits = session.reads().credits(&account).await?;
+    let credits = session.queries().credits(&account).await?;
     let mut out = Out::new();
     if is_json {
         out.json(&credits)?;
@@ -82,44 +77,32 @@ pub async fn award(session: &Session, command: &AwardCommand) -> Done {
         json,
     } = command;
     let account = account.account().map_err(Failure::refused)?;
-    let adjustment = Adjustment {
-        account,
+    let key = key.clone().unwrap_or_else(random_name);
+    let new = NewAdjustment {
+        account: account.clone(),
         points: *points,
         reason: reason.clone(),
-        idempotency_key: key.clone().unwrap_or_else(random_name),
+        idempotency_key: key.clone(),
         by: by(),
-        now: session.now(),
     };
-    let granted = awards::adjustment(session.db(), &adjustment, session.partitions.posting).await;
-    let granted = granted.map_err(|error| match error {
-        AdjustmentError::Store(error) => error.into(),
-        other => Failure::refused(other),
-    })?;
-    report(&adjustment, granted, *json)
+    let adjusted = session.commands().adjust(new).await?;
+    report(&account, &key, &adjusted, *json)
 }
 
-fn report(adjustment: &Adjustment, granted: Granted, is_json: bool) -> Done {
-    let Adjustment {
-        account,
-        points,
-        idempotency_key,
-        now,
-        ..
-    } = adjustment;
-    let is_new = granted == Granted::Now;
+fn report(account: &Account, key: &str, adjusted: &Adjusted, is_json: bool) -> Done {
+    let (points, month) = (adjusted.award.points, adjusted.award.month);
     let mut out = Out::new();
     if is_json {
         out.json(&json!({
-            "account": account, "points": points.to_string(), "key": idempotency_key,
-            "month": now.month(), "granted": is_new,
+            "account": account, "points": points.to_string(), "key": key,
+            "month": month, "granted": adjusted.is_new,
         }))?;
-    } else if is_new {
-        let sign = if *points < Points::ZERO { "" } else { "+" };
-        let month = now.month();
+    } else if adjusted.is_new {
+        let sign = if points < Points::ZERO { "" } else { "+" };
         out.line(format!("{account}: {sign}{points} points in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
     } else {
         out.line(format!(
-            "{account}: already granted under the key {idempotency_key}; nothing was changed"
+            "{account}: already granted under the key {key}; nothing was changed"
         ))?;
     }
     out.finish()

@@ -7,11 +7,9 @@ use std::path::Path;
 use super::args::KeysCommand;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
+use crate::app::commands::Commands;
+use crate::app::queries::KeyInfo;
 use crate::domain::access::Scope;
-use crate::http::{KeyInfo, MadeKey};
-use crate::ops::clock::{Clock, SystemClock};
-use crate::store::db::Db;
-use crate::store::keys::{self, ApiKey, KeyError, KeyText};
 
 /// Runs the command.
 pub async fn run(session: &Session, command: &KeysCommand) -> Done {
@@ -24,39 +22,28 @@ pub async fn run(session: &Session, command: &KeysCommand) -> Done {
     }
 }
 
-fn refused(error: KeyError) -> Failure {
-    match error {
-        KeyError::Store(error) => error.into(),
-        other => Failure::refused(other),
-    }
-}
-
 async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool) -> Done {
-    let text = KeyText::draw(session.db()).await?;
-    let made = keys::create(session.db(), &text, name, scopes, &by(), session.now()).await;
-    let key = made.map_err(refused)?;
+    let commands = session.commands();
+    let made = commands.create_key(name, scopes, &by()).await?;
     let mut out = Out::new();
     if is_json {
-        out.json(&MadeKey::new(&text, key))?;
+        out.json(&made)?;
     } else {
-        out.line(&text)?;
+        out.line(&made.key)?;
         out.finish()?;
         eprintln!(
-            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: \
-             tidemark keys revoke {}",
-            key.id
+            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: tidemark keys revoke {}",
+            made.info.id
         );
     }
     out.finish()
 }
 
 async fn list(session: &Session, is_json: bool) -> Done {
-    let keys = keys::list(session.db()).await?;
+    let keys = session.queries().keys().await?;
     let mut out = Out::new();
     if is_json {
-        for key in keys {
-            out.json(&KeyInfo::from(key))?;
-        }
+        keys.iter().try_for_each(|key| out.json(key))?;
     } else if keys.is_empty() {
         out.line("no keys; create one with `tidemark keys create NAME --scope ingest`")?;
     } else {
@@ -70,15 +57,7 @@ async fn list(session: &Session, is_json: bool) -> Done {
 }
 
 async fn revoke(session: &Session, id: &str) -> Done {
-    // Whoever pastes the whole key means its id; the secret is not looked at, and not repeated.
-    let pasted = id.parse::<KeyText>().ok();
-    let id = pasted.as_ref().map_or(id, KeyText::id);
-    let revoked = keys::revoke(session.db(), id, &by(), session.now()).await?;
-    let Some(key) = revoked else {
-        return Err(Failure::refused(format!(
-            "no key has the id {id}; `tidemark keys list` shows all keys"
-        )));
-    };
+    let key = session.commands().revoke_key(id, &by()).await?;
     let mut out = Out::new();
     let at = key.revoked_at.unwrap_or_else(|| session.now());
     out.line(format!(
@@ -90,7 +69,7 @@ async fn revoke(session: &Session, id: &str) -> Done {
     out.finish()
 }
 
-fn key_row(key: &ApiKey) -> Vec<String> {
+fn key_row(key: &KeyInfo) -> Vec<String> {
     let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
     vec![
         key.id.clone(),
@@ -104,21 +83,16 @@ fn key_row(key: &ApiKey) -> Vec<String> {
 }
 
 /// The key of this machine's commands, in a file of the data directory that only its owner can read. Made if there is none that is good.
-pub async fn local_key(db: &dyn Db, file: &Path) -> Done {
-    let known = fs::read_to_string(file).ok();
-    if let Some(text) = known.and_then(|text| text.trim().parse::<KeyText>().ok())
-        && keys::get(db, text.id())
-            .await?
-            .is_some_and(|key| key.is(&text))
+pub async fn local_key(commands: &Commands, file: &Path) -> Done {
+    if let Ok(text) = fs::read_to_string(file)
+        && commands.is_good_key(text.trim()).await?
     {
         return Ok(());
     }
-    let text = KeyText::draw(db).await?;
     let scopes = vec![Scope::Ingest, Scope::AdminRead, Scope::AdminWrite];
     let name = "commands of this machine";
-    let made = keys::create(db, &text, name, scopes, &by(), SystemClock.now()).await;
-    made.map_err(refused)?;
-    write_secret(file, &text.to_string())
+    let made = commands.create_key(name, scopes, &by()).await?;
+    write_secret(file, &made.key)
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))
 }
 

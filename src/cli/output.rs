@@ -6,10 +6,13 @@ use std::io::{self, BufWriter, Stdout, Write};
 
 use serde::Serialize;
 
+use crate::app::CommandError;
+use crate::app::commands::{CreditError, SignUpError};
+use crate::app::queries::QueryError;
+use crate::domain::rules::RuleFault;
 use crate::log::LogError;
 use crate::ops::config::LogFormat;
 use crate::ops::logging;
-use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
 /// Characters of a cell that a table shows: every id whole, and no column wider than people can read.
@@ -64,10 +67,46 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Failure {
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Failure {
         Failure::failed(error)
     }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Failure {
+        match error {
+            CommandError::Refused(refusal) if !refusal.faults.is_empty() => {
+                all_faults(&refusal.faults)
+            }
+            CommandError::Refused(refusal) => Failure::refused(refusal),
+            CommandError::Query(error) => error.into(),
+            CommandError::Log(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreditError> for Failure {
+    fn from(error: CreditError) -> Failure {
+        CommandError::from(error).into()
+    }
+}
+
+impl From<SignUpError> for Failure {
+    fn from(error: SignUpError) -> Failure {
+        match error {
+            SignUpError::Refused(refusal) => {
+                Failure::refused(format!("{refusal} ({})", refusal.code()))
+            }
+            other => CommandError::from(other).into(),
+        }
+    }
+}
+
+/// Every fault of rules that cannot be used.
+pub fn all_faults(faults: &[RuleFault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    Failure::refused(format!("the rules cannot be used:{}", lines.concat()))
 }
 
 impl From<LogError> for Failure {

@@ -8,11 +8,11 @@ use super::args::{LogCommand, NewestArgs};
 use super::newest::{self, Reader};
 use super::output::{Done, Failure, Out};
 use super::session::Session;
+use crate::app::queries::{FoundReject, RejectState};
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
 use crate::log::rejected::{self, ForeignReject, GatewayReject, Reject, RejectedRecord};
 use crate::log::{Record, Topic, posting};
-use crate::store::redrive::{self, Fate, Found};
 
 /// Rejects of which it is asked at a time what became of them.
 const FATES_AT_ONCE: usize = 1_000;
@@ -125,7 +125,7 @@ pub async fn rejects(
         let reject = rejected::read(&record).map_err(Failure::failed)?;
         let is_wanted = only.is_none_or(|only| only == reject.reason());
         let offset = record.offset;
-        Ok(is_wanted.then_some(Found {
+        Ok(is_wanted.then_some(FoundReject {
             partition,
             offset,
             reject,
@@ -149,7 +149,8 @@ pub async fn rejects(
             && let Some(records) = reader.next().await?
         {
             let picked = records.into_iter().map(|record| pick(partition, record));
-            let found: Done<Vec<Found>> = picked.filter_map(Done::transpose).take(left).collect();
+            let found: Done<Vec<FoundReject>> =
+                picked.filter_map(Done::transpose).take(left).collect();
             let found = found?;
             left -= found.len();
             print(session, &mut out, &found, is_json).await?;
@@ -159,10 +160,10 @@ pub async fn rejects(
 }
 
 /// With what became of each.
-async fn print(session: &Session, out: &mut Out, found: &[Found], is_json: bool) -> Done {
-    let fates = redrive::fates(session.db(), found).await?;
-    for (found, fate) in found.iter().zip(&fates) {
-        let shown = Shown::new(found, fate.as_ref());
+async fn print(session: &Session, out: &mut Out, found: &[FoundReject], is_json: bool) -> Done {
+    let states = session.queries().reject_states(found).await?;
+    for (found, state) in found.iter().zip(states) {
+        let shown = Shown::new(found, state);
         match &found.reject {
             Reject::Usage(reject) => print_reject(out, &shown, reject, is_json)?,
             Reject::Foreign(reject) => print_foreign(out, &shown, reject, is_json)?,
@@ -183,15 +184,15 @@ fn reason_of(code: &str) -> Done<Reason> {
 struct Shown {
     partition: Partition,
     offset: Offset,
-    state: &'static str,
+    state: RejectState,
 }
 
 impl Shown {
-    fn new(found: &Found, fate: Option<&Fate>) -> Shown {
+    fn new(found: &FoundReject, state: RejectState) -> Shown {
         Shown {
             partition: found.partition,
             offset: found.offset,
-            state: Fate::state(fate),
+            state,
         }
     }
 
@@ -210,8 +211,8 @@ impl Shown {
             state,
         } = self;
         match *state {
-            "open" => format!("{partition} {offset}"),
-            state => format!("{partition} {offset} ({state})"),
+            RejectState::Open => format!("{partition} {offset}"),
+            state => format!("{partition} {offset} ({})", state.as_str()),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::engine::{kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, Workers, by};
 use super::up::settings;
+use crate::domain::text::check_reason;
 use crate::log::kafka;
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
@@ -15,7 +16,6 @@ use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::recover::{self, Refusal, SourcePlan, Step, Survey};
-use crate::store::credits::check_reason;
 
 /// What must be typed to confirm.
 const CONFIRMATION: &str = "recover";

@@ -10,12 +10,9 @@ use super::lines::{self, Taken};
 use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::session::{Session, by};
+use crate::app::commands::{Commands, NewSignup, Referrer, Repeat, SignUpError};
 use crate::domain::ids::{Account, check_new_id};
 use crate::domain::referral::SignupRefusal;
-use crate::ops::random_name;
-use crate::reads::{NewSignup, Reads, SignUpError};
-use crate::store::db::StoreError;
-use crate::store::referrals::{self, Referrer};
 
 /// Longest line of an import.
 const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -45,10 +42,8 @@ pub async fn run(session: &Session, command: &ReferralCommand) -> Done {
 
 async fn code(session: &Session, owner: &Account, is_json: bool) -> Done {
     check_new_id(owner.id()).map_err(Failure::refused)?;
-    let code = session
-        .reads()
-        .code(owner, Some(&by()), session.now())
-        .await?;
+    let commands = session.commands();
+    let code = commands.referral_code(owner, Some(&by())).await?;
     let mut out = Out::new();
     if is_json {
         out.json(&code)?;
@@ -65,17 +60,11 @@ async fn sign_up(session: &Session, referee: Account, code: &str, is_json: bool)
     let signup = NewSignup {
         referrer: Referrer::Code(code.to_owned()),
         referee,
-        token: random_name(),
+        repeat: Repeat::Never,
         paid_elsewhere: false,
         by: Some(by()),
     };
-    let link = session.reads().sign_up(signup, session.now()).await;
-    let link = link.map_err(|error| match error {
-        SignUpError::Refused(refusal) => {
-            Failure::refused(format!("{refusal} ({})", refusal.code()))
-        }
-        SignUpError::Failed(error) => error.into(),
-    })?;
+    let link = session.commands().sign_up(signup).await?;
     let mut out = Out::new();
     if is_json {
         out.json(&json!({"referee": link.referee, "chain": link.chain, "control": link.control}))?;
@@ -107,10 +96,10 @@ struct Tally {
 }
 
 async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
-    let reads = session.reads();
+    let (queries, commands) = (session.queries(), session.commands());
     if !no_awards {
         // Before anything is read: without rules nothing can be paid.
-        reads.rules_needed().await?;
+        queries.rules_needed().await?;
     }
     let mut reader = lines::open(file)?;
     let mut tally = Tally::default();
@@ -129,7 +118,7 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
                 continue;
             }
         };
-        if let Some(why) = import_line(session, &reads, line, no_awards, &mut tally).await? {
+        if let Some(why) = import_line(&commands, line, no_awards, &mut tally).await? {
             bar.suspend(|| eprintln!("line {number}: {why}"));
             tally.refused += 1;
         }
@@ -163,31 +152,31 @@ fn parse(taken: &Taken) -> Result<Option<ImportLine>, String> {
 
 /// Why the line was refused, if it was.
 async fn import_line(
-    session: &Session,
-    reads: &Reads,
+    commands: &Commands,
     line: ImportLine,
     no_awards: bool,
     tally: &mut Tally,
 ) -> Done<Option<String>> {
     // Importing a file again, after an interruption say, finds its own links.
-    if is_linked(session, &line).await? {
+    let is_known = commands.is_referred_by(&line.referee, &line.referrer);
+    if is_known.await? {
         tally.known += 1;
         return Ok(None);
     }
     let signup = NewSignup {
         referrer: Referrer::Account(line.referrer),
         referee: line.referee,
-        token: random_name(),
+        repeat: Repeat::Never,
         paid_elsewhere: no_awards,
         by: Some(by()),
     };
-    match reads.sign_up(signup, session.now()).await {
+    match commands.sign_up(signup).await {
         Ok(_) => tally.made += 1,
         Err(SignUpError::Refused(refusal)) => {
             let why = format!("{}: {}", refusal.code(), of_accounts(&refusal));
             return Ok(Some(why));
         }
-        Err(SignUpError::Failed(error)) => return Err(error.into()),
+        Err(error) => return Err(error.into()),
     }
     Ok(None)
 }
@@ -209,9 +198,4 @@ fn of_accounts(refusal: &SignupRefusal) -> String {
         // These two speak of codes, which a line has none of: they cannot come up here.
         SignupRefusal::UnknownCode | SignupRefusal::InactiveCode => refusal.to_string(),
     }
-}
-
-async fn is_linked(session: &Session, line: &ImportLine) -> Result<bool, StoreError> {
-    let link = referrals::link_of(session.db(), &line.referee).await?;
-    Ok(link.is_some_and(|link| link.chain.first() == Some(&line.referrer)))
 }

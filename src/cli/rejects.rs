@@ -6,21 +6,31 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::args::{RejectPlace, RejectsCommand};
+use super::args::{self, RejectsCommand};
 use super::client::{Answer, Client};
 use super::data::DataDir;
 use super::output::{Done, Failure, Out};
 use super::records;
 use super::session::{Session, Workers, by};
-use crate::domain::position::{Offset, Partition};
-use crate::http::RejectDetail;
-use crate::log::Topic;
+use crate::app::queries::{DiscardInfo, RedriveInfo, RejectPlace};
 use crate::log::usage::EVENT_BYTES_MAX;
 use crate::ops::config::Config;
-use crate::store::redrive::{self, Decider, FindError, Found, RedriveError};
+
+/// What became of a reject, as this process or the `up` that runs says.
+#[derive(Deserialize)]
+struct Outcome {
+    redriven: Option<RedriveInfo>,
+    discarded: Option<DiscardInfo>,
+}
+
+const fn place_of(place: args::RejectPlace) -> RejectPlace {
+    let args::RejectPlace { partition, offset } = place;
+    RejectPlace { partition, offset }
+}
 
 /// Runs the command.
 pub async fn run(session: &Session, config: &Config, command: &RejectsCommand) -> Done {
@@ -32,43 +42,19 @@ pub async fn run(session: &Session, config: &Config, command: &RejectsCommand) -
             json,
         } => records::rejects(session, reason.as_deref(), *limit, newest, *json).await,
         RejectsCommand::Show { place } => {
-            let found = find(session, *place).await?;
-            let shown = detail(session, &found).await?;
+            let shown = session.queries().reject(place_of(*place)).await?;
             let mut out = Out::new();
             out.pretty_json(&shown)?;
             out.finish()
         }
         RejectsCommand::Redrive { place, event } => {
             let event = event.as_deref().map(read_event).transpose()?;
-            redrive(session, config, *place, event.as_deref()).await
+            redrive(session, config, place_of(*place), event.as_deref()).await
         }
-        RejectsCommand::Discard { place, reason } => discard(session, config, *place, reason).await,
+        RejectsCommand::Discard { place, reason } => {
+            discard(session, config, place_of(*place), reason).await
+        }
     }
-}
-
-async fn find(session: &Session, place: RejectPlace) -> Done<Found> {
-    let RejectPlace { partition, offset } = place;
-    let count = session.log.topic(Topic::UsageRejected).await?.partitions;
-    let missing = || {
-        Failure::refused(format!(
-            "no reject at {partition} {offset}; `tidemark rejects list` shows all rejects"
-        ))
-    };
-    if partition >= count {
-        return Err(missing());
-    }
-    let found = redrive::find(&*session.log, Partition(partition), Offset(offset)).await;
-    let found = found.map_err(|error| match error {
-        FindError::Log(error) => error.into(),
-        FindError::Reject(error) => Failure::failed(error),
-    })?;
-    found.ok_or_else(missing)
-}
-
-async fn detail(session: &Session, found: &Found) -> Done<Value> {
-    let fates = redrive::fates(session.db(), std::slice::from_ref(found)).await?;
-    let fate = fates.into_iter().next().flatten();
-    serde_json::to_value(RejectDetail::new(found, fate)).map_err(Failure::failed)
 }
 
 /// One JSON value, as it was written.
@@ -98,82 +84,55 @@ async fn redrive(
     place: RejectPlace,
     event: Option<&str>,
 ) -> Done {
-    let shown = if session.workers == Workers::Up {
+    let redriven = if session.workers == Workers::Up {
         let body = match event {
             None => "{}".to_owned(),
             // It was read as one JSON value, so it cannot end the object.
             Some(event) => format!("{{\"value\":{event}}}"),
         };
-        post(config, place, "redrive", body).await?
+        post(config, place, "redrive", body).await?.redriven
     } else {
-        let found = find(session, place).await?;
-        let decider = decider(session);
-        let sent = redrive::redrive(session.db(), &*session.log, &found, event, &decider);
-        sent.await.map_err(refused)?;
-        detail(session, &found).await?
+        let commands = session.commands();
+        let sent = commands.redrive_reject(place, event, by()).await?;
+        sent.redriven
     };
-    let sent = &shown["redriven"]["sent"];
-    let edited = match shown["redriven"]["edited"] == true {
+    let sent = redriven.as_ref().and_then(|redriven| redriven.sent);
+    let (Some(redriven), Some(sent)) = (redriven, sent) else {
+        return Err(Failure::failed(
+            "the answer does not say where the event was sent; run the command again, it counts once however often it is sent",
+        ));
+    };
+    let edited = match redriven.edited {
         true => "edited",
         false => "unchanged",
     };
     let mut out = Out::new();
     out.line(format!(
-        "sent {edited} to usage.events/{} at offset {}; it counts once, however often it is sent; \
-         `tidemark wait` returns once it is visible",
-        sent["partition"], sent["offset"]
+        "sent {edited} to usage.events/{} at offset {}; it counts once, however often it is sent; `tidemark wait` returns once it is visible",
+        sent.partition, sent.offset
     ))?;
     out.finish()
 }
 
 async fn discard(session: &Session, config: &Config, place: RejectPlace, reason: &str) -> Done {
-    let shown = if session.workers == Workers::Up {
-        post(
-            config,
-            place,
-            "discard",
-            json!({"reason": reason}).to_string(),
-        )
-        .await?
+    let discarded = if session.workers == Workers::Up {
+        let body = json!({"reason": reason}).to_string();
+        post(config, place, "discard", body).await?.discarded
     } else {
-        let found = find(session, place).await?;
-        let done = redrive::discard(session.db(), &found, reason, &decider(session)).await;
-        done.map_err(refused)?;
-        detail(session, &found).await?
+        let commands = session.commands();
+        let done = commands.discard_reject(place, reason, by()).await?;
+        done.discarded
     };
-    let text = |name: &str| {
-        shown["discarded"][name]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let DiscardInfo { by, at, reason } = discarded.ok_or_else(|| {
+        Failure::failed("the answer does not say that it was discarded; try again")
+    })?;
     let mut out = Out::new();
-    out.line(format!(
-        "discarded by {} at {}: {}",
-        text("by"),
-        text("at"),
-        text("reason")
-    ))?;
+    out.line(format!("discarded by {by} at {at}: {reason}"))?;
     out.finish()
 }
 
-fn decider(session: &Session) -> Decider {
-    Decider {
-        by: by(),
-        now: session.now(),
-    }
-}
-
-fn refused(error: RedriveError) -> Failure {
-    match error {
-        RedriveError::Store(error) => error.into(),
-        RedriveError::Log(error) => error.into(),
-        other => Failure::refused(other),
-    }
-}
-
 /// Asks the `up` that runs.
-async fn post(config: &Config, place: RejectPlace, what: &str, body: String) -> Done<Value> {
+async fn post(config: &Config, place: RejectPlace, what: &str, body: String) -> Done<Outcome> {
     let RejectPlace { partition, offset } = place;
     let path = format!("/api/admin/rejects/{partition}/{offset}/{what}");
     let client = Client::new(DataDir::new(&config.data));

@@ -8,6 +8,7 @@ use super::engine::{connect, connect_log_to_append, topic_specs};
 use super::output::{Done, Failure, Out};
 use super::up::listen;
 use super::worker;
+use crate::app::queries;
 use crate::http::{self, Connections, Hosts, Operator, Parts, Service, Tls};
 use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
@@ -16,7 +17,6 @@ use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::reads;
 use crate::store::db::Db;
 
 /// How often the broker is asked while it does not answer at the start.
@@ -66,7 +66,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         None => http::router(service, Hosts::Any),
         Some(_) => http::router_without_metrics(service, Hosts::Any),
     };
-    tokio::spawn(reads::keep(
+    tokio::spawn(queries::keep(
         analysed,
         Arc::new(SystemClock),
         told,

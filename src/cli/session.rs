@@ -10,13 +10,14 @@ use super::engine::{
 };
 use super::output::{Done, Failure};
 use super::remote::RemoteLog;
+use crate::app::commands::Commands;
+use crate::app::queries::Queries;
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
 use crate::log::{Log, Partitions};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, StoreEngine};
 use crate::ops::metrics::Metrics;
-use crate::reads::Reads;
 use crate::store::db::{Db, StoreError};
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::tables;
@@ -135,16 +136,18 @@ impl Session {
     }
 
     /// What people see of the store.
-    pub fn reads(&self) -> Reads {
-        let Partitions {
-            source, posting, ..
-        } = self.partitions;
-        Reads::new(self.db.clone(), source, posting)
+    pub fn queries(&self) -> Queries {
+        Queries::new(self.db.clone(), self.log.clone(), self.partitions)
+    }
+
+    /// What people change in it.
+    pub fn commands(&self) -> Commands {
+        Commands::new(Arc::new(self.queries()), Arc::new(SystemClock))
     }
 
     /// The rules as of the newest entry of the control feed; `None` before any were published.
     pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
-        self.reads().rules().await
+        self.queries().rules().await
     }
 
     /// Lets go of the data directory.

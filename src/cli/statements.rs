@@ -4,16 +4,15 @@ use super::args::{LeaderboardArgs, StatementArgs, UsageArgs};
 use super::output::{Done, Failure, Out};
 use super::progress;
 use super::session::Session;
+use crate::app::queries::{Place, Statements, UsageLine};
 use crate::domain::ids::{Account, AccountKind};
-use crate::reads::{Place, Statements};
-use crate::store::usage_list::UsageLine;
 
 /// Runs `tidemark statement`.
 pub async fn statements(session: &Session, args: &StatementArgs) -> Done {
     let now = session.now();
     let month = args.month.unwrap_or_else(|| now.month());
-    let reads = session.reads();
-    let statements = reads.statements(month, now).await?;
+    let queries = session.queries();
+    let statements = queries.statements(month, now).await?;
     match (args.kind, &args.id) {
         (Some(kind), Some(id)) => {
             let account = Account::new(kind, id).map_err(Failure::refused)?;
@@ -65,7 +64,7 @@ async fn all(statements: &Statements<'_>) -> Done {
 pub async fn leaderboard(session: &Session, args: &LeaderboardArgs) -> Done {
     let month = args.month.unwrap_or_else(|| session.now().month());
     let kind = args.kind.kind();
-    let places = session.reads().leaderboard(kind, month).await?;
+    let places = session.queries().leaderboard(kind, month).await?;
     let places = places.places(0, args.top);
     let mut out = Out::new();
     if args.json {
@@ -90,15 +89,35 @@ pub async fn leaderboard(session: &Session, args: &LeaderboardArgs) -> Done {
 pub async fn usage(session: &Session, args: &UsageArgs) -> Done {
     let user = Account::new(AccountKind::User, &args.id).map_err(Failure::refused)?;
     let day = args.day.unwrap_or_else(|| session.now().day());
-    let lines = session.reads().usage(&user, day, session.now()).await?;
+    let lines = session.queries().usage(&user, day, session.now()).await?;
     let mut out = Out::new();
     if args.json {
         lines.iter().try_for_each(|line| out.json(line))?;
     } else if lines.is_empty() {
         out.line(format!("user {} has no requests on {day}", args.id))?;
     } else {
-        let rows: Vec<Vec<String>> = lines.iter().map(UsageLine::columns).collect();
-        out.table(&UsageLine::TITLES, &rows)?;
+        let rows: Vec<Vec<String>> = lines.iter().map(columns).collect();
+        out.table(&TITLES, &rows)?;
     }
     out.finish()
+}
+
+/// Titles of [`columns`].
+const TITLES: [&str; 9] = [
+    "time", "service", "model", "provider", ">status", ">ms", ">points", ">cost", "id",
+];
+
+fn columns(line: &UsageLine) -> Vec<String> {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    vec![
+        line.time.to_string(),
+        line.service.clone(),
+        or_dash(&line.model),
+        or_dash(&line.provider_id),
+        line.status_code.to_string(),
+        or_dash(&line.latency_ms.map(|ms| ms.to_string())),
+        line.user_points.to_string(),
+        line.cost.to_string(),
+        line.id.clone(),
+    ]
 }

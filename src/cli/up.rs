@@ -16,6 +16,8 @@ use super::keys::{local_key, read_local_key};
 use super::output::{Done, Failure, Out};
 use super::rules;
 use super::serve::not_ready_when_leaving;
+use crate::app::commands::Commands;
+use crate::app::queries::{self, Queries};
 use crate::domain::access::Scope;
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
@@ -28,7 +30,6 @@ use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
 use crate::pipeline::{self, Crew, Settings, WorkerContext};
-use crate::reads;
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -50,7 +51,10 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let mut engine = Engine::open(owned, &data, config).await?;
     protect_tables(&engine.db, &config.store).await?;
     traces::count_in(&engine.metrics);
-    if rules::publish_first(&engine.db).await? {
+    let log: Arc<dyn Log> = engine.log.clone();
+    let partitions = Partitions::of(&*log).await?;
+    let commands = commands_of(&engine, partitions);
+    if rules::publish_first(&commands).await? {
         tracing::info!(
             event = "rules.published",
             "no rules yet; published the testnet rules, valid from the beginning; usage is free"
@@ -58,15 +62,13 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    let partitions = Partitions::of(&*engine.log).await?;
     let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await?;
     let running = Running {
         pid: std::process::id(),
         listen: listener.local_addr().map_err(Failure::failed)?,
         serves_store: config.store.engine == StoreEngine::Embedded,
     };
-    let log: Arc<dyn Log> = engine.log.clone();
-    local_key(&engine.db, &data.key()).await?;
+    local_key(&commands, &data.key()).await?;
     let service = Service::new(Parts {
         log: log.clone(),
         partitions,
@@ -81,7 +83,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
     serve(&mut tasks, listener, service, within, trigger, shutdown);
-    tasks.spawn(reads::keep(
+    tasks.spawn(queries::keep(
         Arc::new(engine.db.clone()),
         Arc::new(SystemClock),
         engine.metrics.clone(),
@@ -95,8 +97,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         shutdown.clone(),
     ));
     if is_demo {
-        let db = Arc::new(engine.db.clone());
-        tasks.spawn(demo::run(db, log, partitions, shutdown.clone()));
+        tasks.spawn(demo::run(commands, log, partitions, shutdown.clone()));
     }
     engine.serve_store()?;
     // First announced, then ready: who has seen that it is ready finds it.
@@ -108,6 +109,12 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     shutdown.clone().requested().await;
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
     drain(tasks, engine, config.drain_timeout).await
+}
+
+fn commands_of(engine: &Engine, partitions: Partitions) -> Commands {
+    let (db, log) = (Arc::new(engine.db.clone()), engine.log.clone());
+    let queries = Arc::new(Queries::new(db, log, partitions));
+    Commands::new(queries, Arc::new(SystemClock))
 }
 
 /// With Kafka and DynamoDB both elsewhere, partitions are shared out among workers.

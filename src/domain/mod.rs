@@ -14,5 +14,6 @@ pub mod referral;
 pub mod rules;
 pub mod sorted;
 pub mod statement;
+pub mod text;
 pub mod tier;
 pub mod time;

@@ -1,191 +1,23 @@
 //! Who a request comes from, and what that allows.
 //!
 //! [`guard`] stands before every route but the open ones: nobody gets past it without a key that is good. What a key allows, each handler
-//! says by its argument ([`May`]) or by [`Caller::must`]; and says it again in its documentation (`security`), against which a test tries
+//! says by its argument ([`May`](super::caller::May)) or by [`Caller::must`]; and says it again in its documentation (`security`), against which a test tries
 //! every route with every kind of key.
 
-use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Service;
+use super::caller::{Caller, no_key};
 use super::limits::Costs;
 use super::problem::Problem;
 use super::strict::IDEMPOTENCY_KEY;
 use super::tokens;
-use crate::domain::access::{Scope, Source};
-use crate::domain::ids::Account;
 use crate::store::keys::KeyText;
-
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// For audit entries and logs: never a secret.
-    pub by: String,
-    scopes: Arc<[Scope]>,
-}
-
-impl Caller {
-    /// A caller.
-    pub fn new(by: String, scopes: impl Into<Arc<[Scope]>>) -> Caller {
-        let scopes = scopes.into();
-        Caller { by, scopes }
-    }
-
-    /// What it may do.
-    pub fn scopes(&self) -> &[Scope] {
-        &self.scopes
-    }
-
-    /// Whether it holds this scope, or one that covers it.
-    pub fn may(&self, needed: &Scope) -> bool {
-        self.scopes.iter().any(|scope| scope.covers(needed))
-    }
-
-    /// Refuses a caller that holds none of these.
-    pub fn must(&self, needed: &[Scope]) -> Result<(), Problem> {
-        if needed.iter().any(|scope| self.may(scope)) {
-            return Ok(());
-        }
-        // Which account was asked for is known to the caller; whether it exists is not told.
-        let names: Vec<String> = needed.iter().map(ToString::to_string).collect();
-        Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            format!("this needs the scope {}", names.join(" or ")),
-        ))
-    }
-
-    /// Refuses a caller that may not read this account: its owner may, and whoever may read everything.
-    pub fn must_read(&self, account: &Account) -> Result<(), Problem> {
-        self.must(&[Scope::Account(account.clone()), Scope::AdminRead])
-    }
-
-    /// Refuses a caller that may not act for this account: its owner may, and whoever may change everything.
-    pub fn must_act_for(&self, account: &Account) -> Result<(), Problem> {
-        self.must(&[Scope::Account(account.clone()), Scope::AdminWrite])
-    }
-
-    /// Who acts for an account that may be another's, for the audit trail. `None`: the caller is no admin, so it may act only for its own.
-    pub fn in_anothers_stead(&self) -> Option<&str> {
-        self.may(&Scope::AdminWrite).then_some(self.by.as_str())
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Problem> {
-        // Set by `guard`; a route outside of it that asks for a caller lets nobody in.
-        parts.extensions.get().cloned().ok_or_else(no_key)
-    }
-}
-
-/// A caller that may send events, and of which sources.
-#[derive(Debug)]
-pub struct Sender {
-    /// Who sends.
-    pub caller: Caller,
-    /// Of which sources.
-    pub sources: Sources,
-}
-
-/// The sources of which somebody may send events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sources {
-    /// Of any.
-    Any,
-    /// Of these.
-    Only(Arc<[Source]>),
-}
-
-impl Sources {
-    /// Refuses an event of another source.
-    pub fn must_have(&self, source: &str) -> Result<(), Problem> {
-        let only = match self {
-            Sources::Any => return Ok(()),
-            Sources::Only(only) => only,
-        };
-        if only.iter().any(|one| one.as_str() == source) {
-            return Ok(());
-        }
-        let names: Vec<&str> = only.iter().map(Source::as_str).collect();
-        Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "foreign_source",
-            format!(
-                "an event has the source '{source}', but this key may send events of {} alone; nothing was taken",
-                names.join(", ")
-            ),
-        ))
-    }
-}
-
-impl Caller {
-    /// The sources of which this caller may send events; a refusal, if there are none.
-    pub fn sources(&self) -> Result<Sources, Problem> {
-        if self.may(&Scope::Ingest) {
-            return Ok(Sources::Any);
-        }
-        let sources = self.scopes.iter().filter_map(|scope| match scope {
-            Scope::IngestOf(source) => Some(source.clone()),
-            _ => None,
-        });
-        let sources: Arc<[Source]> = sources.collect();
-        if sources.is_empty() {
-            self.must(&[Scope::Ingest])?;
-        }
-        Ok(Sources::Only(sources))
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Sender {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Sender, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let sources = caller.sources()?;
-        Ok(Sender { caller, sources })
-    }
-}
-
-/// A right that a whole route needs.
-pub trait Right {
-    /// The scope.
-    const SCOPE: Scope;
-}
-
-/// Reading everything.
-#[derive(Debug)]
-pub struct AdminRead;
-/// Changing what admins change.
-#[derive(Debug)]
-pub struct AdminWrite;
-
-impl Right for AdminRead {
-    const SCOPE: Scope = Scope::AdminRead;
-}
-
-impl Right for AdminWrite {
-    const SCOPE: Scope = Scope::AdminWrite;
-}
-
-/// A caller that has the right `R`; anybody else gets 403 before the body is read.
-#[derive(Debug)]
-pub struct May<R>(pub Caller, PhantomData<R>);
-
-impl<S: Sync, R: Right> FromRequestParts<S> for May<R> {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<May<R>, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        caller.must(&[R::SCOPE])?;
-        Ok(May(caller, PhantomData))
-    }
-}
 
 /// Lets through who has a good key and is within its limits, and tells the handlers who it is.
 pub(super) async fn guard(
@@ -194,8 +26,8 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     if let Some(doubled) = doubled(request.headers()) {
-        let why = format!("the header {doubled} stands twice; send it once");
-        return Problem::new(StatusCode::BAD_REQUEST, "doubled_header", why).into_response();
+        let why = format!("the header {doubled} was sent more than once; send it once");
+        return Problem::new(StatusCode::BAD_REQUEST, "duplicate_header", why).into_response();
     }
     // A body is not to be held across an await by reference.
     let token = bearer(request.headers()).map(str::to_owned);
@@ -258,18 +90,10 @@ pub(super) async fn who(service: &Service, token: &str) -> Result<Caller, Proble
     Ok(Caller::new(by, key.scopes.clone()))
 }
 
-fn no_key() -> Problem {
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "no_key",
-        "send your API key: Authorization: Bearer tmk_…",
-    )
-}
-
 fn bad_key() -> Problem {
     Problem::new(
         StatusCode::UNAUTHORIZED,
         "bad_key",
-        "this API key is unknown or was revoked; an admin makes one: tidemark keys create",
+        "unknown or revoked API key; an admin can create one: tidemark keys create",
     )
 }

@@ -218,10 +218,10 @@ fn coding(headers: &HeaderMap, packing: Packing) -> Result<Coding, Problem> {
         _ if name.is_empty() || is("identity") => Ok(Coding::Plain),
         Packing::Gzip if is("gzip") || is("x-gzip") => Ok(Coding::Gzip),
         Packing::Gzip => Err(unsupported(
-            "the body is packed in a way that is not taken here; send it with Content-Encoding: gzip, or as it is",
+            "unsupported Content-Encoding; use gzip or none",
         )),
         Packing::Refused => Err(unsupported(
-            "no packed bodies are taken here; send it as it is, without Content-Encoding",
+            "unsupported Content-Encoding; this route takes none",
         )),
     }
 }
@@ -230,7 +230,7 @@ fn coding(headers: &HeaderMap, packing: Packing) -> Result<Coding, Problem> {
 fn unpacked(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::FileTooLarge => too_large(bytes_max),
-        _ => unreadable("the body is no gzip, or not all of it; send it again"),
+        _ => unreadable("the body is not valid gzip, or is incomplete; send it again"),
     };
     let mut decoder = MultiGzDecoder::new(Bounded {
         bytes: Vec::new(),
@@ -273,7 +273,7 @@ fn too_slow() -> Problem {
     Problem::new(
         StatusCode::REQUEST_TIMEOUT,
         "body_timeout",
-        "the body comes too slowly; nothing was done, send it again",
+        "the body arrives too slowly; nothing was done, send it again",
     )
 }
 

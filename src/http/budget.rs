@@ -133,7 +133,7 @@ impl Room {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
-            "too many bytes of requests are being read; nothing was done, send this again in a moment",
+            "too much request data is being read at the moment; nothing was done, retry shortly",
         )
         .retry_after(1)
     }

@@ -37,7 +37,7 @@ const REFUSED_BYTES_READ_MAX: u64 = 64 * 1024;
 
 const TOO_MANY: &str = concat!(
     r#"{"type":"urn:tidemark:problem:too_many_connections","title":"Service Unavailable","status":503,"#,
-    r#""code":"too_many_connections","detail":"too many connections are open; close idle ones, or try again in a moment"}"#
+    r#""code":"too_many_connections","detail":"too many connections are open; close idle ones, or retry shortly"}"#
 );
 
 /// The connections of a process, and their bounds. Cheap to clone.

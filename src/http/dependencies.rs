@@ -139,7 +139,7 @@ enum Verdict {
     Down(Outage),
 }
 
-/// Why a dependency cannot be used; `None`: it works.
+/// Why a dependency is not usable; `None`: it works.
 type State = Option<&'static str>;
 
 /// What the log was told of a dependency.
@@ -198,7 +198,7 @@ impl Told {
                     code,
                     detail,
                     changes,
-                    "a dependency cannot be used"
+                    "a dependency is not usable"
                 );
             }
             None => tracing::info!(

@@ -86,7 +86,7 @@ fn one(path: &str, method: &str, operation: &Operation, schemas: &Value) -> Mark
             @if let Some(scopes) = scopes(operation) {
                 p { "Scope: " code { (scopes) } }
             } @else {
-                p { "Open to everybody." }
+                p { "No key needed." }
             }
             @if let Some(parameters) = &operation.parameters {
                 table {

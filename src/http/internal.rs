@@ -6,18 +6,17 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
-use super::access::{AdminRead, May};
+use super::caller::{AdminRead, May};
 use super::ingest::of_log;
 use super::problem::Problem;
 use super::strict::{Asked, Named};
+use crate::app::queries::BytesText;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Log, LogError, ReadLimit, Record, Topic};
@@ -83,40 +82,6 @@ pub struct RecordLine {
     pub headers: Vec<(String, BytesText)>,
     /// The value.
     pub value: BytesText,
-}
-
-/// Bytes: `"text"`, or `{"base64":"…"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum BytesText {
-    /// UTF-8.
-    Text(String),
-    /// Anything else.
-    Binary {
-        /// In base64.
-        base64: String,
-    },
-}
-
-impl From<&Bytes> for BytesText {
-    fn from(bytes: &Bytes) -> BytesText {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => BytesText::Text(text.to_owned()),
-            Err(_) => BytesText::Binary {
-                base64: BASE64.encode(bytes),
-            },
-        }
-    }
-}
-
-impl TryFrom<BytesText> for Bytes {
-    type Error = base64::DecodeError;
-    fn try_from(text: BytesText) -> Result<Bytes, base64::DecodeError> {
-        match text {
-            BytesText::Text(text) => Ok(Bytes::from(text)),
-            BytesText::Binary { base64 } => BASE64.decode(base64).map(Bytes::from),
-        }
-    }
 }
 
 impl From<&Record> for RecordLine {
@@ -280,7 +245,7 @@ async fn topic_of(log: &dyn Log, name: &str, partition: u32) -> Result<Topic, Pr
         Problem::new(
             StatusCode::NOT_FOUND,
             "no_such_partition",
-            format!("there is no {name}/{partition}; GET /internal/log lists what there is"),
+            format!("no such partition: {name}/{partition}; GET /internal/log lists them"),
         )
     };
     let topic = Topic::named(name).ok_or_else(missing)?;

@@ -206,7 +206,7 @@ impl Keyring {
             Ok(key) => self.remember(id, key.map(Arc::new)),
             Err(error) => {
                 if let Some(kept_back) = self.failures.say(()) {
-                    tracing::warn!(event = "http.key_not_checked", key = id, %error, kept_back, "a key cannot be looked up; one that was good is believed for ten minutes");
+                    tracing::warn!(event = "http.key_not_checked", key = id, %error, kept_back, "cannot look up an API key; one that was valid is accepted for ten more minutes");
                 }
                 if let Some(good) = self.lock().good.get_mut(id) {
                     good.looking = None;
@@ -239,7 +239,7 @@ impl Keyring {
             age if age < KEY_BELIEVED => Ok((Some(good.key.clone()), "read")),
             age if age < KEY_BELIEVED_IN_OUTAGE => Ok((Some(good.key.clone()), "believed")),
             _ => {
-                let error = "the key cannot be looked up".to_owned();
+                let error = "cannot look up the API key".to_owned();
                 Err(StoreError::Unavailable(error).into())
             }
         }
@@ -314,7 +314,7 @@ fn too_many_unknown() -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "busy",
-        "too many unknown keys are being sent; try again in a moment, or use a key made by this version, which is told apart from those",
+        "too many unknown keys are being sent; retry shortly, or use a key made by this version, which this limit does not affect",
     )
     .retry_after(1)
 }

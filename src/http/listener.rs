@@ -67,7 +67,7 @@ pub(super) struct Proof {
 #[utoipa::path(get, path = "/internal/listener", tag = "operators", params(Challenge),
     responses(
         (status = 200, description = "The proof.", body = Proof),
-        (status = 400, description = "There is no nonce, or it is none.", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The nonce is missing or invalid.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "This process has no data directory.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn prove(
@@ -77,7 +77,7 @@ pub(super) async fn prove(
     let is_nonce = (1..=NONCE_CHARS_MAX).contains(&nonce.len())
         && nonce.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is_nonce {
-        return Err(bad_query("the nonce is 1 to 64 letters and digits"));
+        return Err(bad_query("the nonce must be 1 to 64 letters and digits"));
     }
     let (key, address) = service.identity.0.get().ok_or_else(|| {
         let why = "this process has no data directory";

@@ -25,7 +25,7 @@ use super::problem::{BadEvent, Problem};
     components(schemas(Problem, BadEvent)),
     tags(
         (name = "ingest", description = "Usage events of gateways."),
-        (name = "accounts", description = "What users and providers earned, and whom they referred."),
+        (name = "accounts", description = "What users and providers earned, and their referrals."),
         (name = "admin", description = "Prices, credits, corrections, rejects."),
         (name = "operators", description = "Health, metrics, this document."),
         (name = "internal", description = "For the tidemark command; may change with any version.")
@@ -70,24 +70,21 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// What any request with a key may be answered.
 const COMMON: [(&str, &str); 6] = [
-    ("400", "The request cannot be understood: `code` says why."),
-    ("401", "No key, or none that is good."),
+    ("400", "The request is malformed: `code` says why."),
+    ("401", "No valid key or token."),
     ("403", "The key's scopes do not allow this."),
     ("429", "Too many requests: see Retry-After."),
-    ("500", "A fault of ours; the log of the service has it."),
     (
-        "503",
-        "Log or store do not answer: try again, see Retry-After.",
+        "500",
+        "Internal error; search the server log for the x-request-id.",
     ),
+    ("503", "Log or store do not answer: retry, see Retry-After."),
 ];
 /// What any request with a body may be answered.
 const OF_BODIES: [(&str, &str); 3] = [
-    ("408", "The body did not come in time; nothing was done."),
+    ("408", "The body did not arrive in time; nothing was done."),
     ("413", "The body is too large."),
-    (
-        "415",
-        "The Content-Type or the Content-Encoding is none that is taken here.",
-    ),
+    ("415", "Unsupported Content-Type or Content-Encoding."),
 ];
 
 fn add_answers(operation: &mut Operation, answers: &[(&str, &str)]) {

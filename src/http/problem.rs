@@ -8,10 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::app::commands::{CreditError, SignUpError};
+use crate::app::queries::QueryError;
+use crate::app::{CommandError, Refusal, RefusalKind};
 use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
+use crate::http::ingest::of_log;
 use crate::ops::seldom::Seldom;
-use crate::reads::ReadError;
 use crate::store::db::StoreError;
 
 static STORE_UNAVAILABLE: Seldom<()> = Seldom::new();
@@ -102,7 +105,7 @@ impl Problem {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "a fault of the service; its log has it under the x-request-id of this answer",
+            "internal error; search the server log for the x-request-id of this response",
         )
     }
 
@@ -156,7 +159,7 @@ impl Problem {
 
 /// What senders of events are told when it is not known whether their events were taken.
 const RESEND: &str =
-    "Resending the same events is safe: each event counts once, even if it was taken already";
+    "Resending the same events is safe: each event counts once, even if it was accepted before";
 
 /// Characters that stay of each end of a text that is too long.
 const END_CHARS: usize = 400;
@@ -184,7 +187,7 @@ impl From<StoreError> for Problem {
             return Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unavailable",
-                "the store does not answer; try again",
+                "the store does not answer; retry",
             )
             .retry_after(1);
         }
@@ -195,16 +198,56 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Problem {
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Problem {
         match error {
-            ReadError::Store(error) => error.into(),
-            ReadError::NoRules => {
-                let detail =
-                    "no rules have been published yet; an admin does: tidemark pricing init";
-                Problem::new(StatusCode::CONFLICT, "no_rules", detail)
+            QueryError::Store(error) => error.into(),
+            QueryError::NoRules => {
+                Problem::new(StatusCode::CONFLICT, "no_rules", error.to_string())
+            }
+            QueryError::Reject(_) => {
+                tracing::error!(event = "http.no_reject", %error, "usage.rejected holds a record that is not a reject");
+                Problem::internal()
             }
         }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let status = match refusal.kind {
+            RefusalKind::Malformed => StatusCode::BAD_REQUEST,
+            RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+            RefusalKind::NotFound => StatusCode::NOT_FOUND,
+            RefusalKind::Conflict => StatusCode::CONFLICT,
+            RefusalKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let event = refusal.event.map(|rejection| BadEvent::new(0, rejection));
+        Problem::new(status, refusal.code, refusal.detail)
+            .of_faults(&refusal.faults)
+            .of_events(event.into_iter().collect())
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Problem {
+        match error {
+            CommandError::Refused(refusal) => (*refusal).into(),
+            CommandError::Query(error) => error.into(),
+            CommandError::Log(error) => of_log(error),
+        }
+    }
+}
+
+impl From<CreditError> for Problem {
+    fn from(error: CreditError) -> Problem {
+        CommandError::from(error).into()
+    }
+}
+
+impl From<SignUpError> for Problem {
+    fn from(error: SignUpError) -> Problem {
+        CommandError::from(error).into()
     }
 }
 
@@ -212,10 +255,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
-        if status.is_server_error() {
-            // For the log, and for who knows more about the route.
-            response.extensions_mut().insert(Arc::new(self.clone()));
-        }
+        // For the log, and for pages, which show the same in another form.
+        response.extensions_mut().insert(Arc::new(self.clone()));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

@@ -17,7 +17,7 @@ pub const NOT_READY: &str = "not_ready";
 /// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` tell of it.
 #[utoipa::path(get, path = "/healthz", tag = "operators", responses(
     (status = 200, description = "Alive."),
-    (status = 503, description = "A partition has work before it and makes no progress: `stalled` names it.")))]
+    (status = 503, description = "A partition has work to do and makes no progress: `stalled` names it.")))]
 pub(super) async fn alive(State(operator): State<Operator>) -> Response {
     let stalled = operator.health.stalled(operator.stalled_after);
     let (status, word) = if stalled.is_empty() {
@@ -45,7 +45,7 @@ pub(super) async fn ready(State(operator): State<Operator>) -> Response {
         (true, Some(outage)) => (outage.code, outage.detail),
         (false, _) if missing.is_empty() => (
             NOT_READY,
-            "this process is starting or stopping; try again soon".to_owned(),
+            "this process is starting or stopping; retry shortly".to_owned(),
         ),
         (false, _) => (
             "missing",

@@ -46,7 +46,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
         let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
         // An array of the members' values in their order would do for serde.
         if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(bad("the body is no JSON object".to_owned()));
+            return Err(bad("the body is not a JSON object".to_owned()));
         }
         serde_json::from_slice(&body)
             .map(Strict)
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Looking {
             members.next_value::<Unambiguous>()?;
             if let Some(twice) = names.replace(name) {
                 return Err(A::Error::custom(format!(
-                    "the field `{twice}` stands twice"
+                    "the field `{twice}` appears twice"
                 )));
             }
         }
@@ -164,7 +164,7 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
         match parts.uri.query() {
             None | Some("") => Ok(NoQuery),
             Some(_) => Err(bad_query(
-                "this route takes no parameters in its query; nothing was done",
+                "this route takes no query parameters; nothing was done",
             )),
         }
     }
@@ -238,7 +238,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
                 PathRejection::FailedToDeserializePathParams(error) => badly_named(error.kind()),
                 _ => None,
             };
-            let why = bad.unwrap_or_else(|| "the path cannot be read".to_owned());
+            let why = bad.unwrap_or_else(|| "the path is not valid".to_owned());
             Problem::new(StatusCode::BAD_REQUEST, "invalid_path", why)
         })
     }
@@ -258,7 +258,7 @@ fn badly_named(kind: &ErrorKind) -> Option<String> {
             value,
             message,
         } => Some(format!("the path: {key} cannot be '{value}': {message}")),
-        ErrorKind::InvalidUtf8InPathParam { key } => Some(format!("the path: {key} is no UTF-8")),
+        ErrorKind::InvalidUtf8InPathParam { key } => Some(format!("the path: {key} is not UTF-8")),
         ErrorKind::Message(message) => Some(format!("the path: {message}")),
         _ => None,
     }
@@ -311,7 +311,7 @@ where
             plain(raw.get())
         } else {
             serde_json::from_str::<String>(raw.get()).map_err(|_| {
-                D::Error::custom("an amount is a decimal number, or one in a string")
+                D::Error::custom("an amount must be a decimal number, or a string that holds one")
             })?
         };
         text.parse().map(Exact).map_err(D::Error::custom)

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use ureq::Agent;
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind, check_id};
@@ -101,7 +101,7 @@ impl From<Refusal> for Problem {
             Refusal::Bad => (
                 StatusCode::UNAUTHORIZED,
                 "bad_token",
-                "this token is not one of our issuer's for us, signed by one of its keys; log in again",
+                "invalid token: wrong issuer, audience or signature; log in again",
             ),
             Refusal::Expired => (
                 StatusCode::UNAUTHORIZED,
@@ -109,7 +109,7 @@ impl From<Refusal> for Problem {
                 "this token has expired; log in again",
             ),
             Refusal::NoKeys => {
-                let detail = "the keys of the tokens' issuer cannot be had; try again";
+                let detail = "cannot fetch the issuer's signing keys (JWKS); retry";
                 return Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "issuer_unavailable",
@@ -280,7 +280,7 @@ impl Tokens {
             }
             Err(error) => {
                 let url = &self.config.jwks_url;
-                tracing::warn!(event = "http.no_jwks", url, %error, "the keys of tokens cannot be had; those that are known go on to be believed");
+                tracing::warn!(event = "http.no_jwks", url, %error, "cannot fetch the issuer's signing keys (JWKS); the known ones stay in use");
             }
         }
     }

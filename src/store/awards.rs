@@ -19,7 +19,6 @@ pub use adjustments::{
 
 use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
-use super::referrals::{self, Link, Milestone};
 use super::row::{Fields, Row, key_text};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
@@ -240,35 +239,6 @@ pub fn delete_pointer_write(pointer: &Pointer) -> Write {
         key: pointer.key(),
         condition,
     }
-}
-
-/// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless the row still owes it.
-/// `fifty_at` is the log time of the posting that brought the 50th success. Empty when the link as read owes nothing.
-pub fn grant_milestone_writes(
-    link: &Link,
-    fifty_at: Millis,
-    points: Points,
-    now: Millis,
-    partitions: u32,
-) -> Vec<Write> {
-    if link.milestone != Milestone::Owed {
-        return Vec::new();
-    }
-    let Some(referrer) = link.chain.first() else {
-        return Vec::new();
-    };
-    let award = Award {
-        id: milestone_id(&link.referee),
-        account: referrer.clone(),
-        kind: AwardKind::Milestone,
-        month: fifty_at.max(link.linked_at).month(),
-        points,
-        granted_at: now,
-        reason: format!("{} reached 50 successful requests", link.referee),
-    };
-    let mut writes = vec![referrals::milestone_granted_write(link)];
-    writes.extend(grant_writes(award, partitions));
-    writes
 }
 
 /// Every pointer of a posting partition, oldest grant first. May miss one whose grant is just being written.

@@ -14,19 +14,20 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::audit;
-use super::credits::{TextError, check_text};
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use super::secrets;
 use crate::domain::access::Scope;
 use crate::domain::ids::{IdError, check_new_id};
+use crate::domain::text::{TextError, check_text};
 use crate::domain::time::Millis;
 
 const PARTITION: &str = "keys";
 /// What every key begins with, so that scanners of leaked secrets can tell it.
 const PREFIX: &str = "tmk";
-const ID_CHARS: usize = 12;
+/// Characters of a key's public part.
+pub const ID_CHARS: usize = 12;
 const SECRET_BYTES: usize = 32;
 /// Behind the secret: a mark that only this installation can make. By it a made-up key is told from a real one without a read.
 const MARK_BYTES: usize = 6;

@@ -22,12 +22,12 @@ use serde_json::json;
 
 use super::audit;
 use super::control::{self, Change, Head, Tries};
-use super::credits::{TextError, check_reason};
 use super::db::{Condition, Db, Item, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules};
+use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 
 pub use seen::{Seen, published_under};

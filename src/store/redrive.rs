@@ -23,11 +23,11 @@ use serde_json::json;
 
 use super::audit;
 use super::control::Tries;
-use super::credits::{TextError, check_reason};
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};
 use crate::domain::event::Rejection;
 use crate::domain::position::{Offset, Partition};
+use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 use crate::log::usage::{SOURCE_HEADER, decode};
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};

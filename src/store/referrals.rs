@@ -332,8 +332,37 @@ pub async fn referees(db: &dyn Db, referrer: &Account) -> Result<Vec<Link>, Stor
     Ok(links)
 }
 
+/// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless the row still owes it.
+/// `fifty_at` is the log time of the posting that brought the 50th success. Empty when the link as read owes nothing.
+pub fn grant_milestone_writes(
+    link: &Link,
+    fifty_at: Millis,
+    points: Points,
+    now: Millis,
+    partitions: u32,
+) -> Vec<Write> {
+    if link.milestone != Milestone::Owed {
+        return Vec::new();
+    }
+    let Some(referrer) = link.chain.first() else {
+        return Vec::new();
+    };
+    let award = Award {
+        id: awards::milestone_id(&link.referee),
+        account: referrer.clone(),
+        kind: AwardKind::Milestone,
+        month: fifty_at.max(link.linked_at).month(),
+        points,
+        granted_at: now,
+        reason: format!("{} reached 50 successful requests", link.referee),
+    };
+    let mut writes = vec![milestone_granted_write(link)];
+    writes.extend(awards::grant_writes(award, partitions));
+    writes
+}
+
 /// The write that marks the milestone of `link` as granted; it fails unless the row still owes it.
-pub(super) fn milestone_granted_write(link: &Link) -> Write {
+fn milestone_granted_write(link: &Link) -> Write {
     let granted = Link {
         milestone: Milestone::Granted,
         ..link.clone()

@@ -88,6 +88,15 @@ impl<'a> Row<'a> {
             .map_err(|e: T::Err| self.corrupt(format!("attribute {name}: {e}")))
     }
 
+    /// The same of a text that may be absent.
+    pub fn parsed_opt<T: FromStr>(&self, name: &str) -> Result<Option<T>, StoreError>
+    where
+        T::Err: Display,
+    {
+        let text = self.text_opt(name)?;
+        text.map(|_| self.parsed(name)).transpose()
+    }
+
     /// A text that must be there and hold `T` as JSON.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, StoreError> {
         serde_json::from_str(self.text(name)?)

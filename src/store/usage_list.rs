@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use futures::future::try_join_all;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::installation;
@@ -13,24 +11,23 @@ use super::pages;
 use super::row::Row;
 use super::usage::day_keys;
 use crate::domain::amount::{Money, Points};
-use crate::domain::time::{Day, Millis};
+use crate::domain::time::{Day, Millis, Month};
 
 /// Hexadecimal digits of the hash in a sort key.
 const HASH_CHARS: usize = 32;
 
 /// One request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UsageLine {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
     /// When it was made.
-    pub time: String,
+    pub time: Millis,
     /// Who reported it.
     pub source: String,
     /// The report's id.
     pub id: String,
     /// The path that was called.
     pub endpoint: String,
-    /// The service.
+    /// The service's name, which may be one that this version does not know.
     pub service: String,
     /// The model.
     pub model: Option<String>,
@@ -42,24 +39,24 @@ pub struct UsageLine {
     pub status_code: u16,
     /// How long it took, ms.
     pub latency_ms: Option<u64>,
-    /// Input tokens; `null` is unknown.
+    /// Input tokens, if they are known.
     pub input_tokens: Option<u64>,
-    /// Output tokens; `null` is unknown.
+    /// Output tokens, if they are known.
     pub output_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
     /// Points to the user.
-    pub user_points: String,
+    pub user_points: Points,
     /// Points to the provider.
-    pub provider_points: String,
+    pub provider_points: Points,
     /// Charged, USD.
-    pub cost: String,
+    pub cost: Money,
     /// What mainnet would have charged, USD.
-    pub shadow_cost: String,
-    /// The day on which it was booked; `null` if it was late.
-    pub booked_on: Option<String>,
+    pub shadow_cost: Money,
+    /// The day on which it was booked; `None` if it was late.
+    pub booked_on: Option<Day>,
     /// The month in which it was booked as late.
-    pub booked_late_in: Option<String>,
+    pub booked_late_in: Option<Month>,
     /// The control position with which it was rated.
     pub control: u64,
     /// The partition of `usage.events` in which it stands.
@@ -68,36 +65,13 @@ pub struct UsageLine {
     pub position: String,
 }
 
-impl UsageLine {
-    /// Titles for [`UsageLine::columns`]; `>` stands before those of numbers.
-    pub const TITLES: [&'static str; 9] = [
-        "time", "service", "model", "provider", ">status", ">ms", ">points", ">cost", "id",
-    ];
-
-    /// What a person wants to see of it.
-    pub fn columns(&self) -> Vec<String> {
-        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        vec![
-            self.time.clone(),
-            self.service.clone(),
-            or_dash(&self.model),
-            or_dash(&self.provider_id),
-            self.status_code.to_string(),
-            or_dash(&self.latency_ms.map(|ms| ms.to_string())),
-            self.user_points.clone(),
-            self.cost.clone(),
-            self.id.clone(),
-        ]
-    }
-}
-
 /// A user's requests of a day, in order of their time. Rows that have expired are not shown, also where they still stand.
 pub async fn of_day(
     db: &dyn Db,
     user: &str,
     day: Day,
     now: Millis,
-) -> Result<Vec<UsageLine>, StoreError> {
+) -> Result<Vec<UsageRow>, StoreError> {
     let mut lines = Vec::new();
     for hash in day_keys(user, day) {
         let items = pages::all(db, pages::whole(Table::UsageTracking, &hash)).await?;
@@ -105,7 +79,7 @@ pub async fn of_day(
             lines.push(read(&hash, item)?);
         }
     }
-    lines.sort_by(|a: &UsageLine, b| (&a.time, &a.position).cmp(&(&b.time, &b.position)));
+    lines.sort_by(|a: &UsageRow, b| (a.time, &a.position).cmp(&(b.time, &b.position)));
     Ok(lines)
 }
 
@@ -155,7 +129,7 @@ impl UsageCursor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsagePage {
     /// Requests, in order of their time; may be fewer than asked for also where there are more.
-    pub lines: Vec<UsageLine>,
+    pub lines: Vec<UsageRow>,
     /// Where the next page begins, if there is one.
     pub next: Option<UsageCursor>,
 }
@@ -216,7 +190,7 @@ pub async fn last_of_day(
     day: Day,
     limit: u32,
     now: Millis,
-) -> Result<Vec<UsageLine>, StoreError> {
+) -> Result<Vec<UsageRow>, StoreError> {
     let queries = day_keys(user, day).map(|hash| {
         let query = Query {
             descending: true,
@@ -230,7 +204,7 @@ pub async fn last_of_day(
             lines.push(read(&hash, item)?);
         }
     }
-    lines.sort_by(|a: &UsageLine, b| (&b.time, &b.position).cmp(&(&a.time, &a.position)));
+    lines.sort_by(|a: &UsageRow, b| (b.time, &b.position).cmp(&(a.time, &a.position)));
     lines.truncate(limit as usize);
     Ok(lines)
 }
@@ -239,7 +213,7 @@ pub async fn last_of_day(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageSample {
     /// Those that were found since the time that was asked for.
-    pub lines: Vec<UsageLine>,
+    pub lines: Vec<UsageRow>,
     /// Whether these are all that there are.
     pub is_whole: bool,
 }
@@ -253,8 +227,6 @@ pub async fn sample(
     now: Millis,
 ) -> Result<UsageSample, StoreError> {
     let (mut lines, mut looked, mut after) = (Vec::new(), 0, None);
-    // As rows have it; so texts can be compared.
-    let since = since.to_string();
     loop {
         let page = db.scan(Table::UsageTracking, after).await?;
         looked += page.items.len();
@@ -295,12 +267,12 @@ fn has_expired(item: &Item, now: Millis) -> bool {
     matches!(expires, Some(Attr::N(at)) if *at * 1_000 <= i128::from(now.0))
 }
 
-fn read(hash: &str, item: &Item) -> Result<UsageLine, StoreError> {
+fn read(hash: &str, item: &Item) -> Result<UsageRow, StoreError> {
     let row = Row::new(Key::new(Table::UsageTracking, hash, "?"), item);
     let text = |name| row.text(name).map(str::to_owned);
     let optional = |name| Ok::<_, StoreError>(row.text_opt(name)?.map(str::to_owned));
-    Ok(UsageLine {
-        time: text("time")?,
+    Ok(UsageRow {
+        time: row.parsed("time")?,
         source: text("source")?,
         id: text("id")?,
         endpoint: text("endpoint")?,
@@ -313,12 +285,12 @@ fn read(hash: &str, item: &Item) -> Result<UsageLine, StoreError> {
         input_tokens: row.number_opt("inputTokens")?,
         output_tokens: row.number_opt("outputTokens")?,
         audio_millis: row.number_opt("audioMillis")?,
-        user_points: Points(row.number("userMicropoints")?).to_string(),
-        provider_points: Points(row.number("providerMicropoints")?).to_string(),
-        cost: Money(row.number("costNanos")?).to_string(),
-        shadow_cost: Money(row.number("shadowCostNanos")?).to_string(),
-        booked_on: optional("bookedOn")?,
-        booked_late_in: optional("bookedLateIn")?,
+        user_points: Points(row.number("userMicropoints")?),
+        provider_points: Points(row.number("providerMicropoints")?),
+        cost: Money(row.number("costNanos")?),
+        shadow_cost: Money(row.number("shadowCostNanos")?),
+        booked_on: row.parsed_opt("bookedOn")?,
+        booked_late_in: row.parsed_opt("bookedLateIn")?,
         control: row.number("control")?,
         partition: row.number("partition")?,
         position: text("position")?,

@@ -8,30 +8,10 @@ use super::fault::RuleFault;
 use super::in_force::{Rules, assemble};
 use super::key::SettingKey;
 use super::setting::Setting;
+use super::version::Version;
 use crate::domain::ledger::Activity;
 use crate::domain::position::Control;
 use crate::domain::time::Millis;
-
-/// One version of one key.
-#[derive(Debug)]
-pub(super) struct Version {
-    control: Control,
-    /// `None`: it has no beginning.
-    effective_from: Option<Millis>,
-    setting: Setting,
-    fingerprint: u64,
-}
-
-impl Version {
-    pub fn setting(&self) -> &Setting {
-        &self.setting
-    }
-
-    /// A hash of the value's canonical text.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-}
 
 /// Every version that has come through the control feed.
 #[derive(Debug, Default)]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::book::Version;
 use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
 use super::key::{PriceKey, SettingKey};
 use super::setting::{Awards, Decimal, Quality, Season, Setting, Streak, StreakStep};
+use super::version::Version;
 use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};
 use crate::domain::ledger::Activity;
 use crate::domain::tier::Detection;

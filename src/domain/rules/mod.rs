@@ -27,6 +27,7 @@ mod fault;
 mod in_force;
 mod key;
 mod setting;
+mod version;
 
 pub use book::{RuleBook, Timeline};
 pub use class::{PerClass, RateClass};

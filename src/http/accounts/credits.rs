@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 
+use crate::app::queries::Servable;
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Named, account};
-use crate::reads::Servable;
 
 /// A user's balance, and whether to serve its next request. For gateways, to ask before each request.
 ///
@@ -37,6 +37,6 @@ pub(super) async fn credits(
             Scope::Account(user.clone()),
         ])?;
     }
-    let servable = service.reads.servable(&user, service.clock.now());
+    let servable = service.queries.servable(&user, service.clock.now());
     Ok(Json(servable.await?))
 }

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::extract::State;
 
 use super::OfMonth;
+use crate::app::queries::Earnings;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, account};
-use crate::reads::Earnings;
 
 /// A provider's earnings of a month.
 ///
@@ -30,6 +30,6 @@ pub(super) async fn earnings(
     let provider = account(AccountKind::Provider, &provider)?;
     caller.must_read(&provider)?;
     let now = service.clock.now();
-    let earnings = service.reads.earnings(&provider, asked.or_now(now), now);
+    let earnings = service.queries.earnings(&provider, asked.or_now(now), now);
     Ok(Json(earnings.await?))
 }

@@ -7,17 +7,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{PAGE_MAX, PAGE_USUAL};
+use crate::app::commands::{Link, NewSignup, Referrer, Repeat};
+use crate::app::queries::{CodeView, ReferralOverview, Who};
 use crate::domain::ids::AccountKind;
-use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{
     Asked, IdempotencyKey, Named, NoQuery, Strict, account, new_account, page_entries,
 };
-use crate::ops::random_name;
-use crate::reads::{CodeView, NewSignup, ReferralOverview, SignUpError, Who};
-use crate::store::referrals::{Link, Referrer};
 
 /// Whose code.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,9 +45,8 @@ pub(super) async fn code(
 ) -> Result<Json<CodeView>, Problem> {
     let owner = new_account(body.user_type, &body.user_id)?;
     caller.must_act_for(&owner)?;
-    let (by, now) = (caller.in_anothers_stead(), service.clock.now());
-    let code = service.reads.code(&owner, by, now).await?;
-    Ok(Json(code))
+    let by = caller.in_anothers_stead();
+    Ok(Json(service.commands.referral_code(&owner, by).await?))
 }
 
 /// A signup.
@@ -115,48 +112,15 @@ pub(super) async fn signup(
 ) -> Result<(StatusCode, Json<SignupAnswer>), Problem> {
     let referee = new_account(body.referee_type, &body.referee_id)?;
     caller.must_act_for(&referee)?;
-    let token = match key.given() {
-        // Tokens stand in the control feed beside those of others: a caller's is told from them.
-        Some(key) => format!("signup:{key}"),
-        None => random_name(),
-    };
     let signup = NewSignup {
-        referrer: Referrer::Code(body.referral_code.clone()),
+        referrer: Referrer::Code(body.referral_code),
         referee,
-        token,
+        repeat: key.given().map_or(Repeat::Never, Repeat::Key),
         paid_elsewhere: false,
         by: caller.in_anothers_stead().map(str::to_owned),
     };
-    let link = service.reads.sign_up(signup, service.clock.now()).await;
-    let link = link.map_err(|error| match error {
-        SignUpError::Refused(refusal) => of_refusal(&refusal),
-        SignUpError::Failed(error) => error.into(),
-    })?;
-    // A link that was made before under this key is the answer to the same request only.
-    if !is_of_code(&link, &body.referral_code) {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "this Idempotency-Key was used for a signup with another code; use a new key for another signup",
-        ));
-    }
+    let link = service.commands.sign_up(signup).await?;
     Ok((StatusCode::CREATED, Json(SignupAnswer::from(&link))))
-}
-
-fn is_of_code(link: &Link, typed: &str) -> bool {
-    let typed: Option<ReferralCode> = typed.parse().ok();
-    typed.is_some_and(|typed| link.code.as_deref() == Some(typed.as_str()))
-}
-
-fn of_refusal(refusal: &SignupRefusal) -> Problem {
-    let status = match refusal {
-        SignupRefusal::UnknownCode => StatusCode::NOT_FOUND,
-        SignupRefusal::AlreadyReferred(_) => StatusCode::CONFLICT,
-        SignupRefusal::InactiveCode | SignupRefusal::OwnCode | SignupRefusal::Cycle(_) => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
-    };
-    Problem::new(status, refusal.code(), refusal.to_string())
 }
 
 /// Which referees.
@@ -194,6 +158,6 @@ pub(super) async fn overview(
     caller.must_read(&account)?;
     let limit = page_entries(asked.limit, PAGE_USUAL, PAGE_MAX)?;
     let after = asked.after.unwrap_or(0);
-    let overview = service.reads.referral_overview(&account, after, limit);
+    let overview = service.queries.referral_overview(&account, after, limit);
     Ok(Json(overview.await?))
 }

@@ -7,15 +7,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{OfMonth, PAGE_MAX, PAGE_USUAL};
+use crate::app::queries::{StatementDoc, StreakView, UsageCursor, UsageOfDay};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
 use crate::http::Service;
-use crate::http::access::Caller;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, account, page_entries};
-use crate::reads::{StatementDoc, StreakView, UsageOfDay};
-use crate::store::usage_list::UsageCursor;
 
 /// A user's statement of a month.
 ///
@@ -36,7 +35,7 @@ pub(super) async fn points(
     let user = account(AccountKind::User, &user)?;
     caller.must_read(&user)?;
     let now = service.clock.now();
-    let statement = service.reads.statement(&user, asked.or_now(now), now);
+    let statement = service.queries.statement(&user, asked.or_now(now), now);
     Ok(Json(statement.await?))
 }
 
@@ -54,7 +53,7 @@ pub(super) async fn streak(
 ) -> Result<Json<StreakView>, Problem> {
     let user = account(AccountKind::User, &user)?;
     caller.must_read(&user)?;
-    let streak = service.reads.streak(&user, service.clock.now());
+    let streak = service.queries.streak(&user, service.clock.now());
     Ok(Json(streak.await?))
 }
 
@@ -95,7 +94,7 @@ pub(super) async fn usage(
     let now = service.clock.now();
     let day = asked.day.unwrap_or_else(|| now.day());
     let page = service
-        .reads
+        .queries
         .usage_page(&user, day, after.as_ref(), limit, now);
     Ok(Json(page.await?))
 }

@@ -5,14 +5,14 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{reason, refused};
+use crate::app::commands::NewAdjustment as Correction;
+use crate::app::queries::AwardInfo;
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Exact, IdempotencyKey, NoQuery, Strict, account, page_entries};
-use crate::store::awards::{self, Adjustment, AdjustmentError, Award};
 
 const AWARDS_USUAL: u32 = 100;
 const AWARDS_MAX: u32 = 1_000;
@@ -48,24 +48,6 @@ pub(super) struct Whose {
     limit: Option<u32>,
 }
 
-/// Points outside of usage.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AwardInfo {
-    /// Its name among the account's: `adjustment#<idempotency key>`, `signup#user:bob`, …
-    award_id: String,
-    /// `adjustment`, `signup` or `milestone`.
-    r#type: &'static str,
-    /// The month in whose bonus it stands.
-    month: String,
-    /// How many points.
-    points: String,
-    /// When it was granted.
-    granted_at: String,
-    /// Why.
-    reason: String,
-}
-
 /// A correction that was made.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -92,19 +74,6 @@ pub(super) struct AwardList {
     awards: Vec<AwardInfo>,
 }
 
-impl From<Award> for AwardInfo {
-    fn from(award: Award) -> AwardInfo {
-        AwardInfo {
-            r#type: award.kind.as_str(),
-            month: award.month.to_string(),
-            points: award.points.to_string(),
-            granted_at: award.granted_at.to_string(),
-            reason: award.reason,
-            award_id: award.id,
-        }
-    }
-}
-
 /// Corrects an account's points. It stands in the bonus of this month's statement within seconds.
 #[utoipa::path(post, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:write"])),
     params(("Idempotency-Key" = String, Header, description = "Names this correction: sent again under the same key, it counts once per account.",
@@ -124,37 +93,19 @@ pub(super) async fn grant(
     _: NoQuery,
     Strict(body): Strict<NewAdjustment>,
 ) -> Result<Json<Adjusted>, Problem> {
-    let adjustment = Adjustment {
+    let new = Correction {
         account: account(body.kind, &body.id)?,
         points: body.points.0,
-        reason: reason(body.reason)?,
+        reason: body.reason,
         idempotency_key: key.needed()?,
         by: caller.0.by,
-        now: service.clock.now(),
     };
-    let (db, partitions) = (&*service.db, service.partitions.posting);
-    awards::adjustment(db, &adjustment, partitions)
-        .await
-        .map_err(of_adjustment)?;
-    let award = awards::adjustment_of(db, &adjustment.account, &adjustment.idempotency_key).await?;
-    // Records are written once and stay; this one was just written, or found.
-    let award = award.ok_or_else(Problem::internal)?;
+    let adjusted = service.commands.adjust(new).await?;
     Ok(Json(Adjusted {
         kind: body.kind.as_str(),
         id: body.id,
-        award: award.into(),
+        award: adjusted.award,
     }))
-}
-
-fn of_adjustment(error: AdjustmentError) -> Problem {
-    match error {
-        AdjustmentError::Store(error) => error.into(),
-        AdjustmentError::KeyReused { .. } => refused("idempotency_key_reused", error),
-        AdjustmentError::Key(_) => refused("invalid_idempotency_key", error),
-        AdjustmentError::TooMuch(_) => refused("amount_out_of_range", error),
-        AdjustmentError::Exceeded { .. } => refused("adjustments_exceeded", error),
-        AdjustmentError::Reason(_) => refused("invalid_reason", error),
-    }
 }
 
 /// Every award of an account: corrections, signups and milestones.
@@ -167,13 +118,13 @@ pub(super) async fn list(
 ) -> Result<Json<AwardList>, Problem> {
     let account = account(whose.kind, &whose.id)?;
     let limit = page_entries(whose.limit, AWARDS_USUAL, AWARDS_MAX)?;
-    let awards = awards::awards_of(&*service.db, &account).await?;
+    let mut awards = service.queries.awards(&account).await?;
     let total = awards.len();
-    let newest = awards.into_iter().rev();
+    awards.truncate(limit);
     Ok(Json(AwardList {
         kind: whose.kind.as_str(),
         id: whose.id,
         total,
-        awards: newest.take(limit).map(AwardInfo::from).collect(),
+        awards,
     }))
 }

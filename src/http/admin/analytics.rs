@@ -5,12 +5,11 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::missing;
+use crate::app::queries::{Analytics, MOVERS_MAX};
 use crate::http::Service;
-use crate::http::access::{AdminRead, May};
+use crate::http::caller::{AdminRead, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, bad_query};
-use crate::reads::{Analytics, MOVERS_MAX};
 
 /// Days that are told without being asked for.
 const DAYS_USUAL: u32 = 31;
@@ -33,7 +32,7 @@ pub(super) struct Wanted {
 #[utoipa::path(get, path = "/api/admin/analytics", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
     responses(
         (status = 200, description = "As of `computedAt`.", body = Analytics),
-        (status = 404, description = "Nothing has been computed yet; it is within a minute of the start.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing has been computed yet; the first time is within a minute of the start.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,
@@ -43,13 +42,7 @@ pub(super) async fn show(
     let days = bounded("days", wanted.days, DAYS_USUAL, 1, DAYS_MAX)?;
     let most = MOVERS_MAX as u32;
     let movers = bounded("movers", wanted.movers, most, 0, most)?;
-    let kept = Analytics::kept(&*service.db).await?;
-    let kept = kept.ok_or_else(|| {
-        missing(
-            "no_analytics_yet",
-            "nothing has been computed yet; ask again in a minute",
-        )
-    })?;
+    let kept = service.queries.analytics().await?;
     Ok(Json(kept.bounded(days, movers)))
 }
 

@@ -5,12 +5,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{missing, reason};
 use crate::http::Service;
-use crate::http::access::{AdminWrite, May};
+use crate::http::caller::{AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Named, NoQuery, Strict};
-use crate::store::referrals::{self, Switch};
 
 /// Whether a code is accepted.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,14 +54,9 @@ pub(super) async fn switch(
     _: NoQuery,
     Strict(body): Strict<CodeSwitch>,
 ) -> Result<Json<CodeState>, Problem> {
-    let switch = Switch {
-        active: body.active,
-        by: caller.0.by,
-        reason: reason(body.reason)?,
-        now: service.clock.now(),
-    };
-    let found = referrals::set_active(&*service.db, &code, &switch).await?;
-    let code = found.ok_or_else(|| missing("unknown_code", "there is no such referral code"))?;
+    let (active, by) = (body.active, caller.0.by);
+    let commands = &service.commands;
+    let code = commands.switch_code(&code, active, body.reason, by).await?;
     Ok(Json(CodeState {
         user_type: code.owner.kind.as_str(),
         user_id: code.owner.id().to_owned(),

@@ -5,17 +5,16 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{reason, refused};
+use crate::app::commands::NewCredit as Credit;
+use crate::app::queries::Credits;
 use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{
     Asked, Exact, IdempotencyKey, NoQuery, Strict, account, bad_query, page_entries,
 };
-use crate::reads::Credits;
-use crate::store::credits::{self, CreditEntry, CreditError};
 
 const ENTRIES_USUAL: u32 = 100;
 const ENTRIES_MAX: u32 = 1_000;
@@ -82,35 +81,23 @@ pub(super) async fn add(
     Strict(body): Strict<NewCredit>,
 ) -> Result<Json<CreditAdded>, Problem> {
     let user = account(AccountKind::User, &body.user_id)?;
-    let entry = CreditEntry {
-        idempotency_key: key.needed()?,
-        amount: body.amount.0,
-        reason: reason(body.reason)?,
+    let amount = body.amount.0;
+    let key = key.needed()?;
+    let new = Credit {
+        user: user.id().to_owned(),
+        amount,
+        reason: body.reason,
+        idempotency_key: key.clone(),
         by: caller.0.by,
-        at: service.clock.now(),
     };
-    let added = credits::add(&*service.db, user.id(), &entry)
-        .await
-        .map_err(of_credit)?;
+    let added = service.commands.add_credit(new).await?.added;
     Ok(Json(CreditAdded {
         user_id: body.user_id,
-        amount: entry.amount.to_string(),
-        key: entry.idempotency_key,
+        amount: amount.to_string(),
+        key,
         added: added.total.to_string(),
         entries: added.entries,
     }))
-}
-
-fn of_credit(error: CreditError) -> Problem {
-    match error {
-        CreditError::Store(error) => error.into(),
-        CreditError::KeyReused { .. } => refused("idempotency_key_reused", error),
-        CreditError::Id { .. } => refused("invalid_id", error),
-        CreditError::Reason(_) => refused("invalid_reason", error),
-        CreditError::TooMuch | CreditError::Zero | CreditError::Amount(_) => {
-            refused("amount_out_of_range", error)
-        }
-    }
 }
 
 /// What a user has: what was added, what was spent, the balance, and the entries, page by page.
@@ -123,8 +110,8 @@ pub(super) async fn show(
 ) -> Result<Json<Credits>, Problem> {
     let user = account(AccountKind::User, &whose.user_id)?;
     let limit = page_entries(whose.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
-    let credits = service.reads.credits(&user).await?;
+    let credits = service.queries.credits(&user).await?;
     let page = credits.page(whose.after.as_deref(), limit);
-    let unknown = || bad_query("after: there is no such entry; it is the `next` of another page");
+    let unknown = || bad_query("after: there is no such entry; give the `next` of the page before");
     page.map(Json).ok_or_else(unknown)
 }

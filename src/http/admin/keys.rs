@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{missing, refused};
+use crate::app::Refusal;
+use crate::app::commands::{MadeKey, may_grant};
+use crate::app::queries::KeyInfo;
 use crate::domain::access::Scope;
-use crate::domain::ids::check_id;
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, Caller, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Named, NoQuery, Strict};
-use crate::store::keys::{self, ApiKey, KeyError, KeyText};
 
 /// A key to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -25,65 +25,12 @@ pub(super) struct NewKey {
     scopes: Vec<String>,
 }
 
-/// A key, without its secret.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyInfo {
-    /// Its public part.
-    id: String,
-    /// What people call it.
-    name: String,
-    /// What it allows.
-    scopes: Vec<String>,
-    /// When it was made.
-    created_at: String,
-    /// Who made it.
-    created_by: String,
-    /// Since when it is worth nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<String>,
-}
-
-/// A key that was just made.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MadeKey {
-    /// The key itself. It is shown this one time.
-    key: String,
-    /// What it is.
-    #[serde(flatten)]
-    info: KeyInfo,
-}
-
 /// Every key.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct KeyList {
     /// Revoked ones too, oldest first.
     keys: Vec<KeyInfo>,
-}
-
-impl MadeKey {
-    /// A key, and its text, which is not kept.
-    pub fn new(text: &KeyText, key: ApiKey) -> MadeKey {
-        MadeKey {
-            key: text.to_string(),
-            info: key.into(),
-        }
-    }
-}
-
-impl From<ApiKey> for KeyInfo {
-    fn from(key: ApiKey) -> KeyInfo {
-        KeyInfo {
-            id: key.id,
-            name: key.name,
-            scopes: key.scopes.iter().map(ToString::to_string).collect(),
-            created_at: key.created_at.to_string(),
-            created_by: key.created_by,
-            revoked_at: key.revoked_at.map(|at| at.to_string()),
-        }
-    }
 }
 
 /// Every key, without its secret.
@@ -93,8 +40,7 @@ pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<Service>,
 ) -> Result<Json<KeyList>, Problem> {
-    let keys = keys::list(&*service.db).await?;
-    let keys = keys.into_iter().map(KeyInfo::from).collect();
+    let keys = service.queries.keys().await?;
     Ok(Json(KeyList { keys }))
 }
 
@@ -103,7 +49,7 @@ pub(super) async fn list(
     request_body(content = NewKey, example = json!({"name": "dashboard", "scopes": ["admin:read"]})),
     responses(
         (status = 201, description = "The key.", body = MadeKey),
-        (status = 422, description = "Name or scopes are none.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid name or scopes.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(
     caller: May<AdminWrite>,
@@ -114,32 +60,13 @@ pub(super) async fn create(
     let scopes = body.scopes.iter().map(|text| text.parse::<Scope>());
     let scopes = scopes
         .collect::<Result<Vec<Scope>, _>>()
-        .map_err(|error| refused("invalid_scopes", error))?;
+        .map_err(|error| Refusal::invalid("invalid_scopes", error))?;
     for scope in &scopes {
-        may_grant(&caller.0, scope)?;
+        may_grant(caller.0.scopes(), scope)?;
     }
-    let text = KeyText::draw(&*service.db).await?;
-    let now = service.clock.now();
-    let made = keys::create(&*service.db, &text, &body.name, scopes, &caller.0.by, now).await;
-    let key = made.map_err(|error| match error {
-        KeyError::Store(error) => error.into(),
-        KeyError::Name(_) => refused("invalid_name", error),
-        KeyError::Scopes | KeyError::Account(_) => refused("invalid_scopes", error),
-    })?;
-    Ok((StatusCode::CREATED, Json(MadeKey::new(&text, key))))
-}
-
-/// Who may change everything may read and act for every account; so a key for one account grants nothing more.
-pub(in crate::http) fn may_grant(caller: &Caller, scope: &Scope) -> Result<(), Problem> {
-    let is_account = matches!(scope, Scope::Account(_));
-    if caller.may(scope) || is_account && caller.may(&Scope::AdminWrite) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::FORBIDDEN,
-        "scope_not_held",
-        format!("your key does not hold the scope {scope}, so it cannot grant it"),
-    ))
+    let by = &caller.0.by;
+    let made = service.commands.create_key(&body.name, scopes, by).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 /// Makes a key worthless, within seconds. A revoked key stays in the list.
@@ -155,15 +82,6 @@ pub(super) async fn revoke(
     Named(id): Named<String>,
     _: NoQuery,
 ) -> Result<Json<KeyInfo>, Problem> {
-    let unknown = || {
-        missing(
-            "unknown_key",
-            "there is no such key; GET /api/admin/keys lists them",
-        )
-    };
-    if check_id(&id).is_err() {
-        return Err(unknown());
-    }
-    let revoked = keys::revoke(&*service.db, &id, &caller.0.by, service.clock.now()).await?;
-    revoked.map(|key| Json(key.into())).ok_or_else(unknown)
+    let revoked = service.commands.revoke_key(&id, &caller.0.by).await?;
+    Ok(Json(revoked))
 }

@@ -2,23 +2,18 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::publishing::{Mode, Wanted, in_force, json_of, of_faults, publish, to_come};
+use super::At;
 use super::rules::Depth;
-use super::{At, note, reason};
+use crate::app::commands::rules::{PriceAnswer, PriceUpdate};
+use crate::app::queries::Pricing;
 use crate::domain::amount::Money;
-use crate::domain::rules::{PriceKey, RuleFault, SettingKey};
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Exact, NoQuery, Strict};
-use crate::store::pricing::{self, Version};
-
-/// Why, where a body does not say.
-const REASON_DEFAULT: &str = "not given";
 
 /// A new price.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -55,90 +50,6 @@ pub(super) struct NetworkSwitch {
     reason: Option<String>,
 }
 
-/// The prices that are in force.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Pricing {
-    /// Whether usage is charged; null: nothing was published yet.
-    is_mainnet: Option<bool>,
-    /// Prices; charged on mainnet, and noted as what it would have cost on testnet.
-    prices: Vec<PriceVersion>,
-    /// Prices and switches that are to come, soonest first; of several that begin at one moment the one that will hold.
-    pending: Vec<PriceVersion>,
-    /// Every version of every price and of the switch, in the order in which they were published, those that begin later included; only
-    /// with `history=true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<Vec<PriceVersion>>,
-}
-
-/// A version, and what is to come for its key.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PriceAnswer {
-    /// The version.
-    #[serde(flatten)]
-    version: PriceVersion,
-    /// Versions of this key that are to come, this one included if it is one of them; soonest first. To call one back, publish what shall hold in its
-    /// place with the same `effectiveFrom`.
-    pending: Vec<PriceVersion>,
-}
-
-/// A version of a price, or of the switch.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PriceVersion {
-    /// Which.
-    config_key: String,
-    /// US dollars for one unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    price_per_unit: Option<String>,
-    /// What it pays for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<String>,
-    /// Of `system_mainnet`: whether usage is charged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_mainnet: Option<bool>,
-    /// 1, 2, 3, … of this key.
-    version: u32,
-    /// The entry of the control feed that published it.
-    control: u64,
-    /// From when on, in event time; null: from the beginning.
-    effective_from: Option<String>,
-    /// Who published it.
-    updated_by: String,
-    /// When.
-    updated_at: String,
-    /// Why.
-    reason: String,
-}
-
-impl From<Version> for PriceVersion {
-    fn from(version: Version) -> PriceVersion {
-        let value = json_of(&version.value);
-        let text = |name: &str| value[name].as_str().map(str::to_owned);
-        PriceVersion {
-            price_per_unit: text("pricePerUnit"),
-            unit: text("unit"),
-            is_mainnet: value.as_bool(),
-            config_key: version.key,
-            version: version.version,
-            control: version.control.0,
-            effective_from: version.effective_from.map(|at| at.to_string()),
-            updated_by: version.by,
-            updated_at: version.written_at.to_string(),
-            reason: version.reason,
-        }
-    }
-}
-
-fn is_price(version: &Version) -> bool {
-    matches!(SettingKey::named(&version.key), Some(SettingKey::Price(_)))
-}
-
-fn is_switch(version: &Version) -> bool {
-    version.key == SettingKey::Mainnet.name()
-}
-
 /// The prices that are in force now, and whether they are charged.
 #[utoipa::path(get, path = "/api/admin/pricing", tag = "admin", security(("key" = ["admin:read"])), params(Depth),
     responses((status = 200, description = "Prices and the switch.", body = Pricing)))]
@@ -148,21 +59,8 @@ pub(super) async fn show(
     Asked(depth): Asked<Depth>,
 ) -> Result<Json<Pricing>, Problem> {
     let now = service.clock.now();
-    let current = in_force(&service, now).await?;
-    let switch = current.iter().find(|version| is_switch(version));
-    let is_mainnet = switch.and_then(|version| json_of(&version.value).as_bool());
-    let prices = current.into_iter().filter(is_price).map(PriceVersion::from);
-    let mut all = pricing::all(&*service.db).await?;
-    all.retain(|version| is_price(version) || is_switch(version));
-    let pending = to_come(&all, now).cloned().map(PriceVersion::from);
-    Ok(Json(Pricing {
-        is_mainnet,
-        prices: prices.collect(),
-        pending: pending.collect(),
-        history: depth
-            .history
-            .then(|| all.into_iter().map(PriceVersion::from).collect()),
-    }))
+    let pricing = service.queries.pricing(now, depth.history).await?;
+    Ok(Json(pricing))
 }
 
 /// Sets a price. An event that is appended after the answer is rated with it, from `effectiveFrom` on; nothing that was rated changes.
@@ -180,17 +78,15 @@ pub(super) async fn set_price(
     _: NoQuery,
     Strict(body): Strict<NewPrice>,
 ) -> Result<Json<PriceAnswer>, Problem> {
-    if !PriceKey::NAMES.contains(&body.config_key.as_str()) {
-        let names = PriceKey::NAMES.join(", ");
-        return Err(of_faults(&[RuleFault::new(
-            body.config_key,
-            "is no price",
-            names,
-        )]));
-    }
-    let value = json!({"pricePerUnit": body.price_per_unit.0.to_string(), "unit": body.unit});
-    let wanted = wanted(body.reason, body.updated_by, body.effective_from)?;
-    one(&service, &caller.0.by, &body.config_key, &value, wanted).await
+    let update = PriceUpdate {
+        effective_from: body.effective_from.map(|At(at)| at),
+        reason: body.reason,
+        note: body.updated_by,
+        by: caller.0.by,
+    };
+    let (key, price, unit) = (&body.config_key, body.price_per_unit.0, &body.unit);
+    let answer = service.commands.set_price(key, price, unit, update).await?;
+    Ok(Json(answer))
 }
 
 /// Switches between testnet (nothing is charged) and mainnet. Asking again is safe.
@@ -206,57 +102,13 @@ pub(super) async fn switch(
     _: NoQuery,
     Strict(body): Strict<NetworkSwitch>,
 ) -> Result<Json<PriceAnswer>, Problem> {
-    let value = Value::Bool(body.is_mainnet);
-    let wanted = wanted(body.reason, body.updated_by, body.effective_from)?;
-    let key = SettingKey::Mainnet.name();
-    one(&service, &caller.0.by, key, &value, wanted).await
-}
-
-fn wanted(
-    why: Option<String>,
-    updated_by: Option<String>,
-    effective_from: Option<At>,
-) -> Result<Wanted, Problem> {
-    Ok(Wanted {
-        values: Vec::new(),
-        effective_from,
-        reason: reason(why.unwrap_or_else(|| REASON_DEFAULT.to_owned()))?,
-        note: note(updated_by)?,
-        mode: Mode::Write,
-        onto: None,
-    })
-}
-
-/// Publishes one value, and tells its version.
-async fn one(
-    service: &Service,
-    by: &str,
-    key: &str,
-    value: &Value,
-    wanted: Wanted,
-) -> Result<Json<PriceAnswer>, Problem> {
-    let values = vec![(key.to_owned(), value.to_string())];
-    let published = publish(service, by, Wanted { values, ..wanted }).await?;
-    let versions = pricing::history(&*service.db, key).await?;
-    let pending = to_come(&versions, service.clock.now());
-    let pending = pending.cloned().map(PriceVersion::from).collect();
-    let version = match published.control {
-        Some(control) => versions.into_iter().find(|v| v.control.0 == control),
-        // Nothing was written: the value is in force then anyway.
-        None => pricing::in_force_at(&versions, published.at).cloned(),
+    let update = PriceUpdate {
+        effective_from: body.effective_from.map(|At(at)| at),
+        reason: body.reason,
+        note: body.updated_by,
+        by: caller.0.by,
     };
-    let answer = |version: Version| {
-        Json(PriceAnswer {
-            version: version.into(),
-            pending,
-        })
-    };
-    version.map(answer).ok_or_else(|| {
-        tracing::error!(
-            event = "http.version_missing",
-            key,
-            "a published version is not there"
-        );
-        Problem::internal()
-    })
+    let commands = &service.commands;
+    let answer = commands.switch_network(body.is_mainnet, update).await?;
+    Ok(Json(answer))
 }

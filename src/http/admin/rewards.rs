@@ -5,14 +5,14 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::app::queries::{LeaderboardPage, RankOf, StatementDoc};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Month;
 use crate::http::Service;
-use crate::http::access::{AdminRead, May};
+use crate::http::caller::{AdminRead, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, account, bad_query, page_entries};
-use crate::reads::{LeaderboardPage, RankOf, StatementDoc};
 
 const PLACES_USUAL: u32 = 50;
 const PLACES_MAX: u32 = 1_000;
@@ -90,12 +90,12 @@ pub(super) async fn show(
 }
 
 async fn standing(service: &Service, wanted: &Wanted, month: Month) -> Result<Rewards, Problem> {
-    let (reads, kind) = (&service.reads, wanted.kind.unwrap_or(AccountKind::User));
+    let (queries, kind) = (&service.queries, wanted.kind.unwrap_or(AccountKind::User));
     if let Some(id) = &wanted.id {
-        let rank = reads.rank_of(&account(kind, id)?, month).await;
+        let rank = queries.rank_of(&account(kind, id)?, month).await;
         return Ok(Rewards::Rank(rank?));
     }
-    let ranking = reads.leaderboard(kind, month).await?;
+    let ranking = queries.leaderboard(kind, month).await?;
     let limit = page_entries(wanted.limit, PLACES_USUAL, PLACES_MAX)?;
     let page = ranking.page(wanted.offset.unwrap_or(0), limit);
     Ok(Rewards::Leaderboard(page))
@@ -108,8 +108,8 @@ async fn statement(
     month: Month,
 ) -> Result<Rewards, Problem> {
     let id = wanted.id.as_deref();
-    let id = id.ok_or_else(|| bad_query("a statement needs an id: id=…"))?;
+    let id = id.ok_or_else(|| bad_query("a statement needs an account: add id=…"))?;
     let (account, now) = (account(kind, id)?, service.clock.now());
-    let statement = service.reads.statement(&account, month, now).await?;
+    let statement = service.queries.statement(&account, month, now).await?;
     Ok(Rewards::Statement(Box::new(statement)))
 }

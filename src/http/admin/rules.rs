@@ -5,30 +5,17 @@ use std::fmt;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::publishing::{Mode, Published, RuleVersion, Wanted, in_force, publish};
-use super::{At, missing, reason};
-use crate::domain::rules::SettingKey;
+use super::At;
+use crate::app::commands::rules::{Mode, Published, RulesUpdate};
+use crate::app::queries::{RuleList, RuleVersion, in_force_at, known_rule};
 use crate::http::Service;
-use crate::http::access::{AdminRead, AdminWrite, May};
+use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::problem::Problem;
 use crate::http::strict::{Asked, Named, Strict, Verbatim};
-use crate::store::control;
-use crate::store::pricing;
-
-/// The rules that are in force.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RuleList {
-    /// The newest entry of the control feed: what is appended from now on is rated with all that it knows.
-    control: u64,
-    /// The version of each key that is in force now.
-    rules: Vec<RuleVersion>,
-}
 
 /// What to tell of a key.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -114,7 +101,7 @@ fn each_once<'de, D: Deserializer<'de>>(
             let mut values = BTreeMap::new();
             while let Some((key, value)) = map.next_entry::<String, Verbatim>()? {
                 if values.contains_key(&key) {
-                    return Err(A::Error::custom(format!("the key {key} stands twice")));
+                    return Err(A::Error::custom(format!("the key {key} appears twice")));
                 }
                 values.insert(key, value);
             }
@@ -131,10 +118,8 @@ pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<Service>,
 ) -> Result<Json<RuleList>, Problem> {
-    let control = control::head(&*service.db).await?.0;
-    let rules = in_force(&service, service.clock.now()).await?;
-    let rules = rules.into_iter().map(RuleVersion::from).collect();
-    Ok(Json(RuleList { control, rules }))
+    let now = service.clock.now();
+    Ok(Json(service.queries.rule_list(now).await?))
 }
 
 /// One rule, and its history.
@@ -150,28 +135,14 @@ pub(super) async fn show(
     Named(key): Named<String>,
     Asked(depth): Asked<Depth>,
 ) -> Result<Json<OneRule>, Problem> {
-    known(&key)?;
-    let current = pricing::current(&*service.db, service.clock.now()).await?;
-    let current = current.into_iter().find(|version| version.key == key);
-    let history = if depth.history {
-        let versions = pricing::history(&*service.db, &key).await?;
-        Some(versions.into_iter().map(RuleVersion::from).collect())
-    } else {
-        None
-    };
+    known_rule(&key)?;
+    let versions = service.queries.rule_history(&key).await?;
+    let current = in_force_at(&versions, service.clock.now()).cloned();
+    let all = || versions.into_iter().map(RuleVersion::from).collect();
     Ok(Json(OneRule {
         current: current.map(RuleVersion::from),
-        history,
+        history: depth.history.then(all),
     }))
-}
-
-fn known(key: &str) -> Result<(), Problem> {
-    if SettingKey::named(key).is_some() {
-        return Ok(());
-    }
-    let names: Vec<&str> = SettingKey::all().map(SettingKey::name).collect();
-    let detail = format!("there is no such key; keys are {}", names.join(", "));
-    Err(missing("unknown_rule", detail))
 }
 
 /// Publishes a new value of one rule; with `dryRun=true` it only says what would change. An event that is appended after the answer is rated
@@ -193,16 +164,16 @@ pub(super) async fn publish_one(
     Asked(run): Asked<Run>,
     Strict(body): Strict<NewRule>,
 ) -> Result<Json<Published>, Problem> {
-    known(&key)?;
-    let wanted = Wanted {
+    known_rule(&key)?;
+    let update = RulesUpdate {
         values: vec![(key, body.value.get().to_owned())],
-        effective_from: body.effective_from,
-        reason: reason(body.reason)?,
+        effective_from: body.effective_from.map(|At(at)| at),
+        reason: body.reason,
         note: None,
+        by: caller.0.by,
         mode: run.mode(),
-        onto: None,
     };
-    publish(&service, &caller.0.by, wanted).await.map(Json)
+    Ok(Json(service.commands.publish_rules(update).await?))
 }
 
 /// Publishes new values of several rules together, up to a whole document; with `dryRun=true` it only says what would change.
@@ -220,21 +191,14 @@ pub(super) async fn publish_all(
     Asked(run): Asked<Run>,
     Strict(body): Strict<NewRules>,
 ) -> Result<Json<Published>, Problem> {
-    if body.values.is_empty() {
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "no_values",
-            "values is empty; give at least one key with its value",
-        ));
-    }
     let text = |(key, value): (String, Verbatim)| (key, value.get().to_owned());
-    let wanted = Wanted {
+    let update = RulesUpdate {
         values: body.values.into_iter().map(text).collect(),
-        effective_from: body.effective_from,
-        reason: reason(body.reason)?,
+        effective_from: body.effective_from.map(|At(at)| at),
+        reason: body.reason,
         note: None,
+        by: caller.0.by,
         mode: run.mode(),
-        onto: None,
     };
-    publish(&service, &caller.0.by, wanted).await.map(Json)
+    Ok(Json(service.commands.publish_rules(update).await?))
 }

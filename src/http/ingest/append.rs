@@ -96,7 +96,7 @@ fn tell_health(service: &Service, failed: Option<&Failed>) {
 fn timed_out(within: Duration) -> Failed {
     Failed {
         problem: Box::new(unavailable(&format!(
-            "the log has not answered for {within:?}"
+            "the log did not answer within {within:?}"
         ))),
         is_damage: false,
     }
@@ -136,7 +136,7 @@ pub(in crate::http) fn of_log(error: LogError) -> Problem {
         }
         LogError::Damaged { .. } => {
             if let Some(kept_back) = DAMAGED.say(()) {
-                tracing::error!(event = "http.append_refused", %error, kept_back, "the log cannot take records");
+                tracing::error!(event = "http.append_refused", %error, kept_back, "the log cannot accept records");
             }
             unavailable(&error.to_string()).retry_after(RETRY_AFTER_REPAIR_SECS)
         }

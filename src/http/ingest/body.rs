@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::gateways;
 use crate::http::Service;
-use crate::http::access::Caller;
 use crate::http::body::{Incoming, Packing};
 use crate::http::budget::Room;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::log::json_array::{ArrayError, TooMany, elements};
 

@@ -11,7 +11,7 @@ use super::append::{Batches, append};
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection};
 use crate::http::Service;
-use crate::http::access::{Sender, Sources};
+use crate::http::caller::{Sender, Sources};
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::decode;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
@@ -25,7 +25,7 @@ const FORMAT: &str = "events";
 /// the log already: send the batch again.
 #[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:plain"])),
     request_body(
-        description = "One event, an array, or one a line: CloudEvents or the plain form.",
+        description = "One event, an array, or one per line: CloudEvents or the plain form.",
         content(
             (serde_json::Value = "application/json", example = json!({"requestId": "r-1", "userId": "alice", "providerId": "prov-1",
                 "endpoint": "/v1/chat/completions", "model": "llama-3-70b", "timestamp": "2026-11-22T07:01:02.123Z", "statusCode": 200,
@@ -37,7 +37,7 @@ const FORMAT: &str = "events";
     ),
     responses(
         (status = 204, description = "Taken, durably."),
-        (status = 400, description = "Events that cannot be read: `events` names each; none was taken."),
+        (status = 400, description = "Invalid events: `events` lists each; none was accepted."),
     ))]
 pub(super) async fn events(
     sender: Sender,
@@ -134,7 +134,7 @@ fn of_bad_events(bad: Vec<BadEvent>, count: u64) -> Problem {
         StatusCode::BAD_REQUEST
     };
     let detail = format!(
-        "{} of {count} events cannot be read, so none was taken; correct or leave out those that `events` names",
+        "{} of {count} events are invalid, so none was accepted; correct or leave out those that `events` lists",
         bad.len()
     );
     Problem::new(status, "invalid_events", detail).of_events(bad)

@@ -16,7 +16,7 @@ use super::body::{self, too_many_events};
 use crate::domain::time::Millis;
 use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
 use crate::http::Service;
-use crate::http::access::Sender;
+use crate::http::caller::Sender;
 use crate::http::problem::{Problem, shortened};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
 use crate::ops::metrics::Metrics;
@@ -59,7 +59,7 @@ pub(super) struct RefusedItem {
         "custom_llm_provider": "openai", "prompt_tokens": 150, "completion_tokens": 75, "total_tokens": 225, "startTime": 1795330862.123,
         "endTime": 1795330862.373, "stream": false, "metadata": {"user_api_key_user_id": "alice"}}])))),
     responses(
-        (status = 200, description = "Taken, durably, but for the items that are named: they are kept in usage.rejected.", body = Taken),
+        (status = 200, description = "Accepted, durably, except for the listed items: they are kept in usage.rejected.", body = Taken),
         (status = 204, description = "Taken, durably."),
     ))]
 pub(super) async fn litellm(
@@ -126,7 +126,7 @@ pub(super) async fn litellm_lago(
                 {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "75"}},
                 {"key": "user.id", "value": {"stringValue": "alice"}}]}]}]}]})))),
     responses(
-        (status = 200, description = "Taken, durably, but for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
+        (status = 200, description = "Accepted, durably, except for `partialSuccess.rejectedSpans`.", body = serde_json::Value),
     ))]
 pub(super) async fn otlp(
     sender: Sender,
@@ -365,7 +365,7 @@ impl Writing {
         Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            "the body is protobuf; only OTLP traces may be, send JSON",
+            "the body is protobuf, which only the OTLP route accepts; send JSON",
         ))
     }
 }

@@ -1,6 +1,4 @@
-//! What the pages of users and providers have in common: a month, what it brought, day by day, and the streak.
-
-use std::sync::Arc;
+//! The page of a user or a provider.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -8,16 +6,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::guard::{Visitor, Whose};
-use super::words::{account_path, counted, instant, month_word, service_word, times};
-use super::{Pages, chart, frame, provider, referrals, user};
+use super::subject::Subject;
+use super::visitor::{Visitor, Whose};
+use super::words::{account_path, instant};
+use super::{Pages, frame, provider, referrals, user};
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::rules::Rules;
-use crate::domain::statement::Statement;
-use crate::domain::time::{Millis, Month};
+use crate::domain::time::Month;
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
-use crate::reads::StreakView;
 
 /// How often the numbers of an open month look for themselves.
 const REFRESH: &str = "every 15s";
@@ -53,12 +49,12 @@ pub(super) async fn respond(
     asking: &Asking,
     refused: Option<&referrals::Refused>,
 ) -> Result<Response, Problem> {
-    let subject = Subject::read(pages, account, asking).await?;
+    let subject = Subject::read(pages, account, asking.month).await?;
     let live = match subject.account.kind {
         AccountKind::User => user::live(pages, &subject).await?,
         AccountKind::Provider => provider::live(pages, &subject).await?,
     };
-    let body = subject.page(pages, visitor, asking, live, refused).await?;
+    let body = page(pages, visitor, &subject, asking, live, refused).await?;
     let status = match refused {
         None => StatusCode::OK,
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -66,224 +62,56 @@ pub(super) async fn respond(
     Ok(frame::page_of(status, visitor, subject.account.id(), &body))
 }
 
-/// An account, and the month that is looked at.
-pub(super) struct Subject {
-    pub account: Account,
-    pub month: Month,
-    pub now: Millis,
-    pub statement: Statement,
-    pub streak: StreakView,
-    /// The rules in force now.
-    pub rules: Arc<Rules>,
+/// The page: a head, what refreshes itself, and the referral section.
+async fn page(
+    pages: &Pages,
+    visitor: &Visitor,
+    subject: &Subject,
+    asking: &Asking,
+    live: Markup,
+    problem: Option<&referrals::Refused>,
+) -> Result<Markup, Problem> {
+    let referral = referrals::section(pages, visitor, subject, asking.after, problem).await?;
+    let standstill = standstill(pages, &subject.account).await?;
+    let path = account_path(&subject.account);
+    let here = format!("{path}?month={}", subject.month);
+    // What is final does not change.
+    let is_open = !subject.statement.is_final;
+    let get = is_open.then_some(&here);
+    Ok(html! {
+        (head(subject, &path))
+        @if let Some(text) = said(&asking.done) { (frame::done(text)) }
+        p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service is not responding." }
+        div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
+            @if let Some(standstill) = standstill { (standstill) }
+            (live)
+        }
+        (referral)
+    })
 }
 
-impl Subject {
-    /// Reads what every page of an account shows.
-    async fn read(pages: &Pages, account: Account, asking: &Asking) -> Result<Subject, Problem> {
-        let (reads, now) = (&pages.service.reads, pages.service.clock.now());
-        let month = asking.month.unwrap_or_else(|| now.month());
-        let rules = Arc::clone(reads.rules_needed().await?.at(now));
-        Ok(Subject {
-            statement: reads.statement(&account, month, now).await?,
-            streak: reads.streak(&account, now).await?,
-            account,
-            month,
-            now,
-            rules,
-        })
-    }
-
-    /// The page: a head, what refreshes itself, and the referral section.
-    async fn page(
-        &self,
-        pages: &Pages,
-        visitor: &Visitor,
-        asking: &Asking,
-        live: Markup,
-        problem: Option<&referrals::Refused>,
-    ) -> Result<Markup, Problem> {
-        let referral = referrals::section(pages, visitor, self, asking.after, problem).await?;
-        let standstill = self.standstill(pages).await?;
-        let path = account_path(&self.account);
-        let here = format!("{path}?month={}", self.month);
-        // What is final does not change.
-        let is_open = !self.statement.is_final;
-        let get = is_open.then_some(&here);
-        Ok(html! {
-            (self.head(&path))
-            @if let Some(text) = said(&asking.done) { (frame::done(text)) }
-            p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service does not answer just now." }
-            div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
-                @if let Some(standstill) = standstill { (standstill) }
-                (live)
-            }
-            (referral)
-        })
-    }
-
-    /// That what this account brings is not counted at present. Nothing else on the page would tell.
-    async fn standstill(&self, pages: &Pages) -> Result<Option<Markup>, Problem> {
-        let since = pages.service.reads.stands_still(&self.account).await?;
-        Ok(since.map(|since| {
-            html! {
-                p #standstill .note.bad role="status" {
-                    "Counting stands still since " (instant(since)) ": what came after that is not in these numbers yet. Nothing is lost. It is \
-                     counted as soon as an operator has seen to it."
-                }
-            }
-        }))
-    }
-
-    fn head(&self, path: &str) -> Markup {
+/// That what this account brings is not counted at present. Nothing else on the page would tell.
+async fn standstill(pages: &Pages, account: &Account) -> Result<Option<Markup>, Problem> {
+    let since = pages.service.queries.stands_still(account).await?;
+    Ok(since.map(|since| {
         html! {
-            div .head {
-                h1 { (frame::account_kind(self.account.kind)) " " span .id { (self.account.id()) } }
-                form .picker method="get" action=(path) {
-                    (frame::month_field(self.month, self.now.month()))
-                    button .second type="submit" { "Show" }
-                }
+            p #standstill .note.bad role="status" {
+                "Updates paused since " (instant(since)) ": usage after that is not in these numbers yet. Nothing is lost; it is \
+                 counted as soon as an operator has resolved the problem."
             }
         }
-    }
-
-    /// The total, and what it is made of.
-    pub fn summary(&self) -> Markup {
-        let statement = &self.statement;
-        let in_days: u64 = statement.days.iter().map(|(_, line)| line.requests).sum();
-        let late = statement.requests.saturating_sub(in_days);
-        let is_to_come = self.month > self.now.month();
-        html! {
-            section .card.total aria-labelledby="total-h" {
-                div .row {
-                    h2 #total-h { (month_word(self.month)) }
-                    @if statement.is_final {
-                        span .chip { "Final" }
-                    } @else if is_to_come {
-                        span .chip { "To come" }
-                    } @else {
-                        span .chip.open { "Still open" }
-                    }
-                }
-                p .big { span .number { (statement.total) } " points" }
-                p .help {
-                    @if statement.is_final {
-                        "This month is closed. Nothing in it changes any more. What comes for it from now on counts as late, in the month in which it comes."
-                    } @else if is_to_come {
-                        "This month has not begun."
-                    } @else {
-                        "Numbers still change: until " (self.month.closes().day()) " at the least, and until everything that came before is counted."
-                    }
-                }
-                table .parts {
-                    caption .sr { "What the total is made of" }
-                    thead .sr { tr { th scope="col" { "Part" } th .n scope="col" { "Points" } } }
-                    tbody {
-                        @for (name, points) in statement.parts() {
-                            @let (word, help) = part(name);
-                            tr .zero[points.0 == 0] {
-                                th scope="row" { (word) span .help { (help) } }
-                                td .n { (points) }
-                            }
-                        }
-                    }
-                    tfoot { tr { th scope="row" { "Total" } td .n { (statement.total) } } }
-                }
-                p .help {
-                    (counted(statement.requests, "request")) ", " (statement.successful) " successful, " (statement.failed) " failed."
-                    @if late > 0 { " " (late) " of them came late, for months that had closed: they are in no day." }
-                }
-            }
-        }
-    }
-
-    /// The days.
-    pub fn chart(&self) -> Markup {
-        html! {
-            section .card aria-label="Points per day" { (chart::per_day(self.month, &self.statement.days)) }
-        }
-    }
-
-    /// The streak, and how far the next step is.
-    pub fn streak_card(&self) -> Markup {
-        let (streak, rules) = (&self.streak, &self.rules);
-        let current = streak.current;
-        let next = rules.next_streak_step(current);
-        html! {
-            section .card aria-labelledby="streak-h" {
-                h2 #streak-h { "Days in a row" @if self.month != self.now.month() { ", today" } }
-                p .big { span .number { (current) } @if current == 1 { " day" } @else { " days" } }
-                @if let Some((days, bp)) = next {
-                    p {
-                        (counted(u64::from(days - current), "more day")) " to the next step: from day " (days)
-                        " on, a day counts " strong { (times(bp)) } "."
-                    }
-                    progress max=(days) value=(current) aria-label="Days until the next step" {}
-                } @else if current > 0 {
-                    p { "That is the highest step." }
-                }
-                dl .facts {
-                    div { dt { "Now" } dd .n { (times(rules.streak(current))) } }
-                    div { dt { "Longest" } dd .n { (counted(u64::from(streak.longest), "day")) } }
-                    @if let Some(last) = streak.last_active { div { dt { "Last active day" } dd .n { (last) } } }
-                }
-                @if streak.last_active.is_none() {
-                    p .help { "It begins with the first active day." }
-                } @else if current > 0 && streak.last_active != Some(self.now.day()) {
-                    p .help { "Today is not active yet: the row goes on if it becomes so." }
-                }
-            }
-        }
-    }
-
-    /// The services that were used in the month.
-    pub fn services(&self) -> Markup {
-        let services = &self.statement.services;
-        html! {
-            section .card aria-labelledby="services-h" {
-                h2 #services-h { "By service" }
-                @if services.is_empty() {
-                    p .empty { "No requests in this month." }
-                } @else {
-                    div .scroll.cells.dense tabindex="0" role="group" aria-labelledby="services-h" {
-                        table {
-                            thead { tr {
-                                th scope="col" { "Service" }
-                                th .n scope="col" { "Points" }
-                                th .n scope="col" { "Requests" }
-                                th .n scope="col" { "Failed" }
-                                th .n scope="col" { "Mean latency" }
-                            } }
-                            tbody {
-                                @for (service, line) in services {
-                                    tr {
-                                        th scope="row" { (service_word(*service)) }
-                                        td .n data-label="Points" { (line.points) }
-                                        td .n data-label="Requests" { (line.requests) }
-                                        td .n data-label="Failed" { (line.failed) }
-                                        td .n data-label="Mean latency" { @match line.mean_latency_ms { Some(ms) => { (ms) " ms" }, None => "–" } }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
+    }))
 }
 
-/// What a part of the total is called, and where it comes from.
-fn part(name: &str) -> (&str, &'static str) {
-    match name {
-        "base" => ("Requests served", "every successful request"),
-        "multiplier" => ("Quality", "what uptime and latency add, or take away"),
-        "usage" => ("Requests made", "every successful request"),
-        "trial" => ("First use of a service", "once for each service"),
-        "streak" => ("Days in a row", "from the first step of the streak on"),
-        "referral" => ("Referrals", "shares of what those earn whom you referred"),
-        "bonus" => ("Awards", "signups, milestones, corrections"),
-        "late" => ("Late", "of months that had closed when it came"),
-        other => (other, ""),
+fn head(subject: &Subject, path: &str) -> Markup {
+    html! {
+        div .head {
+            h1 { (frame::account_kind(subject.account.kind)) " " span .id { (subject.account.id()) } }
+            form .picker method="get" action=(path) {
+                (frame::month_field(subject.month, subject.now.month()))
+                button .second type="submit" { "Show" }
+            }
+        }
     }
 }
 

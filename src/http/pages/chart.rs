@@ -51,7 +51,7 @@ pub(super) fn per_day(month: Month, days: &[(Day, DayLine)]) -> Markup {
         figure .chart {
             figcaption { "Points per day" }
             @if days.is_empty() {
-                p .empty { "No day of this month has points." }
+                p .empty { "No points in this month." }
             } @else {
                 p .axis { (highest) }
                 svg viewBox=(view) preserveAspectRatio="none" role="img" aria-label="Points per day, as bars; the table of days below has the numbers" {

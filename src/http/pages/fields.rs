@@ -25,7 +25,7 @@ pub(super) fn too_large(bytes_max: usize) -> Problem {
 
 /// A body that did not come whole, or is no form.
 pub(super) fn unread(status: StatusCode) -> Problem {
-    let why = "The form did not arrive whole, or is none. Nothing was changed. Send it again.";
+    let why = "The form arrived incomplete or malformed. Nothing was changed. Send it again.";
     unreadable(status, why)
 }
 
@@ -36,7 +36,7 @@ pub(super) fn unread(status: StatusCode) -> Problem {
 pub(super) fn read(bytes: &[u8]) -> Result<HashMap<String, String>, Problem> {
     // Fields end at ASCII: if the whole is UTF-8, every field is.
     if percent_decode(bytes).decode_utf8().is_err() {
-        let why = "The form holds what is no text (UTF-8). Nothing was changed.";
+        let why = "The form is not valid UTF-8. Nothing was changed.";
         return Err(unreadable(StatusCode::BAD_REQUEST, why));
     }
     let mut fields = HashMap::new();
@@ -46,7 +46,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<HashMap<String, String>, Problem> {
             return Err(unreadable(StatusCode::PAYLOAD_TOO_LARGE, why));
         }
         if fields.insert(name, value).is_some() {
-            let why = "A field of the form stands in it twice, so it could mean either. Nothing was changed.";
+            let why = "A field was sent twice, so its value is ambiguous. Nothing was changed.";
             return Err(unreadable(StatusCode::BAD_REQUEST, why));
         }
     }

@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
-use super::guard::{FORM_TOKEN, Told, Visitor};
 use super::visible;
+use super::visitor::{FORM_TOKEN, Visitor};
 use super::words::{account_path, kind_word, month_word};
 use crate::domain::access::Scope;
 use crate::domain::time::Month;
@@ -165,91 +165,6 @@ pub(super) fn month_field(shown: Month, newest: Month) -> Markup {
             @for month in months { option value=(month) selected[month == shown] { (month_word(month)) } }
         }
     }
-}
-
-/// What went wrong, in plain words, and what to do.
-pub(super) fn failure(status: StatusCode, told: &Told, visitor: Option<&Visitor>) -> Response {
-    let was_sent = visitor.is_some_and(|visitor| visitor.sent_from.is_some());
-    let (title, text, again) = match (status, told.code.as_str()) {
-        (StatusCode::NOT_FOUND, _) => (
-            "There is no such page",
-            "The address may be mistyped, or what stood here is gone.",
-            false,
-        ),
-        (StatusCode::FORBIDDEN, "foreign_form") => (
-            "This was not sent",
-            "The form came from elsewhere, or from a page that had been open for too long. Nothing was changed. Open the page again, and \
-             send the form from there.",
-            false,
-        ),
-        (StatusCode::FORBIDDEN, _) => (
-            "This page is not yours",
-            "You are signed in, but not as somebody who may see this. Sign in with the key of the account that it belongs to, or as an admin.",
-            false,
-        ),
-        (StatusCode::TOO_MANY_REQUESTS, _) => (
-            "A moment, please",
-            "There were too many requests in a short time. Wait a few seconds, then try again.",
-            true,
-        ),
-        (StatusCode::CONFLICT, "no_rules") => (
-            "Nothing is set up yet",
-            "No rules have been published, so nothing can be worth anything yet. An admin does that: tidemark pricing init",
-            false,
-        ),
-        (StatusCode::METHOD_NOT_ALLOWED, _) => (
-            "There is nothing to see here",
-            "This address is where a form goes. Coming here did nothing. Open the page with the form again.",
-            false,
-        ),
-        (StatusCode::SERVICE_UNAVAILABLE, _) if was_sent => (
-            "Not available just now",
-            "The data cannot be reached at the moment, so whether this was done cannot be said. Wait a few seconds, and look at the page \
-             before you send it again.",
-            true,
-        ),
-        (StatusCode::SERVICE_UNAVAILABLE, _) => (
-            "Not available just now",
-            "The data cannot be reached at the moment. Nothing is lost: requests go on to be recorded, and will be counted. Try again in a \
-             few seconds.",
-            true,
-        ),
-        (status, _) if status.is_server_error() => (
-            "Something went wrong here",
-            "That is a fault of this service, not yours. It stands in the service's log. Try again; if it happens again, tell an admin.",
-            true,
-        ),
-        _ => (
-            "This cannot be done",
-            "What was asked for is not possible as it was asked.",
-            false,
-        ),
-    };
-    let says_more = matches!(
-        status,
-        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE
-    ) || (status == StatusCode::CONFLICT && told.code != "no_rules");
-    // A form's target is no page: back to the form's own.
-    let here = visitor.map(|visitor| visitor.sent_from.as_ref().unwrap_or(&visitor.here));
-    let here = here.filter(|_| again);
-    let word = if was_sent {
-        "Back to the form"
-    } else {
-        "Try again"
-    };
-    let body = html! {
-        section .failure {
-            h1 { (title) }
-            p { (text) }
-            @if says_more && !told.detail.is_empty() { p .what { (told.detail) } }
-            @if !told.faults.is_empty() { ul .what { @for fault in &told.faults { li { (fault) } } } }
-            p .actions {
-                @if let Some(here) = here { a .button href=(here) { (word) } " " }
-                a .button.second href="/" { "To the first page" }
-            }
-        }
-    };
-    framed(status, visitor, title, Width::Narrow, &body)
 }
 
 /// A note above a page that something was done.

@@ -3,11 +3,10 @@
 //! A page is registered with what it needs ([`super::table`]), and nothing reaches its handler that does not have it. So no handler can forget
 //! to ask; and no form's handler can forget to check where the form comes from, for the fields that it gets were checked here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts as _, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -15,26 +14,27 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
-use serde::Deserialize;
 
 use super::Pages;
+use super::cookies::cookie;
 use super::ended::SessionId;
+use super::failure;
 use super::fields;
-use super::frame;
+use super::needs::Needs;
 use super::seal::{Seal, Session};
+use super::visitor::{FORM_TOKEN, Form, Visitor, Whose};
+use super::way_back;
+use crate::app::commands::may_grant;
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::time::Millis;
-use crate::http::access::{self, Caller};
-use crate::http::admin::may_grant;
+use crate::http::access;
 use crate::http::body::{Incoming, Packing};
+use crate::http::caller::Caller;
 use crate::http::limits::Costs;
 use crate::http::problem::Problem;
 use crate::http::strict::account;
 use crate::ops::config::PublicOrigin;
 
-/// The name of the token in forms.
-pub(super) const FORM_TOKEN: &str = "form_token";
 const HX_REQUEST: &str = "hx-request";
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -45,128 +45,12 @@ const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 const FORM_BYTES_MAX: usize = 1024 * 1024;
 /// Largest form of who is not signed in: the longest token fits.
 const SIGN_IN_BYTES_MAX: usize = 8 * 1024;
-/// Longest body of a problem that becomes a page.
-const PROBLEM_BYTES_MAX: usize = 1024 * 1024;
-
-/// What a page needs of who asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    /// Nothing: it is how one signs in.
-    Nothing,
-    /// That somebody is signed in.
-    SignedIn,
-    /// The right to read the account of this kind that the path names as `{id}`.
-    Read(AccountKind),
-    /// The right to act for the account of this kind that the path names as `{id}`.
-    Act(AccountKind),
-    /// The scope `admin:read`.
-    AdminRead,
-    /// The scope `admin:write`.
-    AdminWrite,
-}
 
 /// A page's needs, and what it is checked with.
 #[derive(Clone)]
 pub(super) struct Door {
     pub pages: Pages,
     pub needs: Needs,
-}
-
-/// Who looks at a page.
-#[derive(Clone)]
-pub(super) struct Visitor {
-    /// `None`: nobody is signed in.
-    pub caller: Option<Caller>,
-    /// What signing out ends.
-    pub session: Option<SessionId>,
-    /// For every form of the page.
-    pub form_token: Arc<str>,
-    /// Where the page is, with its query.
-    pub here: Arc<str>,
-    /// The page of the form that was sent, if one was.
-    pub sent_from: Option<Arc<str>>,
-}
-
-impl Visitor {
-    /// Whether somebody holds this scope.
-    pub fn may(&self, scope: &Scope) -> bool {
-        self.caller.as_ref().is_some_and(|caller| caller.may(scope))
-    }
-
-    /// Whether the visitor may act for an account.
-    pub fn acts_for(&self, account: &Account) -> bool {
-        let caller = self.caller.as_ref();
-        caller.is_some_and(|caller| caller.must_act_for(account).is_ok())
-    }
-
-    /// The accounts that are the visitor's own.
-    pub fn accounts(&self) -> Vec<&Account> {
-        let scopes = self.caller.iter().flat_map(Caller::scopes);
-        scopes
-            .filter_map(|scope| match scope {
-                Scope::Account(account) => Some(account),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Who acts, if it is not an account itself; see [`Caller::in_anothers_stead`].
-    pub fn in_anothers_stead(&self) -> Option<&str> {
-        self.caller.as_ref().and_then(Caller::in_anothers_stead)
-    }
-
-    /// Who the visitor is, for audit entries.
-    pub fn by(&self) -> String {
-        let by = self.caller.as_ref().map(|caller| caller.by.clone());
-        by.unwrap_or_default()
-    }
-}
-
-/// The account that the path names, of the kind that the page is for.
-#[derive(Clone)]
-pub(super) struct Whose(pub Account);
-
-/// What the guard has left for a handler; a page outside of it shows nothing.
-fn left<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Problem> {
-    let left = parts.extensions.get().cloned();
-    left.ok_or_else(Problem::internal)
-}
-
-impl<S: Sync> FromRequestParts<S> for Visitor {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Problem> {
-        left(parts)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Whose {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Whose, Problem> {
-        left(parts)
-    }
-}
-
-/// The fields of a form that one of our pages showed to who sent it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Form(Arc<HashMap<String, String>>);
-
-impl Form {
-    /// A field without the spaces around it; empty if it is not there.
-    pub fn text(&self, name: &str) -> &str {
-        self.whole(name).trim()
-    }
-
-    /// A field as it was sent.
-    pub fn whole(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Form {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Form, Problem> {
-        left(parts)
-    }
 }
 
 /// What stands before a page.
@@ -179,9 +63,9 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
             let problem = Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "timeout",
-                "this took too long",
+                "this took too long; the request may have been applied",
             );
-            finished(problem.into_response(), None).await
+            failure::of_problem(&problem, None)
         }
     }
 }
@@ -199,11 +83,11 @@ async fn behind(door: Door, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let seal = match door.pages.seal().await {
         Ok(seal) => seal,
-        Err(error) => return finished(Problem::from(error).into_response(), None).await,
+        Err(error) => return failure::of_problem(&error.into(), None),
     };
     let known = match known(&door.pages, &seal, &parts).await {
         Ok(known) => known,
-        Err(problem) => return finished(problem.into_response(), None).await,
+        Err(problem) => return failure::of_problem(&problem, None),
     };
     let visitor = known.visitor.clone();
     let response = match rights(&door, &visitor, &mut parts).await {
@@ -218,7 +102,7 @@ async fn behind(door: Door, request: Request, next: Next) -> Response {
         }
         Ok(()) => forward(Request::from_parts(parts, body), visitor.clone(), next).await,
     };
-    let mut response = finished(response, Some(&visitor)).await;
+    let mut response = failure::in_place_of_problems(response, Some(&visitor));
     if let Some(cookie) = known.guest.and_then(|guest| guest.parse().ok()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -295,7 +179,7 @@ pub(super) async fn caller_of(
     match &session.only {
         None => Ok(Some(caller)),
         // The key may have been another one when the session began.
-        Some(only) if may_grant(&caller, only).is_ok() => {
+        Some(only) if may_grant(caller.scopes(), only).is_ok() => {
             let by = format!("{}, signed in as {only}", caller.by);
             Ok(Some(Caller::new(by, [only.clone()])))
         }
@@ -347,13 +231,13 @@ fn no_account() -> Problem {
 /// The sign-in page, which leads back here. What was posted is not kept.
 fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
     let back = match parts.method {
-        Method::GET => super::sign_in::path_back_to(&visitor.here),
-        _ => super::sign_in::path_after_a_lost_form(visitor.sent_from.as_deref()),
+        Method::GET => way_back::path_back_to(&visitor.here),
+        _ => way_back::path_after_a_lost_form(visitor.sent_from.as_deref()),
     };
     // A part of a page that refreshes itself is not to hold the sign-in page: the whole page goes there.
     if parts.headers.contains_key(HX_REQUEST) {
         let to = HeaderValue::from_str(&back);
-        let to = to.unwrap_or_else(|_| HeaderValue::from_static(super::sign_in::PATH));
+        let to = to.unwrap_or_else(|_| HeaderValue::from_static(way_back::SIGN_IN));
         return (StatusCode::NO_CONTENT, [(HX_REDIRECT, to)]).into_response();
     }
     super::redirect(&back)
@@ -370,7 +254,7 @@ async fn posted(
         Problem::new(
             StatusCode::FORBIDDEN,
             "foreign_form",
-            "this form was not sent from a page that is open here, or that page is too old; open the page again, and send it from there",
+            "this form did not come from an open page of this service, or that page is too old; open the page again and send it from there",
         )
     };
     let origin = door.pages.service.config.public_origin.as_ref();
@@ -379,7 +263,7 @@ async fn posted(
     }
     let (mut parts, body) = request.into_parts();
     let bytes = form_bytes(door, known, Request::from_parts(parts.clone(), body)).await?;
-    let form = Form(Arc::new(fields::read(&bytes)?));
+    let form = Form::new(fields::read(&bytes)?);
     if !seal.is_form_token(&known.bound_to, form.whole(FORM_TOKEN)) {
         return Err(forged());
     }
@@ -441,100 +325,5 @@ fn page_of_form(headers: &HeaderMap) -> Option<&str> {
         .ok()?
         .split_once("://")?;
     let path = &rest[rest.find('/')?..];
-    super::sign_in::is_of_ours(path).then_some(path)
-}
-
-/// A cookie of the request.
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let all = headers.get_all(header::COOKIE).into_iter();
-    let pairs = all.filter_map(|value| value.to_str().ok());
-    pairs
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(found, _)| *found == name)
-        .map(|(_, value)| value)
-}
-
-/// A page for people in place of a problem document.
-pub(super) async fn finished(response: Response, visitor: Option<&Visitor>) -> Response {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    let is_problem = kind.is_some_and(|kind| kind == "application/problem+json");
-    if is_problem {
-        problem_page(response, visitor).await
-    } else {
-        response
-    }
-}
-
-/// What a problem document says.
-#[derive(Default, Deserialize)]
-pub(super) struct Told {
-    #[serde(default)]
-    pub code: String,
-    #[serde(default)]
-    pub detail: String,
-    #[serde(default)]
-    pub faults: Vec<String>,
-}
-
-async fn problem_page(response: Response, visitor: Option<&Visitor>) -> Response {
-    let (parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(body, PROBLEM_BYTES_MAX).await;
-    let told: Told = body
-        .ok()
-        .and_then(|body| serde_json::from_slice(&body).ok())
-        .unwrap_or_default();
-    let mut page = frame::failure(parts.status, &told, visitor);
-    // Whoever logs it learns the cause.
-    *page.extensions_mut() = parts.extensions;
-    if let Some(after) = parts.headers.get(header::RETRY_AFTER) {
-        page.headers_mut()
-            .insert(header::RETRY_AFTER, after.clone());
-    }
-    page
-}
-
-/// How cookies are set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cookies {
-    /// Browsers keep them from plain HTTP, and from other names of the domain. Not on this machine's own addresses, where some browsers
-    /// would take none.
-    pub secure: bool,
-}
-
-impl Cookies {
-    /// The name of the session's cookie.
-    pub const fn session(self) -> &'static str {
-        if self.secure {
-            "__Host-tidemark"
-        } else {
-            "tidemark"
-        }
-    }
-
-    /// The name of the cookie of those who are not signed in.
-    pub const fn guest(self) -> &'static str {
-        if self.secure {
-            "__Host-tidemark-guest"
-        } else {
-            "tidemark-guest"
-        }
-    }
-
-    /// The header that sets one.
-    pub fn set(self, name: &str, value: &str, secs: i64) -> String {
-        let secure = if self.secure { "; Secure" } else { "" };
-        format!("{name}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}")
-    }
-
-    /// The header that sets the session's.
-    pub fn set_session(self, sealed: &str, until: Millis, now: Millis) -> String {
-        let secs = (until.0 - now.0).max(0) / 1_000;
-        self.set(self.session(), sealed, secs)
-    }
-
-    /// The header that ends the session.
-    pub fn end_session(self) -> String {
-        self.set(self.session(), "", 0)
-    }
+    way_back::is_of_ours(path).then_some(path)
 }

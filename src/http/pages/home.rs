@@ -5,8 +5,8 @@ use axum::response::Response;
 use maud::html;
 
 use super::frame::{Width, framed};
-use super::guard::Visitor;
 use super::redirect;
+use super::visitor::Visitor;
 use super::words::{account_path, kind_word};
 use crate::domain::access::Scope;
 
@@ -24,7 +24,7 @@ pub(super) async fn show(visitor: Visitor) -> Response {
     let body = html! {
         h1 { "Welcome" }
         @if accounts.is_empty() {
-            p .empty { "This key sends usage events; it has no page of an account." }
+            p .empty { "This key only sends usage events; it has no account page." }
         }
         ul .choices {
             @for account in &accounts {

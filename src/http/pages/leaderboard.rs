@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use super::Pages;
 use super::frame;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::words::{account_path, month_word, shortened};
+use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
-use crate::reads::{LeaderboardPage, Place};
 
 /// Places of a page.
 const PLACES: usize = 25;
@@ -42,7 +42,7 @@ pub(super) async fn show(
         .map_or(AccountKind::User, |account| account.kind);
     let kind = wanted.kind.unwrap_or(usual);
     let month = wanted.month.unwrap_or(now);
-    let ranking = pages.service.reads.leaderboard(kind, month).await?;
+    let ranking = pages.service.queries.leaderboard(kind, month).await?;
     let page = ranking.page(wanted.after, PLACES);
     let mine: Vec<(&Account, Option<u64>)> = own
         .into_iter()
@@ -61,7 +61,7 @@ pub(super) async fn show(
                 @if page.places.is_empty() && wanted.after > 0 {
                     p .empty { "No more places are kept: " (page.kept) " in " (month_word(month)) "." }
                 } @else if page.places.is_empty() {
-                    p .empty { "Nobody has points in " (month_word(month)) " yet." }
+                    p .empty { "No account has points in " (month_word(month)) " yet." }
                 } @else {
                     (places(&visitor, &page))
                 }
@@ -73,7 +73,7 @@ pub(super) async fn show(
                 @if let Some(next) = page.next { a .button.second rel="next" href=(here(next)) { "After" } }
             }
         }
-        p .help { "By points, awards included. " (page.kept) " places are kept and are exact; beyond them no order is known." }
+        p .help { "By points, awards included. " (page.kept) " places are kept and exact; there is no order beyond them." }
     };
     Ok(frame::page(&visitor, "Leaderboard", &body))
 }
@@ -106,7 +106,7 @@ fn own_place(
                     " has place " strong { (rank) } ". "
                     a href=(here((rank - 1) / PLACES as u64 * PLACES as u64)) { "Show it" }
                 }
-                None => { " is not among the first " (kept) "." }
+                None => { " is not in the top " (kept) "." }
             }
         }
     }

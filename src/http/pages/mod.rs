@@ -1,8 +1,8 @@
-//! Pages for users, providers and admins, which work without scripts except for updates in place.
+//! What users, providers and admins see: pages that this service makes, without a script of their own but for what changes in place.
 //!
-//! Every page and every form target is listed in [`pages`], with the access that it requires. Sessions are in `seal`, the checks in `guard`.
-//! What a page shows comes from [`crate::reads`], and forms make the same changes as the admin API; only
-//! the form of credits stores its entry by itself, because it must survive a store that does not answer.
+//! Every page and every target of a form stands in [`pages`], with what it needs. Sessions are in `seal`, the checks in `guard`, what these leave
+//! for the handlers in `visitor`.
+//! What a page shows comes from [`crate::app::queries`], and what a form does from [`crate::app::commands`], as for the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::store::db::StoreError;
 use crate::store::secrets;
+use cookies::Cookies;
 use ended::{Ended, SessionId};
-use guard::{Cookies, Told};
 use links::Links;
 use seal::Seal;
 use table::Table;
@@ -30,23 +30,30 @@ mod account;
 mod admin;
 mod assets;
 mod chart;
+mod cookies;
 mod ended;
+mod failure;
 mod fields;
 mod frame;
 mod guard;
 mod home;
 mod leaderboard;
 mod links;
+mod needs;
 mod provider;
+mod referral_forms;
 mod referrals;
 mod seal;
 mod sign_in;
+mod subject;
 mod table;
 mod user;
 mod visible;
+mod visitor;
+mod way_back;
 mod words;
 
-pub use guard::Needs;
+pub use needs::Needs;
 pub use table::PageRoute;
 
 /// After so long a page that only shows says that the store does not answer.
@@ -116,7 +123,7 @@ impl Service {
     /// Whoever has the path has that right: it is for the person who started the process.
     pub fn sign_in_path(&self, key: &str, only: Option<Scope>) -> String {
         let token = self.pages.links.make(key, only, self.clock.now());
-        format!("{}/link?t={token}", sign_in::PATH)
+        format!("{}/link?t={token}", way_back::SIGN_IN)
     }
 }
 
@@ -138,13 +145,13 @@ fn pages(made_with: Option<Pages>) -> Table {
             M::POST,
             "/users/{id}/code",
             Act(User),
-            post(referrals::make_code),
+            post(referral_forms::make_code),
         )
         .add(
             M::POST,
             "/users/{id}/referrer",
             Act(User),
-            post(referrals::enter_code),
+            post(referral_forms::enter_code),
         )
         .add(
             M::GET,
@@ -162,13 +169,13 @@ fn pages(made_with: Option<Pages>) -> Table {
             M::POST,
             "/providers/{id}/code",
             Act(Provider),
-            post(referrals::make_code),
+            post(referral_forms::make_code),
         )
         .add(
             M::POST,
             "/providers/{id}/referrer",
             Act(Provider),
-            post(referrals::enter_code),
+            post(referral_forms::enter_code),
         )
         .add(M::GET, "/admin", AdminRead, get(admin::show))
         .add(M::GET, "/admin/find", AdminRead, get(admin::find))
@@ -277,22 +284,22 @@ pub(super) fn is_for_people(request: &Request) -> bool {
 
 /// The page that says that there is none.
 pub(super) fn no_such_page() -> Response {
-    frame::failure(StatusCode::NOT_FOUND, &Told::default(), None)
+    failure::page(StatusCode::NOT_FOUND, None, None)
 }
 
 /// The page that says that a form's target is no page.
 pub(super) fn no_such_method() -> Response {
-    frame::failure(StatusCode::METHOD_NOT_ALLOWED, &Told::default(), None)
+    failure::page(StatusCode::METHOD_NOT_ALLOWED, None, None)
 }
 
 /// The page that says what a problem says.
-pub(super) async fn of_problem(problem: Problem) -> Response {
-    guard::finished(problem.into_response(), None).await
+pub(super) fn of_problem(problem: &Problem) -> Response {
+    failure::of_problem(problem, None)
 }
 
 /// The page that says that something went wrong here.
 pub(super) fn broken() -> Response {
-    frame::failure(StatusCode::INTERNAL_SERVER_ERROR, &Told::default(), None)
+    failure::page(StatusCode::INTERNAL_SERVER_ERROR, None, None)
 }
 
 /// Another page, to be asked for by GET.

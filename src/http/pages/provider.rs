@@ -6,21 +6,21 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
-use super::account::Subject;
 use super::frame;
-use super::guard::{Visitor, Whose};
+use super::subject::Subject;
+use super::visitor::{Visitor, Whose};
 use super::words::{account_path, counted, percent, service_word_of, times};
+use crate::app::queries::{ModelUse, RankOf};
 use crate::domain::amount::Bp;
 use crate::domain::rules::Rules;
 use crate::domain::statement::DayQuality;
 use crate::http::problem::Problem;
-use crate::reads::{ModelUse, RankOf};
 
 /// What a provider's page shows of the month.
 pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
-    let reads = &pages.service.reads;
-    let quality = reads.quality_today(&subject.account, subject.now).await?;
-    let rank = reads.rank_of(&subject.account, subject.month).await?;
+    let queries = &pages.service.queries;
+    let quality = queries.quality_today(&subject.account, subject.now).await?;
+    let rank = queries.rank_of(&subject.account, subject.month).await?;
     Ok(html! {
         div .cards {
             (subject.summary())
@@ -32,7 +32,7 @@ pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Pro
         (quality_card(&quality, &subject.rules))
         (subject.chart())
         (subject.services())
-        p .help.after { a href={ (account_path(&subject.account)) "/models" } { "By model" } ", as far as single requests of the last days are kept" }
+        p .help.after { a href={ (account_path(&subject.account)) "/models" } { "By model" } ", for the last days, if request logging is on" }
     })
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn models(
     Whose(account): Whose,
 ) -> Result<Response, Problem> {
     let now = pages.service.clock.now();
-    let used = pages.service.reads.models_of(&account, now).await?;
+    let used = pages.service.queries.models_of(&account, now).await?;
     let title = format!("{}: models", account.id());
     let body = html! {
         div .head { h1 { "Models of " span .id { (account.id()) } } }
@@ -58,14 +58,14 @@ fn models_card(used: &ModelUse) -> Markup {
         section .card aria-labelledby="models-h" {
             h2 #models-h { "The last " (used.days) " days, by model" }
             @if used.is_whole {
-                p .help { "From the rows of single requests, at most a minute old. Points are those of the requests, without what quality adds or takes." }
+                p .help { "From single requests, at most a minute old. Points are without the quality multiplier." }
             } @else {
                 p .warn #sample {
                     "A sample: " (used.looked) " requests of all providers were looked at, and there are more. Shares are about right, sums are not."
                 }
             }
             @if used.lines.is_empty() {
-                p .empty { "No requests were found. Rows of single requests are kept for 35 days, where the service keeps them at all." }
+                p .empty { "No requests found. Requests are kept for 35 days if request logging is on." }
             } @else {
                 div .scroll.cells.dense tabindex="0" role="group" aria-labelledby="models-h" { (models_table(used)) }
             }
@@ -107,7 +107,7 @@ fn rank_card(rank: &RankOf) -> Markup {
             h2 #rank-h { "Rank" }
             @match rank.rank {
                 Some(place) => { p .big { span .number { (place) } } }
-                None => { p .empty { "Not among the first " (rank.kept) " in this month." } }
+                None => { p .empty { "Not in the top " (rank.kept) " in this month." } }
             }
             p { a href=(page) { "The leaderboard" } }
         }
@@ -159,7 +159,7 @@ fn quality_card(quality: &DayQuality, rules: &Rules) -> Markup {
 
 fn to_go(missing: u64) -> String {
     format!(
-        "{} to begin with; those that were at fault themselves (status 300 to 499) do not count.",
+        "{} first; requests with a status of 300 to 499 do not count.",
         counted(missing, "more request")
     )
 }
@@ -169,7 +169,7 @@ fn raise_uptime(quality: &DayQuality, rules: &Rules) -> String {
     match quality.uptime_ratio {
         _ if quality.missing() > 0 => to_go(quality.missing()),
         None => "The first request that counts.".to_owned(),
-        Some(now) if now >= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
+        Some(now) if now >= u64::from(ratio) => "Nothing; this is the maximum.".to_owned(),
         Some(_) => format!(
             "Fewer failed requests: {} from {} on.",
             times(best),
@@ -182,8 +182,8 @@ fn raise_latency(quality: &DayQuality, rules: &Rules) -> String {
     let (ratio, best) = rules.best_latency();
     match quality.latency_ratio {
         _ if quality.missing() > 0 => to_go(quality.missing()),
-        None => "Latencies: the gateway has to report them (latencyMs).".to_owned(),
-        Some(now) if now <= u64::from(ratio) => "Nothing: this is the best.".to_owned(),
+        None => "Latencies, which the gateway must report (latencyMs).".to_owned(),
+        Some(now) if now <= u64::from(ratio) => "Nothing; this is the maximum.".to_owned(),
         Some(_) => format!(
             "Faster answers: {} at {} of what is expected.",
             times(best),

@@ -1,41 +1,26 @@
 //! The referral section: my code, who referred me, whom I referred, and what that brought.
 
-use axum::extract::State;
-use axum::response::Response;
-use futures::future::try_join_all;
 use maud::{Markup, html};
 
-use super::account::{Asking, Subject};
+use super::Pages;
 use super::frame::token;
-use super::guard::{Form, Visitor, Whose};
+use super::subject::Subject;
+use super::visitor::Visitor;
 use super::words::{account_path, counted, instant, percent, shortened};
-use super::{Pages, account, redirect};
+use crate::app::queries::{CodeView, MilestoneState, RefereeProgress, ReferralOverview};
 use crate::domain::amount::Points;
-use crate::domain::ids::{Account, AccountKind, check_id};
+use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
-use crate::domain::referral::SignupRefusal;
 use crate::http::problem::Problem;
 use crate::ops::random_name;
-use crate::reads::{
-    CodeView, MilestoneState, NewSignup, RefereeLine, ReferralOverview, SignUpError,
-};
-use crate::store::db::StoreError;
-use crate::store::heads;
-use crate::store::referrals::Referrer;
 
 /// Referees of a page.
 const REFEREES: usize = 20;
 
 /// A code that was entered and refused.
 pub(super) struct Refused {
-    typed: String,
-    why: &'static str,
-}
-
-/// A referee, and how far it is.
-struct Progress {
-    line: RefereeLine,
-    successes: u64,
+    pub typed: String,
+    pub why: &'static str,
 }
 
 /// The section, on an account's page.
@@ -46,18 +31,10 @@ pub(super) async fn section(
     after: u64,
     refused: Option<&Refused>,
 ) -> Result<Markup, Problem> {
-    let (db, account) = (&*pages.service.db, &subject.account);
-    let reads = &pages.service.reads;
-    let mut overview = reads.referral_overview(account, after, REFEREES).await?;
-    let progress = std::mem::take(&mut overview.referees)
-        .into_iter()
-        .map(|line| async {
-            let referee = Account::of_checked(line.kind, &line.id);
-            let head = heads::newest(db, &referee).await?;
-            let successes = head.map_or(0, |head| head.lifetime.successes);
-            Ok::<_, StoreError>(Progress { line, successes })
-        });
-    let progress = try_join_all(progress).await?;
+    let account = &subject.account;
+    let queries = &pages.service.queries;
+    let overview = queries.referral_overview(account, after, REFEREES).await?;
+    let progress = queries.referee_progress(&overview.referees).await?;
     let acts = visitor.acts_for(account);
     Ok(html! {
         section #referrals .card aria-labelledby="referrals-h" {
@@ -88,17 +65,17 @@ fn code(visitor: &Visitor, account: &Account, code: Option<&CodeView>, acts: boo
                     button .second type="button" data-copy="#my-code" data-said="#copied" hidden { "Copy" }
                     span #copied .said role="status" {}
                 }
-                @if !code.active { p .warn { "This code was switched off: nobody can enter it any more." } }
+                @if !code.active { p .warn { "This code was switched off; new signups cannot use it." } }
                 p .help { (counted(code.signups, "signup")) " with it so far." }
             }
             None if acts => {
                 form method="post" action=(format!("{}/code", account_path(account))) {
                     (token(visitor))
-                    p .help { "With a code of your own you can refer others." }
+                    p .help { "Share a code of your own to refer others." }
                     button type="submit" { "Make my code" }
                 }
             }
-            None => { p .empty { "No code was made yet." } }
+            None => { p .empty { "There is no code yet." } }
         }
     }
 }
@@ -128,10 +105,10 @@ fn referrer(
                     button type="submit" { "Enter" }
                 }
                 @if let Some(refused) = refused { p #refused .warn role="alert" { (refused.why) } }
-                p .help { "Once, and for good: a referrer is never changed." }
+                p .help { "You can do this once; a referrer cannot be changed later." }
             }
         } @else {
-            p .empty { "Nobody." }
+            p .empty { "No referrer." }
         }
     }
 }
@@ -162,9 +139,9 @@ fn programme(subject: &Subject) -> Markup {
 
 const fn level_help(level: u32) -> &'static str {
     match level {
-        1 => "of what those earn whom you referred",
-        2 => "of what those earn whom they referred",
-        _ => "and one level on",
+        1 => "of your referrals’ earnings",
+        2 => "of the earnings of their referrals",
+        _ => "one level further",
     }
 }
 
@@ -175,7 +152,7 @@ fn rewards(overview: &ReferralOverview) -> Markup {
     // What was booked before levels were told apart.
     let rest = Points(rewards.cascade.0 - levels.iter().map(|level| level.0).sum::<i64>());
     html! {
-        h3 { "What it has brought" }
+        h3 { "Earned from referrals" }
         table #rewards {
             caption .sr { "Rewards of all months" }
             tbody {
@@ -183,7 +160,7 @@ fn rewards(overview: &ReferralOverview) -> Markup {
                     tr { th scope="row" { "Shares of level " (level) } td .n { (points) } }
                 }
                 @if rest != Points::ZERO {
-                    tr { th scope="row" { "Shares from before levels were told apart" } td .n { (rest) } }
+                    tr { th scope="row" { "Shares from before levels were recorded" } td .n { (rest) } }
                 }
                 tr { th scope="row" { "Signups" } td .n { (rewards.signups) } }
                 tr { th scope="row" { "Milestones" } td .n { (rewards.milestones) } }
@@ -197,14 +174,14 @@ fn referees(
     subject: &Subject,
     after: u64,
     overview: &ReferralOverview,
-    progress: &[Progress],
+    progress: &[RefereeProgress],
 ) -> Markup {
     let counts = &overview.counts;
     let here = format!("{}?month={}", account_path(&subject.account), subject.month);
     html! {
-        h3 { "Whom I referred" }
+        h3 { "My referrals" }
         @if counts.referees == 0 {
-            p .empty { "Nobody yet." }
+            p .empty { "None yet." }
         } @else {
             p {
                 (counted(counts.referees, "account")) ", " (counts.activated) " active"
@@ -212,7 +189,7 @@ fn referees(
                 ", "
                 (counted(counts.milestones, "milestone")) " reached."
             }
-            div .scroll.cells tabindex="0" role="group" aria-label="Whom I referred" {
+            div .scroll.cells tabindex="0" role="group" aria-label="My referrals" {
                 table {
                     thead { tr {
                         th scope="col" { "Who" }
@@ -224,7 +201,7 @@ fn referees(
                 }
             }
             @if after > 0 || overview.next.is_some() {
-                nav .pages aria-label="More of them" {
+                nav .pages aria-label="More referrals" {
                     @if after > 0 { a .button.second href=(format!("{here}#referrals")) { "The first" } }
                     @if let Some(next) = overview.next { a .button.second rel="next" href=(format!("{here}&after={next}#referrals")) { "After" } }
                 }
@@ -233,7 +210,7 @@ fn referees(
     }
 }
 
-fn referee(one: &Progress) -> Markup {
+fn referee(one: &RefereeProgress) -> Markup {
     let line = &one.line;
     let reached = one.successes.min(MILESTONE_SUCCESSES);
     html! {
@@ -250,90 +227,6 @@ fn referee(one: &Progress) -> Markup {
                 }
             }
             td .n data-label="Requests" { (reached) " of " (MILESTONE_SUCCESSES) }
-        }
-    }
-}
-
-/// `POST /users/{id}/code`, `POST /providers/{id}/code`.
-pub(super) async fn make_code(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Whose(account): Whose,
-) -> Result<Response, Problem> {
-    let now = pages.service.clock.now();
-    let by = visitor.in_anothers_stead();
-    pages.service.reads.code(&account, by, now).await?;
-    Ok(redirect(&format!("{}?done=code", account_path(&account))))
-}
-
-/// `POST /users/{id}/referrer`, `POST /providers/{id}/referrer`.
-pub(super) async fn enter_code(
-    State(pages): State<Pages>,
-    visitor: Visitor,
-    Whose(account): Whose,
-    form: Form,
-) -> Result<Response, Problem> {
-    match enter(&pages, &visitor, &account, &form).await? {
-        None => Ok(redirect(&format!(
-            "{}?done=referred",
-            account_path(&account)
-        ))),
-        Some(refused) => {
-            let asking = Asking::default();
-            account::respond(&pages, &visitor, account, &asking, Some(&refused)).await
-        }
-    }
-}
-
-/// Signs up with the code of the form; why not, if it was refused. A form that is sent twice counts once.
-async fn enter(
-    pages: &Pages,
-    visitor: &Visitor,
-    account: &Account,
-    form: &Form,
-) -> Result<Option<Refused>, Problem> {
-    let (typed, once) = (form.text("code"), form.text("once"));
-    let token = match check_id(once) {
-        Ok(()) => format!("page:{once}"),
-        Err(_) => format!("page:{}", random_name()),
-    };
-    let signup = NewSignup {
-        referrer: Referrer::Code(typed.to_owned()),
-        referee: account.clone(),
-        token,
-        paid_elsewhere: false,
-        by: visitor.in_anothers_stead().map(str::to_owned),
-    };
-    match pages
-        .service
-        .reads
-        .sign_up(signup, pages.service.clock.now())
-        .await
-    {
-        Ok(_) => Ok(None),
-        Err(SignUpError::Failed(error)) => Err(error.into()),
-        Err(SignUpError::Refused(refusal)) => Ok(Some(Refused {
-            typed: typed.to_owned(),
-            why: in_words(&refusal),
-        })),
-    }
-}
-
-/// Each refusal, to the one who typed the code. No other account is named.
-const fn in_words(refusal: &SignupRefusal) -> &'static str {
-    match refusal {
-        SignupRefusal::UnknownCode => {
-            "There is no such code. Check it for typing errors: four letters or digits, a dash, and five more."
-        }
-        SignupRefusal::InactiveCode => {
-            "This code was switched off. Ask whoever gave it to you for another one."
-        }
-        SignupRefusal::OwnCode => "This is your own code. Nobody can refer themselves.",
-        SignupRefusal::Cycle(_) => {
-            "You referred the owner of this code, directly or through others. Referrals cannot go in a circle."
-        }
-        SignupRefusal::AlreadyReferred(_) => {
-            "You already have a referrer. It is set once and never changed."
         }
     }
 }

@@ -8,9 +8,11 @@ use serde::Deserialize;
 
 use super::ended::SessionId;
 use super::frame::{self, Width, framed, token};
-use super::guard::{Form, Visitor, caller_of};
+use super::guard::caller_of;
 use super::seal::{BEARER_BYTES_MAX, Session};
-use super::words::{account_path, encoded};
+use super::visitor::{Form, Visitor};
+use super::way_back::{SIGN_IN, is_of_ours};
+use super::words::account_path;
 use super::{Pages, redirect};
 use crate::domain::access::Scope;
 use crate::domain::time::HOUR_MS;
@@ -18,36 +20,8 @@ use crate::http::limits::Costs;
 use crate::http::problem::Problem;
 use crate::http::strict::Asked;
 
-/// The page.
-pub(super) const PATH: &str = "/signin";
 /// How long a session lasts.
 const SESSION_MS: i64 = 12 * HOUR_MS;
-/// Longest way back that is remembered.
-const BACK_BYTES_MAX: usize = 1_000;
-
-/// The sign-in page that leads back to `here`.
-pub(super) fn path_back_to(here: &str) -> String {
-    if here == "/" || !is_of_ours(here) {
-        return PATH.to_owned();
-    }
-    format!("{PATH}?next={}", encoded(here))
-}
-
-/// The sign-in page for who sent a form when the session had ended; it leads back to the form.
-pub(super) fn path_after_a_lost_form(form: Option<&str>) -> String {
-    format!("{PATH}?done=lost&next={}", encoded(form.unwrap_or("/")))
-}
-
-/// Whether a text is a path of this service: a browser must not be led elsewhere.
-pub(super) fn is_of_ours(path: &str) -> bool {
-    let mut bytes = path.bytes();
-    bytes.next() == Some(b'/')
-        && !matches!(bytes.next(), Some(b'/' | b'\\'))
-        && path.len() <= BACK_BYTES_MAX
-        && path
-            .bytes()
-            .all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\')
-}
 
 /// Where to go, and what was done before.
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +41,7 @@ pub(super) async fn show(
     let note = match wanted.done.as_str() {
         "signed-out" => Some(frame::done("You are signed out.")),
         "lost" => Some(frame::not_done(
-            "Your session had ended, so what you sent was not done. Sign in, then send it again.",
+            "Your session had ended, so nothing was done. Sign in, then send the form again.",
         )),
         _ => None,
     };
@@ -90,7 +64,7 @@ fn form(
     let body = html! {
         h1 { "Sign in" }
         @if let Some(note) = note { (note) }
-        form .stack method="post" action=(PATH) {
+        form .stack method="post" action=(SIGN_IN) {
             (token(visitor))
             input type="hidden" name="next" value=(next);
             label for="key" { (label) }
@@ -140,7 +114,7 @@ pub(super) async fn sign_in(
     match begin(&pages, &session, next).await? {
         Some(response) => Ok(response),
         None => refuse(
-            "This key is not known, was revoked, or has expired. Check that all of it was pasted; else ask an admin for a new one.",
+            "This key is unknown, revoked or expired. Check that you pasted all of it, or ask an admin for a new one.",
         ),
     }
 }
@@ -211,16 +185,16 @@ fn who(only: Option<&Scope>) -> String {
 fn used_up(visitor: &Visitor) -> Response {
     let body = html! {
         section .failure {
-            h1 { "This link is used up" }
-            p { "A sign-in link works once, within a day, and only while the process runs that printed it. Start " code { "tidemark up" }
+            h1 { "This link is no longer valid" }
+            p { "A sign-in link works once, for a day, and only while the process that printed it is running. Start " code { "tidemark up" }
                 " again for new ones, or sign in with a key." }
-            p .actions { a .button href=(PATH) { "Sign in with a key" } }
+            p .actions { a .button href=(SIGN_IN) { "Sign in with a key" } }
         }
     };
     framed(
         StatusCode::GONE,
         Some(visitor),
-        "This link is used up",
+        "This link is no longer valid",
         Width::Narrow,
         &body,
     )
@@ -260,39 +234,4 @@ pub(super) async fn sign_out(
     }
     let response = redirect("/signin?done=signed-out");
     with_cookie(response, &pages.cookies.end_session())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{is_of_ours, path_back_to};
-
-    #[test]
-    fn nobody_is_led_to_another_site() {
-        for path in [
-            "/",
-            "/users/alice",
-            "/leaderboard?kind=user&month=2026-11",
-            "/users/a%2Fb",
-        ] {
-            assert!(is_of_ours(path), "{path}");
-        }
-        let long = format!("/{}", "x".repeat(2_000));
-        for path in [
-            "",
-            "users",
-            "//evil.example",
-            "/\\evil.example",
-            "https://evil.example",
-            "/a\r\nb",
-            "/a b",
-            &long,
-        ] {
-            assert!(!is_of_ours(path), "{path:?}");
-        }
-        assert_eq!(
-            path_back_to("/users/a?month=2026-11"),
-            "/signin?next=%2Fusers%2Fa%3Fmonth%3D2026-11"
-        );
-        assert_eq!(path_back_to("/"), "/signin");
-    }
 }

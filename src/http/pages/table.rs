@@ -8,7 +8,8 @@ use axum::middleware;
 use axum::routing::MethodRouter;
 
 use super::Pages;
-use super::guard::{Door, Needs, guard};
+use super::guard::{Door, guard};
+use super::needs::Needs;
 
 /// A page, or the target of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::Pages;
-use super::account::Subject;
-use super::words::{instant, instant_of, service_word_of};
+use super::subject::Subject;
+use super::words::{instant, service_word_of};
+use crate::app::queries::{CreditLine, Credits, UsageLine};
 use crate::domain::amount::Money;
 use crate::domain::statement::Earned;
 use crate::http::problem::Problem;
-use crate::reads::{CreditLine, Credits};
-use crate::store::usage_list::UsageLine;
 
 /// How many requests are shown.
 const REQUESTS: u32 = 25;
@@ -20,12 +19,12 @@ const CREDITS: usize = 5;
 
 /// What a user's page shows of the month.
 pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
-    let reads = &pages.service.reads;
-    let credits = reads.credits(&subject.account).await?;
+    let queries = &pages.service.queries;
+    let credits = queries.credits(&subject.account).await?;
     let days = subject.statement.days.iter();
     let days = days.filter(|(_, line)| line.requests > 0);
     let days = days.map(|(day, _)| *day);
-    let requests = reads.last_requests(&subject.account, days, REQUESTS, subject.now);
+    let requests = queries.last_requests(&subject.account, days, REQUESTS, subject.now);
     let requests = requests.await?;
     Ok(html! {
         div .cards {
@@ -53,14 +52,14 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
             p .big { span .number { (credits.balance) } " USD" }
             @if credits.overdrawn { p .warn { "Overdrawn: more was used than was added." } }
             @if is_testnet {
-                p .help { "On testnet nothing is charged. What mainnet would have charged is noted." }
+                p .help { "On testnet nothing is charged. What mainnet would have charged is recorded." }
             }
             dl .facts {
                 div { dt { "Added" } dd .n { (credits.added) " USD" } }
                 div { dt { "Spent, ever" } dd .n { (credits.spent) " USD" } }
-                div { dt { "Spent in this month" } dd .n #month-cost { (charge.cost) " USD" } }
+                div { dt { "Spent this month" } dd .n #month-cost { (charge.cost) " USD" } }
                 @if charge.shadow != Money::ZERO {
-                    div { dt { "Noted in this month, not charged" } dd .n { (charge.shadow) " USD" } }
+                    div { dt { "Would have been charged this month" } dd .n { (charge.shadow) " USD" } }
                 }
             }
             (spent_on(requests))
@@ -73,10 +72,9 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
 fn spent_on(requests: &[UsageLine]) -> Markup {
     let mut sums: BTreeMap<(&str, &str), Money> = BTreeMap::new();
     for line in requests {
-        let cost: Money = line.cost.parse().unwrap_or_default();
         let model = line.model.as_deref().unwrap_or("");
         let sum = sums.entry((&line.service, model)).or_default();
-        *sum = sum.plus(cost);
+        *sum = sum.plus(line.cost);
     }
     sums.retain(|_, sum| *sum != Money::ZERO);
     html! {
@@ -97,7 +95,7 @@ fn spent_on(requests: &[UsageLine]) -> Markup {
 fn entries(entries: &[CreditLine]) -> Markup {
     html! {
         @if entries.is_empty() {
-            p .empty { "No credits were added yet." }
+            p .empty { "No credits yet." }
         } @else {
             h3 { "Last credits" }
             table {
@@ -121,7 +119,7 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
         section .card aria-labelledby="requests-h" {
             h2 #requests-h { "Last requests" }
             @if requests.is_empty() {
-                p .empty { "No requests to show in this month. Each is kept for 35 days, where the service keeps them at all. Those that came after the month had closed are not shown here." }
+                p .empty { "No requests to show in this month. Requests are kept for 35 days if request logging is on; those that arrived after the month had closed are not shown here." }
             } @else {
                 div .scroll.wide.cells.dense tabindex="0" role="group" aria-labelledby="requests-h" {
                     table {
@@ -149,11 +147,11 @@ fn request(line: &UsageLine) -> Markup {
     let is_bad = !(200..300).contains(&line.status_code);
     html! {
         tr {
-            th .time scope="row" { (instant_of(&line.time)) }
+            th .time scope="row" { (instant(line.time)) }
             td { (service_word_of(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
             td .n data-label="Points" { (line.user_points) }
             td .n data-label="USD" {
-                @if line.cost == "0" && line.shadow_cost != "0" { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
+                @if line.cost == Money::ZERO && line.shadow_cost != Money::ZERO { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
             }
             td .n.warn[is_bad] data-label="Status" { (line.status_code) }
             td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }

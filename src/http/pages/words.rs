@@ -122,11 +122,6 @@ pub(super) fn instant(at: Millis) -> String {
     text.get(..19).unwrap_or(&text).replace('T', " ")
 }
 
-/// The same of an instant's text, such as rows have it.
-pub(super) fn instant_of(text: &str) -> String {
-    text.parse().map_or_else(|_| text.to_owned(), instant)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{encoded, month_word, percent, shortened, times};

@@ -25,7 +25,7 @@ use crate::store::checkpoints::{
 };
 use crate::store::db::{ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
 use crate::store::referrals::Milestone;
-use crate::store::{awards, referrals, streaks};
+use crate::store::{referrals, streaks};
 
 /// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up to 400 KB.
 const LISTS_PER_WRITE_MAX: usize = 8;
@@ -122,7 +122,7 @@ impl Poster<'_> {
                 .await?;
             let now = ctx.clock.now();
             let writes =
-                awards::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
+                referrals::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
             match ctx.db.transact(writes).await {
                 Ok(()) => return Ok(()),
                 // Read the link again: it tells whether the grant happened.

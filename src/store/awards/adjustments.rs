@@ -5,10 +5,10 @@ use serde_json::json;
 use super::{Award, AwardKind, awards_of, grant_writes, read_award, record_key};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, IdError, check_id};
+use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 use crate::store::audit;
 use crate::store::control::Tries;
-use crate::store::credits::{TextError, check_reason};
 use crate::store::db::{Attr, Condition, Db, Key, StoreError, Table, Write};
 use crate::store::row::{Fields, Row};
 

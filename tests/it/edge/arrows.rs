@@ -1,25 +1,14 @@
 //! Arrows between modules point down only.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use super::sources::{code_of, paths, rust_files, src};
 
 /// In reading order: each uses only those before it.
 const MODULES: [&str; 9] = [
-    "domain", "ops", "log", "gateways", "store", "pipeline", "reads", "http", "cli",
+    "domain", "ops", "log", "gateways", "store", "pipeline", "app", "http", "cli",
 ];
-
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            files.push(path);
-        }
-    }
-    files
-}
 
 /// The top-level modules that a source text names: after `crate::`, or in `use crate::{a, b::c}`.
 fn named(text: &str) -> Vec<String> {
@@ -66,7 +55,7 @@ fn named(text: &str) -> Vec<String> {
 
 #[test]
 fn each_module_uses_only_those_before_it() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = src();
     let mut wrong = Vec::new();
     let mut seen = 0;
     for (place, module) in MODULES.iter().enumerate() {
@@ -96,7 +85,7 @@ fn each_module_uses_only_those_before_it() {
 
 #[test]
 fn modules_are_declared_in_reading_order() {
-    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let lib = fs::read_to_string(src().join("lib.rs")).unwrap();
     let declared: Vec<&str> = lib
         .lines()
         .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
@@ -108,4 +97,69 @@ fn modules_are_declared_in_reading_order() {
 fn the_reader_of_arrows_finds_what_is_used() {
     let text = "use crate::log::Log;\nuse crate::{store::{self, db}, ops, cli::x};\n// crate::http\nlet a = crate::domain::time::Day(1);";
     assert_eq!(named(text), ["log", "store", "ops", "cli", "domain"]);
+}
+
+/// What the front ends may take from the store themselves: the machinery that they are run with, and
+/// what only operators look at. Everything that people do or ask is in `app`, which names it. These
+/// lists may only shrink.
+const STORE_IN_HTTP: [&str; 5] = ["db", "keys", "layout", "secrets", "sessions"];
+const STORE_IN_CLI: [&str; 13] = [
+    "checkpoints",
+    "db",
+    "durability",
+    "dynamo",
+    "embedded",
+    "installation",
+    "layout",
+    "losses",
+    "meter",
+    "pages",
+    "protection",
+    "recovery",
+    "tables",
+];
+
+/// The modules of the store that a source text names.
+fn store_modules(code: &str) -> BTreeSet<String> {
+    let paths = paths(code);
+    let within = paths
+        .iter()
+        .filter_map(|path| path.strip_prefix("crate::store::"));
+    let module = |path: &str| path.split("::").next().unwrap_or_default().to_owned();
+    within.map(module).collect()
+}
+
+#[test]
+fn front_ends_take_from_the_store_only_what_app_does_not_offer() {
+    for (front, allowed) in [("http", &STORE_IN_HTTP[..]), ("cli", &STORE_IN_CLI[..])] {
+        let mut seen = BTreeSet::new();
+        for file in rust_files(&src().join(front)) {
+            for module in store_modules(&code_of(&file)) {
+                assert!(
+                    allowed.contains(&module.as_str()),
+                    "{} takes {module} from the store; use app::commands or app::queries",
+                    file.display()
+                );
+                seen.insert(module);
+            }
+        }
+        let unused: Vec<_> = allowed
+            .iter()
+            .filter(|name| !seen.contains(**name))
+            .collect();
+        assert!(
+            unused.is_empty(),
+            "{front} no longer takes {unused:?} from the store; shorten its list"
+        );
+    }
+}
+
+#[test]
+fn the_reader_of_store_modules_finds_them() {
+    let text = "use crate::store::db::{Db, StoreError};\nuse crate::store::{layout, losses::X};\ncrate::store::credits::add()";
+    let expected = ["credits", "db", "layout", "losses"];
+    assert_eq!(
+        store_modules(text),
+        BTreeSet::from(expected.map(str::to_owned))
+    );
 }

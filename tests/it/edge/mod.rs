@@ -4,11 +4,13 @@ mod arrows;
 mod cli;
 mod config;
 mod config_schema;
+mod cycles;
 mod docs;
 mod http;
 pub mod memory_log;
 mod metrics;
 mod shutdown;
+mod sources;
 
 /// A file of the repository.
 fn repository(path: &str) -> String {

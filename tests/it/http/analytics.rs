@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidemark::app::queries::keep;
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::rules::Network;
 use tidemark::ops::shutdown;
-use tidemark::reads::keep;
 
 use super::rows::{book, charged, rules, served};
 use super::stand::{NOON, Stand};

@@ -225,7 +225,7 @@ async fn a_header_that_could_mean_either_is_refused() {
         let answer = send(&stand, "/api/admin/credits", &headers, body.clone()).await;
         assert_eq!(
             answer.code(),
-            (400, "doubled_header".to_owned()),
+            (400, "duplicate_header".to_owned()),
             "{headers:?}"
         );
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::json;
+use tidemark::app::queries::{Queries, StatementDoc};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::ids::AccountKind;
 use tidemark::domain::posting::{Cascade, FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis, Month};
-use tidemark::reads::{Reads, StatementDoc};
+use tidemark::log::Partitions;
 use tidemark::store::awards::{Adjustment, adjustment};
 use utoipa::PartialSchema;
 
@@ -344,9 +345,14 @@ async fn places_are_told_as_far_as_they_are_known() {
         served(entry, "2026-11-20", 1, Points::whole(30));
     })
     .await;
-    let reads = Reads::new(Arc::new(stand.db.clone()), PARTITIONS, PARTITIONS);
+    let partitions = Partitions {
+        source: PARTITIONS,
+        posting: PARTITIONS,
+        rejected: PARTITIONS,
+    };
+    let queries = Queries::new(Arc::new(stand.db.clone()), stand.log.clone(), partitions);
     let month: Month = "2026-11".parse().unwrap();
-    let board = reads.leaderboard(AccountKind::User, month).await.unwrap();
+    let board = queries.leaderboard(AccountKind::User, month).await.unwrap();
     let mut seen = Vec::new();
     let mut after = 0;
     loop {
@@ -363,7 +369,7 @@ async fn places_are_told_as_far_as_they_are_known() {
     assert_eq!(board.page(5, 2).places, []);
     assert_eq!(board.page(u64::MAX, 2).next, None);
     let rank = async |id: &str| {
-        let rank = reads.rank_of(&user(id), month).await.unwrap();
+        let rank = queries.rank_of(&user(id), month).await.unwrap();
         (rank.rank, rank.kept, rank.total)
     };
     assert_eq!(rank("f").await, (None, 5, Points::whole(30)));

@@ -10,9 +10,11 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::http::{Hosts, Service, router};
-use tidemark::store::awards::{awards_of, grant_milestone_writes};
+use tidemark::store::awards::awards_of;
 use tidemark::store::db::Db;
-use tidemark::store::referrals::{Switch, link_of, lookup, referees, set_active};
+use tidemark::store::referrals::{
+    Switch, grant_milestone_writes, link_of, lookup, referees, set_active,
+};
 use tower::ServiceExt;
 
 use super::admin::told;

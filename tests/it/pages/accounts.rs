@@ -22,10 +22,10 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "No day of this month has points.",
+            "No points in this month.",
             "No requests in this month.",
-            "No credits were added yet.",
-            "Nobody yet.",
+            "No credits yet.",
+            "None yet.",
             "Still open",
             "Make my code",
             "Enter a code",
@@ -38,7 +38,7 @@ async fn a_new_account_sees_that_nothing_happened_yet() {
     has(
         &page,
         &[
-            "Not among the first 0 in this month.",
+            "Not in the top 0 in this month.",
             "Quality counts from 20 requests a day on; today has 0, so 20 to go.",
         ],
     );
@@ -95,7 +95,7 @@ async fn a_user_sees_the_month_day_by_day_credits_streak_and_how_each_request_wa
         &before,
         &[
             "<span class=\"number\">0</span> points",
-            "No day of this month has points.",
+            "No points in this month.",
         ],
     );
 }
@@ -139,7 +139,7 @@ async fn a_provider_sees_its_requests_of_the_week_by_model_and_whether_these_are
             "data-label=\"Successful\">3</td>",
             "data-label=\"Mean latency\">250 ms</td>",
             "data-label=\"Points\">45</td>",
-            "From the rows of single requests",
+            "From single requests",
         ],
     );
     // Within a minute nobody looks again, for any provider.
@@ -148,7 +148,7 @@ async fn a_provider_sees_its_requests_of_the_week_by_model_and_whether_these_are
     has(&again, &["data-label=\"Points\">45</td>"]);
     let mut other = Jar::signed_in(&stand, &["account:provider:prov-2"]).await;
     let page = text(&other.get(&stand, "/providers/prov-2/models").await);
-    has(&page, &["No requests were found."]);
+    has(&page, &["No requests found."]);
     assert!(!page.contains("llama"), "{page}");
 }
 
@@ -185,7 +185,7 @@ async fn a_provider_sees_its_quality_and_what_would_raise_it() {
             "×1.0473",
             "×1.2 from 99.9 % on.",
             "3.12 %",
-            "Nothing: this is the best.",
+            "Nothing; this is the maximum.",
         ],
     );
 }
@@ -211,7 +211,7 @@ async fn advice_on_quality_fits_what_is_missing() {
             },
             &[
                 "20 more requests to begin with; ",
-                "(status 300 to 499) do not count",
+                "a status of 300 to 499 do not count",
             ],
         ),
         (
@@ -223,7 +223,7 @@ async fn advice_on_quality_fits_what_is_missing() {
                     ..Cell::default()
                 }
             },
-            &["Latencies: the gateway has to report them"],
+            &["Latencies, which the gateway must report"],
         ),
     ];
     for (id, fill, wanted) in rows {
@@ -289,12 +289,12 @@ async fn who_is_counted_by_a_halted_partition_is_told_so_and_nobody_else() {
     has(
         &page,
         &[
-            "Counting stands still since 2026-11-22 12:00:00",
+            "Updates paused since 2026-11-22 12:00:00",
             "Nothing is lost.",
         ],
     );
     let page = text(&jar.get(&stand, &format!("/users/{}", elsewhere.id())).await);
-    assert!(!page.contains("stands still"), "{page}");
+    assert!(!page.contains("Updates paused since"), "{page}");
 }
 
 #[tokio::test]
@@ -339,7 +339,7 @@ async fn the_leaderboard_marks_ones_own_row_and_shortens_the_ids_of_others() {
         &["<a href=\"/users/user-number-1\">user-number-1</a>"],
     );
     let empty = text(&admin.get(&stand, "/leaderboard?kind=provider").await);
-    has(&empty, &["Nobody has points in November 2026 yet."]);
+    has(&empty, &["No account has points in November 2026 yet."]);
 }
 
 async fn code_of(stand: &Stand, jar: &mut Jar, path: &str) -> String {
@@ -433,7 +433,7 @@ async fn a_referral_from_two_sessions_and_every_refusal_in_plain_words() {
     );
     has(
         &text(&ann.get(&stand, "/users/ann").await),
-        &["nobody can enter it any more"],
+        &["new signups cannot use it"],
     );
 }
 
@@ -453,6 +453,6 @@ async fn a_code_that_is_sent_twice_counts_once_and_a_reader_has_no_forms() {
     assert!(link_of(&stand.db, &user("bob")).await.unwrap().is_some());
     let mut reader = Jar::signed_in(&stand, &["admin:read"]).await;
     let page = text(&reader.get(&stand, "/users/eve").await);
-    has(&page, &["No code was made yet.", "Nobody."]);
+    has(&page, &["There is no code yet.", "No referrer."]);
     assert!(!page.contains("/users/eve/"), "{page}");
 }

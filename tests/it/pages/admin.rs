@@ -59,7 +59,7 @@ async fn what_was_confirmed_looking_at_what_is_not_so_any_more_is_not_published(
     has(
         &page,
         &[
-            "Nothing was published: this was changed meanwhile.",
+            "Nothing was published: it has changed in the meantime.",
             "version 2, written by key ",
             "3 USD for a request",
             "<del class=\"before\">3</del>",
@@ -91,7 +91,7 @@ async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
     let answer = confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
     let page = text(&jar.get(&stand, location(&answer)).await);
     let said = "It holds for events from 2026-12-01 00:00:00 on; until then nothing changes.";
-    has(&page, &[said, "To come", "3 USD for a request"]);
+    has(&page, &[said, "Upcoming", "3 USD for a request"]);
 
     // Today's, which it will replace; and what takes its place.
     let page = preview(&mut jar, &stand, "2", "").await;
@@ -103,10 +103,7 @@ async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
     has(&page, &["It takes the place of version 2"]);
     confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
     let page = text(&jar.get(&stand, SCRAPE).await);
-    has(
-        &page,
-        &["Called back", "To come", "In force", "4 USD for a"],
-    );
+    has(&page, &["Replaced", "Upcoming", "In force", "4 USD for a"]);
 
     let page = text(&jar.get(&stand, "/admin/network").await);
     let (seen, once) = (field(&page, "seen"), field(&page, "once"));
@@ -121,13 +118,13 @@ async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
     let answer = jar.post(&stand, "/admin/network", &fields).await;
     location(&answer);
     for (path, said) in [
-        ("/admin", "A switch is to come: "),
+        ("/admin", "A switch is scheduled: "),
         ("/admin", "4 USD for a request"),
         ("/admin/rules", "4 USD for a request"),
         ("/admin/network", "2026-12-01 00:00:00"),
     ] {
         let page = text(&jar.get(&stand, path).await);
-        has(&page, &["To come", "mainnet", said]);
+        has(&page, &["Upcoming", "mainnet", said]);
         assert!(!page.contains("3 USD for a request"), "{page}");
     }
 }
@@ -161,7 +158,7 @@ async fn forms_and_ids_are_taken_as_they_are_or_refused() {
     let twice = [&fields[..], &[("amount", "2")]].concat();
     let answer = jar.post(&stand, "/admin/credits", &twice).await;
     assert_eq!(answer.status, 400);
-    has(&text(&answer), &["stands in it twice"]);
+    has(&text(&answer), &["was sent twice"]);
     let doubled = [
         ("value", r#"{"steps": [], "steps": []}"#),
         ("from", ""),
@@ -170,7 +167,7 @@ async fn forms_and_ids_are_taken_as_they_are_or_refused() {
     let target = "/admin/rules/rules.streak/preview";
     let answer = jar.post(&stand, target, &doubled).await;
     assert_eq!(answer.status, 422);
-    has(&text(&answer), &["stands twice"]);
+    has(&text(&answer), &["appears twice"]);
     for path in [
         "/admin/rejects?partition=x",
         "/admin/find?kind=admin&id=a",
@@ -178,7 +175,7 @@ async fn forms_and_ids_are_taken_as_they_are_or_refused() {
     ] {
         let answer = jar.get(&stand, path).await;
         assert_eq!(answer.status, 400, "{path}");
-        has(&text(&answer), &["The end of the address"]);
+        has(&text(&answer), &["The query part of this address"]);
     }
 }
 
@@ -228,7 +225,7 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
     has(
         &page,
         &[
-            "It is published.",
+            "Published.",
             "<span class=\"number\">0.001</span> USD",
             "dearer",
             "key ",
@@ -240,10 +237,7 @@ async fn a_price_shows_what_it_changes_and_what_last_week_would_have_cost_before
         "/admin/rules/tide_pool_input?done=before&version=2"
     );
     let page = text(&jar.get(&stand, location(&again)).await);
-    has(
-        &page,
-        &["It is published: that was done at", "as version 2"],
-    );
+    has(&page, &["Already published at", "as version 2"]);
     // What is so already has nothing to confirm; nothing is published without having been shown.
     for target in [format!("{target}/preview"), target.to_owned()] {
         let answer = jar.post(&stand, &target, &change).await;
@@ -277,7 +271,7 @@ async fn a_change_that_cannot_be_made_comes_back_as_it_was_typed_with_every_faul
             "1",
             "whenever",
             "why",
-            "the time cannot be read",
+            "the time is not valid",
         ),
         (
             "rules.streak",
@@ -349,10 +343,7 @@ async fn the_network_is_switched_only_by_its_typed_name() {
     let answer = jar.post(&stand, "/admin/network", &fields).await;
     assert_eq!(location(&answer), "/admin/network?done=published&version=2");
     let page = text(&jar.get(&stand, location(&answer)).await);
-    has(
-        &page,
-        &["It is published.", "live", "<strong>mainnet</strong>"],
-    );
+    has(&page, &["Published.", "live", "<strong>mainnet</strong>"]);
     let again = jar.post(&stand, "/admin/network", &fields).await;
     assert_eq!(location(&again), "/admin/network?done=before&version=2");
     has(
@@ -387,7 +378,7 @@ async fn credit_is_added_once_however_often_the_form_is_sent() {
     has(
         &page,
         &[
-            "It is added.",
+            "Added.",
             "<span class=\"number\">25</span> USD",
             "a welcome",
         ],
@@ -469,14 +460,14 @@ async fn a_reject_is_read_mended_and_sent_again_another_is_discarded_and_neither
     );
     has(
         &text(&jar.get(&stand, "/admin/rejects?partition=0").await),
-        &["Nothing was refused in this partition, as far back"],
+        &["No rejects in this partition, as far back"],
     );
     has(
         &text(
             &jar.get(&stand, "/admin/rejects?partition=1&from=5000")
                 .await,
         ),
-        &["Earlier ones are kept.", "From the first"],
+        &["There are earlier ones.", "From the first"],
     );
     has(
         &text(&jar.get(&stand, "/admin/rejects").await),
@@ -512,7 +503,7 @@ async fn a_reject_is_read_mended_and_sent_again_another_is_discarded_and_neither
     assert_eq!(stand.log.all(Topic::UsageEvents).len(), 1);
     let page = text(&jar.get(&stand, "/admin/rejects/1/0").await);
     has(&page, &["Sent again", "/v1/scrape"]);
-    assert!(!page.contains("Be done with it"), "{page}");
+    assert!(!page.contains("Discard it"), "{page}");
     let late = jar
         .post(&stand, "/admin/rejects/1/0/discard", &[("reason", "late")])
         .await;
@@ -560,7 +551,7 @@ async fn a_halted_partition_is_told_in_plain_words_with_what_to_do() {
         &page,
         &[
             "1 halted",
-            "rate/2 stands still since 2026-11-22 12:00:00",
+            "rate/2 has been halted since 2026-11-22 12:00:00",
             "records are &lt;gone&gt;",
             HaltCode::LogTruncated.advice(),
             "tidemark resume rate/2",

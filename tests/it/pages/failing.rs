@@ -183,7 +183,10 @@ async fn the_target_of_a_form_is_a_page_to_people_and_a_problem_to_programs() {
     let mut jar = Jar::signed_in(&stand, &["account:user:alice"]).await;
     let answer = jar.get(&stand, "/users/alice/code").await;
     assert_eq!(answer.status, 405);
-    has(&text(&answer), &["This address is where a form goes."]);
+    has(
+        &text(&answer),
+        &["This page only accepts form submissions."],
+    );
     let answer = jar.get(&stand, "/api/v1/events").await;
     assert_eq!(answer.status, 405);
     assert_eq!(

@@ -238,7 +238,7 @@ async fn a_form_that_was_sent_after_the_session_had_ended_is_said_not_to_be_done
         "/signin?done=lost&next=%2Fusers%2Falice%3Fmonth%3D2026-11"
     );
     let page = text(&nobody.get(&stand, location(&answer)).await);
-    has(&page, &["what you sent was not done"]);
+    has(&page, &["so nothing was done"]);
     // Nobody is led elsewhere by what says where it came from.
     let headers = [("referer", "http://localhost:8787//evil.example/")];
     let answer = nobody

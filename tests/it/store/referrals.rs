@@ -4,15 +4,13 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::ids::Account;
 use tidemark::domain::position::{Control, Partition};
 use tidemark::domain::time::Millis;
-use tidemark::store::awards::{
-    AwardKind, Task, awards_of, grant_milestone_writes, list_pending, milestone_id,
-};
+use tidemark::store::awards::{AwardKind, Task, awards_of, list_pending, milestone_id};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Db, Key, StoreError, Table};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{
-    AwardPolicy, Link, Milestone, Referrer, SignupError, SignupRequest, Switch, code_for, link_of,
-    links_of, lookup, referees, set_active, signup,
+    AwardPolicy, Link, Milestone, Referrer, SignupError, SignupRequest, Switch, code_for,
+    grant_milestone_writes, link_of, links_of, lookup, referees, set_active, signup,
 };
 
 use super::torn::Torn;

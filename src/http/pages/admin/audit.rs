@@ -7,12 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::Pages;
-use super::super::guard::Visitor;
+use super::super::visitor::Visitor;
 use super::super::words::{encoded, instant};
 use super::{Wished, page};
 use crate::domain::ids::check_id;
 use crate::http::problem::Problem;
-use crate::store::audit;
 
 const PATH: &str = "/admin/audit";
 /// Entries of a page.
@@ -46,11 +45,15 @@ pub(in super::super) async fn show(
     Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let before = wanted.before.filter(|before| check_id(before).is_ok());
-    let found = audit::page(&*pages.service.db, before.as_deref(), ENTRIES).await?;
+    let found = pages
+        .service
+        .queries
+        .audit_page(before.as_deref(), ENTRIES)
+        .await?;
     let body = html! {
         h1 { "Audit trail" }
         section .card aria-label="Changes" {
-            @if found.entries.is_empty() { p .empty { "Nothing was changed yet." } } @else {
+            @if found.entries.is_empty() { p .empty { "No changes yet." } } @else {
                 div .scroll.wide.cells tabindex="0" role="group" aria-label="Changes, the newest first" {
                     table {
                         thead { tr {

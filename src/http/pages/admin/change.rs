@@ -7,17 +7,18 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::super::frame::token;
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::words::instant;
 use super::super::{Pages, redirect};
-use super::preview::{Change, Outcome, Preview, shown};
-use super::rules::{TAB, known, one, path};
+use super::preview::{Change, query_of, shown};
+use super::rules::{TAB, one, path};
 use super::versions::{meets, price_key, told};
-use super::{onto, page_of, refusal};
+use super::{confirmation, page_of, refusal};
+use crate::app::commands::rules::{ChangePreview, Confirmation, Confirmed};
+use crate::app::queries::{Version, known_rule};
 use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
 use crate::http::strict::Named;
-use crate::store::pricing::{self, Version};
 
 fn change_of(key: &str, form: &Form) -> Change {
     let value = match price_key(key) {
@@ -32,7 +33,7 @@ fn change_of(key: &str, form: &Form) -> Change {
         value,
         from: form.text("from").to_owned(),
         reason: form.text("reason").to_owned(),
-        onto: onto::of(form),
+        confirmation: confirmation::of(form),
     }
 }
 
@@ -43,12 +44,12 @@ pub(in super::super) async fn preview(
     Named(key): Named<String>,
     form: Form,
 ) -> Result<Response, Problem> {
-    known(&key)?;
+    known_rule(&key)?;
     let change = change_of(&key, &form);
     ask(&pages, &visitor, change, StatusCode::OK, None).await
 }
 
-/// The page that asks whether it shall be so.
+/// The page that asks for confirmation.
 async fn ask(
     pages: &Pages,
     visitor: &Visitor,
@@ -57,13 +58,14 @@ async fn ask(
     note: Option<Markup>,
 ) -> Result<Response, Problem> {
     // Before what is shown is read: what is published in between makes the confirmation ask again.
-    let versions = pricing::history(&*pages.service.db, &change.key).await?;
+    let versions = pages.service.queries.rule_history(&change.key).await?;
     let preview = match change.preview(pages, &visitor.by()).await {
         Ok(preview) => preview,
         Err(problem) => return refused(pages, visitor, &change, problem).await,
     };
-    let (at, now) = (preview.published.at, pages.service.clock.now());
-    change.onto = Some(onto::new(&versions, now));
+    let at = preview.published.effective_from;
+    let now = pages.service.clock.now();
+    change.confirmation = Some(Confirmation::of(&versions, now));
     let body = html! {
         h1 { "Change " (change.key) "?" }
         @if let Some(note) = note { (note) }
@@ -75,26 +77,29 @@ async fn ask(
     Ok(page_of(status, visitor, "Change it?", TAB, &body))
 }
 
-fn begins(change: &Change, preview: &Preview) -> String {
+fn begins(change: &Change, preview: &ChangePreview) -> String {
     match change.from.as_str() {
-        "" => "From the moment on at which you confirm it".to_owned(),
-        _ => format!("From {} on", instant(preview.published.at)),
+        "" => "Effective immediately".to_owned(),
+        _ => format!(
+            "Effective from {}",
+            instant(preview.published.effective_from)
+        ),
     }
 }
 
-fn confirm(visitor: &Visitor, change: &Change, preview: &Preview) -> Markup {
+fn confirm(visitor: &Visitor, change: &Change, preview: &ChangePreview) -> Markup {
     let changes = preview.published.unchanged.is_empty();
     html! {
         form .actions method="post" action=(path(&change.key)) {
             @if changes {
                 (token(visitor))
-                @if let Some(onto) = &change.onto { (onto::inputs(onto)) }
+                @if let Some(shown) = &change.confirmation { (confirmation::inputs(shown)) }
                 input type="hidden" name="value" value=(change.value);
                 input type="hidden" name="from" value=(change.from);
                 input type="hidden" name="reason" value=(change.reason);
                 button type="submit" { "Confirm" } " "
             }
-            a .button.second href=(path(&change.key)) { @if changes { "Leave it as it is" } @else { "Back" } }
+            a .button.second href=(path(&change.key)) { @if changes { "Cancel" } @else { "Back" } }
         }
     }
 }
@@ -122,21 +127,21 @@ pub(in super::super) async fn publish(
     form: Form,
 ) -> Result<Response, Problem> {
     // The switch of the network has a form of its own, where its name is typed.
-    if known(&key)? == SettingKey::Mainnet {
+    if known_rule(&key)? == SettingKey::Mainnet {
         return Ok(redirect("/admin/network"));
     }
     let change = change_of(&key, &form);
-    let Some(onto) = change.onto.clone() else {
+    let Some(confirmation) = change.confirmation.clone() else {
         // Nobody confirms what was not shown.
         return ask(&pages, &visitor, change, StatusCode::OK, None).await;
     };
-    match change.publish(&pages, &visitor.by(), onto).await {
-        Ok(Outcome::Changed) => {
-            let versions = pricing::history(&*pages.service.db, &key).await?;
+    match change.publish(&pages, &visitor.by(), &confirmation).await {
+        Ok(Confirmed::Changed) => {
+            let versions = pages.service.queries.rule_history(&key).await?;
             let note = Some(meanwhile(&versions));
             ask(&pages, &visitor, change, StatusCode::CONFLICT, note).await
         }
-        Ok(outcome) => Ok(redirect(&format!("{}{}", path(&key), outcome.query()))),
+        Ok(outcome) => Ok(redirect(&format!("{}{}", path(&key), query_of(outcome)))),
         Err(problem) => refused(&pages, &visitor, &change, problem).await,
     }
 }
@@ -145,7 +150,7 @@ pub(in super::super) async fn publish(
 pub(super) fn meanwhile(versions: &[Version]) -> Markup {
     html! {
         div .note.bad role="alert" {
-            p { "Nothing was published: this was changed meanwhile. Look again, and confirm it if it still is right." }
+            p { "Nothing was published: it has changed in the meantime. Look again, and confirm if it is still right." }
             @if let Some(newest) = versions.last() { div { "The newest is " (told(newest)) } }
         }
     }

@@ -9,17 +9,17 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, instant};
 use super::super::{Pages, redirect};
 use super::{Wished, page_of, spaces_note, writes};
+use crate::app::commands::{CreditError, NewCredit};
+use crate::app::queries::Credits;
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::problem::Problem;
 use crate::http::strict::account;
 use crate::ops::random_name;
-use crate::reads::Credits;
-use crate::store::credits::{self, CreditEntry, CreditError};
 
 const PATH: &str = "/admin/credits";
 
@@ -57,7 +57,7 @@ pub(in super::super) async fn show(
             &nobody(),
         ));
     };
-    let credits = pages.service.reads.credits(&user).await?;
+    let credits = pages.service.queries.credits(&user).await?;
     let note = said(&wanted, &credits);
     let body = ledger_page(&visitor, &user, &credits, note, &Sent::default());
     Ok(page_of(StatusCode::OK, &visitor, "Credits", PATH, &body))
@@ -68,9 +68,9 @@ fn said(wanted: &Wanted, credits: &Credits) -> Option<Markup> {
     let mut entries = credits.entries.iter();
     let entry = entries.find(|entry| entry.key == wanted.entry)?;
     match wanted.done.as_str() {
-        "added" => Some(frame::done("It is added.")),
+        "added" => Some(frame::done("Added.")),
         "before" => Some(frame::done(&format!(
-            "This was added already, at {}: {} USD, “{}”. Nothing was added a second time.",
+            "Already added at {}: {} USD, “{}”. It was not added a second time.",
             instant(entry.at),
             entry.amount,
             entry.reason
@@ -180,7 +180,7 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
                 p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000; below zero takes credit back." }
                 label for="reason" { "Why" }
                 input #reason name="reason" required maxlength="500" value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
-                p #reason-help .help { "The user sees it, too." }
+                p #reason-help .help { "The user sees it too." }
                 p .actions { button type="submit" { "Add" } }
             }
         }
@@ -191,7 +191,7 @@ fn ledger(credits: &Credits) -> Markup {
     html! {
         section .card aria-labelledby="ledger-h" {
             h2 #ledger-h { "Ledger" }
-            @if credits.entries.is_empty() { p .empty { "No credits were added yet." } } @else {
+            @if credits.entries.is_empty() { p .empty { "No credits yet." } } @else {
                 div .scroll.wide.cells tabindex="0" role="group" aria-labelledby="ledger-h" {
                     table {
                         thead { tr {
@@ -231,15 +231,16 @@ pub(in super::super) async fn add(
         Ok(amount) => amount,
         Err(error) => return refused(&pages, &visitor, &user, sent, &error.to_string()).await,
     };
-    let entry = CreditEntry {
-        idempotency_key: sent.name(),
+    let key = sent.name();
+    let new = NewCredit {
+        user: user.id().to_owned(),
         amount,
         reason: sent.reason.clone(),
+        idempotency_key: key.clone(),
         by: visitor.by(),
-        at: pages.service.clock.now(),
     };
     let within = pages.answer_within(&Method::POST).saturating_sub(EARLIER);
-    let booked = credits::book(&*pages.service.db, user.id(), &entry);
+    let booked = pages.service.commands.add_credit(new);
     let error = match tokio::time::timeout(within, booked).await {
         Ok(Ok(booked)) => {
             let done = if booked.before.is_some() {
@@ -247,7 +248,7 @@ pub(in super::super) async fn add(
             } else {
                 "added"
             };
-            let (user, key) = (encoded(user.id()), encoded(&entry.idempotency_key));
+            let (user, key) = (encoded(user.id()), encoded(&key));
             return Ok(redirect(&format!(
                 "{PATH}?user={user}&done={done}&entry={key}"
             )));
@@ -287,7 +288,7 @@ async fn refused(
     sent: Sent,
     why: &str,
 ) -> Result<Response, Problem> {
-    let credits = pages.service.reads.credits(user).await?;
+    let credits = pages.service.queries.credits(user).await?;
     let note = Some(frame::not_done(&format!("Nothing was added: {why}.")));
     let body = ledger_page(visitor, user, &credits, note, &sent.anew());
     let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -299,7 +300,7 @@ fn unsure(visitor: &Visitor, user: &Account, sent: &Sent) -> Response {
     let body = html! {
         h1 { "Credits" }
         div .note.bad role="alert" {
-            p { "The store does not answer just now, so nobody knows whether this was added. Send the same form again in a few seconds: it counts \
+            p { "The store did not answer, so this may or may not have been added. Send the same form again in a few seconds: it counts \
                  once, however often it is sent." }
         }
         h2 { "For " (user.id()) }

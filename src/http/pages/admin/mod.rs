@@ -10,25 +10,25 @@ use serde::de::DeserializeOwned;
 
 use super::Pages;
 use super::frame;
-use super::guard::Visitor;
 use super::redirect;
+use super::visitor::Visitor;
 use super::words::{account_path, encoded, instant, kind_word};
+use crate::app::queries::{Halt, Version};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::SettingKey;
 use crate::http::problem::Problem;
 use crate::http::strict::account;
 use crate::pipeline::HaltCode;
-use crate::store::checkpoints::{self, HaltRecord};
-use crate::store::pricing::Version;
 
 pub(super) mod audit;
 pub(super) mod change;
+mod confirmation;
 pub(super) mod credits;
 pub(super) mod network;
-mod onto;
-mod overview;
 mod preview;
+mod reject_overview;
+mod reject_table;
 pub(super) mod rejects;
 pub(super) mod rules;
 mod versions;
@@ -73,7 +73,7 @@ fn refusal(problem: &Problem) -> Markup {
     let (detail, faults) = problem.told();
     html! {
         div .note.bad role="alert" {
-            @if faults.is_empty() { p { (coded(detail)) } } @else { p { "That is not possible; the rules cannot be used with it:" } }
+            @if faults.is_empty() { p { (coded(detail)) } } @else { p { "The rules are not valid with this change:" } }
             @if !faults.is_empty() { ul { @for fault in faults { li { (fault) } } } }
         }
     }
@@ -96,7 +96,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Wished<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Wished<T>, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(wished)| Wished(wished)).map_err(|_| {
-            let why = "The end of the address, after the question mark, cannot be read. Go there by the links of the pages.";
+            let why = "The query part of this address (after the question mark) is not valid. Use the links on the pages to get here.";
             Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why)
         })
     }
@@ -112,11 +112,12 @@ pub(super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
 ) -> Result<Response, Problem> {
-    let halts = checkpoints::halts(&*pages.service.db).await?;
-    let rules = pages.service.reads.rules().await?;
+    let queries = &pages.service.queries;
+    let halts = queries.halts().await?;
+    let rules = queries.rules().await?;
     let now = pages.service.clock.now();
     let is_mainnet = rules.map(|rules| rules.at(now).is_mainnet());
-    let pending = versions::pending(&pages.service).await?;
+    let pending = queries.pending_rules(now).await?;
     let body = html! {
         h1 { "Admin" }
         div #live hx-get="/admin" hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
@@ -131,27 +132,27 @@ pub(super) async fn show(
     Ok(page(&visitor, "Admin", "/admin", &body))
 }
 
-/// Partitions that stand still, and what to do.
-fn partitions(halts: &[HaltRecord]) -> Markup {
+/// Halted partitions, and what to do.
+fn partitions(halts: &[Halt]) -> Markup {
     html! {
         section .card aria-labelledby="halts-h" {
             div .row {
                 h2 #halts-h { "Partitions" }
                 @if halts.is_empty() {
-                    span .chip { "None is halted" }
+                    span .chip { "None halted" }
                 } @else {
                     span .chip.bad { (halts.len()) " halted" }
                 }
             }
             @if halts.is_empty() {
-                p .help { "Every partition is working, or waits for something to do." }
+                p .help { "Every partition is running or waiting for work." }
             }
             @for halt in halts {
                 article {
-                    h3 { (halt.task) " stands still since " (instant(halt.at)) }
+                    h3 { (halt.task) " has been halted since " (instant(halt.at)) }
                     p { (coded(&halt.message)) }
                     @if let Some(code) = HaltCode::from_name(&halt.code) { p { strong { "What to do: " } (coded(code.advice())) } }
-                    p .help { "Then: " code { "tidemark resume " (halt.task) } ". The other partitions go on meanwhile." }
+                    p .help { "Then: " code { "tidemark resume " (halt.task) } ". The other partitions keep running." }
                 }
             }
         }
@@ -167,11 +168,11 @@ fn network_card(is_mainnet: Option<bool>, pending: &[Version]) -> Markup {
             h2 #network-h { "Network" }
             @match is_mainnet {
                 Some(true) => { p { strong { "Mainnet" } ": usage is charged." } }
-                Some(false) => { p { strong { "Testnet" } ": nothing is charged; what it would cost is noted." } }
+                Some(false) => { p { strong { "Testnet" } ": nothing is charged; what mainnet would charge is recorded." } }
                 None => { p .warn { "No rules have been published, so no event can be rated: " code { "tidemark pricing init" } } }
             }
             @if let Some(switch) = switch {
-                p { "A switch is to come: " (versions::told(switch)) "." }
+                p { "A switch is scheduled: " (versions::told(switch)) "." }
             }
             p { a href="/admin/network" { "Switch it" } }
         }
@@ -217,7 +218,7 @@ pub(super) async fn find(
     let body = html! {
         h1 { "Which account?" }
         section .card aria-label="Which account" {
-            p { "What was typed " (where_spaces(&which.id)) ". Spaces belong to an id." }
+            p { "The id " (where_spaces(&which.id)) ". Spaces are part of an id." }
             ul .choices {
                 @if let Ok(trimmed) = account(which.kind, which.id.trim()) {
                     li { a href=(account_path(&trimmed)) { (kind_word(which.kind)) " “" (trimmed.id()) "”" } }
@@ -246,7 +247,7 @@ fn where_spaces(id: &str) -> &'static str {
 fn spaces_note(id: &str, path: &str) -> Markup {
     html! {
         @if has_outer_spaces(id) {
-            p .note { "This id " (where_spaces(id)) ". " a href=(format!("{path}{}", encoded(id.trim()))) { "The one without" } }
+            p .note { "This id " (where_spaces(id)) ". " a href=(format!("{path}{}", encoded(id.trim()))) { "Open the one without it" } }
         }
     }
 }

@@ -6,18 +6,18 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
+use super::super::visitor::{Form, Visitor};
 use super::super::{Pages, redirect};
 use super::change::meanwhile;
-use super::preview::{Change, Outcome, from_input, reason_input};
+use super::preview::{Change, from_input, query_of, reason_input};
 use super::rules::Wanted;
 use super::versions::{history, meets, network as name, pending_card, said, since};
-use super::{Wished, onto, page_of, refusal, writes};
+use super::{Wished, confirmation, page_of, refusal, writes};
+use crate::app::commands::rules::{Confirmation, Confirmed};
+use crate::app::queries::{Version, in_force_at, is_mainnet_of, to_come};
 use crate::domain::rules::SettingKey;
 use crate::domain::time::Millis;
-use crate::http::admin::{Onto, json_of, to_come};
 use crate::http::problem::Problem;
-use crate::store::pricing::{self, Version};
 
 const TAB: &str = "/admin/rules";
 const PATH: &str = "/admin/network";
@@ -41,18 +41,19 @@ async fn respond(
     status: StatusCode,
 ) -> Result<Response, Problem> {
     // Where nothing was published, this says so.
-    pages.service.reads.rules_needed().await?;
-    let versions = pricing::history(&*pages.service.db, SettingKey::Mainnet.name()).await?;
+    pages.service.queries.rules_needed().await?;
+    let name_of_key = SettingKey::Mainnet.name();
+    let versions = pages.service.queries.rule_history(name_of_key).await?;
     let now = pages.service.clock.now();
     let note = note(&versions, now);
-    let current = pricing::in_force_at(&versions, now);
-    let is_mainnet = current.is_some_and(|version| json_of(&version.value) == true);
+    let current = in_force_at(&versions, now);
+    let is_mainnet = current.and_then(is_mainnet_of) == Some(true);
     let pending: Vec<Version> = to_come(&versions, now).cloned().collect();
     let body = html! {
         h1 { "Network" }
         @if let Some(note) = note { (note) }
         p { "In force now: " strong { (name(is_mainnet)) } ". "
-            @if is_mainnet { "Usage is charged to credits." } @else { "Nothing is charged; what mainnet would charge is noted." }
+            @if is_mainnet { "Usage is charged to credits." } @else { "Nothing is charged; what mainnet would charge is recorded." }
         }
         @if let Some(version) = current {
             p .help { "Version " (version.version) ", since " (since(version)) ", by " (version.by) ": " (version.reason) }
@@ -79,15 +80,15 @@ fn form(
             h2 #switch-h { "Switch to " (other) }
             p {
                 @if is_mainnet {
-                    "From then on nothing is charged any more. What was charged stays charged."
+                    "From then on nothing is charged. What was charged before stays charged."
                 } @else {
-                    "From then on every successful request is charged, and users without credit are not to be served."
+                    "From then on every successful request is charged, and gateways should not serve users without credit."
                 }
             }
             (meets(versions, now, now))
             form .stack method="post" action=(PATH) {
                 (token(visitor))
-                (onto::inputs(&onto::new(versions, now)))
+                (confirmation::inputs(&Confirmation::of(versions, now)))
                 input type="hidden" name="to" value=(other);
                 (from_input(&sent.from))
                 (reason_input(&sent.reason))
@@ -111,14 +112,14 @@ pub(in super::super) async fn switch(
         value: (to == name(true)).to_string(),
         from: form.text("from").to_owned(),
         reason: form.text("reason").to_owned(),
-        onto: onto::of(&form),
+        confirmation: confirmation::of(&form),
     };
     let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
     let is_typed = form.text("typed") == to && [name(true), name(false)].contains(&to);
-    let why = match (is_typed, change.onto.clone()) {
-        (true, Some(onto)) => return confirmed(&pages, &visitor, &change, onto).await,
-        (true, None) => "look at what is in force here, and confirm it again",
-        (false, _) => "the network’s name was not typed as it is written",
+    let why = match (is_typed, &change.confirmation) {
+        (true, Some(shown)) => return confirmed(&pages, &visitor, &change, shown).await,
+        (true, None) => "look at what is in force, and confirm again",
+        (false, _) => "the network’s name was not typed exactly",
     };
     let note = frame::not_done(&format!("Nothing was switched: {why}."));
     respond(&pages, &visitor, |_, _| Some(note), &change, unprocessable).await
@@ -128,14 +129,14 @@ async fn confirmed(
     pages: &Pages,
     visitor: &Visitor,
     change: &Change,
-    onto: Onto,
+    confirmation: &Confirmation,
 ) -> Result<Response, Problem> {
-    match change.publish(pages, &visitor.by(), onto).await {
-        Ok(Outcome::Changed) => {
+    match change.publish(pages, &visitor.by(), confirmation).await {
+        Ok(Confirmed::Changed) => {
             let note = |versions: &[Version], _| Some(meanwhile(versions));
             respond(pages, visitor, note, change, StatusCode::CONFLICT).await
         }
-        Ok(outcome) => Ok(redirect(&format!("{PATH}{}", outcome.query()))),
+        Ok(outcome) => Ok(redirect(&format!("{PATH}{}", query_of(outcome)))),
         Err(problem) if problem.is_about_input() => {
             let (note, status) = (refusal(&problem), StatusCode::UNPROCESSABLE_ENTITY);
             respond(pages, visitor, |_, _| Some(note), change, status).await

@@ -1,17 +1,18 @@
 //! What a change of the rules would do, before it is confirmed.
 
+use axum::http::StatusCode;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::super::Pages;
 use super::super::words::counted;
-use crate::domain::rules::check_value;
+use crate::app::commands::rules::{
+    ChangePreview, Confirmation, Confirmed, Difference, Example, ShownChange,
+};
+use crate::app::queries::WhatIf;
 use crate::domain::time::Millis;
-use crate::http::admin::{At, CHANGED_MEANWHILE, Mode, Onto, Published, Wanted, publish, reason};
 use crate::http::problem::Problem;
 use crate::http::strict::Verbatim;
-use crate::reads::WhatIf;
-use crate::store::pricing;
 
 /// A change, as a form has it.
 #[derive(Clone, Debug, Default)]
@@ -22,103 +23,57 @@ pub(super) struct Change {
     /// An instant, UTC, as a browser's field gives it; empty: now.
     pub from: String,
     pub reason: String,
-    /// What was looked at.
-    pub onto: Option<Onto>,
+    /// What the form showed.
+    pub confirmation: Option<Confirmation>,
 }
 
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It is published, as this version.
-    Published(u32),
-    /// It was published before, as this version: the form came twice.
-    Before(u32),
-    /// It is so already.
-    Unchanged,
-    /// What was looked at is not so any more.
-    Changed,
-}
-
-impl Outcome {
-    /// What the page says that shows it.
-    pub fn query(self) -> String {
-        match self {
-            Outcome::Published(version) => format!("?done=published&version={version}"),
-            Outcome::Before(version) => format!("?done=before&version={version}"),
-            Outcome::Unchanged => "?done=unchanged".to_owned(),
-            Outcome::Changed => String::new(),
-        }
+/// What the page says that a confirmed change leads to.
+pub(super) fn query_of(outcome: Confirmed) -> String {
+    match outcome {
+        Confirmed::Published(version) => format!("?done=published&version={version}"),
+        Confirmed::Before(version) => format!("?done=before&version={version}"),
+        Confirmed::Unchanged => "?done=unchanged".to_owned(),
+        Confirmed::Changed => String::new(),
     }
 }
 
-/// What it would do.
-pub(super) struct Preview {
-    pub published: Published,
-    /// `None` while the rules are not complete.
-    pub what_if: Option<WhatIf>,
-}
-
 impl Change {
-    fn wanted(&self, mode: Mode, onto: Option<Onto>) -> Result<Wanted, Problem> {
+    fn checked(&self, by: &str) -> Result<ShownChange, Problem> {
         once_each(&self.value)?;
         let from = from_field(&self.from).transpose().map_err(|()| {
-            let detail = "the time cannot be read; give a day and a time, UTC, or nothing for now";
-            Problem::new(
-                axum::http::StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_time",
-                detail,
-            )
+            let detail =
+                "the time is not valid; give a day and a time in UTC, or leave it empty for now";
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_time", detail)
         })?;
-        Ok(Wanted {
-            values: vec![(self.key.clone(), self.value.clone())],
-            effective_from: from.map(At),
-            reason: reason(self.reason.clone())?,
-            note: None,
-            mode,
-            onto,
+        Ok(ShownChange {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            effective_from: from,
+            reason: self.reason.clone(),
+            by: by.to_owned(),
         })
     }
 
     /// Checks it, and says what it would do.
-    pub async fn preview(&self, pages: &Pages, by: &str) -> Result<Preview, Problem> {
-        let published = publish(&pages.service, by, self.wanted(Mode::DryRun, None)?).await?;
-        let what_if = match &published.rules {
-            [Some(before), Some(after)] => {
-                let now = pages.service.clock.now();
-                Some(pages.service.reads.what_if(before, after, now).await?)
-            }
-            _ => None,
-        };
-        Ok(Preview { published, what_if })
+    pub async fn preview(&self, pages: &Pages, by: &str) -> Result<ChangePreview, Problem> {
+        let change = self.checked(by)?;
+        Ok(pages.service.commands.preview_change(change).await?)
     }
 
-    /// Publishes it, if what was looked at still is so.
-    pub async fn publish(&self, pages: &Pages, by: &str, onto: Onto) -> Result<Outcome, Problem> {
-        let db = &*pages.service.db;
-        // First: a form that comes again may say a moment that has passed by now.
-        let before = pricing::published_under(db, &self.key, onto.seen, &onto.token).await?;
-        if let Some(before) = before.filter(|before| self.is(&before.value)) {
-            return Ok(Outcome::Before(before.version));
+    /// Publishes it, if what was shown still holds.
+    pub async fn publish(
+        &self,
+        pages: &Pages,
+        by: &str,
+        confirmation: &Confirmation,
+    ) -> Result<Confirmed, Problem> {
+        let commands = &pages.service.commands;
+        let before = commands.confirmed_before(&self.key, &self.value, confirmation);
+        if let Some(version) = before.await? {
+            return Ok(Confirmed::Before(version));
         }
-        let wanted = self.wanted(Mode::Write, Some(onto))?;
-        let control = match publish(&pages.service, by, wanted).await {
-            Ok(published) => published.control,
-            Err(problem) if problem.is(CHANGED_MEANWHILE) => return Ok(Outcome::Changed),
-            Err(problem) => return Err(problem),
-        };
-        let Some(control) = control else {
-            return Ok(Outcome::Unchanged);
-        };
-        let versions = pricing::history(db, &self.key).await?;
-        let version = versions.iter().find(|version| version.control.0 == control);
-        Ok(Outcome::Published(
-            version.map_or(0, |version| version.version),
-        ))
-    }
-
-    /// Whether it says this value.
-    fn is(&self, value: &str) -> bool {
-        check_value(&self.key, &self.value).is_ok_and(|checked| checked == value)
+        let change = self.checked(by)?;
+        Ok(commands.confirm_change(change, confirmation).await?)
     }
 }
 
@@ -127,7 +82,7 @@ fn once_each(value: &str) -> Result<(), Problem> {
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
     match serde_json::from_str::<Verbatim>(value) {
         Err(error) if is_json => Err(Problem::new(
-            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_rules",
             error.to_string().replace('`', "'"),
         )),
@@ -151,9 +106,9 @@ fn from_field(text: &str) -> Option<Result<Millis, ()>> {
 /// The field for when a change begins.
 pub(super) fn from_input(value: &str) -> Markup {
     html! {
-        label for="from" { "From when on, UTC" }
+        label for="from" { "Effective from (UTC)" }
         input #from name="from" type="datetime-local" value=(value) aria-describedby="from-help";
-        p #from-help .help { "By the time of the events. Empty: from the moment on at which it is confirmed." }
+        p #from-help .help { "By the time of the events. Leave it empty for the moment at which you confirm it." }
     }
 }
 
@@ -162,42 +117,45 @@ pub(super) fn reason_input(value: &str) -> Markup {
     html! {
         label for="reason" { "Why" }
         input #reason name="reason" value=(value) required maxlength="500" autocomplete="off" aria-describedby="reason-help";
-        p #reason-help .help { "It stands in the history and in the audit trail." }
+        p #reason-help .help { "Shown in the history and in the audit trail." }
     }
 }
 
 /// The difference, for people.
-pub(super) fn shown(change: &Change, preview: &Preview) -> Markup {
+pub(super) fn shown(change: &Change, preview: &ChangePreview) -> Markup {
     let titles = match change.from.as_str() {
         "" => ["Now", "Then"],
         _ => ["In force then", "With the change"],
     };
-    let told = serde_json::to_value(&preview.published).unwrap_or_default();
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let changes = list(&told["changes"]);
+    let published = &preview.published;
+    let differences = |found: &[Difference]| {
+        let row = |one: &Difference| [one.path.clone(), plain(&one.before), plain(&one.after)];
+        found.iter().map(row).collect::<Vec<_>>()
+    };
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "–".to_owned());
+    let example = |one: &Example| [one.what.clone(), or_dash(&one.before), or_dash(&one.after)];
     html! {
-        @if changes.is_empty() {
-            p .note { "This changes nothing: the value is in force then already. There is nothing to confirm." }
+        @if published.changes.is_empty() {
+            p .note { "This changes nothing: the value is already in force then. There is nothing to confirm." }
         }
-        @for change in &changes {
+        @for change in &published.changes {
             section .card aria-label="What changes" {
                 h2 { "What changes" }
-                (table(["Where", titles[0], titles[1]], &list(&change["differences"]), "path"))
-                @if let Some(further) = change["furtherDifferences"].as_u64() { p .help { "And " (further) " places more." } }
+                (table(["Where", titles[0], titles[1]], &differences(&change.differences)))
+                @if change.further_differences > 0 { p .help { "And " (change.further_differences) " more places." } }
             }
         }
-        @let examples = list(&told["examples"]);
-        @if !examples.is_empty() {
+        @if !published.examples.is_empty() {
             section .card aria-label="What that means" {
                 h2 { "What that means for a request" }
-                (table(["What", titles[0], titles[1]], &examples, "what"))
+                (table(["What", titles[0], titles[1]], &published.examples.iter().map(example).collect::<Vec<_>>()))
             }
         }
         @if let Some(found) = &preview.what_if { (what_if(found, titles)) }
     }
 }
 
-fn table([title, before, after]: [&str; 3], rows: &[Value], name: &str) -> Markup {
+fn table([title, before, after]: [&str; 3], rows: &[[String; 3]]) -> Markup {
     html! {
         div .scroll.cells tabindex="0" role="group" aria-label=(title) {
             table {
@@ -207,11 +165,11 @@ fn table([title, before, after]: [&str; 3], rows: &[Value], name: &str) -> Marku
                     th .n scope="col" { (after) }
                 } }
                 tbody {
-                    @for row in rows {
+                    @for [name, old, new] in rows {
                         tr {
-                            th scope="row" { (plain(&row[name])) }
-                            td .n data-label=(before) { del .before { (plain(&row["before"])) } }
-                            td .n data-label=(after) { ins .now { (plain(&row["after"])) } }
+                            th scope="row" { (name) }
+                            td .n data-label=(before) { del .before { (old) } }
+                            td .n data-label=(after) { ins .now { (new) } }
                         }
                     }
                 }
@@ -221,7 +179,7 @@ fn table([title, before, after]: [&str; 3], rows: &[Value], name: &str) -> Marku
 }
 
 /// A JSON value for people.
-pub(super) fn plain(value: &Value) -> String {
+fn plain(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
         Value::String(text) => text.clone(),
@@ -250,7 +208,7 @@ fn what_if(found: &WhatIf, [before, after]: [&str; 2]) -> Markup {
                     @if found.is_whole {
                         "Every request of the last " (found.days) " days that is kept."
                     } @else {
-                        "A sample: some of the requests of the last " (found.days) " days, without a choice of users or days. The ratio is what it tells."
+                        "A sample of the requests of the last " (found.days) " days, taken over all users and days. Read the ratio, not the sums."
                     }
                 }
             }

@@ -1,41 +1,22 @@
 //! Rejects: what was refused, why, and what becomes of it.
 
-use std::fmt::Display;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::frame::{self, token};
-use super::super::guard::{Form, Visitor};
-use super::super::words::instant_of;
+use super::super::visitor::{Form, Visitor};
+use super::super::words::instant;
 use super::super::{Pages, redirect};
-use super::overview::{last_page, overview};
-use super::preview::plain;
+use super::reject_overview::overview;
+use super::reject_table::{PATH, last_page, of_page, path, state_chip, table};
 use super::{Wished, coded, page, page_of, refusal, writes};
-use crate::domain::position::{Offset, Partition};
-use crate::http::RejectDetail;
-use crate::http::admin::{decider, find, of_find, of_redrive, partitions, reason};
-use crate::http::ingest::of_log;
+use crate::app::CommandError;
+use crate::app::queries::{RejectDetail, RejectLine, RejectPlace, RejectState};
 use crate::http::problem::Problem;
 use crate::http::strict::Named;
-use crate::log::{ReadLimit, Topic};
-use crate::store::redrive;
-
-pub(super) const PATH: &str = "/admin/rejects";
-/// Rejects of a page.
-pub(super) const PAGE: usize = 25;
-
-/// What is read of the log for a page.
-pub(super) const fn of_page() -> ReadLimit {
-    ReadLimit {
-        records: PAGE,
-        bytes: 4 * 1024 * 1024,
-    }
-}
 
 /// Which rejects.
 #[derive(Debug, Default, Deserialize)]
@@ -48,34 +29,20 @@ pub(in super::super) struct Wanted {
     done: String,
 }
 
-fn path(partition: impl Display, offset: impl Display) -> String {
-    format!("{PATH}/{partition}/{offset}")
-}
-
 /// `GET /admin/rejects`.
 pub(in super::super) async fn list(
     State(pages): State<Pages>,
     visitor: Visitor,
     Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
-    let service = &pages.service;
-    let count = partitions(service, wanted.partition.unwrap_or(0)).await?;
-    let Some(number) = wanted.partition else {
-        let body = overview(service, count).await?;
+    let queries = &pages.service.queries;
+    let Some(partition) = wanted.partition else {
+        let body = overview(queries).await?;
         return Ok(page(&visitor, "Rejects", PATH, &body));
     };
-    let (partition, from) = (Partition(number), Offset(wanted.from));
-    let bounds = service.log.bounds(Topic::UsageRejected, partition).await;
-    let bounds = bounds.map_err(of_log)?;
-    let listed = redrive::list(&*service.log, partition, from, of_page()).await;
-    let listed = listed.map_err(of_find)?;
-    let fates = redrive::fates(&*service.db, &listed.found).await?;
-    let rows: Vec<Value> = listed
-        .found
-        .iter()
-        .zip(fates)
-        .map(|(found, fate)| told(&RejectDetail::new(found, fate)))
-        .collect();
+    let (from, bounds) = (wanted.from, queries.reject_bounds(partition).await?);
+    let listed = queries.reject_page(partition, from, of_page()).await?;
+    let (count, rows) = (listed.partitions, &listed.rejects);
     let first = format!("{PATH}?partition={partition}");
     let newest = last_page(bounds);
     let body = html! {
@@ -84,23 +51,23 @@ pub(in super::super) async fn list(
         form .picker method="get" action=(PATH) {
             label for="partition" { "Partition" }
             select #partition name="partition" {
-                @for number in 0..count { option value=(number) selected[number == partition.0] { (number) } }
+                @for number in 0..count { option value=(number) selected[number == partition] { (number) } }
             }
             button .second type="submit" { "Show" }
         }
         section .card aria-label="Rejects" {
             @if !rows.is_empty() {
                 p .help { "The oldest first." }
-                (table(&rows))
+                (table(rows))
             } @else if bounds.start < bounds.end {
-                p .empty { "From here on there is nothing. Earlier ones are kept." }
+                p .empty { "No rejects from here on. There are earlier ones." }
             } @else {
-                p .empty { "Nothing was refused in this partition, as far back as the log keeps it." }
+                p .empty { "No rejects in this partition, as far back as the log keeps them." }
             }
         }
         nav .pages aria-label="More rejects" {
-            @if from > bounds.start { a .button.second href=(first) { "From the first" } }
-            @if bounds.start < bounds.end && newest != from.0 && newest > bounds.start.0 {
+            @if from > bounds.start.0 { a .button.second href=(first) { "From the first" } }
+            @if bounds.start < bounds.end && newest != from && newest > bounds.start.0 {
                 a .button.second href=(format!("{first}&from={newest}")) { "The newest" }
             }
             @if let Some(next) = listed.next {
@@ -111,135 +78,93 @@ pub(in super::super) async fn list(
     Ok(page(&visitor, "Rejects", PATH, &body))
 }
 
-pub(super) fn told(reject: &RejectDetail) -> Value {
-    serde_json::to_value(reject).unwrap_or_default()
-}
-
-fn state_chip(state: &Value) -> Markup {
-    html! {
-        @match state.as_str() {
-            Some("open") => { span .chip.open { "Open" } }
-            Some("redriven") => { span .chip { "Sent again" } }
-            _ => { span .chip.bad { "Discarded" } }
-        }
-    }
-}
-
-pub(super) fn table(rows: &[Value]) -> Markup {
-    html! {
-        div .scroll.wide.cells tabindex="0" role="group" aria-label="Rejects" {
-            table {
-                thead { tr {
-                    th scope="col" { "When" }
-                    th scope="col" { "State" }
-                    th scope="col" { "Reason" }
-                    th scope="col" { "Field" }
-                    th scope="col" { "In words" }
-                } }
-                tbody {
-                    @for row in rows {
-                        @let place = path(plain(&row["partition"]), plain(&row["offset"]));
-                        tr {
-                            th .time scope="row" { a href=(place) { (instant_of(&plain(&row["logTime"]))) } }
-                            td { (state_chip(&row["state"])) }
-                            td data-label="Reason" { (plain(&row["reason"])) }
-                            td data-label="Field" { (plain(&row["field"])) }
-                            td data-label="In words" { (coded(&plain(&row["detail"]))) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// `GET /admin/rejects/{partition}/{offset}`.
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(place): Named<(u32, u64)>,
+    Named((partition, offset)): Named<(u32, u64)>,
     Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
     let note = match wanted.done.as_str() {
         "redriven" => Some(frame::done(
-            "It was sent again. If it is refused again, it becomes a reject of its own.",
+            "Sent again. If it is rejected again, it appears as a new reject.",
         )),
-        "discarded" => Some(frame::done("It is done with.")),
+        "discarded" => Some(frame::done("It is discarded.")),
         _ => None,
     };
+    let place = RejectPlace { partition, offset };
     respond(&pages, &visitor, place, note, None, StatusCode::OK).await
 }
 
 async fn respond(
     pages: &Pages,
     visitor: &Visitor,
-    (partition, offset): (u32, u64),
+    place: RejectPlace,
     note: Option<Markup>,
     sent: Option<&Form>,
     status: StatusCode,
 ) -> Result<Response, Problem> {
-    let found = find(&pages.service, (partition, offset)).await?;
-    let fates = redrive::fates(&*pages.service.db, std::slice::from_ref(&found)).await?;
-    let fate = fates.into_iter().next().flatten();
-    let detail = told(&RejectDetail::new(&found, fate));
-    let is_open = detail["state"] == "open";
+    let RejectPlace { partition, offset } = place;
+    let detail = pages.service.queries.reject(place).await?;
+    let is_open = detail.line.state == RejectState::Open;
     let body = html! {
         h1 { "A reject" }
         @if let Some(note) = note { (note) }
         (facts(&detail))
-        @if is_open && writes(visitor) { (forms(visitor, partition, offset, &detail, sent)) }
-        p { a href=(format!("{PATH}?partition={partition}&from={offset}")) { "The rejects from here on" } }
+        @if is_open && writes(visitor) { (forms(visitor, place, &detail, sent)) }
+        p { a href=(format!("{PATH}?partition={partition}&from={offset}")) { "Rejects from here on" } }
     };
     Ok(page_of(status, visitor, "A reject", PATH, &body))
 }
 
-fn facts(detail: &Value) -> Markup {
-    let fate = [("redriven", "Sent again"), ("discarded", "Discarded")];
+fn facts(detail: &RejectDetail) -> Markup {
+    let RejectLine {
+        reason,
+        field,
+        detail: why,
+        origin,
+        log_time,
+        state,
+        ..
+    } = &detail.line;
     html! {
         section .card aria-label="The reject" {
-            div .row { h2 { (plain(&detail["reason"])) } (state_chip(&detail["state"])) }
-            p { (coded(&plain(&detail["detail"]))) }
+            div .row { h2 { (reason) } (state_chip(*state)) }
+            p { (coded(why)) }
             dl .facts {
-                div { dt { "Field" } dd { (plain(&detail["field"])) } }
-                div { dt { "Refused" } dd { (instant_of(&plain(&detail["logTime"]))) } }
-                div { dt { "Original" } dd {
-                    (plain(&detail["origin"]["topic"])) " " (plain(&detail["origin"]["partition"])) ", offset " (plain(&detail["origin"]["offset"]))
-                } }
-                @for (name, word) in fate {
-                    @if let Some(fate) = detail.get(name) {
-                        div { dt { (word) } dd { (instant_of(&plain(&fate["at"]))) ", by " (plain(&fate["by"])) } }
-                        @if let Some(reason) = fate.get("reason") { div { dt { "Why" } dd { (plain(reason)) } } }
-                    }
+                div { dt { "Field" } dd { (field.as_deref().unwrap_or("–")) } }
+                div { dt { "Refused" } dd { (instant(*log_time)) } }
+                div { dt { "Original" } dd { (origin.topic) " " (origin.partition) ", offset " (origin.offset) } }
+                @if let Some(sent) = &detail.redriven {
+                    div { dt { "Sent again" } dd { (instant(sent.at)) ", by " (sent.by) } }
+                }
+                @if let Some(discarded) = &detail.discarded {
+                    div { dt { "Discarded" } dd { (instant(discarded.at)) ", by " (discarded.by) } }
+                    div { dt { "Why" } dd { (discarded.reason) } }
                 }
             }
             h3 { "What was sent" }
-            @match original(detail) {
+            @match detail.original() {
                 Some(text) => { pre tabindex="0" { (text) } }
-                None => { p .empty { "It is not kept here, or is no text." } }
+                None => { p .empty { "It is not kept here, or is not text." } }
             }
-            @if let Some(event) = detail["redriven"]["value"].as_str() {
+            @if let Some(sent) = &detail.redriven {
                 h3 { "What was sent again" }
-                pre tabindex="0" { (event) }
+                pre tabindex="0" { (sent.value) }
             }
         }
     }
 }
 
-/// The original, if it is text.
-fn original(detail: &Value) -> Option<&str> {
-    detail["value"].as_str()
-}
-
 fn forms(
     visitor: &Visitor,
-    partition: u32,
-    offset: u64,
-    detail: &Value,
+    place: RejectPlace,
+    detail: &RejectDetail,
     sent: Option<&Form>,
 ) -> Markup {
-    let place = path(partition, offset);
+    let place = path(place);
     let text = sent.map_or_else(
-        || original(detail).unwrap_or(""),
+        || detail.original().unwrap_or(""),
         |sent| sent.whole("value"),
     );
     html! {
@@ -250,17 +175,17 @@ fn forms(
                     (token(visitor))
                     label for="value" { "The event, edited or as it was" }
                     textarea #value name="value" spellcheck="false" required aria-describedby="value-help" { (text) }
-                    p #value-help .help { "Leave its id and source as they are, unless another event with the same ones counted." }
+                    p #value-help .help { "Keep its id and source, unless another event with the same ones was counted." }
                     p .actions { button type="submit" { "Send" } }
                 }
             }
             section .card aria-labelledby="discard-h" {
-                h2 #discard-h { "Be done with it" }
+                h2 #discard-h { "Discard it" }
                 form .stack method="post" action=(format!("{place}/discard")) {
                     (token(visitor))
                     label for="reason" { "Why" }
                     input #reason name="reason" required maxlength="500" autocomplete="off" aria-describedby="reason-help";
-                    p #reason-help .help { "What is discarded is not sent any more." }
+                    p #reason-help .help { "A discarded reject cannot be sent again." }
                     p .actions { button .danger type="submit" { "Discard" } }
                 }
             }
@@ -272,22 +197,18 @@ fn forms(
 pub(in super::super) async fn redrive_one(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(place): Named<(u32, u64)>,
+    Named((partition, offset)): Named<(u32, u64)>,
     form: Form,
 ) -> Result<Response, Problem> {
-    let service = &pages.service;
-    let found = find(service, place).await?;
+    let place = RejectPlace { partition, offset };
+    let before = pages.service.queries.reject(place).await?;
     // Browsers send a text's ends of lines as two characters.
     let text = form.whole("value").replace("\r\n", "\n");
-    let before = told(&RejectDetail::new(&found, None));
-    let edited = Some(text.as_str()).filter(|text| original(&before) != Some(*text));
-    let decider = decider(service, visitor.by());
-    match redrive::redrive(&*service.db, &*service.log, &found, edited, &decider).await {
-        Ok(_) => Ok(redirect(&format!(
-            "{}?done=redriven",
-            path(place.0, place.1)
-        ))),
-        Err(error) => refused(&pages, &visitor, place, of_redrive(error), &form).await,
+    let edited = Some(text.as_str()).filter(|text| before.original() != Some(*text));
+    let commands = &pages.service.commands;
+    match commands.redrive_reject(place, edited, visitor.by()).await {
+        Ok(_) => Ok(redirect(&format!("{}?done=redriven", path(place)))),
+        Err(error) => refused(&pages, &visitor, place, error, &form).await,
     }
 }
 
@@ -295,34 +216,25 @@ pub(in super::super) async fn redrive_one(
 pub(in super::super) async fn discard(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(place): Named<(u32, u64)>,
+    Named((partition, offset)): Named<(u32, u64)>,
     form: Form,
 ) -> Result<Response, Problem> {
-    let service = &pages.service;
-    let found = find(service, place).await?;
-    let decider = decider(service, visitor.by());
-    let done = match reason(form.text("reason").to_owned()) {
-        Ok(why) => redrive::discard(&*service.db, &found, &why, &decider)
-            .await
-            .map_err(of_redrive),
-        Err(problem) => Err(problem),
-    };
-    match done {
-        Ok(_) => Ok(redirect(&format!(
-            "{}?done=discarded",
-            path(place.0, place.1)
-        ))),
-        Err(problem) => refused(&pages, &visitor, place, problem, &Form::default()).await,
+    let place = RejectPlace { partition, offset };
+    let (reason, commands) = (form.text("reason"), &pages.service.commands);
+    match commands.discard_reject(place, reason, visitor.by()).await {
+        Ok(_) => Ok(redirect(&format!("{}?done=discarded", path(place)))),
+        Err(error) => refused(&pages, &visitor, place, error, &Form::default()).await,
     }
 }
 
 async fn refused(
     pages: &Pages,
     visitor: &Visitor,
-    place: (u32, u64),
-    problem: Problem,
+    place: RejectPlace,
+    error: CommandError,
     form: &Form,
 ) -> Result<Response, Problem> {
+    let problem = Problem::from(error);
     if !problem.is_about_input() {
         return Err(problem);
     }

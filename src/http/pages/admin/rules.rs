@@ -1,7 +1,6 @@
 //! Prices and rules: what is in force, every version, and a form for the next one.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -9,16 +8,15 @@ use serde_json::Value;
 
 use super::super::Pages;
 use super::super::frame::token;
-use super::super::guard::Visitor;
+use super::super::visitor::Visitor;
 use super::super::words::encoded;
-use super::preview::{Change, from_input, plain, reason_input};
-use super::versions::{history, pending, pending_card, price_key, said, since, unit_word};
+use super::preview::{Change, from_input, reason_input};
+use super::versions::{history, pending_card, price_key, said, since, unit_word};
 use super::{Wished, page, writes};
+use crate::app::queries::{Version, in_force_at, json_of, known_rule, price_of, to_come};
 use crate::domain::rules::SettingKey;
-use crate::http::admin::{in_force, json_of, to_come};
 use crate::http::problem::Problem;
 use crate::http::strict::Named;
-use crate::store::pricing::{self, Version};
 
 pub(super) const TAB: &str = "/admin/rules";
 
@@ -26,26 +24,20 @@ pub(super) fn path(key: &str) -> String {
     format!("{TAB}/{}", encoded(key))
 }
 
-pub(super) fn known(key: &str) -> Result<SettingKey, Problem> {
-    SettingKey::named(key).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown_rule",
-            "there is no such rule",
-        )
-    })
-}
-
 /// `GET /admin/rules`.
 pub(in super::super) async fn list(
     State(pages): State<Pages>,
     visitor: Visitor,
 ) -> Result<Response, Problem> {
-    let versions = in_force(&pages.service, pages.service.clock.now()).await?;
-    let is_price =
-        |version: &&Version| matches!(SettingKey::named(&version.key), Some(SettingKey::Price(_)));
-    let (prices, rest): (Vec<&Version>, Vec<&Version>) = versions.iter().partition(is_price);
-    let pending = pending(&pages.service).await?;
+    let (queries, now) = (&pages.service.queries, pages.service.clock.now());
+    let versions = queries.rules_in_force(now).await?;
+    let prices = versions
+        .iter()
+        .filter_map(|version| Some((version, price_of(version)?)));
+    let rest = versions
+        .iter()
+        .filter(|version| price_of(version).is_none());
+    let pending = queries.pending_rules(now).await?;
     let body = html! {
         h1 { "Prices and rules" }
         (pending_card(&pending))
@@ -54,7 +46,7 @@ pub(in super::super) async fn list(
         }
         section .card aria-labelledby="prices-h" {
             h2 #prices-h { "Prices" }
-            p .help { "Charged on mainnet; on testnet only noted." }
+            p .help { "Charged on mainnet; on testnet only recorded." }
             div .scroll.cells tabindex="0" role="group" aria-labelledby="prices-h" {
                 table {
                     thead { tr {
@@ -65,12 +57,11 @@ pub(in super::super) async fn list(
                         th scope="col" { "By" }
                     } }
                     tbody {
-                        @for version in &prices {
-                            @let value = json_of(&version.value);
+                        @for (version, price) in prices {
                             tr {
                                 th scope="row" { a href=(path(&version.key)) { (version.key.replace('_', " ")) } }
-                                td .n data-label="USD" { (plain(&value["pricePerUnit"])) }
-                                td data-label="for" { (unit_word(&plain(&value["unit"]))) }
+                                td .n data-label="USD" { (price.per_unit) }
+                                td data-label="for" { (unit_word(price.unit)) }
                                 td .time data-label="Since" { (since(version)) }
                                 td data-label="By" { (version.by) }
                             }
@@ -90,7 +81,7 @@ pub(in super::super) async fn list(
                         th scope="col" { "By" }
                     } }
                     tbody {
-                        @for version in &rest {
+                        @for version in rest {
                             tr {
                                 th scope="row" { a href=(path(&version.key)) { (version.key) } }
                                 td .n data-label="Version" { (version.version) }
@@ -123,8 +114,8 @@ pub(in super::super) async fn show(
     Named(key): Named<String>,
     Wished(wanted): Wished<Wanted>,
 ) -> Result<Response, Problem> {
-    known(&key)?;
-    let versions = pricing::history(&*pages.service.db, &key).await?;
+    known_rule(&key)?;
+    let versions = pages.service.queries.rule_history(&key).await?;
     let now = pages.service.clock.now();
     let note = said(&wanted.done, wanted.version, &versions, now);
     let body = one(&pages, &visitor, &key, note, None).await?;
@@ -139,9 +130,9 @@ pub(super) async fn one(
     note: Option<Markup>,
     sent: Option<&Change>,
 ) -> Result<Markup, Problem> {
-    let versions = pricing::history(&*pages.service.db, key).await?;
+    let versions = pages.service.queries.rule_history(key).await?;
     let now = pages.service.clock.now();
-    let current = pricing::in_force_at(&versions, now);
+    let current = in_force_at(&versions, now);
     Ok(html! {
         h1 { (key) }
         @if let Some(note) = note { (note) }
@@ -149,7 +140,7 @@ pub(super) async fn one(
             h2 #now-h { "In force now" }
             @match &current {
                 Some(version) => {
-                    (value(key, &json_of(&version.value)))
+                    (value(version))
                     p .help { "Version " (version.version) ", since " (since(version)) ", by " (version.by) ": " (version.reason) }
                 }
                 None => { p .empty { "Nothing yet." } }
@@ -165,17 +156,35 @@ pub(super) async fn one(
     })
 }
 
-fn value(key: &str, value: &Value) -> Markup {
+fn value(version: &Version) -> Markup {
+    let text = format!("{:#}", json_of(&version.value));
     html! {
-        @if price_key(key).is_some() {
-            p .big { span .number { (plain(&value["pricePerUnit"])) } " USD for " (unit_word(&plain(&value["unit"]))) }
+        @if let Some(price) = price_of(version) {
+            p .big { span .number { (price.per_unit) } " USD for " (unit_word(price.unit)) }
         } @else {
-            details open[value.to_string().len() < 2_000] {
+            details open[version.value.len() < 2_000] {
                 summary { "The value" }
-                pre tabindex="0" { (serde_json::to_string_pretty(value).unwrap_or_default()) }
+                pre tabindex="0" { (text) }
             }
         }
     }
+}
+
+/// A value as it is edited; text that is not JSON, as it was sent.
+fn indented(value: &str) -> String {
+    serde_json::from_str::<Value>(value)
+        .map_or_else(|_| value.to_owned(), |value| format!("{value:#}"))
+}
+
+/// The price in a value, as it was typed; empty if there is none.
+fn typed_price(value: &str) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typed {
+        price_per_unit: String,
+    }
+    let typed: Typed = serde_json::from_str(value).unwrap_or_default();
+    typed.price_per_unit
 }
 
 fn change_form(
@@ -184,17 +193,10 @@ fn change_form(
     current: Option<&Version>,
     sent: Option<&Change>,
 ) -> Markup {
-    let value = match (sent, current) {
-        (Some(sent), _) => {
-            serde_json::from_str(&sent.value).unwrap_or_else(|_| Value::String(sent.value.clone()))
-        }
-        (None, Some(version)) => json_of(&version.value),
-        (None, None) => Value::Null,
-    };
-    let text = match &value {
-        // What was sent and is no JSON, as it was sent.
-        Value::String(text) if sent.is_some() => text.clone(),
-        value => serde_json::to_string_pretty(value).unwrap_or_default(),
+    let text = match (sent, current) {
+        (Some(sent), _) => sent.value.clone(),
+        (None, Some(version)) => version.value.clone(),
+        (None, None) => "null".to_owned(),
     };
     let sent = sent.cloned().unwrap_or_default();
     html! {
@@ -204,12 +206,12 @@ fn change_form(
                 (token(visitor))
                 @match price_key(key) {
                     Some(price) => {
-                        label for="price" { "USD for " (unit_word(price.unit().as_str())) }
-                        input #price name="price" inputmode="decimal" required value=(plain(&value["pricePerUnit"])) autocomplete="off";
+                        label for="price" { "USD for " (unit_word(price.unit())) }
+                        input #price name="price" inputmode="decimal" required value=(typed_price(&text)) autocomplete="off";
                     }
                     None => {
                         label for="value" { "The value, as JSON" }
-                        textarea #value name="value" required spellcheck="false" { (text) }
+                        textarea #value name="value" required spellcheck="false" { (indented(&text)) }
                     }
                 }
                 (from_input(&sent.from))

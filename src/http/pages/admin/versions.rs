@@ -1,17 +1,12 @@
 //! Versions of prices and rules, for people: their values in short, which one counts, and which are to come.
 
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::super::frame;
 use super::super::words::{encoded, instant};
-use super::preview::plain;
-use crate::domain::rules::{PriceKey, SettingKey};
+use crate::app::queries::{Version, in_force_at, is_mainnet_of, json_of, price_of, to_come};
+use crate::domain::rules::{PriceKey, SettingKey, Unit};
 use crate::domain::time::Millis;
-use crate::http::Service;
-use crate::http::admin::{json_of, to_come};
-use crate::http::problem::Problem;
-use crate::store::pricing::{self, Version};
 
 /// What a version is at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +14,13 @@ enum Standing {
     InForce,
     ToCome,
     /// Another one was published for the moment at which it would have begun.
-    CalledBack,
+    Replaced,
     Over,
 }
 
 impl Standing {
     fn of(version: &Version, all: &[Version], now: Millis) -> Standing {
-        let holds = pricing::in_force_at(all, now);
+        let holds = in_force_at(all, now);
         if holds.is_some_and(|holds| holds.version == version.version) {
             return Standing::InForce;
         }
@@ -33,7 +28,7 @@ impl Standing {
             other.version > version.version && other.effective_from == version.effective_from
         };
         if version.effective_from.is_some() && all.iter().any(|other| is_same_moment(&other)) {
-            Standing::CalledBack
+            Standing::Replaced
         } else if version.effective_from.is_some_and(|from| from > now) {
             Standing::ToCome
         } else {
@@ -45,9 +40,9 @@ impl Standing {
         html! {
             @match self {
                 Standing::InForce => { span .chip { "In force" } }
-                Standing::ToCome => { span .chip.open { "To come" } }
-                Standing::CalledBack => { span .chip.bad { "Called back" } }
-                Standing::Over => { "Over" }
+                Standing::ToCome => { span .chip.open { "Upcoming" } }
+                Standing::Replaced => { span .chip.bad { "Replaced" } }
+                Standing::Over => { "Past" }
             }
         }
     }
@@ -62,12 +57,11 @@ pub(super) fn price_key(key: &str) -> Option<PriceKey> {
 }
 
 /// What one price pays for, as people say it.
-pub(super) fn unit_word(unit: &str) -> &str {
+pub(super) const fn unit_word(unit: Unit) -> &'static str {
     match unit {
-        "1000_tokens" => "1,000 tokens",
-        "minute" => "a minute",
-        "request" => "a request",
-        other => other,
+        Unit::ThousandTokens => "1,000 tokens",
+        Unit::Minute => "a minute",
+        Unit::Request => "a request",
     }
 }
 
@@ -78,14 +72,13 @@ pub(super) const fn network(is_mainnet: bool) -> &'static str {
 
 /// A value in a line; folded where it has none.
 fn short(version: &Version) -> Markup {
-    let value = json_of(&version.value);
     html! {
-        @if let (Some(_), Value::Object(_)) = (price_key(&version.key), &value) {
-            (plain(&value["pricePerUnit"])) " USD for " (unit_word(&plain(&value["unit"])))
-        } @else if let Value::Bool(is_mainnet) = value {
+        @if let Some(price) = price_of(version) {
+            (price.per_unit) " USD for " (unit_word(price.unit))
+        } @else if let Some(is_mainnet) = is_mainnet_of(version) {
             (network(is_mainnet))
         } @else {
-            details { summary { "Show" } pre tabindex="0" { (serde_json::to_string_pretty(&value).unwrap_or_default()) } }
+            details { summary { "Show" } pre tabindex="0" { (format!("{:#}", json_of(&version.value))) } }
         }
     }
 }
@@ -134,18 +127,12 @@ pub(super) fn history(versions: &[Version], now: Millis) -> Markup {
     }
 }
 
-/// What is to come, of every key; soonest first.
-pub(super) async fn pending(service: &Service) -> Result<Vec<Version>, Problem> {
-    let all = pricing::all(&*service.db).await?;
-    Ok(to_come(&all, service.clock.now()).cloned().collect())
-}
-
 /// A card with what is to come; nothing, if nothing is.
 pub(super) fn pending_card(pending: &[Version]) -> Markup {
     html! {
         @if !pending.is_empty() {
             section .card aria-labelledby="pending-h" {
-                h2 #pending-h { "To come" }
+                h2 #pending-h { "Upcoming" }
                 div .scroll.wide.cells tabindex="0" role="group" aria-labelledby="pending-h" {
                     table {
                         thead { tr {
@@ -188,10 +175,10 @@ pub(super) fn meets(versions: &[Version], at: Millis, now: Millis) -> Markup {
         @for version in pending {
             @let begins = version.effective_from.unwrap_or(at);
             @if begins == at {
-                div .note { "It takes the place of version " (version.version) ", which " (version.by) " published for the same moment: " (short(version)) }
+                div .note { "It replaces version " (version.version) ", which " (version.by) " published for the same moment: " (short(version)) }
             } @else if begins > at {
                 div .note {
-                    "It holds only until " (instant(begins)) ": then version " (version.version) " begins, which " (version.by) " published: " (short(version))
+                    "It applies only until " (instant(begins)) ": then version " (version.version) " begins, which " (version.by) " published: " (short(version))
                 }
             }
         }
@@ -211,18 +198,18 @@ pub(super) fn said(done: &str, number: u32, versions: &[Version], now: Millis) -
     let text = match (done, version) {
         ("published", Some(version)) => match version.effective_from.filter(|from| *from > now) {
             Some(from) => format!(
-                "It is published. It holds for events from {} on; until then nothing changes.",
+                "Published. It applies to events from {} on; until then nothing changes.",
                 instant(from)
             ),
-            None => "It is published. Events that come from now on are rated with it.".to_owned(),
+            None => "Published. Events that arrive from now on are rated with it.".to_owned(),
         },
         ("before", Some(version)) => format!(
-            "It is published: that was done at {}, as version {}. Sent again, it changes nothing.",
+            "Already published at {}, as version {}. Sending the form again changed nothing.",
             instant(version.written_at),
             version.version
         ),
         ("unchanged", _) => {
-            "Nothing was published: this value is in force then already.".to_owned()
+            "Nothing was published: this value is already in force then.".to_owned()
         }
         _ => return None,
     };

@@ -38,7 +38,7 @@ async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
     );
     admin.keep("preview").await;
     admin.press("Confirm").await;
-    admin.sees("It is published.").await;
+    admin.sees("Published.").await;
     admin.sees("a try").await;
 
     admin.open(&up.url("/admin/network")).await;
@@ -55,7 +55,7 @@ async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
     admin.type_into("#amount", "2").await;
     admin.type_into("#reason", "a welcome").await;
     admin.press("Add").await;
-    admin.sees("It is added.").await;
+    admin.sees("Added.").await;
 
     up.send(&[chat("r-1", "ann")]);
     let ann = driver
@@ -136,11 +136,11 @@ async fn a_reject_is_read_mended_sent_again_and_another_discarded() {
         )
         .await;
     admin.press("Send").await;
-    admin.sees("It was sent again.").await;
+    admin.sees("Sent again.").await;
     admin.open(&up.url(second)).await;
     admin.type_into("#reason", "a test of the gateway").await;
     admin.press("Discard").await;
-    admin.sees("It is done with.").await;
+    admin.sees("It is discarded.").await;
     admin.sees("a test of the gateway").await;
     up.site.run(&["wait", "--timeout", "90s"]);
     until("the mended event is counted", async || {

@@ -1,0 +1,49 @@
+//! What people change. Every change leaves an entry of the audit trail in its own transaction and
+//! names who made it.
+
+use std::sync::Arc;
+
+use crate::app::queries::Queries;
+use crate::domain::time::Millis;
+use crate::log::Log;
+use crate::ops::clock::Clock;
+use crate::store::db::Db;
+
+mod adjustments;
+mod credits;
+mod keys;
+mod referrals;
+mod rejects;
+mod resume;
+pub mod rules;
+
+pub use adjustments::{Adjusted, NewAdjustment};
+pub use credits::{Booked, CreditError, NewCredit};
+pub use keys::{MadeKey, may_grant};
+pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};
+pub use resume::Resumed;
+
+/// Changes the store, and appends to the log where a change is an event.
+pub struct Commands {
+    queries: Arc<Queries>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Commands {
+    /// Commands beside the queries of the same store and log.
+    pub fn new(queries: Arc<Queries>, clock: Arc<dyn Clock>) -> Commands {
+        Commands { queries, clock }
+    }
+
+    fn db(&self) -> &dyn Db {
+        self.queries.db()
+    }
+
+    fn log(&self) -> &dyn Log {
+        self.queries.log()
+    }
+
+    fn now(&self) -> Millis {
+        self.clock.now()
+    }
+}

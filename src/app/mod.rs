@@ -1,0 +1,12 @@
+//! What people do and ask, once: [`commands`] change something, [`queries`] answer something.
+//!
+//! The HTTP API, the pages and the command line are thin translations of this module to JSON, HTML and
+//! terminal text. A business rule, a validation or an error code is decided here or in
+//! [`crate::domain`], never in one of them.
+
+pub mod commands;
+pub mod queries;
+
+mod refusal;
+
+pub use refusal::{CommandError, Refusal, RefusalKind};

@@ -1,0 +1,165 @@
+//! What people see of it all: statements, leaderboards, credits, usage, streaks, referrals, earnings.
+//!
+//! Each answer is computed once, here, as a type that serialises to what it looks like: the command line prints it (`--json`), the HTTP
+//! service answers with it. Nothing here is written to the store but by [`Reads::sign_up`], the one thing that people do themselves.
+//!
+//! Every number is as fresh as the store: what a gateway has sent is in it once it has been rated and posted.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use serde::Serializer;
+
+use crate::domain::rules::Timeline;
+use crate::log::{Log, Partitions};
+use crate::store::db::{Db, StoreError};
+
+mod adjustments;
+mod analytics;
+mod audit;
+mod bytes_text;
+mod credits;
+mod earnings;
+mod halts;
+mod keys;
+mod leaderboard;
+mod models;
+mod quality;
+mod referrals;
+mod rejects;
+mod rules;
+mod rules_cache;
+mod standstill;
+mod statements;
+mod streak;
+mod usage;
+mod what_if;
+
+pub use adjustments::AwardInfo;
+pub use analytics::{
+    ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
+};
+pub use audit::{AuditEntry, AuditPage};
+pub use bytes_text::BytesText;
+pub use credits::{CreditLine, Credits, Network, Servable};
+pub use earnings::{DayAmount, Earnings};
+pub use halts::Halt;
+pub use keys::KeyInfo;
+pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};
+pub use models::{ModelLine, ModelUse};
+pub use referrals::{
+    CodeView, Counts, MilestoneState, RefereeLine, RefereeProgress, ReferralOverview, Rewards, Who,
+};
+pub use rejects::{
+    DiscardInfo, FoundReject, Origin, RedriveInfo, RejectDetail, RejectLine, RejectPage,
+    RejectPlace, RejectState, SentTo,
+};
+pub use rules::{
+    Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,
+    json_of, known_rule, price_of, to_come,
+};
+pub use rules_cache::BELIEVED;
+pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
+pub use streak::StreakView;
+pub use usage::{UsageCursor, UsageLine, UsageOfDay};
+pub use what_if::WhatIf;
+
+/// Reads the store, and the rejects in the log.
+pub struct Queries {
+    db: Arc<dyn Db>,
+    log: Arc<dyn Log>,
+    partitions: Partitions,
+    rules: rules_cache::InForce,
+    models: models::Found,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// No rules have been published.
+    #[error("no rules have been published yet; an admin does that: tidemark pricing init testnet")]
+    NoRules,
+    /// A record of `usage.rejected` is not a reject, which is a bug.
+    #[error("{0}")]
+    Reject(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Queries {
+    /// Queries of a store, and of a log with these partitions.
+    pub fn new(db: Arc<dyn Db>, log: Arc<dyn Log>, partitions: Partitions) -> Queries {
+        Queries {
+            db,
+            log,
+            partitions,
+            rules: rules_cache::InForce::default(),
+            models: models::Found::default(),
+        }
+    }
+
+    pub(super) fn db(&self) -> &dyn Db {
+        &*self.db
+    }
+
+    pub(super) fn log(&self) -> &dyn Log {
+        &*self.log
+    }
+
+    pub(super) fn partitions(&self) -> Partitions {
+        self.partitions
+    }
+
+    /// Every version of the rules as of now; `None` before any were published. One small read, unless they have changed.
+    pub async fn rules(&self) -> Result<Option<Arc<Timeline>>, StoreError> {
+        self.rules.current(self.db()).await
+    }
+
+    /// The rules, without which there is no answer.
+    pub async fn rules_needed(&self) -> Result<Arc<Timeline>, QueryError> {
+        self.rules().await?.ok_or(QueryError::NoRules)
+    }
+}
+
+/// An amount, or an instant, as its text.
+pub(super) fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// The same of what may be missing: `null`.
+fn optional_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// An instant as its text, there and back.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr,
+        T::Err: Display,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}

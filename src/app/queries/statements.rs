@@ -1,0 +1,183 @@
+//! Statements: what an account has earned in a month.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Queries, QueryError};
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ledger::{Carry, MonthRow};
+use crate::domain::rules::Timeline;
+use crate::domain::statement::{Statement, statement};
+use crate::domain::time::{Millis, Month};
+use crate::pipeline::progress::Finality;
+use crate::store::accounts;
+use crate::store::db::Item;
+
+/// Statements of one month.
+pub struct Statements<'r> {
+    queries: &'r Queries,
+    month: Month,
+    timeline: Arc<Timeline>,
+    is_final: bool,
+}
+
+impl Queries {
+    /// Statements of a month. Finality is read before any row: a row that is read later can only be newer.
+    pub async fn statements(
+        &self,
+        month: Month,
+        now: Millis,
+    ) -> Result<Statements<'_>, QueryError> {
+        let timeline = self.rules_needed().await?;
+        // A month that is open by the clock is open by the log, so there is nothing to look at.
+        let is_final = now > month.closes() && {
+            let (sources, postings) = (self.partitions.source, self.partitions.posting);
+            let finality = Finality::read(self.db(), sources, postings).await?;
+            finality.is_final(month)
+        };
+        Ok(Statements {
+            queries: self,
+            month,
+            timeline,
+            is_final,
+        })
+    }
+
+    /// An account's statement of a month; one of zeros if nothing happened in it.
+    pub async fn statement(
+        &self,
+        account: &Account,
+        month: Month,
+        now: Millis,
+    ) -> Result<Statement, QueryError> {
+        let statements = self.statements(month, now).await?;
+        match statements.of(account).await? {
+            Some(statement) => Ok(statement),
+            None => statements.empty(account),
+        }
+    }
+}
+
+impl Statements<'_> {
+    /// Which month.
+    pub fn month(&self) -> Month {
+        self.month
+    }
+
+    /// The account's statement; `None` if nothing happened in this month.
+    pub async fn of(&self, account: &Account) -> Result<Option<Statement>, QueryError> {
+        let row = accounts::month(self.queries.db(), account, self.month).await?;
+        row.map(|stored| self.of_row(account, &stored.row))
+            .transpose()
+    }
+
+    /// A page of the table of a kind of account: the statements in it, and where the next page begins.
+    pub async fn page(
+        &self,
+        kind: AccountKind,
+        after: Option<Item>,
+    ) -> Result<(Vec<Statement>, Option<Item>), QueryError> {
+        let page = self.queries.db().scan(accounts::table(kind), after).await?;
+        let mut found = Vec::new();
+        for item in &page.items {
+            if let Some((account, stored)) = accounts::account_of(kind, item)?
+                && stored.row.month == self.month
+            {
+                found.push(self.of_row(&account, &stored.row)?);
+            }
+        }
+        Ok((found, page.next))
+    }
+
+    fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {
+        Ok(statement(account, row, &self.timeline, self.is_final))
+    }
+
+    fn empty(&self, account: &Account) -> Result<Statement, QueryError> {
+        self.of_row(account, &MonthRow::new(self.month, Carry::default()))
+    }
+}
+
+/// A month of an account, as the API document describes it; [`Statement`] itself says how it is written.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Statement)]
+#[serde(rename_all = "camelCase")]
+pub struct StatementDoc {
+    /// `user` or `provider`.
+    pub kind: String,
+    /// Whose.
+    pub id: String,
+    /// UTC, `2026-11`.
+    pub month: String,
+    /// Whether nothing of it can change any more.
+    pub r#final: bool,
+    /// Points from requests served; a provider's.
+    pub base: Option<String>,
+    /// Points that quality adds, or takes away; a provider's.
+    pub multiplier: Option<String>,
+    /// Points from requests made; a user's.
+    pub usage: Option<String>,
+    /// Points from first successes with a service; a user's.
+    pub trial: Option<String>,
+    /// Points for days in a row.
+    pub streak: String,
+    /// Points from referrals.
+    pub referral: String,
+    /// Points of one-off awards.
+    pub bonus: String,
+    /// Points booked in this month although the requests belong to a month that had closed.
+    pub late: String,
+    /// The sum of the parts.
+    pub total: String,
+    /// Charged, USD; a user's.
+    pub cost: Option<String>,
+    /// What mainnet would have charged, USD; a user's.
+    pub shadow_cost: Option<String>,
+    /// Accepted requests.
+    pub requests: u64,
+    /// Those of status 200 to 299.
+    pub successful: u64,
+    /// Those of status 500 or above.
+    pub failed: u64,
+    /// By service; those without activity are left out.
+    pub services: BTreeMap<String, ServiceDoc>,
+    /// By day; those without activity are left out.
+    pub days: BTreeMap<String, DayDoc>,
+}
+
+/// A service in a statement.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatementService)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceDoc {
+    /// Accepted requests.
+    pub requests: u64,
+    /// Those of status 200 to 299.
+    pub successful: u64,
+    /// Those of status 500 or above.
+    pub failed: u64,
+    /// Its part of `base` or `usage`.
+    pub points: String,
+    /// Over the successful requests that carry a latency; `null` if none does.
+    pub mean_latency_ms: Option<u64>,
+}
+
+/// A day in a statement.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatementDay)]
+#[serde(rename_all = "camelCase")]
+pub struct DayDoc {
+    /// Everything but `bonus` and `late`.
+    pub points: String,
+    /// Accepted requests.
+    pub requests: u64,
+    /// Those of status 200 to 299.
+    pub successful: u64,
+    /// Those of status 500 or above.
+    pub failed: u64,
+    /// Active days in a row that end on this day; 0 if it is not active.
+    pub streak: u32,
+}

@@ -1,0 +1,184 @@
+//! Usage: the requests of a user's day.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Queries, QueryError, optional_text, text};
+use crate::domain::amount::{Money, Points};
+use crate::domain::ids::Account;
+use crate::domain::time::{Day, Millis, Month};
+use crate::store::usage_list::{self, UsageRow};
+
+pub use crate::store::usage_list::UsageCursor;
+
+/// Most days that are looked at for the last requests: each is a query of each of its partition keys.
+const DAYS_MAX: usize = 7;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageLine {
+    /// When it was made.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub time: Millis,
+    /// Who reported it.
+    pub source: String,
+    /// The report's id.
+    pub id: String,
+    /// The path that was called.
+    pub endpoint: String,
+    /// The service.
+    pub service: String,
+    /// The model.
+    pub model: Option<String>,
+    /// The model's tier (chat).
+    pub tier: Option<String>,
+    /// Who served it.
+    pub provider_id: Option<String>,
+    /// The HTTP status.
+    pub status_code: u16,
+    /// How long it took, ms.
+    pub latency_ms: Option<u64>,
+    /// Input tokens; `null` is unknown.
+    pub input_tokens: Option<u64>,
+    /// Output tokens; `null` is unknown.
+    pub output_tokens: Option<u64>,
+    /// Length of the audio, ms.
+    pub audio_millis: Option<u64>,
+    /// Points to the user.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub user_points: Points,
+    /// Points to the provider.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub provider_points: Points,
+    /// Charged, USD.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub cost: Money,
+    /// What mainnet would have charged, USD.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub shadow_cost: Money,
+    /// The day on which it was booked; `null` if it was late.
+    #[serde(serialize_with = "optional_text")]
+    #[schema(value_type = Option<String>)]
+    pub booked_on: Option<Day>,
+    /// The month in which it was booked as late.
+    #[serde(serialize_with = "optional_text")]
+    #[schema(value_type = Option<String>)]
+    pub booked_late_in: Option<Month>,
+    /// The control position with which it was rated.
+    pub control: u64,
+    /// The partition of `usage.events` in which it stands.
+    pub partition: u32,
+    /// Where it stands there.
+    pub position: String,
+}
+
+impl From<UsageRow> for UsageLine {
+    fn from(row: UsageRow) -> UsageLine {
+        UsageLine {
+            time: row.time,
+            source: row.source,
+            id: row.id,
+            endpoint: row.endpoint,
+            service: row.service,
+            model: row.model,
+            tier: row.tier,
+            provider_id: row.provider_id,
+            status_code: row.status_code,
+            latency_ms: row.latency_ms,
+            input_tokens: row.input_tokens,
+            output_tokens: row.output_tokens,
+            audio_millis: row.audio_millis,
+            user_points: row.user_points,
+            provider_points: row.provider_points,
+            cost: row.cost,
+            shadow_cost: row.shadow_cost,
+            booked_on: row.booked_on,
+            booked_late_in: row.booked_late_in,
+            control: row.control,
+            partition: row.partition,
+            position: row.position,
+        }
+    }
+}
+
+fn lines(rows: Vec<UsageRow>) -> Vec<UsageLine> {
+    rows.into_iter().map(UsageLine::from).collect()
+}
+
+/// Some requests of a user's day, in order of their time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageOfDay {
+    /// Whose.
+    pub user_id: String,
+    /// The day.
+    #[schema(value_type = String)]
+    pub day: Day,
+    /// The requests of this page.
+    pub requests: Vec<UsageLine>,
+    /// Give it as `after` for the next page; `null` if there is none.
+    pub next: Option<String>,
+}
+
+impl Queries {
+    /// A page of a user's day. Empty where usage rows are switched off, and for days of which they have expired.
+    pub async fn usage_page(
+        &self,
+        user: &Account,
+        day: Day,
+        after: Option<&UsageCursor>,
+        limit: usize,
+        now: Millis,
+    ) -> Result<UsageOfDay, QueryError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let page = usage_list::page_of_day(self.db(), user.id(), day, after, limit, now).await?;
+        Ok(UsageOfDay {
+            user_id: user.id().to_owned(),
+            day,
+            requests: lines(page.lines),
+            next: page.next.map(|next| next.to_string()),
+        })
+    }
+
+    /// The last requests of a user on these days, at most `limit`, newest first. Days are looked at from the last one on, as many as that takes
+    /// but at most seven; give those that have requests by the statement. A day of them without a row ends the search: then rows are not
+    /// kept, or have expired.
+    pub async fn last_requests(
+        &self,
+        user: &Account,
+        days: impl DoubleEndedIterator<Item = Day>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<UsageLine>, QueryError> {
+        let mut found = Vec::new();
+        for day in days.rev().take(DAYS_MAX) {
+            let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+            if left == 0 {
+                break;
+            }
+            let rows = usage_list::last_of_day(self.db(), user.id(), day, left, now).await?;
+            if rows.is_empty() {
+                break;
+            }
+            found.extend(rows.into_iter().map(UsageLine::from));
+        }
+        Ok(found)
+    }
+
+    /// All of a user's day.
+    pub async fn usage(
+        &self,
+        user: &Account,
+        day: Day,
+        now: Millis,
+    ) -> Result<Vec<UsageLine>, QueryError> {
+        let rows = usage_list::of_day(self.db(), user.id(), day, now).await?;
+        Ok(lines(rows))
+    }
+}
