@@ -59,7 +59,11 @@ impl Commands {
         let id = pasted.as_ref().map_or(named, KeyText::id);
         let unknown = || {
             // What is longer than an id may hold a secret, and is not repeated.
-            let named = if id.len() > ID_CHARS { "of this id" } else { id };
+            let named = if id.len() > ID_CHARS {
+                "of this id"
+            } else {
+                id
+            };
             let detail = format!(
                 "there is no key {named}; GET /api/admin/keys and `tidemark keys list` list them"
             );
