@@ -143,7 +143,7 @@ fn reads(place: &Place) {
     ] {
         let said = place.tidemark(&args).failed(1);
         assert!(
-            said.contains("has nothing in 20") && said.contains("tidemark wait"),
+            said.contains("has no activity in 20") && said.contains("tidemark wait"),
             "{said}"
         );
     }
