@@ -32,7 +32,8 @@ async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool
         out.line(&made.key)?;
         out.finish()?;
         eprintln!(
-            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: tidemark keys revoke {}",
+            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: \
+             tidemark keys revoke {}",
             made.info.id
         );
     }

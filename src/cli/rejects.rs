@@ -108,7 +108,8 @@ async fn redrive(
     };
     let mut out = Out::new();
     out.line(format!(
-        "sent {edited} to usage.events/{} at offset {}; it counts once, however often it is sent; `tidemark wait` returns once it is visible",
+        "sent {edited} to usage.events/{} at offset {}; it counts once, however often it is sent; \
+         `tidemark wait` returns once it is visible",
         sent.partition, sent.offset
     ))?;
     out.finish()

@@ -167,7 +167,7 @@ fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with
     assert_eq!(status.code(), Some(0));
     let resumed = stage.site.run(&["resume", "--all", "--reason", "a test"]);
     for task in RATE {
-        assert!(resumed.contains(&format!("{task} resumes")), "{resumed}");
+        assert!(resumed.contains(&format!("{task} continues")), "{resumed}");
     }
     let none = stage.site.try_run(&["resume", "--all"]);
     assert_eq!(none.code, Some(2), "{}", none.stderr);

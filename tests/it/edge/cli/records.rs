@@ -150,7 +150,10 @@ fn reads(place: &Place) {
     let said = place
         .tidemark(&["statement", "user", "ann", "--month", "2025-01"])
         .failed(1);
-    assert!(said.contains("user ann has no activity in 2025-01"), "{said}");
+    assert!(
+        said.contains("user ann has no activity in 2025-01"),
+        "{said}"
+    );
     place
         .tidemark(&["statement", "user", "ann", "--month", "January"])
         .failed(2);
