@@ -1,9 +1,10 @@
-//! What people see of it all: statements, leaderboards, credits, usage, streaks, referrals, earnings.
+//! What people see: statements, leaderboards, credits, usage, streaks, referrals, earnings.
 //!
-//! Each answer is computed once, here, as a type that serialises to what it looks like: the command line prints it (`--json`), the HTTP
-//! service answers with it. The only thing written here are the analytics, which one process computes and keeps for all.
+//! Each answer is computed once, here, as a type that serializes to its public form: the command line
+//! prints it (`--json`), the HTTP service answers with it. The only writes are those of the analytics,
+//! which one process computes and keeps for all.
 //!
-//! Every number is as fresh as the store: what a gateway has sent is in it once it has been rated and posted.
+//! Every number is as fresh as the store: an event is included once it has been rated and posted.
 
 use std::fmt::Display;
 use std::sync::Arc;

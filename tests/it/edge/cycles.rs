@@ -13,7 +13,6 @@ const STILL_OPEN: [&[&str]; 8] = [
     &["cli::serve", "cli::up", "cli::worker"],
     &["cli::top::troubles", "cli::top::view"],
     &["ops::config", "ops::logging", "ops::traces"],
-    &["ops::config::http", "ops::config::reader"],
     &[
         "pipeline::adapt",
         "pipeline::follower",
