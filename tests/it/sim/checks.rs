@@ -13,7 +13,7 @@ use tidemark::log::{Record, Topic, posting, rejected};
 use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Key, Table};
-use tidemark::store::{checkpoints, installation, pricing, referrals, streaks};
+use tidemark::store::{checkpoints, marker, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::db::DbState;
