@@ -51,6 +51,8 @@ pub enum Cause {
     WithoutUsage,
     /// No rules have been published.
     NoRules,
+    /// Accounts are set aside.
+    SetAside,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -156,7 +158,8 @@ impl Findings {
                 | Cause::TablesApart
                 | Cause::Rejected
                 | Cause::WithoutUsage
-                | Cause::NoRules => all.push(lines),
+                | Cause::NoRules
+                | Cause::SetAside => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);
                 }

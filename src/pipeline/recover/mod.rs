@@ -177,6 +177,7 @@ impl From<Failure> for Refusal {
         match failure {
             Failure::Reload(why) => Refusal::TryAgain(why),
             Failure::Halt(code, what) => Refusal::OtherLog(format!("{what} ({})", code.as_str())),
+            Failure::Account(fault) => Refusal::from(Failure::from(*fault)),
         }
     }
 }
