@@ -46,7 +46,7 @@ Exit codes: 0 success, 1 failure, 2 invalid input.";
 
 /// Exact points, referral rewards, streaks and statements from AI usage events.
 #[derive(Debug, Parser)]
-#[command(name = "tidemark", version, about, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "tidemark", version, about, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// Configuration file; config/tidemark.toml documents every setting.
     #[arg(long, global = true, value_name = "FILE", env = "TIDEMARK_CONFIG")]
@@ -74,7 +74,8 @@ pub enum Command {
     /// Manage API keys of the HTTP service.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Create the log's topics and the store's tables. Running it again changes nothing; `up` does it by itself.
+    /// Create the log's topics and the store's tables. Running it again changes nothing; `up` does
+    /// it by itself.
     Init,
     /// Send usage events to a running `up` or to Kafka, generated or from a file.
     #[command(after_help = emit::EMIT_EXAMPLES)]
@@ -107,18 +108,22 @@ pub enum Command {
 tidemark resume --all --reason 'fixed the permissions of the credentials'"
     )]
     Resume(ResumeArgs),
-    /// List and release accounts that are set aside: their postings and awards wait while their partition goes on.
+    /// List and release accounts that are set aside: their postings and awards wait while their
+    /// partition goes on.
     #[command(subcommand, after_help = repair::SET_ASIDE_EXAMPLES)]
     SetAside(SetAsideCommand),
-    /// Mark append times of a source partition as wrong after a clock ran ahead; then run `tidemark resume`.
+    /// Mark append times of a source partition as wrong after a clock ran ahead; then run `tidemark
+    /// resume`.
     #[command(
         after_help = "Example:\n  tidemark correct-clock rate/2 --reason 'broker 3 had no time server until 14:00'"
     )]
     CorrectClock(CorrectClockArgs),
-    /// Continue with tables restored to a moment before the end of the log: roll rate checkpoints forward from the posting blocks.
+    /// Continue with tables restored to a moment before the end of the log: roll rate checkpoints
+    /// forward from the posting blocks.
     #[command(after_help = repair::RECOVER_EXAMPLES)]
     Recover(RecoverArgs),
-    /// Give up what was in flight in a log that is permanently lost, so that the next epoch can begin.
+    /// Give up what was in flight in a log that is permanently lost, so that the next epoch can
+    /// begin.
     #[command(after_help = repair::ACCEPT_LOSS_EXAMPLES)]
     AcceptLoss(AcceptLossArgs),
     /// Read the log.

@@ -65,7 +65,7 @@ async fn revoke(session: &Session, id: &str) -> Done {
         "{} ({}) was revoked at {at}; services stop accepting it within {} seconds",
         key.id,
         key.name,
-        crate::http::KEY_BELIEVED.as_secs()
+        crate::http::KEY_CACHE_TTL.as_secs()
     ))?;
     out.finish()
 }

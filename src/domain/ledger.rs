@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::amount::{Bp, Money, Points};
 use super::event::Service;
 use super::ids::AccountKind;
+use super::outcomes::Outcomes;
 use super::posting::{Cascade, Cell, Charge, EntryRef, Slot, add};
 use super::sorted::SortedMap;
 use super::time::{Day, Millis, Month};
@@ -36,6 +37,17 @@ pub struct DayStats {
     pub target_ms: u64,
 }
 
+impl DayStats {
+    /// How its requests ended.
+    pub const fn outcomes(&self) -> Outcomes {
+        Outcomes {
+            requests: self.requests,
+            successful: self.successful,
+            failed: self.failed,
+        }
+    }
+}
+
 /// The statistics of one service in one month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStats {
@@ -53,6 +65,17 @@ pub struct ServiceStats {
     pub latency_ms: u64,
 }
 
+impl ServiceStats {
+    /// How its requests ended.
+    pub const fn outcomes(&self) -> Outcomes {
+        Outcomes {
+            requests: self.requests,
+            successful: self.successful,
+            failed: self.failed,
+        }
+    }
+}
+
 /// What was booked late in a month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateStats {
@@ -64,6 +87,17 @@ pub struct LateStats {
     pub successful: u64,
     /// Status ≥ 500.
     pub failed: u64,
+}
+
+impl LateStats {
+    /// How its requests ended.
+    pub const fn outcomes(&self) -> Outcomes {
+        Outcomes {
+            requests: self.requests,
+            successful: self.successful,
+            failed: self.failed,
+        }
+    }
 }
 
 /// The streak as it stood at a month's start: the last active day before it, how many active days in a row end there,

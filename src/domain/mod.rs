@@ -8,6 +8,7 @@ pub mod event;
 pub mod ids;
 pub mod ledger;
 pub(crate) mod model_name;
+pub mod outcomes;
 pub mod position;
 pub mod posting;
 pub mod rating;

@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::Service;
 use super::caller::{Caller, no_key};
+use super::extract::IDEMPOTENCY_KEY;
 use super::limits::Costs;
 use super::problem::Problem;
-use super::strict::IDEMPOTENCY_KEY;
 use super::tokens;
 use crate::store::keys::KeyText;
 

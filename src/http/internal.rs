@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
 use super::caller::{AdminRead, May};
+use super::extract::{PathParams, QueryParams};
 use super::ingest::of_log;
 use super::problem::Problem;
-use super::strict::{Asked, Named};
 use crate::app::queries::BytesText;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
@@ -188,7 +188,7 @@ fn of_read(error: LogError) -> Problem {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct RecordsQuery {
     /// The first offset.
     #[serde(default)]
     from: u64,
@@ -204,7 +204,7 @@ pub(super) struct Wanted {
     params(
         ("topic" = String, Path, description = "The topic.", example = "usage.events"),
         ("partition" = u32, Path, description = "The partition.", example = 0),
-        Wanted,
+        RecordsQuery,
     ),
     responses(
         (status = 200, description = "One record a line.", content_type = "application/x-ndjson"),
@@ -214,8 +214,8 @@ pub(super) struct Wanted {
 pub(super) async fn records(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Named((topic, partition)): Named<(String, u32)>,
-    Asked(wanted): Asked<Wanted>,
+    PathParams((topic, partition)): PathParams<(String, u32)>,
+    QueryParams(wanted): QueryParams<RecordsQuery>,
 ) -> Result<Response, Problem> {
     let topic = topic_of(&*service.log, &topic, partition).await?;
     let limit = ReadLimit {

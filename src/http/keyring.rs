@@ -18,9 +18,9 @@ use crate::store::db::{Db, StoreError};
 use crate::store::keys::{self, ApiKey, KeyText, Marks};
 
 /// How long a key is believed without being looked up again: so much later a revocation is felt everywhere.
-pub const KEY_BELIEVED: Duration = Duration::from_secs(5);
+pub const KEY_CACHE_TTL: Duration = Duration::from_secs(5);
 /// How long a key that was good is believed while the store does not answer: events must come in then, too.
-pub(super) const KEY_BELIEVED_IN_OUTAGE: Duration = Duration::from_secs(600);
+pub(super) const KEY_CACHE_TTL_IN_OUTAGE: Duration = Duration::from_secs(600);
 /// A key that is in use is looked up again at this age, before it is too old: no request waits for it.
 const LOOKED_UP_AHEAD: Duration = Duration::from_millis(2_500);
 /// How long requests wait, from its beginning on, for a look-up of a good key that has become too old.
@@ -38,13 +38,13 @@ pub(super) struct Keyring {
     db: Arc<dyn Db>,
     metrics: Arc<Metrics>,
     marks: OnceCell<Marks>,
-    known: Mutex<Known>,
+    known: Mutex<KnownKeys>,
     misses: Mutex<Misses>,
     failures: Seldom<()>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownKeys {
     good: HashMap<String, Good>,
     /// Ids that nobody has.
     absent: HashMap<String, Instant>,
@@ -171,17 +171,17 @@ impl Keyring {
                 .looking
                 .get_or_insert_with(|| self.look_again(id))
                 .clone();
-            if age < KEY_BELIEVED {
+            if age < KEY_CACHE_TTL {
                 return Found::Fresh(good.key.clone());
             }
             good.is_late |= now - looking.since >= LOOKED_UP_WITHIN;
-            if good.is_late && age < KEY_BELIEVED_IN_OUTAGE {
+            if good.is_late && age < KEY_CACHE_TTL_IN_OUTAGE {
                 return Found::Late(good.key.clone());
             }
             return Found::Stale(looking);
         }
         match known.absent.get(id) {
-            Some(at) if now - *at < KEY_BELIEVED => Found::Absent,
+            Some(at) if now - *at < KEY_CACHE_TTL => Found::Absent,
             _ => Found::Unknown,
         }
     }
@@ -236,8 +236,8 @@ impl Keyring {
             return Ok((None, "read"));
         };
         match good.at.elapsed() {
-            age if age < KEY_BELIEVED => Ok((Some(good.key.clone()), "read")),
-            age if age < KEY_BELIEVED_IN_OUTAGE => Ok((Some(good.key.clone()), "believed")),
+            age if age < KEY_CACHE_TTL => Ok((Some(good.key.clone()), "read")),
+            age if age < KEY_CACHE_TTL_IN_OUTAGE => Ok((Some(good.key.clone()), "believed")),
             _ => {
                 let error = "cannot look up the API key".to_owned();
                 Err(StoreError::Unavailable(error).into())
@@ -249,7 +249,7 @@ impl Keyring {
     fn believed_late(&self, id: &str) -> Option<Arc<ApiKey>> {
         let mut known = self.lock();
         let good = known.good.get_mut(id)?;
-        let is_believed = good.at.elapsed() < KEY_BELIEVED_IN_OUTAGE;
+        let is_believed = good.at.elapsed() < KEY_CACHE_TTL_IN_OUTAGE;
         is_believed.then(|| {
             good.is_late = true;
             good.key.clone()
@@ -276,7 +276,7 @@ impl Keyring {
             None => {
                 known.good.remove(id);
                 if known.absent.len() >= KEYS_MAX {
-                    known.absent.retain(|_, at| now - *at < KEY_BELIEVED);
+                    known.absent.retain(|_, at| now - *at < KEY_CACHE_TTL);
                 }
                 if known.absent.len() < KEYS_MAX {
                     known.absent.insert(id.to_owned(), now);
@@ -296,7 +296,7 @@ impl Keyring {
         misses
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, KnownKeys> {
         // A panic elsewhere leaves the maps whole: each change of them is one insert.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

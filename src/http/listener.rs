@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Service;
+use super::extract::{QueryParams, bad_query};
 use super::problem::Problem;
-use super::strict::{Asked, bad_query};
 
 /// Where it is asked for.
 pub const LISTENER_PATH: &str = "/internal/listener";
@@ -72,7 +72,7 @@ pub(super) struct Proof {
     ))]
 pub(super) async fn prove(
     State(service): State<Service>,
-    Asked(Challenge { nonce }): Asked<Challenge>,
+    QueryParams(Challenge { nonce }): QueryParams<Challenge>,
 ) -> Result<Json<Proof>, Problem> {
     let is_nonce = (1..=NONCE_CHARS_MAX).contains(&nonce.len())
         && nonce.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -39,6 +39,7 @@ mod connections;
 mod decoding;
 mod dependencies;
 mod docs;
+mod extract;
 mod failures;
 mod hosts;
 mod ingest;
@@ -52,7 +53,6 @@ mod pages;
 mod problem;
 mod server;
 mod status;
-mod strict;
 mod tls;
 mod tokens;
 
@@ -61,7 +61,7 @@ pub use dependencies::watch_dependencies;
 pub use hosts::Hosts;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
-pub use keyring::KEY_BELIEVED;
+pub use keyring::KEY_CACHE_TTL;
 pub use listener::{LISTENER_PATH, listener_proof};
 #[doc(hidden)]
 pub use pages::fuzzed_form;

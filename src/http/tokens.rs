@@ -38,7 +38,7 @@ const ASK_AGAIN_AFTER_MS: i64 = MINUTE_MS;
 /// all the same.
 const UNKNOWN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long keys are believed while the issuer does not answer.
-const KEYS_BELIEVED_MS: i64 = 24 * 60 * MINUTE_MS;
+const ISSUER_KEYS_CACHE_TTL_MS: i64 = 24 * 60 * MINUTE_MS;
 /// How long the issuer may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Longest answer of the issuer that is read.
@@ -53,14 +53,14 @@ pub(super) struct Tokens {
     config: JwtConfig,
     clock: Arc<dyn Clock>,
     agent: Agent,
-    known: Mutex<Known>,
+    known: Mutex<KnownKeys>,
     /// One request to the issuer at a time; when the last one began.
     asking: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// The issuer's keys.
 #[derive(Clone, Default)]
-struct Known {
+struct KnownKeys {
     keys: Arc<Vec<Key>>,
     /// When the issuer gave them.
     given: Option<Millis>,
@@ -230,7 +230,7 @@ impl Tokens {
         let known = self.lock().clone();
         let now = self.clock.now();
         match known.given {
-            Some(given) if age(given, now) < KEYS_BELIEVED_MS => Ok(known.keys),
+            Some(given) if age(given, now) < ISSUER_KEYS_CACHE_TTL_MS => Ok(known.keys),
             _ => Err(Refusal::NoKeys),
         }
     }
@@ -285,7 +285,7 @@ impl Tokens {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, KnownKeys> {
         // A panic elsewhere leaves it whole: what is assigned under the lock is there already.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

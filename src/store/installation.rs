@@ -8,13 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::ACCOUNT_ITEM;
 use super::checkpoints::{self, Versioned};
-use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
+use super::marker::MARKER;
 use super::row::{Fields, Row};
 use crate::domain::position::WriteId;
 use crate::domain::time::Millis;
-
-/// The partition key of markers. No account, code or configuration key holds a control character.
-const MARKER: &str = "\u{1}installation";
 
 /// An installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,11 +50,6 @@ pub fn marker_key(table: Table) -> Key {
     // Reads of whole account tables pass over account items.
     let range = table.keys().1.map_or("", |_| ACCOUNT_ITEM);
     Key::new(table, MARKER, range)
-}
-
-/// Whether an item is its table's marker.
-pub fn is_marker(table: Table, item: &Item) -> bool {
-    matches!(item.get(table.keys().0), Some(Attr::S(hash)) if hash == MARKER)
 }
 
 /// The write that marks a table.

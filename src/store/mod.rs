@@ -22,6 +22,7 @@ pub mod installation;
 pub mod keys;
 pub mod layout;
 pub mod losses;
+pub mod marker;
 pub mod meter;
 pub mod pages;
 pub mod pricing;

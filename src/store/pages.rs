@@ -1,7 +1,7 @@
 //! Queries and whole tables over all their pages.
 
 use super::db::{Db, Item, Query, RangeFilter, StoreError, Table};
-use super::installation;
+use super::marker;
 
 /// The query of everything under one partition key, smallest sort key first.
 pub fn whole(table: Table, hash: impl Into<String>) -> Query {
@@ -39,7 +39,7 @@ pub async fn scan(
     loop {
         let page = db.scan(table, after.take()).await?;
         let items = page.items.into_iter();
-        let mut rows = items.filter(|item| !installation::is_marker(table, item));
+        let mut rows = items.filter(|item| !marker::is_marker(table, item));
         rows.try_for_each(&mut each)?;
         after = page.next;
         if after.is_none() {

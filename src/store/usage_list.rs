@@ -6,7 +6,7 @@ use std::str::FromStr;
 use futures::future::try_join_all;
 
 use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
-use super::installation;
+use super::marker;
 use super::pages;
 use super::row::Row;
 use super::usage::day_keys;
@@ -237,7 +237,7 @@ pub async fn sample(
         let page = db.scan(Table::UsageTracking, after).await?;
         looked += page.items.len();
         let is_row = |item: &&Item| {
-            !has_expired(item, now) && !installation::is_marker(Table::UsageTracking, item)
+            !has_expired(item, now) && !marker::is_marker(Table::UsageTracking, item)
         };
         for item in page.items.iter().filter(is_row) {
             let line = read("?", item)?;

@@ -10,7 +10,7 @@ pub fn missing(tool: &str, how_to_install: &str) -> ! {
 }
 
 /// Calls that end in [`missing`] where there is no tool.
-const CALLS: [&str; 13] = [
+const CALLS: [&str; 14] = [
     "broker::bootstrap()",
     "Broker::own()",
     "Broker::own_with(",
@@ -24,6 +24,7 @@ const CALLS: [&str; 13] = [
     "on_a_terminal(",
     "tls() else",
     "tool();",
+    "log().await else",
 ];
 
 fn files(dir: &Path) -> Vec<String> {

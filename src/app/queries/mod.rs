@@ -1,9 +1,10 @@
-//! What people see of it all: statements, leaderboards, credits, usage, streaks, referrals, earnings.
+//! What people see: statements, leaderboards, credits, usage, streaks, referrals, earnings.
 //!
-//! Each answer is computed once, here, as a type that serialises to what it looks like: the command line prints it (`--json`), the HTTP
-//! service answers with it. The only thing written here are the analytics, which one process computes and keeps for all.
+//! Each answer is computed once, here, as a type that serializes to its public form: the command line
+//! prints it (`--json`), the HTTP service answers with it. The only writes are those of the analytics,
+//! which one process computes and keeps for all.
 //!
-//! Every number is as fresh as the store: what a gateway has sent is in it once it has been rated and posted.
+//! Every number is as fresh as the store: an event is included once it has been rated and posted.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,
     json_of, known_rule, price_of, to_come,
 };
-pub use rules_cache::BELIEVED;
+pub use rules_cache::RULES_CACHE_TTL;
 pub use set_aside::SetAside;
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
@@ -72,8 +73,8 @@ pub struct Queries {
     db: Arc<dyn Db>,
     log: Arc<dyn Log>,
     partitions: Partitions,
-    rules: rules_cache::InForce,
-    models: models::Found,
+    rules: rules_cache::RulesCache,
+    models: models::ModelCache,
 }
 
 /// Why there is no answer.
@@ -102,8 +103,8 @@ impl Queries {
             db,
             log,
             partitions,
-            rules: rules_cache::InForce::default(),
-            models: models::Found::default(),
+            rules: rules_cache::RulesCache::default(),
+            models: models::ModelCache::default(),
         }
     }
 

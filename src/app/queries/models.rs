@@ -79,7 +79,7 @@ pub struct ModelUse {
 
 /// What was found the last time, of all providers.
 #[derive(Debug, Default)]
-pub(super) struct Found(Mutex<Option<(Millis, Arc<OfAll>)>>);
+pub(super) struct ModelCache(Mutex<Option<(Millis, Arc<OfAll>)>>);
 
 #[derive(Debug)]
 struct OfAll {

@@ -9,21 +9,21 @@ use crate::store::db::{Db, StoreError};
 use crate::store::{control, pricing};
 
 /// How long the rules are believed without a look where each read counts: so much later a change is felt there.
-pub const BELIEVED: Duration = Duration::from_secs(1);
+pub const RULES_CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// The rules as of the newest entry of the control feed that changed them.
 #[derive(Default)]
-pub(super) struct InForce(Mutex<Option<Known>>);
+pub(super) struct RulesCache(Mutex<Option<KnownRules>>);
 
 #[derive(Clone)]
-struct Known {
+struct KnownRules {
     /// The entry; 0 before the first.
     entry: Control,
     timeline: Option<Arc<Timeline>>,
     looked: Instant,
 }
 
-impl InForce {
+impl RulesCache {
     /// The rules as of now: reads the feed's head, one item; and the rules only if they are not those that are remembered.
     pub async fn current(&self, db: &dyn Db) -> Result<Option<Arc<Timeline>>, StoreError> {
         let looked = Instant::now();
@@ -39,7 +39,7 @@ impl InForce {
         let mut known = self.lock();
         // Another request may have read later and been faster.
         if known.as_ref().is_none_or(|known| known.entry < head.rules) {
-            *known = Some(Known {
+            *known = Some(KnownRules {
                 entry: head.rules,
                 timeline: timeline.clone(),
                 looked,
@@ -48,16 +48,16 @@ impl InForce {
         Ok(timeline)
     }
 
-    /// The rules as they were at most [`BELIEVED`] ago.
+    /// The rules as they were at most [`RULES_CACHE_TTL`] ago.
     pub async fn believed(&self, db: &dyn Db) -> Result<Option<Arc<Timeline>>, StoreError> {
         let known = self.lock().clone();
         match known {
-            Some(known) if known.looked.elapsed() < BELIEVED => Ok(known.timeline),
+            Some(known) if known.looked.elapsed() < RULES_CACHE_TTL => Ok(known.timeline),
             _ => self.current(db).await,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+    fn lock(&self) -> MutexGuard<'_, Option<KnownRules>> {
         // A panic elsewhere leaves it whole: each change of it is one assignment.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

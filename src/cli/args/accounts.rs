@@ -1,4 +1,5 @@
-//! What accounts have and receive: `pricing`, `referral`, `credits`, `award`, `statement`, `leaderboard`,
+//! What accounts have and receive: `pricing`, `referral`, `credits`, `award`, `statement`,
+//! `leaderboard`,
 //! `usage`.
 
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ Examples:
 /// `pricing`.
 #[derive(Debug, Subcommand)]
 pub enum PricingCommand {
-    /// Publish the shipped value of every rule that has none yet, valid from the beginning. Running it again changes nothing.
+    /// Publish the shipped value of every rule that has none yet, valid from the beginning. Running
+    /// it again changes nothing.
     Init {
         /// testnet: usage is free. mainnet: usage costs credits.
         set: RuleSet,
@@ -110,7 +112,8 @@ pub enum ReferralCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Import the referral links of an existing marketplace. Each line is a signup, applied in file order.
+    /// Import the referral links of an existing marketplace. Each line is a signup, applied in file
+    /// order.
     #[command(
         after_help = "A line: {\"referee\":[\"user\",\"bob\"],\"referrer\":[\"user\",\"alice\"]}\nInvalid lines are reported \
 on stderr, the others are imported, and the exit code is 2. Importing a file again is safe."
@@ -134,7 +137,8 @@ pub enum CreditsCommand {
     Add {
         /// The user.
         user: String,
-        /// Amount in US dollars, such as 12.5; at most 1,000,000. A negative amount takes credit back.
+        /// Amount in US dollars, such as 12.5; at most 1,000,000. A negative amount takes credit
+        /// back.
         #[arg(allow_hyphen_values = true)]
         amount: Money,
         /// Idempotency key: repeating the command with the same key counts once [default: random].

@@ -16,7 +16,7 @@ Examples:
   tidemark emit --file events.jsonl       a file with one JSON event per line
   my-exporter | tidemark emit --file -    standard input
 
-Invalid lines are reported on stderr (line, field, reason); the others are sent, and the exit code is 2. Each event is retried until
+Invalid lines are reported on stderr (line, field, reason); the others are sent, and the exit code is 2. Each event is retried until \
 `up` or Kafka acknowledges it, even across a restart. Sending the same file again is safe: each event counts once.";
 
 /// `emit`.
@@ -40,7 +40,8 @@ pub struct EmitArgs {
     /// Do not generate duplicate, late, unratable or malformed events.
     #[arg(long, conflicts_with = "file")]
     pub clean: bool,
-    /// Generate events from this time on instead of now; with the same seed, they are identical to the byte.
+    /// Generate events from this time on instead of now; with the same seed, they are identical to
+    /// the byte.
     #[arg(long, value_name = "TIME", value_parser = instant, conflicts_with = "file")]
     pub at: Option<Millis>,
     /// Print the generated events instead of sending them.

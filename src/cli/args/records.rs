@@ -17,7 +17,8 @@ pub struct NewestArgs {
     /// The newest N over all partitions, oldest first.
     #[arg(long, value_name = "N", conflicts_with = "limit", value_parser = clap::value_parser!(u64).range(1..=LAST_MAX))]
     pub last: Option<u64>,
-    /// Only records appended since then: a duration ago (90s, 1h, 7d) or a time (2026-11-22T10:00:00Z).
+    /// Only records appended since then: a duration ago (90s, 1h, 7d) or a time
+    /// (2026-11-22T10:00:00Z).
     #[arg(long, value_name = "TIME|DURATION", value_parser = since)]
     pub since: Option<Millis>,
 }
@@ -50,7 +51,8 @@ Examples:
 /// `rejects`.
 #[derive(Debug, Subcommand)]
 pub enum RejectsCommand {
-    /// List rejects: where each record was, why it was rejected, and its bytes. Oldest first, partition by partition.
+    /// List rejects: where each record was, why it was rejected, and its bytes. Oldest first,
+    /// partition by partition.
     #[command(after_help = LIST_EXAMPLES)]
     List {
         /// Only rejects with this reason code.
@@ -66,7 +68,8 @@ pub enum RejectsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show one reject as JSON: why it was rejected, its bytes, and whether it was resent or discarded.
+    /// Show one reject as JSON: why it was rejected, its bytes, and whether it was resent or
+    /// discarded.
     #[command(after_help = REJECTS_PLACE)]
     Show {
         /// The reject's position.

@@ -6,7 +6,7 @@ use super::{AccountArg, JsonArg};
 use crate::ops::health::TaskId;
 
 pub(super) const RECOVER_EXAMPLES: &str = "\
-Stop every worker first. The command shows what it will do, asks for confirmation, and can be run again if it was
+Stop every worker first. The command shows what it will do, asks for confirmation, and can be run again if it was \
 interrupted. docs/backup.md has the whole procedure and lists what cannot be recovered.
 
 Examples:
@@ -45,7 +45,8 @@ pub struct RecoverArgs {
     /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
-    /// Rewind posting and rewrite usage rows even if no rate checkpoint is behind; use it when tables were restored some seconds apart.
+    /// Rewind posting and rewrite usage rows even if no rate checkpoint is behind; use it when
+    /// tables were restored some seconds apart.
     #[arg(long)]
     pub force: bool,
     /// The moment to which the tables were restored, and why; kept in the audit entry.

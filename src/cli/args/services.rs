@@ -1,4 +1,5 @@
-//! The processes and what they depend on: `up`, `worker`, `serve`, `top`, `keys`, `topics`, `tables`.
+//! The processes and what they depend on: `up`, `worker`, `serve`, `top`, `keys`, `topics`,
+//! `tables`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,9 +30,9 @@ Examples:
   tidemark --config production.toml worker --roles adapt   turn gateway log records into usage events (docs/adapters.md)
   tidemark --config production.toml worker --listen 0.0.0.0:8788
 
-Requires log.engine = \"kafka\" and store.engine = \"dynamodb\". Before the first worker, run `tidemark topics apply` and `tidemark init`.
-Health and metrics are at /healthz, /readyz and /metrics on worker.listen. Stop it with Ctrl-C or SIGTERM; it finishes work in progress and
-releases its partitions. Killing it at any moment loses nothing either: other workers take over when its session expires
+Requires log.engine = \"kafka\" and store.engine = \"dynamodb\". Before the first worker, run `tidemark topics apply` and `tidemark init`. \
+Health and metrics are at /healthz, /readyz and /metrics on worker.listen. Stop it with Ctrl-C or SIGTERM; it finishes work in progress and \
+releases its partitions. Killing it at any moment loses nothing either: other workers take over when its session expires \
 (kafka.session_timeout).";
 
 pub(super) const SERVE_EXAMPLES: &str = "\
@@ -40,7 +41,7 @@ Examples:
   tidemark --config production.toml serve
   tidemark --config production.toml serve --listen 0.0.0.0:8789
 
-Requires log.engine = \"kafka\" and store.engine = \"dynamodb\". /docs on the service describes every route. The service is stateless, so any
+Requires log.engine = \"kafka\" and store.engine = \"dynamodb\". /docs on the service describes every route. The service is stateless, so any \
 number of instances can run. Stop it with Ctrl-C or SIGTERM; it finishes requests in progress first.";
 
 /// `up`.
@@ -49,7 +50,8 @@ pub struct UpArgs {
     /// Address and port of the HTTP service [default: 127.0.0.1:8787]. Port 0 picks a free port.
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
-    /// Add a small live marketplace: signups, credits and a slow stream of events, some of them invalid.
+    /// Add a small live marketplace: signups, credits and a slow stream of events, some of them
+    /// invalid.
     #[arg(long)]
     pub demo: bool,
 }
@@ -126,7 +128,8 @@ tidemark keys create alice --scope account:user:alice"
     Create {
         /// A name for people to recognize the key by.
         name: String,
-        /// What the key allows: ingest, ingest:SOURCE, admin:read, admin:write, account:user:ID, account:provider:ID.
+        /// What the key allows: ingest, ingest:SOURCE, admin:read, admin:write, account:user:ID,
+        /// account:provider:ID.
         #[arg(long = "scope", required = true, value_name = "SCOPE")]
         scopes: Vec<Scope>,
         /// Print JSON.
@@ -159,7 +162,8 @@ pub enum TablesCommand {
 /// `topics`.
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
-    /// Create missing topics and change settings that are safe to change. Dangerous changes are refused, with an alternative.
+    /// Create missing topics and change settings that are safe to change. Dangerous changes are
+    /// refused, with an alternative.
     #[command(after_help = TOPICS_EXAMPLES)]
     Apply(TopicsArgs),
     /// Show differences without changing anything. Exits with 1 if there are any.
@@ -168,7 +172,7 @@ pub enum TopicsCommand {
 }
 
 const TOPICS_EXAMPLES: &str = "\
-Topics are defined by the files compiled into the program, or by those in the directory log.topics. Brokers, prefix and credentials come
+Topics are defined by the files compiled into the program, or by those in the directory log.topics. Brokers, prefix and credentials come \
 from the section [kafka].
 
 Examples:
@@ -179,10 +183,12 @@ Examples:
 /// `topics apply` and `topics check`.
 #[derive(Debug, Args)]
 pub struct TopicsArgs {
-    /// Replicas of each partition, overriding the files' replicationFactor and capping minInsyncReplicas.
+    /// Replicas of each partition, overriding the files' replicationFactor and capping
+    /// minInsyncReplicas.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub replication_factor: Option<u16>,
-    /// Replicas that must have a record before it is acknowledged, overriding the files' minInsyncReplicas.
+    /// Replicas that must have a record before it is acknowledged, overriding the files'
+    /// minInsyncReplicas.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub min_insync: Option<u16>,
     /// Print JSON lines.

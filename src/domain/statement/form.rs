@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::domain::amount::Points;
 use crate::domain::event::Service;
 use crate::domain::ids::Account;
+use crate::domain::outcomes::Outcomes;
 use crate::domain::posting::Charge;
 use crate::domain::time::{Day, Millis, Month};
 
@@ -33,12 +34,8 @@ pub struct Statement {
     pub late: Points,
     /// The sum of the parts.
     pub total: Points,
-    /// Accepted events, late ones too.
-    pub requests: u64,
-    /// Status 200–299.
-    pub successful: u64,
-    /// Status ≥ 500.
-    pub failed: u64,
+    /// Its requests, late ones too.
+    pub outcomes: Outcomes,
     /// The services that were used, in order.
     pub services: Vec<(Service, ServiceLine)>,
     /// The days on which something happened, in order.
@@ -70,12 +67,9 @@ pub enum Earned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceLine {
-    /// Accepted events.
-    pub requests: u64,
-    /// Status 200–299.
-    pub successful: u64,
-    /// Status ≥ 500.
-    pub failed: u64,
+    /// Its requests.
+    #[serde(flatten)]
+    pub outcomes: Outcomes,
     /// Its part of `base` or `usage`.
     #[serde(serialize_with = "decimal")]
     pub points: Points,
@@ -90,12 +84,9 @@ pub struct DayLine {
     /// Everything but `bonus` and `late`.
     #[serde(serialize_with = "decimal")]
     pub points: Points,
-    /// Accepted events.
-    pub requests: u64,
-    /// Status 200–299.
-    pub successful: u64,
-    /// Status ≥ 500.
-    pub failed: u64,
+    /// Its requests.
+    #[serde(flatten)]
+    pub outcomes: Outcomes,
     /// Active days in a row that end on this day; 0 if it is not active.
     pub streak: u32,
 }
@@ -149,9 +140,9 @@ impl Serialize for Statement {
             map.serialize_entry("cost", &charge.cost.to_string())?;
             map.serialize_entry("shadowCost", &charge.shadow.to_string())?;
         }
-        map.serialize_entry("requests", &self.requests)?;
-        map.serialize_entry("successful", &self.successful)?;
-        map.serialize_entry("failed", &self.failed)?;
+        map.serialize_entry("requests", &self.outcomes.requests)?;
+        map.serialize_entry("successful", &self.outcomes.successful)?;
+        map.serialize_entry("failed", &self.outcomes.failed)?;
         map.serialize_entry("services", &ByName(&self.services))?;
         map.serialize_entry("days", &ByName(&self.days))?;
         map.end()

@@ -14,6 +14,7 @@ use super::amount::Points;
 use super::event::Service;
 use super::ids::{Account, AccountKind};
 use super::ledger::{Activity, DayStats, MonthRow, ServiceStats};
+use super::outcomes::Outcomes;
 use super::rules::Timeline;
 use super::time::Day;
 use day::{EarnedDay, earned_days};
@@ -67,9 +68,7 @@ pub fn statement(
         bonus: row.bonus,
         late: row.late.points,
         total: sums.total(row),
-        requests: sums.requests.saturating_add(row.late.requests),
-        successful: sums.successful.saturating_add(row.late.successful),
-        failed: sums.failed.saturating_add(row.late.failed),
+        outcomes: sums.outcomes.plus(row.late.outcomes()),
         services: service_lines(row),
         days,
     }
@@ -105,9 +104,7 @@ struct Sums {
     trial: Points,
     streak: Points,
     referral: Points,
-    requests: u64,
-    successful: u64,
-    failed: u64,
+    outcomes: Outcomes,
 }
 
 impl Sums {
@@ -117,9 +114,7 @@ impl Sums {
         self.trial = self.trial.plus(day.stats.trial);
         self.streak = self.streak.plus(day.streak);
         self.referral = self.referral.plus(day.stats.referral);
-        self.requests = self.requests.saturating_add(day.stats.requests);
-        self.successful = self.successful.saturating_add(day.stats.successful);
-        self.failed = self.failed.saturating_add(day.stats.failed);
+        self.outcomes.add(day.stats.outcomes());
     }
 
     fn total(&self, row: &MonthRow) -> Points {
@@ -136,9 +131,7 @@ impl Sums {
 fn day_line(day: &EarnedDay<'_>) -> DayLine {
     DayLine {
         points: day.points(),
-        requests: day.stats.requests,
-        successful: day.stats.successful,
-        failed: day.stats.failed,
+        outcomes: day.stats.outcomes(),
         streak: day.streak_length,
     }
 }
@@ -151,9 +144,7 @@ fn service_lines(row: &MonthRow) -> Vec<(Service, ServiceLine)> {
         .filter(active)
         .map(|(service, stats)| {
             let line = ServiceLine {
-                requests: stats.requests,
-                successful: stats.successful,
-                failed: stats.failed,
+                outcomes: stats.outcomes(),
                 points: stats.points,
                 mean_latency_ms: stats.latency_ms.checked_div(stats.timed),
             };

@@ -31,7 +31,7 @@ impl fmt::Display for Statement {
         writeln!(
             f,
             "  {} requests, {} successful, {} failed",
-            self.requests, self.successful, self.failed
+            self.outcomes.requests, self.outcomes.successful, self.outcomes.failed
         )?;
         self.write_services(f)?;
         self.write_days(f)
@@ -58,9 +58,9 @@ impl Statement {
                 "  {:<18}{:>18}{:>10}{:>10}{:>10}{latency:>10}",
                 service.as_str(),
                 line.points.to_string(),
-                line.requests,
-                line.successful,
-                line.failed
+                line.outcomes.requests,
+                line.outcomes.successful,
+                line.outcomes.failed
             )?;
         }
         Ok(())
@@ -82,9 +82,9 @@ impl Statement {
                 "  {:<18}{:>18}{:>10}{:>10}{:>10}{:>10}",
                 day.to_string(),
                 line.points.to_string(),
-                line.requests,
-                line.successful,
-                line.failed,
+                line.outcomes.requests,
+                line.outcomes.successful,
+                line.outcomes.failed,
                 line.streak
             )?;
         }

@@ -8,8 +8,8 @@ use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::caller::Caller;
+use crate::http::extract::{PathParams, account};
 use crate::http::problem::Problem;
-use crate::http::strict::{Named, account};
 
 /// A user's balance, and whether to serve its next request. For gateways, to ask before each request.
 ///
@@ -27,7 +27,7 @@ use crate::http::strict::{Named, account};
 pub(super) async fn credits(
     caller: Caller,
     State(service): State<Service>,
-    Named(user): Named<String>,
+    PathParams(user): PathParams<String>,
 ) -> Result<Json<Servable>, Problem> {
     let user = account(AccountKind::User, &user)?;
     if caller.sources().is_err() {

@@ -8,8 +8,8 @@ use crate::app::queries::Earnings;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::caller::Caller;
+use crate::http::extract::{PathParams, QueryParams, account};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, account};
 
 /// A provider's earnings of a month.
 ///
@@ -24,8 +24,8 @@ use crate::http::strict::{Asked, Named, account};
 pub(super) async fn earnings(
     caller: Caller,
     State(service): State<Service>,
-    Named(provider): Named<String>,
-    Asked(asked): Asked<OfMonth>,
+    PathParams(provider): PathParams<String>,
+    QueryParams(asked): QueryParams<OfMonth>,
 ) -> Result<Json<Earnings>, Problem> {
     let provider = account(AccountKind::Provider, &provider)?;
     caller.must_read(&provider)?;

@@ -17,7 +17,7 @@ mod referrals;
 mod users;
 
 /// Entries of a page, unless asked otherwise.
-const PAGE_USUAL: u32 = 100;
+const PAGE_DEFAULT: u32 = 100;
 /// Most entries of a page.
 const PAGE_MAX: u32 = 1_000;
 

@@ -6,16 +6,16 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{PAGE_MAX, PAGE_USUAL};
+use super::{PAGE_DEFAULT, PAGE_MAX};
 use crate::app::commands::{Link, NewSignup, Referrer, Repeat};
 use crate::app::queries::{CodeView, ReferralOverview, Who};
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::caller::Caller;
-use crate::http::problem::Problem;
-use crate::http::strict::{
-    Asked, IdempotencyKey, Named, NoQuery, Strict, account, new_account, page_entries,
+use crate::http::extract::{
+    IdempotencyKey, JsonBody, NoQuery, PathParams, QueryParams, account, new_account, page_entries,
 };
+use crate::http::problem::Problem;
 
 /// Whose code.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -41,7 +41,7 @@ pub(super) async fn code(
     caller: Caller,
     State(service): State<Service>,
     _: NoQuery,
-    Strict(body): Strict<CodeRequest>,
+    JsonBody(body): JsonBody<CodeRequest>,
 ) -> Result<Json<CodeView>, Problem> {
     let owner = new_account(body.user_type, &body.user_id)?;
     caller.must_act_for(&owner)?;
@@ -108,7 +108,7 @@ pub(super) async fn signup(
     State(service): State<Service>,
     key: IdempotencyKey,
     _: NoQuery,
-    Strict(body): Strict<SignupBody>,
+    JsonBody(body): JsonBody<SignupBody>,
 ) -> Result<(StatusCode, Json<SignupAnswer>), Problem> {
     let referee = new_account(body.referee_type, &body.referee_id)?;
     caller.must_act_for(&referee)?;
@@ -151,12 +151,12 @@ pub(super) struct SomeReferees {
 pub(super) async fn overview(
     caller: Caller,
     State(service): State<Service>,
-    Named((kind, id)): Named<(AccountKind, String)>,
-    Asked(asked): Asked<SomeReferees>,
+    PathParams((kind, id)): PathParams<(AccountKind, String)>,
+    QueryParams(asked): QueryParams<SomeReferees>,
 ) -> Result<Json<ReferralOverview>, Problem> {
     let account = account(kind, &id)?;
     caller.must_read(&account)?;
-    let limit = page_entries(asked.limit, PAGE_USUAL, PAGE_MAX)?;
+    let limit = page_entries(asked.limit, PAGE_DEFAULT, PAGE_MAX)?;
     let after = asked.after.unwrap_or(0);
     let overview = service.queries.referral_overview(&account, after, limit);
     Ok(Json(overview.await?))

@@ -6,15 +6,15 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{OfMonth, PAGE_MAX, PAGE_USUAL};
+use super::{OfMonth, PAGE_DEFAULT, PAGE_MAX};
 use crate::app::queries::{StatementDoc, StreakView, UsageCursor, UsageOfDay};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
 use crate::http::Service;
 use crate::http::caller::Caller;
+use crate::http::extract::{PathParams, QueryParams, account, page_entries};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, account, page_entries};
 
 /// A user's statement of a month.
 ///
@@ -29,8 +29,8 @@ use crate::http::strict::{Asked, Named, account, page_entries};
 pub(super) async fn points(
     caller: Caller,
     State(service): State<Service>,
-    Named(user): Named<String>,
-    Asked(asked): Asked<OfMonth>,
+    PathParams(user): PathParams<String>,
+    QueryParams(asked): QueryParams<OfMonth>,
 ) -> Result<Json<Statement>, Problem> {
     let user = account(AccountKind::User, &user)?;
     caller.must_read(&user)?;
@@ -49,7 +49,7 @@ pub(super) async fn points(
 pub(super) async fn streak(
     caller: Caller,
     State(service): State<Service>,
-    Named(user): Named<String>,
+    PathParams(user): PathParams<String>,
 ) -> Result<Json<StreakView>, Problem> {
     let user = account(AccountKind::User, &user)?;
     caller.must_read(&user)?;
@@ -84,12 +84,12 @@ pub(super) struct OfDay {
 pub(super) async fn usage(
     caller: Caller,
     State(service): State<Service>,
-    Named(user): Named<String>,
-    Asked(asked): Asked<OfDay>,
+    PathParams(user): PathParams<String>,
+    QueryParams(asked): QueryParams<OfDay>,
 ) -> Result<Json<UsageOfDay>, Problem> {
     let user = account(AccountKind::User, &user)?;
     caller.must_read(&user)?;
-    let limit = page_entries(asked.limit, PAGE_USUAL, PAGE_MAX)?;
+    let limit = page_entries(asked.limit, PAGE_DEFAULT, PAGE_MAX)?;
     let after = asked.after.as_deref().map(cursor).transpose()?;
     let now = service.clock.now();
     let day = asked.day.unwrap_or_else(|| now.day());

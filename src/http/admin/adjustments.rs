@@ -11,10 +11,12 @@ use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::caller::{AdminRead, AdminWrite, May};
+use crate::http::extract::{
+    Exact, IdempotencyKey, JsonBody, NoQuery, QueryParams, account, page_entries,
+};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, IdempotencyKey, NoQuery, Strict, account, page_entries};
 
-const AWARDS_USUAL: u32 = 100;
+const AWARDS_DEFAULT: u32 = 100;
 const AWARDS_MAX: u32 = 1_000;
 
 /// A correction.
@@ -37,7 +39,7 @@ pub(super) struct NewAdjustment {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Whose {
+pub(super) struct AwardsQuery {
     /// `user` or `provider`.
     #[param(value_type = String, example = "user")]
     kind: AccountKind,
@@ -91,7 +93,7 @@ pub(super) async fn grant(
     State(service): State<Service>,
     key: IdempotencyKey,
     _: NoQuery,
-    Strict(body): Strict<NewAdjustment>,
+    JsonBody(body): JsonBody<NewAdjustment>,
 ) -> Result<Json<Adjusted>, Problem> {
     let new = Correction {
         account: account(body.kind, &body.id)?,
@@ -109,15 +111,15 @@ pub(super) async fn grant(
 }
 
 /// Every award of an account: corrections, signups and milestones.
-#[utoipa::path(get, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:read"])), params(Whose),
+#[utoipa::path(get, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:read"])), params(AwardsQuery),
     responses((status = 200, description = "The awards.", body = AwardList)))]
 pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(whose): Asked<Whose>,
+    QueryParams(whose): QueryParams<AwardsQuery>,
 ) -> Result<Json<AwardList>, Problem> {
     let account = account(whose.kind, &whose.id)?;
-    let limit = page_entries(whose.limit, AWARDS_USUAL, AWARDS_MAX)?;
+    let limit = page_entries(whose.limit, AWARDS_DEFAULT, AWARDS_MAX)?;
     let mut awards = service.queries.awards(&account).await?;
     let total = awards.len();
     awards.truncate(limit);

@@ -8,11 +8,11 @@ use utoipa::IntoParams;
 use crate::app::queries::{Analytics, MOVERS_MAX};
 use crate::http::Service;
 use crate::http::caller::{AdminRead, May};
+use crate::http::extract::{QueryParams, bad_query};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, bad_query};
 
 /// Days that are told without being asked for.
-const DAYS_USUAL: u32 = 31;
+const DAYS_DEFAULT: u32 = 31;
 /// This month and the last.
 const DAYS_MAX: u32 = 62;
 
@@ -20,7 +20,7 @@ const DAYS_MAX: u32 = 62;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct AnalyticsQuery {
     /// The newest so many days with activity: 31 by default, up to 62.
     days: Option<u32>,
     /// So many risers of each kind, up to 10.
@@ -29,7 +29,7 @@ pub(super) struct Wanted {
 
 /// What everybody together does: referral conversion, active accounts per day, points by service, who rises. The tables are read whole for it once in
 /// `http.analytics_interval`; `computedAt` says when that was.
-#[utoipa::path(get, path = "/api/admin/analytics", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
+#[utoipa::path(get, path = "/api/admin/analytics", tag = "admin", security(("key" = ["admin:read"])), params(AnalyticsQuery),
     responses(
         (status = 200, description = "As of `computedAt`.", body = Analytics),
         (status = 404, description = "Nothing has been computed yet; the first time is within a minute of the start.", body = Problem, content_type = "application/problem+json"),
@@ -37,9 +37,9 @@ pub(super) struct Wanted {
 pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(wanted): QueryParams<AnalyticsQuery>,
 ) -> Result<Json<Analytics>, Problem> {
-    let days = bounded("days", wanted.days, DAYS_USUAL, 1, DAYS_MAX)?;
+    let days = bounded("days", wanted.days, DAYS_DEFAULT, 1, DAYS_MAX)?;
     let most = MOVERS_MAX as u32;
     let movers = bounded("movers", wanted.movers, most, 0, most)?;
     let kept = service.queries.analytics().await?;

@@ -9,17 +9,17 @@ use crate::app::queries::AuditPage;
 use crate::domain::ids::check_id;
 use crate::http::Service;
 use crate::http::caller::{AdminRead, May};
+use crate::http::extract::{QueryParams, bad_query, page_entries};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, bad_query, page_entries};
 
-const ENTRIES_USUAL: u32 = 50;
+const ENTRIES_DEFAULT: u32 = 50;
 const ENTRIES_MAX: u32 = 500;
 
 /// Which entries.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct AuditQuery {
     /// `next` of the page before; without it, the newest.
     before: Option<String>,
     /// At most so many: 50 by default, up to 500.
@@ -27,12 +27,12 @@ pub(super) struct Wanted {
 }
 
 /// Who changed what, when and why: newest first.
-#[utoipa::path(get, path = "/api/admin/audit", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
+#[utoipa::path(get, path = "/api/admin/audit", tag = "admin", security(("key" = ["admin:read"])), params(AuditQuery),
     responses((status = 200, description = "A page of the audit trail.", body = AuditPage)))]
 pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(wanted): QueryParams<AuditQuery>,
 ) -> Result<Json<AuditPage>, Problem> {
     if let Some(before) = &wanted.before {
         check_id(before).map_err(|error| {
@@ -41,7 +41,7 @@ pub(super) async fn list(
             ))
         })?;
     }
-    let limit = page_entries(wanted.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
+    let limit = page_entries(wanted.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
     let before = wanted.before.as_deref();
     Ok(Json(service.queries.audit_page(before, limit).await?))
 }

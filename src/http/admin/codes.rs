@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use crate::http::Service;
 use crate::http::caller::{AdminWrite, May};
+use crate::http::extract::{JsonBody, NoQuery, PathParams};
 use crate::http::problem::Problem;
-use crate::http::strict::{Named, NoQuery, Strict};
 
 /// Whether a code is accepted.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -50,9 +50,9 @@ pub(super) struct CodeState {
 pub(super) async fn switch(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    Named(code): Named<String>,
+    PathParams(code): PathParams<String>,
     _: NoQuery,
-    Strict(body): Strict<CodeSwitch>,
+    JsonBody(body): JsonBody<CodeSwitch>,
 ) -> Result<Json<CodeState>, Problem> {
     let (active, by) = (body.active, caller.0.by);
     let commands = &service.commands;

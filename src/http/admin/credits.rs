@@ -11,12 +11,12 @@ use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
 use crate::http::Service;
 use crate::http::caller::{AdminRead, AdminWrite, May};
-use crate::http::problem::Problem;
-use crate::http::strict::{
-    Asked, Exact, IdempotencyKey, NoQuery, Strict, account, bad_query, page_entries,
+use crate::http::extract::{
+    Exact, IdempotencyKey, JsonBody, NoQuery, QueryParams, account, bad_query, page_entries,
 };
+use crate::http::problem::Problem;
 
-const ENTRIES_USUAL: u32 = 100;
+const ENTRIES_DEFAULT: u32 = 100;
 const ENTRIES_MAX: u32 = 1_000;
 
 /// Credit for a user.
@@ -52,7 +52,7 @@ pub(super) struct CreditAdded {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
-pub(super) struct Whose {
+pub(super) struct CreditsQuery {
     /// The user.
     #[param(example = "alice")]
     user_id: String,
@@ -78,7 +78,7 @@ pub(super) async fn add(
     State(service): State<Service>,
     key: IdempotencyKey,
     _: NoQuery,
-    Strict(body): Strict<NewCredit>,
+    JsonBody(body): JsonBody<NewCredit>,
 ) -> Result<Json<CreditAdded>, Problem> {
     let user = account(AccountKind::User, &body.user_id)?;
     let amount = body.amount.0;
@@ -101,15 +101,15 @@ pub(super) async fn add(
 }
 
 /// What a user has: what was added, what was spent, the balance, and the entries, page by page.
-#[utoipa::path(get, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:read"])), params(Whose),
+#[utoipa::path(get, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:read"])), params(CreditsQuery),
     responses((status = 200, description = "The user's credits.", body = Credits)))]
 pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(whose): Asked<Whose>,
+    QueryParams(whose): QueryParams<CreditsQuery>,
 ) -> Result<Json<Credits>, Problem> {
     let user = account(AccountKind::User, &whose.user_id)?;
-    let limit = page_entries(whose.limit, ENTRIES_USUAL, ENTRIES_MAX)?;
+    let limit = page_entries(whose.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
     let credits = service.queries.credits(&user).await?;
     let page = credits.page(whose.after.as_deref(), limit);
     let unknown = || bad_query("after: there is no such entry; give the `next` of the page before");

@@ -12,8 +12,8 @@ use crate::app::queries::KeyInfo;
 use crate::domain::access::Scope;
 use crate::http::Service;
 use crate::http::caller::{AdminRead, AdminWrite, May};
+use crate::http::extract::{JsonBody, NoQuery, PathParams};
 use crate::http::problem::Problem;
-use crate::http::strict::{Named, NoQuery, Strict};
 
 /// A key to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -55,7 +55,7 @@ pub(super) async fn create(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     _: NoQuery,
-    Strict(body): Strict<NewKey>,
+    JsonBody(body): JsonBody<NewKey>,
 ) -> Result<(StatusCode, Json<MadeKey>), Problem> {
     let scopes = body.scopes.iter().map(|text| text.parse::<Scope>());
     let scopes = scopes
@@ -79,7 +79,7 @@ pub(super) async fn create(
 pub(super) async fn revoke(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    Named(id): Named<String>,
+    PathParams(id): PathParams<String>,
     _: NoQuery,
 ) -> Result<Json<KeyInfo>, Problem> {
     let revoked = service.commands.revoke_key(&id, &caller.0.by).await?;

@@ -12,8 +12,8 @@ use crate::app::queries::Pricing;
 use crate::domain::amount::Money;
 use crate::http::Service;
 use crate::http::caller::{AdminRead, AdminWrite, May};
+use crate::http::extract::{Exact, JsonBody, NoQuery, QueryParams};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Exact, NoQuery, Strict};
 
 /// A new price.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,7 +56,7 @@ pub(super) struct NetworkSwitch {
 pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(depth): Asked<Depth>,
+    QueryParams(depth): QueryParams<Depth>,
 ) -> Result<Json<Pricing>, Problem> {
     let now = service.clock.now();
     let pricing = service.queries.pricing(now, depth.history).await?;
@@ -76,7 +76,7 @@ pub(super) async fn set_price(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     _: NoQuery,
-    Strict(body): Strict<NewPrice>,
+    JsonBody(body): JsonBody<NewPrice>,
 ) -> Result<Json<PriceAnswer>, Problem> {
     let update = PriceUpdate {
         effective_from: body.effective_from.map(|At(at)| at),
@@ -100,7 +100,7 @@ pub(super) async fn switch(
     caller: May<AdminWrite>,
     State(service): State<Service>,
     _: NoQuery,
-    Strict(body): Strict<NetworkSwitch>,
+    JsonBody(body): JsonBody<NetworkSwitch>,
 ) -> Result<Json<PriceAnswer>, Problem> {
     let update = PriceUpdate {
         effective_from: body.effective_from.map(|At(at)| at),

@@ -9,11 +9,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::app::queries::{RejectDetail, RejectPage, RejectPlace};
 use crate::http::Service;
 use crate::http::caller::{AdminRead, AdminWrite, May};
+use crate::http::extract::{JsonBody, NoQuery, PathParams, QueryParams, Verbatim, page_entries};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, NoQuery, Strict, Verbatim, page_entries};
 use crate::log::ReadLimit;
 
-const REJECTS_USUAL: u32 = 100;
+const REJECTS_DEFAULT: u32 = 100;
 const REJECTS_MAX: u32 = 500;
 /// Most bytes of records that are read for one page (one record may be larger).
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -22,7 +22,7 @@ const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct RejectsQuery {
     /// The partition of `usage.rejected`, from 0; `partitions` of the answer says how many there are.
     #[param(example = 0)]
     partition: u32,
@@ -63,7 +63,7 @@ pub(super) struct Discard {
 }
 
 /// Rejected events of a partition, oldest first.
-#[utoipa::path(get, path = "/api/admin/rejects", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
+#[utoipa::path(get, path = "/api/admin/rejects", tag = "admin", security(("key" = ["admin:read"])), params(RejectsQuery),
     responses(
         (status = 200, description = "A page of rejects.", body = RejectPage),
         (status = 404, description = "There is no such partition.", body = Problem, content_type = "application/problem+json"),
@@ -71,10 +71,10 @@ pub(super) struct Discard {
 pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(wanted): QueryParams<RejectsQuery>,
 ) -> Result<Json<RejectPage>, Problem> {
     let limit = ReadLimit {
-        records: page_entries(wanted.limit, REJECTS_USUAL, REJECTS_MAX)?,
+        records: page_entries(wanted.limit, REJECTS_DEFAULT, REJECTS_MAX)?,
         bytes: PAGE_BYTES_MAX,
     };
     let queries = &service.queries;
@@ -95,7 +95,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Named((partition, offset)): Named<(u32, u64)>,
+    PathParams((partition, offset)): PathParams<(u32, u64)>,
 ) -> Result<Json<RejectDetail>, Problem> {
     let place = RejectPlace { partition, offset };
     Ok(Json(service.queries.reject(place).await?))
@@ -123,9 +123,9 @@ pub(super) async fn show(
 pub(super) async fn redrive_one(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    Named((partition, offset)): Named<(u32, u64)>,
+    PathParams((partition, offset)): PathParams<(u32, u64)>,
     _: NoQuery,
-    Strict(body): Strict<Redrive>,
+    JsonBody(body): JsonBody<Redrive>,
 ) -> Result<Json<RejectDetail>, Problem> {
     let place = RejectPlace { partition, offset };
     let edited = body.value.as_ref().map(Verbatim::get);
@@ -150,9 +150,9 @@ pub(super) async fn redrive_one(
 pub(super) async fn discard(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    Named((partition, offset)): Named<(u32, u64)>,
+    PathParams((partition, offset)): PathParams<(u32, u64)>,
     _: NoQuery,
-    Strict(body): Strict<Discard>,
+    JsonBody(body): JsonBody<Discard>,
 ) -> Result<Json<RejectDetail>, Problem> {
     let place = RejectPlace { partition, offset };
     let (commands, by) = (&service.commands, caller.0.by);

@@ -11,16 +11,16 @@ use crate::domain::statement::Statement;
 use crate::domain::time::Month;
 use crate::http::Service;
 use crate::http::caller::{AdminRead, May};
+use crate::http::extract::{QueryParams, account, bad_query, page_entries};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, account, bad_query, page_entries};
 
-const PLACES_USUAL: u32 = 50;
+const PLACES_DEFAULT: u32 = 50;
 const PLACES_MAX: u32 = 1_000;
 
 /// What to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum What {
+enum RewardsKind {
     /// The best accounts of a kind; with `id`, the place of that one.
     Leaderboard,
     /// The statement of a provider.
@@ -33,10 +33,10 @@ enum What {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct RewardsQuery {
     /// `leaderboard`, `provider` or `user`.
     #[param(value_type = String, example = "leaderboard")]
-    r#type: What,
+    r#type: RewardsKind,
     /// The account: needed for `provider` and `user`; with `leaderboard` the answer is the place of this one.
     id: Option<String>,
     /// The month, such as 2026-11; this one, if it is left out. UTC.
@@ -67,7 +67,7 @@ pub(super) enum Rewards {
 ///
 /// Places are exact and are told for the accounts that the leaderboard keeps (`kept`). Of an account beyond, `rank` is null: nothing is known
 /// of the order there.
-#[utoipa::path(get, path = "/api/admin/rewards", tag = "admin", security(("key" = ["admin:read"])), params(Wanted),
+#[utoipa::path(get, path = "/api/admin/rewards", tag = "admin", security(("key" = ["admin:read"])), params(RewardsQuery),
     responses(
         (status = 200, description = "By `type`: a page of the leaderboard, or with `id` the place of one account; or the statement.", body = Rewards),
         (status = 409, description = "No rules have been published, so nothing can be computed.", body = Problem, content_type = "application/problem+json"),
@@ -75,28 +75,32 @@ pub(super) enum Rewards {
 pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(wanted): QueryParams<RewardsQuery>,
 ) -> Result<Json<Rewards>, Problem> {
     let month = match &wanted.month {
         None => service.clock.now().month(),
         Some(text) => text.parse().map_err(bad_query)?,
     };
     let rewards = match wanted.r#type {
-        What::Leaderboard => standing(&service, &wanted, month).await,
-        What::Provider => statement(&service, AccountKind::Provider, &wanted, month).await,
-        What::User => statement(&service, AccountKind::User, &wanted, month).await,
+        RewardsKind::Leaderboard => standing(&service, &wanted, month).await,
+        RewardsKind::Provider => statement(&service, AccountKind::Provider, &wanted, month).await,
+        RewardsKind::User => statement(&service, AccountKind::User, &wanted, month).await,
     };
     rewards.map(Json)
 }
 
-async fn standing(service: &Service, wanted: &Wanted, month: Month) -> Result<Rewards, Problem> {
+async fn standing(
+    service: &Service,
+    wanted: &RewardsQuery,
+    month: Month,
+) -> Result<Rewards, Problem> {
     let (queries, kind) = (&service.queries, wanted.kind.unwrap_or(AccountKind::User));
     if let Some(id) = &wanted.id {
         let rank = queries.rank_of(&account(kind, id)?, month).await;
         return Ok(Rewards::Rank(rank?));
     }
     let ranking = queries.leaderboard(kind, month).await?;
-    let limit = page_entries(wanted.limit, PLACES_USUAL, PLACES_MAX)?;
+    let limit = page_entries(wanted.limit, PLACES_DEFAULT, PLACES_MAX)?;
     let page = ranking.page(wanted.offset.unwrap_or(0), limit);
     Ok(Rewards::Leaderboard(page))
 }
@@ -104,7 +108,7 @@ async fn standing(service: &Service, wanted: &Wanted, month: Month) -> Result<Re
 async fn statement(
     service: &Service,
     kind: AccountKind,
-    wanted: &Wanted,
+    wanted: &RewardsQuery,
     month: Month,
 ) -> Result<Rewards, Problem> {
     let id = wanted.id.as_deref();

@@ -14,8 +14,8 @@ use crate::app::commands::rules::{Mode, Published, RulesUpdate};
 use crate::app::queries::{RuleList, RuleVersion, in_force_at, known_rule};
 use crate::http::Service;
 use crate::http::caller::{AdminRead, AdminWrite, May};
+use crate::http::extract::{JsonBody, PathParams, QueryParams, Verbatim};
 use crate::http::problem::Problem;
-use crate::http::strict::{Asked, Named, Strict, Verbatim};
 
 /// What to tell of a key.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -132,8 +132,8 @@ pub(super) async fn list(
 pub(super) async fn show(
     _: May<AdminRead>,
     State(service): State<Service>,
-    Named(key): Named<String>,
-    Asked(depth): Asked<Depth>,
+    PathParams(key): PathParams<String>,
+    QueryParams(depth): QueryParams<Depth>,
 ) -> Result<Json<OneRule>, Problem> {
     known_rule(&key)?;
     let versions = service.queries.rule_history(&key).await?;
@@ -160,9 +160,9 @@ pub(super) async fn show(
 pub(super) async fn publish_one(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    Named(key): Named<String>,
-    Asked(run): Asked<Run>,
-    Strict(body): Strict<NewRule>,
+    PathParams(key): PathParams<String>,
+    QueryParams(run): QueryParams<Run>,
+    JsonBody(body): JsonBody<NewRule>,
 ) -> Result<Json<Published>, Problem> {
     known_rule(&key)?;
     let update = RulesUpdate {
@@ -188,8 +188,8 @@ pub(super) async fn publish_one(
 pub(super) async fn publish_all(
     caller: May<AdminWrite>,
     State(service): State<Service>,
-    Asked(run): Asked<Run>,
-    Strict(body): Strict<NewRules>,
+    QueryParams(run): QueryParams<Run>,
+    JsonBody(body): JsonBody<NewRules>,
 ) -> Result<Json<Published>, Problem> {
     let text = |(key, value): (String, Verbatim)| (key, value.get().to_owned());
     let update = RulesUpdate {

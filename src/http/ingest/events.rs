@@ -63,8 +63,8 @@ async fn take(service: &Service, sender: Sender, request: Request) -> Result<(),
         let events = framing.split(&body)?;
         let count = events.len() as u64;
         let batches = batches(events, partitions, &sources).map_err(|refused| match refused {
-            Refused::Foreign(problem) => problem,
-            Refused::Bad(bad) => {
+            RefusedBatch::Foreign(problem) => problem,
+            RefusedBatch::Bad(bad) => {
                 for event in &bad {
                     let labels = [FORMAT, event.code];
                     metrics
@@ -85,7 +85,7 @@ async fn take(service: &Service, sender: Sender, request: Request) -> Result<(),
 }
 
 /// Why a request was refused as a whole.
-enum Refused {
+enum RefusedBatch {
     /// Events that cannot be read.
     Bad(Vec<BadEvent>),
     /// An event of a source that is not the sender's.
@@ -93,13 +93,17 @@ enum Refused {
 }
 
 /// Reads every event, and sorts the records by partition; or names every bad one.
-fn batches(events: Vec<Bytes>, partitions: u32, sources: &Sources) -> Result<Batches, Refused> {
+fn batches(
+    events: Vec<Bytes>,
+    partitions: u32,
+    sources: &Sources,
+) -> Result<Batches, RefusedBatch> {
     let mut batches = Batches::default();
     let mut bad = Vec::new();
     for (index, value) in events.into_iter().enumerate() {
         match user_and_source(&value) {
             Ok((user, source)) => {
-                sources.must_have(&source).map_err(Refused::Foreign)?;
+                sources.must_have(&source).map_err(RefusedBatch::Foreign)?;
                 let partition = usage_partition(&user, partitions);
                 let record = NewRecord {
                     key: Some(Bytes::from(user)),
@@ -114,7 +118,7 @@ fn batches(events: Vec<Bytes>, partitions: u32, sources: &Sources) -> Result<Bat
     if bad.is_empty() {
         Ok(batches)
     } else {
-        Err(Refused::Bad(bad))
+        Err(RefusedBatch::Bad(bad))
     }
 }
 

@@ -7,20 +7,20 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::subject::Subject;
-use super::visitor::{Visitor, Whose};
+use super::visitor::{PathAccount, Visitor};
 use super::words::{account_path, instant};
 use super::{Pages, frame, provider, referrals, user};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
+use crate::http::extract::QueryParams;
 use crate::http::problem::Problem;
-use crate::http::strict::Asked;
 
 /// How often the numbers of an open month look for themselves.
 const REFRESH: &str = "every 15s";
 
 /// What a page of an account is asked for.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asking {
+pub(super) struct AccountQuery {
     /// Which month; the current one, if it is left out.
     month: Option<Month>,
     /// Referees after this entry of the control feed.
@@ -35,8 +35,8 @@ pub(super) struct Asking {
 pub(super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Whose(account): Whose,
-    Asked(asking): Asked<Asking>,
+    PathAccount(account): PathAccount,
+    QueryParams(asking): QueryParams<AccountQuery>,
 ) -> Result<Response, Problem> {
     respond(&pages, &visitor, account, &asking, None).await
 }
@@ -46,8 +46,8 @@ pub(super) async fn respond(
     pages: &Pages,
     visitor: &Visitor,
     account: Account,
-    asking: &Asking,
-    refused: Option<&referrals::Refused>,
+    asking: &AccountQuery,
+    refused: Option<&referrals::RefusedCode>,
 ) -> Result<Response, Problem> {
     let subject = Subject::read(pages, account, asking.month).await?;
     let live = match subject.account.kind {
@@ -67,9 +67,9 @@ async fn page(
     pages: &Pages,
     visitor: &Visitor,
     subject: &Subject,
-    asking: &Asking,
+    asking: &AccountQuery,
     live: Markup,
-    problem: Option<&referrals::Refused>,
+    problem: Option<&referrals::RefusedCode>,
 ) -> Result<Markup, Problem> {
     let referral = referrals::section(pages, visitor, subject, asking.after, problem).await?;
     let standstill = standstill(pages, &subject.account).await?;

@@ -59,7 +59,7 @@ pub(super) fn per_day(month: Month, days: &[(Day, DayLine)]) -> Markup {
                         @let (top, height) = bar(line.points.0, highest.0, lowest.0);
                         @let left = (i64::from(day.of_month()) - 1) * DAY + GAP / 2;
                         rect .down[line.points.0 < 0] x=(left) y=(top) width=(DAY - GAP) height=(height) {
-                            title { (day) ": " (line.points) " points, " (counted(line.requests, "request")) }
+                            title { (day) ": " (line.points) " points, " (counted(line.outcomes.requests, "request")) }
                         }
                     }
                 }
@@ -90,9 +90,9 @@ fn table(days: &[(Day, DayLine)]) -> Markup {
                             tr {
                                 th scope="row" { (day) }
                                 td .n data-label="Points" { (line.points) }
-                                td .n data-label="Requests" { (line.requests) }
-                                td .n data-label="Successful" { (line.successful) }
-                                td .n data-label="Failed" { (line.failed) }
+                                td .n data-label="Requests" { (line.outcomes.requests) }
+                                td .n data-label="Successful" { (line.outcomes.successful) }
+                                td .n data-label="Failed" { (line.outcomes.failed) }
                                 td .n data-label="Streak" { (line.streak) }
                             }
                         }

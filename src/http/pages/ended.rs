@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::digest::{SHA256, digest};
 
 use crate::domain::time::Millis;
-use crate::http::keyring::{KEY_BELIEVED, KEY_BELIEVED_IN_OUTAGE};
+use crate::http::keyring::{KEY_CACHE_TTL, KEY_CACHE_TTL_IN_OUTAGE};
 use crate::store::db::{Db, StoreError};
 use crate::store::sessions;
 
@@ -39,7 +39,7 @@ impl SessionId {
 pub(super) struct Ended(Mutex<HashMap<Arc<str>, (bool, Instant)>>);
 
 impl Ended {
-    /// Ends a session: here at once, in other processes within [`KEY_BELIEVED`].
+    /// Ends a session: here at once, in other processes within [`KEY_CACHE_TTL`].
     pub async fn end(
         &self,
         db: &dyn Db,
@@ -53,7 +53,7 @@ impl Ended {
     /// Whether it was ended, here or elsewhere.
     pub async fn has_ended(&self, db: &dyn Db, session: &SessionId) -> Result<bool, StoreError> {
         if let Some((has_ended, at)) = self.lock().get(&session.id)
-            && (*has_ended || at.elapsed() < KEY_BELIEVED)
+            && (*has_ended || at.elapsed() < KEY_CACHE_TTL)
         {
             return Ok(*has_ended);
         }
@@ -64,7 +64,7 @@ impl Ended {
             }
             // As keys are: a session that went on a moment ago goes on while the store does not answer.
             Err(error) => match self.lock().get(&session.id) {
-                Some((false, at)) if at.elapsed() < KEY_BELIEVED_IN_OUTAGE => Ok(false),
+                Some((false, at)) if at.elapsed() < KEY_CACHE_TTL_IN_OUTAGE => Ok(false),
                 _ => Err(error),
             },
         }
@@ -78,10 +78,10 @@ impl Ended {
     fn remember(&self, id: &Arc<str>, has_ended: bool) {
         let mut known = self.lock();
         if known.len() >= SESSIONS_MAX {
-            known.retain(|_, (_, at)| at.elapsed() < KEY_BELIEVED_IN_OUTAGE);
+            known.retain(|_, (_, at)| at.elapsed() < KEY_CACHE_TTL_IN_OUTAGE);
         }
         if known.len() >= SESSIONS_MAX {
-            known.retain(|_, (_, at)| at.elapsed() < KEY_BELIEVED);
+            known.retain(|_, (_, at)| at.elapsed() < KEY_CACHE_TTL);
         }
         if known.len() < SESSIONS_MAX {
             known.insert(id.clone(), (has_ended, Instant::now()));

@@ -22,7 +22,7 @@ use super::failure;
 use super::fields;
 use super::needs::Needs;
 use super::seal::{Seal, Session};
-use super::visitor::{FORM_TOKEN, Form, Visitor, Whose};
+use super::visitor::{FORM_TOKEN, Form, PathAccount, Visitor};
 use super::way_back;
 use crate::app::commands::may_grant;
 use crate::domain::access::Scope;
@@ -30,9 +30,9 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::http::access;
 use crate::http::body::{Incoming, Packing};
 use crate::http::caller::Caller;
+use crate::http::extract::account;
 use crate::http::limits::Costs;
 use crate::http::problem::Problem;
-use crate::http::strict::account;
 use crate::ops::config::PublicOrigin;
 
 const HX_REQUEST: &str = "hx-request";
@@ -71,7 +71,7 @@ pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next
 }
 
 /// Who asks, by its cookies.
-struct Known {
+struct Identified {
     visitor: Visitor,
     /// What the form's token is bound to.
     bound_to: String,
@@ -91,8 +91,8 @@ async fn behind(door: Door, request: Request, next: Next) -> Response {
     };
     let visitor = known.visitor.clone();
     let response = match rights(&door, &visitor, &mut parts).await {
-        Err(Refused::SignedOut) => return to_sign_in(&parts, &visitor),
-        Err(Refused::Problem(problem)) => problem.into_response(),
+        Err(AccessError::SignedOut) => return to_sign_in(&parts, &visitor),
+        Err(AccessError::Problem(problem)) => problem.into_response(),
         Ok(()) if parts.method == Method::POST => {
             let request = Request::from_parts(parts, body);
             match posted(&door, &seal, &known, request).await {
@@ -117,7 +117,7 @@ async fn forward(mut request: Request, visitor: Visitor, next: Next) -> Response
     next.run(request).await
 }
 
-async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Problem> {
+async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Identified, Problem> {
     let service = &pages.service;
     let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
     let sent_from: Option<Arc<str>> = (parts.method == Method::POST)
@@ -139,7 +139,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
             here: here.into(),
             sent_from,
         };
-        return Ok(Known {
+        return Ok(Identified {
             visitor,
             bound_to: cookie.to_owned(),
             guest: None,
@@ -157,7 +157,7 @@ async fn known(pages: &Pages, seal: &Seal, parts: &Parts) -> Result<Known, Probl
         here: here.into(),
         sent_from,
     };
-    Ok(Known {
+    Ok(Identified {
         visitor,
         guest: is_new.then(|| pages.cookies.set(name, &guest, GUEST_SECS)),
         bound_to: guest,
@@ -187,22 +187,22 @@ pub(super) async fn caller_of(
     }
 }
 
-enum Refused {
+enum AccessError {
     SignedOut,
     Problem(Problem),
 }
 
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Refused {
-        Refused::Problem(problem)
+impl From<Problem> for AccessError {
+    fn from(problem: Problem) -> AccessError {
+        AccessError::Problem(problem)
     }
 }
 
-async fn rights(door: &Door, visitor: &Visitor, parts: &mut Parts) -> Result<(), Refused> {
+async fn rights(door: &Door, visitor: &Visitor, parts: &mut Parts) -> Result<(), AccessError> {
     if door.needs == Needs::Nothing {
         return Ok(());
     }
-    let caller = visitor.caller.as_ref().ok_or(Refused::SignedOut)?;
+    let caller = visitor.caller.as_ref().ok_or(AccessError::SignedOut)?;
     match door.needs {
         Needs::Nothing | Needs::SignedIn => (),
         Needs::Read(kind) => caller.must_read(&named(kind, parts).await?)?,
@@ -220,7 +220,7 @@ async fn named(kind: AccountKind, parts: &mut Parts) -> Result<Account, Problem>
     let params = params.map_err(|_| no_account())?;
     let id = params.iter().find(|(name, _)| *name == "id");
     let account = account(kind, id.ok_or_else(no_account)?.1)?;
-    parts.extensions.insert(Whose(account.clone()));
+    parts.extensions.insert(PathAccount(account.clone()));
     Ok(account)
 }
 
@@ -247,7 +247,7 @@ fn to_sign_in(parts: &Parts, visitor: &Visitor) -> Response {
 async fn posted(
     door: &Door,
     seal: &Seal,
-    known: &Known,
+    known: &Identified,
     request: Request,
 ) -> Result<Request, Problem> {
     let forged = || {
@@ -272,7 +272,7 @@ async fn posted(
 }
 
 /// The body of a form. Those that anybody may send have room for a key and little else.
-async fn form_bytes(door: &Door, known: &Known, request: Request) -> Result<Bytes, Problem> {
+async fn form_bytes(door: &Door, known: &Identified, request: Request) -> Result<Bytes, Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()?.split(';').next());
     if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM_TYPE)) {

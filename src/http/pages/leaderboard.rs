@@ -13,15 +13,15 @@ use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
+use crate::http::extract::QueryParams;
 use crate::http::problem::Problem;
-use crate::http::strict::Asked;
 
 /// Places of a page.
 const PLACES: usize = 25;
 
 /// Which leaderboard, and which page of it.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct LeaderboardQuery {
     kind: Option<AccountKind>,
     month: Option<Month>,
     #[serde(default)]
@@ -32,7 +32,7 @@ pub(super) struct Wanted {
 pub(super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(wanted): QueryParams<LeaderboardQuery>,
 ) -> Result<Response, Problem> {
     let now = pages.service.clock.now().month();
     let own = visitor.accounts();

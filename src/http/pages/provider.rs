@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::Pages;
 use super::frame;
 use super::subject::Subject;
-use super::visitor::{Visitor, Whose};
+use super::visitor::{PathAccount, Visitor};
 use super::words::{account_path, counted, percent, service_word_of, times};
 use crate::app::queries::{ModelUse, RankOf};
 use crate::domain::amount::Bp;
@@ -40,7 +40,7 @@ pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Pro
 pub(super) async fn models(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Whose(account): Whose,
+    PathAccount(account): PathAccount,
 ) -> Result<Response, Problem> {
     let now = pages.service.clock.now();
     let used = pages.service.queries.models_of(&account, now).await?;

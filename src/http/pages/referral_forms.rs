@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 
-use super::account::{self, Asking};
-use super::referrals::Refused;
-use super::visitor::{Form, Visitor, Whose};
+use super::account::{self, AccountQuery};
+use super::referrals::RefusedCode;
+use super::visitor::{Form, PathAccount, Visitor};
 use super::words::account_path;
 use super::{Pages, redirect};
 use crate::app::commands::{NewSignup, Referrer, Repeat, SignUpError};
@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 pub(super) async fn make_code(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Whose(account): Whose,
+    PathAccount(account): PathAccount,
 ) -> Result<Response, Problem> {
     let by = visitor.in_anothers_stead();
     pages.service.commands.referral_code(&account, by).await?;
@@ -28,7 +28,7 @@ pub(super) async fn make_code(
 pub(super) async fn enter_code(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Whose(account): Whose,
+    PathAccount(account): PathAccount,
     form: Form,
 ) -> Result<Response, Problem> {
     match enter(&pages, &visitor, &account, &form).await? {
@@ -37,7 +37,7 @@ pub(super) async fn enter_code(
             account_path(&account)
         ))),
         Some(refused) => {
-            let asking = Asking::default();
+            let asking = AccountQuery::default();
             account::respond(&pages, &visitor, account, &asking, Some(&refused)).await
         }
     }
@@ -49,7 +49,7 @@ async fn enter(
     visitor: &Visitor,
     account: &Account,
     form: &Form,
-) -> Result<Option<Refused>, Problem> {
+) -> Result<Option<RefusedCode>, Problem> {
     let typed = form.text("code");
     let signup = NewSignup {
         referrer: Referrer::Code(typed.to_owned()),
@@ -60,7 +60,7 @@ async fn enter(
     };
     match pages.service.commands.sign_up(signup).await {
         Ok(_) => Ok(None),
-        Err(SignUpError::Refused(refusal)) => Ok(Some(Refused {
+        Err(SignUpError::Refused(refusal)) => Ok(Some(RefusedCode {
             typed: typed.to_owned(),
             why: in_words(&refusal),
         })),

@@ -18,7 +18,7 @@ use crate::ops::random_name;
 const REFEREES: usize = 20;
 
 /// A code that was entered and refused.
-pub(super) struct Refused {
+pub(super) struct RefusedCode {
     pub typed: String,
     pub why: &'static str,
 }
@@ -29,7 +29,7 @@ pub(super) async fn section(
     visitor: &Visitor,
     subject: &Subject,
     after: u64,
-    refused: Option<&Refused>,
+    refused: Option<&RefusedCode>,
 ) -> Result<Markup, Problem> {
     let account = &subject.account;
     let queries = &pages.service.queries;
@@ -86,7 +86,7 @@ fn referrer(
     account: &Account,
     overview: &ReferralOverview,
     acts: bool,
-    refused: Option<&Refused>,
+    refused: Option<&RefusedCode>,
 ) -> Markup {
     let by = overview.referrer.as_ref().zip(overview.linked_at);
     html! {

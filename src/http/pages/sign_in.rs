@@ -16,16 +16,16 @@ use super::words::account_path;
 use super::{Pages, redirect};
 use crate::domain::access::Scope;
 use crate::domain::time::HOUR_MS;
+use crate::http::extract::QueryParams;
 use crate::http::limits::Costs;
 use crate::http::problem::Problem;
-use crate::http::strict::Asked;
 
 /// How long a session lasts.
 const SESSION_MS: i64 = 12 * HOUR_MS;
 
 /// Where to go, and what was done before.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct SignInQuery {
     #[serde(default)]
     next: String,
     #[serde(default)]
@@ -36,7 +36,7 @@ pub(super) struct Wanted {
 pub(super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(wanted): Asked<Wanted>,
+    QueryParams(wanted): QueryParams<SignInQuery>,
 ) -> Response {
     let note = match wanted.done.as_str() {
         "signed-out" => Some(frame::done("You are signed out.")),
@@ -150,7 +150,7 @@ pub(super) struct Token {
 pub(super) async fn show_link(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Asked(Token { t }): Asked<Token>,
+    QueryParams(Token { t }): QueryParams<Token>,
 ) -> Response {
     let link = pages.links().look(&t, pages.service.clock.now());
     let Some(link) = link else {

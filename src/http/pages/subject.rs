@@ -47,8 +47,12 @@ impl Subject {
     /// The total, and what it is made of.
     pub fn summary(&self) -> Markup {
         let statement = &self.statement;
-        let in_days: u64 = statement.days.iter().map(|(_, line)| line.requests).sum();
-        let late = statement.requests.saturating_sub(in_days);
+        let in_days: u64 = statement
+            .days
+            .iter()
+            .map(|(_, line)| line.outcomes.requests)
+            .sum();
+        let late = statement.outcomes.requests.saturating_sub(in_days);
         let is_to_come = self.month > self.now.month();
         html! {
             section .card.total aria-labelledby="total-h" {
@@ -87,7 +91,7 @@ impl Subject {
                     tfoot { tr { th scope="row" { "Total" } td .n { (statement.total) } } }
                 }
                 p .help {
-                    (counted(statement.requests, "request")) ", " (statement.successful) " successful, " (statement.failed) " failed."
+                    (counted(statement.outcomes.requests, "request")) ", " (statement.outcomes.successful) " successful, " (statement.outcomes.failed) " failed."
                     @if late > 0 { " " (late) " of them arrived late, for months that had already closed, so they are not part of any day." }
                 }
             }
@@ -156,8 +160,8 @@ impl Subject {
                                     tr {
                                         th scope="row" { (service_word(*service)) }
                                         td .n data-label="Points" { (line.points) }
-                                        td .n data-label="Requests" { (line.requests) }
-                                        td .n data-label="Failed" { (line.failed) }
+                                        td .n data-label="Requests" { (line.outcomes.requests) }
+                                        td .n data-label="Failed" { (line.outcomes.failed) }
                                         td .n data-label="Mean latency" { @match line.mean_latency_ms { Some(ms) => { (ms) " ms" }, None => "–" } }
                                     }
                                 }

@@ -22,7 +22,7 @@ pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Pro
     let queries = &pages.service.queries;
     let credits = queries.credits(&subject.account).await?;
     let days = subject.statement.days.iter();
-    let days = days.filter(|(_, line)| line.requests > 0);
+    let days = days.filter(|(_, line)| line.outcomes.requests > 0);
     let days = days.map(|(day, _)| *day);
     let requests = queries.last_requests(&subject.account, days, REQUESTS, subject.now);
     let requests = requests.await?;

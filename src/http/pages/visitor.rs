@@ -67,7 +67,7 @@ impl Visitor {
 
 /// The account that the path names, of the kind that the page is for.
 #[derive(Clone)]
-pub(super) struct Whose(pub Account);
+pub(super) struct PathAccount(pub Account);
 
 /// What the guard has left for a handler; a page outside of it shows nothing.
 fn left<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Problem> {
@@ -82,9 +82,9 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Whose {
+impl<S: Sync> FromRequestParts<S> for PathAccount {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Whose, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<PathAccount, Problem> {
         left(parts)
     }
 }

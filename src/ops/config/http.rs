@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::kinds::{duration, integer, origin};
+use super::origin::PublicOrigin;
 use super::reader::Reader;
 use super::{GatewaySettings, JwtConfig, KIB, MIB, count, secs};
 
@@ -45,22 +46,6 @@ pub struct HttpConfig {
     pub jwt: Option<JwtConfig>,
     /// Where gateways that post in forms of their own name the user.
     pub gateways: Arc<GatewaySettings>,
-}
-
-/// Scheme, host and port under which browsers know the service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicOrigin {
-    /// Whether it is `https`.
-    pub is_https: bool,
-    /// As in the `Host` header: with the port, unless it is the scheme's own.
-    pub host: String,
-}
-
-impl std::fmt::Display for PublicOrigin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme = if self.is_https { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.host)
-    }
 }
 
 impl HttpConfig {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use toml::Value;
 
-use super::http::PublicOrigin;
+use super::origin::PublicOrigin;
 use crate::domain::time::Millis;
 
 /// A kind of value: how it is read, and what may be written.
@@ -96,32 +96,11 @@ pub(super) fn origin() -> Kind<Option<PublicOrigin>> {
         text_like("^(https?://[^/?#@\\s]+)?$"),
         |value| match text_of(value)? {
             "" => Ok(None),
-            text => parsed_origin(text)
+            text => PublicOrigin::parse(text)
                 .map(Some)
                 .ok_or_else(|| format!("is '{text}'")),
         },
     )
-}
-
-fn parsed_origin(text: &str) -> Option<PublicOrigin> {
-    let (scheme, host) = text.split_once("://")?;
-    let is_https = match scheme {
-        "https" => true,
-        "http" => false,
-        _ => return None,
-    };
-    let uri: axum::http::Uri = text.parse().ok()?;
-    let authority = uri.authority()?;
-    // Neither a path, nor a user, nor white space: what is left is what a browser sends as Host.
-    if authority.as_str() != host || host.contains('@') {
-        return None;
-    }
-    let own_port = if is_https { ":443" } else { ":80" };
-    let host = host.strip_suffix(own_port).unwrap_or(host);
-    Some(PublicOrigin {
-        is_https,
-        host: host.to_ascii_lowercase(),
-    })
 }
 
 /// A text that `check` accepts.

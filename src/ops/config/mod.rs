@@ -13,6 +13,7 @@ mod http;
 mod jwt;
 mod kafka;
 mod kinds;
+mod origin;
 mod pipeline;
 mod reader;
 mod schema;
@@ -20,13 +21,14 @@ mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
 pub use gateways::GatewaySettings;
-pub use http::{HttpConfig, PublicOrigin};
+pub use http::HttpConfig;
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 use kinds::{
     address, checked, choice, duration, instant, integer, loopback, name, optional_address,
     optional_name, optional_path, path, url,
 };
+pub use origin::PublicOrigin;
 pub use pipeline::{LEADERBOARD_SIZE_MAX, PipelineConfig, WINDOW_UNCHECKED_MIN};
 use reader::Reader;
 pub use reader::{ENV_PREFIX, Fault, Faults, Sources, env_name};

@@ -264,7 +264,7 @@ fn every_limit_has_its_fault() {
         (
             "system_mainnet = false",
             "system_mainnet = false\nsystem_mainnet = true",
-            "line 10",
+            "line 12",
             "TOML 1.0 (https://toml.io)",
         ),
     ] {

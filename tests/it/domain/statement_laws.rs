@@ -60,8 +60,12 @@ fn check_sums(kind: AccountKind, row: &MonthRow, timeline: &Timeline) -> Result<
     prop_assert_eq!(total(kind, row, timeline), sum);
     let days: Points = statement.days.iter().map(|(_, line)| line.points).sum();
     prop_assert_eq!(days.0 + statement.bonus.0 + statement.late.0, sum.0);
-    let requests: u64 = statement.days.iter().map(|(_, line)| line.requests).sum();
-    prop_assert_eq!(statement.requests, requests + row.late.requests);
+    let requests: u64 = statement
+        .days
+        .iter()
+        .map(|(_, line)| line.outcomes.requests)
+        .sum();
+    prop_assert_eq!(statement.outcomes.requests, requests + row.late.requests);
     prop_assert!(
         statement.streak >= Points::ZERO && statement.streak.0 * 2 <= statement.parts()[0].1.0
     );

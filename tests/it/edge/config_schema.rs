@@ -96,6 +96,20 @@ fn the_shipped_file_fits_the_schema() {
 }
 
 #[test]
+fn the_examples_in_the_docs_fit_the_schema() {
+    let mut checked = 0;
+    for page in ["kafka", "dynamodb", "traces", "api-accounts", "adapters"] {
+        let text = super::repository(&format!("docs/{page}.md"));
+        for block in text.split("```toml\n").skip(1) {
+            let example = block.split("```").next().expect("a block");
+            assert_eq!(by_schema(example), [""; 0], "{page}: {example}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 5, "only {checked} examples");
+}
+
+#[test]
 fn every_setting_is_in_the_schema_with_its_default_and_its_explanation() {
     fn visit(schema: &Value, shipped: &Value, at: &str) {
         for (name, shipped) in shipped.as_object().expect("a table") {

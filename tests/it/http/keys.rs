@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::json;
 use tidemark::domain::access::Scope;
-use tidemark::http::{Hosts, KEY_BELIEVED, Service, router};
+use tidemark::http::{Hosts, KEY_CACHE_TTL, Service, router};
 use tidemark::log::Topic;
 use tidemark::ops::config::{Config, HttpConfig};
 use tidemark::store::keys::{self, KeyText};
@@ -71,7 +71,7 @@ async fn while_the_store_hangs_no_event_of_a_good_key_is_refused_and_none_waits(
     let service = service_on(&stand, db.clone());
     assert_eq!(ingest(&service, &key, 0).await.status.as_u16(), 204);
     db.hangs.store(true, Ordering::Relaxed);
-    tokio::time::sleep(KEY_BELIEVED + Duration::from_millis(100)).await;
+    tokio::time::sleep(KEY_CACHE_TTL + Duration::from_millis(100)).await;
     // Nobody has looked it up since: the first one waits a blink, and nobody after it.
     for id in 1..=200 {
         let begun = Instant::now();
@@ -93,7 +93,7 @@ async fn while_the_store_hangs_no_event_of_a_good_key_is_refused_and_none_waits(
     let begun = Instant::now();
     while ingest(&service, &key, 0).await.status.as_u16() != 401 {
         assert!(
-            begun.elapsed() < 3 * KEY_BELIEVED,
+            begun.elapsed() < 3 * KEY_CACHE_TTL,
             "it is believed for ever"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -118,7 +118,7 @@ fn no_adapter_may_read_what_tidemark_writes() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(
-        said.contains("adapters[0].topic is a topic of tidemark itself"),
+        said.contains("adapters[0].topic is one of tidemark's own topics"),
         "{said}"
     );
 }

@@ -199,7 +199,7 @@ async fn advice_on_quality_fits_what_is_missing() {
         (
             "few",
             |cell| cell.requests = 19,
-            &["today has 19, so 1 to go", "1 more request to begin with; "],
+            &["today has 19, so 1 to go", "1 more request first; "],
         ),
         (
             "refused",
@@ -210,7 +210,7 @@ async fn advice_on_quality_fits_what_is_missing() {
                 }
             },
             &[
-                "20 more requests to begin with; ",
+                "20 more requests first; ",
                 "a status of 300 to 499 do not count",
             ],
         ),
@@ -253,7 +253,7 @@ async fn requests_that_came_late_are_told_apart_from_those_of_the_days() {
         &page,
         &[
             "4 requests",
-            "2 of them came late, for months that had closed",
+            "2 of them arrived late, for months that had already closed",
         ],
     );
     let page = text(&jar.get(&stand, "/users/alice?month=2027-01").await);
@@ -290,7 +290,7 @@ async fn who_is_counted_by_a_halted_partition_is_told_so_and_nobody_else() {
         &page,
         &[
             "Updates paused since 2026-11-22 12:00:00",
-            "Nothing is lost.",
+            "Nothing is lost;",
         ],
     );
     let page = text(&jar.get(&stand, &format!("/users/{}", elsewhere.id())).await);

@@ -90,17 +90,17 @@ async fn what_is_to_come_is_shown_wherever_somebody_would_change_it() {
     has(&page, &["In force then", "With the change"]);
     let answer = confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
     let page = text(&jar.get(&stand, location(&answer)).await);
-    let said = "It holds for events from 2026-12-01 00:00:00 on; until then nothing changes.";
+    let said = "It applies to events from 2026-12-01 00:00:00 on; until then nothing changes.";
     has(&page, &[said, "Upcoming", "3 USD for a request"]);
 
     // Today's, which it will replace; and what takes its place.
     let page = preview(&mut jar, &stand, "2", "").await;
     has(
         &page,
-        &["It holds only until 2026-12-01 00:00:00: then version 2 begins"],
+        &["It applies only until 2026-12-01 00:00:00: then version 2 begins"],
     );
     let page = preview(&mut jar, &stand, "4", later).await;
-    has(&page, &["It takes the place of version 2"]);
+    has(&page, &["It replaces version 2"]);
     confirm(&mut jar, &stand, SCRAPE, &confirmation(&page)).await;
     let page = text(&jar.get(&stand, SCRAPE).await);
     has(&page, &["Replaced", "Upcoming", "In force", "4 USD for a"]);
@@ -337,7 +337,7 @@ async fn the_network_is_switched_only_by_its_typed_name() {
     let unseen = jar.post(&stand, "/admin/network", &fields).await;
     has(
         &text(&unseen),
-        &["Nothing was switched: look at what is in force here"],
+        &["Nothing was switched: look at what is in force"],
     );
     fields.extend([("seen", seen.as_str()), ("once", once.as_str())]);
     let answer = jar.post(&stand, "/admin/network", &fields).await;
@@ -372,7 +372,7 @@ async fn credit_is_added_once_however_often_the_form_is_sent() {
     let told = text(&jar.get(&stand, &led[1]).await);
     has(
         &told,
-        &["This was added already, at 2026-11-22 12:00:00: 25 USD, “a welcome”."],
+        &["Already added at 2026-11-22 12:00:00: 25 USD, “a welcome”."],
     );
     let page = text(&jar.get(&stand, &led[0]).await);
     has(
@@ -537,7 +537,7 @@ async fn a_reject_is_read_mended_and_sent_again_another_is_discarded_and_neither
 async fn a_halted_partition_is_told_in_plain_words_with_what_to_do() {
     let stand = stand().await;
     let mut jar = admin(&stand).await;
-    has(&text(&jar.get(&stand, "/admin").await), &["None is halted"]);
+    has(&text(&jar.get(&stand, "/admin").await), &["None halted"]);
     let task = TaskId::new(Role::Rate, Partition(2));
     let record = HaltRecord {
         task: task.to_string(),

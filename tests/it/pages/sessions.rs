@@ -8,7 +8,7 @@ use axum::http::{Request, header};
 use serde_json::json;
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis};
-use tidemark::http::{Hosts, KEY_BELIEVED, router};
+use tidemark::http::{Hosts, KEY_CACHE_TTL, router};
 use tidemark::ops::config::{Config, HttpConfig, PublicOrigin};
 use tidemark::store::keys;
 use tower::ServiceExt;
@@ -139,7 +139,7 @@ async fn a_session_ends_by_time_by_signing_out_and_with_its_key() {
     let start = Instant::now();
     while jar.get(&stand, "/users/alice").await.status == 200 {
         assert!(
-            start.elapsed() < KEY_BELIEVED * 3,
+            start.elapsed() < KEY_CACHE_TTL * 3,
             "a revoked key's session goes on"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;

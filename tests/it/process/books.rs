@@ -15,7 +15,7 @@ use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Db, Item, Table};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedClient;
-use tidemark::store::installation::is_marker;
+use tidemark::store::marker::is_marker;
 use tidemark::store::meter::StoreMeter;
 use tidemark::store::streaks;
 

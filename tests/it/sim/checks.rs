@@ -13,7 +13,7 @@ use tidemark::log::{Record, Topic, posting, rejected};
 use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Key, Table};
-use tidemark::store::{checkpoints, installation, pricing, referrals, streaks};
+use tidemark::store::{checkpoints, marker, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::db::DbState;
@@ -612,7 +612,7 @@ fn usage_rows(
     }
     let mut is = BTreeSet::new();
     for (key, item) in &db.0 {
-        let is_marker = installation::is_marker(key.table, item);
+        let is_marker = marker::is_marker(key.table, item);
         if key.table != Table::UsageTracking || is_marker || adapter::has_expired(item, now) {
             continue;
         }

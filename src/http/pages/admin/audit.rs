@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::Pages;
 use super::super::visitor::Visitor;
 use super::super::words::{encoded, instant};
-use super::{Wished, page};
+use super::{PageQuery, page};
 use crate::domain::ids::check_id;
 use crate::http::problem::Problem;
 
@@ -22,7 +22,7 @@ const DETAIL_BYTES_MAX: usize = 200;
 
 /// Which entries.
 #[derive(Debug, Default, Deserialize)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct AuditQuery {
     before: Option<String>,
 }
 
@@ -42,7 +42,7 @@ fn detail(detail: &Value) -> Markup {
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Wished(wanted): Wished<Wanted>,
+    PageQuery(wanted): PageQuery<AuditQuery>,
 ) -> Result<Response, Problem> {
     let before = wanted.before.filter(|before| check_id(before).is_ok());
     let found = pages

@@ -17,8 +17,8 @@ use super::{confirmation, page_of, refusal};
 use crate::app::commands::rules::{ChangePreview, Confirmation, Confirmed};
 use crate::app::queries::{Version, known_rule};
 use crate::domain::rules::SettingKey;
+use crate::http::extract::PathParams;
 use crate::http::problem::Problem;
-use crate::http::strict::Named;
 
 fn change_of(key: &str, form: &Form) -> Change {
     let value = match price_key(key) {
@@ -41,7 +41,7 @@ fn change_of(key: &str, form: &Form) -> Change {
 pub(in super::super) async fn preview(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(key): Named<String>,
+    PathParams(key): PathParams<String>,
     form: Form,
 ) -> Result<Response, Problem> {
     known_rule(&key)?;
@@ -123,7 +123,7 @@ async fn refused(
 pub(in super::super) async fn publish(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(key): Named<String>,
+    PathParams(key): PathParams<String>,
     form: Form,
 ) -> Result<Response, Problem> {
     // The switch of the network has a form of its own, where its name is typed.

@@ -12,13 +12,13 @@ use super::super::frame::{self, token};
 use super::super::visitor::{Form, Visitor};
 use super::super::words::{account_path, encoded, instant};
 use super::super::{Pages, redirect};
-use super::{Wished, page_of, spaces_note, writes};
+use super::{PageQuery, page_of, spaces_note, writes};
 use crate::app::commands::{CreditError, NewCredit};
 use crate::app::queries::Credits;
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
+use crate::http::extract::account;
 use crate::http::problem::Problem;
-use crate::http::strict::account;
 use crate::ops::random_name;
 
 const PATH: &str = "/admin/credits";
@@ -26,9 +26,9 @@ const PATH: &str = "/admin/credits";
 /// So much earlier than a page gives up, this one stops waiting for the store: it must say what may have happened.
 const EARLIER: Duration = Duration::from_millis(300);
 
-/// Whose, and what was done before.
+/// PathAccount, and what was done before.
 #[derive(Debug, Default, Deserialize)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct CreditsQuery {
     #[serde(default)]
     user: String,
     #[serde(default)]
@@ -42,7 +42,7 @@ pub(in super::super) struct Wanted {
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Wished(wanted): Wished<Wanted>,
+    PageQuery(wanted): PageQuery<CreditsQuery>,
 ) -> Result<Response, Problem> {
     let user = match wanted.user.as_str() {
         "" => None,
@@ -64,7 +64,7 @@ pub(in super::super) async fn show(
 }
 
 /// What was done just before.
-fn said(wanted: &Wanted, credits: &Credits) -> Option<Markup> {
+fn said(wanted: &CreditsQuery, credits: &Credits) -> Option<Markup> {
     let mut entries = credits.entries.iter();
     let entry = entries.find(|entry| entry.key == wanted.entry)?;
     match wanted.done.as_str() {

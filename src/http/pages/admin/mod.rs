@@ -17,8 +17,8 @@ use crate::app::queries::{Halt, SetAside, Version};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::SettingKey;
+use crate::http::extract::account;
 use crate::http::problem::Problem;
-use crate::http::strict::account;
 use crate::pipeline::HaltCode;
 
 pub(super) mod audit;
@@ -89,13 +89,13 @@ fn coded(text: &str) -> Markup {
 }
 
 /// What the address of a page says beside its path. Addresses are typed and passed on: what is wrong with one is told in plain words.
-pub(super) struct Wished<T>(T);
+pub(super) struct PageQuery<T>(T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Wished<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for PageQuery<T> {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Wished<T>, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PageQuery<T>, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(wished)| Wished(wished)).map_err(|_| {
+        query.map(|Query(wished)| PageQuery(wished)).map_err(|_| {
             let why = "The query part of this address (after the question mark) is not valid. Use the links on the pages to get here.";
             Problem::new(StatusCode::BAD_REQUEST, "invalid_query", why)
         })
@@ -230,7 +230,7 @@ fn find_account() -> Markup {
 
 /// Which account.
 #[derive(Debug, Deserialize)]
-pub(super) struct Which {
+pub(super) struct AccountToFind {
     kind: AccountKind,
     id: String,
 }
@@ -238,7 +238,7 @@ pub(super) struct Which {
 /// `GET /admin/find`.
 pub(super) async fn find(
     visitor: Visitor,
-    Wished(which): Wished<Which>,
+    PageQuery(which): PageQuery<AccountToFind>,
 ) -> Result<Response, Problem> {
     let found = account(which.kind, &which.id)?;
     if !has_outer_spaces(&which.id) {

@@ -10,9 +10,9 @@ use super::super::visitor::{Form, Visitor};
 use super::super::{Pages, redirect};
 use super::change::meanwhile;
 use super::preview::{Change, from_input, query_of, reason_input};
-use super::rules::Wanted;
+use super::rules::DoneQuery;
 use super::versions::{history, meets, network as name, pending_card, said, since};
-use super::{Wished, confirmation, page_of, refusal, writes};
+use super::{PageQuery, confirmation, page_of, refusal, writes};
 use crate::app::commands::rules::{Confirmation, Confirmed};
 use crate::app::queries::{Version, in_force_at, is_mainnet_of, to_come};
 use crate::domain::rules::SettingKey;
@@ -26,7 +26,7 @@ const PATH: &str = "/admin/network";
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Wished(wanted): Wished<Wanted>,
+    PageQuery(wanted): PageQuery<DoneQuery>,
 ) -> Result<Response, Problem> {
     let note = |versions: &[Version], now| said(&wanted.done, wanted.version, versions, now);
     respond(&pages, &visitor, note, &Change::default(), StatusCode::OK).await

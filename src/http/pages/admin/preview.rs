@@ -11,8 +11,8 @@ use crate::app::commands::rules::{
 };
 use crate::app::queries::WhatIf;
 use crate::domain::time::Millis;
+use crate::http::extract::Verbatim;
 use crate::http::problem::Problem;
-use crate::http::strict::Verbatim;
 
 /// A change, as a form has it.
 #[derive(Clone, Debug, Default)]

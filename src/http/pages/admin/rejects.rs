@@ -12,15 +12,15 @@ use super::super::words::instant;
 use super::super::{Pages, redirect};
 use super::reject_overview::overview;
 use super::reject_table::{PATH, last_page, of_page, path, state_chip, table};
-use super::{Wished, coded, page, page_of, refusal, writes};
+use super::{PageQuery, coded, page, page_of, refusal, writes};
 use crate::app::CommandError;
 use crate::app::queries::{RejectDetail, RejectLine, RejectPlace, RejectState};
+use crate::http::extract::PathParams;
 use crate::http::problem::Problem;
-use crate::http::strict::Named;
 
 /// Which rejects.
 #[derive(Debug, Default, Deserialize)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct RejectsQuery {
     /// All of them, if none is named.
     partition: Option<u32>,
     #[serde(default)]
@@ -33,7 +33,7 @@ pub(in super::super) struct Wanted {
 pub(in super::super) async fn list(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Wished(wanted): Wished<Wanted>,
+    PageQuery(wanted): PageQuery<RejectsQuery>,
 ) -> Result<Response, Problem> {
     let queries = &pages.service.queries;
     let Some(partition) = wanted.partition else {
@@ -82,8 +82,8 @@ pub(in super::super) async fn list(
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named((partition, offset)): Named<(u32, u64)>,
-    Wished(wanted): Wished<Wanted>,
+    PathParams((partition, offset)): PathParams<(u32, u64)>,
+    PageQuery(wanted): PageQuery<RejectsQuery>,
 ) -> Result<Response, Problem> {
     let note = match wanted.done.as_str() {
         "redriven" => Some(frame::done(
@@ -197,7 +197,7 @@ fn forms(
 pub(in super::super) async fn redrive_one(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named((partition, offset)): Named<(u32, u64)>,
+    PathParams((partition, offset)): PathParams<(u32, u64)>,
     form: Form,
 ) -> Result<Response, Problem> {
     let place = RejectPlace { partition, offset };
@@ -216,7 +216,7 @@ pub(in super::super) async fn redrive_one(
 pub(in super::super) async fn discard(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named((partition, offset)): Named<(u32, u64)>,
+    PathParams((partition, offset)): PathParams<(u32, u64)>,
     form: Form,
 ) -> Result<Response, Problem> {
     let place = RejectPlace { partition, offset };

@@ -12,11 +12,11 @@ use super::super::visitor::Visitor;
 use super::super::words::encoded;
 use super::preview::{Change, from_input, reason_input};
 use super::versions::{history, pending_card, price_key, said, since, unit_word};
-use super::{Wished, page, writes};
+use super::{PageQuery, page, writes};
 use crate::app::queries::{Version, in_force_at, json_of, known_rule, price_of, to_come};
 use crate::domain::rules::{PriceKey, SettingKey};
+use crate::http::extract::PathParams;
 use crate::http::problem::Problem;
-use crate::http::strict::Named;
 
 pub(super) const TAB: &str = "/admin/rules";
 
@@ -130,7 +130,7 @@ fn unpriced(versions: &[Version]) -> Vec<(PriceKey, PriceKey)> {
 
 /// What was done before.
 #[derive(Debug, Default, Deserialize)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct DoneQuery {
     #[serde(default)]
     pub done: String,
     /// Which version it was done to.
@@ -142,8 +142,8 @@ pub(in super::super) struct Wanted {
 pub(in super::super) async fn show(
     State(pages): State<Pages>,
     visitor: Visitor,
-    Named(key): Named<String>,
-    Wished(wanted): Wished<Wanted>,
+    PathParams(key): PathParams<String>,
+    PageQuery(wanted): PageQuery<DoneQuery>,
 ) -> Result<Response, Problem> {
     known_rule(&key)?;
     let versions = pages.service.queries.rule_history(&key).await?;

@@ -327,7 +327,7 @@ fn what_is_wrong_with_credentials_is_said_in_words_at_once_and_without_secrets()
         place.env.push(source);
         let start = Instant::now();
         let said = place.tidemark(&["doctor"]);
-        let said = if said.err.contains("no data in") {
+        let said = if said.err.contains("no data directory") {
             place.tidemark(&["init"]).failed(1)
         } else {
             said.failed(2)

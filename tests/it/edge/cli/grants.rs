@@ -23,7 +23,7 @@ fn prices_begin_with_mainnet_on_fresh_data() {
     let said = place.tidemark(&["pricing", "init", "testnet"]).ok();
     assert_eq!(
         said,
-        "1 value is in force otherwise than in config/rules/testnet.toml and left so: system_mainnet. `--replace` publishes the file's.\n"
+        "1 value is in force different from config/rules/testnet.toml and kept: system_mainnet. `--replace` publishes the file's values.\n"
     );
     let init = ["pricing", "init", "testnet", "--replace"];
     let said = place.tidemark(&init).ok();

@@ -148,7 +148,10 @@ fn well_without_up(place: &Place) {
         said.contains("0 records of usage.events to be rated yet."),
         "{said}"
     );
-    assert!(said.contains("0 posting blocks to be posted yet"), "{said}");
+    assert!(
+        said.contains("0 posting blocks waiting to be posted"),
+        "{said}"
+    );
     let faults: Vec<&str> = said.lines().filter(|line| line.starts_with('!')).collect();
     assert!(
         matches!(faults[..], [only] if only.starts_with("! `tidemark up` is not running on this data")),

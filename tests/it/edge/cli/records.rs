@@ -124,7 +124,7 @@ fn reads(place: &Place) {
     let nothing = place
         .tidemark(&["usage", "ann", "--day", "2026-01-01"])
         .ok();
-    assert_eq!(nothing, "user ann has no request on 2026-01-01\n");
+    assert_eq!(nothing, "user ann has no requests on 2026-01-01\n");
     for (kinds, id, total) in [("users", "ann", "5.3"), ("providers", "prov", "3")] {
         let board = place.tidemark(&["leaderboard", kinds, "--json"]).lines();
         assert_eq!(board.len(), 1);
@@ -143,14 +143,17 @@ fn reads(place: &Place) {
     ] {
         let said = place.tidemark(&args).failed(1);
         assert!(
-            said.contains("has nothing in 20") && said.contains("tidemark wait"),
+            said.contains("has no activity in 20") && said.contains("tidemark wait"),
             "{said}"
         );
     }
     let said = place
         .tidemark(&["statement", "user", "ann", "--month", "2025-01"])
         .failed(1);
-    assert!(said.contains("user ann has nothing in 2025-01"), "{said}");
+    assert!(
+        said.contains("user ann has no activity in 2025-01"),
+        "{said}"
+    );
     place
         .tidemark(&["statement", "user", "ann", "--month", "January"])
         .failed(2);

@@ -27,7 +27,10 @@ fn a_marketplace_moves_in_before_up_ever_ran() {
 ";
     place.write("links.jsonl", import);
     let said = place.tidemark(&["referral", "import", "links.jsonl"]);
-    assert_eq!(said.out, "2 links made, 0 there already, 4 lines refused\n");
+    assert_eq!(
+        said.out,
+        "2 links created, 0 already present, 4 lines refused\n"
+    );
     let lines = said.failed(2);
     let expected = [
         "line 4: cycle: ",
@@ -43,13 +46,16 @@ fn a_marketplace_moves_in_before_up_ever_ran() {
         assert!(!words.contains("code"), "{lines}");
     }
     let said = place.tidemark(&["referral", "import", "links.jsonl"]);
-    assert_eq!(said.out, "0 links made, 2 there already, 4 lines refused\n");
+    assert_eq!(
+        said.out,
+        "0 links created, 2 already present, 4 lines refused\n"
+    );
     said.failed(2);
     let paid = "{\"referee\":[\"user\",\"z\"],\"referrer\":[\"user\",\"y\"]}\n";
     let said = place
         .tidemark_reading(&["referral", "import", "-", "--no-awards"], paid)
         .ok();
-    assert_eq!(said, "1 link made, 0 there already, 0 lines refused\n");
+    assert_eq!(said, "1 link created, 0 already present, 0 lines refused\n");
 
     let up = place.up(&[]);
     place.send(&[chat("1", "c"), chat("2", "z")]);

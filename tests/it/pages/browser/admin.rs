@@ -25,7 +25,7 @@ async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
     admin.type_into("#price", "a lot").await;
     admin.type_into("#reason", "a try").await;
     admin.press("Show what it would change").await;
-    admin.sees("the rules cannot be used").await;
+    admin.sees("The rules are not valid with this change").await;
     admin.type_into("#price", "0.75").await;
     admin.press("Show what it would change").await;
     admin.sees("Change blue_surge_input?").await;

@@ -23,11 +23,11 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// A JSON body. Its type must deny unknown fields, and hold values of any form as [`Verbatim`]: then nothing in it stands twice.
 #[derive(Debug)]
-pub struct Strict<T>(pub T);
+pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Strict<T>, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<JsonBody<T>, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let media_type = content_type.and_then(|value| value.split(';').next());
@@ -49,7 +49,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
             return Err(bad("the body is not a JSON object".to_owned()));
         }
         serde_json::from_slice(&body)
-            .map(Strict)
+            .map(JsonBody)
             .map_err(|error| bad(error.to_string()))
     }
 }
@@ -78,13 +78,13 @@ struct Unambiguous;
 
 impl<'de> Deserialize<'de> for Unambiguous {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unambiguous, D::Error> {
-        deserializer.deserialize_any(Looking)
+        deserializer.deserialize_any(UnambiguousVisitor)
     }
 }
 
-struct Looking;
+struct UnambiguousVisitor;
 
-impl<'de> Visitor<'de> for Looking {
+impl<'de> Visitor<'de> for UnambiguousVisitor {
     type Value = Unambiguous;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -137,20 +137,22 @@ impl<'de> Visitor<'de> for Looking {
 
 /// The query string. Its type should deny unknown fields.
 #[derive(Debug)]
-pub struct Asked<T>(pub T);
+pub struct QueryParams<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<QueryParams<T>, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Asked(query)).map_err(|error| {
-            // The cause without the library's words before it.
-            let why = match error.source() {
-                Some(cause) => cause.to_string(),
-                None => "it cannot be read".to_owned(),
-            };
-            bad_query(format!("the query: {why}"))
-        })
+        query
+            .map(|Query(query)| QueryParams(query))
+            .map_err(|error| {
+                // The cause without the library's words before it.
+                let why = match error.source() {
+                    Some(cause) => cause.to_string(),
+                    None => "it cannot be read".to_owned(),
+                };
+                bad_query(format!("the query: {why}"))
+            })
     }
 }
 
@@ -227,15 +229,15 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// What the path names.
 #[derive(Debug)]
-pub struct Named<T>(pub T);
+pub struct PathParams<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
     type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named<T>, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PathParams<T>, Problem> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(path)| Named(path)).map_err(|error| {
+        path.map(|Path(path)| PathParams(path)).map_err(|error| {
             let bad = match &error {
-                PathRejection::FailedToDeserializePathParams(error) => badly_named(error.kind()),
+                PathRejection::FailedToDeserializePathParams(error) => path_fault(error.kind()),
                 _ => None,
             };
             let why = bad.unwrap_or_else(|| "the path is not valid".to_owned());
@@ -245,7 +247,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
 }
 
 /// Which part of the path is wrong, in words that do not tell of our types.
-fn badly_named(kind: &ErrorKind) -> Option<String> {
+fn path_fault(kind: &ErrorKind) -> Option<String> {
     match kind {
         ErrorKind::ParseErrorAtKey { key, value, .. } => {
             Some(format!("the path: {key} cannot be '{value}'"))
