@@ -30,8 +30,15 @@ pub async fn run(session: &Session, args: &AcceptLossArgs) -> Done {
     for line in told(&losses) {
         out.line(line)?;
     }
+    for record in session.queries().set_aside().await? {
+        let (account, kind) = (&record.account, record.account.kind);
+        out.line(format!(
+            "  {account} is set aside: what it misses is lost with this log too. Before the next epoch begins, mend it and run: tidemark set-aside release {kind} {} --accept-missing",
+            account.id()
+        ))?;
+    }
     out.finish()?;
-    if !args.yes && !is_confirmed()? {
+    if !args.yes && !is_confirmed(CONFIRMATION)? {
         return Err(Failure::refused("not confirmed; nothing was changed"));
     }
     let worker: u64 = rand::random();
@@ -168,7 +175,8 @@ fn late_line(late: &LateBlocks) -> String {
     }
 }
 
-fn is_confirmed() -> Done<bool> {
+/// Asks for a word; whether it was typed.
+pub(super) fn is_confirmed(word: &str) -> Done<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::refused(
             "nothing was changed: there is no terminal to confirm on; pass --yes to accept without \
@@ -176,12 +184,12 @@ fn is_confirmed() -> Done<bool> {
         ));
     }
     let mut terminal = std::io::stderr();
-    let asked = write!(terminal, "Type '{CONFIRMATION}' to give this up: ");
+    let asked = write!(terminal, "Type '{word}' to give this up: ");
     asked
         .and_then(|()| terminal.flush())
         .map_err(Failure::failed)?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     read.map_err(Failure::failed)?;
-    Ok(line.trim() == CONFIRMATION)
+    Ok(line.trim() == word)
 }

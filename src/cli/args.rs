@@ -14,7 +14,9 @@ pub use accounts::{
 };
 pub use emit::EmitArgs;
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
-pub use repair::{AcceptLossArgs, CorrectClockArgs, RecoverArgs, ResumeArgs};
+pub use repair::{
+    AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
+};
 pub use services::{
     KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsArgs, TopicsCommand, UpArgs, WorkerArgs,
     WorkerRole,
@@ -106,6 +108,10 @@ pub enum Command {
 tidemark resume --all --reason 'fixed the permissions of the credentials'"
     )]
     Resume(ResumeArgs),
+    /// List and release accounts that are set aside: their postings and awards wait while their
+    /// partition continues.
+    #[command(subcommand, after_help = repair::SET_ASIDE_EXAMPLES)]
+    SetAside(SetAsideCommand),
     /// Mark append times of a source partition as wrong after a clock ran ahead; then run `tidemark
     /// resume`.
     #[command(

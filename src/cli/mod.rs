@@ -41,6 +41,7 @@ mod rules;
 mod send;
 mod serve;
 mod session;
+mod set_aside;
 mod statements;
 mod tables;
 mod top;
@@ -268,6 +269,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
+        Command::SetAside(command) => set_aside::run(session, config, command).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
         Command::Recover(args) => recover::run(session, config, args).await,
         Command::AcceptLoss(args) => accept_loss::run(session, args).await,

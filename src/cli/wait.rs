@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::doctor;
-use super::output::{Done, Failure};
+use super::output::{Done, Failure, counted};
 use super::recent::Recent;
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
@@ -102,6 +102,7 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
 
 /// What else is to be said when everything is done; a failure, if that is of no use.
 async fn afterwards(session: &Session, config: &Config) -> Done<Option<String>> {
+    none_aside(session).await?;
     let said = of_recent(Recent::read(session).await)?;
     let refusal = match session.workers {
         Workers::Up => doctor::refusal(config)
@@ -281,12 +282,29 @@ async fn look(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Do
     Ok(before.is_empty())
 }
 
+/// Those of accounts that are set aside wait for an operator, so nobody waits for them here.
 async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
-    let pointers = progress::pointers(session.db(), session.partitions.posting).await?;
-    Ok(pointers
-        .into_iter()
-        .map(|p| (p.partition, p.item))
-        .collect())
+    let (pointers, _) = progress::pointers(session.db(), session.partitions.posting).await?;
+    let aside = session.queries().set_aside().await?;
+    let awaited = pointers.into_iter().filter(|pointer| {
+        let mut aside = aside.iter();
+        !aside.any(|record| record.account == *pointer.account())
+    });
+    Ok(awaited.map(|p| (p.partition, p.item)).collect())
+}
+
+/// Everything is done but for accounts that are set aside.
+async fn none_aside(session: &Session) -> Done {
+    let aside = session.queries().set_aside().await?;
+    let Some(first) = aside.first() else {
+        return Ok(());
+    };
+    Err(done_but(&format!(
+        "{} set aside ({}{}): see tidemark set-aside list",
+        counted(aside.len() as u64, "account"),
+        first.account,
+        if aside.len() > 1 { ", …" } else { "" }
+    )))
 }
 
 /// A halted partition may be what is awaited, and waiting will not help.

@@ -141,6 +141,8 @@ pub struct TaskHealth {
     pub read_again_to: Option<u64>,
     /// Set while it is halted.
     pub halted: Option<Halted>,
+    /// How many of its accounts are set aside.
+    pub set_aside: usize,
 }
 
 /// The shared registry. Every change also sets the metrics about it.
@@ -248,8 +250,11 @@ impl Health {
     /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
     /// if this process does not run it (any more).
     pub fn lags(&self, id: TaskId, lag: u64, waited: Duration) {
-        if self.task(id).is_some() {
-            self.update(id, lag, |_| ());
+        // The metrics too are set under the lock: after `gone` nobody would take them away again.
+        let mut tasks = self.lock();
+        if let Some(task) = tasks.get_mut(&id) {
+            task.lag = lag;
+            self.lag_metric(id, lag);
             self.metrics
                 .lag_seconds
                 .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
@@ -281,10 +286,30 @@ impl Health {
         self.halted_metric(id, halted.code, 0);
     }
 
+    /// How many accounts a posting partition has set aside, and since when the oldest posting that
+    /// they may lack has been in the log.
+    pub fn set_aside(&self, id: TaskId, accounts: usize, oldest: Option<Millis>) {
+        let lag = self.task(id).map_or(0, |task| task.lag);
+        self.update(id, lag, |task| task.set_aside = accounts);
+        let partition = id.partition.to_string();
+        let count = &self.metrics.accounts_set_aside;
+        count
+            .with_label_values(&[&partition])
+            .set(i64::try_from(accounts).unwrap_or(i64::MAX));
+        let since = &self.metrics.accounts_set_aside_since_timestamp_seconds;
+        match oldest {
+            Some(at) => since
+                .with_label_values(&[&partition])
+                .set(at.0 as f64 / 1_000.0),
+            None => drop(since.remove_label_values(&[partition.as_str()])),
+        }
+    }
+
     /// A task that this process no longer runs. Its metrics go with it: whoever runs it now tells them.
     pub fn gone(&self, id: TaskId) {
         self.resumed(id);
-        self.lock().remove(&id);
+        let mut tasks = self.lock();
+        tasks.remove(&id);
         let partition = id.partition.to_string();
         let labels = [id.role.as_str(), partition.as_str()];
         // That one was never told is no fault.
@@ -300,7 +325,13 @@ impl Health {
         if id.role == Role::Post {
             let visible = &self.metrics.visible_event_timestamp_seconds;
             drop(visible.remove_label_values(&[partition.as_str()]));
-            for accounts in [&self.metrics.accounts_cached, &self.metrics.accounts_dirty] {
+            let since = &self.metrics.accounts_set_aside_since_timestamp_seconds;
+            drop(since.remove_label_values(&[partition.as_str()]));
+            for accounts in [
+                &self.metrics.accounts_cached,
+                &self.metrics.accounts_dirty,
+                &self.metrics.accounts_set_aside,
+            ] {
                 drop(accounts.remove_label_values(&[partition.as_str()]));
             }
         }
@@ -337,9 +368,14 @@ impl Health {
             last_progress: Instant::now(),
             read_again_to: None,
             halted: None,
+            set_aside: 0,
         });
         task.lag = lag;
         change(task);
+        self.lag_metric(id, lag);
+    }
+
+    fn lag_metric(&self, id: TaskId, lag: u64) {
         self.metrics
             .lag_records
             .with_label_values(&[id.role.as_str(), &id.partition.to_string()])

@@ -51,6 +51,9 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
+    /// `recover` leaves prices and links as they are, although their tables may be of another moment
+    /// than the control feed.
+    FeedRowsNotMended,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -68,11 +71,18 @@ pub enum Breakage {
     /// What the window has forgotten is as late as the last record that it forgot, even if it had
     /// forgotten later ones before.
     ForgottenFallsBack,
+    /// An account is set aside in memory alone: the checkpoint passes its postings before the record
+    /// is durable.
+    SetAsideInMemoryOnly,
+    /// An account that is released goes on where its partition is, without what it missed.
+    ReleaseWithoutCatchUp,
+    /// Nobody looks whether rows that were mended are as new as those that were set aside.
+    OlderRowsReleased,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 30] = [
+    pub const ALL: [Breakage; 34] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -96,6 +106,7 @@ impl Breakage {
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
         Breakage::PostingNotPutBack,
+        Breakage::FeedRowsNotMended,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::EarlierBlocksTaken,
@@ -103,5 +114,8 @@ impl Breakage {
         Breakage::LatestEventUnknown,
         Breakage::LatestEventNotMoved,
         Breakage::ForgottenFallsBack,
+        Breakage::SetAsideInMemoryOnly,
+        Breakage::ReleaseWithoutCatchUp,
+        Breakage::OlderRowsReleased,
     ];
 }

@@ -1,7 +1,9 @@
 //! How a task ends when it cannot go on.
 
+use crate::domain::ids::Account;
 use crate::log::LogError;
 use crate::store::db::StoreError;
+use crate::store::set_aside::{FaultCode, Stood};
 
 /// Why a partition halts. The names are stable: they are labels of a metric and stand in `tidemark doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,11 +40,13 @@ pub enum HaltCode {
     StoreRefused,
     /// The log refuses a record of our own.
     LogRefused,
+    /// More accounts cannot be counted than are set aside.
+    AccountsUncountable,
 }
 
 impl HaltCode {
     /// All of them.
-    pub const ALL: [HaltCode; 16] = [
+    pub const ALL: [HaltCode; 17] = [
         HaltCode::LogRecreated,
         HaltCode::LogTruncated,
         HaltCode::FingerprintMismatch,
@@ -59,6 +63,7 @@ impl HaltCode {
         HaltCode::Overflow,
         HaltCode::StoreRefused,
         HaltCode::LogRefused,
+        HaltCode::AccountsUncountable,
     ];
 
     /// The code.
@@ -80,6 +85,7 @@ impl HaltCode {
             HaltCode::Overflow => "overflow",
             HaltCode::StoreRefused => "store_refused",
             HaltCode::LogRefused => "log_refused",
+            HaltCode::AccountsUncountable => "accounts_uncountable",
         }
     }
 
@@ -152,6 +158,9 @@ impl HaltCode {
             HaltCode::LogRefused => {
                 "Raise the topic's max.message.bytes to the value in topics/*.yaml."
             }
+            HaltCode::AccountsUncountable => {
+                "This is about more than single accounts: look for what damaged or refuses them all (a newer tidemark, a script, a changed table), mend that, then resume the partition. Accounts that are mended and released do not count (docs/runbook.md#tidemarkaccountssetaside)."
+            }
         }
     }
 }
@@ -163,6 +172,22 @@ pub enum Failure {
     Reload(String),
     /// The state contradicts itself. Says what.
     Halt(HaltCode, String),
+    /// Something is wrong with one account alone. The poster sets it aside and goes on; a task that
+    /// cannot do that halts.
+    Account(Box<AccountFault>),
+}
+
+/// What is wrong with one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFault {
+    /// The account.
+    pub account: Account,
+    /// A stable code.
+    pub code: FaultCode,
+    /// In words.
+    pub what: String,
+    /// Which rows there are, as far as whoever found it knows.
+    pub stood: Stood,
 }
 
 impl Failure {
@@ -171,9 +196,58 @@ impl Failure {
         Failure::Halt(code, what.into())
     }
 
+    /// What a failed request about one account's own items means: an item that cannot be decoded is a
+    /// fault of this account, anything else is not.
+    pub fn of_account(account: &Account, code: FaultCode, error: StoreError) -> Failure {
+        match error {
+            StoreError::Corrupt { .. } => Failure::account(account, code, unreadable(&error)),
+            error => error.into(),
+        }
+    }
+
+    /// A fault of one account of which nothing else is known.
+    pub fn account(account: &Account, code: FaultCode, what: impl Into<String>) -> Failure {
+        Failure::Account(Box::new(AccountFault {
+            account: account.clone(),
+            code,
+            what: what.into(),
+            stood: Stood::Unknown,
+        }))
+    }
+
     /// A reload.
     pub fn reload(why: impl Into<String>) -> Failure {
         Failure::Reload(why.into())
+    }
+}
+
+/// What cannot be read of an account. It is set aside, so there is no partition to resume.
+pub fn unreadable(error: &StoreError) -> String {
+    match error {
+        StoreError::Corrupt { key, what } => format!("row {key} cannot be read: {what}"),
+        error => error.to_string(),
+    }
+}
+
+impl AccountFault {
+    /// The halt of a partition that cannot set the account aside.
+    pub fn halt(&self) -> (HaltCode, String) {
+        let code = match self.code {
+            FaultCode::RowsContradict => HaltCode::RowRegressed,
+            FaultCode::WriteRefused => HaltCode::StoreRefused,
+            FaultCode::RowUnreadable | FaultCode::AwardUnreadable | FaultCode::LinkUnreadable => {
+                HaltCode::RowUnreadable
+            }
+        };
+        (code, format!("{}: {}", self.account, self.what))
+    }
+}
+
+impl From<AccountFault> for Failure {
+    /// The halt.
+    fn from(fault: AccountFault) -> Failure {
+        let (code, what) = fault.halt();
+        Failure::Halt(code, what)
     }
 }
 
@@ -185,6 +259,7 @@ impl From<StoreError> for Failure {
             | StoreError::Unavailable(_)
             | StoreError::Denied(_) => Failure::reload(error.to_string()),
             StoreError::Refused(_) => Failure::halt(HaltCode::StoreRefused, error.to_string()),
+            StoreError::Apart(_) => Failure::halt(HaltCode::RowRegressed, error.to_string()),
             StoreError::Corrupt { .. } => Failure::halt(HaltCode::RowUnreadable, error.to_string()),
         }
     }

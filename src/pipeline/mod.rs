@@ -57,6 +57,7 @@ pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use rate::is_log_time_ahead;
+pub use recent::watch_recent;
 pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
 

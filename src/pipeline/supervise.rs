@@ -42,17 +42,28 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
                 pause(ctx, &mut shutdown, backoff(ctx, failures)).await;
             }
             Err((Failure::Halt(code, what), _)) => {
-                let at = ctx.clock.now();
-                let record = HaltRecord {
-                    task: task.to_string(),
-                    code: code.as_str().to_owned(),
-                    message: what,
-                    at,
-                };
-                stand_still(ctx, task, code, record, false, &mut shutdown).await;
+                halt(ctx, task, (code, what), &mut shutdown).await;
+            }
+            Err((Failure::Account(fault), _)) => {
+                halt(ctx, task, fault.halt(), &mut shutdown).await;
             }
         }
     }
+}
+
+async fn halt(
+    ctx: &WorkerContext,
+    task: TaskId,
+    (code, message): (HaltCode, String),
+    shutdown: &mut watch::Receiver<bool>,
+) {
+    let record = HaltRecord {
+        task: task.to_string(),
+        code: code.as_str().to_owned(),
+        message,
+        at: ctx.clock.now(),
+    };
+    stand_still(ctx, task, code, record, false, shutdown).await;
 }
 
 /// Why a task has begun again lately: in an outage each does so again and again, for the same reason.

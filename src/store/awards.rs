@@ -172,6 +172,11 @@ pub fn milestone_id(referee: &Account) -> String {
     format!("milestone#{referee}")
 }
 
+/// Whether an award was ever granted.
+pub async fn is_granted(db: &dyn Db, account: &Account, id: &str) -> Result<bool, StoreError> {
+    Ok(db.get(&record_key(account, id)).await?.is_some())
+}
+
 /// The writes that grant an award: its record, which must not exist, and its pointer. They belong into one transaction
 /// with the change that the award is for. `partitions` is the number of posting partitions.
 pub fn grant_writes(award: Award, partitions: u32) -> Vec<Write> {
@@ -241,14 +246,24 @@ pub fn delete_pointer_write(pointer: &Pointer) -> Write {
     }
 }
 
-/// Every pointer of a posting partition, oldest grant first. May miss one whose grant is just being written.
-pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Pointer>, StoreError> {
-    let hash = format!("pending#{partition}");
-    let items = query_all(db, hash).await?;
-    items
-        .iter()
-        .map(|item| read_pointer(partition, item))
-        .collect()
+/// Every pointer of a posting partition, oldest grant first; an error stands for one that cannot be
+/// decoded. May miss one whose grant is just being written.
+pub async fn list_pending(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Vec<Result<Pointer, StoreError>>, StoreError> {
+    let items = query_all(db, format!("pending#{partition}")).await?;
+    let pointers = items.iter().map(|item| read_pointer(partition, item));
+    Ok(pointers.collect())
+}
+
+/// A pointer that cannot be decoded.
+#[derive(Debug)]
+pub struct UnreadablePointer {
+    /// Whose it is, as far as that can be told.
+    pub account: Option<Account>,
+    /// What is wrong with it.
+    pub error: StoreError,
 }
 
 /// Some pointers of a posting partition, oldest grant first.
@@ -256,6 +271,8 @@ pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Point
 pub struct PendingPage {
     /// The pointers.
     pub pointers: Vec<Pointer>,
+    /// Those among them that cannot be decoded.
+    pub unreadable: Vec<UnreadablePointer>,
     /// The sort key after which there may be more.
     pub next: Option<String>,
 }
@@ -274,14 +291,24 @@ pub async fn oldest_pending(
         ..pages::whole(Table::Checkpoints, format!("pending#{partition}"))
     };
     let page = db.query(&query).await?;
-    let pointers = page.items.iter().map(|item| read_pointer(partition, item));
+    let (mut pointers, mut unreadable) = (Vec::new(), Vec::new());
+    for item in &page.items {
+        match read_pointer(partition, item) {
+            Ok(pointer) => pointers.push(pointer),
+            Err(error) => {
+                let account = pointer_account(partition, item);
+                unreadable.push(UnreadablePointer { account, error });
+            }
+        }
+    }
     let last = |next| {
         Row::new(pointer_key(partition, "?"), next)
             .text("item")
             .map(str::to_owned)
     };
     Ok(PendingPage {
-        pointers: pointers.collect::<Result<_, _>>()?,
+        pointers,
+        unreadable,
         next: page.next.as_ref().map(last).transpose()?,
     })
 }
@@ -386,6 +413,13 @@ fn read_pointer(partition: Partition, item: &Item) -> Result<Pointer, StoreError
         state,
         task,
     })
+}
+
+/// Whose pointer an item is that cannot be decoded as a whole.
+fn pointer_account(partition: Partition, item: &Item) -> Option<Account> {
+    let row = Row::new(pointer_key(partition, "?"), item);
+    let of = |name| read_account(&row, name).ok();
+    of("account").or_else(|| of("referee"))
 }
 
 /// How far a pointer has come, strongly consistent; `None` once it is deleted. A list of pointers may be behind this.

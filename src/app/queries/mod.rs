@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Serializer;
 
 use crate::domain::rules::Timeline;
+use crate::domain::time::Millis;
 use crate::log::{Log, Partitions};
 use crate::store::db::{Db, StoreError};
 
@@ -30,6 +31,7 @@ mod referrals;
 mod rejects;
 mod rules;
 mod rules_cache;
+mod set_aside;
 mod standstill;
 mod statements;
 mod streak;
@@ -60,6 +62,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::BELIEVED;
+pub use set_aside::SetAside;
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{UsageCursor, UsageLine, UsageOfDay};
@@ -83,6 +86,11 @@ pub enum QueryError {
     /// A record of `usage.rejected` is not a reject, which is a bug.
     #[error("{0}")]
     Reject(String),
+    /// The account's rows cannot be read, and it is set aside for that: since when.
+    #[error(
+        "this account cannot be shown: it has been set aside since {0}, because its rows cannot be read. Nothing is lost; `tidemark set-aside list` says what to do"
+    )]
+    SetAside(Millis),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

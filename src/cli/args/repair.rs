@@ -1,7 +1,8 @@
 //! Commands that bring an installation back after an accident.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
+use super::{AccountArg, JsonArg};
 use crate::ops::health::TaskId;
 
 pub(super) const RECOVER_EXAMPLES: &str = "\
@@ -72,5 +73,36 @@ pub struct AcceptLossArgs {
     pub reason: String,
     /// Do not ask for confirmation.
     #[arg(long)]
+    pub yes: bool,
+}
+
+pub(super) const SET_ASIDE_EXAMPLES: &str = "\
+Examples:
+  tidemark set-aside list
+  tidemark set-aside release user alice --reason 'restored the row of 2026-11 from point-in-time recovery'";
+
+/// `set-aside`.
+#[derive(Debug, Subcommand)]
+pub enum SetAsideCommand {
+    /// Show which accounts are set aside, why, since when, and how long the log still holds what they miss.
+    List(JsonArg),
+    /// Let an account take part again once it is repaired. Its poster adds what it missed, from the log.
+    Release(ReleaseArgs),
+}
+
+/// `set-aside release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// The account.
+    #[command(flatten)]
+    pub account: AccountArg,
+    /// How it was repaired; it is kept in the audit entry.
+    #[arg(long)]
+    pub reason: String,
+    /// Release it although some of what it misses is permanently lost. Make up for that with an adjustment.
+    #[arg(long)]
+    pub accept_missing: bool,
+    /// With --accept-missing: do not ask for confirmation.
+    #[arg(long, requires = "accept_missing")]
     pub yes: bool,
 }

@@ -41,6 +41,8 @@ pub enum Cause {
     LogRefuses,
     /// Clocks disagree.
     ClocksDiffer,
+    /// Prices and links do not agree with the control feed.
+    TablesApart,
     /// `tidemark recover` did not come to its end.
     RecoveryBrokenOff,
     /// Most recent events are rejected.
@@ -49,6 +51,8 @@ pub enum Cause {
     WithoutUsage,
     /// No rules have been published.
     NoRules,
+    /// Accounts are set aside.
+    SetAside,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -151,9 +155,11 @@ impl Findings {
                 | Cause::LogRefuses
                 | Cause::ClocksDiffer
                 | Cause::RecoveryBrokenOff
+                | Cause::TablesApart
                 | Cause::Rejected
                 | Cause::WithoutUsage
-                | Cause::NoRules => all.push(lines),
+                | Cause::NoRules
+                | Cause::SetAside => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);
                 }

@@ -7,6 +7,7 @@ use super::data::DataDir;
 use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
 use super::session::{Session, Workers};
+use super::set_aside;
 use crate::domain::position::Partition;
 use crate::log::embedded;
 use crate::log::foreign::ForeignLog;
@@ -66,6 +67,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     }
     rules(session, findings).await?;
     halts(session, findings).await?;
+    accounts_aside(session, config, findings).await?;
     tables::clocks(session, findings).await?;
     outages::clocks(session, findings).await;
     tables::in_flight(session, findings).await?;
@@ -126,6 +128,31 @@ async fn halts(session: &Session, findings: &mut Findings) -> Done {
     for halt in checkpoints::halts(session.db()).await? {
         let task = halt.task.parse().map_err(Failure::failed)?;
         findings.halted(task, &halt.code, halt.at, &halt.message);
+    }
+    Ok(())
+}
+
+/// So many accounts that are set aside are told one by one.
+const ASIDE_TOLD_MAX: usize = 5;
+
+/// Accounts that wait while their partition goes on.
+async fn accounts_aside(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    let aside = session.queries().set_aside().await?;
+    if aside.is_empty() {
+        return Ok(());
+    }
+    findings.fault(Cause::SetAside, set_aside::headline(aside.len()));
+    let retention = set_aside::retention(config)?;
+    for record in aside.iter().take(ASIDE_TOLD_MAX) {
+        let held = set_aside::Held::of(session, retention, record).await?;
+        findings.follows(&Cause::SetAside, set_aside::sentence(record, &held));
+    }
+    if aside.len() > ASIDE_TOLD_MAX {
+        let more = aside.len() - ASIDE_TOLD_MAX;
+        findings.follows(
+            &Cause::SetAside,
+            format!("And {more} more: tidemark set-aside list"),
+        );
     }
     Ok(())
 }

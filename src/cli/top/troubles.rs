@@ -52,6 +52,9 @@ fn cure(code: &str) -> &'static str {
             "new events are refused (503), and gateways resend them; check the brokers and the \
              topics (`tidemark doctor`)"
         }
+        "topic_missing" => {
+            "usage.events is gone, new events are refused (503), gateways send them again; restore it, do not just create it again (docs/runbook.md#a-topic-is-gone)"
+        }
         "store_denied" => {
             "updates are paused; check the AWS credentials, their policy and the clock"
         }
@@ -62,9 +65,18 @@ fn cure(code: &str) -> &'static str {
 
 /// What is wrong with what comes in, and with clocks.
 pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
+    let aside = now.sum("tidemark_accounts_set_aside", None);
+    let mut troubles = Vec::new();
+    if aside > 0.0 {
+        troubles.push(Trouble {
+            code: "accounts_set_aside".to_owned(),
+            text: format!(
+                "accounts that are set aside, because they cannot be counted: {aside}; the others go on. See why: tidemark set-aside list"
+            ),
+        });
+    }
     let recent = |outcome| now.sum("tidemark_recent_events", Some(("outcome", outcome)));
     let (rated, rejected, bare) = (recent("rated"), recent("rejected"), recent("without_usage"));
-    let mut troubles = Vec::new();
     if rated + rejected >= RECENT_MIN && rejected > rated {
         troubles.push(Trouble {
             code: "most_rejected".to_owned(),

@@ -19,6 +19,7 @@ mod quick_start;
 mod records;
 mod redrive;
 mod refusals;
+mod set_aside;
 mod signups;
 mod stopping;
 
