@@ -109,7 +109,7 @@ tidemark resume --all --reason 'fixed the permissions of the credentials'"
     )]
     Resume(ResumeArgs),
     /// List and release accounts that are set aside: their postings and awards wait while their
-    /// partition goes on.
+    /// partition continues.
     #[command(subcommand, after_help = repair::SET_ASIDE_EXAMPLES)]
     SetAside(SetAsideCommand),
     /// Mark append times of a source partition as wrong after a clock ran ahead; then run `tidemark

@@ -99,7 +99,7 @@ fn state(record: &SetAside) -> String {
     match (&record.release, &record.refused) {
         (Some(_), _) => "being released".to_owned(),
         (None, Some(refused)) => format!("not released ({}): {}", refused.code, refused.what),
-        (None, None) => "waits to be mended".to_owned(),
+        (None, None) => "waiting for repair".to_owned(),
     }
 }
 
@@ -139,7 +139,8 @@ async fn release(session: &Session, args: &ReleaseArgs) -> Done {
     let account = args.account.account().map_err(Failure::refused)?;
     if args.accept_missing {
         eprintln!(
-            "GIVEN UP for good: whatever {account} misses that the log does not hold any more, or that its restored rows lack."
+            "GIVEN UP permanently: whatever {account} misses that the log no longer holds, or that its \
+             restored rows lack."
         );
         if !args.yes && !is_confirmed(CONFIRMATION)? {
             return Err(Failure::refused("not confirmed; nothing was changed"));
@@ -151,7 +152,8 @@ async fn release(session: &Session, args: &ReleaseArgs) -> Done {
         .await?;
     let mut out = Out::new();
     out.line(format!(
-        "{account} takes part again as soon as its poster has added what it missed; `tidemark set-aside list` is without it then. If it is still not as it must be, it stays set aside, and the list says why"
+        "{account} is released once its poster has added what it missed; it then disappears from \
+         `tidemark set-aside list`. If it is still damaged, it stays set aside, and the list says why"
     ))?;
     out.finish()
 }
@@ -161,7 +163,8 @@ pub(super) fn sentence(record: &SetAside, held: &Held) -> String {
     let (account, code, at) = (&record.account, record.code.as_str(), record.at);
     let held = match held {
         Held::Gone => format!(
-            " ledger.postings/{} has dropped the first of what it misses: release it with --accept-missing, and add what is missing as an adjustment.",
+            " ledger.postings/{} no longer holds the first of what it misses: release it with \
+             --accept-missing, and add what is missing as an adjustment.",
             record.partition
         ),
         Held::Until(until) => format!(" The log holds what it misses until {until}."),
@@ -183,7 +186,7 @@ pub(super) fn sentence(record: &SetAside, held: &Held) -> String {
         ),
     };
     format!(
-        "{account} is set aside since {at} ({code}): {}.{refused}{held}{release}",
+        "{account} has been set aside since {at} ({code}): {}.{refused}{held}{release}",
         record.what.trim_end_matches('.')
     )
 }
@@ -191,7 +194,8 @@ pub(super) fn sentence(record: &SetAside, held: &Held) -> String {
 /// One line for all of them.
 pub(super) fn headline(count: usize) -> String {
     format!(
-        "{} set aside: what they earn is not counted until they are mended and released. All other accounts go on.",
+        "{} set aside: what they earn is not counted until they are repaired and released. All \
+         other accounts continue.",
         counted(count as u64, "account")
     )
 }

@@ -159,7 +159,7 @@ impl HaltCode {
                 "Raise the topic's max.message.bytes to the value in topics/*.yaml."
             }
             HaltCode::AccountsUncountable => {
-                "This is about more than single accounts: look for what damaged or refuses them all (a newer tidemark, a script, a changed table), mend that, then resume the partition. Accounts that are mended and released do not count (docs/runbook.md#tidemarkaccountssetaside)."
+                "More than single accounts are affected: find the common cause (a newer tidemark, a script, a changed table) and fix it, then resume the partition. Accounts that are repaired and released do not count (docs/runbook.md#tidemarkaccountssetaside)."
             }
         }
     }

@@ -86,7 +86,7 @@ Examples:
 pub enum SetAsideCommand {
     /// Show which accounts are set aside, why, since when, and how long the log still holds what they miss.
     List(JsonArg),
-    /// Let an account take part again once it is repaired. Its poster adds what it missed, from the log.
+    /// Release an account after it is repaired. Its poster adds what it missed, from the log.
     Release(ReleaseArgs),
 }
 

@@ -61,7 +61,7 @@ fn an_account_whose_row_is_damaged_waits_and_its_partition_goes_on() {
     assert_eq!(said.code, Some(1));
     for part in [
         "1 account set aside",
-        &format!("user:{ill} is set aside since "),
+        &format!("user:{ill} has been set aside since "),
         "(row_unreadable)",
         "The log holds what it misses until ",
         &format!("tidemark set-aside release user {ill} --reason"),
