@@ -30,8 +30,15 @@ pub async fn run(session: &Session, args: &AcceptLossArgs) -> Done {
     for line in told(&losses) {
         out.line(line)?;
     }
+    for record in session.queries().set_aside().await? {
+        let (account, kind) = (&record.account, record.account.kind);
+        out.line(format!(
+            "  {account} is set aside: what it misses is lost with this log too. Before the next epoch begins, mend it and run: tidemark set-aside release {kind} {} --accept-missing",
+            account.id()
+        ))?;
+    }
     out.finish()?;
-    if !args.yes && !is_confirmed()? {
+    if !args.yes && !is_confirmed(CONFIRMATION)? {
         return Err(Failure::refused("not confirmed; nothing was changed"));
     }
     let worker: u64 = rand::random();
@@ -61,7 +68,8 @@ fn failure(error: LossError) -> Failure {
 fn told(losses: &Losses) -> Vec<String> {
     let epoch = losses.epoch;
     let mut lines = vec![format!(
-        "GIVEN UP for good, from the log of epoch {epoch}. If that log can be brought back, stop here, bring it back, and let it drain."
+        "GIVEN UP permanently, from the log of epoch {epoch}. If that log can be recovered, stop \
+         here, recover it, and let it drain."
     )];
     let chunks = losses.chunks.iter();
     lines.extend(chunks.map(|lost| chunk_line(lost, losses)));
@@ -72,7 +80,8 @@ fn told(losses: &Losses) -> Vec<String> {
     let older: Vec<_> = older.map(|late| late.source).collect();
     for (source, end) in losses.ends.iter().filter(|(p, _)| !older.contains(p)) {
         lines.push(format!(
-            "  usage.events/{source} from offset {end} on: never rated, whatever it held. Events of it that are sent again count."
+            "usage.events/{source} from offset {end} on: never rated. Its events count if they are \
+             sent again."
         ));
     }
     lines
@@ -98,10 +107,11 @@ fn chunk_line(lost: &LostChunk, losses: &Losses) -> String {
         .collect();
     sums.extend(losses.ahead.iter().map(|(q, ahead)| {
         let accounts = named(ahead);
-        format!("perhaps some by posting partition {q}, which wrote after its last checkpoint to {accounts}")
+        format!("possibly some by posting partition {q}, which wrote to these accounts after its last checkpoint: {accounts}")
     }));
     format!(
-        "{which}: counted in part ({}). Do not send its events again: those with a usage row are dropped as duplicates, but others would count a second time where they were counted. Make up for the rest with adjustments.",
+        "{which}: counted in part ({}). Do not send its events again: those with a usage row are \
+         dropped as duplicates, but others would count twice. Correct the rest with adjustments.",
         sums.join(", ")
     )
 }
@@ -127,12 +137,15 @@ fn blocks_line(lost: &LostBlocks, ahead: Option<&RowsAhead>) -> String {
     let whereabouts = match ahead {
         None => "are in no account".to_owned(),
         Some(ahead) => format!(
-            "may be in some accounts ({}, written after the last checkpoint: compare these before you adjust anything), and are in no other",
+            "may be in some accounts ({}, written after the last checkpoint: compare these before \
+             you adjust anything), and in no others",
             named(ahead)
         ),
     };
     format!(
-        "  ledger.postings/{posting}: blocks {first} to {last} of source partition {source} {whereabouts}. Their events are rated and have usage rows, so resends are dropped as duplicates. Make up for them with adjustments."
+        "ledger.postings/{posting}: blocks {first} to {last} of source partition {source} \
+         {whereabouts}. Their events are rated and have usage rows, so resends are dropped as \
+         duplicates. Correct the accounts with adjustments."
     )
 }
 
@@ -149,27 +162,34 @@ fn late_line(late: &LateBlocks) -> String {
     );
     match given_up {
         Some(chunk) => format!(
-            "{which} after chunk {chunk} had been given up: a worker went on. Make sure that none runs any more. They stay counted: do not send the events of that chunk again, and make up for the rest of it with adjustments."
+            "{which} after chunk {chunk} was given up, because a worker was still running. Make \
+             sure that no worker is running. The blocks stay counted: do not send the events of \
+             that chunk again, and correct the rest of it with adjustments."
         ),
         None => format!(
-            "{which}, which the checkpoint of rate/{source} does not know: it is older than the accounts. If table Checkpoints was restored to an earlier moment, stop here, restore a later one, and run this again. Otherwise they stay counted: do not send events again that were in the old log, and make up for what is missing with adjustments."
+            "{which}, which the checkpoint of rate/{source} does not cover: it is older than the \
+             accounts. If table Checkpoints was restored to an earlier moment, stop here, restore a \
+             later one, and run this command again. Otherwise the blocks stay counted: do not \
+             resend events that were in the old log, and correct what is missing with adjustments."
         ),
     }
 }
 
-fn is_confirmed() -> Done<bool> {
+/// Asks for a word; whether it was typed.
+pub(super) fn is_confirmed(word: &str) -> Done<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::refused(
-            "nothing was changed: give --yes to accept this without being asked",
+            "nothing was changed: there is no terminal to confirm on; pass --yes to accept without \
+             confirmation",
         ));
     }
     let mut terminal = std::io::stderr();
-    let asked = write!(terminal, "Type '{CONFIRMATION}' to give this up: ");
+    let asked = write!(terminal, "Type '{word}' to give this up: ");
     asked
         .and_then(|()| terminal.flush())
         .map_err(Failure::failed)?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     read.map_err(Failure::failed)?;
-    Ok(line.trim() == CONFIRMATION)
+    Ok(line.trim() == word)
 }

@@ -77,18 +77,19 @@ pub struct BadEvent {
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// Nobody runs on this data directory.
-    #[error("no `tidemark up` runs on {0}; start one: tidemark up --data {0}")]
+    #[error("`tidemark up` is not running on {0}; start it with `tidemark up --data {0}`")]
     NotRunning(String),
     /// Something else listens where `up` did: it gets no key.
     #[error(
-        "what listens at {url} is not the `tidemark up` of this data directory, so the key was not sent; if up was restarted just now, try again"
+        "the process at {url} is not the `tidemark up` of this data directory, so the key was not \
+         sent; if `up` was just restarted, try again"
     )]
     Stranger {
         /// What was asked.
         url: String,
     },
     /// Somebody does, but cannot be talked to.
-    #[error("`tidemark up` at {url} did not answer ({error}); see its terminal, or try again")]
+    #[error("`tidemark up` at {url} did not answer ({error}); check its output, or try again")]
     Failed {
         /// What was asked.
         url: String,

@@ -31,13 +31,14 @@ pub async fn run(session: &Session, args: &CorrectClockArgs) -> Done {
         };
         checkpoints::correct_clock(session.db(), task.partition, &correction, &by, now).await?;
         out.line(format!(
-            "{task}: append times later than {now} count as {now}, in the records before offset {end}"
+            "{task}: append times after {now} count as {now} in the records before offset {end}"
         ))?;
     }
     let tasks: Vec<String> = args.partitions.iter().map(ToString::to_string).collect();
     out.line(format!("next: tidemark resume {}", tasks.join(" ")))?;
     out.line(
-        "then send again what was rejected as too_old meanwhile, if anything was: docs/runbook.md#a-clock-was-ahead",
+        "then resend any events that were rejected as too_old in the meantime: \
+         docs/runbook.md#a-clock-was-ahead",
     )?;
     out.finish()
 }
@@ -50,7 +51,8 @@ async fn check_halted(session: &Session, task: TaskId) -> Done {
     match halt {
         Some(halt) if task.role == Role::Rate && halt.code == code => Ok(()),
         _ => Err(Failure::refused(format!(
-            "{task} is not halted with {code}, so no clock needs a correction there; `tidemark doctor` names the partitions that are"
+            "{task} is not halted with {code}, so its clock needs no correction; `tidemark doctor` \
+             lists the partitions that are"
         ))),
     }
 }

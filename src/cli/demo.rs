@@ -53,7 +53,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) {
     if let Err(error) = found(&commands).await {
-        tracing::warn!(event = "demo.incomplete", %error, "the demo's signups and credits are not complete; a restart tries again");
+        tracing::warn!(event = "demo.incomplete", %error, "could not create all signups and credits of the demo; a restart retries");
     }
     let mut generator = Generator::new(Market {
         seed: rand::random(),
@@ -72,7 +72,7 @@ pub async fn run(
             .map(|_| generator.next(SystemClock.now()))
             .collect();
         if let Err(error) = append(&*log, partitions.source, events).await {
-            tracing::warn!(event = "demo.append_failed", %error, "the demo's events were not appended");
+            tracing::warn!(event = "demo.append_failed", %error, "could not append events of the demo");
         }
     }
 }

@@ -71,7 +71,7 @@ fn up(config: &Config, args: &EmitArgs) -> Destination {
     let within = args.patience.min(READY_WITHIN);
     if let Err(error) = client.get_within("/readyz", within) {
         eprintln!(
-            "tidemark: {error}; trying for {:?} (Ctrl-C stops)",
+            "tidemark: {error}; retrying for {:?} (Ctrl-C to stop)",
             args.patience
         );
     }
@@ -195,7 +195,7 @@ fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: 
     while !shutdown.is_requested() {
         let taken = match input.recv_timeout(LOOK_AGAIN) {
             Ok(taken) => taken.map_err(|error| {
-                Failure::failed(format!("{} cannot be read: {error}", path.display()))
+                Failure::failed(format!("cannot read {}: {error}", path.display()))
             })?,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
@@ -253,7 +253,7 @@ fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Refused
         detail,
     };
     let Taken::Line(text) = taken else {
-        let detail = format!("the line has more than {LINE_BYTES_MAX} bytes");
+        let detail = format!("the line is longer than {LINE_BYTES_MAX} bytes");
         return Err(refused("too_large", None, detail));
     };
     if text.is_empty() {
@@ -319,6 +319,7 @@ fn summary(args: &EmitArgs, tally: &Tally, took: Duration) -> Done {
 fn gave_up(tally: &Tally, why: &str) -> Failure {
     let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
     Failure::failed(format!(
-        "gave up after {acknowledged} acknowledged events: {why}. Sending the same events again is safe: what was counted is not counted twice"
+        "gave up after {acknowledged} acknowledged events: {why}. Sending the same events again is \
+         safe: each counts once"
     ))
 }

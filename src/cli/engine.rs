@@ -35,8 +35,7 @@ const OWNER_POLL: Duration = Duration::from_millis(50);
 /// behind them.
 const EMBEDDED_BATCH_CONCURRENCY: usize = 2;
 
-const NO_REGION: &str = "no AWS region was found: set store.region in the configuration (such as \"eu-central-1\"), or AWS_REGION, or a region in \
-     the AWS profile";
+const NO_REGION: &str = "no AWS region found; set store.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
 
 /// Who works with a data directory.
 pub enum Owner {
@@ -68,7 +67,7 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
     loop {
         let owned = data.try_own().map_err(|error| {
             Failure::failed(format!(
-                "{} cannot be used as data directory: {error}",
+                "cannot use {} as data directory: {error}",
                 data.path().display()
             ))
         })?;
@@ -83,7 +82,8 @@ pub async fn find_owner(data: &DataDir) -> Done<Owner> {
         }
         if start.elapsed() > OWNER_WAIT {
             return Err(Failure::failed(format!(
-                "another process holds {} and does not answer; see which (`fuser {}/lock`), and stop it or wait for it",
+                "another process holds {} and does not answer; find it with `fuser {}/lock`, then \
+                 stop it or wait for it",
                 data.path().display(),
                 data.path().display()
             )));
@@ -116,9 +116,9 @@ pub async fn protect_tables(db: &DynamoDb, config: &StoreConfig) -> Done {
         Err(error @ StoreError::Denied(_)) if !is_demanded => tracing::warn!(
             event = "tables.unprotected",
             %error,
-            "tables could not be protected against deletion or given point-in-time recovery; they \
-             work all the same. Grant what deploy/iam/init.json allows and run `tidemark init` again, \
-             or set store.protect_tables = \"off\""
+            "could not switch on deletion protection or point-in-time recovery; the tables work \
+             without them. Grant the permissions in deploy/iam/init.json and run `tidemark init` \
+             again, or set store.protect_tables = \"off\""
         ),
         Err(error) => return Err(error.into()),
     }
@@ -139,13 +139,14 @@ fn tell_protection(done: &protection::Report, is_demanded: bool) -> Done {
     let what = done.unsupported.join(" and ");
     match is_demanded {
         true => Err(Failure::failed(format!(
-            "store.protect_tables is \"on\", but the server at store.endpoint has no {what}; set it to \"off\""
+            "store.protect_tables is \"on\", but the server at store.endpoint does not support \
+             {what}; set it to \"off\""
         ))),
         false => {
             tracing::warn!(
                 event = "tables.unprotected",
                 what,
-                "the server does not have this protection"
+                "the server does not support this protection"
             );
             Ok(())
         }
@@ -204,7 +205,7 @@ impl Engine {
     /// Tells other commands where to find this process.
     pub fn announce(&self, running: &Running) -> Done {
         self.owned.announce(running).map_err(|error| {
-            Failure::failed(format!("the data directory cannot be written: {error}"))
+            Failure::failed(format!("cannot write to the data directory: {error}"))
         })
     }
 
@@ -272,8 +273,9 @@ async fn may_adopt(db: Arc<dyn Db>, epoch: Epoch, now: TopicInfo) -> Result<(), 
     let known = progress::source_topic(&*db, epoch).await;
     match known.map_err(|error| LogError::Unavailable(error.to_string()))? {
         Some(known) if known.id != now.id => Err(LogError::Unavailable(format!(
-            "topic {} was deleted and created again, and the tables hold positions in the one before: nobody would count \
-             events that it takes now, so they are refused; see docs/runbook.md#a-topic-is-gone",
+            "topic {} was deleted and recreated, but the tables hold positions in the original. \
+             Events appended to it would not be counted, so they are refused; see \
+             docs/runbook.md#a-topic-is-gone",
             Topic::UsageEvents
         ))),
         _ => Ok(()),

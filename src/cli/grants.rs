@@ -99,10 +99,10 @@ fn report(account: &Account, key: &str, adjusted: &Adjusted, is_json: bool) -> D
         }))?;
     } else if adjusted.is_new {
         let sign = if points < Points::ZERO { "" } else { "+" };
-        out.line(format!("{account}: {sign}{points} points in the bonus of {month}; `tidemark wait` returns when it can be seen"))?;
+        out.line(format!("{account}: {sign}{points} points in the bonus of {month}; `tidemark wait` returns once they are visible"))?;
     } else {
         out.line(format!(
-            "{account}: granted before under the key {key}; nothing was changed"
+            "{account}: already granted under the key {key}; nothing was changed"
         ))?;
     }
     out.finish()

@@ -32,7 +32,8 @@ async fn create(session: &Session, name: &str, scopes: Vec<Scope>, is_json: bool
         out.line(&made.key)?;
         out.finish()?;
         eprintln!(
-            "This is the only time that the key is shown. Send it as `Authorization: Bearer …`; revoke it with: tidemark keys revoke {}",
+            "The key is shown only this once. Send it as `Authorization: Bearer …`; revoke it with: \
+             tidemark keys revoke {}",
             made.info.id
         );
     }
@@ -45,11 +46,11 @@ async fn list(session: &Session, is_json: bool) -> Done {
     if is_json {
         keys.iter().try_for_each(|key| out.json(key))?;
     } else if keys.is_empty() {
-        out.line("there are no keys; make one: tidemark keys create NAME --scope ingest")?;
+        out.line("no keys; create one with `tidemark keys create NAME --scope ingest`")?;
     } else {
         let rows: Vec<Vec<String>> = keys.iter().map(key_row).collect();
         out.table(
-            &["id", "name", "scopes", "made at", "by", "revoked at"],
+            &["id", "name", "scopes", "created at", "by", "revoked at"],
             &rows,
         )?;
     }
@@ -61,7 +62,7 @@ async fn revoke(session: &Session, id: &str) -> Done {
     let mut out = Out::new();
     let at = key.revoked_at.unwrap_or_else(|| session.now());
     out.line(format!(
-        "{} ({}) is revoked since {at}; services notice within {} seconds",
+        "{} ({}) was revoked at {at}; services stop accepting it within {} seconds",
         key.id,
         key.name,
         crate::http::KEY_BELIEVED.as_secs()
@@ -93,14 +94,14 @@ pub async fn local_key(commands: &Commands, file: &Path) -> Done {
     let name = "commands of this machine";
     let made = commands.create_key(name, scopes, &by()).await?;
     write_secret(file, &made.key)
-        .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", file.display())))
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))
 }
 
 /// The key that [`local_key`] left.
 pub fn read_local_key(file: &Path) -> Done<String> {
     let text = fs::read_to_string(file);
-    let text = text
-        .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", file.display())))?;
+    let text =
+        text.map_err(|error| Failure::failed(format!("cannot read {}: {error}", file.display())))?;
     Ok(text.trim().to_owned())
 }
 

@@ -20,9 +20,8 @@ pub fn open(path: &Path) -> Done<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }
-    let file = File::open(path).map_err(|error| {
-        Failure::refused(format!("{} cannot be opened: {error}", path.display()))
-    })?;
+    let file = File::open(path)
+        .map_err(|error| Failure::refused(format!("cannot open {}: {error}", path.display())))?;
     Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
 }
 

@@ -18,6 +18,7 @@ mod client;
 mod correct_clock;
 mod data;
 mod demo;
+mod describe;
 mod doctor;
 mod emit;
 mod engine;
@@ -40,6 +41,7 @@ mod rules;
 mod send;
 mod serve;
 mod session;
+mod set_aside;
 mod statements;
 mod tables;
 mod top;
@@ -54,7 +56,8 @@ pub use up::settings;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut sources = sources(&cli);
-    let done = read_file(&cli, &mut sources).and_then(|()| start(&cli, &sources));
+    let done = describe::run(&cli.command)
+        .unwrap_or_else(|| read_file(&cli, &mut sources).and_then(|()| start(&cli, &sources)));
     let Err(failure) = done else {
         return ExitCode::SUCCESS;
     };
@@ -84,7 +87,7 @@ fn start(cli: &Cli, sources: &Sources) -> Done {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("no threads can be started: {error}")))?;
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let done = runtime.block_on(run(cli, &config));
     // A blocking read of standard input must not hold the end of the process.
     runtime.shutdown_background();
@@ -98,7 +101,7 @@ fn read_file(cli: &Cli, sources: &mut Sources) -> Done {
         return Ok(());
     };
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", path.display())))?;
+        .map_err(|error| Failure::refused(format!("cannot read {}: {error}", path.display())))?;
     sources.file = Some((path.display().to_string(), text));
     Ok(())
 }
@@ -233,14 +236,14 @@ async fn look(config: &Config, is_json: bool) -> Done {
 /// What keeps `doctor` from looking is another exit code than what it finds.
 fn cannot_look(failure: Failure) -> Failure {
     match failure {
-        Failure::Failed(why) => Failure::Refused(format!("doctor cannot look: {why}")),
+        Failure::Failed(why) => Failure::Refused(format!("doctor cannot run: {why}")),
         other => other,
     }
 }
 
 fn signals() -> Done<(shutdown::Trigger, shutdown::Shutdown)> {
     shutdown::on_signals()
-        .map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))
+        .map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))
 }
 
 async fn with_session(session: &Session, config: &Config, command: &Command) -> Done {
@@ -251,6 +254,9 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         | Command::Emit(_)
         | Command::Topics(_)
         | Command::Top(_)
+        | Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Man { .. }
         | Command::Doctor(_) => Ok(()),
         Command::Keys(command) => keys::run(session, command).await,
         Command::Init => init(session).await,
@@ -263,6 +269,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
+        Command::SetAside(command) => set_aside::run(session, config, command).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
         Command::Recover(args) => recover::run(session, config, args).await,
         Command::AcceptLoss(args) => accept_loss::run(session, args).await,
@@ -276,7 +283,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
 async fn init(session: &Session) -> Done {
     let mut out = Out::new();
     out.line(format!(
-        "ready: the log's topics ({} partitions of usage.events) and the store's tables are there",
+        "ready: the log's topics ({} partitions of usage.events) and the store's tables exist",
         session.partitions.source
     ))?;
     if session.rules().await?.is_none() {

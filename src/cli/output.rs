@@ -169,6 +169,11 @@ impl Out {
         checked(writeln!(self.0, "{line}"))
     }
 
+    /// Text of our own, as it is.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Done {
+        checked(self.0.write_all(bytes))
+    }
+
     /// A line of JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Done {
         let line = serde_json::to_string(value).map_err(Failure::failed)?;
@@ -231,7 +236,7 @@ impl Default for Out {
 fn checked(written: io::Result<()>) -> Done {
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ReaderGone,
-        _ => Failure::failed(format!("stdout cannot be written: {error}")),
+        _ => Failure::failed(format!("cannot write to stdout: {error}")),
     })
 }
 

@@ -113,8 +113,7 @@ impl Recent {
                 false => "",
             };
             format!(
-                "Most recent events are rejected: {rejected} of the newest {events} ({}). They count for nothing until they are sent again. \
-                 See why with `tidemark rejects list --last 5`, correct what sends them, then redrive them \
+                "Most recent events are rejected: {rejected} of the newest {events} ({}). They do not count until they are sent again. See why with `tidemark rejects list --last 5`, fix the sender, then redrive them \
                  (docs/runbook.md#tidemarkmanyrejects).{clock}",
                 self.reasons()
             )
@@ -130,8 +129,10 @@ impl Recent {
         } = self;
         (*metered >= EVENTS_MIN && without_usage * 2 > *metered).then(|| {
             format!(
-                "Most recent events have no token counts: {without_usage} of the newest {metered} successful completions. Nothing is charged for \
-                 them, and they earn the least. Make the gateway report usage, also of streams (docs/runbook.md#tidemarkusageunknown)."
+                "Most recent events have no token counts: {without_usage} of the newest {metered} \
+                 successful completions. They are not charged and earn the minimum. Make the \
+                 gateway report usage, including for streams \
+                 (docs/runbook.md#tidemarkusageunknown)."
             )
         })
     }

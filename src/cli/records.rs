@@ -30,7 +30,7 @@ pub async fn log(session: &Session, command: &LogCommand) -> Done {
     } = command;
     let topic = Topic::named(topic).ok_or_else(|| {
         let names = Topic::ALL.map(Topic::name).join(", ");
-        Failure::refused(format!("there is no topic '{topic}'; allowed: {names}"))
+        Failure::refused(format!("unknown topic '{topic}'; allowed: {names}"))
     })?;
     let partitions = partitions(session, topic, *partition).await?;
     let mut out = Out::new();
@@ -176,7 +176,7 @@ async fn print(session: &Session, out: &mut Out, found: &[FoundReject], is_json:
 fn reason_of(code: &str) -> Done<Reason> {
     Reason::named(code).ok_or_else(|| {
         let codes = Reason::ALL.map(Reason::as_str).join(", ");
-        Failure::refused(format!("there is no reason '{code}'; allowed: {codes}"))
+        Failure::refused(format!("unknown reason '{code}'; allowed: {codes}"))
     })
 }
 

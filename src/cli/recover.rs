@@ -23,9 +23,9 @@ const CONFIRMATION: &str = "recover";
 
 /// What does not come back, whatever the log holds: it stood in the tables alone.
 const NOT_IN_THE_LOG: &str = "\
-not in the log, so lost if it was made after the moment to which the tables were restored:
+not in the log, so lost if created after the moment to which the tables were restored:
   prices and rules, referral codes and links, sign-ups, credits, adjustments, API keys, redrives of
-  rejects, audit entries. Make them again. Milestones and leaderboards are computed again.";
+  rejects, audit entries. Create them again. Milestones and leaderboards are recomputed.";
 
 /// Runs `tidemark recover`.
 pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done {
@@ -36,7 +36,7 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
     let mut out = Out::new();
     show(&mut out, &survey)?;
     if survey.is_done() && !args.force {
-        out.line("nothing to recover: every rate checkpoint knows all that the log holds")?;
+        out.line("nothing to recover: the rate checkpoints cover everything in the log")?;
         next_step(&mut out, session)?;
         return out.finish();
     }
@@ -68,7 +68,8 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
             match done.unverified {
                 0 => String::new(),
                 some => format!(
-                    "; {} could not be verified, because prices, rules or links that they were rated with are lost",
+                    "; {} could not be verified, because the prices, rules or links used to rate \
+                     them are lost",
                     counted(some, "block")
                 ),
             }
@@ -128,27 +129,31 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
         out.line(said(plan))?;
     }
     out.line(format!(
-        "posting takes {} again by itself; rows that have counted them skip them",
+        "posting will replay {}; rows that already include them skip them",
         counted(survey.blocks, "posting block")
     ))?;
     if survey.is_begun {
-        out.line("an earlier `tidemark recover` was broken off; this one does all of it again")?;
+        out.line("an earlier `tidemark recover` was interrupted; this run repeats all of it")?;
     }
     for (q, next) in survey.missing() {
         out.line(format!(
-            "{}: its checkpoint is missing; one at offset {next} takes its place",
+            "{}: its checkpoint is missing; a new one at offset {next} replaces it",
             TaskId::new(Role::Post, q)
         ))?;
     }
     for q in &survey.stuck {
         out.line(format!(
-            "warning: posting partition {q} is not put back: no earlier checkpoint is kept, or ledger.postings/{q} does not reach back to it. Rows that are older than table Checkpoints, even by seconds, are not repaired: they lack postings. Restore all tables to exactly the same moment"
+            "warning: posting partition {q} cannot be rewound: no earlier checkpoint is kept, or \
+             ledger.postings/{q} does not reach back to it. Rows older than table Checkpoints, even \
+             by seconds, are not repaired: they lack postings. Restore all tables to exactly the \
+             same moment"
         ))?;
     }
     show_feed(out, &survey.feed)?;
     if let Some(lost) = survey.lost_control() {
         out.line(format!(
-            "control feed: changes up to {lost} were made, but it ends at {}; prices, rules and referral links between are lost, and their numbers are not used again",
+            "control feed: the log refers to changes up to {lost}, the tables hold them up to {}; \
+             prices, rules and referral links in between are lost, and their numbers are not reused",
             survey.control_head
         ))?;
     }
@@ -233,14 +238,15 @@ fn confirm() -> Done {
     let mut input = std::io::stdin().lock();
     if !std::io::stdin().is_terminal() {
         return Err(Failure::refused(
-            "nothing was changed: this is not a terminal, so nobody can confirm; look at it with --dry-run, then run it with --yes",
+            "nothing was changed: there is no terminal to confirm on; review with --dry-run, then \
+             run with --yes",
         ));
     }
-    eprintln!("Type \"{CONFIRMATION}\" to go on:");
+    eprintln!("Type \"{CONFIRMATION}\" to continue:");
     let mut answer = String::new();
     input
         .read_line(&mut answer)
-        .map_err(|error| Failure::failed(format!("the answer cannot be read: {error}")))?;
+        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
     match answer.trim() == CONFIRMATION {
         true => Ok(()),
         false => Err(Failure::refused("nothing was changed")),

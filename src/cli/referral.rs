@@ -105,7 +105,7 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
     let mut tally = Tally::default();
     let mut number = 0;
     let bar = progress::bar(None, "lines");
-    let unreadable = |error| Failure::failed(format!("{} cannot be read: {error}", file.display()));
+    let unreadable = |error| Failure::failed(format!("cannot read {}: {error}", file.display()));
     while let Some(taken) = lines::next(&mut *reader, LINE_BYTES_MAX).map_err(unreadable)? {
         number += 1;
         bar.inc(1);
@@ -126,7 +126,7 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
     bar.finish_and_clear();
     let mut out = Out::new();
     out.line(format!(
-        "{} made, {} there already, {} refused",
+        "{} created, {} already present, {} refused",
         counted(tally.made, "link"),
         tally.known,
         counted(tally.refused, "line")
@@ -140,7 +140,7 @@ async fn import(session: &Session, file: &Path, no_awards: bool) -> Done {
 
 fn parse(taken: &Taken) -> Result<Option<ImportLine>, String> {
     match taken {
-        Taken::TooLong => Err(format!("the line has more than {LINE_BYTES_MAX} bytes")),
+        Taken::TooLong => Err(format!("the line is longer than {LINE_BYTES_MAX} bytes")),
         Taken::Line(line) if line.is_empty() => Ok(None),
         Taken::Line(line) => serde_json::from_slice(line).map(Some).map_err(|error| {
             format!(
@@ -185,11 +185,12 @@ async fn import_line(
 fn of_accounts(refusal: &SignupRefusal) -> String {
     match refusal {
         SignupRefusal::OwnCode => {
-            "referee and referrer have the same id; nobody can refer itself, as a user or as a provider"
+            "referee and referrer have the same id; an account cannot refer itself, as a user or as \
+             a provider"
                 .to_owned()
         }
         SignupRefusal::Cycle(referee) => format!(
-            "{referee} is among the referrers of its referrer; referrals cannot go in a circle"
+            "{referee} is among the referrers of its referrer; referrals cannot form a cycle"
         ),
         SignupRefusal::AlreadyReferred(before) => format!(
             "the referee was already referred by {before}; a referrer is set once and never changed"

@@ -59,8 +59,7 @@ pub async fn run(session: &Session, config: &Config, command: &RejectsCommand) -
 
 /// One JSON value, as it was written.
 fn read_event(file: &Path) -> Done<String> {
-    let unreadable =
-        |error| Failure::refused(format!("{} cannot be read: {error}", file.display()));
+    let unreadable = |error| Failure::refused(format!("cannot read {}: {error}", file.display()));
     // One byte more than an event may have: then it is refused as too large, and not as cut off.
     let most = EVENT_BYTES_MAX as u64 + 1;
     let mut text = String::new();
@@ -105,12 +104,12 @@ async fn redrive(
     };
     let edited = match redriven.edited {
         true => "edited",
-        false => "as it was",
+        false => "unchanged",
     };
     let mut out = Out::new();
     out.line(format!(
-        "sent {edited}: it stands in usage.events/{} at offset {}, and counts once however often it is sent; `tidemark wait` returns when \
-         it can be seen",
+        "sent {edited} to usage.events/{} at offset {}; it counts once, however often it is sent; \
+         `tidemark wait` returns once it is visible",
         sent.partition, sent.offset
     ))?;
     out.finish()

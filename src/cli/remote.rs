@@ -28,7 +28,7 @@ impl RemoteLog {
             .topics
             .into_iter()
             .find(|t| t.topic == topic.name());
-        found.ok_or_else(|| LogError::Unavailable(format!("`up` knows no topic {topic}")))
+        found.ok_or_else(|| LogError::Unavailable(format!("`up` does not know topic {topic}")))
     }
 }
 
@@ -61,7 +61,7 @@ fn refused(topic: Topic, partition: Partition, problem: Problem) -> LogError {
 }
 
 fn unreadable(error: impl std::fmt::Display) -> LogError {
-    LogError::Unavailable(format!("`up` answered what cannot be read: {error}"))
+    LogError::Unavailable(format!("cannot read the answer of `up`: {error}"))
 }
 
 #[async_trait]
@@ -119,7 +119,7 @@ impl Log for RemoteLog {
         let place = usize::try_from(partition.0).unwrap_or(usize::MAX);
         let bounds = found.partitions.get(place).cloned();
         let bounds = bounds.ok_or_else(|| {
-            LogError::Unavailable(format!("`up` knows no partition {topic}/{partition}"))
+            LogError::Unavailable(format!("`up` does not know partition {topic}/{partition}"))
         })?;
         match bounds.damaged {
             None => Ok(Bounds {

@@ -16,7 +16,8 @@ pub async fn run(session: &Session, args: &ResumeArgs) -> Done {
     let done = commands.resume(chosen, &args.reason, &by()).await?;
     for task in done.resumed {
         out.line(format!(
-            "{task} resumes from its checkpoint within seconds if {who} is running; if the cause is still there, it halts again"
+            "{task} continues from its checkpoint within seconds if {who} is running; if the cause \
+             remains, it halts again"
         ))?;
     }
     out.finish()?;
@@ -29,6 +30,6 @@ pub async fn run(session: &Session, args: &ResumeArgs) -> Done {
         if strangers.len() == 1 { "is" } else { "are" },
     );
     Err(Failure::refused(format!(
-        "{names} {verb} not halted; `tidemark doctor` names those that are"
+        "{names} {verb} not halted; `tidemark doctor` lists the halted partitions"
     )))
 }

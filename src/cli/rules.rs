@@ -40,7 +40,7 @@ async fn init(session: &Session, set: RuleSet, replace: bool) -> Done {
     }
     if !done.kept.is_empty() {
         out.line(format!(
-            "{} in force otherwise than in {file} and left so: {}. `--replace` publishes the file's.",
+            "{} in force different from {file} and kept: {}. `--replace` publishes the file's values.",
             match done.kept.len() {
                 1 => "1 value is".to_owned(),
                 many => format!("{many} values are"),
@@ -67,7 +67,7 @@ async fn show(session: &Session, is_json: bool) -> Done {
         let all: Vec<Shown> = versions.iter().map(Shown::from).collect();
         out.pretty_json(&all)?;
     } else if versions.is_empty() {
-        out.line("no rules are in force; publish some: tidemark pricing init testnet")?;
+        out.line("no rules are published; run `tidemark pricing init testnet` (or mainnet)")?;
     } else {
         let rows: Vec<Vec<String>> = versions.iter().map(version_row).collect();
         out.table(&["key", ">version", "since", "value"], &rows)?;

@@ -367,7 +367,7 @@ fn judge(answer: &Answer) -> Attempt {
         200..=299 => Attempt::Acknowledged,
         400 | 413 if !problem.events.is_empty() => Attempt::Refused(problem.events),
         408 | 429 | 500..=599 => Attempt::Later(format!(
-            "`up` could not take the events (status {}: {})",
+            "`up` could not accept the events (status {}: {})",
             answer.status, problem.detail
         )),
         status => Attempt::Never(format!(

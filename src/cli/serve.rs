@@ -128,7 +128,7 @@ async fn serve_metrics(
         if served.await.is_err() {
             tracing::error!(
                 event = "metrics.failed",
-                "metrics cannot be served at serve.metrics_listen any more; stopping"
+                "the listener at serve.metrics_listen failed; stopping"
             );
         }
     });
@@ -140,8 +140,8 @@ fn check(config: &Config) -> Done {
         return Ok(());
     }
     Err(Failure::refused(
-        "`serve` needs log.engine = \"kafka\" and store.engine = \"dynamodb\" in its configuration; \
-         with the embedded log the service is part of: tidemark up",
+        "`serve` requires log.engine = \"kafka\" and store.engine = \"dynamodb\"; with the embedded \
+         log, `tidemark up` includes the service",
     ))
 }
 
@@ -156,7 +156,7 @@ async fn partitions(log: &dyn Log, shutdown: &Shutdown) -> Done<Option<Partition
             Err(error) => return Err(error.into()),
         };
         if !is_told {
-            tracing::warn!(event = "serve.waiting", %error, "the topics cannot be looked at yet; asking again each second");
+            tracing::warn!(event = "serve.waiting", %error, "cannot read the topics yet; retrying every second");
             is_told = true;
         }
         tokio::select! {
@@ -170,7 +170,8 @@ fn welcome(address: SocketAddr, has_tls: bool) -> Done {
     let scheme = if has_tls { "https" } else { "http" };
     let mut out = Out::new();
     out.line(format!(
-        "tidemark serves on {scheme}://{address}. The API: {scheme}://{address}/docs; keys: tidemark keys create"
+        "tidemark serves on {scheme}://{address}. API reference: {scheme}://{address}/docs. Create \
+         keys with `tidemark keys create`."
     ))?;
     out.finish_if_read()
 }

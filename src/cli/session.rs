@@ -183,8 +183,9 @@ fn no_data(data: &DataDir) -> Failure {
         _ => dir.to_string(),
     };
     Failure::failed(format!(
-        "there is no data in {place}, and nothing was made. If tidemark runs on other data, name it: --data DIR, or --config FILE \
-         (TIDEMARK_CONFIG). To begin here: tidemark up --data {dir}, or tidemark init --data {dir}"
+        "no data directory at {place}; nothing was created. To use another one, pass --data DIR or \
+         --config FILE, or set TIDEMARK_CONFIG. To start a new installation here, run `tidemark up \
+         --data {dir}` or `tidemark init --data {dir}`"
     ))
 }
 

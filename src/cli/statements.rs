@@ -25,7 +25,8 @@ pub async fn statements(session: &Session, args: &StatementArgs) -> Done {
 async fn one(statements: &Statements<'_>, account: &Account, is_json: bool) -> Done {
     let statement = statements.of(account).await?.ok_or_else(|| {
         Failure::failed(format!(
-            "{} {} has nothing in {}; ids are case-sensitive, and what was just sent may take a moment (tidemark wait)",
+            "{} {} has no activity in {}; ids are case-sensitive, and new events take a moment to \
+             appear (see `tidemark wait`)",
             account.kind,
             account.id(),
             statements.month()
@@ -93,7 +94,7 @@ pub async fn usage(session: &Session, args: &UsageArgs) -> Done {
     if args.json {
         lines.iter().try_for_each(|line| out.json(line))?;
     } else if lines.is_empty() {
-        out.line(format!("user {} has no request on {day}", args.id))?;
+        out.line(format!("user {} has no requests on {day}", args.id))?;
     } else {
         let rows: Vec<Vec<String>> = lines.iter().map(columns).collect();
         out.table(&TITLES, &rows)?;

@@ -47,11 +47,12 @@ pub async fn copy(session: &Session, into: &Path) -> Done {
     bar.finish_and_clear();
     if positions(session.db()).await? != before {
         return Err(Failure::failed(format!(
-            "somebody has written meanwhile, so the copy is of no use: stop every `tidemark worker`, delete the tables of {}, and copy again",
+            "the tables changed during the copy, so it is unusable; stop every `tidemark worker`, \
+             delete the tables of {}, and copy again",
             into.display()
         )));
     }
-    out.line("copied; start from here on with that configuration only")?;
+    out.line("copied; from now on, start tidemark only with that configuration")?;
     out.finish()
 }
 
@@ -68,7 +69,7 @@ async fn positions(db: &dyn Db) -> Done<Vec<Item>> {
 
 async fn target(file: &Path) -> Done<(DynamoDb, Config)> {
     let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::refused(format!("{} cannot be read: {error}", file.display())))?;
+        .map_err(|error| Failure::refused(format!("cannot read {}: {error}", file.display())))?;
     let sources = Sources {
         file: Some((file.display().to_string(), text)),
         ..Sources::default()

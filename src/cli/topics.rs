@@ -40,7 +40,8 @@ fn specs(config: &Config, args: &TopicsArgs) -> Done<Vec<TopicSpec>> {
         }
         if spec.min_insync_replicas > spec.replication_factor {
             return Err(Failure::refused(format!(
-                "{}: {} copies are to acknowledge each record, but there are {}; nothing could ever be written",
+                "{}: {} replicas must acknowledge each record, but there are only {}, so nothing \
+                 could be written",
                 spec.topic, spec.min_insync_replicas, spec.replication_factor
             )));
         }
@@ -69,7 +70,7 @@ fn check(args: &TopicsArgs, specs: &[TopicSpec], found: &[Difference]) -> Done {
     print(&mut out, args, found, "apply would", future)?;
     if found.is_empty() && !args.json {
         let count = counted(specs.len() as u64, "topic");
-        out.line(format!("{count}, all as they should be"))?;
+        out.line(format!("{count}, all as declared"))?;
     }
     out.finish()?;
     match found.is_empty() {
@@ -83,7 +84,7 @@ fn apply(args: &TopicsArgs, mended: &[Difference], left: &[Difference]) -> Done 
     let all: Vec<_> = mended.iter().chain(left).cloned().collect();
     print(&mut out, args, &all, "apply", past)?;
     if all.is_empty() && !args.json {
-        out.line("nothing to do: all topics are as they should be")?;
+        out.line("nothing to do: all topics are as declared")?;
     }
     out.finish()?;
     match left.is_empty() {
@@ -96,7 +97,7 @@ fn future(remedy: &Remedy) -> &'static str {
     match remedy {
         Remedy::Create => "create it",
         Remedy::Set(_) => "set it",
-        Remedy::Wait => "wait for what is refused",
+        Remedy::Wait => "wait until nothing is refused",
         Remedy::Refuse(_) => "refuse it",
     }
 }
@@ -105,7 +106,7 @@ fn past(remedy: &Remedy) -> &'static str {
     match remedy {
         Remedy::Create => "created it",
         Remedy::Set(_) => "set it",
-        Remedy::Wait => "left it, because of what it refused",
+        Remedy::Wait => "skipped it, because another change was refused",
         Remedy::Refuse(_) => "refused it",
     }
 }
@@ -146,7 +147,7 @@ fn print(
         ]
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    out.table(&["topic", "setting", "is", "should be", title], &rows)?;
+    out.table(&["topic", "setting", "actual", "declared", title], &rows)?;
     for (procedure, of) in procedures(all) {
         out.line(format!("\n{}: {procedure}.", of.join(", ")))?;
     }

@@ -57,7 +57,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     if rules::publish_first(&commands).await? {
         tracing::info!(
             event = "rules.published",
-            "no rules yet: published the testnet's, from the beginning of time; nothing is charged"
+            "no rules yet; published the testnet rules, valid from the beginning; usage is free"
         );
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
@@ -121,8 +121,8 @@ fn commands_of(engine: &Engine, partitions: Partitions) -> Commands {
 fn check(config: &Config) -> Done {
     if config.is_cluster() {
         return Err(Failure::refused(
-            "log.engine is \"kafka\" and store.engine is \"dynamodb\": run `tidemark worker`, as many as you like; \
-             `up` is for a log or a store of its own",
+            "log.engine is \"kafka\" and store.engine is \"dynamodb\": run `tidemark worker` \
+             instead; `up` needs an embedded log or store",
         ));
     }
     Ok(())
@@ -160,7 +160,8 @@ async fn all_is_taken(log: &dyn Log, health: &Health) -> bool {
 
 fn already_runs(data: &DataDir, running: &Running) -> Failure {
     Failure::failed(format!(
-        "`tidemark up` runs on {} already (process {}, {}); stop it, or name another directory with --data",
+        "`tidemark up` is already running on {} (process {}, {}); stop it, or use another directory \
+         with --data",
         data.path().display(),
         running.pid,
         running.url("/")
@@ -289,10 +290,10 @@ fn welcome(
         for (who, path) in links {
             out.line(format!("  as {who:<6} {pages}{path}"))?;
         }
-        out.line("Each of these links signs a browser in once, within a day.")?;
+        out.line("Each link signs in once and expires after a day.")?;
     } else {
         out.line(format!(
-            "Sign in with the key in {dir}/key. On a terminal, links that sign in are shown here."
+            "Sign in with the key in {dir}/key. On a terminal, sign-in links are shown here."
         ))?;
     }
     let option = if data.path() == std::path::Path::new("./data") {
@@ -307,13 +308,13 @@ fn welcome(
         ))?;
     }
     out.line(format!(
-        "  tidemark leaderboard users{option}        who has how many points"
+        "  tidemark leaderboard users{option}        who has the most points"
     ))?;
     out.line(format!(
-        "  tidemark statement user user-1{option}    what one account earned, and for what"
+        "  tidemark statement user user-1{option}    what an account earned, and for what"
     ))?;
     out.line(format!(
-        "  tidemark doctor{option}                   is everything well?"
+        "  tidemark doctor{option}                   check for problems"
     ))?;
     out.line("Stop with Ctrl-C.")?;
     out.finish_if_read()
@@ -328,7 +329,7 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done
         tracing::warn!(
             event = "process.unfinished",
             seconds = within.as_secs(),
-            "not everything was finished in time; the next start does it again, nothing is lost"
+            "shutdown timed out; the next start repeats unfinished work, nothing is lost"
         );
         // Each ends at its next wait for anything, as if the process had been killed there; nothing outlives the store.
         drop(tokio::time::timeout(CLOSE_WITHIN, tasks.shutdown()).await);
@@ -342,7 +343,7 @@ async fn all_end(tasks: &mut JoinSet<()>) {
     while let Some(ended) = tasks.join_next().await {
         match ended {
             Err(error) if !error.is_cancelled() => {
-                tracing::error!(event = "task.panic", %error, "a task did not end well")
+                tracing::error!(event = "task.panic", %error, "a task panicked")
             }
             _ => (),
         }

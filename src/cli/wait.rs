@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 
 use super::doctor;
-use super::output::{Done, Failure};
+use super::output::{Done, Failure, counted};
 use super::recent::Recent;
 use super::session::{Session, Workers};
 use crate::domain::position::Partition;
@@ -91,7 +91,7 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
     let said = match tokio::time::timeout(left, afterwards(session, config)).await {
         Ok(looked) => looked?,
         Err(_) => Some(format!(
-            "whether the newest events were rejected could not be seen within {timeout:?}"
+            "could not check within {timeout:?} whether the newest events were rejected"
         )),
     };
     if let Some(note) = said {
@@ -102,6 +102,7 @@ pub async fn run(session: &Session, config: &Config, timeout: Duration) -> Done 
 
 /// What else is to be said when everything is done; a failure, if that is of no use.
 async fn afterwards(session: &Session, config: &Config) -> Done<Option<String>> {
+    none_aside(session).await?;
     let said = of_recent(Recent::read(session).await)?;
     let refusal = match session.workers {
         Workers::Up => doctor::refusal(config)
@@ -123,7 +124,7 @@ fn of_recent(read: Done<Recent>) -> Done<Option<String>> {
         Ok(recent) => recent,
         Err(Failure::Failed(why) | Failure::Refused(why)) => {
             return Ok(Some(format!(
-                "whether the newest events were rejected could not be read: {why}"
+                "could not check whether the newest events were rejected: {why}"
             )));
         }
         Err(other) => return Err(other),
@@ -247,7 +248,7 @@ async fn bounds(session: &Session, start: Instant, timeout: Duration) -> Done<Ve
                     tracing::debug!(
                         event = "wait.retry",
                         why,
-                        "the log did not answer; looking again"
+                        "the log did not answer; retrying"
                     );
                     tokio::time::sleep(POLL).await;
                 }
@@ -281,12 +282,29 @@ async fn look(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Do
     Ok(before.is_empty())
 }
 
+/// Those of accounts that are set aside wait for an operator, so nobody waits for them here.
 async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
-    let pointers = progress::pointers(session.db(), session.partitions.posting).await?;
-    Ok(pointers
-        .into_iter()
-        .map(|p| (p.partition, p.item))
-        .collect())
+    let (pointers, _) = progress::pointers(session.db(), session.partitions.posting).await?;
+    let aside = session.queries().set_aside().await?;
+    let awaited = pointers.into_iter().filter(|pointer| {
+        let mut aside = aside.iter();
+        !aside.any(|record| record.account == *pointer.account())
+    });
+    Ok(awaited.map(|p| (p.partition, p.item)).collect())
+}
+
+/// Everything is done but for accounts that are set aside.
+async fn none_aside(session: &Session) -> Done {
+    let aside = session.queries().set_aside().await?;
+    let Some(first) = aside.first() else {
+        return Ok(());
+    };
+    Err(done_but(&format!(
+        "{} set aside ({}{}): see tidemark set-aside list",
+        counted(aside.len() as u64, "account"),
+        first.account,
+        if aside.len() > 1 { ", …" } else { "" }
+    )))
 }
 
 /// A halted partition may be what is awaited, and waiting will not help.
@@ -304,7 +322,8 @@ async fn no_halt(session: &Session) -> Done {
 fn too_slow(awaited: &Awaited, timeout: Duration, trouble: Option<&str>) -> Failure {
     let trouble = trouble.map(|why| format!(" ({why})")).unwrap_or_default();
     Failure::failed(format!(
-        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or see whether something is wrong: tidemark doctor",
+        "after {timeout:?} {}{trouble}; wait longer (--timeout 30m), or look for problems with \
+         `tidemark doctor`",
         awaited.as_str()
     ))
 }

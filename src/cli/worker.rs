@@ -122,11 +122,11 @@ fn no_tables(error: StoreError, config: &Config) -> Failure {
     } = &config.store;
     match error {
         StoreError::Refused(_) => Failure::failed(format!(
-            "{error}; on a new installation `tidemark init` creates the tables, with the same configuration. Tables that \
-             held data must be restored instead (docs/runbook.md)"
+            "{error}; on a new installation, create the tables with `tidemark init` and the same \
+             configuration. Tables that held data must be restored instead (docs/runbook.md)"
         )),
         other => Failure::failed(format!(
-            "{other}; the store is that of {}",
+            "{other}; the store is {}",
             endpoint
                 .as_ref()
                 .or(region.as_ref())
@@ -140,8 +140,8 @@ fn check(config: &Config) -> Done {
         return Ok(());
     }
     Err(Failure::refused(
-        "a worker needs log.engine = \"kafka\" and store.engine = \"dynamodb\" in its configuration; \
-         with the embedded log everything runs in one process: tidemark up",
+        "a worker requires log.engine = \"kafka\" and store.engine = \"dynamodb\"; with the \
+         embedded log, `tidemark up` runs everything in one process",
     ))
 }
 
@@ -152,7 +152,8 @@ fn chosen(config: &Config, roles: &[WorkerRole]) -> Done<Vec<Role>> {
     roles.dedup();
     if roles.contains(&WorkerRole::Adapt) && config.adapters.is_empty() {
         return Err(Failure::refused(
-            "the role adapt needs at least one [[adapters]] table in the configuration: docs/adapters.md shows them",
+            "the role adapt requires at least one [[adapters]] table in the configuration \
+             (docs/adapters.md)",
         ));
     }
     let feed = |adapter: &AdapterConfig| Role::Adapt(Feed::of(&adapter.topic));
@@ -228,15 +229,15 @@ fn has_work(topics: &[(Role, String)], missing: &[String]) -> bool {
 
 fn say_missing(topics: &[String]) {
     if topics.is_empty() {
-        tracing::info!(event = "topics.found", "every topic is there by now");
+        tracing::info!(event = "topics.found", "all topics exist now");
         return;
     }
     let topics = topics.join(", ");
     tracing::error!(
         event = "topics.missing",
         topics,
-        "missing topics: nothing of them is worked on. On a new installation `tidemark topics apply` creates tidemark's own; one that held \
-         records must be brought back instead, see docs/runbook.md#a-topic-is-gone"
+        "missing topics. On a new installation, create them with `tidemark topics apply`; a topic \
+         that held records must be restored instead (docs/runbook.md#a-topic-is-gone)"
     );
 }
 
@@ -284,7 +285,7 @@ async fn end(mut tasks: JoinSet<Done>, within: Duration) -> Done {
         tracing::warn!(
             event = "stop.unfinished",
             seconds,
-            "not everything has ended in time; others take over, nothing is lost"
+            "shutdown timed out; other workers take over, nothing is lost"
         );
     }
     tracing::info!(event = "process.stopped", "stopped");
@@ -327,7 +328,8 @@ async fn work(mut shift: Shift, trigger: Trigger, shutdown: Shutdown) -> Done {
             Left::Fenced => {
                 trigger.shut_down();
                 return Err(Failure::failed(
-                    "another process has joined under this worker's kafka.instance and taken its partitions; give each worker its own",
+                    "another process joined with this worker's kafka.instance and took its \
+                     partitions; give each worker its own",
                 ));
             }
             Left::Failed => {

@@ -46,11 +46,12 @@ impl Source {
 pub enum ScopeError {
     /// Not one of ours.
     #[error(
-        "'{0}' is no scope; allowed: ingest, ingest:SOURCE, admin:read, admin:write, account:user:ID, account:provider:ID"
+        "'{0}' is not a scope; allowed: ingest, ingest:SOURCE, admin:read, admin:write, \
+         account:user:ID, account:provider:ID"
     )]
     Unknown(String),
     /// `account:…` with a bad account, or `ingest:…` with a bad source.
-    #[error("'{text}' is no scope: {error}")]
+    #[error("'{text}' is not a scope: {error}")]
     Id {
         /// What was given.
         text: String,

@@ -59,7 +59,7 @@ pub enum IdError {
     #[error("an id must not be empty")]
     Empty,
     /// More than [`ID_CHARS_MAX`] characters.
-    #[error("an id has at most {ID_CHARS_MAX} characters")]
+    #[error("an id must have at most {ID_CHARS_MAX} characters")]
     TooLong,
     /// A control character.
     #[error("an id must not contain control characters")]
@@ -70,7 +70,7 @@ pub enum IdError {
     )]
     Invisible(u32),
     /// Neither `user` nor `provider`.
-    #[error("'{0}' is no kind of account; allowed: user, provider")]
+    #[error("'{0}' is not a kind of account; allowed: user, provider")]
     Kind(String),
 }
 

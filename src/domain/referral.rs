@@ -98,10 +98,10 @@ pub enum SignupRefusal {
     #[error("this referral code is no longer active; ask for a new one")]
     InactiveCode,
     /// The code belongs to the referee, as a user or as a provider.
-    #[error("this referral code is the account's own; nobody can refer itself")]
+    #[error("this referral code is the account's own; an account cannot refer itself")]
     OwnCode,
     /// The referee is among the referrers of the code's owner.
-    #[error("{0} is a referrer of this code's owner; referrals cannot go in a circle")]
+    #[error("{0} is a referrer of this code's owner; referrals cannot form a cycle")]
     Cycle(Account),
     /// The referee has a referrer.
     #[error("the account was already referred by {0}; a referrer is set once and never changed")]

@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
     pub fn at(&self, path: &str) -> Result<Option<Scalar<'a>>, Refusal> {
         let value = self.object.at(path).map_err(|unreadable| {
             let (reason, problem) = match unreadable {
-                Unreadable::Twice => (Reason::Malformed, "stands twice in one entry"),
+                Unreadable::Twice => (Reason::Malformed, "is in the entry more than once"),
                 Unreadable::Broken => (Reason::Malformed, "is a broken text"),
                 Unreadable::TooManyFields => (
                     Reason::TooLarge,

@@ -202,6 +202,13 @@ impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Problem {
         match error {
             QueryError::Store(error) => error.into(),
+            QueryError::SetAside(since) => {
+                let detail = format!(
+                    "updates of this account are paused since {since}, and its numbers cannot be shown until an operator has mended it; nothing is lost"
+                );
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "account_set_aside", detail)
+                    .retry_after(60)
+            }
             QueryError::NoRules => {
                 Problem::new(StatusCode::CONFLICT, "no_rules", error.to_string())
             }

@@ -71,6 +71,9 @@ fn task(task: &TaskHealth) -> Value {
     if let Some(next) = task.next {
         value["next"] = json!(next);
     }
+    if task.set_aside > 0 {
+        value["accountsSetAside"] = json!(task.set_aside);
+    }
     if let Some(halted) = &task.halted {
         // The message may name an account, and anybody may read this.
         value["halted"] = json!({"code": halted.code});

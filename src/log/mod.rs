@@ -279,7 +279,7 @@ impl Refusal {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
     /// Nothing is wrong with the data; try again. An append may or may not have happened.
-    #[error("the log did not answer ({0}); it is safe to try again")]
+    #[error("the log did not answer ({0}); it is safe to retry")]
     Unavailable(String),
     /// The log takes no records at present, and says why; nothing was appended. Passes when the cause is gone.
     #[error("{what}; nothing was appended")]
@@ -290,7 +290,9 @@ pub enum LogError {
         what: String,
     },
     /// A record is larger than its topic takes.
-    #[error("record {index} has {bytes} bytes, topic {topic} takes {max}; send smaller records")]
+    #[error(
+        "record {index} has {bytes} bytes, but topic {topic} accepts at most {max}; send smaller records"
+    )]
     TooLarge {
         /// Its place among the records of the append.
         index: usize,
@@ -302,7 +304,7 @@ pub enum LogError {
         topic: Topic,
     },
     /// The position does not exist (any more, or yet).
-    #[error("{topic}/{partition} holds [{start}, {end}), not {wanted}")]
+    #[error("{topic}/{partition} holds offsets [{start}, {end}), not {wanted}")]
     OutOfRange {
         /// The topic.
         topic: Topic,

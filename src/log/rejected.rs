@@ -137,7 +137,8 @@ pub enum RejectError {
     Missing(&'static str),
     /// A header says something that it never says.
     #[error(
-        "header '{header}' says '{value}', which is no {wanted}; only tidemark writes to usage.rejected"
+        "header '{header}' says '{value}', which is not a {wanted}; only tidemark writes to \
+         usage.rejected"
     )]
     Unreadable {
         /// Which.
@@ -161,8 +162,7 @@ pub enum RejectError {
     /// The original is not here.
     #[error(
         "entry {index} of {topic}/{partition} offset {offset} was refused by its adapter, and its original is not kept, since it may hold \
-         prompts and keys; it cannot be shown or sent again from here: read it in its own topic, mend the gateway or the adapter, and send \
-         the usage with `tidemark emit`"
+         prompts and keys; it cannot be shown or resent from here: read it in its own topic, fix the gateway or the adapter, and send the usage with `tidemark emit`"
     )]
     Foreign {
         /// The gateway's topic.

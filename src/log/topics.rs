@@ -136,7 +136,7 @@ impl TopicSpec {
             TopicFaults(vec![TopicFault {
                 file: file.to_owned(),
                 key: "(file)".to_owned(),
-                problem: format!("is no YAML: {e}"),
+                problem: format!("is not YAML: {e}"),
                 allowed: "a YAML mapping".to_owned(),
             }])
         })?;
@@ -222,7 +222,7 @@ fn strangers(dir: &Path) -> Vec<TopicFault> {
         .iter()
         .filter(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"))
         .filter(|path| !is_topic_file(path))
-        .map(|path| fault(path, "is no topic's file".to_owned()))
+        .map(|path| fault(path, "is not a topic file".to_owned()))
         .collect()
 }
 

@@ -93,7 +93,7 @@ impl fmt::Display for TaskId {
 
 /// The text names no task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no partition; write rate/N, post/N or adapt-TOPIC/N, for example rate/2")]
+#[error("'{0}' is not a partition; write rate/N, post/N or adapt-TOPIC/N, for example rate/2")]
 pub struct NotATask(pub String);
 
 impl FromStr for TaskId {
@@ -141,6 +141,8 @@ pub struct TaskHealth {
     pub read_again_to: Option<u64>,
     /// Set while it is halted.
     pub halted: Option<Halted>,
+    /// How many of its accounts are set aside.
+    pub set_aside: usize,
 }
 
 /// The shared registry. Every change also sets the metrics about it.
@@ -284,6 +286,25 @@ impl Health {
         self.halted_metric(id, halted.code, 0);
     }
 
+    /// How many accounts a posting partition has set aside, and since when the oldest posting that
+    /// they may lack has been in the log.
+    pub fn set_aside(&self, id: TaskId, accounts: usize, oldest: Option<Millis>) {
+        let lag = self.task(id).map_or(0, |task| task.lag);
+        self.update(id, lag, |task| task.set_aside = accounts);
+        let partition = id.partition.to_string();
+        let count = &self.metrics.accounts_set_aside;
+        count
+            .with_label_values(&[&partition])
+            .set(i64::try_from(accounts).unwrap_or(i64::MAX));
+        let since = &self.metrics.accounts_set_aside_since_timestamp_seconds;
+        match oldest {
+            Some(at) => since
+                .with_label_values(&[&partition])
+                .set(at.0 as f64 / 1_000.0),
+            None => drop(since.remove_label_values(&[partition.as_str()])),
+        }
+    }
+
     /// A task that this process no longer runs. Its metrics go with it: whoever runs it now tells them.
     pub fn gone(&self, id: TaskId) {
         self.resumed(id);
@@ -304,7 +325,13 @@ impl Health {
         if id.role == Role::Post {
             let visible = &self.metrics.visible_event_timestamp_seconds;
             drop(visible.remove_label_values(&[partition.as_str()]));
-            for accounts in [&self.metrics.accounts_cached, &self.metrics.accounts_dirty] {
+            let since = &self.metrics.accounts_set_aside_since_timestamp_seconds;
+            drop(since.remove_label_values(&[partition.as_str()]));
+            for accounts in [
+                &self.metrics.accounts_cached,
+                &self.metrics.accounts_dirty,
+                &self.metrics.accounts_set_aside,
+            ] {
                 drop(accounts.remove_label_values(&[partition.as_str()]));
             }
         }
@@ -341,6 +368,7 @@ impl Health {
             last_progress: Instant::now(),
             read_again_to: None,
             halted: None,
+            set_aside: 0,
         });
         task.lag = lag;
         change(task);

@@ -190,6 +190,12 @@ metrics! {
     reloads_total: IntCounterVec["role"];
     /// What the consumer group has done to this process: partitions assigned, revoked, lost, by role.
     group_events_total: IntCounterVec["role", "event"];
+    /// Accounts that are set aside: their postings and awards wait while their partition goes on.
+    accounts_set_aside: IntGaugeVec["partition"];
+    /// Unix time of the append of the oldest posting that an account which is set aside may lack; absent while there is none. The log drops it one retention later.
+    accounts_set_aside_since_timestamp_seconds: GaugeVec["partition"];
+    /// Accounts that were set aside, by reason code.
+    accounts_set_aside_total: IntCounterVec["reason"];
     /// 1 while a partition is halted, by reason code; tidemark doctor says more.
     halted: IntGaugeVec["role", "partition", "reason"];
     /// Records of a partition whose work is not done: not rated and sent on, or posted in memory and not in rows yet.
@@ -305,7 +311,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            tracing::error!(event = "metrics.failed", %error, "metrics could not be written as text");
+            tracing::error!(event = "metrics.failed", %error, "could not render the metrics as text");
         }
         String::from_utf8_lossy(&text).into_owned()
     }

@@ -113,15 +113,15 @@ pub fn on_signals() -> std::io::Result<(Trigger, Shutdown)> {
             tracing::info!(
                 event = "process.leaving",
                 seconds = delay.as_secs_f64(),
-                "not ready from now on; still serving for a while, until load balancers have noticed \
-                 (http.shutdown_delay). Another signal ends the wait"
+                "no longer ready; serving for http.shutdown_delay so that load balancers notice; \
+                 another signal ends the wait"
             );
             // Either ends the wait.
             drop(tokio::time::timeout(delay, next()).await);
         }
         tracing::info!(
             event = "process.stopping",
-            "stopping: finishing what is under way; another signal stops at once"
+            "shutting down: finishing work in progress; another signal stops immediately"
         );
         on_signal.shut_down();
         next().await;

@@ -42,15 +42,14 @@ pub fn contradiction(
 pub(super) fn same_log(epoch: Epoch, place: &Place<'_>, info: &TopicInfo) -> Result<(), Failure> {
     if place.epoch > epoch {
         let what = format!(
-            "this log has epoch {epoch}, the tables are at epoch {} already",
+            "this log has epoch {epoch}, but the tables are already at epoch {}",
             place.epoch
         );
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     if place.id != info.id {
         let (topic, known, found) = (place.topic, place.id, &info.id);
-        let what =
-            format!("topic {topic} was created again: its id was {known}, now it is {found}");
+        let what = format!("topic {topic} was recreated: its id was {known} and is now {found}");
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     Ok(())
@@ -61,7 +60,7 @@ pub fn same_count(topic: Topic, known: u32, found: u32) -> Result<(), Failure> {
     if known == found {
         return Ok(());
     }
-    let what = format!("topic {topic} had {known} partitions, now it has {found}");
+    let what = format!("topic {topic} had {known} partitions and now has {found}");
     Err(Failure::halt(HaltCode::PartitionsChanged, what))
 }
 
@@ -114,8 +113,9 @@ fn within(
 ) -> Result<(), Failure> {
     let (topic, partition) = (place.topic, place.partition);
     if end < next {
-        let what =
-            format!("{topic}/{partition} ends at {end}, but everything before {next} was done");
+        let what = format!(
+            "{topic}/{partition} ends at {end}, but everything before {next} was already processed"
+        );
         return Err(Failure::halt(HaltCode::LogTruncated, what));
     }
     if start > first {
@@ -154,7 +154,8 @@ async fn same_record(
         return Ok(());
     }
     let what = format!(
-        "{topic}/{partition} holds another record than the one that was done: {found}, not {known}"
+        "{topic}/{partition} holds a different record than the one that was processed: {found}, not \
+         {known}"
     );
     Err(Failure::halt(HaltCode::FingerprintMismatch, what))
 }
@@ -191,7 +192,7 @@ mod tests {
         match contradiction(&PLACE, &counts, log, (Offset(done.0), Offset(done.1))) {
             Ok(()) => None,
             Err(Failure::Halt(code, what)) => Some((code, what)),
-            Err(Failure::Reload(why)) => panic!("{why}"),
+            Err(other) => panic!("{other:?}"),
         }
     }
 
@@ -208,14 +209,14 @@ mod tests {
                 (1, "a", (4, 6), (0, 9), (5, 7)),
                 Some((
                     HaltCode::PartitionsChanged,
-                    "topic usage.events had 4 partitions, now it has 6",
+                    "topic usage.events had 4 partitions and now has 6",
                 )),
             ),
             (
                 (0, "a", fine, (0, 9), (5, 7)),
                 Some((
                     HaltCode::LogRecreated,
-                    "this log has epoch 0, the tables are at epoch 1 already",
+                    "this log has epoch 0, but the tables are already at epoch 1",
                 )),
             ),
             // Another topic has other offsets: they are not told as well.
@@ -223,14 +224,14 @@ mod tests {
                 (1, "b", fine, (0, 0), (5, 7)),
                 Some((
                     HaltCode::LogRecreated,
-                    "topic usage.events was created again: its id was a, now it is b",
+                    "topic usage.events was recreated: its id was a and is now b",
                 )),
             ),
             (
                 (1, "a", fine, (0, 6), (5, 7)),
                 Some((
                     HaltCode::LogTruncated,
-                    "usage.events/2 ends at 6, but everything before 7 was done",
+                    "usage.events/2 ends at 6, but everything before 7 was already processed",
                 )),
             ),
             (

@@ -71,11 +71,18 @@ pub enum Breakage {
     /// What the window has forgotten is as late as the last record that it forgot, even if it had
     /// forgotten later ones before.
     ForgottenFallsBack,
+    /// An account is set aside in memory alone: the checkpoint passes its postings before the record
+    /// is durable.
+    SetAsideInMemoryOnly,
+    /// An account that is released goes on where its partition is, without what it missed.
+    ReleaseWithoutCatchUp,
+    /// Nobody looks whether rows that were mended are as new as those that were set aside.
+    OlderRowsReleased,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 31] = [
+    pub const ALL: [Breakage; 34] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -107,5 +114,8 @@ impl Breakage {
         Breakage::LatestEventUnknown,
         Breakage::LatestEventNotMoved,
         Breakage::ForgottenFallsBack,
+        Breakage::SetAsideInMemoryOnly,
+        Breakage::ReleaseWithoutCatchUp,
+        Breakage::OlderRowsReleased,
     ];
 }

@@ -7,6 +7,7 @@ use crate::domain::rating::Amounts;
 use crate::domain::tier::Tier;
 use crate::ops::metrics::Metrics;
 use crate::store::awards::AwardKind;
+use crate::store::set_aside::FaultCode;
 
 /// Kinds of points that are not awards.
 pub(super) const USER_USAGE: &str = "user_usage";
@@ -48,6 +49,10 @@ pub(super) fn at_zero(metrics: &Metrics) {
             let events = &metrics.group_events_total;
             drop(events.with_label_values(&[role, event]));
         }
+    }
+    for code in FaultCode::ALL {
+        let set_aside = &metrics.accounts_set_aside_total;
+        drop(set_aside.with_label_values(&[code.as_str()]));
     }
     for result in [HIT, MISS] {
         drop(metrics.account_lookups_total.with_label_values(&[result]));

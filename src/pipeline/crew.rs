@@ -65,7 +65,7 @@ impl Crew {
                 .await
                 .is_err()
             {
-                tracing::warn!(event = "task.unfinished", %task, "not finished in time; the next owner does it again, nothing is lost");
+                tracing::warn!(event = "task.unfinished", %task, "not finished in time; the next owner repeats it, nothing is lost");
                 end(&self.ctx, *task, running).await;
             }
         }
@@ -113,7 +113,7 @@ async fn live(ctx: Arc<WorkerContext>, task: TaskId, stopped: watch::Receiver<bo
         if AssertUnwindSafe(life).catch_unwind().await.is_ok() {
             return;
         }
-        tracing::error!(event = "task.panic", %task, "a task panicked, which is a bug; it begins again from its checkpoint");
+        tracing::error!(event = "task.panic", %task, "a task panicked, which is a bug; restarting from its checkpoint");
         let mut stopped = stopped.clone();
         drop(tokio::time::timeout(PANIC_PAUSE, stopped.wait_for(|stop| *stop)).await);
     }

@@ -1,7 +1,9 @@
 //! How a task ends when it cannot go on.
 
+use crate::domain::ids::Account;
 use crate::log::LogError;
 use crate::store::db::StoreError;
+use crate::store::set_aside::{FaultCode, Stood};
 
 /// Why a partition halts. The names are stable: they are labels of a metric and stand in `tidemark doctor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,11 +40,13 @@ pub enum HaltCode {
     StoreRefused,
     /// The log refuses a record of our own.
     LogRefused,
+    /// More accounts cannot be counted than are set aside.
+    AccountsUncountable,
 }
 
 impl HaltCode {
     /// All of them.
-    pub const ALL: [HaltCode; 16] = [
+    pub const ALL: [HaltCode; 17] = [
         HaltCode::LogRecreated,
         HaltCode::LogTruncated,
         HaltCode::FingerprintMismatch,
@@ -59,6 +63,7 @@ impl HaltCode {
         HaltCode::Overflow,
         HaltCode::StoreRefused,
         HaltCode::LogRefused,
+        HaltCode::AccountsUncountable,
     ];
 
     /// The code.
@@ -80,6 +85,7 @@ impl HaltCode {
             HaltCode::Overflow => "overflow",
             HaltCode::StoreRefused => "store_refused",
             HaltCode::LogRefused => "log_refused",
+            HaltCode::AccountsUncountable => "accounts_uncountable",
         }
     }
 
@@ -92,52 +98,68 @@ impl HaltCode {
     pub const fn advice(self) -> &'static str {
         match self {
             HaltCode::LogRecreated => {
-                "Bring the original topic back, or move to the new one as a new epoch after both roles are drained. If the original is gone for good with work in flight: docs/runbook.md#a-topic-is-gone."
+                "Restore the original topic, or move to the new one in a new epoch after both roles \
+                 are drained. If the original is permanently lost with work in flight: \
+                 docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::LogTruncated => {
-                "Restore the missing records from a backup or replica; raise the topic's retention so that it exceeds any outage. If they are gone for good: docs/runbook.md#a-topic-is-gone."
+                "Restore the missing records from a backup or replica; raise the topic's retention \
+                 so that it exceeds any outage. If they are permanently lost: \
+                 docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::FingerprintMismatch => {
-                "The topic holds other records than those that were counted; bring the original topic back."
+                "The topic does not hold the records that were counted; restore the original topic."
             }
             HaltCode::LogDamaged => {
                 "Restore the data directory from a backup, or start a new epoch."
             }
             HaltCode::PartitionsChanged => {
-                "Partitions cannot be added in place: move to new topics as a new epoch (docs/kafka.md#more-partitions)."
+                "Partitions cannot be added in place: move to new topics in a new epoch \
+                 (docs/kafka.md#more-partitions)."
             }
             HaltCode::TablesBehindLog => {
-                "Bring back the newest tables (or the checkpoint that was deleted). If there are none, stop all workers and run `tidemark recover`, which goes on from the older tables by what the log holds (docs/backup.md)."
+                "Restore the newest tables (or the deleted checkpoint). If there are none, stop all \
+                 workers and run `tidemark recover`, which brings the older tables up to date from \
+                 the log (docs/backup.md)."
             }
             HaltCode::ClockAhead => {
-                "If this worker's clock is wrong, set it. If the record's time is wrong, mend the clock of the broker or machine that appended it, then run `tidemark correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
+                "If this worker's clock is wrong, set it. If the record's time is wrong, correct \
+                 the clock of the broker or machine that appended it, then run `tidemark \
+                 correct-clock` for the partition (docs/runbook.md#a-clock-was-ahead)."
             }
             HaltCode::SemanticsChanged => {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
             }
             HaltCode::SequenceGap => {
-                "Restore ledger.postings: blocks that this partition has not counted are missing."
+                "Restore ledger.postings: it lacks blocks that this partition has not counted yet."
             }
             HaltCode::BlockUnreadable => {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."
             }
             HaltCode::RowRegressed => {
-                "Restore the row or the table (point-in-time recovery); something other than tidemark changed it. If all tables have to go back to an earlier moment, restore all of them and run `tidemark recover` (docs/backup.md). Do not run `tidemark init`."
+                "Restore the row or the table (point-in-time recovery); something other than \
+                 tidemark changed it. If tables must go back to an earlier moment, restore all of \
+                 them to it and run `tidemark recover` (docs/backup.md). Do not run `tidemark \
+                 init`."
             }
             HaltCode::RowUnreadable => {
                 "Restore the row; something other than tidemark, or a newer version, wrote it."
             }
-            HaltCode::UsageRowAhead => {
-                "Restore table UsageTracking or the log: they do not belong together."
-            }
+            HaltCode::UsageRowAhead => "Restore table UsageTracking or the log: they do not match.",
             HaltCode::Overflow => {
-                "An earlier version halted at a sum that left its range. This version does not: resume the partition, then look for absurd prices, counts or awards (docs/runbook.md#tidemarksumsatlimit)."
+                "An earlier version halted because a sum overflowed. This version does not: resume \
+                 the partition, then look for absurd prices, counts or awards \
+                 (docs/runbook.md#tidemarksumsatlimit)."
             }
             HaltCode::StoreRefused => {
-                "A table or an index is missing or differs: restore it from a backup (`tidemark init` creates tables only for a new installation)."
+                "A table or an index is missing or different: restore it from a backup (`tidemark \
+                 init` creates tables only for a new installation)."
             }
             HaltCode::LogRefused => {
-                "Raise the topic's largest record to what topics/*.yaml declares."
+                "Raise the topic's max.message.bytes to the value in topics/*.yaml."
+            }
+            HaltCode::AccountsUncountable => {
+                "This is about more than single accounts: look for what damaged or refuses them all (a newer tidemark, a script, a changed table), mend that, then resume the partition. Accounts that are mended and released do not count (docs/runbook.md#tidemarkaccountssetaside)."
             }
         }
     }
@@ -150,6 +172,22 @@ pub enum Failure {
     Reload(String),
     /// The state contradicts itself. Says what.
     Halt(HaltCode, String),
+    /// Something is wrong with one account alone. The poster sets it aside and goes on; a task that
+    /// cannot do that halts.
+    Account(Box<AccountFault>),
+}
+
+/// What is wrong with one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFault {
+    /// The account.
+    pub account: Account,
+    /// A stable code.
+    pub code: FaultCode,
+    /// In words.
+    pub what: String,
+    /// Which rows there are, as far as whoever found it knows.
+    pub stood: Stood,
 }
 
 impl Failure {
@@ -158,9 +196,58 @@ impl Failure {
         Failure::Halt(code, what.into())
     }
 
+    /// What a failed request about one account's own items means: an item that cannot be decoded is a
+    /// fault of this account, anything else is not.
+    pub fn of_account(account: &Account, code: FaultCode, error: StoreError) -> Failure {
+        match error {
+            StoreError::Corrupt { .. } => Failure::account(account, code, unreadable(&error)),
+            error => error.into(),
+        }
+    }
+
+    /// A fault of one account of which nothing else is known.
+    pub fn account(account: &Account, code: FaultCode, what: impl Into<String>) -> Failure {
+        Failure::Account(Box::new(AccountFault {
+            account: account.clone(),
+            code,
+            what: what.into(),
+            stood: Stood::Unknown,
+        }))
+    }
+
     /// A reload.
     pub fn reload(why: impl Into<String>) -> Failure {
         Failure::Reload(why.into())
+    }
+}
+
+/// What cannot be read of an account. It is set aside, so there is no partition to resume.
+pub fn unreadable(error: &StoreError) -> String {
+    match error {
+        StoreError::Corrupt { key, what } => format!("row {key} cannot be read: {what}"),
+        error => error.to_string(),
+    }
+}
+
+impl AccountFault {
+    /// The halt of a partition that cannot set the account aside.
+    pub fn halt(&self) -> (HaltCode, String) {
+        let code = match self.code {
+            FaultCode::RowsContradict => HaltCode::RowRegressed,
+            FaultCode::WriteRefused => HaltCode::StoreRefused,
+            FaultCode::RowUnreadable | FaultCode::AwardUnreadable | FaultCode::LinkUnreadable => {
+                HaltCode::RowUnreadable
+            }
+        };
+        (code, format!("{}: {}", self.account, self.what))
+    }
+}
+
+impl From<AccountFault> for Failure {
+    /// The halt.
+    fn from(fault: AccountFault) -> Failure {
+        let (code, what) = fault.halt();
+        Failure::Halt(code, what)
     }
 }
 

@@ -234,11 +234,7 @@ mod tests {
         }
         assert_eq!(ends.since(12, None, NOW), Some(at(3_000)));
         assert_eq!(ends.since(15, None, NOW), Some(at(4_000)));
-        assert_eq!(
-            ends.since(20, None, NOW),
-            None,
-            "there is no such record yet"
-        );
+        assert_eq!(ends.since(20, None, NOW), None, "no such record yet");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
 use crate::store::layout::{self, Moved};
+use crate::store::set_aside::{self, SetAside};
 
 pub(super) use crate::store::layout::Layout;
 
@@ -66,7 +67,7 @@ pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
 
 /// A later epoch has begun.
 pub(super) fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
-    let what = format!("this log has epoch {epoch}, the tables are at epoch {later} already");
+    let what = format!("this log has epoch {epoch}, but the tables are already at epoch {later}");
     Failure::halt(HaltCode::LogRecreated, what)
 }
 
@@ -181,7 +182,9 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
         Some(before) => {
             // What an older tidemark did not store: its leaderboards are read by these counts.
             store(ctx, &before).await?;
-            if let Err(undrained) = stored.check_drained(&before) {
+            let aside = persist(ctx, || set_aside::all(&*ctx.db)).await?;
+            let drained = stored.check_drained(&before);
+            if let Err(undrained) = drained.and_then(|()| none_set_aside(&aside)) {
                 // Another task may have begun the epoch meanwhile; its checkpoints begin anew.
                 let begun = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
                 return begun.ok_or(undrained);
@@ -289,6 +292,27 @@ impl Stored {
     }
 }
 
+/// What accounts that are set aside miss stands in the log of the epoch before, unless an operator
+/// has given it up.
+fn none_set_aside(aside: &[Versioned<SetAside>]) -> Result<(), Failure> {
+    let is_given_up =
+        |record: &SetAside| record.release.as_ref().is_some_and(|of| of.accept_missing);
+    let waiting = aside.iter().map(|stored| &stored.value);
+    let waiting: Vec<String> = waiting
+        .filter(|record| !is_given_up(record))
+        .map(|record| record.account.to_string())
+        .collect();
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "a new epoch began while {} accounts are set aside ({}): what they miss is in the log of the old epoch. Go back to it, mend and release them (`tidemark set-aside release`); if that log is gone for good, release them with --accept-missing",
+        waiting.len(),
+        waiting.join(", ")
+    );
+    Err(Failure::halt(HaltCode::LogRecreated, what))
+}
+
 /// A chunk that is cut must be finished in its own epoch.
 pub(super) fn not_cut(source: Partition, old: &RateCheckpoint) -> Result<(), Failure> {
     if !old.is_cut() {
@@ -321,7 +345,8 @@ fn all_taken(q: u32, taken: Sequence, sent: Sequence) -> Result<(), Failure> {
             "a new epoch began while {task} had taken {taken} of {sent} blocks of the old one"
         ),
         Ordering::Greater => format!(
-            "{task} has taken block {taken} of the old epoch although it was given up after block {sent}; tidemark accept-loss says what that means and settles it"
+            "{task} has taken block {taken} of the old epoch although it was given up after block \
+             {sent}; run `tidemark accept-loss`, which explains and resolves it"
         ),
     };
     Err(Failure::halt(HaltCode::LogRecreated, what))

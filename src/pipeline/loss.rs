@@ -83,7 +83,8 @@ pub struct Losses {
 pub enum LossError {
     /// No epoch is stored.
     #[error(
-        "the tables do not say which epoch they are in: nothing was rated yet, or by an older version only; start this version once with the old configuration"
+        "the tables do not record their epoch: nothing was rated yet, or only by an older version; \
+         start this version once with the old configuration"
     )]
     NoEpoch,
     /// The configured epoch has begun, or is an earlier one.

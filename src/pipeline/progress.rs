@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::ids::Account;
 use crate::domain::position::{Epoch, Offset, Partition, Sequence};
-use crate::domain::time::Month;
+use crate::domain::time::{Millis, Month};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::store::awards::{self, Pointer, State, Task};
 use crate::store::checkpoints::{self, AdaptCheckpoint, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{Db, StoreError};
 use crate::store::layout;
+use crate::store::set_aside;
 
 /// The stored checkpoint of a source partition; `None` before its first chunk.
 pub async fn rate_checkpoint(
@@ -170,13 +172,23 @@ pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
 }
 
 /// Every pointer of every posting partition, also of earlier epochs: awards that are not in their rows, or whose effects are not durable.
-pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Vec<Pointer>, StoreError> {
-    let mut pointers = Vec::new();
+/// Those that cannot be decoded are counted; their accounts are set aside.
+pub async fn pointers(
+    db: &dyn Db,
+    posting_partitions: u32,
+) -> Result<(Vec<Pointer>, usize), StoreError> {
+    let (mut pointers, mut unreadable) = (Vec::new(), 0);
     let most = layout::most_posting_partitions(db).await?;
     for q in 0..posting_partitions.max(most) {
-        pointers.extend(awards::list_pending(db, Partition(q)).await?);
+        let of_partition = awards::list_pending(db, Partition(q)).await?;
+        for pointer in of_partition {
+            match pointer {
+                Ok(pointer) => pointers.push(pointer),
+                Err(_) => unreadable += 1,
+            }
+        }
     }
-    Ok(pointers)
+    Ok((pointers, unreadable))
 }
 
 /// Which months are final.
@@ -188,6 +200,9 @@ pub struct Finality {
     pending: Vec<Month>,
     /// A pending check may grant an award of any month.
     checks: bool,
+    /// Accounts that are set aside, each with the newest month that its posting partition had passed
+    /// before.
+    set_aside: BTreeMap<Account, Option<Month>>,
 }
 
 impl Finality {
@@ -208,14 +223,18 @@ impl Finality {
                     .get(&p)
                     .map(|source| source.log_time)
                     .unwrap_or_default();
-                slowest = Some(
-                    slowest.map_or(passed, |slowest: crate::domain::time::Millis| {
-                        slowest.min(passed)
-                    }),
-                );
+                slowest = Some(slowest.map_or(passed, |slowest: Millis| slowest.min(passed)));
             }
         }
-        let pointers = pointers(db, posting_partitions).await?;
+        let set_aside = set_aside::all(db).await?.into_iter().map(|stored| {
+            let record = stored.value;
+            let of = |p| record.since.sources.get(&p).map(|source| source.log_time);
+            let slowest = (0..source_partitions).map(|p| of(p).unwrap_or_default());
+            let passed = slowest.min().and_then(passed);
+            (record.account, passed)
+        });
+        let set_aside = set_aside.collect();
+        let (pointers, unreadable) = pointers(db, posting_partitions).await?;
         let pending = pointers
             .iter()
             .filter(|pointer| pointer.state == State::Pending);
@@ -223,28 +242,36 @@ impl Finality {
             Task::Award(award) => Some(award.month),
             Task::Check { .. } => None,
         });
-        // A month is closed once log time is past `closes()`; the newest such month is at most the one before log time's own.
-        let passed = slowest.filter(|slowest| slowest.0 > 0).map(|slowest| {
-            let before = Month(slowest.month().0 - 1);
-            if slowest > before.closes() {
-                before
-            } else {
-                Month(before.0 - 1)
-            }
-        });
         Ok(Finality {
-            passed,
+            passed: slowest.and_then(passed),
+            set_aside,
             pending: months.collect(),
-            checks: pointers
-                .iter()
-                .any(|pointer| matches!(pointer.task, Task::Check { .. })),
+            checks: unreadable > 0
+                || pointers
+                    .iter()
+                    .any(|pointer| matches!(pointer.task, Task::Check { .. })),
         })
     }
 
-    /// Whether nothing can change this month's statements any more.
+    /// Whether nothing can change this month's statements any more, but for those of accounts that
+    /// are set aside ([`Finality::may_change`]).
     pub fn is_final(&self, month: Month) -> bool {
         self.passed.is_some_and(|passed| month <= passed)
             && !self.checks
             && !self.pending.contains(&month)
     }
+
+    /// Whether this account is set aside and may miss something of this month.
+    pub fn may_change(&self, account: &Account, month: Month) -> bool {
+        let of = self.set_aside.get(account);
+        of.is_some_and(|passed| passed.is_none_or(|passed| month > passed))
+    }
+}
+
+/// The newest month that log time has passed. A month is closed once log time is past `closes()`;
+/// the newest such month is at most the one before log time's own.
+fn passed(slowest: Millis) -> Option<Month> {
+    let before = Month(slowest.month().0 - 1);
+    let is_past = slowest > before.closes();
+    (slowest.0 > 0).then(|| if is_past { before } else { Month(before.0 - 1) })
 }

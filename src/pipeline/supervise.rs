@@ -33,7 +33,7 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
             Err((Failure::Reload(why), progressed)) => {
                 failures = if progressed { 1 } else { failures + 1 };
                 if let Some(kept_back) = said.say(ctx.clock.moment(), &why) {
-                    tracing::warn!(event = "task.reload", %task, why, attempt = failures, kept_back, "begin again from the checkpoint");
+                    tracing::warn!(event = "task.reload", %task, why, attempt = failures, kept_back, "restarting from the checkpoint");
                 }
                 ctx.metrics
                     .reloads_total
@@ -42,17 +42,28 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
                 pause(ctx, &mut shutdown, backoff(ctx, failures)).await;
             }
             Err((Failure::Halt(code, what), _)) => {
-                let at = ctx.clock.now();
-                let record = HaltRecord {
-                    task: task.to_string(),
-                    code: code.as_str().to_owned(),
-                    message: what,
-                    at,
-                };
-                stand_still(ctx, task, code, record, false, &mut shutdown).await;
+                halt(ctx, task, (code, what), &mut shutdown).await;
+            }
+            Err((Failure::Account(fault), _)) => {
+                halt(ctx, task, fault.halt(), &mut shutdown).await;
             }
         }
     }
+}
+
+async fn halt(
+    ctx: &WorkerContext,
+    task: TaskId,
+    (code, message): (HaltCode, String),
+    shutdown: &mut watch::Receiver<bool>,
+) {
+    let record = HaltRecord {
+        task: task.to_string(),
+        code: code.as_str().to_owned(),
+        message,
+        at: ctx.clock.now(),
+    };
+    stand_still(ctx, task, code, record, false, shutdown).await;
 }
 
 /// Why a task has begun again lately: in an outage each does so again and again, for the same reason.
@@ -150,7 +161,7 @@ async fn stand_still(
                 .await
                 .is_ok();
         } else if let Ok(None) = checkpoints::halt_of(&*ctx.db, task).await {
-            tracing::info!(event = "task.resume", %task, "the halt was cleared; begin again from the checkpoint");
+            tracing::info!(event = "task.resume", %task, "the halt was cleared; restarting from the checkpoint");
             ctx.health.resumed(task);
             return;
         }
@@ -199,7 +210,7 @@ where
             Err(error) if error.is_transient() && tries < ctx.settings.tries_max => {
                 tries += 1;
                 if let Some(kept_back) = RETRIES.say(()) {
-                    tracing::warn!(event = "store.retry", %error, attempt = tries, kept_back, "ask the store again");
+                    tracing::warn!(event = "store.retry", %error, attempt = tries, kept_back, "retrying the request to the store");
                 }
                 ctx.clock.sleep(backoff(ctx, tries)).await;
             }

@@ -60,7 +60,7 @@ impl Loaded<'_> {
     ) -> Result<Accepted, Failure> {
         if self.is_missing(ctx).await? {
             let task = TaskId::new(Role::Rate, self.source);
-            let what = format!("the checkpoint of {task} is missing, although it has had one");
+            let what = format!("the checkpoint of {task} is missing, although it had one");
             return Err(self.behind(ctx, what).await);
         }
         let mut accepted = Vec::new();
@@ -108,7 +108,8 @@ impl Loaded<'_> {
         {
             let (source, topic, known) = (self.source, Topic::LedgerPostings, checkpoint.chunk);
             return Some(format!(
-                "{topic}/{q} holds a block of chunk {newest} of source partition {source}, but the tables know chunks up to {known} only"
+                "{topic}/{q} holds a block of chunk {newest} of source partition {source}, but the \
+                 tables hold chunks only up to {known}"
             ));
         }
         let SourceState {
@@ -132,7 +133,8 @@ impl Loaded<'_> {
     fn accepted_more(self, q: Partition, accepted: Sequence, known: Sequence) -> String {
         let Loaded { source, .. } = self;
         format!(
-            "posting partition {q} has accepted block {accepted} of source partition {source}, but the tables know blocks up to {known} only"
+            "posting partition {q} has accepted block {accepted} of source partition {source}, but \
+             the tables hold blocks only up to {known}"
         )
     }
 

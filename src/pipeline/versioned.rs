@@ -33,7 +33,7 @@ pub(super) async fn save(
                 // Refused while this item is as it was: then another one of them is not.
                 let another = writes.len() > 1 && result == Err(StoreError::ConditionFailed);
                 if found != previous || another {
-                    let what = format!("somebody else has written {}", key.hash);
+                    let what = format!("another worker wrote {}", key.hash);
                     return Err(Failure::reload(what));
                 }
             }
@@ -62,7 +62,7 @@ pub(super) async fn confirm(
     }
     match persist(ctx, || last_write(&*ctx.db, key)).await {
         Ok(found) if found == written => failure,
-        Ok(_) => Failure::reload(format!("another worker has written {}", key.hash)),
+        Ok(_) => Failure::reload(format!("another worker wrote {}", key.hash)),
         Err(error) => error.into(),
     }
 }

@@ -2,10 +2,17 @@
 //!
 //! The newest month row is the account's **head**. It holds the account's one fence and its lifetime facts, and names the
 //! fences of the older rows that may still change. A write to any row of the account carries the head's condition, so that of
-//! two workers that believe they own the account only one can write; see ARCHITECTURE.md, "How a number stays right".
+//! two workers that believe they own the account only one can write; see ARCHITECTURE.md, "Post".
 //!
 //! Under the same partition key stands the **account item** (sort key [`ACCOUNT_ITEM`]). It is written once, together with the
 //! first row: "there is no row of this month" would hold again in the next month, "there is no account" holds once in a life.
+
+mod reading;
+
+pub(in crate::store) use reading::newest_item;
+pub use reading::{
+    HeadNow, ReadOrder, Reading, StoredAccount, Torn, all_rows, head_now, month, read, rows_between,
+};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,17 +20,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
-use super::pages;
+use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::ledger::{
-    AccountRows, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats,
-};
+use crate::domain::ledger::{Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats};
 use crate::domain::position::Fence;
 use crate::domain::posting::{Cascade, Charge};
-use crate::domain::sorted::SortedMap;
 use crate::domain::time::{Millis, Month};
 
 /// Sort key of the account item; sorts before every month.
@@ -87,26 +90,6 @@ pub struct StoredHead {
     pub fence: Fence,
     /// The older rows that may still change, with their fences.
     pub older: BTreeMap<Month, Fence>,
-}
-
-/// An account as loaded: head and the older rows that it names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredAccount {
-    /// What the conditions of the next write are about.
-    pub head: StoredHead,
-    /// Lifetime facts and rows.
-    pub rows: AccountRows,
-}
-
-/// What one reading of an account's rows found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// The account has never been written.
-    Absent,
-    /// All of it, matching.
-    Whole(Box<StoredAccount>),
-    /// Half of a transaction, or a row is missing. Read again; if it stays so, the rows contradict each other.
-    Torn(String),
 }
 
 /// The table of a kind of account.
@@ -272,6 +255,18 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
     })
 }
 
+/// Whose row an item of an account table is, and of which month, whatever else it holds; `None` for
+/// an item that is no month row.
+pub fn whose(kind: AccountKind, item: &Item) -> Result<Option<(Account, Month)>, StoreError> {
+    let (hash, range) = table(kind).keys();
+    let whole = Row::new(Key::new(table(kind), "?", "?"), item);
+    let (id, range) = (whole.text(hash)?, whole.text(range.unwrap_or("month"))?);
+    let (Ok(account), Ok(month)) = (Account::new(kind, id), range.parse()) else {
+        return Ok(None);
+    };
+    Ok(Some((account, month)))
+}
+
 /// The account and month of an item of an account table; `None` for an account item.
 pub fn account_of(
     kind: AccountKind,
@@ -287,203 +282,4 @@ pub fn account_of(
     let account =
         Account::new(kind, id).map_err(|e| whole.corrupt(format!("{}: {e}", key_text(&key))))?;
     Ok(Some((account, decode(key, item)?)))
-}
-
-fn months_query(
-    account: &Account,
-    from: &str,
-    to: &str,
-    descending: bool,
-    limit: Option<u32>,
-) -> Query {
-    Query {
-        table: table(account.kind),
-        index: false,
-        hash: account.id().to_owned(),
-        range: RangeFilter::Between(from.to_owned(), to.to_owned()),
-        descending,
-        limit,
-        after: None,
-    }
-}
-
-/// The newest month row, and whether the account item was seen beside it or alone.
-async fn newest(db: &dyn Db, account: &Account) -> Result<(Option<StoredRow>, bool), StoreError> {
-    let page = db
-        .query(&months_query(
-            account,
-            ACCOUNT_ITEM,
-            AFTER_MONTHS,
-            true,
-            Some(1),
-        ))
-        .await?;
-    match page.items.first() {
-        None => Ok((None, false)),
-        Some(item) => match account_of(account.kind, item)? {
-            Some((_, row)) => Ok((Some(row), true)),
-            None => Ok((None, true)),
-        },
-    }
-}
-
-/// What stands in the account's newest row, for learning what became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadNow {
-    /// No row and no account item.
-    Absent,
-    /// The account item without a row: half of the first transaction was seen, or the rows were deleted.
-    Bare,
-    /// The newest row's fence.
-    Fence(Fence),
-}
-
-/// Reads the newest row's fence.
-pub async fn head_now(db: &dyn Db, account: &Account) -> Result<HeadNow, StoreError> {
-    Ok(match newest(db, account).await? {
-        (Some(row), _) => HeadNow::Fence(row.fence),
-        (None, true) => HeadNow::Bare,
-        (None, false) => HeadNow::Absent,
-    })
-}
-
-/// In which order the rows of an account are read. There is one right order; the other is there for the simulator,
-/// which must find that it is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadOrder {
-    /// The head, then the older rows that it names, compared with the fences that it names.
-    HeadFirstMatched,
-    /// The same without the comparison (breakage).
-    HeadFirstUnmatched,
-    /// The older rows before the head (breakage).
-    OlderFirst,
-}
-
-/// Reads the head and the older rows that it names, once. A plain read may see half of a transaction:
-/// that shows as [`Reading::Torn`].
-pub async fn read(db: &dyn Db, account: &Account, order: ReadOrder) -> Result<Reading, StoreError> {
-    let early = match order {
-        ReadOrder::OlderFirst => match newest(db, account).await? {
-            (Some(head), _) => Some(older_rows(db, account, &head).await?),
-            (None, _) => None,
-        },
-        _ => None,
-    };
-    let head = match newest(db, account).await? {
-        (Some(head), _) => head,
-        (None, true) => {
-            return Ok(Reading::Torn(
-                "the account has an item but no month row".to_owned(),
-            ));
-        }
-        (None, false) => return Ok(Reading::Absent),
-    };
-    if let Some(newer) = head.superseded_by {
-        return Ok(Reading::Torn(format!(
-            "the newest row is {}, which was superseded by {newer}",
-            head.row.month
-        )));
-    }
-    let older = match early {
-        Some(rows) => rows,
-        None => older_rows(db, account, &head).await?,
-    };
-    if let Some(what) = mismatch(&head, &older, order) {
-        return Ok(Reading::Torn(what));
-    }
-    let older = older.into_values().map(|row| (row.row.month, row.row));
-    let mut months: SortedMap<Month, MonthRow> = older.collect();
-    let month = head.row.month;
-    months.insert(month, head.row);
-    Ok(Reading::Whole(Box::new(StoredAccount {
-        head: StoredHead {
-            month,
-            fence: head.fence,
-            older: head.older,
-        },
-        rows: AccountRows {
-            lifetime: head.lifetime,
-            months,
-        },
-    })))
-}
-
-/// How the older rows differ from what the head names.
-fn mismatch(
-    head: &StoredRow,
-    older: &BTreeMap<Month, StoredRow>,
-    order: ReadOrder,
-) -> Option<String> {
-    if order == ReadOrder::HeadFirstUnmatched {
-        return None;
-    }
-    head.older
-        .iter()
-        .find_map(|(month, named)| match older.get(month) {
-            None => Some(format!("row {month} is missing, the head names it")),
-            Some(row) if row.fence != *named && order == ReadOrder::HeadFirstMatched => {
-                Some(format!(
-                    "row {month} has the fence {}, the head names {named}",
-                    row.fence
-                ))
-            }
-            Some(_) => None,
-        })
-}
-
-/// Every row from the oldest named one up to the head. Not only the named ones: a streak is carried through all of them.
-async fn older_rows(
-    db: &dyn Db,
-    account: &Account,
-    head: &StoredRow,
-) -> Result<BTreeMap<Month, StoredRow>, StoreError> {
-    let Some((oldest, _)) = head.older.first_key_value() else {
-        return Ok(BTreeMap::new());
-    };
-    let last = Month(head.row.month.0 - 1).to_string();
-    let query = months_query(account, &oldest.to_string(), &last, false, None);
-    let rows = month_rows(account, pages::all(db, query).await?)?;
-    Ok(rows.into_iter().map(|row| (row.row.month, row)).collect())
-}
-
-/// The month rows among the items of an account.
-fn month_rows(account: &Account, items: Vec<Item>) -> Result<Vec<StoredRow>, StoreError> {
-    let mut rows = Vec::with_capacity(items.len());
-    for item in items {
-        if let Some((_, row)) = account_of(account.kind, &item)? {
-            rows.push(row);
-        }
-    }
-    Ok(rows)
-}
-
-/// The rows from the nearest one before `month` (a streak is carried from it) up to, not including, `before`, oldest first. Rows that the head does not
-/// name any more are closed; what a torn reading might show here makes the next conditional write fail.
-pub async fn rows_between(
-    db: &dyn Db,
-    account: &Account,
-    month: Month,
-    before: Month,
-) -> Result<Vec<StoredRow>, StoreError> {
-    let last = Month(before.0 - 1).to_string();
-    let query = months_query(account, ACCOUNT_ITEM, &last, false, None);
-    let mut rows = month_rows(account, pages::all(db, query).await?)?;
-    let first = rows
-        .iter()
-        .rposition(|row| row.row.month < month)
-        .unwrap_or(0);
-    Ok(rows.split_off(first))
-}
-
-/// One month row, as a plain read.
-pub async fn month(
-    db: &dyn Db,
-    account: &Account,
-    month: Month,
-) -> Result<Option<StoredRow>, StoreError> {
-    let key = row_key(account, month);
-    db.get(&key)
-        .await?
-        .map(|item| decode(key, &item))
-        .transpose()
 }

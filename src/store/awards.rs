@@ -59,7 +59,7 @@ impl AwardKind {
 
 /// The text is no kind of award.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no kind of award; allowed: signup, milestone, adjustment")]
+#[error("'{0}' is not a kind of award; allowed: signup, milestone, adjustment")]
 pub struct NotAnAwardKind(String);
 
 impl std::str::FromStr for AwardKind {
@@ -246,14 +246,24 @@ pub fn delete_pointer_write(pointer: &Pointer) -> Write {
     }
 }
 
-/// Every pointer of a posting partition, oldest grant first. May miss one whose grant is just being written.
-pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Pointer>, StoreError> {
-    let hash = format!("pending#{partition}");
-    let items = query_all(db, hash).await?;
-    items
-        .iter()
-        .map(|item| read_pointer(partition, item))
-        .collect()
+/// Every pointer of a posting partition, oldest grant first; an error stands for one that cannot be
+/// decoded. May miss one whose grant is just being written.
+pub async fn list_pending(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Vec<Result<Pointer, StoreError>>, StoreError> {
+    let items = query_all(db, format!("pending#{partition}")).await?;
+    let pointers = items.iter().map(|item| read_pointer(partition, item));
+    Ok(pointers.collect())
+}
+
+/// A pointer that cannot be decoded.
+#[derive(Debug)]
+pub struct UnreadablePointer {
+    /// Whose it is, as far as that can be told.
+    pub account: Option<Account>,
+    /// What is wrong with it.
+    pub error: StoreError,
 }
 
 /// Some pointers of a posting partition, oldest grant first.
@@ -261,6 +271,8 @@ pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Vec<Point
 pub struct PendingPage {
     /// The pointers.
     pub pointers: Vec<Pointer>,
+    /// Those among them that cannot be decoded.
+    pub unreadable: Vec<UnreadablePointer>,
     /// The sort key after which there may be more.
     pub next: Option<String>,
 }
@@ -279,14 +291,24 @@ pub async fn oldest_pending(
         ..pages::whole(Table::Checkpoints, format!("pending#{partition}"))
     };
     let page = db.query(&query).await?;
-    let pointers = page.items.iter().map(|item| read_pointer(partition, item));
+    let (mut pointers, mut unreadable) = (Vec::new(), Vec::new());
+    for item in &page.items {
+        match read_pointer(partition, item) {
+            Ok(pointer) => pointers.push(pointer),
+            Err(error) => {
+                let account = pointer_account(partition, item);
+                unreadable.push(UnreadablePointer { account, error });
+            }
+        }
+    }
     let last = |next| {
         Row::new(pointer_key(partition, "?"), next)
             .text("item")
             .map(str::to_owned)
     };
     Ok(PendingPage {
-        pointers: pointers.collect::<Result<_, _>>()?,
+        pointers,
+        unreadable,
         next: page.next.as_ref().map(last).transpose()?,
     })
 }
@@ -391,6 +413,13 @@ fn read_pointer(partition: Partition, item: &Item) -> Result<Pointer, StoreError
         state,
         task,
     })
+}
+
+/// Whose pointer an item is that cannot be decoded as a whole.
+fn pointer_account(partition: Partition, item: &Item) -> Option<Account> {
+    let row = Row::new(pointer_key(partition, "?"), item);
+    let of = |name| read_account(&row, name).ok();
+    of("account").or_else(|| of("referee"))
 }
 
 /// How far a pointer has come, strongly consistent; `None` once it is deleted. A list of pointers may be behind this.

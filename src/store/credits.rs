@@ -264,7 +264,7 @@ fn read_entry(user: &str, item: &Item) -> Result<CreditEntry, StoreError> {
     let row = Row::new(Key::new(Table::UserCredits, user, name), item);
     let key = name
         .strip_prefix(ENTRY)
-        .ok_or_else(|| row.corrupt("it is no ledger entry"))?;
+        .ok_or_else(|| row.corrupt("it is not a ledger entry"))?;
     Ok(CreditEntry {
         idempotency_key: key.to_owned(),
         amount: Money(row.number("amount")?),

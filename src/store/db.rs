@@ -301,13 +301,15 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// A condition did not hold; nothing was written. Retrying the same write is of no use.
-    #[error("the row is not as it was expected to be; nothing was written")]
+    #[error("the row is not as expected; nothing was written")]
     ConditionFailed,
     /// The answer was lost: the write happened, did not, or still will. Read before writing again.
-    #[error("the store's answer was lost ({0}); read the row to learn whether the write happened")]
+    #[error(
+        "the store's answer was lost ({0}), and the write may have been applied; read the row to find out"
+    )]
     Unanswered(String),
     /// Throttled or out of service; nothing was written. Try again later.
-    #[error("the store is busy or out of service ({0}); nothing was written; try again later")]
+    #[error("the store is busy or unavailable ({0}); nothing was written; retry later")]
     Unavailable(String),
     /// No or expired credentials, a missing permission, a skewed clock; nothing was written. Passes when that is mended.
     #[error(

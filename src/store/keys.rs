@@ -122,7 +122,8 @@ impl fmt::Display for KeyText {
 /// The text is no key of ours. It is not repeated: it may be somebody's secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no API key of tidemark: one looks like {PREFIX}_<12 characters>_<51 characters>, an older one has 43 at the end"
+    "not an API key of tidemark; keys look like {PREFIX}_<12 characters>_<51 characters>, older \
+     ones end with 43 characters"
 )]
 pub struct NotAKey;
 
@@ -320,6 +321,6 @@ fn read(item: &Item) -> Result<ApiKey, StoreError> {
         created_at: Millis(row.number("createdAt")?),
         created_by: row.text("createdBy")?.to_owned(),
         revoked_at: row.number_opt("revokedAt")?.map(Millis),
-        hash: hash.map_err(|_| row.corrupt("attribute hash is no base64"))?,
+        hash: hash.map_err(|_| row.corrupt("attribute hash is not base64"))?,
     })
 }

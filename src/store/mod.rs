@@ -32,6 +32,7 @@ pub mod referrals;
 pub mod row;
 pub mod secrets;
 pub mod sessions;
+pub mod set_aside;
 pub mod streaks;
 pub mod tables;
 pub mod top;

@@ -61,5 +61,5 @@ fn read(key: &Key, item: &Item) -> Result<[u8; SECRET_BYTES], StoreError> {
     let bytes = BASE64.decode(row.text("secret")?).ok();
     bytes
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| row.corrupt("attribute secret is no base64 of 32 bytes"))
+        .ok_or_else(|| row.corrupt("attribute secret is not base64 of 32 bytes"))
 }

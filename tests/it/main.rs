@@ -1,4 +1,6 @@
-//! The one integration test binary; folders mirror the code.
+//! The one integration test binary. Most folders are named after the module that they test; `kafka`,
+//! `operators`, `process`, `sim` and `worst_night` are named after what they need or simulate, because
+//! they test several modules together. CONTRIBUTING.md lists them by tier, with run times.
 
 mod domain;
 pub mod edge;
@@ -6,6 +8,7 @@ mod fuzz;
 pub mod http;
 pub mod kafka;
 mod log;
+pub mod needs;
 mod operators;
 mod oracle;
 mod pages;

@@ -16,6 +16,7 @@ mod referrals;
 mod rejects;
 mod resume;
 pub mod rules;
+mod set_aside;
 
 pub use adjustments::{Adjusted, NewAdjustment};
 pub use credits::{Booked, CreditError, NewCredit};

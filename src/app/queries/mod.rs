@@ -1,7 +1,7 @@
 //! What people see of it all: statements, leaderboards, credits, usage, streaks, referrals, earnings.
 //!
 //! Each answer is computed once, here, as a type that serialises to what it looks like: the command line prints it (`--json`), the HTTP
-//! service answers with it. Nothing here is written to the store but by [`Reads::sign_up`], the one thing that people do themselves.
+//! service answers with it. The only thing written here are the analytics, which one process computes and keeps for all.
 //!
 //! Every number is as fresh as the store: what a gateway has sent is in it once it has been rated and posted.
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serializer;
 
 use crate::domain::rules::Timeline;
+use crate::domain::time::Millis;
 use crate::log::{Log, Partitions};
 use crate::store::db::{Db, StoreError};
 
@@ -29,6 +30,7 @@ mod referrals;
 mod rejects;
 mod rules;
 mod rules_cache;
+mod set_aside;
 mod standstill;
 mod statements;
 mod streak;
@@ -59,6 +61,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::BELIEVED;
+pub use set_aside::SetAside;
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{UsageCursor, UsageLine, UsageOfDay};
@@ -82,6 +85,11 @@ pub enum QueryError {
     /// A record of `usage.rejected` is not a reject, which is a bug.
     #[error("{0}")]
     Reject(String),
+    /// The account's rows cannot be read, and it is set aside for that: since when.
+    #[error(
+        "this account cannot be shown: it has been set aside since {0}, because its rows cannot be read. Nothing is lost; `tidemark set-aside list` says what to do"
+    )]
+    SetAside(Millis),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -5,10 +5,10 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 use crate::log::usage_partition;
 use crate::ops::health::{Role, TaskId};
-use crate::store::checkpoints;
+use crate::store::{checkpoints, set_aside};
 
 impl Queries {
-    /// Since when a partition stands still that an account's numbers come through; `None` if none does. A provider's events come through
+    /// Since when an account is set aside, or a partition stands still that an account's numbers come through; `None` if none does. A provider's events come through
     /// every partition of `usage.events`, so of those only a user's own is asked about.
     pub async fn stands_still(&self, account: &Account) -> Result<Option<Millis>, QueryError> {
         let posted = account.partition(self.partitions.posting);
@@ -19,6 +19,8 @@ impl Queries {
         }
         let halts = checkpoints::halts(self.db()).await?;
         let own = halts.iter().filter(|halt| tasks.contains(&halt.task));
-        Ok(own.map(|halt| halt.at).min())
+        let aside = set_aside::get(self.db(), account).await?;
+        let since = own.map(|halt| halt.at);
+        Ok(since.chain(aside.map(|stored| stored.value.at)).min())
     }
 }

@@ -13,15 +13,16 @@ use crate::domain::rules::Timeline;
 use crate::domain::statement::{Statement, statement};
 use crate::domain::time::{Millis, Month};
 use crate::pipeline::progress::Finality;
-use crate::store::accounts;
-use crate::store::db::Item;
+use crate::store::db::{Item, StoreError};
+use crate::store::{accounts, set_aside};
 
 /// Statements of one month.
 pub struct Statements<'r> {
     queries: &'r Queries,
     month: Month,
     timeline: Arc<Timeline>,
-    is_final: bool,
+    /// `None`: the month is open.
+    closed: Option<Finality>,
 }
 
 impl Queries {
@@ -33,16 +34,17 @@ impl Queries {
     ) -> Result<Statements<'_>, QueryError> {
         let timeline = self.rules_needed().await?;
         // A month that is open by the clock is open by the log, so there is nothing to look at.
-        let is_final = now > month.closes() && {
+        let mut closed = None;
+        if now > month.closes() {
             let (sources, postings) = (self.partitions.source, self.partitions.posting);
             let finality = Finality::read(self.db(), sources, postings).await?;
-            finality.is_final(month)
-        };
+            closed = Some(finality).filter(|finality| finality.is_final(month));
+        }
         Ok(Statements {
             queries: self,
             month,
             timeline,
-            is_final,
+            closed,
         })
     }
 
@@ -56,7 +58,7 @@ impl Queries {
         let statements = self.statements(month, now).await?;
         match statements.of(account).await? {
             Some(statement) => Ok(statement),
-            None => statements.empty(account),
+            None => statements.with_pause(statements.empty(account)?).await,
         }
     }
 }
@@ -69,9 +71,34 @@ impl Statements<'_> {
 
     /// The account's statement; `None` if nothing happened in this month.
     pub async fn of(&self, account: &Account) -> Result<Option<Statement>, QueryError> {
-        let row = accounts::month(self.queries.db(), account, self.month).await?;
-        row.map(|stored| self.of_row(account, &stored.row))
-            .transpose()
+        let db = self.queries.db();
+        let row = match accounts::month(db, account, self.month).await {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let aside = set_aside::get(db, account).await?;
+                let since = aside.map(|stored| QueryError::SetAside(stored.value.at));
+                return Err(since.unwrap_or(QueryError::Store(error)));
+            }
+            row => row?,
+        };
+        match row {
+            Some(stored) => {
+                let statement = self.of_row(account, &stored.row)?;
+                self.with_pause(statement).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// With since when it is not up to date, if it is not.
+    async fn with_pause(&self, statement: Statement) -> Result<Statement, QueryError> {
+        let paused_since = match statement.is_final {
+            true => None,
+            false => self.queries.stands_still(&statement.account).await?,
+        };
+        Ok(Statement {
+            paused_since,
+            ..statement
+        })
     }
 
     /// A page of the table of a kind of account: the statements in it, and where the next page begins.
@@ -93,7 +120,9 @@ impl Statements<'_> {
     }
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {
-        Ok(statement(account, row, &self.timeline, self.is_final))
+        let closed = self.closed.as_ref();
+        let is_final = closed.is_some_and(|finality| !finality.may_change(account, self.month));
+        Ok(statement(account, row, &self.timeline, is_final))
     }
 
     fn empty(&self, account: &Account) -> Result<Statement, QueryError> {
@@ -114,6 +143,9 @@ pub struct StatementDoc {
     pub month: String,
     /// Whether nothing of it can change any more.
     pub r#final: bool,
+    /// Set while what the account earns is not counted (RFC 3339): since when. It is counted later;
+    /// nothing is lost.
+    pub updates_paused_since: Option<String>,
     /// Points from requests served; a provider's.
     pub base: Option<String>,
     /// Points that quality adds, or takes away; a provider's.

@@ -33,7 +33,7 @@ pub enum Cause {
     UpSilent,
     /// The store cannot be used.
     StoreDown,
-    /// The broker cannot be used.
+    /// The broker cannot be reached.
     LogDown,
     /// A topic is gone.
     TopicMissing(String),
@@ -51,6 +51,8 @@ pub enum Cause {
     WithoutUsage,
     /// No rules have been published.
     NoRules,
+    /// Accounts are set aside.
+    SetAside,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -156,7 +158,8 @@ impl Findings {
                 | Cause::TablesApart
                 | Cause::Rejected
                 | Cause::WithoutUsage
-                | Cause::NoRules => all.push(lines),
+                | Cause::NoRules
+                | Cause::SetAside => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);
                 }
@@ -218,7 +221,7 @@ impl Stop {
         let mut text = match known {
             // Partitions of topics are damaged, whoever reads them.
             Some(HaltCode::LogDamaged) => format!(
-                "The log is damaged: {}. The other partitions go on without it.",
+                "The log is damaged: {}. The other partitions continue without it.",
                 self.what()
             ),
             _ => self.who(code),
@@ -238,7 +241,7 @@ impl Stop {
         std::iter::once(text).chain(self.follows.clone()).collect()
     }
 
-    /// `rate/0 and rate/1 have stood still since … (log_recreated): …; so will rate/2.`
+    /// `rate/0 and rate/1 have been halted since … (log_recreated): …; so will rate/2.`
     fn who(&self, code: &str) -> String {
         let all: BTreeSet<TaskId> = self.what.iter().flat_map(|(_, at)| at).copied().collect();
         let coming: Vec<TaskId> = all
@@ -249,13 +252,13 @@ impl Stop {
         match (self.halted.is_empty(), coming.is_empty()) {
             (false, true) => format!("{}: {what}.", self.stand_still(code)),
             (false, false) => format!(
-                "{}: {what}. So will {} when somebody takes {} up.",
+                "{}: {what}. {} will halt as well when a worker takes {} over.",
                 self.stand_still(code),
                 listed(&coming),
                 them(coming.len())
             ),
             (true, _) => format!(
-                "{} will stand still as soon as somebody takes {} up ({code}): {what}.",
+                "{} will halt as soon as a worker takes {} over ({code}): {what}.",
                 listed(&coming),
                 them(coming.len())
             ),
@@ -267,7 +270,7 @@ impl Stop {
         let since = self.halted.values().min().copied().unwrap_or_default();
         let verb = if tasks.len() == 1 { "has" } else { "have" };
         format!(
-            "{} {verb} stood still since {since} ({code})",
+            "{} {verb} been halted since {since} ({code})",
             listed(&tasks)
         )
     }
@@ -380,7 +383,7 @@ mod tests {
             panic!("one cause")
         };
         let expected = format!(
-            "rate/0 and rate/1 have stood still since {AT} (log_recreated): the topic is another one. So will rate/2 when somebody takes it up. {} \
+            "rate/0 and rate/1 have been halted since {AT} (log_recreated): the topic is another one. rate/2 will halt as well when a worker takes it over. {} \
              Then: tidemark resume rate/0 rate/1\n7 records wait to be rated.",
             HaltCode::LogRecreated.advice()
         );
@@ -421,7 +424,7 @@ mod tests {
         assert_eq!(
             before,
             [format!(
-                "The log is damaged: {what}. The other partitions go on without it."
+                "The log is damaged: {what}. The other partitions continue without it."
             )]
         );
         findings.halted(task("rate/1"), "log_damaged", AT, what);
@@ -429,7 +432,7 @@ mod tests {
         assert_eq!(
             after,
             [format!(
-                "{} rate/1 has stood still since {AT} (log_damaged). Then: tidemark resume rate/1",
+                "{} rate/1 has been halted since {AT} (log_damaged). Then: tidemark resume rate/1",
                 before[0]
             )]
         );
@@ -442,7 +445,8 @@ mod tests {
         assert_eq!(
             faults(&findings),
             [format!(
-                "rate/1 has stood still since {AT} (moon_eclipsed): it is dark. Then: tidemark resume rate/1"
+                "rate/1 has been halted since {AT} (moon_eclipsed): it is dark. Then: tidemark \
+                 resume rate/1"
             )]
         );
     }

@@ -7,6 +7,7 @@ use super::data::DataDir;
 use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
 use super::session::{Session, Workers};
+use super::set_aside;
 use crate::domain::position::Partition;
 use crate::log::embedded;
 use crate::log::foreign::ForeignLog;
@@ -26,8 +27,7 @@ mod tables;
 pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal};
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
-pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but without Kafka nobody reads the gateways' topics: \
-     they are the work of `tidemark worker --roles adapt` (docs/adapters.md).";
+pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but they are read only by `tidemark worker --roles adapt`, which needs Kafka (docs/adapters.md).";
 
 /// Runs `tidemark doctor`.
 pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
@@ -49,7 +49,7 @@ pub async fn run_blind(config: &Config, why: Failure, is_json: bool) -> Done {
 fn finish(looked: Done, mut findings: Findings, is_json: bool) -> Done {
     match looked {
         Err(Failure::Failed(why)) if !findings.is_empty() => {
-            findings.note(format!("Not everything could be looked at: {why}."));
+            findings.note(format!("Some checks could not run: {why}."));
         }
         looked => looked?,
     }
@@ -67,6 +67,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     }
     rules(session, findings).await?;
     halts(session, findings).await?;
+    accounts_aside(session, config, findings).await?;
     tables::clocks(session, findings).await?;
     outages::clocks(session, findings).await;
     tables::in_flight(session, findings).await?;
@@ -83,7 +84,8 @@ fn running(session: &Session, config: &Config, findings: &mut Findings) {
         Workers::Nobody => findings.fault(
             Cause::NotRunning,
             format!(
-                "`tidemark up` is not running on this data: nothing comes in, is rated or posted until it is. Start it: tidemark up --data {}",
+                "`tidemark up` is not running on this data, so nothing is ingested, rated or \
+                 posted. Start it: tidemark up --data {}",
                 config.data.display()
             ),
         ),
@@ -107,13 +109,14 @@ async fn rules(session: &Session, findings: &mut Findings) -> Done {
     match session.rules().await? {
         None => findings.fault(
             Cause::NoRules,
-            "There are no rules yet, so no event can be rated. Publish some: tidemark pricing init testnet",
+            "No rules are published, so no event can be rated. Publish them: tidemark pricing init \
+             testnet (or mainnet)",
         ),
         Some(timeline) => {
             let network = if timeline.at(session.now()).is_mainnet() {
                 "mainnet: usage costs credits"
             } else {
-                "testnet: nothing is charged"
+                "testnet: usage is free"
             };
             findings.note(format!("The rules in force are complete ({network})."));
         }
@@ -125,6 +128,31 @@ async fn halts(session: &Session, findings: &mut Findings) -> Done {
     for halt in checkpoints::halts(session.db()).await? {
         let task = halt.task.parse().map_err(Failure::failed)?;
         findings.halted(task, &halt.code, halt.at, &halt.message);
+    }
+    Ok(())
+}
+
+/// So many accounts that are set aside are told one by one.
+const ASIDE_TOLD_MAX: usize = 5;
+
+/// Accounts that wait while their partition goes on.
+async fn accounts_aside(session: &Session, config: &Config, findings: &mut Findings) -> Done {
+    let aside = session.queries().set_aside().await?;
+    if aside.is_empty() {
+        return Ok(());
+    }
+    findings.fault(Cause::SetAside, set_aside::headline(aside.len()));
+    let retention = set_aside::retention(config)?;
+    for record in aside.iter().take(ASIDE_TOLD_MAX) {
+        let held = set_aside::Held::of(session, retention, record).await?;
+        findings.follows(&Cause::SetAside, set_aside::sentence(record, &held));
+    }
+    if aside.len() > ASIDE_TOLD_MAX {
+        let more = aside.len() - ASIDE_TOLD_MAX;
+        findings.follows(
+            &Cause::SetAside,
+            format!("And {more} more: tidemark set-aside list"),
+        );
     }
     Ok(())
 }

@@ -94,8 +94,9 @@ fn unattributed(samples: &[Sample]) -> Option<String> {
     (failures > 0.0).then(|| {
         let events = sum("tidemark_ingest_events_total");
         format!(
-            "{failures} of {events} events since `up` started are failures of which the gateway does not say where they went: they lower \
-             no provider's uptime (docs/runbook.md#tidemarkfailuresunattributed)."
+            "{failures} of {events} events since `up` started are failures for which the gateway \
+             names no provider, so they lower no provider's uptime \
+             (docs/runbook.md#tidemarkfailuresunattributed)."
         )
     })
 }
@@ -125,8 +126,8 @@ pub async fn refusal(config: &Config) -> Option<Refusal> {
     match tokio::task::spawn_blocking(ask).await.ok()? {
         Ok(ready) => refused(&ready).map(Refusal::Told),
         Err(error) => Some(Refusal::Silent(format!(
-            "`tidemark up` does not answer {}. It may hang, or be overloaded: look at its log and at the machine; \
-             if it does not recover, restart it. Gateways send again what it does not take.",
+            "`tidemark up` does not answer {}. It may be stuck or overloaded: check its log and the \
+             machine; if it does not recover, restart it. Gateways resend what it does not accept.",
             why_silent(error)
         ))),
     }
@@ -144,7 +145,7 @@ fn refused(ready: &Answer) -> Option<String> {
     let detail = detail.trim_end_matches('.');
     (ready.status != 200 && code != NOT_READY).then(|| {
         format!(
-            "New events are refused ({} {code}): {detail}. Gateways send them again; it goes on by itself when the cause is gone \
+            "New events are refused ({} {code}): {detail}. Gateways resend them; it recovers by itself once the cause is fixed \
              (docs/runbook.md#tidemarkdependencydown).",
             ready.status
         )
@@ -179,7 +180,7 @@ pub async fn workers(session: &Session, config: &Config, findings: &mut Findings
         findings.fault(
             Cause::NotRunning,
             format!(
-                "No live worker: nothing is {idle} until one runs. Start `tidemark worker`, and look why those that should run do not \
+                "No live worker, so nothing is {idle}. Start `tidemark worker`, and find out why the others stopped \
                  (docs/runbook.md#tidemarknobodyrates)."
             ),
         );
@@ -217,8 +218,9 @@ pub async fn clock_difference(session: &Session) -> Option<String> {
     let now = session.now();
     let newest = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS)?;
     Some(format!(
-        "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says {now}. Set the one that is wrong, best \
-         by NTP: the time in a record decides in which month it counts (docs/runbook.md#a-clock-was-ahead)."
+        "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says \
+         {now}. Correct the one that is wrong, preferably with NTP: the time in a record decides in \
+         which month it counts (docs/runbook.md#a-clock-was-ahead)."
     ))
 }
 
@@ -291,8 +293,10 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
                 findings.fault(
                     Cause::LogDown,
                     format!(
-                        "The broker cannot be used: {why}. New events are refused (503), gateways send them again, and work goes on by itself when \
-                         it answers. Look at the brokers and the network to them (docs/runbook.md#tidemarkdependencydown)."
+                        "The broker cannot be reached: {why}. New events are refused (503), \
+                         gateways resend them, and work continues by itself once it answers. Check \
+                         the brokers and the network to them \
+                         (docs/runbook.md#tidemarkdependencydown)."
                     ),
                 );
                 return Ok(true);
@@ -307,8 +311,9 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
 fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
     let text = match is_used {
         true => format!(
-            "Topic {name} is gone, but the tables hold positions in it. Restore it; if that is not possible, move to new topics as a new \
-             epoch (docs/runbook.md#a-topic-is-gone). Do not just create it again: what it held would be lost, and every partition would halt."
+            "Topic {name} is missing, but the tables hold positions in it. Restore it; if that is \
+             not possible, move to new topics in a new epoch (docs/runbook.md#a-topic-is-gone). Do \
+             not recreate it: its records would be lost, and every partition would halt."
         ),
         false => {
             format!("Topic {name} does not exist yet. Create the topics: tidemark topics apply.")

@@ -199,14 +199,16 @@ impl Work {
         let by = seen.all.by_partition();
         findings.note(match (self.role, session.workers) {
             (Role::Post, Workers::Elsewhere | Workers::Nobody) => format!(
-                "{count} to be posted yet, those included that were posted just now and are not noted as done{by}."
+                "{count} waiting to be posted, including some posted just now that no checkpoint \
+                 covers yet{by}."
             ),
             (Role::Post, Workers::Up) => format!("{count} to be posted yet{by}."),
             _ => format!("{count} of {} to be {} yet{by}.", self.topic, self.done),
         });
         if seen.cut > 0 {
             findings.note(format!(
-                "{} in chunks that are cut: being {done}, or {done} just now and not yet noted as done.",
+                "{} in chunks that are cut: being {done}, or {done} just now and not yet covered by \
+                 a checkpoint.",
                 counted(seen.cut, self.noun),
                 done = self.done
             ));
@@ -270,13 +272,14 @@ fn say_late(session: &Session, late: &[Late], findings: &mut Findings) {
     };
     let texts: Vec<&str> = late.iter().map(|late| late.text.as_str()).collect();
     let help = match session.workers {
-        Workers::Elsewhere => "start more workers, or look whether log and store are slow",
-        Workers::Up | Workers::Nobody => "look whether the disk or the store is slow",
+        Workers::Elsewhere => "start more workers, or check whether the log or the store is slow",
+        Workers::Up | Workers::Nobody => "check whether the disk or the store is slow",
     };
     findings.fault(
         Cause::Late,
         format!(
-            "Numbers are {} late: {}. Nothing is lost. If that grows, {help} (docs/runbook.md#tidemarkfarbehind).",
+            "Numbers are {} late: {}. Nothing is lost. If this grows, {help} \
+             (docs/runbook.md#tidemarkfarbehind).",
             counted(minutes.unsigned_abs(), "minute"),
             texts.join("; ")
         ),
@@ -330,8 +333,9 @@ async fn told(config: &Config) -> Told {
 
 /// What is granted and not yet in accounts' rows.
 pub async fn awards(session: &Session, findings: &mut Findings) -> Done {
-    let pending = progress::pointers(session.db(), session.partitions.posting).await?;
-    let count = pending.len() as u64;
+    let (pending, unreadable) =
+        progress::pointers(session.db(), session.partitions.posting).await?;
+    let count = (pending.len() + unreadable) as u64;
     findings.note(format!(
         "{} pending (awards and milestone checks).",
         counted(count, "grant")

@@ -35,7 +35,8 @@ pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
     if recovery::is_begun(session.db()).await? {
         findings.fault(
             Cause::RecoveryBrokenOff,
-            "`tidemark recover` was broken off: usage rows may be missing, by which resent events are recognised. Stop all workers and run it again",
+            "`tidemark recover` was interrupted: usage rows, which identify resent events, may be \
+             missing. Stop all workers and run it again",
         );
     }
     match feed_rows::glance(session.db()).await {
@@ -98,7 +99,8 @@ pub async fn protection(config: &Config, findings: &mut Findings) -> Done {
             Ok(found) => found,
             Err(error @ StoreError::Denied(_)) => {
                 findings.note(format!(
-                    "Whether the tables are protected is not known: {error} (dynamodb:DescribeContinuousBackups)."
+                    "Could not check whether the tables are protected: {error} \
+                     (dynamodb:DescribeContinuousBackups)."
                 ));
                 return Ok(());
             }
@@ -120,7 +122,8 @@ pub async fn protection(config: &Config, findings: &mut Findings) -> Done {
     findings.fault(
         Cause::Unprotected,
         format!(
-            "Tables are not protected ({}). Switch it on: tidemark init. If that is not wanted: store.protect_tables = \"off\"",
+            "Tables are not protected ({}). Protect them with `tidemark init`, or set \
+             store.protect_tables = \"off\"",
             missing.join("; ")
         ),
     );
@@ -164,7 +167,8 @@ pub async fn in_flight(session: &Session, findings: &mut Findings) -> Done {
     for late in &losses.late {
         let (source, posting, first, last) = (late.source, late.posting, late.first, late.last);
         let what = format!(
-            "a new epoch is configured, and blocks {first} to {last} of source partition {source} in epoch {epoch} were counted although its checkpoint does not know them"
+            "a new epoch is configured, and blocks {first} to {last} of source partition {source} \
+             in epoch {epoch} were counted although its checkpoint does not cover them"
         );
         halts(Role::Post, posting, what);
     }

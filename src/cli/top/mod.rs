@@ -71,7 +71,7 @@ impl Asked {
         }
         if config.is_cluster() {
             return Err(Failure::refused(format!(
-                "on Kafka and DynamoDB there is no `up` to ask; {NAME_THEM}"
+                "there is no `up` on Kafka and DynamoDB; {NAME_THEM}"
             )));
         }
         Ok(Asked::Up(DataDir::new(&config.data)))
@@ -94,7 +94,8 @@ impl Asked {
             Asked::Up(data) if data.up().is_none() => {
                 let dir = data.path().display();
                 format!(
-                    "`tidemark up` is not running on {dir}; start it (tidemark up --data {dir}), name its data (--data DIR), or {NAME_THEM}"
+                    "`tidemark up` is not running on {dir}; start it (tidemark up --data {dir}), \
+                     pass its data directory (--data DIR), or {NAME_THEM}"
                 )
             }
             Asked::Up(_) | Asked::Named(_) => format!("no process answers; {NAME_THEM}"),
@@ -103,14 +104,14 @@ impl Asked {
 }
 
 /// What to do where nobody is found.
-const NAME_THEM: &str = "name the processes: tidemark top host:8788 host:8789";
+const NAME_THEM: &str = "pass the addresses of the processes: tidemark top host:8788 host:8789";
 
 fn named(given: &[String]) -> Done<Vec<String>> {
     let whole = |address: &String| match address.split_once("://") {
         None => Ok(format!("http://{address}")),
         Some(("http" | "https", _)) => Ok(address.trim_end_matches('/').to_owned()),
         Some(_) => Err(Failure::refused(format!(
-            "{address} is no address; write host:port or http://host:port"
+            "'{address}' is not an address; write host:port or http://host:port"
         ))),
     };
     given.iter().map(whole).collect()

@@ -33,7 +33,7 @@ pub(super) fn outages(now: &Reading) -> Vec<Trouble> {
         })
         .collect();
     let trouble = |(dependency, code): (String, String)| Trouble {
-        text: format!("the {dependency} cannot be used ({code}): {}", cure(&code)),
+        text: format!("the {dependency} is unavailable ({code}): {}", cure(&code)),
         code,
     };
     causes.into_iter().map(trouble).collect()
@@ -43,32 +43,40 @@ pub(super) fn outages(now: &Reading) -> Vec<Trouble> {
 fn cure(code: &str) -> &'static str {
     match code {
         "log_disk_full" => {
-            "new events are refused (507); free some space, and it goes on by itself"
+            "new events are refused (507); free some space, and it recovers by itself"
         }
         "log_clock_ahead" => {
-            "new events are refused (503); set the clock of that machine, and it goes on by itself"
+            "new events are refused (503); correct the clock of that machine, and it recovers by itself"
         }
         "log_unavailable" => {
-            "new events are refused (503), gateways send them again; look at the brokers and the topics (`tidemark doctor`)"
+            "new events are refused (503), and gateways resend them; check the brokers and the \
+             topics (`tidemark doctor`)"
         }
         "topic_missing" => {
             "usage.events is gone, new events are refused (503), gateways send them again; restore it, do not just create it again (docs/runbook.md#a-topic-is-gone)"
         }
         "store_denied" => {
-            "numbers stand still; look at the AWS credentials, their policy and the clock"
+            "updates are paused; check the AWS credentials, their policy and the clock"
         }
-        "store_refused" => {
-            "numbers stand still; a table is missing: restore it, do not create it again"
-        }
-        _ => "numbers stand still and go on by themselves; look at the store and the network to it",
+        "store_refused" => "updates are paused; a table is missing: restore it, do not recreate it",
+        _ => "updates are paused and resume by themselves; check the store and the network to it",
     }
 }
 
 /// What is wrong with what comes in, and with clocks.
 pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
+    let aside = now.sum("tidemark_accounts_set_aside", None);
+    let mut troubles = Vec::new();
+    if aside > 0.0 {
+        troubles.push(Trouble {
+            code: "accounts_set_aside".to_owned(),
+            text: format!(
+                "accounts that are set aside, because they cannot be counted: {aside}; the others go on. See why: tidemark set-aside list"
+            ),
+        });
+    }
     let recent = |outcome| now.sum("tidemark_recent_events", Some(("outcome", outcome)));
     let (rated, rejected, bare) = (recent("rated"), recent("rejected"), recent("without_usage"));
-    let mut troubles = Vec::new();
     if rated + rejected >= RECENT_MIN && rejected > rated {
         troubles.push(Trouble {
             code: "most_rejected".to_owned(),
@@ -82,7 +90,8 @@ pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
         troubles.push(Trouble {
             code: "without_usage".to_owned(),
             text: format!(
-                "most recent events have no token counts: {bare} of {rated} in five minutes, nothing is charged for them; make the gateway report usage"
+                "most recent events have no token counts: {bare} of {rated} in five minutes, so \
+                 they are not charged; make the gateway report usage"
             ),
         });
     }
@@ -95,7 +104,7 @@ pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
         troubles.push(Trouble {
             code: "clocks_differ".to_owned(),
             text: format!(
-                "the clock of {address} is {} {way} this machine's; set the one that is wrong",
+                "the clock of {address} is {} {way} this machine's; correct the one that is wrong",
                 span(ahead.abs())
             ),
         });

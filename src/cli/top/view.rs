@@ -144,12 +144,12 @@ impl View {
     fn newest(&self) -> String {
         let waits = self.lag.iter().any(|lag| lag.records > 0);
         match self.newest_visible_seconds {
-            Some(seconds) => format!("newest event that accounts show: {} ago", span(seconds)),
-            None if waits => "no event has become visible since the start yet".to_owned(),
+            Some(seconds) => format!("newest event visible in accounts: {} ago", span(seconds)),
+            None if waits => "no event has become visible since the start".to_owned(),
             None if self.has_posted => {
-                "no traffic since the start; all that came before is visible".to_owned()
+                "no traffic since the start; everything before it is visible".to_owned()
             }
-            None => "no event has come yet".to_owned(),
+            None => "no events yet".to_owned(),
         }
     }
 
@@ -161,7 +161,7 @@ impl View {
         })?;
         for halt in &self.halted {
             out.line(format!(
-                "  ! {} has stopped: {}. `tidemark doctor` says what to do.",
+                "  ! {} has halted: {}. `tidemark doctor` says what to do.",
                 halt.partition, halt.reason
             ))?;
         }
@@ -214,7 +214,7 @@ impl View {
         if waits.is_empty() {
             let partitions = counted(self.lag.len() as u64, "partition");
             return out.line(format!(
-                "  nothing waits in {partitions} ({})",
+                "  nothing is waiting in {partitions} ({})",
                 self.by_role()
             ));
         }
@@ -248,20 +248,21 @@ impl View {
             self.rules
         );
         match self.verdict {
-            Verdict::Fine => format!("FINE: numbers are right and fresh ({of})"),
+            Verdict::Fine => format!("FINE: numbers are correct and fresh ({of})"),
             Verdict::Nobody => {
                 format!(
-                    "NOBODY rates or posts among those that were asked; name the workers, too ({of})"
+                    "NO WORKERS: none of the given addresses rates or posts; add the addresses of \
+                     the workers ({of})"
                 )
             }
             Verdict::Outage => {
-                format!("OUTAGE: nothing is lost, but a dependency cannot be used ({of})")
+                format!("OUTAGE: nothing is lost, but a dependency is unavailable ({of})")
             }
             Verdict::Attention => {
                 format!("ATTENTION: numbers are fresh, but something is wrong ({of})")
             }
-            Verdict::Late => format!("LATE: numbers are right, but behind ({of})"),
-            Verdict::Halted => format!("HALTED: some numbers stand still, none is wrong ({of})"),
+            Verdict::Late => format!("LATE: numbers are correct, but behind ({of})"),
+            Verdict::Halted => format!("HALTED: some numbers are paused, none is wrong ({of})"),
             Verdict::Partly => format!("PARTLY: a process does not answer ({of})"),
             Verdict::CannotLook => "CANNOT LOOK".to_owned(),
         }

@@ -7,7 +7,7 @@ use crate::domain::amount::Points;
 use crate::domain::event::Service;
 use crate::domain::ids::Account;
 use crate::domain::posting::Charge;
-use crate::domain::time::{Day, Month};
+use crate::domain::time::{Day, Millis, Month};
 
 /// One month of one account, for people and programs to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub struct Statement {
     pub month: Month,
     /// Whether it has closed: nothing of it can change any more.
     pub is_final: bool,
+    /// Since when what the account earns is not counted, if it is not: its partition is halted, or the
+    /// account is set aside. Nothing is lost.
+    pub paused_since: Option<Millis>,
     /// What only this kind of account has.
     pub earned: Earned,
     /// Streak bonus.
@@ -135,6 +138,9 @@ impl Serialize for Statement {
         map.serialize_entry("id", self.account.id())?;
         map.serialize_entry("month", &self.month)?;
         map.serialize_entry("final", &self.is_final)?;
+        if let Some(since) = self.paused_since {
+            map.serialize_entry("updatesPausedSince", &since.to_string())?;
+        }
         for (name, points) in self.parts() {
             map.serialize_entry(name, &points.to_string())?;
         }

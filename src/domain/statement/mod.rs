@@ -50,6 +50,7 @@ pub fn statement(
         account: account.clone(),
         month: row.month,
         is_final,
+        paused_since: None,
         earned: match account.kind {
             AccountKind::Provider => Earned::Provider {
                 base: sums.base,

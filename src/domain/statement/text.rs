@@ -14,6 +14,9 @@ impl fmt::Display for Statement {
             self.account.id(),
             self.month
         )?;
+        if let Some(since) = self.paused_since {
+            writeln!(f, "  not up to date: updates paused since {since}")?;
+        }
         writeln!(f)?;
         for (name, points) in self.parts() {
             writeln!(f, "  {name:<12}{:>20}", points.to_string())?;

@@ -1,7 +1,7 @@
-//! What users, providers and admins see: pages that this service makes, without a script of their own but for what changes in place.
+//! Pages for users, providers and admins, which work without scripts except for updates in place.
 //!
-//! Every page and every target of a form stands in [`pages`], with what it needs. Sessions are in `seal`, the checks in `guard`, what these leave
-//! for the handlers in `visitor`.
+//! Every page and every form target is listed in [`pages`], with the access that it requires. Sessions are in `seal`, the checks in `guard`,
+//! what these leave for the handlers in `visitor`.
 //! What a page shows comes from [`crate::app::queries`], and what a form does from [`crate::app::commands`], as for the API.
 
 use std::sync::Arc;

@@ -135,7 +135,7 @@ impl AppendClock {
             && let Some(kept_back) = BEHIND.say(())
         {
             let newest = Millis(newest);
-            tracing::warn!(event = "log.clock_behind", clock = %wall, %newest, kept_back, "the clock is behind the newest record; log time stands still until it has caught up");
+            tracing::warn!(event = "log.clock_behind", clock = %wall, %newest, kept_back, "the clock is behind the newest record; log time does not advance until the clock catches up");
         }
         Ok(wall)
     }
@@ -189,7 +189,7 @@ impl AppendClock {
     pub(super) fn keep(&self, dir: &Path) {
         let kept = self.kept().clone();
         if let Err(error) = kept.store(dir) {
-            tracing::warn!(event = "log.clock_not_kept", %error, "clock.json could not be written; a restart will not notice a jump of the clock");
+            tracing::warn!(event = "log.clock_not_kept", %error, "could not write clock.json; a clock jump across a restart will go unnoticed");
         }
     }
 }

@@ -108,8 +108,9 @@ impl Guard {
     pub(super) fn full(&self) -> LogError {
         let what = match self.disk.space() {
             Ok(space) => full_text(space),
-            Err(_) => "the log's disk is full; free some space, and appends go on by themselves"
-                .to_owned(),
+            Err(_) => {
+                "the log's disk is full; free some space; appends resume by themselves".to_owned()
+            }
         };
         if let Some(kept_back) = DISK_FULL.say(()) {
             tracing::error!(
@@ -128,8 +129,8 @@ impl Guard {
 
 fn full_text(space: Space) -> String {
     format!(
-        "the log's disk is full: {} MiB are free, and {} MiB of it are kept in reserve; free some space, and appends go on by \
-         themselves",
+        "the log's disk is full: {} MiB are free, and {} MiB of it are kept in reserve; free some \
+         space; appends resume by themselves",
         space.free >> 20,
         space.reserve() >> 20
     )

@@ -135,7 +135,7 @@ impl EmbeddedLog {
         let threads = self.stop();
         let joined = tokio::task::spawn_blocking(move || join(threads)).await;
         if let Err(error) = joined {
-            tracing::error!(event = "log.close_failed", %error, "the log's threads did not end well");
+            tracing::error!(event = "log.close_failed", %error, "a thread of the log panicked during shutdown");
         }
     }
 

@@ -156,7 +156,7 @@ impl Opening<'_> {
             };
         };
         let noted = noted.ok_or_else(|| {
-            self.damaged("the file 'acknowledged' is missing or unreadable; without it nobody can tell whether the log is complete")
+            self.damaged("the file 'acknowledged' is missing or unreadable; without it, it is unknown whether the log is complete")
         })?;
         self.check(&meta, specs, epoch)?;
         Ok((Some(meta), Some(noted)))
@@ -173,7 +173,7 @@ impl Opening<'_> {
     fn check(&self, meta: &Meta, specs: &[TopicSpec], epoch: Epoch) -> Result<(), OpenError> {
         if meta.layout != Meta::LAYOUT {
             let what = format!(
-                "its layout is {}, this build reads {}",
+                "its layout is {}, but this build reads {}",
                 meta.layout,
                 Meta::LAYOUT
             );
@@ -312,7 +312,7 @@ impl Opening<'_> {
             return Ok(());
         }
         Err(self.damaged(
-            "the file 'acknowledged' is of another log: it knows other topics or partitions",
+            "the file 'acknowledged' belongs to another log: it lists other topics or partitions",
         ))
     }
 

@@ -94,7 +94,7 @@ impl PartitionLog {
     /// Halts the partition.
     pub(super) fn halt(&self, what: String) -> LogError {
         if self.damage.set(what.clone()).is_ok() {
-            tracing::error!(event = "log.damaged", topic = %self.topic, partition = self.partition.0, damage = what, "partition of the log is damaged and halts");
+            tracing::error!(event = "log.damaged", topic = %self.topic, partition = self.partition.0, damage = what, "a partition of the log is damaged and halts");
         }
         self.damaged(what)
     }

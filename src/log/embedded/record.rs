@@ -88,7 +88,7 @@ fn take_headers(input: &mut Reader<'_>, stored: &Bytes) -> Result<Headers, Forma
         let length = input.length()?;
         let name = std::str::from_utf8(input.bytes(length)?);
         let name = name
-            .map_err(|_| input.invalid("a header name that is no text"))?
+            .map_err(|_| input.invalid("a header name that is not UTF-8"))?
             .to_owned();
         let length = input.length()?;
         headers.push((name, stored.slice_ref(input.bytes(length)?)));

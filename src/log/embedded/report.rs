@@ -76,7 +76,7 @@ impl fmt::Display for OpenReport {
             let beyond = self.beyond_noted_end();
             write!(
                 f,
-                "\n{beyond} records were written after the last noted end; they are whole and kept"
+                "\n{beyond} records were written after the last recorded end; they are intact and kept"
             )?;
         }
         for cut in &self.cut {
@@ -84,11 +84,11 @@ impl fmt::Display for OpenReport {
             match &cut.kept {
                 None => write!(
                     f,
-                    "\n{bytes} bytes of a torn write at the end of {file} were cut; nobody was told that it succeeded"
+                    "\n{bytes} bytes of a torn write at the end of {file} were cut; that write was never acknowledged"
                 )?,
                 Some(kept) => write!(
                     f,
-                    "\n{file} is damaged: {bytes} bytes were cut, the file as it was is {}",
+                    "\n{file} is damaged: {bytes} bytes were cut, the original file is {}",
                     kept.display()
                 )?,
             }
@@ -96,8 +96,7 @@ impl fmt::Display for OpenReport {
         match self.newest_behind_clock_ms {
             Some(behind) if behind < -JUMP_MS_MAX => write!(
                 f,
-                "\nthe newest record is {} h ahead of this machine's clock; if the clock is wrong, set it: until it has caught up, \
-                 log time stands still",
+                "\nthe newest record is {} h ahead of this machine's clock; if the clock is wrong, correct it: log time does not advance until it has caught up",
                 -behind / HOUR_MS
             )?,
             Some(behind) if behind > DAY_MS => write!(

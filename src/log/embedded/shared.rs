@@ -83,7 +83,7 @@ impl Shared {
             tracing::error!(
                 event = "log.append_failed",
                 failure = what,
-                "the log takes no more records until tidemark is started again"
+                "the log accepts no more records until tidemark is restarted"
             );
         }
         error
@@ -123,7 +123,7 @@ impl Shared {
         }
         // The new starts are durable before anything is gone: else the log would open with a hole at its start.
         self.note_ends()
-            .map_err(|error| self.fail(format!("the new starts cannot be written: {error}")))?;
+            .map_err(|error| self.fail(format!("cannot write the new starts: {error}")))?;
         for partition in self.topics.values().flat_map(|log| &log.partitions) {
             failure = failure.or(partition.free_space().err());
         }

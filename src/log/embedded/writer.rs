@@ -153,7 +153,7 @@ pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>, every: Duration)
 fn look_after(shared: &Shared) {
     let reached = shared.guard.clock.retention_time();
     if let Err(error) = shared.enforce_retention(reached) {
-        tracing::warn!(event = "log.retention_failed", %error, "old records of the log were not removed; tried again in five minutes");
+        tracing::warn!(event = "log.retention_failed", %error, "could not remove old records of the log; retrying in five minutes");
     }
     shared.guard.clock.keep(&shared.dir);
 }
@@ -161,6 +161,6 @@ fn look_after(shared: &Shared) {
 /// A log that cannot say how far it came takes nothing more.
 fn note(shared: &Shared) {
     if let Err(error) = shared.note_ends() {
-        shared.fail(format!("the acknowledged ends cannot be written: {error}"));
+        shared.fail(format!("cannot write the acknowledged ends: {error}"));
     }
 }

@@ -33,13 +33,13 @@ impl ClientContext for Says {
         };
         match code.and_then(advice) {
             None => {
-                tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, "librdkafka goes on trying by itself");
+                tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, "librdkafka keeps retrying");
             }
             Some(Advice::Perhaps(advice)) => {
-                tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, advice, "librdkafka goes on trying by itself");
+                tracing::warn!(event = "kafka.unwell", client, %error, reason, kept_back, advice, "librdkafka keeps retrying");
             }
             Some(Advice::Surely(advice)) => {
-                tracing::error!(event = "kafka.refused", client, %error, reason, kept_back, advice, "nothing goes on here until that is mended");
+                tracing::error!(event = "kafka.refused", client, %error, reason, kept_back, advice, "work is paused until this is fixed");
             }
         }
     }
@@ -60,19 +60,22 @@ fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
     use RDKafkaErrorCode as Code;
     Some(match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => Advice::Perhaps(
-            "create the topic (tidemark's own with `tidemark topics apply`), or bring it back if it held records",
+            "create the topic (tidemark's own with `tidemark topics apply`), or restore it if it \
+             held records",
         ),
-        Code::SSL => Advice::Perhaps("see ssl.* and security.protocol in [kafka.properties]"),
+        Code::SSL => Advice::Perhaps("check ssl.* and security.protocol in [kafka.properties]"),
         Code::InvalidSessionTimeout => Advice::Surely(
             "set kafka.session_timeout to what the brokers allow: group.min.session.timeout.ms to group.max.session.timeout.ms",
         ),
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
-            Advice::Surely("the brokers do not take the login; see sasl.* in [kafka.properties]")
+            Advice::Surely(
+                "the brokers rejected the credentials; check sasl.* in [kafka.properties]",
+            )
         }
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed => Advice::Surely(
-            "the login may not do this: its ACLs must allow tidemark's topics and its consumer groups",
+            "access denied; the ACLs must allow tidemark's topics and consumer groups",
         ),
         _ => return None,
     })

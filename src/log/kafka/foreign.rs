@@ -52,7 +52,7 @@ fn unavailable(why: impl std::fmt::Display) -> LogError {
 impl ForeignLog for KafkaForeign {
     async fn topic(&self, topic: &str) -> Result<TopicInfo, LogError> {
         let state = self.admin.describe(topic).await.map_err(unavailable)?;
-        let state = state.ok_or_else(|| unavailable(format!("there is no topic {topic}")))?;
+        let state = state.ok_or_else(|| unavailable(format!("topic {topic} does not exist")))?;
         Ok(TopicInfo {
             id: state.id,
             partitions: state.partitions,

@@ -78,9 +78,7 @@ impl Member {
             std::thread::Builder::new()
                 .name(format!("kafka-{role}"))
                 .spawn(move || poll(&consumer, &stop, &tell))
-                .map_err(|error| {
-                    KafkaFault::Settings(format!("no thread can be started: {error}"))
-                })?
+                .map_err(|error| KafkaFault::Settings(format!("cannot start a thread: {error}")))?
         };
         let member = Member {
             consumer,
@@ -129,7 +127,7 @@ impl Member {
             tracing::warn!(
                 event = "group.leave",
                 seconds = LEAVE.as_secs(),
-                "no broker has answered; others take over when the session ends"
+                "no broker answered; other workers take over when the session expires"
             );
         }
     }
@@ -239,7 +237,7 @@ impl ConsumerContext for Membership {
         _offsets: &TopicPartitionList,
     ) {
         if let Err(error) = result {
-            tracing::debug!(event = "group.commit", %error, "positions for lag tools were not taken");
+            tracing::debug!(event = "group.commit", %error, "could not commit positions for lag tools");
         }
     }
 }
@@ -266,7 +264,7 @@ impl Membership {
             Ok(()) if partitions.is_empty() => {}
             Ok(()) => self.say(GroupEvent::Assigned(partitions)),
             Err(error) => {
-                tracing::error!(event = "group.assign", ?partitions, %error, "partitions could not be taken");
+                tracing::error!(event = "group.assign", ?partitions, %error, "could not assign partitions");
                 self.say(GroupEvent::Failed(error.to_string()));
             }
         }

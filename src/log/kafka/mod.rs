@@ -46,10 +46,10 @@ pub use settings::KafkaSettings;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KafkaFault {
     /// The settings cannot be used. Mend them; trying again does not help. Holds no secrets.
-    #[error("the Kafka settings cannot be used: {0}")]
+    #[error("invalid Kafka settings: {0}")]
     Settings(String),
     /// No answer, or one that passes by itself. Safe to try again.
-    #[error("Kafka did not answer ({0}); it is safe to try again")]
+    #[error("Kafka did not answer ({0}); it is safe to retry")]
     Unavailable(String),
     /// Kafka refuses. Trying again does not help until somebody has changed what the text names.
     #[error("Kafka refused: {0}")]

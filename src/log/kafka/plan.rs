@@ -183,8 +183,9 @@ fn other_partitions(name: &str, spec: &TopicSpec, state: &TopicState) -> Option<
         is: is.to_string(),
         should_be: should_be.to_string(),
         remedy: Remedy::Refuse(format!(
-            "Another number of partitions puts users and accounts into other partitions than before: duplicates would be missed, and \
-             sequences torn. {MOVE}. Or, if the topic is as it was meant to be, set partitions: {is} in its file"
+            "A different number of partitions would move users and accounts to other partitions: \
+             duplicates would be missed, and sequences broken. {MOVE}. Or, if the topic is right, \
+             set partitions: {is} in its file"
         )),
     })
 }
@@ -197,8 +198,9 @@ fn other_copies(name: &str, spec: &TopicSpec, state: &TopicState) -> Option<Diff
         is: is.to_string(),
         should_be: should_be.to_string(),
         remedy: Remedy::Refuse(format!(
-            "Copies are moved between brokers by Kafka's own kafka-reassign-partitions.sh, which somebody should watch. Or, if the cluster \
-             is to stay as it is, set replicationFactor: {is} in the topic's file, or pass --replication-factor {is} (and --min-insync)"
+            "Change replicas with Kafka's own kafka-reassign-partitions.sh, under supervision. Or, \
+             to keep the cluster as it is, set replicationFactor: {is} in the topic's file, or pass \
+             --replication-factor {is} (and --min-insync)"
         )),
     })
 }
@@ -229,11 +231,12 @@ fn other_setting(
 fn danger(setting: Setting) -> Option<&'static str> {
     match setting {
         Setting::TimestampType => Some(
-            "Its records carry times that their senders chose, and log time must not be a sender's invention: it decides about duplicates, \
-             late events and the close of a month",
+            "Its records carry times chosen by their producers, but log time must not be: it \
+             decides about duplicates, late events and the close of a month",
         ),
         Setting::Cleanup => Some(
-            "Compaction takes records out of the middle, and a sequence with holes cannot be told from a damaged one",
+            "Compaction removes records from the middle, and a sequence with gaps cannot be told \
+             from a damaged one",
         ),
         _ => None,
     }

@@ -101,9 +101,7 @@ impl Readers {
             std::thread::Builder::new()
                 .name("kafka-reader".to_owned())
                 .spawn(move || serve(&lanes, &stop))
-                .map_err(|error| {
-                    KafkaFault::Settings(format!("no thread can be started: {error}"))
-                })?
+                .map_err(|error| KafkaFault::Settings(format!("cannot start a thread: {error}")))?
         };
         Ok(Readers {
             lanes,
@@ -216,7 +214,9 @@ impl Lane {
         let until = Instant::now() + wait;
         loop {
             let Some(stream) = slot.as_mut() else {
-                return Err(ReadFault::Unavailable("the reader was given up".to_owned()));
+                return Err(ReadFault::Unavailable(
+                    "the partition consumer was dropped".to_owned(),
+                ));
             };
             stream.used = Instant::now();
             match stream.fill(limit)? {

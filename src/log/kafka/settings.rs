@@ -163,6 +163,6 @@ fn read_secret(
             .ok_or_else(|| missing(format!("environment variable {variable} is not set"))),
         Secret::File(path) => std::fs::read_to_string(path)
             .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-            .map_err(|error| missing(format!("{} cannot be read: {error}", path.display()))),
+            .map_err(|error| missing(format!("cannot read {}: {error}", path.display()))),
     }
 }

@@ -129,8 +129,8 @@ impl Entries {
             AccountKind::Provider
         };
         take_id(input, id)?;
-        let text = std::str::from_utf8(id).map_err(|_| input.invalid("an id that is no text"))?;
-        check_id(text).map_err(|_| input.invalid("an id that is none"))?;
+        let text = std::str::from_utf8(id).map_err(|_| input.invalid("an id that is not UTF-8"))?;
+        check_id(text).map_err(|_| input.invalid("invalid id"))?;
         let (last, from) = self.last();
         let ascending = last.is_none_or(|last| last < AccountRef { kind, id: text });
         input.check(ascending, "accounts out of order")?;
@@ -259,7 +259,7 @@ fn take_id(input: &mut Reader<'_>, id: &mut Vec<u8>) -> Result<(), FormatError> 
     let (shared, rest) = (input.length()?, input.length()?);
     input.check(
         shared <= id.len(),
-        "more shared bytes than the id before has",
+        "more shared bytes than the previous id has",
     )?;
     input.check(
         shared.saturating_add(rest) <= ID_BYTES_MAX,
@@ -288,7 +288,7 @@ fn take_list<T, K: Ord>(
         return Ok(());
     }
     let count = input.length()?;
-    input.check(count > 0, "an empty list that is announced")?;
+    input.check(count > 0, "a redundant empty list")?;
     items.reserve(count.min(input.left() / CELL_BYTES_MIN));
     let from = items.len();
     for _ in 0..count {
@@ -402,18 +402,18 @@ fn take_cell(input: &mut Reader<'_>, tag: u8) -> Result<Cell, FormatError> {
         cell.successful = input.varint()?;
         cell.failed = input.varint()?;
         let needed = cell.successful != requests || cell.failed != 0;
-        input.check(needed, "outcomes that go without saying")?;
+        input.check(needed, "redundant outcome counts")?;
     }
     if tag & CELL_POINTS != 0 {
         cell.points = Points(input.signed()?);
-        input.check(cell.points != Points::ZERO, "no points, said")?;
+        input.check(cell.points != Points::ZERO, "redundant zero points")?;
     }
     if tag & CELL_LATENCY != 0 {
         cell.timed = input.varint()?;
         cell.latency_ms = input.varint()?;
         cell.target_ms = input.varint()?;
         let any = cell.timed | cell.latency_ms | cell.target_ms != 0;
-        input.check(any, "no latencies, said")?;
+        input.check(any, "redundant zero latencies")?;
     }
     Ok(cell)
 }

@@ -237,7 +237,7 @@ fn id<'a>(
     match check_id(&id) {
         Ok(()) => Ok(id),
         Err(error) => {
-            let detail = format!("{field} is no id: {error}");
+            let detail = format!("{field} is not a valid id: {error}");
             Err(refuse(Reason::InvalidId, Some(field), detail))
         }
     }

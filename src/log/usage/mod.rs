@@ -71,7 +71,7 @@ impl Decoder {
                 reason: Reason::TooLarge,
                 field: None,
                 detail: format!(
-                    "the event has {} bytes; at most {EVENT_BYTES_MAX} are taken",
+                    "the event has {} bytes; the maximum is {EVENT_BYTES_MAX}",
                     value.len()
                 ),
             });

@@ -92,7 +92,7 @@ impl<'a> Object<'a> {
         let mut found = self.0.iter().filter(|(key, _)| key == name);
         let first = found.next().map(|(_, value)| value.get());
         if found.next().is_some() {
-            let detail = format!("{field} stands in the event more than once");
+            let detail = format!("{field} is in the event more than once");
             return Err(refuse(Reason::Malformed, Some(field), detail));
         }
         Ok(first.filter(|json| *json != "null"))

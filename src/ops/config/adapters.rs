@@ -1,10 +1,14 @@
-//! `[[adapters]]`: which topics of gateways are read, how their records are laid out, and where in them user, provider and id stand.
+//! `[[adapters]]`: which topics of gateways are read, the format of their records, and which fields
+//! name the user, the provider and the id.
 //!
-//! The format is configured, never guessed. What a format does not say by itself (who the user is) has to be said here.
+//! The format is configured, never guessed. What a format does not contain (which field names the
+//! user) must be configured here.
 
+use serde_json::json;
 use toml::{Table, Value};
 
 use super::reader::Reader;
+use super::schema;
 use crate::domain::ids::check_id;
 
 const KEY: &str = "adapters";
@@ -130,12 +134,13 @@ impl FieldPath {
             ));
         }
         if text.split('.').any(str::is_empty) {
-            return Err(format!("'{text}' is no path"));
+            return Err(format!("'{text}' is not a field path"));
         }
         let holds_content = lower.split('.').any(|part| SECRET_PARTS.contains(&part));
         if SECRET_FIELDS.contains(&last) || holds_content {
             return Err(format!(
-                "'{text}' holds a secret, an address or content, which never enters the log"
+                "'{text}' may hold a secret, a client address or request content, which must never \
+                 enter the log"
             ));
         }
         Ok(FieldPath(text.to_owned()))
@@ -190,19 +195,29 @@ fn paths(known: &[&str]) -> Vec<FieldPath> {
 
 /// Reads `adapters`; notes every fault of every adapter.
 pub(super) fn read(reader: &mut Reader) -> Vec<AdapterConfig> {
-    const ALLOWED: &str = "[[adapters]] tables, as docs/adapters.md shows";
-    let Some((origin, value)) = reader.raw(KEY) else {
+    const ALLOWED: &str = "[[adapters]] tables (see docs/adapters.md)";
+    let Some((origin, value)) = reader.raw(KEY, ALLOWED, &schema_of_all()) else {
         return Vec::new();
     };
     let Some(items) = items(&value) else {
-        reader.fault(origin, KEY, "is no array of tables".into(), ALLOWED.into());
+        reader.fault(
+            origin,
+            KEY,
+            "is not an array of tables".into(),
+            ALLOWED.into(),
+        );
         return Vec::new();
     };
     let mut adapters: Vec<AdapterConfig> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let key = format!("{KEY}[{index}]");
         let Value::Table(table) = item else {
-            reader.fault(origin.clone(), &key, "is no table".into(), ALLOWED.into());
+            reader.fault(
+                origin.clone(),
+                &key,
+                "is not a table".into(),
+                ALLOWED.into(),
+            );
             continue;
         };
         let mut one = One {
@@ -215,14 +230,36 @@ pub(super) fn read(reader: &mut Reader) -> Vec<AdapterConfig> {
             if adapters.iter().any(|other| other.topic == adapter.topic) {
                 one.fault(
                     "topic",
-                    "is read by another adapter already; its usage would count twice",
-                    "one adapter per topic",
+                    "is already read by another adapter, so its usage would count twice",
+                    "each topic in one adapter only",
                 );
             }
             adapters.push(adapter);
         }
     }
     adapters
+}
+
+/// The schema of the array.
+fn schema_of_all() -> serde_json::Value {
+    let text = || json!({"type": "string"});
+    let path = || json!({"type": ["string", "array"], "items": text()});
+    let formats = AdapterFormat::ALL.map(AdapterFormat::as_str);
+    let properties = SETTINGS.map(|name| {
+        let schema = match name {
+            "topic" => json!({"type": "string", "pattern": "^[A-Za-z0-9._\\-]{1,249}$"}),
+            "source" => json!({"type": "string", "minLength": 1, "maxLength": 128}),
+            "format" => json!({"type": "string", "enum": formats}),
+            "cached_tokens" => json!({"type": "string", "enum": ["inside", "outside"]}),
+            _ => path(),
+        };
+        (name.to_owned(), schema)
+    });
+    let item = schema::object(
+        properties.into_iter().collect(),
+        &["topic", "format", "source"],
+    );
+    json!({"type": "array", "items": item})
 }
 
 /// No adapter may read what tidemark itself writes: each reject of its would bring about another one.
@@ -232,8 +269,8 @@ pub(super) fn check(reader: &mut Reader, adapters: &[AdapterConfig], prefix: &st
         reader.must(
             !rest.is_some_and(|rest| OURS.contains(&rest)),
             &format!("{KEY}[{index}].topic"),
-            "is a topic of tidemark itself",
-            "the name of a gateway's topic".to_owned(),
+            "is one of tidemark's own topics",
+            "the name of a topic that a gateway writes".to_owned(),
         );
     }
 }
@@ -266,7 +303,7 @@ impl One<'_> {
             .keys()
             .filter(|name| !SETTINGS.contains(&name.as_str()))
         {
-            self.fault(name, "is no setting", &SETTINGS.join(", "));
+            self.fault(name, "is not a setting", &SETTINGS.join(", "));
         }
         let topic = self.topic();
         let source = self.source();
@@ -311,7 +348,7 @@ impl One<'_> {
 
     fn topic(&mut self) -> Option<String> {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let allowed = "the name of a gateway's Kafka topic: 1 to 249 letters, digits and any of '._-'; not a topic of tidemark itself";
+        let allowed = "the name of a gateway's Kafka topic: 1 to 249 letters, digits and any of '._-'; not one of tidemark's own topics";
         self.text("topic", allowed, |topic| {
             let is_name =
                 (1..=TOPIC_CHARS_MAX).contains(&topic.len()) && topic.chars().all(is_legal);
@@ -321,7 +358,7 @@ impl One<'_> {
 
     fn source(&mut self) -> Option<String> {
         let allowed =
-            "what its events name as their source: 1 to 128 characters without control characters";
+            "the CloudEvents source of its events: 1 to 128 characters without control characters";
         self.text("source", allowed, |source| check_id(source).is_ok())
     }
 
@@ -350,7 +387,7 @@ impl One<'_> {
     fn user_from(&mut self, format: Option<AdapterFormat>) -> Option<Vec<FieldPath>> {
         let paths = self.paths("user_from", format.map(AdapterFormat::user_from))?;
         if format.is_some() && paths.is_empty() {
-            let problem = "is missing: nothing in this format names the user by itself";
+            let problem = "is missing, and this format has no default field for the user";
             self.fault(
                 "user_from",
                 problem,
@@ -391,7 +428,7 @@ impl One<'_> {
         };
         let parsed = match texts {
             Some(texts) => texts.into_iter().map(FieldPath::parse).collect(),
-            None => Err("is neither a text nor an array of texts".to_owned()),
+            None => Err("is neither a string nor an array of strings".to_owned()),
         };
         match parsed {
             Ok(paths) => Some(paths),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::CachedTokens;
 use super::adapters::FieldPath;
-use super::reader::{Reader, boolean, checked, choice};
+use super::kinds::{boolean, checked, choice};
+use super::reader::Reader;
 use crate::domain::ids::check_id;
 
 /// Most places for one user.
@@ -64,7 +65,7 @@ impl GatewaySettings {
     pub(super) fn read(reader: &mut Reader) -> GatewaySettings {
         let default = GatewaySettings::default();
         let mut user = |key, default: &str| {
-            let allowed = "1 to 16 names of fields, by commas, such as \"enduser.id, user.id\"";
+            let allowed = "1 to 16 comma-separated field names, such as \"enduser.id, user.id\"";
             let kind = checked(allowed, |text| places(text).map(drop));
             places(&reader.get(key, default.to_owned(), kind)).unwrap_or_default()
         };
@@ -85,7 +86,7 @@ impl GatewaySettings {
             default.otlp_internal_spans,
             boolean(),
         );
-        let allowed = "up to 1000 pairs of a deployment or model group and an account, by commas, such as \
+        let allowed = "up to 1000 comma-separated pairs of a deployment or model group and a provider account, such as \
                        \"azure-eu-1 = prov-9, gpt-4o = prov-7\"";
         let kind = checked(allowed, |text| providers(text).map(drop));
         let pairs = reader.get("http.gateways.providers", String::new(), kind);
@@ -106,7 +107,7 @@ fn places(text: &str) -> Result<Vec<String>, String> {
     let places = places.collect::<Result<Vec<String>, String>>()?;
     match places.len() {
         0..=PLACES_MAX => Ok(places),
-        count => Err(format!("names {count} places")),
+        count => Err(format!("has {count} fields")),
     }
 }
 
@@ -127,7 +128,7 @@ fn providers(text: &str) -> Result<BTreeMap<String, String>, String> {
                 .insert(name.to_owned(), provider.to_owned())
                 .is_some()
         {
-            return Err(format!("\"{name}\" stands there twice, or is empty"));
+            return Err(format!("\"{name}\" is empty or listed twice"));
         }
     }
     match providers.len() {

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::reader::{Reader, duration, integer, origin};
+use super::kinds::{duration, integer, origin};
+use super::reader::Reader;
 use super::{GatewaySettings, JwtConfig, KIB, MIB, count, secs};
 
 /// HTTP.

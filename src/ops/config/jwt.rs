@@ -2,12 +2,15 @@
 
 use axum::http::Uri;
 
-use super::reader::{Reader, checked};
+use serde_json::json;
+
+use super::kinds::checked;
+use super::reader::Reader;
 
 /// Longest text of a setting.
 const CHARS_MAX: usize = 512;
 
-/// Whose tokens are believed, and what they say.
+/// Whose tokens are accepted, and what they say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtConfig {
     /// Where the issuer publishes its keys (JWKS).
@@ -32,11 +35,11 @@ impl JwtConfig {
         };
         let none = String::new;
         let jwks_url = read_url(reader).unwrap_or_default();
-        let issuer = text("what `iss` of the tokens is, in at most 512 characters");
+        let issuer = text("the tokens' `iss`, at most 512 characters");
         let issuer = reader.get("http.jwt.issuer", none(), issuer);
-        let audience = text("what `aud` of the tokens is, in at most 512 characters");
+        let audience = text("the tokens' `aud`, at most 512 characters");
         let audience = reader.get("http.jwt.audience", none(), audience);
-        let claim = || text("a claim's name of at most 512 characters, or an empty text");
+        let claim = || text("the name of a claim, at most 512 characters, or an empty string");
         let user_claim = reader.get("http.jwt.user_claim", "sub".to_owned(), claim());
         let provider_claim = reader.get("http.jwt.provider_claim", none(), claim());
         let is_on = !jwks_url.is_empty();
@@ -45,16 +48,19 @@ impl JwtConfig {
             ("http.jwt.audience", &audience),
         ] {
             let (problem, allowed) = match is_on {
-                true => ("is missing, but http.jwt.jwks_url is given", "a text"),
-                false => ("is given without http.jwt.jwks_url", "an empty text"),
+                true => (
+                    "is missing, but http.jwt.jwks_url is set",
+                    "a non-empty string",
+                ),
+                false => ("is set without http.jwt.jwks_url", "an empty string"),
             };
             reader.must(value.is_empty() != is_on, key, problem, allowed.to_owned());
         }
         reader.must(
             !(is_on && user_claim.is_empty() && provider_claim.is_empty()),
             "http.jwt.user_claim",
-            "is empty, and so is http.jwt.provider_claim: tokens would allow nothing",
-            "a claim's name in one of them".to_owned(),
+            "is empty, and so is http.jwt.provider_claim, so tokens would grant no access",
+            "the name of a claim in at least one of them".to_owned(),
         );
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         is_on.then(|| JwtConfig {
@@ -75,14 +81,16 @@ impl JwtConfig {
 /// The address, if it is one that can be used. A faulty one is not repeated: there may be a password in it.
 fn read_url(reader: &mut Reader) -> Option<String> {
     const KEY: &str = "http.jwt.jwks_url";
-    let (origin, value) = reader.raw(KEY)?;
+    const ALLOWED: &str = "an https:// URL (http:// only on this machine), or an empty string to accept \
+                           no tokens";
+    let schema = json!({"type": "string", "pattern": "^(https?://[^@]+)?$"});
+    let (origin, value) = reader.raw(KEY, ALLOWED, &schema)?;
     let checked = match value.as_str() {
         Some(text) => check_url(text).map(|()| text.to_owned()),
-        None => Err("is no text".to_owned()),
+        None => Err("is not a string".to_owned()),
     };
     let fault = |problem| {
-        let allowed = "an https:// address (http:// on this machine alone), or an empty text: no tokens are taken";
-        reader.fault(origin, KEY, problem, allowed.to_owned());
+        reader.fault(origin, KEY, problem, ALLOWED.to_owned());
     };
     checked.map_err(fault).ok()
 }
@@ -92,11 +100,11 @@ fn check_url(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
-    let no_address = || "is no address of a web server".to_owned();
+    let no_address = || "is not an http:// or https:// URL".to_owned();
     let uri: Uri = text.parse().map_err(|_| no_address())?;
     let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
     if authority.contains('@') {
-        return Err("has a password in it, which would end in logs".to_owned());
+        return Err("contains a password, which would end up in logs".to_owned());
     }
     let host = uri.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -107,7 +115,7 @@ fn check_url(text: &str) -> Result<(), String> {
     match uri.scheme_str() {
         Some("https") if !host.is_empty() => Ok(()),
         Some("http") if is_here => Ok(()),
-        Some("http") => Err("is reached without TLS".to_owned()),
+        Some("http") => Err("does not use TLS".to_owned()),
         _ => Err(no_address()),
     }
 }

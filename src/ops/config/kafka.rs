@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reader::{Reader, choice, duration, hosts, name, plain};
+use super::kinds::{choice, duration, hosts, name, plain};
+use super::reader::Reader;
 use super::{LogEngine, secs};
 
 /// Kafka.
@@ -37,21 +38,21 @@ pub enum Secret {
     File(PathBuf),
 }
 
-/// Settings that decide whether numbers are right; they are not for sale.
+/// Settings on which correctness depends; tidemark sets them itself.
 const OURS: &[(&str, &str)] = &[
     (
         "acks",
-        "every record is acknowledged by all in-sync replicas",
+        "every record must be acknowledged by all in-sync replicas",
     ),
     (
         "auto.offset.reset",
-        "a position that is gone must be told, never jumped over",
+        "a missing position must be reported, never skipped",
     ),
-    ("bootstrap.servers", "it is kafka.bootstrap"),
-    ("enable.auto.commit", "positions are kept in the tables"),
+    ("bootstrap.servers", "use kafka.bootstrap"),
+    ("enable.auto.commit", "positions are stored in the tables"),
     (
         "enable.auto.offset.store",
-        "positions are kept in the tables",
+        "positions are stored in the tables",
     ),
     (
         "enable.gapless.guarantee",
@@ -62,30 +63,39 @@ const OURS: &[(&str, &str)] = &[
         "a retried batch must not be appended twice",
     ),
     ("enable.partition.eof", "tidemark sets it"),
-    ("group.id", "it is kafka.group and the role"),
-    ("group.instance.id", "it is kafka.instance"),
-    ("group.protocol", "the classic protocol is the tested one"),
+    ("group.id", "it is derived from kafka.group and the role"),
+    ("group.instance.id", "use kafka.instance"),
+    ("group.protocol", "only the classic protocol is tested"),
     ("isolation.level", "tidemark sets it"),
-    ("max.in.flight", "the order of blocks must hold"),
+    ("max.in.flight", "blocks must stay in order"),
     (
         "max.in.flight.requests.per.connection",
-        "the order of blocks must hold",
+        "blocks must stay in order",
     ),
-    ("max.poll.interval.ms", "it follows drain_timeout"),
-    ("message.timeout.ms", "a message must not vanish silently"),
-    ("delivery.timeout.ms", "a message must not vanish silently"),
-    ("metadata.broker.list", "it is kafka.bootstrap"),
+    ("max.poll.interval.ms", "it is derived from drain_timeout"),
+    (
+        "message.timeout.ms",
+        "a record must never be dropped silently",
+    ),
+    (
+        "delivery.timeout.ms",
+        "a record must never be dropped silently",
+    ),
+    ("metadata.broker.list", "use kafka.bootstrap"),
     (
         "partition.assignment.strategy",
-        "cooperative-sticky is the tested one",
+        "only cooperative-sticky is tested",
     ),
     ("partitioner", "tidemark computes partitions itself"),
     (
         "request.required.acks",
-        "every record is acknowledged by all in-sync replicas",
+        "every record must be acknowledged by all in-sync replicas",
     ),
-    ("session.timeout.ms", "it is kafka.session_timeout"),
-    ("transactional.id", "tidemark uses no transactions"),
+    ("session.timeout.ms", "use kafka.session_timeout"),
+    (
+        "transactional.id",
+        "tidemark does not use Kafka transactions",
+    ),
 ];
 
 /// What a property's name ends with if its value is a secret, or holds one.
@@ -132,7 +142,7 @@ impl KafkaConfig {
                     false,
                     &full,
                     "cannot be set",
-                    format!("leave it out: {why}"),
+                    format!("nothing; remove it ({why})"),
                 );
             } else if !SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending)) {
                 self.properties.insert(key, value);
@@ -144,7 +154,7 @@ impl KafkaConfig {
                 reader.must(
                     false,
                     &full,
-                    "is a secret and must not be written into a configuration",
+                    "is a secret, and secrets are not allowed in a configuration",
                     allowed,
                 );
             }
@@ -157,7 +167,7 @@ impl KafkaConfig {
         reader.must(
             is_given || engine != LogEngine::Kafka,
             "kafka.bootstrap",
-            "is needed when log.engine is \"kafka\"",
+            "is required when log.engine is \"kafka\"",
             allowed,
         );
     }

@@ -2,7 +2,10 @@
 
 use axum::http::Uri;
 
-use super::reader::{Reader, integer};
+use serde_json::json;
+
+use super::kinds::integer;
+use super::reader::Reader;
 
 /// What a collector's address ends with, as OTLP has it.
 const PATH: &str = "/v1/traces";
@@ -26,8 +29,8 @@ impl TracingConfig {
         reader.must(
             config.endpoint.is_none() || cfg!(feature = "otlp"),
             "tracing.endpoint",
-            "is given, but this binary was built without the feature otlp",
-            "an empty text; or a binary that was built with `cargo build --release --features otlp`".to_owned(),
+            "is set, but this binary was built without the feature otlp",
+            "an empty string, or rebuild with `cargo build --release --features otlp`".to_owned(),
         );
         config
     }
@@ -36,17 +39,19 @@ impl TracingConfig {
 /// The address, if it is one that can be used. A faulty one is not repeated: there may be a password in it.
 fn read_endpoint(reader: &mut Reader) -> Option<String> {
     const KEY: &str = "tracing.endpoint";
-    let (origin, value) = reader.raw(KEY)?;
-    let posted_to = value.as_str().ok_or("is no text").and_then(posted_to);
+    const ALLOWED: &str = "a collector's URL such as http://127.0.0.1:4318, or an empty string to export \
+                           no traces";
+    let schema = json!({"type": "string", "pattern": "^(https?://[^?@]+)?$"});
+    let (origin, value) = reader.raw(KEY, ALLOWED, &schema)?;
+    let posted_to = value.as_str().ok_or("is not a string").and_then(posted_to);
     let fault = |problem: &str| {
-        let allowed = "a collector's address such as http://127.0.0.1:4318, or an empty text: no traces are exported";
-        reader.fault(origin, KEY, problem.to_owned(), allowed.to_owned());
+        reader.fault(origin, KEY, problem.to_owned(), ALLOWED.to_owned());
     };
     posted_to.map_err(fault).ok().flatten()
 }
 
 fn posted_to(text: &str) -> Result<Option<String>, &'static str> {
-    const NO_ADDRESS: &str = "is no address of a web server";
+    const NO_ADDRESS: &str = "is not an http:// or https:// URL";
     if text.is_empty() {
         return Ok(None);
     }
@@ -54,7 +59,7 @@ fn posted_to(text: &str) -> Result<Option<String>, &'static str> {
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => {
-            Err("has a password in it, which would end in logs; see OTEL_EXPORTER_OTLP_HEADERS")
+            Err("contains a password, which would end up in logs; use OTEL_EXPORTER_OTLP_HEADERS")
         }
         Some(_) if is_web && uri.query().is_none() => {
             let base = text.trim_end_matches('/').trim_end_matches(PATH);

@@ -87,7 +87,7 @@ impl Exporting {
     /// Sends what is left, but does not wait longer than [`END_WITHIN`].
     pub fn end(self) {
         if let Err(error) = self.0.shutdown_with_timeout(END_WITHIN) {
-            tracing::debug!(event = "traces.unfinished", %error, "the last traces were not exported");
+            tracing::debug!(event = "traces.unfinished", %error, "could not export the last traces");
         }
     }
 }
@@ -170,7 +170,8 @@ impl Shared {
             tracing::warn!(
                 event = "traces.lost",
                 %why,
-                "traces cannot be exported, and are lost until that works again; nothing else suffers, tidemark_trace_spans_total counts them"
+                "cannot export traces; they are dropped until it works again and counted in \
+                 tidemark_trace_spans_total; nothing else is affected"
             );
         }
     }
@@ -208,7 +209,7 @@ impl SpanProcessor for Bounded {
             self.batches.on_end(span);
         } else {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            let why = "too many wait for the collector, which is too slow or away";
+            let why = "the queue is full because the collector is slow or unreachable";
             self.shared.lost(Outcome::Dropped, 1, &why);
         }
     }

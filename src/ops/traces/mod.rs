@@ -38,7 +38,7 @@ impl Traces {
             return Ok((Traces::none(), None));
         };
         let (exporting, layer) = export::start(endpoint, config)
-            .map_err(|error| format!("traces cannot be exported: {error}"))?;
+            .map_err(|error| format!("cannot export traces: {error}"))?;
         let exporting = Some(exporting);
         Ok((Traces { exporting }, Some(layer)))
     }

@@ -5,11 +5,12 @@ use super::{Accepted, Cached, Poster};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::time::Month;
 use crate::pipeline::counters::{HIT, MISS};
-use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts::{self, ReadOrder, Reading};
 use crate::store::checkpoints;
+use crate::store::set_aside::FaultCode;
 
 /// How often torn rows are read again before they count as contradicting each other. A transaction shows its halves for
 /// milliseconds; with the back-off between two readings this is many seconds.
@@ -25,7 +26,10 @@ impl Poster<'_> {
         for accepted in &mut *blocks {
             self.name(accepted);
         }
-        let missing = missing(blocks);
+        let mut missing = missing(blocks);
+        if !self.aside.is_empty() {
+            missing.retain(|account| !self.aside.is_waiting(account));
+        }
         let entries: usize = blocks.iter().map(|accepted| accepted.numbers.len()).sum();
         for (result, count) in [
             (HIT, entries.saturating_sub(missing.len())),
@@ -85,7 +89,8 @@ impl Poster<'_> {
             });
         let lacking: Vec<(u32, Month)> = lacking.collect();
         for (number, month) in lacking {
-            self.load_back_to(number, month).await?;
+            let loaded = self.load_back_to(number, month).await;
+            self.without(loaded).await?;
         }
         Ok(())
     }
@@ -102,24 +107,30 @@ impl Poster<'_> {
         match self.activity {
             Some(_) => Ok(()),
             None => Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
             )),
         }
     }
 
-    /// Loads accounts that are not in memory.
+    /// Loads accounts that are not in memory. Those that cannot be loaded are set aside.
     pub(super) async fn load_accounts(&mut self, missing: Vec<Account>) -> Result<(), Failure> {
         let ctx = self.ctx;
         let turns = Turns::of(missing.len());
         let loads = lanes::all(ctx, &turns, |turns| load_some(ctx, &missing, turns));
-        let loaded = loads.await?;
+        let (mut loaded, mut faults) = (Vec::new(), Vec::new());
+        for load in loads.await? {
+            match load {
+                Ok(cached) => loaded.push(cached),
+                Err(fault) => faults.push(fault),
+            }
+        }
         self.check_loaded(&loaded).await?;
         for mut cached in loaded {
             self.uses += 1;
             cached.used = self.uses;
             self.accounts.insert(cached);
         }
-        Ok(())
+        self.set_aside(faults).await
     }
 
     /// Rows that are loaded while this worker runs must hold every posting that it has taken before.
@@ -135,7 +146,8 @@ impl Poster<'_> {
         }
         let task = self.task();
         Err(Failure::reload(format!(
-            "another worker has written the checkpoint of {task}, or the tables were restored to an earlier moment"
+            "another worker wrote the checkpoint of {task}, or the tables were restored to an \
+             earlier moment"
         )))
     }
 
@@ -157,24 +169,11 @@ impl Poster<'_> {
     /// Loads the rows from the one before `month` on, if `month` lies before the rows that are in memory. This is rare: a head
     /// names the rows that are open, and those were loaded with it.
     pub(super) async fn load_back_to(&mut self, number: u32, month: Month) -> Result<(), Failure> {
-        let Some(cached) = self.accounts.get(number) else {
-            return Ok(());
-        };
-        let Some(oldest) = cached.oldest_above(month) else {
-            return Ok(());
-        };
-        let (ctx, account) = (self.ctx, &cached.account);
-        let rows = persist(ctx, || {
-            accounts::rows_between(&*ctx.db, account, month, oldest)
-        })
-        .await?;
-        if let Some(cached) = self.accounts.get_mut(number) {
-            for stored in rows {
-                let months = &mut cached.rows.months;
-                months.get_or_insert_with(stored.row.month, || stored.row);
-            }
+        let ctx = self.ctx;
+        match self.accounts.get_mut(number) {
+            Some(cached) => load_older(ctx, cached, month).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Forgets the accounts that were used longest ago, when there are too many. Only what is written may go.
@@ -230,16 +229,43 @@ async fn load_some(
     ctx: &WorkerContext,
     accounts: &[Account],
     turns: &Turns,
-) -> Result<Vec<Cached>, Failure> {
+) -> Result<Vec<Result<Cached, AccountFault>>, Failure> {
     let mut loaded = Vec::new();
     while let Some(turn) = turns.next() {
-        loaded.push(load(ctx, &accounts[turn]).await?);
+        match load(ctx, &accounts[turn]).await {
+            Ok(cached) => loaded.push(Ok(cached)),
+            Err(Failure::Account(fault)) => loaded.push(Err(*fault)),
+            Err(failure) => return Err(failure),
+        }
     }
     Ok(loaded)
 }
 
-/// Loads one account: again until head and older rows match.
-async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure> {
+/// Loads the rows from the one before `month` on, if `month` lies before those that are in memory.
+pub(super) async fn load_older(
+    ctx: &WorkerContext,
+    cached: &mut Cached,
+    month: Month,
+) -> Result<(), Failure> {
+    let Some(oldest) = cached.oldest_above(month) else {
+        return Ok(());
+    };
+    let account = &cached.account;
+    let rows = persist(ctx, || {
+        accounts::rows_between(&*ctx.db, account, month, oldest)
+    })
+    .await
+    .map_err(|error| Failure::of_account(account, FaultCode::RowUnreadable, error))?;
+    for stored in rows {
+        let months = &mut cached.rows.months;
+        months.get_or_insert_with(stored.row.month, || stored.row);
+    }
+    Ok(())
+}
+
+/// Loads one account: again until head and older rows match. Rows that do not match are a fault of
+/// this account; a row that is gone may be a sign of tables that went back, and halts.
+pub(super) async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure> {
     let order = match ctx.breakage {
         Some(Breakage::OlderRowsBeforeHead) if ctx.broken(Breakage::OlderRowsBeforeHead) => {
             ReadOrder::OlderFirst
@@ -251,7 +277,9 @@ async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure>
     };
     let mut tries = 0;
     loop {
-        match persist(ctx, || accounts::read(&*ctx.db, account, order)).await? {
+        let reading = persist(ctx, || accounts::read(&*ctx.db, account, order)).await;
+        let unreadable = |error| Failure::of_account(account, FaultCode::RowUnreadable, error);
+        match reading.map_err(unreadable)? {
             Reading::Absent => return Ok(Cached::new(account.clone())),
             Reading::Whole(stored) => {
                 return Ok(Cached {
@@ -261,9 +289,13 @@ async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure>
                     ..Cached::new(account.clone())
                 });
             }
-            Reading::Torn(what) if tries >= TORN_READINGS_MAX => {
+            Reading::Torn(torn) if tries >= TORN_READINGS_MAX => {
+                let what = &torn.what;
                 let what = format!("the rows of {account} contradict each other: {what}");
-                return Err(Failure::halt(HaltCode::RowRegressed, what));
+                return Err(match torn.is_missing {
+                    true => Failure::halt(HaltCode::RowRegressed, what),
+                    false => Failure::account(account, FaultCode::RowsContradict, what),
+                });
             }
             Reading::Torn(_) => {}
         }

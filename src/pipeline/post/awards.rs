@@ -5,13 +5,14 @@ use super::{Cached, Poster};
 use crate::domain::ids::Account;
 use crate::domain::position::Partition;
 use crate::pipeline::counters::issued;
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{self, AccountFault, Failure};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts;
-use crate::store::awards::{self, Award, Pointer, State, Task};
+use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
 use crate::store::db::StoreError;
 use crate::store::referrals;
+use crate::store::set_aside::{FaultCode, Stood};
 
 /// So many awards of one account are written in one transaction at the most. DynamoDB takes 100 writes in one, and each award is one, and may
 /// open a row of a month of its own; the head, the account's item and the months of postings come to that.
@@ -57,6 +58,7 @@ impl Poster<'_> {
     pub(super) async fn poll_awards(&mut self) -> Result<(), Failure> {
         let ctx = self.ctx;
         let partition = self.partition;
+        self.poll_releases().await?;
         self.empty_former_queue().await?;
         let after = self.awards_after.take();
         let page = persist(ctx, || {
@@ -66,6 +68,7 @@ impl Poster<'_> {
         let has_more = page.next.is_some();
         // What cannot be done yet stays, and must not hold up what comes behind it.
         self.awards_after = page.next;
+        self.set_unreadable_aside(page.unreadable).await?;
         let pointers = page.pointers;
         let is_spent = |pointer: &Pointer| {
             let mut spent = self.spent_pointers.iter();
@@ -78,7 +81,8 @@ impl Poster<'_> {
         self.hand_over(&strays).await?;
         self.know_all(&new).await?;
         for pointer in new {
-            has_taken |= self.take_pointer(pointer).await?;
+            let taken = self.take_pointer(pointer).await;
+            has_taken |= self.without(taken).await?;
         }
         // Without an award nothing is written early: postings wait for the flush interval.
         if has_taken && !self.touched.is_empty() {
@@ -99,6 +103,28 @@ impl Poster<'_> {
         Ok(())
     }
 
+    /// Sets the accounts aside whose pointers cannot be decoded.
+    async fn set_unreadable_aside(
+        &mut self,
+        unreadable: Vec<UnreadablePointer>,
+    ) -> Result<(), Failure> {
+        let mut faults = Vec::new();
+        for UnreadablePointer { account, error } in unreadable {
+            let Some(account) = account else {
+                return Err(error.into());
+            };
+            if account.partition(self.partitions) == self.partition {
+                faults.push(AccountFault {
+                    account,
+                    code: FaultCode::AwardUnreadable,
+                    what: failure::unreadable(&error),
+                    stood: Stood::Unknown,
+                });
+            }
+        }
+        self.set_aside(faults).await
+    }
+
     /// Hands over a batch of the pointers that were left for a posting partition of an earlier epoch.
     async fn empty_former_queue(&mut self) -> Result<(), Failure> {
         let ctx = self.ctx;
@@ -110,6 +136,10 @@ impl Poster<'_> {
         })
         .await?;
         self.hand_over(&page.pointers).await?;
+        if let Some(unreadable) = page.unreadable.into_iter().next() {
+            // Its account may be another partition's, which does not look here.
+            return Err(unreadable.error.into());
+        }
         if page.next.is_none() {
             self.former_queues.left.pop();
         }
@@ -139,7 +169,9 @@ impl Poster<'_> {
     async fn know_all(&mut self, pointers: &[Pointer]) -> Result<(), Failure> {
         let accounts = pointers.iter().map(|pointer| pointer.account().clone());
         let mut unknown: Vec<Account> = accounts.collect();
-        unknown.retain(|account| self.accounts.number_of(account).is_none());
+        unknown.retain(|account| {
+            self.accounts.number_of(account).is_none() && !self.aside.is_waiting(account)
+        });
         unknown.sort_unstable();
         unknown.dedup();
         if unknown.is_empty() {
@@ -151,8 +183,11 @@ impl Poster<'_> {
 
     /// Takes what a pointer asks for into memory; false if it stays as it is for now.
     async fn take_pointer(&mut self, pointer: Pointer) -> Result<bool, Failure> {
+        if self.aside.is_waiting(pointer.account()) {
+            return Ok(false);
+        }
         match pointer.task.clone() {
-            Task::Award(award) => self.take_award(pointer, &award).await.map(|()| true),
+            Task::Award(award) => self.take_award(pointer, &award).await,
             Task::Check { referee } => self.take_check(pointer, &referee).await,
         }
     }
@@ -161,13 +196,14 @@ impl Poster<'_> {
     /// the link it would look as if nothing were owed.
     async fn take_check(&mut self, pointer: Pointer, referee: &Account) -> Result<bool, Failure> {
         let ctx = self.ctx;
-        if persist(ctx, || referrals::link_of(&*ctx.db, referee))
-            .await?
-            .is_none()
-        {
+        let link = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await;
+        let unreadable = |error| Failure::of_account(referee, FaultCode::LinkUnreadable, error);
+        if link.map_err(unreadable)?.is_none() {
             return Ok(false);
         }
-        let number = self.know(referee).await?;
+        let Some(number) = self.know(referee).await? else {
+            return Ok(false);
+        };
         if let Some(cached) = self.accounts.get_mut(number) {
             cached.milestone_settled = false;
         }
@@ -177,11 +213,14 @@ impl Poster<'_> {
     }
 
     /// Adds an award to its account's rows in memory; the flush writes them and the pointer's change in one transaction.
-    async fn take_award(&mut self, listed: Pointer, award: &Award) -> Result<(), Failure> {
+    /// False if the account is set aside.
+    async fn take_award(&mut self, listed: Pointer, award: &Award) -> Result<bool, Failure> {
         let ctx = self.ctx;
+        let unreadable = |code| move |error| Failure::of_account(&award.account, code, error);
         // The list may be behind; one item by itself is not.
-        let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await?;
-        let Some(state) = state else { return Ok(()) };
+        let state = persist(ctx, || awards::state_of(&*ctx.db, &listed)).await;
+        let state = state.map_err(unreadable(FaultCode::AwardUnreadable))?;
+        let Some(state) = state else { return Ok(true) };
         let known = self.accounts.number_of(&award.account);
         if state == State::Applied && !known.is_some_and(|number| self.has_unwritten(number)) {
             // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
@@ -193,16 +232,22 @@ impl Poster<'_> {
             persist(ctx, || {
                 accounts::month(&*ctx.db, &award.account, award.month)
             })
-            .await?;
+            .await
+            .map_err(unreadable(FaultCode::RowUnreadable))?;
         }
-        let mut number = self.know(&award.account).await?;
+        let Some(mut number) = self.know(&award.account).await? else {
+            return Ok(false);
+        };
         if self.waits(number, &listed) {
-            return Ok(());
+            return Ok(true);
         }
         if self.is_full(number) {
             self.flush().await?;
             // The flush may have put it out of memory.
-            number = self.know(&award.account).await?;
+            match self.know(&award.account).await? {
+                Some(known) => number = known,
+                None => return Ok(false),
+            }
         }
         self.touch(number);
         // Also of one that is applied: a head that was read from before the award does not name the older month that the award opened, and
@@ -210,7 +255,7 @@ impl Poster<'_> {
         self.load_back_to(number, award.month).await?;
         if state == State::Applied {
             self.spent_pointers.push(Pointer { state, ..listed });
-            return Ok(());
+            return Ok(true);
         }
         let activity = self.activity;
         let (Some(cached), Some(activity)) = (self.accounts.get_mut(number), activity) else {
@@ -229,7 +274,7 @@ impl Poster<'_> {
             .with_label_values(&[award.kind.as_str()])
             .inc();
         issued(&self.ctx.metrics, award.kind.as_str(), award.points);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether an award is in its account's rows in memory already, and waits to be written with them.
@@ -246,7 +291,7 @@ impl Poster<'_> {
     }
 
     /// Notes that effects are owed to an account. It may stand there from before it was loaded again; then it stands there twice.
-    fn touch(&mut self, number: u32) {
+    pub(super) fn touch(&mut self, number: u32) {
         if let Some(cached) = self.accounts.get_mut(number) {
             cached.touched = true;
         }
@@ -257,15 +302,20 @@ impl Poster<'_> {
         self.accounts.get(number).is_some_and(Cached::is_dirty)
     }
 
-    /// The number of an account, which is loaded if it is not in memory.
-    async fn know(&mut self, account: &Account) -> Result<u32, Failure> {
+    /// The number of an account, which is loaded if it is not in memory. `None`: it is set aside.
+    async fn know(&mut self, account: &Account) -> Result<Option<u32>, Failure> {
         self.know_activity().await?;
         if let Some(number) = self.accounts.number_of(account) {
-            return Ok(number);
+            return Ok(Some(number));
         }
-        self.load_accounts(vec![account.clone()]).await?;
-        let number = self.accounts.number_of(account);
-        number.ok_or_else(|| Failure::reload(format!("{account} was not loaded")))
+        if !self.aside.is_waiting(account) {
+            self.load_accounts(vec![account.clone()]).await?;
+        }
+        match self.accounts.number_of(account) {
+            Some(number) => Ok(Some(number)),
+            None if self.aside.is_waiting(account) => Ok(None),
+            None => Err(Failure::reload(format!("{account} was not loaded"))),
+        }
     }
 
     /// Removes the pointers whose awards are written and whose effects are durable.

@@ -8,23 +8,26 @@ use std::sync::Arc;
 use super::book::Book;
 use super::lanes::{self, Turns};
 use super::top::{self, Top};
-use super::{Cached, Poster, ordered, witness};
+use super::{Cached, Poster, ordered};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::MILESTONE_SUCCESSES;
-use crate::domain::position::{Epoch, Position};
+use crate::domain::position::{Epoch, Position, WriteId};
 use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
 use crate::domain::time::{Millis, Month};
 use crate::ops::health::Role;
-use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::checkpoints::{
     self, EARLIER_INTERVAL_MS, EarlierCheckpoint, PostCheckpoint, Versioned,
 };
-use crate::store::db::{ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX};
+use crate::store::db::{
+    ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, Write,
+};
 use crate::store::referrals::Milestone;
+use crate::store::set_aside::{self, FaultCode};
 use crate::store::{awards, referrals, streaks};
 
 /// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up to 400 KB.
@@ -86,7 +89,8 @@ impl Poster<'_> {
             }
             let fiftieth_at = cached.rows.lifetime.fiftieth_at;
             let referee = cached.account.clone();
-            self.grant_milestone(&referee, fiftieth_at).await?;
+            let granted = self.grant_milestone(&referee, fiftieth_at).await;
+            self.without(granted).await?;
             if let Some(cached) = self.accounts.get_mut(*number) {
                 cached.milestone_settled = true;
             }
@@ -104,7 +108,9 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let mut tries = 0;
         loop {
-            let Some(link) = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await? else {
+            let link = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await;
+            let unreadable = |error| Failure::of_account(referee, FaultCode::LinkUnreadable, error);
+            let Some(link) = link.map_err(unreadable)? else {
                 return Ok(());
             };
             if link.milestone != Milestone::Owed {
@@ -112,9 +118,10 @@ impl Poster<'_> {
             }
             let Some(fiftieth_at) = fiftieth_at else {
                 let what = format!(
-                    "{referee} has {MILESTONE_SUCCESSES} successes, but no time at which it got there"
+                    "{referee} has {MILESTONE_SUCCESSES} successes, but the time of the last one is \
+                     missing"
                 );
-                return Err(Failure::halt(HaltCode::RowUnreadable, what));
+                return Err(Failure::account(referee, FaultCode::RowUnreadable, what));
             };
             let points = self
                 .milestone_points(fiftieth_at.max(link.linked_at))
@@ -167,7 +174,7 @@ impl Poster<'_> {
         match self.follower.rules(head) {
             Some(timeline) => Ok(timeline.at(at).milestone()),
             None => Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
             )),
         }
     }
@@ -251,7 +258,8 @@ impl Poster<'_> {
         if self.next != self.checkpoint.next {
             // If all tables were restored to where this checkpoint is the newest one, its condition
             // would still hold, but rows that were written after it are gone.
-            witness::check(self.ctx, self.own_checkpoint(), &self.witnesses).await?;
+            let witnesses = self.witnesses.clone();
+            self.check_witnesses(&witnesses).await?;
         }
         // Every transaction moves the checkpoint's write id; only the last moves its position.
         let changed = self.changed_tops();
@@ -265,7 +273,7 @@ impl Poster<'_> {
             };
             self.save_tops(group, next).await?;
         }
-        if self.next != self.checkpoint.next {
+        if self.next != self.checkpoint.next || !self.aside.done().is_empty() {
             self.save_checkpoint().await?;
         }
         self.delete_spent_pointers().await?;
@@ -287,8 +295,31 @@ impl Poster<'_> {
         next: PostCheckpoint,
     ) -> Result<(), Failure> {
         let write = self.ctx.next_write();
+        // Their rows and effects are durable by now.
+        let released = self.aside.done();
+        let ends = released.iter().map(set_aside::delete).collect();
+        self.save_with(tops, next, write, ends).await?;
+        for account in &released {
+            self.aside.remove(account);
+            tracing::info!(event = "account.released", task = %self.task(), %account, "the account has everything and is counted as before");
+        }
+        if !released.is_empty() {
+            self.tell_aside();
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint, these lists with it, and records of accounts that are set aside.
+    pub(super) async fn save_with(
+        &mut self,
+        tops: &[(AccountKind, Month)],
+        next: PostCheckpoint,
+        write: WriteId,
+        records: Vec<Write>,
+    ) -> Result<(), Failure> {
         let key = checkpoints::checkpoint_key(self.task());
         let mut writes = vec![checkpoints::put(&key, &next, self.written, write)];
+        writes.extend(records);
         for (kind, month) in tops {
             if let Some(top) = self.tops.get(&(*kind, *month)) {
                 let key = checkpoints::top_key(self.partition, *kind, *month, self.lists_since);
@@ -331,20 +362,15 @@ impl Poster<'_> {
 
     /// Builds a list anew from every account of this partition: the ones in memory as they are, the others as they stand.
     async fn rescan(&mut self, kind: AccountKind, month: Month) -> Result<(), Failure> {
-        tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; scanning");
+        tracing::info!(event = "leaderboard.rescan", task = %self.task(), %kind, %month, "too many totals fell; rebuilding the leaderboard from the tables");
         let head = self.follower.follow(self.ctx).await?;
         let Some(timeline) = self.follower.rules(head) else {
             return Ok(());
         };
-        let ranked = top::scan(
-            self.ctx,
-            self.partition,
-            self.partitions,
-            kind,
-            month,
-            &timeline,
-        )
-        .await?;
+        let of = (self.partition, self.partitions, kind, month);
+        let scanned = top::scan(self.ctx, of, &timeline).await?;
+        self.set_aside(scanned.faults).await?;
+        let ranked = scanned.ranked;
         if let Some(top) = self.tops.get_mut(&(kind, month)) {
             top.restart(ranked);
         }

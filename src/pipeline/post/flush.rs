@@ -10,13 +10,14 @@ use crate::domain::position::{Fence, WriteId};
 use crate::domain::time::Month;
 use crate::ops::health::Role;
 use crate::ops::seldom::Seldom;
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{AccountFault, Failure};
 use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::account_write::{AccountWrite, Omissions};
 use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
 use crate::store::db::{StoreError, Write};
+use crate::store::set_aside::{FaultCode, Stood};
 
 static SATURATED: Seldom<()> = Seldom::new();
 
@@ -52,7 +53,14 @@ impl Poster<'_> {
         let writes = lanes::all(ctx, &turns, |turns| {
             write_some(ctx, accounts, &dirty, turns, (open_from, own))
         });
-        let written = writes.await?;
+        let done = writes.await?;
+        let (mut written, mut faults) = (Vec::with_capacity(done.len()), Vec::new());
+        for (number, result) in done {
+            match result {
+                Ok(stored) => written.push((number, stored)),
+                Err(fault) => faults.push(fault),
+            }
+        }
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
         ctx.metrics.flush_accounts.observe(written.len() as f64);
         let mut numbers = Vec::with_capacity(written.len());
@@ -66,7 +74,7 @@ impl Poster<'_> {
             self.progressed = true;
         }
         self.witness(&numbers);
-        Ok(())
+        self.set_aside(faults).await
     }
 
     /// Months before this one are closed at every source partition, as far as this partition has seen.
@@ -87,6 +95,9 @@ impl Poster<'_> {
     }
 }
 
+/// What became of the write of an account.
+type Flushed = (u32, Result<StoredHead, AccountFault>);
+
 /// Writes accounts while there are turns.
 async fn write_some(
     ctx: &WorkerContext,
@@ -94,14 +105,17 @@ async fn write_some(
     dirty: &[u32],
     turns: &Turns,
     at: (Month, OwnCheckpoint),
-) -> Result<Vec<(u32, StoredHead)>, Failure> {
+) -> Result<Vec<Flushed>, Failure> {
     let mut written = Vec::new();
     while let Some(turn) = turns.next() {
         let number = dirty[turn];
         if let Some(cached) = accounts.get(number) {
             tell_saturation(ctx, cached);
-            let stored = write(ctx, cached, at).await?;
-            written.push((number, stored));
+            match write(ctx, cached, at).await {
+                Ok(stored) => written.push((number, Ok(stored))),
+                Err(Failure::Account(fault)) => written.push((number, Err(*fault))),
+                Err(failure) => return Err(failure),
+            }
         }
     }
     Ok(written)
@@ -116,7 +130,7 @@ fn tell_saturation(ctx: &WorkerContext, cached: &Cached) {
     ctx.metrics.saturated_flushes_total.inc();
     if let Some(kept_back) = SATURATED.say(()) {
         let account = &cached.account;
-        tracing::error!(event = "account.saturated", %account, kept_back, "a sum of this account is at the end of its range; it says less than was added");
+        tracing::error!(event = "account.saturated", %account, kept_back, "a sum of this account has reached its limit and is lower than what was added");
     }
 }
 
@@ -147,6 +161,11 @@ async fn write(
                 attempt.look(ctx, account, own).await?
             }
             Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => Outcome::TryAgain,
+            // If the table is gone, this is refused as well, and the partition halts.
+            Err(StoreError::Refused(what)) => match attempt.look(ctx, account, own).await? {
+                Outcome::TryAgain => return Err(refused(cached, what)),
+                other => other,
+            },
             Err(error) => return Err(error.into()),
         };
         ctx.metrics
@@ -157,7 +176,7 @@ async fn write(
             Outcome::Written => return Ok(attempt.after),
             Outcome::SomebodyElse => {
                 return Err(Failure::reload(format!(
-                    "somebody else has written the rows of {account}"
+                    "another worker wrote the rows of {account}"
                 )));
             }
             Outcome::TryAgain => {}
@@ -170,6 +189,17 @@ async fn write(
         }
         ctx.clock.sleep(backoff(ctx, tries)).await;
     }
+}
+
+/// The store takes requests, but not this one: it is about the account.
+fn refused(cached: &Cached, what: String) -> Failure {
+    let stored = cached.stored.as_ref();
+    Failure::Account(Box::new(AccountFault {
+        account: cached.account.clone(),
+        code: FaultCode::WriteRefused,
+        what: format!("the store refuses its rows: {what}"),
+        stood: stored.map_or(Stood::Absent, |stored| Stood::At(stored.fence)),
+    }))
 }
 
 async fn send(ctx: &WorkerContext, mut writes: Vec<Write>) -> Result<(), StoreError> {
@@ -253,8 +283,9 @@ impl Attempt {
     ) -> Result<Outcome, Failure> {
         let mut readings = 0;
         loop {
-            let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await?;
-            match self.judge(now) {
+            let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await;
+            let unreadable = |error| Failure::of_account(account, FaultCode::RowUnreadable, error);
+            match self.judge(now.map_err(unreadable)?) {
                 Ok(outcome) => return Ok(outcome),
                 // A plain read may show a row as it was before a transaction that has just happened: ask again before halting.
                 Err(_) if readings < CONTRADICTIONS_READ_MAX => readings += 1,

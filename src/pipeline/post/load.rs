@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::Poster;
+use super::aside::AsideBook;
 use super::awards::FormerQueues;
 use super::book::Book;
-use super::went_back::OwnCheckpoint;
-use super::{Poster, witness};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
@@ -48,9 +48,8 @@ impl<'c> Poster<'c> {
         };
         let written_to = checkpoint.next;
         installation::check(ctx).await?;
-        let own = OwnCheckpoint { partition, written };
-        witness::check(ctx, own, &checkpoint.witnesses).await?;
-        Ok(Poster {
+        let aside = AsideBook::load(ctx, partition, info.partitions).await?;
+        let mut poster = Poster {
             ctx,
             partition,
             partitions: info.partitions,
@@ -69,6 +68,7 @@ impl<'c> Poster<'c> {
             accounts: Book::default(),
             forgotten: HashMap::new(),
             dirty: Vec::new(),
+            aside,
             touched: Vec::new(),
             tops: BTreeMap::new(),
             ranked_under: None,
@@ -83,7 +83,10 @@ impl<'c> Poster<'c> {
             first_unwritten: None,
             progressed: false,
             newest: Freshness::default(),
-        })
+        };
+        let witnesses = poster.witnesses.clone();
+        poster.check_witnesses(&witnesses).await?;
+        Ok(poster)
     }
 }
 
@@ -95,7 +98,8 @@ async fn must_be_new(ctx: &WorkerContext, partition: Partition, key: &Key) -> Re
         return Ok(());
     }
     let what = format!(
-        "the checkpoint of {task} is missing, although it has had one; an older copy of it from a backup of table Checkpoints will do, because the accounts' rows say what they have counted"
+        "the checkpoint of {task} is missing, although it had one; restore any older copy from a \
+         backup of table Checkpoints: account rows record what they have counted"
     );
     let halt = Failure::halt(HaltCode::TablesBehindLog, what);
     Err(versioned::confirm(ctx, key, None, halt).await)

@@ -10,12 +10,15 @@
 //! that a replayed range touches: a crash between row and effect loses nothing. The checkpoint moves when all of it is durable.
 
 mod accounts;
+mod aside;
 mod awards;
 mod book;
+mod catch_up_from;
 mod effects;
 mod flush;
 mod lanes;
 mod load;
+mod release;
 pub mod top;
 mod went_back;
 mod witness;
@@ -36,6 +39,7 @@ use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
 use crate::domain::position::{Epoch, Offset, Partition, Position, WriteId};
+use crate::domain::posting::EntryRef;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
@@ -46,6 +50,8 @@ use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
+use aside::AsideBook;
+pub use aside::SET_ASIDE_MAX;
 use awards::FormerQueues;
 use book::Book;
 use top::Top;
@@ -95,6 +101,26 @@ impl Cached {
 
     fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Adds an entry of the block at `position`; what the account gets for first uses. The rows that
+    /// it touches are in memory. Whoever calls this looks whether the account was dirty before.
+    fn add(
+        &mut self,
+        entry: EntryRef<'_>,
+        source_log_time: Millis,
+        activity: Activity,
+        position: Position,
+    ) -> Points {
+        let services = self.rows.lifetime.services_used;
+        let kind = entry.account.kind;
+        let changed = self.rows.apply(kind, entry, source_log_time, activity);
+        self.position = Some(position);
+        self.becomes_dirty(changed);
+        match self.rows.lifetime.services_used == services {
+            true => Points::ZERO,
+            false => counters::first_uses(services, entry.firsts),
+        }
     }
 
     /// Notes months whose rows have changed; whether there were none before.
@@ -154,6 +180,8 @@ pub struct Poster<'c> {
     /// Numbers of the accounts with unwritten rows, as they came. Flags in [`Cached`] tell who stands here already; they are put in
     /// order when it is their turn.
     dirty: Vec<u32>,
+    /// Accounts that are set aside.
+    aside: AsideBook,
     /// Numbers of the accounts to which effects are owed, likewise.
     touched: Vec<u32>,
     tops: BTreeMap<(AccountKind, Month), Top>,
@@ -190,7 +218,9 @@ impl Poster<'_> {
     /// Works until shutdown or a failure.
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.stands();
+        self.tell_aside();
         while !*shutdown.borrow() {
+            self.catch_up().await?;
             let records = self.read().await?;
             self.take(&records).await?;
             if self.flush_is_due() {
@@ -239,6 +269,9 @@ impl Poster<'_> {
         let may_settle = self.dirty_since.is_none() && self.is_unsettled();
         let settle_at = may_settle.then_some(self.next_tops);
         let duties = [Some(self.next_awards), flush_at, settle_at];
+        if self.aside.catching_up.is_some() {
+            return Duration::ZERO;
+        }
         let next = duties
             .into_iter()
             .flatten()
@@ -268,7 +301,7 @@ impl Poster<'_> {
         let loaded = self.ctx.stage(Role::Post, "load", started);
         for block in &blocks {
             self.fetch_older(block).await?;
-            self.apply(block)?;
+            self.apply(block);
         }
         self.ctx.stage(Role::Post, "apply", loaded);
         self.newest.take(records);
@@ -342,7 +375,7 @@ impl Poster<'_> {
     }
 
     /// Adds a block's entries to the accounts that have not counted it yet. Every account is in memory.
-    fn apply(&mut self, accepted: &Accepted) -> Result<(), Failure> {
+    fn apply(&mut self, accepted: &Accepted) {
         let position = Position {
             epoch: self.ctx.log.epoch(),
             offset: accepted.offset,
@@ -351,11 +384,14 @@ impl Poster<'_> {
         let activity = self.activity;
         let mut first_uses = Points::ZERO;
         for (entry, number) in accepted.block.entries.iter().zip(&accepted.numbers) {
-            let number = number.expect("fetch() has loaded every account of the blocks");
-            let cached = self
-                .accounts
-                .get_mut(number)
-                .expect("nothing is forgotten between loading and here");
+            let cached = number.and_then(|number| Some((number, self.accounts.get_mut(number)?)));
+            let Some((number, cached)) = cached else {
+                assert!(
+                    self.aside.waits(entry.account),
+                    "fetch() has loaded every account that is not set aside, and nothing is forgotten between loading and here"
+                );
+                continue;
+            };
             self.uses += 1;
             cached.used = self.uses;
             if !std::mem::replace(&mut cached.touched, true) {
@@ -366,21 +402,14 @@ impl Poster<'_> {
             }
             let activity =
                 activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
-            let services = cached.rows.lifetime.services_used;
-            let changed = cached
-                .rows
-                .apply(entry.account.kind, entry, log_time, activity);
-            if cached.rows.lifetime.services_used != services {
-                let points = counters::first_uses(services, entry.firsts);
-                first_uses = Points(first_uses.0.saturating_add(points.0));
-            }
-            cached.position = Some(position);
-            if cached.becomes_dirty(changed) {
+            let was_dirty = cached.is_dirty();
+            let points = cached.add(entry, log_time, activity, position);
+            first_uses = Points(first_uses.0.saturating_add(points.0));
+            if !was_dirty && cached.is_dirty() {
                 self.dirty.push(number);
             }
         }
         counters::issued(&self.ctx.metrics, counters::FIRST_USE, first_uses);
-        Ok(())
     }
 
     fn flush_is_due(&self) -> bool {
@@ -395,6 +424,7 @@ impl Poster<'_> {
     fn is_unsettled(&self) -> bool {
         self.next != self.checkpoint.next
             || !self.spent_pointers.is_empty()
+            || !self.aside.done().is_empty()
             || self.tops.values().any(Top::is_changed)
     }
 

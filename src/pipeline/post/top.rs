@@ -17,10 +17,11 @@ use crate::domain::statement;
 use crate::domain::time::Month;
 use crate::ops::config::LEADERBOARD_SIZE_MAX;
 use crate::pipeline::WorkerContext;
-use crate::pipeline::failure::Failure;
+use crate::pipeline::failure::{AccountFault, Failure, unreadable};
 use crate::pipeline::supervise::persist;
 use crate::store::accounts;
 use crate::store::checkpoints::{Ranked, TopList};
+use crate::store::set_aside::{FaultCode, Stood};
 
 /// A list keeps so many times K candidates, if that many fit into its item.
 const CANDIDATES_PER_PLACE: usize = 4;
@@ -207,27 +208,45 @@ impl Top {
     }
 }
 
+/// What a scan found.
+#[derive(Default)]
+pub(super) struct Scanned {
+    pub(super) ranked: Vec<Ranked>,
+    /// Accounts of this partition with a row that cannot be decoded. They are not ranked.
+    pub(super) faults: Vec<AccountFault>,
+}
+
 /// Every account of a kind in this posting partition that has a row of the month, with its total. All rows are written when
 /// this is called: the table is what memory is.
 pub(super) async fn scan(
     ctx: &WorkerContext,
-    partition: Partition,
-    partitions: u32,
-    kind: AccountKind,
-    month: Month,
+    (partition, partitions, kind, month): (Partition, u32, AccountKind, Month),
     timeline: &Timeline,
-) -> Result<Vec<Ranked>, Failure> {
-    let mut found = Vec::new();
+) -> Result<Scanned, Failure> {
+    let mut found = Scanned::default();
     let mut after = None;
     loop {
         let page = persist(ctx, || ctx.db.scan(accounts::table(kind), after.clone())).await?;
         for item in &page.items {
-            let Some((account, stored)) = accounts::account_of(kind, item)? else {
+            // The rows of other partitions are the matter of those.
+            let Some((account, of)) = accounts::whose(kind, item)? else {
                 continue;
             };
-            if stored.row.month == month && account.partition(partitions) == partition {
-                let total = statement::total(kind, &stored.row, timeline);
-                found.push(Ranked(total, account.id().to_owned()));
+            if of != month || account.partition(partitions) != partition {
+                continue;
+            }
+            match accounts::account_of(kind, item) {
+                Ok(Some((_, stored))) => {
+                    let total = statement::total(kind, &stored.row, timeline);
+                    found.ranked.push(Ranked(total, account.id().to_owned()));
+                }
+                Ok(None) => {}
+                Err(error) => found.faults.push(AccountFault {
+                    code: FaultCode::RowUnreadable,
+                    what: unreadable(&error),
+                    stood: Stood::Unknown,
+                    account,
+                }),
             }
         }
         after = page.next;

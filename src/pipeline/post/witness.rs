@@ -10,6 +10,7 @@ use crate::pipeline::supervise::{backoff, persist};
 use crate::pipeline::{Breakage, WorkerContext, installation};
 use crate::store::accounts::{self, HeadNow};
 use crate::store::checkpoints::Witness;
+use crate::store::set_aside::FaultCode;
 
 /// How often a row that contradicts the checkpoint is read before the partition halts.
 const READINGS_MAX: u32 = 8;
@@ -22,7 +23,21 @@ impl Poster<'_> {
         }
         self.former_queues.look_again();
         installation::check_tables(self.ctx).await?;
-        check(self.ctx, self.own_checkpoint(), &self.checkpoint.witnesses).await
+        let witnesses = self.checkpoint.witnesses.clone();
+        self.check_witnesses(&witnesses).await
+    }
+
+    /// Halts unless the witnesses are found as new as they were. One that is set aside says nothing
+    /// while it is.
+    pub(super) async fn check_witnesses(&mut self, witnesses: &[Witness]) -> Result<(), Failure> {
+        for witness in witnesses {
+            if self.aside.is_waiting(&witness.account) {
+                continue;
+            }
+            let checked = check(self.ctx, self.own_checkpoint(), witness).await;
+            self.without(checked).await?;
+        }
+        Ok(())
     }
 
     /// Notes which accounts were written last.
@@ -55,31 +70,25 @@ impl Poster<'_> {
     }
 }
 
-/// Halts unless the witnesses of a checkpoint are found as new as they were.
-pub(super) async fn check(
-    ctx: &WorkerContext,
-    own: OwnCheckpoint,
-    witnesses: &[Witness],
-) -> Result<(), Failure> {
+/// Halts unless a witness of a checkpoint is found as new as it was.
+async fn check(ctx: &WorkerContext, own: OwnCheckpoint, witness: &Witness) -> Result<(), Failure> {
     if ctx.broken(Breakage::WitnessesIgnored) {
         return Ok(());
     }
-    for witness in witnesses {
-        let mut readings = 0;
-        while let Some(found) = regressed(ctx, witness).await? {
-            readings += 1;
-            if readings > READINGS_MAX {
-                let Witness { account, position } = witness;
-                let task = TaskId::new(Role::Post, own.partition);
-                let what = format!(
-                    "the row of {account} is {found}, but the checkpoint of {task} was written after it had counted {position}: table {} is older than table Checkpoints",
-                    accounts::table(account.kind).name()
-                );
-                return Err(own.regressed(ctx, Some(*position), what).await);
-            }
-            // A plain read may show a row as it was before a transaction.
-            ctx.clock.sleep(backoff(ctx, readings)).await;
+    let mut readings = 0;
+    while let Some(found) = regressed(ctx, witness).await? {
+        readings += 1;
+        if readings > READINGS_MAX {
+            let Witness { account, position } = witness;
+            let task = TaskId::new(Role::Post, own.partition);
+            let what = format!(
+                "the row of {account} is {found}, but the checkpoint of {task} was written after it had counted {position}: table {} is older than table Checkpoints",
+                accounts::table(account.kind).name()
+            );
+            return Err(own.regressed(ctx, Some(*position), what).await);
         }
+        // A plain read may show a row as it was before a transaction.
+        ctx.clock.sleep(backoff(ctx, readings)).await;
     }
     Ok(())
 }
@@ -87,8 +96,9 @@ pub(super) async fn check(
 /// What was found if it is older than the witness.
 async fn regressed(ctx: &WorkerContext, witness: &Witness) -> Result<Option<String>, Failure> {
     let account = &witness.account;
-    let found = persist(ctx, || accounts::head_now(&*ctx.db, account)).await?;
-    Ok(match found {
+    let found = persist(ctx, || accounts::head_now(&*ctx.db, account)).await;
+    let unreadable = |error| Failure::of_account(account, FaultCode::RowUnreadable, error);
+    Ok(match found.map_err(unreadable)? {
         HeadNow::Fence(fence) if fence.position >= Some(witness.position) => None,
         HeadNow::Fence(fence) => Some(format!("at {fence}")),
         HeadNow::Bare | HeadNow::Absent => Some("gone".to_owned()),

@@ -100,7 +100,7 @@ impl Rater<'_> {
             until = correction.until.0,
             at = %correction.at,
             log_time = %self.after.log_time,
-            "append times were declared wrong; log time goes on from the corrected moment"
+            "append times were declared wrong; log time continues from the corrected time"
         );
         self.window = Window::default();
         let checkpoint = &mut self.checkpoint;

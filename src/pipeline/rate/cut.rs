@@ -29,7 +29,7 @@ impl Rater<'_> {
         }
         if self.follower.rules(control).is_none() {
             return Err(Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
             ));
         }
         let first_time = records

@@ -126,7 +126,7 @@ impl Rater<'_> {
     fn timeline(&mut self) -> Result<Arc<Timeline>, Failure> {
         self.follower.rules(self.checkpoint.control).ok_or_else(|| {
             Failure::reload(
-                "there are no rules yet; run `tidemark pricing init testnet` (or mainnet)",
+                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
             )
         })
     }
@@ -225,7 +225,8 @@ impl Rater<'_> {
                     }
                     Some(won) if *won > own => {
                         fault.get_or_insert(format!(
-                            "the usage row of the event at {own} says that {won} came first"
+                            "the usage row of the event at {own} says that the event at {won} came \
+                             first"
                         ));
                         false
                     }
@@ -381,7 +382,7 @@ impl Rater<'_> {
                 event = "model.unrecognised",
                 model,
                 others = others.len() as u64 + kept_back,
-                "no catalogue entry and no size in the name: lowest tier"
+                "model has no catalogue entry and no size in its name; using the lowest tier"
             );
         }
     }

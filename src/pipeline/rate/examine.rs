@@ -278,7 +278,8 @@ fn oversized(record: &Record) -> Rejection {
         reason: Reason::TooLarge,
         field: None,
         detail: format!(
-            "the record has {} bytes with key and headers; only its beginning is kept here, the whole stands in its topic until it expires",
+            "the record has {} bytes with key and headers; only its beginning is kept here, the \
+             rest is in its topic until it expires",
             record.size()
         ),
     }
@@ -326,7 +327,7 @@ fn unknown_service(endpoint: &str) -> Rejection {
 
 fn conflict() -> Rejection {
     let detail =
-        "another event with the same user, source and id but other content came before".to_owned();
+        "an earlier event has the same user, source and id but different content".to_owned();
     Rejection {
         reason: Reason::Conflict,
         field: Some("id"),

@@ -140,7 +140,7 @@ impl<'c> Rater<'c> {
         }
         if self.checkpoint.semantics != SEMANTICS {
             let what = format!(
-                "chunk {} was cut by rating semantics {}, this program has {SEMANTICS}",
+                "chunk {} was cut under rating semantics {}, but this program implements {SEMANTICS}",
                 self.checkpoint.chunk, self.checkpoint.semantics
             );
             return Err(Failure::halt(HaltCode::SemanticsChanged, what));

@@ -80,7 +80,9 @@ pub enum Refusal {
     },
     /// The blocks that would tell how to go on have expired.
     #[error(
-        "posting partition {posting} has accepted block {accepted} of source partition {from}, which the rate checkpoint does not know and ledger.postings does not hold any more; restore newer tables"
+        "posting partition {posting} has accepted block {accepted} of source partition {from}, \
+         which the rate checkpoint does not cover and ledger.postings no longer holds; restore \
+         newer tables"
     )]
     BlocksExpired {
         /// The posting partition.
@@ -92,7 +94,9 @@ pub enum Refusal {
     },
     /// The usage events that would tell how to go on have expired.
     #[error(
-        "usage.events/{from} begins at {start}, but chunk {chunk} begins before that and has to be rated again; restore the topic, or bring back a newer item rate#{from} of table Checkpoints from a backup"
+        "usage.events/{from} begins at {start}, but chunk {chunk} begins before that and has to be \
+         rated again; restore the topic, or a newer item rate#{from} of table Checkpoints from a \
+         backup"
     )]
     EventsExpired {
         /// The source partition.
@@ -114,7 +118,8 @@ pub enum Refusal {
     },
     /// Another version rated the chunk.
     #[error(
-        "chunk {chunk} of source partition {from} was rated by semantics {found}, this program has {known}; run `tidemark recover` of the version that rated it"
+        "chunk {chunk} of source partition {from} was rated under semantics {found}, but this \
+         program implements {known}; use `tidemark recover` of the version that rated it"
     )]
     OtherSemantics {
         /// The source partition.
@@ -146,7 +151,8 @@ pub enum Refusal {
     },
     /// Rating again gives other blocks.
     #[error(
-        "rating chunk {chunk} of source partition {from} again gives another block {sequence} for ledger.postings/{posting} than the log holds: tables and log do not belong together"
+        "rating chunk {chunk} of source partition {from} again gives another block {sequence} for \
+         ledger.postings/{posting} than the log holds: tables and log do not match"
     )]
     RatedDifferently {
         /// The source partition.
@@ -171,6 +177,7 @@ impl From<Failure> for Refusal {
         match failure {
             Failure::Reload(why) => Refusal::TryAgain(why),
             Failure::Halt(code, what) => Refusal::OtherLog(format!("{what} ({})", code.as_str())),
+            Failure::Account(fault) => Refusal::from(Failure::from(*fault)),
         }
     }
 }

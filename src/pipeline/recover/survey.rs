@@ -113,7 +113,7 @@ impl Survey {
             let now = ctx.log.bounds(*topic, *partition).await;
             if now.map_err(Failure::from)?.end != *end {
                 return Err(Refusal::TryAgain(format!(
-                    "{topic}/{partition} has grown meanwhile: a worker is running; stop all workers"
+                    "{topic}/{partition} grew in the meantime, so a worker is running; stop all workers"
                 )));
             }
         }

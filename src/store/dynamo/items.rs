@@ -70,7 +70,7 @@ fn from_value(value: AttributeValue) -> Result<Attr, String> {
         AttributeValue::N(number) => number
             .parse()
             .map(Attr::N)
-            .map_err(|_| format!("{number} is no integer")),
+            .map_err(|_| format!("{number} is not an integer")),
         AttributeValue::B(blob) => Ok(Attr::B(blob.into_inner().into())),
         other => Err(format!("{other:?} is neither text nor integer nor bytes")),
     }

@@ -69,8 +69,8 @@ impl Found {
 
 fn cut_off(reject: &RejectedRecord, bytes: u64) -> String {
     format!(
-        "only the beginning of its {bytes} bytes is kept here; the whole stands in usage.events/{} at offset {} until it expires: \
-         redrive it with an event in its place",
+        "only the beginning of its {bytes} bytes is kept here; the whole record is in \
+         usage.events/{} at offset {} until it expires. Redrive it with an edited event",
         reject.partition, reject.position.offset
     )
 }

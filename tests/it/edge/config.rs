@@ -104,12 +104,12 @@ fn what_is_wrong_is_refused() {
     let rows: &[(&str, &str)] = &[
         ("listen = '0.0.0.0:8787'", "other machines can reach"),
         ("listen = '192.168.1.4:8787'", "other machines can reach"),
-        ("listen = 'here'", "no address and port"),
-        ("listen = 8787", "no text"),
+        ("listen = 'here'", "not an IP address and port"),
+        ("listen = 8787", "not a string"),
         ("data = ''", "empty"),
         ("drain_timeout = '20'", "20"),
         ("drain_timeout = '-5s'", "-5s"),
-        ("[pipeline]\nflush_interval = 1", "no text"),
+        ("[pipeline]\nflush_interval = 1", "not a string"),
         ("[pipeline]\nflush_interval = '0s'", "0s"),
         ("[pipeline]\nchunk_records_max = 1.5", "1.5"),
         ("[pipeline]\nchunk_records_max = -1", "-1"),
@@ -127,10 +127,10 @@ fn what_is_wrong_is_refused() {
             "[log]\nclock_confirmed_until = 'now'",
             "2026-11-30T00:00:00Z",
         ),
-        ("[store]\nregion = 'a b'", "or an empty text"),
+        ("[store]\nregion = 'a b'", "or an empty string"),
         ("[store]\nprotect_tables = 'yes'", "auto, on, off"),
         ("[store]\nprotect_tables = 'on'", "copy its directory"),
-        ("[serve]\nmetrics_listen = 'here'", "or an empty text"),
+        ("[serve]\nmetrics_listen = 'here'", "or an empty string"),
         (
             "[serve]\nlisten = '0.0.0.0:80'\nmetrics_listen = '0.0.0.0:80'",
             "of its own",
@@ -144,7 +144,7 @@ fn what_is_wrong_is_refused() {
         ("[logging]\nfilter = 'info,,=='", "info,,=="),
         (
             "[tracing]\nendpoint = 'collector:4317'",
-            "no address of a web server",
+            "not an http:// or https:// URL",
         ),
         (
             "[tracing]\nendpoint = 'http://me:secret@a'",
@@ -170,20 +170,26 @@ fn what_is_wrong_is_refused() {
         ("[http]\nshutdown_delay = '6m'", "0s to 300s"),
         ("[http]\nidle_timeout = '2h'", "2h"),
         ("[http]\nconnections_max = -1", "-1"),
-        ("[http.gateways]\nlitellm_user = ''", "1 to 16 names"),
+        (
+            "[http.gateways]\nlitellm_user = ''",
+            "1 to 16 comma-separated field names",
+        ),
         ("[http.gateways]\nproviders = 'gpt-4o'", "has no \"=\""),
         (
             "[http.gateways]\nlitellm_cached_tokens = 'by-provider'",
             "inside, outside",
         ),
-        ("[http.gateways]\nlitellm_user = 'end_user,,id'", "no path"),
+        (
+            "[http.gateways]\nlitellm_user = 'end_user,,id'",
+            "not a field path",
+        ),
         (
             "[http.gateways]\notlp_user = 'http.request.header.authorization'",
-            "never enters the log",
+            "must never enter the log",
         ),
         (
             "[http.gateways]\notlp_user = 'a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a'",
-            "names 17 places",
+            "has 17 fields",
         ),
         ("[http.jwt]\nissuer = 'x'", "without http.jwt.jwks_url"),
         (
@@ -196,22 +202,22 @@ fn what_is_wrong_is_refused() {
         ),
         (
             "[http.jwt]\njwks_url = 'https://a'\nissuer = 'x'\naudience = 'x'\nuser_claim = ''",
-            "tokens would allow nothing",
+            "tokens would grant no access",
         ),
         (
             "[http.jwt]\njwks_url = 'http://login.example/keys'",
-            "without TLS",
+            "does not use TLS",
         ),
         (
             "[http.jwt]\njwks_url = 'https://me:secret@login.example/keys'",
             "password",
         ),
-        ("[http.jwt]\njwks_url = 'login'", "no address"),
+        ("[http.jwt]\njwks_url = 'login'", "not an http://"),
         ("[http.jwt]\nkey = 'x'", "http.jwt.jwks_url"),
-        ("[kafka]\nbootstrap = 'kafka-1'", "no host and port"),
+        ("[kafka]\nbootstrap = 'kafka-1'", "not host:port"),
         ("[kafka.properties]\nacks = '1'", "in-sync replicas"),
         ("[kafka.properties]\nsasl.password = 'hunter2'", "env:NAME"),
-        ("[nonsense]\nx = 1", "is no setting"),
+        ("[nonsense]\nx = 1", "is not a setting"),
         ("data = ", "is not TOML"),
     ];
     for (text, expected) in rows {

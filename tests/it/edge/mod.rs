@@ -3,9 +3,17 @@
 mod arrows;
 mod cli;
 mod config;
+mod config_schema;
 mod cycles;
+mod docs;
 mod http;
 pub mod memory_log;
 mod metrics;
 mod shutdown;
 mod sources;
+
+/// A file of the repository.
+fn repository(path: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -55,7 +55,7 @@ pub async fn book(stand: &Stand, account: &Account, fill: impl FnOnce(&mut Entry
     let (stored, mut rows) = match read.await.unwrap() {
         Reading::Absent => (None, AccountRows::default()),
         Reading::Whole(found) => (Some(found.head), found.rows),
-        Reading::Torn(what) => panic!("{what}"),
+        Reading::Torn(torn) => panic!("{torn:?}"),
     };
     assert!(
         months_of(&entry).first() >= rows.months.keys().next(),

@@ -197,6 +197,7 @@ fn requests(site: &Site) -> BTreeMap<String, u64> {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn what_gateways_log_is_counted_once_while_the_workers_that_adapt_it_die() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;

@@ -1,9 +1,8 @@
 //! The broker to test against: one for the whole process, or one of a test's own that it may stop, kill and freeze.
 //!
 //! It is the one that `KAFKA_BOOTSTRAP` names; else a container, where a Docker socket answers; else a process of `tests/servers/kafka`,
-//! where Java and Maven are. Where none can be had, tests are skipped and say so loudly; with `TIDEMARK_REQUIRE_KAFKA=1` they fail.
+//! where Java and Maven are. Where none can be had, the tests that need it fail; they are ignored unless asked for.
 
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -61,12 +60,12 @@ struct Container {
     _watchdog: Watchdog,
 }
 
-/// Where the shared broker answers. `None` where there is none to be had: the test that asked is skipped, and stderr says so.
+/// Where the shared broker answers. Fails the test if there is none to be had.
 pub fn bootstrap() -> Option<&'static str> {
     static SHARED: LazyLock<Result<Shared, String>> = LazyLock::new(shared);
     match &*SHARED {
         Ok(shared) => Some(&shared.bootstrap),
-        Err(why) => skip(why),
+        Err(why) => missing(why),
     }
 }
 
@@ -94,21 +93,10 @@ fn shared() -> Result<Shared, String> {
     })
 }
 
-/// Says that the test that runs on this thread is skipped; or fails it, where it must not be.
-pub fn skip<T>(why: &str) -> Option<T> {
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test").to_owned();
-    assert!(
-        std::env::var_os("TIDEMARK_REQUIRE_KAFKA").is_none_or(|value| value != "1"),
-        "{test} needs Kafka, and TIDEMARK_REQUIRE_KAFKA=1: {why}"
-    );
-    // Straight to stderr, past the test harness, which hides what passing tests print.
-    let _ = writeln!(
-        std::io::stderr(),
-        "*** SKIPPED {test}: no Kafka: {why}. \
-         Name one with KAFKA_BOOTSTRAP, or install Docker, or Java 17 and Maven."
-    );
-    None
+/// Fails the test: there is no Kafka.
+pub fn missing(why: &str) -> ! {
+    let install = "name one with KAFKA_BOOTSTRAP, or install Docker, or Java 17 and Maven";
+    crate::needs::missing(&format!("Kafka ({why})"), install)
 }
 
 fn docker_answers() -> bool {
@@ -211,14 +199,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts one. `None` where Java and Maven are not at hand: the test is skipped, and stderr says so.
+    /// Starts one. Fails the test if Java or Maven is missing.
     pub fn own() -> Option<Broker> {
         Broker::own_with(Options::default())
     }
 
     /// Starts one that is to be like this.
     pub fn own_with(options: Options) -> Option<Broker> {
-        Broker::start_new(options).map_or_else(|why| skip(&why), Some)
+        Broker::start_new(options).map_or_else(|why| missing(&why), Some)
     }
 
     /// Starts one, or says why that is not possible.

@@ -153,6 +153,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn whatever_dies_sleeps_comes_or_goes_the_workers_count_like_the_oracle() {
     let _alone = alone();
     let Some(broker) = Broker::own() else {
@@ -164,9 +165,13 @@ fn whatever_dies_sleeps_comes_or_goes_the_workers_count_like_the_oracle() {
 
 /// Amazon's own engine has the last word about what DynamoDB does.
 #[test]
+#[ignore = "needs Kafka and DynamoDB Local: .ci/run kafka"]
 fn whatever_happens_on_dynamodb_local_the_workers_count_like_the_oracle() {
     let Some(endpoint) = dynamodb_local() else {
-        return;
+        crate::needs::missing(
+            "DynamoDB Local",
+            "tests/servers/dynamodb up; set DYNAMODB_ENDPOINT",
+        )
     };
     let _alone = alone();
     let Some(broker) = Broker::own() else {

@@ -287,6 +287,7 @@ fn until(what: &str, holds: impl FnMut() -> bool) {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn the_commands_of_the_compose_file_make_statements_of_events() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;

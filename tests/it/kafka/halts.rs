@@ -137,6 +137,7 @@ const RATE: [&str; 4] = ["rate/0", "rate/1", "rate/2", "rate/3"];
 const POST: [&str; 4] = ["post/0", "post/1", "post/2", "post/3"];
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with_every_account() {
     let Some((stage, worker)) = Stage::new() else {
         return;
@@ -166,7 +167,7 @@ fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with
     assert_eq!(status.code(), Some(0));
     let resumed = stage.site.run(&["resume", "--all", "--reason", "a test"]);
     for task in RATE {
-        assert!(resumed.contains(&format!("{task} resumes")), "{resumed}");
+        assert!(resumed.contains(&format!("{task} continues")), "{resumed}");
     }
     let none = stage.site.try_run(&["resume", "--all"]);
     assert_eq!(none.code, Some(2), "{}", none.stderr);
@@ -179,6 +180,7 @@ fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_changed_partition_count_halts_every_task_and_nothing_is_counted_meanwhile() {
     let Some((stage, _worker)) = Stage::new() else {
         return;
@@ -196,13 +198,14 @@ fn a_changed_partition_count_halts_every_task_and_nothing_is_counted_meanwhile()
     stage.emit(2);
     let all = [RATE, POST].concat();
     let said = stage.halted("partitions_changed", &all);
-    assert!(said.contains("had 4 partitions, now it has 6"), "{said}");
+    assert!(said.contains("had 4 partitions and now has 6"), "{said}");
     stage.resume(&["post/0"]);
     stage.halted("partitions_changed", &all);
     assert_eq!(stage.statements(), before);
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn records_that_were_cut_off_before_they_were_rated_halt_their_partition_alone() {
     let Some((stage, worker)) = Stage::new() else {
         return;
@@ -227,6 +230,7 @@ fn records_that_were_cut_off_before_they_were_rated_halt_their_partition_alone()
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_row_that_is_deleted_under_a_running_worker_halts_its_partition_until_it_is_back() {
     let Some((stage, _worker)) = Stage::new() else {
         return;

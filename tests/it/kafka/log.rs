@@ -71,6 +71,7 @@ async fn read_all(log: &KafkaLog, from: u64, count: usize, limit: ReadLimit) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn what_was_appended_is_read_from_any_position_in_order_with_key_headers_and_log_time() {
     let Some(log) = log().await else { return };
     let news: Vec<NewRecord> = (0..500).map(|n| record(&n.to_string())).collect();
@@ -106,6 +107,7 @@ async fn what_was_appended_is_read_from_any_position_in_order_with_key_headers_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn a_record_without_key_and_an_empty_value_come_back_as_they_were() {
     let Some(log) = log().await else { return };
     let empty = NewRecord {
@@ -120,6 +122,7 @@ async fn a_record_without_key_and_an_empty_value_come_back_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn a_read_waits_for_the_first_record_and_says_nothing_when_none_came() {
     let Some(log) = log().await else { return };
     let log = Arc::new(log);
@@ -140,6 +143,7 @@ async fn a_read_waits_for_the_first_record_and_says_nothing_when_none_came() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn bytes_are_limited_too_and_at_least_one_record_comes() {
     let Some(log) = log().await else { return };
     let big = "x".repeat(10_000);
@@ -158,6 +162,7 @@ async fn bytes_are_limited_too_and_at_least_one_record_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn a_position_that_is_not_there_is_named_with_what_is() {
     let Some(log) = log().await else { return };
     log.append(Topic::UsageEvents, P, vec![record("a")])
@@ -184,6 +189,7 @@ async fn a_position_that_is_not_there_is_named_with_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn what_is_larger_than_the_topic_takes_is_refused_before_it_is_sent() {
     let Some(log) = log().await else { return };
     let specs = topics::load(None).unwrap();
@@ -203,6 +209,7 @@ async fn what_is_larger_than_the_topic_takes_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn many_readers_of_one_partition_do_not_disturb_each_other() {
     let Some(log) = log().await else { return };
     let log = Arc::new(log);
@@ -229,6 +236,7 @@ async fn many_readers_of_one_partition_do_not_disturb_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn appends_to_many_partitions_at_once_each_keep_their_order() {
     let Some(log) = log().await else { return };
     let log = Arc::new(log);

@@ -35,6 +35,7 @@ fn ids(lines: &[Value]) -> Vec<&str> {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn the_newest_records_of_kafka_are_shown_in_log_order() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;
@@ -78,6 +79,7 @@ fn ready(worker: &Up) -> Option<(u16, Value)> {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_worker_whose_topic_is_missing_is_not_ready_and_names_it() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;

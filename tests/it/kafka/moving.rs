@@ -38,6 +38,7 @@ fn emit(site: &Site, seed: &str, at: &str) {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_move_to_kafka_and_dynamodb_takes_every_account_along_and_still_knows_what_was_counted() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;

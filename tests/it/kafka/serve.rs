@@ -60,6 +60,7 @@ fn scrapes(numbers: std::ops::Range<u32>) -> Vec<Value> {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn what_the_service_has_acknowledged_counts_once_while_broker_and_services_die() {
     let Some(mut broker) = Broker::own() else {
         return;

@@ -18,6 +18,7 @@ fn brokers(bootstrap: &str, wait: Duration) -> Option<usize> {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn the_shared_broker_answers() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;
@@ -26,6 +27,7 @@ fn the_shared_broker_answers() {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_broker_of_ones_own_stops_hangs_dies_and_comes_back() {
     let Some(mut broker) = Broker::own() else {
         return;

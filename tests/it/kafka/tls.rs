@@ -24,7 +24,7 @@ fn tls() -> Option<Tls> {
     });
     match &*BROKER {
         Ok(broker) => Some(broker.tls()),
-        Err(why) => broker::skip(why),
+        Err(why) => broker::missing(why),
     }
 }
 
@@ -67,6 +67,7 @@ fn record(text: &'static str) -> NewRecord {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn a_log_is_written_and_read_behind_tls_with_and_without_a_login() {
     let Some(tls) = tls() else { return };
     // librdkafka makes the token itself, and the broker does not ask who signed it.
@@ -105,6 +106,7 @@ async fn a_log_is_written_and_read_behind_tls_with_and_without_a_login() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: .ci/run kafka"]
 async fn what_is_wrong_with_a_login_or_a_certificate_is_said_and_the_password_is_not() {
     let Some(tls) = tls() else { return };
     let scram = login(&tls, "SCRAM-SHA-512");

@@ -311,8 +311,8 @@ fn what_is_never_written_is_refused_with_its_place() {
         (7, &[0], "bytes after the last entry"),
         (11, &[0x12], "in the middle"),
         (12, &[1], "more shared bytes"),
-        (14, &[0xff], "an id that is no text"),
-        (14, &[7], "an id that is none"),
+        (14, &[0xff], "an id that is not UTF-8"),
+        (14, &[7], "invalid id"),
         (16, &[1], "a first cell without its slot"),
         (16, &[0x85], "an unknown mark"),
     ];

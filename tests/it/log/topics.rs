@@ -159,7 +159,7 @@ fn a_directory_overrides_what_is_shipped() {
     put("usage.rejected.yaml", POSTINGS);
     let faults = load(Some(dir.path())).unwrap_err().to_string();
     assert!(
-        faults.contains("ledger.posting.yaml: (file): is no topic's file"),
+        faults.contains("ledger.posting.yaml: (file): is not a topic file"),
         "{faults}"
     );
     assert!(

@@ -11,7 +11,7 @@ use super::kubernetes::{
     PLAIN, configuration, containers, documents, of_kinds, pods, read_configuration,
     run_without_rights, validate,
 };
-use super::tools::{file, has, is_installed, promtool, text, yaml};
+use super::tools::{file, needs, needs_prometheus, promtool, text, yaml};
 
 const CHART: &str = "deploy/helm/tidemark";
 /// Kinds that are not Kubernetes' own.
@@ -59,11 +59,9 @@ fn value_sets() -> Vec<String> {
     sets
 }
 
-/// What each set of values comes to, the default first; none without Helm.
+/// What each set of values comes to, the default first.
 fn renderings() -> Vec<(String, String)> {
-    if !is_installed("helm") {
-        return Vec::new();
-    }
+    needs("helm");
     let mut all = vec![("default".to_owned(), rendered(&[]))];
     let of = |set: String| {
         let rendered = rendered(&["-f", &set]);
@@ -73,9 +71,10 @@ fn renderings() -> Vec<(String, String)> {
     all
 }
 
-fn with_values(name: &str) -> Option<Vec<Value>> {
+fn with_values(name: &str) -> Vec<Value> {
     let set = format!("{CHART}/ci/{name}-values.yaml");
-    is_installed("helm").then(|| documents(&rendered(&["-f", &set])))
+    needs("helm");
+    documents(&rendered(&["-f", &set]))
 }
 
 fn written(dir: &TempDir, name: &str, text: &str) -> PathBuf {
@@ -85,10 +84,9 @@ fn written(dir: &TempDir, name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn the_plain_manifests_are_the_charts() {
-    if !is_installed("helm") {
-        return;
-    }
+    needs("helm");
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("tidemark.yaml");
     let status = Command::new(file("deploy/kubernetes/render"))
@@ -104,10 +102,9 @@ fn the_plain_manifests_are_the_charts() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn helm_finds_nothing_to_complain_about() {
-    if !is_installed("helm") {
-        return;
-    }
+    needs("helm");
     for set in value_sets() {
         let linted = helm(&[
             "lint",
@@ -128,6 +125,7 @@ fn helm_finds_nothing_to_complain_about() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn whatever_the_values_manifests_fit_the_schemas_of_their_kinds() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut own = Vec::new();
@@ -136,34 +134,28 @@ fn whatever_the_values_manifests_fit_the_schemas_of_their_kinds() {
         own.push(written(&dir, &format!("{number}.yaml"), rendered));
         foreign.extend(of_kinds(&documents(rendered), &FOREIGN));
     }
-    if own.is_empty() {
-        return;
-    }
     for kind in FOREIGN {
         assert!(!of_kinds(&foreign, &[kind]).is_empty(), "no {kind}");
     }
-    if is_installed("kubernetes-validate") {
-        let own: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
-        validate(&own);
-    }
-    if is_installed("kubernetes-models") {
-        let path = written(&dir, "foreign.json", &json!(foreign).to_string());
-        let check = Command::new(file("tests/servers/kubernetes-models"))
-            .arg("check")
-            .arg(path)
-            .output()
-            .expect("the script runs");
-        let said = String::from_utf8_lossy(&check.stderr).into_owned();
-        assert!(check.status.success(), "{said}");
-    }
+    needs("kubernetes-validate");
+    let own: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
+    validate(&own);
+    needs("kubernetes-models");
+    let path = written(&dir, "foreign.json", &json!(foreign).to_string());
+    let check = Command::new(file("tests/servers/kubernetes-models"))
+        .arg("check")
+        .arg(path)
+        .output()
+        .expect("the script runs");
+    let said = String::from_utf8_lossy(&check.stderr).into_owned();
+    assert!(check.status.success(), "{said}");
 }
 
 #[test]
+#[ignore = "needs Helm and a Kubernetes API server: .ci/run tools"]
 fn a_real_api_server_takes_the_manifests_whatever_the_values() {
+    needs("kube-apiserver");
     let renderings = renderings();
-    if renderings.is_empty() || !is_installed("kube-apiserver") {
-        return;
-    }
     let dir = tempfile::tempdir().expect("a directory");
     let mut paths = Vec::new();
     for (number, (_, rendered)) in renderings.iter().enumerate() {
@@ -196,6 +188,7 @@ fn a_real_api_server_takes_the_manifests_whatever_the_values() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn whatever_the_values_configuration_is_read_and_pods_are_as_safe() {
     for (name, rendered) in renderings() {
         let documents = documents(&rendered);
@@ -214,10 +207,9 @@ fn whatever_the_values_configuration_is_read_and_pods_are_as_safe() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn what_the_values_say_of_topics_is_what_topics_are_made_of() {
-    let Some(documents) = with_values("eks") else {
-        return;
-    };
+    let documents = with_values("eks");
     let data = configuration(&documents);
     let partitions = |topic: &str| {
         let spec: Value = serde_saphyr::from_str(&data[topic]).expect("YAML");
@@ -238,10 +230,9 @@ fn what_the_values_say_of_topics_is_what_topics_are_made_of() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn each_pod_has_the_role_of_its_work() {
-    let Some(documents) = with_values("eks") else {
-        return;
-    };
+    let documents = with_values("eks");
     let accounts = of_kinds(&documents, &["ServiceAccount"]);
     for pod in pods(&documents) {
         let name = &pod["spec"]["template"]["spec"]["serviceAccountName"];
@@ -259,10 +250,9 @@ fn each_pod_has_the_role_of_its_work() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn gateways_topics_make_workers_adapt() {
-    let Some(documents) = with_values("gateways") else {
-        return;
-    };
+    let documents = with_values("gateways");
     let config = read_configuration(&configuration(&documents)["tidemark.toml"]);
     assert_eq!(config.adapters.len(), 2);
     // Without a proxy, limits per address stay on.
@@ -272,6 +262,7 @@ fn gateways_topics_make_workers_adapt() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn behind_a_proxy_addresses_have_no_limits() {
     let Some((_, default)) = renderings().into_iter().next() else {
         return;
@@ -282,10 +273,9 @@ fn behind_a_proxy_addresses_have_no_limits() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn values_that_cannot_work_are_refused_with_a_reason() {
-    if !is_installed("helm") {
-        return;
-    }
+    needs("helm");
     let refused = [
         (
             "config.pipeline.cached_accounts_max=200000",
@@ -310,10 +300,9 @@ fn values_that_cannot_work_are_refused_with_a_reason() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn another_configuration_makes_another_job_and_rolls_the_pods() {
-    if !is_installed("helm") {
-        return;
-    }
+    needs("helm");
     let of = |args: &[&str]| {
         let documents = documents(&rendered(args));
         let job = of_kinds(&documents, &["Job"])[0]["metadata"]["name"].clone();
@@ -331,10 +320,9 @@ fn another_configuration_makes_another_job_and_rolls_the_pods() {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn the_chart_brings_the_rules_and_dashboards_of_this_repository() {
-    let Some(documents) = with_values("eks") else {
-        return;
-    };
+    let documents = with_values("eks");
     let rule = &of_kinds(&documents, &["PrometheusRule"])[0];
     let groups = |name: &str| yaml(name)["groups"].as_array().expect("groups").clone();
     let expected = [
@@ -408,15 +396,12 @@ fn comes_to(query: &str, series: &[(&str, u32)], expected: u32) {
 }
 
 #[test]
+#[ignore = "needs Helm: .ci/run tools"]
 fn the_autoscaler_goes_by_the_age_of_the_oldest_record_that_a_worker_can_help_with() {
-    let Some(documents) = with_values("eks") else {
-        return;
-    };
+    let documents = with_values("eks");
     let query = scaling_query(&documents);
     super::queries::names_what_exists("worker-scaling", &query);
-    if !has("promtool") {
-        return;
-    }
+    needs_prometheus();
     // 50 s, times three workers: Kubernetes divides by them. What is halted does not count, nor does
     // another installation.
     let busy = [

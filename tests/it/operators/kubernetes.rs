@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use tidemark::ops::config::{Config, Sources};
 
-use super::tools::{file, is_installed, text};
+use super::tools::{file, needs, text};
 
 pub const PLAIN: &str = "deploy/kubernetes/tidemark.yaml";
 
@@ -64,10 +64,10 @@ pub fn read_configuration(text: &str) -> Config {
 }
 
 #[test]
+#[ignore = "needs kubernetes-validate: .ci/run tools"]
 fn every_manifest_is_what_kubernetes_says_it_must_be() {
-    if is_installed("kubernetes-validate") {
-        validate(&[&file(PLAIN)]);
-    }
+    needs("kubernetes-validate");
+    validate(&[&file(PLAIN)]);
 }
 
 /// Kubernetes' own schemas.
@@ -151,7 +151,7 @@ fn containers_run_commands_that_exist_with_a_configuration_that_is_read() {
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(!said.contains("tidemark.toml"), "{said}");
     assert!(!said.contains(".yaml"), "{said}");
-    assert!(said.contains("The broker cannot be used"), "{said}");
+    assert!(said.contains("The broker cannot be reached"), "{said}");
 }
 
 #[test]

@@ -67,14 +67,18 @@ fn why_a_process_ends_is_a_line_like_all_others() {
     let second = site.try_run(&["up"]);
     let last = second.stderr.lines().last().unwrap_or_default();
     assert!(last.starts_with("tidemark: "), "{}", second.stderr);
-    assert!(second.stderr.contains("runs on"), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("is already running on"),
+        "{}",
+        second.stderr
+    );
     // For machines, also with a filter that lets nothing through.
     site.set(&[
         ("TIDEMARK_LOGGING_FORMAT", "json"),
         ("TIDEMARK_LOGGING_FILTER", "off"),
     ]);
     let message = failed(&site, &["up"])["message"].to_string();
-    assert!(message.contains("runs on"), "{message}");
+    assert!(message.contains("is already running on"), "{message}");
     up.stop();
     // A configuration that cannot be read, where the form is all that can be known of it; several lines are one.
     site.set(&[
@@ -91,11 +95,11 @@ fn why_a_process_ends_is_a_line_like_all_others() {
     let path = site.file("nowhere.toml");
     let path = path.to_str().expect("UTF-8");
     let message = failed(&site, &["--config", path, "up"])["message"].to_string();
-    assert!(message.contains("cannot be read"), "{message}");
+    assert!(message.contains("cannot read"), "{message}");
     std::fs::write(path, "[logging]\nformat = 'json'\nnonsense = 1\n").expect("a file");
     site.set(&[]);
     let message = failed(&site, &["--config", path, "up"])["message"].to_string();
-    assert!(message.contains("is no setting"), "{message}");
+    assert!(message.contains("is not a setting"), "{message}");
 }
 
 #[test]

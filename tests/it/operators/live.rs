@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::tools::{dashboards, file, has, panels, queries};
+use super::tools::{dashboards, file, needs_prometheus, panels, queries};
 use crate::process::site::{Site, Up, get};
 
 /// How long it may take until every query has something to tell: several scrapes, and rates over two of them.
@@ -91,10 +91,9 @@ fn every_query() -> Vec<(String, String)> {
 }
 
 #[test]
+#[ignore = "needs Prometheus: .ci/run tools"]
 fn every_panel_shows_something_of_a_running_up_and_no_alert_fires() {
-    if !has("prometheus") || !has("promtool") {
-        return;
-    }
+    needs_prometheus();
     let site = Site::new();
     let mut up = site.up();
     up.wait_ready();

@@ -12,7 +12,7 @@ use tidemark::log::kafka::plan::wanted;
 use tidemark::log::topics::{self, TopicSpec};
 use tidemark::store::db::Table;
 
-use super::tools::{file, is_installed, text};
+use super::tools::{file, needs, text};
 
 const POLICIES: [&str; 4] = ["init", "worker", "serve", "operator"];
 
@@ -88,10 +88,9 @@ fn topic_condition(spec: &TopicSpec, specs: &[TopicSpec]) -> String {
 }
 
 #[test]
+#[ignore = "needs Terraform: .ci/run tools"]
 fn terraform_takes_the_module_and_plans_the_programs_own_tables() {
-    if !is_installed("terraform") {
-        return;
-    }
+    needs("terraform");
     let dir = tempfile::tempdir().expect("a directory");
     copy(&file("deploy"), &dir.path().join("deploy"));
     let module = text("deploy/terraform/tests/module.tftest.hcl");

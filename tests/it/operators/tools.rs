@@ -79,18 +79,18 @@ pub fn rules() -> Vec<Value> {
     [of("prometheus/alerts.yml"), of("prometheus/recording.yml")].concat()
 }
 
-/// Whether a tool can be used. `TIDEMARK_REQUIRE_PROMETHEUS` demands Prometheus and promtool.
-pub fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").output();
-    let is_there = found.is_ok_and(|output| output.status.success());
-    let is_required = std::env::var_os("TIDEMARK_REQUIRE_PROMETHEUS").is_some();
-    assert!(is_there || !is_required, "{tool} is not installed");
-    if !is_there {
-        eprintln!(
-            "SKIPPED: {tool} is not installed (Debian: apt install prometheus); TIDEMARK_REQUIRE_PROMETHEUS=1 demands it"
-        );
+/// Fails the test if Prometheus or promtool is missing.
+pub fn needs_prometheus() {
+    for tool in ["prometheus", "promtool"] {
+        needs_program(tool);
     }
-    is_there
+}
+
+fn needs_program(tool: &str) {
+    let found = Command::new(tool).arg("--version").output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        crate::needs::missing(tool, "Debian: apt install prometheus");
+    }
 }
 
 /// Runs promtool, which must be content.
@@ -105,17 +105,11 @@ pub fn promtool(args: &[&str]) {
     assert!(output.status.success(), "promtool {args:?}\n{said}");
 }
 
-/// Whether a tool of `tests/servers` can be used. `TIDEMARK_REQUIRE_` and its name demand it.
-pub fn is_installed(name: &str) -> bool {
-    let variable = format!("TIDEMARK_REQUIRE_{}", name.to_uppercase().replace('-', "_"));
-    let is_required = std::env::var_os(&variable).is_some();
-    let command = if is_required { "fetch" } else { "ready" };
+/// Fails the test if a tool of `tests/servers` is missing.
+pub fn needs(name: &str) {
     let script = file("tests/servers").join(name);
-    let is_there = Command::new(script).arg(command).status();
-    let is_there = is_there.expect("the script runs").success();
-    assert!(is_there || !is_required, "{name} cannot be installed");
-    if !is_there {
-        eprintln!("SKIPPED: `tests/servers/{name} fetch` installs it, {variable}=1 demands it");
+    let is_ready = Command::new(script).arg("ready").status();
+    if !is_ready.expect("the script runs").success() {
+        crate::needs::missing(name, &format!("tests/servers/{name} fetch"));
     }
-    is_there
 }

@@ -15,7 +15,7 @@ fn top_says_in_one_word_how_it_is_and_ends_with_a_code_for_scripts() {
     let shown = site.run(&["top", "--once"]);
     assert!(shown.starts_with("FINE: "), "{shown}");
     assert!(
-        shown.contains("nothing waits in 8 partitions (4 rate, 4 post)"),
+        shown.contains("nothing is waiting in 8 partitions (4 rate, 4 post)"),
         "{shown}"
     );
     assert!(!shown.contains('\x1b'), "a dumb terminal can show it");
@@ -46,12 +46,12 @@ fn after_a_restart_without_traffic_nothing_sounds_like_an_alarm() {
     let mut up = site.up();
     up.wait_ready();
     let shown = top_until(&site, "FINE: ");
-    assert!(shown.contains("no event has come yet"), "{shown}");
+    assert!(shown.contains("no events yet"), "{shown}");
     site.run(&["emit", "--events", "20"]);
     site.run(&["wait"]);
     let shown = site.run(&["top", "--once"]);
     assert!(
-        shown.contains("newest event that accounts show: "),
+        shown.contains("newest event visible in accounts: "),
         "{shown}"
     );
     up.stop();
@@ -59,7 +59,7 @@ fn after_a_restart_without_traffic_nothing_sounds_like_an_alarm() {
     up.wait_ready();
     let shown = top_until(&site, "no traffic since the start");
     assert!(shown.starts_with("FINE: "), "{shown}");
-    assert!(shown.contains("all that came before is visible"), "{shown}");
+    assert!(shown.contains("everything before it is visible"), "{shown}");
     let shown = site.run(&["top", "--once", "--json"]);
     let view: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(view["newestVisibleSeconds"], Value::Null, "{view}");

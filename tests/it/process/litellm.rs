@@ -1,6 +1,6 @@
 //! A real LiteLLM proxy, from PyPI, with mock responses: what it tells us of its calls stands in the statements of its users.
 //!
-//! It runs where LiteLLM is installed already (`tests/servers/litellm fetch`), and everywhere with `TIDEMARK_REQUIRE_LITELLM=1`, which installs it.
+//! Needs LiteLLM: `tests/servers/litellm fetch`.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -20,19 +20,12 @@ fn script() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/servers/litellm")
 }
 
-/// Whether LiteLLM is to be tested. Installs it if it is required.
-fn is_there() -> bool {
-    let is_required = std::env::var_os("TIDEMARK_REQUIRE_LITELLM").is_some();
-    let command = if is_required { "fetch" } else { "ready" };
-    let is_ready = Command::new(script()).arg(command).status();
-    let is_ready = is_ready.expect("the script runs").success();
-    assert!(is_ready || !is_required, "LiteLLM cannot be installed");
-    if !is_ready {
-        eprintln!(
-            "SKIPPED: LiteLLM is not installed; `tests/servers/litellm fetch` installs it, TIDEMARK_REQUIRE_LITELLM=1 demands it"
-        );
+/// Fails the test if LiteLLM is missing.
+fn needs_litellm() {
+    let is_ready = Command::new(script()).arg("ready").status();
+    if !is_ready.expect("the script runs").success() {
+        crate::needs::missing("LiteLLM", "tests/servers/litellm fetch");
     }
-    is_ready
 }
 
 /// A key for a proxy.
@@ -189,10 +182,9 @@ fn successes_are_told(site: &Site) {
 }
 
 #[test]
+#[ignore = "needs LiteLLM: .ci/run tools"]
 fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
-    if !is_there() {
-        return;
-    }
+    needs_litellm();
     let (mut generic, meter) = (Site::new(), Site::new());
     // As for an operator whose own backend holds the keys, so that customers are told.
     generic.set(&[(
@@ -258,10 +250,9 @@ fn what_a_real_litellm_proxy_serves_stands_in_its_users_statements() {
 }
 
 #[test]
+#[ignore = "needs LiteLLM: .ci/run tools"]
 fn litellm_is_understood_in_each_of_its_log_formats() {
-    if !is_there() {
-        return;
-    }
+    needs_litellm();
     let site = Site::new();
     let mut up = site.up();
     up.wait_ready();

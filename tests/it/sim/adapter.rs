@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use futures::FutureExt;
 use tidemark::domain::ids::{Account, AccountKind};
-use tidemark::domain::position::{Control, Epoch, Partition};
+use tidemark::domain::position::{Control, Epoch, Fence, Partition};
 use tidemark::domain::time::Month;
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
@@ -14,6 +14,7 @@ use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
 use tidemark::store::accounts::{self, StoredRow};
 use tidemark::store::checkpoints::{self, HaltRecord, PostCheckpoint, RateCheckpoint};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::set_aside::SetAside;
 use tidemark::store::top;
 use tokio::sync::watch;
 
@@ -104,6 +105,16 @@ pub fn month_rows(db: &DbState, account: &Account) -> Result<BTreeMap<Month, Sto
     Ok(rows)
 }
 
+/// The fence of an account's newest row, if it can be read.
+pub fn head_fence(db: &DbState, account: &Account) -> Option<Fence> {
+    let table = accounts::table(account.kind);
+    let from = Key::new(table, account.id(), "");
+    let own = db.items.range(from..);
+    let own = own.take_while(|(key, _)| key.table == table && key.hash == account.id());
+    let (_, newest) = own.last()?;
+    text(newest, "fence").parse().ok()
+}
+
 /// An award as it stands in the store, and whether it is in its account's rows.
 pub struct StoredAward {
     pub id: String,
@@ -184,6 +195,8 @@ pub enum Machinery {
     Rate(Partition, RateCheckpoint),
     Post(Partition, PostCheckpoint),
     Halt(String),
+    /// An account that is set aside, by its key.
+    Aside(String),
     Other,
 }
 
@@ -202,6 +215,9 @@ pub fn machinery(db: &DbState, key: &Key) -> Machinery {
     };
     if key.hash == "halts" {
         return Machinery::Halt(text(item, "body").to_owned());
+    }
+    if key.hash == "aside" {
+        return Machinery::Aside(key.range.clone());
     }
     if key.range != "checkpoint" {
         return Machinery::Other;
@@ -323,6 +339,18 @@ pub fn halts(db: &DbState) -> Vec<(TaskId, String)> {
         (key.range.parse().expect("a task"), record.code)
     };
     halts.map(read).collect()
+}
+
+/// The accounts that are set aside.
+pub fn set_aside(db: &DbState) -> BTreeMap<Account, SetAside> {
+    let from = Key::new(Table::Checkpoints, "aside", "");
+    let all = db.items.range(from..);
+    let records = all.take_while(|(key, _)| key.table == Table::Checkpoints && key.hash == "aside");
+    let read = |(_, item): (&Key, &Item)| {
+        let record: SetAside = body(item);
+        (record.account.clone(), record)
+    };
+    records.map(read).collect()
 }
 
 /// Whether a usage row has outlived its time to live.

@@ -54,6 +54,8 @@ pub struct Ledger {
     heads: BTreeMap<(String, u32, u64), u64>,
     /// The halts that may happen now.
     pub may_halt: BTreeSet<&'static str>,
+    /// Accounts with an item that something other than the pipeline has damaged, now or earlier.
+    pub damaged: BTreeSet<String>,
     /// Log time may run ahead: a version that does not look at clocks is at work.
     pub may_run_ahead: bool,
     /// Blocks are sent to a log that nobody reads any more: rows need not hold them before the
@@ -197,9 +199,15 @@ impl Ledger {
                 Machinery::Rate(p, checkpoint) => {
                     self.rate_checkpoint(inner.now, p.0, checkpoint)?;
                 }
-                Machinery::Post(q, checkpoint) => self.post_checkpoint(q.0, &checkpoint)?,
+                Machinery::Post(q, checkpoint) => {
+                    self.post_checkpoint(&inner.db, q.0, &checkpoint)?;
+                }
                 Machinery::Halt(what) if self.may_halt.iter().any(|code| what.contains(code)) => {}
                 Machinery::Halt(what) => return Err(format!("a healthy schedule halts: {what}")),
+                Machinery::Aside(account) if self.damaged.contains(&account) => {}
+                Machinery::Aside(account) => {
+                    return Err(format!("a healthy schedule sets {account} aside"));
+                }
                 Machinery::Other => {}
             }
         }
@@ -208,7 +216,16 @@ impl Ledger {
 
     /// I1 and I3.
     fn account(&mut self, db: &DbState, account: &Account) -> Result<(), String> {
-        let stored = adapter::month_rows(db, account)?;
+        let stored = match adapter::month_rows(db, account) {
+            Err(_) if self.damaged.contains(&account.to_string()) => {
+                // Its head may be written on, with the damaged row in memory as it was.
+                if let Some(fence) = adapter::head_fence(db, account) {
+                    self.fences.insert(account.clone(), fence);
+                }
+                return Ok(());
+            }
+            stored => stored?,
+        };
         let Some((_, head)) = stored.last_key_value() else {
             return Ok(());
         };
@@ -295,8 +312,20 @@ impl Ledger {
         Ok(())
     }
 
-    /// I5 for posters: every posting before the checkpoint is in the rows.
-    fn post_checkpoint(&mut self, q: u32, checkpoint: &PostCheckpoint) -> Result<(), String> {
+    /// An operator has replaced an account's rows.
+    pub fn restored(&mut self, account: &Account, fence: Fence) {
+        self.fences.insert(account.clone(), fence);
+    }
+
+    /// I5 for posters: every posting before the checkpoint is in the rows, or the record of an
+    /// account that is set aside says that it may not be.
+    fn post_checkpoint(
+        &mut self,
+        db: &DbState,
+        q: u32,
+        checkpoint: &PostCheckpoint,
+    ) -> Result<(), String> {
+        let aside = adapter::set_aside(db);
         let end = Position {
             epoch: checkpoint.epoch,
             offset: checkpoint.next,
@@ -309,6 +338,11 @@ impl Ledger {
                 .iter()
                 .map(|posted| posted.position)
                 .filter(|at| *at < end)
+                .filter(|at| {
+                    aside
+                        .get(account)
+                        .is_none_or(|record| *at < record.since.position())
+                })
                 .max();
             let counted = self.fences.get(account).and_then(|fence| fence.position);
             if covered > counted && !self.may_miss_blocks {

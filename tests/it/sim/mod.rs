@@ -1,10 +1,12 @@
 //! The seeded simulator: one seed is one schedule over a simulated log, store and clock, driving the real rating and posting code.
 
 mod adapter;
+mod aside;
 mod backlog;
 mod checks;
 mod clock;
 mod clock_jumps;
+mod damage;
 mod db;
 mod engine;
 mod epochs;

@@ -12,6 +12,7 @@ use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::recover::Refusal;
 use tidemark::pipeline::{self, Settings, WorkerContext};
+use tidemark::store::checkpoints;
 use tidemark::store::db::Db;
 use tidemark::store::pricing::{NewValue, Publish, publish};
 use tokio::sync::watch;
@@ -206,6 +207,15 @@ impl Quiet {
             .into_iter()
             .map(|(task, code)| (task.to_string(), code));
         named.collect()
+    }
+
+    /// Clears a halt.
+    pub fn resume(&mut self, task: &str) {
+        let (db, now) = (self.db(), Millis(self.world.now()));
+        let task: TaskId = task.parse().unwrap();
+        self.finish(async move {
+            assert_eq!(checkpoints::resume(&db, task, "test", now).await, Ok(true));
+        });
     }
 
     /// Runs `tidemark recover`: how many chunks of each source partition were rated again; nothing:

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::adapter::{self, WorkerSpec};
 use super::checks::{self, Admin, Ledger};
+use super::damage::{self, Damaged};
 use super::db::SimDb;
 use super::faults::Faults;
 use super::log::{self, LogState};
@@ -70,6 +71,8 @@ pub enum Lean {
     Restores,
     /// Earlier epochs that go on after a later one began.
     Rollbacks,
+    /// Rows of single accounts that something other than the pipeline damages.
+    Damage,
 }
 
 /// One run.
@@ -96,6 +99,8 @@ pub struct Run {
     pub(super) older_at: i64,
     /// The tables at a moment after that.
     pub(super) later: Option<(i64, BTreeMap<Key, Item>)>,
+    /// Items that are damaged, and how they were before.
+    pub(super) damaged: BTreeMap<Key, Damaged>,
     /// Partitions whose clocks an operator is correcting.
     pub(super) correcting: BTreeSet<TaskId>,
 }
@@ -256,6 +261,7 @@ impl Run {
             older: None,
             older_at: 0,
             later: None,
+            damaged: BTreeMap::new(),
             correcting: BTreeSet::new(),
         };
         run.open_epoch();
@@ -282,7 +288,8 @@ impl Run {
             .map(|_| self.rng.random_range(2..rounds))
             .collect();
         let leans = matches!(self.lean, Lean::Mishaps | Lean::Restores | Lean::Rollbacks);
-        let has_mishap = leans || self.rng.random_ratio(1, 10);
+        // A backup of a damaged row is not what the mishaps are about.
+        let has_mishap = leans || self.lean != Lean::Damage && self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
         let snapshot_at = match (self.lean, mishap_at) {
             (Lean::Restores, Some(at)) => self.rng.random_range(at.saturating_sub(3)..=at),
@@ -312,6 +319,9 @@ impl Run {
             }
             self.correct_clocks();
             self.expire();
+            if self.lean == Lean::Damage {
+                self.damage_or_mend()?;
+            }
             self.append();
             self.disturb();
             self.proceed()?;
@@ -715,6 +725,7 @@ impl Run {
     /// Faults stop, every task has a healthy worker, and everything must become visible.
     pub(super) fn drain(&mut self) -> Result<(), String> {
         self.world.with(|inner| inner.faults = Faults::none());
+        self.mend();
         let mut missing = adapter::tasks(self.source, self.posting);
         for (tasks, _) in self.workers.values() {
             missing.retain(|task| !tasks.contains(task));
@@ -740,6 +751,7 @@ impl Run {
                 return Ok(());
             }
             self.correct_clocks();
+            self.mend_and_release();
             let soon = self.world.now() + 5_000;
             let ended = self.executor.run_until(soon, DRAIN_STEPS_MAX, |_| false);
             self.failed(ended)?;
@@ -848,7 +860,7 @@ impl Run {
 fn needs_hand(executor: &Executor) -> bool {
     executor
         .world
-        .with(|inner| !adapter::halts(&inner.db).is_empty())
+        .with(|inner| !adapter::halts(&inner.db).is_empty() || damage::waits_for_hand(&inner.db))
 }
 
 /// Whether everything that was appended is rated, posted and settled, and no administrator waits.
@@ -872,5 +884,6 @@ fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> boo
             && (0..posting).all(posted)
             && !adapter::has_pointers(&inner.db)
             && adapter::halts(&inner.db).is_empty()
+            && adapter::set_aside(&inner.db).is_empty()
     })
 }

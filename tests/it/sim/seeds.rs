@@ -12,7 +12,7 @@ const SEEDS: u64 = 400;
 const SEEDS_CURED: u64 = 60;
 /// A breakage must show within so many seeds.
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
-const LEANS: [Lean; 13] = [
+const LEANS: [Lean; 14] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -26,6 +26,7 @@ const LEANS: [Lean; 13] = [
     Lean::Crowd,
     Lean::Rollbacks,
     Lean::Kept,
+    Lean::Damage,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -277,6 +278,21 @@ fn the_simulator_finds_seals_that_are_ignored() {
 #[test]
 fn the_simulator_finds_blocks_of_an_earlier_epoch_that_are_taken() {
     finds(Breakage::EarlierBlocksTaken, Lean::Kept);
+}
+
+#[test]
+fn the_simulator_finds_an_account_that_is_set_aside_in_memory_only() {
+    finds(Breakage::SetAsideInMemoryOnly, Lean::Damage);
+}
+
+#[test]
+fn the_simulator_finds_a_release_without_what_was_missed() {
+    finds(Breakage::ReleaseWithoutCatchUp, Lean::Damage);
+}
+
+#[test]
+fn the_simulator_finds_older_rows_that_are_released() {
+    finds(Breakage::OlderRowsReleased, Lean::Damage);
 }
 
 #[test]

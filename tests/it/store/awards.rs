@@ -2,11 +2,12 @@
 
 use tidemark::domain::amount::Points;
 use tidemark::domain::ids::Account;
+use tidemark::domain::position::Partition;
 use tidemark::domain::time::{Millis, Month};
 use tidemark::store::awards::{
-    ADJUSTED_MAX, Adjustment, AdjustmentError, Award, AwardKind, Granted, State, Task, adjustment,
-    apply_pointer_write, awards_of, check_write, delete_pointer_write, grant_writes, list_pending,
-    state_of,
+    ADJUSTED_MAX, Adjustment, AdjustmentError, Award, AwardKind, Granted, Pointer, State, Task,
+    adjustment, apply_pointer_write, awards_of, check_write, delete_pointer_write, grant_writes,
+    list_pending, state_of,
 };
 use tidemark::store::db::{Db, StoreError};
 
@@ -37,7 +38,7 @@ fn an_award_is_pending_until_it_is_applied_once_and_its_record_stays() {
             Err(StoreError::ConditionFailed),
             "granted once"
         );
-        let pending = list_pending(&db, q).await.unwrap();
+        let pending = pending_of(&db, q).await;
         assert_eq!(pending.len(), 1);
         assert_eq!(pending[0].state, State::Pending);
         assert_eq!(pending[0].task, Task::Award(granted.clone()));
@@ -46,7 +47,7 @@ fn an_award_is_pending_until_it_is_applied_once_and_its_record_stays() {
         assert_eq!(db.write(delete_pointer_write(&pending[0])).await, failed);
         db.write(apply_pointer_write(&pending[0])).await.unwrap();
         assert_eq!(db.write(apply_pointer_write(&pending[0])).await, failed);
-        let applied = list_pending(&db, q).await.unwrap();
+        let applied = pending_of(&db, q).await;
         assert_eq!(applied[0].state, State::Applied);
         let state = state_of(&db, &pending[0]).await.unwrap();
         assert_eq!(state, Some(State::Applied));
@@ -60,6 +61,11 @@ fn an_award_is_pending_until_it_is_applied_once_and_its_record_stays() {
     });
 }
 
+async fn pending_of(db: &dyn Db, partition: Partition) -> Vec<Pointer> {
+    let listed = list_pending(db, partition).await.unwrap();
+    listed.into_iter().map(Result::unwrap).collect()
+}
+
 #[test]
 fn pointers_come_oldest_first_and_checks_among_them() {
     on_every_store(|db| async move {
@@ -71,7 +77,7 @@ fn pointers_come_oldest_first_and_checks_among_them() {
         }
         writes.push(check_write(&user("referee"), Millis(20), 1));
         db.transact(writes).await.unwrap();
-        let pending = list_pending(&db, one.partition(1)).await.unwrap();
+        let pending = pending_of(&db, one.partition(1)).await;
         let tasks: Vec<String> = pending
             .iter()
             .map(|pointer| match &pointer.task {
@@ -81,7 +87,7 @@ fn pointers_come_oldest_first_and_checks_among_them() {
             .collect();
         assert_eq!(tasks, ["a", "check user:referee", "c", "b"]);
         db.write(delete_pointer_write(&pending[1])).await.unwrap();
-        let left = list_pending(&db, one.partition(1)).await.unwrap();
+        let left = pending_of(&db, one.partition(1)).await;
         assert_eq!(left.len(), 3);
         let by_time: Vec<String> = awards_of(&db, &one)
             .await

@@ -62,17 +62,18 @@ pub fn endpoints() -> Vec<(&'static str, String)> {
     all
 }
 
-/// Where Amazon's DynamoDB Local answers. `None`, and stderr says so: it is not there.
+/// Where Amazon's DynamoDB Local answers. `None`: tests of the store run against the embedded engine
+/// only, and stderr says so.
 pub fn dynamodb_local() -> Option<String> {
-    static SKIPPED: Once = Once::new();
+    static TOLD: Once = Once::new();
     let endpoint = std::env::var("DYNAMODB_ENDPOINT").ok();
     if endpoint.is_none() {
-        SKIPPED.call_once(|| {
+        TOLD.call_once(|| {
             // Straight to stderr, past the test harness, which hides what passing tests print.
             let _ = writeln!(
                 std::io::stderr(),
-                "*** SKIPPED: DynamoDB Local. The store was tested against the embedded engine only. \
-                 To test both: eval \"export $(tests/servers/dynamodb up)\""
+                "*** NOT RUN AGAINST DynamoDB Local: the store is tested against the embedded engine only. \
+                 For both: eval \"export $(tests/servers/dynamodb up)\""
             );
         });
     }

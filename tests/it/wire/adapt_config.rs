@@ -108,12 +108,12 @@ fn every_fault_of_every_adapter_is_named_at_once() {
     ));
     let expected = [
         "my.toml: data is empty",
-        "my.toml: adapters[1].topic is read by another adapter already",
-        "my.toml: adapters[2].user is no setting; allowed: topic, format, source,",
+        "my.toml: adapters[1].topic is already read by another adapter",
+        "my.toml: adapters[2].user is not a setting; allowed: topic, format, source,",
         "my.toml: adapters[2].topic is missing",
         "my.toml: adapters[2].source is missing",
         "my.toml: adapters[2].format is \"nginx\"; allowed: apisix, kong, envoy",
-        "my.toml: adapters[2].id_from is neither a text nor an array of texts",
+        "my.toml: adapters[2].id_from is neither a string nor an array of strings",
         "my.toml: adapters[3].source is \"\"",
         "my.toml: adapters[3].user_from is missing",
     ];
@@ -128,20 +128,20 @@ fn what_is_wrong_with_an_adapter_is_refused() {
     let table = |line: &str| format!("[[adapters]]\n{APISIX}{line}");
     let long = format!("user_from = '{}'", "x".repeat(257));
     let rows = [
-        ("adapters = 3".to_owned(), "no array of tables"),
-        ("adapters = [3]".to_owned(), "adapters[0] is no table"),
+        ("adapters = 3".to_owned(), "not an array of tables"),
+        ("adapters = [3]".to_owned(), "adapters[0] is not a table"),
         (
             "[adapters]\ntopic = 'x'".to_owned(),
-            "adapters.topic is no setting",
+            "adapters.topic is not a setting",
         ),
-        (table("topics = 'x'"), "adapters[0].topics is no setting"),
+        (table("topics = 'x'"), "adapters[0].topics is not a setting"),
         (table("user_from = []"), "user_from is missing"),
-        (table("user_from = ''"), "is no path"),
-        (table("user_from = 'a..b'"), "is no path"),
-        (table("user_from = ['a', 3]"), "neither a text"),
+        (table("user_from = ''"), "is not a field path"),
+        (table("user_from = 'a..b'"), "is not a field path"),
+        (table("user_from = ['a', 3]"), "neither a string"),
         (table("user_from = \"a\\u0000\""), "control characters"),
         (table(&long), "longer than 256"),
-        (table("endpoint_from = ''"), "is no path"),
+        (table("endpoint_from = ''"), "is not a field path"),
         (table("endpoint_from = \"/a\\n\""), "control characters"),
         (table("cached_tokens = 'both'"), "inside, outside"),
         (table("").replace("apisix-logs", "a b"), "adapters[0].topic"),
@@ -185,7 +185,7 @@ fn keys_addresses_and_content_can_never_be_chosen_as_an_id() {
             ));
             assert_eq!(faults.len(), 1, "{path}: {faults:?}");
             assert!(
-                faults[0].contains("never enters the log"),
+                faults[0].contains("must never enter the log"),
                 "{path}: {faults:?}"
             );
         }
@@ -200,7 +200,7 @@ fn no_topic_of_tidemark_itself_is_adapted() {
             APISIX.replace("apisix-logs", topic.name())
         ));
         assert!(
-            faults[0].contains("not a topic of tidemark itself"),
+            faults[0].contains("not one of tidemark's own topics"),
             "{faults:?}"
         );
     }

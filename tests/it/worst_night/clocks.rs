@@ -160,7 +160,7 @@ fn clocks_that_disagree_are_a_finding() {
     assert_eq!(said.code, Some(1), "{}", said.stdout);
     assert!(said.stdout.contains("! Clocks disagree"), "{}", said.stdout);
     assert!(
-        said.stdout.contains("Set the one that is wrong"),
+        said.stdout.contains("Correct the one that is wrong"),
         "{}",
         said.stdout
     );

@@ -47,7 +47,7 @@ fn fill(path: &Path) {
 }
 
 #[test]
-#[ignore = "mounts a file system, so it needs root; .ci/run runs it where that is possible"]
+#[ignore = "needs root, to mount a file system: .ci/run kafka"]
 fn a_full_disk_refuses_new_events_loses_none_and_goes_on_by_itself_when_there_is_space() {
     let site = Site::new();
     let _mount = Mount::new(&site.data(), "384m");

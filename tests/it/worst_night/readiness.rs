@@ -168,6 +168,7 @@ pub fn send(up: &Up, key: &str, number: u32) -> u16 {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_a_restart() {
     let Some(mut broker) = Broker::own() else {
         return;

@@ -118,6 +118,7 @@ pub(super) fn sum(workers: &[Up], metric: &str) -> f64 {
 }
 
 #[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
 fn on_kafka_and_dynamodb_tables_of_several_moments_are_recovered_and_every_sum_is_the_oracles() {
     let Some(stage) = Stage::new() else {
         return;

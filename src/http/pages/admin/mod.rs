@@ -13,7 +13,7 @@ use super::frame;
 use super::redirect;
 use super::visitor::Visitor;
 use super::words::{account_path, encoded, instant, kind_word};
-use crate::app::queries::{Halt, Version};
+use crate::app::queries::{Halt, SetAside, Version};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::SettingKey;
@@ -114,6 +114,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let queries = &pages.service.queries;
     let halts = queries.halts().await?;
+    let aside = queries.set_aside().await?;
     let rules = queries.rules().await?;
     let now = pages.service.clock.now();
     let is_mainnet = rules.map(|rules| rules.at(now).is_mainnet());
@@ -122,6 +123,7 @@ pub(super) async fn show(
         h1 { "Admin" }
         div #live hx-get="/admin" hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
             (partitions(&halts))
+            @if !aside.is_empty() { (accounts_aside(&aside)) }
         }
         div .grid {
             (network_card(is_mainnet, &pending))
@@ -153,6 +155,34 @@ fn partitions(halts: &[Halt]) -> Markup {
                     p { (coded(&halt.message)) }
                     @if let Some(code) = HaltCode::from_name(&halt.code) { p { strong { "What to do: " } (coded(code.advice())) } }
                     p .help { "Then: " code { "tidemark resume " (halt.task) } ". The other partitions keep running." }
+                }
+            }
+        }
+    }
+}
+
+/// Accounts that wait while their partition goes on, and what to do.
+fn accounts_aside(aside: &[SetAside]) -> Markup {
+    html! {
+        section .card aria-labelledby="aside-h" {
+            div .row {
+                h2 #aside-h { "Accounts set aside" }
+                span .chip.bad { (aside.len()) }
+            }
+            p .help { "Something is wrong with these accounts alone. What they earn waits in the log until they are mended and released; all others go on." }
+            @for record in aside {
+                article {
+                    h3 { (record.account.kind) " " (record.account.id()) " since " (instant(record.at)) }
+                    p { (coded(&record.what)) }
+                    @if let Some(refused) = &record.refused {
+                        p { strong { "Not released: " } (coded(&refused.what)) }
+                    }
+                    @if record.release.is_some() {
+                        p .help { "It is being released." }
+                    } @else {
+                        p { strong { "What to do: " } (coded(record.code.advice())) }
+                        p .help { "Then: " code { "tidemark set-aside release " (record.account.kind) " " (record.account.id()) " --reason …" } }
+                    }
                 }
             }
         }

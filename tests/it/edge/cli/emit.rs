@@ -150,7 +150,7 @@ fn without_an_up_emit_gives_up_after_its_patience_and_says_what_to_start() {
         .tidemark(&["emit", "--events", "5", "--patience", "200ms"])
         .failed(1);
     assert!(
-        said.starts_with("tidemark: no `tidemark up` runs on ./data; start one: tidemark up --data ./data; trying for 200ms"),
+        said.starts_with("tidemark: `tidemark up` is not running on ./data; start it with `tidemark up --data ./data`; retrying for 200ms"),
         "{said}"
     );
     assert!(said.contains("safe"), "{said}");

@@ -177,11 +177,11 @@ fn a_recovery_that_was_broken_off_is_told_and_done_again() {
     place.wait();
     run(async { recovery::begin(&store(&place)).await.unwrap() });
     let said = place.tidemark(&["doctor", "--json"]);
-    assert!(said.out.contains("was broken off"), "{}", said.out);
+    assert!(said.out.contains("was interrupted"), "{}", said.out);
     up.stop();
     let recover = ["recover", "--yes", "--reason", "a test"];
     let done = place.tidemark(&recover).ok();
-    assert!(done.contains("all of it again"), "{done}");
+    assert!(done.contains("repeats all of it"), "{done}");
     let again = place.tidemark(&recover).ok();
     assert!(again.contains("nothing to recover"), "{again}");
 }

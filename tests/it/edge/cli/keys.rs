@@ -66,7 +66,7 @@ fn scopes_and_ids_that_are_none_are_refused_with_what_is_allowed() {
         ),
         (
             &["keys", "revoke", "0123456789ab"],
-            "there is no key 0123456789ab",
+            "no key has the id 0123456789ab",
         ),
     ];
     for (args, said) in rows {

@@ -3,6 +3,7 @@
 mod api_document;
 mod credentials;
 mod damage;
+mod describe;
 mod doctor;
 mod emit;
 mod grants;
@@ -18,17 +19,20 @@ mod quick_start;
 mod records;
 mod redrive;
 mod refusals;
+mod set_aside;
 mod signups;
 mod stopping;
 
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use super::repository;
 
 /// How long anything may take that the machine's load decides.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -308,10 +312,4 @@ fn cloud_chat(id: &str, user: &str) -> Value {
         "data": {"providerId": "prov", "endpoint": "/v1/chat/completions", "model": "llama-3-8b", "statusCode": 200,
             "latencyMs": 250, "inputTokens": 150, "outputTokens": 75},
     })
-}
-
-/// The file of the repository.
-fn repository(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(path).unwrap()
 }

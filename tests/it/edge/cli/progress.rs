@@ -4,13 +4,10 @@ use std::process::Command;
 
 use super::{Place, chat};
 
-/// What a terminal shows of a command whose stdout goes into a file. `None` where there is no `script` to make a terminal.
-fn on_a_terminal(place: &Place, args: &[&str]) -> Option<(Option<i32>, String)> {
+/// What a terminal shows of a command whose stdout goes into a file.
+fn on_a_terminal(place: &Place, args: &[&str]) -> (Option<i32>, String) {
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!(
-            "SKIPPED: progress on a terminal is not tested, because there is no `script` (Debian: bsdutils)"
-        );
-        return None;
+        crate::needs::missing("script", "Debian: apt install bsdutils");
     }
     let command = place.command(args);
     let mut words = vec![format!("'{}'", command.get_program().display())];
@@ -27,10 +24,10 @@ fn on_a_terminal(place: &Place, args: &[&str]) -> Option<(Option<i32>, String)> 
         .args(["-qec", &line, "/dev/null"])
         .env("TERM", "xterm");
     let said = script.current_dir(place.dir.path()).output().unwrap();
-    Some((
+    (
         said.status.code(),
         String::from_utf8_lossy(&said.stdout).into_owned(),
-    ))
+    )
 }
 
 /// Signups of users who do not know of each other.
@@ -65,26 +62,25 @@ fn nothing_but_results_is_written_where_nobody_watches() {
 }
 
 #[test]
+#[ignore = "needs script (Debian: bsdutils): .ci/run tools"]
 fn who_watches_is_told_how_far_a_long_command_has_come() {
     let mut place = Place::new();
     place.env = vec![("TIDEMARK_PIPELINE_CHUNK_AGE_MAX", "3s")];
     let up = place.up(&[]);
     place.write("links.jsonl", &links(300));
     let import = ["referral", "import", "links.jsonl"];
-    let Some((code, shown)) = on_a_terminal(&place, &import) else {
-        return;
-    };
+    let (code, shown) = on_a_terminal(&place, &import);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains(" lines, "), "{shown}");
     let emit = ["emit", "--events", "900", "--rate", "600"];
-    let (code, shown) = on_a_terminal(&place, &emit).unwrap();
+    let (code, shown) = on_a_terminal(&place, &emit);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("/900 acknowledged, "), "{shown}");
-    let (code, shown) = on_a_terminal(&place, &["wait"]).unwrap();
+    let (code, shown) = on_a_terminal(&place, &["wait"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains(" rated, "), "{shown}");
     let print = ["emit", "--print", "--events", "20000"];
-    let (code, shown) = on_a_terminal(&place, &print).unwrap();
+    let (code, shown) = on_a_terminal(&place, &print);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("/20,000 generated, "), "{shown}");
     let printed = std::fs::read_to_string(place.path("out.txt")).unwrap();

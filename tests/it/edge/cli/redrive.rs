@@ -33,10 +33,7 @@ fn a_reject_is_mended_and_counts_once_whoever_sends_it_and_how_often() {
     ]
     .concat();
     let said = place.tidemark(&redrive).ok();
-    assert!(
-        said.contains("sent edited: it stands in usage.events/"),
-        "{said}"
-    );
+    assert!(said.contains("sent edited to usage.events/"), "{said}");
     place.tidemark(&redrive).ok();
     place.wait();
     let earned = place.statement("user", "ann");

@@ -28,7 +28,7 @@ fn a_stop_ends_within_its_bound_whatever_hangs() {
     up.stop();
     drop(hanging);
     let log = std::fs::read_to_string(place.path("up.log")).unwrap();
-    assert!(log.contains("not everything was finished in time"), "{log}");
+    assert!(log.contains("shutdown timed out"), "{log}");
     let up = place.up(&[]);
     place.wait();
     assert_eq!(place.statement("user", "ann")["total"], "5.3");
@@ -44,7 +44,7 @@ fn a_second_signal_ends_at_once() {
     up.signal();
     until("it stops", || {
         up.log()
-            .contains("another signal stops at once")
+            .contains("another signal stops immediately")
             .then_some(())
     });
     up.signal();

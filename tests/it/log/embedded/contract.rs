@@ -146,7 +146,10 @@ async fn a_position_outside_is_out_of_range() {
     append(&log, 0, &["a"]).await;
     assert!(read(&log, 0, 1).await.unwrap().is_empty());
     let error = read(&log, 0, 2).await.unwrap_err();
-    assert_eq!(error.to_string(), "usage.events/0 holds [0, 1), not 2");
+    assert_eq!(
+        error.to_string(),
+        "usage.events/0 holds offsets [0, 1), not 2"
+    );
     assert!(
         matches!(read(&log, 9, 0).await, Err(LogError::OutOfRange { .. })),
         "no such partition"

@@ -179,7 +179,7 @@ async fn records_behind_the_noted_end_are_kept_and_counted() {
     assert!(
         report
             .to_string()
-            .contains("2 records were written after the last noted end"),
+            .contains("2 records were written after the last recorded end"),
         "{report}"
     );
     assert_eq!(texts(&log, 0, 0).await, ["a", "b", "c"]);

@@ -1,13 +1,12 @@
 //! What an admin does without curl; and without scripts.
 
-use super::driver::{Driver, Look, is_there};
+use super::driver::{Driver, Look, needs_browser};
 use super::{Up, chat, until};
 
 #[tokio::test]
+#[ignore = "needs a browser: .ci/run tools"]
 async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
-    if !is_there() {
-        return;
-    }
+    needs_browser();
     let up = Up::start(&[]).await;
     let driver = Driver::start().await;
     let admin = driver
@@ -78,10 +77,9 @@ async fn a_price_that_an_admin_sets_is_what_a_user_is_charged() {
 }
 
 #[tokio::test]
+#[ignore = "needs a browser: .ci/run tools"]
 async fn a_reject_is_read_mended_sent_again_and_another_discarded() {
-    if !is_there() {
-        return;
-    }
+    needs_browser();
     let up = Up::start(&[]).await;
     let driver = Driver::start().await;
     let admin = driver

@@ -65,25 +65,14 @@ fn axe(command: &str) -> Option<String> {
     output.status.success().then(|| said.trim().to_owned())
 }
 
-/// Whether pages are to be looked at in a browser.
-pub fn is_there() -> bool {
-    let is_required = std::env::var_os("TIDEMARK_REQUIRE_BROWSER").is_some();
-    if is_required {
-        assert!(axe("fetch").is_some(), "axe-core cannot be had from npm");
-    }
+/// Fails the test if there is no browser, or nothing to check pages with.
+pub fn needs_browser() {
     let is_ready =
         is_installed("chromium") && is_installed("chromedriver") && axe("path").is_some();
-    assert!(
-        is_ready || !is_required,
-        "chromium, chromedriver or axe-core is not installed"
-    );
     if !is_ready {
-        eprintln!(
-            "SKIPPED: no browser: `apt install chromium chromium-driver` and `tests/servers/axe fetch` install what it takes, \
-             TIDEMARK_REQUIRE_BROWSER=1 demands it"
-        );
+        let install = "apt install chromium chromium-driver, and tests/servers/axe fetch";
+        crate::needs::missing("a browser", install);
     }
-    is_ready
 }
 
 /// A running chromedriver; its browsers end with it.

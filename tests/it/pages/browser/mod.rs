@@ -1,7 +1,7 @@
 //! The pages in a real browser: Debian's chromium, driven by chromedriver, on a running `tidemark up`.
 //!
-//! It runs where chromium, chromedriver and axe-core are there (`apt install chromium chromium-driver`, `tests/servers/axe fetch`), and must
-//! with `TIDEMARK_REQUIRE_BROWSER=1`. Screenshots stay in `<target>/pages`.
+//! Needs chromium, chromedriver and axe-core (`apt install chromium chromium-driver`, `tests/servers/axe
+//! fetch`). Screenshots stay in `<target>/pages`.
 
 mod admin;
 mod driver;

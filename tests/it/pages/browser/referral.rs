@@ -1,13 +1,12 @@
 //! A whole referral, from two browsers.
 
-use super::driver::{Driver, Look, is_there};
+use super::driver::{Driver, Look, needs_browser};
 use super::{Up, chat, until};
 
 #[tokio::test]
+#[ignore = "needs a browser: .ci/run tools"]
 async fn a_code_is_copied_by_one_and_entered_by_another_and_the_points_appear() {
-    if !is_there() {
-        return;
-    }
+    needs_browser();
     let up = Up::start(&[]).await;
     let driver = Driver::start().await;
     let (ann, bob) = (

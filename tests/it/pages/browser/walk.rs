@@ -2,17 +2,16 @@
 
 use serde_json::json;
 
-use super::driver::{Driver, Look, is_there};
+use super::driver::{Driver, Look, needs_browser};
 use super::{Up, until};
 
 /// Whose pages, the key to sign in with, and each page's name and path.
 type Round<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>);
 
 #[tokio::test]
+#[ignore = "needs a browser: .ci/run tools"]
 async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
-    if !is_there() {
-        return;
-    }
+    needs_browser();
     let up = Up::start(&["--demo"]).await;
     let driver = Driver::start().await;
     let admin = up.key("admin:write");
@@ -112,10 +111,9 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
 }
 
 #[tokio::test]
+#[ignore = "needs a browser: .ci/run tools"]
 async fn links_of_up_sign_in_and_a_page_is_used_by_keyboard_alone() {
-    if !is_there() {
-        return;
-    }
+    needs_browser();
     let up = Up::start_on_terminal(&["--demo"]).await;
     let driver = Driver::start().await;
     let browser = driver.browser(Look::DESK).await;

@@ -1,0 +1,206 @@
+//! What accounts have and receive: `pricing`, `referral`, `credits`, `award`, `statement`, `leaderboard`,
+//! `usage`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{AccountArg, JsonArg};
+use crate::domain::amount::{Money, Points};
+use crate::domain::ids::AccountKind;
+use crate::domain::time::{Day, Month};
+
+pub(super) const STATEMENT_EXAMPLES: &str = "\
+Examples:
+  tidemark statement user alice
+  tidemark statement provider prov-1 --month 2026-11 --json
+  tidemark statement --all --month 2026-11 --json > november.jsonl";
+
+/// `pricing`.
+#[derive(Debug, Subcommand)]
+pub enum PricingCommand {
+    /// Publish the shipped value of every rule that has none yet, valid from the beginning. Running it again changes nothing.
+    Init {
+        /// testnet: usage is free. mainnet: usage costs credits.
+        set: RuleSet,
+        /// Also reset every price and rule that was changed to its shipped value.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Show the values in force.
+    Show(JsonArg),
+}
+
+/// A set of rules that ships with tidemark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RuleSet {
+    /// Usage is free.
+    Testnet,
+    /// Usage costs credits.
+    Mainnet,
+}
+
+/// `referral`.
+#[derive(Debug, Subcommand)]
+pub enum ReferralCommand {
+    /// Show an account's referral code, creating one if it has none.
+    #[command(after_help = "Example:\n  tidemark referral code user alice")]
+    Code {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sign an account up with a referral code. The referrer can never be changed afterwards.
+    #[command(after_help = "Example:\n  tidemark referral signup user bob ALIC-7KQ2M")]
+    Signup {
+        /// The new account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// The referrer's code.
+        code: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Import the referral links of an existing marketplace. Each line is a signup, applied in file order.
+    #[command(
+        after_help = "A line: {\"referee\":[\"user\",\"bob\"],\"referrer\":[\"user\",\"alice\"]}\nInvalid lines are reported \
+on stderr, the others are imported, and the exit code is 2. Importing a file again is safe."
+    )]
+    Import {
+        /// File of JSON lines; - reads standard input.
+        file: PathBuf,
+        /// Create only the links; the awards were already paid elsewhere.
+        #[arg(long)]
+        no_awards: bool,
+    },
+}
+
+/// `credits`.
+#[derive(Debug, Subcommand)]
+pub enum CreditsCommand {
+    /// Add credit to a user's account.
+    #[command(
+        after_help = "Example:\n  tidemark credits add alice 25 --key invoice-1001 --reason 'invoice 1001'"
+    )]
+    Add {
+        /// The user.
+        user: String,
+        /// Amount in US dollars, such as 12.5; at most 1,000,000. A negative amount takes credit back.
+        #[arg(allow_hyphen_values = true)]
+        amount: Money,
+        /// Idempotency key: repeating the command with the same key counts once [default: random].
+        #[arg(long)]
+        key: Option<String>,
+        /// Reason, kept in the audit entry.
+        #[arg(long, default_value = "added by tidemark credits add")]
+        reason: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a user's balance and where it came from.
+    Show {
+        /// The user.
+        user: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `award`.
+#[derive(Debug, Subcommand)]
+pub enum AwardCommand {
+    /// Add points to an account or take points away; the change appears in this month's bonus.
+    #[command(
+        after_help = "Example:\n  tidemark award adjust user alice -12.5 --key ticket-77 --reason 'double bonus of May'"
+    )]
+    Adjust {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// Number of points; negative to take points away.
+        #[arg(allow_hyphen_values = true)]
+        points: Points,
+        /// Reason, kept in the audit entry.
+        #[arg(long)]
+        reason: String,
+        /// Idempotency key: repeating the command with the same key counts once [default: random].
+        #[arg(long)]
+        key: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `statement`.
+#[derive(Debug, Args)]
+pub struct StatementArgs {
+    /// Kind of account: user or provider.
+    #[arg(required_unless_present = "all", requires = "id")]
+    pub kind: Option<AccountKind>,
+    /// The account's id.
+    pub id: Option<String>,
+    /// Month, such as 2026-11 [default: the current month].
+    #[arg(long)]
+    pub month: Option<Month>,
+    /// Print every account, one JSON object per line.
+    #[arg(long, conflicts_with_all = ["kind", "id"], requires = "json")]
+    pub all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `leaderboard`.
+#[derive(Debug, Args)]
+pub struct LeaderboardArgs {
+    /// users or providers.
+    pub kind: Kinds,
+    /// Month, such as 2026-11 [default: the current month].
+    #[arg(long)]
+    pub month: Option<Month>,
+    /// Number of ranks to show.
+    #[arg(long, default_value_t = 20)]
+    pub top: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A kind of account, in the plural.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kinds {
+    /// Users.
+    Users,
+    /// Providers.
+    Providers,
+}
+
+/// `usage`.
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// The user.
+    pub id: String,
+    /// Day in UTC, such as 2026-11-22 [default: today].
+    #[arg(long)]
+    pub day: Option<Day>,
+    /// Print JSON lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Kinds {
+    /// The kind of account.
+    pub const fn kind(self) -> AccountKind {
+        match self {
+            Kinds::Users => AccountKind::User,
+            Kinds::Providers => AccountKind::Provider,
+        }
+    }
+}

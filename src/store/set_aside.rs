@@ -1,0 +1,376 @@
+//! Accounts that are set aside: something is wrong with one account alone, so its postings wait in
+//! the log while its posting partition goes on with all others. One item per account.
+//!
+//! Two sides write it. The poster of the account's partition creates, replaces and deletes it, each
+//! time in one transaction with its checkpoint: a poster that has lost the checkpoint changes
+//! nothing, and one that still has it knows every item. An operator adds the request to release
+//! the account, in one transaction with an audit entry.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::accounts;
+use super::audit;
+use super::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
+use super::db::{Condition, Db, Key, StoreError, Table, Write};
+use super::pages;
+use super::row::Row;
+use crate::domain::ids::Account;
+use crate::domain::position::{Epoch, Fence, Offset, Partition, Position, WriteId};
+use crate::domain::time::Millis;
+
+const HASH: &str = "aside";
+
+/// What is wrong with an account. The names are stable: a label of a metric, and what `tidemark
+/// doctor`, the API and the runbook call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultCode {
+    /// A month row cannot be decoded.
+    RowUnreadable,
+    /// The account's month rows do not belong together.
+    RowsContradict,
+    /// The store refuses the write of this account's rows.
+    WriteRefused,
+    /// A pending award of the account cannot be decoded.
+    AwardUnreadable,
+    /// The account's referral link cannot be decoded.
+    LinkUnreadable,
+}
+
+impl FaultCode {
+    /// All of them.
+    pub const ALL: [FaultCode; 5] = [
+        FaultCode::RowUnreadable,
+        FaultCode::RowsContradict,
+        FaultCode::WriteRefused,
+        FaultCode::AwardUnreadable,
+        FaultCode::LinkUnreadable,
+    ];
+
+    /// The code.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FaultCode::RowUnreadable => "row_unreadable",
+            FaultCode::RowsContradict => "rows_contradict",
+            FaultCode::WriteRefused => "write_refused",
+            FaultCode::AwardUnreadable => "award_unreadable",
+            FaultCode::LinkUnreadable => "link_unreadable",
+        }
+    }
+
+    /// What an operator does about it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            FaultCode::RowUnreadable => {
+                "Restore the row as it was before it was damaged (point-in-time recovery into another table, then copy this item); if a newer tidemark wrote it, run that version."
+            }
+            FaultCode::RowsContradict => {
+                "Restore all rows of this account as they were at one moment."
+            }
+            FaultCode::WriteRefused => {
+                "The message says why the store refuses it; an item has at most 400 KB, a transaction 100 items."
+            }
+            FaultCode::AwardUnreadable => {
+                "Restore the item in table Checkpoints that the message names."
+            }
+            FaultCode::LinkUnreadable => "Restore the item in table ReferralRelationships.",
+        }
+    }
+}
+
+/// Which version of the account's rows was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stood {
+    /// It could not be told.
+    Unknown,
+    /// There was no row yet.
+    Absent,
+    /// The fence of its newest row.
+    At(Fence),
+}
+
+impl Stood {
+    /// Whether rows with this fence (`None`: there are none) have counted whatever those had.
+    pub fn is_covered_by(self, fence: Option<Fence>) -> bool {
+        match (self, fence) {
+            (Stood::Unknown, _) | (Stood::At(_), None) => false,
+            (Stood::Absent, _) => true,
+            (Stood::At(stood), Some(fence)) => fence.position >= stood.position,
+        }
+    }
+
+    /// Whether rows with this fence are those very rows.
+    pub fn is_same(self, fence: Option<Fence>) -> bool {
+        match (self, fence) {
+            (Stood::Absent, None) => true,
+            (Stood::At(stood), Some(fence)) => stood == fence,
+            _ => false,
+        }
+    }
+
+    /// The newer of the two.
+    pub fn or_newer(self, other: Stood) -> Stood {
+        match (self, other) {
+            (Stood::At(a), Stood::At(b)) if a.position >= b.position => self,
+            (_, Stood::At(_)) | (Stood::Unknown, _) => other,
+            _ => self,
+        }
+    }
+}
+
+impl Serialize for Stood {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Stood::Unknown => serializer.serialize_str("unknown"),
+            Stood::Absent => serializer.serialize_str("absent"),
+            Stood::At(fence) => serializer.collect_str(fence),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Stood {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Stood, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(match text.as_str() {
+            "unknown" => Stood::Unknown,
+            "absent" => Stood::Absent,
+            fence => Stood::At(fence.parse().map_err(serde::de::Error::custom)?),
+        })
+    }
+}
+
+/// A place in `ledger.postings` from which blocks can be taken again: what was accepted from each
+/// source partition before it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Base {
+    /// The epoch of the log.
+    pub epoch: Epoch,
+    /// The first offset to take.
+    pub next: Offset,
+    /// By source partition.
+    pub sources: BTreeMap<u32, SourceState>,
+}
+
+impl Base {
+    /// Where a checkpoint stands.
+    pub fn of(checkpoint: &PostCheckpoint) -> Base {
+        Base {
+            epoch: checkpoint.epoch,
+            next: checkpoint.next,
+            sources: checkpoint.sources.clone(),
+        }
+    }
+
+    /// The first position to take.
+    pub fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset: self.next,
+        }
+    }
+}
+
+/// What an operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRequest {
+    /// When.
+    pub at: Millis,
+    /// Who, and why.
+    pub by: String,
+    /// Go on although some of what the account misses cannot be had any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_missing: bool,
+}
+
+/// Why an account was not released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRefusal {
+    /// When.
+    pub at: Millis,
+    /// A stable code.
+    pub code: String,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+/// An account that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    /// The account.
+    pub account: Account,
+    /// Its posting partition.
+    pub partition: Partition,
+    /// What is wrong.
+    pub code: FaultCode,
+    /// In words.
+    pub what: String,
+    /// Since when.
+    pub at: Millis,
+    /// Every posting before it is in the account's rows, if those are as new as `stood`. From there
+    /// on some may be missing.
+    pub since: Base,
+    /// The append time of the first record that may be missing, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_time: Option<Millis>,
+    /// Which rows there were.
+    pub stood: Stood,
+    /// Places before `since`, for rows that are restored as they were some time earlier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Base>,
+    /// An operator has asked to release it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseRequest>,
+    /// Why the last such request was not fulfilled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<ReleaseRefusal>,
+}
+
+/// The key of an account's item.
+pub fn key(account: &Account) -> Key {
+    Key::new(Table::Checkpoints, HASH, account.to_string())
+}
+
+/// The write that creates the item, or replaces the one that was written by `previous`. It belongs
+/// into one transaction with the checkpoint of the account's posting partition.
+pub fn put(record: &SetAside, previous: Option<WriteId>, write: WriteId) -> Write {
+    checkpoints::put(&key(&record.account), record, previous, write)
+}
+
+/// The write that ends it; likewise. An operator may just have asked for the release once more.
+pub fn delete(account: &Account) -> Write {
+    Write::Delete {
+        key: key(account),
+        condition: Condition::Always,
+    }
+}
+
+/// The item of an account.
+pub async fn get(
+    db: &dyn Db,
+    account: &Account,
+) -> Result<Option<Versioned<SetAside>>, StoreError> {
+    checkpoints::get(db, &key(account)).await
+}
+
+/// Every account that is set aside.
+pub async fn all(db: &dyn Db) -> Result<Vec<Versioned<SetAside>>, StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
+    let read = |item| {
+        let unknown = Row::new(Key::new(Table::Checkpoints, HASH, "?"), item);
+        let row = Row::new(
+            Key::new(Table::Checkpoints, HASH, unknown.text("item")?),
+            item,
+        );
+        Ok(Versioned {
+            value: row.json("body")?,
+            write: row.parsed("write")?,
+        })
+    };
+    items.iter().map(read).collect()
+}
+
+/// Asks for an account's release, and leaves an audit entry, in one transaction. False: the account
+/// is not set aside. [`StoreError::ConditionFailed`]: its poster has changed the item meanwhile; ask
+/// again.
+pub async fn request_release(
+    db: &dyn Db,
+    account: &Account,
+    request: ReleaseRequest,
+    write: WriteId,
+) -> Result<bool, StoreError> {
+    let Some(stored) = get(db, account).await? else {
+        return Ok(false);
+    };
+    let entry = audit::Entry {
+        at: request.at,
+        action: "account.release".to_owned(),
+        subject: account.to_string(),
+        by: request.by.clone(),
+        detail: json!({
+            "code": stored.value.code,
+            "what": stored.value.what,
+            "acceptMissing": request.accept_missing,
+        }),
+    };
+    let record = SetAside {
+        release: Some(request),
+        refused: None,
+        ..stored.value
+    };
+    let writes = vec![
+        put(&record, Some(stored.write), write),
+        audit::write(&entry),
+    ];
+    db.transact(writes).await.map(|()| true)
+}
+
+/// Which rows an account has that cannot be loaded: the fence of the newest one, if that can be read.
+pub async fn stood(db: &dyn Db, account: &Account) -> Result<Stood, StoreError> {
+    let Some(item) = accounts::newest_item(db, account).await? else {
+        return Ok(Stood::Absent);
+    };
+    let row = Row::new(
+        Key::new(accounts::table(account.kind), account.id(), "?"),
+        &item,
+    );
+    let fence = row.parsed("fence");
+    Ok(fence.map_or(Stood::Unknown, Stood::At))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64, count: u64) -> Fence {
+        Fence {
+            position: Some(Position {
+                epoch: Epoch(1),
+                offset: Offset(offset),
+            }),
+            write: WriteId { worker: 7, count },
+        }
+    }
+
+    #[test]
+    fn rows_cover_what_stood_if_they_are_as_new() {
+        for (stood, fence, covered, same) in [
+            (Stood::Unknown, Some(at(5, 1)), false, false),
+            (Stood::Unknown, None, false, false),
+            (Stood::Absent, None, true, true),
+            (Stood::Absent, Some(at(5, 1)), true, false),
+            (Stood::At(at(5, 1)), Some(at(5, 1)), true, true),
+            (Stood::At(at(5, 1)), Some(at(5, 2)), true, false),
+            (Stood::At(at(5, 1)), Some(at(4, 1)), false, false),
+            (Stood::At(at(5, 1)), None, false, false),
+        ] {
+            assert_eq!(stood.is_covered_by(fence), covered, "{stood:?} {fence:?}");
+            assert_eq!(stood.is_same(fence), same, "{stood:?} {fence:?}");
+        }
+    }
+
+    #[test]
+    fn what_stood_reads_back() {
+        for stood in [Stood::Unknown, Stood::Absent, Stood::At(at(5, 9))] {
+            let text = serde_json::to_string(&stood).unwrap();
+            assert_eq!(serde_json::from_str::<Stood>(&text).unwrap(), stood);
+        }
+    }
+
+    #[test]
+    fn the_newer_of_two_is_kept() {
+        let (older, newer) = (Stood::At(at(4, 1)), Stood::At(at(5, 1)));
+        assert_eq!(older.or_newer(newer), newer);
+        assert_eq!(newer.or_newer(older), newer);
+        assert_eq!(Stood::Unknown.or_newer(older), older);
+        assert_eq!(older.or_newer(Stood::Unknown), older);
+        assert_eq!(Stood::Absent.or_newer(older), older);
+        assert_eq!(Stood::Unknown.or_newer(Stood::Absent), Stood::Absent);
+    }
+}
