@@ -26,7 +26,7 @@ use super::control::{self, Change, Head, Tries};
 use super::db::{Condition, Db, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
 use crate::domain::position::Control;
-use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules};
+use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules, SettingKey};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 
@@ -54,7 +54,7 @@ pub struct NewValue {
 pub struct Publish {
     /// The values; no key twice, at most [`CHANGES_MAX`].
     pub values: Vec<NewValue>,
-    /// From when on, in event time; not before `now`. Keys without any version ignore it: their first has no beginning.
+    /// From when on, in event time; not before `now`. Required keys without any version ignore it: their first has no beginning.
     pub effective_from: Millis,
     /// Who.
     pub by: String,
@@ -254,7 +254,9 @@ fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
     let mut rows = Vec::new();
     for (index, new) in publish.values.iter().enumerate() {
         let before = newest.get(new.key.as_str()).copied().unwrap_or(0);
-        let effective_from = (before > 0).then_some(publish.effective_from);
+        let is_optional = SettingKey::named(&new.key).is_some_and(SettingKey::is_optional);
+        let begins = before > 0 || is_optional;
+        let effective_from = begins.then_some(publish.effective_from);
         changes.push(RuleChange {
             key: new.key.clone(),
             value: new.value.clone(),

@@ -562,8 +562,14 @@ impl Run {
     }
 
     pub(super) fn publish_first(&mut self) {
-        let values: Vec<NewValue> = defaults::values(self.rng.random())
+        let mainnet = self.rng.random();
+        let optional = match mainnet {
+            true => defaults::optional_values(),
+            false => Vec::new(),
+        };
+        let values: Vec<NewValue> = defaults::values(mainnet)
             .into_iter()
+            .chain(optional)
             .map(|(key, value)| NewValue {
                 key,
                 value: value.to_string(),
