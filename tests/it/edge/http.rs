@@ -300,6 +300,7 @@ async fn a_full_disk_is_a_507_and_a_clock_that_jumped_a_503_and_both_say_so() {
     let rows = [
         (Refusal::DiskFull, 507, "log_disk_full"),
         (Refusal::ClockAhead, 503, "log_clock_ahead"),
+        (Refusal::TopicMissing, 503, "topic_missing"),
     ];
     for (why, status, code) in rows {
         let what = "why, and what to do".to_owned();
