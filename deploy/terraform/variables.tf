@@ -68,3 +68,24 @@ variable "alarms" {
   })
   default = {}
 }
+
+variable "msk" {
+  description = <<-EOT
+    Creates the topics on this Amazon MSK cluster (provisioned, Kafka 3.6 or newer); null: none, `tidemark topics
+    apply` creates them. topic_prefix is kafka.topic_prefix. Choose partitions before the first event: they cannot
+    be changed in place (docs/kafka.md).
+  EOT
+  type = object({
+    cluster_arn         = string
+    topic_prefix        = optional(string, "")
+    partitions          = optional(number, 4)
+    replication_factor  = optional(number, 3)
+    min_insync_replicas = optional(number, 2)
+  })
+  default = null
+
+  validation {
+    condition     = var.msk == null ? true : var.msk.partitions >= 1 && var.msk.min_insync_replicas <= var.msk.replication_factor
+    error_message = "At least one partition, and no more copies in sync than there are."
+  }
+}

@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 pub use accounts::{
-    AwardCommand, CreditsCommand, Kinds, LeaderboardArgs, PricingCommand, ReferralCommand, RuleSet,
-    StatementArgs, UsageArgs,
+    AwardCommand, CreditsCommand, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
+    ReferralCommand, RuleSet, StatementArgs, UsageArgs,
 };
 pub use emit::EmitArgs;
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};

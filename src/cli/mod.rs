@@ -28,6 +28,7 @@ mod keys;
 mod lines;
 mod newest;
 mod output;
+mod price_import;
 mod private;
 mod progress;
 mod recent;

@@ -19,8 +19,8 @@ use crate::pipeline::rate::examine::TICK_HEADER;
 
 /// How many events are looked at, at most.
 const EVENTS_MAX: u64 = 200;
-/// In how many partitions.
-const PARTITIONS_MAX: u32 = 8;
+/// In how many partitions, at most.
+const PARTITIONS_MAX: u32 = 64;
 /// Fewer than this say nothing about the rest.
 const EVENTS_MIN: u64 = 10;
 /// What is older is not recent.
@@ -50,8 +50,7 @@ impl Recent {
     /// Looks at the newest events that have been rated, in some of the partitions, and at the rejects
     /// of the same time.
     pub async fn read(session: &Session) -> Done<Recent> {
-        let count = session.partitions.source.min(PARTITIONS_MAX);
-        let partitions: Vec<Partition> = (0..count).map(Partition).collect();
+        let partitions = sample(session.partitions.source);
         let since = session.now().plus(-RECENT_MS);
         let events = newest_events(session, &partitions, since).await?;
         let rejects_since = rejects_since(&events, since);
@@ -139,6 +138,24 @@ impl Recent {
     }
 }
 
+/// Partitions that stand for all of them: all, or as many as are looked at, evenly spread.
+pub(super) fn sample(count: u32) -> Vec<Partition> {
+    let looked_at = count.min(PARTITIONS_MAX);
+    let nth = |nth: u32| u64::from(nth) * u64::from(count) / u64::from(looked_at);
+    let all = (0..looked_at).filter_map(|at| u32::try_from(nth(at)).ok());
+    all.map(Partition).collect()
+}
+
+/// What is to be known of a sample that is not all of them.
+pub(super) fn sample_note(count: u32) -> Option<String> {
+    let looked_at = sample(count).len();
+    (looked_at < count as usize).then(|| {
+        format!(
+            "For the newest events and their times, {looked_at} of {count} partitions of usage.events were looked at."
+        )
+    })
+}
+
 async fn newest_events(
     session: &Session,
     partitions: &[Partition],
@@ -198,6 +215,19 @@ mod tests {
     use crate::cli::session::Access;
     use crate::log::rejected::{GatewayReject, encode_gateway};
     use crate::ops::config::Config;
+
+    #[test]
+    fn a_sample_is_all_partitions_or_spread_over_them_and_says_so() {
+        let numbers = |count| -> Vec<u32> { sample(count).iter().map(|of| of.0).collect() };
+        assert_eq!(numbers(0), Vec::<u32>::new());
+        assert_eq!(numbers(64), (0..64).collect::<Vec<u32>>());
+        let spread = numbers(1_000);
+        assert_eq!((spread.len(), spread[0], spread[63]), (64, 0, 984));
+        assert!(spread.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(sample_note(64), None);
+        let note = sample_note(65).expect("a note");
+        assert!(note.contains("64 of 65 partitions"), "{note}");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_gateway_of_which_every_item_is_refused_is_told_without_any_event() {

@@ -16,6 +16,7 @@ use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::recover::{self, Refusal, SourcePlan, Step, Survey};
+use crate::store::feed_rows::FeedRows;
 
 /// What must be typed to confirm.
 const CONFIRMATION: &str = "recover";
@@ -148,6 +149,7 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
              same moment"
         ))?;
     }
+    show_feed(out, &survey.feed)?;
     if let Some(lost) = survey.lost_control() {
         out.line(format!(
             "control feed: the log refers to changes up to {lost}, the tables hold them up to {}; \
@@ -159,6 +161,54 @@ fn show(out: &mut Out, survey: &Survey) -> Done {
         out.line(NOT_IN_THE_LOG)?;
     }
     Ok(())
+}
+
+/// Rows that are shown one by one.
+const ROWS_SHOWN_MAX: usize = 20;
+
+/// Shows the prices and links that do not agree with the control feed.
+fn show_feed(out: &mut Out, feed: &FeedRows) -> Done {
+    let stray = feed
+        .stray
+        .iter()
+        .map(|row| format!("  {row} (change {})", row.control));
+    let missing = feed
+        .missing
+        .iter()
+        .map(|row| format!("  {row} (change {})", row.control()));
+    if !feed.stray.is_empty() {
+        out.line(format!(
+            "{} newer than the control feed in table Checkpoints, which does not know them; they are removed, so make these changes again:",
+            counted_are(feed.stray.len(), "row")
+        ))?;
+        show_some(out, stray)?;
+    }
+    if !feed.missing.is_empty() {
+        out.line(format!(
+            "{} missing although the control feed knows them; they are written again (links without the code with which they were made):",
+            counted_are(feed.missing.len(), "row")
+        ))?;
+        show_some(out, missing)?;
+    }
+    Ok(())
+}
+
+fn counted_are(count: usize, what: &str) -> String {
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("{} {verb}", counted(count as u64, what))
+}
+
+fn show_some(out: &mut Out, lines: impl ExactSizeIterator<Item = String>) -> Done {
+    let hidden = lines.len().saturating_sub(ROWS_SHOWN_MAX);
+    for line in lines.take(ROWS_SHOWN_MAX) {
+        out.line(line)?;
+    }
+    match hidden {
+        0 => Ok(()),
+        _ => out.line(format!(
+            "  and {hidden} more: audit entries recover.feed_rows will name them all"
+        )),
+    }
 }
 
 fn said(plan: &SourcePlan) -> String {

@@ -16,6 +16,7 @@ pub async fn run(session: &Session, command: &PricingCommand) -> Done {
     match command {
         PricingCommand::Init { set, replace } => init(session, *set, *replace).await,
         PricingCommand::Show(args) => show(session, args.json).await,
+        PricingCommand::Import(args) => super::price_import::run(session, args).await,
     }
 }
 

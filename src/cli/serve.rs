@@ -17,6 +17,7 @@ use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
+use crate::pipeline;
 use crate::store::db::Db;
 
 /// How often the broker is asked while it does not answer at the start.
@@ -49,7 +50,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         stalled_after: config.http.stalled_after,
     };
     serve_metrics(config, operator, trigger, shutdown).await?;
-    let (analysed, told) = (db.clone(), metrics.clone());
+    let (analysed, told, counted) = (db.clone(), metrics.clone(), metrics.clone());
     let watching =
         http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());
     let service = Service::new(Parts {
@@ -74,6 +75,11 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         shutdown.clone(),
     ));
     tokio::spawn(watching);
+    tokio::spawn(pipeline::watch_recent(
+        Arc::new(SystemClock),
+        counted,
+        shutdown.receiver(),
+    ));
     welcome(address, tls.is_some())?;
     health.set_ready(true);
     trigger.delay_by(config.http.shutdown_delay);

@@ -80,6 +80,10 @@ pub struct UsageEvent<'a> {
     pub output_tokens: Option<u64>,
     /// Input tokens that came from a cache (contained in `input_tokens`).
     pub cached_input_tokens: Option<u64>,
+    /// Input tokens that were written to a cache (contained in `input_tokens`).
+    pub cache_write_tokens: Option<u64>,
+    /// Output tokens that were spent on reasoning (contained in `output_tokens`).
+    pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
     /// Size of the request.
@@ -98,10 +102,39 @@ impl UsageEvent<'_> {
         service == Service::ChatCompletions && (200..300).contains(&self.status)
     }
 
+    /// The first part of a count that is larger than the whole that contains it.
+    pub fn oversized_part(&self) -> Option<TokenPart> {
+        let cached = self.cached_input_tokens.unwrap_or(0);
+        let written = self.cache_write_tokens.unwrap_or(0);
+        let (input, output) = (self.input_tokens, self.output_tokens);
+        if input.is_some_and(|input| cached > input) {
+            return Some(TokenPart::CachedInput);
+        }
+        // Both have limits far below the end of their range.
+        if input.is_some_and(|input| cached + written > input) {
+            return Some(TokenPart::CacheWrite);
+        }
+        let reasoning = self.reasoning_tokens.unwrap_or(0);
+        output
+            .is_some_and(|output| reasoning > output)
+            .then_some(TokenPart::Reasoning)
+    }
+
     /// Whether it should have token counts and has none: its usage is unknown, not zero.
     pub fn lacks_usage(&self, service: Service) -> bool {
         self.is_metered(service) && self.input_tokens.is_none() && self.output_tokens.is_none()
     }
+}
+
+/// A count of tokens that is contained in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenPart {
+    /// Read from a cache, part of the input.
+    CachedInput,
+    /// Written to a cache, part of the input.
+    CacheWrite,
+    /// Spent on reasoning, part of the output.
+    Reasoning,
 }
 
 /// The identity of an event: a 128-bit hash of user, source and id.

@@ -6,11 +6,9 @@
 use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
 use super::posting::{Charge, LEVELS};
-use super::rules::{PriceKey, RateClass, Rules};
-use super::tier::Tier;
+use super::rules::{PriceKey, RateClass, Rules, TOKENS_PER_UNIT, TokenCounts, per_unit};
+use super::tier::Detection;
 
-/// Tokens that a price per 1,000 tokens is for.
-const TOKENS_PER_UNIT: u64 = 1_000;
 /// Milliseconds that a price per minute is for.
 const MILLIS_PER_UNIT: u64 = 60_000;
 
@@ -63,17 +61,12 @@ pub const fn is_failed(status: u16) -> bool {
 /// Rates one event. An event that is not successful earns and costs nothing. What is unknown (`None`) is not charged.
 ///
 /// The provider's amount is computed the same when no provider is named; then it is nobody's.
-pub fn rate(event: &UsageEvent<'_>, service: Service, tier: Tier, rules: &Rules) -> Amounts {
+pub fn rate(event: &UsageEvent<'_>, service: Service, model: &Detection, rules: &Rules) -> Amounts {
     if !is_successful(event.status) {
         return Amounts::default();
     }
-    let class = RateClass::of(service, tier);
-    let used = Used {
-        input_tokens: event.input_tokens,
-        output_tokens: event.output_tokens,
-        audio_millis: event.audio_millis,
-    };
-    let price = price(used, service, tier, rules);
+    let class = RateClass::of(service, model.tier);
+    let price = price(Used::by(event), service, model, rules);
     Amounts {
         provider: rules.provider_earns(class),
         user: rules.user_earns(class),
@@ -92,46 +85,52 @@ pub fn rate(event: &UsageEvent<'_>, service: Service, tier: Tier, rules: &Rules)
     }
 }
 
-/// What a request has used, as far as prices ask. `None` is unknown.
+/// What a request has used, as far as prices ask. What is unknown is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Input tokens.
-    pub input_tokens: Option<u64>,
-    /// Output tokens.
-    pub output_tokens: Option<u64>,
+    /// Its tokens.
+    pub tokens: TokenCounts,
     /// Length of the audio, ms.
-    pub audio_millis: Option<u64>,
+    pub audio_millis: u64,
+}
+
+impl Used {
+    fn by(event: &UsageEvent<'_>) -> Used {
+        Used {
+            tokens: TokenCounts {
+                input: event.input_tokens.unwrap_or(0),
+                cached_input: event.cached_input_tokens.unwrap_or(0),
+                cache_write: event.cache_write_tokens.unwrap_or(0),
+                output: event.output_tokens.unwrap_or(0),
+                reasoning: event.reasoning_tokens.unwrap_or(0),
+            },
+            audio_millis: event.audio_millis.unwrap_or(0),
+        }
+    }
 }
 
 /// What mainnet charges for a successful request. What is unknown is not charged.
-pub fn price(used: Used, service: Service, tier: Tier, rules: &Rules) -> Money {
-    let tokens = |count: Option<u64>, key: PriceKey| {
-        per_unit(count.unwrap_or(0), rules.price(key), TOKENS_PER_UNIT)
-    };
-    match service {
-        Service::ChatCompletions => tokens(used.input_tokens, PriceKey::input(tier))
-            .plus(tokens(used.output_tokens, PriceKey::output(tier))),
-        Service::Embeddings => tokens(used.input_tokens, PriceKey::Embeddings),
-        Service::Tts => per_unit(
-            used.audio_millis.unwrap_or(0),
+pub fn price(used: Used, service: Service, model: &Detection, rules: &Rules) -> Money {
+    match (service, &model.prices) {
+        (Service::ChatCompletions, Some(prices)) => prices.cost(used.tokens),
+        (Service::ChatCompletions, None) => rules.token_prices(model.tier).cost(used.tokens),
+        (Service::Embeddings, Some(prices)) => prices.cost(TokenCounts {
+            output: 0,
+            reasoning: 0,
+            ..used.tokens
+        }),
+        (Service::Embeddings, None) => per_unit(
+            used.tokens.input,
+            rules.price(PriceKey::Embeddings),
+            TOKENS_PER_UNIT,
+        ),
+        (Service::Tts, _) => per_unit(
+            used.audio_millis,
             rules.price(PriceKey::Tts),
             MILLIS_PER_UNIT,
         ),
-        Service::Scrape => rules.price(PriceKey::Scrape),
+        (Service::Scrape, _) => rules.price(PriceKey::Scrape),
     }
-}
-
-/// `floor(count × price / unit)`. Prices are never negative; their limit and that of counts keep the product far from the end of its range.
-fn per_unit(count: u64, price: Money, unit: u64) -> Money {
-    // 64 bits hold nearly every charge, and dividing 128 bits is slow.
-    let narrow = u64::try_from(price.0)
-        .ok()
-        .and_then(|price| price.checked_mul(count));
-    if let Some(product) = narrow {
-        return Money(i128::from(product / unit));
-    }
-    let product = price.0.saturating_mul(i128::from(count));
-    Money(product / i128::from(unit))
 }
 
 /// What each referrer up a chain gets of an amount: `floor(amount × share / 10,000)` at each level.

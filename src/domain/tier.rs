@@ -1,8 +1,10 @@
-//! Which tier a model is in, as far as its name says: vendor prefixes, sizes, quantisation.
+//! Which tier a model is in, as far as its name says: sizes, quantisation.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+
+use super::rules::TokenPrices;
 
 /// A tier of models, by the memory that they take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,13 +46,26 @@ impl Tier {
     }
 }
 
-/// What is known of a model's tier.
+/// What is known of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detection {
     /// The tier.
     pub tier: Tier,
     /// False when nothing matched and the tier is the default; operators want to see such names.
     pub recognised: bool,
+    /// What its tokens cost, if it has prices of its own.
+    pub prices: Option<TokenPrices>,
+}
+
+impl Detection {
+    /// A model of which only the tier is known.
+    pub const fn of_tier(tier: Tier) -> Detection {
+        Detection {
+            tier,
+            recognised: true,
+            prices: None,
+        }
+    }
 }
 
 /// Which size is in which tier. Sizes are in millions of parameters.
@@ -67,13 +82,6 @@ pub(super) struct Sizes {
     pub open_ocean_four_bit_max: u32,
     /// Parts of a name that say "quantised to four bits".
     pub four_bit_marks: BTreeSet<String>,
-}
-
-/// A model's name without what does not matter: spaces around it, case, and vendor prefixes (`openai/`, `meta-llama/`, `models/`).
-pub(super) fn bare_name(model: &str) -> String {
-    let name = model.trim().trim_end_matches('/');
-    let bare = name.rsplit_once('/').map_or(name, |(_, bare)| bare);
-    bare.trim().to_lowercase()
 }
 
 /// The tier by the size that stands in a bare name, if one does.

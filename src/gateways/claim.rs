@@ -148,6 +148,8 @@ impl Claim<'_> {
             input_tokens: tokens.input,
             output_tokens: tokens.output,
             cached_input_tokens: tokens.cached,
+            cache_write_tokens: tokens.written,
+            reasoning_tokens: tokens.reasoning,
             audio_millis: None,
             request_bytes: None,
             response_bytes: None,
@@ -199,6 +201,14 @@ impl Claim<'_> {
             (
                 "data.cachedInputTokens",
                 tokens.cached.map(|tokens| json!(tokens)),
+            ),
+            (
+                "data.cacheWriteTokens",
+                tokens.written.map(|tokens| json!(tokens)),
+            ),
+            (
+                "data.reasoningTokens",
+                tokens.reasoning.map(|tokens| json!(tokens)),
             ),
             ("data.stream", Some(json!(self.is_stream))),
         ];

@@ -34,6 +34,7 @@ use bytes::Bytes;
 use crate::domain::time::Millis;
 use crate::log::rejected::GatewayReject;
 pub use crate::ops::config::GatewaySettings;
+pub use litellm::price_list::{Markup, PriceList, PriceListError};
 pub use otlp::protobuf::exported as otlp_exported;
 pub use outcome::{Adapted, Refusal, Remarks, Skip};
 pub use outcomes::{Outcome, Outcomes};

@@ -14,7 +14,12 @@ pub(super) struct Tokens {
     pub output: Option<u64>,
     /// How many of the input came from a cache.
     pub cached: Option<u64>,
-    /// The gateway's own total is not the sum of its parts. The parts count.
+    /// How many of the input were written to a cache.
+    pub written: Option<u64>,
+    /// How many of the output were spent on reasoning.
+    pub reasoning: Option<u64>,
+    /// The gateway's own total is not the sum of its parts, or a part is more than its total. The
+    /// counts of what went in and came out stand.
     pub is_total_odd: bool,
 }
 
@@ -27,6 +32,8 @@ pub(super) struct Counted {
     pub cached: Option<u64>,
     /// Written to a cache.
     pub written: Option<u64>,
+    /// Spent on reasoning. Every format counts it inside the output.
+    pub reasoning: Option<u64>,
     pub total: Option<u64>,
 }
 
@@ -36,6 +43,7 @@ pub(super) struct Places<'p> {
     pub output: &'p [&'p str],
     pub cached: &'p [&'p str],
     pub written: &'p [&'p str],
+    pub reasoning: &'p [&'p str],
     pub total: &'p [&'p str],
 }
 
@@ -54,6 +62,7 @@ impl Counted {
             output: first(places.output)?,
             cached: first(places.cached)?,
             written: first(places.written)?,
+            reasoning: first(places.reasoning)?,
             // Nothing depends on it.
             total: first(places.total).unwrap_or_default(),
         })
@@ -86,11 +95,15 @@ impl Counted {
             Some(_) if !has_output => self.output,
             _ => self.output.filter(|output| *output > 0),
         };
+        let reasoning = self.reasoning.filter(|reasoning| *reasoning > 0);
+        let possible = reasoning.filter(|reasoning| output.is_some_and(|all| *reasoning <= all));
         Ok(Tokens {
             input,
             output,
             cached: self.cached.filter(|_| input.is_some()),
-            is_total_odd: self.is_total_odd(),
+            written: self.written.filter(|written| *written > 0),
+            reasoning: possible,
+            is_total_odd: self.is_total_odd() || output.is_some() && possible != reasoning,
         })
     }
 
@@ -124,6 +137,7 @@ mod tests {
             output,
             cached,
             written,
+            reasoning: None,
             total,
         };
         read.tokens(counted, "cached", true).ok()

@@ -36,7 +36,7 @@ pub(super) async fn alive(State(operator): State<Operator>) -> Response {
 #[utoipa::path(get, path = "/readyz", tag = "operators", responses(
     (status = 200, description = "Ready."),
     (status = 503, description = "Starting or stopping (`not_ready`); a topic is missing (`missing`); or events cannot be appended \
-        (`log_unavailable`, `log_disk_full`, `log_clock_ahead`). The detail says why.")))]
+        (`log_unavailable`, `log_disk_full`, `log_clock_ahead`, `topic_missing`). The detail says why.")))]
 pub(super) async fn ready(State(operator): State<Operator>) -> Response {
     let health = &operator.health;
     let missing = health.missing();

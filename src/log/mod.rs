@@ -253,17 +253,24 @@ pub enum Refusal {
     DiskFull,
     /// The clock by which it stamps records has jumped ahead.
     ClockAhead,
+    /// The topic of usage events is gone.
+    TopicMissing,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 2] = [Refusal::DiskFull, Refusal::ClockAhead];
+    pub const ALL: [Refusal; 3] = [
+        Refusal::DiskFull,
+        Refusal::ClockAhead,
+        Refusal::TopicMissing,
+    ];
 
     /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Refusal::DiskFull => "disk_full",
             Refusal::ClockAhead => "clock_ahead",
+            Refusal::TopicMissing => "topic_missing",
         }
     }
 }
@@ -332,6 +339,7 @@ impl LogError {
             LogError::Refused { why, .. } => match why {
                 Refusal::DiskFull => "log_disk_full",
                 Refusal::ClockAhead => "log_clock_ahead",
+                Refusal::TopicMissing => "topic_missing",
             },
             LogError::TooLarge { .. } => "too_large",
             LogError::OutOfRange { .. } => "out_of_range",

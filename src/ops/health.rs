@@ -250,8 +250,11 @@ impl Health {
     /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
     /// if this process does not run it (any more).
     pub fn lags(&self, id: TaskId, lag: u64, waited: Duration) {
-        if self.task(id).is_some() {
-            self.update(id, lag, |_| ());
+        // The metrics too are set under the lock: after `gone` nobody would take them away again.
+        let mut tasks = self.lock();
+        if let Some(task) = tasks.get_mut(&id) {
+            task.lag = lag;
+            self.lag_metric(id, lag);
             self.metrics
                 .lag_seconds
                 .with_label_values(&[id.role.as_str(), &id.partition.to_string()])
@@ -305,7 +308,8 @@ impl Health {
     /// A task that this process no longer runs. Its metrics go with it: whoever runs it now tells them.
     pub fn gone(&self, id: TaskId) {
         self.resumed(id);
-        self.lock().remove(&id);
+        let mut tasks = self.lock();
+        tasks.remove(&id);
         let partition = id.partition.to_string();
         let labels = [id.role.as_str(), partition.as_str()];
         // That one was never told is no fault.
@@ -368,6 +372,10 @@ impl Health {
         });
         task.lag = lag;
         change(task);
+        self.lag_metric(id, lag);
+    }
+
+    fn lag_metric(&self, id: TaskId, lag: u64) {
         self.metrics
             .lag_records
             .with_label_values(&[id.role.as_str(), &id.partition.to_string()])

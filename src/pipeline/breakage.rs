@@ -51,6 +51,9 @@ pub enum Breakage {
     IncompleteChunkTakenAsComplete,
     /// `recover` leaves posting where it is, although account tables may be older than that.
     PostingNotPutBack,
+    /// `recover` leaves prices and links as they are, although their tables may be of another moment
+    /// than the control feed.
+    FeedRowsNotMended,
     /// Nobody looks whether a later epoch has begun.
     LaterEpochIgnored,
     /// A source partition begins an epoch although it went on in the one before.
@@ -79,7 +82,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 33] = [
+    pub const ALL: [Breakage; 34] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -103,6 +106,7 @@ impl Breakage {
         Breakage::ControlHeadBeforeRecords,
         Breakage::IncompleteChunkTakenAsComplete,
         Breakage::PostingNotPutBack,
+        Breakage::FeedRowsNotMended,
         Breakage::LaterEpochIgnored,
         Breakage::SealIgnored,
         Breakage::EarlierBlocksTaken,

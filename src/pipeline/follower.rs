@@ -159,7 +159,7 @@ impl Follower {
     /// Begins at the feed's present head.
     pub async fn start(ctx: &WorkerContext) -> Result<Follower, Failure> {
         let head = persist(ctx, || control::head(&*ctx.db)).await?;
-        let rules = persist(ctx, || pricing::load_rules(&*ctx.db, head)).await?;
+        let rules = persist(ctx, || pricing::load_rules_checked(&*ctx.db, head)).await?;
         let mut follower = Follower {
             followed: Control(head.0.saturating_sub(RECENT_ENTRIES_MIN)),
             rules,

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::domain::position::{Offset, Partition, WriteId};
+use crate::domain::semantics::Semantics;
 use crate::log::Log;
 use crate::ops::clock::{Clock, Moment};
 use crate::ops::health::{Health, Role, TaskId};
@@ -57,13 +58,15 @@ pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use rate::is_log_time_ahead;
+pub use recent::watch_recent;
 pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
 
 /// The number of the rating semantics that this code implements. It rises with every change that could rate the same
-/// records differently; a chunk that was cut by another number is not rated by this code. 2: points from referrals are told by level.
-/// 3: a latency of more than a day is rejected; sums stay at the end of their range.
-pub const SEMANTICS: u32 = 3;
+/// records differently. A chunk that was cut by an earlier number is rated by that one, if this code still knows it
+/// ([`Semantics`]). 2: points from referrals are counted by level. 3: a latency of more than a day is rejected; sums
+/// stay at the end of their range. 4: models are recognised in more spellings.
+pub const SEMANTICS: u32 = Semantics::NOW.number();
 
 /// What a checkpoint covers of what its task has done.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,15 @@
 //! twice, and counters alone would tell it nothing of what happened before.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select;
 use prometheus::IntCounterVec;
 use prometheus::core::Collector;
+use tokio::sync::watch;
 
-use crate::ops::clock::Moment;
+use crate::ops::clock::{Clock, Moment};
 use crate::ops::metrics::Metrics;
 
 /// How far back "recent" goes.
@@ -19,6 +22,21 @@ const EVERY: Duration = Duration::from_secs(5);
 const OUTCOMES: [&str; 3] = ["rated", "rejected", "without_usage"];
 
 type Counts = [u64; OUTCOMES.len()];
+
+/// Keeps the gauges current until shutdown, for a process that runs no tasks: those that do have
+/// [`super::watch_lag`].
+pub async fn watch_recent(
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut recent = Recent::default();
+    while !*shutdown.borrow() {
+        recent.tell(clock.moment(), &metrics);
+        let stop = std::pin::pin!(shutdown.wait_for(|stop| *stop));
+        select(clock.sleep(EVERY), stop).await;
+    }
+}
 
 /// The counters as they were, at most [`SPAN`] ago.
 #[derive(Default)]

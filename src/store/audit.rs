@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::time::Millis;
 
@@ -83,6 +84,16 @@ pub async fn page(db: &dyn Db, before: Option<&str>, limit: usize) -> Result<Pag
         entries: entries.collect::<Result<Vec<Entry>, StoreError>>()?,
         next,
     })
+}
+
+/// The entries of an action at one moment.
+pub async fn of_moment(db: &dyn Db, at: Millis, action: &str) -> Result<Vec<Entry>, StoreError> {
+    let query = Query {
+        range: RangeFilter::Prefix(format!("{at}#{action}#")),
+        ..pages::whole(Table::Checkpoints, PARTITION)
+    };
+    let items = pages::all(db, query).await?;
+    items.iter().map(read).collect()
 }
 
 fn read(item: &Item) -> Result<Entry, StoreError> {

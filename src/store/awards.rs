@@ -172,6 +172,11 @@ pub fn milestone_id(referee: &Account) -> String {
     format!("milestone#{referee}")
 }
 
+/// Whether an award was ever granted.
+pub async fn is_granted(db: &dyn Db, account: &Account, id: &str) -> Result<bool, StoreError> {
+    Ok(db.get(&record_key(account, id)).await?.is_some())
+}
+
 /// The writes that grant an award: its record, which must not exist, and its pointer. They belong into one transaction
 /// with the change that the award is for. `partitions` is the number of posting partitions.
 pub fn grant_writes(award: Award, partitions: u32) -> Vec<Write> {

@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::ids::Account;
 use crate::domain::position::Control;
@@ -137,6 +138,48 @@ pub async fn entries(
     }
     found.sort_by_key(|entry| entry.number);
     Ok(found)
+}
+
+/// Shows every entry in the table, in order; also entries beyond the head. One that is not visible yet
+/// is left out.
+pub(in crate::store) async fn walk(
+    db: &dyn Db,
+    mut each: impl FnMut(Entry) + Send,
+) -> Result<(), StoreError> {
+    let (first, last) = (entry_key(Control(0)), entry_key(Control(u64::MAX)));
+    let mut query = Query {
+        range: RangeFilter::Between(first.range, last.range),
+        ..pages::whole(Table::Checkpoints, PARTITION)
+    };
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            let row = Row::new(entry_key(Control(0)), item);
+            each(read_entry(Control(row.parsed("item")?), item)?);
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The entry of a number; `None`: there is none. It is read again for a while.
+pub(in crate::store) async fn find(
+    db: &dyn Db,
+    number: Control,
+) -> Result<Option<Entry>, StoreError> {
+    for _ in 0..READS_MAX {
+        if let Some(item) = db.get(&entry_key(number)).await? {
+            return read_entry(number, &item).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The write that removes an entry beyond the head.
+pub(in crate::store) fn delete_entry(number: Control) -> (Key, Condition) {
+    (entry_key(number), Condition::Present)
 }
 
 fn read_entry(number: Control, item: &Item) -> Result<Entry, StoreError> {
@@ -281,14 +324,22 @@ pub(in crate::store) async fn until_counted(
     db: &dyn Db,
     number: Control,
 ) -> Result<(), StoreError> {
+    match is_counted(db, number).await? {
+        true => Ok(()),
+        false => Err(StoreError::Unavailable(format!(
+            "entry {number} of the control feed is written, but its head does not count it yet"
+        ))),
+    }
+}
+
+/// Whether the head counts an entry that was seen, or a row of it. It is read again for a while.
+pub(in crate::store) async fn is_counted(db: &dyn Db, number: Control) -> Result<bool, StoreError> {
     for _ in 0..READS_MAX {
         if head(db).await? >= number {
-            return Ok(());
+            return Ok(true);
         }
     }
-    Err(StoreError::Unavailable(format!(
-        "entry {number} of the control feed is written, but its head does not count it yet"
-    )))
+    Ok(false)
 }
 
 /// Counts the tries of one append, and says when to give up.

@@ -319,6 +319,11 @@ pub enum StoreError {
     /// The request itself is wrong, or the table is missing. Retrying is of no use.
     #[error("the store refused the request: {0}")]
     Refused(String),
+    /// Tables were restored to different moments. Retrying is of no use.
+    #[error(
+        "the tables are not of the same moment: {0}; stop all workers and run `tidemark recover` (docs/backup.md)"
+    )]
+    Apart(String),
     /// A row cannot be read. Retrying is of no use.
     #[error(
         "row {key} cannot be read: {what}; restore it from a backup, then `tidemark resume` the partition"

@@ -16,6 +16,7 @@ pub mod db;
 pub mod durability;
 pub mod dynamo;
 pub mod embedded;
+pub mod feed_rows;
 pub mod heads;
 pub mod installation;
 pub mod keys;

@@ -14,6 +14,7 @@
 //! If anything is missing the scan was torn, and is done again.
 
 mod seen;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,54 +23,22 @@ use serde_json::json;
 
 use super::audit;
 use super::control::{self, Change, Head, Tries};
-use super::db::{Condition, Db, Item, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
+use super::db::{Condition, Db, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
-use super::row::{Fields, Row};
 use crate::domain::position::Control;
-use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules};
+use crate::domain::rules::{RuleBook, RuleChange, RuleFault, Rules, SettingKey};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 
 pub use seen::{Seen, published_under};
+pub use versions::Version;
+pub(in crate::store) use versions::{Publication, put_version, read_version, version_key};
 
 /// Most versions in one publication: the feed's entry, its head and the audit entry go into the same transaction.
 pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 3;
 
 /// How often a torn scan is done again.
 const SCANS_MAX: usize = 10;
-
-/// One version of one price or rule set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// Which: `tide_pool_input`, `rules.streak`, …
-    pub key: String,
-    /// 1, 2, 3, … of this key.
-    pub version: u32,
-    /// The entry of the control feed that published it.
-    pub control: Control,
-    /// From when on, in event time; `None` for a first version, which has no beginning.
-    pub effective_from: Option<Millis>,
-    /// The value, as JSON text.
-    pub value: String,
-    /// Who published it.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub written_at: Millis,
-    publication: Publication,
-}
-
-/// What a version row says about the publication that it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Publication {
-    /// The publication before it; 0 for the first.
-    previous: Control,
-    /// How many versions it holds.
-    count: usize,
-    /// This version's place among them, from 0.
-    index: usize,
-}
 
 /// A new value for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +54,7 @@ pub struct NewValue {
 pub struct Publish {
     /// The values; no key twice, at most [`CHANGES_MAX`].
     pub values: Vec<NewValue>,
-    /// From when on, in event time; not before `now`. Keys without any version ignore it: their first has no beginning.
+    /// From when on, in event time; not before `now`. Required keys without any version ignore it: their first has no beginning.
     pub effective_from: Millis,
     /// Who.
     pub by: String,
@@ -166,6 +135,7 @@ async fn publish_if(
     let mut tried: Option<Control> = None;
     loop {
         let loaded = load(db).await?;
+        loaded.check_beyond(db).await?;
         if let Some(number) = tried
             && control::happened(db, number, loaded.head, &publish.token).await?
         {
@@ -180,7 +150,10 @@ async fn publish_if(
         let (changes, rows) = plan(publish, &loaded);
         let book = book(&loaded.versions, loaded.head.number)?;
         book.check(&changes).map_err(PublishError::Faults)?;
-        let mut writes: Vec<Write> = rows.iter().map(put_version).collect();
+        let mut writes: Vec<Write> = rows
+            .iter()
+            .map(|row| put_version(row, Condition::Absent))
+            .collect();
         writes.push(told(publish, number, &rows, note));
         let change = Change::Rules(changes);
         let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
@@ -281,7 +254,9 @@ fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
     let mut rows = Vec::new();
     for (index, new) in publish.values.iter().enumerate() {
         let before = newest.get(new.key.as_str()).copied().unwrap_or(0);
-        let effective_from = (before > 0).then_some(publish.effective_from);
+        let is_optional = SettingKey::named(&new.key).is_some_and(SettingKey::is_optional);
+        let begins = before > 0 || is_optional;
+        let effective_from = begins.then_some(publish.effective_from);
         changes.push(RuleChange {
             key: new.key.clone(),
             value: new.value.clone(),
@@ -311,7 +286,19 @@ fn plan(publish: &Publish, loaded: &Loaded) -> (Vec<RuleChange>, Vec<Version>) {
 /// Errors: [`StoreError::Unavailable`] when the table stays torn; [`StoreError::Corrupt`] when versions are missing for
 /// good or cannot be applied, or the feed is shorter than `up_to`.
 pub async fn load_rules(db: &dyn Db, up_to: Control) -> Result<RuleBook, StoreError> {
+    book_of(&load(db).await?, up_to)
+}
+
+/// [`load_rules`] for those who go on from them. Refuses tables of different moments.
+///
+/// Errors: [`StoreError::Apart`] too.
+pub async fn load_rules_checked(db: &dyn Db, up_to: Control) -> Result<RuleBook, StoreError> {
     let loaded = load(db).await?;
+    loaded.check_beyond(db).await?;
+    book_of(&loaded, up_to)
+}
+
+fn book_of(loaded: &Loaded, up_to: Control) -> Result<RuleBook, StoreError> {
     if loaded.head.number < up_to {
         return Err(StoreError::Corrupt {
             key: super::row::key_text(&control::key_of_head()),
@@ -379,27 +366,73 @@ struct Loaded {
     head: Head,
     /// In the order of the feed.
     versions: Vec<Version>,
+    /// The newest version that the head does not count, if there is one.
+    beyond: Option<Version>,
 }
 
 /// Reads the head, then the table, until the table holds everything that the head promises.
 async fn load(db: &dyn Db) -> Result<Loaded, StoreError> {
+    let loaded = try_load(db).await?;
+    loaded.ok_or_else(|| StoreError::Unavailable(format!("{INCOMPLETE}, if this stays")))
+}
+
+/// What a table that stays torn says.
+const INCOMPLETE: &str = "PricingConfig does not hold exactly the versions that the control feed names: the tables \
+     were restored to different moments, or rows were deleted (`tidemark recover --dry-run` says which)";
+
+async fn try_load(db: &dyn Db) -> Result<Option<Loaded>, StoreError> {
     for _ in 0..SCANS_MAX {
         let head = control::full_head(db).await?;
         let mut versions = scan(db).await?;
+        let newest = versions.iter().max_by_key(|version| version.control);
+        let beyond = newest
+            .filter(|newest| newest.control > head.number)
+            .cloned();
         versions.retain(|version| version.control <= head.number);
         versions.sort_by_key(|version| (version.control, version.publication.index));
         if is_complete(head.rules, &versions) {
-            return Ok(Loaded { head, versions });
+            return Ok(Some(Loaded {
+                head,
+                versions,
+                beyond,
+            }));
         }
     }
-    Err(StoreError::Unavailable(
-        "PricingConfig does not hold every version that the control feed names; if this stays, rows were deleted: \
-         restore them from a backup"
-            .to_owned(),
-    ))
+    Ok(None)
 }
 
-async fn scan(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
+/// Whether the table holds exactly the versions that the feed names.
+///
+/// Errors: [`StoreError::Apart`] if it does not.
+pub async fn check_table(db: &dyn Db) -> Result<(), StoreError> {
+    match try_load(db).await? {
+        Some(loaded) => loaded.check_beyond(db).await,
+        None => Err(StoreError::Apart(INCOMPLETE.to_owned())),
+    }
+}
+
+impl Loaded {
+    /// Refuses if the table holds a version that the control feed does not know: the next change of
+    /// rules or referrals would take its number.
+    ///
+    /// Errors: [`StoreError::Apart`].
+    async fn check_beyond(&self, db: &dyn Db) -> Result<(), StoreError> {
+        let Some(beyond) = &self.beyond else {
+            return Ok(());
+        };
+        // It may have been published since the head was read.
+        if control::is_counted(db, beyond.control).await? {
+            return Ok(());
+        }
+        Err(StoreError::Apart(format!(
+            "version {} of {} in PricingConfig is entry {} of the control feed, which ends at {}",
+            beyond.version, beyond.key, beyond.control, self.head.number
+        )))
+    }
+}
+
+/// Every version that the table holds, also what the feed does not know.
+pub(in crate::store) async fn scan(db: &dyn Db) -> Result<Vec<Version>, StoreError> {
     let mut versions = Vec::new();
     pages::scan(db, Table::PricingConfig, |item| {
         versions.push(read_version(&item)?);
@@ -439,57 +472,4 @@ fn book(versions: &[Version], up_to: Control) -> Result<RuleBook, StoreError> {
         })?;
     }
     Ok(book)
-}
-
-impl Version {
-    fn change(&self) -> RuleChange {
-        RuleChange {
-            key: self.key.clone(),
-            value: self.value.clone(),
-            effective_from: self.effective_from,
-        }
-    }
-}
-
-fn version_key(key: &str, version: u32) -> Key {
-    Key::new(Table::PricingConfig, key, format!("{version:010}"))
-}
-
-fn put_version(version: &Version) -> Write {
-    let fields = Fields::of(&version_key(&version.key, version.version))
-        .number("control", version.control.0)
-        .number("previous", version.publication.previous.0)
-        .number("count", version.publication.count as u64)
-        .number("index", version.publication.index as u64)
-        .number_opt("effectiveFrom", version.effective_from.map(|at| at.0))
-        .text("value", &version.value)
-        .text("updatedBy", &version.by)
-        .text("reason", &version.reason)
-        .number("writtenAt", version.written_at.0);
-    Write::Put {
-        table: Table::PricingConfig,
-        item: fields.item(),
-        condition: Condition::Absent,
-    }
-}
-
-fn read_version(item: &Item) -> Result<Version, StoreError> {
-    let unknown = Row::new(Key::new(Table::PricingConfig, "?", "?"), item);
-    let (key, version) = (unknown.text("configKey")?, unknown.parsed("version")?);
-    let row = Row::new(version_key(key, version), item);
-    Ok(Version {
-        key: key.to_owned(),
-        version,
-        control: Control(row.number("control")?),
-        effective_from: row.number_opt("effectiveFrom")?.map(Millis),
-        value: row.text("value")?.to_owned(),
-        by: row.text("updatedBy")?.to_owned(),
-        reason: row.text("reason")?.to_owned(),
-        written_at: Millis(row.number("writtenAt")?),
-        publication: Publication {
-            previous: Control(row.number("previous")?),
-            count: row.number("count")?,
-            index: row.number("index")?,
-        },
-    })
 }

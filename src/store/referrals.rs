@@ -123,7 +123,7 @@ pub enum SignupError {
     Store(#[from] StoreError),
 }
 
-fn link_key(referee: &Account) -> Key {
+pub(in crate::store) fn link_key(referee: &Account) -> Key {
     Key::new(
         Table::ReferralRelationships,
         referee.id(),
@@ -362,7 +362,7 @@ pub fn grant_milestone_writes(
 }
 
 /// The write that marks the milestone of `link` as granted; it fails unless the row still owes it.
-fn milestone_granted_write(link: &Link) -> Write {
+pub fn milestone_granted_write(link: &Link) -> Write {
     let granted = Link {
         milestone: Milestone::Granted,
         ..link.clone()
@@ -371,7 +371,7 @@ fn milestone_granted_write(link: &Link) -> Write {
     put_link(&granted, Condition::Equals("milestone", owed))
 }
 
-fn put_link(link: &Link, condition: Condition) -> Write {
+pub(in crate::store) fn put_link(link: &Link, condition: Condition) -> Write {
     let fields = Fields::of(&link_key(&link.referee))
         .json("chain", &link.chain)
         .number("control", link.control.0)

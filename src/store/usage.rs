@@ -98,6 +98,8 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         .number_opt("inputTokens", event.input_tokens)
         .number_opt("outputTokens", event.output_tokens)
         .number_opt("cachedInputTokens", event.cached_input_tokens)
+        .number_opt("cacheWriteTokens", event.cache_write_tokens)
+        .number_opt("reasoningTokens", event.reasoning_tokens)
         .number_opt("audioMillis", event.audio_millis)
         .number_opt("requestBytes", event.request_bytes)
         .number_opt("responseBytes", event.response_bytes)

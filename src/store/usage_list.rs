@@ -43,6 +43,12 @@ pub struct UsageRow {
     pub input_tokens: Option<u64>,
     /// Output tokens, if they are known.
     pub output_tokens: Option<u64>,
+    /// Input tokens that were read from a cache, part of `inputTokens`.
+    pub cached_input_tokens: Option<u64>,
+    /// Input tokens that were written to a cache, part of `inputTokens`.
+    pub cache_write_tokens: Option<u64>,
+    /// Output tokens that were spent on reasoning, part of `outputTokens`.
+    pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
     /// Points to the user.
@@ -284,6 +290,9 @@ fn read(hash: &str, item: &Item) -> Result<UsageRow, StoreError> {
         latency_ms: row.number_opt("latencyMs")?,
         input_tokens: row.number_opt("inputTokens")?,
         output_tokens: row.number_opt("outputTokens")?,
+        cached_input_tokens: row.number_opt("cachedInputTokens")?,
+        cache_write_tokens: row.number_opt("cacheWriteTokens")?,
+        reasoning_tokens: row.number_opt("reasoningTokens")?,
         audio_millis: row.number_opt("audioMillis")?,
         user_points: Points(row.number("userMicropoints")?),
         provider_points: Points(row.number("providerMicropoints")?),

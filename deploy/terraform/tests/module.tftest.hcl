@@ -22,6 +22,10 @@ mock_provider "aws" {
 run "by_default" {
   command = plan
   assert {
+    condition     = length(aws_msk_topic.this) == 0
+    error_message = "No topics without var.msk."
+  }
+  assert {
     condition     = length(aws_dynamodb_table.this) == 9
     error_message = "There are nine tables."
   }

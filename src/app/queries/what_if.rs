@@ -4,8 +4,8 @@ use super::{Queries, QueryError};
 use crate::domain::amount::Money;
 use crate::domain::event::Service;
 use crate::domain::rating::{Used, is_successful, price};
-use crate::domain::rules::Rules;
-use crate::domain::tier::Tier;
+use crate::domain::rules::{Rules, TokenCounts};
+use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{DAY_MS, Millis};
 use crate::store::usage_list::{self, UsageRow};
 
@@ -65,10 +65,19 @@ impl Queries {
 /// The tier is the one that the request was rated with; a row of chat always has it.
 fn price_of(line: &UsageRow, service: Service, rules: &Rules) -> Money {
     let tier = line.tier.as_deref().and_then(Tier::named);
-    let used = Used {
-        input_tokens: line.input_tokens,
-        output_tokens: line.output_tokens,
-        audio_millis: line.audio_millis,
+    let model = Detection {
+        prices: line.model.as_deref().and_then(|m| rules.model_prices(m)),
+        ..Detection::of_tier(tier.unwrap_or(Tier::TidePool))
     };
-    price(used, service, tier.unwrap_or(Tier::TidePool), rules)
+    let used = Used {
+        tokens: TokenCounts {
+            input: line.input_tokens.unwrap_or(0),
+            cached_input: line.cached_input_tokens.unwrap_or(0),
+            cache_write: line.cache_write_tokens.unwrap_or(0),
+            output: line.output_tokens.unwrap_or(0),
+            reasoning: line.reasoning_tokens.unwrap_or(0),
+        },
+        audio_millis: line.audio_millis.unwrap_or(0),
+    };
+    price(used, service, &model, rules)
 }

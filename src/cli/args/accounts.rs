@@ -9,6 +9,7 @@ use super::{AccountArg, JsonArg};
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::AccountKind;
 use crate::domain::time::{Day, Month};
+use crate::gateways::Markup;
 
 pub(super) const STATEMENT_EXAMPLES: &str = "\
 Examples:
@@ -29,6 +30,50 @@ pub enum PricingCommand {
     },
     /// Show the values in force.
     Show(JsonArg),
+    /// Publish prices of single models from LiteLLM's public price list, as one version of `rules.modelPrices`.
+    ///
+    /// Prices of models that the list does not name stay as they are. Download the list from
+    /// https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json
+    #[command(
+        after_help = "Examples:\n  tidemark pricing import model_prices.json --markup 20 --dry-run\n  \
+                      tidemark pricing import model_prices.json --markup 20 --only 'claude-*' --only 'gpt-*' --yes"
+    )]
+    Import(ImportArgs),
+}
+
+/// `pricing import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The list, a JSON file.
+    pub file: PathBuf,
+    /// Percent to add to every price, with up to two decimals.
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = markup)]
+    pub markup: Markup,
+    /// Only models whose names match this glob; may be given more than once.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Show what would change, and publish nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+fn markup(text: &str) -> Result<Markup, String> {
+    let allowed = || format!("{text:?} is not a percentage from 0 to 1000 with up to two decimals");
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || decimals.len() > 2 || !are_digits(whole) || !are_digits(decimals) {
+        return Err(allowed());
+    }
+    let number: u32 = format!("{whole}{decimals:0<2}")
+        .parse()
+        .map_err(|_| allowed())?;
+    match number {
+        0..=100_000 => Ok(Markup(number)),
+        _ => Err(allowed()),
+    }
 }
 
 /// A set of rules that ships with tidemark.

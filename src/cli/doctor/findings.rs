@@ -41,6 +41,8 @@ pub enum Cause {
     LogRefuses,
     /// Clocks disagree.
     ClocksDiffer,
+    /// Prices and links do not agree with the control feed.
+    TablesApart,
     /// `tidemark recover` did not come to its end.
     RecoveryBrokenOff,
     /// Most recent events are rejected.
@@ -153,6 +155,7 @@ impl Findings {
                 | Cause::LogRefuses
                 | Cause::ClocksDiffer
                 | Cause::RecoveryBrokenOff
+                | Cause::TablesApart
                 | Cause::Rejected
                 | Cause::WithoutUsage
                 | Cause::NoRules

@@ -8,7 +8,7 @@ use crate::cli::client::{Answer, Client, NoAnswer, Problem};
 use crate::cli::data::DataDir;
 use crate::cli::engine::{connect, kafka_settings};
 use crate::cli::output::{Done, Failure, counted};
-use crate::cli::recent::Recent;
+use crate::cli::recent::{self, Recent};
 use crate::cli::session::{Session, Workers};
 use crate::cli::top::reading::{Sample, read};
 use crate::domain::position::{Epoch, Offset, Partition};
@@ -25,8 +25,6 @@ use crate::store::layout;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Clocks that differ by more disagree: records would look as if they came from the future.
 const CLOCKS_DIFFER_MS: i64 = 10_000;
-/// How many partitions are looked at for the newest record.
-const CLOCK_PARTITIONS_MAX: u32 = 8;
 
 /// Why the store cannot be used, if it cannot.
 async fn store_outage(db: &dyn Db, epoch: Epoch) -> Option<String> {
@@ -213,11 +211,10 @@ pub async fn clocks(session: &Session, findings: &mut Findings) {
 
 /// By what clocks disagree, if they do, and what to do.
 pub async fn clock_difference(session: &Session) -> Option<String> {
-    let count = session.partitions.source.min(CLOCK_PARTITIONS_MAX);
-    let mut newest: Option<Millis> = None;
-    for partition in (0..count).map(Partition) {
-        newest = newest.max(newest_record(session, partition).await);
-    }
+    let partitions = recent::sample(session.partitions.source).into_iter();
+    let records = partitions.map(|partition| newest_record(session, partition));
+    let newest = futures::future::join_all(records).await.into_iter().max();
+    let newest = newest.flatten();
     let now = session.now();
     let newest = newest.filter(|newest| newest.0 > now.0 + CLOCKS_DIFFER_MS)?;
     Some(format!(
@@ -249,6 +246,9 @@ async fn newest_record(session: &Session, partition: Partition) -> Option<Millis
 
 /// Are most recent events rejected, or without token counts?
 pub async fn recent(session: &Session, findings: &mut Findings) {
+    if let Some(note) = recent::sample_note(session.partitions.source) {
+        findings.note(note);
+    }
     let recent = match Recent::read(session).await {
         Ok(recent) => recent,
         // A damaged partition, say, which is a finding of its own.

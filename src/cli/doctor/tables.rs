@@ -16,7 +16,7 @@ use crate::ops::metrics::Metrics;
 use crate::pipeline::loss::{LossError, Losses};
 use crate::pipeline::{self, Failure as Halt, HaltCode, progress};
 use crate::store::db::{StoreError, Table};
-use crate::store::{installation, layout, losses, protection, recovery};
+use crate::store::{feed_rows, installation, layout, losses, protection, recovery};
 
 /// Looks at the tables. False if one is missing: nothing else can be read then.
 pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
@@ -38,6 +38,13 @@ pub async fn look(session: &Session, findings: &mut Findings) -> Done<bool> {
             "`tidemark recover` was interrupted: usage rows, which identify resent events, may be \
              missing. Stop all workers and run it again",
         );
+    }
+    match feed_rows::glance(session.db()).await {
+        Err(error @ StoreError::Apart(_)) => findings.fault(
+            Cause::TablesApart,
+            format!("Prices or referral links may be wrong, and changes of them may fail: {error}"),
+        ),
+        looked => looked?,
     }
     counts(session, findings).await?;
     Ok(true)

@@ -52,6 +52,9 @@ fn cure(code: &str) -> &'static str {
             "new events are refused (503), and gateways resend them; check the brokers and the \
              topics (`tidemark doctor`)"
         }
+        "topic_missing" => {
+            "usage.events is gone, new events are refused (503), gateways send them again; restore it, do not just create it again (docs/runbook.md#a-topic-is-gone)"
+        }
         "store_denied" => {
             "updates are paused; check the AWS credentials, their policy and the clock"
         }

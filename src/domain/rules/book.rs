@@ -117,7 +117,11 @@ impl RuleBook {
         let fingerprint = xxhash_rust::xxh3::xxh3_64(setting.canonical().as_bytes());
         let version = Version {
             control,
-            effective_from: first.and(change.effective_from),
+            // Before an optional key has a value, rules are complete without it.
+            effective_from: match key.is_optional() {
+                true => change.effective_from,
+                false => first.and(change.effective_from),
+            },
             setting,
             fingerprint,
         };

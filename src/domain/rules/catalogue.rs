@@ -6,7 +6,9 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Serialize;
 
 use super::fault::{Faults, Member};
-use crate::domain::tier::{Detection, Sizes, Tier, bare_name, sized_tier};
+use crate::domain::model_name::{bare_name, spellings};
+use crate::domain::semantics::Semantics;
+use crate::domain::tier::{Sizes, Tier, sized_tier};
 
 /// Most exact names, and most patterns.
 const NAMES_MAX: usize = 1_000;
@@ -73,18 +75,19 @@ impl Catalogue {
     }
 
     /// The tier of a model. Takes microseconds: keep the answer per name and [`super::Rules::id`].
-    pub fn detect(&self, model: &str) -> Detection {
-        let name = bare_name(model);
-        let known = self
-            .by_name
-            .get(&name)
-            .copied()
-            .or_else(|| self.first_pattern(&name))
-            .or_else(|| sized_tier(&name, &self.sizes));
-        Detection {
-            tier: known.unwrap_or(Tier::TidePool),
-            recognised: known.is_some(),
-        }
+    pub fn tier_of(&self, model: &str, semantics: Semantics) -> Option<Tier> {
+        let names = match semantics.knows_spellings() {
+            true => spellings(model),
+            false => vec![bare_name(model)],
+        };
+        names.iter().find_map(|name| self.known(name))
+    }
+
+    fn known(&self, name: &str) -> Option<Tier> {
+        let exact = self.by_name.get(name).copied();
+        exact
+            .or_else(|| self.first_pattern(name))
+            .or_else(|| sized_tier(name, &self.sizes))
     }
 
     fn first_pattern(&self, name: &str) -> Option<Tier> {

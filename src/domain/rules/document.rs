@@ -78,18 +78,37 @@ fn read_document(text: &str) -> Result<RulesDocument, Vec<RuleFault>> {
         &Member::new("", &root),
         ["system_mainnet", "prices", "rules"],
     );
-    let prices = faults.members(&prices, PriceKey::NAMES);
-    let sections = faults.members(&rules, SECTIONS);
-    let members = std::iter::once(mainnet).chain(prices).chain(sections);
+    let (needed, optional) = PriceKey::NAMES.split_at(PriceKey::REQUIRED);
+    let prices = faults.members_and(
+        &prices,
+        array::<{ PriceKey::REQUIRED }>(needed),
+        array::<OPTIONAL_PRICES>(optional),
+    );
+    let (sections, [model_prices]) = faults.members_and(&rules, SECTIONS, [MODEL_PRICES_SECTION]);
+    let (needed, optional) = prices;
+    let members = std::iter::once(Some(mainnet))
+        .chain(needed.map(Some))
+        .chain(optional)
+        .chain(sections.map(Some))
+        .chain([model_prices]);
     let settings: Vec<Option<(SettingKey, Setting)>> = SettingKey::all()
         .zip(members)
+        .filter_map(|(key, member)| Some((key, member?)))
         .map(|(key, member)| Some((key, Setting::read(key, &member, &mut faults)?)))
         .collect();
     let settings: Option<Vec<_>> = settings.into_iter().collect();
     faults.finish(settings.map(|settings| RulesDocument { settings }))
 }
 
-/// The tables below `[rules]`, in the order of [`SettingKey::all`].
+/// All of a list whose length is known.
+fn array<const N: usize>(names: &[&'static str]) -> [&'static str; N] {
+    std::array::from_fn(|i| names[i])
+}
+
+const OPTIONAL_PRICES: usize = PriceKey::COUNT - PriceKey::REQUIRED;
+/// `[[rules.modelPrices]]`, which may be missing.
+const MODEL_PRICES_SECTION: &str = "modelPrices";
+/// The tables below `[rules]` that must be there, in the order of [`SettingKey::all`].
 const SECTIONS: [&str; 9] = [
     "points",
     "demand",

@@ -98,14 +98,38 @@ impl Faults {
         names: [&str; N],
     ) -> [Member<'v>; N] {
         let map = self.object(object, &names);
-        names.map(|name| {
-            let value = map.and_then(|map| map.get(name));
-            let member = object.below(name, value);
-            if map.is_some() && value.is_none() {
-                self.add(&member.key, "is missing", "it must be given");
-            }
-            member
-        })
+        names.map(|name| self.needed(object, map, name))
+    }
+
+    /// The members of an object that must have some, and may have others.
+    pub fn members_and<'v, const N: usize, const M: usize>(
+        &mut self,
+        object: &Member<'v>,
+        needed: [&str; N],
+        optional: [&str; M],
+    ) -> ([Member<'v>; N], [Option<Member<'v>>; M]) {
+        let names = [&needed[..], &optional[..]].concat();
+        let map = self.object(object, &names);
+        let needed = needed.map(|name| self.needed(object, map, name));
+        let optional = optional.map(|name| {
+            let value = map.and_then(|map| map.get(name))?;
+            Some(object.below(name, Some(value)))
+        });
+        (needed, optional)
+    }
+
+    fn needed<'v>(
+        &mut self,
+        object: &Member<'v>,
+        map: Option<&'v Map<String, Value>>,
+        name: &str,
+    ) -> Member<'v> {
+        let value = map.and_then(|map| map.get(name));
+        let member = object.below(name, value);
+        if map.is_some() && value.is_none() {
+            self.add(&member.key, "is missing", "it must be given");
+        }
+        member
     }
 
     fn object<'v>(

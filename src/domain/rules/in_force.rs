@@ -5,11 +5,14 @@ use std::sync::Arc;
 use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
 use super::key::{PriceKey, SettingKey};
+use super::model_prices::ModelPrices;
 use super::setting::{Awards, Decimal, Quality, Season, Setting, Streak, StreakStep};
+use super::token_prices::TokenPrices;
 use super::version::Version;
 use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};
 use crate::domain::ledger::Activity;
-use crate::domain::tier::Detection;
+use crate::domain::semantics::Semantics;
+use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::Millis;
 
 /// Everything that is in force at one moment.
@@ -18,6 +21,8 @@ pub struct Rules {
     id: u64,
     mainnet: bool,
     prices: [Money; PriceKey::COUNT],
+    token_prices: [TokenPrices; Tier::ALL.len()],
+    model_prices: Option<Arc<ModelPrices>>,
     provider_earns: PerClass<Points>,
     user_earns: PerClass<Points>,
     cascade: [Bp; 3],
@@ -39,12 +44,32 @@ impl Rules {
         self.mainnet
     }
 
-    /// The tier of a model. Takes microseconds: keep the answer per name and [`Rules::id`].
-    pub fn detect(&self, model: &str) -> Detection {
-        self.catalogue.detect(model)
+    /// The tier of a model, and its prices. Takes microseconds: keep the answer per name and [`Rules::id`].
+    pub fn detect(&self, model: &str, semantics: Semantics) -> Detection {
+        let known = self.catalogue.tier_of(model, semantics);
+        Detection {
+            tier: known.unwrap_or(Tier::TidePool),
+            recognised: known.is_some(),
+            prices: self.model_prices(model),
+        }
     }
 
-    /// A price, per unit ([`PriceKey::unit`]).
+    /// What the tokens of a model cost, if it has prices of its own.
+    pub fn model_prices(&self, model: &str) -> Option<TokenPrices> {
+        self.model_prices.as_ref()?.find(model)
+    }
+
+    /// Whether any model has.
+    pub fn has_model_prices(&self) -> bool {
+        self.model_prices.is_some()
+    }
+
+    /// What tokens of chat cost on models of a tier without prices of their own.
+    pub fn token_prices(&self, tier: Tier) -> &TokenPrices {
+        &self.token_prices[tier as usize]
+    }
+
+    /// A price, per unit ([`PriceKey::unit`]). One that is not given is that of its whole.
     pub fn price(&self, key: PriceKey) -> Money {
         self.prices[key as usize]
     }
@@ -149,14 +174,29 @@ pub(super) fn assemble<'v>(
     let shares = value_of!(find, SettingKey::Shares, Shares);
     let mut prices = [Money::ZERO; PriceKey::COUNT];
     for key in PriceKey::ALL {
-        let price = value_of!(find, SettingKey::Price(key), Price);
-        prices[key as usize] = price.price_per_unit.0;
+        let version = find(SettingKey::Price(key));
+        if version.is_none() && !key.is_optional() {
+            return None;
+        }
+        prices[key as usize] = match version.map(Version::setting) {
+            Some(Setting::Price(Some(price))) => price.price_per_unit.0,
+            // Wholes come before their parts.
+            _ => key
+                .whole()
+                .map_or(Money::ZERO, |whole| prices[whole as usize]),
+        };
     }
+    let model_prices = match find(SettingKey::ModelPrices).map(Version::setting) {
+        Some(Setting::ModelPrices(prices)) if !prices.is_empty() => Some(Arc::clone(prices)),
+        _ => None,
+    };
     let (provider_earns, user_earns) = earnings(points, demand, &season, shares.user).ok()?;
     Some(Rules {
         id: id_of(&season, &find)?,
         mainnet: *value_of!(find, SettingKey::Mainnet, Mainnet),
+        token_prices: Tier::ALL.map(|tier| token_prices(&prices, tier)),
         prices,
+        model_prices,
         provider_earns,
         user_earns,
         cascade: shares.cascade,
@@ -170,6 +210,17 @@ pub(super) fn assemble<'v>(
         awards: *value_of!(find, SettingKey::Awards, Awards),
         catalogue: Arc::clone(value_of!(find, SettingKey::Catalogue, Catalogue)),
     })
+}
+
+fn token_prices(prices: &[Money; PriceKey::COUNT], tier: Tier) -> TokenPrices {
+    let price = |key: PriceKey| prices[key as usize];
+    TokenPrices {
+        input: price(PriceKey::input(tier)),
+        cached_input: price(PriceKey::cached_input(tier)),
+        cache_write: price(PriceKey::cache_write(tier)),
+        output: price(PriceKey::output(tier)),
+        reasoning: price(PriceKey::reasoning(tier)),
+    }
 }
 
 /// The seasonal multipliers at an instant (`None`: before every other).
@@ -212,7 +263,12 @@ fn id_of<'v>(
 ) -> Option<u64> {
     let mut bytes = Vec::new();
     for key in SettingKey::all() {
-        bytes.extend_from_slice(&find(key)?.fingerprint().to_le_bytes());
+        let fingerprint = match find(key) {
+            Some(version) => version.fingerprint(),
+            None if key.is_optional() => 0,
+            None => return None,
+        };
+        bytes.extend_from_slice(&fingerprint.to_le_bytes());
     }
     for multiplier in season.0 {
         bytes.extend_from_slice(&multiplier.0.to_le_bytes());

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::domain::tier::Tier;
 
-/// What a price is for.
+/// What a price is for. A kind of token without a price of its own costs what all input, or all output, costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PriceKey {
@@ -32,11 +32,37 @@ pub enum PriceKey {
     Tts = 9,
     /// Scraped pages.
     Scrape = 10,
+    /// Input tokens of chat that were read from a cache, tier 1.
+    TidePoolCachedInput = 11,
+    /// Input tokens of chat that were written to a cache, tier 1.
+    TidePoolCacheWrite = 12,
+    /// Output tokens of chat that were spent on reasoning, tier 1.
+    TidePoolReasoning = 13,
+    /// Input tokens of chat that were read from a cache, tier 2.
+    BlueSurgeCachedInput = 14,
+    /// Input tokens of chat that were written to a cache, tier 2.
+    BlueSurgeCacheWrite = 15,
+    /// Output tokens of chat that were spent on reasoning, tier 2.
+    BlueSurgeReasoning = 16,
+    /// Input tokens of chat that were read from a cache, tier 3.
+    OpenOceanCachedInput = 17,
+    /// Input tokens of chat that were written to a cache, tier 3.
+    OpenOceanCacheWrite = 18,
+    /// Output tokens of chat that were spent on reasoning, tier 3.
+    OpenOceanReasoning = 19,
+    /// Input tokens of chat that were read from a cache, tier 4.
+    MarianaDepthCachedInput = 20,
+    /// Input tokens of chat that were written to a cache, tier 4.
+    MarianaDepthCacheWrite = 21,
+    /// Output tokens of chat that were spent on reasoning, tier 4.
+    MarianaDepthReasoning = 22,
 }
 
 impl PriceKey {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 23;
+    /// How many complete rules must have; the others come after them.
+    pub const REQUIRED: usize = 11;
     /// All, in order.
     pub const ALL: [PriceKey; PriceKey::COUNT] = [
         PriceKey::TidePoolInput,
@@ -50,6 +76,18 @@ impl PriceKey {
         PriceKey::Embeddings,
         PriceKey::Tts,
         PriceKey::Scrape,
+        PriceKey::TidePoolCachedInput,
+        PriceKey::TidePoolCacheWrite,
+        PriceKey::TidePoolReasoning,
+        PriceKey::BlueSurgeCachedInput,
+        PriceKey::BlueSurgeCacheWrite,
+        PriceKey::BlueSurgeReasoning,
+        PriceKey::OpenOceanCachedInput,
+        PriceKey::OpenOceanCacheWrite,
+        PriceKey::OpenOceanReasoning,
+        PriceKey::MarianaDepthCachedInput,
+        PriceKey::MarianaDepthCacheWrite,
+        PriceKey::MarianaDepthReasoning,
     ];
     /// Their names, in order.
     pub const NAMES: [&'static str; PriceKey::COUNT] = [
@@ -64,6 +102,18 @@ impl PriceKey {
         "embeddings",
         "tts",
         "scrape",
+        "tide_pool_cached_input",
+        "tide_pool_cache_write",
+        "tide_pool_reasoning",
+        "blue_surge_cached_input",
+        "blue_surge_cache_write",
+        "blue_surge_reasoning",
+        "open_ocean_cached_input",
+        "open_ocean_cache_write",
+        "open_ocean_reasoning",
+        "mariana_depth_cached_input",
+        "mariana_depth_cache_write",
+        "mariana_depth_reasoning",
     ];
 
     /// The configuration key.
@@ -89,6 +139,56 @@ impl PriceKey {
             Tier::OpenOcean => PriceKey::OpenOceanOutput,
             Tier::MarianaDepth => PriceKey::MarianaDepthOutput,
         }
+    }
+
+    /// Input tokens of chat that were read from a cache, on models of a tier.
+    pub const fn cached_input(tier: Tier) -> PriceKey {
+        match tier {
+            Tier::TidePool => PriceKey::TidePoolCachedInput,
+            Tier::BlueSurge => PriceKey::BlueSurgeCachedInput,
+            Tier::OpenOcean => PriceKey::OpenOceanCachedInput,
+            Tier::MarianaDepth => PriceKey::MarianaDepthCachedInput,
+        }
+    }
+
+    /// Input tokens of chat that were written to a cache, on models of a tier.
+    pub const fn cache_write(tier: Tier) -> PriceKey {
+        match tier {
+            Tier::TidePool => PriceKey::TidePoolCacheWrite,
+            Tier::BlueSurge => PriceKey::BlueSurgeCacheWrite,
+            Tier::OpenOcean => PriceKey::OpenOceanCacheWrite,
+            Tier::MarianaDepth => PriceKey::MarianaDepthCacheWrite,
+        }
+    }
+
+    /// Output tokens of chat that were spent on reasoning, on models of a tier.
+    pub const fn reasoning(tier: Tier) -> PriceKey {
+        match tier {
+            Tier::TidePool => PriceKey::TidePoolReasoning,
+            Tier::BlueSurge => PriceKey::BlueSurgeReasoning,
+            Tier::OpenOcean => PriceKey::OpenOceanReasoning,
+            Tier::MarianaDepth => PriceKey::MarianaDepthReasoning,
+        }
+    }
+
+    /// Whether rules are complete without it.
+    pub const fn is_optional(self) -> bool {
+        self as usize >= PriceKey::REQUIRED
+    }
+
+    /// Of what it is a part.
+    pub fn whole(self) -> Option<PriceKey> {
+        let of_tier = |tier: &Tier| {
+            let tier = *tier;
+            let parts = [
+                (PriceKey::cached_input(tier), PriceKey::input(tier)),
+                (PriceKey::cache_write(tier), PriceKey::input(tier)),
+                (PriceKey::reasoning(tier), PriceKey::output(tier)),
+            ];
+            let found = parts.into_iter().find(|(part, _)| *part == self);
+            found.map(|(_, whole)| whole)
+        };
+        Tier::ALL.iter().find_map(of_tier)
     }
 
     /// What one price pays for.
@@ -151,10 +251,12 @@ pub enum SettingKey {
     Awards,
     /// `rules.catalogue`: which model is in which tier.
     Catalogue,
+    /// `rules.modelPrices`: what tokens of single models cost.
+    ModelPrices,
 }
 
 impl SettingKey {
-    /// The keys that are no prices.
+    /// The keys other than prices that complete rules have.
     const SECTIONS: [SettingKey; 10] = [
         SettingKey::Mainnet,
         SettingKey::Points,
@@ -169,11 +271,26 @@ impl SettingKey {
     ];
 
     /// Every key that complete rules have, in order.
+    pub fn required() -> impl Iterator<Item = SettingKey> {
+        SettingKey::all().filter(|key| !key.is_optional())
+    }
+
+    /// Every key, in order.
     pub fn all() -> impl Iterator<Item = SettingKey> {
         let [mainnet, sections @ ..] = SettingKey::SECTIONS;
         std::iter::once(mainnet)
             .chain(PriceKey::ALL.map(SettingKey::Price))
             .chain(sections)
+            .chain([SettingKey::ModelPrices])
+    }
+
+    /// Whether rules are complete without it.
+    pub const fn is_optional(self) -> bool {
+        match self {
+            SettingKey::Price(key) => key.is_optional(),
+            SettingKey::ModelPrices => true,
+            _ => false,
+        }
     }
 
     /// The name in PricingConfig.
@@ -190,6 +307,7 @@ impl SettingKey {
             SettingKey::Activity => "rules.activity",
             SettingKey::Awards => "rules.awards",
             SettingKey::Catalogue => "rules.catalogue",
+            SettingKey::ModelPrices => "rules.modelPrices",
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `rules.activity` | when a provider's day is active; never changes after its first version |
 //! | `rules.awards` | trial, signup and milestone |
 //! | `rules.catalogue` | which model is in which tier |
+//! | `rules.modelPrices` | what tokens of single models cost; may be missing |
 //!
 //! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control position sees into a
 //! [`Timeline`], which answers with the [`Rules`] in force at an instant.
@@ -26,7 +27,9 @@ mod document;
 mod fault;
 mod in_force;
 mod key;
+mod model_prices;
 mod setting;
+mod token_prices;
 mod version;
 
 pub use book::{RuleBook, Timeline};
@@ -36,6 +39,9 @@ pub use document::{Network, RulesDocument, check_value};
 pub use fault::RuleFault;
 pub use in_force::Rules;
 pub use key::{PriceKey, SettingKey, Unit};
+pub use model_prices::ModelPrice;
+pub(super) use token_prices::{TOKENS_PER_UNIT, per_unit};
+pub use token_prices::{TokenCounts, TokenPrices};
 
 use serde::{Deserialize, Serialize};
 

@@ -16,6 +16,7 @@ use super::class::{PerClass, RateClass};
 use super::curve::Curve;
 use super::fault::{Faults, Member, RuleFault};
 use super::key::{PriceKey, SettingKey, Unit};
+use super::model_prices::ModelPrices;
 use crate::domain::amount::{BP_ONE, Bp, Money, Points};
 use crate::domain::time::Millis;
 
@@ -26,7 +27,7 @@ const BASE_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000);
 /// A one-off award.
 const AWARD_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000_000);
 /// A price per unit: up to a million dollars.
-const PRICE: RangeInclusive<Money> = Money::ZERO..=Money(1_000_000_000_000_000);
+pub(super) const PRICE: RangeInclusive<Money> = Money::ZERO..=Money(1_000_000_000_000_000);
 const DEMAND_BP: RangeInclusive<u32> = 5_000..=20_000;
 const SEASON_BP: RangeInclusive<u32> = 0..=100_000;
 const SHARE_BP: RangeInclusive<u32> = 0..=BP_ONE;
@@ -45,7 +46,7 @@ const NAME_CHARS_MAX: usize = 128;
 #[serde(untagged)]
 pub(super) enum Setting {
     Mainnet(bool),
-    Price(Price),
+    Price(Option<Price>),
     Points(PerClass<Decimal<Points>>),
     Multipliers(PerClass<Bp>),
     Seasons(Vec<Season>),
@@ -55,6 +56,7 @@ pub(super) enum Setting {
     Activity(ActivityRule),
     Awards(Awards),
     Catalogue(Arc<Catalogue>),
+    ModelPrices(Arc<ModelPrices>),
 }
 
 /// An amount that is written as a decimal string.
@@ -145,7 +147,12 @@ impl Setting {
     fn read_any_size(key: SettingKey, member: &Member<'_>, faults: &mut Faults) -> Option<Setting> {
         match key {
             SettingKey::Mainnet => faults.switch(member).map(Setting::Mainnet),
-            SettingKey::Price(key) => price(key, member, faults).map(Setting::Price),
+            SettingKey::Price(key) if key.is_optional() && is_null(member) => {
+                Some(Setting::Price(None))
+            }
+            SettingKey::Price(key) => {
+                price(key, member, faults).map(|price| Setting::Price(Some(price)))
+            }
             SettingKey::Points => per_class(member, faults, base_points).map(Setting::Points),
             SettingKey::Demand => per_class(member, faults, |m, f| f.integer(m, DEMAND_BP).map(Bp))
                 .map(Setting::Multipliers),
@@ -157,6 +164,9 @@ impl Setting {
             SettingKey::Awards => awards(member, faults).map(Setting::Awards),
             SettingKey::Catalogue => {
                 Catalogue::read(member, faults).map(|c| Setting::Catalogue(Arc::new(c)))
+            }
+            SettingKey::ModelPrices => {
+                ModelPrices::read(member, faults).map(|p| Setting::ModelPrices(Arc::new(p)))
             }
         }
     }
@@ -202,6 +212,11 @@ fn all<T: Copy, const N: usize>(values: [Option<T>; N]) -> Option<[T; N]> {
 
 fn base_points(member: &Member<'_>, faults: &mut Faults) -> Option<Decimal<Points>> {
     faults.amount(member, BASE_POINTS).map(Decimal)
+}
+
+/// An optional price is withdrawn by `null`.
+fn is_null(member: &Member<'_>) -> bool {
+    member.value.is_some_and(Value::is_null)
 }
 
 fn price(key: PriceKey, member: &Member<'_>, faults: &mut Faults) -> Option<Price> {

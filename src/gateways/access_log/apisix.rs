@@ -32,6 +32,7 @@ pub(super) const SHAPE: Shape = Shape {
         output: &["llm_summary.completion_tokens"],
         cached: &["llm_summary.cache_read_input_tokens"],
         written: &["llm_summary.cache_creation_input_tokens"],
+        reasoning: &["llm_summary.reasoning_tokens"],
         total: &["llm_summary.total_tokens"],
     },
     cache_hit: (

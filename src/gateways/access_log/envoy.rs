@@ -44,6 +44,7 @@ pub(super) const SHAPE: Shape = Shape {
             "gen_ai.usage.cached_input_tokens",
         ],
         written: &["gen_ai.usage.cache_creation.input_tokens"],
+        reasoning: &["gen_ai.usage.reasoning_tokens"],
         total: &["gen_ai.usage.total_tokens"],
     },
     // It has no cache of answers.

@@ -49,6 +49,10 @@ pub(super) const SHAPE: Shape = Shape {
             "ai.ai-proxy-advanced.usage.prompt_tokens_details.cached_tokens",
         ],
         written: &[],
+        reasoning: &[
+            "ai.proxy.usage.completion_tokens_details.reasoning_tokens",
+            "ai.ai-proxy-advanced.usage.completion_tokens_details.reasoning_tokens",
+        ],
         total: &[
             "ai.proxy.usage.total_tokens",
             "ai.ai-proxy.usage.total_tokens",

@@ -100,6 +100,8 @@ impl Where {
             "data.inputTokens" => self.shape.tokens.input.first()?,
             "data.outputTokens" => self.shape.tokens.output.first()?,
             "data.cachedInputTokens" => self.shape.tokens.cached.first()?,
+            "data.cacheWriteTokens" => self.shape.tokens.written.first()?,
+            "data.reasoningTokens" => self.shape.tokens.reasoning.first()?,
             "data.requestBytes" => self.shape.request_bytes,
             "data.responseBytes" => self.shape.response_bytes,
             _ => return None,

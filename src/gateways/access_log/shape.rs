@@ -92,6 +92,8 @@ impl<'a> Entry<'a> {
             input_tokens: tokens.input,
             output_tokens: tokens.output,
             cached_input_tokens: tokens.cached,
+            cache_write_tokens: tokens.written,
+            reasoning_tokens: tokens.reasoning,
             audio_millis: None,
             request_bytes: self.fields.measure(shape.request_bytes)?,
             response_bytes: self.fields.measure(shape.response_bytes)?,

@@ -3,6 +3,7 @@
 pub(super) mod lago;
 pub(super) mod openmeter;
 pub(super) mod payload;
+pub(super) mod price_list;
 
 use crate::domain::ids::ID_CHARS_MAX;
 

@@ -49,6 +49,8 @@ const NAMES: &[(&str, &str)] = &[
     ("data.inputTokens", INPUT),
     ("data.outputTokens", OUTPUT),
     ("data.cachedInputTokens", CACHED[0]),
+    ("data.cacheWriteTokens", WRITTEN[0]),
+    ("data.reasoningTokens", REASONING[0]),
 ];
 /// The name of the user's field in refusals, whatever is configured: what LiteLLM users look for.
 const USER: &str = "metadata.user_api_key_user_id";
@@ -59,14 +61,20 @@ const CACHED: [&str; 3] = [
     "metadata.usage_object.cache_read_input_tokens",
     "metadata.usage_object.input_tokens_details.cached_tokens",
 ];
+const WRITTEN: [&str; 2] = [
+    "metadata.usage_object.cache_creation_input_tokens",
+    "metadata.usage_object.prompt_tokens_details.cache_creation_tokens",
+];
+const REASONING: [&str; 2] = [
+    "metadata.usage_object.completion_tokens_details.reasoning_tokens",
+    "metadata.usage_object.output_tokens_details.reasoning_tokens",
+];
 const TOKENS: Places<'_> = Places {
     input: &[INPUT],
     output: &[OUTPUT],
     cached: &CACHED,
-    written: &[
-        "metadata.usage_object.cache_creation_input_tokens",
-        "metadata.usage_object.prompt_tokens_details.cache_creation_tokens",
-    ],
+    written: &WRITTEN,
+    reasoning: &REASONING,
     total: &["total_tokens"],
 };
 

@@ -43,6 +43,8 @@ const NAMES: &[(&str, &str)] = &[
     ("data.inputTokens", INPUT[0]),
     ("data.outputTokens", OUTPUT[0]),
     ("data.cachedInputTokens", CACHED[0]),
+    ("data.cacheWriteTokens", WRITTEN[0]),
+    ("data.reasoningTokens", REASONING[0]),
 ];
 const USER: &str = "the user's attribute";
 const PROVIDERS: [&str; 2] = ["gen_ai.provider.name", "gen_ai.system"];
@@ -65,12 +67,19 @@ const WRITTEN: [&str; 4] = [
     "gen_ai.usage.cache_creation_input_tokens",
     "gen_ai.usage.details.cache_write_tokens",
 ];
+const REASONING: [&str; 4] = [
+    "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.usage.reasoning_tokens",
+    "gen_ai.usage.details.reasoning_tokens",
+    "llm.usage.reasoning_tokens",
+];
 const TOTAL: [&str; 2] = ["gen_ai.usage.total_tokens", "llm.usage.total_tokens"];
 const TOKENS: Places<'_> = Places {
     input: &INPUT,
     output: &OUTPUT,
     cached: &CACHED,
     written: &WRITTEN,
+    reasoning: &REASONING,
     total: &TOTAL,
 };
 const RESPONSE_ID: &str = "gen_ai.response.id";

@@ -129,7 +129,7 @@ pub(in crate::http) fn of_log(error: LogError) -> Problem {
         LogError::Refused { why, .. } => {
             let status = match why {
                 Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-                Refusal::ClockAhead => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::ClockAhead | Refusal::TopicMissing => StatusCode::SERVICE_UNAVAILABLE,
             };
             Problem::new(status, error.code(), error.to_string())
                 .retry_after(RETRY_AFTER_REFUSAL_SECS)

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use rdkafka::error::KafkaError;
 
 use super::topics::TopicSpec;
-use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
+use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Refusal, Topic, TopicInfo};
 use crate::domain::position::{Epoch, Offset, Partition};
 use asker::Asker;
 use producer::Appender;
@@ -340,7 +340,19 @@ impl Log for KafkaLog {
     async fn check_appends(&self) -> Result<(), LogError> {
         // A topic that has just gone may have been confirmed a moment ago.
         self.doubt(Topic::UsageEvents);
-        self.still_the_same(Topic::UsageEvents).await
+        let Err(error) = self.still_the_same(Topic::UsageEvents).await else {
+            return Ok(());
+        };
+        let name = self.settings.topic_name(Topic::UsageEvents);
+        match self.admin.describe(&name).await {
+            Ok(None) => Err(LogError::Refused {
+                why: Refusal::TopicMissing,
+                what: format!(
+                    "topic {name} is gone; bring it back, or see docs/runbook.md#a-topic-is-gone"
+                ),
+            }),
+            _ => Err(error),
+        }
     }
 
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {

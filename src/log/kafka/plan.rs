@@ -112,8 +112,8 @@ pub fn largest_batch(spec: &TopicSpec, specs: &[TopicSpec]) -> usize {
     content + BATCH_OVERHEAD_BYTES
 }
 
-/// Every setting as it should be.
-fn wanted(spec: &TopicSpec, specs: &[TopicSpec]) -> Vec<(Setting, String)> {
+/// Every setting of a topic as it should be.
+pub fn wanted(spec: &TopicSpec, specs: &[TopicSpec]) -> Vec<(Setting, String)> {
     let timestamps = match spec.timestamps {
         Timestamps::LogAppendTime => "LogAppendTime",
     };

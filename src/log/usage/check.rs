@@ -7,7 +7,7 @@ use super::{
     COUNT_MAX, ENDPOINT_CHARS_MAX, ERROR_MESSAGE_CHARS_MAX, EVENT_TYPE, LATENCY_MS_MAX,
     MODEL_CHARS_MAX, SOURCE_DEFAULT, SOURCE_HEADER, SPEC_VERSION,
 };
-use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::domain::event::{Reason, Rejection, TokenPart, UsageEvent};
 use crate::domain::ids::{ID_CHARS_MAX, check_id, is_printable_ascii};
 use crate::domain::time::Millis;
 use crate::log::Headers;
@@ -25,6 +25,8 @@ pub(super) struct Names {
     pub input_tokens: &'static str,
     pub output_tokens: &'static str,
     pub cached_input_tokens: &'static str,
+    pub cache_write_tokens: &'static str,
+    pub reasoning_tokens: &'static str,
     pub audio_millis: &'static str,
     pub request_bytes: &'static str,
     pub response_bytes: &'static str,
@@ -44,6 +46,8 @@ const CLOUD_EVENT: Names = Names {
     input_tokens: "data.inputTokens",
     output_tokens: "data.outputTokens",
     cached_input_tokens: "data.cachedInputTokens",
+    cache_write_tokens: "data.cacheWriteTokens",
+    reasoning_tokens: "data.reasoningTokens",
     audio_millis: "data.audioMillis",
     request_bytes: "data.requestBytes",
     response_bytes: "data.responseBytes",
@@ -63,6 +67,8 @@ const PLAIN: Names = Names {
     input_tokens: "inputTokens",
     output_tokens: "outputTokens",
     cached_input_tokens: "cachedInputTokens",
+    cache_write_tokens: "cacheWriteTokens",
+    reasoning_tokens: "reasoningTokens",
     audio_millis: "audioMillis",
     request_bytes: "requestBytes",
     response_bytes: "responseBytes",
@@ -129,6 +135,8 @@ pub(super) fn event<'a>(
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
         cached_input_tokens: usage.cached_input_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
         audio_millis: usage.audio_millis,
         request_bytes: usage.request_bytes,
         response_bytes: usage.response_bytes,
@@ -184,6 +192,8 @@ fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
         (usage.input_tokens, names.input_tokens),
         (usage.output_tokens, names.output_tokens),
         (usage.cached_input_tokens, names.cached_input_tokens),
+        (usage.cache_write_tokens, names.cache_write_tokens),
+        (usage.reasoning_tokens, names.reasoning_tokens),
         (usage.audio_millis, names.audio_millis),
         (usage.request_bytes, names.request_bytes),
         (usage.response_bytes, names.response_bytes),
@@ -197,6 +207,35 @@ fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
             format!("{field} is too large; a count is from 0 to {COUNT_MAX}"),
         )),
     }
+}
+
+/// The refusal of a part of a count that is larger than its whole.
+pub(super) fn oversized(part: TokenPart, form: Form) -> Rejection {
+    let names = form.names();
+    let (field, detail) = match part {
+        TokenPart::CachedInput => (
+            names.cached_input_tokens,
+            format!(
+                "{} is larger than {}, which contains it",
+                names.cached_input_tokens, names.input_tokens
+            ),
+        ),
+        TokenPart::CacheWrite => (
+            names.cache_write_tokens,
+            format!(
+                "{} and {} together are larger than {}, which contains both",
+                names.cache_write_tokens, names.cached_input_tokens, names.input_tokens
+            ),
+        ),
+        TokenPart::Reasoning => (
+            names.reasoning_tokens,
+            format!(
+                "{} is larger than {}, which contains it",
+                names.reasoning_tokens, names.output_tokens
+            ),
+        ),
+    };
+    refuse(Reason::OutOfRange, Some(field), detail)
 }
 
 fn source<'a>(

@@ -37,6 +37,10 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_input_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     audio_millis: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_bytes: Option<u64>,
@@ -66,6 +70,8 @@ pub fn encode(event: &UsageEvent<'_>) -> Vec<u8> {
             input_tokens: event.input_tokens,
             output_tokens: event.output_tokens,
             cached_input_tokens: event.cached_input_tokens,
+            cache_write_tokens: event.cache_write_tokens,
+            reasoning_tokens: event.reasoning_tokens,
             audio_millis: event.audio_millis,
             request_bytes: event.request_bytes,
             response_bytes: event.response_bytes,

@@ -39,6 +39,8 @@ pub(super) struct Usage<'a> {
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub cached_input_tokens: Option<u64>,
+    pub cache_write_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
     pub audio_millis: Option<u64>,
     pub request_bytes: Option<u64>,
     pub response_bytes: Option<u64>,

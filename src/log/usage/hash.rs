@@ -28,6 +28,13 @@ impl UsageEvent<'_> {
         for text in [&self.provider, &self.model, &self.error_message] {
             bytes.optional_text(text.as_deref());
         }
+        // These came later: an event without them has the hash that it always had.
+        let parts = [self.cache_write_tokens, self.reasoning_tokens];
+        if parts != [None, None] {
+            for part in parts {
+                bytes.push(&part.unwrap_or(u64::MAX).to_le_bytes());
+            }
+        }
         ContentHash(xxh3_64(bytes.as_slice()))
     }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::log::{Headers, NewRecord};
 
-use fields::Fields;
+use fields::{Fields, Form};
 
 pub use encode::encode;
 
@@ -84,6 +84,12 @@ impl Decoder {
     }
 }
 
+/// The form of a record that can be decoded.
+fn form(value: &[u8]) -> Form {
+    let parsed = precise::parse(value);
+    parsed.map_or(Form::default(), |fields| fields.form)
+}
+
 /// [`decode`] by the slow pass alone: the definition of what decoding means. Public for the tests that compare the two.
 #[doc(hidden)]
 pub fn decode_precisely<'a>(
@@ -95,13 +101,18 @@ pub fn decode_precisely<'a>(
 
 /// The record of an event that came in at the edge: checked, keyed by its user, bytes and headers unchanged.
 ///
-/// The edge refuses exactly what [`decode`] refuses; what depends on rules or log time (unknown service, too old, duplicate, conflict)
-/// is decided by rating alone.
+/// The edge refuses what [`decode`] refuses, and counts that contradict each other ([`UsageEvent::oversized_part`]): a record that
+/// reaches the log past the edge is rated as far as its counts make sense. What depends on rules or log time (unknown service, too
+/// old, duplicate, conflict) is decided by rating alone.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`decode`], and `out_of_range` for a part of a token count that is larger than its whole.
 pub fn record(value: Bytes, headers: Headers) -> Result<NewRecord, Rejection> {
-    let key = Bytes::from(decode(&value, &headers)?.user.into_owned());
+    let event = decode(&value, &headers)?;
+    if let Some(part) = event.oversized_part() {
+        return Err(check::oversized(part, form(&value)));
+    }
+    let key = Bytes::from(event.user.into_owned());
     Ok(NewRecord {
         key: Some(key),
         value,

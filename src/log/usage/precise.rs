@@ -74,6 +74,8 @@ fn usage<'a>(object: &Object<'a>, form: Form) -> Result<Usage<'a>, Rejection> {
         input_tokens: object.count(names.input_tokens)?,
         output_tokens: object.count(names.output_tokens)?,
         cached_input_tokens: object.count(names.cached_input_tokens)?,
+        cache_write_tokens: object.count(names.cache_write_tokens)?,
+        reasoning_tokens: object.count(names.reasoning_tokens)?,
         audio_millis: object.count(names.audio_millis)?,
         request_bytes: object.count(names.request_bytes)?,
         response_bytes: object.count(names.response_bytes)?,

@@ -52,6 +52,7 @@ impl Losses {
             writes.push(entry(task, by, now, &json!({"lost": lost})));
             writes.extend(still(&held));
             transact(db, task, writes).await?;
+            still_beyond(db, &held).await?;
         }
         for (source, stored) in &found.rates {
             let late: Vec<&LateBlocks> = found.late_of(*source).collect();
@@ -63,6 +64,7 @@ impl Losses {
             writes.push(entry(task, by, now, &json!({"late": lost})));
             writes.extend(still(&held));
             transact(db, task, writes).await?;
+            still_beyond(db, &held).await?;
         }
         Ok(())
     }
@@ -256,8 +258,11 @@ impl Losses {
     }
 }
 
-/// Checks that the posting checkpoints are those of these writes, as far as they fit beside a
-/// checkpoint, a loss and an entry.
+/// As many posting checkpoints as a transaction can check beside a checkpoint, a loss and an entry.
+const CHECKED_MAX: usize = TRANSACTION_ITEMS_MAX - 3;
+
+/// Checks that the posting checkpoints are those of these writes, as far as they fit into the
+/// transaction. The rest is for [`still_beyond`].
 fn still(held: &PostIds) -> impl Iterator<Item = Write> {
     let check = |(posting, written): (&Partition, &Option<WriteId>)| Write::Check {
         key: checkpoints::checkpoint_key(TaskId::new(Role::Post, *posting)),
@@ -266,7 +271,22 @@ fn still(held: &PostIds) -> impl Iterator<Item = Write> {
             None => Condition::Absent,
         },
     };
-    held.iter().take(TRANSACTION_ITEMS_MAX - 3).map(check)
+    held.iter().take(CHECKED_MAX).map(check)
+}
+
+/// Looks whether the posting checkpoints that did not fit into the transaction are still those of
+/// these writes. If not, a worker has posted meanwhile: what it has counted of a chunk that was given
+/// up just now is found as late blocks by the next run.
+async fn still_beyond(db: &dyn Db, held: &PostIds) -> Result<(), LossError> {
+    for (posting, written) in held.iter().skip(CHECKED_MAX) {
+        let task = TaskId::new(Role::Post, *posting);
+        let key = checkpoints::checkpoint_key(task);
+        let stored: Option<Versioned<PostCheckpoint>> = checkpoints::get(db, &key).await?;
+        if stored.map(|stored| stored.write) != *written {
+            return Err(LossError::WorkerRuns(task));
+        }
+    }
+    Ok(())
 }
 
 fn entry(task: TaskId, by: &str, now: Millis, detail: &serde_json::Value) -> Write {

@@ -28,7 +28,7 @@ use crate::store::db::{
 };
 use crate::store::referrals::Milestone;
 use crate::store::set_aside::{self, FaultCode};
-use crate::store::{referrals, streaks};
+use crate::store::{awards, referrals, streaks};
 
 /// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up to 400 KB.
 const LISTS_PER_WRITE_MAX: usize = 8;
@@ -131,6 +131,9 @@ impl Poster<'_> {
                 referrals::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
             match ctx.db.transact(writes).await {
                 Ok(()) => return Ok(()),
+                Err(StoreError::ConditionFailed) if self.mark_granted(&link).await? => {
+                    return Ok(());
+                }
                 // Read the link again: it tells whether the grant happened.
                 Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
                 Err(error) => return Err(error.into()),
@@ -145,6 +148,22 @@ impl Poster<'_> {
                 .sleep(crate::pipeline::supervise::backoff(ctx, tries))
                 .await;
         }
+    }
+
+    /// Marks the milestone of a link as granted if its award exists: the link's table was restored to
+    /// an earlier moment than the award's. False: there is no award, or the link has changed.
+    async fn mark_granted(&self, link: &referrals::Link) -> Result<bool, Failure> {
+        let ctx = self.ctx;
+        let Some(referrer) = link.chain.first() else {
+            return Ok(false);
+        };
+        let id = awards::milestone_id(&link.referee);
+        let is_granted = persist(ctx, || awards::is_granted(&*ctx.db, referrer, &id)).await?;
+        if !is_granted {
+            return Ok(false);
+        }
+        let write = referrals::milestone_granted_write(link);
+        Ok(ctx.db.write(write).await.is_ok())
     }
 
     async fn milestone_points(

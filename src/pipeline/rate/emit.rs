@@ -15,6 +15,7 @@ use super::window::Window;
 use crate::domain::event::{AHEAD_MS_MAX, Service};
 use crate::domain::position::{Chunk, Offset, Partition, Position, Sequence};
 use crate::domain::rules::Timeline;
+use crate::domain::semantics::Semantics;
 use crate::domain::time::Millis;
 use crate::log::posting::{BlockHeader, encode_blocks};
 use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
@@ -81,6 +82,8 @@ impl Rater<'_> {
         &mut self,
         records: &[Record],
     ) -> Result<Output, Failure> {
+        let semantics = Semantics::known(self.checkpoint.semantics);
+        self.tiers.recognise_by(semantics.unwrap_or_default());
         let mut log_time = self.checkpoint.log_time;
         let window = self.checkpoint.window;
         let (timeline, room) = (self.timeline()?, std::mem::take(&mut self.room));

@@ -14,6 +14,7 @@ use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{Cascade, Cell, Charge, EntryRef, FirstSuccess, LEVELS, Slot};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
+use crate::domain::semantics::Semantics;
 use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
@@ -22,9 +23,10 @@ use crate::pipeline::hashed::AccountHash;
 /// Model names that are remembered at the most; a flood of invented names must not grow the process.
 const MODELS_MAX: usize = 100_000;
 
-/// Tiers of model names under one set of rules.
+/// What is known of models under one set of rules.
 #[derive(Debug, Default)]
 pub struct Tiers {
+    semantics: Semantics,
     rules: u64,
     known: HashMap<Box<str>, Detection>,
     /// Events since the last call of [`Tiers::take_defaults`] whose model nothing recognised.
@@ -34,22 +36,38 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    fn of(&mut self, model: &str, rules: &Rules) -> Tier {
+    /// Chunks of another version of rating recognise other names.
+    pub fn recognise_by(&mut self, semantics: Semantics) {
+        if self.semantics != semantics {
+            self.known.clear();
+            self.semantics = semantics;
+        }
+    }
+
+    fn of(&mut self, model: &str, rules: &Rules) -> Detection {
         if self.rules != rules.id() || self.known.len() >= MODELS_MAX {
             self.known.clear();
             self.rules = rules.id();
         }
         if let Some(known) = self.known.get(model) {
-            self.defaults += u64::from(!known.recognised);
-            return known.tier;
+            return *known;
         }
-        let detection = rules.detect(model);
-        if !detection.recognised {
-            self.unrecognised.push(model.to_owned());
-            self.defaults += 1;
-        }
+        let detection = rules.detect(model, self.semantics);
         self.known.insert(model.into(), detection);
-        detection.tier
+        detection
+    }
+
+    /// As [`Tiers::of`], for chat: a name that nothing recognises is noted.
+    fn of_chat(&mut self, model: &str, rules: &Rules) -> Detection {
+        let names = self.known.len();
+        let detection = self.of(model, rules);
+        if !detection.recognised {
+            self.defaults += 1;
+            if self.known.len() != names {
+                self.unrecognised.push(model.to_owned());
+            }
+        }
+        detection
     }
 
     /// How many events were in the lowest tier because nothing recognised their model.
@@ -214,11 +232,14 @@ impl Fold {
         let event = &candidate.event;
         let service = candidate.service;
         let rules: &Arc<Rules> = self.timeline.at(event.time);
-        let tier = match (service, &event.model) {
-            (Service::ChatCompletions, Some(model)) => tiers.of(model, rules),
-            _ => Tier::TidePool,
+        let model = match (service, &event.model) {
+            (Service::ChatCompletions, Some(model)) => tiers.of_chat(model, rules),
+            (Service::Embeddings, Some(model)) if rules.has_model_prices() => {
+                tiers.of(model, rules)
+            }
+            _ => Detection::of_tier(Tier::TidePool),
         };
-        let amounts = rate(event, service, tier, rules);
+        let amounts = rate(event, service, &model, rules);
         let cell = cell_of(candidate, &amounts);
         let cascade = rules.cascade();
         let slot = self.slot(event.time, candidate.log_time);
@@ -237,7 +258,7 @@ impl Fold {
             });
         }
         Rated {
-            tier,
+            tier: model.tier,
             amounts,
             slot,
         }

@@ -7,6 +7,7 @@ use super::heartbeat::Heartbeat;
 use super::window::Window;
 use super::{After, Rater};
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence, WriteId};
+use crate::domain::semantics::Semantics;
 use crate::domain::time::Millis;
 use crate::log::{MUST_BE_THERE, ReadLimit, Record, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
@@ -138,7 +139,7 @@ impl<'c> Rater<'c> {
         if !self.checkpoint.is_cut() {
             return Ok(());
         }
-        if self.checkpoint.semantics != SEMANTICS {
+        if Semantics::known(self.checkpoint.semantics).is_none() {
             let what = format!(
                 "chunk {} was cut under rating semantics {}, but this program implements {SEMANTICS}",
                 self.checkpoint.chunk, self.checkpoint.semantics

@@ -11,8 +11,10 @@
 //! checkpoint is stored as a graceful stop would have left it.
 //!
 //! Entries of the control feed that are newer than the tables are lost. Their numbers must not be
-//! used again, so void entries take their places.
+//! used again, so void entries take their places. Prices and links that do not agree with the feed,
+//! because their tables are of another moment, are made to agree first.
 
+mod feed;
 mod finish;
 mod plan;
 mod rewind;
@@ -139,6 +141,14 @@ pub enum Refusal {
         /// How.
         what: &'static str,
     },
+    /// An entry of the control feed is missing.
+    #[error(
+        "entry {number} of the control feed is missing in table Checkpoints, and what it changed is not known; bring back item control/{number:0>20} from a backup, or restore the tables to another moment"
+    )]
+    FeedEntryMissing {
+        /// Its number.
+        number: Control,
+    },
     /// Rating again gives other blocks.
     #[error(
         "rating chunk {chunk} of source partition {from} again gives another block {sequence} for \
@@ -187,12 +197,13 @@ pub struct Recovered {
     pub usage_rows: u64,
 }
 
-/// What comes before any source partition is rolled forward: posting is put back, and no number of
-/// the control feed is given a second time. May be repeated. From here until [`conclude`] a survey
+/// What comes before any source partition is rolled forward: prices and links are made to agree with
+/// the control feed, posting is put back, and no number of the feed is given a second time. May be repeated. From here until [`conclude`] a survey
 /// says that there is something to recover, however far this came.
 pub async fn prepare(ctx: &WorkerContext, survey: &Survey, by: &str) -> Result<(), Refusal> {
     let begun = persist(ctx, || recovery::begin(&*ctx.db)).await;
     begun.map_err(Failure::from)?;
+    feed::repair(ctx, survey, by).await?;
     survey.put_posting_back(ctx, by).await?;
     keep_control_numbers(ctx, survey, by).await
 }

@@ -6,6 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::Refusal;
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
+use crate::domain::semantics::Semantics;
 use crate::log::posting::BlockHeader;
 use crate::pipeline::recorded_cut::LoggedChunk;
 use crate::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
@@ -216,7 +217,7 @@ pub fn decide(
     }
     // Usage rows may be older than the checkpoint: those of the chunks before it are written again.
     let has_rows =
-        |of: &Repeat| of.cut.semantics == semantics && of.cut.window.usage_rows != UsageRows::Off;
+        |of: &Repeat| can_rate(semantics, &of.cut) && of.cut.window.usage_rows != UsageRows::Off;
     let older = blocks.chunks.range(..known);
     let older = older.filter_map(|(_, found)| repeat(found).filter(has_rows));
     let mut chunks: Vec<Repeat> = older.collect();
@@ -241,7 +242,7 @@ pub fn decide(
     if let Some(other) = chunks
         .iter()
         .map(|chunk| &chunk.cut)
-        .find(|cut| cut.semantics != semantics)
+        .find(|cut| !can_rate(semantics, cut))
     {
         return Err(Refusal::OtherSemantics {
             from: source,
@@ -252,6 +253,11 @@ pub fn decide(
     }
     in_order(source, &chunks)?;
     Ok(Step::RollForward { chunks })
+}
+
+/// Whether a program of these semantics can rate a chunk that was cut by its own.
+fn can_rate(semantics: u32, cut: &RateCheckpoint) -> bool {
+    cut.semantics == semantics || Semantics::known(cut.semantics).is_some()
 }
 
 fn repeat(found: &ChunkBlocks) -> Option<Repeat> {

@@ -8,6 +8,7 @@ use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Record, Topic, p
 use crate::pipeline::recorded_cut::{self, LogIdentity};
 use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
 use crate::store::checkpoints::{PostCheckpoint, Versioned};
+use crate::store::feed_rows::FeedRows;
 
 use super::rewind::{PutBack, beginning, replacement};
 
@@ -37,6 +38,8 @@ pub struct Survey {
     pub control_head: Control,
     /// The newest control position with which a block was rated.
     pub control_needed: Control,
+    /// Prices and links that do not agree with the control feed.
+    pub feed: FeedRows,
     /// Entries of the control feed that an earlier recovery, which may have been broken off, put in
     /// the place of lost ones.
     void: BTreeSet<Control>,
@@ -62,7 +65,8 @@ pub struct Survey {
 impl Survey {
     /// The newest number of the control feed that is lost; `None`: nothing of it is.
     pub fn lost_control(&self) -> Option<Control> {
-        (self.control_needed > self.control_head).then_some(self.control_needed)
+        let newest = self.feed.newest_stray().max(Some(self.control_needed));
+        newest.filter(|newest| *newest > self.control_head)
     }
 
     /// Whether a chunk was rated with nothing that is lost.
@@ -91,6 +95,7 @@ impl Survey {
         self.to_roll_forward().next().is_none()
             && self.lost_control().is_none()
             && self.missing().next().is_none()
+            && self.feed.agree()
             && !self.is_begun
     }
 
@@ -150,6 +155,7 @@ pub async fn survey(ctx: &WorkerContext) -> Result<Survey, Refusal> {
             .await
             .map_err(Failure::from)?,
         control_needed: Control(0),
+        feed: feed::compare(ctx).await?,
         void: BTreeSet::new(),
         sources: Vec::new(),
         accepted: BTreeMap::new(),

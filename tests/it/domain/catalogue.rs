@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use tidemark::domain::rules::Network;
+use tidemark::domain::semantics::Semantics;
 use tidemark::domain::tier::Tier::{self, BlueSurge, MarianaDepth, OpenOcean, TidePool};
 
 use super::helpers::rules;
@@ -11,7 +12,7 @@ use super::helpers::rules;
 fn check(tier: Tier, names: &[&str]) {
     let rules = rules(Network::Testnet);
     for name in names {
-        let found = rules.detect(name);
+        let found = rules.detect(name, Semantics::NOW);
         assert_eq!((found.tier, found.recognised), (tier, true), "{name}");
     }
 }
@@ -21,7 +22,7 @@ fn check(tier: Tier, names: &[&str]) {
 fn check_unknown(names: &[&str]) {
     let rules = rules(Network::Testnet);
     for name in names {
-        let found = rules.detect(name);
+        let found = rules.detect(name, Semantics::NOW);
         assert_eq!((found.tier, found.recognised), (TidePool, false), "{name}");
     }
 }
@@ -309,13 +310,66 @@ fn four_bit_marks_are_parts_of_their_own_too() {
 proptest! {
     #[test]
     fn any_name_has_a_tier(name in ".{0,200}") {
-        rules(Network::Testnet).detect(&name);
+        rules(Network::Testnet).detect(&name, Semantics::NOW);
     }
 
     #[test]
     fn more_parameters_are_never_a_lower_tier(a in 0u32..500_000, b in 0u32..500_000) {
         let rules = rules(Network::Testnet);
-        let tier = |size: u32| rules.detect(&format!("x-{}.{:03}b", size / 1000, size % 1000)).tier;
+        let tier = |size: u32| rules.detect(&format!("x-{}.{:03}b", size / 1000, size % 1000), Semantics::NOW).tier;
         prop_assert!(tier(a.min(b)) <= tier(a.max(b)));
     }
+}
+
+#[test]
+fn names_as_people_meet_them_are_those_of_the_model_behind_them() {
+    check(
+        OpenOcean,
+        &[
+            "azure/gpt-35-turbo",
+            "gpt-35-turbo-16k-0613",
+            "ft:gpt-3.5-turbo-0125:acme-70b:tune-405b:9abc",
+            "us.anthropic.claude-3-5-haiku-20241022-v1:0",
+            "bedrock/eu.mistral.mistral-small-2402-v1:0",
+        ],
+    );
+    check(
+        BlueSurge,
+        &[
+            "ft:gpt-4o-mini-2024-07-18:70b-labs::Ab1",
+            "gpt-41-mini",
+            "us-gov.meta.llama3-1-8b-instruct-v1:0",
+            "accounts/70b/models/llama-v3p1-8b-instruct#accounts/acme/deployments/405b",
+        ],
+    );
+    check(
+        MarianaDepth,
+        &[
+            "o3-2025-04-16",
+            "o1@20241217",
+            "mistral-large-latest",
+            "mistral-large-awq",
+            "gpt-4:free",
+            "mistral.mistral-large-2407-v1:0",
+            "arn:aws:bedrock:us-east-1:1:inference-profile/global.anthropic.claude-sonnet-4-20250514-v1:0",
+            "grok-4:online",
+        ],
+    );
+    check_unknown(&["ft:my-own:70b-labs:70b", "acme.tiny-70c", "ft:", "ft::70b"]);
+}
+
+#[test]
+fn semantics_before_the_spellings_go_by_the_whole_name() {
+    let rules = rules(Network::Testnet);
+    let before = Semantics::known(3).expect("it can still be rated");
+    for (name, expected, now) in [
+        ("ft:gpt-4o-mini:acme-70b::x", MarianaDepth, BlueSurge),
+        ("gpt-35-turbo", TidePool, OpenOcean),
+        ("llama-3-8b", BlueSurge, BlueSurge),
+        ("openai/gpt-4o", MarianaDepth, MarianaDepth),
+    ] {
+        let found = [before, Semantics::NOW].map(|by| rules.detect(name, by).tier);
+        assert_eq!(found, [expected, now], "{name}");
+    }
+    assert_eq!([2, 5].map(Semantics::known), [None, None]);
 }

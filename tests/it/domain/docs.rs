@@ -6,6 +6,7 @@ use tidemark::domain::ids::Account;
 use tidemark::domain::rating::{cascade, service_of};
 use tidemark::domain::referral::SignupRefusal;
 use tidemark::domain::rules::{Network, PriceKey, RateClass};
+use tidemark::domain::semantics::Semantics;
 use tidemark::log::Headers;
 use tidemark::log::usage::{self, decode};
 
@@ -68,7 +69,7 @@ fn points_for_a_request_are_those_of_the_rules() {
 fn models_are_in_the_tiers_that_are_said() {
     let rules = rules(Network::Mainnet);
     for row in table(REWARDS, &["model", "tier"]) {
-        assert_eq!(rules.detect(&row[0]).tier.as_str(), row[1]);
+        assert_eq!(rules.detect(&row[0], Semantics::NOW).tier.as_str(), row[1]);
     }
 }
 

@@ -6,6 +6,7 @@ mod docs;
 mod helpers;
 mod ids;
 mod ledger;
+mod prices;
 mod rating;
 mod referral;
 mod rules_book;

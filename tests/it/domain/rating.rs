@@ -8,7 +8,8 @@ use tidemark::domain::event::{Service, UsageEvent};
 use tidemark::domain::posting::Charge;
 use tidemark::domain::rating::{Amounts, cascade, rate, service_of};
 use tidemark::domain::rules::{Network, RateClass, Rules};
-use tidemark::domain::tier::Tier;
+use tidemark::domain::semantics::Semantics;
+use tidemark::domain::tier::{Detection, Tier};
 use tidemark::domain::time::Millis;
 
 use super::helpers::{NO_SEASON, book, rules, rules_with, season, shipped};
@@ -27,6 +28,8 @@ fn event(status: u16) -> UsageEvent<'static> {
         input_tokens: None,
         output_tokens: None,
         cached_input_tokens: None,
+        cache_write_tokens: None,
+        reasoning_tokens: None,
         audio_millis: None,
         request_bytes: None,
         response_bytes: None,
@@ -121,7 +124,7 @@ fn base_points_are_those_of_the_rules() {
         (Service::Tts, Tier::TidePool, "2", "0.2"),
         (Service::Scrape, Tier::BlueSurge, "0.5", "0.05"),
     ] {
-        let amounts = rate(&event(200), service, tier, &rules);
+        let amounts = rate(&event(200), service, &Detection::of_tier(tier), &rules);
         assert_eq!(
             (amounts.provider, amounts.user),
             (points(provider), points(user))
@@ -132,8 +135,13 @@ fn base_points_are_those_of_the_rules() {
 #[test]
 fn a_chat_call_on_the_largest_tier_pays_both_chains() {
     let rules = rules(Network::Testnet);
-    let tier = rules.detect("llama-3-70b").tier;
-    let amounts = rate(&event(200), Service::ChatCompletions, tier, &rules);
+    let tier = rules.detect("llama-3-70b", Semantics::NOW).tier;
+    let amounts = rate(
+        &event(200),
+        Service::ChatCompletions,
+        &Detection::of_tier(tier),
+        &rules,
+    );
     assert_eq!(
         (amounts.provider, amounts.user),
         (points("15"), points("1.5"))
@@ -147,7 +155,12 @@ fn a_chat_call_on_the_largest_tier_pays_both_chains() {
 #[test]
 fn a_scrape_pays_fractions_down_to_the_third_level() {
     let rules = rules(Network::Testnet);
-    let amounts = rate(&event(200), Service::Scrape, Tier::TidePool, &rules);
+    let amounts = rate(
+        &event(200),
+        Service::Scrape,
+        &Detection::of_tier(Tier::TidePool),
+        &rules,
+    );
     assert_eq!(
         (amounts.provider, amounts.user),
         (points("0.5"), points("0.05"))
@@ -170,12 +183,22 @@ fn demand_and_season_multiply_before_the_floor() {
         Millis(0),
     );
     let chat = Service::ChatCompletions;
-    let amounts = rate(&event(200), chat, Tier::OpenOcean, &rules);
+    let amounts = rate(
+        &event(200),
+        chat,
+        &Detection::of_tier(Tier::OpenOcean),
+        &rules,
+    );
     assert_eq!(
         (amounts.provider, amounts.user),
         (points("5.625"), points("0.5625"))
     );
-    let amounts = rate(&event(200), chat, Tier::TidePool, &rules);
+    let amounts = rate(
+        &event(200),
+        chat,
+        &Detection::of_tier(Tier::TidePool),
+        &rules,
+    );
     assert_eq!(amounts.provider, points("1"));
 }
 
@@ -198,7 +221,7 @@ fn mainnet_charges_and_testnet_only_says_what_it_would_cost() {
         (Service::Scrape, Tier::TidePool, "0.001"),
     ] {
         let charge = |network| {
-            let amounts = rate(&full, service, tier, &rules(network));
+            let amounts = rate(&full, service, &Detection::of_tier(tier), &rules(network));
             amounts.charge
         };
         let (cost, zero) = (dollars(cost), Money::ZERO);
@@ -230,7 +253,10 @@ fn input_and_output_are_floored_each_and_what_is_unknown_is_not_charged() {
             ..event(200)
         };
         let chat = Service::ChatCompletions;
-        rate(&event, chat, Tier::TidePool, &rules).charge.cost.0
+        rate(&event, chat, &Detection::of_tier(Tier::TidePool), &rules)
+            .charge
+            .cost
+            .0
     };
     assert_eq!(cost(Some(1), Some(1)), 0);
     assert_eq!(cost(Some(2), Some(2)), 2);
@@ -247,12 +273,22 @@ fn only_success_earns_and_costs() {
             ..event(status)
         };
         for service in Service::ALL {
-            let amounts = rate(&failed, service, Tier::MarianaDepth, &rules);
+            let amounts = rate(
+                &failed,
+                service,
+                &Detection::of_tier(Tier::MarianaDepth),
+                &rules,
+            );
             assert_eq!(amounts, Amounts::default(), "{status}");
         }
     }
     for status in [200, 201, 204, 299] {
-        let amounts = rate(&event(status), Service::Scrape, Tier::TidePool, &rules);
+        let amounts = rate(
+            &event(status),
+            Service::Scrape,
+            &Detection::of_tier(Tier::TidePool),
+            &rules,
+        );
         assert_eq!(amounts.provider, points("0.5"), "{status}");
     }
 }
@@ -288,7 +324,12 @@ fn the_most_that_the_limits_allow_overflows_nothing() {
         output_tokens: Some(1 << 40),
         ..event(200)
     };
-    let amounts = rate(&most, Service::ChatCompletions, Tier::MarianaDepth, &rules);
+    let amounts = rate(
+        &most,
+        Service::ChatCompletions,
+        &Detection::of_tier(Tier::MarianaDepth),
+        &rules,
+    );
     assert_eq!(amounts.provider, Points::whole(20_000));
     let charged = 2 * (1i128 << 40) * 1_000_000 * 1_000_000_000 / 1_000;
     assert_eq!(amounts.charge.shadow, Money(charged));
@@ -320,7 +361,7 @@ proptest! {
     #[test]
     fn amounts_are_floored_products(base in 0i64..=1_000_000_000, demand in 5_000u32..=20_000, season in 0u32..=100_000) {
         let rules = rules_of(Points(base), demand, season);
-        let amounts = rate(&event(200), Service::ChatCompletions, Tier::TidePool, &rules);
+        let amounts = rate(&event(200), Service::ChatCompletions, &Detection::of_tier(Tier::TidePool), &rules);
         prop_assert_eq!(amounts.provider.0, scaled(base, demand, season));
         prop_assert_eq!(amounts.user.0, amounts.provider.0 / 10);
     }
@@ -341,7 +382,7 @@ proptest! {
     #[test]
     fn a_charge_is_the_floored_product(input in 0u64..=1 << 40, output in 0u64..=1 << 40) {
         let event = UsageEvent { input_tokens: Some(input), output_tokens: Some(output), ..event(200) };
-        let amounts = rate(&event, Service::ChatCompletions, Tier::MarianaDepth, &rules(Network::Mainnet));
+        let amounts = rate(&event, Service::ChatCompletions, &Detection::of_tier(Tier::MarianaDepth), &rules(Network::Mainnet));
         let expected = i128::from(input) * 4_000_000 / 1_000 + i128::from(output) * 8_000_000 / 1_000;
         prop_assert_eq!(amounts.charge.cost.0, expected);
     }

@@ -1,5 +1,10 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tidemark::domain::position::Partition;
+use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 
 #[test]
@@ -50,4 +55,31 @@ fn metrics_render_as_prometheus_text() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
+}
+
+/// Lag is told from outside of the tasks, which may be let go at any moment.
+#[test]
+fn no_lag_is_left_of_a_task_that_was_let_go() {
+    let metrics = Arc::new(Metrics::new());
+    let health = Health::new(metrics.clone());
+    let task = TaskId::new(Role::Rate, Partition(2));
+    let is_over = AtomicBool::new(false);
+    let left = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                health.lags(task, 7, Duration::from_secs(3));
+            }
+        });
+        let left = (0..20_000).find(|_| {
+            health.progressed(task, 7);
+            health.gone(task);
+            let labels = ["rate", "2"];
+            let is_told = metrics.lag_seconds.remove_label_values(&labels).is_ok()
+                | metrics.lag_records.remove_label_values(&labels).is_ok();
+            is_told || !health.tasks().is_empty()
+        });
+        is_over.store(true, Ordering::Relaxed);
+        left
+    });
+    assert_eq!(left, None, "a task that is gone has lag");
 }

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use tidemark::log::kafka::plan::wanted;
+use tidemark::log::topics::{self, TopicSpec};
 use tidemark::store::db::Table;
 
 use super::tools::{file, needs, text};
@@ -67,6 +69,24 @@ fn condition(table: Table) -> String {
     text
 }
 
+/// A condition that the module has this topic as the program has it.
+fn topic_condition(spec: &TopicSpec, specs: &[TopicSpec]) -> String {
+    let name = spec.topic.name();
+    let of = format!("aws_msk_topic.this[\"{name}\"]");
+    let configs = format!("jsondecode({of}.configs)");
+    let mut text = format!(
+        "{of}.name == \"eu.{name}\" && {of}.partition_count == {} && {of}.replication_factor == {}",
+        spec.partitions, spec.replication_factor
+    );
+    let wanted = wanted(spec, specs);
+    let mut also = |condition: String| write!(text, " && {condition}").expect("a text");
+    also(format!("length({configs}) == {}", wanted.len()));
+    for (setting, value) in wanted {
+        also(format!("{configs}[\"{}\"] == \"{value}\"", setting.key()));
+    }
+    text
+}
+
 #[test]
 #[ignore = "needs Terraform: .ci/run tools"]
 fn terraform_takes_the_module_and_plans_the_programs_own_tables() {
@@ -90,6 +110,21 @@ fn terraform_takes_the_module_and_plans_the_programs_own_tables() {
         "  assert {{\n    condition     = length(aws_dynamodb_table.this) == {count}\n    error_message = \"Another number of tables.\"\n  }}\n}}\n"
     )
     .expect("a text");
+    write!(
+        test,
+        "\nrun \"the_programs_topics\" {{\n  command = plan\n  variables {{\n    msk = {{ cluster_arn = \"arn:aws:kafka:eu-central-1:111122223333:cluster/one/1\", topic_prefix = \"eu.\" }}\n  }}\n"
+    )
+    .expect("a text");
+    let specs = topics::shipped();
+    for spec in &specs {
+        let (condition, name) = (topic_condition(spec, &specs), spec.topic.name());
+        write!(
+            test,
+            "  assert {{\n    condition     = {condition}\n    error_message = \"{name} differs from the program's.\"\n  }}\n"
+        )
+        .expect("a text");
+    }
+    test.push_str("}\n");
     let path = dir.path().join("deploy/terraform/tests/program.tftest.hcl");
     fs::write(path, test).expect("a file");
     let output = Command::new(file("tests/servers/terraform"))
@@ -101,6 +136,7 @@ fn terraform_takes_the_module_and_plans_the_programs_own_tables() {
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("the_programs_tables"), "{said}");
+    assert!(said.contains("the_programs_topics"), "{said}");
 }
 
 /// The statements of a policy: actions and resources.

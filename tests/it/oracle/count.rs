@@ -329,12 +329,26 @@ impl Count<'_> {
         let tokens =
             |count: Option<i128>, key: &str| floor(count.unwrap_or(0) * rules.price(key), 1_000);
         let cost = match class {
-            "embeddings" => tokens(event.input, class),
+            "embeddings" => match &event.model {
+                Some(model) if rules.model_prices.iter().any(|(name, _)| name == model) => {
+                    let [input, cached, written, ..] = rules.chat_prices("tide_pool", Some(model));
+                    let (read, wrote) = (event.cached.unwrap_or(0), event.written.unwrap_or(0));
+                    let plain = event.input.unwrap_or(0) - read - wrote;
+                    floor(plain * input + read * cached + wrote * written, 1_000)
+                }
+                _ => tokens(event.input, class),
+            },
             "tts" => floor(event.audio.unwrap_or(0) * rules.price(class), 60_000),
             "scrape" => rules.price(class),
             tier => {
-                tokens(event.input, &format!("{tier}_input"))
-                    + tokens(event.output, &format!("{tier}_output"))
+                let [input, cached, written, output, reasoning] =
+                    rules.chat_prices(tier, event.model.as_deref());
+                let all = [event.input, event.cached, event.written, event.output];
+                let [went_in, read, wrote, came_out] = all.map(|count| count.unwrap_or(0));
+                let thought = event.reasoning.unwrap_or(0);
+                let plain = went_in - read - wrote;
+                floor(plain * input + read * cached + wrote * written, 1_000)
+                    + floor((came_out - thought) * output + thought * reasoning, 1_000)
             }
         };
         let account = ("user".to_owned(), event.user.clone());

@@ -57,6 +57,22 @@ pub fn values(mainnet: bool) -> Vec<(String, Value)> {
     all_values
 }
 
+/// Keys that rules are complete without.
+pub fn optional_values() -> Vec<(String, Value)> {
+    let price = |price: &str| json!({"pricePerUnit": price, "unit": "1000_tokens"});
+    let of_models = json!([
+        {"match": "gpt-4o", "input": "0.0025", "output": "0.01", "cachedInput": "0.00125"},
+        {"match": "gemma-2b", "input": "0.000000007", "output": "0.000000013",
+         "cacheWrite": "0.000000011", "reasoning": "0.00000003"},
+    ]);
+    vec![
+        ("tide_pool_cached_input".to_owned(), price("0.00002")),
+        ("blue_surge_cache_write".to_owned(), price("0.000625001")),
+        ("mariana_depth_reasoning".to_owned(), price("0.012")),
+        ("rules.modelPrices".to_owned(), of_models),
+    ]
+}
+
 fn catalogue() -> Value {
     let model = |name: &str, tier: &str| json!({"name": name, "tier": tier});
     let pattern = |pattern: &str, tier: &str| json!({"pattern": pattern, "tier": tier});

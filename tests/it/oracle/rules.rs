@@ -51,6 +51,8 @@ pub struct Rules {
     pub mainnet: bool,
     /// Nano-dollars per unit.
     pub prices: PerClass,
+    /// Exact names with what their tokens cost: input, cached, written, output, reasoning.
+    pub model_prices: Vec<(String, [i128; 5])>,
     pub base: PerClass,
     pub demand: PerClass,
     /// From, to, multipliers.
@@ -79,6 +81,22 @@ impl Rules {
     /// The price of a key, nano-dollars.
     pub fn price(&self, key: &str) -> i128 {
         self.prices[key]
+    }
+
+    /// What the tokens of a chat cost: input, cached, written, output, reasoning.
+    pub fn chat_prices(&self, tier: &str, model: Option<&str>) -> [i128; 5] {
+        let own = |(name, _): &&(String, [i128; 5])| Some(name.as_str()) == model;
+        if let Some((_, prices)) = self.model_prices.iter().find(own) {
+            return *prices;
+        }
+        let input = self.price(&format!("{tier}_input"));
+        let output = self.price(&format!("{tier}_output"));
+        let or = |kind: &str, whole| {
+            let key = format!("{tier}_{kind}");
+            self.prices.get(&key).copied().unwrap_or(whole)
+        };
+        let (cached, written) = (or("cached_input", input), or("cache_write", input));
+        [input, cached, written, output, or("reasoning", output)]
     }
 }
 
@@ -153,11 +171,24 @@ fn set(rules: &mut Rules, key: &str, value: &Value) {
             rules.milestone = amount(&value["milestone"], 6);
         }
         "rules.catalogue" => rules.catalogue = catalogue(value),
+        "rules.modelPrices" => rules.model_prices = list(value).iter().map(model_price).collect(),
         price => {
             let amount = amount(&value["pricePerUnit"], 9);
             rules.prices.insert(price.to_owned(), amount);
         }
     }
+}
+
+fn model_price(entry: &Value) -> (String, [i128; 5]) {
+    let name = entry["match"].as_str().expect("a name").to_owned();
+    let price = |key: &str| entry.get(key).map(|price| amount(price, 9));
+    let (input, output) = (price("input").expect("one"), price("output").expect("one"));
+    let part = |key: &str, whole| price(key).unwrap_or(whole);
+    let (cached, written) = (part("cachedInput", input), part("cacheWrite", input));
+    (
+        name,
+        [input, cached, written, output, part("reasoning", output)],
+    )
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -27,6 +27,8 @@ pub struct DbState {
     pub hook: Option<Hook>,
     /// Writes that were done, by table.
     pub writes: BTreeMap<Table, u64>,
+    /// There are no tables: each request is refused.
+    pub is_missing: bool,
 }
 
 /// The key of an item.
@@ -122,6 +124,13 @@ impl DbState {
         }
     }
 
+    fn is_there(&self) -> Result<(), StoreError> {
+        match self.is_missing {
+            true => Err(StoreError::Refused("there is no such table".to_owned())),
+            false => Ok(()),
+        }
+    }
+
     fn changed(&self, writes: &[Write]) -> Result<Vec<(Key, Option<Item>)>, StoreError> {
         let mut keys = BTreeSet::new();
         let mut changes = Vec::new();
@@ -191,7 +200,8 @@ impl DbState {
 
 /// Does some writes, all or none, now.
 fn apply(inner: &mut Inner, writes: &[Write], as_transaction: bool) -> Result<(), StoreError> {
-    let result = fits(writes).and_then(|()| inner.db.changed(writes));
+    let result = inner.db.is_there().and_then(|()| fits(writes));
+    let result = result.and_then(|()| inner.db.changed(writes));
     inner.note(|| match &result {
         Ok(changes) => format!("db writes {}", describe(changes)),
         Err(error) => format!("db refuses {:?}: {error}", targets(writes)),
@@ -343,7 +353,7 @@ impl SimDb {
                 return inner.after(there + back, move |_| slot.put(Err(error)));
             }
             inner.after(there, move |inner| {
-                let result = look(inner);
+                let result = inner.db.is_there().and_then(|()| look(inner));
                 inner.after(back, move |_| slot.put(result));
             });
         });

@@ -562,8 +562,14 @@ impl Run {
     }
 
     pub(super) fn publish_first(&mut self) {
-        let values: Vec<NewValue> = defaults::values(self.rng.random())
+        let mainnet = self.rng.random();
+        let optional = match mainnet {
+            true => defaults::optional_values(),
+            false => Vec::new(),
+        };
+        let values: Vec<NewValue> = defaults::values(mainnet)
             .into_iter()
+            .chain(optional)
             .map(|(key, value)| NewValue {
                 key,
                 value: value.to_string(),
@@ -592,7 +598,7 @@ impl Run {
         });
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let current = defaults::values(false);
         let of = |key: &str| {
             current
@@ -649,7 +655,7 @@ impl Run {
         }
     }
 
-    fn sign_up(&mut self) {
+    pub(super) fn sign_up(&mut self) {
         let (referee, referrer) = (self.an_account(), self.an_account());
         if referee.kind != referrer.kind {
             return;

@@ -261,6 +261,11 @@ fn the_simulator_finds_a_recovery_that_does_not_put_posting_back() {
 }
 
 #[test]
+fn the_simulator_finds_a_recovery_that_leaves_prices_and_links_of_another_moment() {
+    finds(Breakage::FeedRowsNotMended, Lean::Restores);
+}
+
+#[test]
 fn the_simulator_finds_later_epochs_that_are_ignored() {
     finds(Breakage::LaterEpochIgnored, Lean::Rollbacks);
 }

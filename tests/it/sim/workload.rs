@@ -191,6 +191,18 @@ impl Workload {
         let status = *one_of(rng, &[200, 200, 200, 200, 200, 201, 404, 429, 500, 503]);
         let mut data = json!({"endpoint": endpoint, "model": model, "statusCode": status,
             "inputTokens": rng.random_range(0..5_000), "outputTokens": rng.random_range(0..1_000)});
+        let count = |name: &str| data[name].as_u64().unwrap_or(0);
+        let (input, output) = (count("inputTokens"), count("outputTokens"));
+        match input % 4 {
+            0 => data["cachedInputTokens"] = (input / 3).into(),
+            1 => data["cacheWriteTokens"] = (input / 2).into(),
+            2 => {
+                data["cachedInputTokens"] = (input / 2).into();
+                data["cacheWriteTokens"] = (input - input / 2).into();
+                data["reasoningTokens"] = (output / 5 * 4).into();
+            }
+            _ => {}
+        }
         if !chance(rng, 150) {
             data["providerId"] = format!("p{}", rng.random_range(0..self.mix.providers)).into();
         }

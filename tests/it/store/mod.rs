@@ -10,6 +10,7 @@ mod credits;
 mod denied;
 mod embedded;
 mod faults;
+pub mod feed_rows;
 mod laws;
 mod pricing;
 mod protection;
@@ -17,7 +18,7 @@ pub mod proxy;
 mod reads;
 mod referrals;
 mod tables;
-mod torn;
+pub mod torn;
 
 use std::future::Future;
 use std::io::Write as _;

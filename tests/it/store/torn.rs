@@ -40,7 +40,7 @@ impl Torn {
     }
 }
 
-fn key_of(table: Table, item: &Item) -> Key {
+pub fn key_of(table: Table, item: &Item) -> Key {
     let (hash, range) = table.keys();
     let text = |name: &str| match item.get(name) {
         Some(Attr::S(text)) => text.clone(),

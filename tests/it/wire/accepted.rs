@@ -34,6 +34,8 @@ fn example() -> UsageEvent<'static> {
         input_tokens: Some(150),
         output_tokens: Some(75),
         cached_input_tokens: Some(0),
+        cache_write_tokens: None,
+        reasoning_tokens: None,
         audio_millis: Some(0),
         request_bytes: Some(812),
         response_bytes: Some(1490),

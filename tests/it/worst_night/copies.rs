@@ -1,5 +1,7 @@
 //! Copies of the data directory.
 
+use std::process::Command;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -7,6 +9,18 @@ use super::restored_tables::{copy, has_rated, restore, wait_until};
 use crate::process::books::{self, Books};
 use crate::process::load::Load;
 use crate::process::site::Site;
+
+/// The commands of docs/backup.md, beside the directory `data`: they leave a directory `backup`.
+pub(super) fn run_the_documented_copy(site: &Site) {
+    let page = include_str!("../../../docs/backup.md");
+    let mut blocks = page.split("```").skip(1).step_by(2);
+    let commands = blocks.find(|block| block.contains("kill -STOP"));
+    let copied = Command::new("sh")
+        .args(["-ec", commands.expect("the commands of a hot copy")])
+        .current_dir(site.file("."))
+        .status();
+    assert!(copied.expect("sh runs").success());
+}
 
 /// The copy is taken while the process stands still (SIGSTOP), as docs/backup.md has it. It goes on
 /// by itself; and its store brings the original back, whose store is lost.
@@ -26,11 +40,9 @@ fn a_copy_taken_under_load_goes_on_by_itself_and_its_store_brings_the_original_b
     let mut up = site.up();
     up.wait_ready();
     wait_until(&mut up, "rating", |up| has_rated(up, 8.0));
-    let (other, backup) = (Site::new(), site.file("backup"));
-    up.signal("STOP");
-    copy(&site.data(), &other.data());
-    copy(&site.data().join("store"), &backup);
-    up.signal("CONT");
+    let (other, backup) = (Site::new(), site.file("backup/store"));
+    run_the_documented_copy(&site);
+    copy(&site.file("backup"), &other.data());
     load.finish();
     site.run(&["wait", "--timeout", "3m"]);
     up.stop();

@@ -49,6 +49,8 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     serve.wait_ready();
     site.run(&["emit", "--clean", "--events", "100"]);
     site.run(&["wait"]);
+    // Also a process that only serves says what becomes of what gateways send.
+    assert_eq!(serve.metric("tidemark_recent_events"), Some(0.0));
     until(WITHIN, "all is well", || {
         site.try_run(&["doctor"]).stdout.contains("All is well.")
     });
@@ -75,6 +77,10 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     until(WITHIN, "the topic is gone", || {
         let said = site.try_run(&["doctor"]).stdout;
         said.contains(&format!("! Topic {topic} is missing"))
+    });
+    until(WITHIN, "top says so too", || {
+        let top = site.try_run(&["top", "--once", &serve.url("")]).stdout;
+        top.contains("topic_missing") && top.contains("usage.events is gone")
     });
     let said = site.try_run(&["doctor"]);
     finds(&said, &["Restore it", "Do not recreate it"]);

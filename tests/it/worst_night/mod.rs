@@ -1,14 +1,19 @@
 //! Accidents and outages, what on-call is told meanwhile, and the documented ways back (docs/backup.md).
 //! One file per theme.
 
+mod both_lost;
 mod clocks;
 mod copies;
+mod deleted_table;
+mod full_disk;
 mod lag;
 mod leaving;
 mod logs;
+mod lost_topic;
 mod missing;
 mod readiness;
 mod rejections;
+mod restored_cluster;
 mod restored_tables;
 mod store_hangs;
 mod store_proxy;

@@ -10,6 +10,7 @@ RESOURCES = {
     "aws_iam_role": ("iam", "AwsRole"),
     "aws_iam_role_policy_attachment": ("iam", "AwsRolePolicyAttachment"),
     "aws_cloudwatch_metric_alarm": ("cloudwatch", "AwsMetricAlarm"),
+    "aws_msk_topic": ("msk", "AwsTopic"),
 }
 # These have no arguments, so the bindings say little of them.
 DATA = {

@@ -1,5 +1,7 @@
 //! What differs between two values of a rule, and what that means for a request.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -49,6 +51,9 @@ pub(super) fn differences(key: &str, before: &Value, after: &Value) -> (Vec<Diff
 fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<Difference>) {
     match (before, after) {
         (Value::Object(a), Value::Object(b)) => compare_members(&path, a, b, found),
+        (Value::Array(a), Value::Array(b)) if are_named(a) && are_named(b) => {
+            compare_named(&path, a, b, found);
+        }
         (Value::Array(a), Value::Array(b)) => {
             for i in 0..a.len().max(b.len()) {
                 let at = |list: &[Value]| list.get(i).cloned().unwrap_or_default();
@@ -61,6 +66,46 @@ fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<Differen
             before: before.clone(),
             after: after.clone(),
         }),
+    }
+}
+
+/// Whether elements are told apart by what they match, not by their places.
+fn are_named(list: &[Value]) -> bool {
+    list.iter().all(|entry| entry["match"].is_string())
+}
+
+fn compare_named(path: &str, before: &[Value], after: &[Value], found: &mut Vec<Difference>) {
+    let name = |entry: &Value| entry["match"].as_str().unwrap_or_default().to_owned();
+    let by_name = |list: &[Value]| -> BTreeMap<String, Value> {
+        list.iter()
+            .map(|entry| (name(entry), entry.clone()))
+            .collect()
+    };
+    let [a, b] = [before, after].map(by_name);
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    for one in names {
+        let at = |map: &BTreeMap<String, Value>| map.get(one).cloned().unwrap_or_default();
+        compare(format!("{path}[{one}]"), &at(&a), &at(&b), found);
+    }
+    // The first that matches counts.
+    let kept = |list: &[Value], other: &BTreeMap<String, Value>| -> Vec<Value> {
+        let kept = list
+            .iter()
+            .map(name)
+            .filter(|name| other.contains_key(name));
+        kept.map(Value::from).collect()
+    };
+    let [before, after] = [kept(before, &b), kept(after, &a)];
+    if before != after {
+        let first = before.iter().zip(&after).find(|(a, b)| a != b);
+        let (before, after) = first
+            .map(|(a, b)| (a.clone(), b.clone()))
+            .unwrap_or_default();
+        found.push(Difference {
+            path: format!("{path} (first in another order)"),
+            before,
+            after,
+        });
     }
 }
 
@@ -118,6 +163,9 @@ fn facts(rules: &Rules, noted: bool) -> Vec<(String, String)> {
             user.to_string(),
         );
     }
+    for (what, price) in parts(rules) {
+        say(format!("USD for {what}"), price);
+    }
     for (what, cost) in costs(rules) {
         let (word, cost) = match (noted, rules.is_mainnet()) {
             (true, _) => ("would be charged on mainnet", cost),
@@ -147,6 +195,27 @@ fn facts(rules: &Rules, noted: bool) -> Vec<(String, String)> {
         say(format!("points for {what}"), points.to_string());
     }
     facts
+}
+
+/// Prices of kinds of token, where they are not those of their wholes.
+fn parts(rules: &Rules) -> Vec<(String, String)> {
+    let of_tier = |tier: Tier| {
+        let kinds = [
+            (PriceKey::cached_input(tier), "cached input", "input"),
+            (PriceKey::cache_write(tier), "cache-writing input", "input"),
+            (PriceKey::reasoning(tier), "reasoning", "output"),
+        ];
+        kinds.map(|(key, kind, whole)| {
+            let price = rules.price(key);
+            let is_that_of_whole = key.whole().is_some_and(|whole| rules.price(whole) == price);
+            let price = match is_that_of_whole {
+                true => format!("as {whole}"),
+                false => price.to_string(),
+            };
+            (format!("1,000 {kind} tokens, {}", tier.as_str()), price)
+        })
+    };
+    Tier::ALL.into_iter().flat_map(of_tier).collect()
 }
 
 fn costs(rules: &Rules) -> Vec<(String, Money)> {

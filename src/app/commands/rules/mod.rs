@@ -21,11 +21,13 @@ use crate::store::pricing::{self, NewValue, Preview, Publish, PublishError};
 
 mod confirm;
 mod difference;
+mod import;
 mod init;
 
 pub use crate::store::pricing::{Seen, Version};
 pub use confirm::{ChangePreview, Confirmation, Confirmed, ShownChange};
 pub use difference::{Difference, Example};
+pub use import::PriceImport;
 pub use init::Initialised;
 
 use difference::{differences, examples};
@@ -68,7 +70,8 @@ pub struct Published {
     /// The entry of the control feed that published it; absent if nothing was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<u64>,
-    /// From when on, in event time. The first version of a key has no beginning, whatever this says.
+    /// From when on, in event time. The first version of a key that rules must have has no beginning,
+    /// whatever this says.
     #[serde(serialize_with = "crate::app::queries::text")]
     #[schema(value_type = String)]
     pub effective_from: Millis,

@@ -14,7 +14,7 @@ use super::preview::{Change, from_input, reason_input};
 use super::versions::{history, pending_card, price_key, said, since, unit_word};
 use super::{Wished, page, writes};
 use crate::app::queries::{Version, in_force_at, json_of, known_rule, price_of, to_come};
-use crate::domain::rules::SettingKey;
+use crate::domain::rules::{PriceKey, SettingKey};
 use crate::http::problem::Problem;
 use crate::http::strict::Named;
 
@@ -34,9 +34,12 @@ pub(in super::super) async fn list(
     let prices = versions
         .iter()
         .filter_map(|version| Some((version, price_of(version)?)));
+    let unpriced = unpriced(&versions);
     let rest = versions
         .iter()
-        .filter(|version| price_of(version).is_none());
+        .filter(|version| price_key(&version.key).is_none());
+    let models = SettingKey::ModelPrices.name();
+    let has_models = versions.iter().any(|version| version.key == models);
     let pending = queries.pending_rules(now).await?;
     let body = html! {
         h1 { "Prices and rules" }
@@ -66,6 +69,15 @@ pub(in super::super) async fn list(
                                 td data-label="By" { (version.by) }
                             }
                         }
+                        @for (key, whole) in &unpriced {
+                            tr {
+                                th scope="row" { a href=(path(key.as_str())) { (key.as_str().replace('_', " ")) } }
+                                td .n data-label="USD" { "as " (whole.as_str().replace('_', " ")) }
+                                td data-label="for" { (unit_word(key.unit())) }
+                                td data-label="Since" { "" }
+                                td data-label="By" { "" }
+                            }
+                        }
                     }
                 }
             }
@@ -89,12 +101,31 @@ pub(in super::super) async fn list(
                                 td data-label="By" { (version.by) }
                             }
                         }
+                        @if !has_models && !versions.is_empty() {
+                            tr {
+                                th scope="row" { a href=(path(models)) { (models) } }
+                                td .n data-label="Version" { "–" }
+                                td .time data-label="Since" { "no model has a price of its own" }
+                                td data-label="By" { "" }
+                            }
+                        }
                     }
                 }
             }
         }
     };
     Ok(page(&visitor, "Prices and rules", TAB, &body))
+}
+
+/// Kinds of token without a price of their own, each with what it costs instead.
+fn unpriced(versions: &[Version]) -> Vec<(PriceKey, PriceKey)> {
+    let is_priced = |key: PriceKey| {
+        let priced = |version: &&Version| version.key == key.as_str();
+        versions.iter().find(priced).and_then(price_of).is_some()
+    };
+    let keys = PriceKey::ALL.into_iter();
+    let keys = keys.filter(|key| !versions.is_empty() && !is_priced(*key));
+    keys.filter_map(|key| Some((key, key.whole()?))).collect()
 }
 
 /// What was done before.
@@ -159,7 +190,9 @@ pub(super) async fn one(
 fn value(version: &Version) -> Markup {
     let text = format!("{:#}", json_of(&version.value));
     html! {
-        @if let Some(price) = price_of(version) {
+        @if version.value == "null" {
+            p .big { "Withdrawn: costs what contains it." }
+        } @else if let Some(price) = price_of(version) {
             p .big { span .number { (price.per_unit) } " USD for " (unit_word(price.unit)) }
         } @else {
             details open[version.value.len() < 2_000] {

@@ -11,6 +11,7 @@ use tidemark::store::installation::marker_key;
 use tidemark::store::recovery;
 
 use super::halts::{run, store};
+use super::losses::change_checkpoint;
 use super::{Place, chat, until};
 
 const USER: &str = "somebody";
@@ -183,4 +184,38 @@ fn a_recovery_that_was_broken_off_is_told_and_done_again() {
     assert!(done.contains("repeats all of it"), "{done}");
     let again = place.tidemark(&recover).ok();
     assert!(again.contains("nothing to recover"), "{again}");
+}
+
+/// A rollback as far as one program can play both: the checkpoint is as a newer version, which rates
+/// by other rules, has left it.
+#[test]
+fn after_a_rollback_this_version_goes_on_from_a_graceful_stop_and_halts_at_a_chunk_that_is_cut() {
+    let place = Place::new();
+    let up = place.up(&[]);
+    place.send(&[chat("1", USER)]);
+    place.wait();
+    up.stop();
+    // The newer version was killed: the record of the first event is under way.
+    change_checkpoint(&place, rate_task(), |body| {
+        body["semantics"] = json!(body["semantics"].as_u64().unwrap() + 1);
+        body["from"] = json!(body["to"].as_u64().unwrap() - 1);
+    });
+    let up = place.up(&[]);
+    let said = halted(&place, "semantics_changed");
+    assert!(said.contains("Let the version that cut"), "{said}");
+    up.stop();
+    // It is started once more, and stopped gracefully.
+    change_checkpoint(&place, rate_task(), |body| {
+        assert_eq!(body["from"], json!(body["to"].as_u64().unwrap() - 1));
+        body["from"] = body["to"].clone();
+    });
+    let up = place.up(&[]);
+    place
+        .tidemark(&["resume", "--all", "--reason", "rolled back"])
+        .ok();
+    place.send(&[chat("2", USER)]);
+    place.wait();
+    assert_eq!(requests(&place), 2);
+    assert_eq!(place.tidemark(&["doctor", "--json"]).json()["well"], true);
+    up.stop();
 }

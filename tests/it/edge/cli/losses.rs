@@ -20,6 +20,20 @@ const USER: &str = "somebody";
 
 /// Nothing runs: a chunk of one more record is cut.
 fn cut_one_more(place: &Place, task: TaskId) -> u64 {
+    change_checkpoint(place, task, |body| {
+        let from = body["to"].as_u64().unwrap();
+        body["from"] = json!(from);
+        body["to"] = json!(from + 1);
+        from
+    })
+}
+
+/// Nothing runs: changes a checkpoint as it is stored.
+pub(super) fn change_checkpoint<T>(
+    place: &Place,
+    task: TaskId,
+    change: impl FnOnce(&mut Value) -> T,
+) -> T {
     run(async {
         let store = EmbeddedStore::open(&place.path("data/store")).unwrap();
         let mut settings = DynamoSettings::embedded(store.client());
@@ -31,9 +45,7 @@ fn cut_one_more(place: &Place, task: TaskId) -> u64 {
             panic!("no body: {item:?}");
         };
         let mut body: Value = serde_json::from_str(body).unwrap();
-        let from = body["to"].as_u64().unwrap();
-        body["from"] = json!(from);
-        body["to"] = json!(from + 1);
+        let changed = change(&mut body);
         item.insert("body", Attr::S(body.to_string()));
         let put = Write::Put {
             table: Table::Checkpoints,
@@ -41,7 +53,7 @@ fn cut_one_more(place: &Place, task: TaskId) -> u64 {
             condition: Condition::Always,
         };
         db.write(put).await.unwrap();
-        from
+        changed
     })
 }
 

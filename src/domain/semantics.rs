@@ -1,0 +1,39 @@
+//! Versions of what rating does beyond its data.
+
+/// The rules of rating that are code. A chunk is always rated by the ones with which it was cut, so
+/// that a chunk that a version before left half done comes out the same.
+///
+/// | number | since then |
+/// |---|---|
+/// | 3 | the oldest that can still be rated |
+/// | 4 | models are recognised in the spellings of clouds, and fine-tunes by their base |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Semantics(u32);
+
+impl Default for Semantics {
+    fn default() -> Semantics {
+        Semantics::NOW
+    }
+}
+
+impl Semantics {
+    /// Of chunks that are cut now.
+    pub const NOW: Semantics = Semantics(4);
+    const OLDEST: Semantics = Semantics(3);
+
+    /// The one with that number, if this program can rate by it.
+    pub fn known(number: u32) -> Option<Semantics> {
+        let range = Semantics::OLDEST..=Semantics::NOW;
+        Some(Semantics(number)).filter(|semantics| range.contains(semantics))
+    }
+
+    /// The number that is stored with a chunk.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Whether a model is recognised in the spellings of clouds and as a fine-tune.
+    pub const fn knows_spellings(self) -> bool {
+        self.0 >= 4
+    }
+}

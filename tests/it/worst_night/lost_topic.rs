@@ -1,0 +1,194 @@
+//! Real Kafka and, where there is one, DynamoDB Local: `usage.events` is deleted while a chunk is in
+//! flight, and a new epoch goes on as docs/runbook.md says.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use serde_json::Value;
+use tidemark::domain::position::Partition;
+use tidemark::pipeline::progress;
+
+use super::readiness::probe;
+use super::restored_cluster::Stage;
+use crate::kafka::until;
+use crate::process::site::Site;
+
+const WITHIN: Duration = Duration::from_secs(60);
+/// Partitions of `usage.events`, as shipped.
+const PARTITIONS: u32 = 4;
+/// How often a worker is killed until a chunk is in flight.
+const KILLS_MAX: u32 = 20;
+
+impl Stage {
+    /// The chunks that are cut and not done: source partition, first offset, offset after the last.
+    fn in_flight(&self) -> Vec<(u32, u64, u64)> {
+        let of = |p: u32| {
+            let read = progress::rate_checkpoint(&self.db, Partition(p));
+            let cut = self.runtime.block_on(read).unwrap()?;
+            (cut.from < cut.to).then_some((p, cut.from.0, cut.to.0))
+        };
+        (0..PARTITIONS).filter_map(of).collect()
+    }
+}
+
+/// Requests by user.
+fn requests(site: &Site) -> BTreeMap<String, u64> {
+    let all = site.run(&["statement", "--all", "--json"]);
+    let mut requests = BTreeMap::new();
+    for line in all.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        if line["kind"] == "user" {
+            let id = line["id"].as_str().expect("an id").to_owned();
+            *requests.entry(id).or_default() += line["requests"].as_u64().expect("a number");
+        }
+    }
+    requests.retain(|_, count| *count > 0);
+    requests
+}
+
+/// What is sent, by user.
+fn sent(site: &Site, emit: &[&str]) -> BTreeMap<String, u64> {
+    let printed = site.run(&[emit, &["--print"]].concat());
+    let mut sent = BTreeMap::new();
+    for line in printed.lines() {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        let user = ["subject", "userId"]
+            .into_iter()
+            .find_map(|name| event[name].as_str());
+        *sent.entry(user.expect("a user").to_owned()).or_default() += 1;
+    }
+    sent
+}
+
+#[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
+fn on_kafka_and_dynamodb_a_topic_that_is_gone_with_a_chunk_in_flight_is_given_up_and_counts_once() {
+    let Some(mut stage) = Stage::new() else {
+        return;
+    };
+    let start = Instant::now();
+    stage.site.run(&["pricing", "init", "testnet"]);
+    let at = jiff::Timestamp::now().to_string();
+    let emit = [
+        "emit", "--clean", "--events", "3000", "--seed", "7", "--at", &at,
+    ];
+    let send = [&emit[..], &["--rate", "600"]].concat();
+    let mut load = stage.site.command(&send);
+    let mut load = load.stdout(Stdio::null()).spawn().unwrap();
+    let mut kills = 0;
+    let in_flight = loop {
+        let mut worker = stage
+            .site
+            .worker("worker", &[("TIDEMARK_KAFKA_SESSION_TIMEOUT", "6s")]);
+        worker.wait_ready();
+        until(WITHIN, "rating", || {
+            worker
+                .metric("tidemark_chunks_total")
+                .is_some_and(|chunks| chunks >= 8.0)
+        });
+        std::thread::sleep(Duration::from_millis(37 * u64::from(kills % 7)));
+        worker.kill();
+        kills += 1;
+        let in_flight = stage.in_flight();
+        if !in_flight.is_empty() {
+            break in_flight;
+        }
+        assert!(kills < KILLS_MAX, "no chunk is in flight");
+    };
+    assert!(load.wait().unwrap().success());
+    eprintln!(
+        "{in_flight:?} in flight after {kills} kills, {:?}",
+        start.elapsed()
+    );
+
+    // What of it is posted is in the accounts: the posters drain what there is of the old epoch.
+    let cluster = stage.site.cluster().unwrap().clone();
+    let mut config = rdkafka::ClientConfig::new();
+    config.set("bootstrap.servers", &cluster.bootstrap);
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let topic = format!("{}usage.events", cluster.prefix);
+    let deleted = admin.delete_topics(&[&topic], &AdminOptions::new());
+    stage.runtime.block_on(deleted).unwrap();
+    let mut worker = stage.site.worker_with("drain", &["--roles", "post"], &[]);
+    worker.wait_ready();
+    until(WITHIN, "posting is drained", || {
+        worker.metric("tidemark_lag_records") == Some(0.0)
+    });
+    assert_eq!(worker.stop().0.code(), Some(0));
+
+    // The old configuration goes no further.
+    let rater = stage.site.worker_with("rater", &["--roles", "rate"], &[]);
+    until(WITHIN, "the missing topic is told", || {
+        let (status, said) = probe(&rater);
+        status == 503 && said.to_string().contains("usage.events")
+    });
+    let said = stage.site.try_run(&["doctor"]);
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    assert!(said.stdout.contains("is gone"), "{}", said.stdout);
+    assert!(said.stdout.contains("a-topic-is-gone"), "{}", said.stdout);
+    drop(rater);
+
+    // A new epoch on other topics.
+    let prefix = format!("{}two.", cluster.prefix);
+    let env = [
+        ("TIDEMARK_LOG_EPOCH", "1"),
+        ("TIDEMARK_KAFKA_TOPIC_PREFIX", prefix.as_str()),
+    ];
+    stage.site.set(&env);
+    let site = &stage.site;
+    site.run(&["topics", "apply", "--replication-factor", "1"]);
+    let mut worker = site.worker("early", &env);
+    worker.wait_ready();
+    let said = || site.try_run(&["doctor"]).stdout;
+    until(WITHIN, "partitions halt", || {
+        said().contains("log_recreated")
+    });
+    assert!(said().contains("a-topic-is-gone"), "{}", said());
+    assert_eq!(worker.stop().0.code(), Some(0));
+    let accept = ["accept-loss", "--reason", "the topic was deleted"];
+    let asked = site.try_run(&accept);
+    assert_eq!(asked.code, Some(2), "{}", asked.stderr);
+    for (p, from, to) in &in_flight {
+        let which = format!("usage.events/{p} offsets {from} to {to} (not included)");
+        assert!(asked.stdout.contains(&which), "{which}: {}", asked.stdout);
+    }
+    let accepted = site.run(&[&accept[..], &["--yes"]].concat());
+    eprintln!("{accepted}");
+    assert!(accepted.contains("epoch 1 can begin"), "{accepted}");
+    let again = site.run(&[&accept[..], &["--yes"]].concat());
+    assert!(again.contains("nothing is in flight"), "{again}");
+
+    let mut worker = site.worker("late", &env);
+    worker.wait_ready();
+    site.run(&["resume", "--all", "--reason", "accepted"]);
+    // Gateways send everything again, also what was counted.
+    site.run(&emit);
+    site.run(&["wait", "--timeout", "60s"]);
+    let (sent, counted) = (sent(site, &emit), requests(site));
+    let total = |of: &BTreeMap<String, u64>| of.values().sum::<u64>();
+    for (user, count) in &counted {
+        assert!(
+            sent.get(user) >= Some(count),
+            "{user}: {count} of {:?}",
+            sent.get(user)
+        );
+    }
+    // Only what it said is lost may be missing.
+    let partly =
+        |line: &&str| line.contains("counted in part") || line.contains("are in no account");
+    let lost: u64 = match accepted.lines().any(|line| partly(&line)) {
+        true => in_flight.iter().map(|(_, from, to)| to - from).sum(),
+        false => 0,
+    };
+    let (sent, counted) = (total(&sent), total(&counted));
+    assert!(counted + lost >= sent, "{counted} + {lost} of {sent}");
+    site.run(&["doctor"]);
+    assert_eq!(worker.stop().0.code(), Some(0));
+    eprintln!(
+        "{counted} of {sent} counted, at most {lost} lost; {:?}",
+        start.elapsed()
+    );
+}
