@@ -250,7 +250,7 @@ impl Run {
             async move {
                 match request_release(&db, &account, request, write).await {
                     Ok(_) => true,
-                    Err(error) if error == StoreError::ConditionFailed => false,
+                    Err(StoreError::ConditionFailed) => false,
                     Err(error) if error.is_transient() => false,
                     Err(error) => panic!("{error}"),
                 }
