@@ -174,29 +174,25 @@ impl Poster<'_> {
             chosen => chosen,
         };
         let base = match chosen {
-            Some(base) if base.next < bounds.start && base.next < self.next => {
-                if !accept_missing {
-                    let what = format!(
-                        "its postings from offset {} on are missing, and {}/{} holds those from {} on only. If they cannot be brought back, release it with --accept-missing and add what is missing as an adjustment",
-                        base.next,
-                        Topic::LedgerPostings,
-                        self.partition,
-                        bounds.start
-                    );
-                    return self.refuse(record, Refused::PostingsExpired, what).await;
-                }
-                Base {
-                    next: bounds.start,
-                    ..base
-                }
-            }
-            Some(base) => base,
-            None if accept_missing => {
+            Some(base) if base.next >= bounds.start || base.next >= self.next => base,
+            // From the place of the record in any case: before an earlier one, blocks that were sent
+            // again could not be told from new ones.
+            _ if accept_missing => {
                 let since = begun_anew(&record.since, ctx.log.epoch());
                 Base {
                     next: since.next.max(bounds.start),
                     ..since
                 }
+            }
+            Some(base) => {
+                let what = format!(
+                    "its postings from offset {} on are missing, and {}/{} holds those from {} on only. If they cannot be brought back, release it with --accept-missing and add what is missing as an adjustment",
+                    base.next,
+                    Topic::LedgerPostings,
+                    self.partition,
+                    bounds.start
+                );
+                return self.refuse(record, Refused::PostingsExpired, what).await;
             }
             None => {
                 let found = fence.map_or("missing".to_owned(), |fence| format!("at {fence}"));

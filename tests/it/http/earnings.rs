@@ -11,7 +11,9 @@ use tidemark::domain::posting::{Cascade, FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis, Month};
 use tidemark::log::Partitions;
+use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::awards::{Adjustment, adjustment};
+use tidemark::store::checkpoints::{HaltRecord, record_halt};
 use utoipa::PartialSchema;
 
 use super::rows::{book, charged, posted_up_to, ranked, request, rules, served, start_of};
@@ -384,6 +386,15 @@ async fn the_document_describes_statements_as_they_are() {
     let schema = serde_json::to_value(StatementDoc::schema()).unwrap();
     let described = schema["properties"].as_object().unwrap();
     let required = schema["required"].as_array().unwrap();
+    // Of a user whose partition is halted, so that this is said too.
+    let task = TaskId::new(Role::Post, user("alice").partition(PARTITIONS));
+    let halt = HaltRecord {
+        task: task.to_string(),
+        code: "row_unreadable".to_owned(),
+        message: "a row cannot be read".to_owned(),
+        at: NOON,
+    };
+    record_halt(&stand.db, task, &halt).await.unwrap();
     let both = [
         stand.get("/api/users/alice/points").await.json(),
         stand.get("/api/providers/prov-1/earnings").await.json()["statement"].clone(),

@@ -10,7 +10,7 @@ use tidemark::domain::position::WriteId;
 use tidemark::domain::time::Millis;
 use tidemark::store::accounts;
 use tidemark::store::db::{Attr, Item, Key, StoreError, Table};
-use tidemark::store::set_aside::{ReleaseRequest, request_release};
+use tidemark::store::set_aside::{ReleaseRequest, Stood, request_release};
 
 use super::adapter;
 use super::db::DbState;
@@ -207,7 +207,7 @@ impl Run {
         });
         if let Some(fence) = restored {
             lock(&self.ledger).restored(&account, fence);
-            self.release(&account);
+            self.release(&account, false);
             if let Some(damaged) = self.damaged.get_mut(&key) {
                 damaged.older = Some(rows);
             }
@@ -220,7 +220,10 @@ impl Run {
         let aside = self.world.with(|inner| adapter::set_aside(&inner.db));
         for (account, record) in aside {
             if record.release.is_none() {
-                self.release(&account);
+                // Nobody can tell which rows there were, but the operator has put back the newest.
+                let is_mended = self.damaged.values().all(|of| of.account != account);
+                let is_unsure = record.stood == Stood::Unknown && record.refused.is_some();
+                self.release(&account, is_mended && is_unsure);
             }
         }
     }
@@ -231,14 +234,14 @@ impl Run {
         self.release_all();
     }
 
-    fn release(&mut self, account: &Account) {
+    fn release(&mut self, account: &Account, accept_missing: bool) {
         let account = account.clone();
         self.ask(move |db, now, token| {
             let account = account.clone();
             let request = ReleaseRequest {
                 at: Millis(now),
                 by: "sim".to_owned(),
-                accept_missing: false,
+                accept_missing,
             };
             let write = WriteId {
                 worker: 1,

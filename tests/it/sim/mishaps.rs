@@ -344,6 +344,7 @@ fn of_table(items: &Items, table: Table) -> Items {
 /// Drops a share of what is rated and posted, the duplicate windows included where usage rows tell
 /// duplicates.
 fn retain(inner: &mut Inner, (epoch, source, posting): (u32, u32, u32), share: f64) {
+    let aside = adapter::set_aside(&inner.db);
     let mut starts = Vec::new();
     for p in 0..source {
         if let Some(at) = adapter::rate_checkpoint(&inner.db, p).filter(|at| at.epoch.0 == epoch) {
@@ -352,7 +353,13 @@ fn retain(inner: &mut Inner, (epoch, source, posting): (u32, u32, u32), share: f
     }
     for q in 0..posting {
         if let Some(at) = adapter::post_checkpoint(&inner.db, q).filter(|at| at.epoch.0 == epoch) {
-            starts.push(((Topic::LedgerPostings, q), at.next.0));
+            // An operator who has set accounts aside keeps what they miss.
+            let missed = aside
+                .values()
+                .filter(|record| record.partition.0 == q && record.since.epoch.0 == epoch)
+                .map(|record| record.since.next.0);
+            let most = missed.chain([at.next.0]).min().unwrap_or_default();
+            starts.push(((Topic::LedgerPostings, q), most));
         }
     }
     for (place, most) in starts {

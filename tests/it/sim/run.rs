@@ -782,7 +782,9 @@ impl Run {
                 .map(|p| format!("rate/{p} {:?}", adapter::rate_checkpoint(&inner.db, p)));
             let post = (0..self.posting)
                 .map(|q| format!("post/{q} {:?}", adapter::post_checkpoint(&inner.db, q)));
-            rate.chain(post).collect::<Vec<_>>().join("\n")
+            let aside = adapter::set_aside(&inner.db).into_values();
+            let aside = aside.map(|record| format!("aside {record:?}"));
+            rate.chain(post).chain(aside).collect::<Vec<_>>().join("\n")
         })
     }
 
