@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::book::known_key;
 use super::fault::{Faults, Member, RuleFault};
 use super::key::{PriceKey, SettingKey};
+use super::model_prices::ModelPrice;
 use super::setting::Setting;
 
 /// A network whose rules are shipped.
@@ -68,6 +69,17 @@ impl RulesDocument {
 pub fn check_value(key: &str, json: &str) -> Result<String, Vec<RuleFault>> {
     let setting = Setting::parse(known_key(key)?, json)?;
     Ok(setting.canonical())
+}
+
+/// The prices in a value (JSON text) of `rules.modelPrices`.
+///
+/// # Errors
+/// All faults at once.
+pub fn model_prices(json: &str) -> Result<Vec<ModelPrice>, Vec<RuleFault>> {
+    match Setting::parse(SettingKey::ModelPrices, json)? {
+        Setting::ModelPrices(prices) => Ok(prices.entries().to_vec()),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn read_document(text: &str) -> Result<RulesDocument, Vec<RuleFault>> {

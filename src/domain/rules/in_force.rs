@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
+use super::decimal::Decimal;
 use super::key::{PriceKey, SettingKey};
 use super::model_prices::ModelPrices;
-use super::setting::{Awards, Decimal, Quality, Season, Setting, Streak, StreakStep};
+use super::setting::{Awards, Quality, Season, Setting, Streak, StreakStep};
 use super::token_prices::TokenPrices;
 use super::version::Version;
 use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};

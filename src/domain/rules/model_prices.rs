@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Serialize, Serializer};
 
-use super::fault::{Faults, Member, RuleFault};
-use super::key::SettingKey;
-use super::setting::{Decimal, PRICE, Setting};
+use super::decimal::{Decimal, PRICE};
+use super::fault::{Faults, Member};
 use super::token_prices::TokenPrices;
 use crate::domain::amount::Money;
 use crate::domain::model_name::{bare_name, spellings_with_fine_tunes};
@@ -57,17 +56,6 @@ impl ModelPrice {
                 cache_write: cache_write.map(Decimal),
                 reasoning: reasoning.map(Decimal),
             },
-        }
-    }
-
-    /// The models of a value of `rules.modelPrices`.
-    ///
-    /// # Errors
-    /// All its faults at once.
-    pub fn list(json: &str) -> Result<Vec<ModelPrice>, Vec<RuleFault>> {
-        match Setting::parse(SettingKey::ModelPrices, json)? {
-            Setting::ModelPrices(prices) => Ok(prices.entries.clone()),
-            _ => Ok(Vec::new()),
         }
     }
 
@@ -156,6 +144,11 @@ impl ModelPrices {
             globs,
             glob_entries,
         })
+    }
+
+    /// All of them, in order.
+    pub fn entries(&self) -> &[ModelPrice] {
+        &self.entries
     }
 
     pub fn is_empty(&self) -> bool {

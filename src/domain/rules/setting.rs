@@ -8,12 +8,13 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
 use super::curve::Curve;
+use super::decimal::{Decimal, PRICE};
 use super::fault::{Faults, Member, RuleFault};
 use super::key::{PriceKey, SettingKey, Unit};
 use super::model_prices::ModelPrices;
@@ -26,8 +27,6 @@ const VALUE_BYTES_MAX: usize = 256 * 1024;
 const BASE_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000);
 /// A one-off award.
 const AWARD_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000_000);
-/// A price per unit: up to a million dollars.
-pub(super) const PRICE: RangeInclusive<Money> = Money::ZERO..=Money(1_000_000_000_000_000);
 const DEMAND_BP: RangeInclusive<u32> = 5_000..=20_000;
 const SEASON_BP: RangeInclusive<u32> = 0..=100_000;
 const SHARE_BP: RangeInclusive<u32> = 0..=BP_ONE;
@@ -57,16 +56,6 @@ pub(super) enum Setting {
     Awards(Awards),
     Catalogue(Arc<Catalogue>),
     ModelPrices(Arc<ModelPrices>),
-}
-
-/// An amount that is written as a decimal string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub(super) struct Decimal<T>(pub T);
-
-impl<T: std::fmt::Display> Serialize for Decimal<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
 }
 
 /// Dollars for one unit of one thing.

@@ -155,7 +155,10 @@ fn the_example_of_one_request_adds_up() {
 fn prices_are_those_of_the_rules() {
     let rules = rules(Network::Mainnet);
     let rows = table(PRICING, &["price key"]);
-    assert_eq!(rows.len(), PriceKey::COUNT);
+    assert_eq!(rows.len(), PriceKey::REQUIRED);
+    for kind in ["_cached_input", "_cache_write", "_reasoning"] {
+        assert!(PRICING.contains(&format!("`tide_pool{kind}`")), "{kind}");
+    }
     for (key, row) in PriceKey::ALL.into_iter().zip(rows) {
         assert_eq!(row[0], key.as_str());
         let dollars: Money = row[2].parse().expect("dollars");

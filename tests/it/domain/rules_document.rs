@@ -47,7 +47,9 @@ fn a_document_is_one_configuration_key_per_price_and_section() {
         ]
     );
     assert_eq!(
-        SettingKey::all().map(SettingKey::name).collect::<Vec<_>>(),
+        SettingKey::required()
+            .map(SettingKey::name)
+            .collect::<Vec<_>>(),
         keys
     );
 }

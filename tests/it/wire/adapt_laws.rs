@@ -21,7 +21,7 @@ const FIXTURES: [(&str, &str); 6] = [
 ];
 const SECRET: &str = "s3cr3t";
 /// Every field that an event is made of; the last names of their paths. A secret in any other must stay where it is.
-const READ: [&str; 36] = [
+const READ: [&str; 38] = [
     "duration",
     "bytes_received",
     "bytes_sent",
@@ -49,6 +49,8 @@ const READ: [&str; 36] = [
     "response_model",
     "request_mode",
     "cached_tokens",
+    "reasoning_tokens",
+    "gen_ai.usage.reasoning_tokens",
     "x-user-id",
     "gen_ai.provider.name",
     "x-request-id",

@@ -7,7 +7,7 @@ use globset::{Glob, GlobMatcher};
 use super::{Mode, Published, RulesUpdate};
 use crate::app::commands::Commands;
 use crate::app::{CommandError, Refusal};
-use crate::domain::rules::{ModelPrice, SettingKey};
+use crate::domain::rules::{ModelPrice, SettingKey, model_prices};
 
 /// What an import changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Commands {
         let in_force = crate::store::pricing::current(self.db(), self.now()).await?;
         let current = in_force.iter().find(|version| version.key == key);
         let known = match current {
-            Some(version) => ModelPrice::list(&version.value).map_err(Refusal::of_faults)?,
+            Some(version) => model_prices(&version.value).map_err(Refusal::of_faults)?,
             None => Vec::new(),
         };
         Ok(PriceImport::of(&known, imported))

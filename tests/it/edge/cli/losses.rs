@@ -87,8 +87,15 @@ fn a_chunk_in_a_lost_log_is_named_confirmed_and_given_up_and_the_next_epoch_begi
     assert!(refused.contains("nothing was changed"), "{refused}");
     let accepted = place.tidemark(&[&accept[..], &["--yes"]].concat()).ok();
     assert!(accepted.contains("epoch 2 can begin"), "{accepted}");
-    let again = place.tidemark(&[&accept[..], &["--yes"]].concat()).ok();
-    assert!(again.contains("nothing is in flight"), "{again}");
+    // A task of `up` that looks again may have begun the epoch already.
+    let again = place.tidemark(&[&accept[..], &["--yes"]].concat());
+    let is_settled = again.out.contains("nothing is in flight");
+    assert!(
+        is_settled || again.err.contains("the tables are at epoch 2"),
+        "{} {}",
+        again.out,
+        again.err
+    );
     place
         .tidemark(&["resume", "--all", "--reason", "accepted"])
         .ok();
