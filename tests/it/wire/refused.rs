@@ -255,6 +255,7 @@ fn a_part_that_is_larger_than_its_whole_is_refused_at_the_edge_alone() {
             r#""outputTokens":75,"reasoningTokens":76"#,
             "data.reasoningTokens",
         ),
+        (output, r#""reasoningTokens":1"#, "data.reasoningTokens"),
     ] {
         assert!(CLOUD_EVENT.contains(from), "{from}");
         let value = CLOUD_EVENT.replacen(from, to, 1);
