@@ -243,6 +243,18 @@ impl Poster<'_> {
     async fn record_of(&self, fault: AccountFault) -> Result<SetAside, Failure> {
         let ctx = self.ctx;
         let account = fault.account;
+        if let Some((before, _)) = self.aside.record(&account) {
+            // What a release has taken since is in memory only: other rows than those of before need
+            // not have it.
+            return Ok(SetAside {
+                code: fault.code,
+                what: fault.what,
+                at: ctx.clock.now(),
+                release: None,
+                refused: None,
+                ..before.clone()
+            });
+        }
         let mut stood = fault.stood;
         if stood == Stood::Unknown {
             stood = persist(ctx, || set_aside::stood(&*ctx.db, &account)).await?;
@@ -268,14 +280,6 @@ impl Poster<'_> {
             refused: None,
             account,
         };
-        if let Some((before, _)) = self.aside.record(&record.account) {
-            return Ok(SetAside {
-                since: before.since.clone(),
-                since_time: before.since_time,
-                earlier: before.earlier.clone(),
-                ..record
-            });
-        }
         let since_time = self.append_time(self.checkpoint.next).await;
         let partition = self.partition;
         let earlier = persist(ctx, || checkpoints::earlier(&*ctx.db, partition)).await?;

@@ -581,3 +581,29 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
         "{told}"
     );
 }
+
+#[test]
+fn what_a_release_took_into_memory_only_is_not_taken_for_rows() {
+    let mut quiet = Quiet::new(1, 1);
+    let refusing = Arc::new(Refusing {
+        db: Arc::new(quiet.db()),
+        key: Mutex::new(None),
+    });
+    quiet.start_worker_on(refusing.clone(), forgetful());
+    chat_all(&mut quiet, "first");
+    let older = item(&quiet, &november_of(ANN));
+    chat_all(&mut quiet, "second");
+    damage(&quiet, &november_of(ANN));
+    chat_all(&mut quiet, "third");
+    let before = only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
+    // Older rows get what they lack, but it cannot be written.
+    put(&quiet, &november_of(ANN), older);
+    *lock(&refusing.key) = Some(november_of(ANN));
+    release(&mut quiet);
+    let again = only_ann_is_aside(&quiet, FaultCode::WriteRefused);
+    assert_eq!(again.stood, before.stood);
+    assert_eq!(again.since, before.since);
+    *lock(&refusing.key) = None;
+    release(&mut quiet);
+    assert_each_has(&quiet, 3);
+}
