@@ -256,14 +256,11 @@ impl Poster<'_> {
             });
         }
         let mut stood = fault.stood;
-        if stood == Stood::Unknown {
+        // Of rows that contradict each other any may be older than what there was, also the newest.
+        if stood == Stood::Unknown && fault.code != FaultCode::RowsContradict {
             stood = persist(ctx, || set_aside::stood(&*ctx.db, &account)).await?;
-            let has_rows = matches!(
-                fault.code,
-                FaultCode::RowUnreadable | FaultCode::RowsContradict
-            );
             // It had rows a moment ago.
-            if has_rows && stood == Stood::Absent {
+            if fault.code == FaultCode::RowUnreadable && stood == Stood::Absent {
                 stood = Stood::Unknown;
             }
         }

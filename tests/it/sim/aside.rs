@@ -14,7 +14,7 @@ use tidemark::pipeline::{self, Settings};
 use tidemark::store::accounts;
 use tidemark::store::awards::{Award, AwardKind, grant_writes};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
-use tidemark::store::set_aside::{FaultCode, ReleaseRequest, SetAside, request_release};
+use tidemark::store::set_aside::{FaultCode, ReleaseRequest, SetAside, Stood, request_release};
 
 use super::adapter;
 use super::quiet::{Quiet, START};
@@ -261,7 +261,8 @@ fn rows_that_do_not_belong_together_stop_their_account_only() {
     bad.insert("fence", Attr::S(other.to_owned()));
     put(&quiet, &older, bad);
     chat_all(&mut quiet, "third");
-    only_ann_is_aside(&quiet, FaultCode::RowsContradict);
+    let record = only_ann_is_aside(&quiet, FaultCode::RowsContradict);
+    assert_eq!(record.stood, Stood::Unknown);
     put(&quiet, &older, good);
     release(&mut quiet);
     assert_each_has(&quiet, 3);
