@@ -230,8 +230,13 @@ impl Poster<'_> {
             let previous = self.aside.record(&record.account).map(|(_, id)| id);
             puts.push(set_aside::put(record, previous, write));
         }
-        self.save_with(&[], self.checkpoint.clone(), write, puts)
-            .await?;
+        // It may come back with older rows, if an operator accepts that.
+        let mut checkpoint = self.checkpoint.clone();
+        let is_named = |account: &Account| records.iter().any(|of| of.account == *account);
+        checkpoint
+            .witnesses
+            .retain(|witness| !is_named(&witness.account));
+        self.save_with(&[], checkpoint, write, puts).await?;
         for record in records {
             self.aside.note(record.clone(), write);
         }
@@ -333,6 +338,7 @@ impl Poster<'_> {
         }
         self.spent_pointers
             .retain(|pointer| pointer.account() != account);
+        self.witnesses.retain(|witness| witness.account != *account);
         let is_it = |catching: &CatchUp| catching.account() == account;
         if self.aside.catching_up.as_deref().is_some_and(is_it) {
             self.aside.catching_up = None;
