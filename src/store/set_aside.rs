@@ -262,18 +262,38 @@ pub async fn get(
 /// Every account that is set aside.
 pub async fn all(db: &dyn Db) -> Result<Vec<Versioned<SetAside>>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
-    let read = |item| {
-        let unknown = Row::new(Key::new(Table::Checkpoints, HASH, "?"), item);
-        let row = Row::new(
-            Key::new(Table::Checkpoints, HASH, unknown.text("item")?),
-            item,
-        );
-        Ok(Versioned {
-            value: row.json("body")?,
-            write: row.parsed("write")?,
-        })
-    };
     items.iter().map(read).collect()
+}
+
+/// Those of one posting partition. Records of others are not looked into.
+pub async fn of_partition(
+    db: &dyn Db,
+    partition: Partition,
+    partitions: u32,
+) -> Result<Vec<Versioned<SetAside>>, StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
+    let is_own = |item: &&Item| {
+        whose(item).is_some_and(|account| account.partition(partitions) == partition)
+    };
+    items.iter().filter(is_own).map(read).collect()
+}
+
+fn range(item: &Item) -> Result<&str, StoreError> {
+    Row::new(Key::new(Table::Checkpoints, HASH, "?"), item).text("item")
+}
+
+/// Whose record it is, as its key says.
+fn whose(item: &Item) -> Option<Account> {
+    let (kind, id) = range(item).ok()?.split_once(':')?;
+    Account::new(kind.parse().ok()?, id).ok()
+}
+
+fn read(item: &Item) -> Result<Versioned<SetAside>, StoreError> {
+    let row = Row::new(Key::new(Table::Checkpoints, HASH, range(item)?), item);
+    Ok(Versioned {
+        value: row.json("body")?,
+        write: row.parsed("write")?,
+    })
 }
 
 /// Asks for an account's release, and leaves an audit entry, in one transaction. False: the account

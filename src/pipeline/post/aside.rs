@@ -60,12 +60,11 @@ impl AsideBook {
         partition: Partition,
         partitions: u32,
     ) -> Result<AsideBook, Failure> {
-        let stored = persist(ctx, || set_aside::all(&*ctx.db)).await?;
-        let own = stored
-            .into_iter()
-            .filter(|stored| stored.value.account.partition(partitions) == partition);
+        let own = persist(ctx, || {
+            set_aside::of_partition(&*ctx.db, partition, partitions)
+        });
         let mut book = AsideBook::default();
-        for Versioned { value, write } in own {
+        for Versioned { value, write } in own.await? {
             book.note(value, write);
         }
         Ok(book)

@@ -135,7 +135,8 @@ impl Poster<'_> {
             return Ok(());
         }
         let ctx = self.ctx;
-        let stored = persist(ctx, || set_aside::all(&*ctx.db)).await?;
+        let (q, partitions) = (self.partition, self.partitions);
+        let stored = persist(ctx, || set_aside::of_partition(&*ctx.db, q, partitions)).await?;
         for found in stored {
             let known = self.aside.record(&found.value.account);
             // Only the request may be new: anything else comes with another checkpoint.
