@@ -208,10 +208,7 @@ impl Poster<'_> {
                 return self.refuse(record, Refused::RowsTooOld, what).await;
             }
         };
-        if !accept_missing
-            && !record.stood.is_same(fence)
-            && !ctx.broken(Breakage::OlderRowsReleased)
-        {
+        if !accept_missing && !ctx.broken(Breakage::OlderRowsReleased) {
             let lost = match self.lost_awards(&cached).await {
                 Err(Failure::Account(fault)) => return self.still_aside(record, *fault).await,
                 lost => lost?,
