@@ -13,12 +13,13 @@ use smallvec::SmallVec;
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::hashed::AccountHash;
-use super::supervise::persist;
+use super::supervise::{backoff, persist};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};
 use crate::domain::time::{MINUTE_MS, Millis};
 use crate::store::control::{self, Change};
+use crate::store::db::StoreError;
 use crate::store::{pricing, referrals};
 
 /// Entries that came within this time are asked before the table: a plain read may not show a link yet whose
@@ -26,6 +27,8 @@ use crate::store::{pricing, referrals};
 const RECENT_MS: i64 = 10 * MINUTE_MS;
 /// How many entries are read back at the start at the least, whatever their time.
 const RECENT_ENTRIES_MIN: u64 = 256;
+/// How often rules that the feed does not count are read again before the task halts.
+const APART_READINGS_MAX: u32 = 8;
 
 /// A referral chain (referrer, theirs, and theirs), and the control number of the link that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +162,7 @@ impl Follower {
     /// Begins at the feed's present head.
     pub async fn start(ctx: &WorkerContext) -> Result<Follower, Failure> {
         let head = persist(ctx, || control::head(&*ctx.db)).await?;
-        let rules = persist(ctx, || pricing::load_rules_checked(&*ctx.db, head)).await?;
+        let rules = load_rules(ctx, head).await?;
         let mut follower = Follower {
             followed: Control(head.0.saturating_sub(RECENT_ENTRIES_MIN)),
             rules,
@@ -272,6 +275,19 @@ impl Follower {
             self.chains.learn(account, chain);
         }
         Ok(())
+    }
+}
+
+/// The rules. A publication may be half visible for a moment, as if tables were apart: read again
+/// before that counts.
+async fn load_rules(ctx: &WorkerContext, head: Control) -> Result<RuleBook, Failure> {
+    let mut readings = 0;
+    loop {
+        match persist(ctx, || pricing::load_rules_checked(&*ctx.db, head)).await {
+            Err(StoreError::Apart(_)) if readings < APART_READINGS_MAX => readings += 1,
+            rules => return Ok(rules?),
+        }
+        ctx.clock.sleep(backoff(ctx, readings)).await;
     }
 }
 

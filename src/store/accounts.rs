@@ -9,7 +9,7 @@
 
 mod reading;
 
-pub(in crate::store) use reading::newest_item;
+pub(in crate::store) use reading::items_of;
 pub use reading::{
     HeadNow, ReadOrder, Reading, StoredAccount, Torn, all_rows, head_now, month, read, rows_between,
 };
@@ -118,7 +118,8 @@ fn older_text(older: &BTreeMap<Month, Fence>) -> String {
         .join(",")
 }
 
-fn parse_older(row: &Row<'_>) -> Result<BTreeMap<Month, Fence>, StoreError> {
+/// The older rows that a row names, with their fences.
+pub(super) fn parse_older(row: &Row<'_>) -> Result<BTreeMap<Month, Fence>, StoreError> {
     let Some(text) = row.text_opt("older")? else {
         return Ok(BTreeMap::new());
     };

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::accounts;
 use super::audit;
 use super::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
-use super::db::{Condition, Db, Key, StoreError, Table, Write};
+use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::Row;
 use crate::domain::ids::Account;
@@ -262,18 +262,38 @@ pub async fn get(
 /// Every account that is set aside.
 pub async fn all(db: &dyn Db) -> Result<Vec<Versioned<SetAside>>, StoreError> {
     let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
-    let read = |item| {
-        let unknown = Row::new(Key::new(Table::Checkpoints, HASH, "?"), item);
-        let row = Row::new(
-            Key::new(Table::Checkpoints, HASH, unknown.text("item")?),
-            item,
-        );
-        Ok(Versioned {
-            value: row.json("body")?,
-            write: row.parsed("write")?,
-        })
-    };
     items.iter().map(read).collect()
+}
+
+/// Those of one posting partition. Records of others are not looked into.
+pub async fn of_partition(
+    db: &dyn Db,
+    partition: Partition,
+    partitions: u32,
+) -> Result<Vec<Versioned<SetAside>>, StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
+    let is_own = |item: &&Item| {
+        whose(item).is_some_and(|account| account.partition(partitions) == partition)
+    };
+    items.iter().filter(is_own).map(read).collect()
+}
+
+fn range(item: &Item) -> Result<&str, StoreError> {
+    Row::new(Key::new(Table::Checkpoints, HASH, "?"), item).text("item")
+}
+
+/// Whose record it is, as its key says.
+fn whose(item: &Item) -> Option<Account> {
+    let (kind, id) = range(item).ok()?.split_once(':')?;
+    Account::new(kind.parse().ok()?, id).ok()
+}
+
+fn read(item: &Item) -> Result<Versioned<SetAside>, StoreError> {
+    let row = Row::new(Key::new(Table::Checkpoints, HASH, range(item)?), item);
+    Ok(Versioned {
+        value: row.json("body")?,
+        write: row.parsed("write")?,
+    })
 }
 
 /// Asks for an account's release, and leaves an audit entry, in one transaction. False: the account
@@ -311,22 +331,41 @@ pub async fn request_release(
     db.transact(writes).await.map(|()| true)
 }
 
-/// Which rows an account has that cannot be loaded: the fence of the newest one, if that can be read.
+/// Which rows an account has that cannot be loaded: the newest fence that any of them has or names,
+/// if all of that can be read and the newest row is the head.
 pub async fn stood(db: &dyn Db, account: &Account) -> Result<Stood, StoreError> {
-    let Some(item) = accounts::newest_item(db, account).await? else {
-        return Ok(Stood::Absent);
-    };
-    let row = Row::new(
-        Key::new(accounts::table(account.kind), account.id(), "?"),
-        &item,
-    );
-    let fence = row.parsed("fence");
-    Ok(fence.map_or(Stood::Unknown, Stood::At))
+    let items = accounts::items_of(db, account).await?;
+    Ok(newest_fence(account, &items).unwrap_or(Stood::Unknown))
+}
+
+/// `None`: it cannot be told. The items are in order.
+fn newest_fence(account: &Account, items: &[Item]) -> Option<Stood> {
+    if items.is_empty() {
+        return Some(Stood::Absent);
+    }
+    let table = accounts::table(account.kind);
+    let months = items.iter().filter_map(|item| {
+        let (_, month) = accounts::whose(account.kind, item).ok()??;
+        let key = Key::new(table, account.id(), month.to_string());
+        Some(Row::new(key, item))
+    });
+    let mut newest: Option<Fence> = None;
+    let mut is_head = false;
+    for row in months {
+        let own: Fence = row.parsed("fence").ok()?;
+        let named = accounts::parse_older(&row).ok()?;
+        let fences = named.into_values().chain([own]).chain(newest);
+        newest = fences.max_by_key(|fence| fence.position);
+        is_head = row.text_opt("supersededBy").ok()?.is_none();
+    }
+    newest.filter(|_| is_head).map(Stood::At)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::AccountKind;
+    use crate::store::row::Fields;
 
     fn at(offset: u64, count: u64) -> Fence {
         Fence {
@@ -352,6 +391,51 @@ mod tests {
         ] {
             assert_eq!(stood.is_covered_by(fence), covered, "{stood:?} {fence:?}");
             assert_eq!(stood.is_same(fence), same, "{stood:?} {fence:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_fence_of_damaged_rows_is_told_only_if_all_can_be_read() {
+        let ann = Account::new(AccountKind::User, "ann").unwrap();
+        let row = |month: &str, fence: &str, more: Option<(&'static str, &str)>| {
+            let key = accounts::row_key(&ann, month.parse().unwrap());
+            let item = Fields::of(&key).text("fence", fence);
+            match more {
+                Some((name, value)) => item.text(name, value).item(),
+                None => item.item(),
+            }
+        };
+        let (low, high) = (at(4, 1).to_string(), at(9, 1).to_string());
+        let names = format!("2026-10={high}");
+        let superseded = Some(("supersededBy", "2026-11"));
+        let october = |fence| row("2026-10", fence, superseded);
+        let bare = Fields::of(&accounts::item_key(&ann)).item();
+        for (items, expected) in [
+            (vec![], Some(Stood::Absent)),
+            (vec![bare.clone()], None),
+            (
+                vec![bare, row("2026-11", &low, None)],
+                Some(Stood::At(at(4, 1))),
+            ),
+            // The head is not as new as another row, or as one that it names.
+            (
+                vec![october(&high), row("2026-11", &low, None)],
+                Some(Stood::At(at(9, 1))),
+            ),
+            (
+                vec![
+                    october(&low),
+                    row("2026-11", &low, Some(("older", names.as_str()))),
+                ],
+                Some(Stood::At(at(9, 1))),
+            ),
+            // One of them cannot be read, or the head is gone.
+            (vec![october("?"), row("2026-11", &low, None)], None),
+            (vec![october(&low), row("2026-11", "?", None)], None),
+            (vec![row("2026-11", &low, Some(("older", "2026-10")))], None),
+            (vec![october(&low)], None),
+        ] {
+            assert_eq!(newest_fence(&ann, &items), expected, "{items:?}");
         }
     }
 

@@ -60,12 +60,11 @@ impl AsideBook {
         partition: Partition,
         partitions: u32,
     ) -> Result<AsideBook, Failure> {
-        let stored = persist(ctx, || set_aside::all(&*ctx.db)).await?;
-        let own = stored
-            .into_iter()
-            .filter(|stored| stored.value.account.partition(partitions) == partition);
+        let own = persist(ctx, || {
+            set_aside::of_partition(&*ctx.db, partition, partitions)
+        });
         let mut book = AsideBook::default();
-        for Versioned { value, write } in own {
+        for Versioned { value, write } in own.await? {
             book.note(value, write);
         }
         Ok(book)
@@ -230,8 +229,13 @@ impl Poster<'_> {
             let previous = self.aside.record(&record.account).map(|(_, id)| id);
             puts.push(set_aside::put(record, previous, write));
         }
-        self.save_with(&[], self.checkpoint.clone(), write, puts)
-            .await?;
+        // It may come back with older rows, if an operator accepts that.
+        let mut checkpoint = self.checkpoint.clone();
+        let is_named = |account: &Account| records.iter().any(|of| of.account == *account);
+        checkpoint
+            .witnesses
+            .retain(|witness| !is_named(&witness.account));
+        self.save_with(&[], checkpoint, write, puts).await?;
         for record in records {
             self.aside.note(record.clone(), write);
         }
@@ -243,15 +247,24 @@ impl Poster<'_> {
     async fn record_of(&self, fault: AccountFault) -> Result<SetAside, Failure> {
         let ctx = self.ctx;
         let account = fault.account;
+        if let Some((before, _)) = self.aside.record(&account) {
+            // What a release has taken since is in memory only: other rows than those of before need
+            // not have it.
+            return Ok(SetAside {
+                code: fault.code,
+                what: fault.what,
+                at: ctx.clock.now(),
+                release: None,
+                refused: None,
+                ..before.clone()
+            });
+        }
         let mut stood = fault.stood;
-        if stood == Stood::Unknown {
+        // Of rows that contradict each other any may be older than what there was, also the newest.
+        if stood == Stood::Unknown && fault.code != FaultCode::RowsContradict {
             stood = persist(ctx, || set_aside::stood(&*ctx.db, &account)).await?;
-            let has_rows = matches!(
-                fault.code,
-                FaultCode::RowUnreadable | FaultCode::RowsContradict
-            );
             // It had rows a moment ago.
-            if has_rows && stood == Stood::Absent {
+            if fault.code == FaultCode::RowUnreadable && stood == Stood::Absent {
                 stood = Stood::Unknown;
             }
         }
@@ -268,14 +281,6 @@ impl Poster<'_> {
             refused: None,
             account,
         };
-        if let Some((before, _)) = self.aside.record(&record.account) {
-            return Ok(SetAside {
-                since: before.since.clone(),
-                since_time: before.since_time,
-                earlier: before.earlier.clone(),
-                ..record
-            });
-        }
         let since_time = self.append_time(self.checkpoint.next).await;
         let partition = self.partition;
         let earlier = persist(ctx, || checkpoints::earlier(&*ctx.db, partition)).await?;
@@ -332,6 +337,7 @@ impl Poster<'_> {
         }
         self.spent_pointers
             .retain(|pointer| pointer.account() != account);
+        self.witnesses.retain(|witness| witness.account != *account);
         let is_it = |catching: &CatchUp| catching.account() == account;
         if self.aside.catching_up.as_deref().is_some_and(is_it) {
             self.aside.catching_up = None;

@@ -266,12 +266,12 @@ impl Poster<'_> {
         let groups: Vec<&[(AccountKind, Month)]> = changed.chunks(LISTS_PER_WRITE_MAX).collect();
         let last = groups.len().saturating_sub(1);
         for (i, group) in groups.iter().enumerate() {
-            let next = if i == last {
-                self.next_checkpoint()
+            if i == last {
+                self.save_tops(group).await?;
             } else {
-                self.checkpoint.clone()
-            };
-            self.save_tops(group, next).await?;
+                let (write, next) = (self.ctx.next_write(), self.checkpoint.clone());
+                self.save_with(group, next, write, Vec::new()).await?;
+            }
         }
         if self.next != self.checkpoint.next || !self.aside.done().is_empty() {
             self.save_checkpoint().await?;
@@ -288,13 +288,10 @@ impl Poster<'_> {
         changed.map(|(of, _)| *of).collect()
     }
 
-    /// Writes the checkpoint, and these lists with it.
-    async fn save_tops(
-        &mut self,
-        tops: &[(AccountKind, Month)],
-        next: PostCheckpoint,
-    ) -> Result<(), Failure> {
-        let write = self.ctx.next_write();
+    /// Moves the checkpoint, and writes these lists with it, the last ones. Records of accounts that
+    /// take part again end with it.
+    async fn save_tops(&mut self, tops: &[(AccountKind, Month)]) -> Result<(), Failure> {
+        let (write, next) = (self.ctx.next_write(), self.next_checkpoint());
         // Their rows and effects are durable by now.
         let released = self.aside.done();
         let ends = released.iter().map(set_aside::delete).collect();
@@ -388,7 +385,7 @@ impl Poster<'_> {
     }
 
     pub(super) async fn save_checkpoint(&mut self) -> Result<(), Failure> {
-        self.save_tops(&[], self.next_checkpoint()).await
+        self.save_tops(&[]).await
     }
 }
 

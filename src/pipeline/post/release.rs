@@ -14,9 +14,9 @@ use super::{Cached, Poster};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::ledger::Activity;
-use crate::domain::position::{Epoch, Offset, Partition, Position};
+use crate::domain::position::{Epoch, Offset, Partition, Position, Sequence};
 use crate::domain::time::Month;
-use crate::log::posting::{self, ReadBlock};
+use crate::log::posting::{self, BlockHeader, FormatError, ReadBlock};
 use crate::log::{LogError, MUST_BE_THERE, ReadLimit, Topic};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
@@ -73,23 +73,28 @@ impl CatchUp {
 
     /// Whether a block is to be taken: the next one of its source in this epoch. An error says that
     /// one is missing.
-    fn accepts(&mut self, epoch: Epoch, offset: Offset, block: &ReadBlock) -> Result<bool, String> {
-        let header = &block.header;
+    fn accepts(
+        &mut self,
+        epoch: Epoch,
+        offset: Offset,
+        header: &BlockHeader,
+        sequence: Sequence,
+    ) -> Result<bool, String> {
         if header.epoch < epoch {
             return Ok(false);
         }
         let source = self.sources.entry(header.source.0).or_default();
         let expected = source.sequence.0 + 1;
-        if block.sequence.0 < expected {
+        if sequence.0 < expected {
             return Ok(false);
         }
-        if block.sequence.0 > expected && !self.accept_missing {
+        if sequence.0 > expected && !self.accept_missing {
             return Err(format!(
                 "block {expected} from source partition {} is missing: offset {offset} holds block {}. Restore ledger.postings, or newer rows of the account",
-                header.source, block.sequence
+                header.source, sequence
             ));
         }
-        source.sequence = block.sequence;
+        source.sequence = sequence;
         Ok(true)
     }
 
@@ -130,7 +135,8 @@ impl Poster<'_> {
             return Ok(());
         }
         let ctx = self.ctx;
-        let stored = persist(ctx, || set_aside::all(&*ctx.db)).await?;
+        let (q, partitions) = (self.partition, self.partitions);
+        let stored = persist(ctx, || set_aside::of_partition(&*ctx.db, q, partitions)).await?;
         for found in stored {
             let known = self.aside.record(&found.value.account);
             // Only the request may be new: anything else comes with another checkpoint.
@@ -202,10 +208,7 @@ impl Poster<'_> {
                 return self.refuse(record, Refused::RowsTooOld, what).await;
             }
         };
-        if !accept_missing
-            && !record.stood.is_same(fence)
-            && !ctx.broken(Breakage::OlderRowsReleased)
-        {
+        if !accept_missing && !ctx.broken(Breakage::OlderRowsReleased) {
             let lost = match self.lost_awards(&cached).await {
                 Err(Failure::Account(fault)) => return self.still_aside(record, *fault).await,
                 lost => lost?,
@@ -276,6 +279,9 @@ impl Poster<'_> {
                 let what = format!("its missing postings have expired meanwhile: {error}");
                 return Ok(Some((Refused::PostingsExpired, what)));
             }
+            Err(error @ LogError::Damaged { .. }) => {
+                return Ok(Some((Refused::BlocksMissing, error.to_string())));
+            }
             records => records?,
         };
         let end = records.partition_point(|record| record.offset < self.next);
@@ -284,14 +290,25 @@ impl Poster<'_> {
             return Err(Failure::reload(what));
         }
         for record in &records[..end] {
-            let block = posting::read(&record.value)
-                .map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
             let position = Position {
                 epoch: ctx.log.epoch(),
                 offset: record.offset,
             };
-            match catching.accepts(position.epoch, record.offset, &block) {
-                Ok(true) => catching.take(ctx, position, &block, activity).await?,
+            let unreadable = |error: FormatError| {
+                let offset = record.offset;
+                let what = format!("offset {offset} of {topic}/{q} cannot be read: {error}");
+                Ok(Some((Refused::BlocksMissing, what)))
+            };
+            // A block of an earlier epoch need not be readable.
+            let (header, sequence) = match posting::peek(&record.value) {
+                Ok(head) => head,
+                Err(error) => return unreadable(error),
+            };
+            match catching.accepts(position.epoch, record.offset, &header, sequence) {
+                Ok(true) => match posting::read(&record.value) {
+                    Ok(block) => catching.take(ctx, position, &block, activity).await?,
+                    Err(error) => return unreadable(error),
+                },
                 Ok(false) => {}
                 Err(what) => return Ok(Some((Refused::BlocksMissing, what))),
             }

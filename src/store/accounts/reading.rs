@@ -77,10 +77,7 @@ fn months_query(
 }
 
 /// The newest item under an account's key: its newest month row, or its account item.
-pub(in crate::store) async fn newest_item(
-    db: &dyn Db,
-    account: &Account,
-) -> Result<Option<Item>, StoreError> {
+async fn newest_item(db: &dyn Db, account: &Account) -> Result<Option<Item>, StoreError> {
     let query = months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, true, Some(1));
     Ok(db.query(&query).await?.items.into_iter().next())
 }
@@ -245,10 +242,18 @@ pub async fn rows_between(
     Ok(rows.split_off(first))
 }
 
+/// Every item under an account's key, in order.
+pub(in crate::store) async fn items_of(
+    db: &dyn Db,
+    account: &Account,
+) -> Result<Vec<Item>, StoreError> {
+    let query = months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, false, None);
+    pages::all(db, query).await
+}
+
 /// Every month row, oldest first.
 pub async fn all_rows(db: &dyn Db, account: &Account) -> Result<Vec<StoredRow>, StoreError> {
-    let query = months_query(account, ACCOUNT_ITEM, AFTER_MONTHS, false, None);
-    month_rows(account, pages::all(db, query).await?)
+    month_rows(account, items_of(db, account).await?)
 }
 
 /// One month row, as a plain read.

@@ -14,7 +14,7 @@ use tidemark::pipeline::{self, Settings};
 use tidemark::store::accounts;
 use tidemark::store::awards::{Award, AwardKind, grant_writes};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
-use tidemark::store::set_aside::{FaultCode, ReleaseRequest, SetAside, request_release};
+use tidemark::store::set_aside::{FaultCode, ReleaseRequest, SetAside, Stood, request_release};
 
 use super::adapter;
 use super::quiet::{Quiet, START};
@@ -261,7 +261,8 @@ fn rows_that_do_not_belong_together_stop_their_account_only() {
     bad.insert("fence", Attr::S(other.to_owned()));
     put(&quiet, &older, bad);
     chat_all(&mut quiet, "third");
-    only_ann_is_aside(&quiet, FaultCode::RowsContradict);
+    let record = only_ann_is_aside(&quiet, FaultCode::RowsContradict);
+    assert_eq!(record.stood, Stood::Unknown);
     put(&quiet, &older, good);
     release(&mut quiet);
     assert_each_has(&quiet, 3);
@@ -580,4 +581,30 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
         told.contains(r#"tidemark_accounts_set_aside{partition="0"} 0"#),
         "{told}"
     );
+}
+
+#[test]
+fn what_a_release_took_into_memory_only_is_not_taken_for_rows() {
+    let mut quiet = Quiet::new(1, 1);
+    let refusing = Arc::new(Refusing {
+        db: Arc::new(quiet.db()),
+        key: Mutex::new(None),
+    });
+    quiet.start_worker_on(refusing.clone(), forgetful());
+    chat_all(&mut quiet, "first");
+    let older = item(&quiet, &november_of(ANN));
+    chat_all(&mut quiet, "second");
+    damage(&quiet, &november_of(ANN));
+    chat_all(&mut quiet, "third");
+    let before = only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
+    // Older rows get what they lack, but it cannot be written.
+    put(&quiet, &november_of(ANN), older);
+    *lock(&refusing.key) = Some(november_of(ANN));
+    release(&mut quiet);
+    let again = only_ann_is_aside(&quiet, FaultCode::WriteRefused);
+    assert_eq!(again.stood, before.stood);
+    assert_eq!(again.since, before.since);
+    *lock(&refusing.key) = None;
+    release(&mut quiet);
+    assert_each_has(&quiet, 3);
 }
