@@ -135,11 +135,11 @@ fn on_kafka_and_dynamodb_tables_of_several_moments_are_recovered_and_every_sum_i
     let chunks = || sum(&workers, "tidemark_chunks_total");
     let rated = |more: f64| {
         let before = chunks();
-        until(WITHIN, "rating", || chunks() >= before + more);
+        until(2 * WITHIN, "rating", || chunks() >= before + more);
     };
-    rated(8.0);
+    rated(4.0);
     let tables = stage.copy();
-    rated(16.0);
+    rated(8.0);
     let [one, two] = workers;
     one.kill();
     two.stop();
