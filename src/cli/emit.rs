@@ -21,7 +21,7 @@ use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::send::{Destination, Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
-use crate::log::usage::decode;
+use crate::log::usage::decode_at_edge;
 use crate::log::{Headers, Log, Topic};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, LogEngine};
@@ -259,7 +259,7 @@ fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Refused
     if text.is_empty() {
         return Ok(None);
     }
-    let user = match decode(&text, &Headers::new()) {
+    let user = match decode_at_edge(&text, &Headers::new()) {
         Ok(event) => event.user.into_owned(),
         Err(rejection) => {
             let code = rejection.reason.as_str();

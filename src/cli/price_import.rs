@@ -138,6 +138,11 @@ fn show(out: &mut Out, import: &PriceImport) -> Done {
         import.unchanged,
         import.kept
     ))?;
+    if let Some(from) = import.replaced_from {
+        out.line(format!(
+            "warning: another version of these prices is published already and replaces them from {from} on"
+        ))?;
+    }
     if let Some((name, pattern)) = import.hidden.first() {
         out.line(format!(
             "warning: {} will not count, because an earlier pattern matches; the first: {name} ({pattern})",
@@ -154,10 +159,19 @@ fn show_left_out(out: &mut Out, list: &PriceList) -> Done {
             counted(list.other_sellers.len() as u64, "price")
         ))?;
     }
+    if let Some(first) = list.free.first() {
+        out.line(format!(
+            "left out: {} at no price; the first: {first}",
+            counted(list.free.len() as u64, "model")
+        ))?;
+    }
+    if let Some(what) = &list.unreadable {
+        out.line(format!("left out: an entry that cannot be read: {what}"))?;
+    }
     if list.skipped > 0 {
         let skipped = counted(list.skipped, "model");
         out.line(format!(
-            "left out: {skipped} that are not paid by the token"
+            "left out: {skipped} not paid by the token, or without a price"
         ))?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::client::{Answer, BadEvent, Client, NoAnswer};
 use crate::domain::position::Partition;
 use crate::http::EVENTS_PER_REQUEST_MAX;
-use crate::log::usage::decode;
+use crate::log::usage::decode_at_edge;
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 use crate::ops::shutdown::Shutdown;
 
@@ -312,7 +312,7 @@ async fn append(log: &dyn Log, partitions: u32, batch: &[Line]) -> Attempt {
     let mut by_partition: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
     let mut bad = Vec::new();
     for (index, line) in batch.iter().enumerate() {
-        match decode(&line.text, &Headers::new()) {
+        match decode_at_edge(&line.text, &Headers::new()) {
             Ok(event) => {
                 let partition = usage_partition(&event.user, partitions);
                 by_partition.entry(partition).or_default().push(NewRecord {

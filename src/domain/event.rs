@@ -102,22 +102,21 @@ impl UsageEvent<'_> {
         service == Service::ChatCompletions && (200..300).contains(&self.status)
     }
 
-    /// The first part of a count that is larger than the whole that contains it.
+    /// The first part of a count that is larger than the whole that contains it. A part of an
+    /// unknown whole is larger: whoever knows the part knows that there was at least as much.
     pub fn oversized_part(&self) -> Option<TokenPart> {
-        let cached = self.cached_input_tokens.unwrap_or(0);
-        let written = self.cache_write_tokens.unwrap_or(0);
-        let (input, output) = (self.input_tokens, self.output_tokens);
-        if input.is_some_and(|input| cached > input) {
+        let known = |count: Option<u64>| count.unwrap_or(0);
+        let (input, output) = (known(self.input_tokens), known(self.output_tokens));
+        let cached = known(self.cached_input_tokens);
+        let written = known(self.cache_write_tokens);
+        if cached > input {
             return Some(TokenPart::CachedInput);
         }
-        // Both have limits far below the end of their range.
-        if input.is_some_and(|input| cached + written > input) {
+        // Counts have limits far below the end of their range.
+        if cached + written > input {
             return Some(TokenPart::CacheWrite);
         }
-        let reasoning = self.reasoning_tokens.unwrap_or(0);
-        output
-            .is_some_and(|output| reasoning > output)
-            .then_some(TokenPart::Reasoning)
+        (known(self.reasoning_tokens) > output).then_some(TokenPart::Reasoning)
     }
 
     /// Whether it should have token counts and has none: its usage is unknown, not zero.

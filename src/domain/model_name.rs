@@ -33,6 +33,10 @@ const WITHOUT_POINT: [(&str, &str); 3] = [
     ("gpt35", "gpt-3.5"),
     ("gpt-41", "gpt-4.1"),
 ];
+/// What the owner of a fine-tune chose comes behind it.
+const TUNED: &str = ":ft-";
+/// The same on Azure.
+const TUNED_ON_AZURE: &str = ".ft-";
 /// Marks of how a model is offered, not of which it is.
 const OFFERS: [&str; 10] = [
     "free", "nitro", "floor", "beta", "extended", "thinking", "online", "exacto", "latest", "batch",
@@ -44,6 +48,8 @@ const FORMATS: [&str; 13] = [
 ];
 /// Longest name that is taken apart.
 const BYTES_MAX: usize = 256;
+/// Most marks that are taken off: names of models have three or four, and a client may send any name.
+const MARKS_MAX: usize = 6;
 
 /// A model's name without what does not matter: spaces around it, case, and vendor prefixes (`openai/`, `meta-llama/`, `models/`).
 pub(crate) fn bare_name(model: &str) -> String {
@@ -57,22 +63,26 @@ pub(crate) fn bare_name(model: &str) -> String {
 pub(crate) fn spellings(model: &str) -> Vec<String> {
     let first = base_name(model);
     let mut names = vec![first];
-    while let Some(shorter) = names.last().and_then(|name| without_last_mark(name)) {
-        names.push(shorter.to_owned());
-    }
+    let shorter: Vec<String> = marks_off(&names[0]).map(str::to_owned).collect();
+    names.extend(shorter);
     names
 }
 
-/// As [`spellings`], but a fine-tune may be known by itself, and a model by its cloud's id: they may have prices of their own.
+/// As [`spellings`], but a fine-tune may be known as such, and a model by its cloud's id: they may have
+/// prices of their own. The text that its owner chose is not among them.
 pub(crate) fn spellings_with_fine_tunes(model: &str) -> Vec<String> {
-    let bare = bare_name(model);
-    let mut names = Vec::new();
+    let bare = bare_name(without_deployment(model));
     if let Some(rest) = bare.strip_prefix("ft:") {
         let base = rest.split(':').next().unwrap_or(rest);
-        let known_as = [bare.clone(), format!("ft:{base}")];
-        names.extend(known_as);
+        let mut names = vec![format!("ft:{base}")];
         names.extend(marks_off(base).map(|base| format!("ft:{base}")));
+        names.extend(spellings(model));
+        return names;
     }
+    if bare.contains(TUNED) || bare.contains(TUNED_ON_AZURE) {
+        return spellings(model);
+    }
+    let mut names = Vec::new();
     let region = after_known(&bare, &REGIONS).unwrap_or(0);
     let without_region = bare[region..].to_owned();
     names.push(bare);
@@ -83,17 +93,23 @@ pub(crate) fn spellings_with_fine_tunes(model: &str) -> Vec<String> {
 }
 
 fn marks_off(name: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(without_last_mark(name), |name| without_last_mark(name))
+    std::iter::successors(without_last_mark(name), |name| without_last_mark(name)).take(MARKS_MAX)
+}
+
+/// Fireworks names the deployment behind a '#'.
+fn without_deployment(model: &str) -> &str {
+    model.split_once('#').map_or(model, |(model, _)| model)
 }
 
 /// The name of the model that was deployed or tuned.
 fn base_name(model: &str) -> String {
-    // Fireworks names the deployment behind a '#'.
-    let model = model.split_once('#').map_or(model, |(model, _)| model);
-    let bare = bare_name(model);
+    let bare = bare_name(without_deployment(model));
     let name = match bare.strip_prefix("ft:") {
         Some(tuned) => tuned.split(':').next().unwrap_or(tuned),
-        None => bare.split_once(":ft-").map_or(&*bare, |(base, _)| base),
+        None => [TUNED, TUNED_ON_AZURE]
+            .into_iter()
+            .find_map(|mark| bare.split_once(mark))
+            .map_or(&*bare, |(base, _)| base),
     };
     let name = without_vendor(name);
     let respelled = WITHOUT_POINT.iter().find_map(|(without, with)| {
@@ -198,6 +214,22 @@ mod tests {
             ("ft:gpt-4o-mini:acme-70b:x:Ab12", &["gpt-4o-mini"]),
             ("davinci:ft-acme-70b-2023", &["davinci"]),
             (
+                "gpt-35-turbo-0125.ft-70b",
+                &["gpt-3.5-turbo-0125", "gpt-3.5-turbo"],
+            ),
+            (
+                "a:1:1:1:1:1:1:1:1",
+                &[
+                    "a:1:1:1:1:1:1:1:1",
+                    "a:1:1:1:1:1:1:1",
+                    "a:1:1:1:1:1:1",
+                    "a:1:1:1:1:1",
+                    "a:1:1:1:1",
+                    "a:1:1:1",
+                    "a:1:1",
+                ],
+            ),
+            (
                 "us.anthropic.claude-3-5-sonnet-20241022-v2:0",
                 &[
                     "claude-3-5-sonnet-20241022-v2:0",
@@ -249,15 +281,33 @@ mod tests {
 
     #[test]
     fn a_fine_tune_may_have_a_price_of_its_own() {
-        let found = spellings_with_fine_tunes("ft:gpt-4o-2024-08-06:acme::x");
-        let expected = [
-            "ft:gpt-4o-2024-08-06:acme::x",
-            "ft:gpt-4o-2024-08-06",
-            "ft:gpt-4o",
-            "ft:gpt-4o-2024-08-06:acme::x",
-            "gpt-4o-2024-08-06",
-            "gpt-4o",
-        ];
-        assert_eq!(found, expected);
+        for (model, expected) in [
+            (
+                "ft:gpt-4o-2024-08-06:acme-mini::x",
+                &[
+                    "ft:gpt-4o-2024-08-06",
+                    "ft:gpt-4o",
+                    "gpt-4o-2024-08-06",
+                    "gpt-4o",
+                ][..],
+            ),
+            ("davinci:ft-mini", &["davinci"]),
+            (
+                "accounts/acme/models/deepseek-r1#accounts/acme/deployments/gpt-4o-mini",
+                &["deepseek-r1"],
+            ),
+            (
+                "eu.amazon.nova-pro-v1:0",
+                &[
+                    "eu.amazon.nova-pro-v1:0",
+                    "amazon.nova-pro-v1:0",
+                    "nova-pro-v1:0",
+                    "nova-pro-v1",
+                    "nova-pro",
+                ],
+            ),
+        ] {
+            assert_eq!(spellings_with_fine_tunes(model), expected, "{model}");
+        }
     }
 }

@@ -132,8 +132,8 @@ pub(super) fn canonical_record<'n>(
 ) -> Result<Adapted, Refusal> {
     let value = usage::encode(event);
     let headers = Headers::new();
-    let decoded =
-        usage::decode(&value, &headers).map_err(|rejection| translated(rejection, name_of))?;
+    let decoded = usage::decode_at_edge(&value, &headers)
+        .map_err(|rejection| translated(rejection, name_of))?;
     debug_assert_eq!(&decoded, event, "what is written is what was meant");
     let (user, id, time) = (
         decoded.user.into_owned(),

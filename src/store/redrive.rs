@@ -29,7 +29,7 @@ use crate::domain::event::Rejection;
 use crate::domain::position::{Offset, Partition};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
-use crate::log::usage::{SOURCE_HEADER, decode};
+use crate::log::usage::{SOURCE_HEADER, decode_at_edge};
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 
 pub use found::{FindError, Found, Listed, find, list};
@@ -251,7 +251,7 @@ fn first_redrive(
         (None, Some(why)) => return Err(RedriveError::NoOriginal(why)),
     };
     let headers = headers(kept.source.as_deref());
-    let event = decode(value, &headers).map_err(RedriveError::Unreadable)?;
+    let event = decode_at_edge(value, &headers).map_err(RedriveError::Unreadable)?;
     // What was decoded is JSON, so it is UTF-8.
     let text = String::from_utf8_lossy(value).into_owned();
     Ok(Redriven {

@@ -44,6 +44,12 @@ pub struct UsageLine {
     pub input_tokens: Option<u64>,
     /// Output tokens; `null` is unknown.
     pub output_tokens: Option<u64>,
+    /// Input tokens that were read from a cache, part of `inputTokens`.
+    pub cached_input_tokens: Option<u64>,
+    /// Input tokens that were written to a cache, part of `inputTokens`.
+    pub cache_write_tokens: Option<u64>,
+    /// Output tokens that were spent on reasoning, part of `outputTokens`.
+    pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
     /// Points to the user.
@@ -93,6 +99,9 @@ impl From<UsageRow> for UsageLine {
             latency_ms: row.latency_ms,
             input_tokens: row.input_tokens,
             output_tokens: row.output_tokens,
+            cached_input_tokens: row.cached_input_tokens,
+            cache_write_tokens: row.cache_write_tokens,
+            reasoning_tokens: row.reasoning_tokens,
             audio_millis: row.audio_millis,
             user_points: row.user_points,
             provider_points: row.provider_points,

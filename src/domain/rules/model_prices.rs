@@ -64,6 +64,11 @@ impl ModelPrice {
         &self.r#match
     }
 
+    /// Whether its tokens cost nothing.
+    pub fn is_free(&self) -> bool {
+        self.prices.input.0 == Money::ZERO && self.prices.output.0 == Money::ZERO
+    }
+
     /// Whether it is for every model that matches.
     pub fn is_pattern(&self) -> bool {
         self.r#match.contains(PATTERN_MARKS)

@@ -11,7 +11,9 @@ use crate::domain::rules::ModelPrice;
 use crate::gateways::decimal::Decimal;
 
 /// Modes of models that are paid by the token.
-const MODES: [&str; 4] = ["chat", "completion", "responses", "embedding"];
+const MODES: [&str; 4] = ["chat", "completion", "responses", EMBEDDING];
+/// The mode of models without output.
+const EMBEDDING: &str = "embedding";
 /// The list describes its own members under this name.
 const SAMPLE: &str = "sample_spec";
 /// From dollars per token to nano-dollars per 1,000 tokens, times ten thousand.
@@ -31,8 +33,12 @@ pub struct PriceList {
     /// Models that the list has at another price from another seller: the entry that was left out.
     /// A model without a seller in its name comes first, else the first by name.
     pub other_sellers: Vec<String>,
-    /// Entries for images, audio and other things, and without a price.
+    /// Entries for images, audio and other things, without a price, or that cannot be read.
     pub skipped: u64,
+    /// The first entry that cannot be read, and why.
+    pub unreadable: Option<String>,
+    /// Models that cost nothing. Sellers of models for one's own machine list them so; such entries are left out.
+    pub free: Vec<String>,
 }
 
 /// The list cannot be used.
@@ -87,12 +93,27 @@ impl PriceList {
             .filter(|(model, _)| model != SAMPLE)
             .partition(|(model, _)| is_of_seller(model));
         for (model, raw) in plain.into_iter().chain(of_sellers) {
-            let entry: Entry<'_> = serde_json::from_str(raw.get()).map_err(form)?;
             let name = bare_name(&model);
-            let Some(price) = price_of(&model, &name, &entry, markup)? else {
-                list.skipped += 1;
-                continue;
+            let read = serde_json::from_str::<Entry<'_>>(raw.get()).map_err(form);
+            let price = match read.and_then(|entry| price_of(&model, &name, &entry, markup)) {
+                Ok(Some(price)) => price,
+                Ok(None) => {
+                    list.skipped += 1;
+                    continue;
+                }
+                Err(error) => {
+                    list.skipped += 1;
+                    list.unreadable.get_or_insert_with(|| match error {
+                        PriceListError::Form(what) => format!("{model}: {what}"),
+                        error => error.to_string(),
+                    });
+                    continue;
+                }
             };
+            if price.is_free() {
+                list.free.push(model);
+                continue;
+            }
             match found.get(&name) {
                 None => {
                     found.insert(name, (model, price));
@@ -117,6 +138,10 @@ fn price_of(
         .mode
         .as_deref()
         .is_none_or(|mode| MODES.contains(&mode));
+    let has_output = entry.mode.as_deref() != Some(EMBEDDING);
+    if !is_by_token {
+        return Ok(None);
+    }
     let price = |field, raw: Option<&RawValue>| money(model, field, raw, markup);
     let input = price("input_cost_per_token", entry.input_cost_per_token)?;
     let output = price("output_cost_per_token", entry.output_cost_per_token)?;
@@ -137,11 +162,11 @@ fn price_of(
     let is_name = (1..=128).contains(&name.chars().count())
         && !name.contains(['*', '?', '[', '{'])
         && !name.chars().any(char::is_control);
-    let (Some(input), true, true) = (input, is_by_token, is_name) else {
-        return Ok(None);
+    let whole = match (input, output) {
+        (Some(input), Some(output)) if is_name => [input, output],
+        (Some(input), None) if is_name && !has_output => [input, Money::ZERO],
+        _ => return Ok(None),
     };
-    // A model of embeddings has no output.
-    let whole = [input, output.unwrap_or(Money::ZERO)];
     Ok(Some(ModelPrice::new(name.to_owned(), whole, parts)))
 }
 
@@ -184,12 +209,9 @@ mod tests {
             ("0.00000015", 0, "0.00015"),
             ("1.5000000000000002e-07", 0, "0.00015"),
             ("3e-06", 0, "0.003"),
-            ("0", 0, "0"),
-            ("0.0", 2_000, "0"),
             ("1.3e-10", 0, "0.00000013"),
             // Half of a nano-dollar per 1,000 tokens goes up.
             ("5e-13", 0, "0.000000001"),
-            ("4.9e-13", 0, "0"),
             ("1.5e-07", 1_250, "0.00016875"),
             ("1e-12", 5_000, "0.000000002"),
         ] {
@@ -216,7 +238,10 @@ mod tests {
                 "cache_read_input_token_cost": 1.25e-06},
             "dall-e-3": {"mode": "image_generation", "input_cost_per_token": 1},
             "free": {"mode": "chat"},
-            "bedrock/*/x": {"mode": "chat", "input_cost_per_token": 0},
+            "bedrock/*/x": {"mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0.0},
+            "no-output": {"mode": "chat", "input_cost_per_token": 1e-06},
+            "odd": {"mode": 3, "input_cost_per_token": 1e-06},
+            "dall-e-4": {"mode": "image_generation", "input_cost_per_token": "free"},
             "embed": {"mode": "embedding", "input_cost_per_token": 1e-08},
             "o1": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_reasoning_token": 3e-06}
         }"#;
@@ -230,11 +255,15 @@ mod tests {
             "embed: input 0.00001, output 0",
             "gpt-4o: input 0.0025, output 0.01, cached input 0.00125",
             "o1: input 0.001, output 0.002, reasoning 0.003",
-            "x: input 0, output 0",
         ];
         assert_eq!(told, expected);
         assert_eq!(list.other_sellers, ["azure/gpt-4o"]);
-        assert_eq!(list.skipped, 2);
+        assert_eq!(list.free, ["bedrock/*/x"]);
+        assert_eq!(list.skipped, 5);
+        assert!(
+            list.unreadable
+                .is_some_and(|what| what.starts_with("odd: "))
+        );
     }
 
     #[test]
@@ -244,7 +273,8 @@ mod tests {
         assert!(matches!(refused("{"), PriceListError::Form(_)));
         for price in ["-1e-06", "\"0.1\"", "[]", "true"] {
             let json = format!(r#"{{"m":{{"input_cost_per_token":{price}}}}}"#);
-            let told = refused(&json).to_string();
+            let list = PriceList::read(&json, Markup(0)).expect("one odd entry spoils no list");
+            let told = list.unreadable.expect("it is told");
             assert!(told.starts_with("m: input_cost_per_token is "), "{told}");
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::event::{Reason, Rejection};
 use crate::http::Service;
 use crate::http::caller::{Sender, Sources};
 use crate::http::problem::{BadEvent, Problem};
-use crate::log::usage::decode;
+use crate::log::usage::decode_at_edge;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
 
 /// The label of this form in metrics.
@@ -125,7 +125,7 @@ fn batches(
 fn user_and_source(value: &Bytes) -> Result<(String, Cow<'_, str>), Rejection> {
     // Only texts of the headers would be borrowed from them, and there are none.
     const NONE: &Headers = &Headers::new();
-    decode(value, NONE).map(|event| (event.user.into_owned(), event.source))
+    decode_at_edge(value, NONE).map(|event| (event.user.into_owned(), event.source))
 }
 
 fn of_bad_events(bad: Vec<BadEvent>, count: u64) -> Problem {

@@ -216,21 +216,21 @@ pub(super) fn oversized(part: TokenPart, form: Form) -> Rejection {
         TokenPart::CachedInput => (
             names.cached_input_tokens,
             format!(
-                "{} is larger than {}, which contains it",
+                "{} is larger than {}, which contains it and must be sent with it",
                 names.cached_input_tokens, names.input_tokens
             ),
         ),
         TokenPart::CacheWrite => (
             names.cache_write_tokens,
             format!(
-                "{} and {} together are larger than {}, which contains both",
+                "{} and {} together are larger than {}, which contains both and must be sent with them",
                 names.cache_write_tokens, names.cached_input_tokens, names.input_tokens
             ),
         ),
         TokenPart::Reasoning => (
             names.reasoning_tokens,
             format!(
-                "{} is larger than {}, which contains it",
+                "{} is larger than {}, which contains it and must be sent with it",
                 names.reasoning_tokens, names.output_tokens
             ),
         ),

@@ -99,19 +99,29 @@ pub fn decode_precisely<'a>(
     check::event(precise::parse(value)?, headers)
 }
 
-/// The record of an event that came in at the edge: checked, keyed by its user, bytes and headers unchanged.
-///
-/// The edge refuses what [`decode`] refuses, and counts that contradict each other ([`UsageEvent::oversized_part`]): a record that
-/// reaches the log past the edge is rated as far as its counts make sense. What depends on rules or log time (unknown service, too
-/// old, duplicate, conflict) is decided by rating alone.
+/// [`decode`] for events that come in at the edge: it also refuses counts that contradict each other
+/// ([`UsageEvent::oversized_part`]). A record that reaches the log past the edge is rated as far as its counts make sense. What
+/// depends on rules or log time (unknown service, too old, duplicate, conflict) is decided by rating alone.
 ///
 /// # Errors
 /// As [`decode`], and `out_of_range` for a part of a token count that is larger than its whole.
-pub fn record(value: Bytes, headers: Headers) -> Result<NewRecord, Rejection> {
-    let event = decode(&value, &headers)?;
-    if let Some(part) = event.oversized_part() {
-        return Err(check::oversized(part, form(&value)));
+pub fn decode_at_edge<'a>(
+    value: &'a [u8],
+    headers: &'a Headers,
+) -> Result<UsageEvent<'a>, Rejection> {
+    let event = decode(value, headers)?;
+    match event.oversized_part() {
+        Some(part) => Err(check::oversized(part, form(value))),
+        None => Ok(event),
     }
+}
+
+/// The record of an event that came in at the edge: checked, keyed by its user, bytes and headers unchanged.
+///
+/// # Errors
+/// As [`decode_at_edge`].
+pub fn record(value: Bytes, headers: Headers) -> Result<NewRecord, Rejection> {
+    let event = decode_at_edge(&value, &headers)?;
     let key = Bytes::from(event.user.into_owned());
     Ok(NewRecord {
         key: Some(key),

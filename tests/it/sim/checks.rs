@@ -334,6 +334,12 @@ impl Ledger {
             if account.partition(checkpoint.partitions).0 != q {
                 continue;
             }
+            // An operator has restored older rows; the record knows which ones are needed.
+            let fence = self.fences.get(account).copied();
+            let record = aside.get(account);
+            if record.is_some_and(|record| !record.stood.is_covered_by(fence)) {
+                continue;
+            }
             let covered = postings
                 .iter()
                 .map(|posted| posted.position)

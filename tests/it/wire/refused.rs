@@ -234,6 +234,49 @@ fn a_number_outside_its_limits_is_refused() {
     plain("150", "1099511627777", Reason::OutOfRange, "inputTokens");
 }
 
+/// Past the edge such a record is rated as far as its counts make sense.
+#[test]
+fn a_part_that_is_larger_than_its_whole_is_refused_at_the_edge_alone() {
+    let (cached, output) = (r#""cachedInputTokens":0"#, r#""outputTokens":75"#);
+    for (from, to, field) in [
+        (
+            cached,
+            r#""cachedInputTokens":151"#,
+            "data.cachedInputTokens",
+        ),
+        (cached, r#""cacheWriteTokens":151"#, "data.cacheWriteTokens"),
+        (
+            cached,
+            r#""cachedInputTokens":76,"cacheWriteTokens":75"#,
+            "data.cacheWriteTokens",
+        ),
+        (
+            output,
+            r#""outputTokens":75,"reasoningTokens":76"#,
+            "data.reasoningTokens",
+        ),
+        (output, r#""reasoningTokens":1"#, "data.reasoningTokens"),
+    ] {
+        assert!(CLOUD_EVENT.contains(from), "{from}");
+        let value = CLOUD_EVENT.replacen(from, to, 1);
+        let refused = record(value.clone().into(), Headers::new()).expect_err(to);
+        let found = (refused.reason, refused.field);
+        assert_eq!(found, (Reason::OutOfRange, Some(field)), "{to}");
+        assert!(decode(value.as_bytes(), &Headers::new()).is_ok(), "{to}");
+    }
+    for whole in [
+        r#""cachedInputTokens":150"#,
+        r#""cachedInputTokens":75,"cacheWriteTokens":75,"reasoningTokens":75"#,
+    ] {
+        let value = CLOUD_EVENT.replacen(cached, whole, 1);
+        assert!(record(value.into(), Headers::new()).is_ok(), "{whole}");
+    }
+    let value = r#"{"requestId":"r","userId":"u","endpoint":"/scrape","timestamp":"2026-11-22T07:01:02Z",
+        "statusCode":200,"inputTokens":1,"cachedInputTokens":2}"#;
+    let refused = record(value.into(), Headers::new()).expect_err("plain");
+    assert_eq!(refused.field, Some("cachedInputTokens"));
+}
+
 #[test]
 fn a_text_that_is_no_id_or_too_long_is_refused() {
     let long = "x".repeat(129);

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{Glob, GlobMatcher};
 
-use super::{Mode, Published, RulesUpdate};
+use super::{Confirmation, Mode, Published, RulesUpdate};
 use crate::app::commands::Commands;
+use crate::app::queries::to_come;
 use crate::app::{CommandError, Refusal};
 use crate::domain::rules::{ModelPrice, SettingKey, model_prices};
+use crate::domain::time::Millis;
+use crate::store::pricing;
 
 /// What an import changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub struct PriceImport {
     pub kept: usize,
     /// Imported models that an earlier pattern matches, with that pattern: their prices would not count.
     pub hidden: Vec<(String, String)>,
+    /// A version of the prices that is to begin later, and will replace the import.
+    pub replaced_from: Option<Millis>,
+    /// What it was planned on.
+    confirmation: Confirmation,
 }
 
 impl Commands {
@@ -33,16 +40,21 @@ impl Commands {
         imported: &[ModelPrice],
     ) -> Result<PriceImport, CommandError> {
         let key = SettingKey::ModelPrices.name();
-        let in_force = crate::store::pricing::current(self.db(), self.now()).await?;
-        let current = in_force.iter().find(|version| version.key == key);
-        let known = match current {
+        let (versions, now) = (pricing::history(self.db(), key).await?, self.now());
+        let known = match pricing::in_force_at(&versions, now) {
             Some(version) => model_prices(&version.value).map_err(Refusal::of_faults)?,
             None => Vec::new(),
         };
-        Ok(PriceImport::of(&known, imported))
+        Ok(PriceImport {
+            replaced_from: to_come(&versions, now)
+                .filter_map(|version| version.effective_from)
+                .min(),
+            ..PriceImport::of(&known, imported, Confirmation::of(&versions, now))
+        })
     }
 
-    /// Publishes an import as one version; with [`Mode::DryRun`] it only checks.
+    /// Publishes an import as one version, unless the prices were changed since it was planned; with
+    /// [`Mode::DryRun`] it only checks.
     pub async fn publish_price_import(
         &self,
         import: &PriceImport,
@@ -60,13 +72,17 @@ impl Commands {
             by,
             mode,
         };
-        self.publish_rules(update).await
+        Ok(self.publish(update, Some(&import.confirmation)).await?)
     }
 }
 
 impl PriceImport {
     /// Prices that are known keep their places, for the first that matches counts; new ones come behind.
-    fn of(known: &[ModelPrice], imported: &[ModelPrice]) -> PriceImport {
+    fn of(
+        known: &[ModelPrice],
+        imported: &[ModelPrice],
+        confirmation: Confirmation,
+    ) -> PriceImport {
         let by_name: BTreeMap<&str, &ModelPrice> =
             imported.iter().map(|price| (price.name(), price)).collect();
         let names: BTreeSet<&str> = known.iter().map(ModelPrice::name).collect();
@@ -94,6 +110,8 @@ impl PriceImport {
             added,
             changed,
             unchanged,
+            replaced_from: None,
+            confirmation,
         }
     }
 
@@ -122,9 +140,10 @@ fn hidden(prices: &[ModelPrice], imported: &BTreeMap<&str, &ModelPrice>) -> Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::PriceImport;
+    use super::{Confirmation, PriceImport};
     use crate::domain::amount::Money;
     use crate::domain::rules::ModelPrice;
+    use crate::domain::time::Millis;
 
     fn price(name: &str, input: i128) -> ModelPrice {
         ModelPrice::new(name.to_owned(), [Money(input), Money(0)], [None; 3])
@@ -139,7 +158,8 @@ mod tests {
             price("a", 4),
         ];
         let imported = [price("a", 4), price("b", 5), price("x1", 6), price("c", 7)];
-        let import = PriceImport::of(&known, &imported);
+        let planned = || Confirmation::of(&[], Millis(0));
+        let import = PriceImport::of(&known, &imported, planned());
         let expected = [
             price("own", 1),
             price("b", 5),
@@ -153,6 +173,6 @@ mod tests {
         assert_eq!(import.changed, [(price("b", 2), price("b", 5))]);
         assert_eq!((import.unchanged, import.kept), (1, 2));
         assert_eq!(import.hidden, [("x1".to_owned(), "x*".to_owned())]);
-        assert!(PriceImport::of(&expected, &imported).is_empty());
+        assert!(PriceImport::of(&expected, &imported, planned()).is_empty());
     }
 }

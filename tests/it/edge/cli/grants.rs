@@ -162,3 +162,50 @@ fn corrected(place: &Place) {
     place.wait();
     assert_eq!(place.statement("user", "ann")["bonus"], "7.75");
 }
+
+#[test]
+fn prices_of_models_come_from_a_public_list() {
+    let place = Place::new();
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    let write = |gpt: &str| {
+        let list = format!(
+            r#"{{"sample_spec": {{}},
+            "gpt-4o": {{"mode": "chat", "input_cost_per_token": {gpt}, "output_cost_per_token": 1e-05}},
+            "ollama/llama3": {{"mode": "chat", "input_cost_per_token": 0.0, "output_cost_per_token": 0.0}},
+            "dall-e-3": {{"mode": "image_generation"}}}}"#
+        );
+        std::fs::write(place.path("prices.json"), list).unwrap();
+    };
+    write("2.5e-06");
+    let import = ["pricing", "import", "prices.json", "--markup", "20"];
+    let dry = place.tidemark(&[&import[..], &["--dry-run"]].concat()).ok();
+    for said in [
+        "input 0.003, output 0.012",
+        "1 new, 0 changed",
+        "1 model at no price; the first: ollama/llama3",
+        "dry run: nothing was published",
+    ] {
+        assert!(dry.contains(said), "{said}: {dry}");
+    }
+    // Nobody confirms without a terminal.
+    let refused = place.tidemark(&import).failed(2);
+    assert!(refused.contains("there is no terminal"), "{refused}");
+    let shown = || place.tidemark(&["pricing", "show", "--json"]).ok();
+    assert!(!shown().contains("rules.modelPrices"));
+    let published = place.tidemark(&[&import[..], &["--yes"]].concat()).ok();
+    assert!(published.contains("1 model with prices"), "{published}");
+    let shown = shown();
+    assert!(shown.contains("\"input\": \"0.003\""), "{shown}");
+    assert!(shown.contains("prices.json, markup 20 %"), "{shown}");
+    let again = place.tidemark(&[&import[..], &["--yes"]].concat()).ok();
+    assert!(again.contains("nothing was published"), "{again}");
+    write("5e-06");
+    let changed = place.tidemark(&[&import[..], &["--dry-run"]].concat()).ok();
+    assert!(changed.contains("0 new, 1 changed"), "{changed}");
+    write("\"free\"");
+    let spoilt = place.tidemark(&import).failed(2);
+    assert!(spoilt.contains("no price of a model"), "{spoilt}");
+    let markup = place.tidemark(&["pricing", "import", "x", "--markup", "1.234"]);
+    assert!(markup.err.contains("is not a percentage"), "{}", markup.err);
+}
