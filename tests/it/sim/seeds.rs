@@ -8,10 +8,14 @@ use super::run::{Lean, cure, run};
 
 /// Seeds of the ordinary test run.
 const SEEDS: u64 = 400;
+/// Seeds of each lean that has a test of its own.
+const SEEDS_OF_ONE_LEAN: u64 = 60;
 /// Installations that are cured of a clock that jumped.
 const SEEDS_CURED: u64 = 60;
 /// A breakage must show within so many seeds.
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
+/// So many of the leans take turns; the others have tests of their own.
+const LEANS_IN_TURN: u64 = 12;
 const LEANS: [Lean; 14] = [
     Lean::Everything,
     Lean::Rivals,
@@ -39,8 +43,10 @@ fn number(name: &str) -> Option<u64> {
 
 /// `TIDEMARK_SIM_LEAN=2` replays a seed as the third lean, as [`finds`] does.
 fn lean_of(seed: u64) -> Lean {
-    let seed = number("TIDEMARK_SIM_LEAN").unwrap_or(seed);
-    LEANS[(seed % LEANS.len() as u64) as usize]
+    match number("TIDEMARK_SIM_LEAN") {
+        Some(lean) => LEANS[(lean % LEANS.len() as u64) as usize],
+        None => LEANS[(seed % LEANS_IN_TURN) as usize],
+    }
 }
 
 /// Runs seeds on all cores until one fails; returns the lowest that was found to fail.
@@ -114,6 +120,24 @@ fn an_installation_that_rated_a_clock_jump_is_cured_and_loses_no_event() {
     if let Some((seed, what)) = failure {
         panic!("seed {seed}: {what}");
     }
+}
+
+#[track_caller]
+fn none_fails(lean: Lean) {
+    let of = |seed| run(seed, lean, None, false).failure;
+    if let Some((seed, what)) = first_failure(SEEDS_OF_ONE_LEAN, of) {
+        panic!("seed {seed}: {what}");
+    }
+}
+
+#[test]
+fn epochs_on_topics_that_were_not_replaced_keep_every_invariant() {
+    none_fails(Lean::Kept);
+}
+
+#[test]
+fn damaged_rows_that_are_set_aside_and_released_keep_every_invariant() {
+    none_fails(Lean::Damage);
 }
 
 #[track_caller]
