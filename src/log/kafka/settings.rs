@@ -68,7 +68,12 @@ impl KafkaSettings {
 
     /// For administration: topics, positions.
     pub(super) fn admin(&self) -> ClientConfig {
-        self.base.clone()
+        let mut config = self.base.clone();
+        // While a broker refuses connections, librdkafka (2.12) looks for it again at every change of the broker's state, and with
+        // connections on demand each look is such a change: a request that waits for its broker keeps two threads busy. A worker
+        // used 1.8 processors that way while Kafka was down. Connections to all brokers are few here: one client asks at a time.
+        config.set("enable.sparse.connections", "false");
+        config
     }
 
     /// For reading given partitions from given positions. It joins no group; the group's name is only there because librdkafka asks for one.

@@ -189,6 +189,33 @@ fn a_worker_and_an_emit_stop_within_their_bounds_while_the_broker_hangs() {
     assert!(took < Duration::from_secs(20), "worker: {took:?}");
 }
 
+/// librdkafka could keep two processors busy with looking for a broker that refuses connections.
+#[test]
+#[ignore = "needs Kafka: .ci/run kafka"]
+fn a_worker_whose_broker_is_down_waits_and_leaves_the_processors_to_others() {
+    let Some(mut broker) = Broker::own() else {
+        return;
+    };
+    let site = site(&broker.bootstrap());
+    let mut worker = site.worker("worker", &[]);
+    worker.wait_ready();
+    broker.stop();
+    until("the worker knows that the log is away", || {
+        worker.metric("tidemark_dependency_down") == Some(1.0)
+    });
+    let (before, start) = (worker.processor_time(), Instant::now());
+    until("requests to the broker have run out of time", || {
+        start.elapsed() > Duration::from_secs(12)
+    });
+    let used = worker.processor_time() - before;
+    let share = used.as_secs_f64() / start.elapsed().as_secs_f64();
+    broker.start();
+    until("it is back", || {
+        worker.metric("tidemark_dependency_down") == Some(0.0)
+    });
+    assert!(share < 0.5, "it used {share:.2} processors for waiting");
+}
+
 #[test]
 #[ignore = "needs Kafka: .ci/run kafka"]
 fn an_emit_whose_input_stays_silent_stops_when_told() {

@@ -287,6 +287,17 @@ impl Up {
         Some(values.sum())
     }
 
+    /// How long processors have worked for the process.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("Linux tells of its processes");
+        // The program's name, in brackets, may hold blanks. Linux counts in hundredths of a second.
+        let (_, after) = stat.rsplit_once(')').expect("a name in brackets");
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
     /// The most memory that the process has ever had, in bytes.
     pub fn memory_peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));

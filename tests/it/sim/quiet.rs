@@ -28,6 +28,9 @@ use crate::oracle::defaults;
 /// 2026-11-29T20:00:00Z.
 pub const START: i64 = 1_795_982_400_000;
 const STEPS_MAX: u64 = 20_000_000;
+/// Time passes by such steps, and no more of it passes before a task that could go on: hours would, and with them time-outs that no
+/// test means.
+const STEP: i64 = 2_000;
 
 /// A world with rules and one worker that does everything.
 pub struct Quiet {
@@ -63,6 +66,7 @@ impl Quiet {
             last: None,
             workers: Vec::new(),
         };
+        quiet.executor.ahead_ms_max = STEP;
         quiet.publish_rules();
         quiet
     }
@@ -243,8 +247,6 @@ impl Quiet {
 
     /// Lets virtual time pass.
     pub fn pass(&mut self, ms: i64) {
-        // By small steps: the executor may let the next event happen before a task that could go on, and with it hours pass.
-        const STEP: i64 = 2_000;
         let until = self.world.now() + ms;
         let world = self.world.clone();
         self.finish(async move {

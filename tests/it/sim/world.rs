@@ -244,6 +244,8 @@ pub struct Executor {
     ready: Arc<Mutex<BTreeSet<TaskId>>>,
     frozen: BTreeMap<Owner, i64>,
     next_id: TaskId,
+    /// How far ahead the next event may be if it happens before a task that could go on.
+    pub ahead_ms_max: i64,
     /// Steps taken.
     pub steps: u64,
 }
@@ -257,6 +259,7 @@ impl Executor {
             ready: Arc::default(),
             frozen: BTreeMap::new(),
             next_id: 0,
+            ahead_ms_max: i64::MAX,
             steps: 0,
         }
     }
@@ -343,6 +346,14 @@ impl Executor {
         })
     }
 
+    /// Whether the next event is too far ahead to happen before a task that could go on.
+    fn is_far(&self) -> bool {
+        self.world.with(|inner| {
+            let next = inner.events.first_key_value();
+            next.is_some_and(|((at, ..), _)| at - inner.now > self.ahead_ms_max)
+        })
+    }
+
     /// One step: a task is polled, or the next event happens. False when neither is left.
     pub fn step(&mut self) -> bool {
         self.steps += 1;
@@ -350,7 +361,7 @@ impl Executor {
         let (poll, pick) = self
             .world
             .with(|inner| (!inner.chance(100), inner.rng.random::<u64>()));
-        if !runnable.is_empty() && (poll || !self.next_event()) {
+        if !runnable.is_empty() && (poll || self.is_far() || !self.next_event()) {
             self.poll(runnable[pick as usize % runnable.len()]);
             return true;
         }
