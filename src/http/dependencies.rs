@@ -92,9 +92,10 @@ async fn check_store(db: &dyn Db, log: &dyn Log) -> Option<Outage> {
         StoreError::Denied(_) => "store_denied",
         StoreError::Refused(_) => "store_refused",
         // It answers. What is wrong with a row is for those who work with it.
-        StoreError::ConditionFailed | StoreError::Apart(_) | StoreError::Corrupt { .. } => {
-            return None;
-        }
+        StoreError::ConditionFailed
+        | StoreError::Apart(_)
+        | StoreError::Newer { .. }
+        | StoreError::Corrupt { .. } => return None,
     };
     Some(Outage {
         code,

@@ -260,7 +260,9 @@ impl From<StoreError> for Failure {
             | StoreError::Denied(_) => Failure::reload(error.to_string()),
             StoreError::Refused(_) => Failure::halt(HaltCode::StoreRefused, error.to_string()),
             StoreError::Apart(_) => Failure::halt(HaltCode::RowRegressed, error.to_string()),
-            StoreError::Corrupt { .. } => Failure::halt(HaltCode::RowUnreadable, error.to_string()),
+            StoreError::Newer { .. } | StoreError::Corrupt { .. } => {
+                Failure::halt(HaltCode::RowUnreadable, error.to_string())
+            }
         }
     }
 }

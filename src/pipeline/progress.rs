@@ -11,6 +11,7 @@ use crate::store::awards::{self, Pointer, State, Task};
 use crate::store::checkpoints::{self, AdaptCheckpoint, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{Db, StoreError};
 use crate::store::layout;
+use crate::store::referrals::{self, Milestone};
 use crate::store::set_aside;
 
 /// The stored checkpoint of a source partition; `None` before its first chunk.
@@ -198,11 +199,81 @@ pub struct Finality {
     passed: Option<Month>,
     /// Months of awards that are pending.
     pending: Vec<Month>,
-    /// A pending check may grant an award of any month.
+    /// A pending check, or something that cannot be read, may grant an award of any month.
     checks: bool,
-    /// Accounts that are set aside, each with the newest month that its posting partition had passed
-    /// before.
-    set_aside: BTreeMap<Account, Option<Month>>,
+    aside: Aside,
+}
+
+/// What accounts that are set aside may still change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Aside {
+    /// Those accounts, and referrers whose milestone award such an account may bring about, each with
+    /// the newest month that the posting partition had passed before.
+    passed: BTreeMap<Account, Option<Month>>,
+    /// The accounts that are set aside, each with the referrer to whom it still owes a milestone.
+    owe: BTreeMap<Account, Option<Account>>,
+    /// A record or a link cannot be read: anybody's statement may change.
+    is_unknown: bool,
+}
+
+impl Aside {
+    async fn read(db: &dyn Db, source_partitions: u32) -> Result<Aside, StoreError> {
+        let (records, unreadable) = set_aside::readable(db).await?;
+        let mut aside = Aside::default();
+        for account in unreadable {
+            match account {
+                Some(account) => aside.may_change(account, None),
+                None => aside.is_unknown = true,
+            }
+        }
+        for Versioned { value: record, .. } in records {
+            let of = |p| record.since.sources.get(&p).map(|source| source.log_time);
+            let slowest = (0..source_partitions).map(|p| of(p).unwrap_or_default());
+            let passed = slowest.min().and_then(passed);
+            let owed = match referrals::link_of(db, &record.account).await {
+                Ok(link) => link.filter(|link| link.milestone == Milestone::Owed),
+                Err(StoreError::Corrupt { .. }) => {
+                    aside.is_unknown = true;
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            let referrer = owed.and_then(|link| link.chain.first().cloned());
+            // Its fiftieth success may be among what it misses, and dates the award.
+            if let Some(referrer) = &referrer {
+                aside.may_change(referrer.clone(), passed);
+            }
+            aside.may_change(record.account.clone(), passed);
+            aside.owe.insert(record.account, referrer);
+        }
+        Ok(aside)
+    }
+
+    /// Takes a pending task of an account that is set aside: it concerns that account, or its
+    /// referrer, and nobody else. Whether it was one.
+    fn takes(&mut self, pointer: &Pointer) -> bool {
+        let Some(referrer) = self.owe.get(pointer.account()).cloned() else {
+            return false;
+        };
+        match &pointer.task {
+            Task::Award(award) => {
+                let before = Month(award.month.0 - 1);
+                self.may_change(award.account.clone(), Some(before));
+            }
+            // The fiftieth success may be long past.
+            Task::Check { .. } => {
+                if let Some(referrer) = referrer {
+                    self.may_change(referrer, None);
+                }
+            }
+        }
+        true
+    }
+
+    fn may_change(&mut self, account: Account, passed: Option<Month>) {
+        let known = self.passed.entry(account).or_insert(passed);
+        *known = passed.min(*known);
+    }
 }
 
 impl Finality {
@@ -226,15 +297,9 @@ impl Finality {
                 slowest = Some(slowest.map_or(passed, |slowest: Millis| slowest.min(passed)));
             }
         }
-        let set_aside = set_aside::all(db).await?.into_iter().map(|stored| {
-            let record = stored.value;
-            let of = |p| record.since.sources.get(&p).map(|source| source.log_time);
-            let slowest = (0..source_partitions).map(|p| of(p).unwrap_or_default());
-            let passed = slowest.min().and_then(passed);
-            (record.account, passed)
-        });
-        let set_aside = set_aside.collect();
-        let (pointers, unreadable) = pointers(db, posting_partitions).await?;
+        let mut aside = Aside::read(db, source_partitions).await?;
+        let (mut pointers, unreadable) = pointers(db, posting_partitions).await?;
+        pointers.retain(|pointer| pointer.state != State::Pending || !aside.takes(pointer));
         let pending = pointers
             .iter()
             .filter(|pointer| pointer.state == State::Pending);
@@ -244,12 +309,13 @@ impl Finality {
         });
         Ok(Finality {
             passed: slowest.and_then(passed),
-            set_aside,
             pending: months.collect(),
             checks: unreadable > 0
+                || aside.is_unknown
                 || pointers
                     .iter()
                     .any(|pointer| matches!(pointer.task, Task::Check { .. })),
+            aside,
         })
     }
 
@@ -261,9 +327,10 @@ impl Finality {
             && !self.pending.contains(&month)
     }
 
-    /// Whether this account is set aside and may miss something of this month.
+    /// Whether this account, or one whose milestone brings it an award, is set aside and may miss
+    /// something of this month.
     pub fn may_change(&self, account: &Account, month: Month) -> bool {
-        let of = self.set_aside.get(account);
+        let of = self.aside.passed.get(account);
         of.is_some_and(|passed| passed.is_none_or(|passed| month > passed))
     }
 }

@@ -36,6 +36,9 @@ const AFTER_MONTHS: &str = ":";
 /// The versions of the binary statistics: without points from referrals by level (older rows, and those that have none), and with them behind the rest.
 const STATS_PLAIN: u8 = 1;
 const STATS_WITH_LEVELS: u8 = 2;
+/// Versions that a later tidemark may write. Anything else is no version.
+const STATS_NEWER_MIN: u8 = STATS_WITH_LEVELS + 1;
+const STATS_NEWER_MAX: u8 = 15;
 /// What the statistics of nearly every month take, in bytes.
 const STATS_BYTES_USUAL: usize = 512;
 /// Most attributes of a month row.
@@ -210,11 +213,10 @@ fn read_stats(row: &Row<'_>, bytes: &[u8]) -> Result<(Stats<'static>, Cascade), 
             postcard::from_bytes(body).map(|stats| (stats, Cascade::default()))
         }
         Some((&STATS_WITH_LEVELS, body)) => postcard::from_bytes(body),
-        _ => {
-            return Err(
-                row.corrupt("attribute stats has an unknown version; a newer tidemark wrote it")
-            );
+        Some((version @ (STATS_NEWER_MIN..=STATS_NEWER_MAX), _)) => {
+            return Err(row.newer(format!("attribute stats has version {version}")));
         }
+        _ => return Err(row.corrupt("attribute stats has an unknown version")),
     };
     read.map_err(|e| row.corrupt(format!("attribute stats: {e}")))
 }

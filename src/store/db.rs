@@ -324,6 +324,14 @@ pub enum StoreError {
         "the tables are not of the same moment: {0}; stop all workers and run `tidemark recover` (docs/backup.md)"
     )]
     Apart(String),
+    /// A newer tidemark wrote a row. Retrying is of no use.
+    #[error("row {key} cannot be read: {what}; a newer tidemark wrote it, so run that version")]
+    Newer {
+        /// Which.
+        key: String,
+        /// What is not known of it.
+        what: String,
+    },
     /// A row cannot be read. Retrying is of no use.
     #[error(
         "row {key} cannot be read: {what}; restore it from a backup, then `tidemark resume` the partition"

@@ -39,6 +39,14 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The error that says that a newer tidemark wrote this row.
+    pub fn newer(&self, what: impl Into<String>) -> StoreError {
+        StoreError::Newer {
+            key: key_text(&self.key),
+            what: what.into(),
+        }
+    }
+
     fn wrong(&self, name: &str, wanted: &str) -> StoreError {
         self.corrupt(match self.item.get(name) {
             None => format!("attribute {name} is missing"),

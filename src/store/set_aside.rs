@@ -265,6 +265,22 @@ pub async fn all(db: &dyn Db) -> Result<Vec<Versioned<SetAside>>, StoreError> {
     items.iter().map(read).collect()
 }
 
+/// As [`all`]; of a record that cannot be read, whose it is, as far as its key says.
+pub async fn readable(
+    db: &dyn Db,
+) -> Result<(Vec<Versioned<SetAside>>, Vec<Option<Account>>), StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, HASH)).await?;
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    for item in &items {
+        match read(item) {
+            Ok(record) => records.push(record),
+            Err(StoreError::Corrupt { .. }) => unreadable.push(whose(item)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((records, unreadable))
+}
+
 /// Those of one posting partition. Records of others are not looked into.
 pub async fn of_partition(
     db: &dyn Db,
@@ -334,8 +350,12 @@ pub async fn request_release(
 /// Which rows an account has that cannot be loaded: the newest fence that any of them has or names,
 /// if all of that can be read and the newest row is the head.
 pub async fn stood(db: &dyn Db, account: &Account) -> Result<Stood, StoreError> {
-    let items = accounts::items_of(db, account).await?;
-    Ok(newest_fence(account, &items).unwrap_or(Stood::Unknown))
+    match accounts::items_of(db, account).await {
+        Ok(items) => Ok(newest_fence(account, &items).unwrap_or(Stood::Unknown)),
+        // An attribute has a type that no item of ours has.
+        Err(StoreError::Corrupt { .. }) => Ok(Stood::Unknown),
+        Err(error) => Err(error),
+    }
 }
 
 /// `None`: it cannot be told. The items are in order.

@@ -26,6 +26,8 @@ use crate::store::set_aside::{self, Base, FaultCode, SetAside, Stood};
 /// by a partition that halts, not by a list of accounts that grows. Twenty is also few enough for
 /// all of them to be written in one transaction with the checkpoint.
 pub const SET_ASIDE_MAX: usize = 20;
+/// Of what is wrong with an account so much is stored.
+const WHAT_CHARS_MAX: usize = 1_000;
 
 /// How far an account that is set aside has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,7 +254,7 @@ impl Poster<'_> {
             // not have it.
             return Ok(SetAside {
                 code: fault.code,
-                what: fault.what,
+                what: clipped(fault.what),
                 at: ctx.clock.now(),
                 release: None,
                 refused: None,
@@ -271,7 +273,7 @@ impl Poster<'_> {
         let record = SetAside {
             partition: self.partition,
             code: fault.code,
-            what: fault.what,
+            what: clipped(fault.what),
             at: ctx.clock.now(),
             stood: stood.or_newer(self.seen(&account)),
             since: Base::of(&self.checkpoint),
@@ -349,6 +351,14 @@ impl Poster<'_> {
         self.ctx
             .health
             .set_aside(self.task(), aside.len(), aside.oldest());
+    }
+}
+
+/// What is wrong may quote an attribute of any size; an item must stay small.
+fn clipped(what: String) -> String {
+    match what.char_indices().nth(WHAT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &what[..end]),
+        None => what,
     }
 }
 

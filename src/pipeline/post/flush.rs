@@ -19,6 +19,9 @@ use crate::store::awards::apply_pointer_write;
 use crate::store::db::{StoreError, Write};
 use crate::store::set_aside::{FaultCode, Stood};
 
+/// So many writes of a flush that are refused, and no other, halt the partition.
+const REFUSED_TO_HALT: usize = 3;
+
 static SATURATED: Seldom<()> = Seldom::new();
 
 /// How often a head that contradicts what was seen is read again before the partition halts.
@@ -61,6 +64,10 @@ impl Poster<'_> {
                 Err(fault) => faults.push(fault),
             }
         }
+        if written.is_empty() && are_refusals(&faults) {
+            let fault = faults.swap_remove(0);
+            return Err(fault.into());
+        }
         ctx.metrics.flush_rows_total.inc_by(written.len() as u64);
         ctx.metrics.flush_accounts.observe(written.len() as f64);
         let mut numbers = Vec::with_capacity(written.len());
@@ -93,6 +100,13 @@ impl Poster<'_> {
             before
         }
     }
+}
+
+/// Whether these are so many writes that were refused that it is not for the sake of single accounts.
+/// One or two are: a flush may hold nothing but an account that was just released.
+fn are_refusals(faults: &[AccountFault]) -> bool {
+    let is_refusal = |fault: &AccountFault| fault.code == FaultCode::WriteRefused;
+    faults.len() >= REFUSED_TO_HALT && faults.iter().all(is_refusal)
 }
 
 /// What became of the write of an account.

@@ -49,6 +49,11 @@ impl<'c> Poster<'c> {
         let written_to = checkpoint.next;
         installation::check(ctx).await?;
         let aside = AsideBook::load(ctx, partition, info.partitions).await?;
+        // A checkpoint that was put back may have been written before an account was set aside.
+        let mut checkpoint = checkpoint;
+        checkpoint
+            .witnesses
+            .retain(|witness| !aside.is_waiting(&witness.account));
         let mut poster = Poster {
             ctx,
             partition,

@@ -6,7 +6,7 @@
 //! the next checkpoint, after its rows and effects are durable. A crash before that begins the same
 //! release again, and the fence skips what is counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{load, load_older};
 use super::catch_up_from::{begun_anew, catch_up_from};
@@ -29,6 +29,9 @@ use crate::store::set_aside::{self, Base, FaultCode, ReleaseRefusal, SetAside};
 /// How often awards and rows are compared again before they count as different: a grant may be half
 /// visible for a moment.
 const AWARDS_READ_MAX: u32 = 6;
+
+/// Waiting awards that are read at a time.
+const PENDING_PAGE: u32 = 1_000;
 
 /// Why an account is not released. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +160,9 @@ impl Poster<'_> {
         let ctx = self.ctx;
         let cached = match load(ctx, &record.account).await {
             Err(Failure::Account(fault)) => return self.still_aside(record, *fault).await,
-            // A row is gone, but of an account that takes no part: no reason to stop the partition.
-            Err(Failure::Halt(code @ HaltCode::RowRegressed, what)) => {
+            // A row is gone, or a newer tidemark wrote it, but of an account that takes no part: no
+            // reason to stop the partition.
+            Err(Failure::Halt(code @ (HaltCode::RowRegressed | HaltCode::RowUnreadable), what)) => {
                 return self.note_refusal(record, code.as_str(), what).await;
             }
             loaded => loaded?,
@@ -416,19 +420,47 @@ async fn applied_awards(
     let code = FaultCode::AwardUnreadable;
     let granted = granted.map_err(|error| Failure::of_account(account, code, error))?;
     // After the awards: one that was granted in between is in this list only.
-    let pending = persist(ctx, || awards::list_pending(&*ctx.db, partition)).await?;
-    let waits = |id: &str| {
-        pending.iter().flatten().any(|pointer| {
-            pointer.state == awards::State::Pending
-                && matches!(&pointer.task, Task::Award(award) if award.account == *account && award.id == id)
-        })
-    };
+    let waiting = pending_awards(ctx, account, partition).await?;
     let mut sums: BTreeMap<Month, Points> = BTreeMap::new();
-    for award in granted.iter().filter(|award| !waits(&award.id)) {
+    for award in granted.iter().filter(|award| !waiting.contains(&award.id)) {
         let sum = sums.entry(award.month).or_insert(Points::ZERO);
         *sum = sum.plus(award.points);
     }
     Ok(sums)
+}
+
+/// The awards of an account that are not in its rows yet.
+async fn pending_awards(
+    ctx: &WorkerContext,
+    account: &Account,
+    partition: Partition,
+) -> Result<BTreeSet<String>, Failure> {
+    let mut ids = BTreeSet::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = persist(ctx, || {
+            awards::oldest_pending(&*ctx.db, partition, after.as_deref(), PENDING_PAGE)
+        })
+        .await?;
+        // An award whose pointer cannot be read would be taken for one that is in the rows.
+        let own = page.unreadable.into_iter();
+        for unreadable in own.filter(|of| of.account.as_ref() == Some(account)) {
+            let code = FaultCode::AwardUnreadable;
+            return Err(Failure::of_account(account, code, unreadable.error));
+        }
+        let pending = page.pointers.into_iter();
+        for pointer in pending.filter(|pointer| pointer.state == awards::State::Pending) {
+            if let Task::Award(award) = pointer.task
+                && award.account == *account
+            {
+                ids.insert(award.id);
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(ids);
+        }
+    }
 }
 
 /// What the account's rows hold of awards, by month.

@@ -21,6 +21,7 @@ use crate::pipeline::failure::{AccountFault, Failure, unreadable};
 use crate::pipeline::supervise::persist;
 use crate::store::accounts;
 use crate::store::checkpoints::{Ranked, TopList};
+use crate::store::db::StoreError;
 use crate::store::set_aside::{FaultCode, Stood};
 
 /// A list keeps so many times K candidates, if that many fit into its item.
@@ -241,12 +242,13 @@ pub(super) async fn scan(
                     found.ranked.push(Ranked(total, account.id().to_owned()));
                 }
                 Ok(None) => {}
-                Err(error) => found.faults.push(AccountFault {
+                Err(error @ StoreError::Corrupt { .. }) => found.faults.push(AccountFault {
                     code: FaultCode::RowUnreadable,
                     what: unreadable(&error),
                     stood: Stood::Unknown,
                     account,
                 }),
+                Err(error) => return Err(error.into()),
             }
         }
         after = page.next;

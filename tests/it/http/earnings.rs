@@ -1,5 +1,6 @@
 //! Statements, earnings, streaks and requests of accounts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -7,6 +8,7 @@ use serde_json::json;
 use tidemark::app::queries::{Queries, StatementDoc};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::ids::AccountKind;
+use tidemark::domain::position::{Epoch, Offset, WriteId};
 use tidemark::domain::posting::{Cascade, FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis, Month};
@@ -14,6 +16,9 @@ use tidemark::log::Partitions;
 use tidemark::ops::health::{Role, TaskId};
 use tidemark::store::awards::{Adjustment, adjustment};
 use tidemark::store::checkpoints::{HaltRecord, record_halt};
+use tidemark::store::db::Db;
+use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
+use tidemark::store::set_aside::{Base, FaultCode, SetAside, Stood, put};
 use utoipa::PartialSchema;
 
 use super::rows::{book, charged, posted_up_to, ranked, request, rules, served, start_of};
@@ -336,6 +341,53 @@ async fn a_month_is_final_when_everything_has_passed_its_close_and_no_award_is_p
     };
     adjustment(&stand.db, &grant, PARTITIONS).await.unwrap();
     assert_eq!(finals().await, [true, false, false]);
+}
+
+#[tokio::test]
+async fn a_month_is_open_for_a_referrer_whose_award_may_hang_on_an_account_that_is_set_aside() {
+    let stand = stand().await;
+    let month: Month = "2026-10".parse().unwrap();
+    posted_up_to(&stand, start_of("2026-12-01")).await;
+    stand.clock.set(Millis(month.closes().0 + 1));
+    // The award for the signup itself is of another month.
+    let request = SignupRequest {
+        referrer: Referrer::Account(user("alice")),
+        referee: user("bob"),
+        now: start_of("2026-09-02"),
+        token: "1".to_owned(),
+        awards: AwardPolicy::Pay(Points::whole(1)),
+        by: None,
+    };
+    let finals = async || {
+        let mut finals = Vec::new();
+        for id in ["alice", "bob", "carol"] {
+            let path = format!("/api/users/{id}/points?month={month}");
+            finals.push(stand.get(&path).await.json()["final"] == true);
+        }
+        finals
+    };
+    let record = SetAside {
+        partition: user("bob").partition(PARTITIONS),
+        code: FaultCode::RowUnreadable,
+        what: "a test".to_owned(),
+        at: NOON,
+        since: Base {
+            epoch: Epoch(0),
+            next: Offset(0),
+            sources: BTreeMap::new(),
+        },
+        since_time: None,
+        stood: Stood::Unknown,
+        earlier: Vec::new(),
+        release: None,
+        refused: None,
+        account: user("bob"),
+    };
+    let write = WriteId::default();
+    stand.db.write(put(&record, None, write)).await.unwrap();
+    assert_eq!(finals().await, [true, false, true]);
+    signup(&stand.db, &request, PARTITIONS).await.unwrap();
+    assert_eq!(finals().await, [false, false, true]);
 }
 
 #[tokio::test]

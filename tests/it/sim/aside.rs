@@ -1,7 +1,7 @@
 //! Accounts that are set aside, one case after the other, in a world in which nothing else goes
 //! wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -302,6 +302,9 @@ fn awards_and_links_that_cannot_be_decoded_stop_their_account_only() {
     only_ann_is_aside(&quiet, FaultCode::AwardUnreadable);
     assert_eq!(requests(&quiet, "ben"), 1);
     assert_eq!(bonus(&quiet, "ben"), Points::whole(5));
+    // An award that waits where it cannot be read is none that the rows have lost.
+    release(&mut quiet);
+    assert_refused(&quiet, "award_unreadable");
     for (key, good) in pointers {
         put(&quiet, &key, good);
     }
@@ -356,6 +359,39 @@ fn more_than_a_few_halt_the_partition_and_none_is_set_aside() {
     for id in &ids {
         assert_eq!(requests(&quiet, id), 2, "{id}");
     }
+}
+
+#[test]
+fn a_row_of_a_newer_version_halts_its_partition_and_refuses_a_release() {
+    let newer = |quiet: &Quiet| {
+        let mut item = item(quiet, &november_of(ANN));
+        item.insert("stats", Attr::B(vec![3, 1].into()));
+        put(quiet, &november_of(ANN), item);
+    };
+    let mut quiet = Quiet::new(1, 1);
+    quiet.start_worker(forgetful());
+    chat_all(&mut quiet, "first");
+    let good = item(&quiet, &november_of(ANN));
+    newer(&quiet);
+    chat_all(&mut quiet, "second");
+    let halt = ("post/0".to_owned(), "row_unreadable".to_owned());
+    assert_eq!(quiet.halts(), [halt]);
+    assert_eq!(aside(&quiet), BTreeMap::new());
+
+    // Of an account that waits already, it is no reason to stop the others.
+    put(&quiet, &november_of(ANN), good.clone());
+    quiet.resume("post/0");
+    quiet.pass(MINUTE);
+    damage(&quiet, &november_of(ANN));
+    chat_all(&mut quiet, "third");
+    only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
+    newer(&quiet);
+    release(&mut quiet);
+    assert_eq!(quiet.halts(), []);
+    assert_refused(&quiet, "row_unreadable");
+    put(&quiet, &november_of(ANN), good);
+    release(&mut quiet);
+    assert_each_has(&quiet, 3);
 }
 
 #[test]
@@ -493,10 +529,10 @@ fn a_new_epoch_waits_until_nobody_is_set_aside() {
     assert_eq!(requests(&quiet, ANN), 2);
 }
 
-/// A store that refuses whatever is written to one row.
+/// A store that refuses whatever is written to some rows.
 struct Refusing {
     db: Arc<dyn Db>,
-    key: Mutex<Option<Key>>,
+    keys: Mutex<BTreeSet<Key>>,
 }
 
 impl Refusing {
@@ -505,7 +541,7 @@ impl Refusing {
             return Ok(());
         };
         let key = super::db::key_of(*table, item)?;
-        match *lock(&self.key) == Some(key) {
+        match lock(&self.keys).contains(&key) {
             true => Err(StoreError::Refused(
                 "Item size has exceeded the limit".into(),
             )),
@@ -552,7 +588,7 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
     let mut quiet = Quiet::new(1, 1);
     let refusing = Arc::new(Refusing {
         db: Arc::new(quiet.db()),
-        key: Mutex::new(Some(november_of(ANN))),
+        keys: Mutex::new(BTreeSet::from([november_of(ANN)])),
     });
     let metrics = quiet.start_worker_on(refusing.clone(), Settings::default());
     chat_all(&mut quiet, "first");
@@ -572,7 +608,7 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
     release(&mut quiet);
     chat_all(&mut quiet, "second");
     only_ann_is_aside(&quiet, FaultCode::WriteRefused);
-    *lock(&refusing.key) = None;
+    lock(&refusing.keys).clear();
     release(&mut quiet);
     assert_each_has(&quiet, 2);
     assert_eq!(bonus(&quiet, ANN), Points::whole(5));
@@ -584,11 +620,30 @@ fn a_write_that_the_store_refuses_stops_its_account_only() {
 }
 
 #[test]
+fn a_store_that_refuses_every_row_halts_the_partition() {
+    let mut quiet = Quiet::new(1, 1);
+    let all = OTHERS.into_iter().chain([ANN]);
+    let refusing = Arc::new(Refusing {
+        db: Arc::new(quiet.db()),
+        keys: Mutex::new(all.map(november_of).collect()),
+    });
+    quiet.start_worker_on(refusing.clone(), Settings::default());
+    chat_all(&mut quiet, "first");
+    let halt = ("post/0".to_owned(), "store_refused".to_owned());
+    assert_eq!(quiet.halts(), [halt]);
+    assert_eq!(aside(&quiet), BTreeMap::new());
+    lock(&refusing.keys).clear();
+    quiet.resume("post/0");
+    quiet.pass(MINUTE);
+    assert_each_has(&quiet, 1);
+}
+
+#[test]
 fn what_a_release_took_into_memory_only_is_not_taken_for_rows() {
     let mut quiet = Quiet::new(1, 1);
     let refusing = Arc::new(Refusing {
         db: Arc::new(quiet.db()),
-        key: Mutex::new(None),
+        keys: Mutex::default(),
     });
     quiet.start_worker_on(refusing.clone(), forgetful());
     chat_all(&mut quiet, "first");
@@ -599,12 +654,12 @@ fn what_a_release_took_into_memory_only_is_not_taken_for_rows() {
     let before = only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
     // Older rows get what they lack, but it cannot be written.
     put(&quiet, &november_of(ANN), older);
-    *lock(&refusing.key) = Some(november_of(ANN));
+    lock(&refusing.keys).insert(november_of(ANN));
     release(&mut quiet);
     let again = only_ann_is_aside(&quiet, FaultCode::WriteRefused);
     assert_eq!(again.stood, before.stood);
     assert_eq!(again.since, before.since);
-    *lock(&refusing.key) = None;
+    lock(&refusing.keys).clear();
     release(&mut quiet);
     assert_each_has(&quiet, 3);
 }
