@@ -443,10 +443,10 @@ async fn pending_awards(
         })
         .await?;
         // An award whose pointer cannot be read would be taken for one that is in the rows.
-        let own = page.unreadable.into_iter();
-        for unreadable in own.filter(|of| of.account.as_ref() == Some(account)) {
+        let mut unreadable = page.unreadable.into_iter();
+        if let Some(own) = unreadable.find(|of| of.account.as_ref() == Some(account)) {
             let code = FaultCode::AwardUnreadable;
-            return Err(Failure::of_account(account, code, unreadable.error));
+            return Err(Failure::of_account(account, code, own.error));
         }
         let pending = page.pointers.into_iter();
         for pointer in pending.filter(|pointer| pointer.state == awards::State::Pending) {
