@@ -44,20 +44,34 @@ async fn one(statements: &Statements<'_>, account: &Account, is_json: bool) -> D
 async fn all(statements: &Statements<'_>) -> Done {
     let mut out = Out::new();
     let bar = progress::beside_output(None, "accounts");
+    let mut unreadable = Vec::new();
     for kind in AccountKind::ALL {
         let mut after = None;
         loop {
-            let (page, next) = statements.page(kind, after).await?;
-            page.iter().try_for_each(|statement| out.json(statement))?;
-            bar.inc(page.len() as u64);
-            after = next;
+            let page = statements.page(kind, after).await?;
+            let found = page.statements.iter();
+            found.clone().try_for_each(|found| out.json(found))?;
+            bar.inc(found.len() as u64);
+            unreadable.extend(page.unreadable);
+            after = page.next;
             if after.is_none() {
                 break;
             }
         }
     }
     bar.finish_and_clear();
-    out.finish()
+    out.finish()?;
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = unreadable.iter().map(Account::to_string).collect();
+    Err(Failure::failed(format!(
+        "the rows of {} accounts in {} cannot be read, so their statements are missing: {}. Restore \
+         the rows; `tidemark set-aside list` shows accounts that wait for that",
+        names.len(),
+        statements.month(),
+        names.join(", ")
+    )))
 }
 
 /// Runs `tidemark leaderboard`.

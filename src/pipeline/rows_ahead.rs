@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::position::{Epoch, Offset, Partition};
+use crate::domain::position::{Epoch, Offset, Partition, Position};
 use crate::store::census;
 use crate::store::db::{Db, StoreError};
 
@@ -31,12 +31,14 @@ pub(super) async fn rows_ahead(
     let mut found: BTreeMap<Partition, RowsAhead> = BTreeMap::new();
     for kind in AccountKind::ALL {
         let mut last: Option<Account> = None;
-        census::rows(db, kind, |account, row| {
+        census::fences(db, kind, |account, fence| {
             let posting = account.partition(next.len() as u32);
-            let is_ahead = row.fence.position.is_some_and(|position| {
-                let next = next.get(posting.0 as usize);
+            let next = next.get(posting.0 as usize);
+            let is_beyond = |position: Position| {
                 position.epoch == epoch && next.is_some_and(|next| position.offset >= *next)
-            });
+            };
+            // A row that does not say how far it is may be anywhere.
+            let is_ahead = fence.is_none_or(|fence| fence.position.is_some_and(is_beyond));
             // The rows of an account come together.
             if !is_ahead || last.as_ref() == Some(&account) {
                 return;

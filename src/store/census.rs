@@ -8,19 +8,43 @@ use super::referrals::{self, Link};
 use super::row::Row;
 use crate::domain::amount::Money;
 use crate::domain::ids::{Account, AccountKind};
+use crate::domain::position::Fence;
 
 /// The sort key of a user's running total, in table UserCredits.
 const BALANCE: &str = "balance";
 
-/// Every month row of a kind of account; those of one account come together, the oldest first.
+/// Every month row of a kind of account that can be decoded; those of one account come together, the
+/// oldest first. How many cannot.
 pub async fn rows(
     db: &dyn Db,
     kind: AccountKind,
     mut each: impl FnMut(Account, StoredRow) + Send,
+) -> Result<u64, StoreError> {
+    let mut unreadable = 0;
+    pages::scan(db, accounts::table(kind), |item| {
+        match accounts::account_of(kind, &item) {
+            Ok(Some((account, row))) => each(account, row),
+            Ok(None) => {}
+            Err(StoreError::Corrupt { .. }) => unreadable += 1,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(unreadable)
+}
+
+/// The fence of every month row of a kind of account, whatever else the row holds; `None` if that
+/// cannot be read either. Those of one account come together.
+pub async fn fences(
+    db: &dyn Db,
+    kind: AccountKind,
+    mut each: impl FnMut(Account, Option<Fence>) + Send,
 ) -> Result<(), StoreError> {
     pages::scan(db, accounts::table(kind), |item| {
-        if let Some((account, row)) = accounts::account_of(kind, &item)? {
-            each(account, row);
+        if let Some((account, month)) = accounts::whose(kind, &item)? {
+            let key = Key::new(accounts::table(kind), account.id(), month.to_string());
+            each(account, Row::new(key, &item).parsed("fence").ok());
         }
         Ok(())
     })

@@ -298,6 +298,8 @@ pub struct EarlierCheckpoint {
 pub const EARLIER_INTERVAL_MS: i64 = 600_000;
 /// How many of them there are.
 const EARLIER_KEPT: i64 = 3;
+/// How far back they reach at the most, ms, with as much again for clocks that differ.
+pub const EARLIER_REACH_MS: i64 = 2 * (EARLIER_KEPT + 1) * EARLIER_INTERVAL_MS;
 
 fn earlier_key(partition: Partition, slot: i64) -> Key {
     let hash = name(TaskId::new(Role::Post, partition));

@@ -16,12 +16,14 @@ use super::audit;
 use super::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
-use super::row::Row;
+use super::row::{Fields, Row};
 use crate::domain::ids::Account;
 use crate::domain::position::{Epoch, Fence, Offset, Partition, Position, WriteId};
 use crate::domain::time::Millis;
 
 const HASH: &str = "aside";
+/// The hash key of what is remembered of accounts that take part again.
+const RELEASED: &str = "released";
 
 /// What is wrong with an account. The names are stable: a label of a metric, and what `tidemark
 /// doctor`, the API and the runbook call it.
@@ -249,6 +251,58 @@ pub fn delete(account: &Account) -> Write {
         key: key(account),
         condition: Condition::Always,
     }
+}
+
+/// What is remembered of an account that takes part again. If its rows and the checkpoints come out of
+/// a restore at different moments, its rows may be those of before the release, and the record is what
+/// tells which postings they lack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// Its record, as it was.
+    pub record: SetAside,
+    /// When it was released.
+    pub at: Millis,
+    /// Its rows had every posting before this one.
+    pub next: Position,
+}
+
+fn released_key(account: &Account) -> Key {
+    Key::new(Table::Checkpoints, RELEASED, account.to_string())
+}
+
+/// The write that remembers it. It belongs into one transaction with [`delete`].
+pub fn keep_released(released: &Released) -> Write {
+    Write::Put {
+        table: Table::Checkpoints,
+        item: Fields::of(&released_key(&released.record.account))
+            .json("body", released)
+            .item(),
+        condition: Condition::Always,
+    }
+}
+
+/// The write that forgets it.
+pub fn forget_released(account: &Account) -> Write {
+    Write::Delete {
+        key: released_key(account),
+        condition: Condition::Always,
+    }
+}
+
+/// What is remembered of a posting partition's accounts. What cannot be read is left out.
+pub async fn released_of(
+    db: &dyn Db,
+    partition: Partition,
+    partitions: u32,
+) -> Result<Vec<Released>, StoreError> {
+    let items = pages::all(db, pages::whole(Table::Checkpoints, RELEASED)).await?;
+    let read = |item: &Item| {
+        let account = whose(item)?;
+        let is_own = account.partition(partitions) == partition;
+        is_own.then(|| Row::new(released_key(&account), item).json("body").ok())?
+    };
+    Ok(items.iter().filter_map(read).collect())
 }
 
 /// The item of an account.

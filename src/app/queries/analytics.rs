@@ -206,10 +206,17 @@ pub async fn compute(db: &dyn Db, now: Millis) -> Result<Analytics, StoreError> 
     if let Some(rules) = book.as_of(head) {
         for kind in [AccountKind::User, AccountKind::Provider] {
             let activity = rules.activity();
-            census::rows(db, kind, |account, row| {
+            let unreadable = census::rows(db, kind, |account, row| {
                 census.take(account, &row, activity);
             })
             .await?;
+            if unreadable > 0 {
+                tracing::warn!(
+                    event = "analytics.rows_unreadable", %kind, rows = unreadable,
+                    "month rows cannot be read and are missing in the analytics; `tidemark \
+                     set-aside list` and `tidemark statement` name their accounts"
+                );
+            }
             census.end_account();
         }
     }

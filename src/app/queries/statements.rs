@@ -63,6 +63,17 @@ impl Queries {
     }
 }
 
+/// A page of statements.
+#[derive(Debug, Default)]
+pub struct StatementPage {
+    /// Those that can be read.
+    pub statements: Vec<Statement>,
+    /// Accounts whose row of this month cannot be decoded.
+    pub unreadable: Vec<Account>,
+    /// Where the next page begins.
+    pub next: Option<Item>,
+}
+
 impl Statements<'_> {
     /// Which month.
     pub fn month(&self) -> Month {
@@ -101,22 +112,37 @@ impl Statements<'_> {
         })
     }
 
-    /// A page of the table of a kind of account: the statements in it, and where the next page begins.
+    /// A page of the table of a kind of account.
     pub async fn page(
         &self,
         kind: AccountKind,
         after: Option<Item>,
-    ) -> Result<(Vec<Statement>, Option<Item>), QueryError> {
+    ) -> Result<StatementPage, QueryError> {
         let page = self.queries.db().scan(accounts::table(kind), after).await?;
-        let mut found = Vec::new();
+        let mut found = StatementPage {
+            next: page.next,
+            ..StatementPage::default()
+        };
         for item in &page.items {
-            if let Some((account, stored)) = accounts::account_of(kind, item)?
-                && stored.row.month == self.month
-            {
-                found.push(self.of_row(&account, &stored.row)?);
+            match accounts::account_of(kind, item) {
+                Ok(Some((account, stored))) if stored.row.month == self.month => {
+                    found.statements.push(self.of_row(&account, &stored.row)?);
+                }
+                Ok(_) => {}
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    // It may be of another month.
+                    match accounts::whose(kind, item)? {
+                        Some((account, month)) if month == self.month => {
+                            found.unreadable.push(account);
+                        }
+                        Some(_) => {}
+                        None => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok((found, page.next))
+        Ok(found)
     }
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {

@@ -17,9 +17,9 @@ use crate::log::{MUST_BE_THERE, ReadLimit, Topic};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::{Breakage, WorkerContext};
-use crate::store::checkpoints::{self, Versioned};
+use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 use crate::store::db::Write;
-use crate::store::set_aside::{self, Base, FaultCode, SetAside, Stood};
+use crate::store::set_aside::{self, Base, FaultCode, Released, SetAside, Stood};
 
 /// So many accounts of one posting partition are set aside at most. More of them are no coincidence:
 /// a script, a newer version or a changed table is behind it, and whoever looks after that is helped
@@ -115,6 +115,27 @@ impl AsideBook {
         let done = self.known.iter();
         let done = done.filter(|(_, known)| known.stage == Stage::Released);
         done.map(|(account, _)| account.clone()).collect()
+    }
+
+    /// The writes that end these records, with the checkpoint `next`.
+    pub(super) fn ends(
+        &self,
+        released: &[Account],
+        at: Millis,
+        next: &PostCheckpoint,
+    ) -> Vec<Write> {
+        let mut writes = Vec::with_capacity(2 * released.len());
+        for account in released {
+            writes.push(set_aside::delete(account));
+            if let Some(known) = self.known.get(account) {
+                writes.push(set_aside::keep_released(&Released {
+                    record: known.record.clone(),
+                    at,
+                    next: Base::of(next).position(),
+                }));
+            }
+        }
+        writes
     }
 
     pub(super) fn remove(&mut self, account: &Account) {

@@ -27,7 +27,7 @@ use crate::store::db::{
     ITEM_BYTES_MAX, StoreError, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, Write,
 };
 use crate::store::referrals::Milestone;
-use crate::store::set_aside::{self, FaultCode};
+use crate::store::set_aside::{self, FaultCode, Released};
 use crate::store::{awards, referrals, streaks};
 
 /// So many lists go into one transaction. DynamoDB takes 100 items, and 4 MB in all; a list has up to 400 KB.
@@ -294,7 +294,7 @@ impl Poster<'_> {
         let (write, next) = (self.ctx.next_write(), self.next_checkpoint());
         // Their rows and effects are durable by now.
         let released = self.aside.done();
-        let ends = released.iter().map(set_aside::delete).collect();
+        let ends = self.aside.ends(&released, self.ctx.clock.now(), &next);
         self.save_with(tops, next, write, ends).await?;
         for account in &released {
             self.aside.remove(account);
@@ -354,6 +354,18 @@ impl Poster<'_> {
         let keep = checkpoints::keep_earlier(self.partition, &EarlierCheckpoint { at, checkpoint });
         persist(ctx, || ctx.db.write(keep.clone())).await?;
         self.kept_in = Some(interval);
+        self.forget_released(at).await
+    }
+
+    /// No checkpoint that is kept is older than this.
+    async fn forget_released(&self, now: Millis) -> Result<(), Failure> {
+        let (ctx, q, partitions) = (self.ctx, self.partition, self.partitions);
+        let kept = persist(ctx, || set_aside::released_of(&*ctx.db, q, partitions)).await?;
+        let is_old = |released: &&Released| now.0 - released.at.0 > checkpoints::EARLIER_REACH_MS;
+        for released in kept.iter().filter(is_old) {
+            let forget = set_aside::forget_released(&released.record.account);
+            persist(ctx, || ctx.db.write(forget.clone())).await?;
+        }
         Ok(())
     }
 

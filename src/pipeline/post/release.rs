@@ -283,6 +283,10 @@ impl Poster<'_> {
                 let what = format!("its missing postings have expired meanwhile: {error}");
                 return Ok(Some((Refused::PostingsExpired, what)));
             }
+            Err(error @ LogError::Damaged { .. }) if catching.accept_missing => {
+                self.gives_up(catching, catching.next, &error);
+                return Ok(None);
+            }
             Err(error @ LogError::Damaged { .. }) => {
                 return Ok(Some((Refused::BlocksMissing, error.to_string())));
             }
@@ -306,11 +310,19 @@ impl Poster<'_> {
             // A block of an earlier epoch need not be readable.
             let (header, sequence) = match posting::peek(&record.value) {
                 Ok(head) => head,
+                Err(error) if catching.accept_missing => {
+                    self.gives_up(catching, record.offset, &error);
+                    continue;
+                }
                 Err(error) => return unreadable(error),
             };
             match catching.accepts(position.epoch, record.offset, &header, sequence) {
                 Ok(true) => match posting::read(&record.value) {
                     Ok(block) => catching.take(ctx, position, &block, activity).await?,
+                    Err(error) if catching.accept_missing => {
+                        self.gives_up(catching, record.offset, &error);
+                        continue;
+                    }
                     Err(error) => return unreadable(error),
                 },
                 Ok(false) => {}
@@ -319,6 +331,12 @@ impl Poster<'_> {
             catching.next = record.offset.next();
         }
         Ok(None)
+    }
+
+    /// Goes past a record that cannot be read. An operator has accepted that something is missing.
+    fn gives_up(&self, catching: &mut CatchUp, offset: Offset, error: &dyn std::fmt::Display) {
+        tracing::warn!(event = "account.record_given_up", task = %self.task(), account = %catching.account(), %offset, %error, "what the account has in a record that cannot be read is given up");
+        catching.next = offset.next();
     }
 
     /// The account is as far as the partition: from here on its postings are added as everybody's.

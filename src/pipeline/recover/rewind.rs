@@ -16,6 +16,7 @@ use crate::log::{Topic, TopicInfo};
 use crate::pipeline::versioned;
 use crate::store::audit;
 use crate::store::checkpoints::{self, EarlierCheckpoint, PostCheckpoint, Versioned};
+use crate::store::set_aside::{self, Base, Released};
 
 /// How far apart restored tables may be.
 pub const APART_MAX_MS: i64 = 300_000;
@@ -108,8 +109,37 @@ pub(super) struct PutBack {
 }
 
 impl PutBack {
+    /// Accounts that were released after the checkpoint to which posting goes back may have their rows
+    /// of before. They are set aside once more, and released by the poster: from the place at which
+    /// they were set aside they take what they lack.
+    async fn set_aside_again(&self, ctx: &WorkerContext) -> Result<(), Refusal> {
+        let (q, partitions) = (self.posting, self.to.partitions);
+        let kept = persist(ctx, || set_aside::released_of(&*ctx.db, q, partitions)).await;
+        for Released { record, next, .. } in kept.map_err(Failure::from)? {
+            if next <= Base::of(&self.to).position() {
+                continue;
+            }
+            let account = record.account.clone();
+            let known = persist(ctx, || set_aside::get(&*ctx.db, &account)).await;
+            // Set aside again since, it has a newer record.
+            if known.map_err(Failure::from)?.is_some() {
+                continue;
+            }
+            let key = set_aside::key(&account);
+            let write = ctx.next_write();
+            let writes = [
+                set_aside::put(&record, None, write),
+                set_aside::forget_released(&account),
+            ];
+            let written = versioned::save(ctx, &key, &writes, None, write).await;
+            written.map_err(|failure: Failure| Refusal::from(failure))?;
+        }
+        Ok(())
+    }
+
     /// Stores it, and leaves an audit entry.
     pub(super) async fn write(&self, ctx: &WorkerContext, by: &str) -> Result<(), Refusal> {
+        self.set_aside_again(ctx).await?;
         let task = TaskId::new(Role::Post, self.posting);
         let key = checkpoints::checkpoint_key(task);
         let previous = self.stored.as_ref().map(|stored| stored.write);

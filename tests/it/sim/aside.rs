@@ -447,6 +447,75 @@ fn rows_that_lack_what_the_log_has_dropped_are_not_released_unless_that_is_accep
 }
 
 #[test]
+fn a_block_that_cannot_be_read_is_given_up_only_if_an_operator_accepts_it() {
+    let (mut quiet, good) = damaged(forgetful());
+    chat_all(&mut quiet, "second");
+    only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
+    chat_all(&mut quiet, "third");
+    let first_missing = aside(&quiet)[&user(ANN)].since.next;
+    quiet.world.with(|inner| {
+        let log = inner.logs.get_mut(&1).unwrap();
+        let records = log.records.get_mut(&(Topic::LedgerPostings, 0)).unwrap();
+        let of = records.iter_mut();
+        let mut of = of.filter(|record| record.offset == first_missing);
+        of.next().unwrap().value = b"damaged".to_vec().into();
+    });
+    put(&quiet, &november_of(ANN), good);
+    release(&mut quiet);
+    assert_refused(&quiet, "blocks_missing");
+    ask(&mut quiet, ANN, true);
+    assert_eq!(quiet.halts(), []);
+    assert_eq!(aside(&quiet), BTreeMap::new());
+    // What stood in that block alone is lost.
+    assert_eq!(requests(&quiet, ANN), 2);
+    assert_eq!(requests(&quiet, "ben"), 3);
+}
+
+#[test]
+fn rows_of_before_a_release_that_a_restore_brings_back_get_what_they_lack() {
+    const A_COPY_LATER: i64 = 11 * MINUTE;
+    let (mut quiet, good) = damaged(forgetful());
+    chat_all(&mut quiet, "second");
+    only_ann_is_aside(&quiet, FaultCode::RowUnreadable);
+    quiet.pass(A_COPY_LATER);
+    // A copy of the checkpoint that is past what the account misses.
+    chat_all(&mut quiet, "third");
+    put(&quiet, &november_of(ANN), good.clone());
+    release(&mut quiet);
+    assert_each_has(&quiet, 3);
+    quiet.pass(A_COPY_LATER);
+    chat_all(&mut quiet, "fourth");
+    quiet.kill_worker();
+
+    // The account's rows come from some seconds before the release, everything else from now.
+    put(&quiet, &november_of(ANN), good);
+    quiet.recover_in_any_case().unwrap();
+    quiet.start_worker(forgetful());
+    quiet.pass(MINUTE);
+    assert_each_has(&quiet, 4);
+}
+
+#[test]
+fn what_is_remembered_of_a_release_is_forgotten_after_a_while() {
+    let (mut quiet, good) = damaged(forgetful());
+    chat_all(&mut quiet, "second");
+    put(&quiet, &november_of(ANN), good);
+    release(&mut quiet);
+    let remembered = |quiet: &Quiet| {
+        quiet.world.with(|inner| {
+            let mut keys = inner.db.items.keys();
+            keys.any(|key| key.table == Table::Checkpoints && key.hash == "released")
+        })
+    };
+    assert!(remembered(&quiet));
+    for turn in 0..10 {
+        quiet.pass(11 * MINUTE);
+        chat_all(&mut quiet, &format!("later-{turn}"));
+    }
+    assert!(!remembered(&quiet));
+}
+
+#[test]
 fn what_has_expired_is_given_up_only_if_an_operator_accepts_it() {
     let (mut quiet, good) = damaged(forgetful());
     chat_all(&mut quiet, "second");

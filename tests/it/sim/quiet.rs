@@ -225,6 +225,15 @@ impl Quiet {
     /// Runs `tidemark recover`: how many chunks of each source partition were rated again; nothing:
     /// there was nothing to recover.
     pub fn recover(&mut self) -> Result<BTreeMap<u32, u64>, Refusal> {
+        self.run_recover(false)
+    }
+
+    /// As [`Quiet::recover`], also where nothing seems to be behind.
+    pub fn recover_in_any_case(&mut self) -> Result<BTreeMap<u32, u64>, Refusal> {
+        self.run_recover(true)
+    }
+
+    fn run_recover(&mut self, always: bool) -> Result<BTreeMap<u32, u64>, Refusal> {
         let spec = WorkerSpec {
             owner: 1,
             token: self.world.now().unsigned_abs(),
@@ -238,7 +247,7 @@ impl Quiet {
         let said = Arc::new(Mutex::new(None));
         let saying = said.clone();
         self.finish(async move {
-            let result = super::recovery::run_command(&ctx, false).await;
+            let result = super::recovery::run_command(&ctx, always).await;
             *lock(&saying) = Some(result);
         });
         let result = lock(&said).take();
