@@ -18,8 +18,8 @@ pub use repair::{
     AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
 };
 pub use services::{
-    KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsArgs, TopicsCommand, UpArgs, WorkerArgs,
-    WorkerRole,
+    KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsApplyArgs, TopicsArgs, TopicsCommand,
+    UpArgs, WorkerArgs, WorkerRole,
 };
 
 mod accounts;

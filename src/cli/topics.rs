@@ -2,28 +2,80 @@
 
 use serde::Serialize;
 
-use super::args::{TopicsArgs, TopicsCommand};
-use super::engine::{kafka_settings, topic_specs};
+use std::sync::Arc;
+
+use super::args::{TopicsApplyArgs, TopicsArgs, TopicsCommand};
+use super::engine::{connect, kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out, counted};
+use crate::domain::position::Epoch;
+use crate::log::Topic;
 use crate::log::kafka::plan::{Difference, Remedy};
 use crate::log::kafka::{Admin, KafkaFault};
 use crate::log::topics::TopicSpec;
 use crate::ops::config::Config;
+use crate::ops::metrics::Metrics;
+use crate::pipeline::progress::known_topics;
+use crate::store::db::StoreError;
 
 /// `tidemark topics …`.
 pub async fn run(config: &Config, command: &TopicsCommand) -> Done {
-    let (TopicsCommand::Apply(args) | TopicsCommand::Check(args)) = command;
-    let specs = specs(config, args)?;
-    let admin = admin(config)?;
     match command {
-        TopicsCommand::Check(_) => {
-            let found = admin.check(&specs).await.map_err(failure)?;
+        TopicsCommand::Check(args) => {
+            let specs = specs(config, args)?;
+            let found = admin(config)?.check(&specs).await.map_err(failure)?;
             check(args, &specs, &found)
         }
-        TopicsCommand::Apply(_) => {
+        TopicsCommand::Apply(TopicsApplyArgs {
+            recreate_lost,
+            topics: args,
+        }) => {
+            let (specs, admin) = (specs(config, args)?, admin(config)?);
+            if !recreate_lost {
+                none_is_lost(config, &admin, &specs).await?;
+            }
             let applied = admin.apply(&specs).await.map_err(failure)?;
             apply(args, &applied.mended, &applied.left)
         }
+    }
+}
+
+/// Refuses to create a topic that held records of this epoch: an empty one in its place restores
+/// nothing and halts the workers.
+async fn none_is_lost(config: &Config, admin: &Admin, specs: &[TopicSpec]) -> Done {
+    let found = admin.check(specs).await.map_err(failure)?;
+    let is_missing = |topic: Topic| {
+        let name = format!("{}{topic}", config.kafka.topic_prefix);
+        let mut missing = found.iter().filter(|one| one.remedy == Remedy::Create);
+        missing.any(|one| one.topic == name)
+    };
+    if !config.is_cluster()
+        || ![Topic::UsageEvents, Topic::LedgerPostings]
+            .into_iter()
+            .any(is_missing)
+    {
+        return Ok(());
+    }
+    let db = connect(&config.store, None, Arc::new(Metrics::new())).await?;
+    let known = match known_topics(&db, Epoch(config.log.epoch)).await {
+        Ok(known) => known,
+        // Without tables this is a new installation.
+        Err(StoreError::Refused(_)) => Vec::new(),
+        Err(error) => {
+            return Err(Failure::failed(format!(
+                "cannot tell whether a missing topic held records of this epoch: {error}. If this is \
+                 a new installation or a new epoch, run the command again with --recreate-lost"
+            )));
+        }
+    };
+    match known.into_iter().find(|topic| is_missing(*topic)) {
+        None => Ok(()),
+        Some(topic) => Err(Failure::refused(format!(
+            "topic {}{topic} is gone, but the tables know of records that it held in epoch {}. \
+             Restore it. If it is lost for good, move to a new epoch \
+             (docs/runbook.md#a-topic-is-gone). An empty topic in its place restores nothing and \
+             halts the workers; --recreate-lost creates it all the same",
+            config.kafka.topic_prefix, config.log.epoch
+        ))),
     }
 }
 

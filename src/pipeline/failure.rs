@@ -108,10 +108,12 @@ impl HaltCode {
                  docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::FingerprintMismatch => {
-                "The topic does not hold the records that were counted; restore the original topic."
+                "The topic does not hold the records that were counted; restore the original topic. \
+                 If it is permanently lost: docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::LogDamaged => {
-                "Restore the data directory from a backup, or start a new epoch."
+                "Restore the data directory from a backup. If there is none, move on in a new epoch: \
+                 docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::PartitionsChanged => {
                 "Partitions cannot be added in place: move to new topics in a new epoch \
@@ -131,7 +133,8 @@ impl HaltCode {
                 "Let the version that cut the chunk finish it (start it and stop it gracefully), then start this version."
             }
             HaltCode::SequenceGap => {
-                "Restore ledger.postings: it lacks blocks that this partition has not counted yet."
+                "Restore ledger.postings: it lacks blocks that this partition has not counted yet. \
+                 If they are permanently lost: docs/runbook.md#a-topic-is-gone."
             }
             HaltCode::BlockUnreadable => {
                 "A newer tidemark wrote this block (start that version), or the record is damaged (restore the topic)."

@@ -14,6 +14,23 @@ use crate::store::layout;
 use crate::store::referrals::{self, Milestone};
 use crate::store::set_aside;
 
+/// The topics of this epoch that have held records which the tables know of.
+pub async fn known_topics(db: &dyn Db, epoch: Epoch) -> Result<Vec<Topic>, StoreError> {
+    let Some(layout) = layout::get(db, epoch).await? else {
+        return Ok(Vec::new());
+    };
+    let mut known = Vec::new();
+    known.extend(source_topic(db, epoch).await?.map(|_| Topic::UsageEvents));
+    for partition in (0..layout.posting).map(Partition) {
+        let stored = post_checkpoint(db, partition).await?;
+        if stored.is_some_and(|stored| stored.epoch == epoch) {
+            known.push(Topic::LedgerPostings);
+            break;
+        }
+    }
+    Ok(known)
+}
+
 /// The stored checkpoint of a source partition; `None` before its first chunk.
 pub async fn rate_checkpoint(
     db: &dyn Db,

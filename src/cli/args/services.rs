@@ -165,7 +165,7 @@ pub enum TopicsCommand {
     /// Create missing topics and change settings that are safe to change. Dangerous changes are
     /// refused, with an alternative.
     #[command(after_help = TOPICS_EXAMPLES)]
-    Apply(TopicsArgs),
+    Apply(TopicsApplyArgs),
     /// Show differences without changing anything. Exits with 1 if there are any.
     #[command(after_help = TOPICS_EXAMPLES)]
     Check(TopicsArgs),
@@ -180,7 +180,7 @@ Examples:
   tidemark --config production.toml topics apply
   tidemark topics apply --replication-factor 1 --min-insync 1      a cluster with one broker";
 
-/// `topics apply` and `topics check`.
+/// `topics check`, and `topics apply` too.
 #[derive(Debug, Args)]
 pub struct TopicsArgs {
     /// Replicas of each partition, overriding the files' replicationFactor and capping
@@ -194,4 +194,16 @@ pub struct TopicsArgs {
     /// Print JSON lines.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `topics apply`.
+#[derive(Debug, Args)]
+pub struct TopicsApplyArgs {
+    /// Create also topics that held records of this epoch and are gone. Their records stay lost, and
+    /// workers halt: see docs/runbook.md#a-topic-is-gone first.
+    #[arg(long)]
+    pub recreate_lost: bool,
+    /// As of `check`.
+    #[command(flatten)]
+    pub topics: TopicsArgs,
 }

@@ -60,8 +60,8 @@ fn advice(code: RDKafkaErrorCode) -> Option<Advice> {
     use RDKafkaErrorCode as Code;
     Some(match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => Advice::Perhaps(
-            "create the topic (tidemark's own with `tidemark topics apply`), or restore it if it \
-             held records",
+            "restore the topic if it held records (docs/runbook.md#a-topic-is-gone); if it is new, \
+             create it (tidemark's own with `tidemark topics apply`)",
         ),
         Code::SSL => Advice::Perhaps("check ssl.* and security.protocol in [kafka.properties]"),
         Code::InvalidSessionTimeout => Advice::Surely(

@@ -150,7 +150,13 @@ fn a_topic_that_was_deleted_and_created_again_halts_and_a_new_epoch_goes_on_with
         .block_on(gone.delete_topics(&[&name], &AdminOptions::new()));
     assert!(deleted.unwrap()[0].is_ok());
     until("the topic is created again", || {
-        let apply = ["topics", "apply", "--replication-factor", "1"];
+        let apply = [
+            "topics",
+            "apply",
+            "--replication-factor",
+            "1",
+            "--recreate-lost",
+        ];
         stage.site.try_run(&apply).code == Some(0)
     });
     stage.halted("log_recreated", &RATE);

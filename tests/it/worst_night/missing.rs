@@ -85,8 +85,16 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     let said = site.try_run(&["doctor"]);
     finds(&said, &["Restore it", "Do not recreate it"]);
     assert!(!said.stdout.contains("topics apply"), "{}", said.stdout);
-    // Created again, it takes no events: nobody would count them.
-    site.run(&["topics", "apply", "--replication-factor", "1"]);
+    let apply = ["topics", "apply", "--replication-factor", "1"];
+    let refused = site.try_run(&apply);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("a-topic-is-gone"),
+        "{}",
+        refused.stderr
+    );
+    // Created again all the same, it takes no events: nobody would count them.
+    site.run(&[&apply[..], &["--recreate-lost"]].concat());
     until(WITHIN, "raters halt", || {
         let said = site.try_run(&["doctor"]).stdout;
         said.contains("log_recreated")

@@ -200,11 +200,15 @@ fn credentials_that_expire_are_renewed_and_denied_access_halts_nothing() {
         sent += 1;
         sent
     };
-    // Twice over expiry.
-    until("credentials were renewed twice", || {
+    // The credentials of the beginning expire, and those that took their place.
+    let start = Instant::now();
+    until("credentials have expired twice", || {
         send();
-        (aws.given_out() >= before + 3).then_some(())
+        (start.elapsed() > 2 * LIFE).then_some(())
     });
+    assert!(aws.given_out() >= before + 3, "{}", aws.given_out());
+    let denied = aws.denied.load(Ordering::SeqCst);
+    assert_eq!(denied, 0, "nobody used credentials that had expired");
     // Denied for every reason there is: nothing halts, and it goes on by itself.
     for code in [
         "ExpiredTokenException",
