@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes and the time at which they came in give events. The format is given by the path that
 //! was called or by configuration, never guessed. Each gateway has a folder or file of its own, with
-//! its sources: what is posted over HTTP (`litellm`, `otlp`), and what is read from a gateway's own
+//! its sources: what is posted over HTTP (`litellm`, `new_api`, `otlp`), and what is read from a gateway's own
 //! Kafka topic ([`access_log`]). Only the fields that a format names are read, so prompts,
 //! completions, keys and addresses cannot enter the log.
 //!
@@ -22,6 +22,7 @@ mod items;
 mod json;
 mod kind;
 mod litellm;
+mod new_api;
 mod otlp;
 mod outcome;
 mod outcomes;
@@ -48,16 +49,19 @@ pub enum Format {
     LitellmOpenmeter,
     /// LiteLLM's `lago` callback.
     LitellmLago,
+    /// Rows of the logs of new-api or one-api.
+    NewApi,
     /// OpenTelemetry traces, OTLP in JSON or protobuf: spans of GenAI clients.
     Otlp,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Format; 4] = [
+    pub const ALL: [Format; 5] = [
         Format::Litellm,
         Format::LitellmOpenmeter,
         Format::LitellmLago,
+        Format::NewApi,
         Format::Otlp,
     ];
 
@@ -67,6 +71,7 @@ impl Format {
             Format::Litellm => "litellm",
             Format::LitellmOpenmeter => "litellm-openmeter",
             Format::LitellmLago => "litellm-lago",
+            Format::NewApi => "new-api",
             Format::Otlp => "otlp",
         }
     }
@@ -128,6 +133,7 @@ pub fn read(
         Format::Litellm => litellm::payload::read(body, settings),
         Format::LitellmOpenmeter => litellm::openmeter::read(body),
         Format::LitellmLago => litellm::lago::read(body, received),
+        Format::NewApi => new_api::read(body, settings),
         Format::Otlp => otlp::read(body, settings),
     }
 }

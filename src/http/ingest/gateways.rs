@@ -111,6 +111,27 @@ pub(super) async fn litellm_lago(
     answer(take(&service, sender, request, Format::LitellmLago).await)
 }
 
+/// Takes rows of the logs of new-api or one-api, as their table or `GET /api/log/` has them: one, an array, or one a line.
+///
+/// Rows of requests count (type 2), and failed attempts (type 5); refunds (type 6) are kept in `usage.rejected`; what was paid in and what administrators
+/// did is passed over. `quota` is not read: tokens are rated here.
+#[utoipa::path(post, path = "/api/v1/events/new-api", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:new-api"])),
+    request_body(description = "A row, an array of rows, or one a line.", content((serde_json::Value = "application/json",
+        example = json!([{"id": 4711, "user_id": 42, "created_at": 1795330862, "type": 2, "model_name": "llama-3-70b", "quota": 1125,
+            "prompt_tokens": 150, "completion_tokens": 75, "use_time": 2, "is_stream": true, "channel": 7,
+            "other": "{\"request_path\":\"/v1/chat/completions\",\"cache_tokens\":0}"}])))),
+    responses(
+        (status = 200, description = "Accepted, durably, except for the listed items: they are kept in usage.rejected.", body = Taken),
+        (status = 204, description = "Taken, durably."),
+    ))]
+pub(super) async fn new_api(
+    sender: Sender,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    answer(take(&service, sender, request, Format::NewApi).await)
+}
+
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
 ///
 /// The same is at `/api/v1/events/otlp/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its

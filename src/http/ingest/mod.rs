@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(gateways::litellm))
         .routes(routes!(gateways::litellm_openmeter))
         .routes(routes!(gateways::litellm_lago))
+        .routes(routes!(gateways::new_api))
         .routes(routes!(gateways::otlp))
         .route(OTLP_TRACES, post(gateways::otlp));
     document_traces(&mut routes.get_openapi_mut().paths);

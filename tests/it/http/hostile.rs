@@ -58,6 +58,13 @@ pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec
             many,
             fill("[1", b",1", "]"),
         ),
+        ("/api/v1/events/new-api", JSON, many, fill("[1", b",1", "]")),
+        (
+            "/api/v1/events/new-api",
+            JSON,
+            "",
+            fill("{\"type\":2,\"other\":\"", b"\\u0001", "\"}"),
+        ),
         // Spans about something else are no events, and cost next to nothing.
         (OTLP, JSON, "", fill(spans, b",{}", "]}]}]}")),
         (

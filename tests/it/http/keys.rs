@@ -195,6 +195,12 @@ async fn a_key_for_one_source_sends_events_of_no_other() {
             403,
         ),
         ("ingest:otlp", "/api/v1/events/otlp", "{}".to_owned(), 200),
+        (
+            "ingest:gw-1",
+            "/api/v1/events/new-api",
+            "[]".to_owned(),
+            403,
+        ),
         ("ingest:gw-1", "/api/v1/events/otlp", "{}".to_owned(), 403),
         (
             "ingest:gw-1",

@@ -15,6 +15,7 @@ pub const RECEIVED: Millis = Millis(1_795_395_200_000);
 pub const LITELLM: &str = include_str!("fixtures/litellm/batch.json");
 pub const OPENMETER: &str = include_str!("fixtures/litellm/openmeter.json");
 pub const LAGO: &str = include_str!("fixtures/litellm/lago.json");
+pub const NEW_API: &str = include_str!("fixtures/new_api/logs.json");
 pub const OTLP: &str = include_str!("fixtures/otlp/traces.json");
 
 /// What differs from an item that is well, by paths; null takes away.
@@ -87,6 +88,11 @@ fn what_litellm_really_sends_becomes_what_stands_beside_it() {
     check_fixture(Format::Litellm, "litellm/batch", LITELLM);
     check_fixture(Format::LitellmOpenmeter, "litellm/openmeter", OPENMETER);
     check_fixture(Format::LitellmLago, "litellm/lago", LAGO);
+}
+
+#[test]
+fn rows_of_new_api_become_what_stands_beside_them() {
+    check_fixture(Format::NewApi, "new_api/logs", NEW_API);
 }
 
 #[test]

@@ -8,13 +8,14 @@ use tidemark::log::rejected::{self, Reject, RejectError};
 use tidemark::log::{Record, usage};
 
 use super::adapt_laws::{any_value, replace_leaf};
-use super::gateways::{LAGO, LITELLM, OPENMETER, OTLP, RECEIVED};
+use super::gateways::{LAGO, LITELLM, NEW_API, OPENMETER, OTLP, RECEIVED};
 use super::gateways_otlp::PROTOBUF;
 
-const FIXTURES: [(Format, &str); 4] = [
+const FIXTURES: [(Format, &str); 5] = [
     (Format::Litellm, LITELLM),
     (Format::LitellmOpenmeter, OPENMETER),
     (Format::LitellmLago, LAGO),
+    (Format::NewApi, NEW_API),
     (Format::Otlp, OTLP),
 ];
 const SECRET: &str = "s3cr3t";

@@ -12,6 +12,7 @@ mod gateways_http;
 mod gateways_laws;
 mod gateways_litellm;
 mod gateways_metering;
+mod gateways_new_api;
 pub mod gateways_otlp;
 mod gateways_reports;
 mod laws;

@@ -60,7 +60,11 @@ impl Up {
             "-e",
             "-f",
             "-c",
-            &format!("exec {}", words.join(" ")),
+            &format!(
+                "echo $$ > '{}'; exec {}",
+                site.file("up.pid").display(),
+                words.join(" ")
+            ),
             "/dev/null",
         ]);
         for (name, value) in up.get_envs() {
@@ -128,6 +132,11 @@ impl Drop for Up {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.site.show_logs();
+        }
+        // On a terminal the child is `script`, and killing that leaves `up` behind.
+        if let Ok(pid) = std::fs::read_to_string(self.site.file("up.pid")) {
+            let mut kill = std::process::Command::new("kill");
+            drop(kill.args(["-9", pid.trim()]).status());
         }
         drop(self.child.kill());
         drop(self.child.wait());
