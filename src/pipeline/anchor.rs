@@ -41,11 +41,7 @@ pub fn contradiction(
 /// The topic must be the same one, not one of the same name.
 pub(super) fn same_log(epoch: Epoch, place: &Place<'_>, info: &TopicInfo) -> Result<(), Failure> {
     if place.epoch > epoch {
-        let what = format!(
-            "this log has epoch {epoch}, but the tables are already at epoch {}",
-            place.epoch
-        );
-        return Err(Failure::halt(HaltCode::LogRecreated, what));
+        return Err(later_epoch(epoch, place.epoch));
     }
     if place.id != info.id {
         let (topic, known, found) = (place.topic, place.id, &info.id);
@@ -53,6 +49,12 @@ pub(super) fn same_log(epoch: Epoch, place: &Place<'_>, info: &TopicInfo) -> Res
         return Err(Failure::halt(HaltCode::LogRecreated, what));
     }
     Ok(())
+}
+
+/// A later epoch than this log's has begun.
+pub(super) fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
+    let what = format!("this log has epoch {epoch}, but the tables are already at epoch {later}");
+    Failure::halt(HaltCode::LogRecreated, what)
 }
 
 /// Keys move between partitions when their number changes; that takes a new log.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 
-use super::anchor::same_count;
+use super::anchor::{later_epoch, same_count};
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
 use super::{Breakage, WorkerContext};
@@ -63,12 +63,6 @@ pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
         Some(newest) if newest.epoch > epoch => Err(later_epoch(epoch, newest.epoch)),
         _ => Ok(()),
     }
-}
-
-/// A later epoch has begun.
-pub(super) fn later_epoch(epoch: Epoch, later: Epoch) -> Failure {
-    let what = format!("this log has epoch {epoch}, but the tables are already at epoch {later}");
-    Failure::halt(HaltCode::LogRecreated, what)
 }
 
 /// How far a source partition has come, to be told from anything else. Its blocks alone would not

@@ -1,6 +1,7 @@
 //! What the topics are in the cluster: describing, creating, changing them. What they should be is [`plan`](super::plan)'s.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
@@ -14,6 +15,9 @@ use super::{KafkaFault, refused_settings};
 use crate::log::Topic;
 
 pub use super::ffi_admin::TopicState;
+
+/// How long to wait before a partition is asked for its leader once more.
+const LEADER_POLL: Duration = Duration::from_millis(100);
 
 /// A setting of a topic that decides whether numbers are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,9 +206,19 @@ impl Admin {
     pub(super) async fn is_unused(&self, name: &str, partitions: u32) -> Result<bool, KafkaFault> {
         self.ask("reading the positions of", name, move |client, name| {
             let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+            let until = Instant::now() + REQUEST_TIMEOUT;
             for partition in 0..partitions {
-                let bounds = client.fetch_watermarks(name, partition, REQUEST_TIMEOUT);
-                if bounds.map_err(|error| Refusal::from(&error))?.1 > 0 {
+                let end = loop {
+                    match client.fetch_watermarks(name, partition, REQUEST_TIMEOUT) {
+                        Ok((_, end)) => break end,
+                        // A topic that has just been created has no leaders for a moment.
+                        Err(error) if has_no_leader(&error) && Instant::now() < until => {
+                            std::thread::sleep(LEADER_POLL);
+                        }
+                        Err(error) => return Err(Refusal::from(&error)),
+                    }
+                };
+                if end > 0 {
                     return Ok(false);
                 }
             }
@@ -245,6 +259,14 @@ fn by_key(settings: Vec<(Setting, String)>) -> Vec<(&'static str, String)> {
         .into_iter()
         .map(|(setting, value)| (setting.key(), value));
     by_key.collect()
+}
+
+fn has_no_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable)
+    )
 }
 
 /// Whether an error passes by itself.

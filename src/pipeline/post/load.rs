@@ -36,7 +36,7 @@ impl<'c> Poster<'c> {
                 (first_checkpoint(ctx, partition, &info).await?, None)
             }
         };
-        let checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
+        let mut checkpoint = match check(ctx, partition, checkpoint, &info, &layout).await {
             Ok(checkpoint) => checkpoint,
             Err(failure) => return Err(versioned::confirm(ctx, &key, written, failure).await),
         };
@@ -50,7 +50,6 @@ impl<'c> Poster<'c> {
         installation::check(ctx).await?;
         let aside = AsideBook::load(ctx, partition, info.partitions).await?;
         // A checkpoint that was put back may have been written before an account was set aside.
-        let mut checkpoint = checkpoint;
         checkpoint
             .witnesses
             .retain(|witness| !aside.is_waiting(&witness.account));

@@ -34,7 +34,7 @@ use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
 use super::freshness::Freshness;
 use super::installation::NextCheck;
-use super::{Breakage, Covers, WorkerContext, counters, layout, versioned};
+use super::{Breakage, Covers, WorkerContext, anchor, counters, versioned};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
@@ -356,7 +356,7 @@ impl Poster<'_> {
     fn is_of_earlier_epoch(&self, header: &BlockHeader) -> Result<bool, Failure> {
         let (own, found) = (self.ctx.log.epoch(), header.epoch);
         if found > own {
-            return Err(layout::later_epoch(own, found));
+            return Err(anchor::later_epoch(own, found));
         }
         let is_earlier = found < own && !self.ctx.broken(Breakage::EarlierBlocksTaken);
         if is_earlier {

@@ -181,21 +181,6 @@ async fn events(cluster: &Cluster) -> BTreeSet<(String, String, String)> {
     all
 }
 
-/// Users' requests as the statements have them.
-fn requests(site: &Site) -> BTreeMap<String, u64> {
-    let text = site.run(&["statement", "--all", "--json"]);
-    let mut requests = BTreeMap::new();
-    for line in text.lines() {
-        let statement: Value = serde_json::from_str(line).expect("JSON");
-        if statement["kind"] != "user" {
-            continue;
-        }
-        let id = statement["id"].as_str().expect("an id").to_owned();
-        *requests.entry(id).or_default() += statement["requests"].as_u64().expect("a number");
-    }
-    requests
-}
-
 #[test]
 #[ignore = "needs Kafka: .ci/run kafka"]
 fn what_gateways_log_is_counted_once_while_the_workers_that_adapt_it_die() {
@@ -248,7 +233,7 @@ fn what_gateways_log_is_counted_once_while_the_workers_that_adapt_it_die() {
     for number in (0..ENTRIES).filter(|number| !is_refused(*number)) {
         *must.entry(user(number)).or_default() += 2;
     }
-    assert_eq!(requests(&site), must);
+    assert_eq!(site.requests_of_users(), must);
     rejects_hold_places_only(&site);
     gateways
         .runtime

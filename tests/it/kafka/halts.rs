@@ -106,10 +106,7 @@ impl Stage {
     }
 
     fn statements(&self) -> String {
-        let all = self.site.run(&["statement", "--all", "--json"]);
-        let mut lines: Vec<&str> = all.lines().collect();
-        lines.sort_unstable();
-        lines.join("\n")
+        self.site.statements().join("\n")
     }
 
     fn totals(&self) -> u64 {

@@ -34,13 +34,6 @@ fn emit(site: &Site, seed: &str, at: &str) {
     site.run(&["wait", "--timeout", "90s"]);
 }
 
-fn statements(site: &Site) -> Vec<String> {
-    let all = site.run(&["statement", "--all", "--json"]);
-    let mut lines: Vec<String> = all.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
-}
-
 #[test]
 fn a_new_epoch_may_have_more_partitions_and_still_knows_every_event() {
     let at = jiff::Timestamp::now().to_string();
@@ -48,7 +41,7 @@ fn a_new_epoch_may_have_more_partitions_and_still_knows_every_event() {
     let mut up = site.up();
     up.wait_ready();
     emit(&site, "1", &at);
-    let before = statements(&site);
+    let before = site.statements();
     let board = site.run(&["leaderboard", "users", "--json"]);
     up.stop();
 
@@ -67,7 +60,7 @@ fn a_new_epoch_may_have_more_partitions_and_still_knows_every_event() {
         up.wait_ready();
         // Every event again: each is known, whatever partition its user has now.
         emit(&site, "1", &at);
-        assert_eq!(statements(&site), before, "epoch {epoch}");
+        assert_eq!(site.statements(), before, "epoch {epoch}");
         assert_eq!(site.run(&["leaderboard", "users", "--json"]), board);
         site.run(&["doctor"]);
         let (status, _) = up.stop();
@@ -76,7 +69,7 @@ fn a_new_epoch_may_have_more_partitions_and_still_knows_every_event() {
     let mut up = site.up();
     up.wait_ready();
     emit(&site, "2", &at);
-    assert_ne!(statements(&site), before);
+    assert_ne!(site.statements(), before);
     site.run(&["doctor"]);
     up.stop();
 }

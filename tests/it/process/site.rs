@@ -1,11 +1,13 @@
 //! A data directory, or a cluster; the processes on it, and the commands of another terminal.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tidemark::domain::position::Epoch;
 use tidemark::log::kafka::KafkaLog;
@@ -180,6 +182,28 @@ impl Site {
     /// Starts a `tidemark worker` with further settings from the environment. Its log goes into a file of its own.
     pub fn worker(&self, name: &str, env: &[(&str, &str)]) -> Up {
         self.worker_with(name, &[], env)
+    }
+
+    /// The statements of all accounts, in an order of their own.
+    pub fn statements(&self) -> Vec<String> {
+        let all = self.run(&["statement", "--all", "--json"]);
+        let mut lines: Vec<String> = all.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Users' requests, over all months.
+    pub fn requests_of_users(&self) -> BTreeMap<String, u64> {
+        let mut requests = BTreeMap::new();
+        for line in self.statements() {
+            let statement: Value = serde_json::from_str(&line).expect("JSON");
+            if statement["kind"] == "user" {
+                let id = statement["id"].as_str().expect("an id").to_owned();
+                *requests.entry(id).or_default() +=
+                    statement["requests"].as_u64().expect("a number");
+            }
+        }
+        requests
     }
 
     /// Starts a `tidemark serve`, as [`Site::worker`] does a worker.

@@ -28,9 +28,8 @@ use crate::oracle::defaults;
 /// 2026-11-29T20:00:00Z.
 pub const START: i64 = 1_795_982_400_000;
 const STEPS_MAX: u64 = 20_000_000;
-/// Time passes by such steps, and no more of it passes before a task that could go on: hours would, and with them time-outs that no
-/// test means.
-const STEP: i64 = 2_000;
+/// No more time passes before a task that could go on: hours would, and with them time-outs that no test means.
+const AHEAD_MS_MAX: i64 = 2_000;
 
 /// A world with rules and one worker that does everything.
 pub struct Quiet {
@@ -66,7 +65,7 @@ impl Quiet {
             last: None,
             workers: Vec::new(),
         };
-        quiet.executor.ahead_ms_max = STEP;
+        quiet.executor.ahead_ms_max = AHEAD_MS_MAX;
         quiet.publish_rules();
         quiet
     }
@@ -256,13 +255,8 @@ impl Quiet {
 
     /// Lets virtual time pass.
     pub fn pass(&mut self, ms: i64) {
-        let until = self.world.now() + ms;
         let world = self.world.clone();
-        self.finish(async move {
-            while world.now() < until {
-                world.sleep(STEP.min(until - world.now())).await;
-            }
-        });
+        self.finish(async move { world.sleep(ms).await });
     }
 
     /// Lets time pass until `done`, at most so long.

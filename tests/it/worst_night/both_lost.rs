@@ -14,14 +14,6 @@ fn emit(site: &Site, at: &str, seed: &str) {
     site.run(&["wait", "--timeout", "60s"]);
 }
 
-/// What people see.
-fn statements(site: &Site) -> Vec<String> {
-    let all = site.run(&["statement", "--all", "--json"]);
-    let mut lines: Vec<String> = all.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
-}
-
 /// Copies while the process stands still, as docs/backup.md has it.
 #[test]
 fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_whole() {
@@ -38,9 +30,9 @@ fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_wh
     up.signal("CONT");
     emit(&site, &at, "2");
     run_the_documented_copy(&site);
-    let copied = statements(&site);
+    let copied = site.statements();
     emit(&site, &at, "3");
-    let before = statements(&site);
+    let before = site.statements();
     assert_ne!(copied, before);
     up.kill();
     fs::remove_dir_all(site.data()).expect("a removal");
@@ -56,12 +48,12 @@ fn a_log_and_older_tables_from_copies_go_on_and_what_is_sent_again_makes_them_wh
     let mut up = site.up();
     up.wait_ready();
     site.run(&["wait", "--timeout", "60s"]);
-    assert_eq!(statements(&site), copied);
+    assert_eq!(site.statements(), copied);
     // What came after the copy of the log is sent again, with all the rest.
     for seed in ["1", "2", "3"] {
         emit(&site, &at, seed);
     }
-    assert_eq!(statements(&site), before);
+    assert_eq!(site.statements(), before);
     site.run(&["doctor"]);
     up.stop();
 }
