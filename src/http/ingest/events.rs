@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use super::append::{Batches, append};
+use super::binary::Attributes;
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection};
 use crate::http::Service;
@@ -20,6 +21,8 @@ use crate::log::{Headers, NewRecord, Topic, usage_partition};
 const FORMAT: &str = "events";
 
 /// Takes usage events: 204 once the log has every one of them.
+///
+/// A CloudEvent may also come in binary mode: its attributes as headers (`ce-id`, `ce-source`, …), its data as the body.
 ///
 /// A batch is taken whole or not at all. Anything but 204 may be sent again as it was: an event counts once. After a 503 some events may be in
 /// the log already: send the batch again.
@@ -50,17 +53,41 @@ pub(super) async fn events(
     }
 }
 
+/// How a request holds its events.
+enum Mode {
+    /// All of each event is in the body.
+    Framed(Framing),
+    /// One event: attributes in headers, data in the body.
+    Binary(Attributes),
+}
+
+impl Mode {
+    fn of(headers: &HeaderMap) -> Result<Mode, Problem> {
+        match Attributes::of(headers)? {
+            Some(attributes) => Ok(Mode::Binary(attributes)),
+            None => Framing::of(headers).map(Mode::Framed),
+        }
+    }
+
+    fn events(&self, body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+        match self {
+            Mode::Framed(framing) => framing.split(body),
+            Mode::Binary(attributes) => Ok(vec![attributes.event(body)?]),
+        }
+    }
+}
+
 async fn take(service: &Service, sender: Sender, request: Request) -> Result<(), Problem> {
     let metrics = service.metrics.clone();
     metrics
         .ingest_requests_total
         .with_label_values(&[FORMAT])
         .inc();
-    let framing = Framing::of(request.headers())?;
+    let mode = Mode::of(request.headers())?;
     let partitions = service.partitions.source;
     let Sender { caller, sources } = sender;
     let work = move |body: Bytes| {
-        let events = framing.split(&body)?;
+        let events = mode.events(&body)?;
         let count = events.len() as u64;
         let batches = batches(events, partitions, &sources).map_err(|refused| match refused {
             RefusedBatch::Foreign(problem) => problem,

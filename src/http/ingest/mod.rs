@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::Service;
 
 mod append;
+mod binary;
 mod body;
 mod events;
 mod gateways;
