@@ -143,7 +143,9 @@ fn decoded(value: &[u8]) -> Result<String, std::string::FromUtf8Error> {
 
 /// A double-quoted value without its quotes and backslashes; any other as it is.
 fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
-    let inner = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
+    let inner = value
+        .strip_prefix(b"\"")
+        .and_then(|v| v.strip_suffix(b"\""));
     let Some(inner) = inner else {
         return Cow::Borrowed(value);
     };
@@ -191,7 +193,10 @@ mod tests {
         for (value, expected) in [
             (&b"plain"[..], Some("plain")),
             (b"", Some("")),
-            (b"Euro%20%E2%82%AC%20%f0%9f%98%80", Some("Euro \u{20ac} \u{1f600}")),
+            (
+                b"Euro%20%E2%82%AC%20%f0%9f%98%80",
+                Some("Euro \u{20ac} \u{1f600}"),
+            ),
             (b"a%2541", Some("a%41")),
             (b"100%", Some("100%")),
             (b"%zz%4", Some("%zz%4")),

@@ -30,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(gateways::litellm_openmeter))
         .routes(routes!(gateways::litellm_lago))
         .routes(routes!(gateways::otlp))
+        .routes(routes!(events::validate))
         .route(OTLP_TRACES, post(gateways::otlp));
     document_traces(&mut routes.get_openapi_mut().paths);
     routes

@@ -1,4 +1,4 @@
-//! Usage events as their senders meet the routes: CloudEvents in binary mode.
+//! Usage events as their senders meet the routes: CloudEvents in binary mode, what the answers say, and checks without taking.
 
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -9,7 +9,8 @@ use super::stand::{Answer, Stand};
 
 const EVENTS: &str = "/api/v1/events";
 const OPENMETER: &str = "/litellm/openmeter/api/v1/events";
-const DATA: &str = r#"{"endpoint":"/v1/chat/completions","statusCode":200,"inputTokens":150,"outputTokens":75}"#;
+const DATA: &str =
+    r#"{"endpoint":"/v1/chat/completions","statusCode":200,"inputTokens":150,"outputTokens":75}"#;
 
 /// The attributes as both generations of the Python SDK write them.
 const ATTRIBUTES: [(&str, &str); 6] = [
@@ -127,7 +128,11 @@ async fn headers_of_binary_mode_are_decoded_once() {
     for subject in [&b"%C0%A0"[..], b"J\xf6rg"] {
         let mut sent: Vec<(&str, &[u8])> = Vec::new();
         for (name, value) in ATTRIBUTES {
-            let value = if name == "ce-subject" { subject } else { value.as_bytes() };
+            let value = if name == "ce-subject" {
+                subject
+            } else {
+                value.as_bytes()
+            };
             sent.push((name, value));
         }
         let answer = edge.post(EVENTS, &sent, DATA).await;
@@ -219,4 +224,156 @@ async fn the_openmeter_route_takes_binary_mode_too() {
     };
     let found = (source.as_str(), user.as_str(), *input);
     assert_eq!(found, ("litellm-openmeter", "anna", Some(150)));
+}
+
+/// A chat of a user, with a part replaced.
+fn chat(id: &str, from: &str, to: &str) -> String {
+    let event = format!(
+        r#"{{"requestId":"{id}","userId":"anna","endpoint":"/v1/chat/completions","timestamp":"2026-11-22T07:01:02Z","statusCode":200,"inputTokens":150}}"#
+    );
+    assert!(event.contains(from), "{from}");
+    event.replacen(from, to, 1)
+}
+
+const LINES: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
+
+/// Good, bad in two ways, good without a count, too large.
+fn mixed() -> String {
+    let bad = chat("2", "\"userId\"", "\"user_id\"").replace("200", "\"200\"");
+    let large = chat("4", "anna", &"x".repeat(64 * 1024));
+    [
+        chat("1", "", ""),
+        bad,
+        chat("3", ",\"inputTokens\":150", ""),
+        large,
+    ]
+    .join("\n")
+}
+
+fn mixed_faults() -> Value {
+    json!([
+        {"index": 1, "code": "wrong_type", "field": "statusCode",
+         "detail": "statusCode must be a whole number without decimals or exponent"},
+        {"index": 1, "code": "misnamed_field", "field": "userId",
+         "detail": "user_id is not a field of an event; it is probably userId, which is missing: rename it, or send userId beside it"},
+        {"index": 3, "code": "too_large", "detail": "the event has 65669 bytes; the maximum is 65536"},
+    ])
+}
+
+fn ids(edge: &Edge) -> Vec<String> {
+    let mut ids: Vec<String> = edge.events().into_iter().map(|(_, id, ..)| id).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn a_batch_is_refused_with_every_fault_of_every_event() {
+    let edge = Edge::new().await;
+    for path in [
+        EVENTS,
+        "/api/v1/events?partial=false",
+        "/api/v1/events?other=1",
+    ] {
+        let answer = edge.post(path, &LINES, mixed()).await;
+        assert_eq!(answer.code(), (413, "invalid_events".to_owned()));
+        let problem = answer.json();
+        assert_eq!(problem["events"], mixed_faults());
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.starts_with("2 of 4 events are invalid"), "{detail}");
+    }
+    assert_eq!(ids(&edge), [""; 0]);
+    let refused = &edge.metrics.ingest_refused_total;
+    let of = |code| refused.with_label_values(&["events", code]).get();
+    // An event counts once, by its first fault.
+    assert_eq!(
+        ["wrong_type", "misnamed_field", "too_large"].map(of),
+        [3, 0, 3]
+    );
+}
+
+#[tokio::test]
+async fn the_good_events_of_a_batch_are_taken_on_request() {
+    let edge = Edge::new().await;
+    let path = "/api/v1/events?partial=true";
+    let answer = edge.post(path, &LINES, mixed()).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    let expected = json!({"taken": 2, "refused": mixed_faults(), "usageUnknown": [2]});
+    assert_eq!(answer.json(), expected);
+    assert_eq!(ids(&edge), ["1", "3"]);
+    let answer = edge.post(path, &LINES, chat("5", "", "")).await;
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (204, 0));
+    let answer = edge.post(path, &LINES, "{}").await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["taken"]),
+        (200, &json!(0))
+    );
+    let answer = edge.post("/api/v1/events?partial=1", &LINES, mixed()).await;
+    assert_eq!(answer.code(), (400, "invalid_query".to_owned()));
+    assert_eq!(ids(&edge), ["1", "3", "5"]);
+}
+
+#[tokio::test]
+async fn further_faults_have_a_bound_and_no_bad_event_is_left_out() {
+    let edge = Edge::new().await;
+    let body = "{}\n".repeat(9_000);
+    let answer = edge.post("/api/v1/events?partial=true", &LINES, body).await;
+    let told = answer.json();
+    let refused = told["refused"].as_array().unwrap();
+    assert_eq!(refused.len(), 10_000);
+    let mut indexes: Vec<u64> = refused
+        .iter()
+        .map(|bad| bad["index"].as_u64().unwrap())
+        .collect();
+    indexes.dedup();
+    assert_eq!(indexes, (0..9_000).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_success_without_any_count_is_told_and_counted() {
+    let edge = Edge::new().await;
+    let events = [
+        chat("1", ",\"inputTokens\":150", ""),
+        chat("2", "inputTokens", "outputTokens"),
+        chat("3", ":200,\"inputTokens\":150", ":500"),
+        chat("4", ",\"inputTokens\":150", "").replace("chat/completions", "scrape"),
+        chat("5", ",\"inputTokens\":150", "").replace("chat/completions", "embeddings"),
+        chat("6", ",\"inputTokens\":150", "").replace("chat/completions", "horoscopes"),
+        chat("7", "150", "0"),
+    ];
+    let answer = edge.post(EVENTS, &LINES, events.join("\n")).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    let expected = json!({"taken": 7, "refused": [], "usageUnknown": [0, 4]});
+    assert_eq!(answer.json(), expected);
+    assert_eq!(ids(&edge).len(), 7);
+    let unknown = &edge.metrics.ingest_usage_unknown_total;
+    assert_eq!(unknown.with_label_values(&["events"]).get(), 2);
+}
+
+#[tokio::test]
+async fn events_are_checked_without_being_taken() {
+    let edge = Edge::new().await;
+    let path = "/api/v1/events/validate";
+    let answer = edge.post(path, &LINES, mixed()).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    let expected = json!({"valid": 2, "refused": mixed_faults(), "usageUnknown": [2]});
+    assert_eq!(answer.json(), expected);
+    let answer = edge.post(path, &ATTRIBUTES, DATA).await;
+    let expected = json!({"valid": 1, "refused": [], "usageUnknown": []});
+    assert_eq!(answer.json(), expected);
+    // What ingest refuses as a whole, and by the key, this does too.
+    let answer = edge
+        .post(path, &[("content-type", "text/plain")], mixed())
+        .await;
+    assert_eq!(answer.code(), (415, "unsupported_media_type".to_owned()));
+    let many = "{}\n".repeat(tidemark::http::EVENTS_PER_REQUEST_MAX + 1);
+    let answer = edge.post(path, &LINES, many).await;
+    assert_eq!(answer.code(), (413, "too_many_events".to_owned()));
+    let key = edge.key(&["ingest:gateway-us-1"]).await;
+    let event: Value = serde_json::from_str(&chat("1", "", "")).unwrap();
+    let post = axum::http::Method::POST;
+    let answer = edge.ask(Some(&key), post, path, Some(&event)).await;
+    assert_eq!(answer.code(), (403, "foreign_source".to_owned()));
+    assert_eq!(ids(&edge), [""; 0]);
+    let text = edge.metrics.render();
+    assert!(!text.contains("format=\"events\""), "{text}");
 }
