@@ -114,7 +114,7 @@ pub(super) async fn litellm_lago(
 
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
 ///
-/// The same is at `/api/v1/events/otlp/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
+/// The same is at `/api/v1/events/otlp/v1/traces` and at `/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
 /// `rejectedSpans`, and are kept in `usage.rejected`.
 #[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:otlp"])),
     request_body(description = "An ExportTraceServiceRequest.", content((Vec<u8> = "application/x-protobuf"), (serde_json::Value = "application/json",
