@@ -35,7 +35,7 @@ pub enum PricingCommand {
     /// Publish prices of single models from LiteLLM's public price list, as one version of `rules.modelPrices`.
     ///
     /// Prices of models that the list does not name stay as they are. Download the list from
-    /// https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json
+    /// <https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json>
     #[command(
         after_help = "Examples:\n  tidemark pricing import model_prices.json --markup 20 --dry-run\n  \
                       tidemark pricing import model_prices.json --markup 20 --only 'claude-*' --only 'gpt-*' --yes"
