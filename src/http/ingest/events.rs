@@ -159,8 +159,11 @@ async fn take(
     let metrics = &service.metrics;
     let requests = &metrics.ingest_requests_total;
     requests.with_label_values(&[FORMAT]).inc();
-    let (sorted, _room) = sort(service, sender, request).await?;
-    sorted.count_refused(metrics);
+    let sorted = sort(service, sender, request).await;
+    // The one event of a request in binary mode, if its headers are bad.
+    let (sorted, _room) =
+        sorted.inspect_err(|problem| count_refused(metrics, problem.event_code()))?;
+    count_refused(metrics, sorted.bad_codes.iter().copied());
     if !taking.partial && !sorted.bad.is_empty() {
         return Err(of_bad_events(sorted));
     }
@@ -255,12 +258,13 @@ impl Sorted {
             self.bad.push(bad);
         }
     }
+}
 
-    fn count_refused(&self, metrics: &Metrics) {
-        for code in &self.bad_codes {
-            let refused = &metrics.ingest_refused_total;
-            refused.with_label_values(&[FORMAT, code]).inc();
-        }
+/// Counts events that were refused, by their first fault.
+fn count_refused(metrics: &Metrics, codes: impl IntoIterator<Item = &'static str>) {
+    for code in codes {
+        let refused = &metrics.ingest_refused_total;
+        refused.with_label_values(&[FORMAT, code]).inc();
     }
 }
 

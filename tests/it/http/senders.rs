@@ -161,6 +161,9 @@ async fn what_is_wrong_in_binary_mode_is_refused_by_name() {
         let fault = (code.to_owned(), field.to_owned());
         assert_eq!(faults(&answer), (400, vec![fault]), "{name} {value:?}");
     }
+    let refused = &edge.metrics.ingest_refused_total;
+    let missing = refused.with_label_values(&["events", "missing_field"]);
+    assert_eq!(missing.get(), 6);
     // Nothing that a body says may become an attribute.
     for (body, code) in [
         ("", "missing_field"),
