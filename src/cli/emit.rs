@@ -21,7 +21,7 @@ use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::send::{Destination, Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
-use crate::log::usage::decode_at_edge;
+use crate::log::usage::decode_or_faults;
 use crate::log::{Headers, Log, Topic};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, LogEngine};
@@ -208,9 +208,9 @@ fn send_file(destination: &Destination, args: &EmitArgs, path: &Path, shutdown: 
                     break;
                 }
             }
-            Err(event) => {
+            Err(faults) => {
                 senders.tally().refused.fetch_add(1, Ordering::Relaxed);
-                on_refused(event);
+                faults.into_iter().for_each(&on_refused);
             }
         }
         if let Some(rate) = args.rate {
@@ -245,7 +245,7 @@ fn read_ahead(path: &Path) -> Done<Receiver<io::Result<Taken>>> {
 }
 
 /// The user and the line; `None` for an empty one. What cannot be read need not be sent: `up` would refuse it in the same words.
-fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Refused> {
+fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Vec<Refused>> {
     let refused = |code: &str, field: Option<&str>, detail: String| Refused {
         number,
         code: code.to_owned(),
@@ -254,16 +254,18 @@ fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Refused
     };
     let Taken::Line(text) = taken else {
         let detail = format!("the line is longer than {LINE_BYTES_MAX} bytes");
-        return Err(refused("too_large", None, detail));
+        return Err(vec![refused("too_large", None, detail)]);
     };
     if text.is_empty() {
         return Ok(None);
     }
-    let user = match decode_at_edge(&text, &Headers::new()) {
+    let user = match decode_or_faults(&text, &Headers::new()) {
         Ok(event) => event.user.into_owned(),
-        Err(rejection) => {
-            let code = rejection.reason.as_str();
-            return Err(refused(code, rejection.field, rejection.detail));
+        Err(faults) => {
+            let faults = faults.into_iter();
+            let refused =
+                faults.map(|fault| refused(fault.reason.as_str(), fault.field, fault.detail));
+            return Err(refused.collect());
         }
     };
     Ok(Some((user, Line { number, text })))

@@ -278,8 +278,10 @@ impl Sender {
                     batch.len()
                 ));
             };
-            is_bad[event.index] = true;
-            self.tally.refused.fetch_add(1, Ordering::Relaxed);
+            // One event may have several faults: each is told, and the event counted once.
+            if !std::mem::replace(&mut is_bad[event.index], true) {
+                self.tally.refused.fetch_add(1, Ordering::Relaxed);
+            }
             (self.on_refused)(Refused {
                 number: line.number,
                 code: event.code,

@@ -102,26 +102,60 @@ impl UsageEvent<'_> {
         service == Service::ChatCompletions && (200..300).contains(&self.status)
     }
 
-    /// The first part of a count that is larger than the whole that contains it. A part of an
-    /// unknown whole is larger: whoever knows the part knows that there was at least as much.
+    /// The first part of a count that is larger than the whole that contains it.
     pub fn oversized_part(&self) -> Option<TokenPart> {
-        let known = |count: Option<u64>| count.unwrap_or(0);
-        let (input, output) = (known(self.input_tokens), known(self.output_tokens));
-        let cached = known(self.cached_input_tokens);
-        let written = known(self.cache_write_tokens);
-        if cached > input {
-            return Some(TokenPart::CachedInput);
-        }
-        // Counts have limits far below the end of their range.
-        if cached + written > input {
-            return Some(TokenPart::CacheWrite);
-        }
-        (known(self.reasoning_tokens) > output).then_some(TokenPart::Reasoning)
+        let counts = TokenCounts {
+            input: self.input_tokens,
+            output: self.output_tokens,
+            cached_input: self.cached_input_tokens,
+            cache_write: self.cache_write_tokens,
+            reasoning: self.reasoning_tokens,
+        };
+        counts.oversized_part()
+    }
+
+    /// Whether it succeeded, should have token counts, and has none: for the answer to its sender.
+    pub fn has_no_count(&self, service: Service) -> bool {
+        let is_counted = matches!(service, Service::ChatCompletions | Service::Embeddings);
+        let is_success = (200..300).contains(&self.status);
+        let has_none = self.input_tokens.is_none() && self.output_tokens.is_none();
+        is_counted && is_success && has_none
     }
 
     /// Whether it should have token counts and has none: its usage is unknown, not zero.
     pub fn lacks_usage(&self, service: Service) -> bool {
         self.is_metered(service) && self.input_tokens.is_none() && self.output_tokens.is_none()
+    }
+}
+
+/// The token counts of an event; `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCounts {
+    /// Input, the cached and cache-writing tokens included.
+    pub input: Option<u64>,
+    /// Output, the reasoning tokens included.
+    pub output: Option<u64>,
+    /// Input from a cache.
+    pub cached_input: Option<u64>,
+    /// Input that was written to a cache.
+    pub cache_write: Option<u64>,
+    /// Output that was spent on reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl TokenCounts {
+    /// The first part that is larger than the whole that contains it. A part of an unknown whole is
+    /// larger: whoever knows the part knows that there was at least as much.
+    pub fn oversized_part(&self) -> Option<TokenPart> {
+        let known = |count: Option<u64>| count.unwrap_or(0);
+        let (input, cached) = (known(self.input), known(self.cached_input));
+        if cached > input {
+            return Some(TokenPart::CachedInput);
+        }
+        if cached.saturating_add(known(self.cache_write)) > input {
+            return Some(TokenPart::CacheWrite);
+        }
+        (known(self.reasoning) > known(self.output)).then_some(TokenPart::Reasoning)
     }
 }
 
@@ -154,10 +188,14 @@ pub enum Reason {
     MissingField,
     /// A field has another type than it must.
     WrongType,
+    /// A field that is not one of an event, and probably means one that is missing.
+    MisnamedField,
     /// A value outside its limits.
     OutOfRange,
-    /// A text that is no id, or too long.
+    /// A text that is no id.
     InvalidId,
+    /// An endpoint, a model or an error message that is too long.
+    TooLong,
     /// The time cannot be read or has no offset.
     InvalidTime,
     /// Over 64 KiB.
@@ -176,12 +214,14 @@ pub enum Reason {
 
 impl Reason {
     /// All, for metrics and documentation.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Malformed,
         Reason::MissingField,
         Reason::WrongType,
+        Reason::MisnamedField,
         Reason::OutOfRange,
         Reason::InvalidId,
+        Reason::TooLong,
         Reason::InvalidTime,
         Reason::TooLarge,
         Reason::UnknownType,
@@ -202,8 +242,10 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::MissingField => "missing_field",
             Reason::WrongType => "wrong_type",
+            Reason::MisnamedField => "misnamed_field",
             Reason::OutOfRange => "out_of_range",
             Reason::InvalidId => "invalid_id",
+            Reason::TooLong => "too_long",
             Reason::InvalidTime => "invalid_time",
             Reason::TooLarge => "too_large",
             Reason::UnknownType => "unknown_type",

@@ -25,11 +25,11 @@ use super::audit;
 use super::control::Tries;
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};
-use crate::domain::event::Rejection;
+use crate::domain::event::{Reason, Rejection};
 use crate::domain::position::{Offset, Partition};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
-use crate::log::usage::{SOURCE_HEADER, decode_at_edge};
+use crate::log::usage::{SOURCE_HEADER, decode, decode_or_faults};
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 
 pub use found::{FindError, Found, Listed, find, list};
@@ -251,7 +251,14 @@ fn first_redrive(
         (None, Some(why)) => return Err(RedriveError::NoOriginal(why)),
     };
     let headers = headers(kept.source.as_deref());
-    let event = decode_at_edge(value, &headers).map_err(RedriveError::Unreadable)?;
+    let event = match decode_or_faults(value, &headers) {
+        // It came past the edge, where such fields are passed over; as it was, it says the same again.
+        Err(faults) if edited.is_none() && faults.iter().all(is_misnamed) => {
+            decode(value, &headers)
+        }
+        checked => checked.map_err(|mut faults| faults.swap_remove(0)),
+    };
+    let event = event.map_err(RedriveError::Unreadable)?;
     // What was decoded is JSON, so it is UTF-8.
     let text = String::from_utf8_lossy(value).into_owned();
     Ok(Redriven {
@@ -263,6 +270,10 @@ fn first_redrive(
         source: kept.source,
         sent: None,
     })
+}
+
+fn is_misnamed(fault: &Rejection) -> bool {
+    fault.reason == Reason::MisnamedField
 }
 
 fn headers(source: Option<&str>) -> Headers {

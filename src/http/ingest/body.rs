@@ -32,22 +32,17 @@ pub(super) enum Framing {
 impl Framing {
     /// By `Content-Type`; its parameters (`charset`) don't matter, JSON is UTF-8.
     pub(super) fn of(headers: &HeaderMap) -> Result<Framing, Problem> {
-        let content_type = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        match media_type.to_ascii_lowercase().as_str() {
+        match media_type(headers).as_str() {
             "application/cloudevents+json" => Ok(Framing::One),
             "application/cloudevents-batch+json" => Ok(Framing::Array),
             "application/json" => Ok(Framing::OneOrArray),
             "application/x-ndjson" => Ok(Framing::Lines),
-            _ => Err(Problem::new(
+            other => Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 format!(
-                    "the Content-Type is '{content_type}'; send application/cloudevents+json (one event), \
-                     application/cloudevents-batch+json (an array), application/json (either) or application/x-ndjson (one a line)"
+                    "the Content-Type is '{other}'; send application/cloudevents+json (one event), \
+                     application/cloudevents-batch+json (an array), application/json (either), application/x-ndjson (one a line), or a CloudEvent in binary mode"
                 ),
             )),
         }
@@ -72,6 +67,14 @@ impl Framing {
         }
         Ok(events)
     }
+}
+
+/// The media type that the `Content-Type` names, in lower case, without its parameters; empty if there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next();
+    media_type.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// A request with more than [`EVENTS_PER_REQUEST_MAX`].

@@ -1,29 +1,71 @@
 //! Usage events in tidemark's own forms. The edge refuses only what can never be read; what depends on rules or log time is decided by rating alone.
 
-use std::borrow::Cow;
-
+use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::append::{Batches, append};
+use super::binary::Attributes;
 use super::body::{self, Framing};
-use crate::domain::event::{Reason, Rejection};
+use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::domain::rating::service_of;
 use crate::http::Service;
+use crate::http::budget::Room;
 use crate::http::caller::{Sender, Sources};
+use crate::http::extract::QueryParams;
 use crate::http::problem::{BadEvent, Problem};
-use crate::log::usage::decode_at_edge;
+use crate::log::usage::decode_or_faults;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
+use crate::ops::metrics::Metrics;
 
 /// The label of this form in metrics.
 const FORMAT: &str = "events";
+/// Every bad event is named with one fault; at most this many further faults are named per request.
+const FURTHER_FAULTS_MAX: usize = 1_000;
+
+/// What a sender asks for. Other parameters are passed over, as ever: a sender that adds one of its own loses nothing.
+#[derive(Debug, Deserialize)]
+pub(super) struct Taking {
+    /// Take the good events of a batch that has bad ones.
+    #[serde(default)]
+    partial: bool,
+}
+
+/// What became of a request of which there is something to say.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TakenEvents {
+    /// Usage events that the log has taken.
+    taken: u64,
+    /// Why events were not taken (`?partial=true`): every fault of each. Correct and resend them.
+    refused: Vec<BadEvent>,
+    /// Events of successful requests without any token count, by their place in the request. They were taken, but are not charged.
+    usage_unknown: Vec<usize>,
+}
+
+/// What would become of events.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CheckedEvents {
+    /// Events that would be taken.
+    valid: u64,
+    /// Why the others would be refused: every fault of each.
+    refused: Vec<BadEvent>,
+    /// Events of successful requests without any token count, by their place in the request. They would be taken, but not charged.
+    usage_unknown: Vec<usize>,
+}
 
 /// Takes usage events: 204 once the log has every one of them.
 ///
-/// A batch is taken whole or not at all. Anything but 204 may be sent again as it was: an event counts once. After a 503 some events may be in
-/// the log already: send the batch again.
+/// A CloudEvent may also come in binary mode: its attributes as headers (`ce-id`, `ce-source`, …), its data as the body.
+///
+/// A batch is taken whole or not at all, unless `partial` is true: then its good events are taken, and the answer lists the others. Anything but 200 and
+/// 204 may be sent again as it was: an event counts once. After a 503 some events may be in the log already: send the batch again.
 #[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:plain"])),
+    params(("partial" = Option<bool>, Query, description = "Take the good events of a batch that has bad ones.", example = false)),
     request_body(
         description = "One event, an array, or one per line: CloudEvents or the plain form.",
         content(
@@ -36,110 +78,212 @@ const FORMAT: &str = "events";
         ),
     ),
     responses(
+        (status = 200, description = "Accepted, durably, except for `refused`; `usageUnknown` lists events without any count.", body = TakenEvents),
         (status = 204, description = "Taken, durably."),
-        (status = 400, description = "Invalid events: `events` lists each; none was accepted."),
+        (status = 400, description = "Invalid events: `events` lists every fault of each; none was accepted."),
     ))]
 pub(super) async fn events(
     sender: Sender,
     State(service): State<Service>,
+    QueryParams(taking): QueryParams<Taking>,
     request: Request,
 ) -> Response {
-    match take(&service, sender, request).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+    match take(&service, sender, request, taking).await {
+        Ok(told) if told.refused.is_empty() && told.usage_unknown.is_empty() => {
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Ok(told) => Json(told).into_response(),
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn take(service: &Service, sender: Sender, request: Request) -> Result<(), Problem> {
-    let metrics = service.metrics.clone();
-    metrics
-        .ingest_requests_total
-        .with_label_values(&[FORMAT])
-        .inc();
-    let framing = Framing::of(request.headers())?;
+/// Checks usage events as `POST /api/v1/events` does, and takes none.
+///
+/// The body is the same. What depends on rules or log time (unknown service, too old, duplicate, conflict) is not checked.
+#[utoipa::path(post, path = "/api/v1/events/validate", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:plain"])),
+    request_body(
+        description = "One event, an array, or one per line: CloudEvents or the plain form.",
+        content(
+            (serde_json::Value = "application/json", example = json!({"requestId": "r-1", "userId": "alice",
+                "endpoint": "/v1/chat/completions", "timestamp": "2026-11-22T07:01:02.123Z", "statusCode": 200, "inputTokens": 150})),
+            (serde_json::Value = "application/cloudevents+json"),
+            (serde_json::Value = "application/cloudevents-batch+json"),
+            (serde_json::Value = "application/x-ndjson"),
+        ),
+    ),
+    responses((status = 200, description = "What would be taken, and why the rest would be refused.", body = CheckedEvents)))]
+pub(super) async fn validate(
+    sender: Sender,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    let sorted = sort(&service, sender, request).await;
+    let checked = sorted.map(|(sorted, _room)| CheckedEvents {
+        valid: sorted.good,
+        refused: sorted.bad,
+        usage_unknown: sorted.usage_unknown,
+    });
+    checked.map(Json).into_response()
+}
+
+/// How a request holds its events.
+enum Mode {
+    /// All of each event is in the body.
+    Framed(Framing),
+    /// One event: attributes in headers, data in the body.
+    Binary(Attributes),
+}
+
+impl Mode {
+    fn of(headers: &HeaderMap) -> Result<Mode, Problem> {
+        match Attributes::of(headers)? {
+            Some(attributes) => Ok(Mode::Binary(attributes)),
+            None => Framing::of(headers).map(Mode::Framed),
+        }
+    }
+
+    fn events(&self, body: &Bytes) -> Result<Vec<Bytes>, Problem> {
+        match self {
+            Mode::Framed(framing) => framing.split(body),
+            Mode::Binary(attributes) => Ok(vec![attributes.event(body)?]),
+        }
+    }
+}
+
+async fn take(
+    service: &Service,
+    sender: Sender,
+    request: Request,
+    taking: Taking,
+) -> Result<TakenEvents, Problem> {
+    let metrics = &service.metrics;
+    let requests = &metrics.ingest_requests_total;
+    requests.with_label_values(&[FORMAT]).inc();
+    let sorted = sort(service, sender, request).await;
+    // The one event of a request in binary mode, if its headers are bad.
+    let (sorted, _room) =
+        sorted.inspect_err(|problem| count_refused(metrics, problem.event_code()))?;
+    count_refused(metrics, sorted.bad_codes.iter().copied());
+    if !taking.partial && !sorted.bad.is_empty() {
+        return Err(of_bad_events(sorted));
+    }
+    append(service, Topic::UsageEvents, sorted.batches).await?;
+    let add = |counter: &prometheus::IntCounterVec, by: u64| {
+        counter.with_label_values(&[FORMAT]).inc_by(by);
+    };
+    add(&metrics.ingest_events_total, sorted.good);
+    let unknown = sorted.usage_unknown.len() as u64;
+    add(&metrics.ingest_usage_unknown_total, unknown);
+    Ok(TakenEvents {
+        taken: sorted.good,
+        refused: sorted.bad,
+        usage_unknown: sorted.usage_unknown,
+    })
+}
+
+/// The events of a request, and the room that they take.
+async fn sort(
+    service: &Service,
+    sender: Sender,
+    request: Request,
+) -> Result<(Sorted, Room), Problem> {
+    let mode = Mode::of(request.headers())?;
     let partitions = service.partitions.source;
     let Sender { caller, sources } = sender;
     let work = move |body: Bytes| {
-        let events = framing.split(&body)?;
-        let count = events.len() as u64;
-        let batches = batches(events, partitions, &sources).map_err(|refused| match refused {
-            RefusedBatch::Foreign(problem) => problem,
-            RefusedBatch::Bad(bad) => {
-                for event in &bad {
-                    let labels = [FORMAT, event.code];
-                    metrics
-                        .ingest_refused_total
-                        .with_label_values(&labels)
-                        .inc();
-                }
-                of_bad_events(bad, count)
-            }
-        })?;
-        Ok((batches, count))
+        let mut sorted = Sorted::default();
+        for (index, value) in mode.events(&body)?.into_iter().enumerate() {
+            sorted.sort(index, value, partitions, &sources)?;
+        }
+        Ok(sorted)
     };
-    let ((batches, count), _room) = body::worked_on(service, &caller, request, work).await?;
-    append(service, Topic::UsageEvents, batches).await?;
-    let taken = &service.metrics.ingest_events_total;
-    taken.with_label_values(&[FORMAT]).inc_by(count);
-    Ok(())
+    body::worked_on(service, &caller, request, work).await
 }
 
-/// Why a request was refused as a whole.
-enum RefusedBatch {
-    /// Events that cannot be read.
-    Bad(Vec<BadEvent>),
-    /// An event of a source that is not the sender's.
-    Foreign(Problem),
+/// Events, those that can be read by partition.
+#[derive(Default)]
+struct Sorted {
+    batches: Batches,
+    good: u64,
+    /// The faults of the others.
+    bad: Vec<BadEvent>,
+    /// The first fault of each of the others.
+    bad_codes: Vec<&'static str>,
+    usage_unknown: Vec<usize>,
 }
 
-/// Reads every event, and sorts the records by partition; or names every bad one.
-fn batches(
-    events: Vec<Bytes>,
-    partitions: u32,
-    sources: &Sources,
-) -> Result<Batches, RefusedBatch> {
-    let mut batches = Batches::default();
-    let mut bad = Vec::new();
-    for (index, value) in events.into_iter().enumerate() {
-        match user_and_source(&value) {
-            Ok((user, source)) => {
-                sources.must_have(&source).map_err(RefusedBatch::Foreign)?;
-                let partition = usage_partition(&user, partitions);
-                let record = NewRecord {
-                    key: Some(Bytes::from(user)),
-                    value,
-                    headers: Headers::new(),
-                };
-                batches.push(partition, record, index);
+impl Sorted {
+    /// Fails if the event's source is not the sender's.
+    fn sort(
+        &mut self,
+        index: usize,
+        value: Bytes,
+        partitions: u32,
+        sources: &Sources,
+    ) -> Result<(), Problem> {
+        // Only texts of the headers would be borrowed from them, and there are none.
+        const NONE: &Headers = &Headers::new();
+        let user = match decode_or_faults(&value, NONE) {
+            Ok(event) => {
+                sources.must_have(&event.source)?;
+                if has_no_count(&event) {
+                    self.usage_unknown.push(index);
+                }
+                event.user.into_owned()
             }
-            Err(rejection) => bad.push(BadEvent::new(index, rejection)),
+            Err(faults) => {
+                self.refuse(index, faults);
+                return Ok(());
+            }
+        };
+        self.good += 1;
+        let partition = usage_partition(&user, partitions);
+        let record = NewRecord {
+            key: Some(Bytes::from(user)),
+            value,
+            headers: Headers::new(),
+        };
+        self.batches.push(partition, record, index);
+        Ok(())
+    }
+
+    fn refuse(&mut self, index: usize, faults: Vec<Rejection>) {
+        for (place, fault) in faults.into_iter().enumerate() {
+            let bad = BadEvent::new(index, fault);
+            if place == 0 {
+                self.bad_codes.push(bad.code);
+            } else if self.bad.len() - self.bad_codes.len() >= FURTHER_FAULTS_MAX {
+                return;
+            }
+            self.bad.push(bad);
         }
     }
-    if bad.is_empty() {
-        Ok(batches)
-    } else {
-        Err(RefusedBatch::Bad(bad))
+}
+
+/// Counts events that were refused, by their first fault.
+fn count_refused(metrics: &Metrics, codes: impl IntoIterator<Item = &'static str>) {
+    for code in codes {
+        let refused = &metrics.ingest_refused_total;
+        refused.with_label_values(&[FORMAT, code]).inc();
     }
 }
 
-fn user_and_source(value: &Bytes) -> Result<(String, Cow<'_, str>), Rejection> {
-    // Only texts of the headers would be borrowed from them, and there are none.
-    const NONE: &Headers = &Headers::new();
-    decode_at_edge(value, NONE).map(|event| (event.user.into_owned(), event.source))
+/// Whether its usage is unknown, for all that its sender says.
+fn has_no_count(event: &UsageEvent<'_>) -> bool {
+    service_of(&event.endpoint).is_some_and(|service| event.has_no_count(service))
 }
 
-fn of_bad_events(bad: Vec<BadEvent>, count: u64) -> Problem {
-    let too_large = bad
-        .iter()
-        .any(|event| event.code == Reason::TooLarge.as_str());
+fn of_bad_events(sorted: Sorted) -> Problem {
+    let too_large = sorted.bad_codes.contains(&Reason::TooLarge.as_str());
     let status = if too_large {
         StatusCode::PAYLOAD_TOO_LARGE
     } else {
         StatusCode::BAD_REQUEST
     };
+    let bad = sorted.bad_codes.len() as u64;
     let detail = format!(
-        "{} of {count} events are invalid, so none was accepted; correct or leave out those that `events` lists",
-        bad.len()
+        "{bad} of {} events are invalid, so none was accepted; correct or leave out those that `events` lists, or send with ?partial=true",
+        bad + sorted.good
     );
-    Problem::new(status, "invalid_events", detail).of_events(bad)
+    Problem::new(status, "invalid_events", detail).of_events(sorted.bad)
 }

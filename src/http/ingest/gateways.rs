@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::append::{Batches, append};
-use super::body::{self, too_many_events};
+use super::binary::Attributes;
+use super::body::{self, media_type, too_many_events};
 use crate::domain::time::Millis;
 use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
 use crate::http::Service;
@@ -134,7 +135,7 @@ pub(super) async fn new_api(
 
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
 ///
-/// The same is at `/api/v1/events/otlp/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
+/// The same is at `/api/v1/events/otlp/v1/traces` and at `/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
 /// `rejectedSpans`, and are kept in `usage.rejected`.
 #[utoipa::path(post, path = "/api/v1/events/otlp", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:otlp"])),
     request_body(description = "An ExportTraceServiceRequest.", content((Vec<u8> = "application/x-protobuf"), (serde_json::Value = "application/json",
@@ -213,9 +214,17 @@ async fn take(
     requests.with_label_values(&[format.as_str()]).inc();
     let writing = Writing::of(request.headers());
     writing.must_be_of(format)?;
+    let attributes = match format {
+        Format::LitellmOpenmeter => Attributes::of(request.headers())?,
+        _ => None,
+    };
     let received = service.clock.now();
     let (settings, partitions) = (service.config.gateways.clone(), service.partitions);
     let work = move |body: Bytes| {
+        let body = match &attributes {
+            Some(attributes) => attributes.event(&body)?,
+            None => body,
+        };
         let outcomes = match writing {
             Writing::Json => gateways::read(format, &body, received, &settings),
             Writing::Protobuf => gateways::read_otlp_protobuf(&body, &settings),
@@ -368,13 +377,9 @@ enum Writing {
 
 impl Writing {
     fn of(headers: &HeaderMap) -> Writing {
-        let content_type = headers.get(header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok());
-        let media_type = content_type.and_then(|text| text.split(';').next());
-        let is_protobuf = |text: &str| text.trim().eq_ignore_ascii_case(PROTOBUF);
-        match media_type.is_some_and(is_protobuf) {
-            true => Writing::Protobuf,
-            false => Writing::Json,
+        match media_type(headers).as_str() {
+            PROTOBUF => Writing::Protobuf,
+            _ => Writing::Json,
         }
     }
 

@@ -160,15 +160,26 @@ fn optional(text: Option<Cow<'_, str>>) -> Option<Cow<'_, str>> {
 }
 
 fn envelope(fields: &Fields<'_>) -> Result<(), Rejection> {
-    let of_known = |value: Option<&str>, field, known| match required(value, field)? {
+    spec_version(fields)?;
+    event_type(fields)
+}
+
+fn spec_version(fields: &Fields<'_>) -> Result<(), Rejection> {
+    known(fields.spec_version.as_deref(), "specversion", SPEC_VERSION)
+}
+
+fn event_type(fields: &Fields<'_>) -> Result<(), Rejection> {
+    known(fields.event_type.as_deref(), "type", EVENT_TYPE)
+}
+
+fn known(value: Option<&str>, field: &'static str, known: &str) -> Result<(), Rejection> {
+    match required(value, field)? {
         value if value == known => Ok(()),
         value => {
             let detail = format!("{field} is {value:?}; only {known:?} is known");
             Err(refuse(Reason::UnknownType, Some(field), detail))
         }
-    };
-    of_known(fields.spec_version.as_deref(), "specversion", SPEC_VERSION)?;
-    of_known(fields.event_type.as_deref(), "type", EVENT_TYPE)
+    }
 }
 
 fn status(status: u64, field: &'static str) -> Result<u16, Rejection> {
@@ -182,12 +193,22 @@ fn status(status: u64, field: &'static str) -> Result<u16, Rejection> {
 }
 
 fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
-    if let Some(latency_ms) = usage.latency_ms.filter(|ms| *ms > LATENCY_MS_MAX) {
-        let field = names.latency_ms;
-        let detail =
-            format!("{field} is {latency_ms}; a latency is from 0 to {LATENCY_MS_MAX} ms (a day)");
-        return Err(refuse(Reason::OutOfRange, Some(field), detail));
-    }
+    latency(usage, names)?;
+    excessive_counts(usage, names).next().map_or(Ok(()), Err)
+}
+
+fn latency(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
+    let Some(latency_ms) = usage.latency_ms.filter(|ms| *ms > LATENCY_MS_MAX) else {
+        return Ok(());
+    };
+    let field = names.latency_ms;
+    let detail =
+        format!("{field} is {latency_ms}; a latency is from 0 to {LATENCY_MS_MAX} ms (a day)");
+    Err(refuse(Reason::OutOfRange, Some(field), detail))
+}
+
+/// The refusals of counts that are too large.
+fn excessive_counts(usage: &Usage<'_>, names: &Names) -> impl Iterator<Item = Rejection> {
     let counts = [
         (usage.input_tokens, names.input_tokens),
         (usage.output_tokens, names.output_tokens),
@@ -198,15 +219,51 @@ fn counts(usage: &Usage<'_>, names: &Names) -> Result<(), Rejection> {
         (usage.request_bytes, names.request_bytes),
         (usage.response_bytes, names.response_bytes),
     ];
-    let too_large = |(count, _): &&(Option<u64>, _)| count.is_some_and(|count| count > COUNT_MAX);
-    match counts.iter().find(too_large) {
-        None => Ok(()),
-        Some((_, field)) => Err(refuse(
-            Reason::OutOfRange,
-            Some(field),
-            format!("{field} is too large; a count is from 0 to {COUNT_MAX}"),
-        )),
+    let counts = counts.into_iter();
+    let excessive = counts.filter(|(count, _)| count.is_some_and(|count| count > COUNT_MAX));
+    excessive.map(|(_, field)| {
+        let detail = format!("{field} is too large; a count is from 0 to {COUNT_MAX}");
+        refuse(Reason::OutOfRange, Some(field), detail)
+    })
+}
+
+/// Every refusal of what [`event`] checks, in the same order: its own is the first. A law in the tests holds them together.
+pub(super) fn faults(fields: &Fields<'_>, headers: &Headers) -> Vec<Rejection> {
+    let (names, usage) = (fields.form.names(), &fields.usage);
+    let mut faults = Vec::new();
+    let mut check = |checked: Result<(), Rejection>| faults.extend(checked.err());
+    if fields.form == Form::CloudEvent {
+        check(spec_version(fields));
+        check(event_type(fields));
     }
+    check(required(usage.status, names.status).and_then(|s| status(s, names.status).map(drop)));
+    check(latency(usage, names));
+    excessive_counts(usage, names).for_each(|fault| check(Err(fault)));
+    check(source(fields.form, borrowed(&fields.source), headers, false).map(drop));
+    let id_of = |text, field| required(text, field).and_then(|text| id(text, field, false));
+    check(id_of(borrowed(&fields.id), names.id).map(drop));
+    let read = required(fields.time.as_deref(), names.time);
+    check(read.and_then(|text| time(text, names.time)).map(drop));
+    check(id_of(borrowed(&fields.user), names.user).map(drop));
+    let endpoint = required(borrowed(&usage.endpoint), names.endpoint);
+    let endpoint = endpoint.map_err(|fault| check(Err(fault))).ok();
+    let provider = borrowed(&usage.provider).map(|text| id(text, names.provider, false));
+    check(provider.transpose().map(drop));
+    let text_of = |text, field, max| line(text, field, max, false).map(drop);
+    if let Some(endpoint) = endpoint {
+        check(text_of(endpoint, names.endpoint, ENDPOINT_CHARS_MAX));
+    }
+    if let Some(model) = optional(borrowed(&usage.model)) {
+        check(text_of(model, names.model, MODEL_CHARS_MAX));
+    }
+    if let Some(text) = optional(borrowed(&usage.error_message)) {
+        check(short(text, names.error_message, ERROR_MESSAGE_CHARS_MAX).map(drop));
+    }
+    faults
+}
+
+fn borrowed<'f>(text: &'f Option<Cow<'_, str>>) -> Option<Cow<'f, str>> {
+    text.as_deref().map(Cow::Borrowed)
 }
 
 /// The refusal of a part of a count that is larger than its whole.
@@ -316,7 +373,7 @@ fn short<'a>(
         return Ok(text);
     }
     let detail = format!("{field} has more than {max} characters");
-    Err(refuse(Reason::InvalidId, Some(field), detail))
+    Err(refuse(Reason::TooLong, Some(field), detail))
 }
 
 fn time(text: &str, field: &'static str) -> Result<Millis, Rejection> {

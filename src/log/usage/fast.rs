@@ -71,6 +71,8 @@ enum Field {
     RequestId,
     Timestamp,
     UserId,
+    /// Says how `data` is written, which is known: passed over.
+    DataContentType,
     /// Not known: passed over.
     Other,
     /// No member: where the record begins.
@@ -113,6 +115,7 @@ impl Field {
             b"requestId" => Field::RequestId,
             b"timestamp" => Field::Timestamp,
             b"userId" => Field::UserId,
+            b"datacontenttype" => Field::DataContentType,
             _ => Field::Other,
         }
     }
@@ -169,6 +172,7 @@ impl<'a> Record<'_, 'a> {
                     usage.member(&mut seen, cursor, field)
                 });
             }
+            Field::DataContentType => return cursor.skip_scalar(),
             _ => return fields.usage.member(&mut self.seen, cursor, field),
         };
         once(&mut self.seen, field)?;
@@ -228,7 +232,10 @@ impl<'a> Usage<'a> {
                 self.stream = cursor.optional_flag()?;
                 return Some(());
             }
-            _ => return cursor.skip_scalar(),
+            _ => {
+                self.has_others = true;
+                return cursor.skip_scalar();
+            }
         };
         once(seen, field)?;
         *text = cursor.optional_text()?;

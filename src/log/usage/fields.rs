@@ -31,6 +31,8 @@ pub(super) struct Fields<'a> {
 /// The fields that CloudEvents have under `data`, and plain events at the top.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage<'a> {
+    /// The fast parse passed over members that it does not know.
+    pub has_others: bool,
     pub provider: Option<Cow<'a, str>>,
     pub endpoint: Option<Cow<'a, str>>,
     pub model: Option<Cow<'a, str>>,

@@ -11,14 +11,15 @@ mod encode;
 mod fast;
 mod fields;
 mod hash;
+mod misnamed;
 mod precise;
 
 use bytes::Bytes;
 
-use crate::domain::event::{Reason, Rejection, UsageEvent};
+use crate::domain::event::{Reason, Rejection, TokenCounts, UsageEvent};
 use crate::log::{Headers, NewRecord};
 
-use fields::{Fields, Form};
+use fields::Fields;
 
 pub use encode::encode;
 
@@ -67,14 +68,7 @@ impl Decoder {
         headers: &'a Headers,
     ) -> Result<UsageEvent<'a>, Rejection> {
         if value.len() > EVENT_BYTES_MAX {
-            return Err(Rejection {
-                reason: Reason::TooLarge,
-                field: None,
-                detail: format!(
-                    "the event has {} bytes; the maximum is {EVENT_BYTES_MAX}",
-                    value.len()
-                ),
-            });
+            return Err(too_large(value));
         }
         let mut fields = Fields::default();
         match fast::parse(value, &mut self.0, &mut fields) {
@@ -82,12 +76,6 @@ impl Decoder {
             None => decode_precisely(value, headers),
         }
     }
-}
-
-/// The form of a record that can be decoded.
-fn form(value: &[u8]) -> Form {
-    let parsed = precise::parse(value);
-    parsed.map_or(Form::default(), |fields| fields.form)
 }
 
 /// [`decode`] by the slow pass alone: the definition of what decoding means. Public for the tests that compare the two.
@@ -100,19 +88,91 @@ pub fn decode_precisely<'a>(
 }
 
 /// [`decode`] for events that come in at the edge: it also refuses counts that contradict each other
-/// ([`UsageEvent::oversized_part`]). A record that reaches the log past the edge is rated as far as its counts make sense. What
-/// depends on rules or log time (unknown service, too old, duplicate, conflict) is decided by rating alone.
+/// ([`UsageEvent::oversized_part`]) and fields that are probably misnamed ([`Reason::MisnamedField`]). A record that reaches the log
+/// past the edge is rated as far as it makes sense. What depends on rules or log time (unknown service, too old, duplicate,
+/// conflict) is decided by rating alone.
 ///
 /// # Errors
-/// As [`decode`], and `out_of_range` for a part of a token count that is larger than its whole.
+/// The first of [`decode_or_faults`].
 pub fn decode_at_edge<'a>(
     value: &'a [u8],
     headers: &'a Headers,
 ) -> Result<UsageEvent<'a>, Rejection> {
-    let event = decode(value, headers)?;
-    match event.oversized_part() {
-        Some(part) => Err(check::oversized(part, form(value))),
-        None => Ok(event),
+    decode_or_faults(value, headers).map_err(|mut faults| faults.swap_remove(0))
+}
+
+/// [`decode_at_edge`], which names everything that is wrong.
+///
+/// # Errors
+/// Every fault, at most one per field; never none.
+pub fn decode_or_faults<'a>(
+    value: &'a [u8],
+    headers: &'a Headers,
+) -> Result<UsageEvent<'a>, Vec<Rejection>> {
+    if value.len() > EVENT_BYTES_MAX {
+        return Err(vec![too_large(value)]);
+    }
+    let mut fields = Fields::default();
+    let parsed = fast::parse(value, &mut fast::Guesses::default(), &mut fields);
+    if parsed.is_some()
+        && !fields.usage.has_others
+        && let Ok(event) = check::event(fields, headers)
+        && event.oversized_part().is_none()
+    {
+        return Ok(event);
+    }
+    examine(value, headers)
+}
+
+/// [`decode_or_faults`] by the slow pass.
+fn examine<'a>(value: &'a [u8], headers: &'a Headers) -> Result<UsageEvent<'a>, Vec<Rejection>> {
+    let top = precise::object(value).map_err(|fault| vec![fault])?;
+    let (fields, mut faults) = precise::parse_all(&top);
+    let others = misnamed::faults(&top, fields.form).into_iter();
+    for fault in others.chain(check::faults(&fields, headers)) {
+        if !faults.iter().any(|known| covers(known, &fault)) {
+            faults.push(fault);
+        }
+    }
+    faults.extend(oversized(&fields, &faults));
+    match faults.is_empty() {
+        true => check::event(fields, headers).map_err(|fault| vec![fault]),
+        false => Err(faults),
+    }
+}
+
+/// Whether a fault is all there is to say about another's field.
+fn covers(known: &Rejection, other: &Rejection) -> bool {
+    let is_within = |field: &str| known.field == Some("data") && field.starts_with("data.");
+    known.field == other.field || other.field.is_some_and(is_within)
+}
+
+/// The refusal of a part that is larger than its whole, if nothing else is wrong with either whole.
+fn oversized(fields: &Fields<'_>, faults: &[Rejection]) -> Option<Rejection> {
+    let (usage, names) = (&fields.usage, fields.form.names());
+    let wholes = [names.input_tokens, names.output_tokens].map(Some);
+    if faults.iter().any(|fault| wholes.contains(&fault.field)) {
+        return None;
+    }
+    let counts = TokenCounts {
+        input: usage.input_tokens,
+        output: usage.output_tokens,
+        cached_input: usage.cached_input_tokens,
+        cache_write: usage.cache_write_tokens,
+        reasoning: usage.reasoning_tokens,
+    };
+    let part = counts.oversized_part()?;
+    Some(check::oversized(part, fields.form))
+}
+
+fn too_large(value: &[u8]) -> Rejection {
+    Rejection {
+        reason: Reason::TooLarge,
+        field: None,
+        detail: format!(
+            "the event has {} bytes; the maximum is {EVENT_BYTES_MAX}",
+            value.len()
+        ),
     }
 }
 

@@ -15,24 +15,63 @@ const DATA: &str = "data";
 
 /// The fields of a record.
 pub(super) fn parse(value: &[u8]) -> Result<Fields<'_>, Rejection> {
-    let top: Object<'_> = serde_json::from_slice(value)
-        .map_err(|error| refuse(Reason::Malformed, None, malformed(value, &error)))?;
-    let spec_version = top.text("specversion")?;
-    if spec_version.is_none() {
-        return plain(&top);
+    let (fields, faults) = parse_all(&object(value)?);
+    faults.into_iter().next().map_or(Ok(fields), Err)
+}
+
+/// The record as an object.
+pub(super) fn object(value: &[u8]) -> Result<Object<'_>, Rejection> {
+    serde_json::from_slice(value)
+        .map_err(|error| refuse(Reason::Malformed, None, malformed(value, &error)))
+}
+
+/// The fields that can be read, and why the others cannot.
+pub(super) fn parse_all<'a>(top: &Object<'a>) -> (Fields<'a>, Vec<Rejection>) {
+    let mut faults = Faults::default();
+    let spec_version = top.text("specversion");
+    let form = match &spec_version {
+        Ok(None) => Form::Plain,
+        Ok(Some(_)) | Err(_) => Form::CloudEvent,
+    };
+    let spec_version = faults.keep(spec_version);
+    let fields = match form {
+        Form::Plain => plain(top, &mut faults),
+        Form::CloudEvent => cloud_event(top, spec_version, &mut faults),
+    };
+    (fields, faults.0)
+}
+
+/// Why fields cannot be read.
+#[derive(Default)]
+struct Faults(Vec<Rejection>);
+
+impl Faults {
+    /// What was read, or nothing.
+    fn keep<T: Default>(&mut self, read: Result<T, Rejection>) -> T {
+        read.unwrap_or_else(|fault| {
+            self.0.push(fault);
+            T::default()
+        })
     }
-    let data = top.object(DATA)?;
-    Ok(Fields {
+}
+
+fn cloud_event<'a>(
+    top: &Object<'a>,
+    spec_version: Option<Cow<'a, str>>,
+    faults: &mut Faults,
+) -> Fields<'a> {
+    let data = faults.keep(top.object(DATA));
+    Fields {
         form: Form::CloudEvent,
         printable: false,
         spec_version,
-        event_type: top.text("type")?,
-        source: top.text("source")?,
-        id: top.text("id")?,
-        time: top.text("time")?,
-        user: top.text("subject")?,
-        usage: usage(&data, Form::CloudEvent)?,
-    })
+        event_type: faults.keep(top.text("type")),
+        source: faults.keep(top.text("source")),
+        id: faults.keep(top.text("id")),
+        time: faults.keep(top.text("time")),
+        user: faults.keep(top.text("subject")),
+        usage: usage(&data, Form::CloudEvent, faults),
+    }
 }
 
 fn malformed(value: &[u8], error: &serde_json::Error) -> String {
@@ -48,46 +87,59 @@ fn malformed(value: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-fn plain<'a>(top: &Object<'a>) -> Result<Fields<'a>, Rejection> {
+fn plain<'a>(top: &Object<'a>, faults: &mut Faults) -> Fields<'a> {
     let names = Form::Plain.names();
-    Ok(Fields {
+    Fields {
         form: Form::Plain,
         printable: false,
         spec_version: None,
         event_type: None,
-        source: top.text("source")?,
-        id: top.text(names.id)?,
-        time: top.text(names.time)?,
-        user: top.text(names.user)?,
-        usage: usage(top, Form::Plain)?,
-    })
+        source: faults.keep(top.text("source")),
+        id: faults.keep(top.text(names.id)),
+        time: faults.keep(top.text(names.time)),
+        user: faults.keep(top.text(names.user)),
+        usage: usage(top, Form::Plain, faults),
+    }
 }
 
-fn usage<'a>(object: &Object<'a>, form: Form) -> Result<Usage<'a>, Rejection> {
+fn usage<'a>(object: &Object<'a>, form: Form, faults: &mut Faults) -> Usage<'a> {
     let names = form.names();
-    Ok(Usage {
-        provider: object.text(names.provider)?,
-        endpoint: object.text(names.endpoint)?,
-        model: object.text(names.model)?,
-        status: object.count(names.status)?,
-        latency_ms: object.count(names.latency_ms)?,
-        input_tokens: object.count(names.input_tokens)?,
-        output_tokens: object.count(names.output_tokens)?,
-        cached_input_tokens: object.count(names.cached_input_tokens)?,
-        cache_write_tokens: object.count(names.cache_write_tokens)?,
-        reasoning_tokens: object.count(names.reasoning_tokens)?,
-        audio_millis: object.count(names.audio_millis)?,
-        request_bytes: object.count(names.request_bytes)?,
-        response_bytes: object.count(names.response_bytes)?,
-        error_message: object.text(names.error_message)?,
-        stream: object.flag(names.stream)?,
-    })
+    Usage {
+        has_others: false,
+        provider: faults.keep(object.text(names.provider)),
+        endpoint: faults.keep(object.text(names.endpoint)),
+        model: faults.keep(object.text(names.model)),
+        status: faults.keep(object.count(names.status)),
+        latency_ms: faults.keep(object.count(names.latency_ms)),
+        input_tokens: faults.keep(object.count(names.input_tokens)),
+        output_tokens: faults.keep(object.count(names.output_tokens)),
+        cached_input_tokens: faults.keep(object.count(names.cached_input_tokens)),
+        cache_write_tokens: faults.keep(object.count(names.cache_write_tokens)),
+        reasoning_tokens: faults.keep(object.count(names.reasoning_tokens)),
+        audio_millis: faults.keep(object.count(names.audio_millis)),
+        request_bytes: faults.keep(object.count(names.request_bytes)),
+        response_bytes: faults.keep(object.count(names.response_bytes)),
+        error_message: faults.keep(object.text(names.error_message)),
+        stream: faults.keep(object.flag(names.stream)),
+    }
 }
 
 /// A JSON object, its values unread. Nothing here recurses, so no nesting is too deep.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+#[derive(Default)]
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
+    /// The names of its members that are not `null`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let members = self.0.iter().filter(|(_, value)| value.get() != "null");
+        members.map(|(name, _)| name.as_ref())
+    }
+
+    /// Whether it has a member of this name that is not `null`.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
     /// The JSON text of a member; `None` if it is missing or `null`. `field` is its full name (`data.statusCode`).
     fn member(&self, field: &'static str) -> Result<Option<&'a str>, Rejection> {
         let name = field.rsplit_once('.').map_or(field, |(_, name)| name);
@@ -142,7 +194,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn object(&self, field: &'static str) -> Result<Object<'a>, Rejection> {
+    pub fn object(&self, field: &'static str) -> Result<Object<'a>, Rejection> {
         let Some(json) = self.member(field)? else {
             let detail = format!("{field} is missing; every event must have it");
             return Err(refuse(Reason::MissingField, Some(field), detail));

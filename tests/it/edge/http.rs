@@ -101,7 +101,7 @@ fn cloudevent(id: &str, user: &str) -> String {
     // Spaces and an unknown field: bytes that a re-encoding would lose.
     format!(
         r#"{{"specversion":"1.0", "type":"tidemark.usage.v1","source":"gw","id":"{id}","time":"2026-11-22T07:01:02.123Z",
-"subject":"{user}","x":1.50,"data":{{"endpoint":"/v1/chat/completions","statusCode":200}}}}"#
+"subject":"{user}","x":1.50,"data":{{"endpoint":"/v1/chat/completions","statusCode":200,"outputTokens":7}}}}"#
     )
     .replace('\n', " ")
 }

@@ -18,6 +18,7 @@ mod referrals;
 mod rejects;
 pub mod rows;
 mod rules;
+mod senders;
 mod serving;
 pub mod slow_db;
 pub mod stand;

@@ -223,6 +223,30 @@ async fn an_original_is_sent_again_to_the_byte_and_only_it() {
     assert_eq!(states["rejects"][1]["state"], "redriven");
 }
 
+/// A record that came past the edge may have fields that the edge takes for misnamed.
+#[tokio::test]
+async fn an_original_with_a_misnamed_field_is_sent_as_it_was_but_no_edit_may_have_one() {
+    let stand = Stand::new().await;
+    let mut misnamed = event("r-1", "/v9");
+    misnamed["prompt_tokens"] = json!(150);
+    let original = original(7, misnamed.to_string().as_bytes());
+    refuse(&stand, &original, Reason::UnknownService, Some("endpoint")).await;
+    let edited = json!({"value": misnamed});
+    let answer = redrive_over_http(&stand, 0, &edited).await;
+    let told = answer.json();
+    assert_eq!(
+        (answer.status.as_u16(), &told["events"][0]["code"]),
+        (422, &json!("misnamed_field"))
+    );
+    assert_eq!(sent(&stand), []);
+    let answer = redrive_over_http(&stand, 0, &json!({})).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    let [(_, record)] = &sent(&stand)[..] else {
+        panic!("one record")
+    };
+    assert_eq!(record.value, misnamed.to_string());
+}
+
 #[tokio::test]
 async fn an_edited_event_is_checked_as_at_the_edge_and_the_first_edit_stays() {
     let stand = Stand::new().await;

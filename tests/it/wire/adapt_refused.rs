@@ -125,7 +125,7 @@ fn what_cannot_be_read_is_refused_with_reason_and_field_and_without_its_value() 
             "apisix",
             &["request", "uri"],
             Some(json!("/x".repeat(1_025))),
-            InvalidId,
+            TooLong,
             "request.uri",
         ),
         (
@@ -167,7 +167,7 @@ fn what_cannot_be_read_is_refused_with_reason_and_field_and_without_its_value() 
             "apisix",
             &["llm_summary", "model"],
             Some(json!("m".repeat(257))),
-            InvalidId,
+            TooLong,
             "llm_summary.model",
         ),
         (

@@ -19,7 +19,12 @@ use crate::http::stand::Stand;
 const LITELLM_PATH: &str = "/api/v1/events/litellm";
 const OPENMETER_PATH: &str = "/litellm/openmeter/api/v1/events";
 const LAGO_PATH: &str = "/litellm/lago/api/v1/events";
-const OTLP_PATHS: [&str; 2] = ["/api/v1/events/otlp", "/api/v1/events/otlp/v1/traces"];
+const OTLP_PATHS: [&str; 3] = [
+    "/api/v1/events/otlp",
+    "/api/v1/events/otlp/v1/traces",
+    // OTEL_EXPORTER_OTLP_ENDPOINT at the root of the service.
+    "/v1/traces",
+];
 
 struct Edge(Stand);
 
@@ -257,6 +262,7 @@ async fn what_is_no_body_of_the_form_is_refused_and_nothing_is_taken() {
         LAGO_PATH,
         OTLP_PATHS[0],
         OTLP_PATHS[1],
+        OTLP_PATHS[2],
     ] {
         for body in ["", "no JSON", "[{", "null"] {
             let answer = edge.post(path, body).await;

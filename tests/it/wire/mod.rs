@@ -7,6 +7,7 @@ mod adapt_laws;
 mod adapt_refused;
 mod adapt_role;
 mod adapt_rows;
+mod faults;
 mod gateways;
 mod gateways_http;
 mod gateways_laws;

@@ -10,7 +10,8 @@ fn send(site: &Site, events: &[Value]) {
         .header("authorization", format!("Bearer {}", key.trim()))
         .content_type("application/json");
     let answer = request.send(json!(events).to_string()).unwrap();
-    assert_eq!(answer.status(), 204);
+    // 200: chat without token counts is taken, and the answer says so.
+    assert!([200, 204].contains(&answer.status().as_u16()));
 }
 
 fn events(from: u32, count: u32, endpoint: &str, days_old: i64) -> Vec<Value> {

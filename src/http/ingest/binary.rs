@@ -1,0 +1,214 @@
+//! CloudEvents in binary mode: attributes are headers (`ce-id`), the body is `data`.
+//!
+//! The rules are those of the HTTP protocol binding 1.0.2, section 3.1: values are unquoted, then
+//! percent-decoded, then must be UTF-8. A percent sign without two digits stands for itself, because
+//! older SDKs do not encode values at all. Attributes that events do not have are left out.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use percent_encoding::percent_decode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::body::media_type;
+use crate::domain::event::{Reason, Rejection};
+use crate::http::problem::{BadEvent, Problem};
+
+/// The content types of the other modes begin with it.
+const CLOUD_EVENTS: &str = "application/cloudevents";
+/// Without these, a CloudEvent is none.
+const REQUIRED: [&str; 4] = ["ce-specversion", "ce-type", "ce-source", "ce-id"];
+const OPTIONAL: [&str; 2] = ["ce-time", "ce-subject"];
+
+/// The attributes that a request has in its headers, by header.
+pub(super) struct Attributes(Vec<(&'static str, String)>);
+
+/// The same event in structured mode.
+#[derive(Serialize)]
+struct Structured<'a> {
+    specversion: Option<&'a str>,
+    r#type: Option<&'a str>,
+    source: Option<&'a str>,
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+impl Attributes {
+    /// The attributes of a request in binary mode; `None`: it is in another mode.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Attributes>, Problem> {
+        let is_other_mode = media_type(headers).starts_with(CLOUD_EVENTS);
+        let has = |name: &&str| headers.contains_key(*name);
+        if is_other_mode || !REQUIRED.iter().any(has) {
+            return Ok(None);
+        }
+        must_be_json(headers)?;
+        let mut attributes = Vec::new();
+        let mut faults = Vec::new();
+        for name in REQUIRED.into_iter().chain(OPTIONAL) {
+            match value(headers, name)? {
+                Ok(Some(value)) => attributes.push((name, value)),
+                Ok(None) if REQUIRED.contains(&name) => faults.push(missing(name)),
+                Ok(None) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+        match faults.is_empty() {
+            true => Ok(Some(Attributes(attributes))),
+            false => Err(refused(faults)),
+        }
+    }
+
+    /// The event that they and the body make.
+    pub fn event(&self, body: &Bytes) -> Result<Bytes, Problem> {
+        // Only one whole JSON value may stand there, or a body could add attributes.
+        let data = match body.trim_ascii() {
+            [] => None,
+            json => Some(serde_json::from_slice::<&RawValue>(json).map_err(|error| {
+                let detail = format!("the body, which is the event's data, is not JSON: {error}");
+                refused(vec![fault(Reason::Malformed, "data", detail)])
+            })?),
+        };
+        let attribute = |name| {
+            let found = self.0.iter().find(|(header, _)| *header == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let structured = Structured {
+            specversion: attribute("ce-specversion"),
+            r#type: attribute("ce-type"),
+            source: attribute("ce-source"),
+            id: attribute("ce-id"),
+            time: attribute("ce-time"),
+            subject: attribute("ce-subject"),
+            datacontenttype: "application/json",
+            data,
+        };
+        let event = serde_json::to_vec(&structured).map_err(|_| Problem::internal())?;
+        Ok(event.into())
+    }
+}
+
+/// Refuses data in another format. SDKs omit the Content-Type if the event has no `datacontenttype`;
+/// its data is JSON then.
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = media_type(headers);
+    let is_json = ["", "application/json", "text/json"].contains(&media_type.as_str())
+        || media_type.ends_with("+json");
+    if is_json {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        format!(
+            "the headers are those of a CloudEvent in binary mode, whose Content-Type '{media_type}' is that of its data; \
+             send the data as application/json"
+        ),
+    ))
+}
+
+/// The value of an attribute's header. The outer error is about the request, the inner one about the event.
+fn value(
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<Result<Option<String>, Rejection>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        let why = format!("the header {name} was sent more than once; send it once");
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "duplicate_header",
+            why,
+        ));
+    }
+    let decoded = first.map(|value| decoded(value.as_bytes())).transpose();
+    Ok(decoded.map_err(|_| {
+        let detail = format!("the header {name} is not UTF-8, percent-encoded or not");
+        fault(Reason::Malformed, name, detail)
+    }))
+}
+
+fn decoded(value: &[u8]) -> Result<String, std::string::FromUtf8Error> {
+    let unquoted = unquoted(value.trim_ascii());
+    String::from_utf8(percent_decode(&unquoted).collect())
+}
+
+/// A double-quoted value without its quotes and backslashes; any other as it is.
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let inner = value
+        .strip_prefix(b"\"")
+        .and_then(|v| v.strip_suffix(b"\""));
+    let Some(inner) = inner else {
+        return Cow::Borrowed(value);
+    };
+    let mut unescaped = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'\\' => bytes.next().unwrap_or(byte),
+            byte => byte,
+        };
+        unescaped.push(*byte);
+    }
+    Cow::Owned(unescaped)
+}
+
+fn missing(name: &'static str) -> Rejection {
+    let detail = format!("the header {name} is missing; every event in binary mode must have it");
+    fault(Reason::MissingField, name, detail)
+}
+
+fn fault(reason: Reason, field: &'static str, detail: String) -> Rejection {
+    Rejection {
+        reason,
+        field: Some(field),
+        detail,
+    }
+}
+
+fn refused(faults: Vec<Rejection>) -> Problem {
+    let faults = faults.into_iter().map(|fault| BadEvent::new(0, fault));
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid_events",
+        "the event is invalid and was not accepted; `events` says why",
+    )
+    .of_events(faults.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn header_values_are_decoded_as_the_binding_says() {
+        for (value, expected) in [
+            (&b"plain"[..], Some("plain")),
+            (b"", Some("")),
+            (
+                b"Euro%20%E2%82%AC%20%f0%9f%98%80",
+                Some("Euro \u{20ac} \u{1f600}"),
+            ),
+            (b"a%2541", Some("a%41")),
+            (b"100%", Some("100%")),
+            (b"%zz%4", Some("%zz%4")),
+            ("é".as_bytes(), Some("é")),
+            (br#""in quotes \"\\ %41""#, Some(r#"in quotes "\ A"#)),
+            (br#""one quote"#, Some(r#""one quote"#)),
+            (b"\"", Some("\"")),
+            (b"%C0%A0", None),
+            (b"%FF", None),
+            (b"\xe9", None),
+        ] {
+            assert_eq!(decoded(value).ok().as_deref(), expected, "{value:?}");
+        }
+    }
+}
