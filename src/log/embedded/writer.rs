@@ -152,12 +152,13 @@ pub(super) fn keep(current: &Current, groups: &Receiver<()>, every: Duration) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        mender.look_after(current);
         // Under constant load there is always a group to note, so the time is looked at after each.
         if Instant::now() >= retention_at {
             retention_at = Instant::now() + every;
             on_open(current, look_after);
         }
+        // Last: whatever came before may have failed.
+        mender.look_after(current);
     }
     on_open(current, |shared| {
         note(shared);
