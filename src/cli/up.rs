@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::data::{DataDir, Running};
@@ -16,6 +17,7 @@ use super::keys::{local_key, read_local_key};
 use super::output::{Done, Failure, Out};
 use super::rules;
 use super::serve::not_ready_when_leaving;
+use super::worker;
 use crate::app::commands::Commands;
 use crate::app::queries::{self, Queries};
 use crate::domain::access::Scope;
@@ -82,7 +84,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     service.prove_listener(&key, running.listen);
     let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
-    serve(&mut tasks, listener, service, within, trigger, shutdown);
+    let served = serve(&mut tasks, listener, service, within, trigger, shutdown);
     tasks.spawn(queries::keep(
         Arc::new(engine.db.clone()),
         Arc::new(SystemClock),
@@ -100,6 +102,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         tasks.spawn(demo::run(commands, log, partitions, shutdown.clone()));
     }
     engine.serve_store()?;
+    end_if_store_fails(&engine);
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
     health.set_ready(true);
@@ -108,7 +111,30 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     not_ready_when_leaving(health.clone(), shutdown.clone()).await;
     shutdown.clone().requested().await;
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
-    drain(tasks, engine, config.drain_timeout).await
+    drain(tasks, engine, config.drain_timeout).await;
+    outcome(served)
+}
+
+/// What the process ends with: a listener that failed is why it stopped.
+pub(super) fn outcome(mut served: oneshot::Receiver<Done>) -> Done {
+    // No answer: it was given up at the end of the shutdown, which says so.
+    served.try_recv().unwrap_or(Ok(()))
+}
+
+/// Ends the process, as if it had been killed, once the embedded store could not be synced: SQLite must not be closed then
+/// ([`Durability::failed`](crate::store::durability::Durability::failed)). Whatever restarts it goes on at the checkpoints.
+fn end_if_store_fails(engine: &Engine) {
+    let failed = engine.store_failed();
+    tokio::spawn(async move {
+        let why = failed.await;
+        tracing::error!(
+            event = "process.failed",
+            why,
+            "the store cannot be used by this process any more; exiting with code 1. Nothing that \
+             was acknowledged is lost; the next start continues"
+        );
+        std::process::exit(1);
+    });
 }
 
 fn commands_of(engine: &Engine, partitions: Partitions) -> Commands {
@@ -228,7 +254,7 @@ pub fn settings(config: &PipelineConfig, specs: &[TopicSpec]) -> Settings {
     }
 }
 
-/// Serves HTTP in a task; if it fails, everything stops.
+/// Serves HTTP in a task; if it fails, everything stops. How it ended.
 fn serve(
     tasks: &mut JoinSet<()>,
     listener: TcpListener,
@@ -236,17 +262,24 @@ fn serve(
     within: Duration,
     trigger: &Trigger,
     shutdown: &Shutdown,
-) {
-    let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
+) -> oneshot::Receiver<Done> {
+    let connections = service.connections();
+    let router = http::router(service, Hosts::Loopback);
+    let serving = worker::serve(
+        listener,
+        router,
+        None,
+        connections,
+        within,
+        trigger.clone(),
+        shutdown.clone(),
+    );
+    let (ended, served) = oneshot::channel();
     tasks.spawn(async move {
-        let connections = service.connections();
-        let router = http::router(service, Hosts::Loopback);
-        if let Err(error) = http::serve(listener, router, None, connections, shutdown, within).await
-        {
-            tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
-            trigger.shut_down();
-        }
+        // Nobody may want to know any more.
+        let _ = ended.send(serving.await);
     });
+    served
 }
 
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.
@@ -321,7 +354,7 @@ fn welcome(
 }
 
 /// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
-async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done {
+async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) {
     if tokio::time::timeout(within, all_end(&mut tasks))
         .await
         .is_err()
@@ -336,7 +369,6 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done
     }
     engine.close(CLOSE_WITHIN).await;
     tracing::info!(event = "process.stopped", "stopped");
-    Ok(())
 }
 
 async fn all_end(tasks: &mut JoinSet<()>) {
@@ -352,10 +384,25 @@ async fn all_end(tasks: &mut JoinSet<()>) {
 
 #[cfg(test)]
 mod tests {
-    use super::settings;
+    use super::{Done, Failure, oneshot, outcome, settings};
     use crate::log::topics;
     use crate::ops::config::Config;
     use crate::pipeline::Settings;
+
+    #[test]
+    fn a_listener_that_failed_is_what_the_process_ends_with() {
+        let end = |with: Option<Done>| {
+            let (ended, served) = oneshot::channel();
+            if let Some(with) = with {
+                ended.send(with).expect("a receiver");
+            }
+            outcome(served)
+        };
+        let failed = end(Some(Err(Failure::failed("no more sockets"))));
+        assert!(matches!(failed, Err(Failure::Failed(why)) if why == "no more sockets"));
+        assert!(matches!(end(Some(Ok(()))), Ok(())));
+        assert!(matches!(end(None), Ok(())));
+    }
 
     #[test]
     fn the_default_configuration_is_the_pipelines_default_settings() {
