@@ -59,6 +59,8 @@ pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use rate::is_log_time_ahead;
 pub use recent::watch_recent;
+#[doc(hidden)]
+pub use recorded_cut::fuzzed_cut;
 pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
 

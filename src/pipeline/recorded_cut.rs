@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::domain::position::{Epoch, Offset, Sequence};
+use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use crate::domain::time::Millis;
 use crate::log::posting::BlockHeader;
 use crate::log::varint::{FormatError, Reader, put_signed, put_varint};
@@ -186,6 +186,25 @@ fn decode(
     })
 }
 
+/// What [`decode`] makes of the bytes, encoded again: for the fuzz targets.
+#[doc(hidden)]
+pub fn fuzzed_cut(bytes: &[u8]) -> Result<Bytes, FormatError> {
+    let block = BlockHeader {
+        epoch: Epoch(1),
+        source: Partition(0),
+        chunk: Chunk(1),
+        control: Control(1),
+        source_log_time: Millis(0),
+    };
+    let identity = LogIdentity {
+        topic_id: String::new(),
+        partitions: 1,
+        posting_partitions: 3,
+    };
+    let chunk = decode(bytes, &block, &identity)?;
+    Ok(encode(&chunk.cut, &chunk.end))
+}
+
 fn take_records(input: &mut Reader<'_>) -> Result<Range<Offset>, FormatError> {
     let (from, count) = (input.varint()?, input.varint()?);
     let to = from.checked_add(count);
@@ -261,7 +280,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::position::{Chunk, Control, Partition};
 
     fn identity(posting_partitions: u32) -> LogIdentity {
         LogIdentity {

@@ -62,7 +62,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
-pub use set_aside::SetAside;
+pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{UsageCursor, UsageLine, UsageOfDay};

@@ -6,6 +6,7 @@
 //!                                     └──▶ keeper thread: notes each partition's end in `acknowledged`, at least every 100 ms
 //! ```
 //! - Every record carries a checksum that is seeded with its offset; a wrong one, or a missing offset, is [`LogError::Damaged`], never skipped.
+//! - That is an error to the reader of that record only: all other records can be read, and new ones appended.
 //! - A partition that opens shorter than its noted end is damaged and halts; the others go on.
 //! - Nothing is written while the disk is nearly full or the clock has jumped ahead: appends are refused ([`LogError::Refused`]), and
 //!   go on by themselves when that has passed.

@@ -377,22 +377,30 @@ impl Rater<'_> {
             .default_tier_events_total
             .inc_by(self.tiers.take_defaults());
         let models = self.tiers.take_unrecognised();
-        // Clients can make up names: one line a minute, whatever they send.
-        if let [model, others @ ..] = &models[..]
-            && let Some(kept_back) = UNRECOGNISED.say_of((), models.len() as u64)
-        {
+        if let Some((model, others)) = unrecognised_line(&UNRECOGNISED, &models) {
             tracing::info!(
                 event = "model.unrecognised",
                 model,
-                others = others.len() as u64 + kept_back,
+                others,
                 "model has no catalogue entry and no size in its name; using the lowest tier"
             );
         }
     }
 }
 
-/// Of all partitions of this process.
-static UNRECOGNISED: Seldom<()> = Seldom::every(Duration::from_secs(60));
+/// Of all partitions of this process. Clients can make up names: one line a minute, whatever they send.
+static UNRECOGNISED: Seldom<()> = Seldom::every(UNRECOGNISED_EVERY);
+const UNRECOGNISED_EVERY: Duration = Duration::from_secs(60);
+
+/// What to log of names that nothing recognised, if anything: one of them, and how many others there
+/// were since the last line.
+fn unrecognised_line<'a>(lately: &Seldom<()>, models: &'a [String]) -> Option<(&'a str, u64)> {
+    let [model, others @ ..] = models else {
+        return None;
+    };
+    let kept_back = lately.say_of((), models.len() as u64)?;
+    Some((model, others.len() as u64 + kept_back))
+}
 
 /// A successful chat without token counts: what it used is unknown, not zero.
 fn is_usage_unknown(candidate: &Candidate<'_>) -> bool {
@@ -413,4 +421,25 @@ fn forwards(forwards: &[(Partition, &Record)]) -> Vec<(Topic, Partition, Vec<New
         .into_iter()
         .map(|(partition, records)| (Topic::UsageEvents, partition, records))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invented_model_names_are_logged_once_a_minute_whatever_they_are() {
+        let lately = Seldom::every(UNRECOGNISED_EVERY);
+        let chunk =
+            |n: u64| -> Vec<String> { (0..3).map(|i| format!("made-up-{n}-{i}")).collect() };
+        assert_eq!(unrecognised_line(&lately, &[]), None);
+        let lines = (0..1_000).filter(|n| unrecognised_line(&lately, &chunk(*n)).is_some());
+        assert_eq!(lines.count(), 1);
+        assert!(UNRECOGNISED_EVERY >= Duration::from_secs(60));
+        // The next line says how many it stands for.
+        let lately = Seldom::every(Duration::from_millis(1));
+        let first =
+            unrecognised_line(&lately, &chunk(0)).map(|(model, others)| (model.to_owned(), others));
+        assert_eq!(first, Some(("made-up-0-0".to_owned(), 2)));
+    }
 }

@@ -20,6 +20,7 @@ pub mod rows;
 mod rules;
 mod senders;
 mod serving;
+mod set_aside;
 pub mod slow_db;
 pub mod stand;
 mod tokens;

@@ -17,6 +17,7 @@ mod losses;
 mod lost_checkpoints;
 mod mishaps;
 mod notes;
+mod one_account;
 mod queues;
 mod quiet;
 mod recovery;
