@@ -8,14 +8,15 @@ use tidemark::log::rejected::{self, Reject, RejectError};
 use tidemark::log::{Record, usage};
 
 use super::adapt_laws::{any_value, replace_leaf};
-use super::gateways::{LAGO, LITELLM, NEW_API, OPENMETER, OTLP, RECEIVED};
+use super::gateways::{LAGO, LITELLM, NEW_API, OPENMETER, OTLP, RECEIVED, SUB2API};
 use super::gateways_otlp::PROTOBUF;
 
-const FIXTURES: [(Format, &str); 5] = [
+const FIXTURES: [(Format, &str); 6] = [
     (Format::Litellm, LITELLM),
     (Format::LitellmOpenmeter, OPENMETER),
     (Format::LitellmLago, LAGO),
     (Format::NewApi, NEW_API),
+    (Format::Sub2Api, SUB2API),
     (Format::Otlp, OTLP),
 ];
 const SECRET: &str = "s3cr3t";
