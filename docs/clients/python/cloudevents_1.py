@@ -3,7 +3,8 @@
 import os
 import sys
 
-from cloudevents.http import CloudEvent, to_structured
+from cloudevents.conversion import to_structured
+from cloudevents.http import CloudEvent
 
 from tidemark import Tidemark
 

@@ -24,7 +24,8 @@ fn fixture(name: &str) -> String {
 async fn stand(litellm_user: &[&str]) -> Stand {
     let mut config = tidemark::ops::config::Config::default().http;
     if !litellm_user.is_empty() {
-        config.gateways.litellm_user = litellm_user.iter().map(|&place| place.into()).collect();
+        let gateways = std::sync::Arc::make_mut(&mut config.gateways);
+        gateways.litellm_user = litellm_user.iter().map(|&place| place.into()).collect();
     }
     Stand::with(config).await
 }
