@@ -50,7 +50,8 @@ fn check(format: Format, body: &[u8]) -> Result<(), TestCaseError> {
             Outcome::Refused(refused) => {
                 prop_assert_eq!(refused.refusal.index as usize, index);
                 prop_assert!(refused.draft.len() <= 64 * 1024);
-                let reject = refused.reject(format, Millis(7));
+                let sender = index.is_multiple_of(2).then(|| "0123456789ab".to_owned());
+                let reject = refused.reject(format, Millis(7), sender);
                 let stored = rejected::encode_gateway(&reject);
                 let stored = Record {
                     offset: tidemark::domain::position::Offset(1),
