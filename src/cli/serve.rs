@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::engine::{connect, connect_log_to_append, topic_specs};
+use super::listeners::{first_failure, listen, load_tls};
 use super::output::{Done, Failure, Out};
-use super::up::{listen, outcome};
 use super::worker;
 use crate::app::queries;
-use crate::http::{self, Connections, Hosts, Operator, Parts, Service, Tls};
+use crate::http::{self, Connections, Hosts, Operator, Parts, Service};
 use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
@@ -28,9 +28,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Runs until shutdown.
 pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Done {
     check(config)?;
-    let tls = config.serve.tls.as_ref();
-    let tls = tls.map(|files| Tls::load(&files.certificate, &files.key));
-    let tls = tls.transpose().map_err(Failure::refused)?;
+    let tls = load_tls(config.serve.tls.as_ref())?;
     let metrics = Arc::new(Metrics::new());
     traces::count_in(&metrics);
     let listener = listen(config.serve.listen).await?;
@@ -97,10 +95,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         shutdown.clone(),
     )
     .await?;
-    match metrics_served {
-        Some(served) => outcome(served),
-        None => Ok(()),
-    }
+    first_failure(metrics_served)
 }
 
 /// From the request to stop on, load balancers are told to send their requests elsewhere.

@@ -295,7 +295,7 @@ pub(super) fn oversized(part: TokenPart, form: Form) -> Rejection {
     refuse(Reason::OutOfRange, Some(field), detail)
 }
 
-fn source<'a>(
+pub(super) fn source<'a>(
     form: Form,
     field: Option<Cow<'a, str>>,
     headers: &'a Headers,

@@ -11,6 +11,7 @@ use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
+use tidemark::log::usage::SENDER_HEADER;
 use tidemark::pipeline::follower::{Chain, Chains};
 use tidemark::pipeline::rate::PIECE_RECORDS;
 use tidemark::pipeline::rate::examine::{Examined, Place};
@@ -159,6 +160,22 @@ proptest! {
         let used = blocks(&self::records(&before), 7, Room::default()).2;
         let (pieced, again, _) = blocks(&records, piece, used);
         prop_assert_eq!(whole, pieced);
+        prop_assert_eq!(duplicates, again);
+    }
+
+    #[test]
+    fn who_sent_an_event_never_changes_a_chunks_blocks(
+        draws in prop::collection::vec(any_draw(), 1..120), senders in prop::collection::vec(prop::option::of("[0-9a-f]{12}"), 120),
+    ) {
+        let mut records = records(&draws);
+        let (unnamed, duplicates, _) = blocks(&records, records.len(), Room::default());
+        // A resend may come with another key: it is the same event.
+        for (record, sender) in records.iter_mut().zip(senders) {
+            let header = sender.map(|sender| (SENDER_HEADER.to_owned(), Bytes::from(sender)));
+            record.headers.extend(header);
+        }
+        let (named, again, _) = blocks(&records, records.len(), Room::default());
+        prop_assert_eq!(unnamed, named);
         prop_assert_eq!(duplicates, again);
     }
 }
