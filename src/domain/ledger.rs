@@ -2,6 +2,8 @@
 //!
 //! Rows hold no totals. Streak bonus, quality and totals are computed from them by [`super::statement`].
 
+use std::ops::{Index, IndexMut};
+
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -76,6 +78,78 @@ impl ServiceStats {
     }
 }
 
+/// Statistics by service. Nearly every account has only built-in ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByService {
+    /// Of the built-in services.
+    defaults: [ServiceStats; Service::DEFAULT_COUNT],
+    /// Of the others, by number; only those with something in them.
+    added: Vec<(Service, ServiceStats)>,
+}
+
+impl ByService {
+    /// Statistics of built-in services, and of others. `None`: the others are out of order, or not
+    /// others.
+    pub fn new(
+        defaults: [ServiceStats; Service::DEFAULT_COUNT],
+        added: Vec<(Service, ServiceStats)>,
+    ) -> Option<ByService> {
+        let ascending = added.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let others = added.iter().all(|(service, _)| !service.is_default());
+        (ascending && others).then_some(ByService { defaults, added })
+    }
+
+    /// Those of the built-in services.
+    pub fn defaults(&self) -> &[ServiceStats; Service::DEFAULT_COUNT] {
+        &self.defaults
+    }
+
+    /// Those of the others, by number.
+    pub fn added(&self) -> &[(Service, ServiceStats)] {
+        &self.added
+    }
+
+    /// All of them, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (Service, &ServiceStats)> {
+        let added = self.added.iter().map(|(service, stats)| (*service, stats));
+        Service::DEFAULTS.into_iter().zip(&self.defaults).chain(added)
+    }
+}
+
+impl Index<Service> for ByService {
+    type Output = ServiceStats;
+
+    fn index(&self, service: Service) -> &ServiceStats {
+        const NONE: &ServiceStats = &ServiceStats {
+            requests: 0,
+            successful: 0,
+            failed: 0,
+            points: Points::ZERO,
+            timed: 0,
+            latency_ms: 0,
+        };
+        if let Some(stats) = self.defaults.get(service.index()) {
+            return stats;
+        }
+        let place = self.added.binary_search_by_key(&service, |(of, _)| *of);
+        place.map_or(NONE, |place| &self.added[place].1)
+    }
+}
+
+impl IndexMut<Service> for ByService {
+    fn index_mut(&mut self, service: Service) -> &mut ServiceStats {
+        if service.is_default() {
+            return &mut self.defaults[service.index()];
+        }
+        let place = self.added.binary_search_by_key(&service, |(of, _)| *of);
+        let place = place.unwrap_or_else(|place| {
+            self.added.insert(place, (service, ServiceStats::default()));
+            place
+        });
+        &mut self.added[place].1
+    }
+}
+
 /// What was booked late in a month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateStats {
@@ -143,7 +217,7 @@ pub struct MonthRow {
     /// By day of month (1–31), ascending; only days with something in them.
     pub days: Vec<(u8, DayStats)>,
     /// By service.
-    pub services: [ServiceStats; Service::COUNT],
+    pub services: ByService,
     /// Booked late.
     pub late: LateStats,
     /// Charged and shadow cost of the month (users).
@@ -158,7 +232,7 @@ pub struct MonthRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {
     /// A bit per [`Service`] with which the account has had a success.
-    pub services_used: u8,
+    pub services_used: u64,
     /// Successful requests, late ones too.
     pub successes: u64,
     /// Everything charged.
@@ -197,7 +271,7 @@ impl MonthRow {
             month,
             carry,
             days: Vec::new(),
-            services: [ServiceStats::default(); Service::COUNT],
+            services: ByService::default(),
             late: LateStats::default(),
             charge: Charge::default(),
             cascade: Cascade::default(),
@@ -249,7 +323,7 @@ impl MonthRow {
         add(&mut stats.failed, cell.failed);
         add(&mut stats.latency_ms, cell.latency_ms);
         add(&mut stats.target_ms, cell.target_ms);
-        let of_service = &mut self.services[service as usize];
+        let of_service = &mut self.services[service];
         add(&mut of_service.requests, cell.requests);
         add(&mut of_service.successful, cell.successful);
         add(&mut of_service.failed, cell.failed);
@@ -288,7 +362,7 @@ impl MonthRow {
             service.points.is_saturated() || service.requests.max(service.latency_ms) == u64::MAX
         };
         self.days.iter().any(day)
-            || self.services.iter().any(service)
+            || self.services.iter().any(|(_, stats)| service(stats))
             || sums(&self.cascade.0)
             || sums(&[self.bonus, self.late.points])
             || self.charge.cost.is_saturated()
@@ -385,7 +459,7 @@ impl AccountRows {
             self.lifetime.spent = self.lifetime.spent.plus(charge.cost);
         }
         for first in entry.firsts {
-            let bit = 1 << first.service as u8;
+            let bit = first.service.bit();
             if self.lifetime.services_used & bit == 0 {
                 self.lifetime.services_used |= bit;
                 self.open(kind, first.slot.month(), activity)

@@ -15,6 +15,7 @@ pub mod rating;
 pub mod referral;
 pub mod rules;
 pub mod semantics;
+pub mod service;
 pub mod sorted;
 pub mod statement;
 pub mod text;

@@ -8,17 +8,21 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::domain::position::{Epoch, Offset, Sequence};
+use crate::domain::position::{Control, Epoch, Offset, Sequence};
 use crate::domain::time::Millis;
 use crate::log::posting::BlockHeader;
 use crate::log::varint::{FormatError, Reader, put_signed, put_varint};
 use crate::log::{Fingerprint, Record};
-use crate::store::checkpoints::{ClockCorrection, RateCheckpoint, UsageRows, WindowCut};
+use crate::store::checkpoints::{
+    ClockCorrection, RateCheckpoint, ServicesSince, UsageRows, WindowCut,
+};
 
 /// Name of the header.
 const CUT_HEADER: &str = "tidemark-cut";
 /// The version of its format.
 const VERSION: u8 = 1;
+/// The same with the services that rated the window behind the rest; only where there are any.
+const VERSION_WITH_SERVICES: u8 = 2;
 
 const ROWS_OFF: u8 = 0;
 const ROWS_ALWAYS: u8 = 1;
@@ -74,7 +78,10 @@ pub(super) fn of_record(
 
 fn encode(cut: &RateCheckpoint, end: &ChunkEnd) -> Bytes {
     let mut out = Vec::with_capacity(96);
-    out.push(VERSION);
+    out.push(match cut.services.is_empty() {
+        true => VERSION,
+        false => VERSION_WITH_SERVICES,
+    });
     put_varint(&mut out, cut.from.0);
     put_varint(&mut out, cut.to.0.saturating_sub(cut.from.0));
     put_varint(&mut out, cut.semantics.into());
@@ -98,7 +105,18 @@ fn encode(cut: &RateCheckpoint, end: &ChunkEnd) -> Bytes {
         put_varint(&mut out, before.0);
         put_varint(&mut out, after.0.saturating_sub(before.0));
     }
+    if !cut.services.is_empty() {
+        put_services(&mut out, &cut.services);
+    }
     Bytes::from(out)
+}
+
+fn put_services(out: &mut Vec<u8>, services: &[ServicesSince]) {
+    put_varint(out, services.len() as u64);
+    for since in services {
+        put_varint(out, since.from.0);
+        put_varint(out, since.version.0);
+    }
 }
 
 fn put_window(out: &mut Vec<u8>, window: &WindowCut) {
@@ -131,10 +149,10 @@ fn decode(
 ) -> Result<LoggedChunk, FormatError> {
     let mut input = Reader::new(bytes);
     let found = input.byte()?;
-    if found != VERSION {
+    if !(VERSION..=VERSION_WITH_SERVICES).contains(&found) {
         return Err(FormatError::Version {
             found,
-            known: VERSION,
+            known: VERSION_WITH_SERVICES,
         });
     }
     let Range {
@@ -159,7 +177,11 @@ fn decode(
     let log_time = Millis(input.signed()?);
     let latest_event_after = take_moment(&mut input)?;
     let (before, after) = take_sequences(&mut input, identity.posting_partitions)?;
-    input.check(input.left() == 0, "bytes after the last sequence")?;
+    let services = match found == VERSION_WITH_SERVICES {
+        true => take_services(&mut input)?,
+        false => Vec::new(),
+    };
+    input.check(input.left() == 0, "bytes after the end")?;
     Ok(LoggedChunk {
         cut: RateCheckpoint {
             topic_id: identity.topic_id.clone(),
@@ -177,6 +199,7 @@ fn decode(
             sequences: before,
             clock,
             latest_event,
+            services,
         },
         end: ChunkEnd {
             log_time,
@@ -223,6 +246,23 @@ fn take_fingerprint(input: &mut Reader<'_>, to: Offset) -> Result<Fingerprint, F
     })
 }
 
+/// At least one, or the version would be another; each takes two bytes or more.
+fn take_services(input: &mut Reader<'_>) -> Result<Vec<ServicesSince>, FormatError> {
+    let count = input.length()?;
+    input.check(count > 0, "a redundant empty list")?;
+    let mut services: Vec<ServicesSince> = Vec::new();
+    for _ in 0..count {
+        let since = ServicesSince {
+            from: Offset(input.varint()?),
+            version: Control(input.varint()?),
+        };
+        let ascending = services.last().is_none_or(|last| last.from <= since.from);
+        input.check(ascending, "services out of order")?;
+        services.push(since);
+    }
+    Ok(services)
+}
+
 fn take_sequences(
     input: &mut Reader<'_>,
     partitions: u32,
@@ -261,7 +301,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::position::{Chunk, Control, Partition};
+    use crate::domain::position::{Chunk, Partition};
 
     fn identity(posting_partitions: u32) -> LogIdentity {
         LogIdentity {
@@ -308,7 +348,9 @@ mod tests {
             clock in proptest::option::of(any::<(u32, u64, i64)>()),
             (latest_event, end_latest_event) in (moment(), moment()),
             sequences in proptest::collection::vec((0..u64::MAX / 2, 0..u64::MAX / 2), 0..5),
+            mut services in proptest::collection::vec(any::<(u64, u64)>(), 0..4),
         ) -> LoggedChunk {
+            services.sort_unstable();
             let identity = identity(sequences.len() as u32);
             let to = Offset(from + count);
             LoggedChunk {
@@ -336,6 +378,13 @@ mod tests {
                         at: Millis(at),
                     }),
                     latest_event,
+                    services: services
+                        .iter()
+                        .map(|(from, version)| ServicesSince {
+                            from: Offset(*from),
+                            version: Control(*version),
+                        })
+                        .collect(),
                 },
                 end: ChunkEnd {
                     log_time: Millis(end_log_time),

@@ -51,7 +51,7 @@ impl Queries {
             .iter()
             .filter(|line| is_successful(line.status_code))
         {
-            let Some(service) = Service::named(&line.service) else {
+            let Some(service) = after.services().named(&line.service) else {
                 continue;
             };
             found.requests += 1;

@@ -16,7 +16,7 @@ use tidemark::domain::time::Millis;
 
 use super::helpers::{book, edited, rules, shipped};
 
-const CHAT: Service = Service::ChatCompletions;
+const CHAT: Service = Service::CHAT_COMPLETIONS;
 
 /// The testnet's rules with further values.
 fn with(values: &[(&str, &str)]) -> Arc<Rules> {
@@ -128,18 +128,18 @@ fn the_first_price_that_matches_a_model_counts() {
         ),
         (CHAT, "llama-3-8b", [1_000, 0, 0, 0, 0], 500_000),
         (
-            Service::Embeddings,
+            Service::EMBEDDINGS,
             "text-embedding-3-small",
             [1_000, 0, 0, 7, 0],
             20_000,
         ),
         (
-            Service::Embeddings,
+            Service::EMBEDDINGS,
             "text-embedding-3-large",
             [1_000, 0, 0, 7, 0],
             100_000,
         ),
-        (Service::Scrape, "gpt-4o", [1_000, 0, 0, 0, 0], 1_000_000),
+        (Service::SCRAPE, "gpt-4o", [1_000, 0, 0, 0, 0], 1_000_000),
     ] {
         let found = cost(&rules, service, model, counts);
         assert_eq!(found, expected, "{service:?} {model} {counts:?}");

@@ -16,6 +16,7 @@ use tidemark::pipeline::rate::PIECE_RECORDS;
 use tidemark::pipeline::rate::examine::{Examined, Place};
 use tidemark::pipeline::rate::fold::{Fold, Room, Tiers};
 use tidemark::pipeline::rate::window::Window;
+use tidemark::domain::service::Services;
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
 /// 2026-11-22T12:00:00Z.
@@ -112,6 +113,7 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
         partition: Partition(0),
         partitions: 1,
         window: &window_cut,
+        services: &Services::default(),
         clock: None,
         breakage: None,
     };

@@ -54,6 +54,7 @@ impl Sent {
             sequences: self.before.iter().copied().map(Sequence).collect(),
             clock: None,
             latest_event: None,
+            services: Vec::new(),
         }
     }
 

@@ -25,6 +25,7 @@ mod rollback;
 mod run;
 mod seals;
 mod seeds;
+mod services;
 mod taking_up;
 mod workload;
 mod world;
