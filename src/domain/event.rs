@@ -45,6 +45,8 @@ pub struct UsageEvent<'a> {
     pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
+    /// Images that were made or read.
+    pub image_count: Option<u64>,
     /// Size of the request.
     pub request_bytes: Option<u64>,
     /// Size of the response.

@@ -16,6 +16,7 @@ pub mod referral;
 pub mod rules;
 pub mod semantics;
 pub mod service;
+mod service_stats;
 pub mod sorted;
 pub mod statement;
 pub mod text;

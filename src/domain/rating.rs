@@ -7,9 +7,7 @@ use std::sync::LazyLock;
 use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
 use super::posting::{Charge, LEVELS};
-use super::rules::{
-    MILLIS_PER_MINUTE, PriceKey, Rules, TOKENS_PER_UNIT, TokenCounts, per_unit,
-};
+use super::rules::{MILLIS_PER_MINUTE, PriceKey, Rules, TOKENS_PER_UNIT, TokenCounts, per_unit};
 use super::service::Services;
 use super::tier::Detection;
 
@@ -78,6 +76,8 @@ pub struct Used {
     pub tokens: TokenCounts,
     /// Length of the audio, ms.
     pub audio_millis: u64,
+    /// Images.
+    pub image_count: u64,
 }
 
 impl Used {
@@ -91,6 +91,7 @@ impl Used {
                 reasoning: event.reasoning_tokens.unwrap_or(0),
             },
             audio_millis: event.audio_millis.unwrap_or(0),
+            image_count: event.image_count.unwrap_or(0),
         }
     }
 }
@@ -118,7 +119,9 @@ pub fn price(used: Used, service: Service, model: &Detection, rules: &Rules) -> 
         (Service::SCRAPE, _) => rules.price(PriceKey::Scrape),
         (added, _) => {
             let price = rules.added(added).map(|added| added.price);
-            price.map_or(Money::ZERO, |price| price.cost(used.tokens, used.audio_millis))
+            price.map_or(Money::ZERO, |price| {
+                price.cost(used.tokens, used.audio_millis, used.image_count)
+            })
         }
     }
 }

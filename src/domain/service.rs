@@ -128,6 +128,8 @@ pub enum Counted {
     Requests,
     /// Minutes of audio.
     AudioMinutes,
+    /// Images.
+    Images,
 }
 
 /// What is known of one service, whatever it earns.
@@ -165,7 +167,12 @@ impl Default for Services {
 /// The services that are built in.
 pub(super) fn default_entries() -> Vec<ServiceEntry> {
     let endpoints: [&[&str]; Service::DEFAULT_COUNT] = [
-        &["/chat/completions", "/completions", "/responses", "/messages"],
+        &[
+            "/chat/completions",
+            "/completions",
+            "/responses",
+            "/messages",
+        ],
         &["/embeddings"],
         &["/audio/speech", "/tts"],
         &["/scrape"],
@@ -179,7 +186,10 @@ pub(super) fn default_entries() -> Vec<ServiceEntry> {
     let entry = |service: Service| ServiceEntry {
         service,
         name: service.plain_name().into_owned(),
-        endpoints: endpoints[service.index()].iter().map(|ending| (*ending).to_owned()).collect(),
+        endpoints: endpoints[service.index()]
+            .iter()
+            .map(|ending| (*ending).to_owned())
+            .collect(),
         counted: counted[service.index()],
         is_tiered: service == Service::CHAT_COMPLETIONS,
         retired: false,
@@ -194,7 +204,12 @@ impl Services {
         let mut endings: Vec<(String, Service)> = entries
             .iter()
             .filter(|entry| !entry.retired)
-            .flat_map(|entry| entry.endpoints.iter().map(|ending| (ending.clone(), entry.service)))
+            .flat_map(|entry| {
+                entry
+                    .endpoints
+                    .iter()
+                    .map(|ending| (ending.clone(), entry.service))
+            })
             .collect();
         endings.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         Services { entries, endings }
@@ -211,12 +226,18 @@ impl Services {
     pub fn of_endpoint(&self, endpoint: &str) -> Option<Service> {
         let path_end = endpoint.find(['?', '#']).unwrap_or(endpoint.len());
         let path = endpoint[..path_end].trim_end_matches('/');
-        let found = self.endings.iter().find(|(ending, _)| path.ends_with(ending.as_str()));
+        let found = self
+            .endings
+            .iter()
+            .find(|(ending, _)| path.ends_with(ending.as_str()));
         found.map(|(_, service)| *service)
     }
 
     fn entry(&self, service: Service) -> Option<&ServiceEntry> {
-        let place = self.entries.binary_search_by_key(&service, |entry| entry.service).ok()?;
+        let place = self
+            .entries
+            .binary_search_by_key(&service, |entry| entry.service)
+            .ok()?;
         self.entries.get(place)
     }
 
@@ -241,6 +262,7 @@ impl Services {
 
     /// Whether its price counts tokens.
     pub fn counts_tokens(&self, service: Service) -> bool {
-        self.entry(service).is_some_and(|entry| entry.counted == Counted::Tokens)
+        self.entry(service)
+            .is_some_and(|entry| entry.counted == Counted::Tokens)
     }
 }

@@ -131,7 +131,6 @@ impl UsageSums {
             issued(metrics, kind, Points(points));
         }
     }
-
 }
 
 /// The counters of a service and tier.

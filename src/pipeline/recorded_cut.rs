@@ -13,9 +13,8 @@ use crate::domain::time::Millis;
 use crate::log::posting::BlockHeader;
 use crate::log::varint::{FormatError, Reader, put_signed, put_varint};
 use crate::log::{Fingerprint, Record};
-use crate::store::checkpoints::{
-    ClockCorrection, RateCheckpoint, ServicesSince, UsageRows, WindowCut,
-};
+use crate::store::checkpoints::{ClockCorrection, RateCheckpoint, UsageRows, WindowCut};
+use crate::store::rated_services::{RatedServices, ServicesSince};
 
 /// Name of the header.
 const CUT_HEADER: &str = "tidemark-cut";
@@ -106,7 +105,7 @@ fn encode(cut: &RateCheckpoint, end: &ChunkEnd) -> Bytes {
         put_varint(&mut out, after.0.saturating_sub(before.0));
     }
     if !cut.services.is_empty() {
-        put_services(&mut out, &cut.services);
+        put_services(&mut out, &cut.services.0);
     }
     Bytes::from(out)
 }
@@ -178,8 +177,8 @@ fn decode(
     let latest_event_after = take_moment(&mut input)?;
     let (before, after) = take_sequences(&mut input, identity.posting_partitions)?;
     let services = match found == VERSION_WITH_SERVICES {
-        true => take_services(&mut input)?,
-        false => Vec::new(),
+        true => RatedServices(take_services(&mut input)?),
+        false => RatedServices::default(),
     };
     input.check(input.left() == 0, "bytes after the end")?;
     Ok(LoggedChunk {
@@ -378,13 +377,13 @@ mod tests {
                         at: Millis(at),
                     }),
                     latest_event,
-                    services: services
+                    services: RatedServices(services
                         .iter()
                         .map(|(from, version)| ServicesSince {
                             from: Offset(*from),
                             version: Control(*version),
                         })
-                        .collect(),
+                        .collect()),
                 },
                 end: ChunkEnd {
                     log_time: Millis(end_log_time),

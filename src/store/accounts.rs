@@ -24,7 +24,9 @@ use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::ledger::{ByService, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats};
+use crate::domain::ledger::{
+    ByService, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats,
+};
 use crate::domain::position::Fence;
 use crate::domain::posting::{Cascade, Charge};
 use crate::domain::time::{Millis, Month};

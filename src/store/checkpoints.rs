@@ -12,6 +12,7 @@ use serde_json::json;
 use super::audit;
 use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Item, Key, StoreError, Table, Write};
 use super::pages;
+use super::rated_services::RatedServices;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
 use crate::domain::event::AHEAD_MS_MAX;
@@ -93,17 +94,6 @@ impl ClockCorrection {
     }
 }
 
-/// From which record on a source partition was rated with which services. Records before the first
-/// were rated with the built-in services only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServicesSince {
-    /// The first record.
-    pub from: Offset,
-    /// The number of the version of `rules.services`.
-    pub version: Control,
-}
-
 /// The recorded cut of one source partition: the chunk that is being rated, and all that its rating depends on.
 /// It also says that every chunk before it is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,38 +135,14 @@ pub struct RateCheckpoint {
     /// With which services the records of the duplicate window and of the chunk were rated, by record.
     /// An event of a service that was unknown was rejected, so it is in no window, also after the
     /// service was added.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<ServicesSince>,
+    #[serde(default, skip_serializing_if = "RatedServices::is_empty")]
+    pub services: RatedServices,
 }
 
 impl RateCheckpoint {
     /// Whether a chunk is cut that may not be done yet.
     pub fn is_cut(&self) -> bool {
         self.from < self.to
-    }
-
-    /// Notes that the chunk is rated with this version of the services (`None`: the built-in ones),
-    /// and forgets versions that rated nothing in the window.
-    pub fn rate_with(&mut self, version: Option<Control>) {
-        if let Some(version) = version
-            && self.services.last().map(|since| since.version) != Some(version)
-        {
-            self.services.push(ServicesSince {
-                from: self.from,
-                version,
-            });
-        }
-        let first = self.window.first.min(self.from);
-        let before = self.services.partition_point(|since| since.from <= first);
-        self.services.drain(..before.saturating_sub(1));
-    }
-
-    /// The version of the services with which a record of the window was rated, and the record at which
-    /// the next version begins; `None`: the built-in services, and none.
-    pub fn services_at(&self, offset: Offset) -> (Option<Control>, Option<Offset>) {
-        let next = self.services.partition_point(|since| since.from <= offset);
-        let version = next.checked_sub(1).map(|i| self.services[i].version);
-        (version, self.services.get(next).map(|since| since.from))
     }
 }
 

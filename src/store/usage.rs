@@ -101,6 +101,7 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         .number_opt("cacheWriteTokens", event.cache_write_tokens)
         .number_opt("reasoningTokens", event.reasoning_tokens)
         .number_opt("audioMillis", event.audio_millis)
+        .number_opt("imageCount", event.image_count)
         .number_opt("requestBytes", event.request_bytes)
         .number_opt("responseBytes", event.response_bytes)
         .number("stream", u8::from(event.stream))

@@ -78,6 +78,7 @@ fn price_of(line: &UsageRow, service: Service, rules: &Rules) -> Money {
             reasoning: line.reasoning_tokens.unwrap_or(0),
         },
         audio_millis: line.audio_millis.unwrap_or(0),
+        image_count: line.image_count.unwrap_or(0),
     };
     price(used, service, &model, rules)
 }

@@ -169,7 +169,9 @@ impl RuleBook {
     /// The number of the newest version of `rules.services` up to a control position; `None`: there are
     /// only the built-in services.
     pub fn services_version(&self, control: Control) -> Option<Control> {
-        self.services_up_to(control).last().map(|(number, _)| number)
+        self.services_up_to(control)
+            .last()
+            .map(|(number, _)| number)
     }
 
     /// The services as of a control position. Which there are does not depend on an event's time: a
@@ -198,13 +200,17 @@ impl RuleBook {
     }
 
     fn services_up_to(&self, control: Control) -> impl Iterator<Item = (Control, &ServiceRules)> {
-        let versions = self.versions.get(&SettingKey::Services).into_iter().flatten();
-        versions.filter(move |version| version.control <= control).filter_map(|version| {
-            match &version.setting {
+        let versions = self
+            .versions
+            .get(&SettingKey::Services)
+            .into_iter()
+            .flatten();
+        versions
+            .filter(move |version| version.control <= control)
+            .filter_map(|version| match &version.setting {
                 Setting::Services(rules) => Some((version.control, &**rules)),
                 _ => None,
-            }
-        })
+            })
     }
 
     /// Every instant at which something may change.

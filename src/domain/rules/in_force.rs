@@ -69,8 +69,19 @@ impl Rules {
 
     /// What a service earns and costs that is not built in.
     pub fn added(&self, service: Service) -> Option<&AddedService> {
-        let place = self.added.binary_search_by_key(&service, |(of, _)| *of).ok()?;
+        let place = self
+            .added
+            .binary_search_by_key(&service, |(of, _)| *of)
+            .ok()?;
         self.added.get(place).map(|(_, added)| added)
+    }
+
+    /// Whether the tier of the model decides what requests to this service earn, or what latency is
+    /// expected of them.
+    pub fn depends_on_tier(&self, service: Service) -> bool {
+        let added = self.added(service);
+        service == Service::CHAT_COMPLETIONS
+            || added.is_some_and(|added| added.points.is_none() || added.target_ms.is_none())
     }
 
     /// What a successful request to a service earns, on a model of this tier. Nothing for a service
@@ -296,7 +307,8 @@ fn added_services(
     in_force: Option<&Arc<ServiceRules>>,
     user_share: Bp,
 ) -> Vec<(Service, AddedService)> {
-    let in_force: Vec<(Service, &Terms)> = in_force.iter().flat_map(|rules| rules.terms()).collect();
+    let in_force: Vec<(Service, &Terms)> =
+        in_force.iter().flat_map(|rules| rules.terms()).collect();
     let added = |(service, first): &(Service, Terms)| {
         let found = in_force.iter().find(|(of, _)| of == service);
         let terms = found.map_or(first, |(_, terms)| terms);

@@ -1,6 +1,7 @@
 //! Services as data: those beside the four that are built in, and other endpoints for these four.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -18,6 +19,8 @@ use crate::domain::service::{
 const ENDINGS_MAX: usize = 16;
 const ENDING_CHARS_MAX: usize = 128;
 const NAME_CHARS_MAX: usize = 32;
+/// A price of an image: a request may name 2^40 of them, and must cost no more than as many tokens can.
+const IMAGE_PRICE: RangeInclusive<Money> = Money::ZERO..=Money(1_000_000_000_000);
 /// How requests earn that earn by the tier of their model.
 const BY_TIER: &str = "tier";
 /// Milliseconds that a price per minute is for.
@@ -50,16 +53,23 @@ pub enum ServicePrice {
     Request(Money),
     /// Of a minute of audio.
     AudioMinute(Money),
+    /// Of an image.
+    Image(Money),
 }
 
 impl ServicePrice {
     /// What a request costs that used so much.
-    pub fn cost(self, tokens: TokenCounts, audio_millis: u64) -> Money {
+    pub fn cost(self, tokens: TokenCounts, audio_millis: u64, image_count: u64) -> Money {
         match self {
-            ServicePrice::Tokens { input, output } => per_unit(tokens.input, input, TOKENS_PER_UNIT)
-                .plus(per_unit(tokens.output, output, TOKENS_PER_UNIT)),
+            ServicePrice::Tokens { input, output } => per_unit(
+                tokens.input,
+                input,
+                TOKENS_PER_UNIT,
+            )
+            .plus(per_unit(tokens.output, output, TOKENS_PER_UNIT)),
             ServicePrice::Request(price) => price,
             ServicePrice::AudioMinute(price) => per_unit(audio_millis, price, MILLIS_PER_MINUTE),
+            ServicePrice::Image(price) => per_unit(image_count, price, 1),
         }
     }
 
@@ -68,6 +78,7 @@ impl ServicePrice {
             ServicePrice::Tokens { .. } => Counted::Tokens,
             ServicePrice::Request(_) => Counted::Requests,
             ServicePrice::AudioMinute(_) => Counted::AudioMinutes,
+            ServicePrice::Image(_) => Counted::Images,
         }
     }
 }
@@ -120,7 +131,9 @@ impl Serialize for ServiceRule {
                     map.serialize_entry("inputPrice", &Decimal(input))?;
                     map.serialize_entry("outputPrice", &Decimal(output))?;
                 }
-                ServicePrice::Request(price) | ServicePrice::AudioMinute(price) => {
+                ServicePrice::Request(price)
+                | ServicePrice::AudioMinute(price)
+                | ServicePrice::Image(price) => {
                     map.serialize_entry("price", &Decimal(price))?;
                 }
             }
@@ -179,8 +192,15 @@ impl ServiceRules {
         for entry in self.entries().iter().filter(|entry| !entry.retired) {
             for ending in &entry.endpoints {
                 if let Some(owner) = owners.insert(ending.clone(), entry.name.clone()) {
-                    let problem = format!("\"{ending}\" is an endpoint of {owner} and of {}", entry.name);
-                    faults.add(key, problem, "each ending once, those of built-in services included");
+                    let problem = format!(
+                        "\"{ending}\" is an endpoint of {owner} and of {}",
+                        entry.name
+                    );
+                    faults.add(
+                        key,
+                        problem,
+                        "each ending once, those of built-in services included",
+                    );
                 }
             }
         }
@@ -216,10 +236,8 @@ impl ServiceRules {
 
     /// What the services earn and cost that are not built in.
     pub fn terms(&self) -> impl Iterator<Item = (Service, &Terms)> {
-        let terms = |rule: &'_ ServiceRule| rule.terms.is_some();
         self.rules
             .iter()
-            .filter(move |rule| terms(rule))
             .filter_map(|rule| Some((rule.service, rule.terms.as_ref()?)))
     }
 
@@ -242,7 +260,10 @@ impl ServiceRules {
                     return Err(RuleFault::new(
                         key,
                         format!("gives number {number} the name \"{}\"", new.name),
-                        format!("\"{}\": a number never changes its meaning; give a new service the next free number", old.name),
+                        format!(
+                            "\"{}\": a number never changes its meaning; give a new service the next free number",
+                            old.name
+                        ),
                     ));
                 }
                 Some(_) => {}
@@ -286,7 +307,9 @@ fn read_name(name: &Member<'_>, service: Option<Service>, faults: &mut Faults) -
     let service = service?;
     let expected = service.default_name();
     let is_word = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     let is_taken = Service::default_named(text).is_some() || text.starts_with(PLAIN_PREFIX);
     let allowed = match expected {
         Some(expected) if text == expected => return Some(text.to_owned()),
@@ -303,7 +326,11 @@ fn read_name(name: &Member<'_>, service: Option<Service>, faults: &mut Faults) -
 fn read_endpoints(list: &Member<'_>, retired: bool, faults: &mut Faults) -> Option<Vec<String>> {
     let members = faults.list(list, ENDINGS_MAX)?;
     if members.is_empty() && !retired {
-        faults.add(&list.key, "is empty", "what paths of its endpoints end with, such as \"/rerank\"");
+        faults.add(
+            &list.key,
+            "is empty",
+            "what paths of its endpoints end with, such as \"/rerank\"",
+        );
     }
     let read: Vec<Option<String>> = members
         .iter()
@@ -328,7 +355,11 @@ fn refuse_terms(service: Service, terms: &[Option<Member<'_>>], faults: &mut Fau
     for member in terms.iter().flatten() {
         let name = service.plain_name();
         let allowed = "nothing; rules.points, rules.demand, rules.quality and the prices have it";
-        faults.add(&member.key, format!("is given for {name}, which is built in"), allowed);
+        faults.add(
+            &member.key,
+            format!("is given for {name}, which is built in"),
+            allowed,
+        );
     }
 }
 
@@ -371,24 +402,35 @@ fn read_price(
     [price, input, output]: [Option<Member<'_>>; 3],
     faults: &mut Faults,
 ) -> Option<ServicePrice> {
-    const WORDS: [(&str, Counted); 3] = [
+    const WORDS: [(&str, Counted); 4] = [
         ("tokens", Counted::Tokens),
         ("requests", Counted::Requests),
         ("audio_minutes", Counted::AudioMinutes),
+        ("images", Counted::Images),
     ];
     let counts = needed(rule, "counts", counts, faults)?;
     let counted = faults.choice(&counts, &WORDS)?;
     let surplus = match counted {
         Counted::Tokens => vec![price.clone()],
-        Counted::Requests | Counted::AudioMinutes => vec![input.clone(), output.clone()],
+        Counted::Requests | Counted::AudioMinutes | Counted::Images => {
+            vec![input.clone(), output.clone()]
+        }
     };
     for member in surplus.into_iter().flatten() {
         let allowed = "price; or inputPrice and outputPrice where counts is \"tokens\"";
-        faults.add(&member.key, "does not go with what the price counts", allowed);
+        faults.add(
+            &member.key,
+            "does not go with what the price counts",
+            allowed,
+        );
     }
+    let range = match counted {
+        Counted::Images => IMAGE_PRICE,
+        _ => PRICE,
+    };
     let mut amount = |name: &str, member: Option<Member<'_>>| {
         let member = needed(rule, name, member, faults)?;
-        faults.amount(&member, PRICE)
+        faults.amount(&member, range.clone())
     };
     Some(match counted {
         Counted::Tokens => {
@@ -400,6 +442,7 @@ fn read_price(
         }
         Counted::Requests => ServicePrice::Request(amount("price", price)?),
         Counted::AudioMinutes => ServicePrice::AudioMinute(amount("price", price)?),
+        Counted::Images => ServicePrice::Image(amount("price", price)?),
     })
 }
 
@@ -410,7 +453,11 @@ fn needed<'v>(
     faults: &mut Faults,
 ) -> Option<Member<'v>> {
     if member.is_none() {
-        faults.add(&format!("{}.{name}", rule.key), "is missing", "it must be given");
+        faults.add(
+            &format!("{}.{name}", rule.key),
+            "is missing",
+            "it must be given",
+        );
     }
     member
 }

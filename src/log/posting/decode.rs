@@ -4,10 +4,10 @@
 //! so that reading a block takes a handful of allocations, whatever its size.
 
 use super::{
-    Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS, CELL_SERVICE,
-    CELL_SLOT, CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT,
-    ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError, ID_BYTES_MAX, MONTHS,
-    VERSION, VERSION_WITH_SERVICES,
+    Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
+    CELL_SERVICE, CELL_SLOT, CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX,
+    ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError,
+    ID_BYTES_MAX, MONTHS, VERSION, VERSION_WITH_SERVICES,
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
@@ -88,7 +88,10 @@ impl Entries {
 
     /// Whether any of them names a service that is not built in.
     fn name_added_service(&self) -> bool {
-        let of_cells = self.cells.iter().any(|(_, service, _)| !service.is_default());
+        let of_cells = self
+            .cells
+            .iter()
+            .any(|(_, service, _)| !service.is_default());
         of_cells || self.firsts.iter().any(|first| !first.service.is_default())
     }
 
@@ -207,8 +210,15 @@ pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
         entries.take(&mut input, base, &mut id)?;
     }
     input.check(input.left() == 0, "bytes after the last entry")?;
-    let named = if entries.name_added_service() { VERSION_WITH_SERVICES } else { VERSION };
-    input.check(version == Some(named), "another version than its services need")?;
+    let named = if entries.name_added_service() {
+        VERSION_WITH_SERVICES
+    } else {
+        VERSION
+    };
+    input.check(
+        version == Some(named),
+        "another version than its services need",
+    )?;
     Ok(ReadBlock {
         header: BlockHeader::of(&block),
         sequence: block.sequence,

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    BLOCK_BYTES_MAX, Base, BlockHeader, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS, CELL_SLOT,
-    ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER,
-    ENTRY_REFERRAL, VERSION, VERSION_WITH_SERVICES,
+    BLOCK_BYTES_MAX, Base, BlockHeader, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
+    CELL_SLOT, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS,
+    ENTRY_PROVIDER, ENTRY_REFERRAL, VERSION, VERSION_WITH_SERVICES,
 };
 use crate::domain::amount::Points;
 use crate::domain::event::Service;
@@ -115,7 +115,10 @@ impl<'a> BlockWriter<'a> {
 
 fn names_added_service(entry: EntryRef<'_>) -> bool {
     // A first success comes with a cell of its service; only damaged or made-up entries have one alone.
-    let of_cells = entry.cells.iter().any(|(_, service, _)| !service.is_default());
+    let of_cells = entry
+        .cells
+        .iter()
+        .any(|(_, service, _)| !service.is_default());
     of_cells || entry.firsts.iter().any(|first| !first.service.is_default())
 }
 

@@ -53,7 +53,9 @@ impl Rater<'_> {
             window,
             ..self.done(control)
         };
-        next.rate_with(self.follower.services_version(control));
+        let (version, from) = (self.follower.services_version(control), next.from);
+        next.services
+            .rate_from(from, version, window.first.min(from));
         self.save(next, Vec::new()).await
     }
 

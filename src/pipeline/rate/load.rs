@@ -22,6 +22,7 @@ use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, lag, versioned
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
 use crate::store::losses::{self, LostChunk};
+use crate::store::rated_services::RatedServices;
 
 /// How many records are read at a time while the window is rebuilt.
 const REBUILD_RECORDS: usize = 20_000;
@@ -145,9 +146,12 @@ impl<'c> Rater<'c> {
     /// another one begins.
     fn services_that_rated(&self, record: Offset) -> (Option<Control>, Option<Offset>) {
         if self.ctx.broken(Breakage::WindowRatedWithNewServices) {
-            return (self.follower.services_version(self.checkpoint.control), None);
+            return (
+                self.follower.services_version(self.checkpoint.control),
+                None,
+            );
         }
-        self.checkpoint.services_at(record)
+        self.checkpoint.services.at(record)
     }
 
     /// Runs the recorded chunk again, exactly as it was cut.
@@ -362,7 +366,7 @@ async fn first_of_epoch(
         sequences,
         clock: None,
         latest_event: before.and_then(|old| old.latest_event),
-        services: Vec::new(),
+        services: RatedServices::default(),
     })
 }
 

@@ -44,6 +44,7 @@ fn cost(rules: &Rules, service: Service, model: &str, counts: [u64; 5]) -> i128 
     let used = Used {
         tokens,
         audio_millis: 0,
+        image_count: 0,
     };
     price(used, service, &rules.detect(model, Semantics::NOW), rules).0
 }
@@ -267,7 +268,7 @@ proptest! {
         let rules = rules(Network::Mainnet);
         let wholes = TokenCounts { input: tokens.input, output: tokens.output, ..TokenCounts::default() };
         let model = Detection::of_tier(Tier::ALL[tier]);
-        let cost = |tokens| price(Used { tokens, audio_millis: 0 }, CHAT, &model, &rules);
+        let cost = |tokens| price(Used { tokens, ..Used::default() }, CHAT, &model, &rules);
         prop_assert_eq!(cost(tokens), cost(wholes));
     }
 

@@ -31,6 +31,7 @@ fn event(status: u16) -> UsageEvent<'static> {
         cache_write_tokens: None,
         reasoning_tokens: None,
         audio_millis: None,
+        image_count: None,
         request_bytes: None,
         response_bytes: None,
         error_message: None,

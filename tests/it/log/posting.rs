@@ -357,7 +357,10 @@ fn a_block_is_of_version_3_exactly_if_it_names_a_service_that_is_not_built_in() 
         .map(|bytes| bytes[0])
         .collect();
     let (last, before) = versions.split_last().expect("blocks");
-    assert_eq!((*last, before.iter().all(|version| *version == 2)), (3, true));
+    assert_eq!(
+        (*last, before.iter().all(|version| *version == 2)),
+        (3, true)
+    );
     split(&entries, 1);
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
+use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
@@ -16,7 +17,6 @@ use tidemark::pipeline::rate::PIECE_RECORDS;
 use tidemark::pipeline::rate::examine::{Examined, Place};
 use tidemark::pipeline::rate::fold::{Fold, Room, Tiers};
 use tidemark::pipeline::rate::window::Window;
-use tidemark::domain::service::Services;
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
 /// 2026-11-22T12:00:00Z.

@@ -37,7 +37,9 @@ fn counted(quiet: &Quiet, account: &Account) -> (u64, i64) {
         .with(|inner| adapter::month_rows(&inner.db, account))
         .expect("rows that can be read");
     let stats = rows.values().map(|stored| stored.row.services[service]);
-    stats.fold((0, 0), |sum, stats| (sum.0 + stats.requests, sum.1 + stats.points.0))
+    stats.fold((0, 0), |sum, stats| {
+        (sum.0 + stats.requests, sum.1 + stats.points.0)
+    })
 }
 
 fn restart(quiet: &mut Quiet) {

@@ -17,6 +17,7 @@ mod protection;
 pub mod proxy;
 mod reads;
 mod referrals;
+mod services;
 mod tables;
 pub mod torn;
 

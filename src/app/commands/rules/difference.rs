@@ -212,7 +212,10 @@ fn of_added_services(rules: &Rules) -> Vec<(String, String)> {
         facts.push((format!("{name} is offered"), offered.to_owned()));
         let points = match entry.is_tiered {
             true => "by the tier of the model".to_owned(),
-            false => rules.earnings(entry.service, Tier::TidePool).provider.to_string(),
+            false => rules
+                .earnings(entry.service, Tier::TidePool)
+                .provider
+                .to_string(),
         };
         let what = format!("points of the provider for a successful request, {name}");
         facts.push((what, points));
@@ -222,6 +225,7 @@ fn of_added_services(rules: &Rules) -> Vec<(String, String)> {
             }
             ServicePrice::Request(price) => format!("{price} for a request"),
             ServicePrice::AudioMinute(price) => format!("{price} for a minute"),
+            ServicePrice::Image(price) => format!("{price} for an image"),
         };
         facts.push((format!("USD on mainnet, {name}"), price));
     }
