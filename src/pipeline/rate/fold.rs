@@ -237,9 +237,7 @@ impl Fold {
             (Service::EMBEDDINGS, Some(model)) if rules.has_model_prices() => {
                 tiers.of(model, rules)
             }
-            (service, Some(model)) if rules.depends_on_tier(service) => {
-                tiers.of_chat(model, rules)
-            }
+            (service, Some(model)) if rules.depends_on_tier(service) => tiers.of_chat(model, rules),
             _ => Detection::of_tier(Tier::TidePool),
         };
         let amounts = rate(event, service, &model, rules);

@@ -15,6 +15,7 @@ mod laws;
 mod pricing;
 mod protection;
 pub mod proxy;
+mod rated_services;
 mod reads;
 mod referrals;
 mod services;
