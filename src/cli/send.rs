@@ -339,9 +339,10 @@ async fn append(log: &dyn Log, partitions: u32, batch: &[Line]) -> Attempt {
         .map(|(partition, records)| log.append(Topic::UsageEvents, partition, records));
     match try_join_all(appends).await {
         Ok(_) => Attempt::Acknowledged,
-        Err(error @ (LogError::Unavailable(_) | LogError::Refused { .. })) => {
-            Attempt::Later(error.to_string())
-        }
+        Err(
+            error
+            @ (LogError::Unavailable(_) | LogError::Refused { .. } | LogError::NoTopic { .. }),
+        ) => Attempt::Later(error.to_string()),
         Err(error) => Attempt::Never(error.to_string()),
     }
 }

@@ -152,7 +152,7 @@ async fn partitions(log: &dyn Log, shutdown: &Shutdown) -> Done<Option<Partition
     loop {
         let error = match Partitions::of(log).await {
             Ok(partitions) => return Ok(Some(partitions)),
-            Err(error @ LogError::Unavailable(_)) => error,
+            Err(error @ (LogError::Unavailable(_) | LogError::NoTopic { .. })) => error,
             Err(error) => return Err(error.into()),
         };
         if !is_told {

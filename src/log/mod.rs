@@ -253,24 +253,17 @@ pub enum Refusal {
     DiskFull,
     /// The clock by which it stamps records has jumped ahead.
     ClockAhead,
-    /// The topic of usage events is gone.
-    TopicMissing,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 3] = [
-        Refusal::DiskFull,
-        Refusal::ClockAhead,
-        Refusal::TopicMissing,
-    ];
+    pub const ALL: [Refusal; 2] = [Refusal::DiskFull, Refusal::ClockAhead];
 
     /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Refusal::DiskFull => "disk_full",
             Refusal::ClockAhead => "clock_ahead",
-            Refusal::TopicMissing => "topic_missing",
         }
     }
 }
@@ -287,6 +280,14 @@ pub enum LogError {
         /// Why.
         why: Refusal,
         /// Why, and what to do.
+        what: String,
+    },
+    /// The topic does not exist, or does not any more. Passes when it is brought back.
+    #[error("{what}")]
+    NoTopic {
+        /// The topic.
+        topic: Topic,
+        /// Its name there, and what to do.
         what: String,
     },
     /// A record is larger than its topic takes.
@@ -339,8 +340,8 @@ impl LogError {
             LogError::Refused { why, .. } => match why {
                 Refusal::DiskFull => "log_disk_full",
                 Refusal::ClockAhead => "log_clock_ahead",
-                Refusal::TopicMissing => "topic_missing",
             },
+            LogError::NoTopic { .. } => "topic_missing",
             LogError::TooLarge { .. } => "too_large",
             LogError::OutOfRange { .. } => "out_of_range",
             LogError::Damaged { .. } => "log_damaged",

@@ -225,6 +225,9 @@ metrics! {
     store_denials_total: IntCounter;
     /// Requests to the store that were sent again.
     store_retries_total: IntCounter;
+    /// How many requests to the store may be on their way at once. Falls when answers do not come in time, and rises with answers
+    /// that do.
+    store_in_flight_max: IntGauge;
     /// Records of gateways' topics that adapters have read, by topic; one that is read again counts again, here and below.
     adapter_records_total: IntCounterVec["topic"];
     /// Usage events that adapters have made of them.

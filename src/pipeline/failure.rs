@@ -275,9 +275,10 @@ impl From<LogError> for Failure {
         match error {
             // Loading compares the checkpoint with the log's bounds, and halts if records are missing. A
             // worker that slept while another one went on only asks for what has expired since.
-            LogError::Unavailable(_) | LogError::Refused { .. } | LogError::OutOfRange { .. } => {
-                Failure::reload(error.to_string())
-            }
+            LogError::Unavailable(_)
+            | LogError::Refused { .. }
+            | LogError::NoTopic { .. }
+            | LogError::OutOfRange { .. } => Failure::reload(error.to_string()),
             LogError::TooLarge { .. } => Failure::halt(HaltCode::LogRefused, error.to_string()),
             LogError::Damaged { .. } => Failure::halt(HaltCode::LogDamaged, error.to_string()),
         }

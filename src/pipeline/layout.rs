@@ -14,7 +14,7 @@ use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
 use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Partition, Sequence};
-use crate::log::{Topic, TopicInfo};
+use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
@@ -47,6 +47,25 @@ pub(super) async fn agree(
         });
     }
     same_count(Topic::UsageEvents, layout.source, source.partitions)?;
+    same_count(Topic::LedgerPostings, layout.posting, postings.partitions)?;
+    Ok(layout)
+}
+
+/// The layout of this epoch, for a poster. `usage.events` may be gone: what was posted before still
+/// stands in `ledger.postings`, and the stored layout says how many sources it came from.
+pub(super) async fn agree_to_post(
+    ctx: &WorkerContext,
+    postings: &TopicInfo,
+) -> Result<Layout, Failure> {
+    let gone = match ctx.log.topic(Topic::UsageEvents).await {
+        Ok(source) => return agree(ctx, &source, postings).await,
+        Err(gone @ LogError::NoTopic { .. }) => gone,
+        Err(error) => return Err(error.into()),
+    };
+    check_epoch(ctx).await?;
+    let stored = persist(ctx, || layout::get(&*ctx.db, ctx.log.epoch())).await?;
+    // Nothing was rated in an epoch without a layout, so there is nothing to post.
+    let layout = stored.ok_or(gone)?;
     same_count(Topic::LedgerPostings, layout.posting, postings.partitions)?;
     Ok(layout)
 }

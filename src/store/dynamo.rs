@@ -11,11 +11,13 @@
 //! | no or expired credentials, no permission, a skewed clock | [`StoreError::Denied`] | [`StoreError::Denied`] |
 //! | validation, missing table | [`StoreError::Refused`] | [`StoreError::Refused`] |
 //!
-//! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`].
+//! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`]. Answers that do not come lower how many requests may be on
+//! their way at once ([`in_flight`]).
 
 mod batches;
 pub mod credentials;
 mod denied;
+pub mod in_flight;
 pub mod items;
 pub mod retry;
 pub mod settings;
@@ -41,6 +43,7 @@ use super::durability::Durability;
 use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
 use crate::ops::seldom::Seldom;
+use in_flight::{InFlight, Pass};
 use items::{
     Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
 };
@@ -65,6 +68,7 @@ pub struct DynamoDb {
     backoff: Backoff,
     batch_concurrency: usize,
     limiter: Option<Arc<(DefaultDirectRateLimiter, NonZeroU32)>>,
+    in_flight: Arc<InFlight>,
     meter: Arc<StoreMeter>,
     clock: Arc<dyn Clock>,
     durability: Option<Arc<Durability>>,
@@ -89,6 +93,7 @@ impl DynamoDb {
             backoff: settings.backoff,
             batch_concurrency: settings.batch_concurrency.max(1),
             limiter,
+            in_flight: Arc::new(InFlight::new(settings.request_timeout)),
             meter,
             clock,
             durability: settings.durability.clone(),
@@ -129,11 +134,22 @@ impl DynamoDb {
         let started = self.clock.moment();
         loop {
             attempt += 1;
-            let error = match send().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => sort(&error),
+            let Some(pass) = self.in_flight.admit(&*self.clock).await else {
+                self.wait(
+                    attempt,
+                    "the store is slow to answer other requests".to_owned(),
+                )
+                .await?;
+                continue;
             };
-            let why = match error {
+            let answered = send().await.map_err(|error| sort(&error));
+            self.take_note(&pass, answered.as_ref().err());
+            drop(pass);
+            let fault = match answered {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            let why = match fault {
                 Fault::Final(error) => {
                     if matches!(error, StoreError::Denied(_)) {
                         self.meter.denied();
@@ -161,6 +177,22 @@ impl DynamoDb {
             };
             self.wait(attempt, why).await?;
         }
+    }
+
+    /// Learns from a request how many may be on their way at once.
+    fn take_note(&self, pass: &Pass<'_>, fault: Option<&Fault>) {
+        match fault {
+            None => pass.answered(),
+            Some(Fault::Unknown(why)) => {
+                if pass.lost() {
+                    let limit = self.in_flight.limit();
+                    tracing::debug!(event = "store.slow", why, limit, "fewer requests at once");
+                }
+            }
+            // It answered, but no more of them should come.
+            Some(Fault::Throttled(_) | Fault::NotSent(_) | Fault::Final(_)) => {}
+        }
+        self.meter.allows(self.in_flight.limit());
     }
 
     /// Waits before the next attempt, or gives up.

@@ -161,6 +161,13 @@ impl StoreMeter {
         }
     }
 
+    /// Tells how many requests may be on their way at once.
+    pub fn allows(&self, in_flight: usize) {
+        if let Some(metrics) = &self.metrics {
+            metrics.store_in_flight_max.set(in_flight as i64);
+        }
+    }
+
     /// Counts a request that was denied.
     pub fn denied(&self) {
         if let Some(metrics) = &self.metrics {

@@ -129,11 +129,17 @@ pub(in crate::http) fn of_log(error: LogError) -> Problem {
         LogError::Refused { why, .. } => {
             let status = match why {
                 Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
-                Refusal::ClockAhead | Refusal::TopicMissing => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::ClockAhead => StatusCode::SERVICE_UNAVAILABLE,
             };
             Problem::new(status, error.code(), error.to_string())
                 .retry_after(RETRY_AFTER_REFUSAL_SECS)
         }
+        LogError::NoTopic { .. } => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.code(),
+            error.to_string(),
+        )
+        .retry_after(RETRY_AFTER_REFUSAL_SECS),
         LogError::Damaged { .. } => {
             if let Some(kept_back) = DAMAGED.say(()) {
                 tracing::error!(event = "http.append_refused", %error, kept_back, "the log cannot accept records");

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use rdkafka::error::KafkaError;
 
 use super::topics::TopicSpec;
-use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Refusal, Topic, TopicInfo};
+use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
 use crate::domain::position::{Epoch, Offset, Partition};
 use asker::Asker;
 use producer::Appender;
@@ -180,7 +180,7 @@ impl KafkaLog {
         let name = self.settings.topic_name(topic);
         let state = self.admin.describe(&name).await.map_err(unavailable)?;
         let state = state.ok_or_else(|| {
-            LogError::Unavailable(match self.lock().contains_key(&topic) {
+            let what = match self.lock().contains_key(&topic) {
                 true => format!(
                     "topic {name} is gone; bring it back, or see docs/runbook.md#a-topic-is-gone"
                 ),
@@ -188,7 +188,8 @@ impl KafkaLog {
                     "there is no topic {name}; on a new installation `tidemark topics apply` creates it, \
                      if it was there before, see docs/runbook.md#a-topic-is-gone"
                 ),
-            })
+            };
+            LogError::NoTopic { topic, what }
         })?;
         Ok(TopicInfo {
             id: state.id,
@@ -340,19 +341,7 @@ impl Log for KafkaLog {
     async fn check_appends(&self) -> Result<(), LogError> {
         // A topic that has just gone may have been confirmed a moment ago.
         self.doubt(Topic::UsageEvents);
-        let Err(error) = self.still_the_same(Topic::UsageEvents).await else {
-            return Ok(());
-        };
-        let name = self.settings.topic_name(Topic::UsageEvents);
-        match self.admin.describe(&name).await {
-            Ok(None) => Err(LogError::Refused {
-                why: Refusal::TopicMissing,
-                what: format!(
-                    "topic {name} is gone; bring it back, or see docs/runbook.md#a-topic-is-gone"
-                ),
-            }),
-            _ => Err(error),
-        }
+        self.still_the_same(Topic::UsageEvents).await
     }
 
     async fn end_seen(&self, topic: Topic, partition: Partition) -> Result<Offset, LogError> {

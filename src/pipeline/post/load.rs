@@ -24,8 +24,7 @@ impl<'c> Poster<'c> {
     /// Takes up a posting partition.
     pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Poster<'c>, Failure> {
         let info = ctx.log.topic(Topic::LedgerPostings).await?;
-        let source = ctx.log.topic(Topic::UsageEvents).await?;
-        let layout = layout::agree(ctx, &source, &info).await?;
+        let layout = layout::agree_to_post(ctx, &info).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
         let stored: Option<Versioned<PostCheckpoint>> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;

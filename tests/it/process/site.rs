@@ -302,13 +302,18 @@ impl Up {
 
     /// A counter, over all its labels; `None` while the process does not answer.
     pub fn metric(&self, name: &str) -> Option<f64> {
+        Some(self.series(name)?.iter().sum())
+    }
+
+    /// The values of a metric, one for each set of labels. `None`: no answer.
+    pub fn series(&self, name: &str) -> Option<Vec<f64>> {
         let text = get(&format!("{}/metrics", self.url))?;
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let is_it = rest.starts_with('{') || rest.starts_with(' ');
             is_it.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
         });
-        Some(values.sum())
+        Some(values.collect())
     }
 
     /// How long processors have worked for the process.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidemark::store::db::{Condition, Db, Key, StoreError, Table, Write};
-use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
+use tidemark::store::dynamo::{Backoff, DynamoDb, DynamoSettings};
 use tidemark::store::tables::create_tables;
 
 use super::laws::{item, key, n, put};
@@ -270,5 +270,33 @@ fn a_batch_of_which_nothing_is_ever_done_ends_as_unavailable() {
         assert!(matches!(written, Err(StoreError::Unavailable(_))));
         let read = broken.behind.batch_get(&[key("p", "1")]).await;
         assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    });
+}
+
+#[test]
+fn a_store_that_answers_slower_than_it_is_asked_still_does_everything() {
+    /// 100 requests at once take a second, three times as long as the client waits for an answer. If it went on to ask for all of
+    /// them at once, the store would only ever serve those that it has given up.
+    const TAKES: Duration = Duration::from_millis(10);
+    on_every_broken_store(always(Fault::OneByOne(TAKES)), |broken| async move {
+        let settings = DynamoSettings {
+            request_timeout: Duration::from_millis(300),
+            backoff: Backoff {
+                attempts_max: 40,
+                ..broken.settings().backoff
+            },
+            ..broken.settings().clone()
+        };
+        let db = client(&settings);
+        let writes =
+            (0..100).map(|i| db.write(put(&key("p", &i.to_string()), 1, Condition::Always)));
+        let written = futures::future::join_all(writes).await;
+        let failed: Vec<_> = written.iter().filter(|written| written.is_err()).collect();
+        assert!(
+            failed.is_empty(),
+            "{} failed: {:?}",
+            failed.len(),
+            failed[0]
+        );
     });
 }

@@ -34,6 +34,8 @@ pub enum Fault {
     Late,
     /// Only so many items of a batch are done; the others are handed back.
     Part(usize),
+    /// Done, but one after the other, each taking so long; also those that nobody waits for any more.
+    OneByOne(Duration),
 }
 
 /// Longer than the client of these tests waits.
@@ -48,6 +50,8 @@ struct Proxy {
     upstream: String,
     agent: ureq::Agent,
     plan: Box<Plan>,
+    /// Held while a request is served that is served alone.
+    alone: tokio::sync::Mutex<()>,
     requests: Arc<AtomicU64>,
 }
 
@@ -66,6 +70,7 @@ pub async fn proxy(
         upstream: upstream.to_owned(),
         agent: config.into(),
         plan: Box::new(plan),
+        alone: tokio::sync::Mutex::default(),
         requests: requests.clone(),
     });
     let app = Router::new().fallback(handle).with_state(state);
@@ -128,6 +133,14 @@ async fn handle(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes
             });
             late.await.unwrap();
             internal()
+        }
+        Fault::OneByOne(takes) => {
+            let served = tokio::spawn(async move {
+                let _alone = proxy.alone.lock().await;
+                tokio::time::sleep(takes).await;
+                forward(&proxy, headers, body).await
+            });
+            served.await.unwrap()
         }
         Fault::Part(count) => part(&proxy, headers, &body, &operation, count).await,
     }
