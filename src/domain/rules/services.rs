@@ -6,9 +6,8 @@ use std::ops::RangeInclusive;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::decimal::{Decimal, PRICE};
+use super::decimal::{BASE_POINTS, DEMAND_BP, Decimal, PRICE, TARGET_MS};
 use super::fault::{Faults, Member, RuleFault};
-use super::setting::{BASE_POINTS, DEMAND_BP, TARGET_MS};
 use super::token_prices::{TOKENS_PER_UNIT, TokenCounts, per_unit};
 use crate::domain::amount::{Bp, Money, Points};
 use crate::domain::service::{
