@@ -19,13 +19,14 @@ use tidemark::pipeline::fuzzed_cut;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a file in `fuzz_targets` and a folder of stored inputs in `seeds`.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("usage_event", usage_event),
     ("posting_block", posting_block),
     ("litellm", litellm),
     ("openmeter", openmeter),
     ("lago", lago),
     ("new_api", new_api),
+    ("sub2api", sub2api),
     ("otlp_json", otlp_json),
     ("otlp_protobuf", otlp_protobuf),
     ("apisix", apisix),
@@ -127,6 +128,10 @@ pub fn lago(data: &[u8]) {
 
 pub fn new_api(data: &[u8]) {
     gateway(Format::NewApi, data);
+}
+
+pub fn sub2api(data: &[u8]) {
+    gateway(Format::Sub2Api, data);
 }
 
 pub fn otlp_json(data: &[u8]) {

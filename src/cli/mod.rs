@@ -26,6 +26,7 @@ mod generate;
 mod grants;
 mod keys;
 mod lines;
+mod listeners;
 mod newest;
 mod output;
 mod price_import;

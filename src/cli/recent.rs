@@ -244,6 +244,7 @@ mod tests {
                 detail: format!("item {index}"),
                 format: "litellm".to_owned(),
                 received: session.now(),
+                sender: None,
                 draft: Bytes::new(),
             })
         };

@@ -288,12 +288,13 @@ fn print_gateway(out: &mut Out, shown: &Shown, reject: &GatewayReject, is_json: 
         detail,
         format,
         received,
+        sender,
         draft,
     } = reject;
     if is_json {
         return out.json(&shown.json(json!({
             "gateway": format, "logTime": received.to_string(), "reason": reason.as_str(), "field": field, "detail": detail,
-            "draft": json_or_text(draft),
+            "sender": sender, "draft": json_or_text(draft),
         })));
     }
     let draft = String::from_utf8_lossy(draft);

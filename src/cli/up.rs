@@ -1,11 +1,9 @@
 //! `tidemark up`: log, store, rating, posting and the HTTP service in one process.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::data::{DataDir, Running};
@@ -13,15 +11,17 @@ use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
 use super::engine::{Engine, Owner, find_owner, protect_tables};
 use super::keys::{local_key, read_local_key};
+use super::listeners::{Listeners, first_failure};
 use super::output::{Done, Failure, Out};
 use super::rules;
 use super::serve::not_ready_when_leaving;
+use super::worker;
 use crate::app::commands::Commands;
 use crate::app::queries::{self, Queries};
 use crate::domain::access::Scope;
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
-use crate::http::{self, Hosts, Parts, Service};
+use crate::http::{self, Parts, Service};
 use crate::log::topics::TopicSpec;
 use crate::log::{Log, Partitions, Topic};
 use crate::ops::clock::SystemClock;
@@ -47,7 +47,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     if !config.adapters.is_empty() {
         tracing::warn!(event = "adapters.idle", "{ADAPTERS_NEED_KAFKA}");
     }
-    let listener = listen(config.listen).await?;
+    let listeners = Listeners::open(config).await?;
     let mut engine = Engine::open(owned, &data, config).await?;
     protect_tables(&engine.db, &config.store).await?;
     traces::count_in(&engine.metrics);
@@ -65,7 +65,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await?;
     let running = Running {
         pid: std::process::id(),
-        listen: listener.local_addr().map_err(Failure::failed)?,
+        listen: listeners.local_address()?,
         serves_store: config.store.engine == StoreEngine::Embedded,
     };
     local_key(&commands, &data.key()).await?;
@@ -82,7 +82,8 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     service.prove_listener(&key, running.listen);
     let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
-    serve(&mut tasks, listener, service, within, trigger, shutdown);
+    let notice = listeners.public_notice()?;
+    let served = listeners.serve(&mut tasks, &service, within, trigger, shutdown);
     tasks.spawn(queries::keep(
         Arc::new(engine.db.clone()),
         Arc::new(SystemClock),
@@ -100,15 +101,33 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         tasks.spawn(demo::run(commands, log, partitions, shutdown.clone()));
     }
     engine.serve_store()?;
+    end_if_store_fails(&engine);
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
     health.set_ready(true);
-    welcome(config, &running, &data, is_demo, &links)?;
+    welcome(config, &running, notice.as_deref(), &data, is_demo, &links)?;
     trigger.delay_by(config.http.shutdown_delay);
     not_ready_when_leaving(health.clone(), shutdown.clone()).await;
     shutdown.clone().requested().await;
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
-    drain(tasks, engine, config.drain_timeout).await
+    drain(tasks, engine, config.drain_timeout).await;
+    first_failure(served)
+}
+
+/// Ends the process, as if it had been killed, once the embedded store could not be synced: SQLite must not be closed then
+/// ([`Durability::failed`](crate::store::durability::Durability::failed)). Whatever restarts it goes on at the checkpoints.
+fn end_if_store_fails(engine: &Engine) {
+    let failed = engine.store_failed();
+    tokio::spawn(async move {
+        let why = failed.await;
+        tracing::error!(
+            event = "process.failed",
+            why,
+            "the store cannot be used by this process any more; exiting with code 1. Nothing that \
+             was acknowledged is lost; the next start continues"
+        );
+        std::process::exit(1);
+    });
 }
 
 fn commands_of(engine: &Engine, partitions: Partitions) -> Commands {
@@ -168,14 +187,6 @@ fn already_runs(data: &DataDir, running: &Running) -> Failure {
     ))
 }
 
-pub async fn listen(address: SocketAddr) -> Done<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::failed(format!(
-            "cannot listen on {address}: {error}; choose another address, or a free port with --listen 127.0.0.1:0"
-        ))
-    })
-}
-
 async fn start_pipeline(
     tasks: &mut JoinSet<()>,
     engine: &Engine,
@@ -228,27 +239,6 @@ pub fn settings(config: &PipelineConfig, specs: &[TopicSpec]) -> Settings {
     }
 }
 
-/// Serves HTTP in a task; if it fails, everything stops.
-fn serve(
-    tasks: &mut JoinSet<()>,
-    listener: TcpListener,
-    service: Service,
-    within: Duration,
-    trigger: &Trigger,
-    shutdown: &Shutdown,
-) {
-    let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
-    tasks.spawn(async move {
-        let connections = service.connections();
-        let router = http::router(service, Hosts::Loopback);
-        if let Err(error) = http::serve(listener, router, None, connections, shutdown, within).await
-        {
-            tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
-            trigger.shut_down();
-        }
-    });
-}
-
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.
 fn sign_in_links(service: &Service, key: &str, is_demo: bool) -> Vec<(&'static str, String)> {
     let mut links = vec![("admin", service.sign_in_path(key, None))];
@@ -268,6 +258,7 @@ fn sign_in_links(service: &Service, key: &str, is_demo: bool) -> Vec<(&'static s
 fn welcome(
     config: &Config,
     running: &Running,
+    notice: Option<&str>,
     data: &DataDir,
     is_demo: bool,
     links: &[(&'static str, String)],
@@ -275,8 +266,9 @@ fn welcome(
     let dir = data.path().display();
     let at = running.url("");
     let mut out = Out::new();
+    let reach = notice.unwrap_or("Only this machine can reach it.");
     out.line(format!(
-        "tidemark is up. Data: {dir}. Only this machine can reach it; requests need the key in {dir}/key."
+        "tidemark is up. Data: {dir}. {reach} Requests need a key: `tidemark keys create`, or on this machine the one in {dir}/key."
     ))?;
     out.line(format!("  events    POST {at}/api/v1/events"))?;
     out.line(format!("  health    {at}/healthz  {at}/readyz"))?;
@@ -321,7 +313,7 @@ fn welcome(
 }
 
 /// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
-async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done {
+async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) {
     if tokio::time::timeout(within, all_end(&mut tasks))
         .await
         .is_err()
@@ -336,7 +328,6 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done
     }
     engine.close(CLOSE_WITHIN).await;
     tracing::info!(event = "process.stopped", "stopped");
-    Ok(())
 }
 
 async fn all_end(tasks: &mut JoinSet<()>) {

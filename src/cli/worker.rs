@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use super::args::WorkerRole;
 use super::engine::{connect, connect_log, kafka_settings, topic_specs};
+use super::listeners::listen;
 use super::output::{Done, Failure, Out};
-use super::up::{listen, settings};
+use super::up::settings;
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Connections, Operator, Tls};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
@@ -264,6 +265,7 @@ pub async fn serve(
 ) -> Done {
     let served = http::serve(listener, router, tls, connections, shutdown, drain).await;
     served.map_err(|error| {
+        tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
         trigger.shut_down();
         Failure::failed(format!("the HTTP service failed: {error}"))
     })

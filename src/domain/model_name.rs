@@ -27,6 +27,8 @@ const VENDORS: [&str; 20] = [
     "xai",
     "zai",
 ];
+/// Of these, Amazon Bedrock leaves the vendor out of the model's own name: `deepseek.r1-v1:0`.
+const VENDORS_OF_BARE_NAMES: [&str; 1] = ["deepseek"];
 /// Azure allows no point in the name of a deployment, so people leave it out.
 const WITHOUT_POINT: [(&str, &str); 3] = [
     ("gpt-35", "gpt-3.5"),
@@ -111,7 +113,12 @@ fn base_name(model: &str) -> String {
             .find_map(|mark| bare.split_once(mark))
             .map_or(&*bare, |(base, _)| base),
     };
-    let name = without_vendor(name);
+    let (vendor, name) = without_vendor(name);
+    if let Some(vendor) = vendor.filter(|vendor| VENDORS_OF_BARE_NAMES.contains(vendor))
+        && !name.starts_with(vendor)
+    {
+        return format!("{vendor}-{name}");
+    }
     let respelled = WITHOUT_POINT.iter().find_map(|(without, with)| {
         let rest = name.strip_prefix(without)?;
         let is_whole = !rest.starts_with(|next: char| next.is_ascii_digit());
@@ -120,12 +127,13 @@ fn base_name(model: &str) -> String {
     respelled.unwrap_or_else(|| name.to_owned())
 }
 
-/// Bedrock: `<region>.<vendor>.<model>`.
-fn without_vendor(name: &str) -> &str {
+/// The vendor and the model of Bedrock's `<region>.<vendor>.<model>`.
+fn without_vendor(name: &str) -> (Option<&str>, &str) {
     let region = after_known(name, &REGIONS).unwrap_or(0);
-    match after_known(&name[region..], &VENDORS) {
-        Some(vendor) => &name[region + vendor..],
-        None => name,
+    let of_region = &name[region..];
+    match after_known(of_region, &VENDORS) {
+        Some(model) => (Some(&of_region[..model - 1]), &of_region[model..]),
+        None => (None, name),
     }
 }
 
@@ -251,6 +259,15 @@ mod tests {
                 "claude-3-opus@20240229",
                 &["claude-3-opus@20240229", "claude-3-opus"],
             ),
+            (
+                "us.deepseek.r1-v1:0",
+                &["deepseek-r1-v1:0", "deepseek-r1-v1", "deepseek-r1"],
+            ),
+            (
+                "deepseek.v3-v1:0",
+                &["deepseek-v3-v1:0", "deepseek-v3-v1", "deepseek-v3"],
+            ),
+            ("deepseek.deepseek-v3", &["deepseek-v3"]),
             (
                 "deepseek/deepseek-r1:free",
                 &["deepseek-r1:free", "deepseek-r1"],

@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes and the time at which they came in give events. The format is given by the path that
 //! was called or by configuration, never guessed. Each gateway has a folder or file of its own, with
-//! its sources: what is posted over HTTP (`litellm`, `new_api`, `otlp`), and what is read from a gateway's own
+//! its sources: what is posted over HTTP (`litellm`, `new_api`, `sub2api`, `otlp`), and what is read from a gateway's own
 //! Kafka topic ([`access_log`]). Only the fields that a format names are read, so prompts,
 //! completions, keys and addresses cannot enter the log.
 //!
@@ -28,6 +28,7 @@ mod outcome;
 mod outcomes;
 mod session;
 mod structure;
+mod sub2api;
 mod tokens;
 
 use bytes::Bytes;
@@ -51,17 +52,20 @@ pub enum Format {
     LitellmLago,
     /// Rows of the logs of new-api or one-api.
     NewApi,
+    /// Rows of the usage logs of sub2api.
+    Sub2Api,
     /// OpenTelemetry traces, OTLP in JSON or protobuf: spans of GenAI clients.
     Otlp,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Format; 5] = [
+    pub const ALL: [Format; 6] = [
         Format::Litellm,
         Format::LitellmOpenmeter,
         Format::LitellmLago,
         Format::NewApi,
+        Format::Sub2Api,
         Format::Otlp,
     ];
 
@@ -72,6 +76,7 @@ impl Format {
             Format::LitellmOpenmeter => "litellm-openmeter",
             Format::LitellmLago => "litellm-lago",
             Format::NewApi => "new-api",
+            Format::Sub2Api => "sub2api",
             Format::Otlp => "otlp",
         }
     }
@@ -89,13 +94,14 @@ pub struct Refused {
 
 impl Refused {
     /// What goes into `usage.rejected`.
-    pub fn reject(self, format: Format, received: Millis) -> GatewayReject {
+    pub fn reject(self, format: Format, received: Millis, sender: Option<String>) -> GatewayReject {
         GatewayReject {
             reason: self.refusal.reason,
             field: self.refusal.field,
             detail: self.refusal.detail,
             format: format.as_str().to_owned(),
             received,
+            sender,
             draft: self.draft,
         }
     }
@@ -134,6 +140,7 @@ pub fn read(
         Format::LitellmOpenmeter => litellm::openmeter::read(body),
         Format::LitellmLago => litellm::lago::read(body, received),
         Format::NewApi => new_api::read(body, settings),
+        Format::Sub2Api => sub2api::read(body, settings),
         Format::Otlp => otlp::read(body, settings),
     }
 }

@@ -87,7 +87,7 @@ pub(super) async fn who(service: &Service, token: &str) -> Result<Caller, Proble
     let found = service.keys.find(&sent).await?;
     let key = found.ok_or_else(bad_key)?;
     let by = format!("key {} ({})", key.id, key.name);
-    Ok(Caller::new(by, key.scopes.clone()))
+    Ok(Caller::new(by, key.scopes.clone()).with_key(&key.id))
 }
 
 fn bad_key() -> Problem {

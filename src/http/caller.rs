@@ -16,14 +16,24 @@ use crate::domain::ids::Account;
 pub struct Caller {
     /// For audit entries and logs: never a secret.
     pub by: String,
+    /// The id of the API key; a token has none.
+    key: Option<Arc<str>>,
     scopes: Arc<[Scope]>,
 }
 
 impl Caller {
     /// A caller.
     pub fn new(by: String, scopes: impl Into<Arc<[Scope]>>) -> Caller {
-        let scopes = scopes.into();
-        Caller { by, scopes }
+        let (key, scopes) = (None, scopes.into());
+        Caller { by, key, scopes }
+    }
+
+    /// The same, which came with this API key.
+    pub fn with_key(self, id: &str) -> Caller {
+        Caller {
+            key: Some(id.into()),
+            ..self
+        }
     }
 
     /// What it may do.
@@ -81,6 +91,13 @@ pub struct Sender {
     pub caller: Caller,
     /// Of which sources.
     pub sources: Sources,
+}
+
+impl Sender {
+    /// The id of the API key; tokens may not send events.
+    pub fn key(&self) -> Option<Arc<str>> {
+        self.caller.key.clone()
+    }
 }
 
 /// The sources of which somebody may send events.

@@ -10,8 +10,11 @@
 //!
 //! What a gateway posted over HTTP in a form of its own, and what cannot be read, stands here as a draft: the canonical event without the fields that
 //! are missing or wrong. The original is nowhere else, but what it holds beside those fields may be prompts and keys. The value is that
-//! draft (empty if nothing could be read); headers are `reason`, `detail`, `field`, `gateway` (the form) and `logTime` (when it came in). The key is
+//! draft (empty if nothing could be read); headers are `reason`, `detail`, `field`, `gateway` (the form), `logTime` (when it came in) and
+//! `sender` (the id of the API key that sent it, absent in rejects of older versions). The key is
 //! the form and a hash of draft and detail, so that an item that is sent twice is one reject twice, and can be known for it.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -19,6 +22,7 @@ use crate::domain::event::{Reason, Rejection};
 use crate::domain::position::{Epoch, Offset, Partition, Position};
 use crate::domain::time::Millis;
 
+use super::usage::{SENDER_HEADER, source_of};
 use super::{NewRecord, Record};
 
 /// Before the name of each of the original's headers.
@@ -27,6 +31,8 @@ const ORIGINAL: &str = "original.";
 const FOREIGN_TOPIC: &str = "foreignTopic";
 /// The header that tells the reject of an item that a gateway posted.
 const GATEWAY: &str = "gateway";
+/// The header that names the key by which a gateway posted.
+const SENDER: &str = "sender";
 /// Longest `detail` that is kept: it may quote what it is about.
 const DETAIL_BYTES_MAX: usize = 1_024;
 /// More than our own headers, the key and a detail ever take.
@@ -103,6 +109,8 @@ pub struct GatewayReject {
     pub format: String,
     /// When it came in.
     pub received: Millis,
+    /// The id of the API key that sent it, if that is known.
+    pub sender: Option<String>,
     /// The event as far as it could be read: canonical JSON that lacks what is missing or wrong; empty if there is nothing.
     pub draft: Bytes,
 }
@@ -125,6 +133,32 @@ impl Reject {
             Reject::Usage(reject) => reject.reason,
             Reject::Foreign(reject) => reject.reason,
             Reject::Gateway(reject) => reject.reason,
+        }
+    }
+
+    /// The id of the API key that sent the original; `None` if it came another way, or before that
+    /// was recorded.
+    pub fn sender(&self) -> Option<&str> {
+        match self {
+            Reject::Usage(reject) => {
+                let mut headers = reject.original.headers.iter();
+                let (_, sender) = headers.find(|(name, _)| name == SENDER_HEADER)?;
+                std::str::from_utf8(sender).ok()
+            }
+            Reject::Foreign(_) => None,
+            Reject::Gateway(reject) => reject.sender.as_deref(),
+        }
+    }
+
+    /// The source of the original, as scopes (`ingest:SOURCE`) name it; of what a gateway posted, the
+    /// form. `None` if it cannot be read.
+    pub fn source(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Reject::Usage(RejectedRecord { original, .. }) => {
+                source_of(&original.value, &original.headers).map(Cow::Owned)
+            }
+            Reject::Foreign(reject) => Some(Cow::Borrowed(&reject.source)),
+            Reject::Gateway(reject) => Some(Cow::Borrowed(&reject.format)),
         }
     }
 }
@@ -217,6 +251,9 @@ pub fn encode_gateway(reject: &GatewayReject) -> NewRecord {
     if let Some(field) = &reject.field {
         headers.push(("field".to_owned(), field.clone().into()));
     }
+    if let Some(sender) = &reject.sender {
+        headers.push((SENDER.to_owned(), sender.clone().into()));
+    }
     let mut hash = xxhash_rust::xxh3::Xxh3Default::new();
     hash.update(&reject.draft);
     hash.update(detail.as_bytes());
@@ -234,6 +271,10 @@ fn decode_gateway(record: &Record) -> Result<GatewayReject, RejectError> {
         detail: text(record, "detail")?.to_owned(),
         format: text(record, GATEWAY)?.to_owned(),
         received: Millis(number(record, "logTime")?),
+        sender: match record.header(SENDER) {
+            Some(_) => Some(text(record, SENDER)?.to_owned()),
+            None => None,
+        },
         draft: record.value.clone(),
     })
 }

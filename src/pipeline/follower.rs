@@ -17,6 +17,7 @@ use super::supervise::{backoff, persist};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};
+use crate::domain::service::Services;
 use crate::domain::time::{MINUTE_MS, Millis};
 use crate::store::control::{self, Change};
 use crate::store::db::StoreError;
@@ -249,6 +250,16 @@ impl Follower {
     /// The rules as of a control position; `None` before the first.
     pub fn rules(&mut self, as_of: Control) -> Option<Arc<Timeline>> {
         self.rules.as_of(as_of)
+    }
+
+    /// The version of `rules.services` as of a control position; `None`: only the built-in services.
+    pub fn services_version(&self, as_of: Control) -> Option<Control> {
+        self.rules.services_version(as_of)
+    }
+
+    /// The services of a version; `None`: the built-in ones.
+    pub fn services(&self, version: Option<Control>) -> Arc<Services> {
+        version.map_or_else(Arc::default, |version| self.rules.services(version))
     }
 
     /// What is known of referral chains.

@@ -174,7 +174,7 @@ impl WorkerContext {
 
 /// Runs one task until shutdown: through reloads, halts and resumes.
 pub async fn run(ctx: Arc<WorkerContext>, task: TaskId, shutdown: watch::Receiver<bool>) {
-    ctx.health.waiting(task, 0);
+    ctx.health.taken_up(task);
     supervise::run(&ctx, task, shutdown).await;
     ctx.health.gone(task);
 }

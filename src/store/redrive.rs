@@ -29,10 +29,10 @@ use crate::domain::event::{Reason, Rejection};
 use crate::domain::position::{Offset, Partition};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
-use crate::log::usage::{SOURCE_HEADER, decode, decode_or_faults};
+use crate::log::usage::{SENDER_HEADER, SOURCE_HEADER, decode, decode_or_faults};
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 
-pub use found::{FindError, Found, Listed, find, list};
+pub use found::{FindError, Found, Listed, find, list, list_only};
 
 const FATE: &str = "fate";
 const REDRIVEN: &str = "redriven";
@@ -82,6 +82,8 @@ pub struct Redriven {
     pub value: String,
     /// The header `source` of the original, which means something to the plain form.
     pub source: Option<String>,
+    /// The id of the key that sent the original; it may read what becomes of this event.
+    pub sender: Option<String>,
     /// Where it went first; `None`: nobody knows whether it was sent. Redrive it again.
     pub sent: Option<Sent>,
 }
@@ -182,7 +184,7 @@ pub async fn redrive(
     let record = NewRecord {
         key: Some(Bytes::from(redriven.user.clone())),
         value: Bytes::from(redriven.value.clone()),
-        headers: headers(redriven.source.as_deref()),
+        headers: headers(redriven.source.as_deref(), redriven.sender.as_deref()),
     };
     let topic = Topic::UsageEvents;
     let partition = usage_partition(&redriven.user, log.topic(topic).await?.partitions);
@@ -250,7 +252,7 @@ fn first_redrive(
         (None, None) => kept.value,
         (None, Some(why)) => return Err(RedriveError::NoOriginal(why)),
     };
-    let headers = headers(kept.source.as_deref());
+    let headers = headers(kept.source.as_deref(), None);
     let event = match decode_or_faults(value, &headers) {
         // It came past the edge, where such fields are passed over; as it was, it says the same again.
         Err(faults) if edited.is_none() && faults.iter().all(is_misnamed) => {
@@ -268,6 +270,7 @@ fn first_redrive(
         user: event.user.into_owned(),
         value: text,
         source: kept.source,
+        sender: kept.sender,
         sent: None,
     })
 }
@@ -276,14 +279,13 @@ fn is_misnamed(fault: &Rejection) -> bool {
     fault.reason == Reason::MisnamedField
 }
 
-fn headers(source: Option<&str>) -> Headers {
-    let header = |source: &str| {
-        (
-            SOURCE_HEADER.to_owned(),
-            Bytes::copy_from_slice(source.as_bytes()),
-        )
+fn headers(source: Option<&str>, sender: Option<&str>) -> Headers {
+    let header = |(name, value): (&str, Option<&str>)| {
+        let value = Bytes::copy_from_slice(value?.as_bytes());
+        Some((name.to_owned(), value))
     };
-    source.map(header).into_iter().collect()
+    let headers = [(SOURCE_HEADER, source), (SENDER_HEADER, sender)];
+    headers.into_iter().filter_map(header).collect()
 }
 
 /// Marks a reject as done with. Idempotent: the first reason stays.
@@ -346,6 +348,9 @@ fn put_redriven(name: &str, redriven: &Redriven, condition: Condition) -> Write 
     if let Some(source) = &redriven.source {
         fields = fields.text("source", source);
     }
+    if let Some(sender) = &redriven.sender {
+        fields = fields.text("sender", sender);
+    }
     if let Some(sent) = redriven.sent {
         fields = fields
             .number("sentPartition", sent.partition.0)
@@ -391,6 +396,7 @@ fn read(name: &str, item: &Item) -> Result<Fate, StoreError> {
                 user: row.text("userId")?.to_owned(),
                 value: row.text("value")?.to_owned(),
                 source: row.text_opt("source")?.map(str::to_owned),
+                sender: row.text_opt("sender")?.map(str::to_owned),
                 sent: sent.map(|(partition, offset)| Sent { partition, offset }),
             }))
         }

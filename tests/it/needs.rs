@@ -10,7 +10,7 @@ pub fn missing(tool: &str, how_to_install: &str) -> ! {
 }
 
 /// Calls that end in [`missing`] where there is no tool.
-const CALLS: [&str; 14] = [
+const CALLS: [&str; 15] = [
     "broker::bootstrap()",
     "Broker::own()",
     "Broker::own_with(",
@@ -19,6 +19,7 @@ const CALLS: [&str; 14] = [
     "needs_prometheus()",
     "needs_browser()",
     "needs_litellm()",
+    "needs_clients()",
     "with_values(",
     "renderings()",
     "on_a_terminal(",

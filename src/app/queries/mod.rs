@@ -31,6 +31,7 @@ mod referrals;
 mod rejects;
 mod rules;
 mod rules_cache;
+mod sent_rejects;
 mod set_aside;
 mod standstill;
 mod statements;
@@ -62,6 +63,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
+pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;

@@ -87,6 +87,10 @@ pub struct RejectLine {
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub log_time: Millis,
+    /// The id of the API key that sent it; absent if it came another way than over HTTP, or before
+    /// that was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
     /// `open`, `redriven` or `discarded`.
     #[schema(value_type = String)]
     pub state: RejectState,
@@ -185,7 +189,7 @@ pub struct DiscardInfo {
 }
 
 impl RejectLine {
-    fn new(found: &FoundReject, fate: Option<&Fate>) -> RejectLine {
+    pub(super) fn new(found: &FoundReject, fate: Option<&Fate>) -> RejectLine {
         let (field, detail, log_time) = match &found.reject {
             Reject::Usage(reject) => (&reject.field, &reject.detail, reject.log_time),
             Reject::Foreign(reject) => (&reject.field, &reject.detail, reject.log_time),
@@ -199,6 +203,7 @@ impl RejectLine {
             detail: detail.clone(),
             origin: Origin::of(found),
             log_time,
+            sender: found.reject.sender().map(str::to_owned),
             state: RejectState::of(fate),
         }
     }
@@ -312,7 +317,7 @@ impl Queries {
     }
 
     /// The same, if `wanted` is one of them.
-    async fn partitions_with(&self, wanted: u32) -> Result<u32, CommandError> {
+    pub(super) async fn partitions_with(&self, wanted: u32) -> Result<u32, CommandError> {
         let count = self.reject_partitions().await?;
         if wanted < count {
             return Ok(count);

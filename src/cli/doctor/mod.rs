@@ -61,6 +61,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     outages::workers(session, config, findings).await?;
     log_refusals(config, findings);
     let is_there = outages::store(session, findings).await;
+    outages::store_clock(session, findings);
     outages::process(session, config, findings).await;
     if !is_there || !tables::look(session, findings).await? {
         return Ok(());

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use bytes::Bytes;
 use futures::future::try_join_all;
 
 use crate::domain::event::Reason;
 use crate::domain::position::Partition;
 use crate::http::Service;
+use crate::http::caller::Sender;
 use crate::http::problem::{BadEvent, Problem};
+use crate::log::usage::SENDER_HEADER;
 use crate::log::{LogError, NewRecord, Refusal, Topic};
 use crate::ops::health::Outage;
 use crate::ops::seldom::Seldom;
@@ -24,8 +27,11 @@ const RETRY_AFTER_REFUSAL_SECS: u32 = 10;
 const RETRY_AFTER_REPAIR_SECS: u32 = 60;
 
 /// Records by partition.
-#[derive(Default)]
-pub(super) struct Batches(BTreeMap<Partition, Batch>);
+pub(super) struct Batches {
+    /// The id of the key that sends them.
+    sender: Option<Bytes>,
+    by_partition: BTreeMap<Partition, Batch>,
+}
 
 /// Records for one partition, with the place of each in the request.
 #[derive(Default)]
@@ -35,9 +41,27 @@ struct Batch {
 }
 
 impl Batches {
+    /// None yet, of a sender.
+    pub fn of(sender: &Sender) -> Batches {
+        Batches {
+            sender: sender
+                .key()
+                .map(|key| Bytes::copy_from_slice(key.as_bytes())),
+            by_partition: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the usage event that was made of the item at `index` of the request, with its sender's name.
+    pub fn push_event(&mut self, partition: Partition, mut record: NewRecord, index: usize) {
+        let sender = self.sender.iter();
+        let header = sender.map(|sender| (SENDER_HEADER.to_owned(), sender.clone()));
+        record.headers.extend(header);
+        self.push(partition, record, index);
+    }
+
     /// Adds the record that was made of the item at `index` of the request.
     pub fn push(&mut self, partition: Partition, record: NewRecord, index: usize) {
-        let batch = self.0.entry(partition).or_default();
+        let batch = self.by_partition.entry(partition).or_default();
         batch.indexes.push(index);
         batch.records.push(record);
     }
@@ -56,17 +80,20 @@ pub(super) async fn append(
     topic: Topic,
     batches: Batches,
 ) -> Result<(), Problem> {
-    if batches.0.is_empty() {
+    if batches.by_partition.is_empty() {
         // Says nothing about whether the log takes records.
         return Ok(());
     }
-    let appends = batches.0.into_iter().map(|(partition, batch)| async move {
-        let appended = service.log.append(topic, partition, batch.records).await;
-        appended.map_err(|error| Failed {
-            is_damage: matches!(error, LogError::Damaged { .. }),
-            problem: Box::new(of_append(error, &batch.indexes)),
-        })
-    });
+    let appends = batches
+        .by_partition
+        .into_iter()
+        .map(|(partition, batch)| async move {
+            let appended = service.log.append(topic, partition, batch.records).await;
+            appended.map_err(|error| Failed {
+                is_damage: matches!(error, LogError::Damaged { .. }),
+                problem: Box::new(of_append(error, &batch.indexes)),
+            })
+        });
     // An error, or the end of patience, drops the other appends' futures, not what they have sent.
     // What was sent by then may still be appended; 503 promises nothing, and the sender sends it again.
     let within = service.config.append_timeout;

@@ -189,9 +189,9 @@ async fn sort(
 ) -> Result<(Sorted, Room), Problem> {
     let mode = Mode::of(request.headers())?;
     let partitions = service.partitions.source;
+    let mut sorted = Sorted::new(&sender);
     let Sender { caller, sources } = sender;
     let work = move |body: Bytes| {
-        let mut sorted = Sorted::default();
         for (index, value) in mode.events(&body)?.into_iter().enumerate() {
             sorted.sort(index, value, partitions, &sources)?;
         }
@@ -201,7 +201,6 @@ async fn sort(
 }
 
 /// Events, those that can be read by partition.
-#[derive(Default)]
 struct Sorted {
     batches: Batches,
     good: u64,
@@ -213,6 +212,16 @@ struct Sorted {
 }
 
 impl Sorted {
+    fn new(sender: &Sender) -> Sorted {
+        Sorted {
+            batches: Batches::of(sender),
+            good: 0,
+            bad: Vec::new(),
+            bad_codes: Vec::new(),
+            usage_unknown: Vec::new(),
+        }
+    }
+
     /// Fails if the event's source is not the sender's.
     fn sort(
         &mut self,
@@ -243,7 +252,7 @@ impl Sorted {
             value,
             headers: Headers::new(),
         };
-        self.batches.push(partition, record, index);
+        self.batches.push_event(partition, record, index);
         Ok(())
     }
 

@@ -133,6 +133,26 @@ pub(super) async fn new_api(
     answer(take(&service, sender, request, Format::NewApi).await)
 }
 
+/// Takes rows of the usage logs of sub2api, as `GET /api/v1/admin/usage` lists them: one, an array, or one a line.
+///
+/// Costs are not read: tokens are rated here. Input, cached and cache-writing tokens are counted apart there.
+#[utoipa::path(post, path = "/api/v1/events/sub2api", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:sub2api"])),
+    request_body(description = "A row, an array of rows, or one a line.", content((serde_json::Value = "application/json",
+        example = json!([{"id": 90211, "user_id": 42, "account_id": 3, "request_id": "msg-1", "model": "llama-3-70b",
+            "inbound_endpoint": "/v1/messages", "input_tokens": 12, "output_tokens": 30, "cache_creation_tokens": 0,
+            "cache_read_tokens": 1000, "stream": true, "duration_ms": 2345, "created_at": "2026-11-22T07:01:02.123456Z"}])))),
+    responses(
+        (status = 200, description = "Accepted, durably, except for the listed items: they are kept in usage.rejected.", body = Taken),
+        (status = 204, description = "Taken, durably."),
+    ))]
+pub(super) async fn sub2api(
+    sender: Sender,
+    State(service): State<Service>,
+    request: Request,
+) -> Response {
+    answer(take(&service, sender, request, Format::Sub2Api).await)
+}
+
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
 ///
 /// The same is at `/api/v1/events/otlp/v1/traces` and at `/v1/traces`, for exporters that append `/v1/traces` to the address that they are given. Everything else in a trace is passed over. The answer is an ExportTraceServiceResponse; spans that should count and cannot be read are its
@@ -220,6 +240,7 @@ async fn take(
     };
     let received = service.clock.now();
     let (settings, partitions) = (service.config.gateways.clone(), service.partitions);
+    let mut sorted = Sorted::new(format, received, &sender);
     let work = move |body: Bytes| {
         let body = match &attributes {
             Some(attributes) => attributes.event(&body)?,
@@ -229,31 +250,20 @@ async fn take(
             Writing::Json => gateways::read(format, &body, received, &settings),
             Writing::Protobuf => gateways::read_otlp_protobuf(&body, &settings),
         };
-        let mut sorted = Sorted::new(format, received);
         let outcomes = outcomes.map_err(of_body)?;
         for (index, outcome) in outcomes.kept {
             sorted.take(outcome, index, partitions);
         }
-        sorted.taken.skipped = outcomes.skipped.values().sum();
-        sorted.skipped = outcomes.skipped;
+        sorted.told.taken.skipped = outcomes.skipped.values().sum();
+        sorted.told.skipped = outcomes.skipped;
         Ok(sorted)
     };
-    let (mut sorted, _room) = body::worked_on(service, &sender.caller, request, work).await?;
+    let (sorted, _room) = body::worked_on(service, &sender.caller, request, work).await?;
     // Events first: a sender that sends again because of the rejects sends events that count once.
-    append(
-        service,
-        Topic::UsageEvents,
-        std::mem::take(&mut sorted.events),
-    )
-    .await?;
-    append(
-        service,
-        Topic::UsageRejected,
-        std::mem::take(&mut sorted.rejects),
-    )
-    .await?;
-    sorted.count(&service.metrics);
-    Ok(sorted.taken)
+    append(service, Topic::UsageEvents, sorted.events).await?;
+    append(service, Topic::UsageRejected, sorted.rejects).await?;
+    sorted.told.count(format, &service.metrics);
+    Ok(sorted.told.taken)
 }
 
 fn of_body(error: BodyError) -> Problem {
@@ -269,8 +279,15 @@ fn of_body(error: BodyError) -> Problem {
 struct Sorted {
     format: Format,
     received: Millis,
+    sender: Option<String>,
     events: Batches,
     rejects: Batches,
+    told: Told,
+}
+
+/// What is told of a request, in its answer and in metrics.
+#[derive(Default)]
+struct Told {
     taken: Taken,
     skipped: BTreeMap<Skip, u64>,
     remarks: Remarked,
@@ -295,25 +312,24 @@ impl Remarked {
 }
 
 impl Sorted {
-    fn new(format: Format, received: Millis) -> Sorted {
+    fn new(format: Format, received: Millis, sender: &Sender) -> Sorted {
         Sorted {
             format,
             received,
-            events: Batches::default(),
-            rejects: Batches::default(),
-            taken: Taken::default(),
-            skipped: BTreeMap::new(),
-            remarks: Remarked::default(),
+            sender: sender.key().map(|key| key.as_ref().to_owned()),
+            events: Batches::of(sender),
+            rejects: Batches::of(sender),
+            told: Told::default(),
         }
     }
 
     fn take(&mut self, outcome: Outcome, index: usize, partitions: Partitions) {
         match outcome {
             Outcome::Event(adapted) => {
-                self.taken.taken += 1;
-                self.remarks.add(adapted.remarks);
+                self.told.taken.taken += 1;
+                self.told.remarks.add(adapted.remarks);
                 let partition = usage_partition(&adapted.user, partitions.source);
-                self.events.push(partition, adapted.record, index);
+                self.events.push_event(partition, adapted.record, index);
             }
             Outcome::Refused(refused) => self.refuse(refused, index, partitions),
         }
@@ -321,20 +337,23 @@ impl Sorted {
 
     fn refuse(&mut self, refused: Refused, index: usize, partitions: Partitions) {
         let refusal = &refused.refusal;
-        self.taken.refused.push(RefusedItem {
+        self.told.taken.refused.push(RefusedItem {
             index: refusal.index,
             code: refusal.reason.as_str(),
             field: refusal.field.clone(),
             detail: shortened(refusal.detail.clone()),
         });
-        let record = rejected::encode_gateway(&refused.reject(self.format, self.received));
+        let reject = refused.reject(self.format, self.received, self.sender.clone());
+        let record = rejected::encode_gateway(&reject);
         let key = record.key.clone().unwrap_or_default();
         let partition = usage_partition(&String::from_utf8_lossy(&key), partitions.rejected);
         self.rejects.push(partition, record, index);
     }
+}
 
-    fn count(&self, metrics: &Metrics) {
-        let format = self.format.as_str();
+impl Told {
+    fn count(&self, format: Format, metrics: &Metrics) {
+        let format = format.as_str();
         let of = |counter: &IntCounterVec, by| counter.with_label_values(&[format]).inc_by(by);
         of(&metrics.ingest_events_total, self.taken.taken);
         of(

@@ -15,6 +15,7 @@ mod binary;
 mod body;
 mod events;
 mod gateways;
+mod rejects;
 
 pub(super) use append::of_log;
 #[doc(hidden)]
@@ -37,7 +38,10 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(gateways::litellm_openmeter))
         .routes(routes!(gateways::litellm_lago))
         .routes(routes!(gateways::new_api))
-        .routes(routes!(gateways::otlp));
+        .routes(routes!(gateways::sub2api))
+        .routes(routes!(gateways::otlp))
+        .routes(routes!(rejects::list))
+        .routes(routes!(rejects::show));
     for (path, operation) in OTLP_TRACES {
         routes = routes.route(path, post(gateways::otlp));
         document_traces(&mut routes.get_openapi_mut().paths, path, operation);

@@ -77,6 +77,15 @@ impl PartitionLog {
         }
     }
 
+    /// Halts the partition if it holds less than was acknowledged.
+    pub(super) fn must_reach(&self, acknowledged: Offset) {
+        let end = self.extent().end;
+        if end < acknowledged && self.damage().is_none() {
+            let lost = acknowledged.0 - end.0;
+            self.halt(format!("it ends at {end}, but everything before {acknowledged} was acknowledged; {lost} records are lost"));
+        }
+    }
+
     /// Fails unless `from` is within the bounds or right behind them.
     pub(super) fn check_range(&self, from: Offset) -> Result<Bounds, LogError> {
         let bounds = self.bounds()?;

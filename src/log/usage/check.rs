@@ -28,6 +28,7 @@ pub(super) struct Names {
     pub cache_write_tokens: &'static str,
     pub reasoning_tokens: &'static str,
     pub audio_millis: &'static str,
+    pub image_count: &'static str,
     pub request_bytes: &'static str,
     pub response_bytes: &'static str,
     pub error_message: &'static str,
@@ -49,6 +50,7 @@ const CLOUD_EVENT: Names = Names {
     cache_write_tokens: "data.cacheWriteTokens",
     reasoning_tokens: "data.reasoningTokens",
     audio_millis: "data.audioMillis",
+    image_count: "data.imageCount",
     request_bytes: "data.requestBytes",
     response_bytes: "data.responseBytes",
     error_message: "data.errorMessage",
@@ -70,6 +72,7 @@ const PLAIN: Names = Names {
     cache_write_tokens: "cacheWriteTokens",
     reasoning_tokens: "reasoningTokens",
     audio_millis: "audioMillis",
+    image_count: "imageCount",
     request_bytes: "requestBytes",
     response_bytes: "responseBytes",
     error_message: "errorMessage",
@@ -138,6 +141,7 @@ pub(super) fn event<'a>(
         cache_write_tokens: usage.cache_write_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         audio_millis: usage.audio_millis,
+        image_count: usage.image_count,
         request_bytes: usage.request_bytes,
         response_bytes: usage.response_bytes,
         error_message: optional(usage.error_message)
@@ -216,6 +220,7 @@ fn excessive_counts(usage: &Usage<'_>, names: &Names) -> impl Iterator<Item = Re
         (usage.cache_write_tokens, names.cache_write_tokens),
         (usage.reasoning_tokens, names.reasoning_tokens),
         (usage.audio_millis, names.audio_millis),
+        (usage.image_count, names.image_count),
         (usage.request_bytes, names.request_bytes),
         (usage.response_bytes, names.response_bytes),
     ];
@@ -295,7 +300,7 @@ pub(super) fn oversized(part: TokenPart, form: Form) -> Rejection {
     refuse(Reason::OutOfRange, Some(field), detail)
 }
 
-fn source<'a>(
+pub(super) fn source<'a>(
     form: Form,
     field: Option<Cow<'a, str>>,
     headers: &'a Headers,

@@ -41,6 +41,10 @@ pub const EVENT_TYPE: &str = "tidemark.usage.v1";
 pub const SPEC_VERSION: &str = "1.0";
 /// The header that names the source of an event in the plain form which does not name it itself.
 pub const SOURCE_HEADER: &str = "source";
+/// The header in which the ingest routes record who sent an event: the id of the API key, never its
+/// secret. Nothing is decided by it: neither decoding nor rating reads it, and a reject keeps it like
+/// every header of its original.
+pub const SENDER_HEADER: &str = "tidemark-sender";
 /// The source of an event in the plain form where nothing names one.
 pub const SOURCE_DEFAULT: &str = "plain";
 
@@ -163,6 +167,18 @@ fn oversized(fields: &Fields<'_>, faults: &[Rejection]) -> Option<Rejection> {
     };
     let part = counts.oversized_part()?;
     Some(check::oversized(part, fields.form))
+}
+
+/// The source that a record names, or that it has by default, also of one that [`decode`] refuses for
+/// something else. `None`: it is no event at all, or its source is not an id.
+pub fn source_of(value: &[u8], headers: &Headers) -> Option<String> {
+    let top = precise::object(value).ok()?;
+    let (fields, faults) = precise::parse_all(&top);
+    if faults.iter().any(|fault| fault.field == Some("source")) {
+        return None;
+    }
+    let source = check::source(fields.form, fields.source, headers, false).ok()?;
+    Some(source.into_owned())
 }
 
 fn too_large(value: &[u8]) -> Rejection {

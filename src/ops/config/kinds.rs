@@ -196,7 +196,7 @@ pub(super) fn plain() -> Kind<String> {
 /// Any socket address.
 pub(super) fn address() -> Kind<SocketAddr> {
     kind(
-        "an IP address and port, such as 0.0.0.0:8788",
+        "an IP address and port, such as 127.0.0.1:8787 or 0.0.0.0:8788",
         text_like("^.*:[0-9]{1,5}$"),
         |value| {
             let text = text_of(value)?;
@@ -215,21 +215,6 @@ pub(super) fn optional_address() -> Kind<Option<SocketAddr>> {
     kind(allowed, schema, move |value| match text_of(value)? {
         "" => Ok(None),
         _ => (inner.read)(value).map(Some),
-    })
-}
-
-/// A socket address on loopback.
-pub(super) fn loopback() -> Kind<SocketAddr> {
-    let allowed = "a loopback address and port, such as 127.0.0.1:8787 or [::1]:8787; \
-                   to serve other machines, run `tidemark serve`";
-    let schema = text_like("^(localhost|127\\.[0-9.]+|\\[.+\\]):[0-9]{1,5}$");
-    kind(allowed, schema, |value| {
-        let text = text_of(value)?;
-        match text.replace("localhost:", "127.0.0.1:").parse() {
-            Ok(address) if SocketAddr::ip(&address).is_loopback() => Ok(address),
-            Ok(_) => Err(format!("is '{text}', which other machines can reach")),
-            Err(_) => Err(format!("is '{text}', which is not an IP address and port")),
-        }
     })
 }
 

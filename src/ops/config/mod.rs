@@ -25,8 +25,8 @@ pub use http::HttpConfig;
 pub use jwt::JwtConfig;
 pub use kafka::{KafkaConfig, Secret};
 use kinds::{
-    address, checked, choice, duration, instant, integer, loopback, name, optional_address,
-    optional_name, optional_path, path, url,
+    address, checked, choice, duration, instant, integer, name, optional_address, optional_name,
+    optional_path, path, url,
 };
 pub use origin::PublicOrigin;
 pub use pipeline::{LEADERBOARD_SIZE_MAX, PipelineConfig, WINDOW_UNCHECKED_MIN};
@@ -51,8 +51,10 @@ const MIB: i64 = 1024 * KIB;
 pub struct Config {
     /// The directory of the embedded log and store.
     pub data: PathBuf,
-    /// Where `up` listens; always a loopback address.
+    /// Where `up` listens.
     pub listen: SocketAddr,
+    /// Its TLS; `None`: it needs none on loopback, and a proxy elsewhere.
+    pub tls: Option<TlsFiles>,
     /// HTTP.
     pub http: HttpConfig,
     /// Rating and posting.
@@ -229,7 +231,8 @@ impl Config {
         let default_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
         let config = Config {
             data: reader.get("data", PathBuf::from("./data"), path()),
-            listen: reader.get("listen", default_listen, loopback()),
+            listen: reader.get("listen", default_listen, address()),
+            tls: TlsFiles::read(reader, "tls_certificate", "tls_key"),
             drain_timeout: reader.get("drain_timeout", secs(20), duration(secs(1)..=secs(600))),
             http: HttpConfig::read(reader),
             pipeline: PipelineConfig::read(reader),
@@ -248,6 +251,26 @@ impl Config {
     }
 }
 
+impl TlsFiles {
+    /// The files that two settings name, if they do.
+    fn read(
+        reader: &mut Reader,
+        certificate_key: &'static str,
+        key_key: &'static str,
+    ) -> Option<TlsFiles> {
+        let certificate = reader.get(certificate_key, None, optional_path());
+        let key = reader.get(key_key, None, optional_path());
+        reader.must(
+            certificate.is_some() == key.is_some(),
+            key_key,
+            &format!("goes with {certificate_key}: one is given without the other"),
+            "both, or neither".to_owned(),
+        );
+        let (certificate, key) = certificate.zip(key)?;
+        Some(TlsFiles { certificate, key })
+    }
+}
+
 impl ServeConfig {
     fn read(reader: &mut Reader) -> ServeConfig {
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_SERVE_PORT));
@@ -259,19 +282,10 @@ impl ServeConfig {
             "is the same as serve.listen",
             "an address and port of its own, or an empty string".to_owned(),
         );
-        let certificate = reader.get("serve.tls_certificate", None, optional_path());
-        let key = reader.get("serve.tls_key", None, optional_path());
-        reader.must(
-            certificate.is_some() == key.is_some(),
-            "serve.tls_key",
-            "goes with serve.tls_certificate: one is given without the other",
-            "both, or neither".to_owned(),
-        );
-        let tls = certificate.zip(key);
         ServeConfig {
             listen,
             metrics_listen,
-            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls: TlsFiles::read(reader, "serve.tls_certificate", "serve.tls_key"),
         }
     }
 }

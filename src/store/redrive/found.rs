@@ -3,7 +3,7 @@
 use crate::domain::position::{Offset, Partition};
 use crate::log::rejected::{self, Reject, RejectError, RejectedRecord};
 use crate::log::usage::SOURCE_HEADER;
-use crate::log::{Bounds, Log, LogError, MUST_BE_THERE, ReadLimit, Topic};
+use crate::log::{Bounds, Log, LogError, MUST_BE_THERE, ReadLimit, Record, Topic};
 
 /// A reject, and where it stands in `usage.rejected`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) struct Kept<'f> {
     pub value: &'f [u8],
     /// The header `source`, which means something to the plain form.
     pub source: Option<String>,
+    /// The id of the key that sent it: what becomes of it is that key's to read as well.
+    pub sender: Option<String>,
     /// Why `value` is only a part of it, if it is.
     pub cut_off: Option<String>,
 }
@@ -48,12 +50,14 @@ impl Found {
             Reject::Usage(reject) => Ok(Kept {
                 value: &reject.original.value,
                 source: source_of(reject),
+                sender: self.reject.sender().map(str::to_owned),
                 cut_off: reject.whole_bytes.map(|bytes| cut_off(reject, bytes)),
             }),
             // As far as it could be read: without an edit it is refused again, with the field that is missing.
             Reject::Gateway(reject) => Ok(Kept {
                 value: &reject.draft,
                 source: None,
+                sender: reject.sender.clone(),
                 cut_off: None,
             }),
             Reject::Foreign(reject) => Err(RejectError::Foreign {
@@ -119,26 +123,57 @@ pub async fn list(
     from: Offset,
     limit: ReadLimit,
 ) -> Result<Listed, FindError> {
+    let (records, next) = records(log, partition, from, limit).await?;
+    let found = records.iter().map(|record| found(partition, record));
+    Ok(Listed {
+        found: found.collect::<Result<Vec<Found>, RejectError>>()?,
+        next,
+    })
+}
+
+/// Those of a partition's rejects that `is_wanted`, from an offset on; `limit` is about what is read.
+/// What is not a reject is passed over.
+pub async fn list_only(
+    log: &dyn Log,
+    partition: Partition,
+    from: Offset,
+    limit: ReadLimit,
+    is_wanted: impl Fn(&Reject) -> bool,
+) -> Result<Listed, LogError> {
+    let (records, next) = records(log, partition, from, limit).await?;
+    let found = records
+        .iter()
+        .filter_map(|record| found(partition, record).ok());
+    Ok(Listed {
+        found: found.filter(|found| is_wanted(&found.reject)).collect(),
+        next,
+    })
+}
+
+fn found(partition: Partition, record: &Record) -> Result<Found, RejectError> {
+    Ok(Found {
+        partition,
+        offset: record.offset,
+        reject: rejected::read(record)?,
+    })
+}
+
+/// Records of a partition from an offset on, and where to go on; nowhere if nothing follows yet.
+async fn records(
+    log: &dyn Log,
+    partition: Partition,
+    from: Offset,
+    limit: ReadLimit,
+) -> Result<(Vec<Record>, Option<Offset>), LogError> {
     let topic = Topic::UsageRejected;
     let Bounds { start, end } = log.bounds(topic, partition).await?;
     let from = from.max(start);
     if from >= end {
-        let (found, next) = (Vec::new(), None);
-        return Ok(Listed { found, next });
+        return Ok((Vec::new(), None));
     }
     let records = log
         .read(topic, partition, from, limit, MUST_BE_THERE)
         .await?;
     let next = records.last().map(|last| last.offset.next());
-    let found = records.iter().map(|record| {
-        Ok(Found {
-            partition,
-            offset: record.offset,
-            reject: rejected::read(record)?,
-        })
-    });
-    Ok(Listed {
-        found: found.collect::<Result<Vec<Found>, RejectError>>()?,
-        next: next.filter(|next| *next < end),
-    })
+    Ok((records, next.filter(|next| *next < end)))
 }

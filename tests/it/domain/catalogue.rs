@@ -192,6 +192,7 @@ fn real_names_of_the_largest_models() {
             "claude-sonnet-4-5",
             "anthropic/claude-opus-4",
             "us.anthropic.claude-3-opus-20240229-v1:0",
+            "us.deepseek.r1-v1:0",
             "models/gemini-1.5-pro",
             "deepseek-chat",
             "deepseek-ai/DeepSeek-V3",

@@ -95,15 +95,22 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn all_faults_come_at_once_each_with_origin_key_and_what_is_allowed() {
     let mut sources = file("lisen = 'x'\n[pipeline]\nflush_interval = 'soon'\nusage_rows = 3\n");
     sources.env = vec![("TIDEMARK_PIPELINE_CHUNK_RECORDS_MAX".into(), "0".into())];
-    sources.flags = vec![("--listen", "listen", "0.0.0.0:80".into())];
+    sources.flags = vec![("--listen", "listen", "here".into())];
     insta::assert_snapshot!(faults(&sources).join("\n"));
 }
 
 #[test]
 fn what_is_wrong_is_refused() {
     let rows: &[(&str, &str)] = &[
-        ("listen = '0.0.0.0:8787'", "other machines can reach"),
-        ("listen = '192.168.1.4:8787'", "other machines can reach"),
+        (
+            "tls_certificate = 'a.pem'",
+            "one is given without the other",
+        ),
+        ("tls_key = 'a.pem'", "one is given without the other"),
+        (
+            "[serve]\ntls_key = 'a.pem'",
+            "one is given without the other",
+        ),
         ("listen = 'here'", "not an IP address and port"),
         ("listen = 8787", "not a string"),
         ("data = ''", "empty"),
@@ -270,6 +277,17 @@ fn a_misspelt_variable_of_a_section_is_refused_and_others_are_left_alone() {
     assert!(misspelt[0].contains("TIDEMARK_PIPELINE_FLUSH_INTERVALL"));
     assert!(Config::read(&env("TIDEMARK_TARGET", "/tmp")).is_ok());
     assert!(Config::read(&env("HOME", "/root")).is_ok());
+}
+
+#[test]
+fn up_listens_on_any_address_and_may_speak_tls() {
+    let text = "listen = '0.0.0.0:8787'\ntls_certificate = 'cert.pem'\ntls_key = 'key.pem'";
+    let config = Config::read(&file(text)).unwrap();
+    assert!(config.listen.ip().is_unspecified());
+    let files = config.tls.unwrap();
+    assert_eq!(files.certificate.to_str(), Some("cert.pem"));
+    assert_eq!(files.key.to_str(), Some("key.pem"));
+    assert_eq!(config.serve.tls, None);
 }
 
 #[test]

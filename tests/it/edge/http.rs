@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidemark::domain::position::Partition;
 use tidemark::http::{EVENTS_PER_REQUEST_MAX, LogOverview, RecordLine};
+use tidemark::log::usage::SENDER_HEADER;
 use tidemark::log::{Log, LogError, NewRecord, Record, Refusal, Topic, usage_partition};
 use tidemark::ops::health::{Role, TaskId};
 
@@ -164,7 +165,7 @@ async fn an_event_stands_in_its_users_partition_under_its_user_unchanged() {
         let key = String::from_utf8(record.key.unwrap().to_vec()).unwrap();
         assert_eq!(partition, usage_partition(&key, PARTITIONS));
         assert_eq!(record.value, cloudevent(&key, &key));
-        assert!(record.headers.is_empty());
+        assert!(record.headers.iter().all(|(name, _)| name == SENDER_HEADER));
     }
 }
 
@@ -380,7 +381,7 @@ async fn liveness_fails_while_a_partition_with_lag_makes_no_progress() {
     assert_eq!(answer.json()["stalled"], json!(["post/1"]));
     edge.health.progressed(task, 0);
     assert_eq!(edge.get("/healthz").await.status, StatusCode::OK);
-    edge.health.waiting(task, 9);
+    edge.health.lags(task, 9, Duration::ZERO);
     edge.health
         .halted(task, "sequence_gap", "block 7 is missing");
     let answer = edge.get("/healthz").await;

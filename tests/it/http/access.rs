@@ -118,10 +118,11 @@ fn is_any_source(needed: &Scope, held: &Scope) -> bool {
 }
 
 /// Every kind of key there is; and some whose account has the other kind, or another id.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "ingest",
     "ingest:plain",
     "ingest:litellm",
+    "ingest:sub2api",
     "ingest:otlp",
     "admin:read",
     "admin:write",

@@ -104,7 +104,7 @@ async fn a_user_sees_its_points_and_what_they_cost() {
         served(entry, "2026-11-21", 3, Points(4_500_000));
         charged(entry, "2026-11", Money::ZERO, Money(150_000));
         entry.firsts.push(FirstSuccess {
-            service: tidemark::domain::event::Service::ChatCompletions,
+            service: tidemark::domain::event::Service::CHAT_COMPLETIONS,
             slot: Slot::Day("2026-11-21".parse().unwrap()),
             points: Points::whole(5),
         });

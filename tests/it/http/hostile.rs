@@ -62,6 +62,7 @@ pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec
             fill("[1", b",1", "]"),
         ),
         ("/api/v1/events/new-api", JSON, many, fill("[1", b",1", "]")),
+        ("/api/v1/events/sub2api", JSON, many, fill("[1", b",1", "]")),
         (
             "/api/v1/events/new-api",
             JSON,

@@ -219,6 +219,12 @@ async fn a_key_for_one_source_sends_events_of_no_other() {
             "[]".to_owned(),
             403,
         ),
+        (
+            "ingest:new-api",
+            "/api/v1/events/sub2api",
+            "[]".to_owned(),
+            403,
+        ),
         ("ingest:gw-1", "/api/v1/events/otlp", "{}".to_owned(), 403),
         (
             "ingest:gw-1",

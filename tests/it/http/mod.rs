@@ -19,6 +19,7 @@ mod rejects;
 pub mod rows;
 mod rules;
 mod senders;
+mod sent_rejects;
 mod serving;
 mod set_aside;
 pub mod slow_db;

@@ -8,9 +8,11 @@ use serde_json::json;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
+use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
+use tidemark::log::usage::SENDER_HEADER;
 use tidemark::pipeline::follower::{Chain, Chains};
 use tidemark::pipeline::rate::PIECE_RECORDS;
 use tidemark::pipeline::rate::examine::{Examined, Place};
@@ -112,6 +114,7 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
         partition: Partition(0),
         partitions: 1,
         window: &window_cut,
+        services: &Services::default(),
         clock: None,
         breakage: None,
     };
@@ -159,6 +162,22 @@ proptest! {
         let used = blocks(&self::records(&before), 7, Room::default()).2;
         let (pieced, again, _) = blocks(&records, piece, used);
         prop_assert_eq!(whole, pieced);
+        prop_assert_eq!(duplicates, again);
+    }
+
+    #[test]
+    fn who_sent_an_event_never_changes_a_chunks_blocks(
+        draws in prop::collection::vec(any_draw(), 1..120), senders in prop::collection::vec(prop::option::of("[0-9a-f]{12}"), 120),
+    ) {
+        let mut records = records(&draws);
+        let (unnamed, duplicates, _) = blocks(&records, records.len(), Room::default());
+        // A resend may come with another key: it is the same event.
+        for (record, sender) in records.iter_mut().zip(senders) {
+            let header = sender.map(|sender| (SENDER_HEADER.to_owned(), Bytes::from(sender)));
+            record.headers.extend(header);
+        }
+        let (named, again, _) = blocks(&records, records.len(), Room::default());
+        prop_assert_eq!(unnamed, named);
         prop_assert_eq!(duplicates, again);
     }
 }

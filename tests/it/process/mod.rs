@@ -1,6 +1,7 @@
 //! The real process: `tidemark up` under load, killed with -9 again and again, then every number compared with the oracle's.
 
 pub mod books;
+mod clients;
 mod hostile;
 mod litellm;
 pub mod load;

@@ -26,6 +26,7 @@ mod rollback;
 mod run;
 mod seals;
 mod seeds;
+mod services;
 mod taking_up;
 mod workload;
 mod world;

@@ -16,6 +16,7 @@ pub const LITELLM: &str = include_str!("fixtures/litellm/batch.json");
 pub const OPENMETER: &str = include_str!("fixtures/litellm/openmeter.json");
 pub const LAGO: &str = include_str!("fixtures/litellm/lago.json");
 pub const NEW_API: &str = include_str!("fixtures/new_api/logs.json");
+pub const SUB2API: &str = include_str!("fixtures/sub2api/usage.json");
 pub const OTLP: &str = include_str!("fixtures/otlp/traces.json");
 
 /// What differs from an item that is well, by paths; null takes away.
@@ -93,6 +94,11 @@ fn what_litellm_really_sends_becomes_what_stands_beside_it() {
 #[test]
 fn rows_of_new_api_become_what_stands_beside_them() {
     check_fixture(Format::NewApi, "new_api/logs", NEW_API);
+}
+
+#[test]
+fn rows_of_sub2api_become_what_stands_beside_them() {
+    check_fixture(Format::Sub2Api, "sub2api/usage", SUB2API);
 }
 
 #[test]

@@ -8,14 +8,15 @@ use tidemark::log::rejected::{self, Reject, RejectError};
 use tidemark::log::{Record, usage};
 
 use super::adapt_laws::{any_value, replace_leaf};
-use super::gateways::{LAGO, LITELLM, NEW_API, OPENMETER, OTLP, RECEIVED};
+use super::gateways::{LAGO, LITELLM, NEW_API, OPENMETER, OTLP, RECEIVED, SUB2API};
 use super::gateways_otlp::PROTOBUF;
 
-const FIXTURES: [(Format, &str); 5] = [
+const FIXTURES: [(Format, &str); 6] = [
     (Format::Litellm, LITELLM),
     (Format::LitellmOpenmeter, OPENMETER),
     (Format::LitellmLago, LAGO),
     (Format::NewApi, NEW_API),
+    (Format::Sub2Api, SUB2API),
     (Format::Otlp, OTLP),
 ];
 const SECRET: &str = "s3cr3t";
@@ -49,7 +50,8 @@ fn check(format: Format, body: &[u8]) -> Result<(), TestCaseError> {
             Outcome::Refused(refused) => {
                 prop_assert_eq!(refused.refusal.index as usize, index);
                 prop_assert!(refused.draft.len() <= 64 * 1024);
-                let reject = refused.reject(format, Millis(7));
+                let sender = index.is_multiple_of(2).then(|| "0123456789ab".to_owned());
+                let reject = refused.reject(format, Millis(7), sender);
                 let stored = rejected::encode_gateway(&reject);
                 let stored = Record {
                     offset: tidemark::domain::position::Offset(1),

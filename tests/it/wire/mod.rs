@@ -16,5 +16,7 @@ mod gateways_metering;
 mod gateways_new_api;
 pub mod gateways_otlp;
 mod gateways_reports;
+mod gateways_sub2api;
 mod laws;
 mod refused;
+mod reported;

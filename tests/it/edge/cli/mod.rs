@@ -10,6 +10,7 @@ mod grants;
 mod guards;
 mod halts;
 mod keys;
+mod listening;
 mod losses;
 mod metrics;
 mod newest;
@@ -166,13 +167,18 @@ impl Place {
 
     /// Starts `up` on a free port, and returns once it takes requests.
     fn up(&self, args: &[&str]) -> Up {
+        self.up_at("127.0.0.1:0", args)
+    }
+
+    /// The same at an address; what is returned talks to it as commands of this machine do.
+    fn up_at(&self, address: &str, args: &[&str]) -> Up {
         let log = self.path("up.log");
         let file = File::options()
             .create(true)
             .append(true)
             .open(&log)
             .unwrap();
-        let mut command = self.command(&[&["up", "--listen", "127.0.0.1:0"], args].concat());
+        let mut command = self.command(&[&["up", "--listen", address], args].concat());
         command.stdout(file.try_clone().unwrap()).stderr(file);
         let mut up = Up {
             child: command.spawn().unwrap(),

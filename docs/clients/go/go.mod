@@ -1,0 +1,3 @@
+module tidemark.example/send
+
+go 1.18
