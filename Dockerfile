@@ -1,9 +1,8 @@
-# syntax=docker/dockerfile:1
 # tidemark with TLS and SASL for Kafka and export of traces, as a user without rights:
 #   docker build -t tidemark .
 # Give settings as environment variables: TIDEMARK_KAFKA_BOOTSTRAP and so on, see config/tidemark.toml.
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 # perl builds OpenSSL, which the feature `tls` links in.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends perl make \
@@ -16,7 +15,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --features tls,otlp \
  && install -D target/release/tidemark /out/tidemark
 
-FROM debian:bookworm-slim
+FROM debian:12.12-slim
 # Root certificates for DynamoDB and for Kafka over TLS; curl for the health check.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates curl \

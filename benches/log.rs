@@ -126,8 +126,8 @@ fn postings() {
                 ..Cell::default()
             };
             entry.cells = vec![
-                (Slot::Day(day), Service::ChatCompletions, cell),
-                (Slot::Day(day), Service::Embeddings, cell),
+                (Slot::Day(day), Service::CHAT_COMPLETIONS, cell),
+                (Slot::Day(day), Service::EMBEDDINGS, cell),
             ];
             entry
         })

@@ -199,7 +199,7 @@ fn row(month: Month, now: Millis, number: u64) -> StoredRow {
     row.days = (1..=now.day().of_month())
         .map(|of_month| (of_month, day))
         .collect();
-    row.services[AiService::ChatCompletions as usize] = ServiceStats {
+    row.services[AiService::CHAT_COMPLETIONS] = ServiceStats {
         requests: served,
         successful: served,
         ..ServiceStats::default()
@@ -254,7 +254,7 @@ fn request(user: u64, number: u64, now: Millis) -> tidemark::store::db::Item {
     usage::encode(&UsageRow {
         key: usage::key(&event),
         event: &event,
-        service: AiService::ChatCompletions,
+        service: "chat_completions",
         tier: None,
         partition: Partition(0),
         position: Position {

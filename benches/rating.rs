@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
+use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
@@ -160,6 +161,7 @@ fn examine<'a>(
     let mut window = Window::default();
     let mut log_time = Millis(START);
     let mut cut = first_cut(log_time);
+    let services = Services::default();
     for (n, chunk) in records.chunks(CHUNK).enumerate() {
         if n * CHUNK == warm {
             watch.start();
@@ -169,6 +171,7 @@ fn examine<'a>(
             partition: Partition(0),
             partitions: 1,
             window: &cut,
+            services: &services,
             clock: None,
             breakage: None,
         };

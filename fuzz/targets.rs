@@ -1,21 +1,25 @@
 //! What every decoder of foreign bytes promises, whatever it is given. `cargo fuzz` looks for bytes that
 //! break a promise; the test `fuzz::*` of the ordinary test suite runs the stored corpus.
 
+use tidemark::domain::amount::Money;
 use tidemark::domain::position::{Offset, Partition};
-use tidemark::domain::rules::RulesDocument;
+use tidemark::domain::rules::{ModelPrice, RulesDocument, model_prices};
 use tidemark::domain::time::Millis;
 use tidemark::gateways::Adapted;
 use tidemark::gateways::access_log::{self as adapt, ForeignRecord};
-use tidemark::gateways::{self, Format};
-use tidemark::http::fuzzed_form;
-use tidemark::log::{Headers, posting, usage};
+use tidemark::gateways::{self, Format, Markup, PriceList};
+use tidemark::http::{fuzzed_binary_event, fuzzed_form};
+use tidemark::log::rejected::{self, Reject};
+use tidemark::log::topics::TopicSpec;
+use tidemark::log::{Headers, NewRecord, Record, posting, usage};
 use tidemark::ops::config::{Config, GatewaySettings, Sources};
+use tidemark::pipeline::fuzzed_cut;
 
 /// A target: its name and what it runs.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets. Each has a file in `fuzz_targets` and a folder of stored inputs in `seeds`.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 20] = [
     ("usage_event", usage_event),
     ("posting_block", posting_block),
     ("litellm", litellm),
@@ -31,6 +35,11 @@ pub const TARGETS: [Target; 15] = [
     ("form", form),
     ("config", config),
     ("rules", rules),
+    ("price_list", price_list),
+    ("recorded_cut", recorded_cut),
+    ("reject", reject),
+    ("binary_event", binary_event),
+    ("topic_spec", topic_spec),
 ];
 
 const RECEIVED: Millis = Millis(1_795_330_900_000);
@@ -206,5 +215,107 @@ pub fn rules(data: &[u8]) {
     };
     if let Err(faults) = RulesDocument::parse_toml("fuzz.toml", text) {
         assert!(!faults.is_empty());
+    }
+}
+
+/// The rules accept every name of a price list (`pricing import`), and each name has one price.
+pub fn price_list(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(list) = PriceList::read(text, Markup(2_000)) else {
+        return;
+    };
+    let unit = [Money(1_000_000), Money(1_000_000)];
+    let names = list.prices.iter().map(|price| price.name().to_owned());
+    let prices: Vec<ModelPrice> = names
+        .map(|name| ModelPrice::new(name, unit, [None; 3]))
+        .collect();
+    let json = serde_json::to_string(&prices).expect("names and amounts are JSON");
+    assert_eq!(model_prices(&json), Ok(prices), "{json}");
+    assert!(list.prices.iter().all(|price| !price.is_free()));
+}
+
+/// Only a `tidemark-cut` header that the encoder would write is read.
+pub fn recorded_cut(data: &[u8]) {
+    if let Ok(written) = fuzzed_cut(data) {
+        assert_eq!(written, data);
+    }
+}
+
+/// Headers, one to a line (`name: value`), an empty line, and the value.
+fn record_of(data: &[u8]) -> NewRecord {
+    let mut rest = data;
+    let mut headers = Headers::new();
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        if line.is_empty() {
+            break;
+        }
+        let text = String::from_utf8_lossy(line);
+        let (name, value) = text.split_once(": ").unwrap_or((&text, ""));
+        headers.push((name.to_owned(), value.to_owned().into()));
+    }
+    NewRecord {
+        key: None,
+        headers,
+        value: rest.to_vec().into(),
+    }
+}
+
+fn stored(new: NewRecord) -> Record {
+    Record {
+        offset: Offset(7),
+        append_time: RECEIVED,
+        key: new.key,
+        value: new.value,
+        headers: new.headers,
+    }
+}
+
+/// A record of `usage.rejected` is read, or refused; what an adapter or a gateway left there is
+/// read as it was written.
+pub fn reject(data: &[u8]) {
+    let record = stored(record_of(data));
+    let Ok(read) = rejected::read(&record) else {
+        assert!(rejected::decode(&record).is_err());
+        return;
+    };
+    let written = match &read {
+        Reject::Usage(reject) => {
+            assert_eq!(rejected::decode(&record).as_ref(), Ok(reject));
+            return;
+        }
+        Reject::Foreign(reject) if reject.detail.len() <= 1_024 => rejected::encode_foreign(reject),
+        Reject::Gateway(reject) if reject.detail.len() <= 1_024 => rejected::encode_gateway(reject),
+        _ => return,
+    };
+    assert_eq!(rejected::read(&stored(written)), Ok(read));
+}
+
+/// A CloudEvent in binary mode becomes one JSON object with the attributes that its headers give.
+pub fn binary_event(data: &[u8]) {
+    let request = record_of(data);
+    let headers = request.headers.iter().map(|(name, value)| (name, value));
+    let Some(event) = fuzzed_binary_event(headers, &request.value) else {
+        return;
+    };
+    let event: serde_json::Value = serde_json::from_slice(&event).expect("the event is JSON");
+    let members = event.as_object().expect("the event is an object");
+    assert!(members["datacontenttype"] == "application/json");
+    for name in ["specversion", "type", "source", "id"] {
+        assert!(members[name].is_string(), "{event}");
+    }
+}
+
+/// A topic's file is read, or each fault names the file.
+pub fn topic_spec(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Err(faults) = TopicSpec::parse("fuzz.yaml", text) {
+        assert!(!faults.0.is_empty());
+        assert!(faults.0.iter().all(|fault| fault.file == "fuzz.yaml"));
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use super::args::AcceptLossArgs;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
+use crate::app::queries::UnreadableRecord;
 use crate::domain::position::WriteId;
 use crate::domain::text::check_reason;
 use crate::pipeline::loss::{LateBlocks, LossError, Losses, LostBlocks};
@@ -30,7 +31,16 @@ pub async fn run(session: &Session, args: &AcceptLossArgs) -> Done {
     for line in told(&losses) {
         out.line(line)?;
     }
-    for record in session.queries().set_aside().await? {
+    let aside = session.queries().set_aside().await?;
+    for record in &aside.unreadable {
+        out.line(format!(
+            "  {} is set aside, and its record cannot be read: {}. {}",
+            record.name(),
+            record.what,
+            UnreadableRecord::ADVICE
+        ))?;
+    }
+    for record in aside.records {
         let (account, kind) = (&record.account, record.account.kind);
         out.line(format!(
             "  {account} is set aside: what it misses is lost with this log too. Before the next epoch begins, mend it and run: tidemark set-aside release {kind} {} --accept-missing",

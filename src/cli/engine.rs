@@ -202,6 +202,17 @@ impl Engine {
         }
     }
 
+    /// Returns once the embedded store can only be used by another process: why.
+    pub fn store_failed(&self) -> impl Future<Output = String> + Send + 'static {
+        let durability = self.embedded.as_ref().map(EmbeddedStore::durability);
+        async move {
+            match durability {
+                Some(durability) => durability.failed().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     /// Tells other commands where to find this process.
     pub fn announce(&self, running: &Running) -> Done {
         self.owned.announce(running).map_err(|error| {

@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::output::{Done, Failure};
+use super::worker;
 use crate::http::{self, Hosts, Service, Tls};
 use crate::ops::config::{Config, TlsFiles};
 use crate::ops::shutdown::{Shutdown, Trigger};
@@ -83,7 +85,7 @@ impl Listeners {
         }))
     }
 
-    /// Serves HTTP in tasks; if one fails, everything stops.
+    /// Serves HTTP in tasks; if one fails, everything stops. How they ended.
     pub fn serve(
         self,
         tasks: &mut JoinSet<()>,
@@ -91,20 +93,60 @@ impl Listeners {
         within: Duration,
         trigger: &Trigger,
         shutdown: &Shutdown,
-    ) {
+    ) -> Vec<oneshot::Receiver<Done>> {
         let local = Some((self.local, None, Hosts::Loopback));
         let public = self.public.map(|one| (one.listener, one.tls, Hosts::Any));
-        for (listener, tls, hosts) in local.into_iter().chain(public) {
-            let (trigger, shutdown) = (trigger.clone(), shutdown.clone());
-            let connections = service.connections();
-            let router = http::router(service.clone(), hosts);
+        let serve = |(listener, tls, hosts)| {
+            let serving = worker::serve(
+                listener,
+                http::router(service.clone(), hosts),
+                tls,
+                service.connections(),
+                within,
+                trigger.clone(),
+                shutdown.clone(),
+            );
+            let (ended, served) = oneshot::channel();
             tasks.spawn(async move {
-                let served = http::serve(listener, router, tls, connections, shutdown, within);
-                if let Err(error) = served.await {
-                    tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
-                    trigger.shut_down();
-                }
+                // Nobody may want to know any more.
+                let _ = ended.send(serving.await);
             });
+            served
+        };
+        local.into_iter().chain(public).map(serve).collect()
+    }
+}
+
+/// What the process ends with: a listener that failed is why it stopped.
+pub fn first_failure(served: impl IntoIterator<Item = oneshot::Receiver<Done>>) -> Done {
+    // No answer: it was given up at the end of the shutdown, which says so.
+    let mut ends = served.into_iter().map(|mut served| served.try_recv());
+    ends.find_map(|ended| ended.ok().filter(Result::is_err))
+        .unwrap_or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_failed_is_what_the_process_ends_with() {
+        let end = |ends: Vec<Option<Done>>| {
+            let served = ends.into_iter().map(|with| {
+                let (ended, served) = oneshot::channel();
+                if let Some(with) = with {
+                    ended.send(with).expect("a receiver");
+                }
+                served
+            });
+            first_failure(served)
+        };
+        let failure = || Some(Err(Failure::failed("no more sockets")));
+        for ends in [vec![failure()], vec![Some(Ok(())), None, failure()]] {
+            let failed = end(ends);
+            assert!(matches!(failed, Err(Failure::Failed(why)) if why == "no more sockets"));
         }
+        assert!(matches!(end(vec![Some(Ok(())), None]), Ok(())));
+        assert!(matches!(end(vec![]), Ok(())));
     }
 }

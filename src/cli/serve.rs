@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::engine::{connect, connect_log_to_append, topic_specs};
-use super::listeners::{listen, load_tls};
+use super::listeners::{first_failure, listen, load_tls};
 use super::output::{Done, Failure, Out};
 use super::worker;
 use crate::app::queries;
@@ -47,7 +49,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         health: health.clone(),
         stalled_after: config.http.stalled_after,
     };
-    serve_metrics(config, operator, trigger, shutdown).await?;
+    let metrics_served = serve_metrics(config, operator, trigger, shutdown).await?;
     let (analysed, told, counted) = (db.clone(), metrics.clone(), metrics.clone());
     let watching =
         http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());
@@ -92,7 +94,8 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         trigger.clone(),
         shutdown.clone(),
     )
-    .await
+    .await?;
+    first_failure(metrics_served)
 }
 
 /// From the request to stop on, load balancers are told to send their requests elsewhere.
@@ -101,15 +104,15 @@ pub async fn not_ready_when_leaving(health: Arc<Health>, mut shutdown: Shutdown)
     health.set_ready(false);
 }
 
-/// Serves metrics and health at an address of their own, if there is one.
+/// Serves metrics and health at an address of their own, if there is one; how that ended.
 async fn serve_metrics(
     config: &Config,
     operator: Operator,
     trigger: &Trigger,
     shutdown: &Shutdown,
-) -> Done {
+) -> Done<Option<oneshot::Receiver<Done>>> {
     let Some(address) = config.serve.metrics_listen else {
-        return Ok(());
+        return Ok(None);
     };
     let listener = listen(address).await?;
     let connections = Connections::new(&config.http, operator.metrics.clone());
@@ -122,15 +125,12 @@ async fn serve_metrics(
         trigger.clone(),
         shutdown.clone(),
     );
+    let (ended, result) = oneshot::channel();
     tokio::spawn(async move {
-        if served.await.is_err() {
-            tracing::error!(
-                event = "metrics.failed",
-                "the listener at serve.metrics_listen failed; stopping"
-            );
-        }
+        // Nobody may want to know any more.
+        let _ = ended.send(served.await);
     });
-    Ok(())
+    Ok(Some(result))
 }
 
 fn check(config: &Config) -> Done {

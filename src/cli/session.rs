@@ -19,6 +19,8 @@ use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, StoreEngine};
 use crate::ops::metrics::Metrics;
 use crate::store::db::{Db, StoreError};
+use crate::store::dynamo::DynamoDb;
+use crate::store::dynamo::server_clock::ServerClock;
 use crate::store::embedded::{EmbeddedClient, EmbeddedStore};
 use crate::store::tables;
 
@@ -40,6 +42,8 @@ pub struct Session {
     pub db: Arc<dyn Db>,
     /// The log.
     pub log: Arc<dyn Log>,
+    /// The store's own clock.
+    pub store_clock: Arc<ServerClock>,
     /// How many partitions its topics have.
     pub partitions: Partitions,
     /// Who does the work while this command runs.
@@ -88,7 +92,7 @@ impl Session {
                 });
                 let db = connect(&config.store, local, Arc::new(Metrics::new())).await?;
                 let log = RemoteLog::connect(Client::new(data)).await?;
-                Session::new(Arc::new(db), Arc::new(log), Workers::Up, None).await
+                Session::new(db, Arc::new(log), Workers::Up, None).await
             }
         }
     }
@@ -102,23 +106,29 @@ impl Session {
             tables::create_tables(&db).await?;
             protect_tables(&db, &config.store).await?;
         }
-        Session::new(Arc::new(db), log, Workers::Elsewhere, None).await
+        Session::new(db, log, Workers::Elsewhere, None).await
     }
 
     async fn own(engine: Engine) -> Done<Session> {
-        let db = Arc::new(engine.db.clone());
-        Session::new(db, engine.log.clone(), Workers::Nobody, Some(engine)).await
+        Session::new(
+            engine.db.clone(),
+            engine.log.clone(),
+            Workers::Nobody,
+            Some(engine),
+        )
+        .await
     }
 
     async fn new(
-        db: Arc<dyn Db>,
+        db: DynamoDb,
         log: Arc<dyn Log>,
         workers: Workers,
         engine: Option<Engine>,
     ) -> Done<Session> {
         Ok(Session {
             partitions: Partitions::of(&*log).await?,
-            db,
+            store_clock: db.server_clock(),
+            db: Arc::new(db),
             log,
             workers,
             engine,

@@ -9,7 +9,8 @@ use super::args::{ReleaseArgs, SetAsideCommand};
 use super::engine::topic_specs;
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
-use crate::app::queries::SetAside;
+use crate::app::queries::{SetAside, UnreadableRecord};
+use crate::domain::ids::Account;
 use crate::domain::time::Millis;
 use crate::log::{Bounds, Topic};
 use crate::ops::config::Config;
@@ -78,7 +79,15 @@ async fn list(session: &Session, config: &Config, is_json: bool) -> Done {
     let retention = retention(config)?;
     let mut out = Out::new();
     let mut rows = Vec::new();
-    for record in session.queries().set_aside().await? {
+    let aside = session.queries().set_aside().await?;
+    for record in &aside.unreadable {
+        if is_json {
+            out.json(&unreadable_as_json(record))?;
+        } else {
+            rows.push(unreadable_row(record));
+        }
+    }
+    for record in aside.records {
         let held = Held::of(session, retention, &record).await?;
         if is_json {
             out.json(&as_json(&record, &held))?;
@@ -112,6 +121,24 @@ fn row(record: &SetAside, held: &Held) -> Vec<String> {
         state(record),
         record.what.clone(),
     ]
+}
+
+fn unreadable_row(record: &UnreadableRecord) -> Vec<String> {
+    let code = UnreadableRecord::CODE.to_owned();
+    let unknown = || "-".to_owned();
+    let state = "waiting for repair".to_owned();
+    let what = record.what.clone();
+    vec![record.name(), code, unknown(), unknown(), state, what]
+}
+
+fn unreadable_as_json(record: &UnreadableRecord) -> serde_json::Value {
+    let account = record.account.as_ref();
+    json!({
+        "kind": account.map(|account| account.kind.as_str()),
+        "id": account.map(Account::id),
+        "code": UnreadableRecord::CODE,
+        "what": record.what,
+    })
 }
 
 fn as_json(record: &SetAside, held: &Held) -> serde_json::Value {
@@ -188,6 +215,17 @@ pub(super) fn sentence(record: &SetAside, held: &Held) -> String {
     format!(
         "{account} has been set aside since {at} ({code}): {}.{refused}{held}{release}",
         record.what.trim_end_matches('.')
+    )
+}
+
+/// What `doctor` says of a record that cannot be decoded.
+pub(super) fn unreadable_sentence(record: &UnreadableRecord) -> String {
+    format!(
+        "{} is set aside, but its record cannot be read ({}): {}. {}",
+        record.name(),
+        UnreadableRecord::CODE,
+        record.what.trim_end_matches('.'),
+        UnreadableRecord::ADVICE
     )
 }
 

@@ -11,10 +11,11 @@ use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
 use super::engine::{Engine, Owner, find_owner, protect_tables};
 use super::keys::{local_key, read_local_key};
-use super::listeners::Listeners;
+use super::listeners::{Listeners, first_failure};
 use super::output::{Done, Failure, Out};
 use super::rules;
 use super::serve::not_ready_when_leaving;
+use super::worker;
 use crate::app::commands::Commands;
 use crate::app::queries::{self, Queries};
 use crate::domain::access::Scope;
@@ -82,7 +83,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
     let notice = listeners.public_notice()?;
-    listeners.serve(&mut tasks, &service, within, trigger, shutdown);
+    let served = listeners.serve(&mut tasks, &service, within, trigger, shutdown);
     tasks.spawn(queries::keep(
         Arc::new(engine.db.clone()),
         Arc::new(SystemClock),
@@ -100,6 +101,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         tasks.spawn(demo::run(commands, log, partitions, shutdown.clone()));
     }
     engine.serve_store()?;
+    end_if_store_fails(&engine);
     // First announced, then ready: who has seen that it is ready finds it.
     engine.announce(&running)?;
     health.set_ready(true);
@@ -108,7 +110,24 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     not_ready_when_leaving(health.clone(), shutdown.clone()).await;
     shutdown.clone().requested().await;
     finish(crew, &*engine.log, &health, config.drain_timeout).await;
-    drain(tasks, engine, config.drain_timeout).await
+    drain(tasks, engine, config.drain_timeout).await;
+    first_failure(served)
+}
+
+/// Ends the process, as if it had been killed, once the embedded store could not be synced: SQLite must not be closed then
+/// ([`Durability::failed`](crate::store::durability::Durability::failed)). Whatever restarts it goes on at the checkpoints.
+fn end_if_store_fails(engine: &Engine) {
+    let failed = engine.store_failed();
+    tokio::spawn(async move {
+        let why = failed.await;
+        tracing::error!(
+            event = "process.failed",
+            why,
+            "the store cannot be used by this process any more; exiting with code 1. Nothing that \
+             was acknowledged is lost; the next start continues"
+        );
+        std::process::exit(1);
+    });
 }
 
 fn commands_of(engine: &Engine, partitions: Partitions) -> Commands {
@@ -294,7 +313,7 @@ fn welcome(
 }
 
 /// Waits until every task has finished what it had begun, but not longer than `within`; then closes log and store.
-async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done {
+async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) {
     if tokio::time::timeout(within, all_end(&mut tasks))
         .await
         .is_err()
@@ -309,7 +328,6 @@ async fn drain(mut tasks: JoinSet<()>, engine: Engine, within: Duration) -> Done
     }
     engine.close(CLOSE_WITHIN).await;
     tracing::info!(event = "process.stopped", "stopped");
-    Ok(())
 }
 
 async fn all_end(tasks: &mut JoinSet<()>) {

@@ -284,25 +284,22 @@ async fn look(session: &Session, bounds: &[Bounds], awaited: &mut Awaited) -> Do
 
 /// Those of accounts that are set aside wait for an operator, so nobody waits for them here.
 async fn pointers(session: &Session) -> Done<BTreeSet<(Partition, String)>> {
-    let (pointers, _) = progress::pointers(session.db(), session.partitions.posting).await?;
+    let pending = progress::pointers(session.db(), session.partitions.posting).await?;
     let aside = session.queries().set_aside().await?;
-    let awaited = pointers.into_iter().filter(|pointer| {
-        let mut aside = aside.iter();
-        !aside.any(|record| record.account == *pointer.account())
-    });
+    let awaited = pending.pointers.into_iter();
+    let awaited = awaited.filter(|pointer| !aside.has(pointer.account()));
     Ok(awaited.map(|p| (p.partition, p.item)).collect())
 }
 
 /// Everything is done but for accounts that are set aside.
 async fn none_aside(session: &Session) -> Done {
     let aside = session.queries().set_aside().await?;
-    let Some(first) = aside.first() else {
+    let Some(first) = aside.names().next() else {
         return Ok(());
     };
     Err(done_but(&format!(
-        "{} set aside ({}{}): see tidemark set-aside list",
+        "{} set aside ({first}{}): see tidemark set-aside list",
         counted(aside.len() as u64, "account"),
-        first.account,
         if aside.len() > 1 { ", …" } else { "" }
     )))
 }

@@ -265,6 +265,7 @@ pub async fn serve(
 ) -> Done {
     let served = http::serve(listener, router, tls, connections, shutdown, drain).await;
     served.map_err(|error| {
+        tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
         trigger.shut_down();
         Failure::failed(format!("the HTTP service failed: {error}"))
     })

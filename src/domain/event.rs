@@ -4,54 +4,13 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::service::Service;
 use super::time::{MINUTE_MS, Millis};
 
 /// How far an event's time may be ahead of log time.
 pub const AHEAD_MS_MAX: i64 = 5 * MINUTE_MS;
 /// How far an event's time may be behind log time: 35 days.
 pub const BEHIND_MS_MAX: i64 = 35 * super::time::DAY_MS;
-
-/// What kind of service a request was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum Service {
-    /// Chat and text completions.
-    ChatCompletions = 0,
-    /// Embeddings.
-    Embeddings = 1,
-    /// Speech.
-    Tts = 2,
-    /// Scraping.
-    Scrape = 3,
-}
-
-impl Service {
-    /// How many there are.
-    pub const COUNT: usize = 4;
-    /// All, in order.
-    pub const ALL: [Service; Service::COUNT] = [
-        Service::ChatCompletions,
-        Service::Embeddings,
-        Service::Tts,
-        Service::Scrape,
-    ];
-
-    /// The name in JSON and configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Service::ChatCompletions => "chat_completions",
-            Service::Embeddings => "embeddings",
-            Service::Tts => "tts",
-            Service::Scrape => "scrape",
-        }
-    }
-
-    /// The one of that name.
-    pub fn named(name: &str) -> Option<Service> {
-        Service::ALL.into_iter().find(|one| one.as_str() == name)
-    }
-}
 
 /// A decoded usage event. Text is borrowed from the record where it can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +45,8 @@ pub struct UsageEvent<'a> {
     pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
+    /// Images that were made or read.
+    pub image_count: Option<u64>,
     /// Size of the request.
     pub request_bytes: Option<u64>,
     /// Size of the response.
@@ -99,7 +60,7 @@ pub struct UsageEvent<'a> {
 impl UsageEvent<'_> {
     /// Whether it should have token counts: a completion that succeeded.
     pub fn is_metered(&self, service: Service) -> bool {
-        service == Service::ChatCompletions && (200..300).contains(&self.status)
+        service == Service::CHAT_COMPLETIONS && (200..300).contains(&self.status)
     }
 
     /// The first part of a count that is larger than the whole that contains it.
@@ -116,10 +77,13 @@ impl UsageEvent<'_> {
 
     /// Whether it succeeded, should have token counts, and has none: for the answer to its sender.
     pub fn has_no_count(&self, service: Service) -> bool {
-        let is_counted = matches!(service, Service::ChatCompletions | Service::Embeddings);
+        matches!(service, Service::CHAT_COMPLETIONS | Service::EMBEDDINGS) && self.has_no_tokens()
+    }
+
+    /// Whether it succeeded and has no token counts.
+    pub fn has_no_tokens(&self) -> bool {
         let is_success = (200..300).contains(&self.status);
-        let has_none = self.input_tokens.is_none() && self.output_tokens.is_none();
-        is_counted && is_success && has_none
+        is_success && self.input_tokens.is_none() && self.output_tokens.is_none()
     }
 
     /// Whether it should have token counts and has none: its usage is unknown, not zero.

@@ -10,6 +10,7 @@ use super::event::Service;
 use super::ids::AccountKind;
 use super::outcomes::Outcomes;
 use super::posting::{Cascade, Cell, Charge, EntryRef, Slot, add};
+pub use super::service_stats::{ByService, ServiceStats};
 use super::sorted::SortedMap;
 use super::time::{Day, Millis, Month};
 
@@ -38,34 +39,6 @@ pub struct DayStats {
 }
 
 impl DayStats {
-    /// How its requests ended.
-    pub const fn outcomes(&self) -> Outcomes {
-        Outcomes {
-            requests: self.requests,
-            successful: self.successful,
-            failed: self.failed,
-        }
-    }
-}
-
-/// The statistics of one service in one month.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceStats {
-    /// Accepted events.
-    pub requests: u64,
-    /// Status 200–299.
-    pub successful: u64,
-    /// Status ≥ 500.
-    pub failed: u64,
-    /// Base or usage points.
-    pub points: Points,
-    /// Successful requests that carry a latency.
-    pub timed: u64,
-    /// Sum of their latencies, ms.
-    pub latency_ms: u64,
-}
-
-impl ServiceStats {
     /// How its requests ended.
     pub const fn outcomes(&self) -> Outcomes {
         Outcomes {
@@ -143,7 +116,7 @@ pub struct MonthRow {
     /// By day of month (1–31), ascending; only days with something in them.
     pub days: Vec<(u8, DayStats)>,
     /// By service.
-    pub services: [ServiceStats; Service::COUNT],
+    pub services: ByService,
     /// Booked late.
     pub late: LateStats,
     /// Charged and shadow cost of the month (users).
@@ -158,7 +131,7 @@ pub struct MonthRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lifetime {
     /// A bit per [`Service`] with which the account has had a success.
-    pub services_used: u8,
+    pub services_used: u64,
     /// Successful requests, late ones too.
     pub successes: u64,
     /// Everything charged.
@@ -197,7 +170,7 @@ impl MonthRow {
             month,
             carry,
             days: Vec::new(),
-            services: [ServiceStats::default(); Service::COUNT],
+            services: ByService::default(),
             late: LateStats::default(),
             charge: Charge::default(),
             cascade: Cascade::default(),
@@ -249,7 +222,7 @@ impl MonthRow {
         add(&mut stats.failed, cell.failed);
         add(&mut stats.latency_ms, cell.latency_ms);
         add(&mut stats.target_ms, cell.target_ms);
-        let of_service = &mut self.services[service as usize];
+        let of_service = &mut self.services[service];
         add(&mut of_service.requests, cell.requests);
         add(&mut of_service.successful, cell.successful);
         add(&mut of_service.failed, cell.failed);
@@ -288,7 +261,7 @@ impl MonthRow {
             service.points.is_saturated() || service.requests.max(service.latency_ms) == u64::MAX
         };
         self.days.iter().any(day)
-            || self.services.iter().any(service)
+            || self.services.iter().any(|(_, stats)| service(stats))
             || sums(&self.cascade.0)
             || sums(&[self.bonus, self.late.points])
             || self.charge.cost.is_saturated()
@@ -385,7 +358,7 @@ impl AccountRows {
             self.lifetime.spent = self.lifetime.spent.plus(charge.cost);
         }
         for first in entry.firsts {
-            let bit = 1 << first.service as u8;
+            let bit = first.service.bit();
             if self.lifetime.services_used & bit == 0 {
                 self.lifetime.services_used |= bit;
                 self.open(kind, first.slot.month(), activity)

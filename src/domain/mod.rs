@@ -15,6 +15,8 @@ pub mod rating;
 pub mod referral;
 pub mod rules;
 pub mod semantics;
+pub mod service;
+mod service_stats;
 pub mod sorted;
 pub mod statement;
 pub mod text;

@@ -1,16 +1,15 @@
 //! Rating: what one event earns and costs.
 //!
-//! Which path is which service is part of the code and of its semantics number, not data: it decides which
-//! events are valid at all. Every number that decides an amount is data ([`super::rules`]).
+//! Which services there are, and every number that decides an amount, is data ([`super::rules`]).
+
+use std::sync::LazyLock;
 
 use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
 use super::posting::{Charge, LEVELS};
-use super::rules::{PriceKey, RateClass, Rules, TOKENS_PER_UNIT, TokenCounts, per_unit};
+use super::rules::{MILLIS_PER_MINUTE, PriceKey, Rules, TOKENS_PER_UNIT, TokenCounts, per_unit};
+use super::service::Services;
 use super::tier::Detection;
-
-/// Milliseconds that a price per minute is for.
-const MILLIS_PER_UNIT: u64 = 60_000;
 
 /// What an event is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,27 +24,12 @@ pub struct Amounts {
     pub target_ms: u64,
 }
 
-/// What a path ends with, and the service that it then belongs to.
-const ENDINGS: [(&str, Service); 8] = [
-    ("/chat/completions", Service::ChatCompletions),
-    ("/completions", Service::ChatCompletions),
-    ("/responses", Service::ChatCompletions),
-    ("/messages", Service::ChatCompletions),
-    ("/embeddings", Service::Embeddings),
-    ("/audio/speech", Service::Tts),
-    ("/tts", Service::Tts),
-    ("/scrape", Service::Scrape),
-];
+/// The services of an installation that has added none.
+static DEFAULT_SERVICES: LazyLock<Services> = LazyLock::new(Services::default);
 
-/// The service of an endpoint: by how its path ends, whatever stands before it (`/v1`, `/openai/v1`, `https://host/v1`).
-/// A query string, a fragment and slashes at the end do not matter. `None`: no service of ours; it never silently becomes chat.
+/// The built-in service of an endpoint; see [`Services::of_endpoint`].
 pub fn service_of(endpoint: &str) -> Option<Service> {
-    let path_end = endpoint.find(['?', '#']).unwrap_or(endpoint.len());
-    let path = endpoint[..path_end].trim_end_matches('/');
-    ENDINGS
-        .iter()
-        .find(|(ending, _)| path.ends_with(ending))
-        .map(|(_, service)| *service)
+    DEFAULT_SERVICES.of_endpoint(endpoint)
 }
 
 /// Whether a status means success (200–299). Nothing else earns or costs.
@@ -65,11 +49,11 @@ pub fn rate(event: &UsageEvent<'_>, service: Service, model: &Detection, rules: 
     if !is_successful(event.status) {
         return Amounts::default();
     }
-    let class = RateClass::of(service, model.tier);
+    let earnings = rules.earnings(service, model.tier);
     let price = price(Used::by(event), service, model, rules);
     Amounts {
-        provider: rules.provider_earns(class),
-        user: rules.user_earns(class),
+        provider: earnings.provider,
+        user: earnings.user,
         charge: if rules.is_mainnet() {
             Charge {
                 cost: price,
@@ -81,7 +65,7 @@ pub fn rate(event: &UsageEvent<'_>, service: Service, model: &Detection, rules: 
                 shadow: price,
             }
         },
-        target_ms: rules.target_ms(class),
+        target_ms: earnings.target_ms,
     }
 }
 
@@ -92,6 +76,8 @@ pub struct Used {
     pub tokens: TokenCounts,
     /// Length of the audio, ms.
     pub audio_millis: u64,
+    /// Images.
+    pub image_count: u64,
 }
 
 impl Used {
@@ -105,6 +91,7 @@ impl Used {
                 reasoning: event.reasoning_tokens.unwrap_or(0),
             },
             audio_millis: event.audio_millis.unwrap_or(0),
+            image_count: event.image_count.unwrap_or(0),
         }
     }
 }
@@ -112,24 +99,30 @@ impl Used {
 /// What mainnet charges for a successful request. What is unknown is not charged.
 pub fn price(used: Used, service: Service, model: &Detection, rules: &Rules) -> Money {
     match (service, &model.prices) {
-        (Service::ChatCompletions, Some(prices)) => prices.cost(used.tokens),
-        (Service::ChatCompletions, None) => rules.token_prices(model.tier).cost(used.tokens),
-        (Service::Embeddings, Some(prices)) => prices.cost(TokenCounts {
+        (Service::CHAT_COMPLETIONS, Some(prices)) => prices.cost(used.tokens),
+        (Service::CHAT_COMPLETIONS, None) => rules.token_prices(model.tier).cost(used.tokens),
+        (Service::EMBEDDINGS, Some(prices)) => prices.cost(TokenCounts {
             output: 0,
             reasoning: 0,
             ..used.tokens
         }),
-        (Service::Embeddings, None) => per_unit(
+        (Service::EMBEDDINGS, None) => per_unit(
             used.tokens.input,
             rules.price(PriceKey::Embeddings),
             TOKENS_PER_UNIT,
         ),
-        (Service::Tts, _) => per_unit(
+        (Service::TTS, _) => per_unit(
             used.audio_millis,
             rules.price(PriceKey::Tts),
-            MILLIS_PER_UNIT,
+            MILLIS_PER_MINUTE,
         ),
-        (Service::Scrape, _) => rules.price(PriceKey::Scrape),
+        (Service::SCRAPE, _) => rules.price(PriceKey::Scrape),
+        (added, _) => {
+            let price = rules.added(added).map(|added| added.price);
+            price.map_or(Money::ZERO, |price| {
+                price.cost(used.tokens, used.audio_millis, used.image_count)
+            })
+        }
     }
 }
 

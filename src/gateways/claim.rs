@@ -151,6 +151,7 @@ impl Claim<'_> {
             cache_write_tokens: tokens.written,
             reasoning_tokens: tokens.reasoning,
             audio_millis: None,
+            image_count: None,
             request_bytes: None,
             response_bytes: None,
             error_message: self.error_message.clone(),

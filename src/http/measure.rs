@@ -170,34 +170,86 @@ mod tests {
     use axum::body::Body;
     use axum::http::header::{ACCEPT, CONTENT_TYPE};
     use axum::middleware::from_fn_with_state;
-    use axum::routing::get;
+    use axum::routing::{get, post};
+    use bytes::Bytes;
     use tower::ServiceExt;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_handler_that_panics_is_answered_in_the_form_that_was_asked_for() {
+    fn service(within: Duration) -> Router {
         async fn panics() -> Response {
             panic!("on purpose")
         }
+        async fn hangs() -> Response {
+            std::future::pending().await
+        }
         let measured = Measured {
             metrics: Arc::new(Metrics::new()),
-            within: Duration::from_secs(10),
+            within,
             failures: Arc::default(),
         };
-        let router = Router::new()
-            .route("/x", get(panics))
-            .layer(from_fn_with_state(measured, measure));
+        Router::new()
+            .route("/panics", get(panics))
+            .route("/hangs", get(hangs))
+            .route("/reads", post(|body: Bytes| async { drop(body) }))
+            .layer(from_fn_with_state(measured, measure))
+    }
+
+    fn assert_hardened(answer: &Response) {
+        let headers = answer.headers();
+        for (name, value) in [
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CACHE_CONTROL, "no-store"),
+        ] {
+            let found = headers.get_all(&name).iter().collect::<Vec<_>>();
+            assert_eq!(found, [value], "{name} of {}", answer.status());
+        }
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(headers.contains_key(REQUEST_ID));
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_in_the_form_that_was_asked_for() {
+        let router = service(Duration::from_secs(10));
         for (accept, content_type) in [
             ("text/html", "text/html; charset=utf-8"),
             ("*/*", "application/problem+json"),
         ] {
-            let request = Request::get("/x").header(ACCEPT, accept);
+            let request = Request::get("/panics").header(ACCEPT, accept);
             let request = request.body(Body::empty()).unwrap();
             let answer = router.clone().oneshot(request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(answer.headers()[CONTENT_TYPE], content_type, "{accept}");
-            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+            assert_hardened(&answer);
+        }
+    }
+
+    #[tokio::test]
+    async fn time_outs_carry_the_security_headers_too() {
+        let router = service(Duration::from_millis(20));
+        let hangs = Request::get("/hangs").body(Body::empty()).unwrap();
+        let endless = futures::stream::pending::<std::io::Result<Bytes>>();
+        let trickles = Request::post("/reads").body(Body::from_stream(endless));
+        for (request, status, code) in [
+            (hangs, StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            (
+                trickles.unwrap(),
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+            ),
+        ] {
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status);
+            assert_hardened(&answer);
+            let body = axum::body::to_bytes(answer.into_body(), 4_096)
+                .await
+                .unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], code);
         }
     }
 }

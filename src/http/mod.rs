@@ -60,6 +60,8 @@ pub use connections::Connections;
 pub use dependencies::watch_dependencies;
 pub use hosts::Hosts;
 pub use ingest::EVENTS_PER_REQUEST_MAX;
+#[doc(hidden)]
+pub use ingest::fuzzed_binary_event;
 pub use internal::{LOG_DAMAGED, LogOverview, PartitionOverview, RecordLine, TopicOverview};
 pub use keyring::KEY_CACHE_TTL;
 pub use listener::{LISTENER_PATH, listener_proof};

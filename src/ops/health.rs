@@ -128,8 +128,8 @@ pub struct Halted {
 pub struct TaskHealth {
     /// Which.
     pub id: TaskId,
-    /// Records that it has yet to work on.
-    pub lag: u64,
+    /// Records that it has yet to work on. `None`: not known yet.
+    pub lag: Option<u64>,
     /// The offset of the first record whose work is not done: not rated and sent on, or not in rows.
     pub next: Option<u64>,
     /// A record at or before `next`, and when it was appended: the one at `next` has waited at most
@@ -203,9 +203,14 @@ impl Health {
         self.ready.load(Ordering::Acquire)
     }
 
+    /// This process has taken up a task. How far it is behind is not known yet, and not told: 0 would say that nothing waits.
+    pub fn taken_up(&self, id: TaskId) {
+        self.update(id, None, |_| ());
+    }
+
     /// A task has worked, or found nothing to do; `lag` records are left.
     pub fn progressed(&self, id: TaskId, lag: u64) {
-        self.update(id, lag, |task| {
+        self.update(id, Some(lag), |task| {
             task.last_progress = Instant::now();
             task.read_again_to = None;
         });
@@ -230,21 +235,14 @@ impl Health {
     /// How far a task's work is done: the offset of the first record that is not. Whoever knows the
     /// log's end can tell its lag from that while the task itself is stuck.
     pub fn stands_at(&self, id: TaskId, next: u64) {
-        let lag = self.task(id).map_or(0, |task| task.lag);
-        self.update(id, lag, |task| task.next = Some(next));
+        self.update(id, None, |task| task.next = Some(next));
     }
 
     /// When the record was appended that a task works on first of all.
     pub fn first_waiting(&self, id: TaskId, offset: u64, append_time: Millis) {
-        let lag = self.task(id).map_or(0, |task| task.lag);
-        self.update(id, lag, |task| {
+        self.update(id, None, |task| {
             task.first_waiting = Some((offset, append_time));
         });
-    }
-
-    /// A task waits (the store is slow, say) and has `lag` records before it.
-    pub fn waiting(&self, id: TaskId, lag: u64) {
-        self.update(id, lag, |_| ());
     }
 
     /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
@@ -253,7 +251,7 @@ impl Health {
         // The metrics too are set under the lock: after `gone` nobody would take them away again.
         let mut tasks = self.lock();
         if let Some(task) = tasks.get_mut(&id) {
-            task.lag = lag;
+            task.lag = Some(lag);
             self.lag_metric(id, lag);
             self.metrics
                 .lag_seconds
@@ -269,8 +267,7 @@ impl Health {
             code,
             message: message.into(),
         };
-        let lag = self.task(id).map_or(0, |task| task.lag);
-        self.update(id, lag, |task| task.halted = Some(halted));
+        self.update(id, None, |task| task.halted = Some(halted));
         self.halted_metric(id, code, 1);
     }
 
@@ -278,7 +275,7 @@ impl Health {
     pub fn resumed(&self, id: TaskId) {
         let Some(task) = self.task(id) else { return };
         let Some(halted) = task.halted else { return };
-        self.update(id, task.lag, |task| {
+        self.update(id, None, |task| {
             task.halted = None;
             task.last_progress = Instant::now();
             task.read_again_to = None;
@@ -289,8 +286,7 @@ impl Health {
     /// How many accounts a posting partition has set aside, and since when the oldest posting that
     /// they may lack has been in the log.
     pub fn set_aside(&self, id: TaskId, accounts: usize, oldest: Option<Millis>) {
-        let lag = self.task(id).map_or(0, |task| task.lag);
-        self.update(id, lag, |task| task.set_aside = accounts);
+        self.update(id, None, |task| task.set_aside = accounts);
         let partition = id.partition.to_string();
         let count = &self.metrics.accounts_set_aside;
         count
@@ -349,7 +345,10 @@ impl Health {
         let (is_out, well_since) = (self.outages.any(), self.outages.well_since(bound));
         let is_stalled = |task: &TaskHealth| {
             let since = well_since.map_or(task.last_progress, |at| at.max(task.last_progress));
-            task.lag > 0 && task.halted.is_none() && !is_out && since.elapsed() > bound
+            task.lag.is_some_and(|lag| lag > 0)
+                && task.halted.is_none()
+                && !is_out
+                && since.elapsed() > bound
         };
         self.tasks().into_iter().filter(is_stalled).collect()
     }
@@ -358,7 +357,7 @@ impl Health {
         self.lock().get(&id).cloned()
     }
 
-    fn update(&self, id: TaskId, lag: u64, change: impl FnOnce(&mut TaskHealth)) {
+    fn update(&self, id: TaskId, lag: Option<u64>, change: impl FnOnce(&mut TaskHealth)) {
         let mut tasks = self.lock();
         let task = tasks.entry(id).or_insert_with(|| TaskHealth {
             id,
@@ -370,9 +369,11 @@ impl Health {
             halted: None,
             set_aside: 0,
         });
-        task.lag = lag;
         change(task);
-        self.lag_metric(id, lag);
+        if let Some(lag) = lag {
+            task.lag = Some(lag);
+            self.lag_metric(id, lag);
+        }
     }
 
     fn lag_metric(&self, id: TaskId, lag: u64) {
@@ -415,11 +416,24 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_was_just_taken_up_tells_no_lag_until_it_is_known() {
+        let metrics = Arc::new(Metrics::new());
+        let health = Health::new(metrics.clone());
+        let told = || metrics.render().contains("tidemark_lag_records{");
+        health.taken_up(RATE_2);
+        health.stands_at(RATE_2, 70);
+        assert!(!told());
+        assert_eq!(health.tasks()[0].lag, None);
+        health.lags(RATE_2, 8, Duration::ZERO);
+        assert!(told());
+    }
+
+    #[test]
     fn a_task_with_lag_and_no_progress_is_stalled() {
         let health = health();
         health.progressed(RATE_2, 7);
         assert_eq!(stalled(&health), [RATE_2]);
-        health.waiting(RATE_2, 8);
+        health.lags(RATE_2, 8, Duration::ZERO);
         assert_eq!(stalled(&health), [RATE_2]);
         assert!(health.stalled(Duration::from_secs(60)).is_empty());
     }
@@ -429,7 +443,8 @@ mod tests {
         let health = health();
         health.reads_again(RATE_2, 5);
         assert!(health.tasks().is_empty());
-        health.waiting(RATE_2, 7);
+        health.taken_up(RATE_2);
+        health.lags(RATE_2, 7, Duration::ZERO);
         let reads_to = |to| {
             assert_eq!(stalled(&health), [RATE_2]);
             let before = health.tasks()[0].last_progress;
@@ -449,7 +464,7 @@ mod tests {
         let health = health();
         health.progressed(RATE_2, 0);
         assert!(stalled(&health).is_empty());
-        health.waiting(RATE_2, 5);
+        health.lags(RATE_2, 5, Duration::ZERO);
         health.halted(RATE_2, "gap", "sequence 3 is missing");
         assert!(stalled(&health).is_empty());
         health.resumed(RATE_2);

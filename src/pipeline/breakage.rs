@@ -78,11 +78,14 @@ pub enum Breakage {
     ReleaseWithoutCatchUp,
     /// Nobody looks whether rows that were mended are as new as those that were set aside.
     OlderRowsReleased,
+    /// After a restart the duplicate window holds what is valid for the services of now, not for those
+    /// that rated it.
+    WindowRatedWithNewServices,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 34] = [
+    pub const ALL: [Breakage; 35] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -117,5 +120,6 @@ impl Breakage {
         Breakage::SetAsideInMemoryOnly,
         Breakage::ReleaseWithoutCatchUp,
         Breakage::OlderRowsReleased,
+        Breakage::WindowRatedWithNewServices,
     ];
 }

@@ -4,6 +4,7 @@ use crate::domain::amount::{MICROPOINTS_PER_POINT, Points};
 use crate::domain::event::{Reason, Service};
 use crate::domain::posting::FirstSuccess;
 use crate::domain::rating::Amounts;
+use crate::domain::service::Services;
 use crate::domain::tier::Tier;
 use crate::ops::metrics::Metrics;
 use crate::store::awards::AwardKind;
@@ -65,20 +66,26 @@ pub(super) fn at_zero(metrics: &Metrics) {
         drop(metrics.points_issued_total.with_label_values(&[kind]));
         drop(metrics.awards_applied_total.with_label_values(&[kind]));
     }
-    UsageSums::default().tell_at_zero(metrics);
+    let services = Services::default();
+    for service in Service::DEFAULTS {
+        for tier in Tier::ALL {
+            let tier = services.is_tiered(service).then_some(tier);
+            drop(Counted::of(metrics, &services.name(service), tier));
+        }
+    }
 }
 
 /// What first uses are worth that an account with these services (a bit per service) had not had.
-pub(super) fn first_uses(services: u8, firsts: &[FirstSuccess]) -> Points {
+pub(super) fn first_uses(services: u64, firsts: &[FirstSuccess]) -> Points {
     let new = firsts
         .iter()
-        .filter(|first| services & (1 << first.service as u8) == 0);
+        .filter(|first| services & first.service.bit() == 0);
     Points(new.fold(0, |sum, first| first.points.0.saturating_add(sum)))
 }
 
-/// What the events of a chunk have earned, by service and tier.
+/// What the events of a chunk have earned, by number of the service and tier.
 #[derive(Default)]
-pub(super) struct UsageSums([[Sum; Tier::ALL.len()]; Service::COUNT]);
+pub(super) struct UsageSums(Vec<[Sum; Tier::ALL.len()]>);
 
 #[derive(Clone, Copy, Default)]
 struct Sum {
@@ -90,7 +97,10 @@ struct Sum {
 impl UsageSums {
     /// Adds an event. Sums that leave their range wrap: no number of ours depends on them.
     pub(super) fn add(&mut self, service: Service, tier: Tier, amounts: &Amounts, provided: bool) {
-        let sum = &mut self.0[service as usize][tier as usize];
+        if self.0.len() <= service.index() {
+            self.0.resize_with(service.index() + 1, Default::default);
+        }
+        let sum = &mut self.0[service.index()][tier as usize];
         sum.events += 1;
         sum.user = sum.user.wrapping_add(amounts.user.0);
         if provided {
@@ -99,29 +109,26 @@ impl UsageSums {
     }
 
     /// Adds it to the counters.
-    pub(super) fn tell(&self, metrics: &Metrics) {
+    pub(super) fn tell(&self, metrics: &Metrics, services: &Services) {
         let (mut user, mut provider) = (0_i64, 0_i64);
-        for (service, tiers) in Service::ALL.iter().zip(&self.0) {
+        for (number, tiers) in (0..).zip(&self.0) {
+            let Some(service) = Service::numbered(number) else {
+                continue;
+            };
+            let name = services.name(service);
+            let is_tiered = services.is_tiered(service);
             for (tier, sum) in Tier::ALL
                 .iter()
                 .zip(tiers)
                 .filter(|(_, sum)| sum.events > 0)
             {
-                Counted::of(metrics, *service, *tier).add(sum);
+                Counted::of(metrics, &name, is_tiered.then_some(*tier)).add(sum);
                 user = user.wrapping_add(sum.user);
                 provider = provider.wrapping_add(sum.provider);
             }
         }
         for (kind, points) in [(USER_USAGE, user), (PROVIDER_USAGE, provider)] {
             issued(metrics, kind, Points(points));
-        }
-    }
-
-    fn tell_at_zero(&self, metrics: &Metrics) {
-        for service in Service::ALL {
-            for tier in Tier::ALL {
-                drop(Counted::of(metrics, service, tier));
-            }
         }
     }
 }
@@ -134,15 +141,12 @@ struct Counted {
 }
 
 impl Counted {
-    fn of(metrics: &Metrics, service: Service, tier: Tier) -> Counted {
-        let tier = match service {
-            Service::ChatCompletions => tier.as_str(),
-            _ => NO_TIER,
-        };
+    fn of(metrics: &Metrics, service: &str, tier: Option<Tier>) -> Counted {
+        let tier = tier.map_or(NO_TIER, Tier::as_str);
         let (events, points) = (&metrics.usage_events_total, &metrics.usage_points_total);
-        let of = |earner| points.with_label_values(&[earner, service.as_str(), tier]);
+        let of = |earner| points.with_label_values(&[earner, service, tier]);
         Counted {
-            events: events.with_label_values(&[service.as_str(), tier]),
+            events: events.with_label_values(&[service, tier]),
             user: of("user"),
             provider: of("provider"),
         }

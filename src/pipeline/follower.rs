@@ -17,16 +17,20 @@ use super::supervise::{backoff, persist};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};
+use crate::domain::service::Services;
 use crate::domain::time::{MINUTE_MS, Millis};
 use crate::store::control::{self, Change};
 use crate::store::db::StoreError;
-use crate::store::{pricing, referrals};
+use crate::store::pricing;
+use crate::store::referrals::{self, StoredLink};
 
 /// Entries that came within this time are asked before the table: a plain read may not show a link yet whose
 /// entry the feed's head already counts.
 const RECENT_MS: i64 = 10 * MINUTE_MS;
 /// How many entries are read back at the start at the least, whatever their time.
 const RECENT_ENTRIES_MIN: u64 = 256;
+/// How many entries are read at a time in search of a link.
+const FEED_PAGE: u64 = 1_000;
 /// How often rules that the feed does not count are read again before the task halts.
 const APART_READINGS_MAX: u32 = 8;
 
@@ -248,6 +252,16 @@ impl Follower {
         self.rules.as_of(as_of)
     }
 
+    /// The version of `rules.services` as of a control position; `None`: only the built-in services.
+    pub fn services_version(&self, as_of: Control) -> Option<Control> {
+        self.rules.services_version(as_of)
+    }
+
+    /// The services of a version; `None`: the built-in ones.
+    pub fn services(&self, version: Option<Control>) -> Arc<Services> {
+        version.map_or_else(Arc::default, |version| self.rules.services(version))
+    }
+
     /// What is known of referral chains.
     pub fn chains(&self) -> &Chains {
         &self.chains
@@ -266,16 +280,68 @@ impl Follower {
         ctx: &WorkerContext,
         unknown: Vec<Account>,
     ) -> Result<(), Failure> {
-        let links = persist(ctx, || referrals::links_of(&*ctx.db, &unknown)).await?;
+        let links = persist(ctx, || referrals::stored_links_of(&*ctx.db, &unknown)).await?;
         for (account, link) in unknown.iter().zip(links) {
-            let chain = link.map(|link| Chain {
-                number: link.control,
-                accounts: link.chain.into(),
-            });
+            let chain = match link {
+                StoredLink::Absent => None,
+                StoredLink::Present(link) => Some(Chain {
+                    number: link.control,
+                    accounts: link.chain.into(),
+                }),
+                StoredLink::Unreadable(error, number) => {
+                    self.chain_of_feed(ctx, account, &error, number).await?
+                }
+            };
             self.chains.learn(account, chain);
         }
         Ok(())
     }
+
+    /// The chain of an account whose link cannot be decoded, as the control feed has it: the link and
+    /// its entry were written in one transaction, and it is the entry that chunks are rated by. So the
+    /// source partition goes on, and counts what it would have counted.
+    async fn chain_of_feed(
+        &self,
+        ctx: &WorkerContext,
+        account: &Account,
+        error: &StoreError,
+        number: Option<Control>,
+    ) -> Result<Option<Chain>, Failure> {
+        tracing::error!(event = "referral.link_unreadable", %account, %error, "a referral link cannot be decoded; rating takes it from the control feed. Restore the item in table ReferralRelationships");
+        let named = number.filter(|number| (1..=self.followed.0).contains(&number.0));
+        if let Some(Control(number)) = named {
+            let entries = (Control(number - 1), Control(number));
+            if let Some(chain) = chain_among(ctx, account, entries).await? {
+                return Ok(Some(chain));
+            }
+        }
+        let mut end = self.followed;
+        while end.0 > 0 {
+            let start = Control(end.0.saturating_sub(FEED_PAGE));
+            if let Some(chain) = chain_among(ctx, account, (start, end)).await? {
+                return Ok(Some(chain));
+            }
+            end = start;
+        }
+        Ok(None)
+    }
+}
+
+/// The link of an account among the entries after the first position, up to the second.
+async fn chain_among(
+    ctx: &WorkerContext,
+    account: &Account,
+    (after, up_to): (Control, Control),
+) -> Result<Option<Chain>, Failure> {
+    let entries = persist(ctx, || control::entries(&*ctx.db, after, up_to)).await?;
+    let of = |entry: control::Entry| match entry.change {
+        Change::Link { referee, chain } if referee == *account => Some(Chain {
+            number: entry.number,
+            accounts: chain.into(),
+        }),
+        _ => None,
+    };
+    Ok(entries.into_iter().find_map(of))
 }
 
 /// The rules. A publication may be half visible for a moment, as if tables were apart: read again

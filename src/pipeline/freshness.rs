@@ -37,7 +37,7 @@ impl Freshness {
         };
         self.told = self.taken;
         let visible = &ctx.metrics.visible_event_timestamp_seconds;
-        let age_ms = (ctx.clock.now().0 - newest.0).max(0);
+        let age_ms = ctx.clock.now().0.saturating_sub(newest.0).max(0);
         ctx.metrics
             .freshness_seconds
             .observe(age_ms as f64 / 1_000.0);

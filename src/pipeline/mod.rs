@@ -59,6 +59,8 @@ pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use rate::is_log_time_ahead;
 pub use recent::watch_recent;
+#[doc(hidden)]
+pub use recorded_cut::fuzzed_cut;
 pub use recorded_cut::{ChunkEnd, LogIdentity, LoggedChunk};
 pub use settings::Settings;
 
@@ -172,7 +174,7 @@ impl WorkerContext {
 
 /// Runs one task until shutdown: through reloads, halts and resumes.
 pub async fn run(ctx: Arc<WorkerContext>, task: TaskId, shutdown: watch::Receiver<bool>) {
-    ctx.health.waiting(task, 0);
+    ctx.health.taken_up(task);
     supervise::run(&ctx, task, shutdown).await;
     ctx.health.gone(task);
 }

@@ -7,7 +7,7 @@ use crate::domain::position::{Epoch, Offset, Partition, Sequence};
 use crate::domain::time::{Millis, Month};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
-use crate::store::awards::{self, Pointer, State, Task};
+use crate::store::awards::{self, Pending, Pointer, State, Task};
 use crate::store::checkpoints::{self, AdaptCheckpoint, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{Db, StoreError};
 use crate::store::layout;
@@ -190,23 +190,15 @@ pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
 }
 
 /// Every pointer of every posting partition, also of earlier epochs: awards that are not in their rows, or whose effects are not durable.
-/// Those that cannot be decoded are counted; their accounts are set aside.
-pub async fn pointers(
-    db: &dyn Db,
-    posting_partitions: u32,
-) -> Result<(Vec<Pointer>, usize), StoreError> {
-    let (mut pointers, mut unreadable) = (Vec::new(), 0);
+pub async fn pointers(db: &dyn Db, posting_partitions: u32) -> Result<Pending, StoreError> {
+    let mut all = Pending::default();
     let most = layout::most_posting_partitions(db).await?;
     for q in 0..posting_partitions.max(most) {
         let of_partition = awards::list_pending(db, Partition(q)).await?;
-        for pointer in of_partition {
-            match pointer {
-                Ok(pointer) => pointers.push(pointer),
-                Err(_) => unreadable += 1,
-            }
-        }
+        all.pointers.extend(of_partition.pointers);
+        all.unreadable.extend(of_partition.unreadable);
     }
-    Ok((pointers, unreadable))
+    Ok(all)
 }
 
 /// Which months are final.
@@ -237,33 +229,56 @@ impl Aside {
     async fn read(db: &dyn Db, source_partitions: u32) -> Result<Aside, StoreError> {
         let (records, unreadable) = set_aside::readable(db).await?;
         let mut aside = Aside::default();
-        for account in unreadable {
-            match account {
-                Some(account) => aside.may_change(account, None),
-                None => aside.is_unknown = true,
-            }
+        for record in unreadable {
+            aside.takes_damaged(db, record.account).await?;
         }
         for Versioned { value: record, .. } in records {
             let of = |p| record.since.sources.get(&p).map(|source| source.log_time);
             let slowest = (0..source_partitions).map(|p| of(p).unwrap_or_default());
             let passed = slowest.min().and_then(passed);
-            let owed = match referrals::link_of(db, &record.account).await {
-                Ok(link) => link.filter(|link| link.milestone == Milestone::Owed),
-                Err(StoreError::Corrupt { .. }) => {
-                    aside.is_unknown = true;
-                    None
-                }
-                Err(error) => return Err(error),
-            };
-            let referrer = owed.and_then(|link| link.chain.first().cloned());
-            // Its fiftieth success may be among what it misses, and dates the award.
-            if let Some(referrer) = &referrer {
-                aside.may_change(referrer.clone(), passed);
-            }
-            aside.may_change(record.account.clone(), passed);
-            aside.owe.insert(record.account, referrer);
+            aside.takes_account(db, record.account, passed).await?;
         }
         Ok(aside)
+    }
+
+    /// Takes an account that misses something of the months after `passed`.
+    async fn takes_account(
+        &mut self,
+        db: &dyn Db,
+        account: Account,
+        passed: Option<Month>,
+    ) -> Result<(), StoreError> {
+        let owed = match referrals::link_of(db, &account).await {
+            Ok(link) => link.filter(|link| link.milestone == Milestone::Owed),
+            Err(StoreError::Corrupt { .. }) => {
+                self.is_unknown = true;
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let referrer = owed.and_then(|link| link.chain.first().cloned());
+        // Its fiftieth success may be among what it misses, and dates the award.
+        if let Some(referrer) = &referrer {
+            self.may_change(referrer.clone(), passed);
+        }
+        self.may_change(account.clone(), passed);
+        self.owe.insert(account, referrer);
+        Ok(())
+    }
+
+    /// Takes a record or a pointer that cannot be decoded: it may be about any month of its account.
+    async fn takes_damaged(
+        &mut self,
+        db: &dyn Db,
+        account: Option<Account>,
+    ) -> Result<(), StoreError> {
+        match account {
+            Some(account) => self.takes_account(db, account, None).await,
+            None => {
+                self.is_unknown = true;
+                Ok(())
+            }
+        }
     }
 
     /// Takes a pending task of an account that is set aside: it concerns that account, or its
@@ -315,7 +330,13 @@ impl Finality {
             }
         }
         let mut aside = Aside::read(db, source_partitions).await?;
-        let (mut pointers, unreadable) = pointers(db, posting_partitions).await?;
+        let Pending {
+            mut pointers,
+            unreadable,
+        } = pointers(db, posting_partitions).await?;
+        for pointer in unreadable {
+            aside.takes_damaged(db, pointer.account).await?;
+        }
         pointers.retain(|pointer| pointer.state != State::Pending || !aside.takes(pointer));
         let pending = pointers
             .iter()
@@ -327,8 +348,7 @@ impl Finality {
         Ok(Finality {
             passed: slowest.and_then(passed),
             pending: months.collect(),
-            checks: unreadable > 0
-                || aside.is_unknown
+            checks: aside.is_unknown
                 || pointers
                     .iter()
                     .any(|pointer| matches!(pointer.task, Task::Check { .. })),

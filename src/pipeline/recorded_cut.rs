@@ -8,17 +8,20 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::domain::position::{Epoch, Offset, Sequence};
+use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use crate::domain::time::Millis;
 use crate::log::posting::BlockHeader;
 use crate::log::varint::{FormatError, Reader, put_signed, put_varint};
 use crate::log::{Fingerprint, Record};
 use crate::store::checkpoints::{ClockCorrection, RateCheckpoint, UsageRows, WindowCut};
+use crate::store::rated_services::{RatedServices, ServicesSince};
 
 /// Name of the header.
 const CUT_HEADER: &str = "tidemark-cut";
 /// The version of its format.
 const VERSION: u8 = 1;
+/// The same with the services that rated the window behind the rest; only where there are any.
+const VERSION_WITH_SERVICES: u8 = 2;
 
 const ROWS_OFF: u8 = 0;
 const ROWS_ALWAYS: u8 = 1;
@@ -74,7 +77,10 @@ pub(super) fn of_record(
 
 fn encode(cut: &RateCheckpoint, end: &ChunkEnd) -> Bytes {
     let mut out = Vec::with_capacity(96);
-    out.push(VERSION);
+    out.push(match cut.services.is_empty() {
+        true => VERSION,
+        false => VERSION_WITH_SERVICES,
+    });
     put_varint(&mut out, cut.from.0);
     put_varint(&mut out, cut.to.0.saturating_sub(cut.from.0));
     put_varint(&mut out, cut.semantics.into());
@@ -98,7 +104,18 @@ fn encode(cut: &RateCheckpoint, end: &ChunkEnd) -> Bytes {
         put_varint(&mut out, before.0);
         put_varint(&mut out, after.0.saturating_sub(before.0));
     }
+    if !cut.services.is_empty() {
+        put_services(&mut out, &cut.services.0);
+    }
     Bytes::from(out)
+}
+
+fn put_services(out: &mut Vec<u8>, services: &[ServicesSince]) {
+    put_varint(out, services.len() as u64);
+    for since in services {
+        put_varint(out, since.from.0);
+        put_varint(out, since.version.0);
+    }
 }
 
 fn put_window(out: &mut Vec<u8>, window: &WindowCut) {
@@ -131,10 +148,10 @@ fn decode(
 ) -> Result<LoggedChunk, FormatError> {
     let mut input = Reader::new(bytes);
     let found = input.byte()?;
-    if found != VERSION {
+    if !(VERSION..=VERSION_WITH_SERVICES).contains(&found) {
         return Err(FormatError::Version {
             found,
-            known: VERSION,
+            known: VERSION_WITH_SERVICES,
         });
     }
     let Range {
@@ -159,7 +176,11 @@ fn decode(
     let log_time = Millis(input.signed()?);
     let latest_event_after = take_moment(&mut input)?;
     let (before, after) = take_sequences(&mut input, identity.posting_partitions)?;
-    input.check(input.left() == 0, "bytes after the last sequence")?;
+    let services = match found == VERSION_WITH_SERVICES {
+        true => RatedServices(take_services(&mut input)?),
+        false => RatedServices::default(),
+    };
+    input.check(input.left() == 0, "bytes after the end")?;
     Ok(LoggedChunk {
         cut: RateCheckpoint {
             topic_id: identity.topic_id.clone(),
@@ -177,6 +198,7 @@ fn decode(
             sequences: before,
             clock,
             latest_event,
+            services,
         },
         end: ChunkEnd {
             log_time,
@@ -184,6 +206,25 @@ fn decode(
             sequences: after,
         },
     })
+}
+
+/// What [`decode`] makes of the bytes, encoded again: for the fuzz targets.
+#[doc(hidden)]
+pub fn fuzzed_cut(bytes: &[u8]) -> Result<Bytes, FormatError> {
+    let block = BlockHeader {
+        epoch: Epoch(1),
+        source: Partition(0),
+        chunk: Chunk(1),
+        control: Control(1),
+        source_log_time: Millis(0),
+    };
+    let identity = LogIdentity {
+        topic_id: String::new(),
+        partitions: 1,
+        posting_partitions: 3,
+    };
+    let chunk = decode(bytes, &block, &identity)?;
+    Ok(encode(&chunk.cut, &chunk.end))
 }
 
 fn take_records(input: &mut Reader<'_>) -> Result<Range<Offset>, FormatError> {
@@ -221,6 +262,23 @@ fn take_fingerprint(input: &mut Reader<'_>, to: Offset) -> Result<Fingerprint, F
         append_time,
         checksum: u64::from_le_bytes(checksum),
     })
+}
+
+/// At least one, or the version would be another; each takes two bytes or more.
+fn take_services(input: &mut Reader<'_>) -> Result<Vec<ServicesSince>, FormatError> {
+    let count = input.length()?;
+    input.check(count > 0, "a redundant empty list")?;
+    let mut services: Vec<ServicesSince> = Vec::new();
+    for _ in 0..count {
+        let since = ServicesSince {
+            from: Offset(input.varint()?),
+            version: Control(input.varint()?),
+        };
+        let ascending = services.last().is_none_or(|last| last.from <= since.from);
+        input.check(ascending, "services out of order")?;
+        services.push(since);
+    }
+    Ok(services)
 }
 
 fn take_sequences(
@@ -261,7 +319,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::position::{Chunk, Control, Partition};
 
     fn identity(posting_partitions: u32) -> LogIdentity {
         LogIdentity {
@@ -308,7 +365,9 @@ mod tests {
             clock in proptest::option::of(any::<(u32, u64, i64)>()),
             (latest_event, end_latest_event) in (moment(), moment()),
             sequences in proptest::collection::vec((0..u64::MAX / 2, 0..u64::MAX / 2), 0..5),
+            mut services in proptest::collection::vec(any::<(u64, u64)>(), 0..4),
         ) -> LoggedChunk {
+            services.sort_unstable();
             let identity = identity(sequences.len() as u32);
             let to = Offset(from + count);
             LoggedChunk {
@@ -336,6 +395,13 @@ mod tests {
                         at: Millis(at),
                     }),
                     latest_event,
+                    services: RatedServices(services
+                        .iter()
+                        .map(|(from, version)| ServicesSince {
+                            from: Offset(*from),
+                            version: Control(*version),
+                        })
+                        .collect()),
                 },
                 end: ChunkEnd {
                     log_time: Millis(end_log_time),

@@ -1,5 +1,6 @@
 //! A task's life: load, work, and after a failure reload with back-off, or halt until it is resumed.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ static RETRIES: Seldom<()> = Seldom::new();
 
 /// Runs a task until shutdown.
 pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::Receiver<bool>) {
-    let (mut failures, mut said) = (0, LastReason::default());
+    let (mut failures, mut said) = (0, LastReasons::default());
     while !*shutdown.borrow() {
         match session(ctx, task, &shutdown).await {
             Ok(End::Stopped) => return,
@@ -66,27 +67,33 @@ async fn halt(
     stand_still(ctx, task, code, record, false, shutdown).await;
 }
 
-/// Why a task has begun again lately: in an outage each does so again and again, for the same reason.
+/// Why a task has begun again lately: in an outage each does so again and again, for the same few reasons.
 #[derive(Default)]
-struct LastReason {
-    last: Option<(Moment, String)>,
-    kept_back: u64,
+struct LastReasons {
+    said: BTreeMap<String, (Moment, u64)>,
 }
 
-impl LastReason {
+/// Reasons that are remembered.
+const REASONS_MAX: usize = 32;
+
+impl LastReasons {
     /// `None`: the same was said a moment ago. Else say it, and how often it was kept back.
     fn say(&mut self, now: Moment, why: &str) -> Option<u64> {
         // Counts and times in a text make no other cause of it.
         let cause: String = why.chars().filter(|c| !c.is_ascii_digit()).collect();
-        if let Some((at, last)) = &self.last
-            && *last == cause
-            && now.since(*at) < SAID_AGAIN
-        {
-            self.kept_back += 1;
-            return None;
+        if let Some((at, kept_back)) = self.said.get_mut(&cause) {
+            if now.since(*at) < SAID_AGAIN {
+                *kept_back += 1;
+                return None;
+            }
+            *at = now;
+            return Some(std::mem::take(kept_back));
         }
-        self.last = Some((now, cause));
-        Some(std::mem::take(&mut self.kept_back))
+        if self.said.len() >= REASONS_MAX {
+            self.said.clear();
+        }
+        self.said.insert(cause, (now, 0));
+        Some(0)
     }
 }
 

@@ -24,7 +24,9 @@ use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::ledger::{Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats};
+use crate::domain::ledger::{
+    ByService, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats,
+};
 use crate::domain::position::Fence;
 use crate::domain::posting::{Cascade, Charge};
 use crate::domain::time::{Millis, Month};
@@ -33,11 +35,13 @@ use crate::domain::time::{Millis, Month};
 pub const ACCOUNT_ITEM: &str = "0000-00";
 /// Sorts after every month.
 const AFTER_MONTHS: &str = ":";
-/// The versions of the binary statistics: without points from referrals by level (older rows, and those that have none), and with them behind the rest.
+/// The versions of the binary statistics: without points from referrals by level (older rows, and those that have none), with them behind the rest,
+/// and with services that are not built in behind those. A row has the lowest that holds it.
 const STATS_PLAIN: u8 = 1;
 const STATS_WITH_LEVELS: u8 = 2;
+const STATS_WITH_SERVICES: u8 = 3;
 /// Versions that a later tidemark may write. Anything else is no version.
-const STATS_NEWER_MIN: u8 = STATS_WITH_LEVELS + 1;
+const STATS_NEWER_MIN: u8 = STATS_WITH_SERVICES + 1;
 const STATS_NEWER_MAX: u8 = 15;
 /// What the statistics of nearly every month take, in bytes.
 const STATS_BYTES_USUAL: usize = 512;
@@ -49,7 +53,8 @@ const ATTRIBUTES_MAX: usize = 11;
 struct Stats<'a> {
     carry: Carry,
     days: Cow<'a, [(u8, DayStats)]>,
-    services: Cow<'a, [ServiceStats; Service::COUNT]>,
+    /// Of the built-in services.
+    services: Cow<'a, [ServiceStats; Service::DEFAULT_COUNT]>,
     late: LateStats,
     charge: Charge,
 }
@@ -164,7 +169,7 @@ pub fn encode_view(account: &Account, stored: &RowView<'_>) -> Item {
         item.insert("older", Attr::S(older_text(stored.older)));
     }
     if head && account.kind == AccountKind::User {
-        item.insert("services", number(life.services_used.into()));
+        item.insert("services", number(life.services_used));
         item.insert("spent", Attr::N(life.spent.0));
     }
     item.insert("stats", Attr::B(stats(row)));
@@ -183,11 +188,16 @@ fn stats(row: &MonthRow) -> Bytes {
     let stats = Stats {
         carry: row.carry,
         days: Cow::Borrowed(&row.days),
-        services: Cow::Borrowed(&row.services),
+        services: Cow::Borrowed(row.services.defaults()),
         late: row.late,
         charge: row.charge,
     };
-    if row.cascade.is_zero() {
+    let added = row.services.added();
+    if !added.is_empty() {
+        let numbered = |(service, stats): &(Service, ServiceStats)| (service.number(), *stats);
+        let added: Vec<(u8, ServiceStats)> = added.iter().map(numbered).collect();
+        versioned(STATS_WITH_SERVICES, &(stats, row.cascade, added))
+    } else if row.cascade.is_zero() {
         versioned(STATS_PLAIN, &stats)
     } else {
         versioned(STATS_WITH_LEVELS, &(stats, row.cascade))
@@ -207,18 +217,37 @@ fn versioned(version: u8, stats: &impl Serialize) -> Bytes {
     body.into()
 }
 
-fn read_stats(row: &Row<'_>, bytes: &[u8]) -> Result<(Stats<'static>, Cascade), StoreError> {
+/// The statistics of a row, its points from referrals by level, and what services have that are not
+/// built in.
+type ReadStats = (Stats<'static>, Cascade, Vec<(u8, ServiceStats)>);
+
+fn read_stats(row: &Row<'_>, bytes: &[u8]) -> Result<ReadStats, StoreError> {
     let read = match bytes.split_first() {
         Some((&STATS_PLAIN, body)) => {
-            postcard::from_bytes(body).map(|stats| (stats, Cascade::default()))
+            postcard::from_bytes(body).map(|stats| (stats, Cascade::default(), Vec::new()))
         }
-        Some((&STATS_WITH_LEVELS, body)) => postcard::from_bytes(body),
+        Some((&STATS_WITH_LEVELS, body)) => {
+            postcard::from_bytes(body).map(|(stats, cascade)| (stats, cascade, Vec::new()))
+        }
+        Some((&STATS_WITH_SERVICES, body)) => postcard::from_bytes(body),
         Some((version @ (STATS_NEWER_MIN..=STATS_NEWER_MAX), _)) => {
             return Err(row.newer(format!("attribute stats has version {version}")));
         }
         _ => return Err(row.corrupt("attribute stats has an unknown version")),
     };
     read.map_err(|e| row.corrupt(format!("attribute stats: {e}")))
+}
+
+fn by_service(
+    row: &Row<'_>,
+    defaults: [ServiceStats; Service::DEFAULT_COUNT],
+    added: Vec<(u8, ServiceStats)>,
+) -> Result<ByService, StoreError> {
+    let numbered = |(number, stats)| Some((Service::numbered(number)?, stats));
+    let added: Option<Vec<_>> = added.into_iter().map(numbered).collect();
+    added
+        .and_then(|added| ByService::new(defaults, added))
+        .ok_or_else(|| row.corrupt("attribute stats: services are out of order or unknown"))
 }
 
 /// The month row in an item.
@@ -228,13 +257,13 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
     let Some(Attr::B(bytes)) = item.get("stats") else {
         return Err(row.corrupt("attribute stats is missing or holds no bytes"));
     };
-    let (stats, cascade) = read_stats(&row, bytes)?;
+    let (stats, cascade, added) = read_stats(&row, bytes)?;
     Ok(StoredRow {
         row: MonthRow {
             month,
             carry: stats.carry,
             days: stats.days.into_owned(),
-            services: stats.services.into_owned(),
+            services: by_service(&row, stats.services.into_owned(), added)?,
             late: stats.late,
             charge: stats.charge,
             cascade,

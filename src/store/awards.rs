@@ -246,19 +246,41 @@ pub fn delete_pointer_write(pointer: &Pointer) -> Write {
     }
 }
 
-/// Every pointer of a posting partition, oldest grant first; an error stands for one that cannot be
-/// decoded. May miss one whose grant is just being written.
-pub async fn list_pending(
-    db: &dyn Db,
-    partition: Partition,
-) -> Result<Vec<Result<Pointer, StoreError>>, StoreError> {
+/// Every pointer of a posting partition, oldest grant first. May miss one whose grant is just being
+/// written.
+pub async fn list_pending(db: &dyn Db, partition: Partition) -> Result<Pending, StoreError> {
     let items = query_all(db, format!("pending#{partition}")).await?;
-    let pointers = items.iter().map(|item| read_pointer(partition, item));
-    Ok(pointers.collect())
+    Ok(Pending::read(partition, &items))
+}
+
+/// Pointers of a posting partition, oldest grant first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The pointers.
+    pub pointers: Vec<Pointer>,
+    /// Those among them that cannot be decoded.
+    pub unreadable: Vec<UnreadablePointer>,
+}
+
+impl Pending {
+    fn read(partition: Partition, items: &[Item]) -> Pending {
+        let mut pending = Pending::default();
+        for item in items {
+            match read_pointer(partition, item) {
+                Ok(pointer) => pending.pointers.push(pointer),
+                Err(error) => {
+                    let account = pointer_account(partition, item);
+                    let unreadable = UnreadablePointer { account, error };
+                    pending.unreadable.push(unreadable);
+                }
+            }
+        }
+        pending
+    }
 }
 
 /// A pointer that cannot be decoded.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct UnreadablePointer {
     /// Whose it is, as far as that can be told.
     pub account: Option<Account>,
@@ -266,13 +288,11 @@ pub struct UnreadablePointer {
     pub error: StoreError,
 }
 
-/// Some pointers of a posting partition, oldest grant first.
+/// Some pointers of a posting partition.
 #[derive(Debug)]
 pub struct PendingPage {
     /// The pointers.
-    pub pointers: Vec<Pointer>,
-    /// Those among them that cannot be decoded.
-    pub unreadable: Vec<UnreadablePointer>,
+    pub pending: Pending,
     /// The sort key after which there may be more.
     pub next: Option<String>,
 }
@@ -291,24 +311,13 @@ pub async fn oldest_pending(
         ..pages::whole(Table::Checkpoints, format!("pending#{partition}"))
     };
     let page = db.query(&query).await?;
-    let (mut pointers, mut unreadable) = (Vec::new(), Vec::new());
-    for item in &page.items {
-        match read_pointer(partition, item) {
-            Ok(pointer) => pointers.push(pointer),
-            Err(error) => {
-                let account = pointer_account(partition, item);
-                unreadable.push(UnreadablePointer { account, error });
-            }
-        }
-    }
     let last = |next| {
         Row::new(pointer_key(partition, "?"), next)
             .text("item")
             .map(str::to_owned)
     };
     Ok(PendingPage {
-        pointers,
-        unreadable,
+        pending: Pending::read(partition, &page.items),
         next: page.next.as_ref().map(last).transpose()?,
     })
 }

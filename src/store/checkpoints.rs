@@ -12,6 +12,7 @@ use serde_json::json;
 use super::audit;
 use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Item, Key, StoreError, Table, Write};
 use super::pages;
+use super::rated_services::RatedServices;
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
 use crate::domain::event::AHEAD_MS_MAX;
@@ -131,6 +132,11 @@ pub struct RateCheckpoint {
     /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_event: Option<Millis>,
+    /// With which services the records of the duplicate window and of the chunk were rated, by record.
+    /// An event of a service that was unknown was rejected, so it is in no window, also after the
+    /// service was added.
+    #[serde(default, skip_serializing_if = "RatedServices::is_empty")]
+    pub services: RatedServices,
 }
 
 impl RateCheckpoint {

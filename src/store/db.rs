@@ -362,6 +362,8 @@ pub trait Db: Send + Sync {
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError>;
 
     /// Several items, in the order of the keys (no key twice); each strongly consistent by itself, all together not one moment.
+    /// Items that have expired and are still there are among them: whether an event was counted before must not depend on
+    /// a clock that may be wrong.
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError>;
 
     /// A page of a query. May see a part of a transaction.

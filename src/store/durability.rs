@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// Syncs the log of an embedded store. Another process than the one that serves the store may do it too.
 #[derive(Debug)]
@@ -26,8 +26,10 @@ pub struct Durability {
     wal: PathBuf,
     /// How many syncs have begun.
     begun: AtomicU64,
-    /// Held during a sync; why one failed, if one did.
-    broken: Mutex<Option<String>>,
+    /// Held during a sync.
+    syncing: Mutex<()>,
+    /// Why a sync failed, once one did.
+    broken: watch::Sender<Option<String>>,
 }
 
 impl Durability {
@@ -39,7 +41,8 @@ impl Durability {
             database: database.to_owned(),
             wal: PathBuf::from(wal),
             begun: AtomicU64::new(0),
-            broken: Mutex::new(None),
+            syncing: Mutex::new(()),
+            broken: watch::Sender::new(None),
         })
     }
 
@@ -48,8 +51,8 @@ impl Durability {
     /// After one error every call fails: the system may have dropped what it could not write, and a later sync would not notice.
     pub async fn settle(&self) -> Result<(), String> {
         let before = self.begun.load(Ordering::SeqCst);
-        let mut broken = self.broken.lock().await;
-        if let Some(why) = &*broken {
+        let _syncing = self.syncing.lock().await;
+        if let Some(why) = &*self.broken.borrow() {
             return Err(why.clone());
         }
         if self.begun.load(Ordering::SeqCst) > before {
@@ -65,12 +68,23 @@ impl Durability {
             Err(error) => error.to_string(),
         };
         let why = format!(
-            "{} cannot be synced to disk: {failure}; see to the disk, then start again",
+            "{} cannot be synced to disk: {failure}; check the disk, then restart tidemark",
             self.wal.display()
         );
         tracing::error!(event = "store.unsynced", why);
-        *broken = Some(why.clone());
+        self.broken.send_replace(Some(why.clone()));
         Err(why)
+    }
+
+    /// Returns once a sync has failed: why. From then on the store must not be used or closed by this process. SQLite takes
+    /// what it has written to its log as written, and would move it to the database without looking, also when it closes. A
+    /// new process reads the log from the disk and drops what is not whole.
+    pub async fn failed(&self) -> String {
+        let mut broken = self.broken.subscribe();
+        match broken.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// How many syncs have begun.

@@ -20,6 +20,7 @@ mod denied;
 pub mod in_flight;
 pub mod items;
 pub mod retry;
+pub mod server_clock;
 pub mod settings;
 
 use std::future::Future;
@@ -49,6 +50,7 @@ use items::{
 };
 pub use retry::Backoff;
 use retry::{Fault, Repeatable, fault, transaction_fault};
+use server_clock::{DateReader, ServerClock};
 pub use settings::DynamoSettings;
 
 /// So many attempts to connect in vain, and the store counts as out of reach.
@@ -71,6 +73,7 @@ pub struct DynamoDb {
     in_flight: Arc<InFlight>,
     meter: Arc<StoreMeter>,
     clock: Arc<dyn Clock>,
+    server_clock: Arc<ServerClock>,
     durability: Option<Arc<Durability>>,
 }
 
@@ -87,8 +90,13 @@ impl DynamoDb {
                 rate,
             ))
         });
+        let server_clock = Arc::new(ServerClock::default());
+        let dates = DateReader {
+            seen: server_clock.clone(),
+            clock: clock.clone(),
+        };
         DynamoDb {
-            client: Client::from_conf(settings::config(settings)),
+            client: Client::from_conf(settings::config(settings, dates)),
             prefix: Arc::from(settings.prefix.as_str()),
             backoff: settings.backoff,
             batch_concurrency: settings.batch_concurrency.max(1),
@@ -96,6 +104,7 @@ impl DynamoDb {
             in_flight: Arc::new(InFlight::new(settings.request_timeout)),
             meter,
             clock,
+            server_clock,
             durability: settings.durability.clone(),
         }
     }
@@ -108,6 +117,11 @@ impl DynamoDb {
     /// The AWS client beneath, for the control plane (tables, backups).
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The store's own clock, as its answers show it.
+    pub fn server_clock(&self) -> Arc<ServerClock> {
+        self.server_clock.clone()
     }
 
     /// The clock.

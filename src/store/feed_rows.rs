@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::control::{self, Change, Entry, Head};
 use super::db::{Attr, Condition, Db, Key, StoreError, Table, Write};
 use super::pricing::{self, Version};
-use super::referrals::{self, Link};
+use super::referrals::{self, Link, StoredLink};
 use super::row::key_text;
 use crate::domain::position::Control;
 use links::LinkEntries;
@@ -273,9 +273,17 @@ pub async fn glance(db: &dyn Db) -> Result<(), StoreError> {
         }
     }
     let referees: Vec<_> = expected.iter().map(|(_, of, _)| of.clone()).collect();
-    let links = referrals::links_of(db, &referees).await?;
+    let links = referrals::stored_links_of(db, &referees).await?;
     for ((number, referee, chain), link) in expected.into_iter().zip(links) {
-        let is_it = link.is_some_and(|link| link.control == number && link.chain == chain);
+        let is_it = match link {
+            StoredLink::Absent => false,
+            StoredLink::Present(link) => link.control == number && link.chain == chain,
+            StoredLink::Unreadable(error, _) => {
+                return Err(StoreError::Apart(format!(
+                    "the referral link of {referee} cannot be decoded ({error}); restore the item in table ReferralRelationships"
+                )));
+            }
+        };
         if !is_it {
             return Err(StoreError::Apart(format!(
                 "entry {number} of the control feed gave {referee} a referrer, and ReferralRelationships does not hold that link"

@@ -27,6 +27,7 @@ pub mod meter;
 pub mod pages;
 pub mod pricing;
 pub mod protection;
+pub mod rated_services;
 pub mod recovery;
 pub mod redrive;
 pub mod referrals;

@@ -309,13 +309,55 @@ pub async fn link_of(db: &dyn Db, referee: &Account) -> Result<Option<Link>, Sto
 
 /// Several accounts' links, in the order of `referees` (none twice).
 pub async fn links_of(db: &dyn Db, referees: &[Account]) -> Result<Vec<Option<Link>>, StoreError> {
+    let links = stored_links_of(db, referees).await?;
+    links.into_iter().map(StoredLink::decoded).collect()
+}
+
+/// An account's link as the table has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredLink {
+    /// There is none.
+    Absent,
+    /// It can be decoded.
+    Present(Link),
+    /// It cannot; its control number, as far as that can be read.
+    Unreadable(StoreError, Option<Control>),
+}
+
+impl StoredLink {
+    fn of(referee: &Account, item: Option<Item>) -> StoredLink {
+        let Some(item) = item else {
+            return StoredLink::Absent;
+        };
+        match read_link(referee, &item) {
+            Ok(link) => StoredLink::Present(link),
+            Err(error) => {
+                let row = Row::new(link_key(referee), &item);
+                StoredLink::Unreadable(error, row.number("control").ok().map(Control))
+            }
+        }
+    }
+
+    fn decoded(self) -> Result<Option<Link>, StoreError> {
+        match self {
+            StoredLink::Absent => Ok(None),
+            StoredLink::Present(link) => Ok(Some(link)),
+            StoredLink::Unreadable(error, _) => Err(error),
+        }
+    }
+}
+
+/// As [`links_of`], but one link that cannot be decoded does not hide the others.
+pub async fn stored_links_of(
+    db: &dyn Db,
+    referees: &[Account],
+) -> Result<Vec<StoredLink>, StoreError> {
     let keys: Vec<Key> = referees.iter().map(link_key).collect();
     let items = db.batch_get(&keys).await?;
-    referees
-        .iter()
-        .zip(items)
-        .map(|(referee, item)| item.map(|item| read_link(referee, &item)).transpose())
-        .collect()
+    let links = referees.iter().zip(items);
+    Ok(links
+        .map(|(referee, item)| StoredLink::of(referee, item))
+        .collect())
 }
 
 /// The links of everyone whom an account referred directly, oldest first. Eventually consistent: a link that was made

@@ -4,7 +4,7 @@
 use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Fields, Row};
 use crate::domain::amount::Points;
-use crate::domain::event::{Service, UsageEvent};
+use crate::domain::event::UsageEvent;
 use crate::domain::position::{Control, Partition, Position};
 use crate::domain::posting::{Charge, Slot};
 use crate::domain::tier::Tier;
@@ -20,9 +20,9 @@ pub struct UsageRow<'a> {
     pub key: Key,
     /// The event.
     pub event: &'a UsageEvent<'a>,
-    /// Its service.
-    pub service: Service,
-    /// The tier of its model (chat only).
+    /// The name of its service.
+    pub service: &'a str,
+    /// The tier of its model, if it earns by that.
     pub tier: Option<Tier>,
     /// Its source partition.
     pub partition: Partition,
@@ -92,7 +92,7 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         .text("id", &event.id)
         .text("time", event.time)
         .text("endpoint", &event.endpoint)
-        .text("service", row.service.as_str())
+        .text("service", row.service)
         .number("statusCode", event.status)
         .number_opt("latencyMs", event.latency_ms)
         .number_opt("inputTokens", event.input_tokens)
@@ -101,6 +101,7 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         .number_opt("cacheWriteTokens", event.cache_write_tokens)
         .number_opt("reasoningTokens", event.reasoning_tokens)
         .number_opt("audioMillis", event.audio_millis)
+        .number_opt("imageCount", event.image_count)
         .number_opt("requestBytes", event.request_bytes)
         .number_opt("responseBytes", event.response_bytes)
         .number("stream", u8::from(event.stream))

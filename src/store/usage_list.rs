@@ -51,6 +51,8 @@ pub struct UsageRow {
     pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
+    /// Images that were made or read.
+    pub image_count: Option<u64>,
     /// Points to the user.
     pub user_points: Points,
     /// Points to the provider.
@@ -294,6 +296,7 @@ fn read(hash: &str, item: &Item) -> Result<UsageRow, StoreError> {
         cache_write_tokens: row.number_opt("cacheWriteTokens")?,
         reasoning_tokens: row.number_opt("reasoningTokens")?,
         audio_millis: row.number_opt("audioMillis")?,
+        image_count: row.number_opt("imageCount")?,
         user_points: Points(row.number("userMicropoints")?),
         provider_points: Points(row.number("providerMicropoints")?),
         cost: Money(row.number("costNanos")?),

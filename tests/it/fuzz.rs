@@ -41,4 +41,19 @@ fn every_target_has_a_program_and_the_other_way_round() {
     let mut names = targets::TARGETS.map(|(name, _)| name);
     names.sort_unstable();
     assert_eq!(programs, names);
+    // `.ci/run fuzz` runs what has stored inputs; cargo builds what is named in the manifest.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let folders = fs::read_dir(root.join("seeds")).unwrap();
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut folders: Vec<String> = folders.map(|entry| name(entry.unwrap())).collect();
+    folders.sort();
+    assert_eq!(folders, names);
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let programs = manifest["bin"].as_array().unwrap().iter();
+    let mut built: Vec<&str> = programs.map(|bin| bin["name"].as_str().unwrap()).collect();
+    built.sort_unstable();
+    assert_eq!(built, names);
 }

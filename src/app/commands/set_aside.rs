@@ -37,7 +37,7 @@ impl Commands {
                     let what = format!(
                         "{account} is not set aside; `tidemark set-aside list` names the accounts that are"
                     );
-                    return Err(Refusal::invalid("not_set_aside", what).into());
+                    return Err(Refusal::not_found("not_set_aside", what).into());
                 }
                 Err(StoreError::ConditionFailed) if count < REQUESTS_MAX => {}
                 Err(error) => return Err(error.into()),

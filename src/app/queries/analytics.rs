@@ -4,6 +4,7 @@
 //! is what the HTTP service and the metrics tell. Points by tier are counted while events are rated: rows do not have them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +16,7 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{Activity, Lifetime};
+use crate::domain::service::Services;
 use crate::domain::time::{Day, Millis, Month};
 use crate::ops::metrics::Metrics;
 use crate::store::accounts::StoredRow;
@@ -204,6 +206,7 @@ pub async fn compute(db: &dyn Db, now: Millis) -> Result<Analytics, StoreError> 
     let head = crate::store::control::head(db).await?;
     let mut book = pricing::load_rules(db, head).await?;
     if let Some(rules) = book.as_of(head) {
+        census.names = Arc::clone(rules.services());
         for kind in [AccountKind::User, AccountKind::Provider] {
             let activity = rules.activity();
             let unreadable = census::rows(db, kind, |account, row| {
@@ -238,7 +241,9 @@ struct Census {
     accounts: PerKind,
     overdrawn: u64,
     days: BTreeMap<Day, (u64, u64)>,
-    services: [(u64, i128, i128); Service::COUNT],
+    services: BTreeMap<Service, (u64, i128, i128)>,
+    /// What they are called.
+    names: Arc<Services>,
     /// The account whose rows come.
     current: Option<Current>,
     risers: [Vec<Riser>; 2],
@@ -270,7 +275,8 @@ impl Census {
             accounts: PerKind::default(),
             overdrawn: 0,
             days: BTreeMap::new(),
-            services: Default::default(),
+            services: Service::DEFAULTS.map(|service| (service, (0, 0, 0))).into(),
+            names: Arc::default(),
             current: None,
             risers: Default::default(),
         }
@@ -329,7 +335,8 @@ impl Census {
     }
 
     fn add_services(&mut self, kind: AccountKind, stored: &StoredRow) {
-        for (sum, stats) in self.services.iter_mut().zip(&stored.row.services) {
+        for (service, stats) in stored.row.services.iter() {
+            let sum = self.services.entry(service).or_default();
             match kind {
                 AccountKind::User => {
                     sum.0 += stats.requests;
@@ -391,9 +398,10 @@ impl Census {
                 users,
                 providers,
             });
-        let sums = Service::ALL.iter().zip(self.services);
+        let names = self.names;
+        let sums = self.services.into_iter();
         let services = sums.map(|(service, (requests, user, provider))| ServiceSum {
-            service: service.as_str().to_owned(),
+            service: names.name(service).into_owned(),
             requests,
             user_points: points(user),
             provider_points: points(provider),

@@ -64,7 +64,7 @@ pub use rules::{
 };
 pub use rules_cache::RULES_CACHE_TTL;
 pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
-pub use set_aside::SetAside;
+pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{UsageCursor, UsageLine, UsageOfDay};

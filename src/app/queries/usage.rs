@@ -52,6 +52,8 @@ pub struct UsageLine {
     pub reasoning_tokens: Option<u64>,
     /// Length of the audio, ms.
     pub audio_millis: Option<u64>,
+    /// Images that were made or read.
+    pub image_count: Option<u64>,
     /// Points to the user.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
@@ -103,6 +105,7 @@ impl From<UsageRow> for UsageLine {
             cache_write_tokens: row.cache_write_tokens,
             reasoning_tokens: row.reasoning_tokens,
             audio_millis: row.audio_millis,
+            image_count: row.image_count,
             user_points: row.user_points,
             provider_points: row.provider_points,
             cost: row.cost,

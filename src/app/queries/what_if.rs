@@ -51,7 +51,7 @@ impl Queries {
             .iter()
             .filter(|line| is_successful(line.status_code))
         {
-            let Some(service) = Service::named(&line.service) else {
+            let Some(service) = after.services().named(&line.service) else {
                 continue;
             };
             found.requests += 1;
@@ -78,6 +78,7 @@ fn price_of(line: &UsageRow, service: Service, rules: &Rules) -> Money {
             reasoning: line.reasoning_tokens.unwrap_or(0),
         },
         audio_millis: line.audio_millis.unwrap_or(0),
+        image_count: line.image_count.unwrap_or(0),
     };
     price(used, service, &model, rules)
 }

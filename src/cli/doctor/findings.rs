@@ -39,8 +39,10 @@ pub enum Cause {
     TopicMissing(String),
     /// The log takes no events.
     LogRefuses,
-    /// Clocks disagree.
+    /// This machine's clock disagrees with that of the log.
     ClocksDiffer,
+    /// This machine's clock disagrees with the store's.
+    StoreClockDiffers,
     /// Prices and links do not agree with the control feed.
     TablesApart,
     /// `tidemark recover` did not come to its end.
@@ -154,6 +156,7 @@ impl Findings {
                 | Cause::TopicMissing(_)
                 | Cause::LogRefuses
                 | Cause::ClocksDiffer
+                | Cause::StoreClockDiffers
                 | Cause::RecoveryBrokenOff
                 | Cause::TablesApart
                 | Cause::Rejected

@@ -61,6 +61,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     outages::workers(session, config, findings).await?;
     log_refusals(config, findings);
     let is_there = outages::store(session, findings).await;
+    outages::store_clock(session, findings);
     outages::process(session, config, findings).await;
     if !is_there || !tables::look(session, findings).await? {
         return Ok(());
@@ -143,7 +144,11 @@ async fn accounts_aside(session: &Session, config: &Config, findings: &mut Findi
     }
     findings.fault(Cause::SetAside, set_aside::headline(aside.len()));
     let retention = set_aside::retention(config)?;
-    for record in aside.iter().take(ASIDE_TOLD_MAX) {
+    for record in aside.unreadable.iter().take(ASIDE_TOLD_MAX) {
+        findings.follows(&Cause::SetAside, set_aside::unreadable_sentence(record));
+    }
+    let left = ASIDE_TOLD_MAX.saturating_sub(aside.unreadable.len());
+    for record in aside.records.iter().take(left) {
         let held = set_aside::Held::of(session, retention, record).await?;
         findings.follows(&Cause::SetAside, set_aside::sentence(record, &held));
     }

@@ -202,6 +202,27 @@ pub async fn idle_roles(config: &Config) -> Done<Option<String>> {
     Ok((!idle.is_empty()).then(|| idle.join(" or ")))
 }
 
+/// Whether the store's clock, as its answers show it, agrees with this machine's.
+pub fn store_clock(session: &Session, findings: &mut Findings) {
+    let ahead_ms = session.store_clock.ahead_ms();
+    if let Some(what) = ahead_ms.and_then(|ahead_ms| clocks_differ(ahead_ms, session.now())) {
+        findings.fault(Cause::StoreClockDiffers, what);
+    }
+}
+
+fn clocks_differ(ahead_ms: i64, now: Millis) -> Option<String> {
+    let seconds = ahead_ms.unsigned_abs() / 1_000;
+    let which = if ahead_ms > 0 { "ahead" } else { "behind" };
+    (ahead_ms.saturating_abs() > CLOCKS_DIFFER_MS).then(|| {
+        format!(
+            "Clocks disagree: the store's clock is {seconds} s {which} of this machine's, which says \
+             {now}. Correct the one that is wrong, preferably with NTP, and check the machines of the \
+             workers and brokers: AWS denies requests beyond 5 minutes, and the broker's time in a \
+             record decides in which month it counts (docs/runbook.md#clocks-disagree)."
+        )
+    })
+}
+
 /// Are the newest records from the future?
 pub async fn clocks(session: &Session, findings: &mut Findings) {
     if let Some(what) = clock_difference(session).await {
@@ -220,7 +241,7 @@ pub async fn clock_difference(session: &Session) -> Option<String> {
     Some(format!(
         "Clocks disagree: the newest record was appended at {newest}, but this machine's clock says \
          {now}. Correct the one that is wrong, preferably with NTP: the time in a record decides in \
-         which month it counts (docs/runbook.md#a-clock-was-ahead)."
+         which month it counts (docs/runbook.md#clocks-disagree)."
     ))
 }
 
@@ -324,7 +345,7 @@ fn missing_topic(name: &str, is_used: bool, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, DataDir, Refusal, read, refusal, unattributed};
+    use super::{Config, DataDir, Millis, Refusal, clocks_differ, read, refusal, unattributed};
     use crate::cli::data::Running;
 
     #[tokio::test]
@@ -352,6 +373,18 @@ mod tests {
             told.starts_with("`tidemark up` does not answer at http://127.0.0.1:"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn clocks_may_differ_by_ten_seconds() {
+        let now = Millis(1_795_964_400_000);
+        for ahead_ms in [0, 10_000, -10_000] {
+            assert_eq!(clocks_differ(ahead_ms, now), None, "{ahead_ms}");
+        }
+        for (ahead_ms, said) in [(11_000, "11 s ahead"), (-600_000, "600 s behind")] {
+            let what = clocks_differ(ahead_ms, now).unwrap_or_default();
+            assert!(what.contains(said), "{what}");
+        }
     }
 
     #[test]

@@ -333,9 +333,8 @@ async fn told(config: &Config) -> Told {
 
 /// What is granted and not yet in accounts' rows.
 pub async fn awards(session: &Session, findings: &mut Findings) -> Done {
-    let (pending, unreadable) =
-        progress::pointers(session.db(), session.partitions.posting).await?;
-    let count = (pending.len() + unreadable) as u64;
+    let pending = progress::pointers(session.db(), session.partitions.posting).await?;
+    let count = (pending.pointers.len() + pending.unreadable.len()) as u64;
     findings.note(format!(
         "{} pending (awards and milestone checks).",
         counted(count, "grant")

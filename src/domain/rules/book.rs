@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::RuleChange;
 use super::fault::RuleFault;
-use super::in_force::{Rules, assemble};
+use super::in_force::{Rules, ServicesAsOf, assemble};
 use super::key::SettingKey;
+use super::services::{ServiceRules, Terms};
 use super::setting::Setting;
 use super::version::Version;
 use crate::domain::ledger::Activity;
 use crate::domain::position::Control;
+use crate::domain::service::{Service, Services};
 use crate::domain::time::Millis;
 
 /// Every version that has come through the control feed.
@@ -28,7 +30,7 @@ impl RuleBook {
     ///
     /// # Errors
     /// Every fault: an unknown key, a value that is not allowed, a key twice, an entry out of order, a version without a
-    /// beginning that is not the first, a change of `rules.activity`.
+    /// beginning that is not the first, a change of `rules.activity`, a service of `rules.services` that is renamed or missing.
     pub fn apply(
         &mut self,
         control: Control,
@@ -107,12 +109,13 @@ impl RuleBook {
     ) -> Result<(SettingKey, Version), Vec<RuleFault>> {
         let key = known_key(&change.key)?;
         let setting = Setting::parse(key, &change.value)?;
-        let first = self
-            .versions
-            .get(&key)
-            .and_then(|versions| versions.first());
+        let versions = self.versions.get(&key).map_or(&[][..], Vec::as_slice);
+        let first = versions.first();
         if let Some(first) = first {
             check_follower(key, change, &setting, first).map_err(|fault| vec![fault])?;
+        }
+        if let Setting::Services(services) = &setting {
+            check_services(services, versions).map_err(|fault| vec![fault])?;
         }
         let fingerprint = xxhash_rust::xxh3::xxh3_64(setting.canonical().as_bytes());
         let version = Version {
@@ -147,17 +150,67 @@ impl RuleBook {
     }
 
     fn compile(&self, control: Control) -> Option<Timeline> {
-        let first = assemble(None, |key| self.in_force(key, control, None))?;
+        let services = self.services_as_of(control);
+        let first = assemble(None, &services, |key| self.in_force(key, control, None))?;
         let mut intervals = Vec::new();
         for start in self.boundaries(control) {
-            let rules = assemble(Some(start), |key| self.in_force(key, control, Some(start)))?;
+            let in_force = |key| self.in_force(key, control, Some(start));
+            let rules = assemble(Some(start), &services, in_force)?;
             intervals.push((start, Arc::new(rules)));
         }
         Some(Timeline {
             activity: first.activity(),
+            services: services.table,
             first: Arc::new(first),
             intervals,
         })
+    }
+
+    /// The number of the newest version of `rules.services` up to a control position; `None`: there are
+    /// only the built-in services.
+    pub fn services_version(&self, control: Control) -> Option<Control> {
+        self.services_up_to(control)
+            .last()
+            .map(|(number, _)| number)
+    }
+
+    /// The services as of a control position. Which there are does not depend on an event's time: a
+    /// request that was made before its service was added can be counted after it was.
+    pub fn services(&self, control: Control) -> Arc<Services> {
+        self.services_as_of(control).table
+    }
+
+    fn services_as_of(&self, control: Control) -> ServicesAsOf {
+        let mut first: Vec<(Service, Terms)> = Vec::new();
+        let mut newest = None;
+        for (_, rules) in self.services_up_to(control) {
+            for (service, terms) in rules.terms() {
+                if !first.iter().any(|(known, _)| *known == service) {
+                    first.push((service, *terms));
+                }
+            }
+            newest = Some(rules);
+        }
+        first.sort_by_key(|(service, _)| *service);
+        let table = newest.map_or_else(Services::default, |rules| rules.table());
+        ServicesAsOf {
+            table: Arc::new(table),
+            first,
+        }
+    }
+
+    fn services_up_to(&self, control: Control) -> impl Iterator<Item = (Control, &ServiceRules)> {
+        let versions = self
+            .versions
+            .get(&SettingKey::Services)
+            .into_iter()
+            .flatten();
+        versions
+            .filter(move |version| version.control <= control)
+            .filter_map(|version| match &version.setting {
+                Setting::Services(rules) => Some((version.control, &**rules)),
+                _ => None,
+            })
     }
 
     /// Every instant at which something may change.
@@ -221,10 +274,29 @@ fn check_follower(
     Ok(())
 }
 
+/// Checkpoints name the versions that rated a duplicate window, so their number has a limit.
+const SERVICES_VERSIONS_MAX: usize = 1_000;
+
+fn check_services(services: &ServiceRules, before: &[Version]) -> Result<(), RuleFault> {
+    let key = SettingKey::Services.name();
+    if before.len() >= SERVICES_VERSIONS_MAX {
+        return Err(RuleFault::new(
+            key,
+            format!("has {} versions", before.len()),
+            format!("at most {SERVICES_VERSIONS_MAX}"),
+        ));
+    }
+    match before.last().map(Version::setting) {
+        Some(Setting::Services(before)) => services.check_follows(before, key),
+        _ => Ok(()),
+    }
+}
+
 /// The versions up to one control position, by business time.
 #[derive(Debug)]
 pub struct Timeline {
     activity: Activity,
+    services: Arc<Services>,
     /// In force before the first interval.
     first: Arc<Rules>,
     /// From when on, by time; each until the next.
@@ -243,6 +315,11 @@ impl Timeline {
         let next = self.intervals.partition_point(|(start, _)| *start <= time);
         next.checked_sub(1)
             .map_or(&self.first, |i| &self.intervals[i].1)
+    }
+
+    /// The services as of the control position, at every time.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
     }
 
     /// When a day is active; the same in every version.

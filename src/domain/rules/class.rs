@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::domain::event::Service;
 use crate::domain::tier::Tier;
 
-/// What is rated alike: chat by the model's tier, every other service as a whole.
+/// What is rated alike: chat by the model's tier, every other built-in service as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum RateClass {
@@ -50,13 +50,14 @@ impl RateClass {
         "scrape",
     ];
 
-    /// The class of a request. The tier matters to chat only.
-    pub const fn of(service: Service, tier: Tier) -> RateClass {
+    /// The class of a request to a built-in service. The tier matters to chat only.
+    pub const fn of(service: Service, tier: Tier) -> Option<RateClass> {
         match service {
-            Service::ChatCompletions => RateClass::of_tier(tier),
-            Service::Embeddings => RateClass::Embeddings,
-            Service::Tts => RateClass::Tts,
-            Service::Scrape => RateClass::Scrape,
+            Service::CHAT_COMPLETIONS => Some(RateClass::of_tier(tier)),
+            Service::EMBEDDINGS => Some(RateClass::Embeddings),
+            Service::TTS => Some(RateClass::Tts),
+            Service::SCRAPE => Some(RateClass::Scrape),
+            _ => None,
         }
     }
 

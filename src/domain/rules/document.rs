@@ -96,13 +96,13 @@ fn read_document(text: &str) -> Result<RulesDocument, Vec<RuleFault>> {
         array::<{ PriceKey::REQUIRED }>(needed),
         array::<OPTIONAL_PRICES>(optional),
     );
-    let (sections, [model_prices]) = faults.members_and(&rules, SECTIONS, [MODEL_PRICES_SECTION]);
+    let (sections, lists) = faults.members_and(&rules, SECTIONS, LISTS);
     let (needed, optional) = prices;
     let members = std::iter::once(Some(mainnet))
         .chain(needed.map(Some))
         .chain(optional)
         .chain(sections.map(Some))
-        .chain([model_prices]);
+        .chain(lists);
     let settings: Vec<Option<(SettingKey, Setting)>> = SettingKey::all()
         .zip(members)
         .filter_map(|(key, member)| Some((key, member?)))
@@ -118,8 +118,8 @@ fn array<const N: usize>(names: &[&'static str]) -> [&'static str; N] {
 }
 
 const OPTIONAL_PRICES: usize = PriceKey::COUNT - PriceKey::REQUIRED;
-/// `[[rules.modelPrices]]`, which may be missing.
-const MODEL_PRICES_SECTION: &str = "modelPrices";
+/// `[[rules.modelPrices]]` and `[[rules.services]]`, which may be missing.
+const LISTS: [&str; 2] = ["modelPrices", "services"];
 /// The tables below `[rules]` that must be there, in the order of [`SettingKey::all`].
 const SECTIONS: [&str; 9] = [
     "points",

@@ -7,12 +7,14 @@ use super::class::{PerClass, RateClass};
 use super::decimal::Decimal;
 use super::key::{PriceKey, SettingKey};
 use super::model_prices::ModelPrices;
+use super::services::{BasePoints, ServicePrice, ServiceRules, Terms};
 use super::setting::{Awards, Quality, Season, Setting, Streak, StreakStep};
 use super::token_prices::TokenPrices;
 use super::version::Version;
 use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};
 use crate::domain::ledger::Activity;
 use crate::domain::semantics::Semantics;
+use crate::domain::service::{Service, Services};
 use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::Millis;
 
@@ -32,9 +34,79 @@ pub struct Rules {
     activity: Activity,
     awards: Awards,
     catalogue: Arc<Catalogue>,
+    services: Arc<Services>,
+    /// By service.
+    added: Vec<(Service, AddedService)>,
+}
+
+/// What requests of a service earn and cost that is not built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddedService {
+    /// `None`: by the tier of the model.
+    points: Option<(Points, Points)>,
+    /// `None`: the target of the tier of the model.
+    target_ms: Option<u64>,
+    /// What its price counts.
+    pub price: ServicePrice,
+}
+
+/// What a successful request gives, and the latency that is expected of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Earnings {
+    /// To the provider.
+    pub provider: Points,
+    /// To the user.
+    pub user: Points,
+    /// Expected latency, ms.
+    pub target_ms: u64,
 }
 
 impl Rules {
+    /// The services of the installation.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// What a service earns and costs that is not built in.
+    pub fn added(&self, service: Service) -> Option<&AddedService> {
+        let place = self
+            .added
+            .binary_search_by_key(&service, |(of, _)| *of)
+            .ok()?;
+        self.added.get(place).map(|(_, added)| added)
+    }
+
+    /// Whether the tier of the model decides what requests to this service earn, or what latency is
+    /// expected of them.
+    pub fn depends_on_tier(&self, service: Service) -> bool {
+        let added = self.added(service);
+        service == Service::CHAT_COMPLETIONS
+            || added.is_some_and(|added| added.points.is_none() || added.target_ms.is_none())
+    }
+
+    /// What a successful request to a service earns, on a model of this tier. Nothing for a service
+    /// that these rules do not know.
+    pub fn earnings(&self, service: Service, tier: Tier) -> Earnings {
+        let of_class = |class: RateClass| Earnings {
+            provider: self.provider_earns(class),
+            user: self.user_earns(class),
+            target_ms: self.target_ms(class),
+        };
+        if let Some(class) = RateClass::of(service, tier) {
+            return of_class(class);
+        }
+        let Some(added) = self.added(service) else {
+            return Earnings::default();
+        };
+        let by_tier = of_class(RateClass::of_tier(tier));
+        let (provider, user) = added.points.unwrap_or((by_tier.provider, by_tier.user));
+        Earnings {
+            provider,
+            user,
+            target_ms: added.target_ms.unwrap_or(by_tier.target_ms),
+        }
+    }
+
     /// Names what is in force: the same number, the same rules. What is cached per model name is keyed by it.
     pub fn id(&self) -> u64 {
         self.id
@@ -164,9 +236,18 @@ macro_rules! value_of {
     };
 }
 
+/// The services up to a control position.
+pub(super) struct ServicesAsOf {
+    /// Which there are.
+    pub table: Arc<Services>,
+    /// The first terms of each that is not built in.
+    pub first: Vec<(Service, Terms)>,
+}
+
 /// The rules that these versions make at an instant; `None` while a key has none.
 pub(super) fn assemble<'v>(
     time: Option<Millis>,
+    services: &ServicesAsOf,
     find: impl Fn(SettingKey) -> Option<&'v Version>,
 ) -> Option<Rules> {
     let points = value_of!(find, SettingKey::Points, Points);
@@ -191,6 +272,10 @@ pub(super) fn assemble<'v>(
         Some(Setting::ModelPrices(prices)) if !prices.is_empty() => Some(Arc::clone(prices)),
         _ => None,
     };
+    let added = match find(SettingKey::Services).map(Version::setting) {
+        Some(Setting::Services(in_force)) => added_services(services, Some(in_force), shares.user),
+        _ => added_services(services, None, shares.user),
+    };
     let (provider_earns, user_earns) = earnings(points, demand, &season, shares.user).ok()?;
     Some(Rules {
         id: id_of(&season, &find)?,
@@ -210,7 +295,38 @@ pub(super) fn assemble<'v>(
         },
         awards: *value_of!(find, SettingKey::Awards, Awards),
         catalogue: Arc::clone(value_of!(find, SettingKey::Catalogue, Catalogue)),
+        services: Arc::clone(&services.table),
+        added,
     })
+}
+
+/// What each service earns that is not built in: what is in force, or its first terms where an event
+/// is older than the service.
+fn added_services(
+    services: &ServicesAsOf,
+    in_force: Option<&Arc<ServiceRules>>,
+    user_share: Bp,
+) -> Vec<(Service, AddedService)> {
+    let in_force: Vec<(Service, &Terms)> =
+        in_force.iter().flat_map(|rules| rules.terms()).collect();
+    let added = |(service, first): &(Service, Terms)| {
+        let found = in_force.iter().find(|(of, _)| of == service);
+        let terms = found.map_or(first, |(_, terms)| terms);
+        let points = match terms.points {
+            BasePoints::ByTier => None,
+            BasePoints::Flat(points) => {
+                let provider = points.times(terms.demand);
+                Some((provider, provider.times(user_share)))
+            }
+        };
+        let added = AddedService {
+            points,
+            target_ms: terms.target_ms.map(u64::from),
+            price: terms.price,
+        };
+        (*service, added)
+    };
+    services.first.iter().map(added).collect()
 }
 
 fn token_prices(prices: &[Money; PriceKey::COUNT], tier: Tier) -> TokenPrices {
@@ -266,6 +382,8 @@ fn id_of<'v>(
     for key in SettingKey::all() {
         let fingerprint = match find(key) {
             Some(version) => version.fingerprint(),
+            // Rules without it have the number that they had before there was such a key.
+            None if key == SettingKey::Services => continue,
             None if key.is_optional() => 0,
             None => return None,
         };

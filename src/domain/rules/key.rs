@@ -253,6 +253,8 @@ pub enum SettingKey {
     Catalogue,
     /// `rules.modelPrices`: what tokens of single models cost.
     ModelPrices,
+    /// `rules.services`: services beside the built-in ones.
+    Services,
 }
 
 impl SettingKey {
@@ -281,14 +283,14 @@ impl SettingKey {
         std::iter::once(mainnet)
             .chain(PriceKey::ALL.map(SettingKey::Price))
             .chain(sections)
-            .chain([SettingKey::ModelPrices])
+            .chain([SettingKey::ModelPrices, SettingKey::Services])
     }
 
     /// Whether rules are complete without it.
     pub const fn is_optional(self) -> bool {
         match self {
             SettingKey::Price(key) => key.is_optional(),
-            SettingKey::ModelPrices => true,
+            SettingKey::ModelPrices | SettingKey::Services => true,
             _ => false,
         }
     }
@@ -308,6 +310,7 @@ impl SettingKey {
             SettingKey::Awards => "rules.awards",
             SettingKey::Catalogue => "rules.catalogue",
             SettingKey::ModelPrices => "rules.modelPrices",
+            SettingKey::Services => "rules.services",
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `rules.awards` | trial, signup and milestone |
 //! | `rules.catalogue` | which model is in which tier |
 //! | `rules.modelPrices` | what tokens of single models cost; may be missing |
+//! | `rules.services` | services beside the built-in ones, and other endpoints for these; may be missing |
 //!
 //! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control position sees into a
 //! [`Timeline`], which answers with the [`Rules`] in force at an instant.
@@ -29,6 +30,7 @@ mod fault;
 mod in_force;
 mod key;
 mod model_prices;
+mod services;
 mod setting;
 mod token_prices;
 mod version;
@@ -41,6 +43,8 @@ pub use fault::RuleFault;
 pub use in_force::Rules;
 pub use key::{PriceKey, SettingKey, Unit};
 pub use model_prices::ModelPrice;
+pub(super) use services::MILLIS_PER_MINUTE;
+pub use services::ServicePrice;
 pub(super) use token_prices::{TOKENS_PER_UNIT, per_unit};
 pub use token_prices::{TokenCounts, TokenPrices};
 

@@ -14,27 +14,24 @@ use serde_json::Value;
 use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
 use super::curve::Curve;
-use super::decimal::{Decimal, PRICE};
+use super::decimal::{BASE_POINTS, DEMAND_BP, Decimal, PRICE, TARGET_MS};
 use super::fault::{Faults, Member, RuleFault};
 use super::key::{PriceKey, SettingKey, Unit};
 use super::model_prices::ModelPrices;
+use super::services::ServiceRules;
 use crate::domain::amount::{BP_ONE, Bp, Money, Points};
 use crate::domain::time::Millis;
 
 /// A value is one attribute of one item of the store, which takes 400 KB.
 const VALUE_BYTES_MAX: usize = 256 * 1024;
-/// Base points of one event.
-const BASE_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000);
 /// A one-off award.
 const AWARD_POINTS: RangeInclusive<Points> = Points::ZERO..=Points::whole(1_000_000);
-const DEMAND_BP: RangeInclusive<u32> = 5_000..=20_000;
 const SEASON_BP: RangeInclusive<u32> = 0..=100_000;
 const SHARE_BP: RangeInclusive<u32> = 0..=BP_ONE;
 const STREAK_BP: RangeInclusive<u32> = BP_ONE..=100_000;
 const STREAK_DAYS: RangeInclusive<u32> = 1..=36_500;
 const QUALITY_BP: RangeInclusive<u32> = 0..=100_000;
 const RATIO_BP: RangeInclusive<u32> = 0..=1_000_000;
-const TARGET_MS: RangeInclusive<u32> = 1..=3_600_000;
 const REQUESTS_MIN: RangeInclusive<u32> = 1..=1_000_000;
 const STEPS_MAX: usize = 32;
 const SEASONS_MAX: usize = 100;
@@ -56,6 +53,7 @@ pub(super) enum Setting {
     Awards(Awards),
     Catalogue(Arc<Catalogue>),
     ModelPrices(Arc<ModelPrices>),
+    Services(Arc<ServiceRules>),
 }
 
 /// Dollars for one unit of one thing.
@@ -156,6 +154,9 @@ impl Setting {
             }
             SettingKey::ModelPrices => {
                 ModelPrices::read(member, faults).map(|p| Setting::ModelPrices(Arc::new(p)))
+            }
+            SettingKey::Services => {
+                ServiceRules::read(member, faults).map(|s| Setting::Services(Arc::new(s)))
             }
         }
     }

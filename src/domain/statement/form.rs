@@ -4,7 +4,6 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::domain::amount::Points;
-use crate::domain::event::Service;
 use crate::domain::ids::Account;
 use crate::domain::outcomes::Outcomes;
 use crate::domain::posting::Charge;
@@ -36,8 +35,8 @@ pub struct Statement {
     pub total: Points,
     /// Its requests, late ones too.
     pub outcomes: Outcomes,
-    /// The services that were used, in order.
-    pub services: Vec<(Service, ServiceLine)>,
+    /// The services that were used, by name, in the order of their numbers.
+    pub services: Vec<(String, ServiceLine)>,
     /// The days on which something happened, in order.
     pub days: Vec<(Day, DayLine)>,
 }

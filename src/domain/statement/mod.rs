@@ -11,11 +11,11 @@ pub use day::{DayQuality, day_quality};
 pub use form::{DayLine, Earned, ServiceLine, Statement};
 
 use super::amount::Points;
-use super::event::Service;
 use super::ids::{Account, AccountKind};
 use super::ledger::{Activity, DayStats, MonthRow, ServiceStats};
 use super::outcomes::Outcomes;
 use super::rules::Timeline;
+use super::service::Services;
 use super::time::Day;
 use day::{EarnedDay, earned_days};
 
@@ -69,7 +69,7 @@ pub fn statement(
         late: row.late.points,
         total: sums.total(row),
         outcomes: sums.outcomes.plus(row.late.outcomes()),
-        services: service_lines(row),
+        services: service_lines(row, timeline.services()),
         days,
     }
 }
@@ -136,19 +136,17 @@ fn day_line(day: &EarnedDay<'_>) -> DayLine {
     }
 }
 
-fn service_lines(row: &MonthRow) -> Vec<(Service, ServiceLine)> {
-    let active = |(_, stats): &(Service, &ServiceStats)| **stats != ServiceStats::default();
-    Service::ALL
-        .into_iter()
-        .zip(&row.services)
-        .filter(active)
+fn service_lines(row: &MonthRow, services: &Services) -> Vec<(String, ServiceLine)> {
+    row.services
+        .iter()
+        .filter(|(_, stats)| **stats != ServiceStats::default())
         .map(|(service, stats)| {
             let line = ServiceLine {
                 outcomes: stats.outcomes(),
                 points: stats.points,
                 mean_latency_ms: stats.latency_ms.checked_div(stats.timed),
             };
-            (service, line)
+            (services.name(service).into_owned(), line)
         })
         .collect()
 }

@@ -56,7 +56,7 @@ impl Statement {
             writeln!(
                 f,
                 "  {:<18}{:>18}{:>10}{:>10}{:>10}{latency:>10}",
-                service.as_str(),
+                service,
                 line.points.to_string(),
                 line.outcomes.requests,
                 line.outcomes.successful,

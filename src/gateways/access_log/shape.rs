@@ -95,6 +95,7 @@ impl<'a> Entry<'a> {
             cache_write_tokens: tokens.written,
             reasoning_tokens: tokens.reasoning,
             audio_millis: None,
+            image_count: None,
             request_bytes: self.fields.measure(shape.request_bytes)?,
             response_bytes: self.fields.measure(shape.response_bytes)?,
             // A gateway's text about a failure may hold addresses, and what the provider quoted of the request.

@@ -19,6 +19,7 @@ mod pricing;
 mod rejects;
 mod rewards;
 mod rules;
+mod set_aside;
 
 /// Every route under `/api/admin`.
 pub(super) fn routes() -> OpenApiRouter<Service> {
@@ -38,6 +39,8 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))
         .routes(routes!(rejects::discard))
+        .routes(routes!(set_aside::list))
+        .routes(routes!(set_aside::release))
 }
 
 /// An instant in a body: `2026-12-01T00:00:00Z`.

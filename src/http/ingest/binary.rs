@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 use percent_encoding::percent_decode;
 use serde::Serialize;
@@ -93,6 +93,23 @@ impl Attributes {
         let event = serde_json::to_vec(&structured).map_err(|_| Problem::internal())?;
         Ok(event.into())
     }
+}
+
+/// The event of a request in binary mode, if it is one: for the fuzz targets.
+#[doc(hidden)]
+pub fn fuzzed_binary_event<'a>(
+    headers: impl Iterator<Item = (&'a String, &'a Bytes)>,
+    body: &Bytes,
+) -> Option<Bytes> {
+    let valid = headers.filter_map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(value).ok()?))
+    });
+    let mut map = HeaderMap::new();
+    for (name, value) in valid {
+        map.append(name, value);
+    }
+    Attributes::of(&map).ok()??.event(body).ok()
 }
 
 /// Refuses data in another format. SDKs omit the Content-Type if the event has no `datacontenttype`;

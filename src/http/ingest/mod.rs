@@ -18,6 +18,8 @@ mod gateways;
 mod rejects;
 
 pub(super) use append::of_log;
+#[doc(hidden)]
+pub use binary::fuzzed_binary_event;
 pub use body::EVENTS_PER_REQUEST_MAX;
 
 /// Where OTLP exporters send that append a path of their own to the address that they are given: to that of the OTLP route, or, as

@@ -9,7 +9,7 @@ use super::Pages;
 use super::frame;
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
-use super::words::{account_path, counted, percent, service_word_of, times};
+use super::words::{account_path, counted, percent, service_word, times};
 use crate::app::queries::{ModelUse, RankOf};
 use crate::domain::amount::Bp;
 use crate::domain::rules::Rules;
@@ -88,7 +88,7 @@ fn models_table(used: &ModelUse) -> Markup {
             tbody { @for line in &used.lines {
                 tr {
                     th scope="row" { @match &line.model { Some(model) => { span .model { (model) } }, None => "none named" } }
-                    td { (service_word_of(&line.service)) }
+                    td { (service_word(&line.service)) }
                     td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }
                     td .n data-label="Requests" { (line.requests) }
                     td .n data-label="Successful" { (line.successful) }

@@ -158,7 +158,7 @@ impl Subject {
                             tbody {
                                 @for (service, line) in services {
                                     tr {
-                                        th scope="row" { (service_word(*service)) }
+                                        th scope="row" { (service_word(service)) }
                                         td .n data-label="Points" { (line.points) }
                                         td .n data-label="Requests" { (line.outcomes.requests) }
                                         td .n data-label="Failed" { (line.outcomes.failed) }

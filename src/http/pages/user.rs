@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::Pages;
 use super::subject::Subject;
-use super::words::{instant, service_word_of};
+use super::words::{instant, service_word};
 use crate::app::queries::{CreditLine, Credits, UsageLine};
 use crate::domain::amount::Money;
 use crate::domain::statement::Earned;
@@ -84,7 +84,7 @@ fn spent_on(requests: &[UsageLine]) -> Markup {
                 thead .sr { tr { th scope="col" { "What" } th .n scope="col" { "USD" } } }
                 tbody {
                     @for ((service, model), sum) in sums {
-                        tr { th scope="row" { (service_word_of(service)) " " span .model { (model) } } td .n { (sum) " USD" } }
+                        tr { th scope="row" { (service_word(service)) " " span .model { (model) } } td .n { (sum) " USD" } }
                     }
                 }
             }
@@ -148,7 +148,7 @@ fn request(line: &UsageLine) -> Markup {
     html! {
         tr {
             th .time scope="row" { (instant(line.time)) }
-            td { (service_word_of(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
+            td { (service_word(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
             td .n data-label="Points" { (line.user_points) }
             td .n data-label="USD" {
                 @if line.cost == Money::ZERO && line.shadow_cost != Money::ZERO { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }

@@ -40,21 +40,14 @@ pub(super) const fn kind_word(kind: AccountKind) -> &'static str {
     }
 }
 
-/// What people call a service.
-pub(super) const fn service_word(service: Service) -> &'static str {
-    match service {
-        Service::ChatCompletions => "Chat",
-        Service::Embeddings => "Embeddings",
-        Service::Tts => "Speech",
-        Service::Scrape => "Scraping",
-    }
-}
-
-/// What people call a service that a row names.
-pub(super) fn service_word_of(name: &str) -> &str {
-    match Service::named(name) {
-        Some(service) => service_word(service),
-        None => name,
+/// What people call a service: the built-in ones have a word, others their name.
+pub(super) fn service_word(name: &str) -> &str {
+    match Service::default_named(name) {
+        Some(Service::CHAT_COMPLETIONS) => "Chat",
+        Some(Service::EMBEDDINGS) => "Embeddings",
+        Some(Service::TTS) => "Speech",
+        Some(Service::SCRAPE) => "Scraping",
+        _ => name,
     }
 }
 

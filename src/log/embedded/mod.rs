@@ -6,12 +6,15 @@
 //!                                     └──▶ keeper thread: notes each partition's end in `acknowledged`, at least every 100 ms
 //! ```
 //! - Every record carries a checksum that is seeded with its offset; a wrong one, or a missing offset, is [`LogError::Damaged`], never skipped.
+//! - That is an error to the reader of that record only: all other records can be read, and new ones appended.
 //! - A partition that opens shorter than its noted end is damaged and halts; the others go on.
 //! - Nothing is written while the disk is nearly full or the clock has jumped ahead: appends are refused ([`LogError::Refused`]), and
 //!   go on by themselves when that has passed.
-//! - Once a write has failed, nothing more is written until the log is opened again: what the disk then holds is not known.
+//! - Once a write has failed, nothing more is written until the log is opened again, because what the disk then
+//!   holds is not known. The keeper opens it again in this process ([`current`]).
 
 mod clockwork;
+mod current;
 mod ends;
 mod guard;
 mod journal;
@@ -31,7 +34,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use self::shared::Shared;
+use self::current::{Current, Opener};
 use self::writer::{Append, RETENTION_EVERY};
 use super::topics::TopicSpec;
 use super::{Bounds, Log, LogError, NewRecord, ReadLimit, Record, Topic, TopicInfo};
@@ -49,7 +52,7 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const APPEND_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What can be chosen when a log is opened.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// The epoch that the log is of, or is created with.
     pub epoch: Epoch,
@@ -63,7 +66,7 @@ pub struct Options {
 
 /// A durable log on local disk. One process at a time may have a directory open.
 pub struct EmbeddedLog {
-    shared: Arc<Shared>,
+    current: Arc<Current>,
     queue_room: Arc<Semaphore>,
     /// Gone once the log is closed.
     queue: Mutex<Option<mpsc::UnboundedSender<Append>>>,
@@ -103,8 +106,15 @@ impl EmbeddedLog {
         options: Options,
     ) -> Result<(EmbeddedLog, OpenReport), OpenError> {
         let every = options.retention_interval.unwrap_or(RETENTION_EVERY);
-        let (shared, report) = open::open(dir, specs, clock, options)?;
-        let log = EmbeddedLog::start(Arc::new(shared), every).map_err(|error| OpenError::Io {
+        let opener = Opener {
+            dir: dir.to_owned(),
+            specs: specs.to_vec(),
+            clock,
+            options,
+        };
+        let (shared, report) = opener.open()?;
+        let current = Arc::new(Current::new(opener, shared));
+        let log = EmbeddedLog::start(current, every).map_err(|error| OpenError::Io {
             dir: dir.to_owned(),
             what: "starting the writer",
             error,
@@ -112,18 +122,18 @@ impl EmbeddedLog {
         Ok((log, report))
     }
 
-    fn start(shared: Arc<Shared>, every: Duration) -> std::io::Result<EmbeddedLog> {
+    fn start(current: Arc<Current>, every: Duration) -> std::io::Result<EmbeddedLog> {
         let (queue, appends) = mpsc::unbounded_channel();
         let (noted, groups) = std::sync::mpsc::sync_channel(1);
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let for_writer = Arc::clone(&shared);
-        let for_keeper = Arc::clone(&shared);
+        let for_writer = Arc::clone(&current);
+        let for_keeper = Arc::clone(&current);
         let threads = vec![
             named("log-writer").spawn(move || writer::run(&for_writer, appends, &noted))?,
             named("log-keeper").spawn(move || writer::keep(&for_keeper, &groups, every))?,
         ];
         Ok(EmbeddedLog {
-            shared,
+            current,
             queue_room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             queue: Mutex::new(Some(queue)),
             threads: Mutex::new(threads),
@@ -148,13 +158,13 @@ impl EmbeddedLog {
     /// Removes what is older than its topic's retention at `now`; the newest record of a partition always stays. Done every five minutes by
     /// the log itself, by a time that follows the clock only slowly.
     pub async fn enforce_retention(&self, now: Millis) -> Result<Removed, LogError> {
-        let shared = Arc::clone(&self.shared);
+        let shared = self.current.get()?;
         blocking(move || shared.enforce_retention(now)).await
     }
 
     /// Refuses what is too large, before anything is appended.
     fn check_sizes(&self, topic: Topic, records: &[NewRecord]) -> Result<usize, LogError> {
-        let max = self.shared.topic(topic)?.largest_record_bytes;
+        let max = self.current.get()?.topic(topic)?.largest_record_bytes;
         let mut sum = 0;
         for (index, record) in records.iter().enumerate() {
             let bytes = record.size();
@@ -231,11 +241,11 @@ async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl Log for EmbeddedLog {
     fn epoch(&self) -> Epoch {
-        self.shared.epoch
+        self.current.epoch()
     }
 
     async fn topic(&self, topic: Topic) -> Result<TopicInfo, LogError> {
-        self.shared.topic(topic).map(|log| log.info.clone())
+        self.current.topic(topic)
     }
 
     async fn append(
@@ -244,8 +254,7 @@ impl Log for EmbeddedLog {
         partition: Partition,
         records: Vec<NewRecord>,
     ) -> Result<Vec<Offset>, LogError> {
-        self.shared.partition(topic, partition)?.bounds()?;
-        self.shared.check_alive()?;
+        self.current.get()?.check_append(topic, partition)?;
         let bytes = self.check_sizes(topic, &records)?;
         if records.is_empty() {
             return Ok(Vec::new());
@@ -270,27 +279,30 @@ impl Log for EmbeddedLog {
         limit: ReadLimit,
         wait: Duration,
     ) -> Result<Vec<Record>, LogError> {
-        let log = self.shared.partition(topic, partition)?;
-        let mut ends = log.ends();
-        if log.check_range(from)?.end == from {
-            let came = tokio::time::timeout(wait, ends.wait_for(|end| *end > from.0)).await;
-            if !matches!(came, Ok(Ok(_))) {
-                return log.bounds().map(|_| Vec::new());
+        // Whoever waits does not hold the log: it may have to be opened again meanwhile, which ends the wait.
+        let (mut ends, end) = self.current.get()?.ends(topic, partition, from)?;
+        if end == from {
+            let more = ends.wait_for(|end| *end > from.0);
+            let has_more = matches!(tokio::time::timeout(wait, more).await, Ok(Ok(_)));
+            if !has_more {
+                return self.bounds(topic, partition).await.map(|_| Vec::new());
             }
         }
-        let shared = Arc::clone(&self.shared);
+        drop(ends);
+        let shared = self.current.get()?;
         blocking(move || shared.partition(topic, partition)?.scan(from, limit)).await
     }
 
     async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, LogError> {
-        self.shared.partition(topic, partition)?.bounds()
+        self.current.get()?.partition(topic, partition)?.bounds()
     }
 
     async fn check_appends(&self) -> Result<(), LogError> {
-        self.shared.check_alive()?;
-        self.shared.guard.append_time()?;
-        match self.shared.guard.room(Topic::UsageEvents) {
-            0 => Err(self.shared.guard.full()),
+        let shared = self.current.get()?;
+        shared.check_alive()?;
+        shared.guard.append_time()?;
+        match shared.guard.room(Topic::UsageEvents) {
+            0 => Err(shared.guard.full()),
             _ => Ok(()),
         }
     }

@@ -381,10 +381,10 @@ impl Engine<'_> {
         let log = PartitionLog::new(topic, partition, keyspace, bounds);
         if let Err(what) = found {
             log.halt(what);
-        } else if end < noted_end {
-            let lost = noted_end - end;
-            log.halt(format!("it ends at {end}, but everything before {noted_end} was acknowledged; {lost} records are lost"));
-        } else if self.look_for_holes
+        }
+        log.must_reach(Offset(noted_end));
+        if log.damage().is_none()
+            && self.look_for_holes
             && let Err(error) = log.check_complete()
         {
             log.halt(error.to_string());

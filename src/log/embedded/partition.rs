@@ -1,7 +1,8 @@
 //! One partition: what it holds, and reading it.
 
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use fjall::{AbstractTree, Keyspace, Slice};
@@ -11,6 +12,11 @@ use super::record;
 use crate::domain::position::{Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, LogError, ReadLimit, Record, Topic};
+
+/// How many records in a row retention looks past that cannot be read.
+const LOOKED_PAST_MAX: u64 = 10_000;
+/// How many damaged records of a partition are remembered, so that each is reported once.
+const REPORTED_MAX: usize = 1_000;
 
 /// Passes of retention until the space of what it removed is free: what was in memory is made a table, that is dropped, and it is deleted.
 const FREE_PASSES: u8 = 3;
@@ -23,8 +29,10 @@ pub(super) struct PartitionLog {
     start: AtomicU64,
     /// The offset after the last durable record; readers wait on it.
     end: watch::Sender<u64>,
-    /// Why it halts, once it does. Only opening the log anew clears it.
+    /// Why all of it halts, once it does. Only opening the log anew clears it.
     damage: OnceLock<String>,
+    /// Single records that cannot be read and have been reported.
+    reported: Mutex<BTreeSet<Offset>>,
     /// How many more passes of retention free space, since the start moved.
     passes_owed: AtomicU8,
 }
@@ -43,6 +51,7 @@ impl PartitionLog {
             start: AtomicU64::new(bounds.start.0),
             end: watch::Sender::new(bounds.end.0),
             damage: OnceLock::new(),
+            reported: Mutex::new(BTreeSet::new()),
             passes_owed: AtomicU8::new(0),
         }
     }
@@ -65,6 +74,15 @@ impl PartitionLog {
         match self.damage.get() {
             None => Ok(self.extent()),
             Some(what) => Err(self.damaged(what.clone())),
+        }
+    }
+
+    /// Halts the partition if it holds less than was acknowledged.
+    pub(super) fn must_reach(&self, acknowledged: Offset) {
+        let end = self.extent().end;
+        if end < acknowledged && self.damage().is_none() {
+            let lost = acknowledged.0 - end.0;
+            self.halt(format!("it ends at {end}, but everything before {acknowledged} was acknowledged; {lost} records are lost"));
         }
     }
 
@@ -91,12 +109,30 @@ impl PartitionLog {
         self.damage.get().map(String::as_str)
     }
 
+    /// One record cannot be read. That is an error to whoever needs it; all other records can still be
+    /// read, and new ones appended.
+    fn record_damaged(&self, offset: Offset, what: String) -> LogError {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < REPORTED_MAX && reported.insert(offset) {
+            tracing::error!(event = "log.record_damaged", topic = %self.topic, partition = self.partition.0, %offset, damage = what, "a record of the log cannot be read; what needs it halts, all other records can be read");
+        }
+        self.damaged(what)
+    }
+
     /// Halts the partition.
     pub(super) fn halt(&self, what: String) -> LogError {
         if self.damage.set(what.clone()).is_ok() {
             tracing::error!(event = "log.damaged", topic = %self.topic, partition = self.partition.0, damage = what, "a partition of the log is damaged and halts");
         }
         self.damaged(what)
+    }
+
+    /// Halts the partition if the error is damage.
+    fn halt_for(&self, error: LogError) -> LogError {
+        match error {
+            LogError::Damaged { what, .. } => self.halt(what),
+            error => error,
+        }
     }
 
     fn damaged(&self, what: String) -> LogError {
@@ -160,8 +196,12 @@ impl PartitionLog {
             return Err(self.missing(expected));
         }
         let stored = Bytes::from(stored);
-        record::decode(expected, &stored)
-            .map_err(|error| self.halt(format!("record {expected} is unreadable: {error}")))
+        record::decode(expected, &stored).map_err(|error| {
+            self.record_damaged(
+                expected,
+                format!("record {expected} is unreadable: {error}"),
+            )
+        })
     }
 
     /// A record that should be there is not: retention took it meanwhile, or it was lost.
@@ -170,15 +210,17 @@ impl PartitionLog {
         if offset < bounds.start {
             return self.out_of_range(offset, bounds);
         }
-        self.halt(format!(
+        let what = format!(
             "record {offset} is missing, although [{}, {}) is acknowledged",
             bounds.start, bounds.end
-        ))
+        );
+        self.record_damaged(offset, what)
     }
 
     fn storage_error(&self, offset: Offset, error: &fjall::Error) -> LogError {
         if is_damage(error) {
-            return self.halt(format!("record {offset} cannot be read: {error}"));
+            let what = format!("record {offset} cannot be read: {error}");
+            return self.record_damaged(offset, what);
         }
         LogError::Unavailable(format!(
             "reading {}/{} at {offset}: {error}",
@@ -203,17 +245,29 @@ impl PartitionLog {
         (last >= bounds.start.0).then(|| self.append_time(last).ok())?
     }
 
+    /// The first record in `[from, to)` that can be read, and when the log took it.
+    fn next_append_time(&self, from: u64, to: u64) -> Result<Option<(u64, Millis)>, LogError> {
+        for offset in from..to.min(from.saturating_add(LOOKED_PAST_MAX)) {
+            match self.append_time(offset) {
+                Ok(time) => return Ok(Some((offset, time))),
+                Err(LogError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// The first offset to keep if everything taken before `cutoff` may go: the newest record always stays, so that a checkpoint's fingerprint
-    /// can be checked. Found by halving, as append times ascend but for small steps back.
+    /// can be checked. Found by halving, as append times ascend but for small steps back. A record that cannot be read is as old as the next one
+    /// that can.
     fn first_kept(&self, cutoff: Millis) -> Result<Offset, LogError> {
         let bounds = self.bounds()?;
         let (mut low, mut high) = (bounds.start.0, bounds.end.0.saturating_sub(1));
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.append_time(middle)? < cutoff {
-                low = middle + 1;
-            } else {
-                high = middle;
+            match self.next_append_time(middle, high)? {
+                Some((offset, time)) if time < cutoff => low = offset + 1,
+                _ => high = middle,
             }
         }
         Ok(Offset(low))
@@ -250,16 +304,17 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Looks at every key for holes, without reading values where that can be avoided.
+    /// Looks at every key for holes, and halts the partition if there is one, without reading values where that can be avoided.
     pub(super) fn check_complete(&self) -> Result<(), LogError> {
         let bounds = self.extent();
         let mut next = bounds.start;
         for item in self.keyspace.range(bounds.start.0.to_be_bytes()..) {
-            let key = item
-                .key()
-                .map_err(|error| self.storage_error(next, &error))?;
+            let key = item.key().map_err(|error| {
+                let error = self.storage_error(next, &error);
+                self.halt_for(error)
+            })?;
             if *key != next.0.to_be_bytes() {
-                return Err(self.missing(next));
+                return Err(self.halt_for(self.missing(next)));
             }
             next = next.next();
         }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fjall::Database;
+use tokio::sync::watch;
 
 use super::ends::{Ends, EndsFile};
 use super::guard::Guard;
@@ -15,6 +16,9 @@ use super::partition::PartitionLog;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, LogError, Topic, TopicInfo};
+use crate::ops::seldom::Seldom;
+
+static APPEND_FAILED: Seldom<()> = Seldom::new();
 
 /// An open log.
 pub(super) struct Shared {
@@ -23,7 +27,7 @@ pub(super) struct Shared {
     pub(super) dir: PathBuf,
     pub(super) topics: BTreeMap<Topic, TopicLog>,
     pub(super) ends: Mutex<EndsFile>,
-    /// Why nothing can be written any more, once that is so. Only opening the log anew clears it.
+    /// Why nothing can be written any more, once that is so. Only opening the log again clears it.
     pub(super) failure: OnceLock<String>,
     // Dropped in this order: the engine is closed before the directory is free for another process.
     pub(super) db: Database,
@@ -72,21 +76,43 @@ impl Shared {
     pub(super) fn check_alive(&self) -> Result<(), LogError> {
         match self.failure.get() {
             None => Ok(()),
-            Some(what) => Err(LogError::Unavailable(restart(what))),
+            Some(what) => Err(LogError::Unavailable(reopens(what))),
         }
     }
 
     /// From now on nothing is written.
     pub(super) fn fail(&self, what: String) -> LogError {
-        let error = LogError::Unavailable(restart(&what));
-        if self.failure.set(what.clone()).is_ok() {
+        let error = LogError::Unavailable(reopens(&what));
+        if self.failure.set(what.clone()).is_ok()
+            && let Some(kept_back) = APPEND_FAILED.say(())
+        {
             tracing::error!(
                 event = "log.append_failed",
                 failure = what,
-                "the log accepts no more records until tidemark is restarted"
+                kept_back,
+                "a write failed; the log refuses appends until it has been opened again, which \
+                 happens by itself"
             );
         }
         error
+    }
+
+    /// Fails if nothing can be appended to a partition.
+    pub(super) fn check_append(&self, topic: Topic, partition: Partition) -> Result<(), LogError> {
+        self.partition(topic, partition)?.bounds()?;
+        self.check_alive()
+    }
+
+    /// The end of a partition as it moves on, and as it is now; fails unless `from` is within its bounds or right behind them.
+    pub(super) fn ends(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<(watch::Receiver<u64>, Offset), LogError> {
+        let log = self.partition(topic, partition)?;
+        let ends = log.ends();
+        Ok((ends, log.check_range(from)?.end))
     }
 
     /// Writes down how far each partition came.
@@ -136,8 +162,8 @@ fn noted(before: (u64, u64), extent: Bounds) -> (u64, u64) {
     (before.0.max(extent.start.0), before.1.max(extent.end.0))
 }
 
-fn restart(what: &str) -> String {
-    format!("{what}; check the disk, then restart tidemark")
+fn reopens(what: &str) -> String {
+    format!("{what}; check the disk; tidemark reopens the log by itself once it can be written")
 }
 
 /// `usage.events-0`: the name of a partition's keyspace, for ever.

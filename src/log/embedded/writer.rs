@@ -1,13 +1,13 @@
 //! The writer: one thread that makes appends durable in groups, and one that notes how far they came.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::current::{Current, Mender};
 use super::record;
 use super::shared::Shared;
 use crate::domain::position::{Offset, Partition};
@@ -33,16 +33,24 @@ pub(super) struct Append {
 
 /// Commits what comes until every sender is gone. `noted` is told after each group.
 pub(super) fn run(
-    shared: &Shared,
+    current: &Current,
     mut queue: mpsc::UnboundedReceiver<Append>,
     noted: &SyncSender<()>,
 ) {
     while let Some(first) = queue.blocking_recv() {
-        let group = admit(shared, gather(first, &mut queue));
+        let group = gather(first, &mut queue);
+        let shared = match current.get() {
+            Ok(shared) => shared,
+            Err(error) => {
+                refuse(group, &error);
+                continue;
+            }
+        };
+        let group = admit(&shared, group);
         if group.is_empty() {
             continue;
         }
-        match commit(shared, &group) {
+        match commit(&shared, &group) {
             Ok(offsets) => {
                 for (append, offsets) in group.into_iter().zip(offsets) {
                     // The one who asked may have stopped waiting.
@@ -127,14 +135,18 @@ fn write_failure(error: &fjall::Error) -> String {
     }
 }
 
-/// Notes the acknowledged ends after each group, and enforces retention from time to time, until the writer is gone.
-pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>, every: Duration) {
+/// Notes the acknowledged ends after each group, enforces retention from time to time, and opens the log again after a
+/// write has failed, until the writer is gone.
+pub(super) fn keep(current: &Current, groups: &Receiver<()>, every: Duration) {
     let mut retention_at = Instant::now() + every;
+    let mut mender = Mender::default();
     loop {
-        let until = retention_at.saturating_duration_since(Instant::now());
-        match groups.recv_timeout(until) {
+        let next = mender
+            .due()
+            .map_or(retention_at, |due| due.min(retention_at));
+        match groups.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(()) => {
-                note(shared);
+                on_open(current, note);
                 std::thread::sleep(NOTE_EVERY);
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -143,11 +155,22 @@ pub(super) fn keep(shared: &Arc<Shared>, groups: &Receiver<()>, every: Duration)
         // Under constant load there is always a group to note, so the time is looked at after each.
         if Instant::now() >= retention_at {
             retention_at = Instant::now() + every;
-            look_after(shared);
+            on_open(current, look_after);
         }
+        // Last: whatever came before may have failed.
+        mender.look_after(current);
     }
-    note(shared);
-    shared.guard.clock.keep(&shared.dir);
+    on_open(current, |shared| {
+        note(shared);
+        shared.guard.clock.keep(&shared.dir);
+    });
+}
+
+/// Nothing is to be done to a log that is being opened again.
+fn on_open(current: &Current, work: impl FnOnce(&Shared)) {
+    if let Ok(shared) = current.get() {
+        work(&shared);
+    }
 }
 
 fn look_after(shared: &Shared) {

@@ -4,10 +4,10 @@
 //! so that reading a block takes a handful of allocations, whatever its size.
 
 use super::{
-    Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_OUTCOMES, CELL_POINTS, CELL_SERVICE,
-    CELL_SLOT, CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT,
-    ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError, ID_BYTES_MAX, MONTHS,
-    VERSION,
+    Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
+    CELL_SERVICE, CELL_SLOT, CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX,
+    ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError,
+    ID_BYTES_MAX, MONTHS, VERSION, VERSION_WITH_SERVICES,
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
@@ -84,6 +84,15 @@ impl Entries {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether any of them names a service that is not built in.
+    fn name_added_service(&self) -> bool {
+        let of_cells = self
+            .cells
+            .iter()
+            .any(|(_, service, _)| !service.is_default());
+        of_cells || self.firsts.iter().any(|first| !first.service.is_default())
     }
 
     fn entry(&self, from: Ends, place: &Place) -> EntryRef<'_> {
@@ -188,6 +197,7 @@ pub struct ReadBlock {
 /// memory than the bytes could describe.
 pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
     let mut input = Reader::new(bytes);
+    let version = bytes.first().copied();
     let block = take_head(&mut input)?;
     let count = input.u32_le()? as usize;
     let base = Base::of(block.source_log_time);
@@ -200,6 +210,15 @@ pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
         entries.take(&mut input, base, &mut id)?;
     }
     input.check(input.left() == 0, "bytes after the last entry")?;
+    let named = if entries.name_added_service() {
+        VERSION_WITH_SERVICES
+    } else {
+        VERSION
+    };
+    input.check(
+        version == Some(named),
+        "another version than its services need",
+    )?;
     Ok(ReadBlock {
         header: BlockHeader::of(&block),
         sequence: block.sequence,
@@ -237,10 +256,10 @@ pub fn peek(bytes: &[u8]) -> Result<(BlockHeader, Sequence), FormatError> {
 /// A block without its entries.
 fn take_head(input: &mut Reader<'_>) -> Result<Block, FormatError> {
     let version = input.byte()?;
-    if version != VERSION {
+    if !(VERSION..=VERSION_WITH_SERVICES).contains(&version) {
         return Err(FormatError::Version {
             found: version,
-            known: VERSION,
+            known: VERSION_WITH_SERVICES,
         });
     }
     Ok(Block {
@@ -322,8 +341,20 @@ fn take_slot(input: &mut Reader<'_>, base: Base) -> Result<Slot, FormatError> {
 }
 
 fn take_service(input: &Reader<'_>, code: u8) -> Result<Service, FormatError> {
-    let service = Service::ALL.get(usize::from(code)).copied();
-    service.ok_or_else(|| input.invalid("an unknown service"))
+    Service::numbered(code).ok_or_else(|| input.invalid("an unknown service"))
+}
+
+/// The service of a cell with this tag.
+fn take_cell_service(input: &mut Reader<'_>, tag: u8) -> Result<Service, FormatError> {
+    let inline = tag & CELL_SERVICE;
+    if tag & CELL_NUMBERED == 0 {
+        return take_service(input, inline);
+    }
+    input.check(inline == 0, "a service given twice")?;
+    let code = input.byte()?;
+    let service = take_service(input, code)?;
+    input.check(!service.is_default(), "a redundant number of a service")?;
+    Ok(service)
 }
 
 fn take_charge(input: &mut Reader<'_>, base: Base) -> Result<(Month, Charge), FormatError> {
@@ -366,8 +397,8 @@ fn take_cells(
         let before = cells[from..]
             .last()
             .map(|(slot, service, _)| (*slot, *service));
+        let service = take_cell_service(input, tag)?;
         let slot = take_cell_slot(input, base, tag, before.map(|(slot, _)| slot))?;
-        let service = take_service(input, tag & CELL_SERVICE)?;
         input.check(
             before.is_none_or(|b| b < (slot, service)),
             "cells out of order",

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    BLOCK_BYTES_MAX, Base, BlockHeader, CELL_LATENCY, CELL_OUTCOMES, CELL_POINTS, CELL_SLOT,
-    ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER,
-    ENTRY_REFERRAL, VERSION,
+    BLOCK_BYTES_MAX, Base, BlockHeader, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
+    CELL_SLOT, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS,
+    ENTRY_PROVIDER, ENTRY_REFERRAL, VERSION, VERSION_WITH_SERVICES,
 };
 use crate::domain::amount::Points;
 use crate::domain::event::Service;
@@ -53,6 +53,8 @@ struct BlockWriter<'a> {
     count_at: usize,
     count: u32,
     previous: Option<AccountRef<'a>>,
+    /// Whether an entry names a service that is not built in.
+    adds_services: bool,
 }
 
 impl<'a> BlockWriter<'a> {
@@ -74,6 +76,7 @@ impl<'a> BlockWriter<'a> {
             count_at,
             count: 0,
             previous: None,
+            adds_services: false,
         }
     }
 
@@ -82,26 +85,41 @@ impl<'a> BlockWriter<'a> {
         let previous = self.previous.map_or("", |account| account.id);
         put_entry(&mut self.out, self.base, previous, entry);
         self.previous = Some(entry.account);
+        self.adds_services |= names_added_service(entry);
         self.count += 1;
     }
 
     /// Pushes the entry unless the block then has more than `bytes_max`; an empty block takes any entry.
     fn push_within(&mut self, entry: EntryRef<'a>, bytes_max: usize) -> bool {
         let (before, previous) = (self.out.len(), self.previous);
+        let adds_services = self.adds_services;
         self.push(entry);
         if self.out.len() <= bytes_max || self.count == 1 {
             return true;
         }
         self.out.truncate(before);
         self.previous = previous;
+        self.adds_services = adds_services;
         self.count -= 1;
         false
     }
 
     fn finish(mut self) -> Bytes {
+        if self.adds_services {
+            self.out[0] = VERSION_WITH_SERVICES;
+        }
         self.out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
         Bytes::from(self.out)
     }
+}
+
+fn names_added_service(entry: EntryRef<'_>) -> bool {
+    // A first success comes with a cell of its service; only damaged or made-up entries have one alone.
+    let of_cells = entry
+        .cells
+        .iter()
+        .any(|(_, service, _)| !service.is_default());
+    of_cells || entry.firsts.iter().any(|first| !first.service.is_default())
 }
 
 fn put_entry(out: &mut Vec<u8>, base: Base, previous: &str, entry: EntryRef<'_>) {
@@ -132,7 +150,7 @@ fn put_entry(out: &mut Vec<u8>, base: Base, previous: &str, entry: EntryRef<'_>)
         put_signed_wide(out, charge.shadow.0);
     });
     put_list(out, entry.firsts, |out, first| {
-        out.push(first.service as u8);
+        out.push(first.service.number());
         put_slot(out, base, first.slot);
         put_signed(out, first.points.0);
     });
@@ -183,13 +201,21 @@ fn put_cell(out: &mut Vec<u8>, base: Base, slot: Option<Slot>, service: Service,
     let points = cell.points != Points::ZERO;
     let latency = cell.timed | cell.latency_ms | cell.target_ms != 0;
     let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    let (inline, numbered) = match service.is_default() {
+        true => (service.number(), false),
+        false => (0, true),
+    };
     out.push(
-        service as u8
+        inline
+            | flag(numbered, CELL_NUMBERED)
             | flag(slot.is_some(), CELL_SLOT)
             | flag(outcomes, CELL_OUTCOMES)
             | flag(points, CELL_POINTS)
             | flag(latency, CELL_LATENCY),
     );
+    if numbered {
+        out.push(service.number());
+    }
     if let Some(slot) = slot {
         put_slot(out, base, slot);
     }

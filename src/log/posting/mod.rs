@@ -4,17 +4,19 @@
 //! for the result. So re-rating a chunk can be compared byte for byte (I6), and nothing that [`decode()`] takes is ambiguous.
 //!
 //! ```text
-//! block  = version:u8 (2)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*
+//! block  = version:u8 (2 or 3)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*
 //! entry  = head:u8  [cells - 15]  shared  rest  bytes(rest)  cell*  [n (slot points:zigzag{3})*]  [n (month cost:zigzag128 shadow:zigzag128)*]
 //!          [n (service:u8 slot points:zigzag)*]
 //!          head: bit 0 provider, 1 referral, 2 charges, 3 firsts, 4-7 number of cells (15: and more follow)
 //!          the id is the first `shared` bytes of the id before it (a maximum) and `rest` bytes of its own
-//! cell   = tag:u8  [slot]  requests  [successful failed]  [points:zigzag]  [timed latency target]
-//!          tag: bits 0-1 service, 2 slot given (else that of the cell before), 3 outcomes (else all successful), 4 points, 5 latencies
+//! cell   = tag:u8  [service:u8]  [slot]  requests  [successful failed]  [points:zigzag]  [timed latency target]
+//!          tag: bits 0-1 service, 2 slot given (else that of the cell before), 3 outcomes (else all successful), 4 points, 5 latencies,
+//!          6 the service's number follows (bits 0-1 are zero; the built-in services have numbers 0 to 3)
 //! slot   = (zigzag(day or month - base) << 1) | late        month = zigzag(month - base)
 //! ```
 //! Numbers are minimal LEB128 varints unless said otherwise. The bases are the day of the source log time and a
 //! month near it, so that almost every slot takes one byte. Every optional part is there only if it is not zero.
+//! A block has version 3 exactly if it names a service that is not built in.
 
 mod decode;
 mod encode;
@@ -31,13 +33,15 @@ pub use super::varint::FormatError;
 
 /// Largest block, in bytes of its encoding, unless a single entry is larger.
 ///
-/// An entry is at most 67 bytes per cell, so it would take more than 7,800 cells of one account in one chunk, while the bounds on
-/// event time leave at most 41 days of four services and the late slot: 12 KiB or so. A log whose `ledger.postings` takes 1 MiB takes every block.
+/// An entry is at most 68 bytes per cell, so it would take more than 7,700 cells of one account in one chunk, while the bounds on
+/// event time leave at most 41 days of 64 services and the late slot: 180 KiB or so. A log whose `ledger.postings` takes 1 MiB takes every block.
 pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
 
 /// The version of the format. Version 1 had one sum of a referrer's points in place of one per level: what it held cannot be told by level, so
 /// such blocks are not read. The tidemark that wrote them must post them first.
 const VERSION: u8 = 2;
+/// The version of blocks that name services that are not built in, so that an older tidemark says that they are newer.
+const VERSION_WITH_SERVICES: u8 = 3;
 /// Longest id in bytes: every character may take four.
 const ID_BYTES_MAX: usize = ID_CHARS_MAX * 4;
 /// Years 0000 to 9999: the days that [`Day`](crate::domain::time::Day) can show. Event times are far within, so anything else is damage.
@@ -57,13 +61,14 @@ const CELL_SLOT: u8 = 1 << 2;
 const CELL_OUTCOMES: u8 = 1 << 3;
 const CELL_POINTS: u8 = 1 << 4;
 const CELL_LATENCY: u8 = 1 << 5;
-const CELL_UNUSED: u8 = 0b1100_0000;
+const CELL_NUMBERED: u8 = 1 << 6;
+const CELL_UNUSED: u8 = 0b1000_0000;
 
 /// Fewest bytes of an entry and of a cell: hostile counts reserve no more memory than their bytes could fill.
 const ENTRY_BYTES_MIN: usize = 3;
 const CELL_BYTES_MIN: usize = 2;
 
-const _: () = assert!(Service::COUNT == CELL_SERVICE as usize + 1);
+const _: () = assert!(Service::DEFAULT_COUNT == CELL_SERVICE as usize + 1);
 
 /// What all blocks of one chunk have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

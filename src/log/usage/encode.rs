@@ -43,6 +43,8 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     audio_millis: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    image_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_bytes: Option<u64>,
@@ -73,6 +75,7 @@ pub fn encode(event: &UsageEvent<'_>) -> Vec<u8> {
             cache_write_tokens: event.cache_write_tokens,
             reasoning_tokens: event.reasoning_tokens,
             audio_millis: event.audio_millis,
+            image_count: event.image_count,
             request_bytes: event.request_bytes,
             response_bytes: event.response_bytes,
             error_message: event.error_message.as_deref(),

@@ -44,6 +44,7 @@ pub(super) struct Usage<'a> {
     pub cache_write_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
     pub audio_millis: Option<u64>,
+    pub image_count: Option<u64>,
     pub request_bytes: Option<u64>,
     pub response_bytes: Option<u64>,
     pub error_message: Option<Cow<'a, str>>,

@@ -6,6 +6,8 @@ use crate::domain::event::{ContentHash, Identity, UsageEvent};
 
 /// What nearly every event's fields take together.
 const BYTES_USUAL: usize = 256;
+/// Before a number of images, so that it is not taken for other counts that came later.
+const IMAGES: &str = "imageCount";
 /// Seven counts, the time, status and flag.
 const NUMBERS_BYTES: usize = 8 * 8 + 2 + 1;
 
@@ -34,6 +36,10 @@ impl UsageEvent<'_> {
             for part in parts {
                 bytes.push(&part.unwrap_or(u64::MAX).to_le_bytes());
             }
+        }
+        if let Some(images) = self.image_count {
+            bytes.text(IMAGES);
+            bytes.push(&images.to_le_bytes());
         }
         ContentHash(xxh3_64(bytes.as_slice()))
     }

@@ -13,7 +13,7 @@ use crate::domain::event::{Reason, Rejection};
 /// A field of ours, and what other APIs call it: in lower case, without `_`, `-` and `.`.
 type Row = (fn(&Names) -> &'static str, &'static [&'static str]);
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
     (
         |ours| ours.id,
         &["requestid", "eventid", "id", "callid", "xrequestid"],
@@ -167,6 +167,10 @@ const ROWS: [Row; 18] = [
             "audiodurationms",
             "audioseconds",
         ],
+    ),
+    (
+        |ours| ours.image_count,
+        &["numimages", "nimages", "imagescount", "numberofimages"],
     ),
     (
         |ours| ours.request_bytes,
@@ -328,6 +332,7 @@ mod tests {
             ("latency_ms", "latencyMs"),
             ("error_message", "errorMessage"),
             ("audio_millis", "audioMillis"),
+            ("image_count", "imageCount"),
             ("request_bytes", "requestBytes"),
             ("response_bytes", "responseBytes"),
             ("is_stream", "stream"),

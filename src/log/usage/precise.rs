@@ -117,6 +117,7 @@ fn usage<'a>(object: &Object<'a>, form: Form, faults: &mut Faults) -> Usage<'a> 
         cache_write_tokens: faults.keep(object.count(names.cache_write_tokens)),
         reasoning_tokens: faults.keep(object.count(names.reasoning_tokens)),
         audio_millis: faults.keep(object.count(names.audio_millis)),
+        image_count: faults.keep(object.count(names.image_count)),
         request_bytes: faults.keep(object.count(names.request_bytes)),
         response_bytes: faults.keep(object.count(names.response_bytes)),
         error_message: faults.keep(object.text(names.error_message)),

@@ -7,6 +7,7 @@
 //! finds it. Releasing an account is in `release`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Poster;
 use super::release::CatchUp;
@@ -14,6 +15,7 @@ use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::{Fence, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{MUST_BE_THERE, ReadLimit, Topic};
+use crate::ops::clock::Moment;
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::persist;
 use crate::pipeline::{Breakage, WorkerContext};
@@ -52,6 +54,35 @@ pub(super) struct AsideBook {
     known: BTreeMap<Account, Known>,
     /// The account that is being released.
     pub(super) catching_up: Option<Box<CatchUp>>,
+    requests: RequestWatch,
+}
+
+/// A request is read so often: it may be half visible for a moment.
+const REQUEST_LOOKS: u32 = 3;
+/// So often the records are read without a sign of a request.
+const UNASKED_LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// When to look at the records for requests.
+#[derive(Debug, Default)]
+struct RequestWatch {
+    newest: Option<WriteId>,
+    looks_left: u32,
+    next_look: Option<Moment>,
+}
+
+impl RequestWatch {
+    fn is_due(&mut self, newest: Option<WriteId>, now: Moment) -> bool {
+        if newest != self.newest || self.next_look.is_none_or(|at| now >= at) {
+            self.newest = newest;
+            self.looks_left = REQUEST_LOOKS;
+        }
+        if self.looks_left == 0 {
+            return false;
+        }
+        self.looks_left -= 1;
+        self.next_look = Some(now.plus(UNASKED_LOOK_EVERY));
+        true
+    }
 }
 
 impl AsideBook {
@@ -108,6 +139,18 @@ impl AsideBook {
         if let Some(known) = self.known.get_mut(account) {
             known.stage = Stage::Released;
         }
+    }
+
+    /// Whether the records should be read, given the newest request of the partition.
+    pub(super) fn is_look_due(&mut self, newest: Option<WriteId>, now: Moment) -> bool {
+        self.requests.is_due(newest, now)
+    }
+
+    /// Those whose postings and awards wait.
+    pub(super) fn waiting(&self) -> Vec<Account> {
+        let waiting = self.known.iter();
+        let waiting = waiting.filter(|(_, known)| known.stage == Stage::Waits);
+        waiting.map(|(account, _)| account.clone()).collect()
     }
 
     /// Those whose records may go with the next checkpoint.
@@ -365,6 +408,22 @@ impl Poster<'_> {
         if self.aside.catching_up.as_deref().is_some_and(is_it) {
             self.aside.catching_up = None;
         }
+    }
+
+    /// Reads what operators ask for of the accounts that wait.
+    pub(super) async fn look_for_requests(&mut self) -> Result<(), Failure> {
+        let ctx = self.ctx;
+        for account in self.aside.waiting() {
+            let found = persist(ctx, || set_aside::get(&*ctx.db, &account)).await?;
+            let known = self.aside.record(&account);
+            // Only the request may be new: anything else comes with another checkpoint.
+            if let (Some(found), Some((record, _))) = (found, known)
+                && record.release != found.value.release
+            {
+                self.aside.note(found.value, found.write);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn tell_aside(&self) {

@@ -68,8 +68,11 @@ impl Poster<'_> {
         let has_more = page.next.is_some();
         // What cannot be done yet stays, and must not hold up what comes behind it.
         self.awards_after = page.next;
-        self.set_unreadable_aside(page.unreadable).await?;
-        let pointers = page.pointers;
+        let awards::Pending {
+            pointers,
+            unreadable,
+        } = page.pending;
+        self.set_unreadable_aside(unreadable).await?;
         let is_spent = |pointer: &Pointer| {
             let mut spent = self.spent_pointers.iter();
             spent.any(|spent| spent.item == pointer.item)
@@ -135,8 +138,8 @@ impl Poster<'_> {
             awards::oldest_pending(&*ctx.db, former, None, BATCH_MAX)
         })
         .await?;
-        self.hand_over(&page.pointers).await?;
-        if let Some(unreadable) = page.unreadable.into_iter().next() {
+        self.hand_over(&page.pending.pointers).await?;
+        if let Some(unreadable) = page.pending.unreadable.into_iter().next() {
             // Its account may be another partition's, which does not look here.
             return Err(unreadable.error.into());
         }

@@ -138,16 +138,10 @@ impl Poster<'_> {
             return Ok(());
         }
         let ctx = self.ctx;
-        let (q, partitions) = (self.partition, self.partitions);
-        let stored = persist(ctx, || set_aside::of_partition(&*ctx.db, q, partitions)).await?;
-        for found in stored {
-            let known = self.aside.record(&found.value.account);
-            // Only the request may be new: anything else comes with another checkpoint.
-            if known.is_some_and(|(record, _)| record.release != found.value.release)
-                && self.aside.is_waiting(&found.value.account)
-            {
-                self.aside.note(found.value, found.write);
-            }
+        let q = self.partition;
+        let newest = persist(ctx, || set_aside::newest_request(&*ctx.db, q)).await?;
+        if self.aside.is_look_due(newest, ctx.clock.moment()) {
+            self.look_for_requests().await?;
         }
         let Some(record) = self.aside.next_to_release().cloned() else {
             return Ok(());
@@ -461,12 +455,12 @@ async fn pending_awards(
         })
         .await?;
         // An award whose pointer cannot be read would be taken for one that is in the rows.
-        let mut unreadable = page.unreadable.into_iter();
+        let mut unreadable = page.pending.unreadable.into_iter();
         if let Some(own) = unreadable.find(|of| of.account.as_ref() == Some(account)) {
             let code = FaultCode::AwardUnreadable;
             return Err(Failure::of_account(account, code, own.error));
         }
-        let pending = page.pointers.into_iter();
+        let pending = page.pending.pointers.into_iter();
         for pointer in pending.filter(|pointer| pointer.state == awards::State::Pending) {
             if let Task::Award(award) = pointer.task
                 && award.account == *account

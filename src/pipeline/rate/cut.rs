@@ -46,13 +46,16 @@ impl Rater<'_> {
             .map_or(self.checkpoint.to, |record| record.offset.next());
         let fingerprint = records.last().map(Fingerprint::of);
         let window = self.next_window(log_time);
-        let next = RateCheckpoint {
+        let mut next = RateCheckpoint {
             to,
             fingerprint,
             log_time,
             window,
             ..self.done(control)
         };
+        let (version, from) = (self.follower.services_version(control), next.from);
+        next.services
+            .rate_from(from, version, window.first.min(from));
         self.save(next, Vec::new()).await
     }
 

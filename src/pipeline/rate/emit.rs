@@ -12,10 +12,11 @@ use super::examine::{Candidate, Examined, Place, Reject};
 use super::fold::{Fold, Postings, Rated};
 use super::publish::Output;
 use super::window::Window;
-use crate::domain::event::{AHEAD_MS_MAX, Service};
+use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::position::{Chunk, Offset, Partition, Position, Sequence};
 use crate::domain::rules::Timeline;
 use crate::domain::semantics::Semantics;
+use crate::domain::service::Services;
 use crate::domain::time::Millis;
 use crate::log::posting::{BlockHeader, encode_blocks};
 use crate::log::{Fingerprint, NewRecord, Record, Topic, rejected};
@@ -37,6 +38,7 @@ pub const PIECE_RECORDS: usize = 128;
 struct Work<'a> {
     examined: Examined<'a>,
     fold: Fold,
+    services: Arc<Services>,
     /// Usage rows.
     items: Vec<Item>,
     rated: u64,
@@ -48,10 +50,11 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn new(fold: Fold) -> Self {
+    fn new(fold: Fold, services: Arc<Services>) -> Self {
         Work {
             examined: Examined::default(),
             fold,
+            services,
             items: Vec::new(),
             rated: 0,
             unknown_usage: 0,
@@ -87,7 +90,9 @@ impl Rater<'_> {
         let mut log_time = self.checkpoint.log_time;
         let window = self.checkpoint.window;
         let (timeline, room) = (self.timeline()?, std::mem::take(&mut self.room));
-        let mut work = Work::new(Fold::new(timeline, self.checkpoint.control, room));
+        let services = Arc::clone(timeline.services());
+        let fold = Fold::new(timeline, self.checkpoint.control, room);
+        let mut work = Work::new(fold, Arc::clone(&services));
         // Broken on purpose: the second half of the chunk does not see the first.
         let seen = match self.breaks_window() {
             true => records.len() / 2,
@@ -95,14 +100,14 @@ impl Rater<'_> {
         };
         let (first, second) = records.split_at(seen);
         for piece in first.chunks(PIECE_RECORDS) {
-            let place = self.place(&window);
+            let place = self.place(&window, &services);
             work.examined
                 .examine(piece, place, &mut self.window, &mut log_time);
             self.rate_piece(&mut work).await?;
         }
         let mut forgetful = Window::default();
         for piece in second.chunks(PIECE_RECORDS) {
-            let place = self.place(&window);
+            let place = self.place(&window, &services);
             work.examined
                 .examine(piece, place, &mut forgetful, &mut log_time);
             self.rate_piece(&mut work).await?;
@@ -134,11 +139,12 @@ impl Rater<'_> {
         })
     }
 
-    fn place<'w>(&self, window: &'w WindowCut) -> Place<'w> {
+    fn place<'w>(&self, window: &'w WindowCut, services: &'w Services) -> Place<'w> {
         Place {
             partition: self.partition,
             partitions: self.checkpoint.partitions,
             window,
+            services,
             clock: self.checkpoint.clock,
             breakage: self
                 .ctx
@@ -156,7 +162,7 @@ impl Rater<'_> {
         for (candidate, party) in work.examined.candidates.iter().zip(parties) {
             let rated = work.fold.add(candidate, party, &mut self.tiers);
             if rows {
-                let item = self.usage_item(candidate, &rated);
+                let item = self.usage_item(candidate, &rated, &work.services);
                 work.items.push(item);
             }
             work.rated += 1;
@@ -164,7 +170,7 @@ impl Rater<'_> {
             work.sums
                 .add(candidate.service, rated.tier, &rated.amounts, provided);
             work.newest = work.newest.max(Some(event.time));
-            work.unknown_usage += u64::from(is_usage_unknown(candidate));
+            work.unknown_usage += u64::from(is_usage_unknown(candidate, &work.services));
         }
         work.examined.candidates.clear();
         Ok(())
@@ -244,13 +250,13 @@ impl Rater<'_> {
         }
     }
 
-    fn usage_item(&self, candidate: &Candidate<'_>, rated: &Rated) -> Item {
+    fn usage_item(&self, candidate: &Candidate<'_>, rated: &Rated, services: &Services) -> Item {
         let life = self.ctx.settings.usage_row_life.as_millis() as i64;
         usage::encode(&UsageRow {
             key: self.usage_key(candidate),
             event: &candidate.event,
-            service: candidate.service,
-            tier: (candidate.service == Service::ChatCompletions).then_some(rated.tier),
+            service: &services.name(candidate.service),
+            tier: services.is_tiered(candidate.service).then_some(rated.tier),
             partition: self.partition,
             position: self.position(candidate.record.offset),
             log_time: candidate.log_time,
@@ -357,7 +363,7 @@ impl Rater<'_> {
         metrics.chunk_events.observe(records.len() as f64);
         let bytes: usize = records.iter().map(Record::size).sum();
         metrics.chunk_bytes.observe(bytes as f64);
-        work.sums.tell(metrics);
+        work.sums.tell(metrics, &work.services);
         issued(metrics, REFERRAL, work.fold.referred());
         metrics.events_rated_total.inc_by(work.rated);
         metrics.events_duplicate_total.inc_by(examined.duplicates);
@@ -377,26 +383,37 @@ impl Rater<'_> {
             .default_tier_events_total
             .inc_by(self.tiers.take_defaults());
         let models = self.tiers.take_unrecognised();
-        // Clients can make up names: one line a minute, whatever they send.
-        if let [model, others @ ..] = &models[..]
-            && let Some(kept_back) = UNRECOGNISED.say_of((), models.len() as u64)
-        {
+        if let Some((model, others)) = unrecognised_line(&UNRECOGNISED, &models) {
             tracing::info!(
                 event = "model.unrecognised",
                 model,
-                others = others.len() as u64 + kept_back,
+                others,
                 "model has no catalogue entry and no size in its name; using the lowest tier"
             );
         }
     }
 }
 
-/// Of all partitions of this process.
-static UNRECOGNISED: Seldom<()> = Seldom::every(Duration::from_secs(60));
+/// Of all partitions of this process. Clients can make up names: one line a minute, whatever they send.
+static UNRECOGNISED: Seldom<()> = Seldom::every(UNRECOGNISED_EVERY);
+const UNRECOGNISED_EVERY: Duration = Duration::from_secs(60);
 
-/// A successful chat without token counts: what it used is unknown, not zero.
-fn is_usage_unknown(candidate: &Candidate<'_>) -> bool {
-    candidate.event.lacks_usage(candidate.service)
+/// What to log of names that nothing recognised, if anything: one of them, and how many others there
+/// were since the last line.
+fn unrecognised_line<'a>(lately: &Seldom<()>, models: &'a [String]) -> Option<(&'a str, u64)> {
+    let [model, others @ ..] = models else {
+        return None;
+    };
+    let kept_back = lately.say_of((), models.len() as u64)?;
+    Some((model, others.len() as u64 + kept_back))
+}
+
+/// A successful request without token counts, to a service that must have them: what it used is
+/// unknown, not zero. Embeddings are not looked at, as ever.
+fn is_usage_unknown(candidate: &Candidate<'_>, services: &Services) -> bool {
+    let (event, service) = (&candidate.event, candidate.service);
+    let is_token_service = !service.is_default() && services.counts_tokens(service);
+    event.lacks_usage(service) || is_token_service && event.has_no_tokens()
 }
 
 fn forwards(forwards: &[(Partition, &Record)]) -> Vec<(Topic, Partition, Vec<NewRecord>)> {
@@ -413,4 +430,25 @@ fn forwards(forwards: &[(Partition, &Record)]) -> Vec<(Topic, Partition, Vec<New
         .into_iter()
         .map(|(partition, records)| (Topic::UsageEvents, partition, records))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invented_model_names_are_logged_once_a_minute_whatever_they_are() {
+        let lately = Seldom::every(UNRECOGNISED_EVERY);
+        let chunk =
+            |n: u64| -> Vec<String> { (0..3).map(|i| format!("made-up-{n}-{i}")).collect() };
+        assert_eq!(unrecognised_line(&lately, &[]), None);
+        let lines = (0..1_000).filter(|n| unrecognised_line(&lately, &chunk(*n)).is_some());
+        assert_eq!(lines.count(), 1);
+        assert!(UNRECOGNISED_EVERY >= Duration::from_secs(60));
+        // The next line says how many it stands for.
+        let lately = Seldom::every(Duration::from_millis(1));
+        let first =
+            unrecognised_line(&lately, &chunk(0)).map(|(model, others)| (model.to_owned(), others));
+        assert_eq!(first, Some(("made-up-0-0".to_owned(), 2)));
+    }
 }

@@ -6,7 +6,7 @@ use crate::domain::event::{
 };
 use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::Partition;
-use crate::domain::rating::service_of;
+use crate::domain::service::Services;
 use crate::domain::time::Millis;
 use crate::log::rejected::ORIGINAL_BYTES_MAX;
 use crate::log::{Record, usage, usage_partition};
@@ -105,6 +105,8 @@ pub struct Place<'a> {
     pub partitions: u32,
     /// The duplicate window of the chunk.
     pub window: &'a WindowCut,
+    /// The services as of the control position with which the records are rated, or were.
+    pub services: &'a Services,
     /// Append times that are known to be wrong.
     pub clock: Option<ClockCorrection>,
     /// Broken on purpose.
@@ -291,7 +293,7 @@ fn classify<'a>(event: UsageEvent<'a>, place: Place<'_>, log_time: Millis) -> Cl
     if own != place.partition {
         return Class::Elsewhere(own);
     }
-    let Some(service) = service_of(&event.endpoint) else {
+    let Some(service) = place.services.of_endpoint(&event.endpoint) else {
         return Class::Refused(unknown_service(&event.endpoint));
     };
     match time_fault(event.time, log_time) {

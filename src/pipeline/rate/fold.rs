@@ -57,7 +57,7 @@ impl Tiers {
         detection
     }
 
-    /// As [`Tiers::of`], for chat: a name that nothing recognises is noted.
+    /// As [`Tiers::of`], where the tier decides what is earned: a name that nothing recognises is noted.
     fn of_chat(&mut self, model: &str, rules: &Rules) -> Detection {
         let names = self.known.len();
         let detection = self.of(model, rules);
@@ -101,7 +101,7 @@ struct Gathered {
     referrers: [u32; LEVELS],
     /// Which of [`Room::referrals`] is its own, or [`NOBODY`].
     referral: u32,
-    firsts_seen: u8,
+    firsts_seen: u64,
 }
 
 /// No account, and no list: chunks hold far fewer.
@@ -233,10 +233,11 @@ impl Fold {
         let service = candidate.service;
         let rules: &Arc<Rules> = self.timeline.at(event.time);
         let model = match (service, &event.model) {
-            (Service::ChatCompletions, Some(model)) => tiers.of_chat(model, rules),
-            (Service::Embeddings, Some(model)) if rules.has_model_prices() => {
+            (Service::CHAT_COMPLETIONS, Some(model)) => tiers.of_chat(model, rules),
+            (Service::EMBEDDINGS, Some(model)) if rules.has_model_prices() => {
                 tiers.of(model, rules)
             }
+            (service, Some(model)) if rules.depends_on_tier(service) => tiers.of_chat(model, rules),
             _ => Detection::of_tier(Tier::TidePool),
         };
         let amounts = rate(event, service, &model, rules);
@@ -417,7 +418,7 @@ impl Gathered {
 
     /// Whether this is asked for the first time of a service.
     fn is_first(&mut self, service: Service) -> bool {
-        let bit = 1 << service as u8;
+        let bit = service.bit();
         let first = self.firsts_seen & bit == 0;
         self.firsts_seen |= bit;
         first

@@ -22,6 +22,7 @@ use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, lag, versioned
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
 use crate::store::losses::{self, LostChunk};
+use crate::store::rated_services::RatedServices;
 
 /// How many records are read at a time while the window is rebuilt.
 const REBUILD_RECORDS: usize = 20_000;
@@ -119,19 +120,38 @@ impl<'c> Rater<'c> {
         mut log_time: Millis,
     ) -> Result<(), Failure> {
         let window = self.checkpoint.window;
-        let place = Place {
-            partition: self.partition,
-            partitions: self.checkpoint.partitions,
-            window: &window,
-            clock: self.checkpoint.clock,
-            breakage: self.ctx.breakage,
-        };
         while next < self.checkpoint.from {
-            let records = self.read_to(next, self.checkpoint.from).await?;
-            rebuild(&records, place, &mut self.window, &mut log_time);
-            next = after_last(&records, next);
+            // Records are in the window if they were valid for the services that rated them.
+            let (version, changes_at) = self.services_that_rated(next);
+            let services = self.follower.services(version);
+            let end = changes_at.map_or(self.checkpoint.from, |at| at.min(self.checkpoint.from));
+            let place = Place {
+                partition: self.partition,
+                partitions: self.checkpoint.partitions,
+                window: &window,
+                services: &services,
+                clock: self.checkpoint.clock,
+                breakage: self.ctx.breakage,
+            };
+            while next < end {
+                let records = self.read_to(next, end).await?;
+                rebuild(&records, place, &mut self.window, &mut log_time);
+                next = after_last(&records, next);
+            }
         }
         Ok(())
+    }
+
+    /// The version of the services with which a record of the window was rated, and the record at which
+    /// another one begins.
+    fn services_that_rated(&self, record: Offset) -> (Option<Control>, Option<Offset>) {
+        if self.ctx.broken(Breakage::WindowRatedWithNewServices) {
+            return (
+                self.follower.services_version(self.checkpoint.control),
+                None,
+            );
+        }
+        self.checkpoint.services.at(record)
     }
 
     /// Runs the recorded chunk again, exactly as it was cut.
@@ -346,6 +366,7 @@ async fn first_of_epoch(
         sequences,
         clock: None,
         latest_event: before.and_then(|old| old.latest_event),
+        services: RatedServices::default(),
     })
 }
 

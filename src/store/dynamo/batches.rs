@@ -84,9 +84,7 @@ impl DynamoDb {
         for table in Table::ALL {
             let wires = responses.get(&self.table_name(table)).into_iter().flatten();
             for wire in wires {
-                let Some(item) = self.read_item(table, wire.clone())? else {
-                    continue;
-                };
+                let item = items::from_wire(table, wire.clone())?;
                 let key = items::key_of(table, &item)
                     .ok_or_else(|| refused("the store answered with an item without its key"))?;
                 found.insert(key, item);

@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::config::{
 use aws_smithy_http_client::tls;
 
 use super::retry::Backoff;
+use super::server_clock::DateReader;
 use crate::store::durability::Durability;
 use crate::store::embedded::{ENDPOINT, EmbeddedClient};
 
@@ -70,7 +71,7 @@ impl DynamoSettings {
     }
 }
 
-pub(super) fn config(settings: &DynamoSettings) -> aws_sdk_dynamodb::Config {
+pub(super) fn config(settings: &DynamoSettings, dates: DateReader) -> aws_sdk_dynamodb::Config {
     let timeouts = TimeoutConfig::builder()
         .operation_timeout(settings.request_timeout)
         .connect_timeout(settings.request_timeout.min(Duration::from_secs(3)))
@@ -81,6 +82,7 @@ pub(super) fn config(settings: &DynamoSettings) -> aws_sdk_dynamodb::Config {
         .credentials_provider(settings.credentials.clone())
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
+        .interceptor(dates)
         // The request's own time-out bounds everything already.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     builder = match &settings.embedded {

@@ -27,6 +27,8 @@ use dynoxide::Database;
 use tokio::sync::oneshot;
 
 use super::durability::Durability;
+use crate::domain::time::Millis;
+use crate::ops::clock::{Clock, SystemClock};
 use engine::{Job, Queue};
 use socket::SocketServer;
 
@@ -37,8 +39,11 @@ pub use client::EmbeddedClient;
 const FILE: &str = "dynamodb.sqlite";
 /// Held while a process has the database open.
 const LOCK: &str = "dynamodb.lock";
-/// How often expired items are deleted. Reads ignore them anyway; this only keeps the file from growing.
+/// How often expired items are deleted. Lists leave them out anyway; this only keeps the file from growing.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Nothing is deleted so soon after the store was opened, nor while the clock is ahead of uptime by more: usage rows tell late
+/// copies of an event, and one look by a clock that is weeks ahead would delete all of them.
+const SWEEP_AFTER: Duration = Duration::from_secs(3_600);
 /// One request at a time holds the database; a second thread reads, parses and answers meanwhile.
 const THREADS: usize = 2;
 
@@ -193,7 +198,17 @@ fn run(database: Database, jobs: Receiver<Job>) {
 
 /// Deletes expired items now and then, until every worker has ended.
 fn sweep(database: &Database, ended: &Receiver<()>) {
+    let opened = (SystemClock.now(), SystemClock.uptime());
     while ended.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let (now, uptime) = (SystemClock.now(), SystemClock.uptime());
+        let passed = match (&opened.1, &uptime) {
+            (Some(then), Some(now)) => now.since(then).unwrap_or_default(),
+            // Where the system does not tell, there is nothing to compare with.
+            _ => Duration::from_millis(now.0.abs_diff(opened.0.0)),
+        };
+        if !may_sweep(opened.0, passed, now) {
+            continue;
+        }
         match database.sweep_ttl() {
             Ok(0) => {}
             Ok(deleted) => {
@@ -204,6 +219,12 @@ fn sweep(database: &Database, ended: &Receiver<()>) {
             }
         }
     }
+}
+
+/// Whether the clock can be believed, that much time after the store was opened.
+fn may_sweep(opened: Millis, passed: Duration, now: Millis) -> bool {
+    let expected = opened.plus(i64::try_from(passed.as_millis()).unwrap_or(i64::MAX));
+    passed >= SWEEP_AFTER && now <= expected.plus(SWEEP_AFTER.as_millis() as i64)
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EmbeddedError {
@@ -240,4 +261,34 @@ fn open_database(file: &Path) -> Result<Database, EmbeddedError> {
         .disable_bulk_loading()
         .map_err(|error| engine(error.to_string()))?;
     Ok(database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Millis, may_sweep};
+
+    #[test]
+    fn a_clock_that_ran_ahead_deletes_nothing() {
+        const OPENED: Millis = Millis(1_795_964_400_000);
+        const HOUR: i64 = 3_600_000;
+        let rows = [
+            (0, 0, false),
+            (HOUR - 1, HOUR - 1, false),
+            (HOUR, HOUR, true),
+            (5 * HOUR, 5 * HOUR, true),
+            (5 * HOUR, 6 * HOUR, true),
+            (5 * HOUR, 6 * HOUR + 1, false),
+            (5 * HOUR, 60 * 24 * HOUR, false),
+            // Behind: then less has expired.
+            (5 * HOUR, -HOUR, true),
+        ];
+        for (passed, clock, may) in rows {
+            let after = Duration::from_millis(passed.unsigned_abs());
+            assert_eq!(
+                may_sweep(OPENED, after, OPENED.plus(clock)),
+                may,
+                "{passed} {clock}"
+            );
+        }
+    }
 }

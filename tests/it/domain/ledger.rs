@@ -31,7 +31,7 @@ fn october() -> Month {
 
 prop_compose! {
     fn booked()(
-        day in 0i32..61, late: bool, service in 0usize..4, outcome in 0u8..3, points in 0i64..100_000,
+        day in 0i32..61, late: bool, service in 0u8..6, outcome in 0u8..3, points in 0i64..100_000,
         latency in proptest::option::of(0u64..10_000), referral in 0i64..3, cost in 0i128..1_000,
     ) -> Booked {
         let day = Day(october().first_day().0 + day);
@@ -39,7 +39,7 @@ prop_compose! {
         let latency = latency.filter(|_| outcome == 0);
         Booked {
             slot: if late { Slot::Late(day.month()) } else { Slot::Day(day) },
-            service: Service::ALL[service],
+            service: Service::numbered(service).expect("a number"),
             cell: Cell {
                 requests: 1,
                 successful,
@@ -197,7 +197,7 @@ proptest! {
 fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
     let event = Booked {
         slot: Slot::Day(october().first_day()),
-        service: Service::Tts,
+        service: Service::TTS,
         cell: Cell {
             requests: 1,
             successful: 1,
@@ -232,7 +232,7 @@ fn the_fiftieth_success_is_noted_once_with_its_blocks_log_time() {
 fn late_events_touch_no_day_no_service_and_no_streak() {
     let late = Booked {
         slot: Slot::Late(october()),
-        service: Service::Scrape,
+        service: Service::SCRAPE,
         cell: Cell {
             requests: 1,
             successful: 1,
@@ -248,7 +248,7 @@ fn late_events_touch_no_day_no_service_and_no_streak() {
     let rows = fold(AccountKind::User, [&[late][..]]);
     let row = &rows.months[&october()];
     assert!(row.days.is_empty());
-    assert!(row.services.iter().all(|stats| stats.requests == 0));
+    assert!(row.services.iter().all(|(_, stats)| stats.requests == 0));
     assert_eq!(
         (row.late.requests, row.late.successful, row.late.failed),
         (1, 1, 0)
@@ -305,11 +305,11 @@ prop_compose! {
         let [requests, successful, failed, timed, latency_ms, target_ms] = counts;
         let [of_cell, first, second, third, trial] = points;
         let cell = Cell { requests, successful, failed, points: of_cell, timed, latency_ms, target_ms };
-        entry.cells.push((slot, Service::Tts, cell));
+        entry.cells.push((slot, Service::TTS, cell));
         entry.referral.push((slot, Cascade([first, second, third])));
         let [cost, shadow] = costs.map(Money);
         entry.charges.push((slot.month(), Charge { cost, shadow }));
-        entry.firsts.push(FirstSuccess { service: Service::Tts, slot, points: trial });
+        entry.firsts.push(FirstSuccess { service: Service::TTS, slot, points: trial });
         entry
     }
 }

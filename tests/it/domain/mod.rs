@@ -12,6 +12,7 @@ mod referral;
 mod rules_book;
 mod rules_document;
 mod rules_faults;
+mod services;
 mod sorted;
 mod statement;
 mod statement_laws;

@@ -16,7 +16,7 @@ use tidemark::domain::time::Millis;
 
 use super::helpers::{book, edited, rules, shipped};
 
-const CHAT: Service = Service::ChatCompletions;
+const CHAT: Service = Service::CHAT_COMPLETIONS;
 
 /// The testnet's rules with further values.
 fn with(values: &[(&str, &str)]) -> Arc<Rules> {
@@ -44,6 +44,7 @@ fn cost(rules: &Rules, service: Service, model: &str, counts: [u64; 5]) -> i128 
     let used = Used {
         tokens,
         audio_millis: 0,
+        image_count: 0,
     };
     price(used, service, &rules.detect(model, Semantics::NOW), rules).0
 }
@@ -128,18 +129,18 @@ fn the_first_price_that_matches_a_model_counts() {
         ),
         (CHAT, "llama-3-8b", [1_000, 0, 0, 0, 0], 500_000),
         (
-            Service::Embeddings,
+            Service::EMBEDDINGS,
             "text-embedding-3-small",
             [1_000, 0, 0, 7, 0],
             20_000,
         ),
         (
-            Service::Embeddings,
+            Service::EMBEDDINGS,
             "text-embedding-3-large",
             [1_000, 0, 0, 7, 0],
             100_000,
         ),
-        (Service::Scrape, "gpt-4o", [1_000, 0, 0, 0, 0], 1_000_000),
+        (Service::SCRAPE, "gpt-4o", [1_000, 0, 0, 0, 0], 1_000_000),
     ] {
         let found = cost(&rules, service, model, counts);
         assert_eq!(found, expected, "{service:?} {model} {counts:?}");
@@ -267,7 +268,7 @@ proptest! {
         let rules = rules(Network::Mainnet);
         let wholes = TokenCounts { input: tokens.input, output: tokens.output, ..TokenCounts::default() };
         let model = Detection::of_tier(Tier::ALL[tier]);
-        let cost = |tokens| price(Used { tokens, audio_millis: 0 }, CHAT, &model, &rules);
+        let cost = |tokens| price(Used { tokens, ..Used::default() }, CHAT, &model, &rules);
         prop_assert_eq!(cost(tokens), cost(wholes));
     }
 

@@ -31,6 +31,7 @@ fn event(status: u16) -> UsageEvent<'static> {
         cache_write_tokens: None,
         reasoning_tokens: None,
         audio_millis: None,
+        image_count: None,
         request_bytes: None,
         response_bytes: None,
         error_message: None,
@@ -60,7 +61,7 @@ fn check_service(service: Option<Service>, endpoints: &[&str]) {
 #[test]
 fn the_service_is_how_the_path_ends() {
     check_service(
-        Some(Service::ChatCompletions),
+        Some(Service::CHAT_COMPLETIONS),
         &[
             "/chat/completions",
             "/v1/chat/completions",
@@ -76,15 +77,15 @@ fn the_service_is_how_the_path_ends() {
         ],
     );
     check_service(
-        Some(Service::Embeddings),
+        Some(Service::EMBEDDINGS),
         &["/embeddings", "/v1/embeddings", "/v1/embeddings?q=/scrape"],
     );
     check_service(
-        Some(Service::Tts),
+        Some(Service::TTS),
         &["/tts", "/v1/tts/", "/v1/audio/speech"],
     );
     check_service(
-        Some(Service::Scrape),
+        Some(Service::SCRAPE),
         &["/scrape", "/v1/scrape?url=https://x/tts"],
     );
 }
@@ -116,13 +117,13 @@ fn an_unknown_endpoint_never_becomes_chat() {
 fn base_points_are_those_of_the_rules() {
     let rules = rules(Network::Testnet);
     for (service, tier, provider, user) in [
-        (Service::ChatCompletions, Tier::TidePool, "1", "0.1"),
-        (Service::ChatCompletions, Tier::BlueSurge, "3", "0.3"),
-        (Service::ChatCompletions, Tier::OpenOcean, "7", "0.7"),
-        (Service::ChatCompletions, Tier::MarianaDepth, "15", "1.5"),
-        (Service::Embeddings, Tier::MarianaDepth, "1", "0.1"),
-        (Service::Tts, Tier::TidePool, "2", "0.2"),
-        (Service::Scrape, Tier::BlueSurge, "0.5", "0.05"),
+        (Service::CHAT_COMPLETIONS, Tier::TidePool, "1", "0.1"),
+        (Service::CHAT_COMPLETIONS, Tier::BlueSurge, "3", "0.3"),
+        (Service::CHAT_COMPLETIONS, Tier::OpenOcean, "7", "0.7"),
+        (Service::CHAT_COMPLETIONS, Tier::MarianaDepth, "15", "1.5"),
+        (Service::EMBEDDINGS, Tier::MarianaDepth, "1", "0.1"),
+        (Service::TTS, Tier::TidePool, "2", "0.2"),
+        (Service::SCRAPE, Tier::BlueSurge, "0.5", "0.05"),
     ] {
         let amounts = rate(&event(200), service, &Detection::of_tier(tier), &rules);
         assert_eq!(
@@ -138,7 +139,7 @@ fn a_chat_call_on_the_largest_tier_pays_both_chains() {
     let tier = rules.detect("llama-3-70b", Semantics::NOW).tier;
     let amounts = rate(
         &event(200),
-        Service::ChatCompletions,
+        Service::CHAT_COMPLETIONS,
         &Detection::of_tier(tier),
         &rules,
     );
@@ -157,7 +158,7 @@ fn a_scrape_pays_fractions_down_to_the_third_level() {
     let rules = rules(Network::Testnet);
     let amounts = rate(
         &event(200),
-        Service::Scrape,
+        Service::SCRAPE,
         &Detection::of_tier(Tier::TidePool),
         &rules,
     );
@@ -182,7 +183,7 @@ fn demand_and_season_multiply_before_the_floor() {
         ],
         Millis(0),
     );
-    let chat = Service::ChatCompletions;
+    let chat = Service::CHAT_COMPLETIONS;
     let amounts = rate(
         &event(200),
         chat,
@@ -211,14 +212,14 @@ fn mainnet_charges_and_testnet_only_says_what_it_would_cost() {
         ..event(200)
     };
     for (service, tier, cost) in [
-        (Service::ChatCompletions, Tier::BlueSurge, "0.00015"),
-        (Service::ChatCompletions, Tier::TidePool, "0.00006"),
-        (Service::ChatCompletions, Tier::OpenOcean, "0.00045"),
-        (Service::ChatCompletions, Tier::MarianaDepth, "0.0012"),
-        (Service::Embeddings, Tier::MarianaDepth, "0.000015"),
+        (Service::CHAT_COMPLETIONS, Tier::BlueSurge, "0.00015"),
+        (Service::CHAT_COMPLETIONS, Tier::TidePool, "0.00006"),
+        (Service::CHAT_COMPLETIONS, Tier::OpenOcean, "0.00045"),
+        (Service::CHAT_COMPLETIONS, Tier::MarianaDepth, "0.0012"),
+        (Service::EMBEDDINGS, Tier::MarianaDepth, "0.000015"),
         // floor(90,001 × 15,000,000 / 60,000) = 22,500,250
-        (Service::Tts, Tier::TidePool, "0.02250025"),
-        (Service::Scrape, Tier::TidePool, "0.001"),
+        (Service::TTS, Tier::TidePool, "0.02250025"),
+        (Service::SCRAPE, Tier::TidePool, "0.001"),
     ] {
         let charge = |network| {
             let amounts = rate(&full, service, &Detection::of_tier(tier), &rules(network));
@@ -252,7 +253,7 @@ fn input_and_output_are_floored_each_and_what_is_unknown_is_not_charged() {
             output_tokens: output,
             ..event(200)
         };
-        let chat = Service::ChatCompletions;
+        let chat = Service::CHAT_COMPLETIONS;
         rate(&event, chat, &Detection::of_tier(Tier::TidePool), &rules)
             .charge
             .cost
@@ -272,7 +273,7 @@ fn only_success_earns_and_costs() {
             input_tokens: Some(1_000_000),
             ..event(status)
         };
-        for service in Service::ALL {
+        for service in Service::DEFAULTS {
             let amounts = rate(
                 &failed,
                 service,
@@ -285,7 +286,7 @@ fn only_success_earns_and_costs() {
     for status in [200, 201, 204, 299] {
         let amounts = rate(
             &event(status),
-            Service::Scrape,
+            Service::SCRAPE,
             &Detection::of_tier(Tier::TidePool),
             &rules,
         );
@@ -326,7 +327,7 @@ fn the_most_that_the_limits_allow_overflows_nothing() {
     };
     let amounts = rate(
         &most,
-        Service::ChatCompletions,
+        Service::CHAT_COMPLETIONS,
         &Detection::of_tier(Tier::MarianaDepth),
         &rules,
     );
@@ -361,7 +362,7 @@ proptest! {
     #[test]
     fn amounts_are_floored_products(base in 0i64..=1_000_000_000, demand in 5_000u32..=20_000, season in 0u32..=100_000) {
         let rules = rules_of(Points(base), demand, season);
-        let amounts = rate(&event(200), Service::ChatCompletions, &Detection::of_tier(Tier::TidePool), &rules);
+        let amounts = rate(&event(200), Service::CHAT_COMPLETIONS, &Detection::of_tier(Tier::TidePool), &rules);
         prop_assert_eq!(amounts.provider.0, scaled(base, demand, season));
         prop_assert_eq!(amounts.user.0, amounts.provider.0 / 10);
     }
@@ -382,7 +383,7 @@ proptest! {
     #[test]
     fn a_charge_is_the_floored_product(input in 0u64..=1 << 40, output in 0u64..=1 << 40) {
         let event = UsageEvent { input_tokens: Some(input), output_tokens: Some(output), ..event(200) };
-        let amounts = rate(&event, Service::ChatCompletions, &Detection::of_tier(Tier::MarianaDepth), &rules(Network::Mainnet));
+        let amounts = rate(&event, Service::CHAT_COMPLETIONS, &Detection::of_tier(Tier::MarianaDepth), &rules(Network::Mainnet));
         let expected = i128::from(input) * 4_000_000 / 1_000 + i128::from(output) * 8_000_000 / 1_000;
         prop_assert_eq!(amounts.charge.cost.0, expected);
     }

@@ -60,7 +60,7 @@ fn a_providers_statement_has_exactly_its_form() {
             ..served(points("15"), 1)
         },
     )]);
-    row.services[Service::ChatCompletions as usize] = ServiceStats {
+    row.services[Service::CHAT_COMPLETIONS] = ServiceStats {
         requests: 1,
         successful: 1,
         failed: 0,
@@ -102,7 +102,7 @@ fn a_users_statement_has_usage_trial_and_costs() {
             },
         ),
     ]);
-    row.services[Service::Tts as usize] = ServiceStats {
+    row.services[Service::TTS] = ServiceStats {
         requests: 1,
         successful: 1,
         points: points("1.5"),
@@ -149,13 +149,13 @@ fn an_empty_month_leaves_days_and_services_out() {
 #[test]
 fn the_mean_latency_is_floored_and_left_out_where_there_is_none() {
     let mut row = row(&[]);
-    row.services[0] = ServiceStats {
+    row.services[Service::CHAT_COMPLETIONS] = ServiceStats {
         requests: 3,
         timed: 3,
         latency_ms: 299,
         ..ServiceStats::default()
     };
-    row.services[3] = ServiceStats {
+    row.services[Service::SCRAPE] = ServiceStats {
         requests: 1,
         ..ServiceStats::default()
     };
@@ -387,7 +387,7 @@ fn the_text_form_shows_every_part() {
             ..served(points("1.5"), 1)
         },
     )]);
-    row.services[0] = ServiceStats {
+    row.services[Service::CHAT_COMPLETIONS] = ServiceStats {
         requests: 1,
         successful: 1,
         points: points("1.5"),

@@ -381,7 +381,7 @@ async fn liveness_fails_while_a_partition_with_lag_makes_no_progress() {
     assert_eq!(answer.json()["stalled"], json!(["post/1"]));
     edge.health.progressed(task, 0);
     assert_eq!(edge.get("/healthz").await.status, StatusCode::OK);
-    edge.health.waiting(task, 9);
+    edge.health.lags(task, 9, Duration::ZERO);
     edge.health
         .halted(task, "sequence_gap", "block 7 is missing");
     let answer = edge.get("/healthz").await;

@@ -1,6 +1,5 @@
 //! Statements, earnings, streaks and requests of accounts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -8,20 +7,22 @@ use serde_json::json;
 use tidemark::app::queries::{Queries, StatementDoc};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::ids::AccountKind;
-use tidemark::domain::position::{Epoch, Offset, WriteId};
+use tidemark::domain::position::WriteId;
 use tidemark::domain::posting::{Cascade, FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::domain::time::{HOUR_MS, Millis, Month};
 use tidemark::log::Partitions;
 use tidemark::ops::health::{Role, TaskId};
-use tidemark::store::awards::{Adjustment, adjustment};
+use tidemark::store::awards::{Adjustment, Award, AwardKind, adjustment, grant_writes};
 use tidemark::store::checkpoints::{HaltRecord, record_halt};
-use tidemark::store::db::Db;
+use tidemark::store::db::{Attr, Condition, Db, Item, Table, Write};
+use tidemark::store::pages;
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
-use tidemark::store::set_aside::{Base, FaultCode, SetAside, Stood, put};
+use tidemark::store::set_aside::put;
 use utoipa::PartialSchema;
 
 use super::rows::{book, charged, posted_up_to, ranked, request, rules, served, start_of};
+use super::set_aside::record_of;
 use super::stand::{NOON, Stand};
 use crate::edge::memory_log::PARTITIONS;
 use crate::store::{provider, user};
@@ -103,7 +104,7 @@ async fn a_user_sees_its_points_and_what_they_cost() {
         served(entry, "2026-11-21", 3, Points(4_500_000));
         charged(entry, "2026-11", Money::ZERO, Money(150_000));
         entry.firsts.push(FirstSuccess {
-            service: tidemark::domain::event::Service::ChatCompletions,
+            service: tidemark::domain::event::Service::CHAT_COMPLETIONS,
             slot: Slot::Day("2026-11-21".parse().unwrap()),
             points: Points::whole(5),
         });
@@ -366,28 +367,56 @@ async fn a_month_is_open_for_a_referrer_whose_award_may_hang_on_an_account_that_
         }
         finals
     };
-    let record = SetAside {
-        partition: user("bob").partition(PARTITIONS),
-        code: FaultCode::RowUnreadable,
-        what: "a test".to_owned(),
-        at: NOON,
-        since: Base {
-            epoch: Epoch(0),
-            next: Offset(0),
-            sources: BTreeMap::new(),
-        },
-        since_time: None,
-        stood: Stood::Unknown,
-        earlier: Vec::new(),
-        release: None,
-        refused: None,
-        account: user("bob"),
-    };
+    let record = record_of(user("bob"));
     let write = WriteId::default();
     stand.db.write(put(&record, None, write)).await.unwrap();
     assert_eq!(finals().await, [true, false, true]);
     signup(&stand.db, &request, PARTITIONS).await.unwrap();
     assert_eq!(finals().await, [false, false, true]);
+}
+
+#[tokio::test]
+async fn a_pointer_that_cannot_be_decoded_keeps_only_its_own_accounts_months_open() {
+    let stand = stand().await;
+    let month: Month = "2026-10".parse().unwrap();
+    posted_up_to(&stand, start_of("2026-12-01")).await;
+    stand.clock.set(Millis(month.closes().0 + 1));
+    let award = Award {
+        id: "adjustment#k".to_owned(),
+        account: user("bob"),
+        kind: AwardKind::Adjustment,
+        month: "2026-12".parse().unwrap(),
+        points: Points::whole(1),
+        granted_at: NOON,
+        reason: "a test".to_owned(),
+    };
+    stand
+        .db
+        .transact(grant_writes(award, PARTITIONS))
+        .await
+        .unwrap();
+    let q = user("bob").partition(PARTITIONS);
+    let query = pages::whole(Table::Checkpoints, format!("pending#{q}"));
+    let mut item = stand.db.query(&query).await.unwrap().items.remove(0);
+    let damaged = async |item: Item| {
+        let write = Write::Put {
+            table: Table::Checkpoints,
+            item,
+            condition: Condition::Present,
+        };
+        stand.db.write(write).await.unwrap();
+        let mut finals = Vec::new();
+        for id in ["alice", "bob"] {
+            let path = format!("/api/users/{id}/points?month={month}");
+            finals.push(stand.get(&path).await.json()["final"] == true);
+        }
+        finals
+    };
+    item.insert("points", Attr::S("many".to_owned()));
+    assert_eq!(damaged(item.clone()).await, [true, false]);
+    // Whose it is cannot be told: it may be anybody's.
+    item.insert("account", Attr::S("?".to_owned()));
+    assert_eq!(damaged(item).await, [false, false]);
 }
 
 #[tokio::test]

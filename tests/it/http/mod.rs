@@ -21,6 +21,7 @@ mod rules;
 mod senders;
 mod sent_rejects;
 mod serving;
+mod set_aside;
 pub mod slow_db;
 pub mod stand;
 mod tokens;

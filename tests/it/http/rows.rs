@@ -107,7 +107,7 @@ pub fn served(entry: &mut Entry, day: &str, requests: u64, points: Points) {
         target_ms: 8_000 * requests,
     };
     let slot = Slot::Day(day.parse().unwrap());
-    entry.cells.push((slot, AiService::ChatCompletions, cell));
+    entry.cells.push((slot, AiService::CHAT_COMPLETIONS, cell));
 }
 
 /// What usage of a month costs.
@@ -143,7 +143,7 @@ fn usage_item(user: &str, id: &str, time: Millis) -> Item {
     let row = UsageRow {
         key: usage::key(&event),
         event: &event,
-        service: AiService::ChatCompletions,
+        service: "chat_completions",
         tier: None,
         partition: Partition(1),
         position: Position {

@@ -21,11 +21,11 @@ const IMAGE: (&str, &str) = ("apache/kafka", "4.2.1");
 const PORTS: u16 = 4;
 
 /// Ends a broker together with this process, however that ends: its input closes then.
-struct Watchdog(Child);
+pub struct Watchdog(Child);
 
 impl Watchdog {
     /// `script` gets `arg` as `$1`.
-    fn new(script: &str, arg: &str) -> Watchdog {
+    pub fn new(script: &str, arg: &str) -> Watchdog {
         // Ctrl-C reaches the whole group, and this one still has something to do.
         let script = format!("trap '' INT TERM; read -r _; {script}");
         let child = Command::new("sh")
@@ -312,7 +312,7 @@ fn starter() -> PathBuf {
 }
 
 /// The first of some ports that nobody has, below those that the system hands out by itself.
-fn free_ports() -> u16 {
+pub fn free_ports() -> u16 {
     static NEXT: LazyLock<AtomicU16> =
         LazyLock::new(|| AtomicU16::new(rand::random_range(10_000..28_000)));
     loop {

@@ -39,7 +39,11 @@ fn slot() -> impl Strategy<Value = Slot> {
 }
 
 fn service() -> impl Strategy<Value = Service> {
-    prop::sample::select(Service::ALL.to_vec())
+    let of = |number| Service::numbered(number).expect("a number");
+    prop_oneof![
+        3 => prop::sample::select(Service::DEFAULTS.to_vec()),
+        1 => (0..64u8).prop_map(of),
+    ]
 }
 
 fn cell() -> impl Strategy<Value = Cell> {
@@ -171,7 +175,7 @@ fn header() -> BlockHeader {
 fn many(count: usize, days: i32) -> Vec<Entry> {
     let cells = |account: usize| {
         (0..days).flat_map(move |day| {
-            Service::ALL.map(|service| {
+            Service::DEFAULTS.map(|service| {
                 let n = account as u64 + day as u64;
                 let cell = Cell {
                     requests: n + 2,
@@ -264,7 +268,7 @@ fn smallest() -> Vec<u8> {
     let slot = Slot::Day(Millis(0).day());
     entry.cells = vec![(
         slot,
-        Service::Embeddings,
+        Service::EMBEDDINGS,
         Cell {
             requests: 1,
             successful: 1,
@@ -297,9 +301,10 @@ fn the_layout_is_the_documented_one() {
 
 #[test]
 fn what_is_never_written_is_refused_with_its_place() {
-    let rows: [(usize, &[u8], &str); 13] = [
+    let rows: [(usize, &[u8], &str); 17] = [
         (0, &[1], "format version 1 is not the one"),
-        (0, &[3], "format version 3 is not the one"),
+        (0, &[4], "format version 4 is not the one"),
+        (0, &[3], "another version than its services need"),
         (1, &[0x80, 0], "longer than it must be"),
         (1, &[0xff, 0xff, 0xff, 0xff, 0x1f], "over 32 bits"),
         (
@@ -315,6 +320,9 @@ fn what_is_never_written_is_refused_with_its_place() {
         (14, &[7], "invalid id"),
         (16, &[1], "a first cell without its slot"),
         (16, &[0x85], "an unknown mark"),
+        (16, &[0b100_0101, 7], "a service given twice"),
+        (16, &[0b100_0100, 3], "a redundant number of a service"),
+        (16, &[0b100_0100, 64], "an unknown service"),
     ];
     for (at, bytes, expected) in rows {
         let mut block = smallest();
@@ -323,6 +331,37 @@ fn what_is_never_written_is_refused_with_its_place() {
         assert!(error.contains(expected), "{at}: {error}");
     }
     assert_eq!(decode(&[]), Err(FormatError::Truncated { at: 0 }));
+}
+
+/// An older tidemark refuses such a block as newer; it does not take it for another service.
+#[test]
+fn a_block_is_of_version_3_exactly_if_it_names_a_service_that_is_not_built_in() {
+    let mut block = decode(&smallest()).unwrap();
+    let added = Service::numbered(63).expect("a number");
+    block.entries[0].cells[0].1 = added;
+    let mut expected = smallest();
+    expected[0] = 3;
+    expected.splice(16..=16, [0b100_0100, 63]);
+    assert_eq!(encode(&block), expected);
+    assert_eq!(decode(&expected), Ok(block.clone()));
+    expected[0] = 2;
+    let error = decode(&expected).unwrap_err().to_string();
+    assert!(error.contains("another version"), "{error}");
+    // A split forgets the version together with the entry that does not fit.
+    let mut entries = many(20_000, 2);
+    let last = entries.last_mut().expect("entries");
+    last.cells[0].1 = added;
+    last.cells.truncate(1);
+    let versions: Vec<u8> = encode_blocks(&header(), &entries, Sequence(1))
+        .iter()
+        .map(|bytes| bytes[0])
+        .collect();
+    let (last, before) = versions.split_last().expect("blocks");
+    assert_eq!(
+        (*last, before.iter().all(|version| *version == 2)),
+        (3, true)
+    );
+    split(&entries, 1);
 }
 
 #[test]

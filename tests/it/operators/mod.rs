@@ -3,6 +3,7 @@
 mod chart;
 mod deploy;
 mod grafana;
+mod images;
 mod kubernetes;
 mod lines;
 mod live;

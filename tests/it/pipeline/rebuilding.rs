@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
 use tidemark::domain::position::{Offset, Partition};
+use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::rejected::ORIGINAL_BYTES_MAX;
 use tidemark::log::{Record, usage_partition};
@@ -130,7 +131,8 @@ proptest! {
             forgotten: None,
         };
         let partition = usage_partition("user-0", PARTITIONS);
-        let place = Place { partition, partitions: PARTITIONS, window: &cut, breakage: None, clock: None };
+        let services = Services::default();
+        let place = Place { partition, partitions: PARTITIONS, window: &cut, services: &services, breakage: None, clock: None };
         let (mut passed, mut passed_time) = (Window::default(), Millis(0));
         let mut examined = Examined::default();
         for piece in records.chunks(first_split) {

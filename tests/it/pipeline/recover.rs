@@ -15,6 +15,7 @@ use tidemark::store::checkpoints::{
     ClockCorrection, EarlierCheckpoint, PostCheckpoint, RateCheckpoint, SourceState, UsageRows,
     WindowCut,
 };
+use tidemark::store::rated_services::RatedServices;
 
 const SOURCE: Partition = Partition(1);
 const SEMANTICS: u32 = 4;
@@ -54,6 +55,7 @@ impl Sent {
             sequences: self.before.iter().copied().map(Sequence).collect(),
             clock: None,
             latest_event: None,
+            services: RatedServices::default(),
         }
     }
 

@@ -241,14 +241,24 @@ impl Site {
         }
     }
 
+    /// As [`Site::up`], and what it prints is kept: [`Up::printed`].
+    pub fn up_printing(&self) -> Up {
+        let printed = fs::File::create(self.file("up.out")).expect("a file");
+        self.up_to(printed.into())
+    }
+
     /// Starts `tidemark up`, whose log goes on in one file. It need not be ready yet.
     pub fn up(&self) -> Up {
+        self.up_to(Stdio::null())
+    }
+
+    fn up_to(&self, stdout: Stdio) -> Up {
         let mut options = OpenOptions::new();
         let log = options.create(true).append(true).open(self.log());
         let listen = format!("127.0.0.1:{}", self.port);
         let child = self
             .command(&["up", "--listen", &listen])
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(log.expect("a log file"))
             .spawn();
         Up {
@@ -279,7 +289,49 @@ impl Site {
     }
 }
 
+impl Site {
+    /// As [`Site::up`], with files that can be limited: [`Up::limit_files`]. What it logs goes through a pipe, so that it is
+    /// kept all the same.
+    pub fn up_with_limited_files(&self) -> Up {
+        let mut options = OpenOptions::new();
+        let log = options.create(true).append(true).open(self.log());
+        let mut log = log.expect("a log file");
+        let listen = format!("127.0.0.1:{}", self.port);
+        let up = self.command(&["up", "--listen", &listen]);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(up.get_program())
+            .args(up.get_args());
+        for (name, value) in up.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.expect("the binary runs");
+        let mut stderr = child.stderr.take().expect("a pipe");
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut log));
+        Up {
+            child,
+            url: self.url(""),
+            log: self.log(),
+        }
+    }
+}
+
 impl Up {
+    /// From now on no write to a file beyond so many bytes works, as on a disk that is full: `0`, or `unlimited`.
+    pub fn limit_files(&self, bytes: &str) {
+        let pid = self.child.id().to_string();
+        let limit = format!("--fsize={bytes}:unlimited");
+        let set = Command::new("prlimit")
+            .args(["--pid", &pid, &limit])
+            .status();
+        assert!(set.expect("prlimit").success());
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
@@ -351,6 +403,11 @@ impl Up {
     /// What it has said so far.
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it has printed so far: [`Site::up_printing`].
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.log.with_extension("out")).expect("a file")
     }
 
     /// How it ended by itself, within a bound.

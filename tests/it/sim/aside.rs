@@ -21,12 +21,12 @@ use super::quiet::{Quiet, START};
 use super::workload::MINUTE;
 use super::world::lock;
 
-const ANN: &str = "ann";
+pub(super) const ANN: &str = "ann";
 const OTHERS: [&str; 3] = ["ben", "cem", "dee"];
 /// When the month after the one in which these worlds begin does.
 const NEXT_MONTH: i64 = START + 28 * 60 * MINUTE;
 
-fn user(id: &str) -> Account {
+pub(super) fn user(id: &str) -> Account {
     Account::new(AccountKind::User, id).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn november() -> Month {
     "2026-11".parse().unwrap()
 }
 
-fn november_of(id: &str) -> Key {
+pub(super) fn november_of(id: &str) -> Key {
     accounts::row_key(&user(id), november())
 }
 
@@ -80,7 +80,7 @@ fn put(quiet: &Quiet, key: &Key, item: Item) {
 }
 
 /// Makes a row undecodable; how it was.
-fn damage(quiet: &Quiet, key: &Key) -> Item {
+pub(super) fn damage(quiet: &Quiet, key: &Key) -> Item {
     let good = item(quiet, key);
     let mut bad = good.clone();
     bad.insert("stats", Attr::B(vec![99].into()));
@@ -101,7 +101,7 @@ fn only_ann_is_aside(quiet: &Quiet, code: FaultCode) -> SetAside {
     aside.into_values().next().unwrap()
 }
 
-fn ask(quiet: &mut Quiet, id: &str, accept_missing: bool) {
+pub(super) fn ask(quiet: &mut Quiet, id: &str, accept_missing: bool) {
     let (db, account, now) = (quiet.db(), user(id), Millis(quiet.world.now()));
     let request = ReleaseRequest {
         at: now,

@@ -11,7 +11,7 @@ use tidemark::log::{NewRecord, Topic, usage_partition};
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::recover::Refusal;
-use tidemark::pipeline::{self, Settings, WorkerContext};
+use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
 use tidemark::store::checkpoints;
 use tidemark::store::db::Db;
 use tidemark::store::pricing::{NewValue, Publish, publish};
@@ -41,6 +41,7 @@ pub struct Quiet {
     /// The process of the worker; a killed one's requests may be lost, so each has its own.
     owner: u64,
     last: Option<String>,
+    breakage: Option<Breakage>,
     workers: Vec<watch::Sender<bool>>,
 }
 
@@ -63,6 +64,7 @@ impl Quiet {
             posting,
             owner: 2,
             last: None,
+            breakage: None,
             workers: Vec::new(),
         };
         quiet.executor.ahead_ms_max = AHEAD_MS_MAX;
@@ -82,6 +84,31 @@ impl Quiet {
             reason: "a test".to_owned(),
             now: Millis(START),
             token: "rules".to_owned(),
+        };
+        let db = self.db();
+        self.finish(async move {
+            publish(&db, &request).await.unwrap();
+        });
+    }
+
+    /// Breaks the workers that are started from now on.
+    pub fn break_workers(&mut self, breakage: Option<Breakage>) {
+        self.breakage = breakage;
+    }
+
+    /// Publishes a value of a rule that is in force from now on.
+    pub fn publish_rule(&mut self, key: &str, value: String) {
+        let now = Millis(self.world.now());
+        let request = Publish {
+            values: vec![NewValue {
+                key: key.to_owned(),
+                value,
+            }],
+            effective_from: now,
+            by: "test".to_owned(),
+            reason: "a test".to_owned(),
+            now,
+            token: format!("{key}-{now}"),
         };
         let db = self.db();
         self.finish(async move {
@@ -123,7 +150,7 @@ impl Quiet {
             epoch: Epoch(self.epoch),
             skew_ms: 0,
             settings,
-            breakage: None,
+            breakage: self.breakage,
             tasks,
         };
         let stop = adapter::start(&mut self.executor, spec);

@@ -15,8 +15,10 @@ mod laws;
 mod pricing;
 mod protection;
 pub mod proxy;
+mod rated_services;
 mod reads;
 mod referrals;
+mod services;
 mod tables;
 pub mod torn;
 

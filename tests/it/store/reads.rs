@@ -144,7 +144,7 @@ async fn eventually<Fut: Future<Output = Vec<Item>>>(
 }
 
 #[test]
-fn an_expired_item_is_neither_read_nor_in_the_way() {
+fn an_expired_item_is_neither_listed_nor_in_the_way() {
     on_every_store(|db| async move {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -157,7 +157,8 @@ fn an_expired_item_is_neither_read_nor_in_the_way() {
         assert_eq!(db.get(&at("old")).await.unwrap(), None);
         assert!(db.get(&at("new")).await.unwrap().is_some());
         let both = db.batch_get(&[at("old"), at("new")]).await.unwrap();
-        assert_eq!(both.iter().filter(|item| item.is_some()).count(), 1);
+        // Rating looks events up with it, and a clock that is ahead must not make it forget them.
+        assert_eq!(both.iter().filter(|item| item.is_some()).count(), 2);
         let asked = Query {
             table: Table::UsageTracking,
             ..query("u#day#0", RangeFilter::All)

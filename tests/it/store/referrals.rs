@@ -4,7 +4,7 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::ids::Account;
 use tidemark::domain::position::{Control, Partition};
 use tidemark::domain::time::Millis;
-use tidemark::store::awards::{AwardKind, Pointer, Task, awards_of, list_pending, milestone_id};
+use tidemark::store::awards::{AwardKind, Task, awards_of, list_pending, milestone_id};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Db, Key, StoreError, Table};
 use tidemark::store::dynamo::DynamoDb;
@@ -111,9 +111,9 @@ fn a_signup_leaves_a_link_an_entry_an_award_and_a_check() {
 
 async fn tasks(db: &dyn Db, account: &Account) -> Vec<Task> {
     let q: Partition = account.partition(PARTITIONS);
-    let pointers = list_pending(db, q).await.unwrap();
-    let task = |pointer: Result<Pointer, _>| pointer.unwrap().task;
-    pointers.into_iter().map(task).collect()
+    let pending = list_pending(db, q).await.unwrap();
+    assert_eq!(pending.unreadable, []);
+    pending.pointers.into_iter().map(|of| of.task).collect()
 }
 
 #[test]

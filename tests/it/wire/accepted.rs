@@ -37,6 +37,7 @@ fn example() -> UsageEvent<'static> {
         cache_write_tokens: None,
         reasoning_tokens: None,
         audio_millis: Some(0),
+        image_count: None,
         request_bytes: Some(812),
         response_bytes: Some(1490),
         error_message: None,
@@ -82,7 +83,7 @@ fn the_fields_that_may_be_missing_may_also_be_null() {
     check(
         r#"{"requestId":"018f3c1e","userId":"user-123","endpoint":"/v1/chat/completions","timestamp":"2026-11-22T07:01:02.123Z","statusCode":200,
             "source":null,"providerId":null,"model":null,"latencyMs":null,"inputTokens":null,"outputTokens":null,"cachedInputTokens":null,
-            "audioMillis":null,"requestBytes":null,"responseBytes":null,"errorMessage":null,"stream":null,"specversion":null}"#,
+            "audioMillis":null,"imageCount":null,"requestBytes":null,"responseBytes":null,"errorMessage":null,"stream":null,"specversion":null}"#,
         &least,
     );
     check(

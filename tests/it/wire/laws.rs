@@ -31,11 +31,11 @@ prop_compose! {
         // The years 0000 to 9999.
         time in -62_167_219_200_000i64..253_402_300_800_000,
         status in 100u16..600,
-        counts in [count(), count(), count(), count(), count(), count(), count(), count(), count()],
+        counts in [count(), count(), count(), count(), count(), count(), count(), count(), count(), count()],
         stream: bool,
     ) -> UsageEvent<'static> {
         let [source, id, user] = ids.map(Cow::Owned);
-        let [latency_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens, audio_millis, request_bytes, response_bytes] = counts;
+        let [latency_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens, audio_millis, image_count, request_bytes, response_bytes] = counts;
         let latency_ms = latency_ms.map(|ms| ms.min(LATENCY_MS_MAX));
         UsageEvent {
             source, id, user, status, stream,
@@ -45,7 +45,7 @@ prop_compose! {
             model: model.map(Cow::Owned),
             error_message: error.map(Cow::Owned),
             latency_ms, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens,
-            audio_millis, request_bytes, response_bytes,
+            audio_millis, image_count, request_bytes, response_bytes,
         }
     }
 }
@@ -230,6 +230,8 @@ fn each_single_field_changes_the_content() {
         ("cacheWriteTokens", json!(0)),
         ("reasoningTokens", json!(1)),
         ("audioMillis", Value::Null),
+        ("imageCount", json!(0)),
+        ("imageCount", json!(1)),
         ("requestBytes", json!(813)),
         ("responseBytes", json!(1491)),
         ("errorMessage", json!("x")),

@@ -224,6 +224,11 @@ fn a_number_outside_its_limits_is_refused() {
             "data.audioMillis",
         ),
         (
+            r#""audioMillis":0"#,
+            r#""imageCount":1099511627777"#,
+            "data.imageCount",
+        ),
+        (
             r#""cachedInputTokens":0"#,
             r#""cachedInputTokens":1099511627777"#,
             "data.cachedInputTokens",

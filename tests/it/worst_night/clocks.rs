@@ -20,6 +20,8 @@ use tidemark::store::pricing::{self, NewValue, Publish};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
+use super::on_call::doctor_says;
+use super::store_proxy::{Mode, StoreProxy};
 use crate::process::site::Site;
 use crate::store::{client, embedded_endpoint, settings};
 
@@ -164,5 +166,28 @@ fn clocks_that_disagree_are_a_finding() {
         "{}",
         said.stdout
     );
+    up.stop();
+}
+
+#[test]
+fn a_machine_whose_clock_disagrees_with_the_stores_is_a_finding() {
+    let store = StoreProxy::start();
+    let site = store.site();
+    let mut up = site.up();
+    up.wait_ready();
+    assert!(site.run(&["doctor"]).contains("All is well."));
+    for (ahead, which) in [(600, "ahead of"), (-600, "behind")] {
+        store.set(Mode::HasClockAhead(ahead));
+        doctor_says(
+            &site,
+            &[
+                "! Clocks disagree: the store's clock is",
+                which,
+                "Correct the one",
+            ],
+        );
+    }
+    store.set(Mode::HasClockAhead(3));
+    assert!(site.run(&["doctor"]).contains("All is well."));
     up.stop();
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::on_call::doctor_says;
 use super::restored_tables::{copy, has_rated, restore, wait_until};
 use crate::process::books::{self, Books};
 use crate::process::load::Load;
@@ -55,6 +56,7 @@ fn a_copy_taken_under_load_goes_on_by_itself_and_its_store_brings_the_original_b
     up.stop();
 
     restore(&site, &backup);
+    doctor_says(&site, &["tables_behind_log", "tidemark recover"]);
     let done = site.run(&["recover", "--yes", "--reason", "the store was lost"]);
     assert!(done.contains("rated again"), "{done}");
     let mut up = site.up();

@@ -16,6 +16,8 @@ use tidemark::pipeline::{self, Settings, WorkerContext};
 use tidemark::store::tables::create_tables;
 use tokio::sync::watch;
 
+use super::on_call::doctor_says;
+use crate::process::site::Site;
 use crate::store::{client, embedded_endpoint, settings};
 
 /// A clock that is behind.
@@ -36,10 +38,12 @@ const RATE_0: TaskId = TaskId::new(Role::Rate, Partition(0));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_behind_a_backlog_lag_begins_with_the_truth() {
-    let dir = tempfile::tempdir().unwrap();
+    let mut site = Site::new();
+    site.run(&["init"]);
+    let dir = site.data().join("log");
     let specs = topics::load(None).unwrap();
     // Ten records that came 66 s ago, while nobody worked.
-    let (log, _) = EmbeddedLog::open(dir.path(), &specs, Arc::new(Behind(66_000))).unwrap();
+    let (log, _) = EmbeddedLog::open(&dir, &specs, Arc::new(Behind(66_000))).unwrap();
     let record = NewRecord {
         value: Bytes::from_static(b"not yet rated"),
         ..NewRecord::default()
@@ -50,8 +54,9 @@ async fn after_a_restart_behind_a_backlog_lag_begins_with_the_truth() {
         .unwrap();
     log.close().await;
     drop(log);
-    let (log, _) = EmbeddedLog::open(dir.path(), &specs, Arc::new(SystemClock)).unwrap();
-    let db = client(&settings(embedded_endpoint()));
+    let (log, _) = EmbeddedLog::open(&dir, &specs, Arc::new(SystemClock)).unwrap();
+    let store = settings(embedded_endpoint());
+    let db = client(&store);
     create_tables(&db).await.unwrap();
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
@@ -84,4 +89,18 @@ async fn after_a_restart_behind_a_backlog_lag_begins_with_the_truth() {
     stop.send_replace(true);
     task.await.unwrap();
     watching.await.unwrap();
+    // The same, as on-call sees it after the process has ended.
+    site.set(&[
+        ("TIDEMARK_STORE_ENGINE", "dynamodb"),
+        ("TIDEMARK_STORE_ENDPOINT", embedded_endpoint()),
+        ("TIDEMARK_STORE_TABLE_PREFIX", store.prefix.as_str()),
+    ]);
+    let texts = [
+        "`tidemark up` is not running on this data",
+        "10 records wait to be rated",
+        "No rules are published",
+    ];
+    tokio::task::spawn_blocking(move || doctor_says(&site, &texts))
+        .await
+        .unwrap();
 }

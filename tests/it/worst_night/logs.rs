@@ -11,7 +11,7 @@ fn the_first_line_says_what_runs_and_on_what() {
         ("TIDEMARK_LOGGING_FORMAT", "json"),
         ("TIDEMARK_STORE_TABLE_PREFIX", "night-"),
     ]);
-    let mut up = site.up();
+    let mut up = site.up_printing();
     up.wait_ready();
     let said = up.said();
     let first: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
@@ -22,6 +22,14 @@ fn the_first_line_says_what_runs_and_on_what() {
     assert_eq!(first["table_prefix"], "night-", "{first}");
     assert!(first["topic_prefix"].is_string(), "{first}");
     // Whoever reads the log must not be able to sign in with it.
-    assert!(!said.contains("/sign-in"), "{said}");
+    let home = ureq::get(site.url("/signin")).call().unwrap();
+    assert_eq!(home.status().as_u16(), 200, "there is a page to sign in");
+    assert!(!said.contains("/signin"), "{said}");
+    let printed = up.printed();
+    assert!(
+        printed.contains("sign-in links are shown here"),
+        "{printed}"
+    );
+    assert!(!printed.contains("/signin"), "{printed}");
     up.stop();
 }

@@ -67,9 +67,12 @@ fn on_kafka_and_dynamodb_a_topic_that_is_gone_with_a_chunk_in_flight_is_given_up
     let mut load = load.stdout(Stdio::null()).spawn().unwrap();
     let mut kills = 0;
     let in_flight = loop {
-        let mut worker = stage
-            .site
-            .worker("worker", &[("TIDEMARK_KAFKA_SESSION_TIMEOUT", "6s")]);
+        let env = [
+            ("TIDEMARK_KAFKA_SESSION_TIMEOUT", "6s"),
+            // However late it begins, there are many.
+            ("TIDEMARK_PIPELINE_CHUNK_RECORDS_MAX", "20"),
+        ];
+        let mut worker = stage.site.worker("worker", &env);
         worker.wait_ready();
         until(WITHIN, "rating", || {
             worker

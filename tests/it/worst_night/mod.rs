@@ -2,6 +2,7 @@
 //! One file per theme.
 
 mod both_lost;
+mod clock_jump;
 mod clocks;
 mod copies;
 mod deleted_table;
@@ -11,9 +12,12 @@ mod leaving;
 mod logs;
 mod lost_topic;
 mod missing;
+mod on_call;
 mod readiness;
 mod rejections;
 mod restored_cluster;
 mod restored_tables;
 mod store_hangs;
 mod store_proxy;
+mod taken_over;
+mod usage_rows_off;

@@ -22,6 +22,7 @@ use tidemark::ops::shutdown;
 use tidemark::store::tables::create_tables;
 use tower::ServiceExt as _;
 
+use super::on_call::doctor_says;
 use crate::kafka::broker::{self, Broker};
 use crate::kafka::until;
 use crate::process::site::{Cluster, Site, Up};
@@ -192,6 +193,7 @@ fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_
         let (status, said) = probe(&serve);
         status == 503 && said["code"] == "log_unavailable"
     });
+    doctor_says(&site, &["The broker cannot be reached"]);
     broker.thaw();
     until(WITHIN, "it is ready again", || probe(&serve).0 == 200);
 
@@ -209,6 +211,7 @@ fn a_silent_broker_and_a_topic_that_was_created_again_are_told_and_pass_without_
         status == 503 && detail.contains("is gone")
     });
     assert_eq!(send(&serve, &key, 2), 503);
+    doctor_says(&site, &[&format!("Topic {topic} does not exist yet")]);
     site.run(&["topics", "apply", "--replication-factor", "1"]);
     until(WITHIN, "it is ready again", || probe(&serve).0 == 200);
     until(WITHIN, "it takes events", || send(&serve, &key, 3) == 204);

@@ -103,6 +103,7 @@ fn tables_restored_to_an_earlier_moment_are_rolled_forward_and_every_sum_is_the_
 
     let mut up = site.up();
     up.wait_ready();
+    recovery_is_audited(&site);
     site.run(&["resume", "--all", "--reason", "recovered"]);
     load.finish();
     site.run(&["wait", "--timeout", "3m"]);
@@ -112,6 +113,33 @@ fn tables_restored_to_an_earlier_moment_are_rolled_forward_and_every_sum_is_the_
     site.run(&["doctor"]);
     let (status, _) = up.stop();
     assert_eq!(status.code(), Some(0));
+}
+
+/// Each partition that was rolled forward has an entry: who, from where to where, and what was verified.
+fn recovery_is_audited(site: &Site) {
+    let page = site
+        .get("/api/admin/audit?limit=100")
+        .expect("the audit trail");
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let entries = page["entries"].as_array().expect("entries");
+    let all = entries.iter().filter(|entry| entry["action"] == "recover");
+    let all: Vec<_> = all.collect();
+    assert!(!all.is_empty(), "{page}");
+    for entry in all {
+        let subject = entry["subject"].as_str().expect("a subject");
+        assert!(subject.starts_with("rate/"), "{entry}");
+        assert!(
+            entry["by"]
+                .as_str()
+                .is_some_and(|by| by.contains("tidemark command")),
+            "{entry}"
+        );
+        let number = |name: &str| entry["detail"][name].as_u64();
+        assert!(number("toChunk") >= number("fromChunk"), "{entry}");
+        assert!(number("toOffset") > number("fromOffset"), "{entry}");
+        assert!(number("blocksVerified") > Some(0), "{entry}");
+        assert_eq!(number("blocksUnverified"), Some(0), "{entry}");
+    }
 }
 
 /// What stands in the tables alone is lost; what the log knows of it must not be used again for

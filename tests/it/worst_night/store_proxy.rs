@@ -23,6 +23,10 @@ pub enum Mode {
     Works,
     /// Takes requests and never answers, as after SIGSTOP.
     Hangs,
+    /// Answers reads, and takes writes without an answer.
+    HangsOnWrites,
+    /// Answers, with the time of a clock that is so many seconds ahead.
+    HasClockAhead(i64),
     /// Answers every request with this error code.
     Denies(&'static str),
 }
@@ -90,17 +94,28 @@ impl StoreProxy {
         self.serving = Some(self.runtime.spawn(serving));
     }
 
+    /// Where it is.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// A site whose `up` and commands have their tables here.
     pub fn site(&self) -> Site {
+        self.site_with(&[])
+    }
+
+    /// The same, with further settings.
+    pub fn site_with(&self, env: &[(&str, &str)]) -> Site {
         let endpoint = format!("http://{}", self.address);
         let prefix = format!("n{:08x}-", rand::random::<u32>());
         let mut site = Site::new();
-        site.set(&[
+        let store = [
             ("TIDEMARK_STORE_ENGINE", "dynamodb"),
-            ("TIDEMARK_STORE_ENDPOINT", &endpoint),
-            ("TIDEMARK_STORE_TABLE_PREFIX", &prefix),
+            ("TIDEMARK_STORE_ENDPOINT", endpoint.as_str()),
+            ("TIDEMARK_STORE_TABLE_PREFIX", prefix.as_str()),
             ("AWS_EC2_METADATA_DISABLED", "true"),
-        ]);
+        ];
+        site.set(&[&store[..], env].concat());
         site
     }
 }
@@ -109,13 +124,29 @@ async fn handle(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
     loop {
         let mode = *shared.mode.lock().unwrap();
         match mode {
-            Mode::Works => break,
-            Mode::Hangs => tokio::time::sleep(Duration::from_millis(50)).await,
+            Mode::Works | Mode::HasClockAhead(_) => break,
+            Mode::HangsOnWrites if !is_write(&headers) => break,
+            Mode::Hangs | Mode::HangsOnWrites => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
             Mode::Denies(code) => {
                 let body = json!({"__type": format!("com.amazon.coral.service#{code}")});
                 return (StatusCode::BAD_REQUEST, body.to_string()).into_response();
             }
         }
     }
-    forward_to(&shared.agent, embedded_endpoint(), &headers, body).await
+    let mut answer = forward_to(&shared.agent, embedded_endpoint(), &headers, body).await;
+    if let Mode::HasClockAhead(seconds) = *shared.mode.lock().unwrap() {
+        let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        answer.headers_mut().insert("date", date.parse().unwrap());
+    }
+    answer
+}
+
+fn is_write(headers: &HeaderMap) -> bool {
+    let target = headers["x-amz-target"].to_str().unwrap();
+    ["Put", "Update", "Delete", "Write"]
+        .iter()
+        .any(|word| target.contains(word))
 }

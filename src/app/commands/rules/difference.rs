@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::amount::{Money, Points};
-use crate::domain::rules::{PriceKey, RateClass, Rules, Unit};
+use crate::domain::rules::{PriceKey, RateClass, Rules, ServicePrice, Unit};
 use crate::domain::tier::Tier;
 
 /// Most differences that are told of one key: an entry at the front of the catalogue moves every other.
@@ -132,7 +132,8 @@ pub(super) fn examples(before: Option<&Rules>, after: Option<&Rules>) -> Vec<Exa
         .all(|rules| !rules.is_mainnet());
     let [a, b] =
         [before, after].map(|rules| rules.map(|rules| facts(rules, noted)).unwrap_or_default());
-    let names = if a.is_empty() { &b } else { &a };
+    // Services are added at the end, so the longer list names all.
+    let names = if a.len() < b.len() { &b } else { &a };
     let value = |facts: &[(String, String)], i: usize| facts.get(i).map(|(_, text)| text.clone());
     let mut found = Vec::new();
     for (i, (what, _)) in names.iter().enumerate() {
@@ -193,6 +194,40 @@ fn facts(rules: &Rules, noted: bool) -> Vec<(String, String)> {
     ];
     for (what, points) in awards {
         say(format!("points for {what}"), points.to_string());
+    }
+    facts.extend(of_added_services(rules));
+    facts
+}
+
+/// What requests of services earn and cost that are not built in, by number: none is ever removed.
+fn of_added_services(rules: &Rules) -> Vec<(String, String)> {
+    let services = rules.services();
+    let mut facts = Vec::new();
+    for entry in services.entries() {
+        let Some(added) = rules.added(entry.service) else {
+            continue;
+        };
+        let name = &entry.name;
+        let offered = if entry.retired { "no" } else { "yes" };
+        facts.push((format!("{name} is offered"), offered.to_owned()));
+        let points = match entry.is_tiered {
+            true => "by the tier of the model".to_owned(),
+            false => rules
+                .earnings(entry.service, Tier::TidePool)
+                .provider
+                .to_string(),
+        };
+        let what = format!("points of the provider for a successful request, {name}");
+        facts.push((what, points));
+        let price = match added.price {
+            ServicePrice::Tokens { input, output } => {
+                format!("{input} for 1,000 tokens in, {output} for 1,000 out")
+            }
+            ServicePrice::Request(price) => format!("{price} for a request"),
+            ServicePrice::AudioMinute(price) => format!("{price} for a minute"),
+            ServicePrice::Image(price) => format!("{price} for an image"),
+        };
+        facts.push((format!("USD on mainnet, {name}"), price));
     }
     facts
 }

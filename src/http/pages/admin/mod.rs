@@ -13,7 +13,7 @@ use super::frame;
 use super::redirect;
 use super::visitor::Visitor;
 use super::words::{account_path, encoded, instant, kind_word};
-use crate::app::queries::{Halt, SetAside, Version};
+use crate::app::queries::{AccountsAside, Halt, UnreadableRecord, Version};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::SettingKey;
@@ -162,7 +162,7 @@ fn partitions(halts: &[Halt]) -> Markup {
 }
 
 /// Accounts that wait while their partition goes on, and what to do.
-fn accounts_aside(aside: &[SetAside]) -> Markup {
+fn accounts_aside(aside: &AccountsAside) -> Markup {
     html! {
         section .card aria-labelledby="aside-h" {
             div .row {
@@ -170,7 +170,14 @@ fn accounts_aside(aside: &[SetAside]) -> Markup {
                 span .chip.bad { (aside.len()) }
             }
             p .help { "Something is wrong with these accounts alone. What they earn waits in the log until they are mended and released; all others go on." }
-            @for record in aside {
+            @for record in &aside.unreadable {
+                article {
+                    h3 { (record.name()) }
+                    p { "Its record cannot be read: " (coded(&record.what)) }
+                    p { strong { "What to do: " } (coded(UnreadableRecord::ADVICE)) }
+                }
+            }
+            @for record in &aside.records {
                 article {
                     h3 { (record.account.kind) " " (record.account.id()) " since " (instant(record.at)) }
                     p { (coded(&record.what)) }

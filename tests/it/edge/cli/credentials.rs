@@ -14,6 +14,9 @@ use crate::store::embedded_endpoint;
 
 /// Longer than the ten seconds before expiry at which the SDK asks again.
 const LIFE: Duration = Duration::from_secs(13);
+/// Where the instance's metadata has the credentials of its role, and what a session there has to show.
+const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+const SESSION: &str = "metadata-session";
 /// What must never be told.
 const SECRET: &str = "s3cr3t";
 
@@ -105,9 +108,24 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if uri.path() == "/container" {
+    let path = uri.path();
+    if path == "/latest/api/token" {
+        return ([("x-aws-ec2-metadata-token-ttl-seconds", "21600")], SESSION).into_response();
+    }
+    if path.starts_with(ROLES)
+        && headers
+            .get("x-aws-ec2-metadata-token")
+            .is_none_or(|t| t != SESSION)
+    {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if path == ROLES {
+        return "tidemark-worker".into_response();
+    }
+    if path == "/container" || path == format!("{ROLES}tidemark-worker") {
         let (key, expires) = aws.draw();
-        return json!({"AccessKeyId": key, "SecretAccessKey": SECRET, "Token": format!("{SECRET}-token"), "Expiration": expires})
+        return json!({"Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-11-29T00:00:00Z", "AccessKeyId": key,
+                      "SecretAccessKey": SECRET, "Token": format!("{SECRET}-token"), "Expiration": expires})
             .to_string()
             .into_response();
     }
@@ -273,6 +291,84 @@ fn web_identity(place: &Place, endpoint: &str) -> [(&'static str, &'static str);
         ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
         ("AWS_ENDPOINT_URL_STS", kept(endpoint.to_owned())),
     ]
+}
+
+/// `up` works on while what `source` gives out expires twice, and every event counts.
+fn works_over_two_expiries(aws: &Aws, place: &Place) {
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "testnet"]).ok();
+    let up = place.up(&[]);
+    let before = aws.given_out();
+    let start = Instant::now();
+    let mut sent = 0;
+    until("credentials have expired twice", || {
+        place.send(&[chat(&format!("r-{sent}"), "ann")]);
+        sent += 1;
+        (start.elapsed() > 2 * LIFE).then_some(())
+    });
+    assert!(
+        aws.given_out() >= before + 2,
+        "{} after {before}",
+        aws.given_out()
+    );
+    assert_eq!(aws.denied.load(Ordering::SeqCst), 0);
+    place.wait();
+    let statement = place.statement("user", "ann");
+    let requests = statement["requests"].to_string();
+    assert_eq!(requests.trim_matches('"'), sent.to_string(), "{statement}");
+    assert!(!up.log().contains(SECRET), "{}", up.log());
+    up.stop();
+}
+
+#[test]
+fn the_role_of_an_instance_is_renewed() {
+    let (aws, endpoint, _runtime) = Aws::start();
+    let mut place = place(&endpoint, "instance-");
+    place
+        .env
+        .retain(|(name, _)| *name != "AWS_EC2_METADATA_DISABLED");
+    place
+        .env
+        .push(("AWS_EC2_METADATA_SERVICE_ENDPOINT", kept(endpoint.clone())));
+    works_over_two_expiries(&aws, &place);
+}
+
+/// A profile that takes on a role with a token in a file, as `aws configure` writes it; and one whose key is in the file.
+#[test]
+fn a_profile_is_read_and_the_role_that_it_names_is_renewed() {
+    let (aws, endpoint, _runtime) = Aws::start();
+    let mut place = place(&endpoint, "profile-");
+    place.write("token", "jwt");
+    let token = place.path("token").display().to_string();
+    let config = format!(
+        "[profile ledger]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = {token}\n\
+         [profile fixed]\nregion = eu-central-1\n"
+    );
+    place.write("aws-config", &config);
+    aws.keys.lock().unwrap().push((
+        "FIXED".to_owned(),
+        Instant::now() + Duration::from_secs(600),
+    ));
+    let keys = format!(
+        "[fixed]\naws_access_key_id = FIXED\naws_secret_access_key = {SECRET}\naws_session_token = {SECRET}-token\n"
+    );
+    place.write("aws-keys", &keys);
+    let of = |name: &str| kept(place.path(name).display().to_string());
+    let files = [
+        ("AWS_CONFIG_FILE", of("aws-config")),
+        ("AWS_SHARED_CREDENTIALS_FILE", of("aws-keys")),
+        ("AWS_ENDPOINT_URL_STS", kept(endpoint.clone())),
+    ];
+    place
+        .env
+        .retain(|(name, _)| !files.iter().any(|(file, _)| file == name));
+    place.env.extend(files);
+    place.env.push(("AWS_PROFILE", "fixed"));
+    place.tidemark(&["init"]).ok();
+    assert_eq!(aws.given_out(), 1, "only the key in the file was used");
+    place.env.pop();
+    place.env.push(("AWS_PROFILE", "ledger"));
+    works_over_two_expiries(&aws, &place);
 }
 
 #[test]

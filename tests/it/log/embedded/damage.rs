@@ -317,11 +317,29 @@ async fn a_damaged_table_is_an_error_and_never_a_hole() {
         }
     };
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
-    assert!(
-        is_damaged(&log.append(EVENTS, Partition(0), vec![record("no")]).await),
-        "it halts for good"
-    );
     assert_eq!(texts(&log, 1, 0).await, ["elsewhere"]);
+    // It is an error to the reader of that record only.
+    let (damaged, end) = (next, 400);
+    let mut readable = Vec::new();
+    for offset in damaged..end {
+        match read(&log, 0, offset).await {
+            Ok(records) => readable.push(records[0].offset.0),
+            Err(error) => assert!(matches!(error, LogError::Damaged { .. }), "{error}"),
+        }
+    }
+    let first = readable[0];
+    assert!(damaged < first && first < damaged + 50, "{damaged} {first}");
+    assert_eq!(readable, (first..end).collect::<Vec<u64>>());
+    assert!(is_damaged(&read(&log, 0, damaged).await));
+    assert_eq!(append(&log, 0, &["more"]).await, [end]);
+    assert_eq!(texts(&log, 0, end).await, ["more"]);
+    // Retention goes past it: only the newest record stays.
+    let removed = log.enforce_retention(Millis(i64::MAX / 2)).await.unwrap();
+    assert_eq!(removed.records, end);
+    assert_eq!(
+        log.bounds(EVENTS, Partition(0)).await.unwrap().start,
+        Offset(end)
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,58 @@
+//! What on-call reads at the worst moment: `doctor`, and the log.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::process::site::Site;
+
+/// `doctor` finds something: exit code 1, these texts, and never "All is well".
+#[track_caller]
+pub fn doctor_says(site: &Site, texts: &[&str]) {
+    let said = site.try_run(&["doctor"]);
+    let (code, out) = (said.code, said.stdout);
+    assert_eq!(code, Some(1), "{out}{}", said.stderr);
+    assert!(!out.contains("All is well"), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("! ")), "{out}");
+    for text in texts {
+        assert!(out.contains(text), "{text}: {out}");
+    }
+}
+
+/// How many seconds the same must not be said again.
+const AGAIN_SECONDS: f64 = 29.5;
+
+/// Lines of trouble in a log of JSON lines: at most one per event, task and cause in 30 seconds. How many there were.
+#[track_caller]
+pub fn floods_nobody(log: &str) -> usize {
+    let mut last: BTreeMap<String, f64> = BTreeMap::new();
+    let mut count = 0;
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        if !["WARN", "ERROR"].contains(&line["level"].as_str().unwrap_or_default()) {
+            continue;
+        }
+        count += 1;
+        let at: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+        let at = at.as_millisecond() as f64 / 1_000.0;
+        // Numbers in a text make no other cause of it.
+        let why = line["why"].as_str().unwrap_or_default();
+        let why: String = why.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let of = |name: &str| line[name].to_string();
+        let cause = [
+            of("event"),
+            of("task"),
+            of("code"),
+            of("status"),
+            of("dependency"),
+            why,
+        ];
+        let before = last.insert(cause.join(" "), at);
+        assert!(
+            before.is_none_or(|before| at - before > AGAIN_SECONDS),
+            "said again after {:.1} s: {line}\n{log}",
+            at - before.unwrap_or_default()
+        );
+    }
+    count
+}

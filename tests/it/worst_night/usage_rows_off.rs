@@ -1,0 +1,38 @@
+//! A new epoch without usage rows: an empty log has no copies, so its first events count at once.
+
+use std::fs;
+
+use crate::process::site::Site;
+
+fn emit(site: &Site, seed: &str) {
+    let at = jiff::Timestamp::now().to_string();
+    site.run(&[
+        "emit", "--clean", "--events", "400", "--seed", seed, "--at", &at,
+    ]);
+    site.run(&["wait", "--timeout", "60s"]);
+}
+
+#[test]
+fn the_first_events_of_an_epoch_without_usage_rows_are_counted() {
+    let mut site = Site::new();
+    let off = ("TIDEMARK_PIPELINE_USAGE_ROWS", "false");
+    site.set(&[off]);
+    let mut requests = 0;
+    for epoch in ["0", "1", "2"] {
+        if epoch != "0" {
+            let before = site.file(&format!("log-before-{epoch}"));
+            fs::rename(site.data().join("log"), before).expect("a move");
+        }
+        site.set(&[off, ("TIDEMARK_LOG_EPOCH", epoch)]);
+        let mut up = site.up();
+        up.wait_ready();
+        // Generated events are of the minutes before: older than anything in this log.
+        emit(&site, epoch);
+        requests += 400;
+        let all: u64 = site.requests_of_users().values().sum();
+        let rejects = site.run(&["rejects", "list", "--json"]);
+        assert_eq!(all, requests, "epoch {epoch}: {rejects}");
+        assert!(site.run(&["doctor"]).contains("All is well."));
+        assert_eq!(up.stop().0.code(), Some(0));
+    }
+}
