@@ -15,7 +15,6 @@ use super::listeners::{Listeners, first_failure};
 use super::output::{Done, Failure, Out};
 use super::rules;
 use super::serve::not_ready_when_leaving;
-use super::worker;
 use crate::app::commands::Commands;
 use crate::app::queries::{self, Queries};
 use crate::domain::access::Scope;
