@@ -75,7 +75,7 @@ async fn a_record_names_the_key_that_sent_it_and_no_secret() {
     send(&stand, &key, &event("r-1", "eu")).await;
     let litellm = json!([{"id": "chatcmpl-1", "call_type": "acompletion", "status": "success", "model": "llama-3-70b",
         "prompt_tokens": 150, "completion_tokens": 75, "startTime": 1_795_330_862.123, "endTime": 1_795_330_863.123,
-        "end_user": "alice", "metadata": {}}]);
+        "metadata": {"user_api_key_user_id": "alice"}}]);
     let path = "/api/v1/events/litellm";
     stand
         .ask(Some(&key), Method::POST, path, Some(&litellm))
@@ -165,7 +165,7 @@ async fn a_key_sees_the_rejects_of_what_it_sent_and_no_others() {
     assert_eq!(
         reject,
         json!({"partition": 1, "offset": 0, "reason": "unknown_service", "field": "endpoint", "detail": "a sentence",
-        "origin": null, "logTime": "2026-11-22T12:00:00Z", "state": "open", "source": "eu"})
+        "origin": null, "logTime": "2026-11-22T12:00:00.000Z", "state": "open", "source": "eu"})
     );
     let foreign = get(&stand, &bound, "/api/v1/rejects/1/6").await.json();
     assert_eq!(

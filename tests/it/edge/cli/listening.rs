@@ -94,10 +94,13 @@ fn with_a_certificate_up_speaks_tls_and_commands_find_it() {
 #[test]
 fn a_file_that_is_no_certificate_is_named() {
     let mut place = Place::new();
-    place.env = vec![("TIDEMARK_TLS_CERTIFICATE", KEY), ("TIDEMARK_TLS_KEY", KEY)];
+    place.env = vec![
+        ("TIDEMARK_TLS_CERTIFICATE", "nowhere.pem"),
+        ("TIDEMARK_TLS_KEY", KEY),
+    ];
     let said = place.tidemark(&["up", "--listen", "127.0.0.1:0"]).failed(2);
     assert!(
-        said.contains("key.pem") && said.contains("a certificate chain"),
+        said.contains("nowhere.pem") && said.contains("a certificate chain"),
         "{said}"
     );
 }
