@@ -81,9 +81,14 @@ impl Durability {
     /// new process reads the log from the disk and drops what is not whole.
     pub async fn failed(&self) -> String {
         let mut broken = self.broken.subscribe();
-        match broken.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        let why = {
+            let failed = broken.wait_for(Option::is_some).await;
+            failed.ok().and_then(|why| why.clone())
+        };
+        match why {
+            Some(why) => why,
+            // The sender lives as long as this does.
+            None => std::future::pending().await,
         }
     }
 
