@@ -8,8 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::output::{Done, Failure};
-use super::worker;
-use crate::http::{self, Hosts, Service, Tls};
+use crate::http::{self, Connections, Hosts, Service, Tls};
 use crate::ops::config::{Config, TlsFiles};
 use crate::ops::shutdown::{Shutdown, Trigger};
 
@@ -96,8 +95,8 @@ impl Listeners {
     ) -> Vec<oneshot::Receiver<Done>> {
         let local = Some((self.local, None, Hosts::Loopback));
         let public = self.public.map(|one| (one.listener, one.tls, Hosts::Any));
-        let serve = |(listener, tls, hosts)| {
-            let serving = worker::serve(
+        let start = |(listener, tls, hosts)| {
+            let serving = serve(
                 listener,
                 http::router(service.clone(), hosts),
                 tls,
@@ -113,8 +112,26 @@ impl Listeners {
             });
             served
         };
-        local.into_iter().chain(public).map(serve).collect()
+        local.into_iter().chain(public).map(start).collect()
     }
+}
+
+/// Serves HTTP until shutdown; if it fails, everything stops.
+pub async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    tls: Option<Tls>,
+    connections: Connections,
+    drain: Duration,
+    trigger: Trigger,
+    shutdown: Shutdown,
+) -> Done {
+    let served = http::serve(listener, router, tls, connections, shutdown, drain).await;
+    served.map_err(|error| {
+        tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
+        trigger.shut_down();
+        Failure::failed(format!("the HTTP service failed: {error}"))
+    })
 }
 
 /// What the process ends with: a listener that failed is why it stopped.

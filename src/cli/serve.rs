@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::engine::{connect, connect_log_to_append, topic_specs};
-use super::listeners::{first_failure, listen, load_tls};
+use super::listeners::{self, first_failure, listen, load_tls};
 use super::output::{Done, Failure, Out};
 use super::worker;
 use crate::app::queries;
@@ -85,7 +85,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     trigger.delay_by(config.http.shutdown_delay);
     tokio::spawn(not_ready_when_leaving(health, shutdown.clone()));
     let drain = config.drain_timeout;
-    worker::serve(
+    listeners::serve(
         listener,
         router,
         tls,
@@ -116,7 +116,7 @@ async fn serve_metrics(
     };
     let listener = listen(address).await?;
     let connections = Connections::new(&config.http, operator.metrics.clone());
-    let served = worker::serve(
+    let served = listeners::serve(
         listener,
         http::operator_router(operator, &config.http),
         None,

@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use super::args::WorkerRole;
 use super::engine::{connect, connect_log, kafka_settings, topic_specs};
-use super::listeners::listen;
+use super::listeners::{listen, serve};
 use super::output::{Done, Failure, Out};
 use super::up::settings;
 use crate::domain::position::{Offset, Partition};
-use crate::http::{self, Connections, Operator, Tls};
+use crate::http::{self, Connections, Operator};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
 use crate::log::{Counted, Log, Topic};
 use crate::ops::clock::SystemClock;
@@ -251,24 +251,6 @@ async fn watch_dependencies(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done
 async fn watch_lag(ctx: Arc<WorkerContext>, shutdown: Shutdown) -> Done {
     pipeline::watch_lag(ctx, shutdown.receiver()).await;
     Ok(())
-}
-
-/// Serves HTTP until shutdown; if it fails, everything stops.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    router: axum::Router,
-    tls: Option<Tls>,
-    connections: Connections,
-    drain: Duration,
-    trigger: Trigger,
-    shutdown: Shutdown,
-) -> Done {
-    let served = http::serve(listener, router, tls, connections, shutdown, drain).await;
-    served.map_err(|error| {
-        tracing::error!(event = "http.stopped", %error, "the HTTP service failed; stopping");
-        trigger.shut_down();
-        Failure::failed(format!("the HTTP service failed: {error}"))
-    })
 }
 
 /// Waits for all, but not longer than `within`; the first failure is what the process ends with.

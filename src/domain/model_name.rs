@@ -265,9 +265,14 @@ mod tests {
             ),
             (
                 "deepseek.v3-v1:0",
-                &["deepseek-v3-v1:0", "deepseek-v3-v1", "deepseek-v3"],
+                &[
+                    "deepseek-v3-v1:0",
+                    "deepseek-v3-v1",
+                    "deepseek-v3",
+                    "deepseek",
+                ],
             ),
-            ("deepseek.deepseek-v3", &["deepseek-v3"]),
+            ("deepseek.deepseek-v3", &["deepseek-v3", "deepseek"]),
             (
                 "deepseek/deepseek-r1:free",
                 &["deepseek-r1:free", "deepseek-r1"],
