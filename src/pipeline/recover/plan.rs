@@ -2,7 +2,7 @@
 //! blocks in the log. Pure.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::Refusal;
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence};
@@ -209,11 +209,18 @@ pub fn decide(
     semantics: u32,
 ) -> Result<Step, Refusal> {
     let known = stored.map_or(Chunk(0), |stored| stored.chunk);
-    let newer = blocks.chunks.range((Excluded(known), Unbounded));
+    let cut = stored.filter(|stored| stored.is_cut());
+    // A worker that ran on the restored tables may have come to a chunk without cutting it anew. What
+    // the log holds of a chunk of that number was cut before the tables went back.
+    let newer_from = match (stored, cut) {
+        (Some(_), None) => Included(known),
+        _ => Excluded(known),
+    };
+    let newer = blocks.chunks.range((newer_from, Unbounded));
     let newer: Vec<_> = newer.collect();
-    let recorded = blocks.chunks.get(&known);
-    if let Some(stored) = stored {
-        same_cut(source, stored, recorded)?;
+    let recorded = cut.and_then(|_| blocks.chunks.get(&known));
+    if let Some(cut) = cut {
+        same_cut(source, cut, recorded)?;
     }
     // Usage rows may be older than the checkpoint: those of the chunks before it are written again.
     let has_rows =
@@ -225,7 +232,7 @@ pub fn decide(
         covered(source, stored, blocks)?;
         return Ok(Step::Keep { chunks });
     }
-    if let Some(stored) = stored.filter(|stored| stored.is_cut()) {
+    if let Some(stored) = cut {
         // It was not done when the tables were as they are.
         chunks.push(Repeat {
             cut: stored.clone(),
@@ -279,7 +286,6 @@ fn same_cut(
         return Ok(());
     };
     let is_same = match &recorded.logged {
-        _ if !stored.is_cut() => false,
         Some(LoggedChunk { cut, .. }) => {
             (cut.from, cut.to, cut.control) == (stored.from, stored.to, stored.control)
         }

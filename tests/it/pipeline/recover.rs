@@ -174,6 +174,11 @@ fn the_recorded_chunk_and_all_newer_ones_are_rated_again() {
     newer.chunks.remove(&Chunk(1));
     let step = decide(SOURCE, Some(&done), &newer, SEMANTICS).expect("a step");
     assert_eq!(chunks_of(&step), [2, 3]);
+    // Written by a worker that ran on the restored tables and had nothing to cut. The chunk of that
+    // number was cut before they went back.
+    done.chunk = Chunk(2);
+    let step = decide(SOURCE, Some(&done), &blocks, SEMANTICS).expect("a step");
+    assert_eq!(chunks_of(&step), [1, 2, 3]);
 }
 
 #[test]
