@@ -11,7 +11,7 @@
 //! - Nothing is written while the disk is nearly full or the clock has jumped ahead: appends are refused ([`LogError::Refused`]), and
 //!   go on by themselves when that has passed.
 //! - Once a write has failed, nothing more is written until the log is opened again, because what the disk then
-//!   holds is not known. The keeper opens it again in this process ([`current`]).
+//!   holds is not known. The keeper opens it again in this process (`current`).
 
 mod clockwork;
 mod current;
