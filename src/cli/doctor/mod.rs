@@ -39,7 +39,11 @@ pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
 /// As [`run`], where no session can begin: what explains that is a finding, too.
 pub async fn run_blind(config: &Config, why: Failure, is_json: bool) -> Done {
     let mut findings = Findings::default();
-    match config.is_cluster() && outages::blind(config, &mut findings).await? {
+    let is_explained = match config.is_cluster() {
+        true => outages::blind(config, &mut findings).await?,
+        false => outages::told_by_up(config, &mut findings).await,
+    };
+    match is_explained {
         true => findings.report(is_json),
         false => Err(why),
     }

@@ -133,6 +133,15 @@ pub async fn refusal(config: &Config) -> Option<Refusal> {
     }
 }
 
+/// Whether a running `up` says itself why it takes no events: then nothing may be there to be read.
+pub async fn told_by_up(config: &Config, findings: &mut Findings) -> bool {
+    let Some(Refusal::Told(what)) = refusal(config).await else {
+        return false;
+    };
+    findings.fault(Cause::LogRefuses, what);
+    true
+}
+
 fn why_silent(error: NoAnswer) -> String {
     match error {
         NoAnswer::Failed { url, error } => format!("at {url} ({error})"),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{ReconnectMode, RetryConfig};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
@@ -86,7 +86,10 @@ pub(super) fn config(settings: &DynamoSettings, dates: DateReader) -> aws_sdk_dy
         // The request's own time-out bounds everything already.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     builder = match &settings.embedded {
-        Some(client) => builder.http_client(client.clone()),
+        // There is no connection that could be closed after an error, and the SDK would log that each time.
+        Some(client) => builder.http_client(client.clone()).retry_config(
+            RetryConfig::disabled().with_reconnect_mode(ReconnectMode::ReuseAllConnections),
+        ),
         None => builder.http_client(http_client(settings.endpoint.as_deref())),
     };
     builder.set_endpoint_url(settings.endpoint.clone());

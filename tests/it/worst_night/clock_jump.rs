@@ -11,6 +11,8 @@ use crate::kafka::until;
 use crate::process::site::Site;
 
 const WITHIN: Duration = Duration::from_secs(60);
+/// Of each seed; several times what the duplicate windows hold.
+const EVENTS: u64 = 8_000;
 const SIXTY_DAYS: i64 = 60 * 86_400;
 
 /// The wall clock of a process, through a library that is loaded before libc.
@@ -51,8 +53,9 @@ impl WallClock {
 }
 
 fn emit(site: &Site, seed: &str, at: &str) {
+    let events = EVENTS.to_string();
     site.run(&[
-        "emit", "--clean", "--events", "300", "--seed", seed, "--at", at,
+        "emit", "--clean", "--events", &events, "--seed", seed, "--at", at,
     ]);
 }
 
@@ -65,8 +68,8 @@ fn a_clock_that_jumps_ahead_under_up_refuses_events_forgets_none_and_passes_with
     site.set(&[
         ("LD_PRELOAD", clock.library.as_str()),
         ("TEST_WALL_CLOCK", file.as_str()),
-        // So that resent events of before must be looked up.
-        ("TIDEMARK_PIPELINE_DUPLICATE_WINDOW_RECORDS_MAX", "1"),
+        // So that most of the resent events of before must be looked up.
+        ("TIDEMARK_PIPELINE_DUPLICATE_WINDOW_RECORDS_MAX", "1000"),
         // And so that there is time to set the clock before they are rated.
         ("TIDEMARK_PIPELINE_CHUNK_AGE_MAX", "2s"),
     ]);
@@ -76,7 +79,7 @@ fn a_clock_that_jumps_ahead_under_up_refuses_events_forgets_none_and_passes_with
     emit(&site, "1", &at);
     site.run(&["wait", "--timeout", "60s"]);
     let count = |site: &Site| site.requests_of_users().values().sum::<u64>();
-    assert_eq!(count(&site), 300);
+    assert_eq!(count(&site), EVENTS);
 
     // Events that are appended, and rated while the clock is ahead: copies, and new ones.
     emit(&site, "1", &at);
@@ -98,7 +101,7 @@ fn a_clock_that_jumps_ahead_under_up_refuses_events_forgets_none_and_passes_with
     }
     site.run(&["wait", "--timeout", "60s"]);
     let rejects = site.run(&["rejects", "list", "--json"]);
-    assert_eq!(count(&site), 900, "{rejects}");
+    assert_eq!(count(&site), 3 * EVENTS, "{rejects}");
     assert!(site.run(&["doctor"]).contains("All is well."));
     assert_eq!(up.stop().0.code(), Some(0));
 }

@@ -56,7 +56,7 @@ fn a_copy_taken_under_load_goes_on_by_itself_and_its_store_brings_the_original_b
     up.stop();
 
     restore(&site, &backup);
-    doctor_says(&site, &["tables_behind_log", "tidemark recover"]);
+    doctor_says(&site, &["is not running", "records wait to be rated"]);
     let done = site.run(&["recover", "--yes", "--reason", "the store was lost"]);
     assert!(done.contains("rated again"), "{done}");
     let mut up = site.up();
