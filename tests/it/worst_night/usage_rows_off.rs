@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::process::site::Site;
 
-fn emit(site: &Site, seed: &str) {
-    let at = jiff::Timestamp::now().to_string();
+fn emit(site: &Site, seed: &str, at: jiff::Timestamp) {
+    let at = at.to_string();
     site.run(&[
         "emit", "--clean", "--events", "400", "--seed", seed, "--at", &at,
     ]);
@@ -18,7 +18,8 @@ fn the_first_events_of_an_epoch_without_usage_rows_are_counted() {
     let off = ("TIDEMARK_PIPELINE_USAGE_ROWS", "false");
     site.set(&[off]);
     let mut requests = 0;
-    for epoch in ["0", "1", "2"] {
+    // Those of an epoch must be later than all of the one before: which copies came there nobody can tell.
+    for (epoch, minutes_ago) in [("0", 40), ("1", 20), ("2", 0)] {
         if epoch != "0" {
             let before = site.file(&format!("log-before-{epoch}"));
             fs::rename(site.data().join("log"), before).expect("a move");
@@ -27,7 +28,8 @@ fn the_first_events_of_an_epoch_without_usage_rows_are_counted() {
         let mut up = site.up();
         up.wait_ready();
         // Generated events are of the minutes before: older than anything in this log.
-        emit(&site, epoch);
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes_ago);
+        emit(&site, epoch, at);
         requests += 400;
         let all: u64 = site.requests_of_users().values().sum();
         let rejects = site.run(&["rejects", "list", "--json"]);
