@@ -114,7 +114,7 @@ struct Row<'f, 'a> {
     settings: &'f GatewaySettings,
 }
 
-impl Row<'_, '_> {
+impl<'a> Row<'_, 'a> {
     /// A field of `other`, which a shipper may have unpacked.
     fn other<T>(&self, path: &str, read: impl Fn(&Fields<'_>, &str) -> T) -> T {
         match &self.other {
@@ -156,9 +156,8 @@ impl Row<'_, '_> {
         has("other.quota_delta") && !has_tokens
     }
 
-    fn claim(&self, kind: Read<Kind>) -> Claim<'static> {
+    fn claim(&self, kind: Read<Kind>) -> Claim<'a> {
         let model = self.fields.text(MODEL);
-        let model = model.map(|model| model.map(|model| Cow::Owned(model.into_owned())));
         let endpoint = self.endpoint(model.as_ref().ok().and_then(Option::as_deref));
         let status = match &kind {
             Ok(Kind::Error) => Ok(self.failure()),
@@ -172,6 +171,7 @@ impl Row<'_, '_> {
             id: self.id(),
             time: self.time(),
             user: self
+                .fields
                 .text(USER)
                 .and_then(|user| user.ok_or_else(|| missing(USER))),
             provider: self.provider(),
@@ -197,12 +197,7 @@ impl Row<'_, '_> {
         }
     }
 
-    fn text(&self, path: &str) -> Read<Option<Cow<'static, str>>> {
-        let text = self.fields.text(path)?;
-        Ok(text.map(|text| Cow::Owned(text.into_owned())))
-    }
-
-    fn id(&self) -> Read<Cow<'static, str>> {
+    fn id(&self) -> Read<Cow<'a, str>> {
         let id = self.fields.text(ID)?.ok_or_else(|| missing(ID))?;
         let whole = match self.fields.text(TIME)? {
             Some(time) => format!("{id}/{time}"),
@@ -226,16 +221,14 @@ impl Row<'_, '_> {
     }
 
     /// Who is configured for the channel, by its number or name; else the channel.
-    fn provider(&self) -> Read<Option<Cow<'static, str>>> {
-        let channel = self.text(CHANNEL)?.filter(|channel| channel != "0");
-        let name = self.text(CHANNEL_NAME).ok().flatten();
-        let of = |name: &Cow<'_, str>| self.settings.providers.get(name.as_ref());
-        let configured = channel
-            .as_ref()
-            .and_then(of)
-            .or_else(|| name.as_ref().and_then(of));
-        let configured = configured.map(|provider| Cow::Owned(provider.clone()));
-        Ok(configured.or(channel))
+    fn provider(&self) -> Read<Option<Cow<'a, str>>> {
+        let channel = self.fields.text(CHANNEL)?.filter(|channel| channel != "0");
+        let name = self.fields.text(CHANNEL_NAME).ok().flatten();
+        let names = [channel.as_deref(), name.as_deref()];
+        let configured = self.settings.provider_of(names);
+        Ok(configured
+            .map(|provider| Cow::Owned(provider.to_owned()))
+            .or(channel))
     }
 
     /// The path that was called; older versions do not tell it, and there the model decides.

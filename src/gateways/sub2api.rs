@@ -79,9 +79,9 @@ struct Row<'f, 'a> {
     settings: &'f GatewaySettings,
 }
 
-impl Row<'_, '_> {
-    fn claim(&self) -> Claim<'static> {
-        let model = self.text(MODEL);
+impl<'a> Row<'_, 'a> {
+    fn claim(&self) -> Claim<'a> {
+        let model = self.fields.text(MODEL);
         let endpoint = self.endpoint(model.as_ref().ok().and_then(Option::as_deref));
         Claim {
             names: NAMES,
@@ -92,6 +92,7 @@ impl Row<'_, '_> {
                 .instant(TIME, Instant::Rfc3339)
                 .and_then(|time| time.ok_or_else(|| missing(TIME))),
             user: self
+                .fields
                 .text(USER)
                 .and_then(|user| user.ok_or_else(|| missing(USER))),
             provider: self.provider(),
@@ -107,13 +108,8 @@ impl Row<'_, '_> {
         }
     }
 
-    fn text(&self, path: &str) -> Read<Option<Cow<'static, str>>> {
-        let text = self.fields.text(path)?;
-        Ok(text.map(|text| Cow::Owned(text.into_owned())))
-    }
-
     /// However the time is written, it is the same row.
-    fn id(&self) -> Read<Cow<'static, str>> {
+    fn id(&self) -> Read<Cow<'a, str>> {
         let id = self.fields.text(ID)?.ok_or_else(|| missing(ID))?;
         let time = self.fields.instant(TIME, Instant::Rfc3339)?;
         let time = time.ok_or_else(|| missing(TIME))?;
@@ -121,21 +117,19 @@ impl Row<'_, '_> {
     }
 
     /// Who is configured for the account, by its number or name; else the account.
-    fn provider(&self) -> Read<Option<Cow<'static, str>>> {
-        let account = self.text(ACCOUNT)?.filter(|account| account != "0");
-        let name = self.text(ACCOUNT_NAME).ok().flatten();
-        let of = |name: &Cow<'_, str>| self.settings.providers.get(name.as_ref());
-        let configured = account
-            .as_ref()
-            .and_then(of)
-            .or_else(|| name.as_ref().and_then(of));
-        let configured = configured.map(|provider| Cow::Owned(provider.clone()));
-        Ok(configured.or(account))
+    fn provider(&self) -> Read<Option<Cow<'a, str>>> {
+        let account = self.fields.text(ACCOUNT)?.filter(|account| account != "0");
+        let name = self.fields.text(ACCOUNT_NAME).ok().flatten();
+        let names = [account.as_deref(), name.as_deref()];
+        let configured = self.settings.provider_of(names);
+        Ok(configured
+            .map(|provider| Cow::Owned(provider.to_owned()))
+            .or(account))
     }
 
     /// The path that was called; where it says nothing of the service, the model decides.
     fn endpoint(&self, model: Option<&str>) -> String {
-        let path = self.text(ENDPOINT).ok().flatten().map(without_query);
+        let path = self.fields.text(ENDPOINT).ok().flatten().map(without_query);
         let path = path.filter(|path| !path.is_empty() && !path.starts_with(GEMINI));
         path.map_or_else(|| endpoint_of_model(model).to_owned(), Cow::into_owned)
     }

@@ -12,12 +12,12 @@
 //! | validation, missing table | [`StoreError::Refused`] | [`StoreError::Refused`] |
 //!
 //! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`]. Answers that do not come lower how many requests may be on
-//! their way at once ([`in_flight`]).
+//! their way at once (`in_flight`).
 
 mod batches;
 pub mod credentials;
 mod denied;
-pub mod in_flight;
+mod in_flight;
 pub mod items;
 pub mod retry;
 pub mod server_clock;
@@ -95,6 +95,7 @@ impl DynamoDb {
             seen: server_clock.clone(),
             clock: clock.clone(),
         };
+        meter.allows(in_flight::MOST);
         DynamoDb {
             client: Client::from_conf(settings::config(settings, dates)),
             prefix: Arc::from(settings.prefix.as_str()),
@@ -195,18 +196,17 @@ impl DynamoDb {
 
     /// Learns from a request how many may be on their way at once.
     fn take_note(&self, pass: &Pass<'_>, fault: Option<&Fault>) {
-        match fault {
+        let changed = match fault {
             None => pass.answered(),
-            Some(Fault::Unknown(why)) => {
-                if pass.lost() {
-                    let limit = self.in_flight.limit();
-                    tracing::debug!(event = "store.slow", why, limit, "fewer requests at once");
-                }
-            }
+            Some(Fault::Unknown(why)) => pass.lost().inspect(|limit| {
+                tracing::debug!(event = "store.slow", why, limit, "fewer requests at once");
+            }),
             // It answered, but no more of them should come.
-            Some(Fault::Throttled(_) | Fault::NotSent(_) | Fault::Final(_)) => {}
+            Some(Fault::Throttled(_) | Fault::NotSent(_) | Fault::Final(_)) => None,
+        };
+        if let Some(limit) = changed {
+            self.meter.allows(limit);
         }
-        self.meter.allows(self.in_flight.limit());
     }
 
     /// Waits before the next attempt, or gives up.

@@ -319,12 +319,8 @@ impl<'a> Payload<'_, 'a> {
         };
         let group = self.said("model_group");
         let names = [deployment.as_deref(), group.as_deref()];
-        let configured = names
-            .into_iter()
-            .flatten()
-            .find_map(|name| self.settings.providers.get(name));
-        if let Some(provider) = configured {
-            return Provider::of(Ok(Some(Cow::Owned(provider.clone()))));
+        if let Some(provider) = self.settings.provider_of(names) {
+            return Provider::of(Ok(Some(Cow::Owned(provider.to_owned()))));
         }
         let is_made_up = deployment.as_deref().is_some_and(is_made_up);
         match deployment {

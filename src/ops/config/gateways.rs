@@ -62,6 +62,13 @@ impl Default for GatewaySettings {
 }
 
 impl GatewaySettings {
+    /// The provider that is configured for the first of these names that has one.
+    pub fn provider_of(&self, names: [Option<&str>; 2]) -> Option<&str> {
+        let mut names = names.into_iter().flatten();
+        let configured = names.find_map(|name| self.providers.get(name));
+        configured.map(String::as_str)
+    }
+
     pub(super) fn read(reader: &mut Reader) -> GatewaySettings {
         let default = GatewaySettings::default();
         let mut user = |key, default: &str| {

@@ -13,9 +13,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::ops::clock::Clock;
 
 /// So many may always be on their way: they find out whether the store answers again.
-pub const LEAST: usize = 4;
+const LEAST: usize = 4;
 /// More than a process ever sends at once.
-const MOST: usize = 1_024;
+pub(super) const MOST: usize = 1_024;
 
 /// The bound, shared by all requests of a client.
 #[derive(Debug)]
@@ -78,11 +78,6 @@ impl InFlight {
         })
     }
 
-    /// How many may be on their way now.
-    pub(super) fn limit(&self) -> usize {
-        self.lock().limit
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,33 +92,35 @@ pub(super) struct Pass<'b> {
 }
 
 impl Pass<'_> {
-    /// The store answered in time.
-    pub(super) fn answered(&self) {
+    /// The store answered in time. The new bound, if it rose.
+    pub(super) fn answered(&self) -> Option<usize> {
         let mut state = self.bound.lock();
         state.answers += 1;
-        if state.answers >= state.limit && state.limit < MOST {
-            state.answers = 0;
-            state.limit += 1;
-            if state.existing < state.limit {
-                state.existing += 1;
-                self.bound.permits.add_permits(1);
-            }
+        if state.answers < state.limit || state.limit >= MOST {
+            return None;
         }
+        state.answers = 0;
+        state.limit += 1;
+        if state.existing < state.limit {
+            state.existing += 1;
+            self.bound.permits.add_permits(1);
+        }
+        Some(state.limit)
     }
 
-    /// No answer came. Whether the bound fell.
-    pub(super) fn lost(&self) -> bool {
+    /// No answer came. The new bound, if it fell.
+    pub(super) fn lost(&self) -> Option<usize> {
         let mut state = self.bound.lock();
         let halved = (state.limit.min(state.on_the_way) / 2).max(LEAST);
         if self.number <= state.earlier || halved >= state.limit {
-            return false;
+            return None;
         }
         state.limit = halved;
         state.answers = 0;
         state.earlier = state.admitted;
         let excess = state.existing - state.limit;
         state.existing -= self.bound.permits.forget_permits(excess);
-        true
+        Some(state.limit)
     }
 }
 
@@ -167,8 +164,8 @@ mod tests {
     async fn requests_lost_together_halve_the_bound_once_and_answers_raise_it_again() {
         let bound = InFlight::new(Duration::from_millis(1));
         let passes = admit(&bound, 100).await;
-        let fell = passes.iter().filter(|pass| pass.lost()).count();
-        assert_eq!((fell, bound.limit()), (1, 50));
+        let fell = passes.iter().filter_map(Pass::lost).collect::<Vec<_>>();
+        assert_eq!(fell, [50]);
         drop(passes);
         assert_eq!(fill(&bound).await, 50);
         for pass in admit(&bound, 50).await {

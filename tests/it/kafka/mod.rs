@@ -8,7 +8,7 @@ mod halts;
 pub mod log;
 mod looking;
 mod moving;
-mod operators;
+pub mod operators;
 mod partitioners;
 mod serve;
 mod starting;

@@ -22,7 +22,7 @@ fn until(what: &str, holds: impl FnMut() -> bool) {
 }
 
 /// Topics, tables and rules, on a broker and the embedded engine.
-fn site(bootstrap: &str) -> Site {
+pub fn site(bootstrap: &str) -> Site {
     let store = embedded_endpoint().to_owned();
     let site = Site::on(Cluster {
         bootstrap: bootstrap.to_owned(),

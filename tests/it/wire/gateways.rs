@@ -134,6 +134,38 @@ pub fn one(format: Format, item: &Value) -> Value {
     assert_eq!(items(&outcomes), 1);
     shown(&outcomes)[0].clone()
 }
+
+/// The item is kept as a reject, for this reason, which names this field.
+#[track_caller]
+pub fn is_refused(format: Format, item: &Value, reason: &str, field: &str) {
+    let outcomes = outcomes(format, item.to_string().as_bytes());
+    let Some((_, Outcome::Refused(refused))) = outcomes.kept.into_iter().next() else {
+        panic!("taken: {item}");
+    };
+    let refusal = refused.refusal;
+    assert_eq!(
+        (refusal.reason.as_str(), refusal.field.as_deref()),
+        (reason, Some(field)),
+        "{item}: {}",
+        refusal.detail
+    );
+}
+
+/// A provider that is configured for this name earns for the item.
+#[track_caller]
+pub fn earns_for(format: Format, item: &Value, name: &str) {
+    let mut settings = GatewaySettings::default();
+    settings
+        .providers
+        .insert(name.to_owned(), "prov-1".to_owned());
+    let outcomes = read(format, item.to_string().as_bytes(), RECEIVED, &settings).unwrap();
+    let Some(Outcome::Event(adapted)) = outcomes.kept.values().next() else {
+        panic!("no event");
+    };
+    let event: Value = serde_json::from_slice(&adapted.record.value).unwrap();
+    assert_eq!(event["data"]["providerId"], "prov-1", "{name}");
+}
+
 #[test]
 fn items_come_as_an_array_one_a_line_or_alone() {
     let (a, b) = (

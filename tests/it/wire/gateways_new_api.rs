@@ -1,10 +1,9 @@
 //! Rows of new-api's logs, field by field.
 
 use serde_json::{Value, json};
-use tidemark::domain::time::Millis;
-use tidemark::gateways::{Format, GatewaySettings, Outcome, read};
+use tidemark::gateways::Format;
 
-use super::gateways::{Changes, NEW_API, change, one};
+use super::gateways::{Changes, NEW_API, change, earns_for, is_refused, one};
 
 fn row(at: usize, changes: Changes<'_>) -> Value {
     let rows: Vec<Value> = serde_json::from_str(NEW_API).unwrap();
@@ -170,35 +169,13 @@ fn what_is_no_request_is_passed_over_and_what_cannot_be_read_is_kept() {
         ),
     ];
     for (row, reason, field) in refused {
-        let body = row.to_string();
-        let settings = GatewaySettings::default();
-        let outcomes = read(Format::NewApi, body.as_bytes(), Millis(0), &settings).unwrap();
-        let Some((_, Outcome::Refused(refused))) = outcomes.kept.into_iter().next() else {
-            panic!("taken: {row}");
-        };
-        let refusal = refused.refusal;
-        assert_eq!(
-            (refusal.reason.as_str(), refusal.field.as_deref()),
-            (reason, Some(field)),
-            "{row}: {}",
-            refusal.detail
-        );
+        is_refused(Format::NewApi, &row, reason, field);
     }
 }
 
 #[test]
 fn who_is_configured_for_a_channel_earns_for_it() {
     for name in ["7", "east"] {
-        let mut settings = GatewaySettings::default();
-        settings
-            .providers
-            .insert(name.to_owned(), "prov-1".to_owned());
-        let body = row(0, vec![]).to_string();
-        let outcomes = read(Format::NewApi, body.as_bytes(), Millis(0), &settings).unwrap();
-        let Some(Outcome::Event(adapted)) = outcomes.kept.values().next() else {
-            panic!("no event");
-        };
-        let event: Value = serde_json::from_slice(&adapted.record.value).unwrap();
-        assert_eq!(event["data"]["providerId"], "prov-1", "{name}");
+        earns_for(Format::NewApi, &row(0, vec![]), name);
     }
 }

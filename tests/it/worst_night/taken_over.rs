@@ -8,9 +8,9 @@ use tidemark::log::{Log as _, Topic};
 
 use super::store_proxy::{Mode, StoreProxy};
 use crate::kafka::broker;
+use crate::kafka::operators::site as on_a_broker;
 use crate::kafka::until;
-use crate::process::site::{Cluster, Site, Up, get};
-use crate::store::embedded_endpoint;
+use crate::process::site::{Site, Up, get};
 
 const WITHIN: Duration = Duration::from_secs(60);
 /// How old the backlog is when posting is taken over.
@@ -46,14 +46,7 @@ fn posting_that_is_taken_over_behind_a_backlog_tells_how_old_it_is() {
     let Some(bootstrap) = broker::bootstrap() else {
         return;
     };
-    let store = embedded_endpoint().to_owned();
-    let site = Site::on(Cluster {
-        bootstrap: bootstrap.to_owned(),
-        prefix: broker::prefix(),
-        store: store.clone(),
-        store_of_workers: store,
-    });
-    site.run(&["pricing", "init", "testnet"]);
+    let site = on_a_broker(bootstrap);
     let mut serve = site.serve("serve", &[]);
     serve.wait_ready();
     let mut rater = site.worker_with("rater", &["--roles", "rate"], &[]);
