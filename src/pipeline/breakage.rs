@@ -81,11 +81,13 @@ pub enum Breakage {
     /// After a restart the duplicate window holds what is valid for the services of now, not for those
     /// that rated it.
     WindowRatedWithNewServices,
+    /// A contradiction with an item counts at once, although the item may be half of a transaction.
+    ContradictionsUnconfirmed,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 35] = [
+    pub const ALL: [Breakage; 36] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -121,5 +123,6 @@ impl Breakage {
         Breakage::ReleaseWithoutCatchUp,
         Breakage::OlderRowsReleased,
         Breakage::WindowRatedWithNewServices,
+        Breakage::ContradictionsUnconfirmed,
     ];
 }

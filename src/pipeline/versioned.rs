@@ -1,6 +1,6 @@
 //! Writing an item that another worker might write too: only over what this worker has last seen.
 
-use super::WorkerContext;
+use super::{Breakage, WorkerContext};
 use super::failure::Failure;
 use super::supervise::{backoff, persist};
 use crate::domain::position::WriteId;
@@ -49,8 +49,15 @@ pub(super) async fn save(
     }
 }
 
+/// How often an item is read again before a contradiction with it counts.
+const CONFIRMING_READINGS: u32 = 6;
+
 /// A contradiction between the log and an item counts only if the item is still the one that was
-/// read. Else another worker has gone on since, and this one begins again.
+/// read, also a few moments later. Otherwise another worker has gone on since, and this one begins
+/// again.
+///
+/// One reading is not enough: the items of a transaction may become visible one after another, so
+/// that the note that a partition has had a checkpoint is there while its first checkpoint is not.
 pub(super) async fn confirm(
     ctx: &WorkerContext,
     key: &Key,
@@ -60,9 +67,16 @@ pub(super) async fn confirm(
     if !matches!(failure, Failure::Halt(..)) {
         return failure;
     }
-    match persist(ctx, || last_write(&*ctx.db, key)).await {
-        Ok(found) if found == written => failure,
-        Ok(_) => Failure::reload(format!("another worker wrote {}", key.hash)),
-        Err(error) => error.into(),
+    let readings = match ctx.broken(Breakage::ContradictionsUnconfirmed) {
+        true => 0,
+        false => CONFIRMING_READINGS,
+    };
+    for reading in 1..=readings {
+        match persist(ctx, || last_write(&*ctx.db, key)).await {
+            Ok(found) if found == written => ctx.clock.sleep(backoff(ctx, reading)).await,
+            Ok(_) => return Failure::reload(format!("another worker wrote {}", key.hash)),
+            Err(error) => return error.into(),
+        }
     }
+    failure
 }

@@ -19,7 +19,7 @@ pub type Hook = Box<dyn FnMut(&mut Inner, &[Key]) -> Result<(), String> + Send>;
 pub struct DbState {
     /// All items.
     pub items: BTreeMap<Key, Item>,
-    /// What plain multi-item reads may still see in place of an item: until when, and what.
+    /// What reads may still see in place of an item: until when, and what.
     torn: BTreeMap<Key, (i64, Option<Item>)>,
     /// What an index may still show in place of an item.
     lagging: BTreeMap<Key, (i64, Option<Item>)>,
@@ -162,7 +162,7 @@ impl DbState {
         }
     }
 
-    /// An item as a plain multi-item read sees it.
+    /// An item as a read sees it.
     fn plain(&self, key: &Key, now: i64) -> Option<&Item> {
         match self.torn.get(key) {
             Some((until, before)) if now < *until => before.as_ref(),
@@ -452,12 +452,9 @@ fn run_query(inner: &mut Inner, query: &Query) -> Result<Page, StoreError> {
 impl Db for SimDb {
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         let key = key.clone();
-        self.read(move |inner| {
-            // Whoever has seen the item as committed will not see it otherwise in a later read.
-            inner.db.torn.remove(&key);
-            Ok(inner.db.items.get(&key).cloned())
-        })
-        .await
+        // The items of a transaction become visible one after another, to every kind of read.
+        self.read(move |inner| Ok(inner.db.plain(&key, inner.now).cloned()))
+            .await
     }
 
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {

@@ -23,7 +23,7 @@ pub struct Faults {
     pub slow_ms_max: i64,
     /// How much later a late write is done.
     pub late_ms_max: i64,
-    /// How long a transaction may be half visible to plain multi-item reads.
+    /// How long a transaction may be half visible, to `GetItem` as to other reads.
     pub torn_ms_max: i64,
     /// How long an index lags.
     pub index_ms_max: i64,
