@@ -20,10 +20,13 @@ use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
+use tidemark::pipeline::Protections;
 use tidemark::pipeline::follower::{Chain, Chains};
 use tidemark::pipeline::rate::PIECE_RECORDS;
-use tidemark::pipeline::rate::examine::{Candidate, Examined, Place};
-use tidemark::pipeline::rate::fold::{Fold, Postings, Room, Tiers};
+use tidemark::pipeline::rate::candidate::Candidate;
+use tidemark::pipeline::rate::decode::{Intake, RecordRules};
+use tidemark::pipeline::rate::fold::{Fold, Postings, Room};
+use tidemark::pipeline::rate::tiers::Tiers;
 use tidemark::pipeline::rate::window::Window;
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
@@ -145,7 +148,7 @@ fn first_cut(log_time: Millis) -> WindowCut {
 
 /// How far examining has come.
 enum Step<'s, 'a> {
-    /// A piece was examined.
+    /// A piece was intake.
     Piece(&'s [Candidate<'a>]),
     /// That was a chunk; log time after it.
     Chunk(Millis),
@@ -167,21 +170,21 @@ fn examine<'a>(
             watch.start();
         }
         cut = window.advance(&cut, chunk[0].offset, log_time);
-        let place = Place {
+        let rules = RecordRules {
             partition: Partition(0),
             partitions: 1,
-            window: &cut,
             services: &services,
             clock: None,
-            breakage: None,
         };
-        let mut examined = Examined::default();
+        let mut intake = Intake::starting_at(log_time);
         for piece in chunk.chunks(PIECE_RECORDS) {
-            examined.examine(piece, place, &mut window, &mut log_time);
-            assert_eq!(examined.candidates.len(), piece.len());
-            then(Step::Piece(&examined.candidates));
-            examined.candidates.clear();
+            intake.decode(piece, &rules);
+            intake.dedupe(&cut, &mut window, Protections::default());
+            assert_eq!(intake.candidates.len(), piece.len());
+            then(Step::Piece(&intake.candidates));
+            intake.candidates.clear();
         }
+        log_time = intake.log_time;
         then(Step::Chunk(log_time));
     }
 }

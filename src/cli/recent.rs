@@ -15,7 +15,7 @@ use crate::log::usage::decode;
 use crate::log::{Record, Topic};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::progress;
-use crate::pipeline::rate::examine::TICK_HEADER;
+use crate::pipeline::rate::decode::TICK_HEADER;
 
 /// How many events are looked at, at most.
 const EVENTS_MAX: u64 = 200;

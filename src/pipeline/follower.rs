@@ -275,12 +275,8 @@ impl Follower {
     }
 
     /// Learns the chains of accounts (each once) that are not known.
-    pub async fn learn(
-        &mut self,
-        ctx: &WorkerContext,
-        unknown: Vec<Account>,
-    ) -> Result<(), Failure> {
-        let links = persist(ctx, || referrals::stored_links_of(&*ctx.db, &unknown)).await?;
+    pub async fn learn(&mut self, ctx: &WorkerContext, unknown: &[Account]) -> Result<(), Failure> {
+        let links = persist(ctx, || referrals::stored_links_of(&*ctx.db, unknown)).await?;
         for (account, link) in unknown.iter().zip(links) {
             let chain = match link {
                 StoredLink::Absent => None,

@@ -41,6 +41,7 @@ mod layout;
 pub mod loss;
 pub mod post;
 pub mod progress;
+pub mod protections;
 pub mod rate;
 mod recent;
 mod recorded_cut;
@@ -57,6 +58,7 @@ pub use breakage::Breakage;
 pub use crew::Crew;
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
+pub use protections::Protections;
 pub use rate::is_log_time_ahead;
 pub use recent::watch_recent;
 #[doc(hidden)]
@@ -164,6 +166,11 @@ impl WorkerContext {
             .with_label_values(&[role.as_str(), stage])
             .observe(seconds);
         now
+    }
+
+    /// The protections of the protocol: all of them, unless the simulator breaks one.
+    fn protections(&self) -> Protections {
+        Protections::but(self.breakage)
     }
 
     /// Whether `breakage` is switched on.

@@ -28,9 +28,7 @@ impl Rater<'_> {
             return Err(Failure::halt(HaltCode::RowRegressed, what));
         }
         if self.follower.rules(control).is_none() {
-            return Err(Failure::reload(
-                "no rules are published; run `tidemark pricing init testnet` (or mainnet)",
-            ));
+            return Err(super::no_rules());
         }
         let first_time = records
             .first()
@@ -132,11 +130,6 @@ impl Rater<'_> {
         self.checkpoint = next;
         self.progressed = true;
         Ok(())
-    }
-
-    /// Test only: the window is forgotten inside the chunk.
-    pub(super) fn breaks_window(&self) -> bool {
-        self.ctx.broken(Breakage::WindowEndsInsideChunk)
     }
 }
 

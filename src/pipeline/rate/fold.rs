@@ -1,12 +1,12 @@
-//! Second half of rating a chunk: price, cascade, and fold into one entry per account. Pure.
+//! FOLD: price, cascade, and one entry per account. Pure.
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::accounts::Accounts;
-use super::examine::Candidate;
+use super::candidate::Candidate;
+use super::tiers::Tiers;
 use crate::domain::amount::{Bp, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
@@ -14,72 +14,10 @@ use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{Cascade, Cell, Charge, Deductions, EntryRef, FirstSuccess, LEVELS, Slot};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
-use crate::domain::semantics::Semantics;
 use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
 use crate::pipeline::hashed::AccountHash;
-
-/// Model names that are remembered at the most; a flood of invented names must not grow the process.
-const MODELS_MAX: usize = 100_000;
-
-/// What is known of models under one set of rules.
-#[derive(Debug, Default)]
-pub struct Tiers {
-    semantics: Semantics,
-    rules: u64,
-    known: HashMap<Box<str>, Detection>,
-    /// Events since the last call of [`Tiers::take_defaults`] whose model nothing recognised.
-    defaults: u64,
-    /// Names that nothing recognised since the last call of [`Tiers::take_unrecognised`], each once.
-    unrecognised: Vec<String>,
-}
-
-impl Tiers {
-    /// Chunks of another version of rating recognise other names.
-    pub fn recognise_by(&mut self, semantics: Semantics) {
-        if self.semantics != semantics {
-            self.known.clear();
-            self.semantics = semantics;
-        }
-    }
-
-    fn of(&mut self, model: &str, rules: &Rules) -> Detection {
-        if self.rules != rules.id() || self.known.len() >= MODELS_MAX {
-            self.known.clear();
-            self.rules = rules.id();
-        }
-        if let Some(known) = self.known.get(model) {
-            return *known;
-        }
-        let detection = rules.detect(model, self.semantics);
-        self.known.insert(model.into(), detection);
-        detection
-    }
-
-    /// As [`Tiers::of`], where the tier decides what is earned: a name that nothing recognises is noted.
-    fn of_chat(&mut self, model: &str, rules: &Rules) -> Detection {
-        let names = self.known.len();
-        let detection = self.of(model, rules);
-        if !detection.recognised {
-            self.defaults += 1;
-            if self.known.len() != names {
-                self.unrecognised.push(model.to_owned());
-            }
-        }
-        detection
-    }
-
-    /// How many events were in the lowest tier because nothing recognised their model.
-    pub fn take_defaults(&mut self) -> u64 {
-        std::mem::take(&mut self.defaults)
-    }
-
-    /// Names that were new and that nothing recognised.
-    pub fn take_unrecognised(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.unrecognised)
-    }
-}
 
 /// How one event was rated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +157,11 @@ impl Fold {
         self.room.gathered[number as usize].referrers = referrers;
     }
 
+    /// Whether the chains of all accounts that were met are known.
+    pub fn is_linked(&self) -> bool {
+        self.unlinked.is_empty()
+    }
+
     /// The accounts whose chains must be learnt, each once.
     pub fn unlinked(&self) -> Vec<Account> {
         let account =
@@ -228,7 +171,7 @@ impl Fold {
 
     /// Rates one accepted event and adds it. `party` are its accounts, met and linked.
     pub fn add(&mut self, candidate: &Candidate<'_>, party: Party, tiers: &mut Tiers) -> Rated {
-        assert!(self.unlinked.is_empty(), "every account must be linked");
+        assert!(self.is_linked(), "every account must be linked");
         let event = &candidate.event;
         let service = candidate.service;
         let rules: &Arc<Rules> = self.timeline.at(event.time);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Rater;
-use super::examine::TICK_HEADER;
+use super::decode::TICK_HEADER;
 use crate::domain::position::Partition;
 use crate::log::{LogError, NewRecord, Topic};
 use crate::ops::clock::Moment;

@@ -1,9 +1,11 @@
 //! Taking up a source partition: read the checkpoint, check that the log is still the one that it speaks of, rebuild the
 //! duplicate window, and run the recorded chunk again.
 
-use super::examine::{Place, rebuild};
-use super::fold::{Room, Tiers};
+use super::decode::RecordRules;
+use super::dedupe::rebuild;
+use super::fold::Room;
 use super::heartbeat::Heartbeat;
+use super::tiers::Tiers;
 use super::window::Window;
 use super::{After, Rater};
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence, WriteId};
@@ -119,23 +121,20 @@ impl<'c> Rater<'c> {
         mut next: Offset,
         mut log_time: Millis,
     ) -> Result<(), Failure> {
-        let window = self.checkpoint.window;
         while next < self.checkpoint.from {
             // Records are in the window if they were valid for the services that rated them.
             let (version, changes_at) = self.services_that_rated(next);
             let services = self.follower.services(version);
             let end = changes_at.map_or(self.checkpoint.from, |at| at.min(self.checkpoint.from));
-            let place = Place {
+            let rules = RecordRules {
                 partition: self.partition,
                 partitions: self.checkpoint.partitions,
-                window: &window,
                 services: &services,
                 clock: self.checkpoint.clock,
-                breakage: self.ctx.breakage,
             };
             while next < end {
                 let records = self.read_to(next, end).await?;
-                rebuild(&records, place, &mut self.window, &mut log_time);
+                rebuild(&records, &rules, &mut self.window, &mut log_time);
                 next = after_last(&records, next);
             }
         }
@@ -167,7 +166,7 @@ impl<'c> Rater<'c> {
             return Err(Failure::halt(HaltCode::SemanticsChanged, what));
         }
         let records = self.recorded().await?;
-        self.rate(&records).await
+        self.rate_and_publish(&records).await
     }
 
     /// The records of the recorded chunk.

@@ -1,7 +1,9 @@
-//! RATE: one source partition.
+//! RATE: one source partition. Each stage has a file of its name.
 //!
 //! ```text
-//! collect a chunk ─▶ write the cut ─▶ rate ─▶ emit blocks, usage rows, rejects, forwards ─▶ (acknowledged) ─▶ collect …
+//! collect ─▶ cut ─▶ decode ─▶ dedupe ─▶ resolve (usage rows, referral chains) ─▶ fold
+//!    ▲                                                                          │
+//!    └──────── (acknowledged) ◀─ publish (blocks, usage rows, rejects, forwards) ◀┘
 //! ```
 //!
 //! The cut is written before the work, under the condition that nobody else has written one: it fixes everything that the rating
@@ -9,18 +11,27 @@
 //! posting blocks carry the same sequences, and whoever has them already drops them.
 
 pub mod accounts;
+pub mod candidate;
+mod chunk;
 mod clock;
+mod collect;
+mod count;
 mod cut;
-mod emit;
-pub mod examine;
+pub mod decode;
+pub mod dedupe;
 pub mod fold;
 mod heartbeat;
 mod load;
+mod output;
 mod publish;
 mod repeat;
+mod resolve;
+mod tally;
+pub mod tiers;
+mod usage_rows;
 pub mod window;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -30,19 +41,23 @@ use super::follower::Follower;
 use super::installation::{self, NextCheck};
 use super::layout::{self, Layout};
 use super::{Breakage, Covers, WorkerContext};
-use crate::domain::position::{Control, Offset, Partition, WriteId};
+use crate::domain::position::{Control, Partition, WriteId};
+use crate::domain::semantics::Semantics;
 use crate::domain::time::Millis;
-use crate::log::{ReadLimit, Record, Topic};
+use crate::log::{Record, Topic};
 use crate::ops::health::{Role, TaskId};
-use crate::store::checkpoints::RateCheckpoint;
+use crate::store::checkpoints::{RateCheckpoint, UsageRows};
 use crate::store::losses::LostChunk;
-use fold::{Room, Tiers};
+use chunk::ChunkState;
+use fold::Room;
 use heartbeat::Heartbeat;
+use tiers::Tiers;
+use usage_rows::UsageRowMaker;
 use window::Window;
 
+pub use chunk::PIECE_RECORDS;
 pub use clock::is_log_time_ahead;
-pub use emit::PIECE_RECORDS;
-pub(in crate::pipeline) use publish::Output;
+pub(in crate::pipeline) use output::Output;
 
 /// The rater of one source partition, between two loads.
 pub struct Rater<'c> {
@@ -115,58 +130,63 @@ impl Rater<'_> {
         self.declare_done().await
     }
 
+    /// Cuts, rates and publishes the chunk that was collected.
     async fn chunk(&mut self, records: &[Record]) -> Result<(), Failure> {
         let started = self.ctx.clock.moment();
         self.cut(records).await?;
         self.ctx.stage(Role::Rate, "cut", started);
-        self.rate(records).await
+        self.rate_and_publish(records).await
     }
 
-    /// Collects a chunk: full by count, bytes or age. Empty if nothing came for a while.
-    async fn collect(&self, shutdown: &watch::Receiver<bool>) -> Result<Vec<Record>, Failure> {
-        let settings = &self.ctx.settings;
-        let mut records = self
-            .read(
-                self.checkpoint.to,
-                settings.chunk_records_max,
-                settings.chunk_bytes_max,
-                settings.idle_after,
-            )
-            .await?;
-        let Some(first) = records.first() else {
-            return Ok(records);
-        };
-        let (task, health) = (self.task(), &self.ctx.health);
-        health.first_waiting(task, first.offset.0, first.append_time);
-        let until = self.ctx.clock.moment().plus(settings.chunk_age);
-        let mut bytes: usize = records.iter().map(Record::size).sum();
-        while let Some(last) = records.last().map(|record| record.offset) {
-            let left = until.since(self.ctx.clock.moment());
-            let room = settings.chunk_records_max.saturating_sub(records.len());
-            let room_bytes = settings.chunk_bytes_max.saturating_sub(bytes);
-            if left.is_zero() || room == 0 || room_bytes == 0 || *shutdown.borrow() {
-                break;
-            }
-            let more = self.read(last.next(), room, room_bytes, left).await?;
-            bytes += more.iter().map(Record::size).sum::<usize>();
-            records.extend(more);
+    /// Rates the recorded chunk, whose records these are, and publishes what it gives. Returns when all
+    /// of it is acknowledged; only then may the next chunk be cut.
+    async fn rate_and_publish(&mut self, records: &[Record]) -> Result<(), Failure> {
+        let started = self.ctx.clock.moment();
+        let output = self.rate(records).await?;
+        let emitting = self.ctx.stage(Role::Rate, "rate", started);
+        self.after = self.publish(output).await?;
+        self.ctx.stage(Role::Rate, "emit", emitting);
+        self.progressed = true;
+        let took = self.ctx.clock.moment().since(started);
+        self.ctx.metrics.chunk_seconds.observe(took.as_secs_f64());
+        let took_ms = took.as_millis();
+        tracing::debug!(event = "chunk.rated", task = %self.task(), chunk = self.checkpoint.chunk.0, records = records.len(), took_ms);
+        Ok(())
+    }
+
+    /// Rates the recorded chunk, whose records these are. A piece is folded while it is in the
+    /// processor's caches, unless it needs the store: then it waits, with all that follow.
+    async fn rate(&mut self, records: &[Record]) -> Result<Output, Failure> {
+        let (mut chunk, protections) = (self.open_chunk()?, self.ctx.protections());
+        for piece in protections.pieces(records, PIECE_RECORDS) {
+            chunk.decode(piece);
+            chunk.dedupe(protections.window_of(&mut self.window, piece, records));
+            chunk.fold_known(self.follower.chains(), &mut self.tiers);
         }
-        Ok(records)
+        self.resolve(&mut chunk).await?;
+        chunk.fold_resolved(&mut self.tiers);
+        self.count(&chunk, records);
+        Ok(self.output(chunk, records))
     }
 
-    async fn read(
-        &self,
-        from: Offset,
-        records: usize,
-        bytes: usize,
-        wait: Duration,
-    ) -> Result<Vec<Record>, Failure> {
-        let limit = ReadLimit { records, bytes };
-        Ok(self
-            .ctx
-            .log
-            .read(Topic::UsageEvents, self.partition, from, limit, wait)
-            .await?)
+    /// The recorded chunk, with nothing decoded.
+    fn open_chunk<'r>(&mut self) -> Result<ChunkState<'r>, Failure> {
+        let cut = &self.checkpoint;
+        let semantics = Semantics::known(cut.semantics).unwrap_or_default();
+        self.tiers.recognise_by(semantics);
+        let timeline = self.follower.rules(cut.control).ok_or_else(no_rules)?;
+        let protections = self.ctx.protections();
+        let rows = UsageRowMaker {
+            is_on: cut.window.usage_rows != UsageRows::Off,
+            partition: self.partition,
+            services: Arc::clone(timeline.services()),
+            epoch: cut.epoch,
+            control: cut.control,
+            life_ms: self.ctx.settings.usage_row_life.as_millis() as i64,
+            key: protections.usage_key(),
+        };
+        let room = std::mem::take(&mut self.room);
+        Ok(ChunkState::new(cut, timeline, rows, room, protections))
     }
 
     /// Nothing came: says so once.
@@ -196,4 +216,8 @@ impl Rater<'_> {
         let next = self.checkpoint.to.0;
         self.ctx.health.stands_at(self.task(), next);
     }
+}
+
+fn no_rules() -> Failure {
+    Failure::reload("no rules are published; run `tidemark pricing init testnet` (or mainnet)")
 }

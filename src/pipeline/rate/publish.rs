@@ -1,41 +1,17 @@
-//! Publishing what a chunk gives.
+//! PUBLISH: appends blocks, rejects and forwarded records, and writes usage rows.
 
 use bytes::Bytes;
 use futures::future::{FutureExt, try_join, try_join_all};
 
 use super::Rater;
+use super::output::Output;
 use crate::domain::position::Partition;
 use crate::domain::time::Millis;
 use crate::log::{Headers, NewRecord, Topic};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::freshness;
 use crate::pipeline::recorded_cut::{self, ChunkEnd};
-use crate::store::db::{Item, Table};
-
-/// What a chunk gives, ready to be published.
-pub(in crate::pipeline) struct Output {
-    /// Posting blocks, by posting partition.
-    pub(in crate::pipeline) blocks: Vec<(Partition, Vec<Bytes>)>,
-    /// The time of the newest event.
-    pub(super) newest: Option<Millis>,
-    /// Rejects and forwarded records.
-    pub(in crate::pipeline) others: Vec<(Topic, Partition, Vec<NewRecord>)>,
-    /// Usage rows.
-    pub(in crate::pipeline) rows: Vec<Item>,
-    /// What holds once all of it is published.
-    pub(in crate::pipeline) after: super::After,
-}
-
-impl Output {
-    /// Its usage rows, and nothing else.
-    pub(in crate::pipeline) fn only_rows(self) -> Output {
-        Output {
-            blocks: Vec::new(),
-            others: Vec::new(),
-            ..self
-        }
-    }
-}
+use crate::store::db::Table;
 
 impl Rater<'_> {
     /// What every block of the chunk carries beside its bytes.

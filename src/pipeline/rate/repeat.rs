@@ -2,7 +2,7 @@
 
 use super::Rater;
 use super::load::shorten_window;
-use super::publish::Output;
+use super::output::Output;
 use crate::domain::position::{Partition, WriteId};
 use crate::log::{Fingerprint, Topic};
 use crate::pipeline::failure::{Failure, HaltCode};
@@ -68,7 +68,7 @@ impl<'c> Rater<'c> {
             );
             return Err(Failure::halt(HaltCode::FingerprintMismatch, what));
         }
-        let output = self.rate_only(&records).await?;
+        let output = self.rate(&records).await?;
         self.after = output.after.clone();
         Ok(output)
     }

@@ -13,10 +13,12 @@ use tidemark::domain::time::Millis;
 use tidemark::log::Record;
 use tidemark::log::posting::{BlockHeader, encode_blocks};
 use tidemark::log::usage::SENDER_HEADER;
+use tidemark::pipeline::Protections;
 use tidemark::pipeline::follower::{Chain, Chains};
 use tidemark::pipeline::rate::PIECE_RECORDS;
-use tidemark::pipeline::rate::examine::{Examined, Place};
-use tidemark::pipeline::rate::fold::{Fold, Room, Tiers};
+use tidemark::pipeline::rate::decode::{Intake, RecordRules};
+use tidemark::pipeline::rate::fold::{Fold, Room};
+use tidemark::pipeline::rate::tiers::Tiers;
 use tidemark::pipeline::rate::window::Window;
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
@@ -110,26 +112,25 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
         first_log_time: Millis(START),
         forgotten: None,
     };
-    let place = Place {
+    let rules = RecordRules {
         partition: Partition(0),
         partitions: 1,
-        window: &window_cut,
         services: &Services::default(),
         clock: None,
-        breakage: None,
     };
-    let (mut window, mut log_time) = (Window::default(), Millis(START));
-    let (mut examined, mut tiers) = (Examined::default(), Tiers::default());
+    let mut intake = Intake::starting_at(Millis(START));
+    let (mut window, mut tiers) = (Window::default(), Tiers::default());
     let chains = chains();
     let mut fold = Fold::new(timeline(), Control(1), room);
     for piece in records.chunks(piece) {
-        examined.examine(piece, place, &mut window, &mut log_time);
-        let parties = fold.meet(&examined.candidates);
+        intake.decode(piece, &rules);
+        intake.dedupe(&window_cut, &mut window, Protections::default());
+        let parties = fold.meet(&intake.candidates);
         fold.link(&chains);
-        for (candidate, party) in examined.candidates.iter().zip(parties) {
+        for (candidate, party) in intake.candidates.iter().zip(parties) {
             fold.add(candidate, party, &mut tiers);
         }
-        examined.candidates.clear();
+        intake.candidates.clear();
     }
     let postings = fold.postings(2);
     let header = BlockHeader {
@@ -142,7 +143,7 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
     let encoded =
         (0..2).flat_map(|q| encode_blocks(&header, postings.entries(Partition(q)), Sequence(1)));
     let encoded: Vec<Bytes> = encoded.collect();
-    (encoded, examined.duplicates as usize, postings.into_room())
+    (encoded, intake.duplicates as usize, postings.into_room())
 }
 
 fn records(draws: &[Draw]) -> Vec<Record> {

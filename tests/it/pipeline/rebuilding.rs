@@ -8,7 +8,9 @@ use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::rejected::ORIGINAL_BYTES_MAX;
 use tidemark::log::{Record, usage_partition};
-use tidemark::pipeline::rate::examine::{Examined, Place, TICK_HEADER, rebuild};
+use tidemark::pipeline::Protections;
+use tidemark::pipeline::rate::decode::{Intake, RecordRules, TICK_HEADER};
+use tidemark::pipeline::rate::dedupe::rebuild;
 use tidemark::pipeline::rate::window::{Standing, Window};
 use tidemark::store::checkpoints::{UsageRows, WindowCut};
 
@@ -132,17 +134,19 @@ proptest! {
         };
         let partition = usage_partition("user-0", PARTITIONS);
         let services = Services::default();
-        let place = Place { partition, partitions: PARTITIONS, window: &cut, services: &services, breakage: None, clock: None };
-        let (mut passed, mut passed_time) = (Window::default(), Millis(0));
-        let mut examined = Examined::default();
+        let rules = RecordRules { partition, partitions: PARTITIONS, services: &services, clock: None };
+        let mut passed = Window::default();
+        let mut intake = Intake::starting_at(Millis(0));
         for piece in records.chunks(first_split) {
-            examined.examine(piece, place, &mut passed, &mut passed_time);
-            examined.candidates.clear();
+            intake.decode(piece, &rules);
+            intake.dedupe(&cut, &mut passed, Protections::default());
+            intake.candidates.clear();
         }
         let (mut rebuilt, mut rebuilt_time) = (Window::default(), Millis(0));
         for piece in records.chunks(second_split) {
-            rebuild(piece, place, &mut rebuilt, &mut rebuilt_time);
+            rebuild(piece, &rules, &mut rebuilt, &mut rebuilt_time);
         }
+        let passed_time = intake.log_time;
         prop_assert_eq!(passed_time, rebuilt_time);
         prop_assert_eq!(passed.len(), rebuilt.len());
         prop_assert_eq!(standings(&mut passed), standings(&mut rebuilt));

@@ -27,6 +27,8 @@ pub struct DbState {
     pub hook: Option<Hook>,
     /// Writes that were done, by table.
     pub writes: BTreeMap<Table, u64>,
+    /// Batches that were read of one table alone, by table.
+    pub batch_reads: BTreeMap<Table, u64>,
     /// There are no tables: each request is refused.
     pub is_missing: bool,
 }
@@ -462,6 +464,10 @@ impl Db for SimDb {
         }
         self.read(move |inner| {
             let now = inner.now;
+            let tables: BTreeSet<Table> = keys.iter().map(|key| key.table).collect();
+            if let [table] = tables.into_iter().collect::<Vec<_>>()[..] {
+                *inner.db.batch_reads.entry(table).or_default() += 1;
+            }
             Ok(keys
                 .iter()
                 .map(|key| inner.db.plain(key, now).cloned())

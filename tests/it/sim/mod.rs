@@ -13,6 +13,7 @@ mod epochs;
 mod faults;
 mod heartbeats;
 mod log;
+mod lookups;
 mod losses;
 mod lost_checkpoints;
 mod mishaps;

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::log::{NewRecord, Record, Topic, usage_partition};
 use tidemark::ops::health::TaskId;
-use tidemark::pipeline::rate::examine::TICK_HEADER;
+use tidemark::pipeline::rate::decode::TICK_HEADER;
 use tidemark::store::db::{Item, Key};
 
 use super::checks::Ledger;

@@ -1,0 +1,66 @@
+//! An event on its way from decoding to the fold.
+
+use crate::domain::event::{Rejection, Service, UsageEvent};
+use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::time::Millis;
+use crate::log::Record;
+
+/// A valid record: it decodes, its service is known and its time is within bounds at its own log time.
+/// After deduplication, an event that no record in the window precedes.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    /// Its record.
+    pub record: &'a Record,
+    /// The event.
+    pub event: UsageEvent<'a>,
+    /// Its service.
+    pub service: Service,
+    /// Log time at its record.
+    pub log_time: Millis,
+    /// What the duplicate window says of it.
+    pub(super) verdict: Verdict,
+}
+
+impl Candidate<'_> {
+    /// Whether a copy of it may have been forgotten, so that its usage row must be looked up.
+    pub fn is_slow(&self) -> bool {
+        self.verdict == Verdict::Slow
+    }
+
+    /// Its user's account.
+    pub fn user(&self) -> AccountRef<'_> {
+        AccountRef {
+            kind: AccountKind::User,
+            id: &self.event.user,
+        }
+    }
+
+    /// Its provider's account.
+    pub fn provider(&self) -> Option<AccountRef<'_>> {
+        self.event.provider.as_deref().map(|id| AccountRef {
+            kind: AccountKind::Provider,
+            id,
+        })
+    }
+}
+
+/// What the window and its bounds say of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fast,
+    Slow,
+    Duplicate,
+    Conflict,
+    BeyondChecking,
+}
+
+/// A record that earns nothing.
+#[derive(Debug)]
+pub struct Reject<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// Log time at it.
+    pub log_time: Millis,
+    /// Why.
+    pub rejection: Rejection,
+}

@@ -1,0 +1,129 @@
+//! The recorded chunk on its way through the stages. Pure: what it adds up to follows from its records,
+//! the cut and what [`resolve`](super::resolve) has read.
+
+use std::sync::Arc;
+
+use super::candidate::Candidate;
+use super::decode::{Intake, RecordRules};
+use super::fold::{Fold, Party, Room};
+use super::tally::Tally;
+use super::tiers::Tiers;
+use super::usage_rows::UsageRowMaker;
+use super::window::Window;
+use crate::domain::position::Partition;
+use crate::domain::rules::Timeline;
+use crate::domain::service::Services;
+use crate::log::Record;
+use crate::pipeline::follower::Chains;
+use crate::pipeline::protections::Protections;
+use crate::store::checkpoints::{ClockCorrection, RateCheckpoint, WindowCut};
+use crate::store::db::Item;
+
+/// How many records go through the stages together: so few that they, and what was decoded of them,
+/// stay in the processor's caches from one stage to the next.
+pub const PIECE_RECORDS: usize = 128;
+
+/// A chunk in the making.
+pub(super) struct ChunkState<'a> {
+    pub(super) intake: Intake<'a>,
+    /// Events that wait for [`resolve`](super::resolve), and all that came after the first of them: they
+    /// are folded in log order.
+    pub(super) waiting: Vec<Candidate<'a>>,
+    pub(super) fold: Fold,
+    pub(super) rows: UsageRowMaker,
+    /// Usage rows of the events that are folded.
+    pub(super) items: Vec<Item>,
+    pub(super) tally: Tally,
+    partition: Partition,
+    partitions: u32,
+    clock: Option<ClockCorrection>,
+    window: WindowCut,
+    protections: Protections,
+}
+
+impl<'a> ChunkState<'a> {
+    /// The chunk that a cut describes, before its first record.
+    pub(super) fn new(
+        cut: &RateCheckpoint,
+        timeline: Arc<Timeline>,
+        rows: UsageRowMaker,
+        room: Room,
+        protections: Protections,
+    ) -> ChunkState<'a> {
+        ChunkState {
+            intake: Intake::starting_at(cut.log_time),
+            waiting: Vec::new(),
+            fold: Fold::new(timeline, cut.control, room),
+            items: Vec::new(),
+            tally: Tally::default(),
+            partition: rows.partition,
+            partitions: cut.partitions,
+            clock: cut.clock,
+            window: cut.window,
+            rows,
+            protections,
+        }
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.rows.services
+    }
+
+    /// Decodes the next records.
+    pub(super) fn decode(&mut self, piece: &'a [Record]) {
+        let rules = RecordRules {
+            partition: self.partition,
+            partitions: self.partitions,
+            services: &self.rows.services,
+            clock: self.clock,
+        };
+        self.intake.decode(piece, &rules);
+    }
+
+    /// Drops the decoded events that stand in the window.
+    pub(super) fn dedupe(&mut self, window: &mut Window) {
+        self.intake.dedupe(&self.window, window, self.protections);
+    }
+
+    /// Folds the deduplicated events, unless something must be asked of the store first.
+    pub(super) fn fold_known(&mut self, chains: &Chains, tiers: &mut Tiers) {
+        if self.waiting.is_empty() && !self.intake.candidates.iter().any(Candidate::is_slow) {
+            let candidates = std::mem::take(&mut self.intake.candidates);
+            let parties = self.fold.meet(&candidates);
+            self.fold.link(chains);
+            if self.fold.is_linked() {
+                self.add(&candidates, parties, tiers);
+                // Its room is for the next piece.
+                self.intake.candidates = candidates;
+                self.intake.candidates.clear();
+                return;
+            }
+            self.intake.candidates = candidates;
+        }
+        self.waiting.append(&mut self.intake.candidates);
+    }
+
+    /// Takes up the accounts of the waiting events, so that their chains can be learnt.
+    pub(super) fn meet_waiting(&mut self) {
+        self.fold.meet(&self.waiting);
+    }
+
+    /// Folds the events that waited: everything that they need is known now.
+    pub(super) fn fold_resolved(&mut self, tiers: &mut Tiers) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for piece in waiting.chunks(PIECE_RECORDS) {
+            let parties = self.fold.meet(piece);
+            self.add(piece, parties, tiers);
+        }
+    }
+
+    fn add(&mut self, candidates: &[Candidate<'_>], parties: Vec<Party>, tiers: &mut Tiers) {
+        for (candidate, party) in candidates.iter().zip(parties) {
+            let rated = self.fold.add(candidate, party, tiers);
+            if self.rows.is_on {
+                self.items.push(self.rows.item(candidate, &rated));
+            }
+            self.tally.add(candidate, &rated, &self.rows.services);
+        }
+    }
+}

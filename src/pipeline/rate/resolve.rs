@@ -1,0 +1,118 @@
+//! RESOLVE: everything that rating a chunk needs from the store, asked once per chunk.
+//!
+//! Most chunks need nothing: the window knows all their duplicates, and the follower all their chains.
+//! What a chunk does need is looked up for all its waiting events together. What the answers mean is
+//! decided by pure functions of [`ChunkState`].
+
+use std::collections::BTreeMap;
+
+use super::Rater;
+use super::candidate::Candidate;
+use super::chunk::ChunkState;
+use crate::domain::ids::Account;
+use crate::domain::position::Position;
+use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::supervise::persist;
+use crate::store::db::{Item, Key, StoreError};
+use crate::store::losses::LostChunk;
+use crate::store::usage;
+
+/// How many rows are asked for together. A request that fails is repeated with all rows that were asked
+/// for together with its own.
+const ROWS_TOGETHER: usize = 1_000;
+
+/// Usage rows that exist, by their keys.
+type FoundRows = BTreeMap<Key, Item>;
+
+impl Rater<'_> {
+    /// Resolves the waiting events: drops those whose usage row says that a copy came before, and
+    /// learns the referral chains of the accounts of the others.
+    pub(super) async fn resolve(&mut self, chunk: &mut ChunkState<'_>) -> Result<(), Failure> {
+        if chunk.waiting.is_empty() {
+            return Ok(());
+        }
+        let rows = self.usage_rows(chunk.keys_to_look_up()).await?;
+        chunk.drop_forgotten_copies(&rows, &self.void)?;
+        chunk.meet_waiting();
+        chunk.fold.link(self.follower.chains());
+        self.learn_chains(chunk.fold.unlinked()).await?;
+        chunk.fold.link(self.follower.chains());
+        Ok(())
+    }
+
+    /// Reads usage rows, strongly consistent.
+    async fn usage_rows(&self, mut keys: Vec<Key>) -> Result<FoundRows, Failure> {
+        let looked_up = &self.ctx.metrics.slow_lane_events_total;
+        looked_up.inc_by(keys.len() as u64);
+        keys.sort_unstable();
+        keys.dedup();
+        let mut found = FoundRows::new();
+        for keys in keys.chunks(ROWS_TOGETHER) {
+            let items = persist(self.ctx, || self.ctx.db.batch_get(keys)).await?;
+            let rows = keys.iter().cloned().zip(items);
+            found.extend(rows.filter_map(|(key, item)| Some((key, item?))));
+        }
+        Ok(found)
+    }
+
+    /// Reads the referral chains of accounts, each named once.
+    async fn learn_chains(&mut self, mut accounts: Vec<Account>) -> Result<(), Failure> {
+        accounts.sort_unstable();
+        for accounts in accounts.chunks(ROWS_TOGETHER) {
+            self.follower.learn(self.ctx, accounts).await?;
+        }
+        Ok(())
+    }
+}
+
+impl ChunkState<'_> {
+    /// The usage rows that must be looked up.
+    fn keys_to_look_up(&self) -> Vec<Key> {
+        let slow = self.waiting.iter().filter(|waiting| waiting.is_slow());
+        slow.map(|candidate| self.rows.key(candidate)).collect()
+    }
+
+    /// Drops the waiting events that a copy precedes which the window has forgotten. Rows of chunks that
+    /// were lost before anything was counted say nothing.
+    fn drop_forgotten_copies(
+        &mut self,
+        rows: &FoundRows,
+        lost: &[LostChunk],
+    ) -> Result<(), Failure> {
+        let waiting = std::mem::take(&mut self.waiting);
+        for candidate in waiting {
+            match self.winner_of(&candidate, rows, lost)? {
+                Some((won, own)) if won < own => self.intake.duplicates += 1,
+                Some((won, own)) if won > own => return Err(row_ahead(own, won)),
+                _ => self.waiting.push(candidate),
+            }
+        }
+        Ok(())
+    }
+
+    /// The position that won an event, and its own, if its usage row was looked up and exists.
+    fn winner_of(
+        &self,
+        candidate: &Candidate<'_>,
+        rows: &FoundRows,
+        lost: &[LostChunk],
+    ) -> Result<Option<(Position, Position)>, StoreError> {
+        if !candidate.is_slow() {
+            return Ok(None);
+        }
+        let key = self.rows.key(candidate);
+        let Some(row) = rows.get(&key) else {
+            return Ok(None);
+        };
+        let (source, won) = usage::winner(&key, row)?;
+        let is_void = lost.iter().any(|lost| lost.holds(source, won));
+        let own = self.rows.position(candidate.record.offset);
+        Ok((!is_void).then_some((won, own)))
+    }
+}
+
+fn row_ahead(own: Position, won: Position) -> Failure {
+    let what =
+        format!("the usage row of the event at {own} says that the event at {won} came first");
+    Failure::halt(HaltCode::UsageRowAhead, what)
+}

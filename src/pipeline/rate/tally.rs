@@ -1,0 +1,41 @@
+//! Sums over the events of a chunk, for metrics. Pure.
+
+use super::candidate::Candidate;
+use super::fold::Rated;
+use crate::domain::service::Services;
+use crate::domain::time::Millis;
+use crate::pipeline::counters::UsageSums;
+
+/// Sums over the rated events of a chunk.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) rated: u64,
+    pub(super) unknown_usage: u64,
+    pub(super) sums: UsageSums,
+    /// The time of the newest event.
+    pub(super) newest: Option<Millis>,
+}
+
+impl Tally {
+    /// Adds one rated event.
+    pub(super) fn add(&mut self, candidate: &Candidate<'_>, rated: &Rated, services: &Services) {
+        let event = &candidate.event;
+        self.rated += 1;
+        self.sums.add(
+            candidate.service,
+            rated.tier,
+            &rated.amounts,
+            event.provider.is_some(),
+        );
+        self.newest = self.newest.max(Some(event.time));
+        self.unknown_usage += u64::from(is_usage_unknown(candidate, services));
+    }
+}
+
+/// A successful request without token counts, to a service that must have them: what it used is
+/// unknown, not zero. Embeddings are not looked at, as ever.
+fn is_usage_unknown(candidate: &Candidate<'_>, services: &Services) -> bool {
+    let (event, service) = (&candidate.event, candidate.service);
+    let is_token_service = !service.is_default() && services.counts_tokens(service);
+    event.lacks_usage(service) || is_token_service && event.has_no_tokens()
+}

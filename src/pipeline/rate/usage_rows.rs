@@ -1,0 +1,62 @@
+//! The usage rows of a chunk's events. Pure.
+
+use std::sync::Arc;
+
+use super::candidate::Candidate;
+use super::fold::Rated;
+use crate::domain::event::UsageEvent;
+use crate::domain::position::{Control, Epoch, Offset, Partition, Position};
+use crate::domain::service::Services;
+use crate::store::db::{Item, Key};
+use crate::store::usage::{self, UsageRow};
+
+/// Makes usage rows: what all rows of a chunk have in common.
+pub(super) struct UsageRowMaker {
+    /// Whether rows are written at all.
+    pub(super) is_on: bool,
+    /// The source partition.
+    pub(super) partition: Partition,
+    /// The services as of the chunk's control position.
+    pub(super) services: Arc<Services>,
+    pub(super) epoch: Epoch,
+    pub(super) control: Control,
+    /// How long after its event a row expires.
+    pub(super) life_ms: i64,
+    /// The key of an event's row.
+    pub(super) key: fn(&UsageEvent<'_>) -> Key,
+}
+
+impl UsageRowMaker {
+    /// The key of an event's row.
+    pub(super) fn key(&self, candidate: &Candidate<'_>) -> Key {
+        (self.key)(&candidate.event)
+    }
+
+    /// The position of a record of this chunk.
+    pub(super) fn position(&self, offset: Offset) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset,
+        }
+    }
+
+    /// The row of a rated event.
+    pub(super) fn item(&self, candidate: &Candidate<'_>, rated: &Rated) -> Item {
+        let (event, services) = (&candidate.event, &self.services);
+        usage::encode(&UsageRow {
+            key: self.key(candidate),
+            event,
+            service: &services.name(candidate.service),
+            tier: services.is_tiered(candidate.service).then_some(rated.tier),
+            partition: self.partition,
+            position: self.position(candidate.record.offset),
+            log_time: candidate.log_time,
+            control: self.control,
+            slot: rated.slot,
+            provider_points: rated.amounts.provider,
+            user_points: rated.amounts.user,
+            charge: rated.amounts.charge,
+            expires_at: event.time.plus(self.life_ms),
+        })
+    }
+}
