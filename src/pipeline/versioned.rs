@@ -1,8 +1,8 @@
 //! Writing an item that another worker might write too: only over what this worker has last seen.
 
-use super::{Breakage, WorkerContext};
 use super::failure::Failure;
 use super::supervise::{backoff, persist};
+use super::{Breakage, WorkerContext};
 use crate::domain::position::WriteId;
 use crate::store::checkpoints::last_write;
 use crate::store::db::{Key, StoreError, Write};

@@ -237,9 +237,13 @@ fn stats(row: &MonthRow) -> Bytes {
         charge: row.charge,
     };
     let numbered = |(service, stats): &(Service, ServiceStats)| (service.number(), *stats);
-    let added = || -> Vec<(u8, ServiceStats)> { row.services.added().iter().map(numbered).collect() };
+    let added =
+        || -> Vec<(u8, ServiceStats)> { row.services.added().iter().map(numbered).collect() };
     if let Some(reversals) = &row.reversals {
-        versioned(STATS_WITH_REVERSALS, &(stats, row.cascade, added(), StoredReversals::of(reversals)))
+        versioned(
+            STATS_WITH_REVERSALS,
+            &(stats, row.cascade, added(), StoredReversals::of(reversals)),
+        )
     } else if !row.services.added().is_empty() {
         versioned(STATS_WITH_SERVICES, &(stats, row.cascade, added()))
     } else if row.cascade.is_zero() {
@@ -280,8 +284,9 @@ fn read_stats(row: &Row<'_>, bytes: &[u8]) -> Result<ReadStats, StoreError> {
         reversals: StoredReversals::default(),
     };
     let read = match bytes.split_first() {
-        Some((&STATS_PLAIN, body)) => postcard::from_bytes(body)
-            .map(|stats| older(stats, Cascade::default(), Vec::new())),
+        Some((&STATS_PLAIN, body)) => {
+            postcard::from_bytes(body).map(|stats| older(stats, Cascade::default(), Vec::new()))
+        }
         Some((&STATS_WITH_LEVELS, body)) => {
             postcard::from_bytes(body).map(|(stats, cascade)| older(stats, cascade, Vec::new()))
         }

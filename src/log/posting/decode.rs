@@ -120,7 +120,8 @@ impl Entries {
             let is_there = number < self.places.len() as u64;
             input.check(is_there, "deductions of an entry that is not there")?;
             let deductions = take_deductions_of_entry(input, base)?;
-            self.deductions.push((end_of(input, number as usize)?, deductions));
+            self.deductions
+                .push((end_of(input, number as usize)?, deductions));
             next = number + 1;
         }
         Ok(())
@@ -428,10 +429,7 @@ fn take_first(input: &mut Reader<'_>, base: Base) -> Result<FirstSuccess, Format
     })
 }
 
-fn take_deductions_of_entry(
-    input: &mut Reader<'_>,
-    base: Base,
-) -> Result<Deductions, FormatError> {
+fn take_deductions_of_entry(input: &mut Reader<'_>, base: Base) -> Result<Deductions, FormatError> {
     let mut deductions = Deductions::default();
     take_list(
         input,

@@ -127,7 +127,8 @@ impl<'a> BlockWriter<'a> {
         self.previous = Some(entry.account);
         self.adds_services |= names_added_service(entry);
         if !entry.deductions.is_empty() {
-            self.deductions.push(self.base, self.count, entry.deductions);
+            self.deductions
+                .push(self.base, self.count, entry.deductions);
         }
         self.count += 1;
     }

@@ -176,7 +176,11 @@ fn event_type(fields: &Fields<'_>) -> Result<(), Rejection> {
     known(fields.event_type.as_deref(), "type", EVENT_TYPE)
 }
 
-pub(super) fn known(value: Option<&str>, field: &'static str, known: &str) -> Result<(), Rejection> {
+pub(super) fn known(
+    value: Option<&str>,
+    field: &'static str,
+    known: &str,
+) -> Result<(), Rejection> {
     match required(value, field)? {
         value if value == known => Ok(()),
         value => {

@@ -39,7 +39,11 @@ pub fn decode(value: &[u8]) -> Result<Reversal<'_>, Rejection> {
         return Err(too_large(value));
     }
     let top = precise::object(value)?;
-    known(top.text("specversion")?.as_deref(), "specversion", SPEC_VERSION)?;
+    known(
+        top.text("specversion")?.as_deref(),
+        "specversion",
+        SPEC_VERSION,
+    )?;
     known(top.text(TYPE)?.as_deref(), TYPE, REVERSAL_TYPE)?;
     let data = top.object(DATA)?;
     Ok(Reversal {
