@@ -75,6 +75,12 @@ impl Points {
         Points(self.0.saturating_add(other.0))
     }
 
+    /// The difference; at the end of the range it stays there.
+    #[must_use]
+    pub const fn minus(self, other: Points) -> Points {
+        Points(self.0.saturating_sub(other.0))
+    }
+
     /// The sum, or [`Overflow`].
     pub fn checked_plus(self, other: Points) -> Result<Points, Overflow> {
         self.0.checked_add(other.0).map(Points).ok_or(Overflow)
@@ -115,6 +121,12 @@ impl Money {
     pub fn plus(self, other: Money) -> Money {
         let sum = self.0.saturating_add(other.0);
         Money(sum.clamp(-Money::MAX.0, Money::MAX.0))
+    }
+
+    /// The difference; at the end of the range it stays there.
+    #[must_use]
+    pub fn minus(self, other: Money) -> Money {
+        self.plus(Money(other.0.saturating_neg()))
     }
 
     /// The sum, or [`Overflow`].

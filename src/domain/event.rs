@@ -174,11 +174,17 @@ pub enum Reason {
     TooOld,
     /// The same identity, with other content, came before.
     Conflict,
+    /// A reversal of an event that was never accepted.
+    UnknownOriginal,
+    /// A reversal of an event that another reversal has taken back.
+    AlreadyReversed,
+    /// A reversal of an event that earned and cost nothing.
+    NothingToReverse,
 }
 
 impl Reason {
     /// All, for metrics and documentation.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 17] = [
         Reason::Malformed,
         Reason::MissingField,
         Reason::WrongType,
@@ -193,6 +199,9 @@ impl Reason {
         Reason::InTheFuture,
         Reason::TooOld,
         Reason::Conflict,
+        Reason::UnknownOriginal,
+        Reason::AlreadyReversed,
+        Reason::NothingToReverse,
     ];
 
     /// The one with that code.
@@ -217,6 +226,9 @@ impl Reason {
             Reason::InTheFuture => "in_the_future",
             Reason::TooOld => "too_old",
             Reason::Conflict => "conflict",
+            Reason::UnknownOriginal => "unknown_original",
+            Reason::AlreadyReversed => "already_reversed",
+            Reason::NothingToReverse => "nothing_to_reverse",
         }
     }
 }

@@ -9,7 +9,7 @@ use super::amount::{Bp, Money, Points};
 use super::event::Service;
 use super::ids::AccountKind;
 use super::outcomes::Outcomes;
-use super::posting::{Cascade, Cell, Charge, EntryRef, Slot, add};
+use super::posting::{Cascade, Cell, Charge, Deduction, EntryRef, Slot, add};
 pub use super::service_stats::{ByService, ServiceStats};
 use super::sorted::SortedMap;
 use super::time::{Day, Millis, Month};
@@ -73,6 +73,62 @@ impl LateStats {
     }
 }
 
+/// How many of a month's events were reversed. Nearly every month has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reversals {
+    /// By day of month, ascending; only days with a reversed event.
+    pub days: Vec<(u8, u64)>,
+    /// By service, ascending; only services with a reversed event.
+    pub services: Vec<(Service, u64)>,
+    /// Reversals booked late: of events of months that had closed.
+    pub late: u64,
+}
+
+impl Reversals {
+    /// Whether nothing was reversed.
+    pub fn is_empty(&self) -> bool {
+        *self == Reversals::default()
+    }
+
+    /// Those of one day.
+    pub fn of_day(&self, day: u8) -> u64 {
+        of(&self.days, &day)
+    }
+
+    /// Those of one service.
+    pub fn of_service(&self, service: Service) -> u64 {
+        of(&self.services, &service)
+    }
+
+    /// All of the month.
+    pub fn sum(&self) -> u64 {
+        let days = self.days.iter().map(|(_, count)| *count);
+        days.fold(self.late, u64::saturating_add)
+    }
+
+    fn add(&mut self, slot: Slot, service: Service, count: u64) {
+        match slot {
+            Slot::Late(_) => add(&mut self.late, count),
+            Slot::Day(day) => {
+                add_under(&mut self.days, day.of_month(), count);
+                add_under(&mut self.services, service, count);
+            }
+        }
+    }
+}
+
+fn of<K: Ord>(counts: &[(K, u64)], key: &K) -> u64 {
+    let place = counts.binary_search_by(|(of, _)| of.cmp(key));
+    place.map_or(0, |place| counts[place].1)
+}
+
+fn add_under<K: Ord>(counts: &mut Vec<(K, u64)>, key: K, count: u64) {
+    match counts.binary_search_by(|(of, _)| of.cmp(&key)) {
+        Ok(place) => add(&mut counts[place].1, count),
+        Err(place) => counts.insert(place, (key, count)),
+    }
+}
+
 /// The streak as it stood at a month's start: the last active day before it, how many active days in a row end there,
 /// and the longest run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +181,8 @@ pub struct MonthRow {
     pub cascade: Cascade,
     /// One-off awards.
     pub bonus: Points,
+    /// What was reversed, if anything: a box, since nearly every row has none.
+    pub reversals: Option<Box<Reversals>>,
 }
 
 /// The facts of an account's whole life; they stand in its head row.
@@ -175,7 +233,18 @@ impl MonthRow {
             charge: Charge::default(),
             cascade: Cascade::default(),
             bonus: Points::ZERO,
+            reversals: None,
         }
+    }
+
+    /// How many of its events were reversed.
+    pub fn reversals(&self) -> &Reversals {
+        const NONE: &Reversals = &Reversals {
+            days: Vec::new(),
+            services: Vec::new(),
+            late: 0,
+        };
+        self.reversals.as_deref().unwrap_or(NONE)
     }
 
     /// The streak to carry into the next month.
@@ -231,6 +300,30 @@ impl MonthRow {
         add(&mut of_service.latency_ms, cell.latency_ms);
     }
 
+    /// What is taken back was added before, so no sum falls below zero, but for points.
+    fn deduct(&mut self, slot: Slot, service: Service, deduction: &Deduction) {
+        if deduction.reversed > 0 {
+            let reversals = self.reversals.get_or_insert_default();
+            reversals.add(slot, service, deduction.reversed);
+        }
+        let Slot::Day(day) = slot else {
+            // The late part has no latencies. Its successes are not reduced here: the month whose
+            // event is reversed may be an earlier one, and a count of rows is never negative.
+            self.late.points = self.late.points.minus(deduction.points);
+            return;
+        };
+        let stats = self.day_mut(day.of_month());
+        stats.base = stats.base.minus(deduction.points);
+        subtract(&mut stats.successful, deduction.reversed);
+        subtract(&mut stats.latency_ms, deduction.latency_ms);
+        subtract(&mut stats.target_ms, deduction.target_ms);
+        let of_service = &mut self.services[service];
+        of_service.points = of_service.points.minus(deduction.points);
+        subtract(&mut of_service.successful, deduction.reversed);
+        subtract(&mut of_service.timed, deduction.timed);
+        subtract(&mut of_service.latency_ms, deduction.latency_ms);
+    }
+
     fn add_referral(&mut self, slot: Slot, cascade: &Cascade) {
         let sum = match slot {
             Slot::Day(day) => {
@@ -269,6 +362,13 @@ impl MonthRow {
     }
 }
 
+/// A sum that is at the end of its range stays there: what it should be is not known.
+const fn subtract(sum: &mut u64, less: u64) {
+    if *sum != u64::MAX {
+        *sum = sum.saturating_sub(less);
+    }
+}
+
 /// Months, ascending, each once. An entry nearly always books into one.
 pub type Months = SmallVec<[Month; 2]>;
 
@@ -300,6 +400,8 @@ pub fn months_of<'e>(entry: impl Into<EntryRef<'e>>) -> Months {
         .firsts
         .iter()
         .for_each(|first| see(first.slot.month()));
+    let deductions = entry.deductions.by_service.iter();
+    deductions.for_each(|(slot, ..)| see(slot.month()));
     if months.len() > 1 {
         months.sort_unstable();
         months.dedup();
@@ -341,13 +443,23 @@ impl AccountRows {
         for month in &changed {
             self.open(kind, *month, activity);
         }
+        let before = self.lifetime.successes;
         for (slot, service, cell) in entry.cells {
             self.open(kind, slot.month(), activity)
                 .add_cell(*slot, *service, cell);
             add(&mut self.lifetime.successes, cell.successful);
         }
-        if self.lifetime.successes >= MILESTONE_SUCCESSES && self.lifetime.fiftieth_at.is_none() {
+        let most = match entry.deductions.is_empty() {
+            true => self.lifetime.successes,
+            false => before.saturating_add(entry.deductions.peak),
+        };
+        if most >= MILESTONE_SUCCESSES && self.lifetime.fiftieth_at.is_none() {
             self.lifetime.fiftieth_at = Some(source_log_time);
+        }
+        for (slot, service, deduction) in &entry.deductions.by_service {
+            self.open(kind, slot.month(), activity)
+                .deduct(*slot, *service, deduction);
+            subtract(&mut self.lifetime.successes, deduction.reversed);
         }
         for (slot, cascade) in entry.referral {
             self.open(kind, slot.month(), activity)

@@ -13,6 +13,7 @@ pub mod position;
 pub mod posting;
 pub mod rating;
 pub mod referral;
+pub mod reversal;
 pub mod rules;
 pub mod semantics;
 pub mod service;

@@ -48,6 +48,58 @@ pub struct Cell {
     pub target_ms: u64,
 }
 
+/// What is taken back of what the events of one account, slot and service have added before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deduction {
+    /// Successful events that were reversed: the slot has so many fewer successes.
+    pub reversed: u64,
+    /// A provider's base, or a user's usage points.
+    pub points: Points,
+    /// Events among those deducted that carry a latency.
+    pub timed: u64,
+    /// Sum of their latencies, ms.
+    pub latency_ms: u64,
+    /// Sum of their target latencies, ms.
+    pub target_ms: u64,
+}
+
+impl Deduction {
+    /// Adds another deduction.
+    pub fn add(&mut self, other: &Deduction) {
+        add(&mut self.reversed, other.reversed);
+        self.points = self.points.plus(other.points);
+        add(&mut self.timed, other.timed);
+        add(&mut self.latency_ms, other.latency_ms);
+        add(&mut self.target_ms, other.target_ms);
+    }
+}
+
+/// Everything that one block takes back from one account. Nearly every entry has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deductions {
+    /// By slot and service, sorted; each once.
+    pub by_service: Vec<(Slot, Service, Deduction)>,
+    /// How many more successes than before the block the account had at most while it was rated.
+    /// Without deductions that is their number; with them it depends on their order in the log, and
+    /// decides whether the account reached its milestone.
+    pub peak: u64,
+}
+
+impl Deductions {
+    /// Whether nothing is taken back.
+    pub fn is_empty(&self) -> bool {
+        self.by_service.is_empty()
+    }
+
+    /// None at all.
+    pub const NONE: &'static Deductions = &Deductions {
+        by_service: Vec::new(),
+        peak: 0,
+    };
+}
+
 /// What a user is charged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,6 +172,9 @@ pub struct Entry {
     pub charges: Vec<(Month, Charge)>,
     /// First successes, by service (users only).
     pub firsts: Vec<FirstSuccess>,
+    /// What is taken back.
+    #[serde(default, skip_serializing_if = "Deductions::is_empty")]
+    pub deductions: Deductions,
 }
 
 impl Entry {
@@ -131,6 +186,7 @@ impl Entry {
             referral: Vec::new(),
             charges: Vec::new(),
             firsts: Vec::new(),
+            deductions: Deductions::default(),
         }
     }
 }
@@ -148,6 +204,8 @@ pub struct EntryRef<'a> {
     pub charges: &'a [(Month, Charge)],
     /// First successes, by service.
     pub firsts: &'a [FirstSuccess],
+    /// What is taken back.
+    pub deductions: &'a Deductions,
 }
 
 impl EntryRef<'_> {
@@ -157,7 +215,10 @@ impl EntryRef<'_> {
         let referral = self.referral.iter().map(|(slot, _)| slot.month());
         let charges = self.charges.iter().map(|(month, _)| *month);
         let firsts = self.firsts.iter().map(|first| first.slot.month());
-        cells.chain(referral).chain(charges).chain(firsts).min()
+        let deductions = self.deductions.by_service.iter();
+        let deducted = deductions.map(|(slot, ..)| slot.month());
+        let booked = cells.chain(referral).chain(charges).chain(firsts);
+        booked.chain(deducted).min()
     }
 
     /// An entry of its own.
@@ -168,6 +229,7 @@ impl EntryRef<'_> {
             referral: self.referral.to_vec(),
             charges: self.charges.to_vec(),
             firsts: self.firsts.to_vec(),
+            deductions: self.deductions.clone(),
         }
     }
 }
@@ -180,6 +242,7 @@ impl<'a> From<&'a Entry> for EntryRef<'a> {
             referral: &entry.referral,
             charges: &entry.charges,
             firsts: &entry.firsts,
+            deductions: &entry.deductions,
         }
     }
 }

@@ -84,11 +84,14 @@ pub enum Breakage {
     WindowRatedWithNewServices,
     /// A contradiction with an item counts at once, although the item may be half of a transaction.
     ContradictionsUnconfirmed,
+    /// The rows of an account are taken as they are read although another worker has applied an
+    /// award to them, of whose transaction the read may show nothing yet.
+    AppliedAwardsUnchecked,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 36] = [
+    pub const ALL: [Breakage; 37] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -125,5 +128,6 @@ impl Breakage {
         Breakage::OlderRowsReleased,
         Breakage::WindowRatedWithNewServices,
         Breakage::ContradictionsUnconfirmed,
+        Breakage::AppliedAwardsUnchecked,
     ];
 }

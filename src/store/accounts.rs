@@ -20,12 +20,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::db::{Attr, Item, Key, StoreError, Table};
+use super::db::{Attr, Condition, Item, Key, StoreError, Table, Write};
 use super::row::{Row, key_text};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{
-    ByService, Carry, DayStats, LateStats, Lifetime, MonthRow, ServiceStats,
+    ByService, Carry, DayStats, LateStats, Lifetime, MonthRow, Reversals, ServiceStats,
 };
 use crate::domain::position::Fence;
 use crate::domain::posting::{Cascade, Charge};
@@ -36,12 +36,13 @@ pub const ACCOUNT_ITEM: &str = "0000-00";
 /// Sorts after every month.
 const AFTER_MONTHS: &str = ":";
 /// The versions of the binary statistics: without points from referrals by level (older rows, and those that have none), with them behind the rest,
-/// and with services that are not built in behind those. A row has the lowest that holds it.
+/// with services that are not built in behind those, and with what was reversed behind those. A row has the lowest that holds it.
 const STATS_PLAIN: u8 = 1;
 const STATS_WITH_LEVELS: u8 = 2;
 const STATS_WITH_SERVICES: u8 = 3;
+const STATS_WITH_REVERSALS: u8 = 4;
 /// Versions that a later tidemark may write. Anything else is no version.
-const STATS_NEWER_MIN: u8 = STATS_WITH_SERVICES + 1;
+const STATS_NEWER_MIN: u8 = STATS_WITH_REVERSALS + 1;
 const STATS_NEWER_MAX: u8 = 15;
 /// What the statistics of nearly every month take, in bytes.
 const STATS_BYTES_USUAL: usize = 512;
@@ -57,6 +58,41 @@ struct Stats<'a> {
     services: Cow<'a, [ServiceStats; Service::DEFAULT_COUNT]>,
     late: LateStats,
     charge: Charge,
+}
+
+/// What was reversed, as it stands behind the statistics. Services are there by their numbers.
+#[derive(Default, Serialize, Deserialize)]
+struct StoredReversals {
+    days: Vec<(u8, u64)>,
+    services: Vec<(u8, u64)>,
+    late: u64,
+}
+
+impl StoredReversals {
+    fn of(reversals: &Reversals) -> StoredReversals {
+        let numbered = |(service, count): &(Service, u64)| (service.number(), *count);
+        StoredReversals {
+            days: reversals.days.clone(),
+            services: reversals.services.iter().map(numbered).collect(),
+            late: reversals.late,
+        }
+    }
+
+    /// `None`: something is out of order, or of an unknown service.
+    fn reversals(self) -> Option<Option<Box<Reversals>>> {
+        let numbered = |(number, count)| Some((Service::numbered(number)?, count));
+        let services: Option<Vec<_>> = self.services.into_iter().map(numbered).collect();
+        let reversals = Reversals {
+            days: self.days,
+            services: services?,
+            late: self.late,
+        };
+        let days = reversals.days.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let services = reversals.services.windows(2);
+        let services = services.fold(true, |so_far, pair| so_far && pair[0].0 < pair[1].0);
+        let found = (!reversals.is_empty()).then(|| Box::new(reversals));
+        (days && services).then_some(found)
+    }
 }
 
 /// One month row as it stands in the table.
@@ -111,6 +147,14 @@ pub const fn table(kind: AccountKind) -> Table {
 /// The key of a month row.
 pub fn row_key(account: &Account, month: Month) -> Key {
     Key::new(table(account.kind), account.id(), month.to_string())
+}
+
+/// A check that the row of `month` is the account's head still, and was last written with `fence`.
+pub fn head_check(account: &Account, month: Month, fence: Fence) -> Write {
+    Write::Check {
+        key: row_key(account, month),
+        condition: Condition::Equals("fence", Attr::S(fence.to_string())),
+    }
 }
 
 /// The key of the account item.
@@ -192,11 +236,16 @@ fn stats(row: &MonthRow) -> Bytes {
         late: row.late,
         charge: row.charge,
     };
-    let added = row.services.added();
-    if !added.is_empty() {
-        let numbered = |(service, stats): &(Service, ServiceStats)| (service.number(), *stats);
-        let added: Vec<(u8, ServiceStats)> = added.iter().map(numbered).collect();
-        versioned(STATS_WITH_SERVICES, &(stats, row.cascade, added))
+    let numbered = |(service, stats): &(Service, ServiceStats)| (service.number(), *stats);
+    let added =
+        || -> Vec<(u8, ServiceStats)> { row.services.added().iter().map(numbered).collect() };
+    if let Some(reversals) = &row.reversals {
+        versioned(
+            STATS_WITH_REVERSALS,
+            &(stats, row.cascade, added(), StoredReversals::of(reversals)),
+        )
+    } else if !row.services.added().is_empty() {
+        versioned(STATS_WITH_SERVICES, &(stats, row.cascade, added()))
     } else if row.cascade.is_zero() {
         versioned(STATS_PLAIN, &stats)
     } else {
@@ -217,19 +266,34 @@ fn versioned(version: u8, stats: &impl Serialize) -> Bytes {
     body.into()
 }
 
-/// The statistics of a row, its points from referrals by level, and what services have that are not
-/// built in.
-type ReadStats = (Stats<'static>, Cascade, Vec<(u8, ServiceStats)>);
+/// What the `stats` attribute holds, in any version.
+#[derive(Deserialize)]
+struct ReadStats {
+    stats: Stats<'static>,
+    cascade: Cascade,
+    /// What services have that are not built in, by their numbers.
+    added: Vec<(u8, ServiceStats)>,
+    reversals: StoredReversals,
+}
 
 fn read_stats(row: &Row<'_>, bytes: &[u8]) -> Result<ReadStats, StoreError> {
+    let older = |stats, cascade, added| ReadStats {
+        stats,
+        cascade,
+        added,
+        reversals: StoredReversals::default(),
+    };
     let read = match bytes.split_first() {
         Some((&STATS_PLAIN, body)) => {
-            postcard::from_bytes(body).map(|stats| (stats, Cascade::default(), Vec::new()))
+            postcard::from_bytes(body).map(|stats| older(stats, Cascade::default(), Vec::new()))
         }
         Some((&STATS_WITH_LEVELS, body)) => {
-            postcard::from_bytes(body).map(|(stats, cascade)| (stats, cascade, Vec::new()))
+            postcard::from_bytes(body).map(|(stats, cascade)| older(stats, cascade, Vec::new()))
         }
-        Some((&STATS_WITH_SERVICES, body)) => postcard::from_bytes(body),
+        Some((&STATS_WITH_SERVICES, body)) => {
+            postcard::from_bytes(body).map(|(stats, cascade, added)| older(stats, cascade, added))
+        }
+        Some((&STATS_WITH_REVERSALS, body)) => postcard::from_bytes(body),
         Some((version @ (STATS_NEWER_MIN..=STATS_NEWER_MAX), _)) => {
             return Err(row.newer(format!("attribute stats has version {version}")));
         }
@@ -257,7 +321,12 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
     let Some(Attr::B(bytes)) = item.get("stats") else {
         return Err(row.corrupt("attribute stats is missing or holds no bytes"));
     };
-    let (stats, cascade, added) = read_stats(&row, bytes)?;
+    let ReadStats {
+        stats,
+        cascade,
+        added,
+        reversals,
+    } = read_stats(&row, bytes)?;
     Ok(StoredRow {
         row: MonthRow {
             month,
@@ -268,6 +337,9 @@ pub fn decode(key: Key, item: &Item) -> Result<StoredRow, StoreError> {
             charge: stats.charge,
             cascade,
             bonus: crate::domain::amount::Points(row.number("bonus")?),
+            reversals: reversals
+                .reversals()
+                .ok_or_else(|| row.corrupt("attribute stats: reversals are out of order"))?,
         },
         fence: row.parsed("fence")?,
         lifetime: Lifetime {

@@ -3,12 +3,13 @@
 
 use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Fields, Row};
-use crate::domain::amount::Points;
+use crate::domain::amount::{Money, Points};
 use crate::domain::event::UsageEvent;
 use crate::domain::position::{Control, Partition, Position};
 use crate::domain::posting::{Charge, Slot};
+use crate::domain::reversal::Reversal;
 use crate::domain::tier::Tier;
-use crate::domain::time::{Day, Millis};
+use crate::domain::time::{Day, Millis, Month};
 
 /// A user's day is spread over so many partition keys, so that one busy user is no hot partition.
 pub const BUCKETS: u64 = 16;
@@ -46,17 +47,30 @@ pub struct UsageRow<'a> {
 
 /// The key of an event's row. Source and id are hashed (XXH3-128); the time is the event's.
 pub fn key(event: &UsageEvent<'_>) -> Key {
-    let hash = source_and_id(event);
-    let day = partition_key(
-        &event.user,
-        event.time.day(),
-        (hash % u128::from(BUCKETS)) as u64,
-    );
-    Key::new(
-        Table::UsageTracking,
-        day,
-        format!("{}#{hash:032x}", event.time),
-    )
+    key_of(&event.user, &event.source, &event.id, event.time)
+}
+
+/// [`key`] of the event with these parts.
+pub fn key_of(user: &str, source: &str, id: &str, time: Millis) -> Key {
+    let hash = source_and_id(source, id);
+    let day = partition_key(user, time.day(), (hash % u128::from(BUCKETS)) as u64);
+    Key::new(Table::UsageTracking, day, format!("{time}#{hash:032x}"))
+}
+
+/// What the sort key of a reversal's row adds to that of the event's row.
+const REVERSAL_SUFFIX: &str = "#reversal";
+
+/// The key of the row of an event's reversal, from the key of the event's row: right behind it.
+pub fn reversal_key(original: &Key) -> Key {
+    Key {
+        range: format!("{}{REVERSAL_SUFFIX}", original.range),
+        ..original.clone()
+    }
+}
+
+/// The sort key of the event's row, of that of its reversal's. `None`: it is no reversal's.
+pub fn reversed_range(range: &str) -> Option<&str> {
+    range.strip_suffix(REVERSAL_SUFFIX)
 }
 
 /// The key without the identity: two requests of one user in the same millisecond share it. For the simulator only.
@@ -75,11 +89,11 @@ fn partition_key(user: &str, day: Day, bucket: u64) -> String {
     format!("{user}#{day}#{bucket:02}")
 }
 
-fn source_and_id(event: &UsageEvent<'_>) -> u128 {
+fn source_and_id(source: &str, id: &str) -> u128 {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    hasher.update(&(event.source.len() as u64).to_le_bytes());
-    hasher.update(event.source.as_bytes());
-    hasher.update(event.id.as_bytes());
+    hasher.update(&(source.len() as u64).to_le_bytes());
+    hasher.update(source.as_bytes());
+    hasher.update(id.as_bytes());
     hasher.digest128()
 }
 
@@ -140,4 +154,142 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
 pub fn winner(key: &Key, item: &Item) -> Result<(Partition, Position), StoreError> {
     let row = Row::new(key.clone(), item);
     Ok((Partition(row.number("partition")?), row.parsed("position")?))
+}
+
+/// How an accepted event was rated, as its row says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RatedEvent {
+    /// Its source partition.
+    pub partition: Partition,
+    /// Its position there.
+    pub position: Position,
+    /// The control position with which it was rated.
+    pub control: Control,
+    /// When the request was made.
+    pub time: Millis,
+    /// Who served it.
+    pub provider: Option<String>,
+    /// The path that was called: it tells the service.
+    pub endpoint: String,
+    /// The tier of its model, if the service earns by that.
+    pub tier: Option<Tier>,
+    /// The HTTP status.
+    pub status: u16,
+    /// How long it took, ms.
+    pub latency_ms: Option<u64>,
+    /// To the provider.
+    pub provider_points: Points,
+    /// To the user.
+    pub user_points: Points,
+    /// Charged to the user.
+    pub charge: Charge,
+}
+
+impl RatedEvent {
+    /// The one in an item.
+    pub fn of(key: &Key, item: &Item) -> Result<RatedEvent, StoreError> {
+        let row = Row::new(key.clone(), item);
+        let tier = row.text_opt("tier")?;
+        let known = |name: &str| {
+            let tier = Tier::named(name);
+            tier.ok_or_else(|| row.newer(format!("attribute tier is '{name}'")))
+        };
+        Ok(RatedEvent {
+            partition: Partition(row.number("partition")?),
+            position: row.parsed("position")?,
+            control: Control(row.number("control")?),
+            time: row.parsed("time")?,
+            provider: row.text_opt("providerId")?.map(str::to_owned),
+            endpoint: row.text("endpoint")?.to_owned(),
+            tier: tier.map(known).transpose()?,
+            status: row.number("statusCode")?,
+            latency_ms: row.number_opt("latencyMs")?,
+            provider_points: Points(row.number("providerMicropoints")?),
+            user_points: Points(row.number("userMicropoints")?),
+            charge: Charge {
+                cost: Money(row.number("costNanos")?),
+                shadow: Money(row.number("shadowCostNanos")?),
+            },
+        })
+    }
+}
+
+/// The row of a reversal to be written.
+#[derive(Clone, Debug)]
+pub struct ReversalRow<'a> {
+    /// Where it goes: [`reversal_key`].
+    pub key: Key,
+    /// The reversal.
+    pub reversal: &'a Reversal<'a>,
+    /// Its source partition.
+    pub partition: Partition,
+    /// Its position there: the one that won.
+    pub position: Position,
+    /// Log time at it.
+    pub log_time: Millis,
+    /// Where it is booked.
+    pub slot: Slot,
+    /// When the row expires: with the event's.
+    pub expires_at: Millis,
+}
+
+/// The item of a reversal's row. The same reversal at the same position always gives the same item.
+pub fn encode_reversal(row: &ReversalRow<'_>) -> Item {
+    let reversal = row.reversal;
+    let mut item = Fields::of(&row.key)
+        .text("userId", &reversal.user)
+        .text("source", &reversal.source)
+        .text("id", &reversal.id)
+        .number("partition", row.partition.0)
+        .text("position", row.position)
+        .text("logTime", row.log_time)
+        .number("expiresAt", row.expires_at.0.div_euclid(1_000))
+        .item();
+    let mut put = |name: &str, text: String| item.insert(name.to_owned(), Attr::S(text));
+    match row.slot {
+        Slot::Day(day) => put("bookedOn", day.to_string()),
+        Slot::Late(month) => put("bookedLateIn", month.to_string()),
+    };
+    if let Some(reason) = &reversal.reason {
+        put("reason", reason.to_string());
+    }
+    item
+}
+
+/// The reversal that took an event back, as its row says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReversal {
+    /// Who asked for it.
+    pub source: String,
+    /// Its own id.
+    pub id: String,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// Its source partition.
+    pub partition: Partition,
+    /// Its position there.
+    pub position: Position,
+    /// Log time at it.
+    pub log_time: Millis,
+    /// The day on which it was booked; `None` if it was late.
+    pub booked_on: Option<Day>,
+    /// The month in which it was booked as late.
+    pub booked_late_in: Option<Month>,
+}
+
+impl StoredReversal {
+    /// The one in an item.
+    pub fn of(key: &Key, item: &Item) -> Result<StoredReversal, StoreError> {
+        let row = Row::new(key.clone(), item);
+        Ok(StoredReversal {
+            source: row.text("source")?.to_owned(),
+            id: row.text("id")?.to_owned(),
+            reason: row.text_opt("reason")?.map(str::to_owned),
+            partition: Partition(row.number("partition")?),
+            position: row.parsed("position")?,
+            log_time: row.parsed("logTime")?,
+            booked_on: row.parsed_opt("bookedOn")?,
+            booked_late_in: row.parsed_opt("bookedLateIn")?,
+        })
+    }
 }

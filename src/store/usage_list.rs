@@ -1,5 +1,6 @@
 //! Reading a user's usage rows: what was requested, and how it was rated.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,7 +10,7 @@ use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::marker;
 use super::pages;
 use super::row::Row;
-use super::usage::day_keys;
+use super::usage::{StoredReversal, day_keys, reversal_key, reversed_range};
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
@@ -71,6 +72,8 @@ pub struct UsageRow {
     pub partition: u32,
     /// Where it stands there.
     pub position: String,
+    /// What took it back, if anything did.
+    pub reversal: Option<StoredReversal>,
 }
 
 /// A user's requests of a day, in order of their time. Rows that have expired are not shown, also where they still stand.
@@ -83,9 +86,7 @@ pub async fn of_day(
     let mut lines = Vec::new();
     for hash in day_keys(user, day) {
         let items = pages::all(db, pages::whole(Table::UsageTracking, &hash)).await?;
-        for item in items.iter().filter(|item| !has_expired(item, now)) {
-            lines.push(read(&hash, item)?);
-        }
+        lines.extend(read_rows(&hash, items, now)?);
     }
     lines.sort_by(|a: &UsageRow, b| (a.time, &a.position).cmp(&(b.time, &b.position)));
     Ok(lines)
@@ -167,24 +168,19 @@ pub async fn page_of_day(
         };
         async move { Ok::<_, StoreError>((first_rows(db, query, wanted).await?, hash)) }
     });
-    let mut rows: Vec<(String, String, Item)> = Vec::new();
+    let mut rows: Vec<DayRow> = Vec::new();
     for (items, hash) in try_join_all(queries).await? {
-        for item in items {
-            let unknown = Row::new(Key::new(Table::UsageTracking, &hash, "?"), &item);
-            let range = unknown.text("timeHash")?.to_owned();
-            if Some(&range) != after.as_ref() {
-                rows.push((range, hash.clone(), item));
-            }
-        }
+        let found = day_rows(&hash, items)?.into_iter();
+        rows.extend(found.filter(|row| Some(&row.key.range) != after.as_ref()));
     }
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    rows.sort_by(|a, b| a.key.range.cmp(&b.key.range));
     let limit = limit as usize;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let last = rows.last().filter(|_| has_more);
-    let next = last.and_then(|(range, ..)| UsageCursor::of_range(range));
-    let alive = rows.iter().filter(|(.., item)| !has_expired(item, now));
-    let lines = alive.map(|(_, hash, item)| read(hash, item));
+    let next = last.and_then(|row| UsageCursor::of_range(&row.key.range));
+    let alive = rows.iter().filter(|row| !has_expired(&row.item, now));
+    let lines = alive.map(DayRow::read);
     Ok(UsagePage {
         lines: lines.collect::<Result<_, _>>()?,
         next,
@@ -208,9 +204,7 @@ pub async fn last_of_day(
     });
     let mut lines = Vec::new();
     for (items, hash) in try_join_all(queries).await? {
-        for item in items.iter().filter(|item| !has_expired(item, now)) {
-            lines.push(read(&hash, item)?);
-        }
+        lines.extend(read_rows(&hash, items, now)?);
     }
     lines.sort_by(|a: &UsageRow, b| (b.time, &b.position).cmp(&(a.time, &a.position)));
     lines.truncate(limit as usize);
@@ -239,10 +233,12 @@ pub async fn sample(
         let page = db.scan(Table::UsageTracking, after).await?;
         looked += page.items.len();
         let is_row = |item: &&Item| {
-            !has_expired(item, now) && !marker::is_marker(Table::UsageTracking, item)
+            !has_expired(item, now)
+                && !marker::is_marker(Table::UsageTracking, item)
+                && !is_reversal(item)
         };
         for item in page.items.iter().filter(is_row) {
-            let line = read("?", item)?;
+            let line = read(&Key::new(Table::UsageTracking, "?", "?"), item, None)?;
             if line.time >= since {
                 lines.push(line);
             }
@@ -255,19 +251,73 @@ pub async fn sample(
     }
 }
 
-/// The first rows of a query, at most `wanted`, over as many of its pages as that takes.
+/// The first rows of a query: at most `wanted` of events, and those of reversals among them, over as
+/// many of its pages as that takes.
 async fn first_rows(db: &dyn Db, mut query: Query, wanted: u32) -> Result<Vec<Item>, StoreError> {
     let wanted = wanted as usize;
-    let mut items = Vec::new();
+    let (mut items, mut events) = (Vec::new(), 0);
     loop {
-        query.limit = u32::try_from(wanted - items.len()).ok();
+        query.limit = u32::try_from(wanted - events).ok();
         let page = db.query(&query).await?;
+        events += page.items.iter().filter(|item| !is_reversal(item)).count();
         items.extend(page.items);
         match page.next {
-            Some(next) if items.len() < wanted => query.after = Some(next),
+            Some(next) if events < wanted => query.after = Some(next),
             _ => return Ok(items),
         }
     }
+}
+
+fn is_reversal(item: &Item) -> bool {
+    let (_, range) = Table::UsageTracking.keys();
+    let range = range.and_then(|range| item.get(range));
+    matches!(range, Some(Attr::S(range)) if reversed_range(range).is_some())
+}
+
+/// The row of an event, and that of its reversal.
+struct DayRow {
+    key: Key,
+    item: Item,
+    reversal: Option<Item>,
+}
+
+impl DayRow {
+    fn read(&self) -> Result<UsageRow, StoreError> {
+        read(&self.key, &self.item, self.reversal.as_ref())
+    }
+}
+
+/// The rows of events among items of one partition key, each with its reversal. A reversal whose
+/// event is not among them belongs to another page.
+fn day_rows(hash: &str, items: Vec<Item>) -> Result<Vec<DayRow>, StoreError> {
+    let mut rows: BTreeMap<String, DayRow> = BTreeMap::new();
+    let mut reversals = Vec::new();
+    for item in items {
+        let unknown = Row::new(Key::new(Table::UsageTracking, hash, "?"), &item);
+        let range = unknown.text("timeHash")?.to_owned();
+        if let Some(original) = reversed_range(&range) {
+            reversals.push((original.to_owned(), item));
+            continue;
+        }
+        let row = DayRow {
+            key: Key::new(Table::UsageTracking, hash, &range),
+            item,
+            reversal: None,
+        };
+        rows.insert(range, row);
+    }
+    for (original, item) in reversals {
+        if let Some(row) = rows.get_mut(&original) {
+            row.reversal = Some(item);
+        }
+    }
+    Ok(rows.into_values().collect())
+}
+
+fn read_rows(hash: &str, items: Vec<Item>, now: Millis) -> Result<Vec<UsageRow>, StoreError> {
+    let rows = day_rows(hash, items)?;
+    let alive = rows.iter().filter(|row| !has_expired(&row.item, now));
+    alive.map(DayRow::read).collect()
 }
 
 fn has_expired(item: &Item, now: Millis) -> bool {
@@ -275,8 +325,8 @@ fn has_expired(item: &Item, now: Millis) -> bool {
     matches!(expires, Some(Attr::N(at)) if *at * 1_000 <= i128::from(now.0))
 }
 
-fn read(hash: &str, item: &Item) -> Result<UsageRow, StoreError> {
-    let row = Row::new(Key::new(Table::UsageTracking, hash, "?"), item);
+fn read(key: &Key, item: &Item, reversal: Option<&Item>) -> Result<UsageRow, StoreError> {
+    let row = Row::new(key.clone(), item);
     let text = |name| row.text(name).map(str::to_owned);
     let optional = |name| Ok::<_, StoreError>(row.text_opt(name)?.map(str::to_owned));
     Ok(UsageRow {
@@ -306,5 +356,8 @@ fn read(hash: &str, item: &Item) -> Result<UsageRow, StoreError> {
         control: row.number("control")?,
         partition: row.number("partition")?,
         position: text("position")?,
+        reversal: reversal
+            .map(|item| StoredReversal::of(&reversal_key(key), item))
+            .transpose()?,
     })
 }

@@ -196,10 +196,13 @@ pub struct StatementDoc {
     pub shadow_cost: Option<String>,
     /// Accepted requests.
     pub requests: u64,
-    /// Those of status 200 to 299.
-    pub successful: u64,
+    /// Those of status 200 to 299, less those that were reversed. Reversals of requests of earlier
+    /// months, which had closed, count here too, so that it may be negative.
+    pub successful: i64,
     /// Those of status 500 or above.
     pub failed: u64,
+    /// Successful requests that were reversed; left out if there are none.
+    pub reversed: Option<u64>,
     /// By service; those without activity are left out.
     pub services: BTreeMap<String, ServiceDoc>,
     /// By day; those without activity are left out.
@@ -213,10 +216,12 @@ pub struct StatementDoc {
 pub struct ServiceDoc {
     /// Accepted requests.
     pub requests: u64,
-    /// Those of status 200 to 299.
+    /// Those of status 200 to 299 that were not reversed.
     pub successful: u64,
     /// Those of status 500 or above.
     pub failed: u64,
+    /// Successful requests that were reversed; left out if there are none.
+    pub reversed: Option<u64>,
     /// Its part of `base` or `usage`.
     pub points: String,
     /// Over the successful requests that carry a latency; `null` if none does.
@@ -232,10 +237,12 @@ pub struct DayDoc {
     pub points: String,
     /// Accepted requests.
     pub requests: u64,
-    /// Those of status 200 to 299.
+    /// Those of status 200 to 299 that were not reversed.
     pub successful: u64,
     /// Those of status 500 or above.
     pub failed: u64,
+    /// Successful requests that were reversed; left out if there are none.
+    pub reversed: Option<u64>,
     /// Active days in a row that end on this day; 0 if it is not active.
     pub streak: u32,
 }

@@ -7,6 +7,7 @@ use super::{Queries, QueryError, optional_text, text};
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
 use crate::domain::time::{Day, Millis, Month};
+use crate::store::usage::StoredReversal;
 use crate::store::usage_list::{self, UsageRow};
 
 pub use crate::store::usage_list::UsageCursor;
@@ -84,6 +85,46 @@ pub struct UsageLine {
     pub partition: u32,
     /// Where it stands there.
     pub position: String,
+    /// What took it back, if anything did: then its points and cost no longer count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal: Option<ReversalOfRequest>,
+}
+
+/// The reversal of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReversalOfRequest {
+    /// Who asked for it.
+    pub source: String,
+    /// Its own id.
+    pub id: String,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// The log's time at it.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub log_time: Millis,
+    /// The day on which it was booked, the request's own; `null` if it was late.
+    #[serde(serialize_with = "optional_text")]
+    #[schema(value_type = Option<String>)]
+    pub booked_on: Option<Day>,
+    /// The month in which it was booked as late.
+    #[serde(serialize_with = "optional_text")]
+    #[schema(value_type = Option<String>)]
+    pub booked_late_in: Option<Month>,
+}
+
+impl From<StoredReversal> for ReversalOfRequest {
+    fn from(row: StoredReversal) -> ReversalOfRequest {
+        ReversalOfRequest {
+            source: row.source,
+            id: row.id,
+            reason: row.reason,
+            log_time: row.log_time,
+            booked_on: row.booked_on,
+            booked_late_in: row.booked_late_in,
+        }
+    }
 }
 
 impl From<UsageRow> for UsageLine {
@@ -115,6 +156,7 @@ impl From<UsageRow> for UsageLine {
             control: row.control,
             partition: row.partition,
             position: row.position,
+            reversal: row.reversal.map(ReversalOfRequest::from),
         }
     }
 }

@@ -35,6 +35,11 @@ pub struct Statement {
     pub total: Points,
     /// Its requests, late ones too.
     pub outcomes: Outcomes,
+    /// Successful requests that were reversed. Those of days of this month are no longer among the
+    /// successful ones of `outcomes`.
+    pub reversed: u64,
+    /// Those of them that were booked late: see [`Statement::successful`].
+    pub reversed_late: u64,
     /// The services that were used, by name, in the order of their numbers.
     pub services: Vec<(String, ServiceLine)>,
     /// The days on which something happened, in order.
@@ -69,6 +74,9 @@ pub struct ServiceLine {
     /// Its requests.
     #[serde(flatten)]
     pub outcomes: Outcomes,
+    /// Successful requests that were reversed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reversed: u64,
     /// Its part of `base` or `usage`.
     #[serde(serialize_with = "decimal")]
     pub points: Points,
@@ -86,8 +94,19 @@ pub struct DayLine {
     /// Its requests.
     #[serde(flatten)]
     pub outcomes: Outcomes,
+    /// Successful requests that were reversed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reversed: u64,
     /// Active days in a row that end on this day; 0 if it is not active.
     pub streak: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn decimal<S: Serializer>(points: &Points, serializer: S) -> Result<S::Ok, S::Error> {
@@ -104,6 +123,13 @@ impl<K: Serialize, V: Serialize> Serialize for ByName<'_, K, V> {
 }
 
 impl Statement {
+    /// Its successful requests, less reversals that were booked late. A reversal of a request of a
+    /// month that had closed leaves that month as it is, and counts in this one: as points and cost,
+    /// this may be negative, so that sums over months are right.
+    pub fn successful(&self) -> i128 {
+        i128::from(self.outcomes.successful) - i128::from(self.reversed_late)
+    }
+
     /// The amounts that make up the total, by their names in the JSON form.
     pub fn parts(&self) -> [(&'static str, Points); 6] {
         let [first, second] = match self.earned {
@@ -140,8 +166,11 @@ impl Serialize for Statement {
             map.serialize_entry("shadowCost", &charge.shadow.to_string())?;
         }
         map.serialize_entry("requests", &self.outcomes.requests)?;
-        map.serialize_entry("successful", &self.outcomes.successful)?;
+        map.serialize_entry("successful", &self.successful())?;
         map.serialize_entry("failed", &self.outcomes.failed)?;
+        if self.reversed > 0 {
+            map.serialize_entry("reversed", &self.reversed)?;
+        }
         map.serialize_entry("services", &ByName(&self.services))?;
         map.serialize_entry("days", &ByName(&self.days))?;
         map.end()

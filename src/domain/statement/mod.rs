@@ -44,7 +44,8 @@ pub fn statement(
     for earned in earned_days(account.kind, row, timeline) {
         sums.add(&earned);
         if *earned.stats != DayStats::default() {
-            days.push((earned.day, day_line(&earned)));
+            let reversed = row.reversals().of_day(earned.day.of_month());
+            days.push((earned.day, day_line(&earned, reversed)));
         }
     }
     Statement {
@@ -69,6 +70,8 @@ pub fn statement(
         late: row.late.points,
         total: sums.total(row),
         outcomes: sums.outcomes.plus(row.late.outcomes()),
+        reversed: row.reversals().sum(),
+        reversed_late: row.reversals().late,
         services: service_lines(row, timeline.services()),
         days,
     }
@@ -128,10 +131,11 @@ impl Sums {
     }
 }
 
-fn day_line(day: &EarnedDay<'_>) -> DayLine {
+fn day_line(day: &EarnedDay<'_>, reversed: u64) -> DayLine {
     DayLine {
         points: day.points(),
         outcomes: day.stats.outcomes(),
+        reversed,
         streak: day.streak_length,
     }
 }
@@ -143,6 +147,7 @@ fn service_lines(row: &MonthRow, services: &Services) -> Vec<(String, ServiceLin
         .map(|(service, stats)| {
             let line = ServiceLine {
                 outcomes: stats.outcomes(),
+                reversed: row.reversals().of_service(service),
                 points: stats.points,
                 mean_latency_ms: stats.latency_ms.checked_div(stats.timed),
             };

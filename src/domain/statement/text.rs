@@ -28,11 +28,17 @@ impl fmt::Display for Statement {
             writeln!(f, "  {:<12}{shadow:>20} USD (not charged)", "shadow cost")?;
         }
         writeln!(f)?;
-        writeln!(
+        write!(
             f,
             "  {} requests, {} successful, {} failed",
-            self.outcomes.requests, self.outcomes.successful, self.outcomes.failed
+            self.outcomes.requests,
+            self.successful(),
+            self.outcomes.failed
         )?;
+        if self.reversed > 0 {
+            write!(f, ", {} reversed", self.reversed)?;
+        }
+        writeln!(f)?;
         self.write_services(f)?;
         self.write_days(f)
     }

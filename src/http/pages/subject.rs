@@ -91,7 +91,7 @@ impl Subject {
                     tfoot { tr { th scope="row" { "Total" } td .n { (statement.total) } } }
                 }
                 p .help {
-                    (counted(statement.outcomes.requests, "request")) ", " (statement.outcomes.successful) " successful, " (statement.outcomes.failed) " failed."
+                    (counted(statement.outcomes.requests, "request")) ", " (statement.successful()) " successful, " (statement.outcomes.failed) " failed" @if statement.reversed > 0 { ", " (statement.reversed) " reversed" } "."
                     @if late > 0 { " " (late) " of them arrived late, for months that had already closed, so they are not part of any day." }
                 }
             }

@@ -7,13 +7,15 @@ use super::{
     Base, BlockHeader, CELL_BYTES_MIN, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
     CELL_SERVICE, CELL_SLOT, CELL_UNUSED, DAYS, ENTRY_BYTES_MIN, ENTRY_CELLS_INLINE_MAX,
     ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS, ENTRY_PROVIDER, ENTRY_REFERRAL, FormatError,
-    ID_BYTES_MAX, MONTHS, VERSION, VERSION_WITH_SERVICES,
+    ID_BYTES_MAX, MONTHS, VERSION, VERSION_WITH_DEDUCTIONS, VERSION_WITH_SERVICES,
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{AccountKind, AccountRef, check_id};
 use crate::domain::position::{Chunk, Control, Epoch, Partition, Sequence};
-use crate::domain::posting::{Block, Cascade, Cell, Charge, EntryRef, FirstSuccess, Slot};
+use crate::domain::posting::{
+    Block, Cascade, Cell, Charge, Deduction, Deductions, EntryRef, FirstSuccess, Slot,
+};
 use crate::domain::time::{Day, Millis, Month};
 use crate::log::varint::{Reader, unzigzag};
 
@@ -26,6 +28,8 @@ pub struct Entries {
     referral: Vec<(Slot, Cascade)>,
     charges: Vec<(Month, Charge)>,
     firsts: Vec<FirstSuccess>,
+    /// By the number of the entry, ascending; only entries that take something back.
+    deductions: Vec<(u32, Deductions)>,
 }
 
 /// Whose entry it is, and where its parts end. They begin where those of the entry before it end.
@@ -58,9 +62,15 @@ impl Entries {
     /// All of them, by account.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
         let mut from = Ends::default();
+        let mut number = 0;
         self.places.iter().map(move |place| {
             let begins = std::mem::replace(&mut from, place.ends);
-            self.entry(begins, place)
+            let deductions = self.deductions_of(number);
+            number += 1;
+            EntryRef {
+                deductions,
+                ..self.entry(begins, place)
+            }
         })
     }
 
@@ -71,7 +81,8 @@ impl Entries {
             .iter()
             .map(|(slot, ..)| *slot)
             .chain(self.referral.iter().map(|(slot, _)| *slot))
-            .chain(self.firsts.iter().map(|first| first.slot));
+            .chain(self.firsts.iter().map(|first| first.slot))
+            .chain(self.all_deductions().map(|(slot, ..)| *slot));
         let (mut day, mut late) = (None::<Day>, None::<Month>);
         for slot in slots {
             match slot {
@@ -84,6 +95,36 @@ impl Entries {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    fn all_deductions(&self) -> impl Iterator<Item = &(Slot, Service, Deduction)> {
+        let deductions = self.deductions.iter();
+        deductions.flat_map(|(_, deductions)| &deductions.by_service)
+    }
+
+    fn deductions_of(&self, number: u32) -> &Deductions {
+        if self.deductions.is_empty() {
+            return Deductions::NONE;
+        }
+        let place = self.deductions.binary_search_by_key(&number, |(of, _)| *of);
+        place.map_or(Deductions::NONE, |place| &self.deductions[place].1)
+    }
+
+    /// Reads the list of what entries take back.
+    fn take_deductions(&mut self, input: &mut Reader<'_>, base: Base) -> Result<(), FormatError> {
+        let entries = input.length()?;
+        input.check(entries > 0, "a redundant empty list")?;
+        let mut next: u64 = 0;
+        for _ in 0..entries {
+            let number = next.saturating_add(input.varint()?);
+            let is_there = number < self.places.len() as u64;
+            input.check(is_there, "deductions of an entry that is not there")?;
+            let deductions = take_deductions_of_entry(input, base)?;
+            self.deductions
+                .push((end_of(input, number as usize)?, deductions));
+            next = number + 1;
+        }
+        Ok(())
     }
 
     /// Whether any of them names a service that is not built in.
@@ -107,6 +148,7 @@ impl Entries {
             referral: &self.referral[range(from.referral, to.referral)],
             charges: &self.charges[range(from.charges, to.charges)],
             firsts: &self.firsts[range(from.firsts, to.firsts)],
+            deductions: Deductions::NONE,
         }
     }
 
@@ -209,15 +251,20 @@ pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
     for _ in 0..count {
         entries.take(&mut input, base, &mut id)?;
     }
+    if version == Some(VERSION_WITH_DEDUCTIONS) {
+        entries.take_deductions(&mut input, base)?;
+    }
     input.check(input.left() == 0, "bytes after the last entry")?;
-    let named = if entries.name_added_service() {
+    let named = if !entries.deductions.is_empty() {
+        VERSION_WITH_DEDUCTIONS
+    } else if entries.name_added_service() {
         VERSION_WITH_SERVICES
     } else {
         VERSION
     };
     input.check(
         version == Some(named),
-        "another version than its services need",
+        "another version than its entries need",
     )?;
     Ok(ReadBlock {
         header: BlockHeader::of(&block),
@@ -256,10 +303,10 @@ pub fn peek(bytes: &[u8]) -> Result<(BlockHeader, Sequence), FormatError> {
 /// A block without its entries.
 fn take_head(input: &mut Reader<'_>) -> Result<Block, FormatError> {
     let version = input.byte()?;
-    if !(VERSION..=VERSION_WITH_SERVICES).contains(&version) {
+    if !(VERSION..=VERSION_WITH_DEDUCTIONS).contains(&version) {
         return Err(FormatError::Version {
             found: version,
-            known: VERSION_WITH_SERVICES,
+            known: VERSION_WITH_DEDUCTIONS,
         });
     }
     Ok(Block {
@@ -380,6 +427,37 @@ fn take_first(input: &mut Reader<'_>, base: Base) -> Result<FirstSuccess, Format
         slot: take_slot(input, base)?,
         points: Points(input.signed()?),
     })
+}
+
+fn take_deductions_of_entry(input: &mut Reader<'_>, base: Base) -> Result<Deductions, FormatError> {
+    let mut deductions = Deductions::default();
+    take_list(
+        input,
+        1,
+        &mut deductions.by_service,
+        |input| take_deduction(input, base),
+        |(slot, service, _)| (*slot, *service),
+    )?;
+    deductions.peak = input.varint()?;
+    Ok(deductions)
+}
+
+fn take_deduction(
+    input: &mut Reader<'_>,
+    base: Base,
+) -> Result<(Slot, Service, Deduction), FormatError> {
+    let code = input.byte()?;
+    let service = take_service(input, code)?;
+    let slot = take_slot(input, base)?;
+    let deduction = Deduction {
+        reversed: input.varint()?,
+        points: Points(input.signed()?),
+        timed: input.varint()?,
+        latency_ms: input.varint()?,
+        target_ms: input.varint()?,
+    };
+    input.check(deduction != Deduction::default(), "a redundant deduction")?;
+    Ok((slot, service, deduction))
 }
 
 /// Reads cells behind those that `cells` holds; its own begin at `from`.

@@ -5,13 +5,13 @@ use bytes::Bytes;
 use super::{
     BLOCK_BYTES_MAX, Base, BlockHeader, CELL_LATENCY, CELL_NUMBERED, CELL_OUTCOMES, CELL_POINTS,
     CELL_SLOT, ENTRY_CELLS_INLINE_MAX, ENTRY_CELLS_SHIFT, ENTRY_CHARGES, ENTRY_FIRSTS,
-    ENTRY_PROVIDER, ENTRY_REFERRAL, VERSION, VERSION_WITH_SERVICES,
+    ENTRY_PROVIDER, ENTRY_REFERRAL, VERSION, VERSION_WITH_DEDUCTIONS, VERSION_WITH_SERVICES,
 };
 use crate::domain::amount::Points;
 use crate::domain::event::Service;
 use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::position::Sequence;
-use crate::domain::posting::{Block, Cell, EntryRef, Slot};
+use crate::domain::posting::{Block, Cell, Deductions, EntryRef, Slot};
 use crate::log::varint::{put_signed, put_signed_wide, put_varint, zigzag};
 
 /// Encodes one block, whatever its size. Its lists must be sorted as [`Entry`](crate::domain::posting::Entry) says and its days lie in the years 0 to 9999:
@@ -55,6 +55,45 @@ struct BlockWriter<'a> {
     previous: Option<AccountRef<'a>>,
     /// Whether an entry names a service that is not built in.
     adds_services: bool,
+    deductions: DeductionList,
+}
+
+/// What entries take back: a list behind the entries, since nearly no block has one.
+#[derive(Default)]
+struct DeductionList {
+    out: Vec<u8>,
+    entries: u64,
+    /// The number of the entry after the last one in it.
+    next: u32,
+}
+
+impl DeductionList {
+    fn push(&mut self, base: Base, entry: u32, deductions: &Deductions) {
+        let out = &mut self.out;
+        put_varint(out, u64::from(entry - self.next));
+        put_varint(out, deductions.by_service.len() as u64);
+        for (slot, service, deduction) in &deductions.by_service {
+            out.push(service.number());
+            put_slot(out, base, *slot);
+            put_varint(out, deduction.reversed);
+            put_signed(out, deduction.points.0);
+            put_varint(out, deduction.timed);
+            put_varint(out, deduction.latency_ms);
+            put_varint(out, deduction.target_ms);
+        }
+        put_varint(out, deductions.peak);
+        self.entries += 1;
+        self.next = entry + 1;
+    }
+
+    fn mark(&self) -> (usize, u64, u32) {
+        (self.out.len(), self.entries, self.next)
+    }
+
+    fn go_back_to(&mut self, (bytes, entries, next): (usize, u64, u32)) {
+        self.out.truncate(bytes);
+        (self.entries, self.next) = (entries, next);
+    }
 }
 
 impl<'a> BlockWriter<'a> {
@@ -77,6 +116,7 @@ impl<'a> BlockWriter<'a> {
             count: 0,
             previous: None,
             adds_services: false,
+            deductions: DeductionList::default(),
         }
     }
 
@@ -86,20 +126,25 @@ impl<'a> BlockWriter<'a> {
         put_entry(&mut self.out, self.base, previous, entry);
         self.previous = Some(entry.account);
         self.adds_services |= names_added_service(entry);
+        if !entry.deductions.is_empty() {
+            self.deductions
+                .push(self.base, self.count, entry.deductions);
+        }
         self.count += 1;
     }
 
     /// Pushes the entry unless the block then has more than `bytes_max`; an empty block takes any entry.
     fn push_within(&mut self, entry: EntryRef<'a>, bytes_max: usize) -> bool {
         let (before, previous) = (self.out.len(), self.previous);
-        let adds_services = self.adds_services;
+        let (adds_services, deductions) = (self.adds_services, self.deductions.mark());
         self.push(entry);
-        if self.out.len() <= bytes_max || self.count == 1 {
+        if self.out.len() + self.deductions.out.len() <= bytes_max || self.count == 1 {
             return true;
         }
         self.out.truncate(before);
         self.previous = previous;
         self.adds_services = adds_services;
+        self.deductions.go_back_to(deductions);
         self.count -= 1;
         false
     }
@@ -107,6 +152,11 @@ impl<'a> BlockWriter<'a> {
     fn finish(mut self) -> Bytes {
         if self.adds_services {
             self.out[0] = VERSION_WITH_SERVICES;
+        }
+        if self.deductions.entries > 0 {
+            self.out[0] = VERSION_WITH_DEDUCTIONS;
+            put_varint(&mut self.out, self.deductions.entries);
+            self.out.extend_from_slice(&self.deductions.out);
         }
         self.out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
         Bytes::from(self.out)

@@ -4,7 +4,7 @@
 //! for the result. So re-rating a chunk can be compared byte for byte (I6), and nothing that [`decode()`] takes is ambiguous.
 //!
 //! ```text
-//! block  = version:u8 (2 or 3)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*
+//! block  = version:u8 (2 to 4)  epoch  source  chunk  sequence  control  log_time:zigzag  count:u32 LE  entry*  [n deductions*]
 //! entry  = head:u8  [cells - 15]  shared  rest  bytes(rest)  cell*  [n (slot points:zigzag{3})*]  [n (month cost:zigzag128 shadow:zigzag128)*]
 //!          [n (service:u8 slot points:zigzag)*]
 //!          head: bit 0 provider, 1 referral, 2 charges, 3 firsts, 4-7 number of cells (15: and more follow)
@@ -12,11 +12,13 @@
 //! cell   = tag:u8  [service:u8]  [slot]  requests  [successful failed]  [points:zigzag]  [timed latency target]
 //!          tag: bits 0-1 service, 2 slot given (else that of the cell before), 3 outcomes (else all successful), 4 points, 5 latencies,
 //!          6 the service's number follows (bits 0-1 are zero; the built-in services have numbers 0 to 3)
+//! deductions = skipped  n (service:u8 slot reversed points:zigzag timed latency target)*  peak
+//!          of the entry that comes after `skipped` entries without any, counted from the one after the last that has some
 //! slot   = (zigzag(day or month - base) << 1) | late        month = zigzag(month - base)
 //! ```
 //! Numbers are minimal LEB128 varints unless said otherwise. The bases are the day of the source log time and a
 //! month near it, so that almost every slot takes one byte. Every optional part is there only if it is not zero.
-//! A block has version 3 exactly if it names a service that is not built in.
+//! A block has version 4 exactly if it has deductions; else version 3 exactly if it names a service that is not built in.
 
 mod decode;
 mod encode;
@@ -42,6 +44,8 @@ pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
 const VERSION: u8 = 2;
 /// The version of blocks that name services that are not built in, so that an older tidemark says that they are newer.
 const VERSION_WITH_SERVICES: u8 = 3;
+/// The version of blocks that take something back ([`Deductions`](crate::domain::posting::Deductions)).
+const VERSION_WITH_DEDUCTIONS: u8 = 4;
 /// Longest id in bytes: every character may take four.
 const ID_BYTES_MAX: usize = ID_CHARS_MAX * 4;
 /// Years 0000 to 9999: the days that [`Day`](crate::domain::time::Day) can show. Event times are far within, so anything else is damage.

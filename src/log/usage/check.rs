@@ -151,7 +151,7 @@ pub(super) fn event<'a>(
     })
 }
 
-fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Rejection> {
+pub(super) fn required<T>(value: Option<T>, field: &'static str) -> Result<T, Rejection> {
     value.ok_or_else(|| {
         let detail = format!("{field} is missing; every event must have it");
         refuse(Reason::MissingField, Some(field), detail)
@@ -176,7 +176,11 @@ fn event_type(fields: &Fields<'_>) -> Result<(), Rejection> {
     known(fields.event_type.as_deref(), "type", EVENT_TYPE)
 }
 
-fn known(value: Option<&str>, field: &'static str, known: &str) -> Result<(), Rejection> {
+pub(super) fn known(
+    value: Option<&str>,
+    field: &'static str,
+    known: &str,
+) -> Result<(), Rejection> {
     match required(value, field)? {
         value if value == known => Ok(()),
         value => {
@@ -327,7 +331,7 @@ fn was_seen(text: &Cow<'_, str>, printable: bool) -> bool {
     printable && matches!(text, Cow::Borrowed(_))
 }
 
-fn id<'a>(
+pub(super) fn id<'a>(
     id: Cow<'a, str>,
     field: &'static str,
     printable: bool,
@@ -368,7 +372,7 @@ fn line<'a>(
     ))
 }
 
-fn short<'a>(
+pub(super) fn short<'a>(
     text: Cow<'a, str>,
     field: &'static str,
     max: usize,
@@ -381,7 +385,7 @@ fn short<'a>(
     Err(refuse(Reason::TooLong, Some(field), detail))
 }
 
-fn time(text: &str, field: &'static str) -> Result<Millis, Rejection> {
+pub(super) fn time(text: &str, field: &'static str) -> Result<Millis, Rejection> {
     text.parse().map_err(|error| {
         let detail = format!("{field} is {error}");
         refuse(Reason::InvalidTime, Some(field), detail)

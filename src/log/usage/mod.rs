@@ -13,10 +13,12 @@ mod fields;
 mod hash;
 mod misnamed;
 mod precise;
+pub mod reversal;
 
 use bytes::Bytes;
 
 use crate::domain::event::{Reason, Rejection, TokenCounts, UsageEvent};
+use crate::domain::reversal::Reversal;
 use crate::log::{Headers, NewRecord};
 
 use fields::Fields;
@@ -78,6 +80,40 @@ impl Decoder {
         match fast::parse(value, &mut self.0, &mut fields) {
             Some(()) => check::event(fields, headers),
             None => decode_precisely(value, headers),
+        }
+    }
+}
+
+/// What a record of `usage.events` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every record is an event, and a box would cost each an allocation"
+)]
+pub enum UsageRecord<'a> {
+    /// A request.
+    Event(UsageEvent<'a>),
+    /// The reversal of one.
+    Reversal(Reversal<'a>),
+}
+
+impl Decoder {
+    /// As [`Decoder::decode`], of records that may be reversals.
+    ///
+    /// # Errors
+    /// Why it is neither.
+    pub fn decode_record<'a>(
+        &mut self,
+        value: &'a [u8],
+        headers: &'a Headers,
+    ) -> Result<UsageRecord<'a>, Rejection> {
+        match self.decode(value, headers) {
+            Ok(event) => Ok(UsageRecord::Event(event)),
+            // Only a record of another type can be a reversal: events are not looked at twice.
+            Err(fault) if fault.reason == Reason::UnknownType && reversal::is_reversal(value) => {
+                reversal::decode(value).map(UsageRecord::Reversal)
+            }
+            Err(fault) => Err(fault),
         }
     }
 }

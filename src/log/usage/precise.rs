@@ -153,7 +153,7 @@ impl<'a> Object<'a> {
         Ok(first.filter(|json| *json != "null"))
     }
 
-    fn text(&self, field: &'static str) -> Result<Option<Cow<'a, str>>, Rejection> {
+    pub fn text(&self, field: &'static str) -> Result<Option<Cow<'a, str>>, Rejection> {
         let Some(json) = self.member(field)? else {
             return Ok(None);
         };

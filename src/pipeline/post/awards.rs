@@ -7,7 +7,7 @@ use crate::domain::position::Partition;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::{self, AccountFault, Failure};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::supervise::{backoff, persist};
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
 use crate::store::db::StoreError;
@@ -17,6 +17,9 @@ use crate::store::set_aside::{FaultCode, Stood};
 /// So many awards of one account are written in one transaction at the most. DynamoDB takes 100 writes in one, and each award is one, and may
 /// open a row of a month of its own; the head, the account's item and the months of postings come to that.
 const AWARDS_PER_WRITE_MAX: usize = 40;
+
+/// How often an account is read until its rows show what another worker has written.
+const READINGS_MAX: u32 = 8;
 
 /// The queues of pointers that posting partitions had which do not exist any more, since a later
 /// epoch has fewer. Each belongs to one posting partition of today, which hands its pointers over to
@@ -226,17 +229,11 @@ impl Poster<'_> {
         let Some(state) = state else { return Ok(true) };
         let known = self.accounts.number_of(&award.account);
         if state == State::Applied && !known.is_some_and(|number| self.has_unwritten(number)) {
-            // Somebody else has applied it, maybe after the account was loaded here: its effects must come from the rows as they stand.
-            if let Some(number) = known {
-                self.forget(number);
+            // Another worker has applied it, maybe after the account was loaded here: its effects must come from the rows as they
+            // stand.
+            if !self.know_as_it_stands(&award.account).await? {
+                return Ok(false);
             }
-            // The rows are read by a query, which may be behind the transaction that the pointer shows; a read of the very row is not,
-            // and no later query is behind it.
-            persist(ctx, || {
-                accounts::month(&*ctx.db, &award.account, award.month)
-            })
-            .await
-            .map_err(unreadable(FaultCode::RowUnreadable))?;
         }
         let Some(mut number) = self.know(&award.account).await? else {
             return Ok(false);
@@ -278,6 +275,40 @@ impl Poster<'_> {
             .inc();
         issued(&self.ctx.metrics, award.kind.as_str(), award.points);
         Ok(true)
+    }
+
+    /// Loads an account again whose rows may be older in memory than in the store. False: it is set
+    /// aside.
+    ///
+    /// What a read shows may be older than a transaction of which another item is visible already.
+    /// A condition is checked against what was written last, so that a check of the head that was
+    /// read tells whether it is the newest.
+    async fn know_as_it_stands(&mut self, account: &Account) -> Result<bool, Failure> {
+        let ctx = self.ctx;
+        for reading in 1..=READINGS_MAX {
+            if let Some(number) = self.accounts.number_of(account) {
+                self.forget(number);
+            }
+            let Some(number) = self.know(account).await? else {
+                return Ok(false);
+            };
+            let cached = self.accounts.get(number);
+            let stored = cached.and_then(|cached| cached.stored.as_ref());
+            let check = async {
+                let head = stored.ok_or(StoreError::ConditionFailed)?;
+                let check = accounts::head_check(account, head.month, head.fence);
+                persist(ctx, || ctx.db.transact(vec![check.clone()])).await
+            };
+            match ctx.protections.applied_awards(check).await {
+                Ok(()) => return Ok(true),
+                Err(StoreError::ConditionFailed) => {}
+                Err(error) => return Err(error.into()),
+            }
+            ctx.clock.sleep(backoff(ctx, reading)).await;
+        }
+        Err(Failure::reload(format!(
+            "the rows of {account} do not show an award that was applied to them"
+        )))
     }
 
     /// Whether an award is in its account's rows in memory already, and waits to be written with them.

@@ -72,6 +72,14 @@ impl Protections {
         }
     }
 
+    /// Checks that the rows that were read show the awards that were applied to them.
+    pub(in crate::pipeline) async fn applied_awards(
+        self,
+        check: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        self.perform(check, Breakage::AppliedAwardsUnchecked).await
+    }
+
     /// In which order the rows of an account are read.
     pub(in crate::pipeline) fn read_order(self) -> ReadOrder {
         if self.lack(Breakage::OlderRowsBeforeHead) {

@@ -11,7 +11,9 @@ use crate::domain::amount::{Bp, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
 use crate::domain::position::{Control, Partition};
-use crate::domain::posting::{Cascade, Cell, Charge, EntryRef, FirstSuccess, LEVELS, Slot};
+use crate::domain::posting::{
+    Cascade, Cell, Charge, Deductions, EntryRef, FirstSuccess, LEVELS, Slot,
+};
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::{Detection, Tier};
@@ -301,6 +303,7 @@ impl Room {
             referral: referral.map_or(&[], |referral| referral),
             charges: &gathered.charges,
             firsts: &gathered.firsts,
+            deductions: Deductions::NONE,
         }
     }
 }

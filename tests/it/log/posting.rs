@@ -86,6 +86,7 @@ prop_compose! {
             referral: referral.into_iter().collect(),
             charges: charges.into_iter().map(|(month, (cost, shadow))| (month, Charge { cost, shadow })).collect(),
             firsts: firsts.into_iter().map(|(service, (slot, points))| FirstSuccess { service, slot, points }).collect(),
+            deductions: Default::default(),
         }
     }
 }

@@ -323,6 +323,16 @@ fn the_simulator_finds_older_rows_that_are_released() {
 }
 
 #[test]
+fn the_simulator_finds_contradictions_that_are_not_confirmed() {
+    finds(Breakage::ContradictionsUnconfirmed, Lean::Damage);
+}
+
+#[test]
+fn the_simulator_finds_applied_awards_whose_rows_are_not_checked() {
+    finds(Breakage::AppliedAwardsUnchecked, Lean::FirstRows);
+}
+
+#[test]
 fn the_simulator_finds_a_corrected_clock_that_forgets_what_was_dated_ahead() {
     finds_after_a_cure(Breakage::LatestEventForgotten);
 }
