@@ -1,7 +1,7 @@
 //! Is this still the log that the checkpoint speaks of? Checked on every load, before anything is done (I8).
 
+use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
-use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Topic, TopicInfo};
 
@@ -94,7 +94,7 @@ pub(super) async fn begins_at(
 ) -> Result<Offset, Failure> {
     let bounds = ctx.log.bounds(place.topic, place.partition).await?;
     let is_kept = place.id == info.id && partitions == info.partitions && bounds.end >= next;
-    if !is_kept || ctx.broken(Breakage::EarlierBlocksTaken) {
+    if !ctx.protections.sees_kept_topic(is_kept) {
         return Ok(bounds.start);
     }
     if let Some(known) = fingerprint.filter(|known| known.offset >= bounds.start) {

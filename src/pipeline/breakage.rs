@@ -1,5 +1,6 @@
 //! Ways to break the protocol on purpose. The simulator switches them on to show that it finds each; without the cargo feature
-//! `breakage` (which only tests have) none of them can be reached.
+//! `breakage` (which only tests have) none of them can be reached. What each does is in
+//! [`Protections`](super::Protections).
 
 /// One breakage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use super::{Breakage, WorkerContext, layout};
+use super::{WorkerContext, layout};
 use crate::ops::clock::Moment;
 use crate::store::db::{StoreError, Table, Write};
 use crate::store::installation::{self, Installation, Marks};
@@ -43,9 +43,10 @@ pub(super) async fn check_tables(ctx: &WorkerContext) -> Result<(), Failure> {
 
 /// Halts if a table is another one than the installation's.
 pub(super) async fn check(ctx: &WorkerContext) -> Result<(), Failure> {
-    if ctx.broken(Breakage::TablesUnmarked) {
-        return Ok(());
-    }
+    ctx.protections.tables_marked(check_marks(ctx)).await
+}
+
+async fn check_marks(ctx: &WorkerContext) -> Result<(), Failure> {
     for _ in 0..MARKING_TRIES_MAX {
         let marks = persist(ctx, || installation::read(&*ctx.db)).await?;
         if let Some(what) = marks.contradiction() {

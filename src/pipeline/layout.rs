@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 
+use super::WorkerContext;
 use super::anchor::{later_epoch, same_count};
 use super::failure::{Failure, HaltCode};
 use super::supervise::persist;
-use super::{Breakage, WorkerContext};
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
@@ -39,13 +39,14 @@ pub(super) async fn agree(
         Some(layout) => layout,
         None => begin(ctx, source.partitions, postings.partitions).await?,
     };
-    if ctx.broken(Breakage::PartitionCountsIgnored) {
-        return Ok(Layout {
-            source: source.partitions,
-            posting: postings.partitions,
-            ..layout
-        });
-    }
+    let topics = (source.partitions, postings.partitions);
+    let counts = (layout.source, layout.posting);
+    let counts = ctx.protections.partition_counts(counts, topics);
+    let layout = Layout {
+        source: counts.0,
+        posting: counts.1,
+        ..layout
+    };
     same_count(Topic::UsageEvents, layout.source, source.partitions)?;
     same_count(Topic::LedgerPostings, layout.posting, postings.partitions)?;
     Ok(layout)
@@ -73,10 +74,11 @@ pub(super) async fn agree_to_post(
 /// Halts if a later epoch has begun: what is rated in this one from then on would be posted by
 /// nobody, and the windows of the later one know nothing of it.
 pub(super) async fn check_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
+    ctx.protections.epoch_current(is_newest_epoch(ctx)).await
+}
+
+async fn is_newest_epoch(ctx: &WorkerContext) -> Result<(), Failure> {
     let epoch = ctx.log.epoch();
-    if ctx.broken(Breakage::LaterEpochIgnored) {
-        return Ok(());
-    }
     let newest = persist(ctx, || layout::newest(&*ctx.db)).await?;
     match newest {
         Some(newest) if newest.epoch > epoch => Err(later_epoch(epoch, newest.epoch)),
@@ -121,7 +123,8 @@ pub(super) fn sealed(
     source: Partition,
     old: &RateCheckpoint,
 ) -> Result<(), Failure> {
-    if matches_seal(layout, source, old) || ctx.broken(Breakage::SealIgnored) {
+    let is_broken = !matches_seal(layout, source, old);
+    if !ctx.protections.sees_broken_seal(is_broken) {
         return Ok(());
     }
     let what = format!(

@@ -97,8 +97,8 @@ pub struct WorkerContext {
     pub health: Arc<Health>,
     /// What there is to adapt, if this worker does.
     pub adapting: Option<Adapting>,
-    /// What is broken on purpose (tests only).
-    pub breakage: Option<Breakage>,
+    /// The protections of the protocol: all of them, except in tests that break one.
+    pub protections: Protections,
     /// Random, drawn once when the worker starts.
     worker: u64,
     writes: AtomicU64,
@@ -126,7 +126,7 @@ impl WorkerContext {
             metrics,
             health,
             adapting: None,
-            breakage: None,
+            protections: Protections::default(),
             worker,
             writes,
             tails: tokio::sync::Mutex::default(),
@@ -166,16 +166,6 @@ impl WorkerContext {
             .with_label_values(&[role.as_str(), stage])
             .observe(seconds);
         now
-    }
-
-    /// The protections of the protocol: all of them, unless the simulator breaks one.
-    fn protections(&self) -> Protections {
-        Protections::but(self.breakage)
-    }
-
-    /// Whether `breakage` is switched on.
-    fn broken(&self, breakage: Breakage) -> bool {
-        cfg!(feature = "breakage") && self.breakage == Some(breakage)
     }
 }
 

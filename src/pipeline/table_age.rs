@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::failure::{Failure, HaltCode};
 use super::layout::Layout;
 use super::supervise::persist;
-use super::{Breakage, WorkerContext, versioned};
+use super::{WorkerContext, versioned};
 use crate::domain::position::{Chunk, Offset, Partition, Sequence, WriteId};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Topic, posting};
 use crate::ops::health::{Role, TaskId};
@@ -83,7 +83,7 @@ impl Loaded<'_> {
         sent: &[Sequence],
     ) -> Result<(), Failure> {
         for ((q, accepted), sent) in (0..).map(Partition).zip(&accepted.0).zip(sent) {
-            if accepted > sent && !ctx.broken(Breakage::AcceptedBlocksIgnored) {
+            if ctx.protections.sees_accepted_blocks(accepted > sent) {
                 let what = self.accepted_more(q, *accepted, *sent);
                 return Err(self.behind(ctx, what).await);
             }
@@ -92,11 +92,12 @@ impl Loaded<'_> {
     }
 
     async fn is_missing(self, ctx: &WorkerContext) -> Result<bool, Failure> {
-        if self.written.is_some() || ctx.broken(Breakage::AcceptedBlocksIgnored) {
+        if self.written.is_some() {
             return Ok(false);
         }
         let task = TaskId::new(Role::Rate, self.source);
-        Ok(persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await?)
+        let has_started = persist(ctx, || checkpoints::has_started(&*ctx.db, task)).await?;
+        Ok(ctx.protections.sees_accepted_blocks(has_started))
     }
 
     fn contradiction(self, ctx: &WorkerContext, q: Partition, posted: Posted) -> Option<String> {
@@ -117,8 +118,8 @@ impl Loaded<'_> {
         } = posted.accepted;
         let known = checkpoint.sequences.get(q.0 as usize).copied();
         let known = known.unwrap_or_default();
-        let is_ignored = ctx.broken(Breakage::AcceptedBlocksIgnored);
-        if self.written.is_none() && posted.knows_source && !is_ignored {
+        let is_new_to_rating = self.written.is_none() && posted.knows_source;
+        if ctx.protections.sees_accepted_blocks(is_new_to_rating) {
             let source = self.source;
             return Some(format!(
                 "posting partition {q} has accepted blocks of source partition {source}, but the checkpoint of {} is missing",
@@ -127,7 +128,8 @@ impl Loaded<'_> {
         }
         // Blocks of the recorded chunk may have been accepted: they come after `sequences`.
         let is_covered = sequence <= known || chunk.map_or(checkpoint.is_cut(), is_recorded);
-        (!is_covered && !is_ignored).then(|| self.accepted_more(q, sequence, known))
+        let has_more = ctx.protections.sees_accepted_blocks(!is_covered);
+        has_more.then(|| self.accepted_more(q, sequence, known))
     }
 
     fn accepted_more(self, q: Partition, accepted: Sequence, known: Sequence) -> String {

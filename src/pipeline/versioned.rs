@@ -1,8 +1,8 @@
 //! Writing an item that another worker might write too: only over what this worker has last seen.
 
+use super::WorkerContext;
 use super::failure::Failure;
 use super::supervise::{backoff, persist};
-use super::{Breakage, WorkerContext};
 use crate::domain::position::WriteId;
 use crate::store::checkpoints::last_write;
 use crate::store::db::{Key, StoreError, Write};
@@ -67,10 +67,7 @@ pub(super) async fn confirm(
     if !matches!(failure, Failure::Halt(..)) {
         return failure;
     }
-    let readings = match ctx.broken(Breakage::ContradictionsUnconfirmed) {
-        true => 0,
-        false => CONFIRMING_READINGS,
-    };
+    let readings = ctx.protections.confirming_readings(CONFIRMING_READINGS);
     for reading in 1..=readings {
         match persist(ctx, || last_write(&*ctx.db, key)).await {
             Ok(found) if found == written => ctx.clock.sleep(backoff(ctx, reading)).await,

@@ -4,11 +4,11 @@ use super::lanes::{self, Turns};
 use super::{Accepted, Cached, Poster};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::time::Month;
+use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::{HIT, MISS};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext};
-use crate::store::accounts::{self, ReadOrder, Reading};
+use crate::store::accounts::{self, Reading};
 use crate::store::checkpoints;
 use crate::store::set_aside::FaultCode;
 
@@ -266,15 +266,7 @@ pub(super) async fn load_older(
 /// Loads one account: again until head and older rows match. Rows that do not match are a fault of
 /// this account; a row that is gone may be a sign of tables that went back, and halts.
 pub(super) async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure> {
-    let order = match ctx.breakage {
-        Some(Breakage::OlderRowsBeforeHead) if ctx.broken(Breakage::OlderRowsBeforeHead) => {
-            ReadOrder::OlderFirst
-        }
-        Some(Breakage::OlderRowsUnmatched) if ctx.broken(Breakage::OlderRowsUnmatched) => {
-            ReadOrder::HeadFirstUnmatched
-        }
-        _ => ReadOrder::HeadFirstMatched,
-    };
+    let order = ctx.protections.read_order();
     let mut tries = 0;
     loop {
         let reading = persist(ctx, || accounts::read(&*ctx.db, account, order)).await;

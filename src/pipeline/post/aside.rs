@@ -16,9 +16,9 @@ use crate::domain::position::{Fence, Offset, Partition, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{MUST_BE_THERE, ReadLimit, Topic};
 use crate::ops::clock::Moment;
+use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 use crate::store::db::Write;
 use crate::store::set_aside::{self, Base, FaultCode, Released, SetAside, Stood};
@@ -267,14 +267,7 @@ impl Poster<'_> {
         for fault in faults {
             records.push(self.record_of(fault).await?);
         }
-        if !self.ctx.broken(Breakage::SetAsideInMemoryOnly) {
-            self.save_records(&records).await?;
-        } else {
-            let write = self.ctx.next_write();
-            for record in &records {
-                self.aside.note(record.clone(), write);
-            }
-        }
+        self.save_records(&records).await?;
         for record in &records {
             self.put_out_of_memory(&record.account);
             let (account, code, what) = (&record.account, record.code.as_str(), &record.what);
@@ -301,7 +294,9 @@ impl Poster<'_> {
         checkpoint
             .witnesses
             .retain(|witness| !is_named(&witness.account));
-        self.save_with(&[], checkpoint, write, puts).await?;
+        let protections = self.ctx.protections;
+        let save = self.save_with(&[], checkpoint, write, puts);
+        protections.records_durable(save).await?;
         for record in records {
             self.aside.note(record.clone(), write);
         }

@@ -4,10 +4,10 @@ use super::lanes::{self, Turns};
 use super::{Cached, Poster};
 use crate::domain::ids::Account;
 use crate::domain::position::Partition;
+use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::{self, AccountFault, Failure};
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
 use crate::store::db::StoreError;
@@ -294,16 +294,15 @@ impl Poster<'_> {
             };
             let cached = self.accounts.get(number);
             let stored = cached.and_then(|cached| cached.stored.as_ref());
-            if ctx.broken(Breakage::AppliedAwardsUnchecked) {
-                return Ok(true);
-            }
-            if let Some(head) = stored {
+            let check = async {
+                let head = stored.ok_or(StoreError::ConditionFailed)?;
                 let check = accounts::head_check(account, head.month, head.fence);
-                match persist(ctx, || ctx.db.transact(vec![check.clone()])).await {
-                    Ok(()) => return Ok(true),
-                    Err(StoreError::ConditionFailed) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                persist(ctx, || ctx.db.transact(vec![check.clone()])).await
+            };
+            match ctx.protections.applied_awards(check).await {
+                Ok(()) => return Ok(true),
+                Err(StoreError::ConditionFailed) => {}
+                Err(error) => return Err(error.into()),
             }
             ctx.clock.sleep(backoff(ctx, reading)).await;
         }
@@ -321,8 +320,8 @@ impl Poster<'_> {
     /// Whether an account waits to be written with as many awards as one transaction takes.
     fn is_full(&self, number: u32) -> bool {
         let cached = self.accounts.get(number);
-        cached.is_some_and(|cached| cached.awards.len() >= AWARDS_PER_WRITE_MAX)
-            && !self.ctx.broken(Breakage::AwardsInOneTransaction)
+        let most = self.ctx.protections.awards_per_write(AWARDS_PER_WRITE_MAX);
+        cached.is_some_and(|cached| cached.awards.len() >= most)
     }
 
     /// Notes that effects are owed to an account. It may stand there from before it was loaded again; then it stands there twice.

@@ -16,10 +16,10 @@ use crate::domain::rules::Timeline;
 use crate::domain::statement::{self, Streak};
 use crate::domain::time::{Millis, Month};
 use crate::ops::health::Role;
+use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::versioned;
-use crate::pipeline::{Breakage, WorkerContext};
 use crate::store::checkpoints::{
     self, EARLIER_INTERVAL_MS, EarlierCheckpoint, PostCheckpoint, Versioned,
 };
@@ -244,7 +244,7 @@ impl Poster<'_> {
                 // The rows of this month may be older than the lists.
                 let is_built = stored.is_some() || self.lists_since == Epoch(0);
                 let mut top = Top::new(ctx.settings.leaderboard_size, stored);
-                if !is_built && !ctx.broken(Breakage::ListsNotRebuilt) {
+                if ctx.protections.sees_unbuilt_list(!is_built) {
                     top.must_be_built();
                 }
                 Ok(place.insert(top))

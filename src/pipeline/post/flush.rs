@@ -6,14 +6,14 @@ use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::ledger::MonthRow;
-use crate::domain::position::{Fence, WriteId};
+use crate::domain::position::Fence;
 use crate::domain::time::Month;
 use crate::ops::health::Role;
 use crate::ops::seldom::Seldom;
+use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure};
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext};
-use crate::store::account_write::{AccountWrite, Omissions};
+use crate::store::account_write::AccountWrite;
 use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
 use crate::store::db::{StoreError, Write};
@@ -31,9 +31,9 @@ impl Poster<'_> {
     /// Writes every changed account, then what is derived from the touched ones.
     pub(super) async fn flush(&mut self) -> Result<(), Failure> {
         let started = self.ctx.clock.moment();
-        if self.ctx.broken(Breakage::CheckpointAheadOfFlush) {
-            self.save_checkpoint().await?;
-        }
+        let protections = self.ctx.protections;
+        let checkpoint = self.save_checkpoint();
+        protections.checkpoint_after_rows(checkpoint).await?;
         self.write_dirty().await?;
         self.dirty_since = None;
         self.everything_is_written();
@@ -156,20 +156,13 @@ async fn write(
 ) -> Result<StoredHead, Failure> {
     let account = &cached.account;
     let mut attempt = Attempt::new(ctx, cached, open_from)?;
-    if ctx.broken(Breakage::FenceLowerAndTwoInFlight) {
-        let twice = attempt.writes.clone();
-        let (first, second) = futures::future::join(
-            send(ctx, std::mem::take(&mut attempt.writes)),
-            send(ctx, twice),
-        )
-        .await;
-        if first.is_ok() || second.is_ok() {
-            return Ok(attempt.after);
-        }
-    }
     let mut tries = 0;
     loop {
-        let outcome = match send(ctx, attempt.writes(ctx, cached, open_from)?).await {
+        let writes = attempt.writes(ctx, cached, open_from)?;
+        let sent = ctx
+            .protections
+            .one_in_flight(writes, |writes| send(ctx, writes));
+        let outcome = match sent.await {
             Ok(()) => Outcome::Written,
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
                 attempt.look(ctx, account, own).await?
@@ -257,14 +250,9 @@ struct Attempt {
 
 impl Attempt {
     fn new(ctx: &WorkerContext, cached: &Cached, open_from: Month) -> Result<Attempt, Failure> {
-        let write = if ctx.broken(Breakage::FenceWithoutWriteId) {
-            WriteId::default()
-        } else {
-            ctx.next_write()
-        };
         let fence = Fence {
             position: cached.position,
-            write,
+            write: ctx.protections.write_id(ctx.next_write()),
         };
         let (writes, after) = build(ctx, cached, fence, open_from)?;
         Ok(Attempt {
@@ -339,11 +327,6 @@ fn build(
     fence: Fence,
     open_from: Month,
 ) -> Result<(Vec<Write>, StoredHead), Failure> {
-    let omit = Omissions {
-        old_head: ctx.broken(Breakage::OpenedHeadLeavesOldFence),
-        account_item: ctx.broken(Breakage::FirstRowWithoutAccountItem),
-        lower_fence: ctx.broken(Breakage::FenceLowerAndTwoInFlight),
-    };
     let plan = AccountWrite {
         account: &cached.account,
         stored: cached.stored.as_ref(),
@@ -351,14 +334,13 @@ fn build(
         dirty: &cached.dirty,
         fence,
         open_from,
-        omit,
+        omit: ctx.protections.omissions(),
     };
     let Some((mut writes, after)) = plan.build() else {
         let account = &cached.account;
         return Err(Failure::reload(format!("{account} has no row to write")));
     };
-    if !ctx.broken(Breakage::PointerOutlivesAward) {
-        writes.extend(cached.awards.iter().map(apply_pointer_write));
-    }
+    let pointers = cached.awards.iter().map(apply_pointer_write);
+    writes.extend(ctx.protections.award_pointers(pointers));
     Ok((writes, after))
 }

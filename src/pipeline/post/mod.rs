@@ -34,7 +34,7 @@ use super::failure::{Failure, HaltCode};
 use super::follower::Follower;
 use super::freshness::Freshness;
 use super::installation::NextCheck;
-use super::{Breakage, Covers, WorkerContext, anchor, counters, versioned};
+use super::{Covers, WorkerContext, anchor, counters, versioned};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
@@ -358,7 +358,7 @@ impl Poster<'_> {
         if found > own {
             return Err(anchor::later_epoch(own, found));
         }
-        let is_earlier = found < own && !self.ctx.broken(Breakage::EarlierBlocksTaken);
+        let is_earlier = self.ctx.protections.sees_earlier_block(found < own);
         if is_earlier {
             self.ctx.metrics.postings_duplicate_blocks_total.inc();
         }

@@ -20,7 +20,7 @@ use crate::log::posting::{self, BlockHeader, FormatError, ReadBlock};
 use crate::log::{LogError, MUST_BE_THERE, ReadLimit, Topic};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext, counters};
+use crate::pipeline::{WorkerContext, counters};
 use crate::store::accounts;
 use crate::store::awards::{self, Task};
 use crate::store::checkpoints::SourceState;
@@ -168,15 +168,13 @@ impl Poster<'_> {
             .bounds(Topic::LedgerPostings, self.partition)
             .await?;
         let chosen = catch_up_from(&record, fence, ctx.log.epoch(), bounds.start);
-        let chosen = match chosen {
-            Some(_) if ctx.broken(Breakage::ReleaseWithoutCatchUp) => Some(Base {
-                epoch: ctx.log.epoch(),
-                next: self.next,
-                sources: self.sources.clone(),
-            }),
-            None if ctx.broken(Breakage::OlderRowsReleased) => Some(record.since.clone()),
-            chosen => chosen,
+        let here = || Base {
+            epoch: ctx.log.epoch(),
+            next: self.next,
+            sources: self.sources.clone(),
         };
+        let since = || record.since.clone();
+        let chosen = ctx.protections.catch_up_from(chosen, here, since);
         let base = match chosen {
             Some(base) if base.next >= bounds.start || base.next >= self.next => base,
             // From the place of the record in any case: before an earlier one, blocks that were sent
@@ -206,7 +204,7 @@ impl Poster<'_> {
                 return self.refuse(record, Refused::RowsTooOld, what).await;
             }
         };
-        if !accept_missing && !ctx.broken(Breakage::OlderRowsReleased) {
+        if ctx.protections.compares_awards(!accept_missing) {
             let lost = match self.lost_awards(&cached).await {
                 Err(Failure::Account(fault)) => return self.still_aside(record, *fault).await,
                 lost => lost?,

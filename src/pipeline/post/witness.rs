@@ -7,7 +7,7 @@ use super::{Cached, Poster};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
 use crate::pipeline::supervise::{backoff, persist};
-use crate::pipeline::{Breakage, WorkerContext, installation};
+use crate::pipeline::{WorkerContext, installation};
 use crate::store::accounts::{self, HeadNow};
 use crate::store::checkpoints::Witness;
 use crate::store::set_aside::FaultCode;
@@ -34,7 +34,8 @@ impl Poster<'_> {
             if self.aside.is_waiting(&witness.account) {
                 continue;
             }
-            let checked = check(self.ctx, self.own_checkpoint(), witness).await;
+            let check = check(self.ctx, self.own_checkpoint(), witness);
+            let checked = self.ctx.protections.witnesses(check).await;
             self.without(checked).await?;
         }
         Ok(())
@@ -72,9 +73,6 @@ impl Poster<'_> {
 
 /// Halts unless a witness of a checkpoint is found as new as it was.
 async fn check(ctx: &WorkerContext, own: OwnCheckpoint, witness: &Witness) -> Result<(), Failure> {
-    if ctx.broken(Breakage::WitnessesIgnored) {
-        return Ok(());
-    }
     let mut readings = 0;
     while let Some(found) = regressed(ctx, witness).await? {
         readings += 1;

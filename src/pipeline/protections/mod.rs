@@ -1,11 +1,15 @@
-//! The protections of the protocol, by name, where the simulator may switch one of them off.
+//! The protections of the protocol, by name.
 //!
-//! Code asks here for a value that a protection decides, and gets the right one: without the cargo
-//! feature `breakage`, which only tests have, every method is its argument or a constant, and costs
-//! nothing. With the feature the simulator can break one protection at a time ([`Breakage`]), to show
-//! that it would notice.
+//! Code hands a value, a check or a write that a protection decides to the method of that name, and
+//! goes on with what it gets back. Without the cargo feature `breakage`, which only tests have, that is
+//! what it handed in, at no cost. With the feature the simulator can take away one protection at a time
+//! ([`Breakage`]), to show that it would notice.
 
+mod post;
 mod rate;
+mod tables;
+
+use std::future::Future;
 
 use super::breakage::Breakage;
 
@@ -18,15 +22,9 @@ pub struct Protections {
 
 impl Protections {
     /// All of them, but for what is broken on purpose.
-    #[cfg_attr(
-        not(feature = "breakage"),
-        expect(unused_variables, reason = "nothing can be broken without the feature")
-    )]
+    #[cfg(feature = "breakage")]
     pub fn but(broken: Option<Breakage>) -> Protections {
-        Protections {
-            #[cfg(feature = "breakage")]
-            broken,
-        }
+        Protections { broken }
     }
 
     #[cfg(feature = "breakage")]
@@ -38,5 +36,22 @@ impl Protections {
     #[expect(clippy::unused_self, reason = "the same as with the feature")]
     const fn lack(self, _: Breakage) -> bool {
         false
+    }
+
+    /// Whether a contradiction is seen: always, if there is one.
+    fn sees(self, contradiction: bool, unless: Breakage) -> bool {
+        contradiction && !self.lack(unless)
+    }
+
+    /// Does what a protection consists in. Broken: does nothing.
+    async fn perform<E>(
+        self,
+        work: impl Future<Output = Result<(), E>>,
+        unless: Breakage,
+    ) -> Result<(), E> {
+        if self.lack(unless) {
+            return Ok(());
+        }
+        work.await
     }
 }

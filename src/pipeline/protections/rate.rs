@@ -1,10 +1,16 @@
 //! Of RATE.
 
+use std::future::Future;
 use std::slice::Chunks;
 
 use super::{Breakage, Protections};
 use crate::domain::event::{AHEAD_MS_MAX, UsageEvent};
+use crate::domain::position::{Control, Offset};
+use crate::domain::time::Millis;
+use crate::pipeline::failure::Failure;
+use crate::store::checkpoints::WindowCut;
 use crate::store::db::Key;
+use crate::store::layout::Moved;
 use crate::store::usage;
 
 impl Protections {
@@ -58,5 +64,95 @@ impl Protections {
             return usage::key_without_identity;
         }
         usage::key
+    }
+
+    /// Reads the head of the control feed: after the records of the chunk. Broken: before.
+    pub(in crate::pipeline) async fn head_after_records<T>(
+        self,
+        read: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<Option<T>, Failure> {
+        if self.lack(Breakage::ControlHeadBeforeRecords) {
+            return read.await.map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Advances the window from what was cut before. What it has forgotten never falls back.
+    pub(in crate::pipeline) fn advance(
+        self,
+        before: &WindowCut,
+        advance: impl FnOnce(&WindowCut) -> WindowCut,
+    ) -> WindowCut {
+        if !self.lack(Breakage::ForgottenFallsBack) {
+            return advance(before);
+        }
+        let advanced = advance(&WindowCut {
+            forgotten: None,
+            ..*before
+        });
+        WindowCut {
+            forgotten: advanced.forgotten.or(before.forgotten),
+            ..advanced
+        }
+    }
+
+    /// With which services a record of the window was rated, as of its own time; `now` are those of the
+    /// chunk.
+    pub(in crate::pipeline) fn services_that_rated(
+        self,
+        own: (Option<Control>, Option<Offset>),
+        now: impl FnOnce() -> Option<Control>,
+    ) -> (Option<Control>, Option<Offset>) {
+        match self.lack(Breakage::WindowRatedWithNewServices) {
+            true => (now(), None),
+            false => own,
+        }
+    }
+
+    /// The first record whose append time is seen to be impossible.
+    pub(in crate::pipeline) fn clock_jump(self, at: Option<usize>) -> Option<usize> {
+        at.filter(|_| !self.lack(Breakage::ClocksTrusted))
+    }
+
+    /// Whether log time is seen to be far ahead.
+    pub(in crate::pipeline) fn sees_log_time_ahead(self, is_ahead: bool) -> bool {
+        self.sees(is_ahead, Breakage::ClocksTrusted)
+    }
+
+    /// The latest event before a correction of the clock, which was `at` that time, where an older
+    /// tidemark did not note it.
+    pub(in crate::pipeline) fn unknown_latest_event(self, latest: Millis, at: Millis) -> Millis {
+        match self.lack(Breakage::LatestEventUnknown) {
+            true => at,
+            false => latest,
+        }
+    }
+
+    /// The latest event that a corrected window has forgotten; the clock was corrected to `at`.
+    pub(in crate::pipeline) fn forgotten_event(self, latest: Millis, at: Millis) -> Millis {
+        match self.lack(Breakage::LatestEventForgotten) {
+            true => at,
+            false => latest,
+        }
+    }
+
+    /// What a new epoch assumes of a source partition's own users.
+    pub(in crate::pipeline) fn own_users(self, own: Moved) -> Moved {
+        match self.lack(Breakage::LatestEventNotMoved) {
+            true => Moved {
+                forgotten: own.log_time,
+                ..own
+            },
+            false => own,
+        }
+    }
+
+    /// What a new epoch assumes of users who came from other source partitions.
+    pub(in crate::pipeline) fn moved_users(
+        self,
+        moved: Option<Moved>,
+        own: Option<&Moved>,
+    ) -> Option<Moved> {
+        moved.filter(|_| own.is_none() || !self.lack(Breakage::MovedUsersForgotten))
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::time::Millis;
 use crate::log::{Record, Topic};
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::supervise::persist;
-use crate::pipeline::{Breakage, versioned};
+use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, ClockCorrection, UsageRows, WindowCut};
 
 /// How far an append time may be ahead of this worker's clock.
@@ -43,9 +43,10 @@ impl Rater<'_> {
     ) -> Result<&'r [Record], Failure> {
         let latest = self.ctx.clock.now().plus(AHEAD_MAX_MS);
         let is_ahead = |record: &Record| self.append_time(record) > latest;
-        let fine = match records.iter().position(is_ahead) {
-            Some(at) if !self.ctx.broken(Breakage::ClocksTrusted) => &records[..at],
-            _ => return Ok(records),
+        let jump = records.iter().position(is_ahead);
+        let fine = match self.ctx.protections.clock_jump(jump) {
+            Some(at) => &records[..at],
+            None => return Ok(records),
         };
         let [] = fine else {
             return Ok(fine);
@@ -59,9 +60,8 @@ impl Rater<'_> {
     /// Halts if log time itself is far ahead: an older tidemark let such a record pass.
     pub(super) async fn check_log_time(&mut self) -> Result<(), Failure> {
         let log_time = self.after.log_time;
-        if !is_log_time_ahead(log_time, self.ctx.clock.now())
-            || self.ctx.broken(Breakage::ClocksTrusted)
-        {
+        let is_ahead = is_log_time_ahead(log_time, self.ctx.clock.now());
+        if !self.ctx.protections.sees_log_time_ahead(is_ahead) {
             return Ok(());
         }
         self.declare_done().await?;
@@ -105,19 +105,14 @@ impl Rater<'_> {
         self.window = Window::default();
         let checkpoint = &mut self.checkpoint;
         let latest_event = self.after.latest_event.unwrap_or_else(|| {
-            if ctx.broken(Breakage::LatestEventUnknown) {
-                return correction.at;
-            }
-            latest_event_before(&checkpoint.window, self.after.log_time, &correction)
+            let latest = latest_event_before(&checkpoint.window, self.after.log_time, &correction);
+            ctx.protections.unknown_latest_event(latest, correction.at)
         });
         self.after.latest_event = Some(latest_event);
         checkpoint.latest_event = Some(latest_event);
         self.after.log_time = self.after.log_time.min(correction.at);
         checkpoint.log_time = self.after.log_time;
-        let bound = match ctx.broken(Breakage::LatestEventForgotten) {
-            true => correction.at,
-            false => latest_event,
-        };
+        let bound = ctx.protections.forgotten_event(latest_event, correction.at);
         checkpoint.window = corrected_window(&checkpoint.window, checkpoint.to, &correction, bound);
         checkpoint.clock = Some(correction);
         Ok(())

@@ -4,10 +4,10 @@ use super::Rater;
 use crate::domain::position::{Chunk, Control, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{Fingerprint, Record};
+use crate::pipeline::SEMANTICS;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::versioned;
-use crate::pipeline::{Breakage, SEMANTICS};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, WindowCut};
 use crate::store::db::Write;
 
@@ -98,22 +98,9 @@ impl Rater<'_> {
             usage_rows: usage_rows(settings, self.checkpoint.window.usage_rows, log_time),
             ..self.checkpoint.window
         };
-        let mut kept = before.forgotten;
-        if self.ctx.broken(Breakage::ForgottenFallsBack) {
-            kept = None;
-        }
-        let advanced = self.window.advance(
-            &WindowCut {
-                forgotten: kept,
-                ..before
-            },
-            self.checkpoint.to,
-            log_time,
-        );
-        WindowCut {
-            forgotten: advanced.forgotten.or(before.forgotten),
-            ..advanced
-        }
+        let (window, to) = (&mut self.window, self.checkpoint.to);
+        let advance = |before: &WindowCut| window.advance(before, to, log_time);
+        self.ctx.protections.advance(&before, advance)
     }
 
     async fn save(&mut self, next: RateCheckpoint, others: Vec<Write>) -> Result<(), Failure> {

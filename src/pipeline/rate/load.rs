@@ -20,7 +20,7 @@ use crate::pipeline::layout::{self, Layout};
 use crate::pipeline::settings::Settings;
 use crate::pipeline::supervise::persist;
 use crate::pipeline::table_age::Loaded;
-use crate::pipeline::{Breakage, SEMANTICS, WorkerContext, anchor, lag, versioned};
+use crate::pipeline::{SEMANTICS, WorkerContext, anchor, lag, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
 use crate::store::losses::{self, LostChunk};
@@ -146,13 +146,9 @@ impl<'c> Rater<'c> {
     /// The version of the services with which a record of the window was rated, and the record at which
     /// another one begins.
     fn services_that_rated(&self, record: Offset) -> (Option<Control>, Option<Offset>) {
-        if self.ctx.broken(Breakage::WindowRatedWithNewServices) {
-            return (
-                self.follower.services_version(self.checkpoint.control),
-                None,
-            );
-        }
-        self.checkpoint.services.at(record)
+        let own = self.checkpoint.services.at(record);
+        let now = || self.follower.services_version(self.checkpoint.control);
+        self.ctx.protections.services_that_rated(own, now)
     }
 
     /// Runs the recorded chunk again, exactly as it was cut.
@@ -326,16 +322,9 @@ async fn first_of_epoch(
         Some(old) => continues_at(ctx, partition, old, source).await?,
         None => ctx.log.bounds(Topic::UsageEvents, partition).await?.start,
     };
-    let own = before.as_ref().map(Moved::of).map(|own| Moved {
-        forgotten: match ctx.broken(Breakage::LatestEventNotMoved) {
-            true => own.log_time,
-            false => own.forgotten,
-        },
-        ..own
-    });
-    let moved = layout
-        .moved
-        .filter(|_| own.is_none() || !ctx.broken(Breakage::MovedUsersForgotten));
+    let own = before.as_ref().map(Moved::of);
+    let own = own.map(|own| ctx.protections.own_users(own));
+    let moved = ctx.protections.moved_users(layout.moved, own.as_ref());
     let earlier = own.into_iter().chain(moved).reduce(Moved::and);
     let first = first_window(&ctx.settings, from);
     let window = match &earlier {

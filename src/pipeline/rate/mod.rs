@@ -42,7 +42,7 @@ use super::failure::Failure;
 use super::follower::Follower;
 use super::installation::{self, NextCheck};
 use super::layout::{self, Layout};
-use super::{Breakage, Covers, WorkerContext};
+use super::{Covers, WorkerContext};
 use crate::domain::position::{Control, Partition, WriteId};
 use crate::domain::semantics::Semantics;
 use crate::domain::time::Millis;
@@ -109,9 +109,8 @@ impl Rater<'_> {
     pub async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.stands();
         while !*shutdown.borrow() {
-            if self.ctx.broken(Breakage::ControlHeadBeforeRecords) {
-                self.early_head = Some(self.follower.follow(self.ctx).await?);
-            }
+            let head = self.follower.follow(self.ctx);
+            self.early_head = self.ctx.protections.head_after_records(head).await?;
             let records = self.collect(shutdown).await?;
             if records.is_empty() {
                 self.idle().await?;
@@ -159,7 +158,7 @@ impl Rater<'_> {
     /// Rates the recorded chunk, whose records these are. A piece is folded while it is in the
     /// processor's caches, unless it needs the store: then it waits, with all that follow.
     async fn rate(&mut self, records: &[Record]) -> Result<Output, Failure> {
-        let (mut chunk, protections) = (self.open_chunk()?, self.ctx.protections());
+        let (mut chunk, protections) = (self.open_chunk()?, self.ctx.protections);
         for piece in protections.pieces(records, PIECE_RECORDS) {
             chunk.decode(piece);
             chunk.dedupe(protections.window_of(&mut self.window, piece, records));
@@ -177,7 +176,7 @@ impl Rater<'_> {
         let semantics = Semantics::known(cut.semantics).unwrap_or_default();
         self.tiers.recognise_by(semantics);
         let timeline = self.follower.rules(cut.control).ok_or_else(no_rules)?;
-        let protections = self.ctx.protections();
+        let protections = self.ctx.protections;
         let rows = UsageRowMaker {
             is_on: cut.window.usage_rows != UsageRows::Off,
             partition: self.partition,

@@ -1,18 +1,14 @@
 //! Prices and links that do not agree with the control feed: their tables are of another moment.
 
 use super::{Failure, Refusal, Survey, WorkerContext, persist};
-use crate::pipeline::Breakage;
 use crate::store::db::StoreError;
 use crate::store::feed_rows::{self, FeedRows};
 use crate::store::{audit, feed_rows::Repair};
 
 /// How the rows differ from the feed.
 pub(super) async fn compare(ctx: &WorkerContext) -> Result<FeedRows, Refusal> {
-    if ctx.broken(Breakage::FeedRowsNotMended) {
-        return Ok(FeedRows::default());
-    }
     let found = persist(ctx, || feed_rows::compare(&*ctx.db)).await;
-    let found = found.map_err(Failure::from)?;
+    let found = ctx.protections.feed_rows(found.map_err(Failure::from)?);
     match found.holes.first() {
         Some(number) => Err(Refusal::FeedEntryMissing { number: *number }),
         None => Ok(found),

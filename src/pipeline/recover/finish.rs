@@ -10,9 +10,9 @@ use crate::domain::ids::AccountRef;
 use crate::domain::position::{Offset, Partition, Sequence};
 use crate::log::posting::{self, BlockHeader, encode_blocks};
 use crate::log::{MUST_BE_THERE, ReadLimit, Topic};
+use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::rate::{Output, Rater};
-use crate::pipeline::{Breakage, WorkerContext};
 
 /// Publishes what the log lacks of the newest chunk; returns the last sequences sent.
 pub(super) async fn finish(
@@ -40,9 +40,7 @@ pub(super) async fn finish(
         recovered.unverified += chunk.blocks.len() as u64;
         complete(ctx, &mut output, survey, plan, chunk).await?;
     }
-    if ctx.broken(Breakage::IncompleteChunkTakenAsComplete) {
-        output.blocks.clear();
-    }
+    output.blocks = ctx.protections.missing_blocks(output.blocks);
     let appended: usize = output.blocks.iter().map(|(_, blocks)| blocks.len()).sum();
     recovered.appended += appended as u64;
     recovered.chunks += 1;

@@ -6,7 +6,7 @@ use super::plan::{LoggedBlock, LoggedBlocks, Repeat, Step, decide};
 use super::*;
 use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
-use crate::pipeline::{Breakage, SEMANTICS, anchor, installation, layout};
+use crate::pipeline::{SEMANTICS, anchor, installation, layout};
 use crate::store::checkpoints::{PostCheckpoint, Versioned};
 use crate::store::feed_rows::FeedRows;
 
@@ -436,10 +436,8 @@ impl Survey {
     ) -> Result<Option<PostCheckpoint>, Refusal> {
         let copies = persist(ctx, || checkpoints::earlier(&*ctx.db, q)).await;
         let copies = copies.map_err(Failure::from)?;
-        let chosen = match ctx.broken(Breakage::PostingNotPutBack) {
-            true => Rewind::Stay,
-            false => choose(&stored.value, &copies),
-        };
+        let chosen = choose(&stored.value, &copies);
+        let chosen = ctx.protections.put_back(chosen, Rewind::Stay);
         let to = match chosen {
             Rewind::To(checkpoint) => checkpoint,
             // Only from a beginning is it known what was accepted before: nothing.

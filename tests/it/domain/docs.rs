@@ -8,7 +8,7 @@ use tidemark::domain::referral::SignupRefusal;
 use tidemark::domain::rules::{Network, PriceKey, RateClass};
 use tidemark::domain::semantics::Semantics;
 use tidemark::log::Headers;
-use tidemark::log::usage::{self, decode};
+use tidemark::log::usage::{self, UsageRecord, decode_record_or_faults};
 
 use super::helpers::rules;
 

@@ -164,3 +164,20 @@ fn the_reader_of_store_modules_finds_them() {
         BTreeSet::from(expected.map(str::to_owned))
     );
 }
+
+/// What is broken on purpose is decided in one place, not by conditions all over the pipeline.
+#[test]
+fn only_the_protections_name_breakages() {
+    let pipeline = src().join("pipeline");
+    let mut seen = 0;
+    for file in rust_files(&pipeline) {
+        let names_one = code_of(&file).contains("Breakage::");
+        let within = file.strip_prefix(&pipeline).unwrap();
+        if within.starts_with("protections") {
+            seen += usize::from(names_one);
+        } else if within != std::path::Path::new("breakage.rs") {
+            assert!(!names_one, "{} names a breakage", file.display());
+        }
+    }
+    assert!(seen > 1, "this test looks in the wrong place");
+}

@@ -10,7 +10,7 @@ use tidemark::domain::position::{Control, Epoch, Fence, Partition};
 use tidemark::domain::time::Month;
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
-use tidemark::pipeline::{self, Breakage, Settings, WorkerContext};
+use tidemark::pipeline::{self, Breakage, Protections, Settings, WorkerContext};
 use tidemark::store::accounts::{self, StoredRow};
 use tidemark::store::checkpoints::{self, HaltRecord, PostCheckpoint, RateCheckpoint};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
@@ -61,7 +61,7 @@ pub fn context(world: &World, spec: &WorkerSpec) -> WorkerContext {
         Arc::new(Health::new(metrics())),
         spec.token,
     );
-    ctx.breakage = spec.breakage;
+    ctx.protections = Protections::but(spec.breakage);
     ctx
 }
 
