@@ -28,7 +28,7 @@ use crate::ops::config::{Config, PipelineConfig, StoreEngine};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::pipeline::{self, Crew, Settings, WorkerContext};
+use crate::pipeline::{self, OwnedTasks, Settings, WorkerContext};
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -148,7 +148,7 @@ fn check(config: &Config) -> Done {
 
 /// Lets the pipeline finish: rating first, then posting, once it has taken what rating has sent. So a stop leaves nothing on the way, and
 /// the next start may be on another log.
-async fn finish(mut crew: Crew, log: &dyn Log, health: &Health, within: Duration) {
+async fn finish(mut crew: OwnedTasks, log: &dyn Log, health: &Health, within: Duration) {
     let deadline = Instant::now() + within;
     let of = |role| move |task: &TaskId| task.role == role;
     let tasks = crew.tasks();
@@ -193,7 +193,7 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-) -> Done<Crew> {
+) -> Done<OwnedTasks> {
     let ctx = Arc::new(WorkerContext::new(
         engine.log.clone(),
         Arc::new(engine.db.clone()),
@@ -204,7 +204,7 @@ async fn start_pipeline(
         rand::random(),
     ));
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
-    let mut crew = Crew::new(ctx);
+    let mut crew = OwnedTasks::new(ctx);
     for task in pipeline::all_tasks(partitions.source, partitions.posting) {
         crew.take(task).await;
     }

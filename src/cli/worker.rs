@@ -21,7 +21,7 @@ use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::pipeline::{self, Adapting, Crew, WorkerContext};
+use crate::pipeline::{self, Adapting, OwnedTasks, WorkerContext};
 use crate::store::checkpoints;
 use crate::store::db::{Db, StoreError};
 
@@ -284,7 +284,7 @@ struct Shift {
     settings: KafkaSettings,
     drain: Duration,
     ctx: Arc<WorkerContext>,
-    crew: Crew,
+    crew: OwnedTasks,
 }
 
 /// How a membership ended.
@@ -342,7 +342,7 @@ impl Shift {
             topic,
             settings,
             drain: config.drain_timeout,
-            crew: Crew::new(ctx.clone()),
+            crew: OwnedTasks::new(ctx.clone()),
             ctx,
         })
     }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 
 use super::WorkerContext;
-use super::anchor::{later_epoch, same_count};
 use super::failure::{Failure, HaltCode};
+use super::log_identity::{later_epoch, same_count};
 use super::supervise::persist;
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{LogError, Topic, TopicInfo};

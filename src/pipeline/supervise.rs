@@ -11,7 +11,7 @@ use super::failure::{Failure, HaltCode};
 use super::{WorkerContext, adapt, post, rate};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use crate::store::checkpoints::{self, HaltRecord};
 use crate::store::db::StoreError;
 
@@ -19,7 +19,7 @@ use crate::store::db::StoreError;
 const SAID_AGAIN: Duration = Duration::from_secs(30);
 
 /// While the store is away every write asks again, thousands a minute.
-static RETRIES: Seldom<()> = Seldom::new();
+static RETRIES: LogThrottle<()> = LogThrottle::new();
 
 /// Runs a task until shutdown.
 pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::Receiver<bool>) {
@@ -119,7 +119,7 @@ async fn session(
     }
     match task.role {
         Role::Rate => {
-            let mut rater = rate::Rater::load(ctx, task.partition)
+            let mut rater = rate::Rater::restore(ctx, task.partition)
                 .await
                 .map_err(|e| (e, false))?;
             rater
@@ -128,7 +128,7 @@ async fn session(
                 .map_err(|e| (e, rater.has_progressed()))?;
         }
         Role::Post => {
-            let mut poster = post::Poster::load(ctx, task.partition)
+            let mut poster = post::Poster::restore(ctx, task.partition)
                 .await
                 .map_err(|e| (e, false))?;
             poster

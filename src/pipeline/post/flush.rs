@@ -1,15 +1,14 @@
 //! Flushing: every changed account's rows, each under the fence that was last seen, then the effects that they owe.
 
-use super::book::Book;
-use super::lanes::{self, Turns};
+use super::account_cache::AccountCache;
+use super::concurrency::{self, Turns};
 use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::ledger::MonthRow;
 use crate::domain::position::Fence;
 use crate::domain::time::Month;
-use crate::ops::health::Role;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure};
 use crate::pipeline::supervise::{backoff, persist};
@@ -22,28 +21,20 @@ use crate::store::set_aside::{FaultCode, Stood};
 /// So many writes of a flush that are refused, and no other, halt the partition.
 const REFUSED_TO_HALT: usize = 3;
 
-static SATURATED: Seldom<()> = Seldom::new();
+static SATURATED: LogThrottle<()> = LogThrottle::new();
 
 /// How often a head that contradicts what was seen is read again before the partition halts.
 const CONTRADICTIONS_READ_MAX: u32 = 8;
 
 impl Poster<'_> {
-    /// Writes every changed account, then what is derived from the touched ones.
-    pub(super) async fn flush(&mut self) -> Result<(), Failure> {
-        let started = self.ctx.clock.moment();
+    /// Writes every changed account.
+    pub(super) async fn flush_rows(&mut self) -> Result<(), Failure> {
         let protections = self.ctx.protections;
         let checkpoint = self.save_checkpoint();
         protections.checkpoint_after_rows(checkpoint).await?;
         self.write_dirty().await?;
         self.dirty_since = None;
         self.everything_is_written();
-        let written = self.ctx.stage(Role::Post, "write", started);
-        self.newest.tell(self.ctx, self.partition);
-        self.derive().await?;
-        self.ctx.stage(Role::Post, "effects", written);
-        self.evict();
-        let took = self.ctx.clock.moment().since(started);
-        self.ctx.metrics.flush_seconds.observe(took.as_secs_f64());
         Ok(())
     }
 
@@ -53,7 +44,7 @@ impl Poster<'_> {
         let dirty = ordered(std::mem::take(&mut self.dirty));
         let (accounts, turns) = (&self.accounts, Turns::of(dirty.len()));
         let own = self.own_checkpoint();
-        let writes = lanes::all(ctx, &turns, |turns| {
+        let writes = concurrency::all(ctx, &turns, |turns| {
             write_some(ctx, accounts, &dirty, turns, (open_from, own))
         });
         let done = writes.await?;
@@ -115,7 +106,7 @@ type Flushed = (u32, Result<StoredHead, AccountFault>);
 /// Writes accounts while there are turns.
 async fn write_some(
     ctx: &WorkerContext,
-    accounts: &Book,
+    accounts: &AccountCache,
     dirty: &[u32],
     turns: &Turns,
     at: (Month, OwnCheckpoint),

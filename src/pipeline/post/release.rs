@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::accounts::{load, load_older};
 use super::catch_up_from::{begun_anew, catch_up_from};
+use super::load_accounts::{load, load_older};
 use super::{Cached, Poster};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountRef};
@@ -267,7 +267,7 @@ impl Poster<'_> {
         let (topic, q) = (Topic::LedgerPostings, self.partition);
         let limit = ReadLimit {
             records: ctx.settings.blocks_read_max,
-            bytes: super::READ_BYTES_MAX,
+            bytes: super::take::READ_BYTES_MAX,
         };
         let read = ctx.log.read(topic, q, catching.next, limit, MUST_BE_THERE);
         let records = match read.await {

@@ -6,7 +6,7 @@ use super::plan::{LoggedBlock, LoggedBlocks, Repeat, Step, decide};
 use super::*;
 use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
-use crate::pipeline::{SEMANTICS, anchor, installation, layout};
+use crate::pipeline::{SEMANTICS, installation, layout, log_identity};
 use crate::store::checkpoints::{PostCheckpoint, Versioned};
 use crate::store::feed_rows::FeedRows;
 
@@ -256,7 +256,7 @@ async fn check_rate(
     stored: &RateCheckpoint,
     info: &crate::log::TopicInfo,
 ) -> Result<(), Refusal> {
-    let place = anchor::Place {
+    let place = log_identity::RecordedTopic {
         topic: Topic::UsageEvents,
         partition: p,
         id: &stored.topic_id,
@@ -272,7 +272,7 @@ pub(super) async fn check_post(
     stored: &PostCheckpoint,
     info: &crate::log::TopicInfo,
 ) -> Result<(), Refusal> {
-    let place = anchor::Place {
+    let place = log_identity::RecordedTopic {
         topic: Topic::LedgerPostings,
         partition: q,
         id: &stored.topic_id,
@@ -286,18 +286,18 @@ pub(super) async fn check_post(
 /// from.
 async fn check_place(
     ctx: &WorkerContext,
-    place: &anchor::Place<'_>,
+    place: &log_identity::RecordedTopic<'_>,
     info: &crate::log::TopicInfo,
     (from, to): (Offset, Offset),
     fingerprint: Option<&Fingerprint>,
 ) -> Result<(), Refusal> {
     same_epoch(ctx, place)?;
-    anchor::same_log(ctx.log.epoch(), place, info)?;
-    anchor::still_there(ctx, place, from, to, fingerprint).await?;
+    log_identity::same_log(ctx.log.epoch(), place, info)?;
+    log_identity::still_there(ctx, place, from, to, fingerprint).await?;
     Ok(())
 }
 
-fn same_epoch(ctx: &WorkerContext, place: &anchor::Place<'_>) -> Result<(), Refusal> {
+fn same_epoch(ctx: &WorkerContext, place: &log_identity::RecordedTopic<'_>) -> Result<(), Refusal> {
     let (log, tables) = (ctx.log.epoch(), place.epoch);
     match log == tables {
         true => Ok(()),
