@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::hashed::AccountHash;
-use super::supervise::{backoff, persist};
+use super::retry::{backoff, persist};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};

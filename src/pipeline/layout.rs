@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::log_identity::{later_epoch, same_count};
-use super::supervise::persist;
+use super::retry::persist;
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};

@@ -46,6 +46,7 @@ pub mod rate;
 mod recent;
 mod recorded_cut;
 pub mod recover;
+mod retry;
 pub mod rows_ahead;
 pub mod settings;
 mod supervise;

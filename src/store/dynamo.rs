@@ -17,6 +17,7 @@
 mod batches;
 pub mod credentials;
 mod denied;
+mod error_text;
 mod in_flight;
 pub mod items;
 pub mod retry;

@@ -7,7 +7,7 @@ use crate::domain::position::Partition;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::{self, AccountFault, Failure};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
 use crate::store::db::StoreError;

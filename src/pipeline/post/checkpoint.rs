@@ -7,7 +7,7 @@ use crate::domain::position::WriteId;
 use crate::domain::time::{Millis, Month};
 use crate::ops::health::Role;
 use crate::pipeline::failure::Failure;
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, EARLIER_INTERVAL_MS, EarlierCheckpoint, PostCheckpoint};
 use crate::store::db::{ITEM_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_ITEMS_MAX, Write};

@@ -17,7 +17,7 @@ use crate::domain::statement::{self, Streak};
 use crate::domain::time::{Millis, Month};
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::checkpoints;
 use crate::store::db::StoreError;
 use crate::store::referrals::Milestone;

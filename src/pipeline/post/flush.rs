@@ -11,7 +11,7 @@ use crate::domain::time::Month;
 use crate::ops::log_throttle::LogThrottle;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::account_write::AccountWrite;
 use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
@@ -154,14 +154,14 @@ async fn write(
             .protections
             .one_in_flight(writes, |writes| send(ctx, writes));
         let outcome = match sent.await {
-            Ok(()) => Outcome::Written,
+            Ok(()) => FlushOutcome::Written,
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
                 attempt.look(ctx, account, own).await?
             }
-            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => Outcome::TryAgain,
+            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => FlushOutcome::TryAgain,
             // If the table is gone, this is refused as well, and the partition halts.
             Err(StoreError::Refused(what)) => match attempt.look(ctx, account, own).await? {
-                Outcome::TryAgain => return Err(refused(cached, what)),
+                FlushOutcome::TryAgain => return Err(refused(cached, what)),
                 other => other,
             },
             Err(error) => return Err(error.into()),
@@ -171,13 +171,13 @@ async fn write(
             .with_label_values(&[outcome.as_str()])
             .inc();
         match outcome {
-            Outcome::Written => return Ok(attempt.after),
-            Outcome::SomebodyElse => {
+            FlushOutcome::Written => return Ok(attempt.after),
+            FlushOutcome::SomebodyElse => {
                 return Err(Failure::reload(format!(
                     "another worker wrote the rows of {account}"
                 )));
             }
-            Outcome::TryAgain => {}
+            FlushOutcome::TryAgain => {}
         }
         tries += 1;
         if tries > ctx.settings.tries_max {
@@ -212,7 +212,7 @@ async fn send(ctx: &WorkerContext, mut writes: Vec<Write>) -> Result<(), StoreEr
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum FlushOutcome {
     /// It happened.
     Written,
     /// The row is still as it was: the write did not happen, or will fail its own condition when it comes late.
@@ -221,12 +221,12 @@ enum Outcome {
     SomebodyElse,
 }
 
-impl Outcome {
+impl FlushOutcome {
     const fn as_str(self) -> &'static str {
         match self {
-            Outcome::Written => "written",
-            Outcome::TryAgain => "try_again",
-            Outcome::SomebodyElse => "somebody_else",
+            FlushOutcome::Written => "written",
+            FlushOutcome::TryAgain => "try_again",
+            FlushOutcome::SomebodyElse => "somebody_else",
         }
     }
 }
@@ -273,7 +273,7 @@ impl Attempt {
         ctx: &WorkerContext,
         account: &Account,
         own: OwnCheckpoint,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<FlushOutcome, Failure> {
         let mut readings = 0;
         loop {
             let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await;
@@ -295,17 +295,17 @@ impl Attempt {
     }
 
     /// The three outcomes; an error says what was found that contradicts what was seen before.
-    fn judge(&self, now: HeadNow) -> Result<Outcome, String> {
+    fn judge(&self, now: HeadNow) -> Result<FlushOutcome, String> {
         match (now, self.before) {
-            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(Outcome::Written),
-            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(Outcome::TryAgain),
+            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(FlushOutcome::Written),
+            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(FlushOutcome::TryAgain),
             (HeadNow::Fence(fence), Some(before)) if fence.position < before.position => {
                 Err(fence.to_string())
             }
-            (HeadNow::Fence(_), _) => Ok(Outcome::SomebodyElse),
+            (HeadNow::Fence(_), _) => Ok(FlushOutcome::SomebodyElse),
             // Half of the first transaction may be seen for a moment; loading settles whose it was.
-            (HeadNow::Bare, None) => Ok(Outcome::SomebodyElse),
-            (HeadNow::Absent, None) => Ok(Outcome::TryAgain),
+            (HeadNow::Bare, None) => Ok(FlushOutcome::SomebodyElse),
+            (HeadNow::Absent, None) => Ok(FlushOutcome::TryAgain),
             (HeadNow::Bare | HeadNow::Absent, Some(_)) => Err("gone".to_owned()),
         }
     }

@@ -8,7 +8,7 @@ use crate::domain::time::Month;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::{HIT, MISS};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::accounts::{self, Reading};
 use crate::store::checkpoints;
 use crate::store::set_aside::FaultCode;

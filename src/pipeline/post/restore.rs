@@ -14,7 +14,7 @@ use crate::pipeline::follower::Follower;
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::pipeline::{WorkerContext, lag, log_identity, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};

@@ -17,7 +17,7 @@ use crate::domain::time::Month;
 use crate::ops::config::LEADERBOARD_SIZE_MAX;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure, unreadable};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::store::accounts;
 use crate::store::checkpoints::{Ranked, TopList, Versioned};
 use crate::store::db::StoreError;

@@ -12,7 +12,7 @@ use super::chunk::ChunkState;
 use crate::domain::ids::Account;
 use crate::domain::position::Position;
 use crate::pipeline::failure::{Failure, HaltCode};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::store::db::{Item, Key, StoreError};
 use crate::store::losses::LostChunk;
 use crate::store::usage;
