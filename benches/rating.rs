@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
+use tidemark::domain::semantics::Semantics;
 use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
@@ -171,6 +172,7 @@ fn examine<'a>(
         }
         cut = window.advance(&cut, chunk[0].offset, log_time);
         let rules = RecordRules {
+            semantics: Semantics::NOW,
             partition: Partition(0),
             partitions: 1,
             services: &services,

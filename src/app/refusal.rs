@@ -11,6 +11,7 @@ use crate::store::db::StoreError;
 use crate::store::keys::KeyError;
 use crate::store::pricing::PublishError;
 use crate::store::redrive::{FindError, RedriveError};
+use crate::store::reversals::ReversalError;
 
 /// What is wrong with a refused command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,18 @@ impl From<AdjustmentError> for CommandError {
             AdjustmentError::TooMuch(_) => "amount_out_of_range",
             AdjustmentError::Exceeded { .. } => "adjustments_exceeded",
             AdjustmentError::Reason(_) => "invalid_reason",
+        };
+        Refusal::invalid(code, error).into()
+    }
+}
+
+impl From<ReversalError> for CommandError {
+    fn from(error: ReversalError) -> CommandError {
+        let code = match error {
+            ReversalError::Store(error) => return error.into(),
+            ReversalError::KeyReused(_) => "idempotency_key_reused",
+            ReversalError::Id { .. } => "invalid_id",
+            ReversalError::Reason(_) => "invalid_reason",
         };
         Refusal::invalid(code, error).into()
     }

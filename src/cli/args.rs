@@ -10,7 +10,7 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 pub use accounts::{
     AwardCommand, CreditsCommand, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
-    ReferralCommand, RuleSet, StatementArgs, UsageArgs,
+    ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
 pub use emit::EmitArgs;
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
@@ -92,6 +92,11 @@ pub enum Command {
     /// Grant one-off awards.
     #[command(subcommand)]
     Award(AwardCommand),
+    /// Take back what a request earned and cost: its provider's and user's points, every referrer's share, and the charge.
+    #[command(
+        after_help = "Example:\n  tidemark reverse alice --source gateway-eu-1 --id r-1 --time 2026-11-22T07:01:02.123Z --reason 'the model answered nonsense'"
+    )]
+    Reverse(ReverseArgs),
     /// Show what an account earned in a month, and for what.
     #[command(after_help = accounts::STATEMENT_EXAMPLES)]
     Statement(StatementArgs),

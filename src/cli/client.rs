@@ -170,6 +170,20 @@ impl Client {
         self.post_within(path, content_type, body, REQUEST_TIMEOUT)
     }
 
+    /// `POST` of JSON under an idempotency key. Blocks.
+    pub fn post_under(&self, path: &str, key: &str, body: &[u8]) -> Result<Answer, NoAnswer> {
+        let (running, bearer) = self.partner()?;
+        let url = running.url(path);
+        let request = self.agent.post(&url).content_type("application/json");
+        let request = request.header("authorization", bearer);
+        let request = request.header("idempotency-key", key);
+        let request = request
+            .config()
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .build();
+        read(&url, request.send(body))
+    }
+
     /// `POST`, answered within a time, or within that of any request if it is shorter. Blocks.
     pub fn post_within(
         &self,

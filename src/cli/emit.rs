@@ -21,7 +21,7 @@ use super::output::{Done, Failure, Out, counted};
 use super::progress;
 use super::send::{Destination, Line, Refused, Senders, Tally};
 use crate::domain::time::Millis;
-use crate::log::usage::decode_or_faults;
+use crate::log::usage::decode_record_or_faults;
 use crate::log::{Headers, Log, Topic};
 use crate::ops::clock::{Clock, SystemClock};
 use crate::ops::config::{Config, LogEngine};
@@ -259,8 +259,8 @@ fn readable(number: u64, taken: Taken) -> Result<Option<(String, Line)>, Vec<Ref
     if text.is_empty() {
         return Ok(None);
     }
-    let user = match decode_or_faults(&text, &Headers::new()) {
-        Ok(event) => event.user.into_owned(),
+    let user = match decode_record_or_faults(&text, &Headers::new()) {
+        Ok(record) => record.into_user().into_owned(),
         Err(faults) => {
             let faults = faults.into_iter();
             let refused =

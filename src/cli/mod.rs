@@ -39,6 +39,7 @@ mod referral;
 mod rejects;
 mod remote;
 mod resume;
+mod reverse;
 mod rules;
 mod send;
 mod serve;
@@ -264,6 +265,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Referral(command) => referral::run(session, command).await,
         Command::Credits(command) => grants::credits(session, command).await,
         Command::Award(command) => grants::award(session, command).await,
+        Command::Reverse(args) => reverse::run(session, config, args).await,
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::client::{Answer, BadEvent, Client, NoAnswer};
 use crate::domain::position::Partition;
 use crate::http::EVENTS_PER_REQUEST_MAX;
-use crate::log::usage::decode_at_edge;
+use crate::log::usage::decode_record_or_faults;
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 use crate::ops::shutdown::Shutdown;
 
@@ -309,16 +309,21 @@ fn post(client: &Client, batch: &[Line], within: Duration) -> Attempt {
     }
 }
 
+/// Lines have none.
+const NO_HEADERS: &Headers = &Headers::new();
+
 /// What the edge would have done: refuses what can never be read, and takes a batch whole or not at all.
 async fn append(log: &dyn Log, partitions: u32, batch: &[Line]) -> Attempt {
     let mut by_partition: BTreeMap<Partition, Vec<NewRecord>> = BTreeMap::new();
     let mut bad = Vec::new();
     for (index, line) in batch.iter().enumerate() {
-        match decode_at_edge(&line.text, &Headers::new()) {
-            Ok(event) => {
-                let partition = usage_partition(&event.user, partitions);
+        let decoded = decode_record_or_faults(&line.text, NO_HEADERS);
+        match decoded.map_err(|mut faults| faults.swap_remove(0)) {
+            Ok(record) => {
+                let user = record.into_user();
+                let partition = usage_partition(&user, partitions);
                 by_partition.entry(partition).or_default().push(NewRecord {
-                    key: Some(Bytes::copy_from_slice(event.user.as_bytes())),
+                    key: Some(Bytes::copy_from_slice(user.as_bytes())),
                     value: Bytes::copy_from_slice(&line.text),
                     headers: Headers::new(),
                 });

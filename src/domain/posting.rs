@@ -281,6 +281,15 @@ impl Cell {
 }
 
 impl Charge {
+    /// The difference.
+    #[must_use]
+    pub fn less(&self, other: &Charge) -> Charge {
+        Charge {
+            cost: self.cost.minus(other.cost),
+            shadow: self.shadow.minus(other.shadow),
+        }
+    }
+
     /// Adds another charge.
     pub fn add(&mut self, other: &Charge) {
         self.cost = self.cost.plus(other.cost);

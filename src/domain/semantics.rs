@@ -7,6 +7,7 @@
 /// |---|---|
 /// | 3 | the oldest that can still be rated |
 /// | 4 | models are recognised in the spellings of clouds, and fine-tunes by their base |
+/// | 5 | reversals take requests back; before, they were records of an unknown type |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Semantics(u32);
 
@@ -18,7 +19,7 @@ impl Default for Semantics {
 
 impl Semantics {
     /// Of chunks that are cut now.
-    pub const NOW: Semantics = Semantics(4);
+    pub const NOW: Semantics = Semantics(5);
     const OLDEST: Semantics = Semantics(3);
 
     /// The one with that number, if this program can rate by it.
@@ -30,6 +31,11 @@ impl Semantics {
     /// The number that is stored with a chunk.
     pub const fn number(self) -> u32 {
         self.0
+    }
+
+    /// Whether a record may be a reversal.
+    pub const fn knows_reversals(self) -> bool {
+        self.0 >= 5
     }
 
     /// Whether a model is recognised in the spellings of clouds and as a fine-tune.

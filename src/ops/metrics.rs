@@ -130,6 +130,8 @@ metrics! {
     events_rejected_total: IntCounterVec["reason"];
     /// Events that were dropped because the same event had been seen before.
     events_duplicate_total: IntCounter;
+    /// Requests whose points and cost were taken back by a reversal.
+    events_reversed_total: IntCounter;
     /// Records that were found in another partition than their user's and sent on to it.
     events_forwarded_total: IntCounter;
     /// Events whose duplicates had to be looked for in their usage row, because the window in memory does not reach back far enough.

@@ -31,6 +31,7 @@ pub mod rated_services;
 pub mod recovery;
 pub mod redrive;
 pub mod referrals;
+pub mod reversals;
 pub mod row;
 pub mod secrets;
 pub mod sessions;

@@ -29,7 +29,9 @@ use crate::domain::event::{Reason, Rejection};
 use crate::domain::position::{Offset, Partition};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
-use crate::log::usage::{SENDER_HEADER, SOURCE_HEADER, decode, decode_or_faults};
+use crate::log::usage::{
+    SENDER_HEADER, SOURCE_HEADER, UsageRecord, decode, decode_record_or_faults,
+};
 use crate::log::{Headers, Log, LogError, NewRecord, Topic, usage_partition};
 
 pub use found::{FindError, Found, Listed, find, list, list_only};
@@ -253,21 +255,21 @@ fn first_redrive(
         (None, Some(why)) => return Err(RedriveError::NoOriginal(why)),
     };
     let headers = headers(kept.source.as_deref(), None);
-    let event = match decode_or_faults(value, &headers) {
+    let record = match decode_record_or_faults(value, &headers) {
         // It came past the edge, where such fields are passed over; as it was, it says the same again.
         Err(faults) if edited.is_none() && faults.iter().all(is_misnamed) => {
-            decode(value, &headers)
+            decode(value, &headers).map(UsageRecord::Event)
         }
         checked => checked.map_err(|mut faults| faults.swap_remove(0)),
     };
-    let event = event.map_err(RedriveError::Unreadable)?;
+    let record = record.map_err(RedriveError::Unreadable)?;
     // What was decoded is JSON, so it is UTF-8.
     let text = String::from_utf8_lossy(value).into_owned();
     Ok(Redriven {
         by: decider.by.clone(),
         at: decider.now,
         edited: value != kept.value,
-        user: event.user.into_owned(),
+        user: record.into_user().into_owned(),
         value: text,
         source: kept.source,
         sender: kept.sender,

@@ -10,7 +10,7 @@ use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::marker;
 use super::pages;
 use super::row::Row;
-use super::usage::{StoredReversal, day_keys, reversal_key, reversed_range};
+use super::usage::{StoredReversal, day_keys, key_of, reversal_key, reversed_range};
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
@@ -90,6 +90,26 @@ pub async fn of_day(
     }
     lines.sort_by(|a: &UsageRow, b| (a.time, &a.position).cmp(&(b.time, &b.position)));
     Ok(lines)
+}
+
+/// One request, by what identifies it.
+pub async fn one(
+    db: &dyn Db,
+    user: &str,
+    source: &str,
+    id: &str,
+    time: Millis,
+    now: Millis,
+) -> Result<Option<UsageRow>, StoreError> {
+    let key = key_of(user, source, id, time);
+    let items = db.batch_get(&[key.clone(), reversal_key(&key)]).await?;
+    let [item, reversal] = &items[..] else {
+        return Ok(None);
+    };
+    let alive = item.as_ref().filter(|item| !has_expired(item, now));
+    alive
+        .map(|item| read(&key, item, reversal.as_ref()))
+        .transpose()
 }
 
 /// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit for URLs once its colons are.

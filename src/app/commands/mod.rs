@@ -15,6 +15,7 @@ mod keys;
 mod referrals;
 mod rejects;
 mod resume;
+mod reversals;
 pub mod rules;
 mod set_aside;
 
@@ -23,6 +24,7 @@ pub use credits::{Booked, CreditError, NewCredit};
 pub use keys::{MadeKey, may_grant};
 pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
+pub use reversals::{NewReversal, SentReversal};
 
 /// Changes the store, and appends to the log where a change is an event.
 pub struct Commands {

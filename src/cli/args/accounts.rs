@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{AccountArg, JsonArg};
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::AccountKind;
-use crate::domain::time::{Day, Month};
+use crate::domain::time::{Day, Millis, Month};
 use crate::gateways::Markup;
 
 pub(super) const STATEMENT_EXAMPLES: &str = "\
@@ -185,6 +185,28 @@ pub enum AwardCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `reverse`.
+#[derive(Debug, Args)]
+pub struct ReverseArgs {
+    /// The user who made the request.
+    pub user: String,
+    /// The event's source; `tidemark usage` shows it.
+    #[arg(long)]
+    pub source: String,
+    /// The event's id.
+    #[arg(long)]
+    pub id: String,
+    /// The event's time, such as 2026-11-22T07:01:02.123Z.
+    #[arg(long)]
+    pub time: Millis,
+    /// Reason, kept in the audit entry and beside the request.
+    #[arg(long)]
+    pub reason: String,
+    /// Idempotency key: repeating the command with the same key counts once [default: random].
+    #[arg(long)]
+    pub key: Option<String>,
 }
 
 /// `statement`.

@@ -17,6 +17,7 @@ mod credits;
 mod keys;
 mod pricing;
 mod rejects;
+mod reversals;
 mod rewards;
 mod rules;
 mod set_aside;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(rules::show, rules::publish_one))
         .routes(routes!(credits::show, credits::add))
         .routes(routes!(adjustments::list, adjustments::grant))
+        .routes(routes!(reversals::reverse))
         .routes(routes!(rewards::show))
         .routes(routes!(codes::switch))
         .routes(routes!(keys::list, keys::create))

@@ -17,7 +17,7 @@ use crate::http::budget::Room;
 use crate::http::caller::{Sender, Sources};
 use crate::http::extract::QueryParams;
 use crate::http::problem::{BadEvent, Problem};
-use crate::log::usage::decode_or_faults;
+use crate::log::usage::{UsageRecord, decode_record_or_faults};
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
 use crate::ops::metrics::Metrics;
 
@@ -232,13 +232,19 @@ impl Sorted {
     ) -> Result<(), Problem> {
         // Only texts of the headers would be borrowed from them, and there are none.
         const NONE: &Headers = &Headers::new();
-        let user = match decode_or_faults(&value, NONE) {
-            Ok(event) => {
+        let user = match decode_record_or_faults(&value, NONE) {
+            Ok(UsageRecord::Event(event)) => {
                 sources.must_have(&event.source)?;
                 if has_no_count(&event) {
                     self.usage_unknown.push(index);
                 }
                 event.user.into_owned()
+            }
+            Ok(UsageRecord::Reversal(reversal)) => {
+                // Who may speak for one source must not take back what another has reported.
+                sources.must_have(&reversal.source)?;
+                sources.must_have(&reversal.original.source)?;
+                reversal.user.into_owned()
             }
             Err(faults) => {
                 self.refuse(index, faults);

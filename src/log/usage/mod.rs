@@ -97,6 +97,16 @@ pub enum UsageRecord<'a> {
     Reversal(Reversal<'a>),
 }
 
+impl<'a> UsageRecord<'a> {
+    /// The user whose partition it belongs into.
+    pub fn into_user(self) -> std::borrow::Cow<'a, str> {
+        match self {
+            UsageRecord::Event(event) => event.user,
+            UsageRecord::Reversal(reversal) => reversal.user,
+        }
+    }
+}
+
 impl Decoder {
     /// As [`Decoder::decode`], of records that may be reversals.
     ///
@@ -162,6 +172,28 @@ pub fn decode_or_faults<'a>(
         return Ok(event);
     }
     examine(value, headers)
+}
+
+/// [`decode_or_faults`] of a record that may be a reversal.
+///
+/// # Errors
+/// As [`decode_or_faults`].
+pub fn decode_record_or_faults<'a>(
+    value: &'a [u8],
+    headers: &'a Headers,
+) -> Result<UsageRecord<'a>, Vec<Rejection>> {
+    match decode_or_faults(value, headers) {
+        Ok(event) => Ok(UsageRecord::Event(event)),
+        Err(faults) => {
+            let is_of_other_type = faults.iter().any(|f| f.reason == Reason::UnknownType);
+            match is_of_other_type && reversal::is_reversal(value) {
+                true => reversal::decode(value)
+                    .map(UsageRecord::Reversal)
+                    .map_err(|fault| vec![fault]),
+                false => Err(faults),
+            }
+        }
+    }
 }
 
 /// [`decode_or_faults`] by the slow pass.

@@ -51,8 +51,17 @@ impl Poster<'_> {
             let kind = cached.account.kind;
             let head = cached.rows.months.last_key_value()?.1;
             let streak = statement::streak(kind, head, activity);
-            // Failures can take a provider's only active day away: then there may be a snapshot to take back.
-            let is_told = streak != Streak::default() || kind == AccountKind::Provider;
+            // Failures can take a provider's only active day away, and reversals anybody's: then there may be a snapshot to take
+            // back.
+            let has_reversals = || {
+                cached
+                    .rows
+                    .months
+                    .values()
+                    .any(|row| row.reversals.is_some())
+            };
+            let is_told =
+                streak != Streak::default() || kind == AccountKind::Provider || has_reversals();
             let changed = cached.streak != Some(streak) && is_told;
             changed.then_some((*number, streak))
         });

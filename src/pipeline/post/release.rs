@@ -35,7 +35,7 @@ const PENDING_PAGE: u32 = 1_000;
 
 /// Why an account is not released. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReleaseRefusal {
+enum RefusalReason {
     /// The rows are older than those that were set aside, and the log does not tell what they lack.
     RowsTooOld,
     /// The log does not hold the missing postings any more.
@@ -46,13 +46,13 @@ enum ReleaseRefusal {
     AwardsMissing,
 }
 
-impl ReleaseRefusal {
+impl RefusalReason {
     const fn as_str(self) -> &'static str {
         match self {
-            ReleaseRefusal::RowsTooOld => "rows_too_old",
-            ReleaseRefusal::PostingsExpired => "postings_expired",
-            ReleaseRefusal::BlocksMissing => "blocks_missing",
-            ReleaseRefusal::AwardsMissing => "awards_missing",
+            RefusalReason::RowsTooOld => "rows_too_old",
+            RefusalReason::PostingsExpired => "postings_expired",
+            RefusalReason::BlocksMissing => "blocks_missing",
+            RefusalReason::AwardsMissing => "awards_missing",
         }
     }
 }
@@ -195,7 +195,7 @@ impl Poster<'_> {
                     bounds.start
                 );
                 return self
-                    .refuse(record, ReleaseRefusal::PostingsExpired, what)
+                    .refuse(record, RefusalReason::PostingsExpired, what)
                     .await;
             }
             None => {
@@ -203,7 +203,7 @@ impl Poster<'_> {
                 let what = format!(
                     "its rows are {found}, older than those that were set aside, and ledger.postings does not reach back to there. Restore newer rows; or release it with --accept-missing and add what is missing as an adjustment"
                 );
-                return self.refuse(record, ReleaseRefusal::RowsTooOld, what).await;
+                return self.refuse(record, RefusalReason::RowsTooOld, what).await;
             }
         };
         if ctx.protections.compares_awards(!accept_missing) {
@@ -213,7 +213,7 @@ impl Poster<'_> {
             };
             if let Some(what) = lost {
                 return self
-                    .refuse(record, ReleaseRefusal::AwardsMissing, what)
+                    .refuse(record, RefusalReason::AwardsMissing, what)
                     .await;
             }
         }
@@ -263,7 +263,7 @@ impl Poster<'_> {
     async fn catch_up_some(
         &self,
         catching: &mut CatchUp,
-    ) -> Result<Option<(ReleaseRefusal, String)>, Failure> {
+    ) -> Result<Option<(RefusalReason, String)>, Failure> {
         let ctx = self.ctx;
         let Some(activity) = self.activity else {
             return Err(Failure::reload("the rules were not loaded"));
@@ -277,14 +277,14 @@ impl Poster<'_> {
         let records = match read.await {
             Err(error @ LogError::OutOfRange { .. }) => {
                 let what = format!("its missing postings have expired meanwhile: {error}");
-                return Ok(Some((ReleaseRefusal::PostingsExpired, what)));
+                return Ok(Some((RefusalReason::PostingsExpired, what)));
             }
             Err(error @ LogError::Damaged { .. }) if catching.accept_missing => {
                 self.gives_up(catching, catching.next, &error);
                 return Ok(None);
             }
             Err(error @ LogError::Damaged { .. }) => {
-                return Ok(Some((ReleaseRefusal::BlocksMissing, error.to_string())));
+                return Ok(Some((RefusalReason::BlocksMissing, error.to_string())));
             }
             records => records?,
         };
@@ -301,7 +301,7 @@ impl Poster<'_> {
             let unreadable = |error: FormatError| {
                 let offset = record.offset;
                 let what = format!("offset {offset} of {topic}/{q} cannot be read: {error}");
-                Ok(Some((ReleaseRefusal::BlocksMissing, what)))
+                Ok(Some((RefusalReason::BlocksMissing, what)))
             };
             // A block of an earlier epoch need not be readable.
             let (header, sequence) = match posting::peek(&record.value) {
@@ -322,7 +322,7 @@ impl Poster<'_> {
                     Err(error) => return unreadable(error),
                 },
                 Ok(false) => {}
-                Err(what) => return Ok(Some((ReleaseRefusal::BlocksMissing, what))),
+                Err(what) => return Ok(Some((RefusalReason::BlocksMissing, what))),
             }
             catching.next = record.offset.next();
         }
@@ -364,7 +364,7 @@ impl Poster<'_> {
     async fn refuse(
         &mut self,
         record: SetAside,
-        refused: ReleaseRefusal,
+        refused: RefusalReason,
         what: String,
     ) -> Result<(), Failure> {
         self.note_refusal(record, refused.as_str(), what).await

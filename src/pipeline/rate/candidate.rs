@@ -2,6 +2,7 @@
 
 use crate::domain::event::{Rejection, Service, UsageEvent};
 use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::reversal::Reversal;
 use crate::domain::time::Millis;
 use crate::log::Record;
 
@@ -52,6 +53,17 @@ pub(super) enum Verdict {
     Duplicate,
     Conflict,
     BeyondChecking,
+}
+
+/// A reversal that waits for the row of the event that it takes back.
+#[derive(Debug)]
+pub struct PendingReversal<'a> {
+    /// Its record.
+    pub record: &'a Record,
+    /// What it asks for.
+    pub reversal: Reversal<'a>,
+    /// Log time at its record.
+    pub log_time: Millis,
 }
 
 /// A record that earns nothing.

@@ -1,23 +1,27 @@
 //! The recorded chunk on its way through the stages. Pure: what it adds up to follows from its records,
 //! the cut and what [`resolve`](super::resolve) has read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::candidate::Candidate;
 use super::decode::{Intake, RecordRules};
 use super::fold::{Fold, Party, Room};
+use super::originals::KnownOriginals;
 use super::tally::Tally;
 use super::tiers::Tiers;
 use super::usage_rows::UsageRowMaker;
 use super::window::Window;
 use crate::domain::position::Partition;
 use crate::domain::rules::Timeline;
+use crate::domain::semantics::Semantics;
 use crate::domain::service::Services;
 use crate::log::Record;
+use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Chains;
 use crate::pipeline::protections::Protections;
 use crate::store::checkpoints::{ClockCorrection, RateCheckpoint, WindowCut};
-use crate::store::db::Item;
+use crate::store::db::{Item, Key};
 
 /// How many records go through the stages together: so few that they, and what was decoded of them,
 /// stay in the processor's caches from one stage to the next.
@@ -34,6 +38,13 @@ pub(super) struct ChunkState<'a> {
     /// Usage rows of the events that are folded.
     pub(super) items: Vec<Item>,
     pub(super) tally: Tally,
+    /// What reversals take back, as far as it was rated in earlier chunks.
+    pub(super) known: KnownOriginals,
+    /// What was rated in this chunk, by the keys of its rows; filled once a reversal asks.
+    pub(super) in_chunk: BTreeMap<Key, usize>,
+    /// How many of `items` are among them.
+    pub(super) indexed: usize,
+    pub(super) semantics: Semantics,
     partition: Partition,
     partitions: u32,
     clock: Option<ClockCorrection>,
@@ -48,6 +59,7 @@ impl<'a> ChunkState<'a> {
         timeline: Arc<Timeline>,
         rows: UsageRowMaker,
         room: Room,
+        semantics: Semantics,
         protections: Protections,
     ) -> ChunkState<'a> {
         ChunkState {
@@ -56,6 +68,10 @@ impl<'a> ChunkState<'a> {
             fold: Fold::new(timeline, cut.control, room),
             items: Vec::new(),
             tally: Tally::default(),
+            known: KnownOriginals::default(),
+            in_chunk: BTreeMap::new(),
+            indexed: 0,
+            semantics,
             partition: rows.partition,
             partitions: cut.partitions,
             clock: cut.clock,
@@ -76,6 +92,7 @@ impl<'a> ChunkState<'a> {
             partitions: self.partitions,
             services: &self.rows.services,
             clock: self.clock,
+            semantics: self.semantics,
         };
         self.intake.decode(piece, &rules);
     }
@@ -87,7 +104,10 @@ impl<'a> ChunkState<'a> {
 
     /// Folds the deduplicated events, unless something must be asked of the store first.
     pub(super) fn fold_known(&mut self, chains: &Chains, tiers: &mut Tiers) {
-        if self.waiting.is_empty() && !self.intake.candidates.iter().any(Candidate::is_slow) {
+        let is_known = self.waiting.is_empty()
+            && self.intake.reversals.is_empty()
+            && !self.intake.candidates.iter().any(Candidate::is_slow);
+        if is_known {
             let candidates = std::mem::take(&mut self.intake.candidates);
             let parties = self.fold.meet(&candidates);
             self.fold.link(chains);
@@ -108,10 +128,35 @@ impl<'a> ChunkState<'a> {
         self.fold.meet(&self.waiting);
     }
 
-    /// Folds the events that waited: everything that they need is known now.
-    pub(super) fn fold_resolved(&mut self, tiers: &mut Tiers) {
+    /// Folds the events and reversals that waited, in log order: everything that they need is known
+    /// now.
+    pub(super) fn fold_resolved(
+        &mut self,
+        chains: &Chains,
+        tiers: &mut Tiers,
+    ) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.waiting);
-        for piece in waiting.chunks(PIECE_RECORDS) {
+        let reversals = std::mem::take(&mut self.intake.reversals);
+        let mut rest = &waiting[..];
+        for pending in &reversals {
+            let offset = pending.record.offset;
+            let (before, after) = rest.split_at(rest.partition_point(|c| c.record.offset < offset));
+            self.add_all(before, tiers);
+            self.reverse(pending, chains)?;
+            rest = after;
+        }
+        self.add_all(rest, tiers);
+        if !reversals.is_empty() {
+            // Records after the reversals were refused before them.
+            self.intake
+                .rejects
+                .sort_by_key(|reject| reject.record.offset);
+        }
+        Ok(())
+    }
+
+    fn add_all(&mut self, candidates: &[Candidate<'_>], tiers: &mut Tiers) {
+        for piece in candidates.chunks(PIECE_RECORDS) {
             let parties = self.fold.meet(piece);
             self.add(piece, parties, tiers);
         }

@@ -1,14 +1,17 @@
 //! DECODE: what each record of a chunk is. Pure.
 
-use super::candidate::{Candidate, Reject, Verdict};
+use super::candidate::{Candidate, PendingReversal, Reject, Verdict};
 use crate::domain::event::{
     AHEAD_MS_MAX, BEHIND_MS_MAX, ContentHash, Identity, Reason, Rejection, Service, UsageEvent,
 };
 use crate::domain::position::Partition;
+use crate::domain::reversal::Reversal;
+use crate::domain::semantics::Semantics;
 use crate::domain::service::Services;
 use crate::domain::time::Millis;
 use crate::log::rejected::ORIGINAL_BYTES_MAX;
-use crate::log::{Record, usage, usage_partition};
+use crate::log::usage::{self, UsageRecord};
+use crate::log::{Record, usage_partition};
 use crate::store::checkpoints::ClockCorrection;
 
 /// Name of the header that marks a tick: a record that only moves log time on.
@@ -25,6 +28,8 @@ pub struct RecordRules<'a> {
     pub services: &'a Services,
     /// Append times that are known to be wrong.
     pub clock: Option<ClockCorrection>,
+    /// The version of rating by which the records are rated.
+    pub semantics: Semantics,
 }
 
 impl RecordRules<'_> {
@@ -44,6 +49,8 @@ pub struct Intake<'a> {
     pub candidates: Vec<Candidate<'a>>,
     /// Identity and content of each candidate, until it is deduplicated.
     pub(super) hashes: Vec<(Identity, ContentHash)>,
+    /// Reversals, in log order. RESOLVE looks for what they take back.
+    pub reversals: Vec<PendingReversal<'a>>,
     /// Refused records, in log order.
     pub rejects: Vec<Reject<'a>>,
     /// Records that belong into another partition.
@@ -65,6 +72,7 @@ impl<'a> Intake<'a> {
         Intake {
             candidates: Vec::new(),
             hashes: Vec::new(),
+            reversals: Vec::new(),
             rejects: Vec::new(),
             forwards: Vec::new(),
             duplicates: 0,
@@ -107,6 +115,11 @@ impl<'a> Intake<'a> {
                     verdict: Verdict::Fast,
                 });
             }
+            RecordClass::Reversal(reversal) => self.reversals.push(PendingReversal {
+                record,
+                reversal,
+                log_time,
+            }),
         }
     }
 }
@@ -121,6 +134,7 @@ pub(super) enum RecordClass<'a> {
     Elsewhere(Partition),
     Refused(Rejection),
     Valid(UsageEvent<'a>, Service),
+    Reversal(Reversal<'a>),
 }
 
 /// Decodes and validates one record. Rating and the rebuilt window both see a record through this, so
@@ -138,9 +152,24 @@ pub(super) fn decode_record<'a>(
     if record.size() > ORIGINAL_BYTES_MAX {
         return RecordClass::Refused(oversized(record));
     }
-    match decoder.decode(&record.value, &record.headers) {
-        Ok(event) => classify(event, rules, log_time),
+    let decoded = match rules.semantics.knows_reversals() {
+        true => decoder.decode_record(&record.value, &record.headers),
+        false => decoder
+            .decode(&record.value, &record.headers)
+            .map(UsageRecord::Event),
+    };
+    match decoded {
+        Ok(UsageRecord::Event(event)) => classify(event, rules, log_time),
+        Ok(UsageRecord::Reversal(reversal)) => classify_reversal(reversal, rules),
         Err(rejection) => RecordClass::Refused(rejection),
+    }
+}
+
+fn classify_reversal<'a>(reversal: Reversal<'a>, rules: &RecordRules<'_>) -> RecordClass<'a> {
+    let own = usage_partition(&reversal.user, rules.partitions);
+    match own == rules.partition {
+        true => RecordClass::Reversal(reversal),
+        false => RecordClass::Elsewhere(own),
     }
 }
 

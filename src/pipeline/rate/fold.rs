@@ -6,13 +6,14 @@ use smallvec::SmallVec;
 
 use super::accounts::Accounts;
 use super::candidate::Candidate;
+use super::originals::Original;
 use super::tiers::Tiers;
 use crate::domain::amount::{Bp, Points};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
 use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{
-    Cascade, Cell, Charge, Deductions, EntryRef, FirstSuccess, LEVELS, Slot,
+    Cascade, Cell, Charge, Deduction, Deductions, EntryRef, FirstSuccess, LEVELS, Slot,
 };
 use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
@@ -42,6 +43,33 @@ struct Gathered {
     /// Which of [`Room::referrals`] is its own, or [`NOBODY`].
     referral: u32,
     firsts_seen: u64,
+    /// What reversals take back from it. Nearly no account has any.
+    taken: Option<Box<TakenBack>>,
+}
+
+/// What reversals take back from one account.
+#[derive(Default)]
+struct TakenBack {
+    deductions: Deductions,
+    /// How many successes the chunk has brought so far, less those that it took back.
+    net: i64,
+}
+
+impl TakenBack {
+    fn succeed(&mut self, successes: u64) {
+        self.net = self.net.saturating_add_unsigned(successes);
+        let peak = u64::try_from(self.net).unwrap_or(0);
+        self.deductions.peak = self.deductions.peak.max(peak);
+    }
+
+    fn take(&mut self, slot: Slot, service: Service, deduction: &Deduction) {
+        let by_service = &mut self.deductions.by_service;
+        match by_service.binary_search_by_key(&(slot, service), |(s, of, _)| (*s, *of)) {
+            Ok(place) => by_service[place].2.add(deduction),
+            Err(place) => by_service.insert(place, (slot, service, *deduction)),
+        }
+        self.net = self.net.saturating_sub_unsigned(deduction.reversed);
+    }
 }
 
 /// No account, and no list: chunks hold far fewer.
@@ -97,6 +125,11 @@ impl Fold {
             day: None,
             referred: 0,
         }
+    }
+
+    /// The rules as of the chunk's control position.
+    pub fn timeline(&self) -> Arc<Timeline> {
+        Arc::clone(&self.timeline)
     }
 
     /// What has gone to referrers so far.
@@ -231,6 +264,62 @@ impl Fold {
         Postings { room, order }
     }
 
+    /// Takes back what an event has earned and cost; where it is booked. `chains` are those of its
+    /// user and provider as of the control position with which it was rated.
+    pub fn take_back(&mut self, original: &Original<'_>, log_time: Millis) -> Slot {
+        let Original { rated, service, .. } = original;
+        let slot = self.slot(rated.time, log_time);
+        let rules = original.timeline.at(rated.time);
+        let tier = rated.tier.unwrap_or(Tier::TidePool);
+        let target_ms = rules.earnings(*service, tier).target_ms;
+        let deduction = Deduction {
+            reversed: 1,
+            points: Points::ZERO,
+            timed: u64::from(rated.latency_ms.is_some()),
+            latency_ms: rated.latency_ms.unwrap_or(0),
+            target_ms: rated.latency_ms.map_or(0, |_| target_ms),
+        };
+        let cascade = rules.cascade();
+        let mut parties = vec![(original.user, rated.user_points, original.user_chain)];
+        if let Some((provider, chain)) = original.provider {
+            parties.push((provider, rated.provider_points, chain));
+        }
+        for (account, points, chain) in parties {
+            let number = self.room.number(AccountHash::of(account), account);
+            let deduction = Deduction {
+                points,
+                ..deduction
+            };
+            self.room.gathered[number as usize].take_back(slot, *service, &deduction);
+            self.take_back_from_referrers(chain, slot, points, cascade);
+        }
+        let user = self
+            .room
+            .number(AccountHash::of(original.user), original.user);
+        let charge = Charge::default().less(&rated.charge);
+        self.room.gathered[user as usize].charge(slot.month(), &charge);
+        slot
+    }
+
+    fn take_back_from_referrers(
+        &mut self,
+        chain: Option<&Chain>,
+        slot: Slot,
+        points: Points,
+        cascade: [Bp; LEVELS],
+    ) {
+        let referrers = chain.map_or(&[][..], |chain| &chain.accounts);
+        for (level, referrer) in referrers.iter().enumerate().take(LEVELS) {
+            let share = points.times(cascade[level]);
+            if share != Points::ZERO {
+                let referrer = AccountRef::from(referrer);
+                let number = self.room.number(AccountHash::of(referrer), referrer);
+                let taken = Cascade::at(level, Points::ZERO.minus(share));
+                self.room.refer(number, slot, &taken);
+            }
+        }
+    }
+
     fn slot(&mut self, time: Millis, log_time: Millis) -> Slot {
         let day = time.day();
         let month = match self.day {
@@ -256,6 +345,9 @@ impl Fold {
     ) {
         let gathered = &mut self.room.gathered[number as usize];
         gathered.cell(slot, service).add(&Cell { points, ..*cell });
+        if let Some(taken) = &mut gathered.taken {
+            taken.succeed(cell.successful);
+        }
         let referrers = gathered.referrers;
         for (level, referrer) in referrers.into_iter().enumerate() {
             if referrer == NOBODY {
@@ -303,7 +395,7 @@ impl Room {
             referral: referral.map_or(&[], |referral| referral),
             charges: &gathered.charges,
             firsts: &gathered.firsts,
-            deductions: Deductions::NONE,
+            deductions: gathered.deductions(),
         }
     }
 }
@@ -337,6 +429,7 @@ impl Default for Gathered {
             referrers: [NOBODY; LEVELS],
             referral: NOBODY,
             firsts_seen: 0,
+            taken: None,
         }
     }
 }
@@ -344,7 +437,22 @@ impl Default for Gathered {
 impl Gathered {
     /// A referrer that was only looked up: everything it could have got was rounded down to nothing.
     fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.referral == NOBODY
+        self.cells.is_empty() && self.referral == NOBODY && self.taken.is_none()
+    }
+
+    fn deductions(&self) -> &Deductions {
+        let taken = self.taken.as_ref();
+        taken.map_or(Deductions::NONE, |taken| &taken.deductions)
+    }
+
+    fn take_back(&mut self, slot: Slot, service: Service, deduction: &Deduction) {
+        let successes = self.cells.iter().map(|(_, _, cell)| cell.successful).sum();
+        let taken = self.taken.get_or_insert_with(|| {
+            let mut taken = Box::<TakenBack>::default();
+            taken.succeed(successes);
+            taken
+        });
+        taken.take(slot, service, deduction);
     }
 
     fn cell(&mut self, slot: Slot, service: Service) -> &mut Cell {

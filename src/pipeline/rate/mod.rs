@@ -21,11 +21,13 @@ pub mod decode;
 pub mod dedupe;
 pub mod fold;
 mod heartbeat;
+mod originals;
 mod output;
 mod publish;
 mod repeat;
 mod resolve;
 mod restore;
+mod reverse;
 mod tally;
 pub mod tiers;
 mod usage_rows;
@@ -163,7 +165,7 @@ impl Rater<'_> {
             chunk.fold_known(self.follower.chains(), &mut self.tiers);
         }
         self.resolve(&mut chunk).await?;
-        chunk.fold_resolved(&mut self.tiers);
+        chunk.fold_resolved(self.follower.chains(), &mut self.tiers)?;
         self.count(&chunk, records);
         Ok(self.output(chunk, records))
     }
@@ -185,7 +187,14 @@ impl Rater<'_> {
             key: protections.usage_key(),
         };
         let room = std::mem::take(&mut self.room);
-        Ok(ChunkState::new(cut, timeline, rows, room, protections))
+        Ok(ChunkState::new(
+            cut,
+            timeline,
+            rows,
+            room,
+            semantics,
+            protections,
+        ))
     }
 
     /// Nothing came: says so once.

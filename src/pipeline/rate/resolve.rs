@@ -4,16 +4,16 @@
 //! What a chunk does need is looked up for all its waiting events together. What the answers mean is
 //! decided by pure functions of [`ChunkState`].
 
-use std::collections::BTreeMap;
-
-use super::Rater;
 use super::candidate::Candidate;
 use super::chunk::ChunkState;
+use super::usage_rows::{FoundRows, row_ahead};
+use super::{Rater, no_rules};
 use crate::domain::ids::Account;
 use crate::domain::position::Position;
-use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::failure::Failure;
+use crate::pipeline::hashed::AccountHash;
 use crate::pipeline::retry::persist;
-use crate::store::db::{Item, Key, StoreError};
+use crate::store::db::{Key, StoreError};
 use crate::store::losses::LostChunk;
 use crate::store::usage;
 
@@ -21,18 +21,20 @@ use crate::store::usage;
 /// for together with its own.
 const ROWS_TOGETHER: usize = 1_000;
 
-/// Usage rows that exist, by their keys.
-type FoundRows = BTreeMap<Key, Item>;
-
 impl Rater<'_> {
     /// Resolves the waiting events: drops those whose usage row says that a copy came before, and
     /// learns the referral chains of the accounts of the others.
     pub(super) async fn resolve(&mut self, chunk: &mut ChunkState<'_>) -> Result<(), Failure> {
-        if chunk.waiting.is_empty() {
+        if chunk.waiting.is_empty() && chunk.intake.reversals.is_empty() {
             return Ok(());
         }
-        let rows = self.usage_rows(chunk.keys_to_look_up()).await?;
+        let slow = chunk.keys_to_look_up();
+        let looked_up = &self.ctx.metrics.slow_lane_events_total;
+        looked_up.inc_by(slow.len() as u64);
+        let keys = slow.into_iter().chain(chunk.keys_of_originals()).collect();
+        let rows = self.usage_rows(keys).await?;
         chunk.drop_forgotten_copies(&rows, &self.void)?;
+        self.learn_originals(chunk, &rows).await?;
         chunk.meet_waiting();
         chunk.fold.link(self.follower.chains());
         self.learn_chains(chunk.fold.unlinked()).await?;
@@ -42,8 +44,6 @@ impl Rater<'_> {
 
     /// Reads usage rows, strongly consistent.
     async fn usage_rows(&self, mut keys: Vec<Key>) -> Result<FoundRows, Failure> {
-        let looked_up = &self.ctx.metrics.slow_lane_events_total;
-        looked_up.inc_by(keys.len() as u64);
         keys.sort_unstable();
         keys.dedup();
         let mut found = FoundRows::new();
@@ -53,6 +53,33 @@ impl Rater<'_> {
             found.extend(rows.filter_map(|(key, item)| Some((key, item?))));
         }
         Ok(found)
+    }
+
+    /// Takes up what reversals take back, with the rules by which it was rated and the chains of its
+    /// accounts.
+    async fn learn_originals(
+        &mut self,
+        chunk: &mut ChunkState<'_>,
+        rows: &FoundRows,
+    ) -> Result<(), Failure> {
+        if chunk.intake.reversals.is_empty() {
+            return Ok(());
+        }
+        chunk.take_originals(rows, &self.void)?;
+        for control in chunk.known.controls() {
+            let timeline = self.follower.rules(control).ok_or_else(no_rules)?;
+            chunk.known.learn_rules(control, timeline);
+        }
+        let chains = self.follower.chains();
+        let mut accounts = chunk.accounts_of_originals();
+        accounts.retain(|account| {
+            let account = account.into();
+            let known = chains.of(AccountHash::of(account), account, self.checkpoint.control);
+            known.is_none()
+        });
+        accounts.sort_unstable();
+        accounts.dedup();
+        self.learn_chains(accounts).await
     }
 
     /// Reads the referral chains of accounts, each named once.
@@ -109,10 +136,4 @@ impl ChunkState<'_> {
         let own = self.rows.position(candidate.record.offset);
         Ok((!is_void).then_some((won, own)))
     }
-}
-
-fn row_ahead(own: Position, won: Position) -> Failure {
-    let what =
-        format!("the usage row of the event at {own} says that the event at {won} came first");
-    Failure::halt(HaltCode::UsageRowAhead, what)
 }

@@ -130,6 +130,8 @@ impl<'c> Rater<'c> {
             let services = self.follower.services(version);
             let end = changes_at.map_or(self.checkpoint.from, |at| at.min(self.checkpoint.from));
             let rules = RecordRules {
+                // Reversals are not in the window, whatever rates them.
+                semantics: Semantics::NOW,
                 partition: self.partition,
                 partitions: self.checkpoint.partitions,
                 services: &services,

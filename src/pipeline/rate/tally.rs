@@ -11,6 +11,8 @@ use crate::pipeline::counters::UsageSums;
 pub(super) struct Tally {
     pub(super) rated: u64,
     pub(super) unknown_usage: u64,
+    /// Events that were taken back.
+    pub(super) reversed: u64,
     pub(super) sums: UsageSums,
     /// The time of the newest event.
     pub(super) newest: Option<Millis>,

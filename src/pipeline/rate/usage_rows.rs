@@ -1,14 +1,28 @@
 //! The usage rows of a chunk's events. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, PendingReversal};
 use super::fold::Rated;
 use crate::domain::event::UsageEvent;
 use crate::domain::position::{Control, Epoch, Offset, Partition, Position};
+use crate::domain::posting::Slot;
+use crate::domain::reversal::Reversal;
 use crate::domain::service::Services;
+use crate::pipeline::failure::{Failure, HaltCode};
 use crate::store::db::{Item, Key};
-use crate::store::usage::{self, UsageRow};
+use crate::store::usage::{self, ReversalRow, UsageRow};
+
+/// Usage rows that exist, by their keys.
+pub(super) type FoundRows = BTreeMap<Key, Item>;
+
+/// The halt for a usage row that says that a later record came first.
+pub(super) fn row_ahead(own: Position, won: Position) -> Failure {
+    let what =
+        format!("the usage row of the event at {own} says that the event at {won} came first");
+    Failure::halt(HaltCode::UsageRowAhead, what)
+}
 
 /// Makes usage rows: what all rows of a chunk have in common.
 pub(super) struct UsageRowMaker {
@@ -38,6 +52,31 @@ impl UsageRowMaker {
             epoch: self.epoch,
             offset,
         }
+    }
+
+    /// The key of the row of the event that a reversal takes back.
+    pub(super) fn key_of_original(reversal: &Reversal<'_>) -> Key {
+        let original = &reversal.original;
+        usage::key_of(
+            &reversal.user,
+            &original.source,
+            &original.id,
+            original.time,
+        )
+    }
+
+    /// The row of a reversal that was accepted.
+    pub(super) fn reversal_item(&self, pending: &PendingReversal<'_>, slot: Slot) -> Item {
+        let reversal = &pending.reversal;
+        usage::encode_reversal(&ReversalRow {
+            key: usage::reversal_key(&Self::key_of_original(reversal)),
+            reversal,
+            partition: self.partition,
+            position: self.position(pending.record.offset),
+            log_time: pending.log_time,
+            slot,
+            expires_at: reversal.original.time.plus(self.life_ms),
+        })
     }
 
     /// The row of a rated event.

@@ -6,8 +6,12 @@ use proptest::prelude::*;
 use tidemark::domain::amount::{Bp, Money, Points};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::{Account, AccountKind};
-use tidemark::domain::ledger::{AccountRows, Activity, months_of};
-use tidemark::domain::posting::{Cascade, Cell, Charge, Entry, FirstSuccess, Slot};
+use tidemark::domain::ledger::{
+    AccountRows, Activity, ByService, Carry, DayStats, MonthRow, ServiceStats, months_of,
+};
+use tidemark::domain::posting::{
+    Cascade, Cell, Charge, Deduction, Deductions, Entry, FirstSuccess, Slot,
+};
 use tidemark::domain::statement::{statement, total};
 use tidemark::domain::time::{Day, Millis, Month};
 
@@ -16,7 +20,7 @@ const ACTIVITY: Activity = Activity {
 };
 
 /// One event as the rater books it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Booked {
     slot: Slot,
     service: Service,
@@ -100,6 +104,88 @@ fn entry(kind: AccountKind, events: &[Booked]) -> Entry {
     }
 }
 
+/// What happens in the log.
+#[derive(Clone, Debug)]
+enum Step {
+    Event(Booked),
+    /// The event is taken back.
+    Reversal(Booked),
+}
+
+/// Events, and reversals of some of those that succeeded, each somewhere after its event.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event = (booked(), any::<bool>(), any::<proptest::sample::Index>());
+    proptest::collection::vec(event, 1..60).prop_map(|events| {
+        let mut steps: Vec<(usize, usize, Step)> = Vec::new();
+        let count = events.len();
+        for (at, (event, is_reversed, later)) in events.into_iter().enumerate() {
+            steps.push((at, 0, Step::Event(event.clone())));
+            if is_reversed && event.cell.successful > 0 {
+                steps.push((at + later.index(count - at), 1, Step::Reversal(event)));
+            }
+        }
+        steps.sort_by_key(|(at, order, _)| (*at, *order));
+        steps.into_iter().map(|(.., step)| step).collect()
+    })
+}
+
+fn entry_of(kind: AccountKind, steps: &[Step]) -> Entry {
+    let is_event = |step: &Step| match step {
+        Step::Event(event) => Some(event.clone()),
+        Step::Reversal(_) => None,
+    };
+    let events: Vec<Booked> = steps.iter().filter_map(is_event).collect();
+    let mut entry = entry(kind, &events);
+    let mut deductions: BTreeMap<(Slot, Service), Deduction> = BTreeMap::new();
+    let (mut net, mut peak) = (0i64, 0);
+    for step in steps {
+        let event = match step {
+            Step::Event(event) => {
+                net += event.cell.successful as i64;
+                peak = peak.max(net);
+                continue;
+            }
+            Step::Reversal(event) => event,
+        };
+        net -= 1;
+        let deduction = Deduction {
+            reversed: 1,
+            points: event.cell.points,
+            timed: event.cell.timed,
+            latency_ms: event.cell.latency_ms,
+            target_ms: event.cell.target_ms,
+        };
+        let place = deductions.entry((event.slot, event.service)).or_default();
+        place.add(&deduction);
+        let taken = Cascade::at(1, Points(-event.referral));
+        entry.referral.push((event.slot, taken));
+        let charge = Charge {
+            cost: Money(-event.cost),
+            shadow: Money::ZERO,
+        };
+        entry.charges.push((event.slot.month(), charge));
+    }
+    entry.deductions = Deductions {
+        by_service: deductions
+            .into_iter()
+            .map(|((slot, service), deduction)| (slot, service, deduction))
+            .collect(),
+        peak: peak as u64,
+    };
+    if entry.deductions.is_empty() {
+        entry.deductions = Deductions::default();
+    }
+    entry
+}
+
+fn fold_steps<'s>(kind: AccountKind, batches: impl Iterator<Item = &'s [Step]>) -> AccountRows {
+    let mut rows = AccountRows::default();
+    for (batch, log_time) in batches.zip(0..) {
+        rows.apply(kind, &entry_of(kind, batch), Millis(log_time), ACTIVITY);
+    }
+    rows
+}
+
 /// The fold of batches, each with its log time.
 fn fold<'e>(kind: AccountKind, batches: impl IntoIterator<Item = &'e [Booked]>) -> AccountRows {
     let mut rows = AccountRows::default();
@@ -112,6 +198,80 @@ fn fold<'e>(kind: AccountKind, batches: impl IntoIterator<Item = &'e [Booked]>) 
 }
 
 proptest! {
+    #[test]
+    fn how_reversals_are_batched_changes_no_row(steps in steps(), size in 1usize..9) {
+        for kind in AccountKind::ALL {
+            let single = fold_steps(kind, steps.chunks(1));
+            for batched in [fold_steps(kind, steps.chunks(size)), fold_steps(kind, [&steps[..]].into_iter())] {
+                prop_assert_eq!(&single.months, &batched.months);
+                prop_assert_eq!(single.lifetime.successes, batched.lifetime.successes);
+                prop_assert_eq!(single.lifetime.spent, batched.lifetime.spent);
+                prop_assert_eq!(single.lifetime.fiftieth_at.is_some(), batched.lifetime.fiftieth_at.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_what_was_there_without_it(steps in steps()) {
+        let kind = AccountKind::Provider;
+        let taken: Vec<&Booked> = steps.iter().filter_map(|step| match step {
+            Step::Reversal(event) => Some(event),
+            Step::Event(_) => None,
+        }).collect();
+        let mut rows = fold_steps(kind, steps.chunks(3));
+        let mut left = taken.clone();
+        let kept: Vec<Step> = steps.iter().filter(|step| match step {
+            Step::Reversal(_) => false,
+            Step::Event(event) => match left.iter().position(|taken| *taken == event) {
+                Some(place) => {
+                    left.remove(place);
+                    false
+                }
+                None => true,
+            },
+        }).cloned().collect();
+        let without = fold_steps(kind, kept.chunks(3));
+        let reversed: u64 = rows.months.iter().map(|(_, row)| row.reversals().sum()).sum();
+        prop_assert_eq!(reversed, taken.len() as u64);
+        prop_assert_eq!(rows.lifetime.successes, without.lifetime.successes);
+        prop_assert_eq!(rows.lifetime.spent, without.lifetime.spent);
+        // Requests stay, and first uses, which are awards.
+        for event in &taken {
+            let row = rows.months.get_mut(&event.slot.month()).expect("it was booked there");
+            match event.slot {
+                Slot::Late(_) => {
+                    row.late.requests -= 1;
+                    row.late.successful -= 1;
+                }
+                Slot::Day(day) => {
+                    let day = row.days.iter_mut().find(|(of, _)| *of == day.of_month());
+                    day.expect("it was booked there").1.requests -= 1;
+                    row.services[event.service].requests -= 1;
+                }
+            }
+        }
+        for row in rows.months.values_mut() {
+            row.reversals = None;
+            let empty = MonthRow::new(row.month, Carry::default());
+            let must = without.months.get(&row.month).unwrap_or(&empty);
+            let plain = |row: &MonthRow| {
+                let mut row = row.clone();
+                row.days.retain_mut(|(_, stats)| {
+                    stats.trial = Points::ZERO;
+                    *stats != DayStats::default()
+                });
+                let added = row.services.added().iter();
+                let used = added.filter(|(_, stats)| *stats != ServiceStats::default());
+                let used = used.copied().collect();
+                row.services = ByService::new(*row.services.defaults(), used).expect("in order");
+                row.late.points = Points::ZERO;
+                row.carry = Carry::default();
+                row
+            };
+            prop_assert_eq!(plain(row), plain(must));
+        }
+    }
+
     #[test]
     fn how_events_are_batched_changes_no_row(events in proptest::collection::vec(booked(), 1..80), sizes in proptest::collection::vec(1usize..9, 80)) {
         for kind in AccountKind::ALL {

@@ -16,6 +16,7 @@ mod pricing;
 mod readiness;
 mod referrals;
 mod rejects;
+mod reversals;
 pub mod rows;
 mod rules;
 mod senders;

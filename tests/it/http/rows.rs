@@ -131,7 +131,7 @@ async fn requests(stand: &Stand, items: Vec<Item>) {
     stand.db.put_all(Table::UsageTracking, items).await.unwrap();
 }
 
-fn usage_item(user: &str, id: &str, time: Millis) -> Item {
+pub fn usage_item(user: &str, id: &str, time: Millis) -> Item {
     let json = serde_json::json!({
         "requestId": id, "userId": user, "providerId": "prov-1", "endpoint": "/v1/chat/completions",
         "model": "llama-3-70b", "timestamp": time.to_string(), "statusCode": 200, "latencyMs": 250,

@@ -7,7 +7,9 @@ use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Partition, Sequence};
-use tidemark::domain::posting::{Block, Cascade, Cell, Charge, Entry, FirstSuccess, Slot};
+use tidemark::domain::posting::{
+    Block, Cascade, Cell, Charge, Deduction, Deductions, Entry, FirstSuccess, Slot,
+};
 use tidemark::domain::time::{Day, Millis, Month};
 use tidemark::log::posting::{
     BLOCK_BYTES_MAX, BlockHeader, FormatError, decode, encode, encode_blocks,
@@ -72,6 +74,30 @@ fn account() -> impl Strategy<Value = Account> {
     })
 }
 
+fn deduction() -> impl Strategy<Value = Deduction> {
+    let counts = (count(), count(), count(), count());
+    (counts, points()).prop_map(|(c, points)| Deduction {
+        reversed: c.0.max(1),
+        points,
+        timed: c.1,
+        latency_ms: c.2,
+        target_ms: c.3,
+    })
+}
+
+/// Mostly none.
+fn deductions() -> impl Strategy<Value = Deductions> {
+    let some = prop::collection::btree_map((slot(), service()), deduction(), 1..4);
+    let some = (some, count()).prop_map(|(by_service, peak)| Deductions {
+        by_service: by_service
+            .into_iter()
+            .map(|((slot, service), deduction)| (slot, service, deduction))
+            .collect(),
+        peak,
+    });
+    prop_oneof![4 => Just(Deductions::default()), 1 => some]
+}
+
 prop_compose! {
     fn entry()(
         account in account(),
@@ -79,6 +105,7 @@ prop_compose! {
         referral in prop::collection::btree_map(slot(), [points(), points(), points()].prop_map(Cascade), 0..3),
         charges in prop::collection::btree_map(month(), (money(), money()), 0..3),
         firsts in prop::collection::btree_map(service(), (slot(), points()), 0..3),
+        deductions in deductions(),
     ) -> Entry {
         Entry {
             account,
@@ -86,7 +113,7 @@ prop_compose! {
             referral: referral.into_iter().collect(),
             charges: charges.into_iter().map(|(month, (cost, shadow))| (month, Charge { cost, shadow })).collect(),
             firsts: firsts.into_iter().map(|(service, (slot, points))| FirstSuccess { service, slot, points }).collect(),
-            deductions: Default::default(),
+            deductions,
         }
     }
 }
@@ -302,10 +329,11 @@ fn the_layout_is_the_documented_one() {
 
 #[test]
 fn what_is_never_written_is_refused_with_its_place() {
-    let rows: [(usize, &[u8], &str); 17] = [
+    let rows: [(usize, &[u8], &str); 18] = [
         (0, &[1], "format version 1 is not the one"),
-        (0, &[4], "format version 4 is not the one"),
-        (0, &[3], "another version than its services need"),
+        (0, &[5], "format version 5 is not the one"),
+        (0, &[4], "in the middle"),
+        (0, &[3], "another version than its entries need"),
         (1, &[0x80, 0], "longer than it must be"),
         (1, &[0xff, 0xff, 0xff, 0xff, 0x1f], "over 32 bits"),
         (

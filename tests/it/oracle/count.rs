@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::event::{self, Event};
+use super::event::{self, Event, Reversal};
 use super::rules::{Book, CLASSES, Rules};
 use super::statement::{self, ALL, DAY_MS, Ledger, Sums, closes, day_of, floor, month_of_day};
 use super::tier;
@@ -23,7 +23,27 @@ struct Step {
     partition: u32,
     chunk: u64,
     log_time: i64,
+    /// Those that it took back are subtracted.
     successes: i128,
+    /// The most that it had brought at any moment.
+    peak: i128,
+}
+
+/// An event that counted, as a reversal needs it.
+#[derive(Clone)]
+struct Counted {
+    event: Event,
+    /// Whether it has a usage row.
+    has_row: bool,
+    service: &'static str,
+    ok: bool,
+    target: i128,
+    provider_points: i128,
+    user_points: i128,
+    cost: i128,
+    mainnet: bool,
+    shares: Vec<i128>,
+    control: u64,
 }
 
 struct Count<'i> {
@@ -33,6 +53,9 @@ struct Count<'i> {
     trials: BTreeSet<(String, &'static str)>,
     steps: BTreeMap<Account, Vec<Step>>,
     rows: BTreeMap<RowKey, (u32, u64)>,
+    counted: BTreeMap<RowKey, Counted>,
+    /// Who took an event back: source and id of the reversal.
+    reversed: BTreeMap<RowKey, (String, String)>,
     out: Output,
 }
 
@@ -44,6 +67,8 @@ pub fn run(input: &Input) -> Output {
         trials: BTreeSet::new(),
         steps: BTreeMap::new(),
         rows: BTreeMap::new(),
+        counted: BTreeMap::new(),
+        reversed: BTreeMap::new(),
         out: Output::default(),
     };
     count.all_records();
@@ -140,6 +165,9 @@ impl Count<'_> {
         {
             return;
         }
+        if let Some(reversal) = event::reversal(&record.value) {
+            return self.reversal(&reversal, record, cut, log_time, before);
+        }
         let event = match event::read(&record.value, &record.headers) {
             Ok(event) => event,
             Err(reason) => return self.reject(place, reason),
@@ -167,6 +195,131 @@ impl Count<'_> {
                 self.out.duplicates.insert(place);
             }
             Verdict::Reject(reason) => self.reject(place, reason),
+        }
+    }
+
+    fn reversal(
+        &mut self,
+        reversal: &Reversal,
+        record: &SourceRecord,
+        cut: &Cut,
+        log_time: i64,
+        before: i64,
+    ) {
+        let place: Place = (record.partition, record.epoch, record.offset);
+        if event::partition_of(&reversal.user, cut.partitions) != record.partition {
+            self.out.forwarded.insert(place);
+            return;
+        }
+        if !cut.usage_rows {
+            return self.reject(place, "unknown_original");
+        }
+        if reversal.of_time < log_time - BEHIND_MS {
+            return self.reject(place, "too_old");
+        }
+        let key = (
+            reversal.user.clone(),
+            reversal.of_time,
+            reversal.of_source.clone(),
+            reversal.of_id.clone(),
+        );
+        let counted = match self.counted.get(&key) {
+            Some(counted) if counted.has_row => counted.clone(),
+            _ => return self.reject(place, "unknown_original"),
+        };
+        let worth = [counted.provider_points, counted.user_points, counted.cost];
+        if !counted.ok || worth == [0; 3] {
+            return self.reject(place, "nothing_to_reverse");
+        }
+        let own = (reversal.source.clone(), reversal.id.clone());
+        match self.reversed.get(&key) {
+            Some(first) if *first == own => {
+                self.out.duplicates.insert(place);
+                return;
+            }
+            Some(_) => return self.reject(place, "already_reversed"),
+            None => self.reversed.insert(key, own),
+        };
+        self.out.reversals.push((place, counted.event.time));
+        let booked =
+            (log_time > closes(counted.event.time)).then(|| month_of_day(day_of(log_time)));
+        let user = ("user".to_owned(), counted.event.user.clone());
+        let mut parties = vec![(user.clone(), counted.user_points)];
+        if let Some(provider) = &counted.event.provider {
+            let provider = ("provider".to_owned(), provider.clone());
+            parties.push((provider, counted.provider_points));
+        }
+        for (account, points) in parties {
+            self.take_back(&account, &counted, booked.as_deref(), points);
+            self.step(&account, place.0, cut.chunk, before, -1);
+        }
+        let day = day_of(counted.event.time);
+        let month = booked.unwrap_or_else(|| month_of_day(day));
+        let ledger = self.ledgers.entry(user).or_default();
+        let month = ledger.months.entry(month).or_default();
+        if counted.mainnet {
+            month.cost -= counted.cost;
+            *self.out.spent.entry(counted.event.user).or_default() -= counted.cost;
+        } else {
+            month.shadow -= counted.cost;
+        }
+    }
+
+    /// `late` is the month in which it is booked if the event's own has closed.
+    fn take_back(
+        &mut self,
+        account: &Account,
+        counted: &Counted,
+        late: Option<&str>,
+        points: i128,
+    ) {
+        let day = day_of(counted.event.time);
+        let own_month = month_of_day(day);
+        let ledger = self.ledgers.entry(account.clone()).or_default();
+        let fewer = |sums: &mut Sums| {
+            sums.successful -= 1;
+            sums.reversed += 1;
+        };
+        match late {
+            Some(month) => {
+                let month = ledger.months.entry(month.to_owned()).or_default();
+                fewer(&mut month.late);
+                month.late_points -= points;
+            }
+            None => {
+                let month = ledger.months.entry(own_month.clone()).or_default();
+                let service = month.services.entry(counted.service).or_default();
+                for sums in [ledger.days.entry(day).or_default(), service] {
+                    fewer(sums);
+                    sums.base -= points;
+                    if let Some(latency) = counted.event.latency {
+                        sums.timed -= 1;
+                        sums.latency -= latency;
+                        sums.target -= counted.target;
+                    }
+                }
+            }
+        }
+        let is_link = |link: &&Link| link.referee == *account && link.number <= counted.control;
+        let link = self.input.links.iter().find(is_link);
+        let chain = link.iter().flat_map(|l| &l.chain).zip(&counted.shares);
+        for (level, (referrer, share)) in chain.enumerate() {
+            let part = floor(points * share, 10_000);
+            let ledger = self.ledgers.entry(referrer.clone()).or_default();
+            match late {
+                Some(month) => {
+                    ledger
+                        .months
+                        .entry(month.to_owned())
+                        .or_default()
+                        .late_points -= part;
+                }
+                None => {
+                    ledger.days.entry(day).or_default().referral -= part;
+                    let of_month = (referrer.clone(), own_month.clone());
+                    self.out.levels.entry(of_month).or_default()[level] -= part;
+                }
+            }
         }
     }
 
@@ -236,17 +389,32 @@ impl Count<'_> {
         let user = ("user".to_owned(), event.user.clone());
         self.book_event(&user, &booking, user_points);
         self.cascade(&user, &booking, user_points, &rules, cut.control);
-        self.step(&user, place.0, cut.chunk, before, ok);
+        self.step(&user, place.0, cut.chunk, before, i128::from(ok));
         if let Some(provider) = &event.provider {
             let provider = ("provider".to_owned(), provider.clone());
             self.book_event(&provider, &booking, provider_points);
             self.cascade(&provider, &booking, provider_points, &rules, cut.control);
-            self.step(&provider, place.0, cut.chunk, before, ok);
+            self.step(&provider, place.0, cut.chunk, before, i128::from(ok));
         }
+        let cost = if ok { cost(event, class, &rules) } else { 0 };
         if ok {
-            self.charge(event, class, &booking, &rules);
+            self.charge(event, cost, &booking, &rules);
             self.trial(event, service, &booking, cut.control);
         }
+        let counted = Counted {
+            event: event.clone(),
+            has_row: cut.usage_rows,
+            service,
+            ok,
+            target: rules.quality.targets[class],
+            provider_points,
+            user_points,
+            cost,
+            mainnet: rules.mainnet,
+            shares: rules.cascade.to_vec(),
+            control: cut.control,
+        };
+        self.counted.insert(row_key(event), counted);
         self.out.accepted.push(Accepted {
             place,
             user: event.user.clone(),
@@ -309,48 +477,34 @@ impl Count<'_> {
         }
     }
 
-    fn step(&mut self, account: &Account, partition: u32, chunk: u64, log_time: i64, ok: bool) {
-        if !ok {
+    fn step(
+        &mut self,
+        account: &Account,
+        partition: u32,
+        chunk: u64,
+        log_time: i64,
+        successes: i128,
+    ) {
+        if successes == 0 {
             return;
         }
         let steps = self.steps.entry(account.clone()).or_default();
         match steps.last_mut() {
-            Some(last) if (last.partition, last.chunk) == (partition, chunk) => last.successes += 1,
+            Some(last) if (last.partition, last.chunk) == (partition, chunk) => {
+                last.successes += successes;
+                last.peak = last.peak.max(last.successes);
+            }
             _ => steps.push(Step {
                 partition,
                 chunk,
                 log_time,
-                successes: 1,
+                successes,
+                peak: successes.max(0),
             }),
         }
     }
 
-    fn charge(&mut self, event: &Event, class: &str, booking: &Booking, rules: &Rules) {
-        let tokens =
-            |count: Option<i128>, key: &str| floor(count.unwrap_or(0) * rules.price(key), 1_000);
-        let cost = match class {
-            "embeddings" => match &event.model {
-                Some(model) if rules.model_prices.iter().any(|(name, _)| name == model) => {
-                    let [input, cached, written, ..] = rules.chat_prices("tide_pool", Some(model));
-                    let (read, wrote) = (event.cached.unwrap_or(0), event.written.unwrap_or(0));
-                    let plain = event.input.unwrap_or(0) - read - wrote;
-                    floor(plain * input + read * cached + wrote * written, 1_000)
-                }
-                _ => tokens(event.input, class),
-            },
-            "tts" => floor(event.audio.unwrap_or(0) * rules.price(class), 60_000),
-            "scrape" => rules.price(class),
-            tier => {
-                let [input, cached, written, output, reasoning] =
-                    rules.chat_prices(tier, event.model.as_deref());
-                let all = [event.input, event.cached, event.written, event.output];
-                let [went_in, read, wrote, came_out] = all.map(|count| count.unwrap_or(0));
-                let thought = event.reasoning.unwrap_or(0);
-                let plain = went_in - read - wrote;
-                floor(plain * input + read * cached + wrote * written, 1_000)
-                    + floor((came_out - thought) * output + thought * reasoning, 1_000)
-            }
-        };
+    fn charge(&mut self, event: &Event, cost: i128, booking: &Booking, rules: &Rules) {
         let account = ("user".to_owned(), event.user.clone());
         let ledger = self.ledgers.entry(account).or_default();
         let month = if booking.late {
@@ -413,8 +567,9 @@ impl Count<'_> {
             }
             let mut sum = 0;
             let fiftieth = self.ordered(&link.referee).into_iter().find(|step| {
+                let most = sum + step.peak;
                 sum += step.successes;
-                sum >= 50
+                most >= 50
             });
             let Some(fiftieth) = fiftieth.map(|step| step.log_time) else {
                 continue;
@@ -441,6 +596,35 @@ impl Count<'_> {
             }
         }
         self.out
+    }
+}
+
+/// What a successful event costs on mainnet.
+fn cost(event: &Event, class: &str, rules: &Rules) -> i128 {
+    let tokens =
+        |count: Option<i128>, key: &str| floor(count.unwrap_or(0) * rules.price(key), 1_000);
+    match class {
+        "embeddings" => match &event.model {
+            Some(model) if rules.model_prices.iter().any(|(name, _)| name == model) => {
+                let [input, cached, written, ..] = rules.chat_prices("tide_pool", Some(model));
+                let (read, wrote) = (event.cached.unwrap_or(0), event.written.unwrap_or(0));
+                let plain = event.input.unwrap_or(0) - read - wrote;
+                floor(plain * input + read * cached + wrote * written, 1_000)
+            }
+            _ => tokens(event.input, class),
+        },
+        "tts" => floor(event.audio.unwrap_or(0) * rules.price(class), 60_000),
+        "scrape" => rules.price(class),
+        tier => {
+            let [input, cached, written, output, reasoning] =
+                rules.chat_prices(tier, event.model.as_deref());
+            let all = [event.input, event.cached, event.written, event.output];
+            let [went_in, read, wrote, came_out] = all.map(|count| count.unwrap_or(0));
+            let thought = event.reasoning.unwrap_or(0);
+            let plain = went_in - read - wrote;
+            floor(plain * input + read * cached + wrote * written, 1_000)
+                + floor((came_out - thought) * output + thought * reasoning, 1_000)
+        }
     }
 }
 

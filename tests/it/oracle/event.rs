@@ -213,3 +213,31 @@ pub fn partition_of(user: &str, count: u32) -> u32 {
     h ^= h >> 15;
     ((h & 0x7fff_ffff) % u64::from(count)) as u32
 }
+
+/// What a reversal says.
+#[derive(Clone, Debug)]
+pub struct Reversal {
+    pub user: String,
+    pub source: String,
+    pub id: String,
+    pub of_source: String,
+    pub of_id: String,
+    pub of_time: i64,
+}
+
+/// The reversal of a record, if it is a valid one.
+pub fn reversal(value: &[u8]) -> Option<Reversal> {
+    let json: Value = serde_json::from_slice(value).ok()?;
+    if json["type"] != "tidemark.reversal.v1" {
+        return None;
+    }
+    let text = |at: &Value| at.as_str().map(str::to_owned);
+    Some(Reversal {
+        user: text(&json["subject"])?,
+        source: text(&json["source"])?,
+        id: text(&json["id"])?,
+        of_source: text(&json["data"]["source"])?,
+        of_id: text(&json["data"]["id"])?,
+        of_time: instant(json["data"]["time"].as_str()?).ok()?,
+    })
+}

@@ -164,6 +164,8 @@ pub struct Output {
     pub forwarded: BTreeSet<Place>,
     /// Accepted events, in log order by partition.
     pub accepted: Vec<Accepted>,
+    /// Accepted reversals, with the time of what they take back.
+    pub reversals: Vec<(Place, i64)>,
     /// Streaks of accounts that ever were active.
     pub streaks: BTreeMap<Account, Streak>,
     /// Milestone awards: referee, referrer, month, micropoints.

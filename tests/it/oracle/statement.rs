@@ -17,6 +17,8 @@ pub struct Sums {
     pub requests: i128,
     pub successful: i128,
     pub failed: i128,
+    /// Successful requests that were taken back.
+    pub reversed: i128,
     /// Step 1 (provider) or step 2 (user).
     pub base: i128,
     pub referral: i128,
@@ -215,9 +217,13 @@ fn statement((kind, id): &Account, ledger: &Ledger, month: &str, book: &Book) ->
         counts.requests += sums.requests;
         counts.successful += sums.successful;
         counts.failed += sums.failed;
+        counts.reversed += sums.reversed;
         let total = sums.base + of_second + of_streak + sums.referral;
-        let line = json!({"points": points(total), "requests": sums.requests as i64,
+        let mut line = json!({"points": points(total), "requests": sums.requests as i64,
             "successful": sums.successful as i64, "failed": sums.failed as i64, "streak": length as i64});
+        if sums.reversed > 0 {
+            line["reversed"] = (sums.reversed as i64).into();
+        }
         days.insert(date(*day).to_string(), line);
     }
     let services: Map<String, Value> = of_month
@@ -233,6 +239,9 @@ fn statement((kind, id): &Account, ledger: &Ledger, month: &str, book: &Book) ->
         "requests": counts.requests as i64, "successful": counts.successful as i64, "failed": counts.failed as i64,
         "services": services, "days": days,
     });
+    if counts.reversed > 0 {
+        out["reversed"] = (counts.reversed as i64).into();
+    }
     let (first, other) = if user {
         out["cost"] = decimal(of_month.cost, 9).into();
         out["shadowCost"] = decimal(of_month.shadow, 9).into();
@@ -248,6 +257,9 @@ fn statement((kind, id): &Account, ledger: &Ledger, month: &str, book: &Book) ->
 fn service(sums: &Sums) -> Value {
     let mut out = json!({"requests": sums.requests as i64, "successful": sums.successful as i64,
         "failed": sums.failed as i64, "points": points(sums.base)});
+    if sums.reversed > 0 {
+        out["reversed"] = (sums.reversed as i64).into();
+    }
     if sums.timed > 0 {
         out["meanLatencyMs"] = (floor(sums.latency, sums.timed) as i64).into();
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use tidemark::domain::rules::{RuleBook, RuleChange, RulesDocument, Timeline};
+use tidemark::domain::semantics::Semantics;
 use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::Record;
@@ -113,6 +114,7 @@ fn blocks(records: &[Record], piece: usize, room: Room) -> (Vec<Bytes>, usize, R
         forgotten: None,
     };
     let rules = RecordRules {
+        semantics: Semantics::NOW,
         partition: Partition(0),
         partitions: 1,
         services: &Services::default(),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
 use tidemark::domain::position::{Offset, Partition};
+use tidemark::domain::semantics::Semantics;
 use tidemark::domain::service::Services;
 use tidemark::domain::time::Millis;
 use tidemark::log::rejected::ORIGINAL_BYTES_MAX;
@@ -134,7 +135,7 @@ proptest! {
         };
         let partition = usage_partition("user-0", PARTITIONS);
         let services = Services::default();
-        let rules = RecordRules { partition, partitions: PARTITIONS, services: &services, clock: None };
+        let rules = RecordRules { semantics: Semantics::NOW, partition, partitions: PARTITIONS, services: &services, clock: None };
         let mut passed = Window::default();
         let mut intake = Intake::starting_at(Millis(0));
         for piece in records.chunks(first_split) {

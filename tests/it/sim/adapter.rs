@@ -317,16 +317,14 @@ pub fn leaderboard(
 }
 
 /// The number of the newest entry of the control feed.
-pub fn control_head_now(db: &DbState) -> u64 {
-    let head = InstantDb(
-        db.items
-            .range(Key::new(Table::Checkpoints, "control", "")..)
-            .take_while(|(key, _)| key.hash == "control")
-            .filter(|(key, _)| key.range == "head")
-            .map(|(key, item)| (key.clone(), item.clone()))
-            .collect(),
-    );
-    control_head(&head).0
+///
+/// A transaction that moves it may be half visible until its answer: what came before the answer is
+/// promised nothing.
+pub fn control_head_now(db: &DbState, now: i64) -> u64 {
+    let key = Key::new(Table::Checkpoints, "control", "head");
+    let item = db.plain(&key, now).cloned();
+    let head = item.map(|item| (key, item)).into_iter().collect();
+    control_head(&InstantDb(head)).0
 }
 
 /// The recorded halts, by task.

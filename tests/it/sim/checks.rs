@@ -156,7 +156,7 @@ impl Ledger {
         records: &[Record],
     ) -> Result<(), String> {
         if topic == Topic::UsageEvents {
-            let head = adapter::control_head_now(&inner.db);
+            let head = adapter::control_head_now(&inner.db, inner.now);
             let id = log::topic_id(topic, home);
             let places = records
                 .iter()
@@ -653,7 +653,10 @@ fn usage_rows(
     }
     let lives = |event: &&oracle::Accepted| adapter::usage_row_lives(event.time, now);
     let accepted = must.accepted.iter().filter(lives);
-    let accepted = accepted.map(|event| event.place).collect();
+    let accepted = accepted.map(|event| event.place);
+    let reversals = must.reversals.iter();
+    let reversals = reversals.filter(|(_, time)| adapter::usage_row_lives(*time, now));
+    let accepted = accepted.chain(reversals.map(|(place, _)| *place)).collect();
     same("usage rows", &is, &accepted)
 }
 

@@ -163,7 +163,7 @@ impl DbState {
     }
 
     /// An item as a read sees it.
-    fn plain(&self, key: &Key, now: i64) -> Option<&Item> {
+    pub fn plain(&self, key: &Key, now: i64) -> Option<&Item> {
         match self.torn.get(key) {
             Some((until, before)) if now < *until => before.as_ref(),
             _ => self.items.get(key),

@@ -257,7 +257,7 @@ impl Run {
         let older = DbState::of(older.clone());
         let (epoch, source, posting) = (self.epoch, self.source, self.posting);
         self.world.with(|inner| {
-            let head = adapter::control_head_now(&inner.db);
+            let head = adapter::control_head_now(&inner.db, i64::MAX);
             let log = &inner.logs[&epoch];
             let start = |topic, n| log.starts.get(&(topic, n)).copied().unwrap_or(0);
             let rates = (0..source).all(|p| match adapter::rate_checkpoint(&older, p) {
@@ -270,7 +270,7 @@ impl Run {
                 Some(at) => at.epoch.0 == epoch && at.next.0 >= start(Topic::LedgerPostings, q),
                 None => epoch == 1 && start(Topic::LedgerPostings, q) == 0,
             });
-            head == adapter::control_head_now(&older) && rates && posts
+            head == adapter::control_head_now(&older, i64::MAX) && rates && posts
         })
     }
 

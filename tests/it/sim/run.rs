@@ -73,6 +73,8 @@ pub enum Lean {
     Rollbacks,
     /// Rows of single accounts that something other than the pipeline damages.
     Damage,
+    /// Requests that are taken back.
+    Reversals,
 }
 
 /// One run.
@@ -222,6 +224,12 @@ fn mix(rng: &mut StdRng, lean: Lean) -> Mix {
             rng.random_range(0..60)
         },
         hot: if rng.random_ratio(1, 5) { 850 } else { 0 },
+        // Not drawn: the other leans keep their schedules.
+        reversed: match lean {
+            Lean::Reversals => 250,
+            Lean::Everything | Lean::Moves | Lean::Restores => 60,
+            _ => 0,
+        },
     }
 }
 

@@ -16,7 +16,7 @@ const SEEDS_CURED: u64 = 60;
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
 /// So many of the leans take turns; the others have tests of their own.
 const LEANS_IN_TURN: u64 = 12;
-const LEANS: [Lean; 14] = [
+const LEANS: [Lean; 15] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -31,6 +31,7 @@ const LEANS: [Lean; 14] = [
     Lean::Rollbacks,
     Lean::Kept,
     Lean::Damage,
+    Lean::Reversals,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -141,6 +142,11 @@ fn epochs_on_topics_that_were_not_replaced_keep_every_invariant() {
 #[test]
 fn damaged_rows_that_are_set_aside_and_released_keep_every_invariant() {
     no_schedule_fails(Lean::Damage);
+}
+
+#[test]
+fn requests_that_are_taken_back_keep_every_invariant() {
+    no_schedule_fails(Lean::Reversals);
 }
 
 #[track_caller]

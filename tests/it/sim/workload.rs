@@ -32,6 +32,8 @@ pub struct Mix {
     pub simultaneous: u32,
     /// Permille of events that one user sends.
     pub hot: u32,
+    /// Permille of records that are reversals.
+    pub reversed: u32,
 }
 
 /// An event that was sent.
@@ -45,6 +47,7 @@ struct Sent {
 pub struct Workload {
     pub mix: Mix,
     sent: Vec<Sent>,
+    reversals: Vec<Sent>,
     next_id: u64,
     last_time: i64,
 }
@@ -76,6 +79,7 @@ impl Workload {
         Workload {
             mix,
             sent: Vec::new(),
+            reversals: Vec::new(),
             next_id: 0,
             last_time: 0,
         }
@@ -86,7 +90,9 @@ impl Workload {
         if chance(rng, self.mix.malformed) {
             return (rng.random_range(0..partitions), malformed(rng, now));
         }
-        let sent = if !self.sent.is_empty() && chance(rng, self.mix.resent) {
+        let sent = if self.mix.reversed > 0 && chance(rng, self.mix.reversed) {
+            self.reversal(rng, now)
+        } else if !self.sent.is_empty() && chance(rng, self.mix.resent) {
             self.again(rng)
         } else {
             self.fresh(rng, now)
@@ -127,6 +133,36 @@ impl Workload {
             };
             data["latencyMs"] = 7.into();
         }
+        sent
+    }
+
+    /// A reversal: mostly of something recent that was sent, sometimes of nothing, or one that was sent
+    /// before.
+    fn reversal(&mut self, rng: &mut StdRng, now: i64) -> Sent {
+        if !self.reversals.is_empty() && chance(rng, 200) {
+            return one_of(rng, &self.reversals).clone();
+        }
+        let of = match self.sent.is_empty() || chance(rng, 60) {
+            // It will not come, or only later.
+            true => self.fresh(rng, now),
+            false => self.again(rng),
+        };
+        self.next_id += 1;
+        let field = |cloud: &str, plain: &str, otherwise: &str| {
+            let field = of.event.get(cloud).or_else(|| of.event.get(plain));
+            field.cloned().unwrap_or_else(|| otherwise.into())
+        };
+        let data = json!({"source": field("source", "source", "plain"),
+            "id": field("id", "requestId", "?"), "time": field("time", "timestamp", "?"),
+            "reason": "a test"});
+        let id = format!("r{}", self.next_id);
+        let event = json!({"specversion": "1.0", "type": "tidemark.reversal.v1", "source": "sim",
+            "id": id, "subject": of.user, "data": data});
+        let sent = Sent {
+            user: of.user,
+            event,
+        };
+        self.reversals.push(sent.clone());
         sent
     }
 

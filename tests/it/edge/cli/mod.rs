@@ -20,6 +20,7 @@ mod quick_start;
 mod records;
 mod redrive;
 mod refusals;
+mod reversals;
 mod set_aside;
 mod signups;
 mod stopping;

@@ -1,0 +1,113 @@
+//! Taking a request back.
+
+use std::borrow::Cow;
+
+use super::Commands;
+use crate::app::{CommandError, Refusal};
+use crate::domain::reversal::{Original, Reversal};
+use crate::domain::time::Millis;
+use crate::log::usage::reversal;
+use crate::log::{Headers, Topic, usage_partition};
+use crate::store::reversals::{self, ReversalRequest};
+use crate::store::usage_list;
+
+/// The CloudEvents `source` of reversals that admins ask for.
+const SOURCE: &str = "tidemark-admin";
+
+/// A request to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewReversal {
+    /// The user who made it.
+    pub user: String,
+    /// The event's `source`.
+    pub source: String,
+    /// The event's `id`.
+    pub id: String,
+    /// The event's `time`.
+    pub time: Millis,
+    /// Why.
+    pub reason: String,
+    /// Names this reversal: sent again under the same key, it counts once per user.
+    pub idempotency_key: String,
+    /// Who asks for it.
+    pub by: String,
+}
+
+/// A reversal that was sent, and where it is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentReversal {
+    /// The partition of `usage.events`.
+    pub partition: u32,
+    /// Its offset there; `None` where the log does not tell.
+    pub offset: Option<u64>,
+}
+
+impl Commands {
+    /// Takes back what a request earned and cost. Refused if there is no such request, or if another
+    /// reversal took it back; what only rating can tell (a request that is too old, or earned nothing)
+    /// is a reject. Repeating it under the same key is safe.
+    pub async fn reverse(&self, new: NewReversal) -> Result<SentReversal, CommandError> {
+        let request = ReversalRequest {
+            user: new.user,
+            source: new.source,
+            id: new.id,
+            time: new.time,
+            reason: new.reason,
+            idempotency_key: new.idempotency_key,
+            by: new.by,
+            now: self.now(),
+        };
+        self.must_be_reversible(&request).await?;
+        reversals::record(self.db(), &request).await?;
+        let record = reversal::encode(&Reversal {
+            source: Cow::Borrowed(SOURCE),
+            id: Cow::Borrowed(&request.idempotency_key),
+            user: Cow::Borrowed(&request.user),
+            original: Original {
+                source: Cow::Borrowed(&request.source),
+                id: Cow::Borrowed(&request.id),
+                time: request.time,
+            },
+            reason: Some(Cow::Borrowed(&request.reason)),
+        });
+        let record = reversal::record(record, Headers::new()).map_err(|fault| Refusal {
+            event: Some(fault),
+            ..Refusal::invalid("invalid_events", "the reversal cannot be sent")
+        })?;
+        let topic = Topic::UsageEvents;
+        let partitions = self.log().topic(topic).await?.partitions;
+        let partition = usage_partition(&request.user, partitions);
+        let offsets = self.log().append(topic, partition, vec![record]).await?;
+        Ok(SentReversal {
+            partition: partition.0,
+            offset: offsets.first().map(|offset| offset.0),
+        })
+    }
+
+    async fn must_be_reversible(&self, request: &ReversalRequest) -> Result<(), CommandError> {
+        let ReversalRequest {
+            user,
+            source,
+            id,
+            time,
+            ..
+        } = request;
+        let found = usage_list::one(self.db(), user, source, id, *time, request.now).await?;
+        let Some(found) = found else {
+            let detail = format!(
+                "no request of {user} has the source '{source}', the id '{id}' and the time {time}; \
+                 it may not be rated yet, have expired, or never have been accepted"
+            );
+            return Err(Refusal::not_found("unknown_original", detail).into());
+        };
+        let is_own = |id: &str, source: &str| source == SOURCE && id == request.idempotency_key;
+        match found.reversal {
+            Some(before) if !is_own(&before.id, &before.source) => {
+                let (id, source) = (before.id, before.source);
+                let detail = format!("the request was reversed before, by '{id}' of '{source}'");
+                Err(Refusal::conflict("already_reversed", detail).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

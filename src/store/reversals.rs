@@ -1,0 +1,123 @@
+//! What admins have asked to be reversed. Table Checkpoints, a partition for each user: one row per
+//! idempotency key, written with the entry of the audit trail before the reversal is sent, so that
+//! repeats send the same.
+
+use serde_json::json;
+
+use super::audit;
+use super::control::Tries;
+use super::db::{Condition, Db, Key, StoreError, Table, Write};
+use super::row::{Fields, Row};
+use crate::domain::ids::{IdError, check_id};
+use crate::domain::text::{TextError, check_reason};
+use crate::domain::time::Millis;
+
+/// A request of an admin to take one event back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReversalRequest {
+    /// The user who made the request.
+    pub user: String,
+    /// The event's `source`.
+    pub source: String,
+    /// The event's `id`.
+    pub id: String,
+    /// The event's `time`.
+    pub time: Millis,
+    /// Why: 1 to 500 characters, see [`check_reason`].
+    pub reason: String,
+    /// Names this reversal: 1 to 128 characters, unique per user.
+    pub idempotency_key: String,
+    /// Who asks for it.
+    pub by: String,
+    /// When.
+    pub now: Millis,
+}
+
+/// Why a reversal was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReversalError {
+    /// A text that is no id.
+    #[error("{field}: {error}")]
+    Id {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it.
+        error: IdError,
+    },
+    /// The reason cannot be kept.
+    #[error(transparent)]
+    Reason(#[from] TextError),
+    /// The key was used for another request.
+    #[error(
+        "the idempotency key {0} was used to reverse another request of this user; use a new key"
+    )]
+    KeyReused(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Records a reversal, once per user and idempotency key, with one entry of the audit trail.
+pub async fn record(db: &dyn Db, request: &ReversalRequest) -> Result<(), ReversalError> {
+    check(request)?;
+    let key = key(request);
+    let mut tries = Tries::default();
+    loop {
+        if let Some(item) = db.get(&key).await? {
+            let row = Row::new(key.clone(), &item);
+            let before = (row.text("source")?, row.text("id")?, row.parsed("time")?);
+            return match before == (&*request.source, &*request.id, request.time) {
+                true => Ok(()),
+                false => Err(ReversalError::KeyReused(request.idempotency_key.clone())),
+            };
+        }
+        let item = Fields::of(&key)
+            .text("source", &request.source)
+            .text("id", &request.id)
+            .text("time", request.time)
+            .text("reason", &request.reason)
+            .text("by", &request.by)
+            .text("at", request.now)
+            .item();
+        let put = Write::Put {
+            table: Table::Checkpoints,
+            item,
+            condition: Condition::Absent,
+        };
+        match db.transact(vec![put, audit_entry(request)]).await {
+            Ok(()) => return Ok(()),
+            Err(error) => tries.again(error)?,
+        }
+    }
+}
+
+fn check(request: &ReversalRequest) -> Result<(), ReversalError> {
+    let ids = [
+        ("the user", &request.user),
+        ("the source", &request.source),
+        ("the id", &request.id),
+        ("the idempotency key", &request.idempotency_key),
+    ];
+    for (field, id) in ids {
+        check_id(id).map_err(|error| ReversalError::Id { field, error })?;
+    }
+    Ok(check_reason(&request.reason)?)
+}
+
+fn key(request: &ReversalRequest) -> Key {
+    let partition = format!("reversals#{}", request.user);
+    Key::new(Table::Checkpoints, partition, &request.idempotency_key)
+}
+
+fn audit_entry(request: &ReversalRequest) -> Write {
+    audit::write(&audit::Entry {
+        at: request.now,
+        action: "requests.reverse".to_owned(),
+        subject: format!("user:{}", request.user),
+        by: request.by.clone(),
+        detail: json!({
+            "source": request.source, "id": request.id, "time": request.time.to_string(),
+            "reason": request.reason, "idempotencyKey": request.idempotency_key,
+        }),
+    })
+}
