@@ -88,8 +88,8 @@ impl StoredReversals {
             late: self.late,
         };
         let days = reversals.days.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        let services = reversals.services.windows(2);
-        let services = services.fold(true, |so_far, pair| so_far && pair[0].0 < pair[1].0);
+        let mut services = reversals.services.windows(2);
+        let services = services.all(|pair| pair[0].0 < pair[1].0);
         let found = (!reversals.is_empty()).then(|| Box::new(reversals));
         (days && services).then_some(found)
     }

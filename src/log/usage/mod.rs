@@ -86,10 +86,6 @@ impl Decoder {
 
 /// What a record of `usage.events` is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every record is an event, and a box would cost each an allocation"
-)]
 pub enum UsageRecord<'a> {
     /// A request.
     Event(UsageEvent<'a>),

@@ -125,10 +125,6 @@ impl<'a> Intake<'a> {
 }
 
 /// What a record is, whatever came before it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every record is valid, and a box would cost each an allocation"
-)]
 pub(super) enum RecordClass<'a> {
     Tick,
     Elsewhere(Partition),
