@@ -366,7 +366,7 @@ fn more_than_a_few_halt_the_partition_and_none_is_set_aside() {
 fn a_row_of_a_newer_version_halts_its_partition_and_refuses_a_release() {
     let newer = |quiet: &Quiet| {
         let mut item = item(quiet, &november_of(ANN));
-        item.insert("stats", Attr::B(vec![4, 1].into()));
+        item.insert("stats", Attr::B(vec![5, 1].into()));
         put(quiet, &november_of(ANN), item);
     };
     let mut quiet = Quiet::new(1, 1);
