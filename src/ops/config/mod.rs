@@ -15,6 +15,7 @@ mod kafka;
 mod kinds;
 mod origin;
 mod pipeline;
+mod providers;
 mod reader;
 mod schema;
 mod traces;
