@@ -22,4 +22,6 @@ pub mod app;
 
 pub mod http;
 
+pub mod compose;
+
 pub mod cli;

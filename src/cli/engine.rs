@@ -17,7 +17,9 @@ use crate::log::{Counted, Log, LogError, Topic, TopicInfo};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, LogEngine, ProtectTables, StoreConfig, StoreEngine};
 use crate::ops::metrics::Metrics;
+use crate::ops::shutdown::Shutdown;
 use crate::pipeline::progress;
+use crate::store::checkpoints;
 use crate::store::db::Db;
 use crate::store::db::StoreError;
 use crate::store::durability::Durability;
@@ -376,4 +378,33 @@ async fn signed(config: &StoreConfig, settings: DynamoSettings) -> Done<DynamoSe
         credentials,
         ..settings
     })
+}
+
+/// Whether the tables are there; false if this process is to stop before that is known.
+pub async fn reach_tables(db: &dyn Db, config: &Config, shutdown: &Shutdown) -> Done<bool> {
+    let reached = checkpoints::halts(db);
+    match shutdown.bounded(Duration::ZERO, reached).await {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(error)) => Err(no_tables(error, config)),
+    }
+}
+
+fn no_tables(error: StoreError, config: &Config) -> Failure {
+    let StoreConfig {
+        endpoint, region, ..
+    } = &config.store;
+    match error {
+        StoreError::Refused(_) => Failure::failed(format!(
+            "{error}; on a new installation, create the tables with `tidemark init` and the same \
+             configuration. Tables that held data must be restored instead (docs/runbook.md)"
+        )),
+        other => Failure::failed(format!(
+            "{other}; the store is {}",
+            endpoint
+                .as_ref()
+                .or(region.as_ref())
+                .map_or("the AWS region", String::as_str)
+        )),
+    }
 }

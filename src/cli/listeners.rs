@@ -1,6 +1,7 @@
 //! Where `up` listens: for its clients, and for the commands of its own machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 use super::output::{Done, Failure};
 use crate::http::{self, ApiState, Connections, Hosts, Tls};
 use crate::ops::config::{Config, TlsFiles};
+use crate::ops::health::Health;
 use crate::ops::shutdown::{Shutdown, Trigger};
 
 /// The listeners of `up`.
@@ -140,6 +142,12 @@ pub fn first_failure(served: impl IntoIterator<Item = oneshot::Receiver<Done>>) 
     let mut ends = served.into_iter().map(|mut served| served.try_recv());
     ends.find_map(|ended| ended.ok().filter(Result::is_err))
         .unwrap_or(Ok(()))
+}
+
+/// From the request to stop on, load balancers are told to send their requests elsewhere.
+pub async fn not_ready_when_leaving(health: Arc<Health>, mut shutdown: Shutdown) {
+    shutdown.leaving().await;
+    health.set_ready(false);
 }
 
 #[cfg(test)]

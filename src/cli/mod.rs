@@ -53,8 +53,6 @@ mod up;
 mod wait;
 mod worker;
 
-pub use up::settings;
-
 /// The process. Exit codes: 0 done, 1 it did not work, 2 the input was refused.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

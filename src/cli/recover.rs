@@ -7,10 +7,9 @@ use super::args::RecoverArgs;
 use super::engine::{kafka_settings, topic_specs};
 use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, Workers, by};
-use super::up::settings;
+use crate::compose::{self, Engines};
 use crate::domain::text::check_reason;
 use crate::log::kafka;
-use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
@@ -84,15 +83,13 @@ pub async fn run(session: &Session, config: &Config, args: &RecoverArgs) -> Done
 fn context(session: &Session, config: &Config) -> Done<WorkerContext> {
     let specs = topic_specs(config)?;
     let metrics = Arc::new(Metrics::new());
-    Ok(WorkerContext::new(
-        session.log.clone(),
-        session.db.clone(),
-        Arc::new(SystemClock),
-        settings(&config.pipeline, &specs),
-        metrics.clone(),
-        Arc::new(Health::new(metrics)),
-        rand::random(),
-    ))
+    let engines = Engines {
+        log: session.log.clone(),
+        db: session.db.clone(),
+        metrics: metrics.clone(),
+    };
+    let health = Arc::new(Health::new(metrics));
+    Ok(compose::worker(engines, &config.pipeline, &specs, health))
 }
 
 /// Refuses while anybody rates or posts.

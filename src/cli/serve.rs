@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::engine::{connect, connect_log_to_append, topic_specs};
-use super::listeners::{self, first_failure, listen, load_tls};
+use super::engine::{connect, connect_log_to_append, reach_tables, topic_specs};
+use super::listeners::{self, first_failure, listen, load_tls, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
-use super::worker;
 use crate::app::queries;
 use crate::http::{self, ApiState, Connections, Hosts, Operator, Parts};
 use crate::log::{Counted, Log, LogError, Partitions};
@@ -34,7 +33,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let db = connect(&config.store, None, metrics.clone()).await?;
-    if !worker::reach_tables(&db, config, shutdown).await? {
+    if !reach_tables(&db, config, shutdown).await? {
         return Ok(());
     }
     let db: Arc<dyn Db> = Arc::new(db);
@@ -96,12 +95,6 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     )
     .await?;
     first_failure(metrics_served)
-}
-
-/// From the request to stop on, load balancers are told to send their requests elsewhere.
-pub async fn not_ready_when_leaving(health: Arc<Health>, mut shutdown: Shutdown) {
-    shutdown.leaving().await;
-    health.set_ready(false);
 }
 
 /// Serves metrics and health at an address of their own, if there is one; how that ended.

@@ -117,8 +117,17 @@ pub async fn usage(session: &Session, args: &UsageArgs) -> Done {
 }
 
 /// Titles of [`columns`].
-const TITLES: [&str; 9] = [
-    "time", "service", "model", "provider", ">status", ">ms", ">points", ">cost", "id",
+const TITLES: [&str; 10] = [
+    "time",
+    "service",
+    "model",
+    "provider",
+    ">status",
+    ">ms",
+    ">points",
+    ">cost",
+    "id",
+    "reversed by",
 ];
 
 fn columns(line: &UsageLine) -> Vec<String> {
@@ -133,5 +142,8 @@ fn columns(line: &UsageLine) -> Vec<String> {
         line.user_points.to_string(),
         line.cost.to_string(),
         line.id.clone(),
+        line.reversal
+            .as_ref()
+            .map_or_else(String::new, |reversal| reversal.id.clone()),
     ]
 }

@@ -11,24 +11,22 @@ use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
 use super::engine::{Engine, Owner, find_owner, protect_tables};
 use super::keys::{local_key, read_local_key};
-use super::listeners::{Listeners, first_failure};
+use super::listeners::{Listeners, first_failure, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
 use super::rules;
-use super::serve::not_ready_when_leaving;
 use crate::app::commands::Commands;
 use crate::app::queries::{self, Queries};
+use crate::compose::{self, Engines};
 use crate::domain::access::Scope;
-use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::{self, ApiState, Parts};
-use crate::log::topics::TopicSpec;
 use crate::log::{Log, Partitions, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, PipelineConfig, StoreEngine};
+use crate::ops::config::{Config, StoreEngine};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::pipeline::{self, Crew, Settings, WorkerContext};
+use crate::pipeline::{self, OwnedTasks};
 
 /// How long closing may take once everything has been drained or given up.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -148,7 +146,7 @@ fn check(config: &Config) -> Done {
 
 /// Lets the pipeline finish: rating first, then posting, once it has taken what rating has sent. So a stop leaves nothing on the way, and
 /// the next start may be on another log.
-async fn finish(mut crew: Crew, log: &dyn Log, health: &Health, within: Duration) {
+async fn finish(mut crew: OwnedTasks, log: &dyn Log, health: &Health, within: Duration) {
     let deadline = Instant::now() + within;
     let of = |role| move |task: &TaskId| task.role == role;
     let tasks = crew.tasks();
@@ -193,49 +191,23 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-) -> Done<Crew> {
-    let ctx = Arc::new(WorkerContext::new(
-        engine.log.clone(),
-        Arc::new(engine.db.clone()),
-        Arc::new(SystemClock),
-        settings(&config.pipeline, &engine.specs),
-        engine.metrics.clone(),
+) -> Done<OwnedTasks> {
+    let ctx = Arc::new(compose::worker(
+        Engines {
+            log: engine.log.clone(),
+            db: Arc::new(engine.db.clone()),
+            metrics: engine.metrics.clone(),
+        },
+        &config.pipeline,
+        &engine.specs,
         health.clone(),
-        rand::random(),
     ));
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
-    let mut crew = Crew::new(ctx);
+    let mut crew = OwnedTasks::new(ctx);
     for task in pipeline::all_tasks(partitions.source, partitions.posting) {
         crew.take(task).await;
     }
     Ok(crew)
-}
-
-/// The pipeline's settings from the configuration.
-pub fn settings(config: &PipelineConfig, specs: &[TopicSpec]) -> Settings {
-    let kept = specs.iter().find(|spec| spec.topic == Topic::UsageEvents);
-    let kept = kept.map_or(Duration::ZERO, |spec| spec.retention);
-    let late = Duration::from_millis(BEHIND_MS_MAX.unsigned_abs());
-    Settings {
-        chunk_records_max: config.chunk_records_max,
-        chunk_bytes_max: config.chunk_bytes_max,
-        chunk_age: config.chunk_age_max,
-        tick_after: config.tick_interval,
-        window_age_ms: i64::try_from(config.duplicate_window.as_millis()).unwrap_or(i64::MAX),
-        window_records_max: config.duplicate_window_records_max as u64,
-        usage_rows: config.usage_rows,
-        usage_row_life: late + kept,
-        chains_cached_max: config.cached_chains_max,
-        flush_interval: config.flush_interval,
-        flush_accounts_max: config.flush_accounts_max,
-        flush_concurrency: config.flush_concurrency,
-        accounts_cached_max: config.cached_accounts_max,
-        leaderboard_size: config.leaderboard_size,
-        leaderboard_interval: config.leaderboard_interval,
-        award_interval: config.award_poll_interval,
-        halt_poll: config.halted_poll_interval,
-        ..Settings::default()
-    }
 }
 
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.
@@ -337,22 +309,5 @@ async fn all_end(tasks: &mut JoinSet<()>) {
             }
             _ => (),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::settings;
-    use crate::log::topics;
-    use crate::ops::config::Config;
-    use crate::pipeline::Settings;
-
-    #[test]
-    fn the_default_configuration_is_the_pipelines_default_settings() {
-        let specs = topics::load(None).expect("the shipped topics are valid");
-        assert_eq!(
-            settings(&Config::default().pipeline, &specs),
-            Settings::default()
-        );
     }
 }

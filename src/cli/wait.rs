@@ -13,7 +13,7 @@ use crate::domain::position::Partition;
 use crate::log::{Bounds, LogError, Topic};
 use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
-use crate::pipeline::progress::{self, Wanted};
+use crate::pipeline::progress::{self, RatedSequences};
 use crate::store::checkpoints;
 
 /// How often it looks.
@@ -33,7 +33,7 @@ const IDLE_TIMES: u32 = 3;
 enum Awaited {
     Rating,
     /// With what they became when they were rated. Asked anew, it would move on with every event that is sent meanwhile.
-    Posting(Wanted),
+    Posting(RatedSequences),
     Awards(BTreeSet<(Partition, String)>),
 }
 

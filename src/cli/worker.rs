@@ -7,23 +7,20 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use super::args::WorkerRole;
-use super::engine::{connect, connect_log, kafka_settings, topic_specs};
+use super::engine::{connect, connect_log, kafka_settings, reach_tables, topic_specs};
 use super::listeners::{listen, serve};
 use super::output::{Done, Failure, Out};
-use super::up::settings;
+use crate::compose::{self, Engines};
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Connections, Operator};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
 use crate::log::{Counted, Log, Topic};
-use crate::ops::clock::SystemClock;
-use crate::ops::config::{AdapterConfig, Config, StoreConfig};
+use crate::ops::config::{AdapterConfig, Config};
 use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::pipeline::{self, Adapting, Crew, WorkerContext};
-use crate::store::checkpoints;
-use crate::store::db::{Db, StoreError};
+use crate::pipeline::{self, Adapting, OwnedTasks, WorkerContext};
 
 /// How often the groups are told where the partitions stand.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -56,15 +53,12 @@ pub async fn run(
     if !reach_tables(&db, config, shutdown).await? {
         return Ok(());
     }
-    let mut ctx = WorkerContext::new(
-        log.clone(),
-        Arc::new(db),
-        Arc::new(SystemClock),
-        settings(&config.pipeline, &specs),
-        metrics.clone(),
-        health.clone(),
-        rand::random(),
-    );
+    let engines = Engines {
+        log: log.clone(),
+        db: Arc::new(db),
+        metrics: metrics.clone(),
+    };
+    let mut ctx = compose::worker(engines, &config.pipeline, &specs, health.clone());
     ctx.adapting = adapting(config, &roles)?;
     let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
@@ -105,35 +99,6 @@ pub async fn run(
     shutdown.clone().requested().await;
     health.set_ready(false);
     end(tasks, config.drain_timeout + CLOSE_WITHIN).await
-}
-
-/// Whether the tables are there; false if this process is to stop before that is known.
-pub async fn reach_tables(db: &dyn Db, config: &Config, shutdown: &Shutdown) -> Done<bool> {
-    let reached = checkpoints::halts(db);
-    match shutdown.bounded(Duration::ZERO, reached).await {
-        None => Ok(false),
-        Some(Ok(_)) => Ok(true),
-        Some(Err(error)) => Err(no_tables(error, config)),
-    }
-}
-
-fn no_tables(error: StoreError, config: &Config) -> Failure {
-    let StoreConfig {
-        endpoint, region, ..
-    } = &config.store;
-    match error {
-        StoreError::Refused(_) => Failure::failed(format!(
-            "{error}; on a new installation, create the tables with `tidemark init` and the same \
-             configuration. Tables that held data must be restored instead (docs/runbook.md)"
-        )),
-        other => Failure::failed(format!(
-            "{other}; the store is {}",
-            endpoint
-                .as_ref()
-                .or(region.as_ref())
-                .map_or("the AWS region", String::as_str)
-        )),
-    }
 }
 
 fn check(config: &Config) -> Done {
@@ -284,7 +249,7 @@ struct Shift {
     settings: KafkaSettings,
     drain: Duration,
     ctx: Arc<WorkerContext>,
-    crew: Crew,
+    crew: OwnedTasks,
 }
 
 /// How a membership ended.
@@ -342,7 +307,7 @@ impl Shift {
             topic,
             settings,
             drain: config.drain_timeout,
-            crew: Crew::new(ctx.clone()),
+            crew: OwnedTasks::new(ctx.clone()),
             ctx,
         })
     }

@@ -24,8 +24,8 @@ use tower_service::Service;
 
 use super::limits::network;
 use crate::ops::config::HttpConfig;
+use crate::ops::log_throttle::LogThrottle;
 use crate::ops::metrics::Metrics;
-use crate::ops::seldom::Seldom;
 
 /// How long a client may take none of an answer that waits for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     open: Mutex<Open>,
     telling: Semaphore,
-    refusals: Seldom<&'static str>,
+    refusals: LogThrottle<&'static str>,
 }
 
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Connections {
             metrics,
             open: Mutex::default(),
             telling: Semaphore::new(TOLD_AT_ONCE_MAX),
-            refusals: Seldom::new(),
+            refusals: LogThrottle::new(),
         }))
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::log::Log;
 use crate::ops::health::{Dependency, Health, Outage};
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use crate::ops::shutdown::Shutdown;
 use crate::store::db::{Db, StoreError};
 use crate::store::layout;
@@ -57,7 +57,7 @@ async fn watch(
     health: &Health,
     shutdown: &Shutdown,
 ) {
-    let (mut failures, mut told) = (Failures::default(), LastNotice::new(Seldom::new()));
+    let (mut failures, mut told) = (Failures::default(), LastNotice::new(LogThrottle::new()));
     loop {
         let asked = tokio::time::timeout(ANSWER_WITHIN, dependencies.check(dependency));
         let Some(answer) = shutdown.bounded(Duration::ZERO, asked).await else {
@@ -151,11 +151,11 @@ struct LastNotice {
     told: State,
     /// How often it changed since it was told.
     changes: u64,
-    lately: Seldom<State>,
+    lately: LogThrottle<State>,
 }
 
 impl LastNotice {
-    fn new(lately: Seldom<State>) -> LastNotice {
+    fn new(lately: LogThrottle<State>) -> LastNotice {
         LastNotice {
             now: None,
             told: None,
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_flaps_is_told_once_in_a_while() {
-        let mut told = LastNotice::new(Seldom::new());
+        let mut told = LastNotice::new(LogThrottle::new());
         assert_eq!(told.news(None), None, "it has worked all the time");
         assert_eq!(told.news(DOWN), Some(1));
         assert_eq!(told.news(None), Some(1));
@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn how_it_is_in_the_end_is_told() {
-        let mut told = LastNotice::new(Seldom::every(Duration::ZERO));
+        let mut told = LastNotice::new(LogThrottle::every(Duration::ZERO));
         assert_eq!(told.news(DOWN), Some(1));
-        told.lately = Seldom::new();
+        told.lately = LogThrottle::new();
         assert_eq!(told.news(None), Some(1));
         assert_eq!(told.news(DOWN), Some(1));
         assert_eq!(told.news(None), None, "told a moment ago");
-        told.lately = Seldom::new();
+        told.lately = LogThrottle::new();
         assert_eq!(told.news(None), Some(1));
         assert_eq!(told.news(None), None);
     }

@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 
 use super::problem::Problem;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
 /// Says which requests failed on our side: each cause once in 30 s, with a count. An outage fails
 /// every request, and its log must stay readable.
 #[derive(Default)]
-pub(super) struct Failures(Seldom<(u16, &'static str)>);
+pub(super) struct Failures(LogThrottle<(u16, &'static str)>);
 
 impl Failures {
     /// A request was answered with this.

@@ -12,8 +12,8 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use super::problem::Problem;
+use crate::ops::log_throttle::LogThrottle;
 use crate::ops::metrics::Metrics;
-use crate::ops::seldom::Seldom;
 use crate::store::db::{Db, StoreError};
 use crate::store::keys::{self, ApiKey, KeyText, Marks};
 
@@ -40,7 +40,7 @@ pub(super) struct Keyring {
     marks: OnceCell<Marks>,
     known: Mutex<KnownKeys>,
     misses: Mutex<Misses>,
-    failures: Seldom<()>,
+    failures: LogThrottle<()>,
 }
 
 #[derive(Default)]
@@ -95,7 +95,7 @@ impl Keyring {
                 second: Instant::now(),
                 count: 0,
             }),
-            failures: Seldom::new(),
+            failures: LogThrottle::new(),
         })
     }
 

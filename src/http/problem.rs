@@ -14,11 +14,11 @@ use crate::app::{CommandError, Refusal, RefusalKind};
 use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
 use crate::http::ingest::of_log;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use crate::store::db::StoreError;
 
-static STORE_UNAVAILABLE: Seldom<()> = Seldom::new();
-static STORE_FAILED: Seldom<()> = Seldom::new();
+static STORE_UNAVAILABLE: LogThrottle<()> = LogThrottle::new();
+static STORE_FAILED: LogThrottle<()> = LogThrottle::new();
 
 /// An error for the caller. Kept small, because it stands in every handler's result.
 #[derive(Clone, Debug, Serialize, ToSchema)]

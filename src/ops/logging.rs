@@ -16,13 +16,6 @@ use super::traces::SpanLayer;
 /// yet). A filter that names one of them again wins.
 const QUIET: &str = "aws_smithy_runtime=error,aws_sdk_dynamodb=error,dynoxide=error,hyper=warn,fjall=warn,lsm_tree=warn,";
 
-/// Why a text is no filter.
-pub(super) fn check_filter(text: &str) -> Result<(), String> {
-    EnvFilter::try_new(text)
-        .map(drop)
-        .map_err(|error| error.to_string())
-}
-
 /// Starts logging; `RUST_LOG`, if set, is used in place of the configured filter. `traces` sees every span of ours, whatever is logged of
 /// them. A second call does nothing (tests).
 pub fn start(config: &LoggingConfig, traces: Option<SpanLayer>) {

@@ -3,10 +3,10 @@
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod log_throttle;
 pub mod logging;
 pub mod metrics;
 mod outages;
-pub mod seldom;
 pub mod shutdown;
 pub mod traces;
 

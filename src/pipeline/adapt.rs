@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::Covers;
 use super::WorkerContext;
 use super::failure::Failure;
-use super::supervise::persist;
+use super::retry::persist;
 use super::versioned::save;
 use crate::domain::position::{Offset, Partition, WriteId};
 use crate::gateways::access_log::{ForeignRecord, Outcome, adapt};

@@ -87,11 +87,16 @@ pub enum Breakage {
     /// The rows of an account are taken as they are read although another worker has applied an
     /// award to them, of whose transaction the read may show nothing yet.
     AppliedAwardsUnchecked,
+    /// A reversal takes back what the rules and links of now would give, not what was posted.
+    ReversedByRulesOfNow,
+    /// The row of what a reversal takes back is read as an eventually consistent read may show it:
+    /// without what was just written.
+    OriginalsReadEventually,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 37] = [
+    pub const ALL: [Breakage; 39] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -129,5 +134,7 @@ impl Breakage {
         Breakage::WindowRatedWithNewServices,
         Breakage::ContradictionsUnconfirmed,
         Breakage::AppliedAwardsUnchecked,
+        Breakage::ReversedByRulesOfNow,
+        Breakage::OriginalsReadEventually,
     ];
 }

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::hashed::AccountHash;
-use super::supervise::{backoff, persist};
+use super::retry::{backoff, persist};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};
@@ -48,13 +48,13 @@ pub struct Chain {
 pub struct Chains {
     recent: VecDeque<(Millis, Account)>,
     recent_chains: HashMap<Account, Chain>,
-    known: Known,
+    known: ChainTable,
 }
 
 /// What the table said of accounts. It holds a million of them, each is asked for in nearly every chunk, and each look is one into
 /// another part of memory: so the id stands in the table itself, and an element begins where a line of the processor's cache does.
 #[derive(Debug, Default)]
-struct Known(HashTable<KnownAccount>);
+struct ChainTable(HashTable<KnownAccount>);
 
 /// Bytes of an id that stand in the table, with one for the kind: a UUID as text has 36.
 const KNOWN_BYTES: usize = 39;
@@ -83,7 +83,7 @@ impl KnownAccount {
     }
 }
 
-impl Known {
+impl ChainTable {
     fn get(&self, hash: AccountHash, account: AccountRef<'_>) -> Option<&KnownAccount> {
         self.0.find(hash.get(), |known| known.is(account))
     }
@@ -173,7 +173,7 @@ impl Follower {
             chains: Chains::default(),
         };
         follower.rewind(ctx).await?;
-        follower.take(ctx, head, Taking::LinksOnly).await?;
+        follower.take(ctx, head, EntryKinds::LinksOnly).await?;
         Ok(follower)
     }
 
@@ -207,7 +207,7 @@ impl Follower {
             // when the partition is loaded again.
             return Err(Failure::reload(what));
         }
-        self.take(ctx, head, Taking::All).await?;
+        self.take(ctx, head, EntryKinds::All).await?;
         Ok(head)
     }
 
@@ -215,7 +215,7 @@ impl Follower {
         &mut self,
         ctx: &WorkerContext,
         head: Control,
-        taking: Taking,
+        kinds: EntryKinds,
     ) -> Result<(), Failure> {
         if head == self.followed {
             return Ok(());
@@ -230,7 +230,7 @@ impl Follower {
                     self.chains.follow(entry.written_at, referee, chain);
                 }
                 Change::Rules(changes) => {
-                    if matches!(taking, Taking::All) {
+                    if matches!(kinds, EntryKinds::All) {
                         self.rules
                             .apply(entry.number, &changes)
                             .map_err(|faults| unreadable(entry.number, &faults))?;
@@ -355,7 +355,7 @@ async fn load_rules(ctx: &WorkerContext, head: Control) -> Result<RuleBook, Fail
 
 /// What is taken of the entries.
 #[derive(Clone, Copy)]
-enum Taking {
+enum EntryKinds {
     /// Everything.
     All,
     /// Links: the rules were loaded whole.

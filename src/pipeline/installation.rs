@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::failure::{Failure, HaltCode};
-use super::supervise::persist;
+use super::retry::persist;
 use super::{WorkerContext, layout};
 use crate::ops::clock::Moment;
 use crate::store::db::{StoreError, Table, Write};

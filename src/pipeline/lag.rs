@@ -11,7 +11,7 @@ use futures::future::{Either, select};
 use tokio::sync::watch;
 
 use super::recent::Recent;
-use super::supervise::pause;
+use super::retry::pause;
 use super::{WorkerContext, progress};
 use crate::domain::position::Offset;
 use crate::domain::time::Millis;

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 
 use super::WorkerContext;
-use super::anchor::{later_epoch, same_count};
 use super::failure::{Failure, HaltCode};
-use super::supervise::persist;
+use super::log_identity::{later_epoch, same_count};
+use super::retry::persist;
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};

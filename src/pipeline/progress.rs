@@ -139,7 +139,7 @@ pub async fn standing(db: &dyn Db, task: TaskId) -> Result<Option<Standing>, Sto
 /// What must be taken by the posting partitions before everything that was appended before some moment is visible:
 /// for each source partition the sequences that its records up to there became.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct RatedSequences {
     epoch: Epoch,
     sequences: BTreeMap<Partition, Vec<Sequence>>,
 }
@@ -150,7 +150,7 @@ pub async fn rated(
     db: &dyn Db,
     epoch: Epoch,
     bounds: &[Bounds],
-) -> Result<Option<Wanted>, StoreError> {
+) -> Result<Option<RatedSequences>, StoreError> {
     let mut sequences = BTreeMap::new();
     for (partition, Bounds { start, end }) in (0..).map(Partition).zip(bounds) {
         let is_empty = start == end;
@@ -162,11 +162,11 @@ pub async fn rated(
             _ => return Ok(None),
         }
     }
-    Ok(Some(Wanted { epoch, sequences }))
+    Ok(Some(RatedSequences { epoch, sequences }))
 }
 
 /// Whether every posting partition has written what is wanted of it, effects included.
-pub async fn posted(db: &dyn Db, wanted: &Wanted) -> Result<bool, StoreError> {
+pub async fn posted(db: &dyn Db, wanted: &RatedSequences) -> Result<bool, StoreError> {
     let partitions = wanted.sequences.values().map(Vec::len).max().unwrap_or(0);
     let restarted = layout::get(db, wanted.epoch).await?;
     let restarted = restarted.is_some_and(|layout| layout.sequences_restart);

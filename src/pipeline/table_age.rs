@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::failure::{Failure, HaltCode};
 use super::layout::Layout;
-use super::supervise::persist;
+use super::retry::persist;
 use super::{WorkerContext, versioned};
 use crate::domain::position::{Chunk, Offset, Partition, Sequence, WriteId};
 use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Topic, posting};

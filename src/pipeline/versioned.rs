@@ -2,7 +2,7 @@
 
 use super::WorkerContext;
 use super::failure::Failure;
-use super::supervise::{backoff, persist};
+use super::retry::{backoff, persist};
 use crate::domain::position::WriteId;
 use crate::store::checkpoints::last_write;
 use crate::store::db::{Key, StoreError, Write};

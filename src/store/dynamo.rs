@@ -17,6 +17,7 @@
 mod batches;
 pub mod credentials;
 mod denied;
+mod error_text;
 mod in_flight;
 pub mod items;
 pub mod retry;
@@ -43,7 +44,7 @@ use super::db::{
 use super::durability::Durability;
 use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use in_flight::{InFlight, Pass};
 use items::{
     Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
@@ -60,7 +61,7 @@ const UNREACHABLE_AFTER: Duration = Duration::from_secs(2);
 /// A store that is away is told of from this attempt on; a short throttling is not worth a line.
 const ATTEMPTS_QUIET: u32 = 3;
 /// And not by every request.
-static BUSY: Seldom<()> = Seldom::new();
+static BUSY: LogThrottle<()> = LogThrottle::new();
 
 /// The store on DynamoDB. Cheap to clone.
 #[derive(Clone)]

@@ -248,27 +248,30 @@ pub async fn sample(
     rows_min: usize,
     now: Millis,
 ) -> Result<UsageSample, StoreError> {
-    let (mut lines, mut looked, mut after) = (Vec::new(), 0, None);
-    loop {
+    let mut by_day: BTreeMap<String, Vec<Item>> = BTreeMap::new();
+    let (mut looked, mut after) = (0, None);
+    let is_whole = loop {
         let page = db.scan(Table::UsageTracking, after).await?;
         looked += page.items.len();
-        let is_row = |item: &&Item| {
-            !has_expired(item, now)
-                && !marker::is_marker(Table::UsageTracking, item)
-                && !is_reversal(item)
-        };
-        for item in page.items.iter().filter(is_row) {
-            let line = read(&Key::new(Table::UsageTracking, "?", "?"), item, None)?;
-            if line.time >= since {
-                lines.push(line);
+        for item in page.items {
+            if !marker::is_marker(Table::UsageTracking, &item) {
+                let unknown = Row::new(Key::new(Table::UsageTracking, "?", "?"), &item);
+                let (hash, _) = Table::UsageTracking.keys();
+                let day = unknown.text(hash)?.to_owned();
+                by_day.entry(day).or_default().push(item);
             }
         }
         after = page.next;
-        let is_whole = after.is_none();
-        if is_whole || looked >= rows_min {
-            return Ok(UsageSample { lines, is_whole });
+        if after.is_none() || looked >= rows_min {
+            break after.is_none();
         }
+    };
+    let mut lines = Vec::new();
+    for (hash, items) in by_day {
+        let read = read_rows(&hash, items, now)?;
+        lines.extend(read.into_iter().filter(|line| line.time >= since));
     }
+    Ok(UsageSample { lines, is_whole })
 }
 
 /// The first rows of a query: at most `wanted` of events, and those of reversals among them, over as

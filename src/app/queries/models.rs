@@ -55,6 +55,9 @@ impl ModelLine {
             self.newest = Some(line.time);
             self.tier.clone_from(&line.tier);
         }
+        if line.reversal.is_some() {
+            return;
+        }
         self.points = self.points.plus(line.provider_points);
         if is_successful(line.status_code) {
             self.successful += 1;

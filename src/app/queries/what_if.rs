@@ -49,7 +49,7 @@ impl Queries {
         for line in sample
             .lines
             .iter()
-            .filter(|line| is_successful(line.status_code))
+            .filter(|line| is_successful(line.status_code) && line.reversal.is_none())
         {
             let Some(service) = after.services().named(&line.service) else {
                 continue;

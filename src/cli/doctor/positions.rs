@@ -20,7 +20,7 @@ use crate::log::{Bounds, LogError, ReadLimit, Topic, TopicInfo};
 use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::progress::{self, Standing};
-use crate::pipeline::{self, Failure as Halt, HaltCode, Place};
+use crate::pipeline::{self, Failure as Halt, HaltCode, RecordedTopic};
 
 /// How long it may take to read one record that is there.
 const NEXT_WITHIN: Duration = Duration::from_secs(2);
@@ -184,7 +184,7 @@ impl Work {
         };
         let counts = stored.counts.iter();
         let counts: Vec<_> = counts.map(|(t, known)| (*t, *known, now(*t))).collect();
-        let place = Place {
+        let place = RecordedTopic {
             topic: self.topic,
             partition,
             id: &stored.topic_id,

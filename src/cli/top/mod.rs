@@ -13,6 +13,7 @@ use crate::ops::shutdown::Shutdown;
 use reading::Reading;
 use view::{Verdict, View};
 
+mod duration;
 pub(super) mod reading;
 mod troubles;
 mod view;
@@ -28,7 +29,7 @@ const CANNOT_LOOK: u8 = 2;
 
 /// Runs `tidemark top`.
 pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
-    let asked = Asked::of(config, &args.addresses)?;
+    let asked = Targets::of(config, &args.addresses)?;
     let screen = Screen::of(args);
     let interval = if args.once { ONCE } else { args.interval };
     let mut before = Reading::take(&asked).await?;
@@ -57,31 +58,31 @@ pub async fn run(config: &Config, args: &TopArgs, shutdown: &Shutdown) -> Done {
 }
 
 /// Who is asked.
-pub enum Asked {
+pub enum Targets {
     /// Those that were named.
     Named(Vec<String>),
     /// The `up` on a data directory, whoever that is at the moment; nobody else, though he may listen where it would.
     Up(DataDir),
 }
 
-impl Asked {
-    fn of(config: &Config, given: &[String]) -> Done<Asked> {
+impl Targets {
+    fn of(config: &Config, given: &[String]) -> Done<Targets> {
         if !given.is_empty() {
-            return Ok(Asked::Named(named(given)?));
+            return Ok(Targets::Named(named(given)?));
         }
         if config.is_cluster() {
             return Err(Failure::refused(format!(
                 "there is no `up` on Kafka and DynamoDB; {NAME_THEM}"
             )));
         }
-        Ok(Asked::Up(DataDir::new(&config.data)))
+        Ok(Targets::Up(DataDir::new(&config.data)))
     }
 
     /// Their addresses; `Err` says by whose name that nobody is there.
     fn addresses(&self) -> Vec<Result<String, String>> {
         match self {
-            Asked::Named(addresses) => addresses.iter().cloned().map(Ok).collect(),
-            Asked::Up(data) => {
+            Targets::Named(addresses) => addresses.iter().cloned().map(Ok).collect(),
+            Targets::Up(data) => {
                 let up = data.up().map(|running| running.url(""));
                 vec![up.ok_or_else(|| format!("up on {}", data.path().display()))]
             }
@@ -91,14 +92,14 @@ impl Asked {
     /// What to do when nobody answers.
     fn advice(&self) -> String {
         match self {
-            Asked::Up(data) if data.up().is_none() => {
+            Targets::Up(data) if data.up().is_none() => {
                 let dir = data.path().display();
                 format!(
                     "`tidemark up` is not running on {dir}; start it (tidemark up --data {dir}), \
                      pass its data directory (--data DIR), or {NAME_THEM}"
                 )
             }
-            Asked::Up(_) | Asked::Named(_) => format!("no process answers; {NAME_THEM}"),
+            Targets::Up(_) | Targets::Named(_) => format!("no process answers; {NAME_THEM}"),
         }
     }
 }
@@ -139,7 +140,7 @@ impl Screen {
         }
     }
 
-    fn show(&self, view: &View, asked: &Asked) -> Done {
+    fn show(&self, view: &View, asked: &Targets) -> Done {
         let mut out = Out::new();
         match self {
             Screen::Json => out.json(view)?,

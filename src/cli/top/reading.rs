@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ureq::Agent;
 
-use super::Asked;
+use super::Targets;
 use crate::cli::output::{Done, Failure};
 
 /// How long a process may take to tell its metrics.
@@ -64,7 +64,7 @@ pub struct Reading {
 
 impl Reading {
     /// Asks all of them.
-    pub async fn take(asked: &Asked) -> Done<Reading> {
+    pub async fn take(asked: &Targets) -> Done<Reading> {
         let addresses = asked.addresses();
         let ask = move || {
             let config = Agent::config_builder()

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::duration::in_words;
 use super::reading::Reading;
-use super::view::span;
 
 /// Something that is wrong, with its cause and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,7 +105,7 @@ pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
             code: "clocks_differ".to_owned(),
             text: format!(
                 "the clock of {address} is {} {way} this machine's; correct the one that is wrong",
-                span(ahead.abs())
+                in_words(ahead.abs())
             ),
         });
     }

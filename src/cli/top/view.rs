@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::duration::in_words;
 use super::reading::{Reading, Sample};
 use super::troubles::{Trouble, outages, troubles};
-use super::{Asked, LATE};
+use super::{LATE, Targets};
 use crate::cli::output::{Done, Out, counted};
 
 /// The one word for it.
@@ -144,7 +145,10 @@ impl View {
     fn newest(&self) -> String {
         let waits = self.lag.iter().any(|lag| lag.records > 0);
         match self.newest_visible_seconds {
-            Some(seconds) => format!("newest event visible in accounts: {} ago", span(seconds)),
+            Some(seconds) => format!(
+                "newest event visible in accounts: {} ago",
+                in_words(seconds)
+            ),
             None if waits => "no event has become visible since the start".to_owned(),
             None if self.has_posted => {
                 "no traffic since the start; everything before it is visible".to_owned()
@@ -154,7 +158,7 @@ impl View {
     }
 
     /// For people.
-    pub fn draw(&self, out: &mut Out, asked: &Asked) -> Done {
+    pub fn draw(&self, out: &mut Out, asked: &Targets) -> Done {
         out.line(match self.verdict {
             Verdict::CannotLook => format!("CANNOT LOOK: {}", asked.advice()),
             _ => self.headline(),
@@ -208,7 +212,7 @@ impl View {
             .filter(|lag| lag.records > 0)
             .map(|lag| {
                 let (partition, records) = (format!("  {}", lag.partition), lag.records);
-                vec![partition, records.to_string(), span(lag.seconds)]
+                vec![partition, records.to_string(), in_words(lag.seconds)]
             })
             .collect();
         if waits.is_empty() {
@@ -340,16 +344,6 @@ fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// `0.4 s`, `3 min 20 s`, `2 h 5 min`.
-pub(super) fn span(seconds: f64) -> String {
-    let whole = seconds as u64;
-    match whole {
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -431,11 +425,5 @@ mod tests {
             (seen.requests_per_second, seen.errors_per_second),
             (4.0, 3.0)
         );
-    }
-
-    #[test]
-    fn spans_are_for_people() {
-        let shown = [0.44, 59.9, 200.0, 7_500.0].map(span);
-        assert_eq!(shown, ["0.4 s", "59.9 s", "3 min 20 s", "2 h 5 min"]);
     }
 }

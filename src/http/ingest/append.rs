@@ -15,9 +15,9 @@ use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::SENDER_HEADER;
 use crate::log::{LogError, NewRecord, Refusal, Topic};
 use crate::ops::health::Outage;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
-static DAMAGED: Seldom<()> = Seldom::new();
+static DAMAGED: LogThrottle<()> = LogThrottle::new();
 
 /// When to try again if the log does not answer.
 const RETRY_AFTER_SECS: u32 = 1;

@@ -71,7 +71,7 @@ fn credits_card(subject: &Subject, credits: &Credits, requests: &[UsageLine]) ->
 /// What the requests that are shown have cost, by service and model.
 fn spent_on(requests: &[UsageLine]) -> Markup {
     let mut sums: BTreeMap<(&str, &str), Money> = BTreeMap::new();
-    for line in requests {
+    for line in requests.iter().filter(|line| line.reversal.is_none()) {
         let model = line.model.as_deref().unwrap_or("");
         let sum = sums.entry((&line.service, model)).or_default();
         *sum = sum.plus(line.cost);
@@ -148,10 +148,15 @@ fn request(line: &UsageLine) -> Markup {
     html! {
         tr {
             th .time scope="row" { (instant(line.time)) }
-            td { (service_word(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) } }
-            td .n data-label="Points" { (line.user_points) }
+            td {
+                (service_word(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) }
+                @if let Some(reversal) = &line.reversal {
+                    span .help { "Reversed" @if let Some(reason) = &reversal.reason { ": " (reason) } }
+                }
+            }
+            td .n data-label="Points" { @if line.reversal.is_some() { s { (line.user_points) } } @else { (line.user_points) } }
             td .n data-label="USD" {
-                @if line.cost == Money::ZERO && line.shadow_cost != Money::ZERO { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
+                @if line.reversal.is_some() { s { (line.cost) } } @else if line.cost == Money::ZERO && line.shadow_cost != Money::ZERO { span .muted { (line.shadow_cost) " noted" } } @else { (line.cost) }
             }
             td .n.warn[is_bad] data-label="Status" { (line.status_code) }
             td data-label="Tier" { (line.tier.as_deref().unwrap_or("–").replace('_', " ")) }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::time::{HOUR_MS, Millis};
 use crate::ops::clock::{Clock, Uptime};
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
 /// How far the wall clock may run ahead of uptime, or behind.
 pub(super) const JUMP_MS_MAX: i64 = HOUR_MS;
@@ -26,7 +26,7 @@ const RETENTION_SPEED: i64 = 2;
 
 const FILE: &str = "clock.json";
 
-static BEHIND: Seldom<()> = Seldom::new();
+static BEHIND: LogThrottle<()> = LogThrottle::new();
 
 /// A wall clock that ran ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

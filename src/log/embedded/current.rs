@@ -17,7 +17,7 @@ use crate::domain::position::{Epoch, Offset, Partition};
 use crate::log::topics::TopicSpec;
 use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::clock::Clock;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
 /// Between a failure and the first attempt to open the log again; doubles with every further one.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 const RELEASE_POLL: Duration = Duration::from_millis(5);
 
-static NOT_REOPENED: Seldom<()> = Seldom::new();
+static NOT_REOPENED: LogThrottle<()> = LogThrottle::new();
 
 /// How a log is opened.
 pub(super) struct Opener {

@@ -9,7 +9,7 @@ use super::clockwork::{AppendClock, Jump};
 use crate::domain::time::Millis;
 use crate::log::{LogError, Refusal, Topic};
 use crate::ops::clock::Clock;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
 /// This share of a disk is kept free, a twentieth, within the bounds below: for the engine's background work (what is in memory
 /// becomes a table, and tables that are rewritten exist twice for a while), and for the tables beside the log.
@@ -17,8 +17,8 @@ const RESERVE_SHARE: u64 = 20;
 const RESERVE_BYTES_MIN: u64 = 128 << 20;
 const RESERVE_BYTES_MAX: u64 = 512 << 20;
 
-static DISK_FULL: Seldom<()> = Seldom::new();
-static CLOCK_JUMPED: Seldom<()> = Seldom::new();
+static DISK_FULL: LogThrottle<()> = LogThrottle::new();
+static CLOCK_JUMPED: LogThrottle<()> = LogThrottle::new();
 
 /// Room on the file system of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

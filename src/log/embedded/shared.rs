@@ -16,9 +16,9 @@ use super::partition::PartitionLog;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 use crate::log::{Bounds, LogError, Topic, TopicInfo};
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
-static APPEND_FAILED: Seldom<()> = Seldom::new();
+static APPEND_FAILED: LogThrottle<()> = LogThrottle::new();
 
 /// An open log.
 pub(super) struct Shared {

@@ -5,7 +5,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 
 /// Passes on what a client of librdkafka says.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl ClientContext for Says {
 }
 
 /// The same of the same kind of client is said once in a while: while brokers are away, every client tells so several times a second.
-static LATELY: Seldom<(&str, Option<i32>)> = Seldom::new();
+static LATELY: LogThrottle<(&str, Option<i32>)> = LogThrottle::new();
 
 /// What to do about an error.
 enum Advice {

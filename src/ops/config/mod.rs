@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+
 mod adapters;
 mod gateways;
 mod http;
@@ -386,13 +388,20 @@ impl LoggingConfig {
     fn read(reader: &mut Reader) -> LoggingConfig {
         let filter = checked(
             "a level (error, warn, info, debug, trace) or a filter such as info,tidemark::pipeline=debug",
-            super::logging::check_filter,
+            check_filter,
         );
         LoggingConfig {
             filter: reader.get("logging.filter", "info".to_owned(), filter),
             format: LogFormat::read(reader),
         }
     }
+}
+
+/// Why a text is no filter.
+fn check_filter(text: &str) -> Result<(), String> {
+    EnvFilter::try_new(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 const fn secs(secs: u64) -> Duration {

@@ -18,7 +18,7 @@ use crate::log::{MUST_BE_THERE, ReadLimit, Topic};
 use crate::ops::clock::Moment;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 use crate::store::db::Write;
 use crate::store::set_aside::{self, Base, FaultCode, Released, SetAside, Stood};
@@ -42,7 +42,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Known {
+struct AsideAccount {
     record: SetAside,
     written: WriteId,
     stage: Stage,
@@ -51,7 +51,7 @@ struct Known {
 /// The accounts of a partition that are set aside, as of its checkpoint.
 #[derive(Debug, Default)]
 pub(super) struct AsideBook {
-    known: BTreeMap<Account, Known>,
+    known: BTreeMap<Account, AsideAccount>,
     /// The account that is being released.
     pub(super) catching_up: Option<Box<CatchUp>>,
     requests: RequestWatch,
@@ -106,7 +106,7 @@ impl AsideBook {
     /// Takes a record as it was read or written.
     pub(super) fn note(&mut self, record: SetAside, written: WriteId) {
         let stage = Stage::Waits;
-        let known = Known {
+        let known = AsideAccount {
             record,
             written,
             stage,
@@ -195,13 +195,14 @@ impl AsideBook {
 
     /// How many count against [`SET_ASIDE_MAX`]: those that nobody has mended yet.
     fn count(&self) -> usize {
-        let of = |known: &&Known| known.stage == Stage::Waits && known.record.release.is_none();
+        let of =
+            |known: &&AsideAccount| known.stage == Stage::Waits && known.record.release.is_none();
         self.known.values().filter(of).count()
     }
 
     /// Since when the oldest missing posting has been in the log, at the latest.
     fn oldest(&self) -> Option<Millis> {
-        let since = |known: &Known| known.record.since_time.unwrap_or(known.record.at);
+        let since = |known: &AsideAccount| known.record.since_time.unwrap_or(known.record.at);
         self.known.values().map(since).min()
     }
 

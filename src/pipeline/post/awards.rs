@@ -1,13 +1,13 @@
 //! Awards: applying the pending pointers of this partition, and removing them when nothing hangs on them any more.
 
-use super::lanes::{self, Turns};
+use super::concurrency::{self, Turns};
 use super::{Cached, Poster};
 use crate::domain::ids::Account;
 use crate::domain::position::Partition;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::{self, AccountFault, Failure};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
 use crate::store::db::StoreError;
@@ -99,7 +99,7 @@ impl Poster<'_> {
             if self.dirty_since.is_some() {
                 self.flush().await?;
             }
-            self.settle().await?;
+            self.write_checkpoint().await?;
         }
         let is_pressing = has_more && has_taken || !self.former_queues.left.is_empty();
         self.next_awards = match is_pressing {
@@ -211,7 +211,7 @@ impl Poster<'_> {
             return Ok(false);
         };
         if let Some(cached) = self.accounts.get_mut(number) {
-            cached.milestone_settled = false;
+            cached.milestone_is_done = false;
         }
         self.touch(number);
         self.spent_pointers.push(pointer);
@@ -359,7 +359,7 @@ impl Poster<'_> {
         }
         let (ctx, spent) = (self.ctx, std::mem::take(&mut self.spent_pointers));
         let turns = Turns::of(spent.len());
-        lanes::all(ctx, &turns, |turns| delete_some(ctx, &spent, turns)).await?;
+        concurrency::all(ctx, &turns, |turns| delete_some(ctx, &spent, turns)).await?;
         self.progressed = true;
         Ok(())
     }

@@ -1,18 +1,17 @@
 //! Flushing: every changed account's rows, each under the fence that was last seen, then the effects that they owe.
 
-use super::book::Book;
-use super::lanes::{self, Turns};
+use super::account_cache::AccountCache;
+use super::concurrency::{self, Turns};
 use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster, ordered};
 use crate::domain::ids::Account;
 use crate::domain::ledger::MonthRow;
 use crate::domain::position::Fence;
 use crate::domain::time::Month;
-use crate::ops::health::Role;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::account_write::AccountWrite;
 use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
@@ -22,28 +21,20 @@ use crate::store::set_aside::{FaultCode, Stood};
 /// So many writes of a flush that are refused, and no other, halt the partition.
 const REFUSED_TO_HALT: usize = 3;
 
-static SATURATED: Seldom<()> = Seldom::new();
+static SATURATED: LogThrottle<()> = LogThrottle::new();
 
 /// How often a head that contradicts what was seen is read again before the partition halts.
 const CONTRADICTIONS_READ_MAX: u32 = 8;
 
 impl Poster<'_> {
-    /// Writes every changed account, then what is derived from the touched ones.
-    pub(super) async fn flush(&mut self) -> Result<(), Failure> {
-        let started = self.ctx.clock.moment();
+    /// Writes every changed account.
+    pub(super) async fn flush_rows(&mut self) -> Result<(), Failure> {
         let protections = self.ctx.protections;
         let checkpoint = self.save_checkpoint();
         protections.checkpoint_after_rows(checkpoint).await?;
         self.write_dirty().await?;
         self.dirty_since = None;
         self.everything_is_written();
-        let written = self.ctx.stage(Role::Post, "write", started);
-        self.newest.tell(self.ctx, self.partition);
-        self.derive().await?;
-        self.ctx.stage(Role::Post, "effects", written);
-        self.evict();
-        let took = self.ctx.clock.moment().since(started);
-        self.ctx.metrics.flush_seconds.observe(took.as_secs_f64());
         Ok(())
     }
 
@@ -53,7 +44,7 @@ impl Poster<'_> {
         let dirty = ordered(std::mem::take(&mut self.dirty));
         let (accounts, turns) = (&self.accounts, Turns::of(dirty.len()));
         let own = self.own_checkpoint();
-        let writes = lanes::all(ctx, &turns, |turns| {
+        let writes = concurrency::all(ctx, &turns, |turns| {
             write_some(ctx, accounts, &dirty, turns, (open_from, own))
         });
         let done = writes.await?;
@@ -115,7 +106,7 @@ type Flushed = (u32, Result<StoredHead, AccountFault>);
 /// Writes accounts while there are turns.
 async fn write_some(
     ctx: &WorkerContext,
-    accounts: &Book,
+    accounts: &AccountCache,
     dirty: &[u32],
     turns: &Turns,
     at: (Month, OwnCheckpoint),
@@ -163,14 +154,14 @@ async fn write(
             .protections
             .one_in_flight(writes, |writes| send(ctx, writes));
         let outcome = match sent.await {
-            Ok(()) => Outcome::Written,
+            Ok(()) => FlushOutcome::Written,
             Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
                 attempt.look(ctx, account, own).await?
             }
-            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => Outcome::TryAgain,
+            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => FlushOutcome::TryAgain,
             // If the table is gone, this is refused as well, and the partition halts.
             Err(StoreError::Refused(what)) => match attempt.look(ctx, account, own).await? {
-                Outcome::TryAgain => return Err(refused(cached, what)),
+                FlushOutcome::TryAgain => return Err(refused(cached, what)),
                 other => other,
             },
             Err(error) => return Err(error.into()),
@@ -180,13 +171,13 @@ async fn write(
             .with_label_values(&[outcome.as_str()])
             .inc();
         match outcome {
-            Outcome::Written => return Ok(attempt.after),
-            Outcome::SomebodyElse => {
+            FlushOutcome::Written => return Ok(attempt.after),
+            FlushOutcome::SomebodyElse => {
                 return Err(Failure::reload(format!(
                     "another worker wrote the rows of {account}"
                 )));
             }
-            Outcome::TryAgain => {}
+            FlushOutcome::TryAgain => {}
         }
         tries += 1;
         if tries > ctx.settings.tries_max {
@@ -221,7 +212,7 @@ async fn send(ctx: &WorkerContext, mut writes: Vec<Write>) -> Result<(), StoreEr
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum FlushOutcome {
     /// It happened.
     Written,
     /// The row is still as it was: the write did not happen, or will fail its own condition when it comes late.
@@ -230,12 +221,12 @@ enum Outcome {
     SomebodyElse,
 }
 
-impl Outcome {
+impl FlushOutcome {
     const fn as_str(self) -> &'static str {
         match self {
-            Outcome::Written => "written",
-            Outcome::TryAgain => "try_again",
-            Outcome::SomebodyElse => "somebody_else",
+            FlushOutcome::Written => "written",
+            FlushOutcome::TryAgain => "try_again",
+            FlushOutcome::SomebodyElse => "somebody_else",
         }
     }
 }
@@ -282,7 +273,7 @@ impl Attempt {
         ctx: &WorkerContext,
         account: &Account,
         own: OwnCheckpoint,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<FlushOutcome, Failure> {
         let mut readings = 0;
         loop {
             let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await;
@@ -304,17 +295,17 @@ impl Attempt {
     }
 
     /// The three outcomes; an error says what was found that contradicts what was seen before.
-    fn judge(&self, now: HeadNow) -> Result<Outcome, String> {
+    fn judge(&self, now: HeadNow) -> Result<FlushOutcome, String> {
         match (now, self.before) {
-            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(Outcome::Written),
-            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(Outcome::TryAgain),
+            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(FlushOutcome::Written),
+            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(FlushOutcome::TryAgain),
             (HeadNow::Fence(fence), Some(before)) if fence.position < before.position => {
                 Err(fence.to_string())
             }
-            (HeadNow::Fence(_), _) => Ok(Outcome::SomebodyElse),
+            (HeadNow::Fence(_), _) => Ok(FlushOutcome::SomebodyElse),
             // Half of the first transaction may be seen for a moment; loading settles whose it was.
-            (HeadNow::Bare, None) => Ok(Outcome::SomebodyElse),
-            (HeadNow::Absent, None) => Ok(Outcome::TryAgain),
+            (HeadNow::Bare, None) => Ok(FlushOutcome::SomebodyElse),
+            (HeadNow::Absent, None) => Ok(FlushOutcome::TryAgain),
             (HeadNow::Bare | HeadNow::Absent, Some(_)) => Err("gone".to_owned()),
         }
     }

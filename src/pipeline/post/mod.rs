@@ -1,40 +1,42 @@
-//! POST: one posting partition.
+//! POST: one posting partition. Each stage has a file of its name.
 //!
 //! ```text
-//! read blocks ─▶ accept the next sequence only ─▶ load accounts ─▶ add entries above the fence ─▶ flush ─▶ effects ─▶ checkpoint
-//!                                                                    awards (pending pointers) ─┘
+//! take (the next sequence only) ─▶ load (accounts) ─▶ apply (entries above the fence) ─▶ flush (rows) ─▶ derive (effects) ─▶ checkpoint
+//!                                                       awards (pending pointers) ─┘
 //! ```
 //!
 //! Rows are written under equality with the fence that this worker last saw, one write per account at a time. Effects (streak
 //! snapshots, milestones, top-K lists) are derived from the rows, never from noticing a change, and are owed for every account
 //! that a replayed range touches: a crash between row and effect loses nothing. The checkpoint moves when all of it is durable.
 
-mod accounts;
+mod account_cache;
+mod apply;
 mod aside;
 mod awards;
-mod book;
 mod catch_up_from;
-mod effects;
+mod checkpoint;
+mod concurrency;
+mod derive;
 mod flush;
-mod lanes;
-mod load;
+mod load_accounts;
 mod release;
+mod restore;
+mod take;
 pub mod top;
 mod went_back;
 mod witness;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use super::failure::{Failure, HaltCode};
+use super::failure::Failure;
 use super::follower::Follower;
 use super::freshness::Freshness;
 use super::installation::NextCheck;
-use super::{Covers, WorkerContext, anchor, counters, versioned};
+use super::{Covers, WorkerContext, counters};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
@@ -43,21 +45,17 @@ use crate::domain::posting::EntryRef;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
 use crate::domain::time::{Millis, Month};
-use crate::log::posting::{self, BlockHeader, ReadBlock};
-use crate::log::{Fingerprint, ReadLimit, Record, Topic};
+use crate::log::{Fingerprint, Record, Topic};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
 use crate::store::accounts::StoredHead;
 use crate::store::awards::Pointer;
-use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Witness};
+use crate::store::checkpoints::{PostCheckpoint, SourceState, Witness};
+use account_cache::AccountCache;
 use aside::AsideBook;
 pub use aside::SET_ASIDE_MAX;
 use awards::FormerQueues;
-use book::Book;
 use top::Top;
-
-/// Blocks are at most half a MiB; a read stops at this.
-const READ_BYTES_MAX: usize = 8 << 20;
 
 /// An account in memory.
 #[derive(Debug)]
@@ -75,7 +73,7 @@ struct Cached {
     /// The streak snapshot that this session wrote or knows to be written.
     streak: Option<Streak>,
     /// Nothing is owed about this referee's milestone until a new link brings a check.
-    milestone_settled: bool,
+    milestone_is_done: bool,
     /// Effects are owed to it: it stands among [`Poster::touched`].
     touched: bool,
     /// When it was last used, by count of touches.
@@ -93,7 +91,7 @@ impl Cached {
             dirty: Months::new(),
             awards: Vec::new(),
             streak: None,
-            milestone_settled: false,
+            milestone_is_done: false,
             touched: false,
             used: 0,
         }
@@ -142,14 +140,6 @@ fn ordered(mut numbers: Vec<u32>) -> Vec<u32> {
     numbers
 }
 
-/// A block that was accepted.
-struct Accepted {
-    offset: Offset,
-    block: ReadBlock,
-    /// The number of each entry's account, once it is in memory.
-    numbers: Vec<Option<u32>>,
-}
-
 /// The poster of one posting partition, between two loads.
 pub struct Poster<'c> {
     ctx: &'c WorkerContext,
@@ -173,7 +163,7 @@ pub struct Poster<'c> {
     next_check: NextCheck,
     follower: Follower,
     activity: Option<Activity>,
-    accounts: Book,
+    accounts: AccountCache,
     /// Accounts that are not in memory any more, and the postings after the stored checkpoint that
     /// they had counted.
     forgotten: HashMap<Account, Position>,
@@ -221,88 +211,42 @@ impl Poster<'_> {
         self.tell_aside();
         while !*shutdown.borrow() {
             self.catch_up().await?;
-            let records = self.read().await?;
-            self.take(&records).await?;
-            if self.flush_is_due() {
-                let (task, accounts) = (self.task(), self.dirty.len());
-                let span = tracing::info_span!("post.flush", %task, accounts);
-                self.flush().instrument(span).await?;
-            }
-            if self.ctx.clock.moment() >= self.next_awards {
-                self.poll_awards().await?;
-            }
-            if self.is_settling_due() {
-                self.settle().await?;
-            }
+            self.round().await?;
             self.report().await?;
             self.check_tables().await?;
         }
         self.flush().await?;
-        self.settle().await
+        self.write_checkpoint().await
     }
 
-    async fn read(&self) -> Result<Vec<Record>, Failure> {
-        let limit = ReadLimit {
-            records: self.ctx.settings.blocks_read_max,
-            bytes: READ_BYTES_MAX,
-        };
-        let wait = self.until_next_duty();
-        Ok(self
-            .ctx
-            .log
-            .read(
-                Topic::LedgerPostings,
-                self.partition,
-                self.next,
-                limit,
-                wait,
-            )
-            .await?)
-    }
-
-    /// How long a read may wait before something else is to be done.
-    fn until_next_duty(&self) -> Duration {
-        let flush_at = self
-            .dirty_since
-            .map(|since| since.plus(self.ctx.settings.flush_interval));
-        // Settling waits for the flush; without a look at that, a read that waits for nothing would come again and again until then.
-        let may_settle = self.dirty_since.is_none() && self.is_unsettled();
-        let settle_at = may_settle.then_some(self.next_tops);
-        let duties = [Some(self.next_awards), flush_at, settle_at];
-        if self.aside.catching_up.is_some() {
-            return Duration::ZERO;
+    /// Each stage as far as it is due.
+    async fn round(&mut self) -> Result<(), Failure> {
+        let records = self.read().await?;
+        self.post(&records).await?;
+        if self.flush_is_due() {
+            let (task, accounts) = (self.task(), self.dirty.len());
+            let span = tracing::info_span!("post.flush", %task, accounts);
+            self.flush().instrument(span).await?;
         }
-        let next = duties
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(self.next_awards);
-        next.since(self.ctx.clock.moment())
+        if self.ctx.clock.moment() >= self.next_awards {
+            self.poll_awards().await?;
+        }
+        if self.checkpoint_is_due() {
+            self.write_checkpoint().await?;
+        }
+        Ok(())
     }
 
-    /// Takes records into memory, in order.
-    async fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
+    /// Takes records into memory.
+    async fn post(&mut self, records: &[Record]) -> Result<(), Failure> {
         let Some(last) = records.last() else {
             return Ok(());
         };
-        if self.first_unwritten.is_none() {
-            self.first_unwritten = records.first().map(|r| (r.offset, r.append_time));
-            self.stands();
-        }
         let started = self.ctx.clock.moment();
-        let mut blocks = match self.accept(records) {
-            Ok(blocks) => blocks,
-            Err(failure) => {
-                let key = checkpoints::checkpoint_key(self.task());
-                return Err(versioned::confirm(self.ctx, &key, self.written, failure).await);
-            }
-        };
-        self.fetch(&mut blocks).await?;
+        let mut blocks = self.take(records).await?;
+        self.load(&mut blocks).await?;
         let loaded = self.ctx.stage(Role::Post, "load", started);
-        for block in &blocks {
-            self.fetch_older(block).await?;
-            self.apply(block);
-        }
+        self.apply(&blocks).await?;
         self.ctx.stage(Role::Post, "apply", loaded);
         self.newest.take(records);
         self.next = last.offset.next();
@@ -316,100 +260,18 @@ impl Poster<'_> {
         Ok(())
     }
 
-    /// The blocks that are next in the sequence of their source. Lower ones came before; higher ones mean that blocks are missing.
-    /// Sequences begin again in each epoch, but a topic may outlive one: blocks of earlier epochs have had their turn.
-    fn accept(&mut self, records: &[Record]) -> Result<Vec<Accepted>, Failure> {
-        let mut blocks = Vec::with_capacity(records.len());
-        for record in records {
-            let block = posting::read(&record.value)
-                .map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
-            let header = &block.header;
-            if self.is_of_earlier_epoch(header)? {
-                continue;
-            }
-            let source = self.sources.entry(header.source.0).or_default();
-            let expected = source.sequence.0 + 1;
-            if block.sequence.0 < expected {
-                self.ctx.metrics.postings_duplicate_blocks_total.inc();
-                continue;
-            }
-            if block.sequence.0 > expected {
-                let (p, found, offset) = (header.source, block.sequence, record.offset);
-                let what = format!(
-                    "block {expected} from source partition {p} is missing: offset {offset} holds block {found}"
-                );
-                return Err(Failure::halt(HaltCode::SequenceGap, what));
-            }
-            source.sequence = block.sequence;
-            // Not the greatest so far: after a corrected clock (`ClockCorrection`) log time goes on from a lower one.
-            source.log_time = header.source_log_time;
-            source.chunk = Some(header.chunk);
-            blocks.push(Accepted {
-                offset: record.offset,
-                block,
-                numbers: Vec::new(),
-            });
-        }
-        Ok(blocks)
-    }
-
-    fn is_of_earlier_epoch(&self, header: &BlockHeader) -> Result<bool, Failure> {
-        let (own, found) = (self.ctx.log.epoch(), header.epoch);
-        if found > own {
-            return Err(anchor::later_epoch(own, found));
-        }
-        let is_earlier = self.ctx.protections.sees_earlier_block(found < own);
-        if is_earlier {
-            self.ctx.metrics.postings_duplicate_blocks_total.inc();
-        }
-        Ok(is_earlier)
-    }
-
-    fn unreadable(&self, offset: Offset, error: &str) -> Failure {
-        let what = format!(
-            "offset {offset} of {}/{}: {error}",
-            Topic::LedgerPostings,
-            self.partition
-        );
-        Failure::halt(HaltCode::BlockUnreadable, what)
-    }
-
-    /// Adds a block's entries to the accounts that have not counted it yet. Every account is in memory.
-    fn apply(&mut self, accepted: &Accepted) {
-        let position = Position {
-            epoch: self.ctx.log.epoch(),
-            offset: accepted.offset,
-        };
-        let log_time = accepted.block.header.source_log_time;
-        let activity = self.activity;
-        let mut first_uses = Points::ZERO;
-        for (entry, number) in accepted.block.entries.iter().zip(&accepted.numbers) {
-            let cached = number.and_then(|number| Some((number, self.accounts.get_mut(number)?)));
-            let Some((number, cached)) = cached else {
-                assert!(
-                    self.aside.waits(entry.account),
-                    "fetch() has loaded every account that is not set aside, and nothing is forgotten between loading and here"
-                );
-                continue;
-            };
-            self.uses += 1;
-            cached.used = self.uses;
-            if !std::mem::replace(&mut cached.touched, true) {
-                self.touched.push(number);
-            }
-            if cached.position.is_some_and(|counted| position <= counted) {
-                continue;
-            }
-            let activity =
-                activity.expect("fetch() has loaded the rules: blocks exist only where rules do");
-            let was_dirty = cached.is_dirty();
-            let points = cached.add(entry, log_time, activity, position);
-            first_uses = Points(first_uses.0.saturating_add(points.0));
-            if !was_dirty && cached.is_dirty() {
-                self.dirty.push(number);
-            }
-        }
-        counters::issued(&self.ctx.metrics, counters::FIRST_USE, first_uses);
+    /// Writes what has changed, and what follows from it.
+    async fn flush(&mut self) -> Result<(), Failure> {
+        let started = self.ctx.clock.moment();
+        self.flush_rows().await?;
+        let written = self.ctx.stage(Role::Post, "write", started);
+        self.newest.tell(self.ctx, self.partition);
+        self.derive().await?;
+        self.ctx.stage(Role::Post, "effects", written);
+        self.evict();
+        let took = self.ctx.clock.moment().since(started);
+        self.ctx.metrics.flush_seconds.observe(took.as_secs_f64());
+        Ok(())
     }
 
     fn flush_is_due(&self) -> bool {
@@ -421,16 +283,16 @@ impl Poster<'_> {
     }
 
     /// Whether there is something that the stored checkpoint does not cover yet.
-    fn is_unsettled(&self) -> bool {
+    fn is_uncovered(&self) -> bool {
         self.next != self.checkpoint.next
             || !self.spent_pointers.is_empty()
             || !self.aside.done().is_empty()
             || self.tops.values().any(Top::is_changed)
     }
 
-    fn is_settling_due(&self) -> bool {
+    fn checkpoint_is_due(&self) -> bool {
         self.dirty_since.is_none()
-            && self.is_unsettled()
+            && self.is_uncovered()
             && self.ctx.clock.moment() >= self.next_tops
     }
 
@@ -444,7 +306,7 @@ impl Poster<'_> {
         self.ctx
             .health
             .progressed(self.task(), end.0.saturating_sub(self.written_to.0));
-        let covers = match self.is_unsettled() {
+        let covers = match self.is_uncovered() {
             true => Covers::Part,
             false => Covers::Everything,
         };

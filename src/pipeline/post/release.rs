@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::accounts::{load, load_older};
 use super::catch_up_from::{begun_anew, catch_up_from};
+use super::load_accounts::{load, load_older};
 use super::{Cached, Poster};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountRef};
@@ -19,7 +19,7 @@ use crate::domain::time::Month;
 use crate::log::posting::{self, BlockHeader, FormatError, ReadBlock};
 use crate::log::{LogError, MUST_BE_THERE, ReadLimit, Topic};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::pipeline::{WorkerContext, counters};
 use crate::store::accounts;
 use crate::store::awards::{self, Task};
@@ -35,7 +35,7 @@ const PENDING_PAGE: u32 = 1_000;
 
 /// Why an account is not released. The names are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
+enum RefusalReason {
     /// The rows are older than those that were set aside, and the log does not tell what they lack.
     RowsTooOld,
     /// The log does not hold the missing postings any more.
@@ -46,13 +46,13 @@ enum Refused {
     AwardsMissing,
 }
 
-impl Refused {
+impl RefusalReason {
     const fn as_str(self) -> &'static str {
         match self {
-            Refused::RowsTooOld => "rows_too_old",
-            Refused::PostingsExpired => "postings_expired",
-            Refused::BlocksMissing => "blocks_missing",
-            Refused::AwardsMissing => "awards_missing",
+            RefusalReason::RowsTooOld => "rows_too_old",
+            RefusalReason::PostingsExpired => "postings_expired",
+            RefusalReason::BlocksMissing => "blocks_missing",
+            RefusalReason::AwardsMissing => "awards_missing",
         }
     }
 }
@@ -194,14 +194,16 @@ impl Poster<'_> {
                     self.partition,
                     bounds.start
                 );
-                return self.refuse(record, Refused::PostingsExpired, what).await;
+                return self
+                    .refuse(record, RefusalReason::PostingsExpired, what)
+                    .await;
             }
             None => {
                 let found = fence.map_or("missing".to_owned(), |fence| format!("at {fence}"));
                 let what = format!(
                     "its rows are {found}, older than those that were set aside, and ledger.postings does not reach back to there. Restore newer rows; or release it with --accept-missing and add what is missing as an adjustment"
                 );
-                return self.refuse(record, Refused::RowsTooOld, what).await;
+                return self.refuse(record, RefusalReason::RowsTooOld, what).await;
             }
         };
         if ctx.protections.compares_awards(!accept_missing) {
@@ -210,7 +212,9 @@ impl Poster<'_> {
                 lost => lost?,
             };
             if let Some(what) = lost {
-                return self.refuse(record, Refused::AwardsMissing, what).await;
+                return self
+                    .refuse(record, RefusalReason::AwardsMissing, what)
+                    .await;
             }
         }
         tracing::info!(event = "account.catch_up", task = %self.task(), account = %record.account, from = %base.position(), to = %self.next, "taking what the account misses");
@@ -259,7 +263,7 @@ impl Poster<'_> {
     async fn catch_up_some(
         &self,
         catching: &mut CatchUp,
-    ) -> Result<Option<(Refused, String)>, Failure> {
+    ) -> Result<Option<(RefusalReason, String)>, Failure> {
         let ctx = self.ctx;
         let Some(activity) = self.activity else {
             return Err(Failure::reload("the rules were not loaded"));
@@ -267,20 +271,20 @@ impl Poster<'_> {
         let (topic, q) = (Topic::LedgerPostings, self.partition);
         let limit = ReadLimit {
             records: ctx.settings.blocks_read_max,
-            bytes: super::READ_BYTES_MAX,
+            bytes: super::take::READ_BYTES_MAX,
         };
         let read = ctx.log.read(topic, q, catching.next, limit, MUST_BE_THERE);
         let records = match read.await {
             Err(error @ LogError::OutOfRange { .. }) => {
                 let what = format!("its missing postings have expired meanwhile: {error}");
-                return Ok(Some((Refused::PostingsExpired, what)));
+                return Ok(Some((RefusalReason::PostingsExpired, what)));
             }
             Err(error @ LogError::Damaged { .. }) if catching.accept_missing => {
                 self.gives_up(catching, catching.next, &error);
                 return Ok(None);
             }
             Err(error @ LogError::Damaged { .. }) => {
-                return Ok(Some((Refused::BlocksMissing, error.to_string())));
+                return Ok(Some((RefusalReason::BlocksMissing, error.to_string())));
             }
             records => records?,
         };
@@ -297,7 +301,7 @@ impl Poster<'_> {
             let unreadable = |error: FormatError| {
                 let offset = record.offset;
                 let what = format!("offset {offset} of {topic}/{q} cannot be read: {error}");
-                Ok(Some((Refused::BlocksMissing, what)))
+                Ok(Some((RefusalReason::BlocksMissing, what)))
             };
             // A block of an earlier epoch need not be readable.
             let (header, sequence) = match posting::peek(&record.value) {
@@ -318,7 +322,7 @@ impl Poster<'_> {
                     Err(error) => return unreadable(error),
                 },
                 Ok(false) => {}
-                Err(what) => return Ok(Some((Refused::BlocksMissing, what))),
+                Err(what) => return Ok(Some((RefusalReason::BlocksMissing, what))),
             }
             catching.next = record.offset.next();
         }
@@ -360,7 +364,7 @@ impl Poster<'_> {
     async fn refuse(
         &mut self,
         record: SetAside,
-        refused: Refused,
+        refused: RefusalReason,
         what: String,
     ) -> Result<(), Failure> {
         self.note_refusal(record, refused.as_str(), what).await

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
-use super::effects::StoredTop;
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
 use crate::domain::position::{Partition, WriteId};
@@ -18,9 +17,9 @@ use crate::domain::time::Month;
 use crate::ops::config::LEADERBOARD_SIZE_MAX;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure, unreadable};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::store::accounts;
-use crate::store::checkpoints::{Ranked, TopList};
+use crate::store::checkpoints::{Ranked, TopList, Versioned};
 use crate::store::db::StoreError;
 use crate::store::set_aside::{FaultCode, Stood};
 
@@ -39,6 +38,9 @@ fn place(ranked: &Ranked) -> Place {
 fn is_better(place: &Place, than: (std::cmp::Reverse<Points>, &str)) -> bool {
     (place.0, place.1.as_str()) < than
 }
+
+/// A list as it is read from the store.
+pub type StoredTop = Versioned<TopList>;
 
 /// A list in memory.
 #[derive(Debug)]

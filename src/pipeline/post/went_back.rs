@@ -10,7 +10,7 @@ use crate::domain::position::{Partition, Position, WriteId};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{Failure, HaltCode};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::store::checkpoints::{self, PostCheckpoint, Versioned};
 
 /// The checkpoint as this worker has read or written it last.

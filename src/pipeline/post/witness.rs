@@ -6,7 +6,7 @@ use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::pipeline::{WorkerContext, installation};
 use crate::store::accounts::{self, HeadNow};
 use crate::store::checkpoints::Witness;

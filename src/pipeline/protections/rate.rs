@@ -5,7 +5,7 @@ use std::slice::Chunks;
 
 use super::{Breakage, Protections};
 use crate::domain::event::{AHEAD_MS_MAX, UsageEvent};
-use crate::domain::position::{Control, Offset};
+use crate::domain::position::{Control, Offset, Position};
 use crate::domain::time::Millis;
 use crate::pipeline::failure::Failure;
 use crate::store::checkpoints::WindowCut;
@@ -64,6 +64,23 @@ impl Protections {
             return usage::key_without_identity;
         }
         usage::key
+    }
+
+    /// The control position whose rules and links say what a reversal takes back: that with which its
+    /// original was rated. Broken: that of the reversal.
+    pub(in crate::pipeline) fn rules_of_original(self, own: Control, now: Control) -> Control {
+        match self.lack(Breakage::ReversedByRulesOfNow) {
+            true => now,
+            false => own,
+        }
+    }
+
+    /// Whether a read shows the row that was written at a position, to a reversal at another. Reads are
+    /// strongly consistent: always. Broken: not if it was written just before.
+    pub(in crate::pipeline) fn shows_row(self, written: Position, reader: Position) -> bool {
+        const RECENT: u64 = 16;
+        let is_recent = written.offset.0 + RECENT > reader.offset.0;
+        !(is_recent && self.lack(Breakage::OriginalsReadEventually))
     }
 
     /// Reads the head of the control feed: after the records of the chunk. Broken: before.

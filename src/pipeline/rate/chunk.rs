@@ -49,7 +49,7 @@ pub(super) struct ChunkState<'a> {
     partitions: u32,
     clock: Option<ClockCorrection>,
     window: WindowCut,
-    protections: Protections,
+    pub(super) protections: Protections,
 }
 
 impl<'a> ChunkState<'a> {

@@ -11,7 +11,7 @@ use crate::domain::position::Partition;
 use crate::domain::time::Millis;
 use crate::log::{Record, Topic};
 use crate::pipeline::failure::{Failure, HaltCode};
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::pipeline::versioned;
 use crate::store::checkpoints::{self, ClockCorrection, UsageRows, WindowCut};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Rater;
 use super::chunk::ChunkState;
 use crate::log::Record;
-use crate::ops::seldom::Seldom;
+use crate::ops::log_throttle::LogThrottle;
 use crate::pipeline::counters::{REFERRAL, issued};
 
 impl Rater<'_> {
@@ -51,12 +51,12 @@ impl Rater<'_> {
 }
 
 /// Of all partitions of this process. Clients can make up names: one line a minute, whatever they send.
-static UNRECOGNISED: Seldom<()> = Seldom::every(UNRECOGNISED_EVERY);
+static UNRECOGNISED: LogThrottle<()> = LogThrottle::every(UNRECOGNISED_EVERY);
 const UNRECOGNISED_EVERY: Duration = Duration::from_secs(60);
 
 /// What to log of names that nothing recognised, if anything: one of them, and how many others there
 /// were since the last line.
-fn unrecognised_line<'a>(lately: &Seldom<()>, models: &'a [String]) -> Option<(&'a str, u64)> {
+fn unrecognised_line<'a>(lately: &LogThrottle<()>, models: &'a [String]) -> Option<(&'a str, u64)> {
     let [model, others @ ..] = models else {
         return None;
     };
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn invented_model_names_are_logged_once_a_minute_whatever_they_are() {
-        let lately = Seldom::every(UNRECOGNISED_EVERY);
+        let lately = LogThrottle::every(UNRECOGNISED_EVERY);
         let chunk =
             |n: u64| -> Vec<String> { (0..3).map(|i| format!("made-up-{n}-{i}")).collect() };
         assert_eq!(unrecognised_line(&lately, &[]), None);
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(lines.count(), 1);
         assert!(UNRECOGNISED_EVERY >= Duration::from_secs(60));
         // The next line says how many it stands for.
-        let lately = Seldom::every(Duration::from_millis(1));
+        let lately = LogThrottle::every(Duration::from_millis(1));
         let first =
             unrecognised_line(&lately, &chunk(0)).map(|(model, others)| (model.to_owned(), others));
         assert_eq!(first, Some(("made-up-0-0".to_owned(), 2)));

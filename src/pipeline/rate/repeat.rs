@@ -1,8 +1,8 @@
 //! Rating chunks again that were rated before the tables went back (`tidemark recover`).
 
 use super::Rater;
-use super::load::shorten_window;
 use super::output::Output;
+use super::restore::shorten_window;
 use crate::domain::position::{Partition, WriteId};
 use crate::log::{Fingerprint, Topic};
 use crate::pipeline::failure::{Failure, HaltCode};

@@ -12,7 +12,7 @@ use crate::domain::ids::Account;
 use crate::domain::position::Position;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::hashed::AccountHash;
-use crate::pipeline::supervise::persist;
+use crate::pipeline::retry::persist;
 use crate::store::db::{Key, StoreError};
 use crate::store::losses::LostChunk;
 use crate::store::usage;

@@ -55,9 +55,12 @@ impl<'r> ChunkState<'r> {
             let reversal_key = usage::reversal_key(&key);
             if let Some(item) = rows.get(&key) {
                 let rated = RatedEvent::of(&key, item)?;
-                if !lost
-                    .iter()
-                    .any(|lost| lost.holds(rated.partition, rated.position))
+                let own = self.rows.position(pending.record.offset);
+                let is_shown = self.protections.shows_row(rated.position, own);
+                if is_shown
+                    && !lost
+                        .iter()
+                        .any(|lost| lost.holds(rated.partition, rated.position))
                 {
                     self.known.rated.insert(key.clone(), rated);
                 }
@@ -152,14 +155,17 @@ impl<'r> ChunkState<'r> {
         rated: &RatedEvent,
         chains: &Chains,
     ) -> Result<(), Failure> {
-        let timeline = match self.known.timelines.get(&rated.control) {
+        let control = self
+            .protections
+            .rules_of_original(rated.control, self.rows.control);
+        let timeline = match self.known.timelines.get(&control) {
             Some(timeline) => Arc::clone(timeline),
             None => self.fold.timeline(),
         };
         let service = timeline.services().of_endpoint(&rated.endpoint);
         let service = service.ok_or_else(|| unknown_service(pending, rated))?;
         let chain_of = |account: AccountRef<'_>| {
-            let known = chains.of(AccountHash::of(account), account, rated.control);
+            let known = chains.of(AccountHash::of(account), account, control);
             known.flatten()
         };
         let user = AccountRef {

@@ -13,7 +13,7 @@ use crate::store::checkpoints::{UsageRows, WindowCut};
 
 /// A valid record, accepted or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct WindowRecord {
     identity: Identity,
     content: ContentHash,
     offset: Offset,
@@ -49,7 +49,7 @@ const _: () = assert!(WINDOW_UNCHECKED_MIN.as_millis() as i64 >= UNCHECKED_AGE_M
 /// Valid records in log order, and the latest of each identity.
 #[derive(Debug, Default)]
 pub struct Window {
-    seen: VecDeque<Seen>,
+    seen: VecDeque<WindowRecord>,
     /// The count of the first of `seen`, wrapped. A window holds far fewer than 2^32 records.
     first: u32,
     latest: HashTable<Latest>,
@@ -95,7 +95,7 @@ impl Window {
                 }
             }
         };
-        self.seen.push_back(Seen {
+        self.seen.push_back(WindowRecord {
             identity,
             content,
             offset,

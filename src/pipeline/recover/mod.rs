@@ -14,6 +14,7 @@
 //! used again, so void entries take their places. Prices and links that do not agree with the feed,
 //! because their tables are of another moment, are made to agree first.
 
+mod check;
 mod feed;
 mod finish;
 mod plan;
@@ -25,7 +26,7 @@ use serde_json::json;
 use super::WorkerContext;
 use super::failure::Failure;
 use super::rate::Rater;
-use super::supervise::persist;
+use super::retry::persist;
 use crate::domain::position::{Chunk, Control, Offset, Partition, Sequence, WriteId};
 use crate::log::varint::FormatError;
 use crate::ops::health::{Role, TaskId};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::survey::check_post;
+use super::check::check_post;
 use super::{Failure, Offset, Partition, Refusal, Role, TaskId, WorkerContext, persist};
 use crate::domain::time::Millis;
 use crate::log::{Topic, TopicInfo};

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::check::{check_post, check_rate};
 use super::plan::{LoggedBlock, LoggedBlocks, Repeat, Step, decide};
 use super::*;
-use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
+use crate::log::{Bounds, MUST_BE_THERE, ReadLimit, Record, Topic, posting};
 use crate::pipeline::recorded_cut::{self, LogIdentity};
-use crate::pipeline::{SEMANTICS, anchor, installation, layout};
+use crate::pipeline::{SEMANTICS, installation, layout};
 use crate::store::checkpoints::{PostCheckpoint, Versioned};
 use crate::store::feed_rows::FeedRows;
 
@@ -247,63 +248,6 @@ impl Begins {
         let older = self.from.sources.iter();
         let older = older.filter(|(p, state)| known(**p).is_some_and(|of| state.chunk > Some(of)));
         missing.chain(older).map(|(p, _)| Partition(*p)).collect()
-    }
-}
-
-async fn check_rate(
-    ctx: &WorkerContext,
-    p: Partition,
-    stored: &RateCheckpoint,
-    info: &crate::log::TopicInfo,
-) -> Result<(), Refusal> {
-    let place = anchor::Place {
-        topic: Topic::UsageEvents,
-        partition: p,
-        id: &stored.topic_id,
-        epoch: stored.epoch,
-    };
-    let fingerprint = stored.fingerprint.as_ref();
-    check_place(ctx, &place, info, (stored.from, stored.to), fingerprint).await
-}
-
-pub(super) async fn check_post(
-    ctx: &WorkerContext,
-    q: Partition,
-    stored: &PostCheckpoint,
-    info: &crate::log::TopicInfo,
-) -> Result<(), Refusal> {
-    let place = anchor::Place {
-        topic: Topic::LedgerPostings,
-        partition: q,
-        id: &stored.topic_id,
-        epoch: stored.epoch,
-    };
-    let fingerprint = stored.fingerprint.as_ref();
-    check_place(ctx, &place, info, (stored.next, stored.next), fingerprint).await
-}
-
-/// The log is the one that the checkpoint was written for, and holds what the checkpoint goes on
-/// from.
-async fn check_place(
-    ctx: &WorkerContext,
-    place: &anchor::Place<'_>,
-    info: &crate::log::TopicInfo,
-    (from, to): (Offset, Offset),
-    fingerprint: Option<&Fingerprint>,
-) -> Result<(), Refusal> {
-    same_epoch(ctx, place)?;
-    anchor::same_log(ctx.log.epoch(), place, info)?;
-    anchor::still_there(ctx, place, from, to, fingerprint).await?;
-    Ok(())
-}
-
-fn same_epoch(ctx: &WorkerContext, place: &anchor::Place<'_>) -> Result<(), Refusal> {
-    let (log, tables) = (ctx.log.epoch(), place.epoch);
-    match log == tables {
-        true => Ok(()),
-        false => Err(Refusal::OtherLog(format!(
-            "the log has epoch {log}, the tables are at epoch {tables}: they were restored to a moment before the move; restore a later moment"
-        ))),
     }
 }
 

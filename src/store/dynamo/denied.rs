@@ -9,7 +9,7 @@ use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
 
-use super::retry::chain_text;
+use super::error_text::chain_text;
 
 /// How much of AWS's own words is passed on.
 const SAID_CHARS_MAX: usize = 300;

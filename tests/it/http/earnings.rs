@@ -8,8 +8,9 @@ use tidemark::app::queries::{Queries, StatementDoc};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::WriteId;
-use tidemark::domain::posting::{Cascade, FirstSuccess, Slot};
+use tidemark::domain::posting::{Cascade, Deduction, FirstSuccess, Slot};
 use tidemark::domain::rules::Network;
+use tidemark::domain::service::Service;
 use tidemark::domain::time::{HOUR_MS, Millis, Month};
 use tidemark::log::Partitions;
 use tidemark::ops::health::{Role, TaskId};
@@ -476,6 +477,16 @@ async fn the_document_describes_statements_as_they_are() {
         at: NOON,
     };
     record_halt(&stand.db, task, &halt).await.unwrap();
+    // And with a request that was taken back.
+    book(&stand, &user("alice"), |entry| {
+        let deduction = Deduction {
+            reversed: 1,
+            ..Deduction::default()
+        };
+        let place = (Slot::Day(NOON.day()), Service::CHAT_COMPLETIONS, deduction);
+        entry.deductions.by_service.push(place);
+    })
+    .await;
     let both = [
         stand.get("/api/users/alice/points").await.json(),
         stand.get("/api/providers/prov-1/earnings").await.json()["statement"].clone(),

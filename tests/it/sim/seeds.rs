@@ -329,6 +329,16 @@ fn the_simulator_finds_older_rows_that_are_released() {
 }
 
 #[test]
+fn the_simulator_finds_reversals_by_the_rules_of_now() {
+    finds(Breakage::ReversedByRulesOfNow, Lean::Reversals);
+}
+
+#[test]
+fn the_simulator_finds_originals_that_are_read_eventually() {
+    finds(Breakage::OriginalsReadEventually, Lean::Reversals);
+}
+
+#[test]
 fn the_simulator_finds_contradictions_that_are_not_confirmed() {
     finds(Breakage::ContradictionsUnconfirmed, Lean::Damage);
 }

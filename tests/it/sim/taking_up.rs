@@ -29,7 +29,7 @@ fn what_a_rater_reads_again_is_told_to_health() {
     let ctx = adapter::context(&quiet.world, &spec);
     let health = ctx.health.clone();
     quiet.finish(async move {
-        assert!(Rater::load(&ctx, Partition(0)).await.is_ok());
+        assert!(Rater::restore(&ctx, Partition(0)).await.is_ok());
     });
     let task = health.tasks().pop().unwrap();
     assert!(task.read_again_to.is_some_and(|to| to >= 20), "{task:?}");

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tidemark::domain::amount::{Money, Points};
+use tidemark::domain::amount::{Bp, Money, Points};
 use tidemark::domain::ids::{Account, AccountKind};
-use tidemark::domain::ledger::{Carry, DayStats, Lifetime, MonthRow, ServiceStats};
+use tidemark::domain::ledger::{
+    AccountRows, Activity, Carry, DayStats, Lifetime, MonthRow, ServiceStats,
+};
 use tidemark::domain::position::{Fence, WriteId};
-use tidemark::domain::posting::{Cascade, Charge};
+use tidemark::domain::posting::{Cascade, Charge, Deduction, Entry, Slot};
 use tidemark::domain::service::Service;
-use tidemark::domain::time::Month;
+use tidemark::domain::time::{Millis, Month};
 use tidemark::store::accounts::{StoredRow, decode, encode, row_key};
 use tidemark::store::db::{Attr, Item, StoreError};
 
@@ -111,6 +113,42 @@ fn rows_keep_other_services_by_number() {
 }
 
 #[test]
+fn rows_keep_what_was_reversed() {
+    let mut stored = stored();
+    let plain = encode(&account(), &stored);
+    assert!(bytes(&plain)[0] < 4);
+    let slot = Slot::Day(stored.row.month.day(7));
+    let of = |slot, service, reversed| {
+        (
+            slot,
+            service,
+            Deduction {
+                reversed,
+                ..Deduction::default()
+            },
+        )
+    };
+    let mut entry = Entry::new(account());
+    entry.deductions.by_service = vec![
+        of(slot, Service::TTS, 2),
+        of(slot, Service::numbered(17).unwrap(), 1),
+        of(Slot::Late(stored.row.month), Service::TTS, 3),
+    ];
+    let activity = Activity {
+        provider_uptime: Bp(9_500),
+    };
+    let mut rows = AccountRows::default();
+    rows.months.insert(stored.row.month, stored.row.clone());
+    rows.apply(account().kind, &entry, Millis(0), activity);
+    stored.row = rows.months.get(&stored.row.month).unwrap().clone();
+    assert_eq!(stored.row.reversals().sum(), 6);
+    assert_eq!(stored.row.reversals().of_day(7), 3);
+    let item = encode(&account(), &stored);
+    assert_eq!(bytes(&item)[0], 4);
+    assert_eq!(read(&item).unwrap(), stored);
+}
+
+#[test]
 fn what_no_version_of_this_program_writes_is_refused() {
     let mut stored = stored();
     stored.row.services[Service::numbered(4).unwrap()] = stats(2);
@@ -122,8 +160,8 @@ fn what_no_version_of_this_program_writes_is_refused() {
         item.insert("stats", Attr::B(changed.into()));
         read(&item).map_err(|error| error.to_string())
     };
-    let newer = with(&|bytes| bytes[0] = 4).unwrap_err();
-    assert!(newer.contains("attribute stats has version 4"), "{newer}");
+    let newer = with(&|bytes| bytes[0] = 5).unwrap_err();
+    assert!(newer.contains("attribute stats has version 5"), "{newer}");
     // The number of the one service is the first byte of the last element.
     let element = postcard::to_stdvec(&(4_u8, stats(2))).unwrap().len();
     for number in [3, 64] {

@@ -17,7 +17,7 @@ use tidemark::log::{
 use tidemark::ops::clock::SystemClock;
 use tidemark::ops::health::{Feed, Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
-use tidemark::pipeline::{Adapting, Crew, Settings, WorkerContext};
+use tidemark::pipeline::{Adapting, OwnedTasks, Settings, WorkerContext};
 use tidemark::store::checkpoints::{AdaptCheckpoint, checkpoint_key, get};
 use tidemark::store::db::Db;
 use tidemark::store::tables::create_tables;
@@ -162,7 +162,7 @@ impl Site {
     }
 
     /// A worker that adapts the partition.
-    async fn worker(&self) -> Crew {
+    async fn worker(&self) -> OwnedTasks {
         let number = {
             let mut workers = self.workers.lock().unwrap();
             *workers += 1;
@@ -186,7 +186,7 @@ impl Site {
             log: self.gateway.clone(),
             adapters: vec![adapter(KONG)],
         });
-        let mut crew = Crew::new(Arc::new(ctx));
+        let mut crew = OwnedTasks::new(Arc::new(ctx));
         crew.take(Site::task()).await;
         crew
     }

@@ -407,7 +407,10 @@ fn the_codes_are_stable_and_their_json_is_the_same() {
             "unknown_service",
             "in_the_future",
             "too_old",
-            "conflict"
+            "conflict",
+            "unknown_original",
+            "already_reversed",
+            "nothing_to_reverse"
         ]
     );
     for reason in Reason::ALL {

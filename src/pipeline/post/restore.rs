@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Poster;
+use super::account_cache::AccountCache;
 use super::aside::AsideBook;
 use super::awards::FormerQueues;
-use super::book::Book;
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
@@ -14,15 +14,18 @@ use crate::pipeline::follower::Follower;
 use crate::pipeline::freshness::Freshness;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
-use crate::pipeline::supervise::persist;
-use crate::pipeline::{WorkerContext, anchor, lag, versioned};
+use crate::pipeline::retry::persist;
+use crate::pipeline::{WorkerContext, lag, log_identity, versioned};
 use crate::store;
 use crate::store::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
 use crate::store::db::Key;
 
 impl<'c> Poster<'c> {
     /// Takes up a posting partition.
-    pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Poster<'c>, Failure> {
+    pub async fn restore(
+        ctx: &'c WorkerContext,
+        partition: Partition,
+    ) -> Result<Poster<'c>, Failure> {
         let info = ctx.log.topic(Topic::LedgerPostings).await?;
         let layout = layout::agree_to_post(ctx, &info).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, partition));
@@ -68,7 +71,7 @@ impl<'c> Poster<'c> {
             checkpoint,
             follower: Follower::start(ctx).await?,
             activity: None,
-            accounts: Book::default(),
+            accounts: AccountCache::default(),
             forgotten: HashMap::new(),
             dirty: Vec::new(),
             aside,
@@ -137,7 +140,7 @@ async fn check(
 ) -> Result<PostCheckpoint, Failure> {
     let epoch = ctx.log.epoch();
     let topic = Topic::LedgerPostings;
-    let place = anchor::Place {
+    let place = log_identity::RecordedTopic {
         topic,
         partition,
         id: &checkpoint.topic_id,
@@ -145,7 +148,7 @@ async fn check(
     };
     if checkpoint.epoch < epoch {
         let done = (checkpoint.next, checkpoint.fingerprint.as_ref());
-        let next = anchor::begins_at(ctx, &place, info, checkpoint.partitions, done).await?;
+        let next = log_identity::begins_at(ctx, &place, info, checkpoint.partitions, done).await?;
         return Ok(PostCheckpoint {
             next,
             sources: begin_epoch(checkpoint.sources, layout),
@@ -153,10 +156,10 @@ async fn check(
             ..first_checkpoint(ctx, partition, info).await?
         });
     }
-    anchor::same_log(epoch, &place, info)?;
+    log_identity::same_log(epoch, &place, info)?;
     let (known, found) = (checkpoint.partitions, info.partitions);
-    anchor::same_count(topic, known, found)?;
-    anchor::still_there(
+    log_identity::same_count(topic, known, found)?;
+    log_identity::still_there(
         ctx,
         &place,
         checkpoint.next,

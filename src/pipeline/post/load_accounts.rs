@@ -1,13 +1,14 @@
-//! Accounts in memory: loading what blocks and awards name, and forgetting what was not used for long.
+//! LOAD: accounts in memory: loading what blocks and awards name, and forgetting what was not used for long.
 
-use super::lanes::{self, Turns};
-use super::{Accepted, Cached, Poster};
+use super::concurrency::{self, Turns};
+use super::take::Accepted;
+use super::{Cached, Poster};
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::time::Month;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::{HIT, MISS};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
-use crate::pipeline::supervise::{backoff, persist};
+use crate::pipeline::retry::{backoff, persist};
 use crate::store::accounts::{self, Reading};
 use crate::store::checkpoints;
 use crate::store::set_aside::FaultCode;
@@ -18,7 +19,7 @@ const TORN_READINGS_MAX: u32 = 12;
 
 impl Poster<'_> {
     /// Loads every account that the blocks name and that is not in memory. Afterwards every entry has its account's number.
-    pub(super) async fn fetch(&mut self, blocks: &mut [Accepted]) -> Result<(), Failure> {
+    pub(super) async fn load(&mut self, blocks: &mut [Accepted]) -> Result<(), Failure> {
         if blocks.is_empty() {
             return Ok(());
         }
@@ -72,7 +73,7 @@ impl Poster<'_> {
     }
 
     /// Loads the older rows that a block's entries touch.
-    pub(super) async fn fetch_older(&mut self, accepted: &Accepted) -> Result<(), Failure> {
+    pub(super) async fn load_older_rows(&mut self, accepted: &Accepted) -> Result<(), Failure> {
         let Some(oldest) = accepted.block.entries.oldest_month() else {
             return Ok(());
         };
@@ -116,7 +117,7 @@ impl Poster<'_> {
     pub(super) async fn load_accounts(&mut self, missing: Vec<Account>) -> Result<(), Failure> {
         let ctx = self.ctx;
         let turns = Turns::of(missing.len());
-        let loads = lanes::all(ctx, &turns, |turns| load_some(ctx, &missing, turns));
+        let loads = concurrency::all(ctx, &turns, |turns| load_some(ctx, &missing, turns));
         let (mut loaded, mut faults) = (Vec::new(), Vec::new());
         for load in loads.await? {
             match load {

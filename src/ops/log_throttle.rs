@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Remembers what was said lately. Keys must be few: none is ever forgotten.
-pub struct Seldom<K> {
+pub struct LogThrottle<K> {
     again: Duration,
     lately: Mutex<BTreeMap<K, (Instant, u64)>>,
 }
 
-impl<K: Ord> Seldom<K> {
+impl<K: Ord> LogThrottle<K> {
     /// Nothing was said yet.
-    pub const fn new() -> Seldom<K> {
-        Seldom::every(AGAIN)
+    pub const fn new() -> LogThrottle<K> {
+        LogThrottle::every(AGAIN)
     }
 
     /// Nothing was said yet; the same is said once in so long.
-    pub const fn every(again: Duration) -> Seldom<K> {
-        Seldom {
+    pub const fn every(again: Duration) -> LogThrottle<K> {
+        LogThrottle {
             again,
             lately: Mutex::new(BTreeMap::new()),
         }
@@ -32,7 +32,7 @@ impl<K: Ord> Seldom<K> {
         self.say_of(key, 1)
     }
 
-    /// As [`Seldom::say`], of `count` things at once: how many were kept back since the last time.
+    /// As [`LogThrottle::say`], of `count` things at once: how many were kept back since the last time.
     pub fn say_of(&self, key: K, count: u64) -> Option<u64> {
         // A panic elsewhere does not make the map wrong.
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,9 +50,9 @@ impl<K: Ord> Seldom<K> {
     }
 }
 
-impl<K: Ord> Default for Seldom<K> {
-    fn default() -> Seldom<K> {
-        Seldom::new()
+impl<K: Ord> Default for LogThrottle<K> {
+    fn default() -> LogThrottle<K> {
+        LogThrottle::new()
     }
 }
 
@@ -60,21 +60,21 @@ impl<K: Ord> Default for Seldom<K> {
 mod tests {
     use std::time::Duration;
 
-    use super::Seldom;
+    use super::LogThrottle;
 
     #[test]
     fn the_same_is_said_once_and_something_else_beside_it() {
-        let seldom = Seldom::new();
-        let said = ["a", "a", "b", "a"].map(|key| seldom.say(key));
+        let throttle = LogThrottle::new();
+        let said = ["a", "a", "b", "a"].map(|key| throttle.say(key));
         assert_eq!(said, [Some(0), None, Some(0), None]);
     }
 
     #[test]
     fn what_was_kept_back_is_told_the_next_time() {
-        let seldom = Seldom::every(Duration::from_millis(50));
-        assert_eq!(seldom.say_of("a", 3), Some(0));
-        assert_eq!((seldom.say_of("a", 4), seldom.say("a")), (None, None));
+        let throttle = LogThrottle::every(Duration::from_millis(50));
+        assert_eq!(throttle.say_of("a", 3), Some(0));
+        assert_eq!((throttle.say_of("a", 4), throttle.say("a")), (None, None));
         std::thread::sleep(Duration::from_millis(60));
-        assert_eq!(seldom.say_of("a", 1), Some(5));
+        assert_eq!(throttle.say_of("a", 1), Some(5));
     }
 }

@@ -17,7 +17,7 @@ use crate::ops::health::{Role, TaskId};
 const PANIC_PAUSE: Duration = Duration::from_secs(5);
 
 /// The tasks that run. Dropped, it stops them as if the process had been killed.
-pub struct Crew {
+pub struct OwnedTasks {
     ctx: Arc<WorkerContext>,
     tasks: BTreeMap<TaskId, Running>,
 }
@@ -27,10 +27,10 @@ struct Running {
     handle: JoinHandle<()>,
 }
 
-impl Crew {
+impl OwnedTasks {
     /// Nothing runs yet.
-    pub fn new(ctx: Arc<WorkerContext>) -> Crew {
-        Crew {
+    pub fn new(ctx: Arc<WorkerContext>) -> OwnedTasks {
+        OwnedTasks {
             ctx,
             tasks: BTreeMap::new(),
         }
@@ -91,7 +91,7 @@ impl Crew {
     }
 }
 
-impl Drop for Crew {
+impl Drop for OwnedTasks {
     fn drop(&mut self) {
         for running in self.tasks.values() {
             running.handle.abort();

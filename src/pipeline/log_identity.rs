@@ -7,7 +7,7 @@ use crate::log::{Bounds, Fingerprint, MUST_BE_THERE, ReadLimit, Topic, TopicInfo
 
 /// Where a checkpoint stands.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub struct RecordedTopic<'a> {
     /// Of which topic it speaks.
     pub topic: Topic,
     /// Of which partition.
@@ -22,7 +22,7 @@ pub struct Place<'a> {
 /// `tidemark doctor` says the same as the task would. `counts` are numbers of partitions as the checkpoint has them and as they are;
 /// `first` is the first record that is needed yet, everything before `next` is done.
 pub fn contradiction(
-    place: &Place<'_>,
+    place: &RecordedTopic<'_>,
     counts: &[(Topic, u32, u32)],
     (epoch, info, bounds): (Epoch, &TopicInfo, Bounds),
     (first, next): (Offset, Offset),
@@ -39,7 +39,11 @@ pub fn contradiction(
 }
 
 /// The topic must be the same one, not one of the same name.
-pub(super) fn same_log(epoch: Epoch, place: &Place<'_>, info: &TopicInfo) -> Result<(), Failure> {
+pub(super) fn same_log(
+    epoch: Epoch,
+    place: &RecordedTopic<'_>,
+    info: &TopicInfo,
+) -> Result<(), Failure> {
     if place.epoch > epoch {
         return Err(later_epoch(epoch, place.epoch));
     }
@@ -70,7 +74,7 @@ pub fn same_count(topic: Topic, known: u32, found: u32) -> Result<(), Failure> {
 /// That it has expired is no fault.
 pub(super) async fn still_there(
     ctx: &WorkerContext,
-    place: &Place<'_>,
+    place: &RecordedTopic<'_>,
     first: Offset,
     next: Offset,
     fingerprint: Option<&Fingerprint>,
@@ -87,7 +91,7 @@ pub(super) async fn still_there(
 /// earlier epoch had reached; of any other topic, everything that it holds is new.
 pub(super) async fn begins_at(
     ctx: &WorkerContext,
-    place: &Place<'_>,
+    place: &RecordedTopic<'_>,
     info: &TopicInfo,
     partitions: u32,
     (next, fingerprint): (Offset, Option<&Fingerprint>),
@@ -108,7 +112,7 @@ pub(super) async fn begins_at(
 
 /// Neither what is needed nor what is done may have gone.
 fn within(
-    place: &Place<'_>,
+    place: &RecordedTopic<'_>,
     Bounds { start, end }: Bounds,
     first: Offset,
     next: Offset,
@@ -131,7 +135,7 @@ fn within(
 
 async fn same_record(
     ctx: &WorkerContext,
-    place: &Place<'_>,
+    place: &RecordedTopic<'_>,
     known: &Fingerprint,
 ) -> Result<(), Failure> {
     let (topic, partition) = (place.topic, place.partition);
@@ -166,7 +170,7 @@ async fn same_record(
 mod tests {
     use super::*;
 
-    const PLACE: Place<'_> = Place {
+    const PLACE: RecordedTopic<'_> = RecordedTopic {
         topic: Topic::UsageEvents,
         partition: Partition(2),
         id: "a",

@@ -17,10 +17,10 @@ use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::Follower;
 use crate::pipeline::installation::{self, NextCheck};
 use crate::pipeline::layout::{self, Layout};
+use crate::pipeline::retry::persist;
 use crate::pipeline::settings::Settings;
-use crate::pipeline::supervise::persist;
 use crate::pipeline::table_age::Loaded;
-use crate::pipeline::{SEMANTICS, WorkerContext, anchor, lag, versioned};
+use crate::pipeline::{SEMANTICS, WorkerContext, lag, log_identity, versioned};
 use crate::store::checkpoints::{self, RateCheckpoint, UsageRows, Versioned, WindowCut};
 use crate::store::layout::Moved;
 use crate::store::losses::{self, LostChunk};
@@ -33,7 +33,10 @@ const REBUILD_BYTES: usize = 16 << 20;
 
 impl<'c> Rater<'c> {
     /// Takes up a source partition.
-    pub async fn load(ctx: &'c WorkerContext, partition: Partition) -> Result<Rater<'c>, Failure> {
+    pub async fn restore(
+        ctx: &'c WorkerContext,
+        partition: Partition,
+    ) -> Result<Rater<'c>, Failure> {
         let source = ctx.log.topic(Topic::UsageEvents).await?;
         let postings = ctx.log.topic(Topic::LedgerPostings).await?;
         let key = checkpoints::checkpoint_key(TaskId::new(Role::Rate, partition));
@@ -244,20 +247,20 @@ async fn check(
         Some(checkpoint) if checkpoint.epoch >= epoch => checkpoint,
         before => return first_of_epoch(ctx, partition, before, source, layout).await,
     };
-    let place = anchor::Place {
+    let place = log_identity::RecordedTopic {
         topic: Topic::UsageEvents,
         partition,
         id: &checkpoint.topic_id,
         epoch: checkpoint.epoch,
     };
-    anchor::same_log(epoch, &place, source)?;
-    anchor::same_count(Topic::UsageEvents, checkpoint.partitions, source.partitions)?;
-    anchor::same_count(
+    log_identity::same_log(epoch, &place, source)?;
+    log_identity::same_count(Topic::UsageEvents, checkpoint.partitions, source.partitions)?;
+    log_identity::same_count(
         Topic::LedgerPostings,
         checkpoint.posting_partitions,
         layout.posting,
     )?;
-    anchor::still_there(
+    log_identity::still_there(
         ctx,
         &place,
         checkpoint.from,
@@ -373,12 +376,12 @@ async fn continues_at(
         .iter()
         .filter(|lost| lost.is_uncounted() && lost.source == partition && lost.epoch == old.epoch);
     let next = lost.map(|lost| lost.from).chain([old.to]).min();
-    let place = anchor::Place {
+    let place = log_identity::RecordedTopic {
         topic: Topic::UsageEvents,
         partition,
         id: &old.topic_id,
         epoch: old.epoch,
     };
     let done = (next.unwrap_or(old.to), old.fingerprint.as_ref());
-    anchor::begins_at(ctx, &place, source, old.partitions, done).await
+    log_identity::begins_at(ctx, &place, source, old.partitions, done).await
 }

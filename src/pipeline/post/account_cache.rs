@@ -7,13 +7,13 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::Cached;
 use crate::domain::ids::{Account, AccountRef};
 
-/// Accounts stand in pages of so many: a book that grows never moves what it holds.
+/// Accounts stand in pages of so many: a cache that grows never moves what it holds.
 const PAGE: usize = 512;
 
 /// Accounts in memory, each with a number that it keeps while it is here. Everything that is kept about accounts elsewhere (who is
 /// changed, to whom effects are owed) are such numbers: small to keep, to sort, and to find the account by.
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct AccountCache {
     hasher: DefaultHashBuilder,
     numbers: HashTable<Numbered>,
     pages: Vec<Box<[Option<Cached>]>>,
@@ -28,13 +28,13 @@ struct Numbered {
     number: u32,
 }
 
-impl Book {
+impl AccountCache {
     /// How many accounts there are.
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
     }
 
-    /// The hash of an account, for [`Book::find`].
+    /// The hash of an account, for [`AccountCache::find`].
     pub(super) fn hash(&self, account: AccountRef<'_>) -> u64 {
         self.hasher.hash_one(account)
     }
