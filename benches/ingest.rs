@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use tidemark::domain::access::Scope;
 use tidemark::domain::position::{Epoch, Partition};
-use tidemark::http::{self, Hosts, Partitions, Parts, Service};
+use tidemark::http::{self, ApiState, Hosts, Partitions, Parts};
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::topics::shipped;
 use tidemark::log::{Headers, Log, NewRecord, Topic, usage_partition};
@@ -102,7 +102,7 @@ async fn run() {
         .expect("a key");
     let partitions = Partitions::of(&*log).await.expect("partitions");
     let metrics = Arc::new(Metrics::new());
-    let service = Service::new(Parts {
+    let service = ApiState::new(Parts {
         log: log.clone(),
         partitions,
         db: Arc::new(db),

@@ -20,7 +20,7 @@ use tidemark::domain::position::{Control, Epoch, Fence, Offset, Partition, Posit
 use tidemark::domain::posting::{Charge, Slot};
 use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::domain::time::{Millis, Month};
-use tidemark::http::{self, Hosts, Partitions, Parts, Service};
+use tidemark::http::{self, ApiState, Hosts, Partitions, Parts};
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::topics::shipped;
 use tidemark::log::usage::decode;
@@ -80,7 +80,7 @@ async fn run(count: u64) {
     println!("{count} accounts in {:.0?}", start.elapsed());
     let key = key(&db).await;
     let metrics = Arc::new(Metrics::new());
-    let service = Service::new(Parts {
+    let service = ApiState::new(Parts {
         log,
         partitions,
         db: Arc::new(db),

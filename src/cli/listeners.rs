@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::output::{Done, Failure};
-use crate::http::{self, Connections, Hosts, Service, Tls};
+use crate::http::{self, ApiState, Connections, Hosts, Tls};
 use crate::ops::config::{Config, TlsFiles};
 use crate::ops::health::Health;
 use crate::ops::shutdown::{Shutdown, Trigger};
@@ -90,7 +90,7 @@ impl Listeners {
     pub fn serve(
         self,
         tasks: &mut JoinSet<()>,
-        service: &Service,
+        service: &ApiState,
         within: Duration,
         trigger: &Trigger,
         shutdown: &Shutdown,

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::ops::config::{Config, ENV_PREFIX, LogEngine, LogFormat, Sources, StoreEngine};
 use crate::ops::traces::Traces;
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, TablesCommand};
+use args::{Cli, Command, PricingCommand, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
@@ -205,6 +205,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             emit.await.map_err(Failure::failed)?
         }
         Command::Topics(command) => topics::run(config, command).await,
+        Command::Pricing(PricingCommand::Check { file, key }) => rules::check(file, key.as_deref()),
         Command::Top(args) => {
             let (_trigger, shutdown) = signals()?;
             top::run(config, args, &shutdown).await

@@ -1,5 +1,7 @@
 //! `tidemark log cat` and `tidemark rejects list`.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -8,9 +10,10 @@ use super::args::{LogCommand, NewestArgs};
 use super::newest::{self, Reader};
 use super::output::{Done, Failure, Out};
 use super::session::Session;
-use crate::app::queries::{FoundReject, RejectState};
+use crate::app::queries::{FoundReject, RejectState, json_of};
 use crate::domain::event::Reason;
 use crate::domain::position::{Offset, Partition};
+use crate::domain::service::Service;
 use crate::log::rejected::{self, ForeignReject, GatewayReject, Reject, RejectedRecord};
 use crate::log::{Record, Topic, posting};
 
@@ -33,12 +36,17 @@ pub async fn log(session: &Session, command: &LogCommand) -> Done {
         Failure::refused(format!("unknown topic '{topic}'; allowed: {names}"))
     })?;
     let partitions = partitions(session, topic, *partition).await?;
+    let names = match topic {
+        Topic::LedgerPostings => service_names(session).await,
+        Topic::UsageEvents | Topic::UsageRejected => BTreeMap::new(),
+    };
+    let shown = |partition, record: &Record| record_json(topic, partition, record, &names);
     let mut out = Out::new();
     if let Some(wanted) = newest.wanted(Offset(*from)) {
         let pick = |partition, record| Ok(Some((partition, record)));
         for (partition, record) in newest::newest(session, topic, &partitions, wanted, pick).await?
         {
-            out.json(&record_json(topic, partition, &record))?;
+            out.json(&shown(partition, &record))?;
         }
         return out.finish();
     }
@@ -52,7 +60,7 @@ pub async fn log(session: &Session, command: &LogCommand) -> Done {
             records.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             left -= records.len() as u64;
             for record in &records {
-                out.json(&record_json(topic, partition, record))?;
+                out.json(&shown(partition, record))?;
             }
         }
     }
@@ -71,7 +79,57 @@ async fn partitions(session: &Session, topic: Topic, only: Option<u32>) -> Done<
     }
 }
 
-fn record_json(topic: Topic, partition: Partition, record: &Record) -> Value {
+/// The names of added services, by the plain names that stand for them where only the number is known. Without a store there are none: the log can be
+/// read all the same.
+async fn service_names(session: &Session) -> BTreeMap<String, String> {
+    let Ok(versions) = session.queries().rules_in_force(session.now()).await else {
+        return BTreeMap::new();
+    };
+    let services = versions
+        .iter()
+        .find(|version| version.key == "rules.services");
+    let listed = services
+        .map(|version| json_of(&version.value))
+        .unwrap_or_default();
+    let name = |entry: &Value| {
+        let number = u8::try_from(entry["number"].as_u64()?).ok()?;
+        let plain = Service::numbered(number)?.plain_name().into_owned();
+        Some((plain, entry["name"].as_str()?.to_owned()))
+    };
+    listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(name)
+        .collect()
+}
+
+/// Puts names in place of plain ones, wherever a service is named.
+fn name_services(value: &mut Value, names: &BTreeMap<String, String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(service)) = members.get_mut("service")
+                && let Some(name) = names.get(service)
+            {
+                service.clone_from(name);
+            }
+            members
+                .values_mut()
+                .for_each(|member| name_services(member, names));
+        }
+        Value::Array(elements) => elements
+            .iter_mut()
+            .for_each(|one| name_services(one, names)),
+        _ => (),
+    }
+}
+
+fn record_json(
+    topic: Topic,
+    partition: Partition,
+    record: &Record,
+    names: &BTreeMap<String, String>,
+) -> Value {
     let mut line = json!({
         "partition": partition,
         "offset": record.offset,
@@ -87,7 +145,11 @@ fn record_json(topic: Topic, partition: Partition, record: &Record) -> Value {
             .collect();
     }
     line["value"] = match topic {
-        Topic::LedgerPostings => block_json(&record.value),
+        Topic::LedgerPostings => {
+            let mut block = block_json(&record.value);
+            name_services(&mut block, names);
+            block
+        }
         Topic::UsageEvents | Topic::UsageRejected => json_or_text(&record.value),
     };
     line
@@ -303,4 +365,22 @@ fn print_gateway(out: &mut Out, shown: &Shown, reject: &GatewayReject, is_json: 
         shown.text(),
         reason.as_str()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::name_services;
+
+    #[test]
+    fn services_are_named_wherever_they_are() {
+        let names = [("service_4".to_owned(), "images".to_owned())].into();
+        let mut block = json!({"entries": [{"service": "service_4", "days": [{"service": "service_5"}]},
+            {"service": "tts", "firsts": {"service": "service_4", "account": "service_4"}}]});
+        name_services(&mut block, &names);
+        let named = json!({"entries": [{"service": "images", "days": [{"service": "service_5"}]},
+            {"service": "tts", "firsts": {"service": "images", "account": "service_4"}}]});
+        assert_eq!(block, named);
+    }
 }

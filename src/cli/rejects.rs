@@ -22,7 +22,7 @@ use crate::ops::config::Config;
 
 /// What became of a reject, as this process or the `up` that runs says.
 #[derive(Deserialize)]
-struct Outcome {
+struct RedriveOutcome {
     redriven: Option<RedriveInfo>,
     discarded: Option<DiscardInfo>,
 }
@@ -133,7 +133,12 @@ async fn discard(session: &Session, config: &Config, place: RejectPlace, reason:
 }
 
 /// Asks the `up` that runs.
-async fn post(config: &Config, place: RejectPlace, what: &str, body: String) -> Done<Outcome> {
+async fn post(
+    config: &Config,
+    place: RejectPlace,
+    what: &str,
+    body: String,
+) -> Done<RedriveOutcome> {
     let RejectPlace { partition, offset } = place;
     let path = format!("/api/admin/rejects/{partition}/{offset}/{what}");
     let client = Client::new(DataDir::new(&config.data));

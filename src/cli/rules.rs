@@ -1,15 +1,18 @@
 //! `tidemark pricing`: publishing and showing rules.
 
+use std::fs;
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::args::{PricingCommand, RuleSet};
-use super::output::{Done, Out, counted};
+use super::output::{Done, Failure, Out, counted};
 use super::session::{Session, by};
 use crate::app::commands::Commands;
 use crate::app::queries::{Version, json_of};
 use crate::domain::position::Control;
-use crate::domain::rules::Network;
+use crate::domain::rules::{Network, RuleFault, RulesDocument, check_value};
 
 /// Runs the command.
 pub async fn run(session: &Session, command: &PricingCommand) -> Done {
@@ -17,7 +20,36 @@ pub async fn run(session: &Session, command: &PricingCommand) -> Done {
         PricingCommand::Init { set, replace } => init(session, *set, *replace).await,
         PricingCommand::Show(args) => show(session, args.json).await,
         PricingCommand::Import(args) => super::price_import::run(session, args).await,
+        PricingCommand::Check { file, key } => check(file, key.as_deref()),
     }
+}
+
+/// Checks a file of rules, or of the value of one key.
+pub fn check(file: &Path, key: Option<&str>) -> Done {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::refused(format!("cannot read {name}: {error}")))?;
+    let checked = match key {
+        None => RulesDocument::parse_toml(&name, &text).map(|document| document.changes().len()),
+        Some(key) => check_value(key, &text).map(|_| 1),
+    };
+    let values = checked.map_err(|faults| {
+        let lines: Vec<String> = faults
+            .into_iter()
+            .map(|fault| RuleFault {
+                file: Some(name.clone()),
+                ..fault
+            })
+            .map(|fault| fault.to_string())
+            .collect();
+        Failure::refused(lines.join("\n"))
+    })?;
+    let mut out = Out::new();
+    out.line(format!(
+        "{name} is valid: {}",
+        counted(values as u64, "value")
+    ))?;
+    out.finish()
 }
 
 /// Publishes the testnet's rules if there are none at all; whether it did.

@@ -10,7 +10,7 @@ use super::engine::{connect, connect_log_to_append, reach_tables, topic_specs};
 use super::listeners::{self, first_failure, listen, load_tls, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
 use crate::app::queries;
-use crate::http::{self, Connections, Hosts, Operator, Parts, Service};
+use crate::http::{self, ApiState, Connections, Hosts, Operator, Parts};
 use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
@@ -52,7 +52,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     let (analysed, told, counted) = (db.clone(), metrics.clone(), metrics.clone());
     let watching =
         http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());
-    let service = Service::new(Parts {
+    let service = ApiState::new(Parts {
         log,
         partitions,
         db,

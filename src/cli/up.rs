@@ -19,7 +19,7 @@ use crate::app::queries::{self, Queries};
 use crate::compose::{self, Engines};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
-use crate::http::{self, Parts, Service};
+use crate::http::{self, ApiState, Parts};
 use crate::log::{Log, Partitions, Topic};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, StoreEngine};
@@ -66,7 +66,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         serves_store: config.store.engine == StoreEngine::Embedded,
     };
     local_key(&commands, &data.key()).await?;
-    let service = Service::new(Parts {
+    let service = ApiState::new(Parts {
         log: log.clone(),
         partitions,
         db: Arc::new(engine.db.clone()),
@@ -211,7 +211,7 @@ async fn start_pipeline(
 }
 
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.
-fn sign_in_links(service: &Service, key: &str, is_demo: bool) -> Vec<(&'static str, String)> {
+fn sign_in_links(service: &ApiState, key: &str, is_demo: bool) -> Vec<(&'static str, String)> {
     let mut links = vec![("admin", service.sign_in_path(key, None))];
     if is_demo {
         let accounts = [

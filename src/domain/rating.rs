@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
 use super::posting::{Charge, LEVELS};
-use super::rules::{MILLIS_PER_MINUTE, PriceKey, Rules, TOKENS_PER_UNIT, TokenCounts, per_unit};
+use super::rules::{
+    MILLIS_PER_MINUTE, PriceKey, Rules, ServicePrice, TOKENS_PER_UNIT, TokenCounts, per_unit,
+};
 use super::service::Services;
 use super::tier::Detection;
 
@@ -117,12 +119,11 @@ pub fn price(used: Used, service: Service, model: &Detection, rules: &Rules) -> 
             MILLIS_PER_MINUTE,
         ),
         (Service::SCRAPE, _) => rules.price(PriceKey::Scrape),
-        (added, _) => {
-            let price = rules.added(added).map(|added| added.price);
-            price.map_or(Money::ZERO, |price| {
-                price.cost(used.tokens, used.audio_millis, used.image_count)
-            })
-        }
+        (added, prices) => match (rules.added(added).map(|added| added.price), prices) {
+            (Some(ServicePrice::Tokens { .. }), Some(prices)) => prices.cost(used.tokens),
+            (Some(price), _) => price.cost(used.tokens, used.audio_millis, used.image_count),
+            (None, _) => Money::ZERO,
+        },
     }
 }
 

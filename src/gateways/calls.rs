@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
+use super::kind::has_output;
 use super::outcome::Skip;
 use super::outcomes::Outcomes;
 use super::{BodyError, ITEMS_MAX};
@@ -36,6 +37,14 @@ pub(super) struct Report {
 pub(super) struct Reports(Vec<Report>);
 
 impl Reports {
+    pub fn iter(&self) -> impl Iterator<Item = &Report> {
+        self.0.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Report> {
+        self.0.iter_mut()
+    }
+
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -246,6 +255,8 @@ struct Member {
     up: usize,
     call: Option<String>,
     user: Option<String>,
+    /// Whether it generates; embeddings do not.
+    is_generation: Option<bool>,
 }
 
 impl Calls {
@@ -255,6 +266,12 @@ impl Calls {
             up: at,
             call: report.call.clone(),
             user: report.claim.user.clone().ok().map(Cow::into_owned),
+            is_generation: report
+                .claim
+                .endpoint
+                .as_ref()
+                .ok()
+                .map(|path| has_output(path)),
         };
         let mut calls = Calls(reports.iter().enumerate().map(member).collect());
         let mut known: BTreeMap<(bool, &str), Vec<usize>> = BTreeMap::new();
@@ -290,13 +307,15 @@ impl Calls {
     }
 
     /// Whether two reports may be about one call. Those of different users never are: a client may
-    /// choose its trace.
+    /// choose its trace. Nor are a chat and the embeddings that it looks something up with.
     fn may_unite(&self, one: usize, other: usize) -> bool {
         let (one, other) = (self.root(one), self.root(other));
-        let agree = |one: &Option<String>, other: &Option<String>| {
+        fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
             one.is_none() || other.is_none() || one == other
-        };
-        agree(&one.user, &other.user) && agree(&one.call, &other.call)
+        }
+        agree(&one.user, &other.user)
+            && agree(&one.call, &other.call)
+            && agree(&one.is_generation, &other.is_generation)
     }
 
     fn unite(&mut self, one: usize, other: usize) {
@@ -306,9 +325,11 @@ impl Calls {
         }
         let (first, second) = (one.min(other), one.max(other));
         let (call, user) = (self.0[second].call.take(), self.0[second].user.take());
+        let is_generation = self.0[second].is_generation;
         self.0[second].up = first;
         let root = &mut self.0[first];
         root.call = root.call.take().or(call);
         root.user = root.user.take().or(user);
+        root.is_generation = root.is_generation.or(is_generation);
     }
 }

@@ -31,6 +31,10 @@ pub(super) struct Claim<'a> {
     pub status: Read<u16>,
     pub latency_ms: Option<u64>,
     pub tokens: Read<Tokens>,
+    /// Length of the audio that went in or came out.
+    pub audio_millis: Option<u64>,
+    /// How many images came out.
+    pub image_count: Option<u64>,
     pub error_message: Option<Cow<'a, str>>,
     pub is_stream: bool,
     pub is_provider_made_up: bool,
@@ -56,6 +60,8 @@ impl Claim<'_> {
             status: self.status,
             latency_ms: self.latency_ms,
             tokens: self.tokens,
+            audio_millis: self.audio_millis,
+            image_count: self.image_count,
             error_message: self.error_message.map(owned),
             is_stream: self.is_stream,
             is_provider_made_up: self.is_provider_made_up,
@@ -116,6 +122,8 @@ impl Claim<'_> {
             self.tokens.clone_from(&other.tokens);
         }
         self.latency_ms = self.latency_ms.or(other.latency_ms);
+        self.audio_millis = self.audio_millis.or(other.audio_millis);
+        self.image_count = self.image_count.or(other.image_count);
         self.is_stream |= other.is_stream;
     }
 
@@ -150,8 +158,8 @@ impl Claim<'_> {
             cached_input_tokens: tokens.cached,
             cache_write_tokens: tokens.written,
             reasoning_tokens: tokens.reasoning,
-            audio_millis: None,
-            image_count: None,
+            audio_millis: self.audio_millis,
+            image_count: self.image_count,
             request_bytes: None,
             response_bytes: None,
             error_message: self.error_message.clone(),
@@ -210,6 +218,11 @@ impl Claim<'_> {
             (
                 "data.reasoningTokens",
                 tokens.reasoning.map(|tokens| json!(tokens)),
+            ),
+            ("data.audioMillis", self.audio_millis.map(|ms| json!(ms))),
+            (
+                "data.imageCount",
+                self.image_count.map(|count| json!(count)),
             ),
             ("data.stream", Some(json!(self.is_stream))),
         ];

@@ -1,11 +1,13 @@
 //! The fields of one log entry, read one by one: what a gateway writes for "unknown" is unknown, and what cannot be read is refused by its name.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use super::decimal::Decimal;
 use super::json::{BROKEN_BYTE, Object, SCALAR_BYTES_MAX, Scalar, Unreadable};
 use super::outcome::Refusal;
 use super::session::{self, Session};
+use super::structure::each_element;
 use crate::domain::event::Reason;
 use crate::domain::ids::check_id;
 use crate::domain::time::Millis;
@@ -60,7 +62,19 @@ impl Instant {
 }
 
 /// Texts by which gateways and SDKs say that they know nothing, whatever their case.
-const UNKNOWN: [&str; 6] = ["-", "none", "null", "undefined", "unset", "unspecified"];
+const UNKNOWN: [&str; 10] = [
+    "-",
+    "n/a",
+    "nil",
+    "none",
+    "null",
+    "undefined",
+    "unknown",
+    "unset",
+    "unspecified",
+    // What JavaScript makes of an object where a text is expected.
+    "[object object]",
+];
 
 fn says_nothing(text: &str) -> bool {
     let text = text.trim();
@@ -156,7 +170,7 @@ impl<'a> Fields<'a> {
         let read = written.read(&value);
         let instant = read.filter(|millis| (0..=TIME_MS_MAX).contains(millis));
         instant.map(|millis| Some(Millis(millis))).ok_or_else(|| {
-            let problem = format!("is no instant as {}", written.wanted());
+            let problem = format!("is not a time in {}", written.wanted());
             Refusal::new(Reason::InvalidTime, path, &problem)
         })
     }
@@ -182,12 +196,61 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         if number.has_fraction {
-            return Err(Refusal::new(Reason::WrongType, path, "is no whole number"));
+            return Err(Refusal::new(
+                Reason::WrongType,
+                path,
+                "is not a whole number",
+            ));
         }
         if number.is_negative {
             return Err(Refusal::new(Reason::OutOfRange, path, "is below zero"));
         }
         Ok(Some(number.whole))
+    }
+
+    /// Seconds with decimals, as milliseconds: rounded down; unknown where it is below zero or not a
+    /// number, because no count depends on the rest of the item.
+    pub fn seconds(&self, path: &str) -> Option<u64> {
+        let number = match self.at(path).ok()?? {
+            Scalar::Text(text) => Decimal::parse_times(&text, 3),
+            Scalar::Number(text) => Decimal::parse_times(text, 3),
+            _ => None,
+        };
+        number
+            .filter(|number| !number.is_negative)
+            .map(|number| number.whole)
+    }
+
+    /// How many elements the array at a path has; `None` if there is no array.
+    pub fn elements(&self, path: &str) -> Option<u64> {
+        let raw = self.object.raw(path).ok().flatten()?.get();
+        if !raw.starts_with('[') {
+            return None;
+        }
+        let mut count = 0;
+        let ended: Result<Option<usize>, Infallible> = each_element(raw, |_| {
+            count += 1;
+            Ok(())
+        });
+        ended.ok().flatten().map(|_| count)
+    }
+
+    /// The text at a path in the first element of an array.
+    pub fn first_of(&self, array: &str, path: &str) -> Option<String> {
+        let raw = self.object.raw(array).ok().flatten()?.get();
+        if !raw.starts_with('[') {
+            return None;
+        }
+        let mut first = None;
+        // It stops at the first element.
+        let _: Result<Option<usize>, ()> = each_element(raw, |element| {
+            first = Some(element);
+            Err(())
+        });
+        match Object::parse(first?)?.at(path) {
+            Ok(Some(Scalar::Text(text))) => Some(text.into_owned()),
+            _ => None,
+        }
     }
 
     /// A time or a size: rounded down; unknown where it is below zero, as it is when a clock was set back meanwhile.
@@ -205,7 +268,7 @@ impl<'a> Fields<'a> {
             Some(Scalar::Text(text)) => Decimal::parse(&text),
             Some(_) => None,
         };
-        let refusal = || Refusal::new(Reason::WrongType, path, "is no number");
+        let refusal = || Refusal::new(Reason::WrongType, path, "is not a number");
         parsed.map(Some).ok_or_else(refusal)
     }
 }

@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 
+use serde_json::value::RawValue;
+
 use super::calls::{Report, Reports};
 use super::claim::at;
 use super::fields::Fields;
 use super::json::{Object, repaired};
 use super::outcome::{Refusal, Skip};
 use super::outcomes::{Outcome, Outcomes};
-use super::structure::{each_element, without_bare_numbers};
-use super::{BodyError, Refused};
+use super::structure::{each_element, without_bare_numbers, without_mark};
+use super::{BodyError, ITEMS_MAX, Refused};
 use crate::domain::event::Reason;
 
 /// How the items of one format are read.
@@ -18,20 +20,22 @@ pub(super) struct ItemReader<F> {
     pub wanted: &'static str,
     /// Texts by which this gateway says that it knows nothing.
     pub unset: &'static [&'static str],
+    /// Where the pages of the gateway's API have their lists of items, by paths.
+    pub lists: &'static [&'static str],
     /// What an item says, by its fields and its place; or why it says nothing.
     pub item: F,
 }
 
 impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
-    /// An array of items, one item, or one a line: by what is there, since no sender says. An item
-    /// that is no JSON costs only itself.
+    /// An array of items, one item, several in a row, or one per line: by what the body looks like,
+    /// since no sender says. An item that is not JSON costs only itself.
     ///
     /// # Errors
     /// Nothing in the body can be read, or it has too many items.
     pub fn read(&self, body: &[u8]) -> Result<Outcomes, BodyError> {
         let (text, is_repaired) = repaired(body);
         let text = without_bare_numbers(&text);
-        let text = text.trim();
+        let text = without_mark(text.trim());
         let mut reading = Reading {
             reader: self,
             is_repaired,
@@ -47,8 +51,11 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
             if end.is_some_and(|end| end < text.len()) {
                 reading.item(&text[end.unwrap_or_default()..])?;
             }
-        } else if is_one_value(text) {
-            reading.item(text)?;
+        } else if let Some(list) = self.list_of_page(text) {
+            reading.is_array = true;
+            each_element(list, |item| reading.item(item))?;
+        } else if let Some(values) = values_in_a_row(text) {
+            values.into_iter().try_for_each(|item| reading.item(item))?;
         } else {
             let mut lines = text.lines().map(str::trim);
             lines.try_for_each(|line| match line.bytes().next() {
@@ -58,6 +65,19 @@ impl<F: Fn(&Fields<'_>, usize) -> Result<Report, Skip>> ItemReader<F> {
             })?;
         }
         reading.finish()
+    }
+
+    /// The list of a page, as the gateway's own API answers.
+    fn list_of_page<'a>(&self, text: &'a str) -> Option<&'a str> {
+        if self.lists.is_empty() {
+            return None;
+        }
+        let page = Object::parse(text)?;
+        let list = |path: &&str| Some(page.raw(path).ok()??.get());
+        self.lists
+            .iter()
+            .filter_map(list)
+            .find(|list| list.starts_with('['))
     }
 }
 
@@ -71,8 +91,20 @@ fn is_array_a_line(text: &str) -> bool {
     end == Ok(Some(line.len()))
 }
 
-fn is_one_value(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+/// One value, or several in a row whatever is between them, as programs print them that write no
+/// lines; `None`: something in it is not JSON.
+fn values_in_a_row(text: &str) -> Option<Vec<&str>> {
+    let values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let mut found = Vec::new();
+    for value in values {
+        let value = value.ok()?.get();
+        // Longer rows are read as lines, which counts while it reads.
+        if found.len() == ITEMS_MAX || value.starts_with('[') {
+            return None;
+        }
+        found.push(value);
+    }
+    Some(found).filter(|found| !found.is_empty())
 }
 
 struct Reading<'r, F> {

@@ -2,7 +2,7 @@
 
 /// Marks in a model's name, and the endpoint of models that have one; the first that fits counts. The last ones are no services of this
 /// marketplace: rating says so, and keeps the event, which as chat it would have counted.
-const MARKS: [(&[&str], &str); 6] = [
+const MARKS: [(&[&str], &str); 8] = [
     // Before embeddings: rerankers are often named after the embedding model that they belong to.
     (&["rerank", "reranker"], "/v1/rerank"),
     (&["moderation"], "/v1/moderations"),
@@ -13,9 +13,24 @@ const MARKS: [(&[&str], &str); 6] = [
     (&["tts", "kokoro", "text-to-speech"], "/v1/audio/speech"),
     (&["whisper", "transcribe"], "/v1/audio/transcriptions"),
     (
-        &["dall-e", "gpt-image", "imagen", "stable-diffusion", "flux"],
+        &[
+            "dall-e",
+            "gpt-image",
+            "imagen",
+            "stable-diffusion",
+            "flux",
+            "mj_",
+            "midjourney",
+        ],
         "/v1/images/generations",
     ),
+    (
+        &[
+            "sora", "veo-", "kling", "runway", "vidu", "hailuo", "seedance",
+        ],
+        "/v1/videos",
+    ),
+    (&["suno", "udio"], "/v1/audio/music"),
 ];
 /// What a model does that has no mark.
 const CHAT: &str = "/v1/chat/completions";
@@ -23,6 +38,18 @@ const CHAT: &str = "/v1/chat/completions";
 /// Whether requests to this endpoint put out tokens whenever they succeed.
 pub(super) fn has_output(endpoint: &str) -> bool {
     const ENDINGS: [&str; 3] = ["/completions", "/responses", "/messages"];
+    ENDINGS.iter().any(|ending| endpoint.ends_with(ending))
+}
+
+/// Whether an endpoint generates images.
+pub(super) fn is_images(endpoint: &str) -> bool {
+    const ENDINGS: [&str; 3] = ["/images/generations", "/images/edits", "/images/variations"];
+    ENDINGS.iter().any(|ending| endpoint.ends_with(ending))
+}
+
+/// Whether an endpoint turns audio into text.
+pub(super) fn is_transcription(endpoint: &str) -> bool {
+    const ENDINGS: [&str; 2] = ["/audio/transcriptions", "/audio/translations"];
     ENDINGS.iter().any(|ending| endpoint.ends_with(ending))
 }
 
@@ -69,6 +96,10 @@ mod tests {
             ("BAAI/bge-reranker-v2-m3", "/v1/rerank"),
             ("Alibaba-NLP/gte-reranker-modernbert-base", "/v1/rerank"),
             ("omni-moderation-latest", "/v1/moderations"),
+            ("mj_imagine", "/v1/images/generations"),
+            ("sora-2-pro", "/v1/videos"),
+            ("veo-3.0-generate-preview", "/v1/videos"),
+            ("suno_music", "/v1/audio/music"),
         ] {
             assert_eq!(endpoint_of_model(Some(model)), endpoint, "{model}");
         }

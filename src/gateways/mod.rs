@@ -114,8 +114,8 @@ pub const ITEMS_MAX: usize = 10_000;
 /// Why nothing was read of a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Nothing in it is what this format looks like.
-    #[error("the body is not a {wanted}")]
+    /// Nothing in it is in this format.
+    #[error("the body is not {wanted}")]
     Unreadable {
         /// What it should be.
         wanted: &'static str,
@@ -143,6 +143,28 @@ pub fn read(
         Format::Sub2Api => sub2api::read(body, settings),
         Format::Otlp => otlp::read(body, settings),
     }
+}
+
+/// The elements of an array of which some are not JSON, as they are written; `None`: the text is not
+/// one whole array.
+///
+/// # Errors
+/// There are more than [`ITEMS_MAX`].
+pub fn elements_of_broken_array(text: &str) -> Result<Option<Vec<&str>>, BodyError> {
+    let text = text.trim();
+    if !text.starts_with('[') {
+        return Ok(None);
+    }
+    let mut elements = Vec::new();
+    let end = structure::each_element(text, |element| {
+        if elements.len() == ITEMS_MAX {
+            return Err(BodyError::TooManyItems);
+        }
+        elements.push(element);
+        Ok(())
+    })?;
+    let is_whole = end == Some(text.len()) && !elements.contains(&"");
+    Ok(is_whole.then_some(elements))
 }
 
 /// [`read`] for [`Format::Otlp`] in protobuf.

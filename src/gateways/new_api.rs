@@ -21,7 +21,7 @@ use super::items::ItemReader;
 use super::json::{Object, Scalar};
 use super::kind::{endpoint_of_model, has_output};
 use super::outcome::{Refusal, Skip};
-use super::tokens::{Counted, Tokens};
+use super::tokens::{ReportedTokens, Tokens};
 use super::{BodyError, Format, GatewaySettings, Outcomes};
 use crate::domain::event::Reason;
 use crate::domain::time::Millis;
@@ -44,6 +44,8 @@ const USER: &str = "user_id";
 const ID: &str = "id";
 const TIME: &str = "created_at";
 const CHANNEL: &str = "channel";
+/// In answers of the API, and as the column of the table is called.
+const CHANNELS: [&str; 2] = [CHANNEL, "channel_id"];
 const CHANNEL_NAME: &str = "channel_name";
 const MODEL: &str = "model_name";
 const KIND: &str = "type";
@@ -59,8 +61,9 @@ const FAILED: u16 = 500;
 /// The outcomes of a body.
 pub(super) fn read(body: &[u8], settings: &GatewaySettings) -> Result<Outcomes, BodyError> {
     let items = ItemReader {
-        wanted: "row of new-api's logs, nor an array of them, nor one a line",
+        wanted: "new-api's format: a row of its logs, an array of them, or one per line",
         unset: &[],
+        lists: &["data.items", "data"],
         item: |fields: &Fields<'_>, index| report(fields, index, settings),
     };
     items.read(body)
@@ -146,14 +149,15 @@ impl<'a> Row<'_, 'a> {
         })
     }
 
-    /// A consume row that settles the quota of a task: no request, no tokens.
+    /// A consume row that takes quota only, for a task or as a penalty: no request, no tokens.
     fn is_settlement(&self) -> bool {
         let has =
             |path: &str| self.other(path, |fields, path| !matches!(fields.at(path), Ok(None)));
         let has_tokens = [INPUT, OUTPUT]
             .into_iter()
             .any(|path| matches!(self.fields.count(path), Ok(Some(1..))));
-        has("other.quota_delta") && !has_tokens
+        let is_quota_only = has("other.quota_delta") || has("other.violation_fee");
+        is_quota_only && !has_tokens
     }
 
     fn claim(&self, kind: Read<Kind>) -> Claim<'a> {
@@ -172,7 +176,7 @@ impl<'a> Row<'_, 'a> {
             time: self.time(),
             user: self
                 .fields
-                .text(USER)
+                .user(&[USER])
                 .and_then(|user| user.ok_or_else(|| missing(USER))),
             provider: self.provider(),
             tokens: match kind {
@@ -190,6 +194,9 @@ impl<'a> Row<'_, 'a> {
             model,
             status,
             latency_ms: self.latency_ms(),
+            audio_millis: None,
+            // No version writes how many images there were.
+            image_count: None,
             error_message: None,
             is_stream: matches!(self.fields.at("is_stream"), Ok(Some(Scalar::Bool(true)))),
             is_provider_made_up: false,
@@ -222,7 +229,8 @@ impl<'a> Row<'_, 'a> {
 
     /// Who is configured for the channel, by its number or name; else the channel.
     fn provider(&self) -> Read<Option<Cow<'a, str>>> {
-        let channel = self.fields.text(CHANNEL)?.filter(|channel| channel != "0");
+        let (_, channel) = self.fields.first(&CHANNELS)?;
+        let channel = channel.filter(|channel| channel != "0");
         let name = self.fields.text(CHANNEL_NAME).ok().flatten();
         let names = [channel.as_deref(), name.as_deref()];
         let configured = self.settings.provider_of(names);
@@ -247,12 +255,12 @@ impl<'a> Row<'_, 'a> {
     }
 
     fn tokens(&self, has_output: bool) -> Read<Tokens> {
-        let counted = Counted {
+        let counted = ReportedTokens {
             input: self.fields.count(INPUT)?,
             output: self.fields.count(OUTPUT)?,
             cached: self.count(CACHED)?,
             written: self.count(WRITTEN)?,
-            ..Counted::default()
+            ..ReportedTokens::default()
         };
         let is_beside = self.is("other.claude")
             || self.other_text("other.usage_semantic").as_deref() == Some("anthropic");

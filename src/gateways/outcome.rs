@@ -59,11 +59,13 @@ pub enum Skip {
     UsagePending,
     /// An early line about a request that has not been answered yet.
     Unfinished,
+    /// It has token counts, but no operation that is known here as inference or as something else.
+    UnknownOperation,
 }
 
 impl Skip {
     /// All, for metrics and documentation.
-    pub const ALL: [Skip; 9] = [
+    pub const ALL: [Skip; 10] = [
         Skip::NotInference,
         Skip::Empty,
         Skip::OtherSide,
@@ -73,6 +75,7 @@ impl Skip {
         Skip::GatewayCall,
         Skip::UsagePending,
         Skip::Unfinished,
+        Skip::UnknownOperation,
     ];
 
     /// The stable name.
@@ -87,6 +90,7 @@ impl Skip {
             Skip::GatewayCall => "gateway_call",
             Skip::UsagePending => "usage_pending",
             Skip::Unfinished => "unfinished",
+            Skip::UnknownOperation => "unknown_operation",
         }
     }
 }
@@ -142,7 +146,10 @@ pub(super) fn canonical_record<'n>(
     );
     let is_success = (200..300).contains(&event.status);
     let is_output_unknown = has_output(&event.endpoint) && event.output_tokens.is_none();
-    let is_usage_unknown = is_success && (event.input_tokens.is_none() || is_output_unknown);
+    // What is paid by the image or the minute need not have tokens.
+    let is_counted_otherwise = event.image_count.is_some() || event.audio_millis.is_some();
+    let is_input_unknown = event.input_tokens.is_none() && !is_counted_otherwise;
+    let is_usage_unknown = is_success && (is_input_unknown || is_output_unknown);
     let is_failure_unattributed = event.status >= 500 && event.provider.is_none();
     Ok(Adapted {
         record: NewRecord {

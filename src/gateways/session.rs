@@ -3,8 +3,11 @@
 //! Claude Code writes `user_<device>_account_<account>_session_<session>` into `metadata.user_id`, from
 //! which gateways fill the end user, and since version 2.1.78 the JSON form of the same,
 //! `{"device_id": ..., "account_uuid": ..., "session_id": ...}`. Taken as it is, every session would be
-//! another user. The account is the person on every device; it is empty where somebody works with an
-//! API key, and then the device is the best that is known.
+//! another user. The account is the person on every device; it is empty if the client uses an API
+//! key, and then the device is the best that is known.
+//!
+//! Other clients put JSON objects of their own into the same field. An object is never an account id:
+//! its account, user or device counts if it names one under one of the usual names.
 
 use serde_json::Value;
 
@@ -19,8 +22,19 @@ pub(super) enum Session {
     Anonymous,
 }
 
+/// Names of the account in an object, in the order in which they count.
+const ACCOUNTS: [&str; 6] = [
+    "account_uuid",
+    "account_id",
+    "accountId",
+    "user_id",
+    "userId",
+    "user",
+];
+const DEVICES: [&str; 2] = ["device_id", "deviceId"];
+
 #[derive(Default)]
-struct Named {
+struct SessionParts {
     device: Option<String>,
     account: Option<String>,
 }
@@ -38,33 +52,30 @@ pub(super) fn classify(text: &str) -> Session {
     }
 }
 
-fn in_json(text: &str) -> Option<Named> {
+fn in_json(text: &str) -> Option<SessionParts> {
     if !text.starts_with('{') {
         return None;
     }
     let object: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
-    let is_session = ["session_id", "device_id"]
-        .iter()
-        .any(|name| object.contains_key(*name));
-    let part = |name: &str| match object.get(name)? {
-        Value::String(text) => Some(text.clone()),
+    let part = |name: &&str| match object.get(*name)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    is_session.then(|| Named {
-        device: part("device_id"),
-        account: part("account_uuid"),
+    Some(SessionParts {
+        device: DEVICES.iter().find_map(part),
+        account: ACCOUNTS.iter().find_map(part),
     })
 }
 
-fn in_words(text: &str) -> Option<Named> {
+fn in_words(text: &str) -> Option<SessionParts> {
     let (rest, _) = text.strip_prefix("user_")?.rsplit_once("_session_")?;
     // A device without an account is followed by both underscores.
     let (device, account) = rest.split_once("_account_").or_else(|| {
         let device = rest.strip_suffix("_account")?;
         Some((device, ""))
     })?;
-    Some(Named {
+    Some(SessionParts {
         device: Some(device.to_owned()),
         account: Some(account.trim_matches('_').to_owned()),
     })
@@ -91,7 +102,12 @@ mod tests {
             ),
             (r#"{"session_id":"1"}"#, Session::Anonymous),
             (r#" {"device_id":7,"session_id":"1"}"#, of("7")),
-            (r#"{"name":"anna"}"#, Session::No),
+            // Objects of other clients.
+            (r#"{"user_id":"anna","session_id":"1"}"#, of("anna")),
+            (r#"{"user":"anna","device_id":"7"}"#, of("anna")),
+            (r#"{"user":{"name":"anna"}}"#, Session::Anonymous),
+            (r#"{"name":"anna"}"#, Session::Anonymous),
+            ("{}", Session::Anonymous),
             ("{anna}", Session::No),
             ("anna", Session::No),
             ("user_1", Session::No),

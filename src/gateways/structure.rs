@@ -12,6 +12,11 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+/// The text without the byte order mark that some systems write in front of it.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim_start()
+}
+
 /// The text with an empty object in place of every number that JSON does not have, at the same
 /// offsets. Where a number is needed, an object is refused; everywhere else it does not matter.
 pub(super) fn without_bare_numbers(text: &str) -> Cow<'_, str> {

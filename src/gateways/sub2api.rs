@@ -18,9 +18,9 @@ use super::claim::{Claim, Read};
 use super::fields::{Fields, Instant, missing, without_query};
 use super::items::ItemReader;
 use super::json::Scalar;
-use super::kind::{endpoint_of_model, has_output};
+use super::kind::{endpoint_of_model, has_output, is_images};
 use super::outcome::Skip;
-use super::tokens::{Counted, Tokens};
+use super::tokens::{ReportedTokens, Tokens};
 use super::{BodyError, Format, GatewaySettings, Outcomes};
 use crate::ops::config::CachedTokens;
 
@@ -48,6 +48,7 @@ const OUTPUT: &str = "output_tokens";
 const CACHED: &str = "cache_read_tokens";
 const WRITTEN: &str = "cache_creation_tokens";
 const LATENCY: &str = "duration_ms";
+const IMAGES: &str = "image_count";
 
 const SUCCESS: u16 = 200;
 /// Gemini's API without the method, which says nothing of the service.
@@ -56,8 +57,9 @@ const GEMINI: &str = "/v1beta/models";
 /// The outcomes of a body.
 pub(super) fn read(body: &[u8], settings: &GatewaySettings) -> Result<Outcomes, BodyError> {
     let items = ItemReader {
-        wanted: "row of sub2api's usage logs, nor an array of them, nor one a line",
+        wanted: "sub2api's format: a row of its usage logs, an array of them, or one per line",
         unset: &[],
+        lists: &["data.items", "data"],
         item: |fields: &Fields<'_>, index| report(fields, index, settings),
     };
     items.read(body)
@@ -93,10 +95,12 @@ impl<'a> Row<'_, 'a> {
                 .and_then(|time| time.ok_or_else(|| missing(TIME))),
             user: self
                 .fields
-                .text(USER)
+                .user(&[USER])
                 .and_then(|user| user.ok_or_else(|| missing(USER))),
             provider: self.provider(),
             tokens: self.tokens(has_output(&endpoint)),
+            audio_millis: None,
+            image_count: self.image_count(&endpoint),
             endpoint: Ok(Cow::Owned(endpoint)),
             model,
             status: Ok(SUCCESS),
@@ -134,13 +138,19 @@ impl<'a> Row<'_, 'a> {
         path.map_or_else(|| endpoint_of_model(model).to_owned(), Cow::into_owned)
     }
 
+    /// Rows of other calls have a count of 0, which says nothing about them.
+    fn image_count(&self, endpoint: &str) -> Option<u64> {
+        let count = self.fields.count(IMAGES).ok().flatten();
+        count.filter(|_| is_images(endpoint))
+    }
+
     fn tokens(&self, has_output: bool) -> Read<Tokens> {
-        let counted = Counted {
+        let counted = ReportedTokens {
             input: self.fields.count(INPUT)?,
             output: self.fields.count(OUTPUT)?,
             cached: self.fields.count(CACHED)?,
             written: self.fields.count(WRITTEN)?,
-            ..Counted::default()
+            ..ReportedTokens::default()
         };
         counted.tokens(CachedTokens::Outside, CACHED, has_output)
     }

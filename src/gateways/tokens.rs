@@ -25,7 +25,7 @@ pub(super) struct Tokens {
 
 /// The tokens that a gateway counted, as it wrote them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(super) struct ReportedTokens {
     pub input: Option<u64>,
     pub output: Option<u64>,
     /// Read from a cache.
@@ -47,8 +47,8 @@ pub(super) struct Places<'p> {
     pub total: &'p [&'p str],
 }
 
-impl Counted {
-    pub fn read(fields: &Fields<'_>, places: &Places<'_>) -> Result<Counted, Refusal> {
+impl ReportedTokens {
+    pub fn read(fields: &Fields<'_>, places: &Places<'_>) -> Result<ReportedTokens, Refusal> {
         let first = |paths: &[&str]| {
             for path in paths {
                 if let Some(count) = fields.count(path)? {
@@ -57,7 +57,7 @@ impl Counted {
             }
             Ok(None)
         };
-        Ok(Counted {
+        Ok(ReportedTokens {
             input: first(places.input)?,
             output: first(places.output)?,
             cached: first(places.cached)?,
@@ -127,12 +127,12 @@ impl Counted {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counted, Tokens};
+    use super::{ReportedTokens, Tokens};
     use crate::ops::config::CachedTokens::{self, Inside, Outside};
 
     fn tokens(counted: CachedTokens, counts: [Option<u64>; 5]) -> Option<Tokens> {
         let [input, output, cached, written, total] = counts;
-        let read = Counted {
+        let read = ReportedTokens {
             input,
             output,
             cached,
@@ -223,10 +223,10 @@ mod tests {
 
     #[test]
     fn no_output_of_something_that_has_output_is_unknown() {
-        let counts = Counted {
+        let counts = ReportedTokens {
             input: Some(10),
             output: Some(0),
-            ..Counted::default()
+            ..ReportedTokens::default()
         };
         let output = |has_output| {
             let tokens = counts.tokens(Inside, "cached", has_output);

@@ -11,7 +11,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Service;
+use super::ApiState;
 use super::caller::{Caller, no_key};
 use super::extract::IDEMPOTENCY_KEY;
 use super::limits::Costs;
@@ -21,7 +21,7 @@ use crate::store::keys::KeyText;
 
 /// Lets through who has a good key and is within its limits, and tells the handlers who it is.
 pub(super) async fn guard(
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -44,7 +44,7 @@ pub(super) async fn guard(
     }
 }
 
-async fn admit(service: &Service, token: Option<&str>, costs: Costs) -> Result<Caller, Problem> {
+async fn admit(service: &ApiState, token: Option<&str>, costs: Costs) -> Result<Caller, Problem> {
     let caller = who(service, token.ok_or_else(no_key)?).await?;
     service.limits.of_caller(&caller.by, costs)?;
     Ok(caller)
@@ -77,7 +77,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A token (JWT) and an API key look different: there is never a guess which one was meant.
-pub(super) async fn who(service: &Service, token: &str) -> Result<Caller, Problem> {
+pub(super) async fn who(service: &ApiState, token: &str) -> Result<Caller, Problem> {
     if let Some(tokens) = &service.tokens
         && tokens::is_token(token)
     {

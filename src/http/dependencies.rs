@@ -57,7 +57,7 @@ async fn watch(
     health: &Health,
     shutdown: &Shutdown,
 ) {
-    let (mut failures, mut told) = (Failures::default(), Told::new(LogThrottle::new()));
+    let (mut failures, mut told) = (Failures::default(), LastNotice::new(LogThrottle::new()));
     loop {
         let asked = tokio::time::timeout(ANSWER_WITHIN, dependencies.check(dependency));
         let Some(answer) = shutdown.bounded(Duration::ZERO, asked).await else {
@@ -146,7 +146,7 @@ enum Verdict {
 type State = Option<&'static str>;
 
 /// What the log was told of a dependency.
-struct Told {
+struct LastNotice {
     now: State,
     told: State,
     /// How often it changed since it was told.
@@ -154,9 +154,9 @@ struct Told {
     lately: LogThrottle<State>,
 }
 
-impl Told {
-    fn new(lately: LogThrottle<State>) -> Told {
-        Told {
+impl LastNotice {
+    fn new(lately: LogThrottle<State>) -> LastNotice {
+        LastNotice {
             now: None,
             told: None,
             changes: 0,
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_flaps_is_told_once_in_a_while() {
-        let mut told = Told::new(LogThrottle::new());
+        let mut told = LastNotice::new(LogThrottle::new());
         assert_eq!(told.news(None), None, "it has worked all the time");
         assert_eq!(told.news(DOWN), Some(1));
         assert_eq!(told.news(None), Some(1));
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn how_it_is_in_the_end_is_told() {
-        let mut told = Told::new(LogThrottle::every(Duration::ZERO));
+        let mut told = LastNotice::new(LogThrottle::every(Duration::ZERO));
         assert_eq!(told.news(DOWN), Some(1));
         told.lately = LogThrottle::new();
         assert_eq!(told.news(None), Some(1));

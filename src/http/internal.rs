@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use utoipa::{IntoParams, ToSchema};
 
-use super::Service;
+use super::ApiState;
 use super::caller::{AdminRead, May};
 use super::extract::{PathParams, QueryParams};
 use super::ingest::of_log;
@@ -120,7 +120,7 @@ impl TryFrom<RecordLine> for Record {
     responses((status = 200, description = "Topics and partitions.", body = LogOverview)))]
 pub(super) async fn overview(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
 ) -> Result<Json<LogOverview>, Problem> {
     LogOverview::of(&*service.log)
         .await
@@ -208,12 +208,12 @@ pub(super) struct RecordsQuery {
     ),
     responses(
         (status = 200, description = "One record a line.", content_type = "application/x-ndjson"),
-        (status = 404, description = "There is no such partition.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown partition.", body = Problem, content_type = "application/problem+json"),
         (status = 416, description = "The log does not reach there.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn records(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams((topic, partition)): PathParams<(String, u32)>,
     QueryParams(wanted): QueryParams<RecordsQuery>,
 ) -> Result<Response, Problem> {

@@ -75,7 +75,7 @@ struct Lookup {
 }
 
 /// What is known of an id.
-enum Found {
+enum CachedKey {
     Fresh(Arc<ApiKey>),
     Stale(Lookup),
     /// What was good is believed without waiting.
@@ -112,11 +112,11 @@ impl Keyring {
         sent: &KeyText,
     ) -> Result<(Option<Arc<ApiKey>>, &'static str), Problem> {
         match self.known(sent.id()) {
-            Found::Fresh(key) => Ok((Some(key), "cached")),
-            Found::Absent => Ok((None, "cached")),
-            Found::Late(key) => Ok((Some(key), "believed")),
-            Found::Stale(looking) => self.looked_up_again(sent.id(), looking).await,
-            Found::Unknown => {
+            CachedKey::Fresh(key) => Ok((Some(key), "cached")),
+            CachedKey::Absent => Ok((None, "cached")),
+            CachedKey::Late(key) => Ok((Some(key), "believed")),
+            CachedKey::Stale(looking) => self.looked_up_again(sent.id(), looking).await,
+            CachedKey::Unknown => {
                 let looked = tokio::time::timeout(UNKNOWN_WITHIN, self.look_up(sent)).await;
                 looked.unwrap_or_else(|_| {
                     let why = format!("a key was not found within {UNKNOWN_WITHIN:?}");
@@ -158,31 +158,31 @@ impl Keyring {
         Ok(marks.knows(sent) == Some(false))
     }
 
-    fn known(self: &Arc<Self>, id: &str) -> Found {
+    fn known(self: &Arc<Self>, id: &str) -> CachedKey {
         let now = Instant::now();
         let mut known = self.lock();
         if let Some(good) = known.good.get_mut(id) {
             good.used = now;
             let age = now - good.at;
             if age < LOOKED_UP_AHEAD {
-                return Found::Fresh(good.key.clone());
+                return CachedKey::Fresh(good.key.clone());
             }
             let looking = good
                 .looking
                 .get_or_insert_with(|| self.look_again(id))
                 .clone();
             if age < KEY_CACHE_TTL {
-                return Found::Fresh(good.key.clone());
+                return CachedKey::Fresh(good.key.clone());
             }
             good.is_late |= now - looking.since >= LOOKED_UP_WITHIN;
             if good.is_late && age < KEY_CACHE_TTL_IN_OUTAGE {
-                return Found::Late(good.key.clone());
+                return CachedKey::Late(good.key.clone());
             }
-            return Found::Stale(looking);
+            return CachedKey::Stale(looking);
         }
         match known.absent.get(id) {
-            Some(at) if now - *at < KEY_CACHE_TTL => Found::Absent,
-            _ => Found::Unknown,
+            Some(at) if now - *at < KEY_CACHE_TTL => CachedKey::Absent,
+            _ => CachedKey::Unknown,
         }
     }
 

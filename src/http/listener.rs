@@ -13,7 +13,7 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Service;
+use super::ApiState;
 use super::extract::{QueryParams, bad_query};
 use super::problem::Problem;
 
@@ -71,7 +71,7 @@ pub(super) struct Proof {
         (status = 404, description = "This process has no data directory.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn prove(
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(Challenge { nonce }): QueryParams<Challenge>,
 ) -> Result<Json<Proof>, Problem> {
     let is_nonce = (1..=NONCE_CHARS_MAX).contains(&nonce.len())

@@ -104,9 +104,9 @@ pub struct Parts {
     pub config: HttpConfig,
 }
 
-/// The service.
+/// What all routes share: the tables, the log, keys, limits, and what people ask and do.
 #[derive(Clone)]
-pub struct Service {
+pub struct ApiState {
     parts: Arc<Parts>,
     operator: Operator,
     budget: Arc<budget::Budget>,
@@ -121,29 +121,29 @@ pub struct Service {
     identity: Arc<listener::Identity>,
 }
 
-impl std::ops::Deref for Service {
+impl std::ops::Deref for ApiState {
     type Target = Parts;
     fn deref(&self) -> &Parts {
         &self.parts
     }
 }
 
-impl FromRef<Service> for Operator {
-    fn from_ref(service: &Service) -> Operator {
+impl FromRef<ApiState> for Operator {
+    fn from_ref(service: &ApiState) -> Operator {
         service.operator.clone()
     }
 }
 
-impl Service {
-    /// A service.
-    pub fn new(parts: Parts) -> Service {
+impl ApiState {
+    /// The state of a service with these parts.
+    pub fn new(parts: Parts) -> ApiState {
         let tokens = parts.config.jwt.clone().map(|config| {
             let clock = parts.clock.clone();
             Arc::new(tokens::Tokens::new(config, clock))
         });
         let queries = Queries::new(parts.db.clone(), parts.log.clone(), parts.partitions);
         let queries = Arc::new(queries);
-        Service {
+        ApiState {
             operator: Operator {
                 metrics: parts.metrics.clone(),
                 health: parts.health.clone(),
@@ -168,7 +168,7 @@ impl Service {
     }
 }
 
-impl Service {
+impl ApiState {
     /// The connections by which it can be asked.
     pub fn connections(&self) -> Connections {
         Connections::new(&self.config, self.metrics.clone())
@@ -198,7 +198,7 @@ struct Described {
 }
 
 /// Every route.
-pub fn router(service: Service, hosts: Hosts) -> Router {
+pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let (open, closed) = (open_routes(), closed_routes());
     let document = described(&open, &closed);
     let (open, _) = open.split_for_parts();
@@ -232,7 +232,7 @@ pub fn router(service: Service, hosts: Hosts) -> Router {
 }
 
 /// The same for a service whose metrics are read at an address of their own: `/metrics` is not here.
-pub fn router_without_metrics(service: Service, hosts: Hosts) -> Router {
+pub fn router_without_metrics(service: ApiState, hosts: Hosts) -> Router {
     router(service, hosts).layer(middleware::from_fn(hide_metrics))
 }
 
@@ -262,7 +262,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 fn described(
     open: &OpenApiRouter<Operator>,
-    closed: &OpenApiRouter<Service>,
+    closed: &OpenApiRouter<ApiState>,
 ) -> utoipa::openapi::OpenApi {
     let mut document = openapi::Document::openapi();
     for part in [
@@ -284,7 +284,7 @@ fn open_routes() -> OpenApiRouter<Operator> {
         .routes(routes!(status::ready))
 }
 
-fn identity_routes() -> OpenApiRouter<Service> {
+fn identity_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(listener::prove))
 }
 
@@ -295,7 +295,7 @@ fn document_routes() -> OpenApiRouter<Described> {
 }
 
 /// Everybody needs a key for these.
-fn closed_routes() -> OpenApiRouter<Service> {
+fn closed_routes() -> OpenApiRouter<ApiState> {
     ingest::routes()
         .routes(routes!(internal::overview))
         .routes(routes!(internal::records))

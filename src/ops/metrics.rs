@@ -124,178 +124,206 @@ pub struct Declared {
 }
 
 metrics! {
-    /// Events that were accepted by rating and counted. A chunk that is rated again after a crash counts again, here and below.
+    /// Events that rating accepted and counted. A chunk that is rated again after a crash counts
+    /// again, here and below.
     events_rated_total: IntCounter;
-    /// Events that were rejected by rating, by reason code; the reason conflict means the same identity with other content.
+    /// Events that rating rejected, by reason code. conflict means the same identity with different
+    /// content.
     events_rejected_total: IntCounterVec["reason"];
-    /// Events that were dropped because the same event had been seen before.
+    /// Events dropped as duplicates.
     events_duplicate_total: IntCounter;
     /// Requests whose points and cost were taken back by a reversal.
     events_reversed_total: IntCounter;
-    /// Records that were found in another partition than their user's and sent on to it.
+    /// Records found in a partition other than their user's and forwarded to it.
     events_forwarded_total: IntCounter;
-    /// Events whose duplicates had to be looked for in their usage row, because the window in memory does not reach back far enough.
+    /// Events checked for duplicates in their usage row (dedup lookup), because the window in
+    /// memory does not reach back far enough.
     slow_lane_events_total: IntCounter;
-    /// Events whose model is in no catalogue and carries no size, and which were rated in the lowest tier; the names are in the log.
+    /// Events rated in the lowest tier because their model is not in the catalogue and its name has
+    /// no size; the log has the names.
     default_tier_events_total: IntCounter;
-    /// Events of the last five minutes, by what became of them: rated, rejected, without_usage (successful, rated, without token
-    /// counts; among those that were rated).
+    /// Events of the last five minutes by outcome: rated, rejected, without_usage (rated and
+    /// successful, but without token counts).
     recent_events: IntGaugeVec["outcome"];
     /// Successful events without token counts: their usage is unknown, not zero.
     unknown_usage_events_total: IntCounter;
-    /// Rated events by service and tier; the tier is none where the service has no models.
+    /// Rated events by service and tier; the tier is none for services without models.
     usage_events_total: IntCounterVec["service", "tier"];
-    /// Points that usage has earned, before multipliers, by who earned them (user or provider), service and tier.
+    /// Points earned by usage, before multipliers, by earner (user or provider), service and tier.
     usage_points_total: CounterVec["earner", "service", "tier"];
-    /// Points that were issued, before multipliers, by kind: usage of users and of providers, referral shares, first uses, awards, adjustments.
+    /// Points issued, before multipliers, by kind: usage of users and of providers, referral
+    /// shares, first uses, awards, adjustments.
     points_issued_total: CounterVec["kind"];
-    /// Points that adjustments took away.
+    /// Points deducted by adjustments.
     points_deducted_total: Counter;
-    /// Heartbeats (tick records) that were written; by them months become final in partitions that hear nothing else.
+    /// Heartbeats (tick records) written. They make months final in partitions that receive nothing
+    /// else.
     ticks_total: IntCounter;
-    /// Chunks that were rated.
+    /// Chunks rated.
     chunks_total: IntCounter;
     /// Records in a chunk.
     chunk_events: Histogram in EVENTS;
     /// Bytes of records in a chunk.
     chunk_bytes: Histogram in BYTES;
-    /// From the cut of a chunk until everything that it emits is durable, in seconds.
+    /// Time from the cut of a chunk until everything it emits is durable, in seconds.
     chunk_seconds: Histogram in SECONDS;
-    /// Time that each stage of the work takes, in seconds. Of rating, per chunk: cut, rate, emit. Of posting, per read: load, apply; per
-    /// flush: write, effects; then checkpoint.
+    /// Time of each stage, in seconds. Rating, per chunk: cut, rate, emit. Posting, per read: load,
+    /// apply; per flush: write, effects; then checkpoint.
     stage_seconds: HistogramVec["role", "stage"] in SECONDS;
-    /// Posting blocks that rating has emitted; a chunk that is rated again counts again.
+    /// Posting blocks emitted by rating; a chunk that is rated again counts again.
     postings_blocks_total: IntCounter;
-    /// Posting blocks that were dropped because their sequence number had been applied before.
+    /// Posting blocks dropped because their sequence number was already applied.
     postings_duplicate_blocks_total: IntCounter;
     /// Accounts in memory, by posting partition.
     accounts_cached: IntGaugeVec["partition"];
-    /// Accounts in memory that have something to write, by posting partition.
+    /// Accounts in memory with unwritten changes, by posting partition.
     accounts_dirty: IntGaugeVec["partition"];
-    /// Accounts that a read of posting blocks named and that were in memory (hit) or had to be loaded from the store (miss).
+    /// Accounts named by posting blocks, by whether they were in memory (hit) or loaded from the
+    /// store (miss).
     account_lookups_total: IntCounterVec["result"];
-    /// Accounts whose rows were written.
+    /// Account rows written.
     flush_rows_total: IntCounter;
-    /// Writes of accounts of which a sum is at the end of its range, so that it says less than was added; the log names them.
+    /// Account writes in which a sum is at the end of its range and is therefore too low; the log
+    /// names the accounts.
     saturated_flushes_total: IntCounter;
-    /// Accounts that one flush wrote.
+    /// Accounts written by one flush.
     flush_accounts: Histogram in EVENTS;
     /// Duration of a flush, in seconds.
     flush_seconds: Histogram in SECONDS;
-    /// Whenever newer events have become visible in account rows: how old the newest of them was by then, by its own time, in seconds.
+    /// Age of the newest visible event, by its own time, at each moment when newer events became
+    /// visible in account rows, in seconds.
     freshness_seconds: Histogram in AGES;
-    /// The time of the newest event that is visible in account rows, by posting partition, in seconds since 1970.
+    /// Time of the newest event visible in account rows, by posting partition, in seconds since
+    /// 1970.
     visible_event_timestamp_seconds: GaugeVec["partition"];
-    /// Writes of account rows by what became of them: written; try_again (the row is as before); somebody_else (another worker wrote).
+    /// Conditional writes of account rows by outcome: written; try_again (the row is unchanged);
+    /// somebody_else (another worker wrote this row).
     condition_outcomes_total: IntCounterVec["outcome"];
-    /// How often a partition threw away its memory and began again at its checkpoint.
+    /// Times a partition discarded its memory and restarted from its checkpoint.
     reloads_total: IntCounterVec["role"];
-    /// What the consumer group has done to this process: partitions assigned, revoked, lost, by role.
+    /// Consumer group events of this process (partitions assigned, revoked, lost), by role.
     group_events_total: IntCounterVec["role", "event"];
-    /// Accounts that are set aside: their postings and awards wait while their partition goes on.
+    /// Accounts that are set aside: their postings and awards wait while their partition continues.
     accounts_set_aside: IntGaugeVec["partition"];
-    /// Unix time of the append of the oldest posting that an account which is set aside may lack; absent while there is none. The log drops it one retention later.
+    /// Append time of the oldest posting that an account which is set aside may lack, in seconds
+    /// since 1970; absent if there is none. The log drops it one retention later.
     accounts_set_aside_since_timestamp_seconds: GaugeVec["partition"];
     /// Accounts that were set aside, by reason code.
     accounts_set_aside_total: IntCounterVec["reason"];
-    /// 1 while a partition is halted, by reason code; tidemark doctor says more.
+    /// 1 while a partition is halted, by reason code; `tidemark doctor` has details.
     halted: IntGaugeVec["role", "partition", "reason"];
-    /// Records of a partition whose work is not done: not rated and sent on, or posted in memory and not in rows yet.
+    /// Records of a partition that are not done: not yet rated and sent, or posted in memory but
+    /// not yet in rows.
     lag_records: IntGaugeVec["role", "partition"];
-    /// How long the oldest of these records has been in the log, in seconds; 0 when there is none.
+    /// Time that the oldest of these records has been in the log, in seconds; 0 if there is none.
     lag_seconds: GaugeVec["role", "partition"];
-    /// The offset up to which a partition's work is durable.
+    /// Offset up to which a partition's work is durable.
     checkpoint_offset: IntGaugeVec["role", "partition"];
-    /// When a partition's checkpoint last moved, or covered everything that there was, in seconds since 1970.
+    /// Time when a partition's checkpoint last moved, or covered everything in the log, in seconds
+    /// since 1970.
     checkpoint_timestamp_seconds: GaugeVec["role", "partition"];
-    /// When a partition last made progress, or had nothing to do, in seconds since 1970.
+    /// Time when a partition last made progress or was idle, in seconds since 1970.
     last_progress_timestamp_seconds: GaugeVec["role", "partition"];
-    /// Awards that reached an account's row, by kind.
+    /// Awards applied to account rows, by kind.
     awards_applied_total: IntCounterVec["kind"];
-    /// The control number of the newest rules and prices that this process has seen.
+    /// Control number of the newest rules and prices that this process has seen.
     rules_version: IntGauge;
-    /// Write units that the store says were consumed.
+    /// Write units consumed, as reported by the store.
     store_write_units_total: CounterVec["table"];
-    /// Read units that the store says were consumed.
+    /// Read units consumed, as reported by the store.
     store_read_units_total: CounterVec["table"];
-    /// Answers of the store that report consumption, by table and operation.
+    /// Store answers that report consumption, by table and operation.
     store_requests_total: IntCounterVec["table", "operation"];
     /// Requests that the store throttled.
     store_throttles_total: IntCounter;
-    /// Requests that DynamoDB did not let in, or that could not be signed: expired or missing credentials, a missing permission, a
-    /// skewed clock. Nothing was written; the tasks try again.
+    /// Requests that DynamoDB denied or that could not be signed: expired or missing credentials, a
+    /// missing permission, a skewed clock. Nothing was written; the tasks retry.
     store_denials_total: IntCounter;
-    /// Requests to the store that were sent again.
+    /// Requests to the store that were retried.
     store_retries_total: IntCounter;
-    /// How many requests to the store may be on their way at once. Falls when answers do not come in time, and rises with answers
-    /// that do.
+    /// Limit of concurrent requests to the store. It falls when answers are late and rises with
+    /// answers that are on time.
     store_in_flight_max: IntGauge;
-    /// Records of gateways' topics that adapters have read, by topic; one that is read again counts again, here and below.
+    /// Records that adapters read from gateways' topics, by topic; a record that is read again
+    /// counts again, here and below.
     adapter_records_total: IntCounterVec["topic"];
-    /// Usage events that adapters have made of them.
+    /// Usage events that adapters created.
     adapter_events_total: IntCounterVec["topic"];
-    /// Log entries that adapters have passed over, by reason.
+    /// Log entries that adapters skipped, by reason.
     adapter_skipped_total: IntCounterVec["topic", "reason"];
-    /// Log entries that adapters have refused, by reason code.
+    /// Log entries that adapters refused, by reason code.
     adapter_refused_total: IntCounterVec["topic", "reason"];
-    /// Events of successful requests whose gateway does not know how many tokens they took: nothing is charged for them.
+    /// Events of successful requests whose gateway reports no token counts; their tokens are not
+    /// charged.
     adapter_usage_unknown_total: IntCounterVec["topic"];
-    /// Events whose gateway counts a total of tokens that is not the sum of its parts. The parts count.
+    /// Events whose token total, as reported by the gateway, is not the sum of its parts. The parts
+    /// count.
     adapter_odd_totals_total: IntCounterVec["topic"];
-    /// Failed requests (5xx) whose gateway does not say where they went: they lower no provider's uptime.
+    /// Failed requests (5xx) without a known provider: they lower no provider's uptime.
     adapter_unattributed_failures_total: IntCounterVec["topic"];
-    /// Records of gateways' topics that expired or were deleted before they were read: their usage is lost. Raise the retention there.
+    /// Records of gateways' topics that expired or were deleted before they were read; their usage
+    /// is lost. Raise the retention of these topics.
     adapter_lost_records_total: IntCounterVec["topic"];
-    /// HTTP requests that brought usage, by form; `events` are tidemark's own forms.
+    /// HTTP requests with usage, by format; `events` are tidemark's own formats.
     ingest_requests_total: IntCounterVec["format"];
-    /// Usage events that the log has taken from them.
+    /// Usage events accepted by the log.
     ingest_events_total: IntCounterVec["format"];
-    /// Items in them that were passed over, by reason.
+    /// Items skipped, by reason.
     ingest_skipped_total: IntCounterVec["format", "reason"];
-    /// Items in them that were refused, by reason code; those of gateways are kept in usage.rejected.
+    /// Items refused, by reason code; those of gateways' formats are kept in usage.rejected.
     ingest_refused_total: IntCounterVec["format", "reason"];
-    /// Events in them of successful requests whose gateway does not say how many tokens they took: nothing is charged for them.
+    /// Events of successful requests without token counts; their tokens are not charged.
     ingest_usage_unknown_total: IntCounterVec["format"];
-    /// Events whose gateway counts a total of tokens that is not the sum of its parts. The parts count.
+    /// Events whose token total, as reported by the gateway, is not the sum of its parts. The parts
+    /// count.
     ingest_odd_totals_total: IntCounterVec["format"];
-    /// Events of deployments whose ids the gateway made up: the vendor stands for the provider. Set http.gateways.providers.
+    /// Events of deployments whose ids the gateway generated: the vendor takes the provider's
+    /// place. Set http.gateways.providers.
     ingest_made_up_providers_total: IntCounterVec["format"];
-    /// Failed requests (5xx) whose gateway does not say where they went: they lower no provider's uptime.
+    /// Failed requests (5xx) without a known provider: they lower no provider's uptime.
     ingest_unattributed_failures_total: IntCounterVec["format"];
-    /// Records that the log has acknowledged to this process, whatever wrote them, by topic.
+    /// Records that the log acknowledged to this process, of all kinds, by topic.
     log_appended_records_total: IntCounterVec["topic"];
-    /// Appends that the log refused: its disk is full (disk_full), or the clock has jumped ahead (clock_ahead). Nothing was appended.
+    /// Appends that the log refused: its disk is full (disk_full) or the clock jumped ahead
+    /// (clock_ahead). Nothing was appended.
     log_refused_appends_total: IntCounterVec["reason"];
-    /// 1 while what this process depends on (log, store) cannot be used, by cause; 0 or absent otherwise.
+    /// 1 while a dependency of this process (log, store) is unavailable, by cause; 0 or absent
+    /// otherwise.
     dependency_down: IntGaugeVec["dependency", "code"];
-    /// HTTP requests that were answered, by route and status code.
+    /// HTTP requests answered, by route and status code.
     http_requests_total: IntCounterVec["route", "code"];
     /// Time to answer an HTTP request, in seconds.
     http_request_seconds: HistogramVec["route"] in SECONDS;
-    /// Connections to the HTTP service that are open.
+    /// Open connections to the HTTP service.
     http_connections: IntGauge;
-    /// Connections that were refused because too many were open: of everybody (all), or from one address (address).
+    /// Connections refused because too many were open, by limit: in total (all) or from one address
+    /// (address).
     http_connections_refused_total: IntCounterVec["limit"];
-    /// Connections that were closed because their client did not send the head of a request (head), or did not take its answer (answer).
+    /// Connections closed because the client did not send the head of a request (head) or did not
+    /// read its answer (answer).
     http_connections_timed_out_total: IntCounterVec["waiting_for"];
-    /// Bodies of requests that were refused: too_large, too_slow, or no_room because too many bytes were being read.
+    /// Request bodies refused: too_large, too_slow, or no_room because too many bytes were being
+    /// read.
     http_bodies_refused_total: IntCounterVec["reason"];
-    /// API keys that were looked for: cached, read from the store, made_up (refused without a read), limited (too many unknown ones of the
-    /// older form), or believed because the store did not answer in time.
+    /// API key lookups by result: cached, read (from the store), made_up (refused without a read),
+    /// limited (too many unknown keys of the older form), or believed (cached, because the store
+    /// did not answer in time).
     http_key_lookups_total: IntCounterVec["result"];
-    /// Spans for the collector of traces: sent, failed (it did not take them) or dropped (too many waited). Only with tracing.endpoint.
+    /// Spans for the trace collector: sent, failed (not accepted) or dropped (queue full). Only
+    /// with tracing.endpoint.
     trace_spans_total: IntCounterVec["outcome"];
-    /// Codes that were made, accounts that were referred, of these those with a success, and with fifty; see analytics_timestamp_seconds.
+    /// Referral funnel: codes created, accounts referred, and of these those with one success and
+    /// with fifty; see analytics_timestamp_seconds.
     referral_accounts: IntGaugeVec["step"];
-    /// Users and providers that have ever been seen; see analytics_timestamp_seconds.
+    /// Users and providers ever seen; see analytics_timestamp_seconds.
     known_accounts: IntGaugeVec["kind"];
-    /// Accounts that were active today (so far) and yesterday, UTC; see analytics_timestamp_seconds.
+    /// Accounts active today (so far) and yesterday, UTC; see analytics_timestamp_seconds.
     active_accounts: IntGaugeVec["kind", "day"];
     /// Users whose credit balance is below zero; see analytics_timestamp_seconds.
     credits_overdrawn_accounts: IntGauge;
-    /// When the tables were last read whole for the numbers about everybody, in seconds since 1970.
+    /// Time of the last full read of the tables for these numbers, in seconds since 1970.
     analytics_timestamp_seconds: Gauge;
-    /// Always 1; the labels tell what is running.
+    /// Always 1; the labels say what is running.
     build_info: IntGaugeVec["version"];
 }
 

@@ -32,6 +32,20 @@ pub enum PricingCommand {
     },
     /// Show the values in force.
     Show(JsonArg),
+    /// Check a rules file, and publish nothing. Reports all faults at once.
+    #[command(
+        after_help = "Examples:\n  tidemark pricing check config/rules/mainnet.toml\n  \
+                      tidemark pricing check services.json --key rules.services\n\n\
+                      Exit code 2 if the file has faults. Not checked: what depends on versions that are published already, \
+                      such as a service that changes its name."
+    )]
+    Check {
+        /// The file: all rules of a network as TOML, as in config/rules; with --key, one value as JSON.
+        file: PathBuf,
+        /// The key whose value the file is, such as rules.services.
+        #[arg(long)]
+        key: Option<String>,
+    },
     /// Publish prices of single models from LiteLLM's public price list, as one version of `rules.modelPrices`.
     ///
     /// Prices of models that the list does not name stay as they are. Download the list from

@@ -118,6 +118,25 @@ impl Faults {
         (needed, optional)
     }
 
+    /// The members of an object whose names are free, by name.
+    pub fn entries<'v>(
+        &mut self,
+        object: &Member<'v>,
+        max: usize,
+    ) -> Option<Vec<(&'v str, Member<'v>)>> {
+        let value = object.value?;
+        let map = value.as_object().filter(|map| map.len() <= max);
+        let Some(map) = map else {
+            let allowed = format!("a table of at most {max} names");
+            self.add(&object.key, "is not such a table", allowed);
+            return None;
+        };
+        let member = |(name, value): (&'v String, &'v Value)| {
+            (name.as_str(), object.below(name, Some(value)))
+        };
+        Some(map.iter().map(member).collect())
+    }
+
     fn needed<'v>(
         &mut self,
         object: &Member<'v>,

@@ -44,6 +44,9 @@ pub struct Rules {
 pub struct AddedService {
     /// `None`: by the tier of the model.
     points: Option<(Points, Points)>,
+    /// Where the tier of the model decides.
+    demand: Bp,
+    user_share: Bp,
     /// `None`: the target of the tier of the model.
     target_ms: Option<u64>,
     /// What its price counts.
@@ -84,6 +87,16 @@ impl Rules {
             || added.is_some_and(|added| added.points.is_none() || added.target_ms.is_none())
     }
 
+    /// Whether prices of single models may decide what requests to this service cost.
+    pub fn depends_on_model_prices(&self, service: Service) -> bool {
+        let counts_tokens =
+            |added: &AddedService| matches!(added.price, ServicePrice::Tokens { .. });
+        self.has_model_prices()
+            && (service == Service::CHAT_COMPLETIONS
+                || service == Service::EMBEDDINGS
+                || self.added(service).is_some_and(counts_tokens))
+    }
+
     /// What a successful request to a service earns, on a model of this tier. Nothing for a service
     /// that these rules do not know.
     pub fn earnings(&self, service: Service, tier: Tier) -> Earnings {
@@ -99,7 +112,10 @@ impl Rules {
             return Earnings::default();
         };
         let by_tier = of_class(RateClass::of_tier(tier));
-        let (provider, user) = added.points.unwrap_or((by_tier.provider, by_tier.user));
+        let (provider, user) = added.points.unwrap_or_else(|| {
+            let provider = by_tier.provider.times(added.demand);
+            (provider, provider.times(added.user_share))
+        });
         Earnings {
             provider,
             user,
@@ -253,6 +269,9 @@ pub(super) fn assemble<'v>(
     let points = value_of!(find, SettingKey::Points, Points);
     let demand = value_of!(find, SettingKey::Demand, Multipliers);
     let season = season_at(value_of!(find, SettingKey::Season, Seasons), time);
+    let multiplier = season.map_or(PerClass([Bp::ONE; RateClass::COUNT]), |season| {
+        season.multiplier
+    });
     let shares = value_of!(find, SettingKey::Shares, Shares);
     let mut prices = [Money::ZERO; PriceKey::COUNT];
     for key in PriceKey::ALL {
@@ -273,12 +292,15 @@ pub(super) fn assemble<'v>(
         _ => None,
     };
     let added = match find(SettingKey::Services).map(Version::setting) {
-        Some(Setting::Services(in_force)) => added_services(services, Some(in_force), shares.user),
-        _ => added_services(services, None, shares.user),
-    };
-    let (provider_earns, user_earns) = earnings(points, demand, &season, shares.user).ok()?;
+        Some(Setting::Services(in_force)) => {
+            added_services(services, Some(in_force), season, shares.user)
+        }
+        _ => added_services(services, None, season, shares.user),
+    }
+    .ok()?;
+    let (provider_earns, user_earns) = earnings(points, demand, &multiplier, shares.user).ok()?;
     Some(Rules {
-        id: id_of(&season, &find)?,
+        id: id_of(&multiplier, season, &find)?,
         mainnet: *value_of!(find, SettingKey::Mainnet, Mainnet),
         token_prices: Tier::ALL.map(|tier| token_prices(&prices, tier)),
         prices,
@@ -305,8 +327,9 @@ pub(super) fn assemble<'v>(
 fn added_services(
     services: &ServicesAsOf,
     in_force: Option<&Arc<ServiceRules>>,
+    season: Option<&Season>,
     user_share: Bp,
-) -> Vec<(Service, AddedService)> {
+) -> Result<Vec<(Service, AddedService)>, Overflow> {
     let in_force: Vec<(Service, &Terms)> =
         in_force.iter().flat_map(|rules| rules.terms()).collect();
     let added = |(service, first): &(Service, Terms)| {
@@ -315,16 +338,21 @@ fn added_services(
         let points = match terms.points {
             BasePoints::ByTier => None,
             BasePoints::Flat(points) => {
-                let provider = points.times(terms.demand);
+                let name = services.table.name(*service);
+                let season = season.and_then(|season| season.services.get(&*name));
+                let season = season.copied().unwrap_or(Bp::ONE);
+                let provider = scaled(points, terms.demand, season)?;
                 Some((provider, provider.times(user_share)))
             }
         };
         let added = AddedService {
             points,
+            demand: terms.demand,
+            user_share,
             target_ms: terms.target_ms.map(u64::from),
             price: terms.price,
         };
-        (*service, added)
+        Ok((*service, added))
     };
     services.first.iter().map(added).collect()
 }
@@ -340,16 +368,19 @@ fn token_prices(prices: &[Money; PriceKey::COUNT], tier: Tier) -> TokenPrices {
     }
 }
 
-/// The seasonal multipliers at an instant (`None`: before every other).
-fn season_at(seasons: &[Season], time: Option<Millis>) -> PerClass<Bp> {
-    let season = time.and_then(|time| {
-        seasons
-            .iter()
-            .find(|season| season.from.0 <= time && time < season.to.0)
-    });
-    season.map_or(PerClass([Bp::ONE; RateClass::COUNT]), |season| {
-        season.multiplier
-    })
+/// The season at an instant (`None`: before every other).
+fn season_at(seasons: &[Season], time: Option<Millis>) -> Option<&Season> {
+    let time = time?;
+    seasons
+        .iter()
+        .find(|season| season.from.0 <= time && time < season.to.0)
+}
+
+/// `floor(base × demand × season / 10^8)`.
+fn scaled(base: Points, demand: Bp, season: Bp) -> Result<Points, Overflow> {
+    let scaled = i128::from(base.0) * i128::from(demand.0) * i128::from(season.0);
+    let earned = floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE));
+    i64::try_from(earned).map(Points).map_err(|_| Overflow)
 }
 
 /// What an event gives, by class: demand and season are constant while rules are in force, so each is computed once.
@@ -362,11 +393,8 @@ fn earnings(
     let mut provider = [Points::ZERO; RateClass::COUNT];
     let mut user = provider;
     for class in RateClass::ALL {
-        let scaled = i128::from(points.get(class).0.0)
-            * i128::from(demand.get(class).0)
-            * i128::from(season.get(class).0);
-        let earned = floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE));
-        let earned = Points(i64::try_from(earned).map_err(|_| Overflow)?);
+        let base = points.get(class).0;
+        let earned = scaled(base, demand.get(class), season.get(class))?;
         provider[class as usize] = earned;
         user[class as usize] = earned.times(user_share);
     }
@@ -375,7 +403,8 @@ fn earnings(
 
 /// A hash of all values and of the season's multipliers.
 fn id_of<'v>(
-    season: &PerClass<Bp>,
+    multipliers: &PerClass<Bp>,
+    season: Option<&Season>,
     find: &impl Fn(SettingKey) -> Option<&'v Version>,
 ) -> Option<u64> {
     let mut bytes = Vec::new();
@@ -389,7 +418,11 @@ fn id_of<'v>(
         };
         bytes.extend_from_slice(&fingerprint.to_le_bytes());
     }
-    for multiplier in season.0 {
+    for multiplier in multipliers.0 {
+        bytes.extend_from_slice(&multiplier.0.to_le_bytes());
+    }
+    for (name, multiplier) in season.iter().flat_map(|season| &season.services) {
+        bytes.extend_from_slice(name.as_bytes());
         bytes.extend_from_slice(&multiplier.0.to_le_bytes());
     }
     Some(xxhash_rust::xxh3::xxh3_64(&bytes))

@@ -5,6 +5,7 @@
 //! can hold; the largest charge is 2 × 2^40 tokens at 1,000,000 dollars per 1,000, about 2.2 × 10^24 of 1.7 × 10^38 nano-dollars.
 //! Sums stay at the end of their range all the same ([`crate::domain::amount`]).
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::key::{PriceKey, SettingKey, Unit};
 use super::model_prices::ModelPrices;
 use super::services::ServiceRules;
 use crate::domain::amount::{BP_ONE, Bp, Money, Points};
+use crate::domain::service::Service;
 use crate::domain::time::Millis;
 
 /// A value is one attribute of one item of the store, which takes 400 KB.
@@ -72,6 +74,10 @@ pub(super) struct Season {
     /// The first instant after it.
     pub to: Decimal<Millis>,
     pub multiplier: PerClass<Bp>,
+    /// Of services beside the built-in ones whose points are fixed, by their names. Others earn as
+    /// ever; where the tier of the model decides, the multiplier of the tier counts.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, Bp>,
 }
 
 /// Who gets which share of the provider's amount.
@@ -333,7 +339,8 @@ fn seasons(member: &Member<'_>, faults: &mut Faults) -> Option<Vec<Season>> {
 }
 
 fn one_season(season: &Member<'_>, faults: &mut Faults) -> Option<Season> {
-    let [name, from, to, multiplier] = faults.members(season, ["name", "from", "to", "multiplier"]);
+    let ([name, from, to, multiplier], [services]) =
+        faults.members_and(season, ["name", "from", "to", "multiplier"], ["services"]);
     let name = faults.text(&name, NAME_CHARS_MAX).map(str::to_owned);
     let from = instant(&from, faults);
     let to_time = instant(&to, faults);
@@ -348,7 +355,29 @@ fn one_season(season: &Member<'_>, faults: &mut Faults) -> Option<Season> {
         from: Decimal(from?),
         to: Decimal(to_time?),
         multiplier: multiplier?,
+        services: match services {
+            Some(services) => season_services(&services, faults)?,
+            None => BTreeMap::new(),
+        },
     })
+}
+
+fn season_services(services: &Member<'_>, faults: &mut Faults) -> Option<BTreeMap<String, Bp>> {
+    let read: Vec<Option<(String, Bp)>> = faults
+        .entries(services, Service::COUNT_MAX)?
+        .iter()
+        .map(|(name, member)| {
+            if Service::default_named(name).is_some() {
+                let allowed =
+                    "services beside the built-in ones; those have multipliers of their own";
+                faults.add(&member.key, "is built in", allowed);
+                return None;
+            }
+            let multiplier = faults.integer(member, SEASON_BP).map(Bp)?;
+            Some(((*name).to_owned(), multiplier))
+        })
+        .collect();
+    read.into_iter().collect()
 }
 
 fn instant(member: &Member<'_>, faults: &mut Faults) -> Option<Millis> {

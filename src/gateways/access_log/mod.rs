@@ -22,7 +22,7 @@ use self::shape::{Entry, Shape};
 use super::fields::Fields;
 use super::json::{Object, repaired};
 use super::outcome::{Adapted, Refusal, Remarks, Skip, canonical_record};
-use super::structure::{each_element, each_value, without_bare_numbers};
+use super::structure::{each_element, each_value, without_bare_numbers, without_mark};
 use crate::domain::event::Reason;
 use crate::domain::ids::ID_CHARS_MAX;
 use crate::domain::position::{Offset, Partition};
@@ -128,7 +128,9 @@ pub fn adapt(settings: &AdapterConfig, record: &ForeignRecord<'_>) -> Vec<Outcom
     };
     let mut outcomes = Vec::new();
     let text = without_bare_numbers(&text);
-    each_value(&text, |value| adapter.value(value, &mut outcomes));
+    each_value(without_mark(&text), |value| {
+        adapter.value(value, &mut outcomes)
+    });
     one_per_call(&mut outcomes);
     if outcomes.is_empty() {
         outcomes.push(Outcome::Skipped(Skip::Empty));

@@ -9,7 +9,7 @@ use crate::gateways::fields::{Fields, Instant, missing, without_query};
 use crate::gateways::json::Scalar;
 use crate::gateways::kind::has_output;
 use crate::gateways::outcome::Refusal;
-use crate::gateways::tokens::{Counted, Places, Tokens};
+use crate::gateways::tokens::{Places, ReportedTokens, Tokens};
 use crate::ops::config::{AdapterConfig, CachedTokens, Endpoint, FieldPath};
 
 /// Where a format has what. Paths as [`crate::gateways::json::Object::at`] takes them.
@@ -79,6 +79,10 @@ impl<'a> Entry<'a> {
         let has_output = status < 300 && endpoint.as_deref().is_some_and(has_output);
         let tokens = self.tokens(settings.cached_tokens, has_output)?;
         let provider = provider.filter(|_| !self.is_cache_hit());
+        let provider = provider.map(|name| match settings.providers.get(&*name) {
+            Some(account) => Cow::Owned(account.clone()),
+            None => name,
+        });
         let event = UsageEvent {
             source: Cow::Owned(settings.source.clone()),
             id: id.unwrap_or(Cow::Owned(place_id)),
@@ -146,7 +150,7 @@ impl<'a> Entry<'a> {
             (0, Some(unanswered)) => unanswered,
             (status, _) => status,
         };
-        let problem = "is no HTTP status, which is from 100 to 599";
+        let problem = "is not an HTTP status (100 to 599)";
         u16::try_from(status).map_err(|_| Refusal::new(Reason::OutOfRange, path, problem))
     }
 
@@ -173,12 +177,12 @@ impl<'a> Entry<'a> {
         }
         let places = &self.shape.tokens;
         let cached_at = places.cached.first().copied().unwrap_or("cached tokens");
-        Counted::read(&self.fields, places)?.tokens(counted, cached_at, has_output)
+        ReportedTokens::read(&self.fields, places)?.tokens(counted, cached_at, has_output)
     }
 
     /// Whether the gateway's own total is not the sum of its parts.
     pub fn is_total_odd(&self) -> bool {
-        let counted = Counted::read(&self.fields, &self.shape.tokens);
+        let counted = ReportedTokens::read(&self.fields, &self.shape.tokens);
         counted.is_ok_and(|counted| counted.is_total_odd())
     }
 

@@ -34,8 +34,9 @@ const OUTPUT: &str = "event.properties.completion_tokens";
 /// The outcomes of a body. An event without a time was made when it came in.
 pub(in crate::gateways) fn read(body: &[u8], received: Millis) -> Result<Outcomes, BodyError> {
     let items = ItemReader {
-        wanted: "event of LiteLLM's lago callback",
+        wanted: "an event of LiteLLM's lago callback",
         unset: &["default_user_id"],
+        lists: &[],
         item: |fields: &Fields<'_>, index| Ok(metered_report(claim(fields, received), index)),
     };
     items.read(body)

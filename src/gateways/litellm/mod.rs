@@ -1,9 +1,11 @@
 //! LiteLLM: what its callbacks post.
 
+mod call_types;
 pub(super) mod lago;
 pub(super) mod openmeter;
 pub(super) mod payload;
 pub(super) mod price_list;
+mod response_id;
 
 use crate::domain::ids::ID_CHARS_MAX;
 

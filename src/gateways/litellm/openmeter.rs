@@ -20,7 +20,7 @@ use crate::gateways::items::ItemReader;
 use crate::gateways::json::Scalar;
 use crate::gateways::kind::{endpoint_of_model, has_output};
 use crate::gateways::outcome::Refusal;
-use crate::gateways::tokens::Counted;
+use crate::gateways::tokens::ReportedTokens;
 use crate::gateways::{BodyError, Format, Outcomes};
 use crate::ops::config::CachedTokens;
 
@@ -38,8 +38,9 @@ const SUCCESS: u16 = 200;
 /// The outcomes of a body.
 pub(in crate::gateways) fn read(body: &[u8]) -> Result<Outcomes, BodyError> {
     let items = ItemReader {
-        wanted: "CloudEvent of LiteLLM's openmeter callback",
+        wanted: "a CloudEvent of LiteLLM's openmeter callback",
         unset: &["default_user_id"],
+        lists: &[],
         item: |fields: &Fields<'_>, index| Ok(metered_report(claim(fields), index)),
     };
     items.read(body)
@@ -52,12 +53,37 @@ fn claim<'a>(fields: &Fields<'a>) -> Claim<'a> {
         input: "data.prompt_tokens",
         output: "data.completion_tokens",
     };
+    let metered = metered(fields, Format::LitellmOpenmeter, &paths);
+    let tokens = match is_usage_of_model(fields) {
+        true => metered.tokens,
+        false => Err(Refusal::new(
+            Reason::UnknownType,
+            "type",
+            "is not that of a call of a model (litellm_tokens), and the event has no token counts",
+        )),
+    };
     Claim {
         id: id(fields),
         time: time(fields),
         names: NAMES,
-        ..metered(fields, Format::LitellmOpenmeter, &paths)
+        tokens,
+        ..metered
     }
+}
+
+/// Whether the event is about a call of a model. The type can be configured in LiteLLM
+/// (`OPENMETER_EVENT_TYPE`), so an event of another type is one if it has LiteLLM's token counts.
+fn is_usage_of_model(fields: &Fields<'_>) -> bool {
+    const COUNTS: [&str; 3] = [
+        "data.prompt_tokens",
+        "data.completion_tokens",
+        "data.total_tokens",
+    ];
+    let is_litellm = match fields.text("type") {
+        Ok(kind) => kind.is_none_or(|kind| kind == "litellm_tokens"),
+        Err(_) => false,
+    };
+    is_litellm || COUNTS.iter().any(|path| fields.at(path) != Ok(None))
 }
 
 /// Where metering callbacks have what.
@@ -70,17 +96,17 @@ pub(super) struct Paths {
 
 /// What the metering callbacks of LiteLLM have in common. Whoever calls adds names, id and time.
 pub(super) fn metered<'a>(fields: &Fields<'a>, format: Format, paths: &Paths) -> Claim<'a> {
-    let user = fields.text(paths.user);
+    let user = fields.user(&[paths.user]);
     let model = fields.text(paths.model);
     let endpoint = model
         .clone()
         .map(|model| endpoint_of_model(model.as_deref()));
     let has_output = endpoint.as_ref().is_ok_and(|endpoint| has_output(endpoint));
     let tokens = || {
-        let counted = Counted {
+        let counted = ReportedTokens {
             input: fields.count(paths.input)?,
             output: fields.count(paths.output)?,
-            ..Counted::default()
+            ..ReportedTokens::default()
         };
         counted.tokens(CachedTokens::Inside, paths.input, has_output)
     };
@@ -96,6 +122,8 @@ pub(super) fn metered<'a>(fields: &Fields<'a>, format: Format, paths: &Paths) ->
         status: Ok(SUCCESS),
         latency_ms: None,
         tokens: tokens(),
+        audio_millis: None,
+        image_count: None,
         error_message: None,
         is_stream: false,
         is_provider_made_up: false,
@@ -133,7 +161,7 @@ fn time(fields: &Fields<'_>) -> Read<Millis> {
         _ => None,
     };
     read.filter(|Millis(millis)| *millis >= 0).ok_or_else(|| {
-        let problem = "is no instant as RFC 3339, with or without an offset";
+        let problem = "is not a time in RFC 3339, with or without an offset";
         Refusal::new(Reason::InvalidTime, "time", problem)
     })
 }

@@ -21,16 +21,18 @@
 
 use std::borrow::Cow;
 
+use super::call_types::{GET_RESPONSES, RETRIEVE_BATCH, base_name, endpoint_of, is_housekeeping};
 use super::hashed;
+use super::response_id::response_id;
 use crate::domain::ids::check_id;
 use crate::gateways::calls::Report;
 use crate::gateways::claim::{Claim, Read};
 use crate::gateways::fields::{Fields, Instant, missing, without_query};
 use crate::gateways::items::ItemReader;
 use crate::gateways::json::Scalar;
-use crate::gateways::kind::has_output;
+use crate::gateways::kind::{endpoint_of_model, has_output, is_images, is_transcription};
 use crate::gateways::outcome::Skip;
-use crate::gateways::tokens::{Counted, Places, Tokens};
+use crate::gateways::tokens::{Places, ReportedTokens, Tokens};
 use crate::gateways::{BodyError, Format, GatewaySettings, Outcomes};
 
 /// What LiteLLM calls the user of its master key: nobody.
@@ -51,6 +53,8 @@ const NAMES: &[(&str, &str)] = &[
     ("data.cachedInputTokens", CACHED[0]),
     ("data.cacheWriteTokens", WRITTEN[0]),
     ("data.reasoningTokens", REASONING[0]),
+    ("data.audioMillis", SECONDS[0]),
+    ("data.imageCount", IMAGES),
 ];
 /// The name of the user's field in refusals, whatever is configured: what LiteLLM users look for.
 const USER: &str = "metadata.user_api_key_user_id";
@@ -61,13 +65,22 @@ const CACHED: [&str; 3] = [
     "metadata.usage_object.cache_read_input_tokens",
     "metadata.usage_object.input_tokens_details.cached_tokens",
 ];
-const WRITTEN: [&str; 2] = [
+const WRITTEN: [&str; 3] = [
     "metadata.usage_object.cache_creation_input_tokens",
     "metadata.usage_object.prompt_tokens_details.cache_creation_tokens",
+    "metadata.usage_object.prompt_tokens_details.cache_write_tokens",
 ];
 const REASONING: [&str; 2] = [
     "metadata.usage_object.completion_tokens_details.reasoning_tokens",
     "metadata.usage_object.output_tokens_details.reasoning_tokens",
+];
+/// How many images there were; older versions do not count them.
+const IMAGES: &str = "metadata.usage_object.output_image_count";
+/// Where the length of audio is, in seconds.
+const SECONDS: [&str; 3] = [
+    "metadata.usage_object.seconds",
+    "response.usage.seconds",
+    "response.duration",
 ];
 const TOKENS: Places<'_> = Places {
     input: &[INPUT],
@@ -78,38 +91,11 @@ const TOKENS: Places<'_> = Places {
     total: &["total_tokens"],
 };
 
-/// The endpoints of call types, without the `a` of their asynchronous twins.
-const ENDPOINTS: [(&str, &str); 9] = [
-    ("completion", "/v1/chat/completions"),
-    ("text_completion", "/v1/completions"),
-    ("embedding", "/v1/embeddings"),
-    ("speech", "/v1/audio/speech"),
-    ("responses", "/v1/responses"),
-    ("anthropic_messages", "/v1/messages"),
-    // Google's own form of chat.
-    ("generate_content", "/v1/chat/completions"),
-    ("generate_content_stream", "/v1/chat/completions"),
-    ("scrape", "/v1/scrape"),
-];
-/// Call types about things that exist already: LiteLLM's `NON_INFERENCE_CALL_TYPES`, of which all about vector stores begin alike, and those about
-/// batches and files.
-const HOUSEKEEPING: [&str; 12] = [
-    GET_RESPONSES,
-    "delete_responses",
-    "cancel_responses",
-    "list_input_items",
-    "create_batch",
-    RETRIEVE_BATCH,
-    "cancel_batch",
-    "list_batches",
-    "create_file",
-    "file_retrieve",
-    "file_content",
-    "file_delete",
-];
-const GET_RESPONSES: &str = "get_responses";
-const RETRIEVE_BATCH: &str = "retrieve_batch";
-const VECTOR_STORES: &str = "vector_store_";
+/// Where the deployment is named; failures of some versions name it in the second place only.
+const DEPLOYMENTS: [&str; 2] = ["model_id", "hidden_params.model_id"];
+/// Where the vendor is named; the second place is that of failures.
+const VENDORS: [&str; 2] = ["custom_llm_provider", "error_information.llm_provider"];
+
 /// Who made a call that no client made.
 const CALL_ORIGIN: &str = "metadata.internal_call_origin";
 /// Fetches the usage of a response that was made in the background.
@@ -130,6 +116,7 @@ const STATUSES: [(&str, u16); 13] = [
     ("RateLimitError", 429),
     ("BudgetExceededError", 429),
 ];
+const SUCCESS: u16 = 200;
 /// A failure about which nothing more is known.
 const FAILED: u16 = 500;
 const ERROR_CLASS_CHARS_MAX: usize = 100;
@@ -140,8 +127,9 @@ pub(in crate::gateways) fn read(
     settings: &GatewaySettings,
 ) -> Result<Outcomes, BodyError> {
     let items = ItemReader {
-        wanted: "StandardLoggingPayload of LiteLLM, nor an array of them, nor one a line",
+        wanted: "LiteLLM's format: a StandardLoggingPayload, an array of them, or one per line",
         unset: UNSET,
+        lists: &[],
         item: |fields: &Fields<'_>, index| report(fields, index, settings),
     };
     items.read(body)
@@ -194,6 +182,9 @@ impl<'a> Payload<'_, 'a> {
         let has_tokens = self.tokens().is_ok_and(|tokens| tokens.input.is_some());
         match self.said(CALL_ORIGIN).as_deref() {
             Some(BACKGROUND_POLL) if has_tokens => return Ok(Billed::Later("response")),
+            Some(BACKGROUND_POLL) if self.has_failed_later() => {
+                return Ok(Billed::Later("response"));
+            }
             Some(BACKGROUND_POLL) => return Err(Skip::UsagePending),
             Some(_) if call == RETRIEVE_BATCH && has_tokens => return Ok(Billed::Later("batch")),
             Some(_) => return Err(Skip::GatewayCall),
@@ -202,11 +193,14 @@ impl<'a> Payload<'_, 'a> {
         // Not every version says who fetched it, but that it was made in the background.
         let is_fetched = call == GET_RESPONSES
             && self.is("response.background")
-            && self.said("response.status").as_deref() == Some("completed");
-        if is_fetched && has_tokens {
+            && matches!(
+                self.said("response.status").as_deref(),
+                Some("completed" | "incomplete" | "failed" | "cancelled")
+            );
+        if is_fetched && (has_tokens || self.has_failed_later()) {
             return Ok(Billed::Later("response"));
         }
-        if HOUSEKEEPING.contains(&call) || call.starts_with(VECTOR_STORES) {
+        if is_housekeeping(call) {
             return Err(Skip::Housekeeping);
         }
         let is_pending = self.is("response.background")
@@ -220,6 +214,21 @@ impl<'a> Payload<'_, 'a> {
         }
     }
 
+    /// Of a response that is fetched, LiteLLM names any model that it has.
+    fn model(&self, billed: Billed) -> Read<Option<Cow<'a, str>>> {
+        const MODELS: [&str; 3] = ["response.model", "model", "model_group"];
+        let models = match billed {
+            Billed::Later("response") => &MODELS[..],
+            _ => &MODELS[1..],
+        };
+        self.fields.first(models).map(|(_, model)| model)
+    }
+
+    /// A response in the background that ended without an answer.
+    fn has_failed_later(&self) -> bool {
+        self.said("response.status").as_deref() == Some("failed")
+    }
+
     fn claim(&self, billed: Billed) -> Claim<'a> {
         let is_cache_hit = self.is("cache_hit");
         let tokens = if is_cache_hit {
@@ -231,7 +240,11 @@ impl<'a> Payload<'_, 'a> {
         } else {
             self.tokens()
         };
-        let status = self.status();
+        let status = match billed {
+            Billed::Later(_) if self.has_failed_later() => Ok(FAILED),
+            _ => self.status(),
+        };
+        let endpoint = self.endpoint(billed);
         let Provider {
             provider,
             is_made_up,
@@ -245,11 +258,18 @@ impl<'a> Payload<'_, 'a> {
             time: self.time_of(billed),
             user: self.user(),
             provider: if is_cache_hit { Ok(None) } else { provider },
-            endpoint: self.endpoint(billed),
-            model: self
-                .fields
-                .first(&["model", "model_group"])
-                .map(|(_, model)| model),
+            image_count: endpoint
+                .as_ref()
+                .ok()
+                .filter(|_| !is_cache_hit && status == Ok(SUCCESS))
+                .and_then(|endpoint| self.image_count(endpoint)),
+            audio_millis: endpoint
+                .as_ref()
+                .ok()
+                .filter(|endpoint| !is_cache_hit && is_transcription(endpoint))
+                .and_then(|_| SECONDS.iter().find_map(|path| self.fields.seconds(path))),
+            endpoint,
+            model: self.model(billed),
             status,
             latency_ms: self.latency_ms().filter(|_| billed == Billed::Call),
             tokens,
@@ -265,6 +285,10 @@ impl<'a> Payload<'_, 'a> {
         let id = self.fields.text("id")?;
         let whole = match (billed, call, id) {
             // Every time that it is fetched is another call.
+            (Billed::Later("response"), _, Some(id)) => {
+                let tokens = self.tokens().unwrap_or_default();
+                format!("response/{}", response_id(self.fields, &id, tokens))
+            }
             (Billed::Later(what), _, Some(id)) => format!("{what}/{id}"),
             // To the microsecond: a client may give several calls one id.
             (_, Some(id), _) | (_, None, Some(id)) => match self.fields.micros("startTime") {
@@ -313,8 +337,8 @@ impl<'a> Payload<'_, 'a> {
     /// The configured provider of the deployment or its model group; else the deployment, if its
     /// name was given by a person; else the vendor.
     fn provider(&self) -> Provider<'a> {
-        let deployment = match self.fields.text("model_id") {
-            Ok(deployment) => deployment,
+        let deployment = match self.fields.first(&DEPLOYMENTS) {
+            Ok((_, deployment)) => deployment,
             Err(refusal) => return Provider::of(Err(refusal)),
         };
         let group = self.said("model_group");
@@ -326,7 +350,7 @@ impl<'a> Payload<'_, 'a> {
         match deployment {
             Some(id) if !is_made_up => Provider::of(Ok(Some(id))),
             deployment => Provider {
-                provider: self.fields.text("custom_llm_provider"),
+                provider: self.fields.first(&VENDORS).map(|(_, vendor)| vendor),
                 is_made_up,
                 is_guessed: deployment.is_none(),
             },
@@ -337,7 +361,11 @@ impl<'a> Payload<'_, 'a> {
     fn endpoint(&self, billed: Billed) -> Read<Cow<'a, str>> {
         match billed {
             Billed::Later("response") => return Ok(Cow::Borrowed("/v1/responses")),
-            Billed::Later(_) => return Ok(Cow::Borrowed("/v1/chat/completions")),
+            // A batch is of one endpoint, which nothing but its model tells.
+            Billed::Later(_) => {
+                let model = self.said("model");
+                return Ok(Cow::Borrowed(endpoint_of_model(model.as_deref())));
+            }
             Billed::Call => (),
         }
         let call = self.fields.text("call_type")?;
@@ -353,7 +381,7 @@ impl<'a> Payload<'_, 'a> {
     /// Of a client that went away, LiteLLM says `success` with an error 499 beside it: what it was sent has been used.
     fn status(&self) -> Read<u16> {
         match self.fields.text("status")?.as_deref() {
-            Some("success") => Ok(200),
+            Some("success") => Ok(SUCCESS),
             Some(_) => Ok(self.failure()),
             None => Err(missing("status")),
         }
@@ -381,8 +409,23 @@ impl<'a> Payload<'_, 'a> {
         (is_name && has_failed).then_some(class)
     }
 
+    /// The images of the answer; or as many as were asked for, which is one by default.
+    fn image_count(&self, endpoint: &str) -> Option<u64> {
+        if !is_images(endpoint) {
+            return None;
+        }
+        let told = self.fields.count(IMAGES).ok().flatten();
+        let answered = told.or_else(|| self.fields.elements("response.data"));
+        let asked = || match self.fields.count("model_parameters.n") {
+            Ok(None) => self.fields.object.raw("model_parameters").ok()?.map(|_| 1),
+            Ok(asked) => asked,
+            Err(_) => None,
+        };
+        answered.filter(|count| *count > 0).or_else(asked)
+    }
+
     fn tokens(&self) -> Read<Tokens> {
-        let counted = Counted::read(self.fields, &TOKENS)?;
+        let counted = ReportedTokens::read(self.fields, &TOKENS)?;
         let endpoint = self.endpoint(Billed::Call);
         let is_success = self.said("status").as_deref() == Some("success");
         let has_output = is_success && endpoint.is_ok_and(|endpoint| has_output(&endpoint));
@@ -396,22 +439,6 @@ impl<'a> Payload<'_, 'a> {
             _ => false,
         }
     }
-}
-
-/// `acompletion` is `completion`, awaited.
-fn base_name(call: &str) -> &str {
-    let awaited = call.strip_prefix('a');
-    let is_known = |name: &&str| {
-        ENDPOINTS.iter().any(|(known, _)| known == name)
-            || HOUSEKEEPING.contains(name)
-            || name.starts_with(VECTOR_STORES)
-    };
-    awaited.filter(is_known).unwrap_or(call)
-}
-
-fn endpoint_of(call: &str) -> Option<&'static str> {
-    let known = ENDPOINTS.iter().find(|(name, _)| *name == base_name(call));
-    known.map(|(_, endpoint)| *endpoint)
 }
 
 /// Who served a request, as far as the gateway says.
@@ -433,9 +460,9 @@ impl<'a> Provider<'a> {
     }
 }
 
-/// Whether LiteLLM made up the id of a deployment: the SHA-256 of its settings, or a random UUID.
+/// Whether LiteLLM made up the id of a deployment: a hash of its settings, or a random UUID, with or without its hyphens.
 fn is_made_up(id: &str) -> bool {
-    const SHA_256_CHARS: usize = 64;
+    const HASH_CHARS: [usize; 3] = [32, 40, 64];
     const UUID: [usize; 5] = [8, 4, 4, 4, 12];
     let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_uuid = || {
@@ -445,5 +472,5 @@ fn is_made_up(id: &str) -> bool {
             part.is_some_and(|part| part.len() == *length && is_hexadecimal(part))
         }) && parts.next().is_none()
     };
-    id.len() == SHA_256_CHARS && is_hexadecimal(id) || is_uuid()
+    HASH_CHARS.contains(&id.len()) && is_hexadecimal(id) || is_uuid()
 }

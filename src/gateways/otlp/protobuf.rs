@@ -6,11 +6,16 @@
 //! Nothing is decoded as a whole: an empty span is two bytes on the wire and would be 150 as a value. Messages are walked through where they stand, and
 //! spans are counted on the way.
 
+use std::borrow::Cow;
+
 use prost::Message;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
-use super::{OPERATIONS, Spans, Wanted, attributes, fields};
+use super::attributes::{WantedAttributes, attributes};
+use super::links::Link;
+use super::names::{COUNTS, OPERATIONS};
+use super::{SpanText, Spans, Surroundings, fields, is_summing};
 use crate::gateways::json::{SCALAR_BYTES_MAX, repaired};
 use crate::gateways::{BodyError, GatewaySettings, Outcomes};
 
@@ -67,30 +72,76 @@ fn resource_spans(message: &[u8], spans: &mut Spans<'_>) -> Result<(), BodyError
     let about_fields = attributes(Some(&list), &spans.wanted);
     let about_fields = about_fields.map(|object| fields(object, about.is_repaired));
     each_message(message, SCOPE_SPANS, |scope| {
-        each_message(scope, SPANS, |span| {
-            if !names_operation(span) {
-                spans.pass_over();
+        let around = Surroundings {
+            resource: about_fields.as_ref(),
+            is_summed: is_summing(&scope_name(scope)?),
+        };
+        each_message(scope, SPANS, |written| {
+            let has_counts = names(written, &COUNTS);
+            if !has_counts && !names(written, &OPERATIONS) {
+                spans.pass_over(link(written));
                 return Ok(());
             }
             // A broken span costs itself.
-            let Ok((span, is_repaired)) = translated(span, &spans.wanted) else {
+            let Ok((span, is_repaired)) = translated(written, &spans.wanted) else {
                 return spans.refuse_unless(false);
             };
-            spans.add(&span.to_string(), about_fields.as_ref(), is_repaired)
+            let span = SpanText {
+                text: &span.to_string(),
+                is_repaired,
+                has_counts,
+            };
+            spans.add(&span, &around)
         })
     })
 }
 
-/// Whether an operation's name stands anywhere in the span.
-fn names_operation(span: &[u8]) -> bool {
-    OPERATIONS
+/// The name of the instrumentation; empty if there is none. It may be written behind the spans.
+fn scope_name(scope_spans: &[u8]) -> Result<Cow<'_, str>, BodyError> {
+    const SCOPE: u32 = 1;
+    const NAME: u32 = 1;
+    let mut name = Cow::Borrowed("");
+    each_message(scope_spans, SCOPE, |scope| {
+        // One that is broken is of no instrumentation that is known.
+        let _ = each_message(scope, NAME, |text| {
+            name = String::from_utf8_lossy(text);
+            Ok(())
+        });
+        Ok(())
+    })?;
+    Ok(name)
+}
+
+/// Whether one of the names is anywhere in the span.
+fn names(span: &[u8], names: &[&str]) -> bool {
+    names
         .iter()
         .any(|name| memchr::memmem::find(span, name.as_bytes()).is_some())
 }
 
+/// What a span that is passed over says about its place in the trace.
+fn link(span: &[u8]) -> Option<Link> {
+    let (mut trace, mut id, mut parent) = (None, None, None);
+    each_field(span, |tag, value| {
+        match (tag, value) {
+            (1, Wire::Bytes(bytes)) => trace = bytes.try_into().ok().map(u128::from_be_bytes),
+            (2, Wire::Bytes(bytes)) => id = bytes.try_into().ok().map(u64::from_be_bytes),
+            (4, Wire::Bytes(bytes)) => parent = bytes.try_into().ok().map(u64::from_be_bytes),
+            _ => (),
+        }
+        Ok(())
+    })
+    .ok()?;
+    Some(Link {
+        trace: trace?,
+        span: id?,
+        parent: parent?,
+    })
+}
+
 const fn unreadable() -> BodyError {
     BodyError::Unreadable {
-        wanted: "ExportTraceServiceRequest in protobuf",
+        wanted: "an ExportTraceServiceRequest in protobuf",
     }
 }
 
@@ -100,7 +151,7 @@ fn raw(value: &Value) -> Result<Box<RawValue>, BodyError> {
 
 /// A span as OTLP/JSON writes it, with its wanted attributes alone; and whether a text of it was no UTF-8. What protobuf leaves out, zeros and empty
 /// bytes, is left out.
-fn translated(message: &[u8], wanted: &Wanted<'_>) -> Result<(Value, bool), BodyError> {
+fn translated(message: &[u8], wanted: &WantedAttributes<'_>) -> Result<(Value, bool), BodyError> {
     let mut told = Map::new();
     let mut attributes = Translated::default();
     let mut kind = 0;
@@ -168,7 +219,7 @@ fn status_code(status: &[u8]) -> Result<i32, BodyError> {
     Ok(code)
 }
 
-/// Wanted attributes as OTLP/JSON writes them.
+/// WantedAttributes attributes as OTLP/JSON writes them.
 #[derive(Default)]
 struct Translated {
     attributes: Vec<Value>,
@@ -176,7 +227,11 @@ struct Translated {
 }
 
 impl Translated {
-    fn attribute(&mut self, message: &[u8], wanted: &Wanted<'_>) -> Result<(), BodyError> {
+    fn attribute(
+        &mut self,
+        message: &[u8],
+        wanted: &WantedAttributes<'_>,
+    ) -> Result<(), BodyError> {
         /// Two different ones of a name mean that neither counts; a third changes nothing.
         const OF_ONE_NAME_MAX: usize = 2;
         const KEY: u32 = 1;
@@ -213,6 +268,7 @@ impl Translated {
                 json!({"stringValue": text})
             }
             Scalar::Bool(is) => json!({"boolValue": is}),
+            Scalar::Other => json!({"arrayValue": {}}),
             Scalar::Int(number) => json!({"intValue": number.to_string()}),
             // What JSON has no number for is refused as a text.
             Scalar::Double(number) => match Number::from_f64(number) {
@@ -223,13 +279,14 @@ impl Translated {
     }
 }
 
-/// Lists and maps (messages) are no values of ours.
 #[derive(Clone, Copy)]
 enum Scalar<'a> {
     Text(&'a [u8]),
     Bool(bool),
     Int(i64),
     Double(f64),
+    /// A list, a map or bytes.
+    Other,
 }
 
 fn scalar(any_value: &[u8]) -> Result<Option<Scalar<'_>>, BodyError> {
@@ -240,7 +297,8 @@ fn scalar(any_value: &[u8]) -> Result<Option<Scalar<'_>>, BodyError> {
             (2, Wire::Varint(number)) => Some(Scalar::Bool(number != 0)),
             (3, Wire::Varint(number)) => Some(Scalar::Int(number.cast_signed())),
             (4, Wire::Fixed64(bits)) => Some(Scalar::Double(f64::from_bits(bits))),
-            (1..=4, _) => return Err(unreadable()),
+            (5..=7, Wire::Bytes(_)) => Some(Scalar::Other),
+            (1..=7, _) => return Err(unreadable()),
             _ => return Ok(()),
         };
         Ok(())

@@ -6,7 +6,7 @@ use axum::extract::State;
 use crate::app::queries::Servable;
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::Caller;
 use crate::http::extract::{PathParams, account};
 use crate::http::problem::Problem;
@@ -26,7 +26,7 @@ use crate::http::problem::Problem;
     responses((status = 200, description = "Balance and decision.", body = Servable)))]
 pub(super) async fn credits(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(user): PathParams<String>,
 ) -> Result<Json<Servable>, Problem> {
     let user = account(AccountKind::User, &user)?;

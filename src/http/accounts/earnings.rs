@@ -6,7 +6,7 @@ use axum::extract::State;
 use super::OfMonth;
 use crate::app::queries::Earnings;
 use crate::domain::ids::AccountKind;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::Caller;
 use crate::http::extract::{PathParams, QueryParams, account};
 use crate::http::problem::Problem;
@@ -23,7 +23,7 @@ use crate::http::problem::Problem;
     ))]
 pub(super) async fn earnings(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(provider): PathParams<String>,
     QueryParams(asked): QueryParams<OfMonth>,
 ) -> Result<Json<Earnings>, Problem> {

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Service;
+use super::ApiState;
 use crate::domain::time::{Millis, Month};
 
 mod credits;
@@ -22,7 +22,7 @@ const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
 
 /// Routes of accounts.
-pub(super) fn routes() -> OpenApiRouter<Service> {
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(referrals::code))
         .routes(routes!(referrals::signup))

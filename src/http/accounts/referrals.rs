@@ -10,7 +10,7 @@ use super::{PAGE_DEFAULT, PAGE_MAX};
 use crate::app::commands::{Link, NewSignup, Referrer, Repeat};
 use crate::app::queries::{CodeView, ReferralOverview, Who};
 use crate::domain::ids::AccountKind;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::Caller;
 use crate::http::extract::{
     IdempotencyKey, JsonBody, NoQuery, PathParams, QueryParams, account, new_account, page_entries,
@@ -39,7 +39,7 @@ pub(super) struct CodeRequest {
     ))]
 pub(super) async fn code(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     _: NoQuery,
     JsonBody(body): JsonBody<CodeRequest>,
 ) -> Result<Json<CodeView>, Problem> {
@@ -97,7 +97,7 @@ impl From<&Link> for SignupAnswer {
     request_body(content = SignupBody, example = json!({"referralCode": "BERT-7KQ2M", "refereeId": "alice", "refereeType": "user"})),
     responses(
         (status = 201, description = "Signed up.", body = SignupAnswer),
-        (status = 404, description = "`unknown_code`: there is no such code.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown_code`: unknown referral code.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`already_referred`: the account has a referrer. `no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`inactive_code`: the code was switched off. `own_code`: it belongs to the account itself, as a user or as a provider. \
             `cycle`: the account is among the referrers of the code's owner. `idempotency_key_reused`: the key was used for a signup with another code.",
@@ -105,7 +105,7 @@ impl From<&Link> for SignupAnswer {
     ))]
 pub(super) async fn signup(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     key: IdempotencyKey,
     _: NoQuery,
     JsonBody(body): JsonBody<SignupBody>,
@@ -136,10 +136,8 @@ pub(super) struct SomeReferees {
     after: Option<u64>,
 }
 
-/// An account's code, whom it referred, what that brought, and who referred it.
-///
-/// No code is made. The rewards of the cascade are one sum over the three levels: rows hold no more. Referees come from an index, which may be
-/// moments behind.
+/// An account's referral code, the accounts it referred, what it earned from them, and its own
+/// referrer.
 #[utoipa::path(get, path = "/api/referrals/{userType}/{id}", tag = "accounts",
     security(("key" = ["account:{userType}:{id}"]), ("key" = ["admin:read"])),
     params(
@@ -150,7 +148,7 @@ pub(super) struct SomeReferees {
     responses((status = 200, description = "The account's referrals.", body = ReferralOverview)))]
 pub(super) async fn overview(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams((kind, id)): PathParams<(AccountKind, String)>,
     QueryParams(asked): QueryParams<SomeReferees>,
 ) -> Result<Json<ReferralOverview>, Problem> {

@@ -11,7 +11,7 @@ use crate::app::queries::{StatementDoc, StreakView, UsageCursor, UsageOfDay};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Day;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::Caller;
 use crate::http::extract::{PathParams, QueryParams, account, page_entries};
 use crate::http::problem::Problem;
@@ -28,7 +28,7 @@ use crate::http::problem::Problem;
     ))]
 pub(super) async fn points(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(user): PathParams<String>,
     QueryParams(asked): QueryParams<OfMonth>,
 ) -> Result<Json<Statement>, Problem> {
@@ -48,7 +48,7 @@ pub(super) async fn points(
     responses((status = 200, description = "The streak.", body = StreakView)))]
 pub(super) async fn streak(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(user): PathParams<String>,
 ) -> Result<Json<StreakView>, Problem> {
     let user = account(AccountKind::User, &user)?;
@@ -83,7 +83,7 @@ pub(super) struct OfDay {
     responses((status = 200, description = "A page of requests.", body = UsageOfDay)))]
 pub(super) async fn usage(
     caller: Caller,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(user): PathParams<String>,
     QueryParams(asked): QueryParams<OfDay>,
 ) -> Result<Json<UsageOfDay>, Problem> {

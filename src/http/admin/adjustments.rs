@@ -9,7 +9,7 @@ use crate::app::commands::NewAdjustment as Correction;
 use crate::app::queries::AwardInfo;
 use crate::domain::amount::Points;
 use crate::domain::ids::AccountKind;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{
     Exact, IdempotencyKey, JsonBody, NoQuery, QueryParams, account, page_entries,
@@ -46,7 +46,7 @@ pub(super) struct AwardsQuery {
     /// The account.
     #[param(example = "alice")]
     id: String,
-    /// At most so many, the newest: 100 by default, up to 1,000.
+    /// Maximum number, newest first: 100 by default, up to 1,000.
     limit: Option<u32>,
 }
 
@@ -76,7 +76,8 @@ pub(super) struct AwardList {
     awards: Vec<AwardInfo>,
 }
 
-/// Corrects an account's points. It stands in the bonus of this month's statement within seconds.
+/// Corrects an account's points. The correction is in the bonus of this month's statement within
+/// seconds.
 #[utoipa::path(post, path = "/api/admin/adjustments", tag = "admin", security(("key" = ["admin:write"])),
     params(("Idempotency-Key" = String, Header, description = "Names this correction: sent again under the same key, it counts once per account.",
         example = "ticket-77")),
@@ -90,7 +91,7 @@ pub(super) struct AwardList {
     ))]
 pub(super) async fn grant(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     key: IdempotencyKey,
     _: NoQuery,
     JsonBody(body): JsonBody<NewAdjustment>,
@@ -115,7 +116,7 @@ pub(super) async fn grant(
     responses((status = 200, description = "The awards.", body = AwardList)))]
 pub(super) async fn list(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(whose): QueryParams<AwardsQuery>,
 ) -> Result<Json<AwardList>, Problem> {
     let account = account(whose.kind, &whose.id)?;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::app::queries::{Analytics, MOVERS_MAX};
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, May};
 use crate::http::extract::{QueryParams, bad_query};
 use crate::http::problem::Problem;
@@ -21,14 +21,15 @@ const DAYS_MAX: u32 = 62;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AnalyticsQuery {
-    /// The newest so many days with activity: 31 by default, up to 62.
+    /// Number of days with activity, newest first: 31 by default, up to 62.
     days: Option<u32>,
-    /// So many risers of each kind, up to 10.
+    /// Number of risers of each kind, up to 10.
     movers: Option<u32>,
 }
 
-/// What everybody together does: referral conversion, active accounts per day, points by service, who rises. The tables are read whole for it once in
-/// `http.analytics_interval`; `computedAt` says when that was.
+/// Numbers over all accounts: referral conversion, active accounts per day, points by service,
+/// fastest risers. The tables are read completely for them once per `http.analytics_interval`;
+/// `computedAt` says when.
 #[utoipa::path(get, path = "/api/admin/analytics", tag = "admin", security(("key" = ["admin:read"])), params(AnalyticsQuery),
     responses(
         (status = 200, description = "As of `computedAt`.", body = Analytics),
@@ -36,7 +37,7 @@ pub(super) struct AnalyticsQuery {
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(wanted): QueryParams<AnalyticsQuery>,
 ) -> Result<Json<Analytics>, Problem> {
     let days = bounded("days", wanted.days, DAYS_DEFAULT, 1, DAYS_MAX)?;

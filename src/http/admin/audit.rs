@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use crate::app::queries::AuditPage;
 use crate::domain::ids::check_id;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, May};
 use crate::http::extract::{QueryParams, bad_query, page_entries};
 use crate::http::problem::Problem;
@@ -22,7 +22,7 @@ const ENTRIES_MAX: u32 = 500;
 pub(super) struct AuditQuery {
     /// `next` of the page before; without it, the newest.
     before: Option<String>,
-    /// At most so many: 50 by default, up to 500.
+    /// Maximum number: 50 by default, up to 500.
     limit: Option<u32>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct AuditQuery {
     responses((status = 200, description = "A page of the audit trail.", body = AuditPage)))]
 pub(super) async fn list(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(wanted): QueryParams<AuditQuery>,
 ) -> Result<Json<AuditPage>, Problem> {
     if let Some(before) = &wanted.before {

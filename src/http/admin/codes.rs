@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminWrite, May};
 use crate::http::extract::{JsonBody, NoQuery, PathParams};
 use crate::http::problem::Problem;
@@ -38,18 +38,18 @@ pub(super) struct CodeState {
     created_at: String,
 }
 
-/// Switches a referral code on or off. Whoever signed up with it stays referred.
+/// Switches a referral code on or off. Accounts that already signed up with it stay referred.
 #[utoipa::path(put, path = "/api/admin/referral-codes/{code}", tag = "admin", security(("key" = ["admin:write"])),
     params(("code" = String, Path, description = "The code; case does not matter.", example = "ALIC-7KQ2M")),
     request_body(content = CodeSwitch, example = json!({"active": false, "reason": "sold on a forum"})),
     responses(
         (status = 200, description = "The code as it is now.", body = CodeState),
-        (status = 404, description = "There is no such code.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown code.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The reason cannot be kept.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn switch(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(code): PathParams<String>,
     _: NoQuery,
     JsonBody(body): JsonBody<CodeSwitch>,

@@ -9,7 +9,7 @@ use crate::app::commands::NewCredit as Credit;
 use crate::app::queries::Credits;
 use crate::domain::amount::Money;
 use crate::domain::ids::AccountKind;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{
     Exact, IdempotencyKey, JsonBody, NoQuery, QueryParams, account, bad_query, page_entries,
@@ -75,7 +75,7 @@ pub(super) struct CreditsQuery {
     ))]
 pub(super) async fn add(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     key: IdempotencyKey,
     _: NoQuery,
     JsonBody(body): JsonBody<NewCredit>,
@@ -100,18 +100,18 @@ pub(super) async fn add(
     }))
 }
 
-/// What a user has: what was added, what was spent, the balance, and the entries, page by page.
+/// A user's credits: what was added, what was spent, the balance, and the entries, page by page.
 #[utoipa::path(get, path = "/api/admin/credits", tag = "admin", security(("key" = ["admin:read"])), params(CreditsQuery),
     responses((status = 200, description = "The user's credits.", body = Credits)))]
 pub(super) async fn show(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(whose): QueryParams<CreditsQuery>,
 ) -> Result<Json<Credits>, Problem> {
     let user = account(AccountKind::User, &whose.user_id)?;
     let limit = page_entries(whose.limit, ENTRIES_DEFAULT, ENTRIES_MAX)?;
     let credits = service.queries.credits(&user).await?;
     let page = credits.page(whose.after.as_deref(), limit);
-    let unknown = || bad_query("after: there is no such entry; give the `next` of the page before");
+    let unknown = || bad_query("after: unknown entry; use the `next` of the previous page");
     page.map(Json).ok_or_else(unknown)
 }

@@ -10,7 +10,7 @@ use crate::app::Refusal;
 use crate::app::commands::{MadeKey, may_grant};
 use crate::app::queries::KeyInfo;
 use crate::domain::access::Scope;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{JsonBody, NoQuery, PathParams};
 use crate::http::problem::Problem;
@@ -38,13 +38,14 @@ pub(super) struct KeyList {
     responses((status = 200, description = "The keys.", body = KeyList)))]
 pub(super) async fn list(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
 ) -> Result<Json<KeyList>, Problem> {
     let keys = service.queries.keys().await?;
     Ok(Json(KeyList { keys }))
 }
 
-/// Makes a key and shows it, this one time. Nobody can grant what he may not do himself.
+/// Creates a key and returns its secret, which is shown only this once. A caller can grant only
+/// what the caller may do.
 #[utoipa::path(post, path = "/api/admin/keys", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = NewKey, example = json!({"name": "dashboard", "scopes": ["admin:read"]})),
     responses(
@@ -53,7 +54,7 @@ pub(super) async fn list(
     ))]
 pub(super) async fn create(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     _: NoQuery,
     JsonBody(body): JsonBody<NewKey>,
 ) -> Result<(StatusCode, Json<MadeKey>), Problem> {
@@ -69,16 +70,16 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// Makes a key worthless, within seconds. A revoked key stays in the list.
+/// Revokes a key, within seconds. A revoked key stays in the list.
 #[utoipa::path(delete, path = "/api/admin/keys/{id}", tag = "admin", security(("key" = ["admin:write"])),
     params(("id" = String, Path, description = "Its id: the part between the first two underscores.", example = "0123456789ab")),
     responses(
         (status = 200, description = "The key, revoked.", body = KeyInfo),
-        (status = 404, description = "There is no such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown key.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn revoke(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(id): PathParams<String>,
     _: NoQuery,
 ) -> Result<Json<KeyInfo>, Problem> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Service;
+use super::ApiState;
 use crate::domain::time::Millis;
 
 mod adjustments;
@@ -23,7 +23,7 @@ mod rules;
 mod set_aside;
 
 /// Every route under `/api/admin`.
-pub(super) fn routes() -> OpenApiRouter<Service> {
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(pricing::show, pricing::set_price, pricing::switch))
         .routes(routes!(rules::list, rules::publish_all))

@@ -10,7 +10,7 @@ use super::rules::Depth;
 use crate::app::commands::rules::{PriceAnswer, PriceUpdate};
 use crate::app::queries::Pricing;
 use crate::domain::amount::Money;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{Exact, JsonBody, NoQuery, QueryParams};
 use crate::http::problem::Problem;
@@ -26,7 +26,7 @@ pub(super) struct NewPrice {
     price_per_unit: Exact<Money>,
     /// What it pays for: `1000_tokens`, `minute` or `request`, as the key has it.
     unit: String,
-    /// Kept as a note in the audit trail; who made the change is told by the key.
+    /// Kept as a note in the audit trail; the key identifies who made the change.
     updated_by: Option<String>,
     /// From when on, in event time; now, if it is left out. Not in the past.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -41,7 +41,7 @@ pub(super) struct NewPrice {
 pub(super) struct NetworkSwitch {
     /// Whether usage is charged.
     is_mainnet: bool,
-    /// Kept as a note in the audit trail; who made the change is told by the key.
+    /// Kept as a note in the audit trail; the key identifies who made the change.
     updated_by: Option<String>,
     /// From when on, in event time; now, if it is left out. Not in the past.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -55,7 +55,7 @@ pub(super) struct NetworkSwitch {
     responses((status = 200, description = "Prices and the switch.", body = Pricing)))]
 pub(super) async fn show(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(depth): QueryParams<Depth>,
 ) -> Result<Json<Pricing>, Problem> {
     let now = service.clock.now();
@@ -63,8 +63,9 @@ pub(super) async fn show(
     Ok(Json(pricing))
 }
 
-/// Sets a price. An event that is appended after the answer is rated with it, from `effectiveFrom` on; nothing that was rated changes.
-/// A price that is in force then anyway is answered with the version that says so, and nothing is written: asking again is safe.
+/// Sets a price. Events appended after the answer are rated with it, from `effectiveFrom` on;
+/// nothing that was already rated changes. If the price is in force at that time already, nothing
+/// is written and the answer is the version that set it, so repeating the request is safe.
 #[utoipa::path(post, path = "/api/admin/pricing", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = NewPrice, example = json!({"configKey": "tide_pool_input", "pricePerUnit": "0.0003", "unit": "1000_tokens",
         "updatedBy": "alice", "reason": "a test of the example"})),
@@ -74,7 +75,7 @@ pub(super) async fn show(
     ))]
 pub(super) async fn set_price(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     _: NoQuery,
     JsonBody(body): JsonBody<NewPrice>,
 ) -> Result<Json<PriceAnswer>, Problem> {
@@ -89,7 +90,7 @@ pub(super) async fn set_price(
     Ok(Json(answer))
 }
 
-/// Switches between testnet (nothing is charged) and mainnet. Asking again is safe.
+/// Switches between testnet (nothing is charged) and mainnet. Repeating the request is safe.
 #[utoipa::path(put, path = "/api/admin/pricing", tag = "admin", security(("key" = ["admin:write"])),
     request_body(content = NetworkSwitch, example = json!({"isMainnet": true, "updatedBy": "alice"})),
     responses(
@@ -98,7 +99,7 @@ pub(super) async fn set_price(
     ))]
 pub(super) async fn switch(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     _: NoQuery,
     JsonBody(body): JsonBody<NetworkSwitch>,
 ) -> Result<Json<PriceAnswer>, Problem> {

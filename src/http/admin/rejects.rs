@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::queries::{RejectDetail, RejectPage, RejectPlace};
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{JsonBody, NoQuery, PathParams, QueryParams, Verbatim, page_entries};
 use crate::http::problem::Problem;
@@ -29,7 +29,7 @@ pub(super) struct RejectsQuery {
     /// From this offset on: `next` of the page before.
     #[serde(default)]
     from: u64,
-    /// At most so many: 100 by default, up to 500.
+    /// Maximum number: 100 by default, up to 500.
     limit: Option<u32>,
 }
 
@@ -66,11 +66,11 @@ pub(super) struct Discard {
 #[utoipa::path(get, path = "/api/admin/rejects", tag = "admin", security(("key" = ["admin:read"])), params(RejectsQuery),
     responses(
         (status = 200, description = "A page of rejects.", body = RejectPage),
-        (status = 404, description = "There is no such partition.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown partition.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn list(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(wanted): QueryParams<RejectsQuery>,
 ) -> Result<Json<RejectPage>, Problem> {
     let limit = ReadLimit {
@@ -90,22 +90,23 @@ pub(super) async fn list(
     ),
     responses(
         (status = 200, description = "The reject.", body = RejectDetail),
-        (status = 404, description = "There is no such reject.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown reject.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams((partition, offset)): PathParams<(u32, u64)>,
 ) -> Result<Json<RejectDetail>, Problem> {
     let place = RejectPlace { partition, offset };
     Ok(Json(service.queries.reject(place).await?))
 }
 
-/// Sends a rejected event again, edited or as it was. Asking again is safe, however late: every repeat sends what the first one stored, and
-/// that counts once.
+/// Resends a rejected event, edited or unchanged. Repeating the request is safe at any time: every
+/// repeat sends what the first one stored, which counts once.
 ///
-/// An edited event is checked as at the edge. It keeps the identity that it names: leave `source` and `id` as they are, unless another event
-/// with the same identity counted (`conflict`). If it is refused again it becomes a reject of its own.
+/// An edited event is checked as at ingest. It keeps the identity that it names: leave `source` and
+/// `id` as they are, unless another event with the same identity has counted (`conflict`). If it is
+/// rejected again, it becomes a reject of its own.
 #[utoipa::path(post, path = "/api/admin/rejects/{partition}/{offset}/redrive", tag = "admin", security(("key" = ["admin:write"])),
     params(
         ("partition" = u32, Path, description = "The partition of usage.rejected.", example = 0),
@@ -114,15 +115,15 @@ pub(super) async fn show(
     request_body(content = Redrive, example = json!({"value": {"requestId": "r-1", "userId": "alice", "providerId": "prov-1",
         "endpoint": "/v1/chat/completions", "model": "llama-3-70b", "timestamp": "2026-11-22T07:01:02.123Z", "statusCode": 200}})),
     responses(
-        (status = 200, description = "It stands in the log.", body = RejectDetail),
-        (status = 404, description = "There is no such reject.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The reject.", body = RejectDetail),
+        (status = 404, description = "Unknown reject.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It was discarded, or redriven with another event.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The event can never be read (`events` names the field), or its original is not kept.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn redrive_one(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams((partition, offset)): PathParams<(u32, u64)>,
     _: NoQuery,
     JsonBody(body): JsonBody<Redrive>,
@@ -134,7 +135,7 @@ pub(super) async fn redrive_one(
     Ok(Json(sent))
 }
 
-/// Marks a rejected event as done with: it is not sent again.
+/// Discards a rejected event: it cannot be resent afterwards.
 #[utoipa::path(post, path = "/api/admin/rejects/{partition}/{offset}/discard", tag = "admin", security(("key" = ["admin:write"])),
     params(
         ("partition" = u32, Path, description = "The partition of usage.rejected.", example = 0),
@@ -143,13 +144,13 @@ pub(super) async fn redrive_one(
     request_body(content = Discard, example = json!({"reason": "a test event of the gateway"})),
     responses(
         (status = 200, description = "It is discarded, now or before.", body = RejectDetail),
-        (status = 404, description = "There is no such reject.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown reject.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It was redriven.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The reason cannot be kept.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn discard(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams((partition, offset)): PathParams<(u32, u64)>,
     _: NoQuery,
     JsonBody(body): JsonBody<Discard>,

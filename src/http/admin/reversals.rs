@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::At;
 use crate::app::commands::NewReversal as Reversing;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminWrite, May};
 use crate::http::extract::{IdempotencyKey, JsonBody, NoQuery};
 use crate::http::problem::Problem;
@@ -61,7 +61,7 @@ pub(super) struct Reversed {
     ))]
 pub(super) async fn reverse(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     key: IdempotencyKey,
     _: NoQuery,
     JsonBody(body): JsonBody<NewReversal>,

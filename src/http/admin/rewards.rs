@@ -9,7 +9,7 @@ use crate::app::queries::{LeaderboardPage, RankOf, StatementDoc};
 use crate::domain::ids::AccountKind;
 use crate::domain::statement::Statement;
 use crate::domain::time::Month;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, May};
 use crate::http::extract::{QueryParams, account, bad_query, page_entries};
 use crate::http::problem::Problem;
@@ -44,7 +44,7 @@ pub(super) struct RewardsQuery {
     /// Whose leaderboard: `user` (if it is left out) or `provider`.
     #[param(value_type = Option<String>)]
     kind: Option<AccountKind>,
-    /// At most so many places: 50 by default, up to 1,000.
+    /// Maximum number of places: 50 by default, up to 1,000.
     limit: Option<u32>,
     /// How many places to leave out: `next` of the page before.
     offset: Option<u64>,
@@ -65,8 +65,8 @@ pub(super) enum Rewards {
 
 /// A leaderboard, the place of one account on it, or an account's statement.
 ///
-/// Places are exact and are told for the accounts that the leaderboard keeps (`kept`). Of an account beyond, `rank` is null: nothing is known
-/// of the order there.
+/// Ranks are exact for the accounts that the leaderboard keeps (`kept`). For other accounts `rank`
+/// is null: their order is not known.
 #[utoipa::path(get, path = "/api/admin/rewards", tag = "admin", security(("key" = ["admin:read"])), params(RewardsQuery),
     responses(
         (status = 200, description = "By `type`: a page of the leaderboard, or with `id` the place of one account; or the statement.", body = Rewards),
@@ -74,7 +74,7 @@ pub(super) enum Rewards {
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(wanted): QueryParams<RewardsQuery>,
 ) -> Result<Json<Rewards>, Problem> {
     let month = match &wanted.month {
@@ -90,7 +90,7 @@ pub(super) async fn show(
 }
 
 async fn standing(
-    service: &Service,
+    service: &ApiState,
     wanted: &RewardsQuery,
     month: Month,
 ) -> Result<Rewards, Problem> {
@@ -106,7 +106,7 @@ async fn standing(
 }
 
 async fn statement(
-    service: &Service,
+    service: &ApiState,
     kind: AccountKind,
     wanted: &RewardsQuery,
     month: Month,

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::At;
 use crate::app::commands::rules::{Mode, Published, RulesUpdate};
 use crate::app::queries::{RuleList, RuleVersion, in_force_at, known_rule};
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{JsonBody, PathParams, QueryParams, Verbatim};
 use crate::http::problem::Problem;
@@ -116,7 +116,7 @@ fn each_once<'de, D: Deserializer<'de>>(
     responses((status = 200, description = "The version of each key that is in force.", body = RuleList)))]
 pub(super) async fn list(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
 ) -> Result<Json<RuleList>, Problem> {
     let now = service.clock.now();
     Ok(Json(service.queries.rule_list(now).await?))
@@ -127,11 +127,11 @@ pub(super) async fn list(
     params(("key" = String, Path, description = "The key.", example = "rules.streak"), Depth),
     responses(
         (status = 200, description = "The rule.", body = OneRule),
-        (status = 404, description = "There is no such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown key.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(key): PathParams<String>,
     QueryParams(depth): QueryParams<Depth>,
 ) -> Result<Json<OneRule>, Problem> {
@@ -145,21 +145,21 @@ pub(super) async fn show(
     }))
 }
 
-/// Publishes a new value of one rule; with `dryRun=true` it only says what would change. An event that is appended after the answer is rated
-/// with it, from `effectiveFrom` on.
+/// Publishes a new value of one rule; with `dryRun=true` it only says what would change. Events
+/// appended after the answer are rated with it, from `effectiveFrom` on.
 #[utoipa::path(put, path = "/api/admin/rules/{key}", tag = "admin", security(("key" = ["admin:write"])),
     params(("key" = String, Path, description = "The key.", example = "rules.awards"), Run),
     request_body(content = NewRule,
         example = json!({"value": {"trial": "10", "signup": "100", "milestone": "50"}, "reason": "a test of the example"})),
     responses(
         (status = 200, description = "What was published, or would be.", body = Published),
-        (status = 404, description = "There is no such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown key.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The value cannot be used: `faults` names everything that is wrong.", body = Problem,
             content_type = "application/problem+json"),
     ))]
 pub(super) async fn publish_one(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams(key): PathParams<String>,
     QueryParams(run): QueryParams<Run>,
     JsonBody(body): JsonBody<NewRule>,
@@ -187,7 +187,7 @@ pub(super) async fn publish_one(
     ))]
 pub(super) async fn publish_all(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(run): QueryParams<Run>,
     JsonBody(body): JsonBody<NewRules>,
 ) -> Result<Json<Published>, Problem> {

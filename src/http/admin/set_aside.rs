@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::app::queries::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{AdminRead, AdminWrite, May};
 use crate::http::extract::{JsonBody, NoQuery, account};
 use crate::http::problem::Problem;
@@ -159,7 +159,7 @@ impl From<UnreadableRecord> for AsideUnreadable {
     responses((status = 200, description = "All of them.", body = AsideList)))]
 pub(super) async fn list(
     _: May<AdminRead>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     _: NoQuery,
 ) -> Result<Json<AsideList>, Problem> {
     let AccountsAside {
@@ -184,7 +184,7 @@ pub(super) async fn list(
     ))]
 pub(super) async fn release(
     caller: May<AdminWrite>,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     _: NoQuery,
     JsonBody(body): JsonBody<Release>,
 ) -> Result<(StatusCode, Json<ReleaseRequested>), Problem> {

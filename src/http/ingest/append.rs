@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 
 use crate::domain::event::Reason;
 use crate::domain::position::Partition;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::Sender;
 use crate::http::problem::{BadEvent, Problem};
 use crate::log::usage::SENDER_HEADER;
@@ -76,7 +76,7 @@ struct Failed {
 
 /// Appends, and waits for every acknowledgement.
 pub(super) async fn append(
-    service: &Service,
+    service: &ApiState,
     topic: Topic,
     batches: Batches,
 ) -> Result<(), Problem> {
@@ -106,7 +106,7 @@ pub(super) async fn append(
 }
 
 /// Whether the log takes usage events, as this append shows.
-fn tell_health(service: &Service, failed: Option<&Failed>) {
+fn tell_health(service: &ApiState, failed: Option<&Failed>) {
     match failed {
         None => service.health.appended(Ok(())),
         Some(Failed { problem, is_damage }) if problem.is_unavailable() && !is_damage => {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::gateways;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::body::{Incoming, Packing};
 use crate::http::budget::Room;
 use crate::http::caller::Caller;
@@ -90,7 +90,7 @@ pub(super) fn too_many_events() -> Problem {
 ///
 /// A body that is large, or may be once it is unpacked, is worked on by a thread of its own.
 pub(super) async fn worked_on<T: Send + 'static>(
-    service: &Service,
+    service: &ApiState,
     caller: &Caller,
     request: Request,
     work: impl FnOnce(Bytes) -> Result<T, Problem> + Send + 'static,
@@ -119,10 +119,14 @@ fn split_array(body: &Bytes) -> Result<Vec<Bytes>, Problem> {
         )
     };
     let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
-    let elements = elements(text, EVENTS_PER_REQUEST_MAX).map_err(|error| match error {
-        ArrayError::Stopped(TooMany) => too_many_events(),
-        ArrayError::Json(error) => malformed(&error),
-    })?;
-    let bytes = |element: &&RawValue| body.slice_ref(element.get().as_bytes());
-    Ok(elements.iter().map(bytes).collect())
+    let elements = match elements(text, EVENTS_PER_REQUEST_MAX) {
+        Ok(elements) => elements.into_iter().map(RawValue::get).collect(),
+        Err(ArrayError::Stopped(TooMany)) => return Err(too_many_events()),
+        // One event that is not JSON is refused by its place, as any other bad event.
+        Err(ArrayError::Json(error)) => gateways::elements_of_broken_array(text)
+            .map_err(|_| too_many_events())?
+            .ok_or_else(|| malformed(&error))?,
+    };
+    let bytes = |element: &str| trimmed(body, element.as_bytes());
+    Ok(elements.into_iter().map(bytes).collect())
 }

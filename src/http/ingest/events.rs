@@ -12,7 +12,7 @@ use super::binary::Attributes;
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::domain::rating::service_of;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::budget::Room;
 use crate::http::caller::{Sender, Sources};
 use crate::http::extract::QueryParams;
@@ -28,7 +28,7 @@ const FURTHER_FAULTS_MAX: usize = 1_000;
 
 /// What a sender asks for. Other parameters are passed over, as ever: a sender that adds one of its own loses nothing.
 #[derive(Debug, Deserialize)]
-pub(super) struct Taking {
+pub(super) struct EventsQuery {
     /// Take the good events of a batch that has bad ones.
     #[serde(default)]
     partial: bool,
@@ -38,11 +38,12 @@ pub(super) struct Taking {
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TakenEvents {
-    /// Usage events that the log has taken.
+    /// Usage events accepted by the log.
     taken: u64,
-    /// Why events were not taken (`?partial=true`): every fault of each. Correct and resend them.
+    /// Why events were not accepted (`?partial=true`): every fault of each. Correct and resend them.
     refused: Vec<BadEvent>,
-    /// Events of successful requests without any token count, by their place in the request. They were taken, but are not charged.
+    /// Events of successful requests without any token count, by their place in the request. They
+    /// were accepted, but are not charged.
     usage_unknown: Vec<usize>,
 }
 
@@ -50,22 +51,26 @@ pub(super) struct TakenEvents {
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CheckedEvents {
-    /// Events that would be taken.
+    /// Events that would be accepted.
     valid: u64,
     /// Why the others would be refused: every fault of each.
     refused: Vec<BadEvent>,
-    /// Events of successful requests without any token count, by their place in the request. They would be taken, but not charged.
+    /// Events of successful requests without any token count, by their place in the request. They
+    /// would be accepted, but not charged.
     usage_unknown: Vec<usize>,
 }
 
-/// Takes usage events: 204 once the log has every one of them.
+/// Accepts usage events. The answer is 204 once the log has all of them.
 ///
-/// A CloudEvent may also come in binary mode: its attributes as headers (`ce-id`, `ce-source`, …), its data as the body.
+/// A CloudEvent may also be sent in binary mode: its attributes as headers (`ce-id`, `ce-source`,
+/// …), its data as the body.
 ///
-/// A batch is taken whole or not at all, unless `partial` is true: then its good events are taken, and the answer lists the others. Anything but 200 and
-/// 204 may be sent again as it was: an event counts once. After a 503 some events may be in the log already: send the batch again.
+/// A batch is accepted as a whole or not at all, unless `partial` is true: then its valid events
+/// are accepted, and the answer lists the others. After any answer but 200 or 204 the request can
+/// be sent again unchanged: each event counts once. After a 503 some events may already be in the
+/// log; send the whole batch again.
 #[utoipa::path(post, path = "/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:plain"])),
-    params(("partial" = Option<bool>, Query, description = "Take the good events of a batch that has bad ones.", example = false)),
+    params(("partial" = Option<bool>, Query, description = "Accept the valid events of a batch that has invalid ones.", example = false)),
     request_body(
         description = "One event, an array, or one per line: CloudEvents or the plain form.",
         content(
@@ -79,13 +84,13 @@ pub(super) struct CheckedEvents {
     ),
     responses(
         (status = 200, description = "Accepted, durably, except for `refused`; `usageUnknown` lists events without any count.", body = TakenEvents),
-        (status = 204, description = "Taken, durably."),
+        (status = 204, description = "Accepted, durably."),
         (status = 400, description = "Invalid events: `events` lists every fault of each; none was accepted."),
     ))]
 pub(super) async fn events(
     sender: Sender,
-    State(service): State<Service>,
-    QueryParams(taking): QueryParams<Taking>,
+    State(service): State<ApiState>,
+    QueryParams(taking): QueryParams<EventsQuery>,
     request: Request,
 ) -> Response {
     match take(&service, sender, request, taking).await {
@@ -97,9 +102,10 @@ pub(super) async fn events(
     }
 }
 
-/// Checks usage events as `POST /api/v1/events` does, and takes none.
+/// Checks usage events as `POST /api/v1/events` does, and accepts none.
 ///
-/// The body is the same. What depends on rules or log time (unknown service, too old, duplicate, conflict) is not checked.
+/// The body is the same. What depends on rules or log time (unknown service, too old, duplicate,
+/// conflict) is not checked.
 #[utoipa::path(post, path = "/api/v1/events/validate", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:plain"])),
     request_body(
         description = "One event, an array, or one per line: CloudEvents or the plain form.",
@@ -111,10 +117,10 @@ pub(super) async fn events(
             (serde_json::Value = "application/x-ndjson"),
         ),
     ),
-    responses((status = 200, description = "What would be taken, and why the rest would be refused.", body = CheckedEvents)))]
+    responses((status = 200, description = "What would be accepted, and why the rest would be refused.", body = CheckedEvents)))]
 pub(super) async fn validate(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     let sorted = sort(&service, sender, request).await;
@@ -151,10 +157,10 @@ impl Mode {
 }
 
 async fn take(
-    service: &Service,
+    service: &ApiState,
     sender: Sender,
     request: Request,
-    taking: Taking,
+    taking: EventsQuery,
 ) -> Result<TakenEvents, Problem> {
     let metrics = &service.metrics;
     let requests = &metrics.ingest_requests_total;
@@ -183,7 +189,7 @@ async fn take(
 
 /// The events of a request, and the room that they take.
 async fn sort(
-    service: &Service,
+    service: &ApiState,
     sender: Sender,
     request: Request,
 ) -> Result<(Sorted, Room), Problem> {

@@ -16,7 +16,7 @@ use super::binary::Attributes;
 use super::body::{self, media_type, too_many_events};
 use crate::domain::time::Millis;
 use crate::gateways::{self, BodyError, Format, Outcome, Refused, Remarks, Skip};
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::Sender;
 use crate::http::problem::{Problem, shortened};
 use crate::log::{Partitions, Topic, rejected, usage_partition};
@@ -28,7 +28,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 /// What became of a request of which not everything could be read.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 pub(super) struct Taken {
-    /// Usage events that the log has taken.
+    /// Usage events accepted by the log.
     taken: u64,
     /// Items in which there was nothing to count.
     skipped: u64,
@@ -50,10 +50,12 @@ pub(super) struct RefusedItem {
     detail: String,
 }
 
-/// Takes what LiteLLM's `generic_api` callback sends: StandardLoggingPayloads, as an array, one a line, or a single one, whatever the Content-Type says.
+/// Accepts what LiteLLM's `generic_api` callback sends: StandardLoggingPayloads, as an array, one
+/// per line, or a single one, whatever the Content-Type says.
 ///
-/// LiteLLM corrects nothing and throws away what is not taken. So what can be read is taken, and the rest is kept in `usage.rejected` as a draft: then the
-/// answer is 200 and names it. A payload that is sent again counts once.
+/// LiteLLM corrects nothing and discards what is not accepted. So everything that can be read is
+/// accepted, and the rest is kept in `usage.rejected` as a draft; the answer is then 200 and names
+/// it. A payload that is sent again counts once.
 #[utoipa::path(post, path = "/api/v1/events/litellm", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:litellm"])),
     request_body(description = "StandardLoggingPayloads.", content((serde_json::Value = "application/json", example = json!([{
         "id": "chatcmpl-1", "litellm_call_id": "018f3c1e", "call_type": "acompletion", "status": "success", "model": "llama-3-70b",
@@ -65,16 +67,18 @@ pub(super) struct RefusedItem {
     ))]
 pub(super) async fn litellm(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     answer(take(&service, sender, request, Format::Litellm).await)
 }
 
-/// Takes what LiteLLM's `openmeter` callback sends: a CloudEvent of the type `litellm_tokens` for each successful call.
+/// Accepts what LiteLLM's `openmeter` callback sends: a CloudEvent of type `litellm_tokens` for
+/// each successful call.
 ///
-/// LiteLLM appends `/api/v1/events` to the address that it is given. Failures, providers and latencies are not in it: prefer `generic_api`, and never
-/// configure both, since their ids have nothing in common, so that usage would count twice.
+/// LiteLLM appends `/api/v1/events` to its configured address. The events have no failures,
+/// providers or latencies: prefer `generic_api`, and never configure both, because their ids have
+/// nothing in common and usage would count twice.
 #[utoipa::path(post, path = "/litellm/openmeter/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:litellm-openmeter"])),
     request_body(description = "A CloudEvent of LiteLLM's openmeter callback.", content((serde_json::Value = "application/cloudevents+json",
         example = json!({"specversion": "1.0", "type": "litellm_tokens", "source": "litellm-proxy", "id": "chatcmpl-1",
@@ -86,16 +90,17 @@ pub(super) async fn litellm(
     ))]
 pub(super) async fn litellm_openmeter(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     answer(take(&service, sender, request, Format::LitellmOpenmeter).await)
 }
 
-/// Takes what LiteLLM's `lago` callback sends: `{"event": {…}}` for each successful call.
+/// Accepts what LiteLLM's `lago` callback sends: `{"event": {…}}` for each successful call.
 ///
-/// **A call that is sent twice counts twice**: LiteLLM draws a new `transaction_id` with each attempt. Prefer `generic_api`. An event without a `timestamp`
-/// (LiteLLM sends none) was made when it came in.
+/// **A call that is sent twice counts twice**, because LiteLLM generates a new `transaction_id` for
+/// each attempt. Prefer `generic_api`. The time of an event without a `timestamp` (LiteLLM sends
+/// none) is its time of arrival.
 #[utoipa::path(post, path = "/litellm/lago/api/v1/events", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:litellm-lago"])),
     request_body(description = "An event of LiteLLM's lago callback.", content((serde_json::Value = "application/json",
         example = json!({"event": {"transaction_id": "018f3c1e", "external_subscription_id": "alice", "code": "litellm_tokens",
@@ -106,16 +111,18 @@ pub(super) async fn litellm_openmeter(
     ))]
 pub(super) async fn litellm_lago(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     answer(take(&service, sender, request, Format::LitellmLago).await)
 }
 
-/// Takes rows of the logs of new-api or one-api, as their table or `GET /api/log/` has them: one, an array, or one a line.
+/// Accepts rows of the logs of new-api or one-api, as their table or `GET /api/log/` has them: one,
+/// an array, a page, or one per line.
 ///
-/// Rows of requests count (type 2), and failed attempts (type 5); refunds (type 6) are kept in `usage.rejected`; what was paid in and what administrators
-/// did is passed over. `quota` is not read: tokens are rated here.
+/// Requests (type 2) and failed attempts (type 5) count; refunds (type 6) are kept in
+/// `usage.rejected`; top-ups and administration are skipped. `quota` is not read: tokens are rated
+/// here.
 #[utoipa::path(post, path = "/api/v1/events/new-api", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:new-api"])),
     request_body(description = "A row, an array of rows, or one a line.", content((serde_json::Value = "application/json",
         example = json!([{"id": 4711, "user_id": 42, "created_at": 1795330862, "type": 2, "model_name": "llama-3-70b", "quota": 1125,
@@ -127,15 +134,17 @@ pub(super) async fn litellm_lago(
     ))]
 pub(super) async fn new_api(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     answer(take(&service, sender, request, Format::NewApi).await)
 }
 
-/// Takes rows of the usage logs of sub2api, as `GET /api/v1/admin/usage` lists them: one, an array, or one a line.
+/// Accepts rows of the usage logs of sub2api, as `GET /api/v1/admin/usage` lists them: one, an
+/// array, a page, or one per line.
 ///
-/// Costs are not read: tokens are rated here. Input, cached and cache-writing tokens are counted apart there.
+/// Costs are not read: tokens are rated here. sub2api counts input, cached and cache-writing tokens
+/// separately.
 #[utoipa::path(post, path = "/api/v1/events/sub2api", tag = "ingest", security(("key" = ["ingest"]), ("key" = ["ingest:sub2api"])),
     request_body(description = "A row, an array of rows, or one a line.", content((serde_json::Value = "application/json",
         example = json!([{"id": 90211, "user_id": 42, "account_id": 3, "request_id": "msg-1", "model": "llama-3-70b",
@@ -147,7 +156,7 @@ pub(super) async fn new_api(
     ))]
 pub(super) async fn sub2api(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     answer(take(&service, sender, request, Format::Sub2Api).await)
@@ -172,7 +181,7 @@ pub(super) async fn sub2api(
     ))]
 pub(super) async fn otlp(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     request: Request,
 ) -> Response {
     let writing = Writing::of(request.headers());
@@ -224,7 +233,7 @@ fn exported(taken: &Taken) -> serde_json::Value {
 }
 
 async fn take(
-    service: &Service,
+    service: &ApiState,
     sender: Sender,
     request: Request,
     format: Format,
@@ -282,12 +291,12 @@ struct Sorted {
     sender: Option<String>,
     events: Batches,
     rejects: Batches,
-    told: Told,
+    told: RequestReport,
 }
 
 /// What is told of a request, in its answer and in metrics.
 #[derive(Default)]
-struct Told {
+struct RequestReport {
     taken: Taken,
     skipped: BTreeMap<Skip, u64>,
     remarks: Remarked,
@@ -319,7 +328,7 @@ impl Sorted {
             sender: sender.key().map(|key| key.as_ref().to_owned()),
             events: Batches::of(sender),
             rejects: Batches::of(sender),
-            told: Told::default(),
+            told: RequestReport::default(),
         }
     }
 
@@ -351,7 +360,7 @@ impl Sorted {
     }
 }
 
-impl Told {
+impl RequestReport {
     fn count(&self, format: Format, metrics: &Metrics) {
         let format = format.as_str();
         let of = |counter: &IntCounterVec, by| counter.with_label_values(&[format]).inc_by(by);

@@ -8,7 +8,7 @@ use utoipa::openapi::Paths;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Service;
+use super::ApiState;
 
 mod append;
 mod binary;
@@ -30,7 +30,7 @@ const OTLP_TRACES: [(&str, &str); 2] = [
 ];
 
 /// Every route by which usage comes in.
-pub(super) fn routes() -> OpenApiRouter<Service> {
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
     let mut routes = OpenApiRouter::new()
         .routes(routes!(events::events))
         .routes(routes!(events::validate))

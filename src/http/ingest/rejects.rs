@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use crate::app::queries::{PageStart, RejectPlace, SentBy, SentRejectDetail, SentRejectPage};
 use crate::domain::position::Offset;
-use crate::http::Service;
+use crate::http::ApiState;
 use crate::http::caller::{Sender, Sources};
 use crate::http::extract::{PathParams, QueryParams, bad_query, page_entries};
 use crate::http::problem::Problem;
@@ -61,11 +61,11 @@ fn sent_by(sender: &Sender) -> SentBy {
     params(SentRejectsQuery),
     responses(
         (status = 200, description = "A page of rejects.", body = SentRejectPage),
-        (status = 404, description = "There is no such partition.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Unknown partition.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn list(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     QueryParams(wanted): QueryParams<SentRejectsQuery>,
 ) -> Result<Json<SentRejectPage>, Problem> {
     let limit = page_entries(wanted.limit, REJECTS_DEFAULT, REJECTS_MAX)?;
@@ -89,7 +89,7 @@ pub(super) async fn list(
     ))]
 pub(super) async fn show(
     sender: Sender,
-    State(service): State<Service>,
+    State(service): State<ApiState>,
     PathParams((partition, offset)): PathParams<(u32, u64)>,
 ) -> Result<Json<SentRejectDetail>, Problem> {
     let place = RejectPlace { partition, offset };

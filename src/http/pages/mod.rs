@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use tokio::sync::OnceCell;
 
 use super::problem::Problem;
-use super::{Hosts, Service};
+use super::{ApiState, Hosts};
 use crate::domain::access::Scope;
 use crate::domain::ids::AccountKind;
 use crate::store::db::StoreError;
@@ -72,7 +72,7 @@ pub(super) struct Shared {
 /// What pages are made with.
 #[derive(Clone)]
 pub(super) struct Pages {
-    service: Service,
+    service: ApiState,
     cookies: Cookies,
 }
 
@@ -118,7 +118,7 @@ impl Pages {
     }
 }
 
-impl Service {
+impl ApiState {
     /// The path of a page that signs in, once, within a day, with this API key; as somebody who may do `only` this, if it says so.
     /// Whoever has the path has that right: it is for the person who started the process.
     pub fn sign_in_path(&self, key: &str, only: Option<Scope>) -> String {
@@ -255,7 +255,7 @@ pub fn page_routes() -> Vec<PageRoute> {
 }
 
 /// The pages, with their style sheet and scripts.
-pub(super) fn router(service: &Service, hosts: Hosts) -> Router {
+pub(super) fn router(service: &ApiState, hosts: Hosts) -> Router {
     let origin = &service.config.public_origin;
     let cookies = Cookies {
         secure: match origin {

@@ -4,9 +4,12 @@
 //! The format is configured, never guessed. What a format does not contain (which field names the
 //! user) must be configured here.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use toml::{Table, Value};
 
+use super::providers::{self, PROVIDERS_ALLOWED};
 use super::reader::Reader;
 use super::schema;
 use crate::domain::ids::check_id;
@@ -18,7 +21,7 @@ const OURS: [&str; 3] = ["usage.events", "usage.rejected", "ledger.postings"];
 const TOPIC_CHARS_MAX: usize = 249;
 const PATH_CHARS_MAX: usize = 256;
 /// The settings of one adapter.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "topic",
     "format",
     "source",
@@ -27,6 +30,7 @@ const SETTINGS: [&str; 8] = [
     "id_from",
     "endpoint_from",
     "cached_tokens",
+    "providers",
 ];
 /// Fields that hold a secret or an address: they never become an id. Compared with the last part of a path, in lower case.
 const SECRET_FIELDS: [&str; 14] = [
@@ -184,6 +188,8 @@ pub struct AdapterConfig {
     pub endpoint: Endpoint,
     /// How cached tokens are counted.
     pub cached_tokens: CachedTokens,
+    /// The provider accounts of the gateway's own names (deployments, clusters, services).
+    pub providers: BTreeMap<String, String>,
 }
 
 fn paths(known: &[&str]) -> Vec<FieldPath> {
@@ -251,6 +257,7 @@ fn schema_of_all() -> serde_json::Value {
             "source" => json!({"type": "string", "minLength": 1, "maxLength": 128}),
             "format" => json!({"type": "string", "enum": formats}),
             "cached_tokens" => json!({"type": "string", "enum": ["inside", "outside"]}),
+            "providers" => json!({"type": "string"}),
             _ => path(),
         };
         (name.to_owned(), schema)
@@ -313,6 +320,7 @@ impl One<'_> {
         let provider_from = self.paths("provider_from", format.map(AdapterFormat::provider_from));
         let id_from = self.paths("id_from", format.map(AdapterFormat::id_from));
         let endpoint = self.endpoint(format);
+        let providers = self.providers();
         Some(AdapterConfig {
             topic: topic?,
             format: format?,
@@ -322,6 +330,7 @@ impl One<'_> {
             id_from: id_from?,
             endpoint: endpoint?,
             cached_tokens: cached_tokens?,
+            providers: providers?,
         })
     }
 
@@ -382,6 +391,17 @@ impl One<'_> {
         } else {
             CachedTokens::Outside
         })
+    }
+
+    fn providers(&mut self) -> Option<BTreeMap<String, String>> {
+        const NAME: &str = "providers";
+        let read = match self.table.get(NAME) {
+            None => return Some(BTreeMap::new()),
+            Some(Value::String(text)) => providers::providers(text),
+            Some(value) => Err(format!("is {value}")),
+        };
+        read.map_err(|problem| self.fault(NAME, &problem, PROVIDERS_ALLOWED))
+            .ok()
     }
 
     fn user_from(&mut self, format: Option<AdapterFormat>) -> Option<Vec<FieldPath>> {

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use super::CachedTokens;
 use super::adapters::FieldPath;
 use super::kinds::{boolean, checked, choice};
+use super::providers::{PROVIDERS_ALLOWED, providers};
 use super::reader::Reader;
-use crate::domain::ids::check_id;
 
 /// Most places for one user.
 const PLACES_MAX: usize = 16;
-/// Most entries of the table of providers.
-const PROVIDERS_MAX: usize = 1_000;
 /// In a LiteLLM payload, unless configured.
 const LITELLM: &str = "metadata.user_api_key_user_id";
 /// In a span or its resource, unless configured.
@@ -93,9 +91,7 @@ impl GatewaySettings {
             default.otlp_internal_spans,
             boolean(),
         );
-        let allowed = "up to 1000 comma-separated pairs of a deployment or model group and a provider account, such as \
-                       \"azure-eu-1 = prov-9, gpt-4o = prov-7\"";
-        let kind = checked(allowed, |text| providers(text).map(drop));
+        let kind = checked(PROVIDERS_ALLOWED, |text| providers(text).map(drop));
         let pairs = reader.get("http.gateways.providers", String::new(), kind);
         GatewaySettings {
             litellm_user,
@@ -118,35 +114,10 @@ fn places(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-fn providers(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut providers = BTreeMap::new();
-    for pair in text
-        .split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-    {
-        let (name, provider) = pair
-            .rsplit_once('=')
-            .map(|(name, provider)| (name.trim(), provider.trim()))
-            .ok_or_else(|| format!("\"{pair}\" has no \"=\""))?;
-        check_id(provider).map_err(|error| format!("\"{pair}\": the account: {error}"))?;
-        if name.is_empty()
-            || providers
-                .insert(name.to_owned(), provider.to_owned())
-                .is_some()
-        {
-            return Err(format!("\"{name}\" is empty or listed twice"));
-        }
-    }
-    match providers.len() {
-        0..=PROVIDERS_MAX => Ok(providers),
-        count => Err(format!("has {count} pairs")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{places, providers};
+    use super::places;
+    use crate::ops::config::providers::providers;
 
     #[test]
     fn pairs_of_deployments_and_accounts_are_read_or_refused() {

@@ -17,6 +17,7 @@ mod kafka;
 mod kinds;
 mod origin;
 mod pipeline;
+mod providers;
 mod reader;
 mod schema;
 mod traces;

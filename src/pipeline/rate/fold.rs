@@ -212,10 +212,10 @@ impl Fold {
         let rules: &Arc<Rules> = self.timeline.at(event.time);
         let model = match (service, &event.model) {
             (Service::CHAT_COMPLETIONS, Some(model)) => tiers.of_chat(model, rules),
-            (Service::EMBEDDINGS, Some(model)) if rules.has_model_prices() => {
+            (service, Some(model)) if rules.depends_on_tier(service) => tiers.of_chat(model, rules),
+            (service, Some(model)) if rules.depends_on_model_prices(service) => {
                 tiers.of(model, rules)
             }
-            (service, Some(model)) if rules.depends_on_tier(service) => tiers.of_chat(model, rules),
             _ => Detection::of_tier(Tier::TidePool),
         };
         let amounts = rate(event, service, &model, rules);

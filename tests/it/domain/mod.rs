@@ -12,6 +12,7 @@ mod referral;
 mod rules_book;
 mod rules_document;
 mod rules_faults;
+mod service_terms;
 mod services;
 mod sorted;
 mod statement;

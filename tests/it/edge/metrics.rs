@@ -43,7 +43,7 @@ fn metrics_render_as_prometheus_text() {
         .inc();
     let text = metrics.render();
     for line in [
-        "# HELP tidemark_events_rated_total Events that were accepted by rating and counted. A chunk that is rated again after a crash counts again, here and below.",
+        "# HELP tidemark_events_rated_total Events that rating accepted and counted. A chunk that is rated again after a crash counts again, here and below.",
         "# TYPE tidemark_events_rated_total counter",
         "tidemark_events_rated_total 3",
         r#"tidemark_events_rejected_total{reason="malformed"} 1"#,

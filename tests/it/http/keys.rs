@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::json;
 use tidemark::domain::access::Scope;
-use tidemark::http::{Hosts, KEY_CACHE_TTL, Service, router};
+use tidemark::http::{ApiState, Hosts, KEY_CACHE_TTL, router};
 use tidemark::log::Topic;
 use tidemark::ops::config::{Config, HttpConfig};
 use tidemark::store::keys::{self, KeyText};
@@ -30,7 +30,7 @@ fn event(id: usize, source: Option<&str>) -> String {
     event.to_string()
 }
 
-async fn send(service: &Service, key: &str, path: &str, body: String) -> Answer {
+async fn send(service: &ApiState, key: &str, path: &str, body: String) -> Answer {
     let request = Request::post(path)
         .header(header::HOST, "localhost")
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
@@ -45,12 +45,12 @@ async fn send(service: &Service, key: &str, path: &str, body: String) -> Answer 
     }
 }
 
-async fn ingest(service: &Service, key: &str, id: usize) -> Answer {
+async fn ingest(service: &ApiState, key: &str, id: usize) -> Answer {
     send(service, key, "/api/v1/events", event(id, None)).await
 }
 
 /// Sends events that must be accepted, one after the other; how long each took.
-async fn accepted(service: &Service, key: &str, ids: RangeInclusive<usize>) -> Vec<Duration> {
+async fn accepted(service: &ApiState, key: &str, ids: RangeInclusive<usize>) -> Vec<Duration> {
     let mut took = Vec::new();
     for id in ids {
         let begun = Instant::now();

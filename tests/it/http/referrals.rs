@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidemark::domain::amount::Points;
 use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::rules::Network;
-use tidemark::http::{Hosts, Service, router};
+use tidemark::http::{ApiState, Hosts, router};
 use tidemark::store::awards::awards_of;
 use tidemark::store::db::Db;
 use tidemark::store::referrals::{
@@ -228,7 +228,7 @@ async fn a_repeat_under_the_same_key_gets_the_first_answer() {
     assert_eq!(lookup(&stand.db, &ann).await.unwrap().unwrap().signups, 1);
 }
 
-async fn ask(service: &Service, request: Request<Body>) -> Answer {
+async fn ask(service: &ApiState, request: Request<Body>) -> Answer {
     let response = router(service.clone(), Hosts::Loopback);
     let (parts, body) = response.oneshot(request).await.unwrap().into_parts();
     Answer {

@@ -316,6 +316,33 @@ async fn the_good_events_of_a_batch_are_taken_on_request() {
 }
 
 #[tokio::test]
+async fn an_event_of_an_array_that_is_not_json_is_refused_by_its_place() {
+    const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+    let edge = Edge::new().await;
+    let not_json = chat("2", ":150", ":NaN");
+    let array = format!("[{}, {not_json}, {}]", chat("1", "", ""), chat("3", "", ""));
+    let answer = edge.post(EVENTS, &JSON, array.clone()).await;
+    assert_eq!(answer.code(), (400, "invalid_events".to_owned()));
+    let bad = &answer.json()["events"];
+    assert_eq!(
+        (&bad[0]["index"], &bad[0]["code"], &bad[1]),
+        (&json!(1), &json!("malformed"), &serde_json::Value::Null)
+    );
+    assert_eq!(ids(&edge), [""; 0]);
+    let path = "/api/v1/events?partial=true";
+    let answer = edge.post(path, &JSON, array.clone()).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["taken"]),
+        (200, &json!(2))
+    );
+    assert_eq!(ids(&edge), ["1", "3"]);
+    // One that was cut off may lack events of which nothing is known.
+    let cut = array.trim_end_matches(']').to_owned();
+    let answer = edge.post(path, &JSON, cut).await;
+    assert_eq!(answer.code(), (400, "malformed".to_owned()));
+}
+
+#[tokio::test]
 async fn further_faults_have_a_bound_and_no_bad_event_is_left_out() {
     let edge = Edge::new().await;
     let body = "{}\n".repeat(9_000);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use tidemark::http::{Parts, Service};
+use tidemark::http::{ApiState, Parts};
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tokio::sync::Notify;
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use super::stand::Stand;
 
 /// Another process of the same service, on another way to the same store.
-pub fn service_on(stand: &Stand, db: Arc<dyn Db>) -> Service {
-    Service::new(Parts {
+pub fn service_on(stand: &Stand, db: Arc<dyn Db>) -> ApiState {
+    ApiState::new(Parts {
         log: stand.log.clone(),
         partitions: stand.service.partitions,
         db,

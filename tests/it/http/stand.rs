@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tidemark::domain::access::Scope;
 use tidemark::domain::time::Millis;
-use tidemark::http::{Hosts, Partitions, Parts, Service, router};
+use tidemark::http::{ApiState, Hosts, Partitions, Parts, router};
 use tidemark::log::Counted;
 use tidemark::ops::clock::Clock;
 use tidemark::ops::config::HttpConfig;
@@ -56,7 +56,7 @@ pub struct Stand {
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<SetClock>,
-    pub service: Service,
+    pub service: ApiState,
     /// May do everything that is not an account's.
     pub admin: String,
 }
@@ -102,7 +102,7 @@ impl Stand {
         let metrics = Arc::new(Metrics::new());
         let health = Arc::new(Health::new(metrics.clone()));
         let clock = Arc::new(SetClock(AtomicI64::new(NOON.0)));
-        let service = Service::new(Parts {
+        let service = ApiState::new(Parts {
             log: Arc::new(Counted::new(log.clone(), metrics.clone())),
             partitions: Partitions {
                 source: PARTITIONS,

@@ -7,6 +7,7 @@ mod litellm;
 pub mod load;
 mod more_partitions;
 mod older_tables;
+mod otel;
 pub mod site;
 mod upgrade;
 

@@ -62,7 +62,7 @@ fn what_is_not_configured_is_as_the_format_has_it() {
 #[test]
 fn everything_about_an_adapter_can_be_configured_in_the_file_and_in_the_environment() {
     let table = "topic = 'k', format = 'kong', source = 's', user_from = ['a.b', 'c'], provider_from = [], id_from = 'd', \
-                 endpoint_from = '/v1/embeddings', cached_tokens = 'outside'";
+                 endpoint_from = '/v1/embeddings', cached_tokens = 'outside', providers = 'x = prov-1'";
     let in_file = Config::read(&file(&format!(
         "[[adapters]]\n{}",
         table.replace(", ", "\n").replace("'a.b'\n", "'a.b', ")
@@ -84,6 +84,7 @@ fn everything_about_an_adapter_can_be_configured_in_the_file_and_in_the_environm
             id_from,
             endpoint,
             cached_tokens,
+            providers,
         },
     ] = &in_file.adapters[..]
     else {
@@ -97,6 +98,7 @@ fn everything_about_an_adapter_can_be_configured_in_the_file_and_in_the_environm
         (texts(user_from), texts(provider_from), texts(id_from)),
         (vec!["a.b", "c"], vec![], vec!["d"])
     );
+    assert_eq!(providers["x"], "prov-1");
     assert_eq!(*endpoint, Endpoint::Always("/v1/embeddings".into()));
     assert_eq!(*cached_tokens, CachedTokens::Outside);
 }
@@ -204,4 +206,30 @@ fn no_topic_of_tidemark_itself_is_adapted() {
             "{faults:?}"
         );
     }
+}
+
+#[test]
+fn a_failure_counts_for_the_account_of_the_cluster_that_it_was_sent_to() {
+    let table = "provider_from = ['gen_ai.provider.name', 'upstream_cluster']\nproviders = 'outbound|443||eu = prov-9'";
+    let adapter = super::adapt::adapter(&format!("{}{table}", super::adapt::ENVOY));
+    let provider = |named: serde_json::Value, cluster: &str| {
+        let entry = serde_json::json!({"start_time": "2026-11-22T07:01:02.123Z", "x-user-id": "anna", "x-request-id": "r-1",
+            "x-envoy-origin-path": "/v1/chat/completions", "response_code": 503, "duration": 31, "gen_ai.request.model": "gpt-4o",
+            "gen_ai.provider.name": named, "upstream_cluster": cluster});
+        let shown = super::adapt::shown(&super::adapt::outcomes(
+            &adapter,
+            entry.to_string().as_bytes(),
+        ));
+        shown[0]["event"]["data"]["providerId"].clone()
+    };
+    assert_eq!(
+        provider(serde_json::Value::Null, "outbound|443||eu"),
+        "prov-9"
+    );
+    assert_eq!(provider(serde_json::Value::Null, "other"), "other");
+    assert_eq!(provider("prov-1".into(), "outbound|443||eu"), "prov-1");
+    assert_eq!(
+        provider(serde_json::Value::Null, "-"),
+        serde_json::Value::Null
+    );
 }

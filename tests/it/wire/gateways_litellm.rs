@@ -33,7 +33,7 @@ fn a_field_of_litellm_means_this() {
             json!("openai"),
         ),
         (
-            vec![("model_id", Value::Null)],
+            vec![("model_id", Value::Null), ("hidden_params", Value::Null)],
             "/data/providerId",
             json!("openai"),
         ),
@@ -41,6 +41,7 @@ fn a_field_of_litellm_means_this() {
             vec![
                 ("model_id", Value::Null),
                 ("custom_llm_provider", Value::Null),
+                ("hidden_params", Value::Null),
             ],
             "/data/providerId",
             Value::Null,
@@ -155,7 +156,7 @@ fn a_field_of_litellm_means_this() {
                 ("metadata.user_api_key_request_route", Value::Null),
             ],
             "/data/endpoint",
-            json!("/aimage_generation"),
+            json!("/v1/images/generations"),
         ),
         (vec![("model", json!(""))], "/data/model", json!("gpt-4o")),
         (vec![("stream", json!(true))], "/data/stream", json!(true)),

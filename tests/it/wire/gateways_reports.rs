@@ -476,7 +476,10 @@ fn a_provider_is_whom_the_gateway_names_or_the_operator() {
         ),
     ];
     for (changes, expected) in rows {
-        let mut all = vec![("custom_llm_provider", json!("openai"))];
+        let mut all = vec![
+            ("custom_llm_provider", json!("openai")),
+            ("hidden_params", Value::Null),
+        ];
         all.extend(changes);
         let body = payload(&all).to_string();
         let read = read(Format::Litellm, body.as_bytes(), RECEIVED, &settings).expect("readable");

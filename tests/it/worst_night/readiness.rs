@@ -12,7 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
 use tidemark::domain::time::Millis;
-use tidemark::http::{Hosts, Partitions, Parts, Service, router, watch_dependencies};
+use tidemark::http::{ApiState, Hosts, Partitions, Parts, router, watch_dependencies};
 use tidemark::log::embedded::{Disk, EmbeddedLog, Options, Space};
 use tidemark::log::{Log, topics};
 use tidemark::ops::clock::{Clock, SystemClock, Uptime};
@@ -61,7 +61,7 @@ impl Clock for Machine {
     }
 }
 
-async fn ready(service: &Service) -> (u16, Value) {
+async fn ready(service: &ApiState) -> (u16, Value) {
     let request = Request::get("/readyz").header(header::HOST, "localhost:8787");
     let request = request.body(Body::empty()).unwrap();
     let answer = router(service.clone(), Hosts::Loopback)
@@ -74,7 +74,7 @@ async fn ready(service: &Service) -> (u16, Value) {
 }
 
 /// Waits until `/readyz` answers so; what it says.
-async fn becomes(service: &Service, status: u16, code: Option<&str>) -> Value {
+async fn becomes(service: &ApiState, status: u16, code: Option<&str>) -> Value {
     for _ in 0..200 {
         let (now, said) = ready(service).await;
         if now == status && code.is_none_or(|code| said["code"] == code) {
@@ -101,7 +101,7 @@ async fn a_full_disk_and_a_clock_that_jumped_are_told_and_pass_without_a_restart
     create_tables(&db).await.unwrap();
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
-    let service = Service::new(Parts {
+    let service = ApiState::new(Parts {
         partitions: Partitions::of(&*log).await.unwrap(),
         log: log.clone(),
         db: Arc::new(db.clone()),

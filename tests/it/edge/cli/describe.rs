@@ -49,3 +49,39 @@ fn the_schema_of_the_configuration_can_be_printed_whatever_the_configuration() {
         .json();
     assert_eq!(schema["properties"]["data"]["default"], "./data");
 }
+
+#[test]
+fn a_rules_file_can_be_checked_without_an_installation() {
+    let place = Place::new();
+    let shipped = include_str!("../../../../config/rules/mainnet.toml");
+    place.write("good.toml", shipped);
+    let said = place.tidemark(&["pricing", "check", "good.toml"]).ok();
+    assert!(said.starts_with("good.toml is valid: "), "{said}");
+    assert!(!place.path("data").exists(), "nothing is created");
+    let bad = shipped.replacen("\nseason = []", "\nseason = 7", 1);
+    place.write(
+        "bad.toml",
+        &bad.replacen("[rules]", "[rules]\nunknown = 1", 1),
+    );
+    let said = place.tidemark(&["pricing", "check", "bad.toml"]).failed(2);
+    for fault in ["bad.toml: rules.season", "bad.toml: rules.unknown"] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+    place.write(
+        "services.json",
+        r#"[{"number": 4, "name": "Images", "endpoints": []}]"#,
+    );
+    let key = [
+        "pricing",
+        "check",
+        "services.json",
+        "--key",
+        "rules.services",
+    ];
+    let said = place.tidemark(&key).failed(2);
+    assert!(said.contains("services.json: rules.services"), "{said}");
+    let said = place
+        .tidemark(&["pricing", "check", "missing.toml"])
+        .failed(2);
+    assert!(said.contains("cannot read missing.toml"), "{said}");
+}
