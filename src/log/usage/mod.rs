@@ -103,27 +103,6 @@ impl<'a> UsageRecord<'a> {
     }
 }
 
-impl Decoder {
-    /// As [`Decoder::decode`], of records that may be reversals.
-    ///
-    /// # Errors
-    /// Why it is neither.
-    pub fn decode_record<'a>(
-        &mut self,
-        value: &'a [u8],
-        headers: &'a Headers,
-    ) -> Result<UsageRecord<'a>, Rejection> {
-        match self.decode(value, headers) {
-            Ok(event) => Ok(UsageRecord::Event(event)),
-            // Only a record of another type can be a reversal: events are not looked at twice.
-            Err(fault) if fault.reason == Reason::UnknownType && reversal::is_reversal(value) => {
-                reversal::decode(value).map(UsageRecord::Reversal)
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-}
-
 /// [`decode`] by the slow pass alone: the definition of what decoding means. Public for the tests that compare the two.
 #[doc(hidden)]
 pub fn decode_precisely<'a>(

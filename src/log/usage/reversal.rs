@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::check::{id, known, required, short, time};
 use super::precise;
 use super::{EVENT_BYTES_MAX, SPEC_VERSION, too_large};
-use crate::domain::event::Rejection;
+use crate::domain::event::{Reason, Rejection};
 use crate::domain::reversal::{Original, Reversal};
 use crate::log::{Headers, NewRecord};
 
@@ -22,6 +22,18 @@ const SOURCE: &str = "data.source";
 const ID: &str = "data.id";
 const TIME: &str = "data.time";
 const REASON: &str = "data.reason";
+
+/// The reversal that a record holds which was refused as an event.
+///
+/// # Errors
+/// Why it is neither: the refusal as an event, unless it says that it is a reversal.
+pub fn decode_refused(value: &[u8], refusal: Rejection) -> Result<Reversal<'_>, Rejection> {
+    // Only a record of another type can be a reversal: events are not looked at twice.
+    match refusal.reason == Reason::UnknownType && is_reversal(value) {
+        true => decode(value),
+        false => Err(refusal),
+    }
+}
 
 /// Whether a record says that it is a reversal.
 pub(super) fn is_reversal(value: &[u8]) -> bool {

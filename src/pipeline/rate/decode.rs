@@ -10,7 +10,7 @@ use crate::domain::semantics::Semantics;
 use crate::domain::service::Services;
 use crate::domain::time::Millis;
 use crate::log::rejected::ORIGINAL_BYTES_MAX;
-use crate::log::usage::{self, UsageRecord};
+use crate::log::usage::{self, reversal};
 use crate::log::{Record, usage_partition};
 use crate::store::checkpoints::ClockCorrection;
 
@@ -148,15 +148,24 @@ pub(super) fn decode_record<'a>(
     if record.size() > ORIGINAL_BYTES_MAX {
         return RecordClass::Refused(oversized(record));
     }
-    let decoded = match rules.semantics.knows_reversals() {
-        true => decoder.decode_record(&record.value, &record.headers),
-        false => decoder
-            .decode(&record.value, &record.headers)
-            .map(UsageRecord::Event),
-    };
-    match decoded {
-        Ok(UsageRecord::Event(event)) => classify(event, rules, log_time),
-        Ok(UsageRecord::Reversal(reversal)) => classify_reversal(reversal, rules),
+    match decoder.decode(&record.value, &record.headers) {
+        Ok(event) => classify(event, rules, log_time),
+        Err(rejection) => decode_other(record, rules, rejection),
+    }
+}
+
+/// A record that is no event: it may be a reversal. Apart, so that events pass through no larger type.
+#[cold]
+fn decode_other<'a>(
+    record: &'a Record,
+    rules: &RecordRules<'_>,
+    rejection: Rejection,
+) -> RecordClass<'a> {
+    if !rules.semantics.knows_reversals() {
+        return RecordClass::Refused(rejection);
+    }
+    match reversal::decode_refused(&record.value, rejection) {
+        Ok(reversal) => classify_reversal(reversal, rules),
         Err(rejection) => RecordClass::Refused(rejection),
     }
 }
