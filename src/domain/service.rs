@@ -224,8 +224,10 @@ impl Services {
     /// `https://host/v1`). A query string, a fragment and slashes at the end do not matter. `None`: no
     /// service has it; it never silently becomes chat.
     pub fn of_endpoint(&self, endpoint: &str) -> Option<Service> {
-        let path_end = endpoint.find(['?', '#']).unwrap_or(endpoint.len());
-        let path = endpoint[..path_end].trim_end_matches('/');
+        // By bytes: this is asked for every event, and a search for characters decodes each.
+        let ends_path = |byte: &u8| matches!(byte, b'?' | b'#');
+        let path_end = endpoint.as_bytes().iter().position(|byte| ends_path(byte));
+        let path = endpoint[..path_end.unwrap_or(endpoint.len())].trim_end_matches('/');
         let found = self
             .endings
             .iter()

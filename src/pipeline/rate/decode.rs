@@ -95,8 +95,22 @@ impl<'a> Intake<'a> {
     }
 
     fn sort_in(&mut self, record: &'a Record, rules: &RecordRules<'_>) {
-        let log_time = self.log_time;
-        match decode_record(&mut self.decoder, record, rules, log_time) {
+        let (log_time, latest, hashes) = (self.log_time, &mut self.latest_event, &mut self.hashes);
+        let candidates = &mut self.candidates;
+        // What is valid goes straight to its place: it is large, and there are very many.
+        let take = |event: UsageEvent<'a>, service| {
+            *latest = (*latest).max(Some(event.time));
+            hashes.push((event.identity(), event.content()));
+            candidates.push(Candidate {
+                record,
+                event,
+                service,
+                log_time,
+                verdict: Verdict::Fast,
+            });
+        };
+        match decode_record(&mut self.decoder, record, rules, log_time, take) {
+            RecordClass::Valid => {}
             RecordClass::Tick => self.ticks += 1,
             RecordClass::Elsewhere(partition) => self.forwards.push((partition, record)),
             RecordClass::Refused(rejection) => self.rejects.push(Reject {
@@ -104,17 +118,6 @@ impl<'a> Intake<'a> {
                 log_time,
                 rejection,
             }),
-            RecordClass::Valid(event, service) => {
-                self.latest_event = self.latest_event.max(Some(event.time));
-                self.hashes.push((event.identity(), event.content()));
-                self.candidates.push(Candidate {
-                    record,
-                    event,
-                    service,
-                    log_time,
-                    verdict: Verdict::Fast,
-                });
-            }
             RecordClass::Reversal(reversal) => self.reversals.push(PendingReversal {
                 record,
                 reversal,
@@ -129,11 +132,11 @@ pub(super) enum RecordClass<'a> {
     Tick,
     Elsewhere(Partition),
     Refused(Rejection),
-    Valid(UsageEvent<'a>, Service),
+    Valid,
     Reversal(Reversal<'a>),
 }
 
-/// Decodes and validates one record. Rating and the rebuilt window both see a record through this, so
+/// Decodes and validates one record, and hands over what is valid. Rating and the rebuilt window both see a record through this, so
 /// that they hold the same.
 #[inline]
 pub(super) fn decode_record<'a>(
@@ -141,6 +144,7 @@ pub(super) fn decode_record<'a>(
     record: &'a Record,
     rules: &RecordRules<'_>,
     log_time: Millis,
+    take: impl FnOnce(UsageEvent<'a>, Service),
 ) -> RecordClass<'a> {
     if record.header(TICK_HEADER).is_some() {
         return RecordClass::Tick;
@@ -149,7 +153,13 @@ pub(super) fn decode_record<'a>(
         return RecordClass::Refused(oversized(record));
     }
     match decoder.decode(&record.value, &record.headers) {
-        Ok(event) => classify(event, rules, log_time),
+        Ok(event) => match validate(&event, rules, log_time) {
+            Ok(service) => {
+                take(event, service);
+                RecordClass::Valid
+            }
+            Err(class) => *class,
+        },
         Err(rejection) => decode_other(record, rules, rejection),
     }
 }
@@ -191,22 +201,24 @@ fn oversized(record: &Record) -> Rejection {
     }
 }
 
+/// The service of a valid event, or what its record is instead.
 #[inline]
-fn classify<'a>(
-    event: UsageEvent<'a>,
+fn validate<'a>(
+    event: &UsageEvent<'_>,
     rules: &RecordRules<'_>,
     log_time: Millis,
-) -> RecordClass<'a> {
+) -> Result<Service, Box<RecordClass<'a>>> {
     let own = usage_partition(&event.user, rules.partitions);
     if own != rules.partition {
-        return RecordClass::Elsewhere(own);
+        return Err(Box::new(RecordClass::Elsewhere(own)));
     }
-    let Some(service) = rules.services.of_endpoint(&event.endpoint) else {
-        return RecordClass::Refused(unknown_service(&event.endpoint));
-    };
+    let service = rules.services.of_endpoint(&event.endpoint).ok_or_else(|| {
+        let rejection = unknown_service(&event.endpoint);
+        Box::new(RecordClass::Refused(rejection))
+    })?;
     match time_fault(event.time, log_time) {
-        Some(rejection) => RecordClass::Refused(rejection),
-        None => RecordClass::Valid(event, service),
+        Some(rejection) => Err(Box::new(RecordClass::Refused(rejection))),
+        None => Ok(service),
     }
 }
 

@@ -1,7 +1,7 @@
 //! DEDUPE: which events stand in the duplicate window already. Pure.
 
 use super::candidate::{Reject, Verdict};
-use super::decode::{Intake, RecordClass, RecordRules, decode_record};
+use super::decode::{Intake, RecordRules, decode_record};
 use super::window::{Lane, Standing, Window, lane};
 use crate::domain::event::{Reason, Rejection};
 use crate::domain::time::Millis;
@@ -63,10 +63,10 @@ pub fn rebuild(
     let mut decoder = usage::Decoder::default();
     for record in records {
         *log_time = (*log_time).max(rules.append_time(record));
-        let class = decode_record(&mut decoder, record, rules, *log_time);
-        if let RecordClass::Valid(event, _) = class {
-            window.take(event.identity(), event.content(), record.offset, *log_time);
-        }
+        let now = *log_time;
+        decode_record(&mut decoder, record, rules, now, |event, _| {
+            window.take(event.identity(), event.content(), record.offset, now);
+        });
     }
 }
 
