@@ -226,7 +226,7 @@ impl Services {
     pub fn of_endpoint(&self, endpoint: &str) -> Option<Service> {
         // By bytes: this is asked for every event, and a search for characters decodes each.
         let ends_path = |byte: &u8| matches!(byte, b'?' | b'#');
-        let path_end = endpoint.as_bytes().iter().position(|byte| ends_path(byte));
+        let path_end = endpoint.as_bytes().iter().position(ends_path);
         let path = endpoint[..path_end.unwrap_or(endpoint.len())].trim_end_matches('/');
         let found = self
             .endings
