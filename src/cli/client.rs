@@ -172,16 +172,8 @@ impl Client {
 
     /// `POST` of JSON under an idempotency key. Blocks.
     pub fn post_under(&self, path: &str, key: &str, body: &[u8]) -> Result<Answer, NoAnswer> {
-        let (running, bearer) = self.partner()?;
-        let url = running.url(path);
-        let request = self.agent.post(&url).content_type("application/json");
-        let request = request.header("authorization", bearer);
-        let request = request.header("idempotency-key", key);
-        let request = request
-            .config()
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .build();
-        read(&url, request.send(body))
+        let under = Some(key);
+        self.send(path, "application/json", under, body, REQUEST_TIMEOUT)
     }
 
     /// `POST`, answered within a time, or within that of any request if it is shorter. Blocks.
@@ -192,10 +184,24 @@ impl Client {
         body: &[u8],
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
+        self.send(path, content_type, None, body, within)
+    }
+
+    fn send(
+        &self,
+        path: &str,
+        content_type: &str,
+        idempotency_key: Option<&str>,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Answer, NoAnswer> {
         let (running, bearer) = self.partner()?;
         let url = running.url(path);
         let request = self.agent.post(&url).content_type(content_type);
-        let request = request.header("authorization", bearer);
+        let mut request = request.header("authorization", bearer);
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
         let within = within.min(REQUEST_TIMEOUT);
         let request = request.config().timeout_global(Some(within)).build();
         read(&url, request.send(body))

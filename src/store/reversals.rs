@@ -12,9 +12,9 @@ use crate::domain::ids::{IdError, check_id};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 
-/// A request of an admin to take one event back.
+/// A request to be taken back, as an admin asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReversalRequest {
+pub struct NewReversal {
     /// The user who made the request.
     pub user: String,
     /// The event's `source`.
@@ -29,8 +29,6 @@ pub struct ReversalRequest {
     pub idempotency_key: String,
     /// Who asks for it.
     pub by: String,
-    /// When.
-    pub now: Millis,
 }
 
 /// Why a reversal was not recorded.
@@ -58,7 +56,7 @@ pub enum ReversalError {
 }
 
 /// Records a reversal, once per user and idempotency key, with one entry of the audit trail.
-pub async fn record(db: &dyn Db, request: &ReversalRequest) -> Result<(), ReversalError> {
+pub async fn record(db: &dyn Db, request: &NewReversal, now: Millis) -> Result<(), ReversalError> {
     check(request)?;
     let key = key(request);
     let mut tries = Tries::default();
@@ -77,21 +75,21 @@ pub async fn record(db: &dyn Db, request: &ReversalRequest) -> Result<(), Revers
             .text("time", request.time)
             .text("reason", &request.reason)
             .text("by", &request.by)
-            .text("at", request.now)
+            .text("at", now)
             .item();
         let put = Write::Put {
             table: Table::Checkpoints,
             item,
             condition: Condition::Absent,
         };
-        match db.transact(vec![put, audit_entry(request)]).await {
+        match db.transact(vec![put, audit_entry(request, now)]).await {
             Ok(()) => return Ok(()),
             Err(error) => tries.again(error)?,
         }
     }
 }
 
-fn check(request: &ReversalRequest) -> Result<(), ReversalError> {
+fn check(request: &NewReversal) -> Result<(), ReversalError> {
     let ids = [
         ("the user", &request.user),
         ("the source", &request.source),
@@ -104,14 +102,14 @@ fn check(request: &ReversalRequest) -> Result<(), ReversalError> {
     Ok(check_reason(&request.reason)?)
 }
 
-fn key(request: &ReversalRequest) -> Key {
+fn key(request: &NewReversal) -> Key {
     let partition = format!("reversals#{}", request.user);
     Key::new(Table::Checkpoints, partition, &request.idempotency_key)
 }
 
-fn audit_entry(request: &ReversalRequest) -> Write {
+fn audit_entry(request: &NewReversal, now: Millis) -> Write {
     audit::write(&audit::Entry {
-        at: request.now,
+        at: now,
         action: "requests.reverse".to_owned(),
         subject: format!("user:{}", request.user),
         by: request.by.clone(),

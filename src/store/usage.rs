@@ -129,11 +129,8 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         .number("shadowCostNanos", row.charge.shadow.0)
         .number("expiresAt", row.expires_at.0.div_euclid(1_000))
         .item();
+    put_slot(&mut item, row.slot);
     let mut put = |name: &str, text: String| item.insert(name.to_owned(), Attr::S(text));
-    match row.slot {
-        Slot::Day(day) => put("bookedOn", day.to_string()),
-        Slot::Late(month) => put("bookedLateIn", month.to_string()),
-    };
     let optional = [
         ("providerId", &event.provider),
         ("model", &event.model),
@@ -245,15 +242,19 @@ pub fn encode_reversal(row: &ReversalRow<'_>) -> Item {
         .text("logTime", row.log_time)
         .number("expiresAt", row.expires_at.0.div_euclid(1_000))
         .item();
-    let mut put = |name: &str, text: String| item.insert(name.to_owned(), Attr::S(text));
-    match row.slot {
-        Slot::Day(day) => put("bookedOn", day.to_string()),
-        Slot::Late(month) => put("bookedLateIn", month.to_string()),
-    };
+    put_slot(&mut item, row.slot);
     if let Some(reason) = &reversal.reason {
-        put("reason", reason.to_string());
+        item.insert("reason", Attr::S(reason.to_string()));
     }
     item
+}
+
+fn put_slot(item: &mut Item, slot: Slot) {
+    let (name, text) = match slot {
+        Slot::Day(day) => ("bookedOn", day.to_string()),
+        Slot::Late(month) => ("bookedLateIn", month.to_string()),
+    };
+    item.insert(name, Attr::S(text));
 }
 
 /// The reversal that took an event back, as its row says.

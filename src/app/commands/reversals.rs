@@ -2,36 +2,20 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::Commands;
 use crate::app::{CommandError, Refusal};
 use crate::domain::reversal::{Original, Reversal};
 use crate::domain::time::Millis;
 use crate::log::usage::reversal;
-use crate::log::{Headers, Topic, usage_partition};
-use crate::store::reversals::{self, ReversalRequest};
-use crate::store::usage_list;
+use crate::log::{Headers, NewRecord, Topic, usage_partition};
+use crate::store::{reversals, usage_list};
+
+pub use crate::store::reversals::NewReversal;
 
 /// The CloudEvents `source` of reversals that admins ask for.
 const SOURCE: &str = "tidemark-admin";
-
-/// A request to be taken back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewReversal {
-    /// The user who made it.
-    pub user: String,
-    /// The event's `source`.
-    pub source: String,
-    /// The event's `id`.
-    pub id: String,
-    /// The event's `time`.
-    pub time: Millis,
-    /// Why.
-    pub reason: String,
-    /// Names this reversal: sent again under the same key, it counts once per user.
-    pub idempotency_key: String,
-    /// Who asks for it.
-    pub by: String,
-}
 
 /// A reversal that was sent, and where it is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,20 +30,11 @@ impl Commands {
     /// Takes back what a request earned and cost. Refused if there is no such request, or if another
     /// reversal took it back; what only rating can tell (a request that is too old, or earned nothing)
     /// is a reject. Repeating it under the same key is safe.
-    pub async fn reverse(&self, new: NewReversal) -> Result<SentReversal, CommandError> {
-        let request = ReversalRequest {
-            user: new.user,
-            source: new.source,
-            id: new.id,
-            time: new.time,
-            reason: new.reason,
-            idempotency_key: new.idempotency_key,
-            by: new.by,
-            now: self.now(),
-        };
-        self.must_be_reversible(&request).await?;
-        reversals::record(self.db(), &request).await?;
-        let record = reversal::encode(&Reversal {
+    pub async fn reverse(&self, request: NewReversal) -> Result<SentReversal, CommandError> {
+        let now = self.now();
+        self.must_be_reversible(&request, now).await?;
+        reversals::record(self.db(), &request, now).await?;
+        let value = reversal::encode(&Reversal {
             source: Cow::Borrowed(SOURCE),
             id: Cow::Borrowed(&request.idempotency_key),
             user: Cow::Borrowed(&request.user),
@@ -70,10 +45,11 @@ impl Commands {
             },
             reason: Some(Cow::Borrowed(&request.reason)),
         });
-        let record = reversal::record(record, Headers::new()).map_err(|fault| Refusal {
-            event: Some(fault),
-            ..Refusal::invalid("invalid_events", "the reversal cannot be sent")
-        })?;
+        let record = NewRecord {
+            key: Some(Bytes::copy_from_slice(request.user.as_bytes())),
+            value,
+            headers: Headers::new(),
+        };
         let topic = Topic::UsageEvents;
         let partitions = self.log().topic(topic).await?.partitions;
         let partition = usage_partition(&request.user, partitions);
@@ -84,15 +60,19 @@ impl Commands {
         })
     }
 
-    async fn must_be_reversible(&self, request: &ReversalRequest) -> Result<(), CommandError> {
-        let ReversalRequest {
+    async fn must_be_reversible(
+        &self,
+        request: &NewReversal,
+        now: Millis,
+    ) -> Result<(), CommandError> {
+        let NewReversal {
             user,
             source,
             id,
             time,
             ..
         } = request;
-        let found = usage_list::one(self.db(), user, source, id, *time, request.now).await?;
+        let found = usage_list::one(self.db(), user, source, id, *time, now).await?;
         let Some(found) = found else {
             let detail = format!(
                 "no request of {user} has the source '{source}', the id '{id}' and the time {time}; \

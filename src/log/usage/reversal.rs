@@ -8,7 +8,6 @@ use super::precise;
 use super::{EVENT_BYTES_MAX, SPEC_VERSION, too_large};
 use crate::domain::event::{Reason, Rejection};
 use crate::domain::reversal::{Original, Reversal};
-use crate::log::{Headers, NewRecord};
 
 /// The CloudEvents type of a reversal.
 pub const REVERSAL_TYPE: &str = "tidemark.reversal.v1";
@@ -71,21 +70,6 @@ pub fn decode(value: &[u8]) -> Result<Reversal<'_>, Rejection> {
             Some(reason) if !reason.is_empty() => Some(short(reason, REASON, REASON_CHARS_MAX)?),
             _ => None,
         },
-    })
-}
-
-/// Decodes a reversal that comes in at the edge, and makes its record: keyed by its user, so that it
-/// reaches the partition of the event that it takes back.
-///
-/// # Errors
-/// As [`decode`].
-pub fn record(value: Bytes, headers: Headers) -> Result<NewRecord, Rejection> {
-    let reversal = decode(&value)?;
-    let key = Bytes::from(reversal.user.into_owned());
-    Ok(NewRecord {
-        key: Some(key),
-        value,
-        headers,
     })
 }
 

@@ -5,6 +5,8 @@ use crate::domain::ids::{AccountKind, AccountRef};
 use crate::domain::reversal::Reversal;
 use crate::domain::time::Millis;
 use crate::log::Record;
+use crate::store::db::Key;
+use crate::store::usage;
 
 /// A valid record: it decodes, its service is known and its time is within bounds at its own log time.
 /// After deduplication, an event that no record in the window precedes.
@@ -62,8 +64,22 @@ pub struct PendingReversal<'a> {
     pub record: &'a Record,
     /// What it asks for.
     pub reversal: Reversal<'a>,
+    /// The key of the usage row of the event that it takes back.
+    pub original: Key,
     /// Log time at its record.
     pub log_time: Millis,
+}
+
+impl<'a> PendingReversal<'a> {
+    pub(super) fn new(record: &'a Record, reversal: Reversal<'a>, log_time: Millis) -> Self {
+        let of = &reversal.original;
+        PendingReversal {
+            record,
+            original: usage::key_of(&reversal.user, &of.source, &of.id, of.time),
+            reversal,
+            log_time,
+        }
+    }
 }
 
 /// A record that earns nothing.

@@ -118,11 +118,10 @@ impl<'a> Intake<'a> {
                 log_time,
                 rejection,
             }),
-            RecordClass::Reversal(reversal) => self.reversals.push(PendingReversal {
-                record,
-                reversal,
-                log_time,
-            }),
+            RecordClass::Reversal(reversal) => {
+                let pending = PendingReversal::new(record, reversal, log_time);
+                self.reversals.push(pending);
+            }
         }
     }
 }

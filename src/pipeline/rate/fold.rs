@@ -264,8 +264,7 @@ impl Fold {
         Postings { room, order }
     }
 
-    /// Takes back what an event has earned and cost; where it is booked. `chains` are those of its
-    /// user and provider as of the control position with which it was rated.
+    /// Takes back what an event has earned and cost; where it is booked.
     pub fn take_back(&mut self, original: &Original<'_>, log_time: Millis) -> Slot {
         let Original { rated, service, .. } = original;
         let slot = self.slot(rated.time, log_time);
@@ -280,11 +279,7 @@ impl Fold {
             target_ms: rated.latency_ms.map_or(0, |_| target_ms),
         };
         let cascade = rules.cascade();
-        let mut parties = vec![(original.user, rated.user_points, original.user_chain)];
-        if let Some((provider, chain)) = original.provider {
-            parties.push((provider, rated.provider_points, chain));
-        }
-        for (account, points, chain) in parties {
+        let mut take_back = |account, points, chain| {
             let number = self.room.number(AccountHash::of(account), account);
             let deduction = Deduction {
                 points,
@@ -292,10 +287,12 @@ impl Fold {
             };
             self.room.gathered[number as usize].take_back(slot, *service, &deduction);
             self.take_back_from_referrers(chain, slot, points, cascade);
+            number
+        };
+        if let Some((provider, chain)) = original.provider {
+            take_back(provider, rated.provider_points, chain);
         }
-        let user = self
-            .room
-            .number(AccountHash::of(original.user), original.user);
+        let user = take_back(original.user, rated.user_points, original.user_chain);
         let charge = Charge::default().less(&rated.charge);
         self.room.gathered[user as usize].charge(slot.month(), &charge);
         slot

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::candidate::{PendingReversal, Reject};
 use super::chunk::ChunkState;
 use super::originals::Original;
-use super::usage_rows::{FoundRows, UsageRowMaker, row_ahead};
+use super::usage_rows::{FoundRows, row_ahead};
 use crate::domain::amount::Points;
 use crate::domain::event::{BEHIND_MS_MAX, Reason, Rejection};
 use crate::domain::ids::{Account, AccountKind, AccountRef};
@@ -37,8 +37,8 @@ impl<'r> ChunkState<'r> {
         let reversals = self.intake.reversals.iter();
         let asks = |pending: &&PendingReversal<'_>| self.rows.is_on && !is_too_old(pending);
         let keys = reversals.filter(asks).flat_map(|pending| {
-            let original = UsageRowMaker::key_of_original(&pending.reversal);
-            [usage::reversal_key(&original), original]
+            let original = &pending.original;
+            [usage::reversal_key(original), original.clone()]
         });
         keys.collect()
     }
@@ -51,10 +51,10 @@ impl<'r> ChunkState<'r> {
         lost: &[LostChunk],
     ) -> Result<(), StoreError> {
         for pending in &self.intake.reversals {
-            let key = UsageRowMaker::key_of_original(&pending.reversal);
-            let reversal_key = usage::reversal_key(&key);
-            if let Some(item) = rows.get(&key) {
-                let rated = RatedEvent::of(&key, item)?;
+            let key = &pending.original;
+            let reversal_key = usage::reversal_key(key);
+            if let Some(item) = rows.get(key) {
+                let rated = RatedEvent::of(key, item)?;
                 let own = self.rows.position(pending.record.offset);
                 let is_shown = self.protections.shows_row(rated.position, own);
                 if is_shown
@@ -71,7 +71,7 @@ impl<'r> ChunkState<'r> {
                     .iter()
                     .any(|lost| lost.holds(found.partition, found.position))
                 {
-                    self.known.reversals.insert(key, found);
+                    self.known.reversals.insert(key.clone(), found);
                 }
             }
         }
@@ -82,8 +82,7 @@ impl<'r> ChunkState<'r> {
     pub(super) fn accounts_of_originals(&self) -> Vec<Account> {
         let reversals = self.intake.reversals.iter();
         let accounts = reversals.filter_map(|pending| {
-            let key = UsageRowMaker::key_of_original(&pending.reversal);
-            let rated = self.known.rated.get(&key)?;
+            let rated = self.known.rated.get(&pending.original)?;
             let user = AccountRef {
                 kind: AccountKind::User,
                 id: &pending.reversal.user,
@@ -129,9 +128,9 @@ impl<'r> ChunkState<'r> {
         if is_too_old(pending) {
             return refused(too_old(pending));
         }
-        let key = UsageRowMaker::key_of_original(&pending.reversal);
+        let key = &pending.original;
         let own = self.rows.position(pending.record.offset);
-        let Some(rated) = self.original(&key)?.filter(|rated| rated.position < own) else {
+        let Some(rated) = self.original(key)?.filter(|rated| rated.position < own) else {
             return refused(unknown_original(
                 "no accepted request has this user, source, id and time",
             ));
@@ -139,7 +138,7 @@ impl<'r> ChunkState<'r> {
         if !is_successful(rated.status) || earned_nothing(&rated) {
             return refused(nothing_to_reverse());
         }
-        match self.reversal_of(&key)? {
+        match self.reversal_of(key)? {
             Some(found) if found.position > own => Err(row_ahead(own, found.position)),
             Some(found) if found.position < own => match is_same(&found, pending) {
                 true => Ok(Judgement::Repeat),
@@ -246,7 +245,7 @@ fn is_same(found: &StoredReversal, pending: &PendingReversal<'_>) -> bool {
 }
 
 fn unknown_service(pending: &PendingReversal<'_>, rated: &RatedEvent) -> Failure {
-    let key = UsageRowMaker::key_of_original(&pending.reversal);
+    let key = &pending.original;
     let what = format!(
         "the usage row {}/{} has the endpoint '{}', which was no service's when it was rated",
         key.hash, key.range, rated.endpoint

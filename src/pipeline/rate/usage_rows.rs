@@ -8,7 +8,6 @@ use super::fold::Rated;
 use crate::domain::event::UsageEvent;
 use crate::domain::position::{Control, Epoch, Offset, Partition, Position};
 use crate::domain::posting::Slot;
-use crate::domain::reversal::Reversal;
 use crate::domain::service::Services;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::store::db::{Item, Key};
@@ -54,22 +53,11 @@ impl UsageRowMaker {
         }
     }
 
-    /// The key of the row of the event that a reversal takes back.
-    pub(super) fn key_of_original(reversal: &Reversal<'_>) -> Key {
-        let original = &reversal.original;
-        usage::key_of(
-            &reversal.user,
-            &original.source,
-            &original.id,
-            original.time,
-        )
-    }
-
     /// The row of a reversal that was accepted.
     pub(super) fn reversal_item(&self, pending: &PendingReversal<'_>, slot: Slot) -> Item {
         let reversal = &pending.reversal;
         usage::encode_reversal(&ReversalRow {
-            key: usage::reversal_key(&Self::key_of_original(reversal)),
+            key: usage::reversal_key(&pending.original),
             reversal,
             partition: self.partition,
             position: self.position(pending.record.offset),
