@@ -5,6 +5,7 @@
 pub mod access;
 pub mod amount;
 pub mod event;
+pub mod explain;
 pub mod ids;
 pub mod ledger;
 pub(crate) mod model_name;

@@ -10,12 +10,14 @@ use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::marker;
 use super::pages;
 use super::row::Row;
-use super::usage::{StoredReversal, day_keys, key_of, reversal_key, reversed_range};
+use super::usage::{StoredReversal, day_key_of, day_keys, key_of, reversal_key, reversed_range};
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
 /// Hexadecimal digits of the hash in a sort key.
 const HASH_CHARS: usize = 32;
+/// Days that are looked through at a time for a request whose time is not known.
+const DAYS_TOGETHER: usize = 4;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct UsageRow {
     pub booked_on: Option<Day>,
     /// The month in which it was booked as late.
     pub booked_late_in: Option<Month>,
+    /// The log's time at it.
+    pub log_time: Millis,
     /// The control position with which it was rated.
     pub control: u64,
     /// The partition of `usage.events` in which it stands.
@@ -110,6 +114,62 @@ pub async fn one(
     alive
         .map(|item| read(&key, item, reversal.as_ref()))
         .transpose()
+}
+
+/// The time of the newest of a user's requests of these days that has this source and id. Reads the
+/// keys that such a request can have: of each day one of its partition keys.
+pub async fn time_of(
+    db: &dyn Db,
+    user: &str,
+    source: &str,
+    id: &str,
+    days: &[Day],
+    now: Millis,
+) -> Result<Option<Millis>, StoreError> {
+    for days in days.chunks(DAYS_TOGETHER) {
+        let queries = days.iter().map(|day| {
+            let (hash, ending) = day_key_of(user, *day, source, id);
+            async move { newest_time(db, &hash, &ending, now).await }
+        });
+        let found = try_join_all(queries).await?;
+        if let Some(time) = found.into_iter().flatten().max() {
+            return Ok(Some(time));
+        }
+    }
+    Ok(None)
+}
+
+/// The time of the newest row of a partition key whose sort key ends so.
+async fn newest_time(
+    db: &dyn Db,
+    hash: &str,
+    ending: &str,
+    now: Millis,
+) -> Result<Option<Millis>, StoreError> {
+    let mut query = Query {
+        descending: true,
+        ..pages::whole(Table::UsageTracking, hash)
+    };
+    loop {
+        let page = db.query(&query).await?;
+        let mut rows = page.items.iter().filter(|item| !has_expired(item, now));
+        if let Some(time) = rows.find_map(|item| time_in_key(item, ending)) {
+            return Ok(Some(time));
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The time in the sort key of an event's row, if it ends so.
+fn time_in_key(item: &Item, ending: &str) -> Option<Millis> {
+    let (_, range) = Table::UsageTracking.keys();
+    match item.get(range?)? {
+        Attr::S(range) => range.strip_suffix(ending)?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit for URLs once its colons are.
@@ -376,6 +436,7 @@ fn read(key: &Key, item: &Item, reversal: Option<&Item>) -> Result<UsageRow, Sto
         shadow_cost: Money(row.number("shadowCostNanos")?),
         booked_on: row.parsed_opt("bookedOn")?,
         booked_late_in: row.parsed_opt("bookedLateIn")?,
+        log_time: row.parsed("logTime")?,
         control: row.number("control")?,
         partition: row.number("partition")?,
         position: text("position")?,
