@@ -1,6 +1,6 @@
 //! How numbers are written for people, wherever they are shown.
 
-use crate::domain::amount::{BP_ONE, Bp};
+use crate::domain::amount::{BP_ONE, Bp, Points};
 
 /// Basis points as a multiplier: `×1.05`.
 pub fn times(bp: Bp) -> String {
@@ -27,6 +27,12 @@ pub fn decimal(value: u64, unit: u64) -> String {
 pub fn counted(count: u64, thing: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{s}")
+}
+
+/// An amount of points: `1 point`, `0.3 points`.
+pub fn in_points(points: Points) -> String {
+    let s = if points == Points::whole(1) { "" } else { "s" };
+    format!("{points} point{s}")
 }
 
 /// A number with its thousands apart: `1,500,000`.

@@ -92,11 +92,14 @@ pub enum Breakage {
     /// The row of what a reversal takes back is read as an eventually consistent read may show it:
     /// without what was just written.
     OriginalsReadEventually,
+    /// A completion is decided anew when its chunk is rated again: it finds the row that it has written
+    /// itself, and takes it for another one's.
+    CompletionDecidedAnew,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 39] = [
+    pub const ALL: [Breakage; 40] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -136,5 +139,6 @@ impl Breakage {
         Breakage::AppliedAwardsUnchecked,
         Breakage::ReversedByRulesOfNow,
         Breakage::OriginalsReadEventually,
+        Breakage::CompletionDecidedAnew,
     ];
 }

@@ -8,6 +8,7 @@ use crate::domain::event::{AHEAD_MS_MAX, UsageEvent};
 use crate::domain::position::{Control, Offset, Position};
 use crate::domain::time::Millis;
 use crate::pipeline::failure::Failure;
+use crate::pipeline::rate::Turn;
 use crate::store::checkpoints::WindowCut;
 use crate::store::db::Key;
 use crate::store::layout::Moved;
@@ -81,6 +82,15 @@ impl Protections {
         const RECENT: u64 = 16;
         let is_recent = written.offset.0 + RECENT > reader.offset.0;
         !(is_recent && self.lack(Breakage::OriginalsReadEventually))
+    }
+
+    /// What the position of the completion that won says of a completion. Broken: a rerun of it is
+    /// decided anew, with the row that its first run wrote.
+    pub(in crate::pipeline) fn turn_of_completion(self, turn: Turn) -> Turn {
+        match self.lack(Breakage::CompletionDecidedAnew) {
+            true => Turn::Later,
+            false => turn,
+        }
     }
 
     /// Reads the head of the control feed: after the records of the chunk. Broken: before.

@@ -4,8 +4,8 @@
 //! What a chunk does need is looked up for all its waiting events together. What the answers mean is
 //! decided by pure functions of [`ChunkState`].
 
-use super::candidate::Candidate;
-use super::chunk::ChunkState;
+use super::candidate::{Amendment, Candidate};
+use super::chunk::{ChunkState, later_report};
 use super::usage_rows::{FoundRows, row_ahead};
 use super::{Rater, no_rules};
 use crate::domain::ids::Account;
@@ -25,16 +25,15 @@ impl Rater<'_> {
     /// Resolves the waiting events: drops those whose usage row says that a copy came before, and
     /// learns the referral chains of the accounts of the others.
     pub(super) async fn resolve(&mut self, chunk: &mut ChunkState<'_>) -> Result<(), Failure> {
-        if chunk.waiting.is_empty() && chunk.intake.reversals.is_empty() {
+        if chunk.waiting.is_empty() && chunk.amendments.is_empty() {
             return Ok(());
         }
         let slow = chunk.keys_to_look_up();
         let looked_up = &self.ctx.metrics.slow_lane_events_total;
         looked_up.inc_by(slow.len() as u64);
-        let keys = slow.into_iter().chain(chunk.keys_of_originals()).collect();
-        let rows = self.usage_rows(keys).await?;
+        let rows = self.usage_rows(slow).await?;
         chunk.drop_forgotten_copies(&rows, &self.void)?;
-        self.learn_originals(chunk, &rows).await?;
+        self.learn_originals(chunk).await?;
         chunk.meet_waiting();
         chunk.fold.link(self.follower.chains());
         self.learn_chains(chunk.fold.unlinked()).await?;
@@ -55,23 +54,21 @@ impl Rater<'_> {
         Ok(found)
     }
 
-    /// Takes up what reversals take back, with the rules by which it was rated and the chains of its
+    /// Takes up what amendments are about, with the rules by which it was rated and the chains of its
     /// accounts.
-    async fn learn_originals(
-        &mut self,
-        chunk: &mut ChunkState<'_>,
-        rows: &FoundRows,
-    ) -> Result<(), Failure> {
-        if chunk.intake.reversals.is_empty() {
+    async fn learn_originals(&mut self, chunk: &mut ChunkState<'_>) -> Result<(), Failure> {
+        if chunk.amendments.is_empty() {
             return Ok(());
         }
+        chunk.amendments.sort_by_key(Amendment::offset);
+        let rows = self.usage_rows(chunk.keys_of_originals()).await?;
         chunk.take_originals(rows, &self.void)?;
-        for control in chunk.known.controls() {
+        for control in chunk.known.controls()? {
             let timeline = self.follower.rules(control).ok_or_else(no_rules)?;
             chunk.known.learn_rules(control, timeline);
         }
         let chains = self.follower.chains();
-        let mut accounts = chunk.accounts_of_originals();
+        let mut accounts = chunk.accounts_of_originals()?;
         accounts.retain(|account| {
             let account = account.into();
             let known = chains.of(AccountHash::of(account), account, self.checkpoint.control);
@@ -99,7 +96,8 @@ impl ChunkState<'_> {
         slow.map(|candidate| self.rows.key(candidate)).collect()
     }
 
-    /// Drops the waiting events that a copy precedes which the window has forgotten. Rows of chunks that
+    /// Drops the waiting events that a copy precedes which the window has forgotten; they may complete
+    /// it. Rows of chunks that
     /// were lost before anything was counted say nothing.
     fn drop_forgotten_copies(
         &mut self,
@@ -109,6 +107,10 @@ impl ChunkState<'_> {
         let waiting = std::mem::take(&mut self.waiting);
         for candidate in waiting {
             match self.winner_of(&candidate, rows, lost)? {
+                Some((won, own)) if won < own && self.may_complete() => {
+                    let report = later_report(candidate, &self.rows);
+                    self.amendments.push(report);
+                }
                 Some((won, own)) if won < own => self.intake.duplicates += 1,
                 Some((won, own)) if won > own => return Err(row_ahead(own, won)),
                 _ => self.waiting.push(candidate),

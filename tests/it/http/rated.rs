@@ -12,7 +12,7 @@ use tidemark::domain::semantics::Semantics;
 use tidemark::domain::time::Millis;
 use tidemark::log::Headers;
 use tidemark::log::usage::decode;
-use tidemark::store::db::{Db, Item, Table};
+use tidemark::store::db::{Attr, Db, Item, Key, Table};
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
 use tidemark::store::usage::{self, ReversalRow, UsageRow};
 use tidemark::store::{control, pricing};
@@ -67,6 +67,20 @@ pub async fn row(stand: &Stand, event: &Value, log_time: Millis) -> Item {
         charge: amounts.charge,
         expires_at: NEVER,
     })
+}
+
+/// The row of a later report that completed an event: everything that is known since.
+pub async fn completed(stand: &Stand, whole: &Value, log_time: Millis) {
+    let mut item = row(stand, whole, log_time).await;
+    let (hash, range) = Table::UsageTracking.keys();
+    let text = |name: &str| match item.get(name) {
+        Some(Attr::S(text)) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (hash, range) = (text(hash), range.expect("a sort key"));
+    let key = Key::new(Table::UsageTracking, hash, text(range));
+    item.insert(range, Attr::S(usage::completion_key(&key).range));
+    put(stand, item).await;
 }
 
 /// As [`row`], and stores it.

@@ -9,7 +9,7 @@ use tidemark::domain::time::{DAY_MS, Millis};
 use tidemark::store::db::Attr;
 
 use super::admin::{post, put as put_json};
-use super::rated::{chain, event, put, rated, reversed, row};
+use super::rated::{chain, completed, event, put, rated, reversed, row};
 use super::rows::{book, rules, served};
 use super::stand::{Answer, NOON, Stand};
 use crate::store::{provider, user};
@@ -174,6 +174,48 @@ async fn a_late_request_that_was_reversed_tells_both() {
     assert_eq!(explained["booking"]["bookedLateIn"], "2026-11");
     assert_eq!(explained["reversal"]["bookedLateIn"], "2026-11");
     insta::assert_snapshot!("late_and_reversed", text(&explained));
+}
+
+#[tokio::test]
+async fn a_completed_request_is_explained_by_everything_that_is_known_of_it() {
+    let stand = stand(Network::Mainnet).await;
+    links(&stand).await;
+    let first =
+        json!({"inputTokens": null, "outputTokens": null, "model": null, "providerId": null});
+    rated(&stand, &event("r-14", first), NOON).await;
+    let later = Millis("2026-12-05T00:00:00Z".parse::<Millis>().unwrap().0);
+    completed(&stand, &event("r-14", json!({})), later).await;
+    let told = explained(&stand, "r-14").await;
+    assert_eq!(told["code"], Value::Null, "{told}");
+    assert_eq!(
+        (&told["points"]["provider"], &told["cost"]["cost"]),
+        (&json!("15"), &json!("0.0012"))
+    );
+    assert_eq!(told["booking"]["bookedOn"], "2026-11-22");
+    let step = &told["completion"];
+    assert_eq!(step["bookedLateIn"], "2026-12");
+    assert_eq!(
+        (
+            &step["providerBefore"],
+            &step["userBefore"],
+            &step["costBefore"]
+        ),
+        (&json!("1"), &json!("0.1"), &json!("0"))
+    );
+    let text = text(&told);
+    for sentence in [
+        "A later report at 2026-12-05T00:00:00.000Z told what the first had left open.",
+        "the provider's amount had been 1 point, the user's 0.1 points, and the cost 0 USD. The difference is booked late in 2026-12,",
+    ] {
+        assert!(text.contains(sentence), "{sentence}: {text}");
+    }
+    let path = format!("/api/providers/p/requests?user=u&source=gw&id=r-14&time={NOON}");
+    let served = stand.get(&path).await.json();
+    assert_eq!(served["completion"]["providerBefore"], "1");
+    assert!(
+        served["completion"]["userBefore"].is_null()
+            && served["completion"]["costBefore"].is_null()
+    );
 }
 
 #[tokio::test]

@@ -191,6 +191,8 @@ pub struct Output {
     pub accepted: Vec<Accepted>,
     /// What each accepted event brought, in the order of [`Output::accepted`].
     pub explained: Vec<Explained>,
+    /// Accepted completions, with the time of what they complete.
+    pub completions: Vec<(Place, i64)>,
     /// Accepted reversals, with the time of what they take back.
     pub reversals: Vec<(Place, i64)>,
     /// Streaks of accounts that ever were active.

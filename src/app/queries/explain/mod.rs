@@ -18,18 +18,22 @@ use crate::domain::statement::day_bonus;
 use crate::domain::time::{DAY_MS, Day, Millis};
 use crate::store::db::StoreError;
 use crate::store::reversals::{self, RecordedReversal};
-use crate::store::usage_list::{self, UsageRow};
+use crate::store::usage_list::{self, StoredCompletion, UsageRow};
 use crate::store::{accounts, referrals};
 
+mod after;
+mod after_text;
+mod shares;
 mod steps;
 mod text;
 mod view;
 mod visible;
 
+pub use after::{CompletionStep, DayStep, QualityStep, ReversalSent, ReversalStep};
+pub use shares::{Beneficiary, Floored};
 pub use view::{
-    Beneficiary, BookingStep, CostItem, CostLine, CostStep, DayStep, Explanation, Floored, LogStep,
-    PointsStep, QualityStep, RequestFacts, ReversalSent, ReversalStep, RuleUsed, RulesStep,
-    SeasonStep, Section, ServiceDemand, ServiceStep, SumLine, TierFound, View,
+    BookingStep, CostItem, CostLine, CostStep, Explanation, LogStep, PointsStep, RequestFacts,
+    RuleUsed, RulesStep, SeasonStep, Section, ServiceDemand, ServiceStep, SumLine, TierFound, View,
 };
 
 /// The code of an explanation whose steps come to something other than was posted.
@@ -120,8 +124,6 @@ impl Queries {
         }
     }
 
-    /// A completion has a row beside the request's own and takes its place: it is to be read here, and
-    /// its fields and amounts count.
     async fn facts_of(
         &self,
         which: WhichRequest<'_>,
@@ -304,6 +306,7 @@ fn explanation(
             month_closes: row.time.month().closes(),
         },
         days,
+        completion: row.completion.clone().map(completion_step),
         reversal: reversal_step(facts, &beneficiaries),
         reversal_sent: reversal_sent(facts),
         beneficiaries,
@@ -340,6 +343,16 @@ fn request_facts(row: &UsageRow) -> RequestFacts {
         reasoning_tokens: row.reasoning_tokens,
         audio_millis: row.audio_millis,
         image_count: row.image_count,
+    }
+}
+
+fn completion_step(completion: StoredCompletion) -> CompletionStep {
+    let before = completion.before;
+    CompletionStep {
+        completion: completion.into(),
+        provider_before: before.provider_points,
+        user_before: Some(before.user_points.to_string()),
+        cost_before: Some(before.cost.plus(before.shadow_cost).to_string()),
     }
 }
 

@@ -1,19 +1,20 @@
 //! From the workings of the rules to the steps that are shown. Pure.
 
+use super::shares::{Beneficiary, Floored};
 use super::view::{
-    Beneficiary, CostItem, CostLine, CostStep, Floored, PointsStep, RuleUsed, RulesStep,
-    SeasonStep, ServiceDemand, ServiceStep, SumLine, TierFound,
+    CostItem, CostLine, CostStep, PointsStep, RuleUsed, RulesStep, SeasonStep, ServiceDemand,
+    ServiceStep, SumLine, TierFound,
 };
 use super::{Chain, Facts};
 use crate::app::queries::rules_cache::RulesAsOf;
 use crate::domain::amount::{BP_ONE, Bp, Points};
 use crate::domain::explain::{Bill, Billed, PriceSource, TierStep, Workings};
-use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ids::Account;
 use crate::domain::posting::{LEVELS, Slot};
 use crate::domain::rating::{Amounts, cascade};
 use crate::domain::rules::{EarningTerms, RateClass, TokenKind};
 use crate::domain::tier::TierEvidence;
-use crate::store::usage_list::UsageRow;
+use crate::store::usage_list::{StoredCompletion, UsageRow};
 
 /// What `base × demand × season` is divided by.
 const BP_SQUARED: u64 = BP_ONE as u64 * BP_ONE as u64;
@@ -300,12 +301,17 @@ pub(super) fn differences(
     found
 }
 
-/// The accounts whose days count the request.
+/// The accounts whose days count the request, and with how many points. What a completion added late
+/// is in no day.
 pub(super) fn counted_accounts(facts: &Facts) -> impl Iterator<Item = (&Account, Points)> {
+    let row = &facts.row;
+    let is_late = |completion: &&StoredCompletion| completion.booked_on.is_none();
+    let before = row.completion.as_ref().filter(is_late);
+    let [provider_points, user_points] = match before.map(|completion| completion.before) {
+        Some(before) => [before.provider_points, before.user_points],
+        None => [row.provider_points, row.user_points],
+    };
     let provider = facts.provider.as_ref();
-    let provider = provider.map(|provider| (provider, facts.row.provider_points));
-    debug_assert_eq!(facts.user.kind, AccountKind::User);
-    provider
-        .into_iter()
-        .chain([(&facts.user, facts.row.user_points)])
+    let provider = provider.map(|provider| (provider, provider_points));
+    provider.into_iter().chain([(&facts.user, user_points)])
 }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::usage::ReversalOfRequest;
 use super::super::{optional_text, text};
+use super::after::{CompletionStep, DayStep, ReversalSent, ReversalStep};
+use super::shares::{Beneficiary, Floored};
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
@@ -37,6 +38,9 @@ pub struct Explanation {
     pub booking: BookingStep,
     /// What quality and streak do with it afterwards.
     pub days: Vec<DayStep>,
+    /// The later report that completed it, if one did. Everything else here is about both together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionStep>,
     /// What took it back, if anything did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalStep>,
@@ -248,54 +252,6 @@ pub struct ServiceDemand {
     pub product: Floored,
 }
 
-/// A product that was rounded down, in millionths of a point.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Floored {
-    /// The factors, as they are multiplied.
-    pub factors: Vec<i64>,
-    /// What their product is divided by.
-    pub divisor: u64,
-    /// The part that rounding down took off, in parts of `divisor`; 0: it was exact.
-    pub remainder: u64,
-    /// The result, in points.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub points: Points,
-}
-
-/// Somebody who got points.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Beneficiary {
-    /// `user`, `provider`, or `referrer`.
-    pub role: &'static str,
-    /// User or provider account.
-    pub kind: &'static str,
-    /// Who; left out where the reader is not to know.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// Of a referrer: 1 is who referred the account, 2 who referred that one, and so on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level: Option<usize>,
-    /// Of a referrer: whose chain, `user` or `provider`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub of: Option<&'static str>,
-    /// Of a referrer: its share, basis points.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub share_bp: Option<u32>,
-    /// Of a referrer: the entry of the control feed that made the link.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link: Option<u64>,
-    /// Of a referrer: `floor(points × share / 10^4)`, of the points of the account that it referred.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub product: Option<Floored>,
-    /// What it got.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub points: Points,
-}
-
 /// How the cost was computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -380,100 +336,6 @@ pub struct BookingStep {
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub month_closes: Millis,
-}
-
-/// What the day of an account does with the points of its requests.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DayStep {
-    /// User or provider.
-    pub kind: &'static str,
-    /// Who.
-    pub id: String,
-    /// The day.
-    #[schema(value_type = String)]
-    pub day: Day,
-    /// What all requests of the day earned.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub base: Points,
-    /// A provider's quality.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quality: Option<QualityStep>,
-    /// What quality adds to the day, or takes away.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub multiplier: Points,
-    /// Active days in a row that end on this day; 0 if it is not active.
-    pub streak_days: u32,
-    /// The streak's multiplier, basis points.
-    pub streak_bp: u32,
-    /// What the streak adds to the day.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub streak: Points,
-    /// A user's points for first uses of services on that day.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub trial: Points,
-    /// What quality and streak add to this request's points alone. The day is rounded once, over all
-    /// its requests.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub for_this_request: Points,
-}
-
-/// How well a provider's day was served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct QualityStep {
-    /// Requests of the day that count, successful and failed.
-    pub requests: u64,
-    /// Requests from which on quality counts.
-    pub requests_min: u64,
-    /// The share of successful requests, basis points.
-    pub uptime_ratio_bp: Option<u64>,
-    /// Its multiplier, basis points.
-    pub uptime_bp: u32,
-    /// Latency as a share of its target, basis points.
-    pub latency_ratio_bp: Option<u64>,
-    /// Its multiplier, basis points.
-    pub latency_bp: u32,
-}
-
-/// What took a request back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReversalStep {
-    /// The reversal.
-    #[serde(flatten)]
-    pub reversal: ReversalOfRequest,
-    /// The admin who asked for it, for admins only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// What it took back, from everybody.
-    pub took_back: Vec<Beneficiary>,
-    /// What it took back of the cost, USD; left out for providers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub cost: Option<String>,
-}
-
-/// A reversal that was sent and is not rated yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReversalSent {
-    /// Its idempotency key.
-    pub key: String,
-    /// Why.
-    pub reason: String,
-    /// Who asked for it, for admins only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// When.
-    #[serde(serialize_with = "text")]
-    #[schema(value_type = String)]
-    pub at: Millis,
 }
 
 /// What was posted beside what the steps come to.

@@ -1,7 +1,8 @@
 //! What users and providers see of an explanation.
 
+use super::shares::Beneficiary;
 use super::text;
-use super::view::{Beneficiary, Explanation, View};
+use super::view::{Explanation, View};
 use crate::domain::rules::SettingKey;
 
 impl Explanation {
@@ -41,6 +42,10 @@ impl Explanation {
         if let Some(points) = &mut self.points {
             points.user_share_bp = None;
             points.user = None;
+        }
+        if let Some(completion) = &mut self.completion {
+            completion.user_before = None;
+            completion.cost_before = None;
         }
         if let Some(reversal) = &mut self.reversal {
             reversal.took_back.retain(is_own);

@@ -235,15 +235,6 @@ fn confirmation(visitor: &Visitor, sent: &Sent, explained: &Explanation) -> Mark
 
 /// Whose points fall, and by how much.
 fn falls(explained: &Explanation) -> Markup {
-    let who = |of: &Beneficiary| {
-        let id = of.id.as_deref().unwrap_or_default();
-        match (of.level, of.of) {
-            (Some(level), Some(whose)) => {
-                format!("{} {id}, referrer of the {whose} at level {level}", of.kind)
-            }
-            _ => format!("{} {id}", of.kind),
-        }
-    };
     let cost = explained.cost.as_ref();
     let charges = cost.map(|cost| {
         [
@@ -257,7 +248,7 @@ fn falls(explained: &Explanation) -> Markup {
             thead { tr { th scope="col" { "Whose" } th .n scope="col" { "By" } } }
             tbody {
                 @for of in &explained.beneficiaries {
-                    tr { th scope="row" { (who(of)) } td .n { (Points::ZERO.minus(of.points)) " points" } }
+                    tr { th scope="row" { (of.title()) } td .n { (Points::ZERO.minus(of.points)) " points" } }
                 }
                 @for (what, amount) in charges.filter(|(_, amount)| *amount != Money::ZERO) {
                     tr { th scope="row" { "The user’s cost, " (what) } td .n { (Money::ZERO.minus(amount)) " USD" } }
