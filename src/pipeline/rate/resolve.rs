@@ -4,16 +4,19 @@
 //! What a chunk does need is looked up for all its waiting events together. What the answers mean is
 //! decided by pure functions of [`ChunkState`].
 
+use std::cmp::Ordering;
+
 use super::candidate::{Amendment, Candidate};
 use super::chunk::{ChunkState, later_report};
 use super::usage_rows::{FoundRows, row_ahead};
 use super::{Rater, no_rules};
+use crate::domain::completion::{Comparison, compare};
 use crate::domain::ids::Account;
 use crate::domain::position::Position;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::hashed::AccountHash;
 use crate::pipeline::retry::persist;
-use crate::store::db::{Key, StoreError};
+use crate::store::db::{Item, Key, StoreError};
 use crate::store::losses::LostChunk;
 use crate::store::usage;
 
@@ -33,7 +36,7 @@ impl Rater<'_> {
         looked_up.inc_by(slow.len() as u64);
         let rows = self.usage_rows(slow).await?;
         chunk.drop_forgotten_copies(&rows, &self.void)?;
-        self.learn_originals(chunk).await?;
+        self.learn_originals(chunk, rows).await?;
         chunk.meet_waiting();
         chunk.fold.link(self.follower.chains());
         self.learn_chains(chunk.fold.unlinked()).await?;
@@ -56,12 +59,18 @@ impl Rater<'_> {
 
     /// Takes up what amendments are about, with the rules by which it was rated and the chains of its
     /// accounts.
-    async fn learn_originals(&mut self, chunk: &mut ChunkState<'_>) -> Result<(), Failure> {
+    async fn learn_originals(
+        &mut self,
+        chunk: &mut ChunkState<'_>,
+        mut rows: FoundRows,
+    ) -> Result<(), Failure> {
         if chunk.amendments.is_empty() {
             return Ok(());
         }
         chunk.amendments.sort_by_key(Amendment::offset);
-        let rows = self.usage_rows(chunk.keys_of_originals()).await?;
+        let mut keys = chunk.keys_of_originals();
+        keys.retain(|key| !rows.contains_key(key));
+        rows.extend(self.usage_rows(keys).await?);
         chunk.take_originals(rows, &self.void)?;
         for control in chunk.known.controls()? {
             let timeline = self.follower.rules(control).ok_or_else(no_rules)?;
@@ -96,9 +105,9 @@ impl ChunkState<'_> {
         slow.map(|candidate| self.rows.key(candidate)).collect()
     }
 
-    /// Drops the waiting events that a copy precedes which the window has forgotten; they may complete
-    /// it. Rows of chunks that
-    /// were lost before anything was counted say nothing.
+    /// Drops the waiting events that a copy precedes which the window has forgotten; those that may
+    /// complete it become amendments. Rows of chunks that were lost before anything was counted say
+    /// nothing.
     fn drop_forgotten_copies(
         &mut self,
         rows: &FoundRows,
@@ -106,26 +115,31 @@ impl ChunkState<'_> {
     ) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.waiting);
         for candidate in waiting {
-            match self.winner_of(&candidate, rows, lost)? {
-                Some((won, own)) if won < own && self.may_complete() => {
+            let Some((won, key, row)) = self.winner_of(&candidate, rows, lost)? else {
+                self.waiting.push(candidate);
+                continue;
+            };
+            let own = self.rows.position(candidate.record.offset);
+            match won.cmp(&own) {
+                Ordering::Equal => self.waiting.push(candidate),
+                Ordering::Greater => return Err(row_ahead(own, won)),
+                Ordering::Less if self.may_complete() && adds(&candidate, &key, row)? => {
                     let report = later_report(candidate, &self.rows);
                     self.amendments.push(report);
                 }
-                Some((won, own)) if won < own => self.intake.duplicates += 1,
-                Some((won, own)) if won > own => return Err(row_ahead(own, won)),
-                _ => self.waiting.push(candidate),
+                Ordering::Less => self.intake.duplicates += 1,
             }
         }
         Ok(())
     }
 
-    /// The position that won an event, and its own, if its usage row was looked up and exists.
-    fn winner_of(
+    /// The position that won an event, and the row that says so, if it was looked up and exists.
+    fn winner_of<'f>(
         &self,
         candidate: &Candidate<'_>,
-        rows: &FoundRows,
+        rows: &'f FoundRows,
         lost: &[LostChunk],
-    ) -> Result<Option<(Position, Position)>, StoreError> {
+    ) -> Result<Option<(Position, Key, &'f Item)>, StoreError> {
         if !candidate.is_slow() {
             return Ok(None);
         }
@@ -135,7 +149,13 @@ impl ChunkState<'_> {
         };
         let (source, won) = usage::winner(&key, row)?;
         let is_void = lost.iter().any(|lost| lost.holds(source, won));
-        let own = self.rows.position(candidate.record.offset);
-        Ok((!is_void).then_some((won, own)))
+        Ok((!is_void).then_some((won, key, row)))
     }
+}
+
+/// Whether an event says more than the one of this row, and nothing else.
+fn adds(candidate: &Candidate<'_>, key: &Key, row: &Item) -> Result<bool, StoreError> {
+    let earlier = usage::event_of(key, row)?;
+    let comparison = compare(&earlier, &candidate.event);
+    Ok(matches!(comparison, Comparison::More(_)))
 }
