@@ -22,6 +22,7 @@ mod audit;
 mod bytes_text;
 mod credits;
 mod earnings;
+mod explain;
 mod halts;
 mod keys;
 mod leaderboard;
@@ -47,6 +48,12 @@ pub use audit::{AuditEntry, AuditPage};
 pub use bytes_text::BytesText;
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
+pub use explain::{
+    Beneficiary, BookingStep, CompletionStep, CostItem, CostLine, CostStep, DIFFERS, DayStep,
+    Explanation, Floored, LogStep, PointsStep, QualityStep, RequestFacts, ReversalSent,
+    ReversalStep, RuleUsed, RulesStep, SeasonStep, Section, ServiceDemand, ServiceStep, SumLine,
+    TierFound, View, WhichRequest,
+};
 pub use halts::Halt;
 pub use keys::KeyInfo;
 pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};
@@ -67,7 +74,7 @@ pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentReje
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
-pub use usage::{UsageCursor, UsageLine, UsageOfDay};
+pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
 pub use what_if::WhatIf;
 
 /// Reads the store, and the rejects in the log.
