@@ -1,5 +1,6 @@
 //! Of RATE.
 
+use std::cmp::Ordering;
 use std::future::Future;
 use std::slice::Chunks;
 
@@ -8,7 +9,6 @@ use crate::domain::event::{AHEAD_MS_MAX, UsageEvent};
 use crate::domain::position::{Control, Offset, Position};
 use crate::domain::time::Millis;
 use crate::pipeline::failure::Failure;
-use crate::pipeline::rate::Turn;
 use crate::store::checkpoints::WindowCut;
 use crate::store::db::Key;
 use crate::store::layout::Moved;
@@ -84,12 +84,12 @@ impl Protections {
         !(is_recent && self.lack(Breakage::OriginalsReadEventually))
     }
 
-    /// What the position of the completion that won says of a completion. Broken: a rerun of it is
-    /// decided anew, with the row that its first run wrote.
-    pub(in crate::pipeline) fn turn_of_completion(self, turn: Turn) -> Turn {
+    /// How the position of the completion that won compares with that of a completion. Broken: a rerun
+    /// is decided anew, with the row that its first run wrote.
+    pub(in crate::pipeline) fn order_of_completion(self, won: Ordering) -> Ordering {
         match self.lack(Breakage::CompletionDecidedAnew) {
-            true => Turn::Later,
-            false => turn,
+            true => Ordering::Less,
+            false => won,
         }
     }
 
