@@ -57,9 +57,12 @@ impl Event {
             })
         };
         let whole = whole().ok()?;
-        let count = |count: Option<i128>| count.unwrap_or(0);
-        let fits = count(whole.cached) + count(whole.written) <= count(whole.input)
-            && count(whole.reasoning) <= count(whole.output);
+        let fits = |event: &Event| {
+            let count = |count: Option<i128>| count.unwrap_or(0);
+            count(event.cached) + count(event.written) <= count(event.input)
+                && count(event.reasoning) <= count(event.output)
+        };
+        let fits = fits(&whole) || !fits(self) || !fits(later);
         let same = (&self.endpoint, self.status, self.stream, self.time)
             == (&later.endpoint, later.status, later.stream, later.time);
         (fits && same).then_some(whole)
