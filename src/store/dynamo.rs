@@ -94,6 +94,7 @@ impl DynamoDb {
         let server_clock = Arc::new(ServerClock::default());
         let dates = DateReader {
             seen: server_clock.clone(),
+            meter: meter.clone(),
             clock: clock.clone(),
         };
         meter.allows(in_flight::MOST);
