@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod expiry_clock;
 pub mod health;
 pub mod log_throttle;
 pub mod logging;
