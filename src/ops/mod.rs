@@ -8,6 +8,7 @@ pub mod log_throttle;
 pub mod logging;
 pub mod metrics;
 mod outages;
+pub mod retry;
 pub mod shutdown;
 pub mod traces;
 
