@@ -247,6 +247,12 @@ metrics! {
     /// Limit of concurrent requests to the store. It falls when answers are late and rises with
     /// answers that are on time.
     store_in_flight_max: IntGauge;
+    /// Seconds by which the store's clock, as its newest answer shows it, is ahead of this
+    /// machine's; negative if it is behind. 0 for an embedded store.
+    store_clock_ahead_seconds: Gauge;
+    /// Seconds by which the append time of the newest record that rating read was ahead of this
+    /// machine's clock; 0 if it was not.
+    log_clock_ahead_seconds: GaugeVec["partition"];
     /// Records that adapters read from gateways' topics, by topic; a record that is read again
     /// counts again, here and below.
     adapter_records_total: IntCounterVec["topic"];

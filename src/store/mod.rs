@@ -10,6 +10,7 @@ pub mod audit;
 pub mod awards;
 pub mod census;
 pub mod checkpoints;
+pub mod conditional;
 pub mod control;
 pub mod credits;
 pub mod db;
