@@ -92,11 +92,15 @@ pub enum Breakage {
     /// The row of what a reversal takes back is read as an eventually consistent read may show it:
     /// without what was just written.
     OriginalsReadEventually,
+    /// What an event earns is rounded up, not down.
+    AmountsRoundedUp,
+    /// The first posting block of a chunk that has two or more is not sent.
+    BlockNotSent,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 39] = [
+    pub const ALL: [Breakage; 41] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -136,5 +140,7 @@ impl Breakage {
         Breakage::AppliedAwardsUnchecked,
         Breakage::ReversedByRulesOfNow,
         Breakage::OriginalsReadEventually,
+        Breakage::AmountsRoundedUp,
+        Breakage::BlockNotSent,
     ];
 }

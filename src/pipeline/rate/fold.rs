@@ -21,6 +21,7 @@ use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
 use crate::pipeline::hashed::AccountHash;
+use crate::pipeline::protections::Protections;
 
 /// How one event was rated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,7 @@ pub struct Fold {
     day: Option<(Day, Month)>,
     /// What went to referrers, for telling; it wraps rather than fail.
     referred: i64,
+    protections: Protections,
 }
 
 /// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
@@ -124,6 +126,15 @@ impl Fold {
             unlinked: Vec::new(),
             day: None,
             referred: 0,
+            protections: Protections::default(),
+        }
+    }
+
+    /// The same with these protections.
+    pub fn with(self, protections: Protections) -> Fold {
+        Fold {
+            protections,
+            ..self
         }
     }
 
@@ -219,6 +230,7 @@ impl Fold {
             _ => Detection::of_tier(Tier::TidePool),
         };
         let amounts = rate(event, service, &model, rules);
+        let amounts = self.protections.amounts(amounts);
         let cell = cell_of(candidate, &amounts);
         let cascade = rules.cascade();
         let slot = self.slot(event.time, candidate.log_time);
