@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod amount;
+pub mod completion;
 pub mod event;
 pub mod ids;
 pub mod ledger;

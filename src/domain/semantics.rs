@@ -8,6 +8,7 @@
 /// | 3 | the oldest that can still be rated |
 /// | 4 | models are recognised in the spellings of clouds, and fine-tunes by their base |
 /// | 5 | reversals take requests back; before, they were records of an unknown type |
+/// | 6 | a later report of a request completes it; before, it was a conflict, or a late copy |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Semantics(u32);
 
@@ -19,7 +20,7 @@ impl Default for Semantics {
 
 impl Semantics {
     /// Of chunks that are cut now.
-    pub const NOW: Semantics = Semantics(5);
+    pub const NOW: Semantics = Semantics(6);
     const OLDEST: Semantics = Semantics(3);
 
     /// The one with that number, if this program can rate by it.
@@ -36,6 +37,11 @@ impl Semantics {
     /// Whether a record may be a reversal.
     pub const fn knows_reversals(self) -> bool {
         self.0 >= 5
+    }
+
+    /// Whether a later report of a request may complete it.
+    pub const fn knows_completions(self) -> bool {
+        self.0 >= 6
     }
 
     /// Whether a model is recognised in the spellings of clouds and as a fine-tune.

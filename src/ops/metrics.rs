@@ -134,6 +134,9 @@ metrics! {
     events_duplicate_total: IntCounter;
     /// Requests whose points and cost were taken back by a reversal.
     events_reversed_total: IntCounter;
+    /// Requests that a later report completed: what was unknown is rated now, and the difference
+    /// posted.
+    events_completed_total: IntCounter;
     /// Records found in a partition other than their user's and forwarded to it.
     events_forwarded_total: IntCounter;
     /// Events checked for duplicates in their usage row (dedup lookup), because the window in

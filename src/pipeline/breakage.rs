@@ -92,6 +92,9 @@ pub enum Breakage {
     /// The row of what a reversal takes back is read as an eventually consistent read may show it:
     /// without what was just written.
     OriginalsReadEventually,
+    /// A completion is decided anew when its chunk is rated again: it finds the row that it has written
+    /// itself, and takes it for another one's.
+    CompletionDecidedAnew,
     /// What an event earns is rounded up, not down.
     AmountsRoundedUp,
     /// The first posting block of a chunk that has two or more is not sent.
@@ -100,7 +103,7 @@ pub enum Breakage {
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 41] = [
+    pub const ALL: [Breakage; 42] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -140,6 +143,7 @@ impl Breakage {
         Breakage::AppliedAwardsUnchecked,
         Breakage::ReversedByRulesOfNow,
         Breakage::OriginalsReadEventually,
+        Breakage::CompletionDecidedAnew,
         Breakage::AmountsRoundedUp,
         Breakage::BlockNotSent,
     ];

@@ -1,6 +1,8 @@
 //! UsageTracking: one row per request, everything about it and how it was rated. Doubles as the memory of the slow lane: the row
 //! of an event says which position won.
 
+use std::borrow::Cow;
+
 use super::db::{Attr, Item, Key, StoreError, Table};
 use super::row::{Fields, Row};
 use crate::domain::amount::{Money, Points};
@@ -55,6 +57,23 @@ pub fn key_of(user: &str, source: &str, id: &str, time: Millis) -> Key {
     let hash = source_and_id(source, id);
     let day = partition_key(user, time.day(), (hash % u128::from(BUCKETS)) as u64);
     Key::new(Table::UsageTracking, day, format!("{time}#{hash:032x}"))
+}
+
+/// What the sort key of a completion's row adds to that of the event's row.
+const COMPLETION_SUFFIX: &str = "#completion";
+
+/// The key of the row of an event's completion, from the key of the event's row: right behind it. The
+/// row has the form of the event's, and says everything that is known of the event since.
+pub fn completion_key(original: &Key) -> Key {
+    Key {
+        range: format!("{}{COMPLETION_SUFFIX}", original.range),
+        ..original.clone()
+    }
+}
+
+/// The sort key of the event's row, of that of its completion's. `None`: it is no completion's.
+pub fn completed_range(range: &str) -> Option<&str> {
+    range.strip_suffix(COMPLETION_SUFFIX)
 }
 
 /// What the sort key of a reversal's row adds to that of the event's row.
@@ -145,6 +164,34 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         put("tier", tier.as_str().to_owned());
     }
     item
+}
+
+/// The event of a row.
+pub fn event_of<'a>(key: &Key, item: &'a Item) -> Result<UsageEvent<'a>, StoreError> {
+    let row = Row::new(key.clone(), item);
+    let optional = |name| Ok::<_, StoreError>(row.text_opt(name)?.map(Cow::Borrowed));
+    Ok(UsageEvent {
+        source: row.text("source")?.into(),
+        id: row.text("id")?.into(),
+        time: row.parsed("time")?,
+        user: row.text("userId")?.into(),
+        provider: optional("providerId")?,
+        endpoint: row.text("endpoint")?.into(),
+        model: optional("model")?,
+        status: row.number("statusCode")?,
+        latency_ms: row.number_opt("latencyMs")?,
+        input_tokens: row.number_opt("inputTokens")?,
+        output_tokens: row.number_opt("outputTokens")?,
+        cached_input_tokens: row.number_opt("cachedInputTokens")?,
+        cache_write_tokens: row.number_opt("cacheWriteTokens")?,
+        reasoning_tokens: row.number_opt("reasoningTokens")?,
+        audio_millis: row.number_opt("audioMillis")?,
+        image_count: row.number_opt("imageCount")?,
+        request_bytes: row.number_opt("requestBytes")?,
+        response_bytes: row.number_opt("responseBytes")?,
+        error_message: optional("errorMessage")?,
+        stream: row.number::<u8>("stream")? != 0,
+    })
 }
 
 /// The position that won, and its source partition.

@@ -10,7 +10,9 @@ use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
 use super::marker;
 use super::pages;
 use super::row::Row;
-use super::usage::{StoredReversal, day_keys, key_of, reversal_key, reversed_range};
+use super::usage::{
+    StoredReversal, completed_range, completion_key, day_keys, key_of, reversal_key, reversed_range,
+};
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
@@ -72,6 +74,8 @@ pub struct UsageRow {
     pub partition: u32,
     /// Where it stands there.
     pub position: String,
+    /// The later report that completed it, if one did: of its content and amounts the ones here are.
+    pub completion: Option<StoredCompletion>,
     /// What took it back, if anything did.
     pub reversal: Option<StoredReversal>,
 }
@@ -102,14 +106,19 @@ pub async fn one(
     now: Millis,
 ) -> Result<Option<UsageRow>, StoreError> {
     let key = key_of(user, source, id, time);
-    let items = db.batch_get(&[key.clone(), reversal_key(&key)]).await?;
-    let [item, reversal] = &items[..] else {
+    let keys = [key.clone(), completion_key(&key), reversal_key(&key)];
+    let items = db.batch_get(&keys).await?;
+    let Ok([Some(item), completion, reversal]) = <[Option<Item>; 3]>::try_from(items) else {
         return Ok(None);
     };
-    let alive = item.as_ref().filter(|item| !has_expired(item, now));
-    alive
-        .map(|item| read(&key, item, reversal.as_ref()))
-        .transpose()
+    let row = DayRow {
+        key,
+        item,
+        completion,
+        reversal,
+    };
+    let is_alive = !has_expired(&row.item, now);
+    is_alive.then(|| row.read()).transpose()
 }
 
 /// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit for URLs once its colons are.
@@ -274,15 +283,16 @@ pub async fn sample(
     Ok(UsageSample { lines, is_whole })
 }
 
-/// The first rows of a query: at most `wanted` of events, and those of reversals among them, over as
-/// many of its pages as that takes.
+/// The first rows of a query: at most `wanted` of events, and those of their amendments among them,
+/// over as many of its pages as that takes.
 async fn first_rows(db: &dyn Db, mut query: Query, wanted: u32) -> Result<Vec<Item>, StoreError> {
     let wanted = wanted as usize;
     let (mut items, mut events) = (Vec::new(), 0);
     loop {
         query.limit = u32::try_from(wanted - events).ok();
         let page = db.query(&query).await?;
-        events += page.items.iter().filter(|item| !is_reversal(item)).count();
+        let of_events = page.items.iter().filter(|item| !is_amendment(item));
+        events += of_events.count();
         items.extend(page.items);
         match page.next {
             Some(next) if events < wanted => query.after = Some(next),
@@ -291,43 +301,87 @@ async fn first_rows(db: &dyn Db, mut query: Query, wanted: u32) -> Result<Vec<It
     }
 }
 
-fn is_reversal(item: &Item) -> bool {
+/// Whether a row is that of a completion or a reversal.
+fn is_amendment(item: &Item) -> bool {
     let (_, range) = Table::UsageTracking.keys();
-    let range = range.and_then(|range| item.get(range));
-    matches!(range, Some(Attr::S(range)) if reversed_range(range).is_some())
+    match range.and_then(|range| item.get(range)) {
+        Some(Attr::S(range)) => completed_range(range).is_some() || reversed_range(range).is_some(),
+        _ => false,
+    }
 }
 
-/// The row of an event, and that of its reversal.
+/// The row of an event, and those of its completion and reversal.
 struct DayRow {
     key: Key,
     item: Item,
+    completion: Option<Item>,
     reversal: Option<Item>,
 }
 
 impl DayRow {
     fn read(&self) -> Result<UsageRow, StoreError> {
-        read(&self.key, &self.item, self.reversal.as_ref())
+        let first = read(&self.key, &self.item)?;
+        let reversal = self.reversal.as_ref();
+        let reversal = reversal.map(|item| StoredReversal::of(&reversal_key(&self.key), item));
+        let reversal = reversal.transpose()?;
+        let Some(item) = &self.completion else {
+            return Ok(UsageRow { reversal, ..first });
+        };
+        let key = completion_key(&self.key);
+        let completed = read(&key, item)?;
+        Ok(UsageRow {
+            completion: Some(StoredCompletion {
+                log_time: Row::new(key, item).parsed("logTime")?,
+                booked_on: completed.booked_on,
+                booked_late_in: completed.booked_late_in,
+            }),
+            booked_on: first.booked_on,
+            booked_late_in: first.booked_late_in,
+            partition: first.partition,
+            position: first.position,
+            reversal,
+            ..completed
+        })
     }
 }
 
-/// The rows of events among items of one partition key, each with its reversal. A reversal whose
-/// event is not among them belongs to another page.
+/// The later report that completed a request, as its row says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCompletion {
+    /// Log time at it.
+    pub log_time: Millis,
+    /// The day on which the difference was booked; `None` if it was late.
+    pub booked_on: Option<Day>,
+    /// The month in which it was booked as late.
+    pub booked_late_in: Option<Month>,
+}
+
+/// The rows of events among items of one partition key, each with its amendments. One whose event is
+/// not among them belongs to another page.
 fn day_rows(hash: &str, items: Vec<Item>) -> Result<Vec<DayRow>, StoreError> {
     let mut rows: BTreeMap<String, DayRow> = BTreeMap::new();
-    let mut reversals = Vec::new();
+    let (mut completions, mut reversals) = (Vec::new(), Vec::new());
     for item in items {
         let unknown = Row::new(Key::new(Table::UsageTracking, hash, "?"), &item);
         let range = unknown.text("timeHash")?.to_owned();
-        if let Some(original) = reversed_range(&range) {
+        if let Some(original) = completed_range(&range) {
+            completions.push((original.to_owned(), item));
+        } else if let Some(original) = reversed_range(&range) {
             reversals.push((original.to_owned(), item));
-            continue;
+        } else {
+            let row = DayRow {
+                key: Key::new(Table::UsageTracking, hash, &range),
+                item,
+                completion: None,
+                reversal: None,
+            };
+            rows.insert(range, row);
         }
-        let row = DayRow {
-            key: Key::new(Table::UsageTracking, hash, &range),
-            item,
-            reversal: None,
-        };
-        rows.insert(range, row);
+    }
+    for (original, item) in completions {
+        if let Some(row) = rows.get_mut(&original) {
+            row.completion = Some(item);
+        }
     }
     for (original, item) in reversals {
         if let Some(row) = rows.get_mut(&original) {
@@ -348,7 +402,8 @@ fn has_expired(item: &Item, now: Millis) -> bool {
     matches!(expires, Some(Attr::N(at)) if *at * 1_000 <= i128::from(now.0))
 }
 
-fn read(key: &Key, item: &Item, reversal: Option<&Item>) -> Result<UsageRow, StoreError> {
+/// The row of an event, without what amended it.
+fn read(key: &Key, item: &Item) -> Result<UsageRow, StoreError> {
     let row = Row::new(key.clone(), item);
     let text = |name| row.text(name).map(str::to_owned);
     let optional = |name| Ok::<_, StoreError>(row.text_opt(name)?.map(str::to_owned));
@@ -379,8 +434,7 @@ fn read(key: &Key, item: &Item, reversal: Option<&Item>) -> Result<UsageRow, Sto
         control: row.number("control")?,
         partition: row.number("partition")?,
         position: text("position")?,
-        reversal: reversal
-            .map(|item| StoredReversal::of(&reversal_key(key), item))
-            .transpose()?,
+        completion: None,
+        reversal: None,
     })
 }

@@ -8,7 +8,7 @@ use crate::domain::amount::{Money, Points};
 use crate::domain::ids::Account;
 use crate::domain::time::{Day, Millis, Month};
 use crate::store::usage::StoredReversal;
-use crate::store::usage_list::{self, UsageRow};
+use crate::store::usage_list::{self, StoredCompletion, UsageRow};
 
 pub use crate::store::usage_list::UsageCursor;
 
@@ -85,9 +85,41 @@ pub struct UsageLine {
     pub partition: u32,
     /// Where it stands there.
     pub position: String,
+    /// The later report that completed it, if one did: content, points and cost are those of both
+    /// reports together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionOfRequest>,
     /// What took it back, if anything did: then its points and cost no longer count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalOfRequest>,
+}
+
+/// The completion of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CompletionOfRequest {
+    /// The log's time at it.
+    #[serde(serialize_with = "text")]
+    #[schema(value_type = String)]
+    pub log_time: Millis,
+    /// The day on which the difference was booked, the request's own; `null` if it was late.
+    #[serde(serialize_with = "optional_text")]
+    #[schema(value_type = Option<String>)]
+    pub booked_on: Option<Day>,
+    /// The month in which it was booked as late.
+    #[serde(serialize_with = "optional_text")]
+    #[schema(value_type = Option<String>)]
+    pub booked_late_in: Option<Month>,
+}
+
+impl From<StoredCompletion> for CompletionOfRequest {
+    fn from(row: StoredCompletion) -> CompletionOfRequest {
+        CompletionOfRequest {
+            log_time: row.log_time,
+            booked_on: row.booked_on,
+            booked_late_in: row.booked_late_in,
+        }
+    }
 }
 
 /// The reversal of a request.
@@ -156,6 +188,7 @@ impl From<UsageRow> for UsageLine {
             control: row.control,
             partition: row.partition,
             position: row.position,
+            completion: row.completion.map(CompletionOfRequest::from),
             reversal: row.reversal.map(ReversalOfRequest::from),
         }
     }

@@ -44,7 +44,9 @@ impl<'c> Auditor<'c> {
             return Ok(Verdict::Equal);
         }
         let gone = blocks.gaps.iter().map(|(q, _)| *q);
-        let concerned = gone.chain(wrong.iter().map(|wrong| wrong.posting)).collect();
+        let concerned = gone
+            .chain(wrong.iter().map(|wrong| wrong.posting))
+            .collect();
         if let Some(reason) = self.excuse(chunk, &output, concerned).await? {
             return Ok(Verdict::Skipped(reason));
         }

@@ -10,6 +10,7 @@ use crate::domain::position::{Control, Offset, Position};
 use crate::domain::rating::Amounts;
 use crate::domain::time::Millis;
 use crate::pipeline::failure::Failure;
+use crate::pipeline::rate::Turn;
 use crate::store::checkpoints::WindowCut;
 use crate::store::db::Key;
 use crate::store::layout::Moved;
@@ -83,6 +84,15 @@ impl Protections {
         const RECENT: u64 = 16;
         let is_recent = written.offset.0 + RECENT > reader.offset.0;
         !(is_recent && self.lack(Breakage::OriginalsReadEventually))
+    }
+
+    /// What the position of the completion that won says of a completion. Broken: a rerun of it is
+    /// decided anew, with the row that its first run wrote.
+    pub(in crate::pipeline) fn turn_of_completion(self, turn: Turn) -> Turn {
+        match self.lack(Breakage::CompletionDecidedAnew) {
+            true => Turn::Later,
+            false => turn,
+        }
     }
 
     /// What an event earns: rounded down. Broken: up.

@@ -1,7 +1,8 @@
 //! An event on its way from decoding to the fold.
 
-use crate::domain::event::{Rejection, Service, UsageEvent};
+use crate::domain::event::{BEHIND_MS_MAX, Rejection, Service, UsageEvent};
 use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::position::Offset;
 use crate::domain::reversal::Reversal;
 use crate::domain::time::Millis;
 use crate::log::Record;
@@ -22,6 +23,16 @@ pub struct Candidate<'a> {
     pub log_time: Millis,
     /// What the duplicate window says of it.
     pub(super) verdict: Verdict,
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn refused(&self, rejection: Rejection) -> Reject<'a> {
+        Reject {
+            record: self.record,
+            log_time: self.log_time,
+            rejection,
+        }
+    }
 }
 
 impl Candidate<'_> {
@@ -79,6 +90,80 @@ impl<'a> PendingReversal<'a> {
             reversal,
             log_time,
         }
+    }
+
+    /// The account of the user who made the request.
+    pub(super) fn user(&self) -> AccountRef<'_> {
+        AccountRef {
+            kind: AccountKind::User,
+            id: &self.reversal.user,
+        }
+    }
+
+    /// Rows live longer than that, so that a rerun decides the same.
+    pub(super) fn is_too_old(&self) -> bool {
+        self.reversal.original.time < self.log_time.plus(-BEHIND_MS_MAX)
+    }
+}
+
+/// A report of a request that was reported before with another content: it may complete the first.
+#[derive(Debug)]
+pub struct LaterReport<'a> {
+    /// The event as reported now.
+    pub candidate: Candidate<'a>,
+    /// The key of the usage row of the first report.
+    pub original: Key,
+}
+
+/// A record that changes what an earlier one has brought. It waits for the rows of that one.
+#[derive(Debug)]
+pub(super) enum Amendment<'a> {
+    Reversal(PendingReversal<'a>),
+    LaterReport(Box<LaterReport<'a>>),
+}
+
+impl Amendment<'_> {
+    pub(super) fn offset(&self) -> Offset {
+        match self {
+            Amendment::Reversal(pending) => pending.record.offset,
+            Amendment::LaterReport(report) => report.candidate.record.offset,
+        }
+    }
+
+    /// The key of the usage row of the event that it is about.
+    pub(super) fn original(&self) -> &Key {
+        match self {
+            Amendment::Reversal(pending) => &pending.original,
+            Amendment::LaterReport(report) => &report.original,
+        }
+    }
+
+    /// The time of the event that it is about.
+    pub(super) fn time(&self) -> Millis {
+        match self {
+            Amendment::Reversal(pending) => pending.reversal.original.time,
+            Amendment::LaterReport(report) => report.candidate.event.time,
+        }
+    }
+
+    /// Whether its original is so old that its rows may have expired.
+    pub(super) fn is_too_old(&self) -> bool {
+        match self {
+            Amendment::Reversal(pending) => pending.is_too_old(),
+            // A valid event is not.
+            Amendment::LaterReport(_) => false,
+        }
+    }
+
+    /// The accounts of its own that may earn by it.
+    pub(super) fn parties(&self) -> impl Iterator<Item = AccountRef<'_>> {
+        let (user, provider) = match self {
+            Amendment::Reversal(pending) => (pending.user(), None),
+            Amendment::LaterReport(report) => {
+                (report.candidate.user(), report.candidate.provider())
+            }
+        };
+        [Some(user), provider].into_iter().flatten()
     }
 }
 

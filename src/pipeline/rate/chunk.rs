@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::candidate::Candidate;
+use super::candidate::{Amendment, Candidate, LaterReport};
 use super::decode::{Intake, RecordRules};
 use super::fold::{Fold, Party, Room};
 use super::originals::KnownOriginals;
@@ -41,9 +41,11 @@ pub(super) struct ChunkState<'a> {
     pub(super) tally: Tally,
     /// The time of the oldest event whose usage row was looked up.
     pub(super) oldest_lookup: Option<Millis>,
-    /// What reversals take back, as far as it was rated in earlier chunks.
+    /// What changes earlier events. RESOLVE looks for those, and sorts these into log order.
+    pub(super) amendments: Vec<Amendment<'a>>,
+    /// What amendments are about, as far as it was rated in earlier chunks.
     pub(super) known: KnownOriginals,
-    /// What was rated in this chunk, by the keys of its rows; filled once a reversal asks.
+    /// What was rated in this chunk, by the keys of its rows; filled once an amendment asks.
     pub(super) in_chunk: BTreeMap<Key, usize>,
     /// How many of `items` are among them.
     pub(super) indexed: usize,
@@ -72,6 +74,7 @@ impl<'a> ChunkState<'a> {
             items: Vec::new(),
             tally: Tally::default(),
             oldest_lookup: None,
+            amendments: Vec::new(),
             known: KnownOriginals::default(),
             in_chunk: BTreeMap::new(),
             indexed: 0,
@@ -101,15 +104,29 @@ impl<'a> ChunkState<'a> {
         self.intake.decode(piece, &rules);
     }
 
-    /// Drops the decoded events that stand in the window.
+    /// Drops the decoded events that stand in the window, and puts aside what may change one of them.
     pub(super) fn dedupe(&mut self, window: &mut Window) {
         self.intake.dedupe(&self.window, window, self.protections);
+        if !self.may_complete() {
+            self.intake.refuse_contested();
+        }
+        let reversals = self.intake.reversals.drain(..);
+        self.amendments.extend(reversals.map(Amendment::Reversal));
+        for candidate in self.intake.contested.drain(..) {
+            let report = later_report(candidate, &self.rows);
+            self.amendments.push(report);
+        }
+    }
+
+    /// Whether later reports of events are looked at: usage rows tell what the first ones said.
+    pub(super) fn may_complete(&self) -> bool {
+        self.rows.is_on && self.semantics.knows_completions()
     }
 
     /// Folds the deduplicated events, unless something must be asked of the store first.
     pub(super) fn fold_known(&mut self, chains: &Chains, tiers: &mut Tiers) {
         let is_known = self.waiting.is_empty()
-            && self.intake.reversals.is_empty()
+            && self.amendments.is_empty()
             && !self.intake.candidates.iter().any(Candidate::is_slow);
         if is_known {
             let candidates = std::mem::take(&mut self.intake.candidates);
@@ -132,7 +149,7 @@ impl<'a> ChunkState<'a> {
         self.fold.meet(&self.waiting);
     }
 
-    /// Folds the events and reversals that waited, in log order: everything that they need is known
+    /// Folds the events and amendments that waited, in log order: everything that they need is known
     /// now.
     pub(super) fn fold_resolved(
         &mut self,
@@ -140,21 +157,23 @@ impl<'a> ChunkState<'a> {
         tiers: &mut Tiers,
     ) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.waiting);
-        let reversals = std::mem::take(&mut self.intake.reversals);
+        let amendments = std::mem::take(&mut self.amendments);
         let mut rest = &waiting[..];
-        for pending in &reversals {
-            let offset = pending.record.offset;
+        for amendment in &amendments {
+            let offset = amendment.offset();
             let (before, after) = rest.split_at(rest.partition_point(|c| c.record.offset < offset));
             self.add_all(before, tiers);
-            self.reverse(pending, chains)?;
+            self.index_rows();
+            match amendment {
+                Amendment::Reversal(pending) => self.reverse(pending, chains)?,
+                Amendment::LaterReport(report) => self.complete(report, chains, tiers)?,
+            }
             rest = after;
         }
         self.add_all(rest, tiers);
-        if !reversals.is_empty() {
-            // Records after the reversals were refused before them.
-            self.intake
-                .rejects
-                .sort_by_key(|reject| reject.record.offset);
+        if !amendments.is_empty() {
+            // Records after them were refused before them.
+            self.intake.sort_rejects();
         }
         Ok(())
     }
@@ -175,4 +194,13 @@ impl<'a> ChunkState<'a> {
             self.tally.add(candidate, &rated, &self.rows.services);
         }
     }
+}
+
+/// An event that may complete an earlier one.
+pub(super) fn later_report<'a>(candidate: Candidate<'a>, rows: &UsageRowMaker) -> Amendment<'a> {
+    let original = rows.key(&candidate);
+    Amendment::LaterReport(Box::new(LaterReport {
+        candidate,
+        original,
+    }))
 }

@@ -25,6 +25,7 @@ impl Rater<'_> {
         metrics.events_rated_total.inc_by(tally.rated);
         metrics.events_duplicate_total.inc_by(intake.duplicates);
         metrics.events_reversed_total.inc_by(tally.reversed);
+        metrics.events_completed_total.inc_by(tally.completed);
         let forwarded = intake.forwards.len() as u64;
         metrics.events_forwarded_total.inc_by(forwarded);
         for reject in &intake.rejects {

@@ -49,8 +49,11 @@ pub struct Intake<'a> {
     pub candidates: Vec<Candidate<'a>>,
     /// Identity and content of each candidate, until it is deduplicated.
     pub(super) hashes: Vec<(Identity, ContentHash)>,
-    /// Reversals, in log order. RESOLVE looks for what they take back.
-    pub reversals: Vec<PendingReversal<'a>>,
+    /// Reversals, in log order. The next stage takes them out.
+    pub(super) reversals: Vec<PendingReversal<'a>>,
+    /// Events whose identity stands in the window with another content, in log order. The next stage
+    /// takes them out.
+    pub(super) contested: Vec<Candidate<'a>>,
     /// Refused records, in log order.
     pub rejects: Vec<Reject<'a>>,
     /// Records that belong into another partition.
@@ -73,6 +76,7 @@ impl<'a> Intake<'a> {
             candidates: Vec::new(),
             hashes: Vec::new(),
             reversals: Vec::new(),
+            contested: Vec::new(),
             rejects: Vec::new(),
             forwards: Vec::new(),
             duplicates: 0,

@@ -1,6 +1,6 @@
 //! DEDUPE: which events stand in the duplicate window already. Pure.
 
-use super::candidate::{Reject, Verdict};
+use super::candidate::{Candidate, Verdict};
 use super::decode::{Intake, RecordRules, decode_record};
 use super::window::{Lane, Standing, Window, lane};
 use crate::domain::event::{Reason, Rejection};
@@ -30,25 +30,30 @@ impl Intake<'_> {
     }
 
     fn drop_copies(&mut self) {
-        let (rejects, duplicates) = (&mut self.rejects, &mut self.duplicates);
-        self.candidates.retain(|candidate| {
-            let rejection = match candidate.verdict {
-                Verdict::Fast | Verdict::Slow => return true,
-                Verdict::Duplicate => {
-                    *duplicates += 1;
-                    return false;
-                }
-                Verdict::Conflict => conflict(),
-                Verdict::BeyondChecking => beyond_checking(),
-            };
-            rejects.push(Reject {
-                record: candidate.record,
-                log_time: candidate.log_time,
-                rejection,
-            });
-            false
-        });
-        // Others were refused while decoding, before these.
+        let is_dropped = |candidate: &mut Candidate<'_>| {
+            !matches!(candidate.verdict, Verdict::Fast | Verdict::Slow)
+        };
+        for candidate in self.candidates.extract_if(.., is_dropped) {
+            match candidate.verdict {
+                Verdict::Fast | Verdict::Slow | Verdict::Duplicate => self.duplicates += 1,
+                Verdict::Conflict => self.contested.push(candidate),
+                Verdict::BeyondChecking => self.rejects.push(candidate.refused(beyond_checking())),
+            }
+        }
+        self.sort_rejects();
+    }
+
+    /// Refuses the events whose identity stands in the window with another content.
+    pub(super) fn refuse_contested(&mut self) {
+        if !self.contested.is_empty() {
+            let refused = self.contested.drain(..).map(|of| of.refused(conflict()));
+            self.rejects.extend(refused);
+            self.sort_rejects();
+        }
+    }
+
+    /// Puts the rejects into log order: others were refused while decoding.
+    pub(super) fn sort_rejects(&mut self) {
         self.rejects.sort_by_key(|reject| reject.record.offset);
     }
 }
@@ -82,7 +87,7 @@ fn judge(standing: Standing, time: Millis, cut: &WindowCut, ahead_ms: i64) -> Ve
     }
 }
 
-fn conflict() -> Rejection {
+pub(super) fn conflict() -> Rejection {
     let detail =
         "an earlier event has the same user, source and id but different content".to_owned();
     Rejection {

@@ -1,27 +1,30 @@
 //! FOLD: price, cascade, and one entry per account. Pure.
 
+mod amend;
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::accounts::Accounts;
 use super::candidate::Candidate;
-use super::originals::Original;
 use super::tiers::Tiers;
 use crate::domain::amount::{Bp, Points};
-use crate::domain::event::Service;
+use crate::domain::event::{Service, UsageEvent};
 use crate::domain::ids::{Account, AccountKind, AccountRef, account_partition};
 use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{
     Cascade, Cell, Charge, Deduction, Deductions, EntryRef, FirstSuccess, LEVELS, Slot,
 };
-use crate::domain::rating::{Amounts, rate};
+use crate::domain::rating::{Amounts, is_failed, is_successful, rate};
 use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
 use crate::pipeline::hashed::AccountHash;
 use crate::pipeline::protections::Protections;
+
+pub(super) use amend::Completed;
 
 /// How one event was rated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,17 +224,10 @@ impl Fold {
         let event = &candidate.event;
         let service = candidate.service;
         let rules: &Arc<Rules> = self.timeline.at(event.time);
-        let model = match (service, &event.model) {
-            (Service::CHAT_COMPLETIONS, Some(model)) => tiers.of_chat(model, rules),
-            (service, Some(model)) if rules.depends_on_tier(service) => tiers.of_chat(model, rules),
-            (service, Some(model)) if rules.depends_on_model_prices(service) => {
-                tiers.of(model, rules)
-            }
-            _ => Detection::of_tier(Tier::TidePool),
-        };
+        let model = detect(event, service, rules, tiers);
         let amounts = rate(event, service, &model, rules);
         let amounts = self.protections.amounts(amounts);
-        let cell = cell_of(candidate, &amounts);
+        let cell = cell_of((event.status, event.latency_ms), &amounts);
         let cascade = rules.cascade();
         let slot = self.slot(event.time, candidate.log_time);
         if let Some(provider) = party.provider {
@@ -276,59 +272,6 @@ impl Fold {
         Postings { room, order }
     }
 
-    /// Takes back what an event has earned and cost; where it is booked.
-    pub fn take_back(&mut self, original: &Original<'_>, log_time: Millis) -> Slot {
-        let Original { rated, service, .. } = original;
-        let slot = self.slot(rated.time, log_time);
-        let rules = original.timeline.at(rated.time);
-        let tier = rated.tier.unwrap_or(Tier::TidePool);
-        let target_ms = rules.earnings(*service, tier).target_ms;
-        let deduction = Deduction {
-            reversed: 1,
-            points: Points::ZERO,
-            timed: u64::from(rated.latency_ms.is_some()),
-            latency_ms: rated.latency_ms.unwrap_or(0),
-            target_ms: rated.latency_ms.map_or(0, |_| target_ms),
-        };
-        let cascade = rules.cascade();
-        let mut take_back = |account, points, chain| {
-            let number = self.room.number(AccountHash::of(account), account);
-            let deduction = Deduction {
-                points,
-                ..deduction
-            };
-            self.room.gathered[number as usize].take_back(slot, *service, &deduction);
-            self.take_back_from_referrers(chain, slot, points, cascade);
-            number
-        };
-        if let Some((provider, chain)) = original.provider {
-            take_back(provider, rated.provider_points, chain);
-        }
-        let user = take_back(original.user, rated.user_points, original.user_chain);
-        let charge = Charge::default().less(&rated.charge);
-        self.room.gathered[user as usize].charge(slot.month(), &charge);
-        slot
-    }
-
-    fn take_back_from_referrers(
-        &mut self,
-        chain: Option<&Chain>,
-        slot: Slot,
-        points: Points,
-        cascade: [Bp; LEVELS],
-    ) {
-        let referrers = chain.map_or(&[][..], |chain| &chain.accounts);
-        for (level, referrer) in referrers.iter().enumerate().take(LEVELS) {
-            let share = points.times(cascade[level]);
-            if share != Points::ZERO {
-                let referrer = AccountRef::from(referrer);
-                let number = self.room.number(AccountHash::of(referrer), referrer);
-                let taken = Cascade::at(level, Points::ZERO.minus(share));
-                self.room.refer(number, slot, &taken);
-            }
-        }
-    }
-
     fn slot(&mut self, time: Millis, log_time: Millis) -> Slot {
         let day = time.day();
         let month = match self.day {
@@ -353,10 +296,7 @@ impl Fold {
         cascade: [Bp; LEVELS],
     ) {
         let gathered = &mut self.room.gathered[number as usize];
-        gathered.cell(slot, service).add(&Cell { points, ..*cell });
-        if let Some(taken) = &mut gathered.taken {
-            taken.succeed(cell.successful);
-        }
+        gathered.add(slot, service, &Cell { points, ..*cell });
         let referrers = gathered.referrers;
         for (level, referrer) in referrers.into_iter().enumerate() {
             if referrer == NOBODY {
@@ -446,7 +386,10 @@ impl Default for Gathered {
 impl Gathered {
     /// A referrer that was only looked up: everything it could have got was rounded down to nothing.
     fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.referral == NOBODY && self.taken.is_none()
+        self.cells.is_empty()
+            && self.charges.is_empty()
+            && self.referral == NOBODY
+            && self.taken.is_none()
     }
 
     fn deductions(&self) -> &Deductions {
@@ -462,6 +405,14 @@ impl Gathered {
             taken
         });
         taken.take(slot, service, deduction);
+    }
+
+    #[inline]
+    fn add(&mut self, slot: Slot, service: Service, cell: &Cell) {
+        self.cell(slot, service).add(cell);
+        if let Some(taken) = &mut self.taken {
+            taken.succeed(cell.successful);
+        }
     }
 
     fn cell(&mut self, slot: Slot, service: Service) -> &mut Cell {
@@ -529,21 +480,31 @@ fn beginning(id: &str) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
+/// What is known of the model of an event, as far as it decides an amount.
+#[inline]
+fn detect(event: &UsageEvent<'_>, service: Service, rules: &Rules, tiers: &mut Tiers) -> Detection {
+    match (service, &event.model) {
+        (Service::CHAT_COMPLETIONS, Some(model)) => tiers.of_chat(model, rules),
+        (service, Some(model)) if rules.depends_on_tier(service) => tiers.of_chat(model, rules),
+        (service, Some(model)) if rules.depends_on_model_prices(service) => tiers.of(model, rules),
+        _ => Detection::of_tier(Tier::TidePool),
+    }
+}
+
 /// One event as a cell, without points.
-fn cell_of(candidate: &Candidate<'_>, amounts: &Amounts) -> Cell {
-    let event = &candidate.event;
+fn cell_of((status, latency_ms): (u16, Option<u64>), amounts: &Amounts) -> Cell {
     let mut cell = Cell {
         requests: 1,
         ..Cell::default()
     };
-    if (200..300).contains(&event.status) {
+    if is_successful(status) {
         cell.successful = 1;
-        if let Some(latency_ms) = event.latency_ms {
+        if let Some(latency_ms) = latency_ms {
             cell.timed = 1;
             cell.latency_ms = latency_ms;
             cell.target_ms = amounts.target_ms;
         }
-    } else if event.status >= 500 {
+    } else if is_failed(status) {
         cell.failed = 1;
     }
     cell

@@ -15,6 +15,7 @@ pub mod candidate;
 mod chunk;
 mod clock;
 mod collect;
+mod complete;
 mod count;
 mod cut;
 pub mod decode;
@@ -59,6 +60,7 @@ use window::Window;
 
 pub use chunk::PIECE_RECORDS;
 pub use clock::is_log_time_ahead;
+pub(in crate::pipeline) use originals::Turn;
 pub(in crate::pipeline) use output::Output;
 
 /// The rater of one source partition, between two loads.

@@ -4,10 +4,13 @@
 //! What a chunk does need is looked up for all its waiting events together. What the answers mean is
 //! decided by pure functions of [`ChunkState`].
 
-use super::candidate::Candidate;
-use super::chunk::ChunkState;
+use std::cmp::Ordering;
+
+use super::candidate::{Amendment, Candidate};
+use super::chunk::{ChunkState, later_report};
 use super::usage_rows::{FoundRows, row_ahead};
 use super::{Rater, no_rules};
+use crate::domain::completion::{Comparison, compare};
 use crate::domain::ids::Account;
 use crate::domain::position::Position;
 use crate::domain::time::Millis;
@@ -15,7 +18,7 @@ use crate::ops::health::Role;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::hashed::AccountHash;
 use crate::pipeline::retry::persist;
-use crate::store::db::{Key, StoreError};
+use crate::store::db::{Item, Key, StoreError};
 use crate::store::losses::LostChunk;
 use crate::store::usage;
 
@@ -27,7 +30,7 @@ impl Rater<'_> {
     /// Resolves the waiting events: drops those whose usage row says that a copy came before, and
     /// learns the referral chains of the accounts of the others.
     pub(super) async fn resolve(&mut self, chunk: &mut ChunkState<'_>) -> Result<(), Failure> {
-        if chunk.waiting.is_empty() && chunk.intake.reversals.is_empty() {
+        if chunk.waiting.is_empty() && chunk.amendments.is_empty() {
             return Ok(());
         }
         let slow = chunk.keys_to_look_up();
@@ -36,10 +39,9 @@ impl Rater<'_> {
             looked_up.inc_by(slow.len() as u64);
         }
         chunk.oldest_lookup = chunk.oldest_looked_up();
-        let keys = slow.into_iter().chain(chunk.keys_of_originals()).collect();
-        let rows = self.usage_rows(keys).await?;
+        let rows = self.usage_rows(slow).await?;
         chunk.drop_forgotten_copies(&rows, &self.void)?;
-        self.learn_originals(chunk, &rows).await?;
+        self.learn_originals(chunk, rows).await?;
         chunk.meet_waiting();
         chunk.fold.link(self.follower.chains());
         self.learn_chains(chunk.fold.unlinked()).await?;
@@ -60,23 +62,27 @@ impl Rater<'_> {
         Ok(found)
     }
 
-    /// Takes up what reversals take back, with the rules by which it was rated and the chains of its
+    /// Takes up what amendments are about, with the rules by which it was rated and the chains of its
     /// accounts.
     async fn learn_originals(
         &mut self,
         chunk: &mut ChunkState<'_>,
-        rows: &FoundRows,
+        mut rows: FoundRows,
     ) -> Result<(), Failure> {
-        if chunk.intake.reversals.is_empty() {
+        if chunk.amendments.is_empty() {
             return Ok(());
         }
+        chunk.amendments.sort_by_key(Amendment::offset);
+        let mut keys = chunk.keys_of_originals();
+        keys.retain(|key| !rows.contains_key(key));
+        rows.extend(self.usage_rows(keys).await?);
         chunk.take_originals(rows, &self.void)?;
-        for control in chunk.known.controls() {
+        for control in chunk.known.controls()? {
             let timeline = self.follower.rules(control).ok_or_else(no_rules)?;
             chunk.known.learn_rules(control, timeline);
         }
         let chains = self.follower.chains();
-        let mut accounts = chunk.accounts_of_originals();
+        let mut accounts = chunk.accounts_of_originals()?;
         accounts.retain(|account| {
             let account = account.into();
             let known = chains.of(AccountHash::of(account), account, self.checkpoint.control);
@@ -98,11 +104,11 @@ impl Rater<'_> {
 }
 
 impl ChunkState<'_> {
-    /// The time of the oldest event whose usage row is looked up, also of those that reversals take back.
+    /// The time of the oldest event whose usage row is looked up, also of those that amendments are
+    /// about.
     fn oldest_looked_up(&self) -> Option<Millis> {
         let slow = self.waiting.iter().filter(|waiting| waiting.is_slow());
-        let reversals = self.intake.reversals.iter();
-        let originals = reversals.map(|pending| pending.reversal.original.time);
+        let originals = self.amendments.iter().map(Amendment::time);
         slow.map(|waiting| waiting.event.time)
             .chain(originals)
             .min()
@@ -114,8 +120,9 @@ impl ChunkState<'_> {
         slow.map(|candidate| self.rows.key(candidate)).collect()
     }
 
-    /// Drops the waiting events that a copy precedes which the window has forgotten. Rows of chunks that
-    /// were lost before anything was counted say nothing.
+    /// Drops the waiting events that a copy precedes which the window has forgotten; those that may
+    /// complete it become amendments. Rows of chunks that were lost before anything was counted say
+    /// nothing.
     fn drop_forgotten_copies(
         &mut self,
         rows: &FoundRows,
@@ -123,22 +130,31 @@ impl ChunkState<'_> {
     ) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.waiting);
         for candidate in waiting {
-            match self.winner_of(&candidate, rows, lost)? {
-                Some((won, own)) if won < own => self.intake.duplicates += 1,
-                Some((won, own)) if won > own => return Err(row_ahead(own, won)),
-                _ => self.waiting.push(candidate),
+            let Some((won, key, row)) = self.winner_of(&candidate, rows, lost)? else {
+                self.waiting.push(candidate);
+                continue;
+            };
+            let own = self.rows.position(candidate.record.offset);
+            match won.cmp(&own) {
+                Ordering::Equal => self.waiting.push(candidate),
+                Ordering::Greater => return Err(row_ahead(own, won)),
+                Ordering::Less if self.may_complete() && adds(&candidate, &key, row)? => {
+                    let report = later_report(candidate, &self.rows);
+                    self.amendments.push(report);
+                }
+                Ordering::Less => self.intake.duplicates += 1,
             }
         }
         Ok(())
     }
 
-    /// The position that won an event, and its own, if its usage row was looked up and exists.
-    fn winner_of(
+    /// The position that won an event, and the row that says so, if it was looked up and exists.
+    fn winner_of<'f>(
         &self,
         candidate: &Candidate<'_>,
-        rows: &FoundRows,
+        rows: &'f FoundRows,
         lost: &[LostChunk],
-    ) -> Result<Option<(Position, Position)>, StoreError> {
+    ) -> Result<Option<(Position, Key, &'f Item)>, StoreError> {
         if !candidate.is_slow() {
             return Ok(None);
         }
@@ -148,7 +164,13 @@ impl ChunkState<'_> {
         };
         let (source, won) = usage::winner(&key, row)?;
         let is_void = lost.iter().any(|lost| lost.holds(source, won));
-        let own = self.rows.position(candidate.record.offset);
-        Ok((!is_void).then_some((won, own)))
+        Ok((!is_void).then_some((won, key, row)))
     }
+}
+
+/// Whether an event says more than the one of this row, and nothing else.
+fn adds(candidate: &Candidate<'_>, key: &Key, row: &Item) -> Result<bool, StoreError> {
+    let earlier = usage::event_of(key, row)?;
+    let comparison = compare(&earlier, &candidate.event);
+    Ok(matches!(comparison, Comparison::More(_)))
 }

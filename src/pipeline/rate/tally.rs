@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) unknown_usage: u64,
     /// Events that were taken back.
     pub(super) reversed: u64,
+    /// Events that a later report completed.
+    pub(super) completed: u64,
     pub(super) sums: UsageSums,
     /// The time of the newest event.
     pub(super) newest: Option<Millis>,

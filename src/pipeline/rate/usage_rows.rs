@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::candidate::{Candidate, PendingReversal};
+use super::candidate::{Candidate, LaterReport, PendingReversal};
 use super::fold::Rated;
+use super::originals::Original;
 use crate::domain::event::UsageEvent;
 use crate::domain::position::{Control, Epoch, Offset, Partition, Position};
 use crate::domain::posting::Slot;
@@ -64,6 +65,32 @@ impl UsageRowMaker {
             log_time: pending.log_time,
             slot,
             expires_at: reversal.original.time.plus(self.life_ms),
+        })
+    }
+
+    /// The row of a completion that was accepted: of everything that is known of the event now.
+    pub(super) fn completion_item(
+        &self,
+        report: &LaterReport<'_>,
+        original: &Original<'_>,
+        event: &UsageEvent<'_>,
+        rated: &Rated,
+    ) -> Item {
+        let (service, services) = (original.service, original.timeline.services());
+        usage::encode(&UsageRow {
+            key: usage::completion_key(&report.original),
+            event,
+            service: &services.name(service),
+            tier: services.is_tiered(service).then_some(rated.tier),
+            partition: self.partition,
+            position: self.position(report.candidate.record.offset),
+            log_time: report.candidate.log_time,
+            control: original.rated.control,
+            slot: rated.slot,
+            provider_points: rated.amounts.provider,
+            user_points: rated.amounts.user,
+            charge: rated.amounts.charge,
+            expires_at: event.time.plus(self.life_ms),
         })
     }
 

@@ -208,13 +208,21 @@ fn the_examples_of_events_are_accepted_and_say_the_same() {
         .map(|rest| rest.split("```").next().expect("a block"))
         .map(|json| decode_record_or_faults(json.as_bytes(), &headers).expect("accepted"))
         .collect();
-    let [first, second, UsageRecord::Reversal(reversal)] = &examples[..] else {
+    let [
+        first,
+        second,
+        UsageRecord::Event(unfinished),
+        UsageRecord::Reversal(reversal),
+    ] = &examples[..]
+    else {
         panic!("{examples:?}")
     };
     assert_eq!(first, second);
     let UsageRecord::Event(event) = first else {
         panic!("{first:?}")
     };
+    assert_eq!((&unfinished.id, unfinished.time), (&event.id, event.time));
+    assert_eq!(unfinished.input_tokens, None);
     let original = &reversal.original;
     assert_eq!((&original.id, &original.time), (&event.id, &event.time));
 }

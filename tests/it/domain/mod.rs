@@ -2,6 +2,7 @@
 
 mod amount;
 mod catalogue;
+pub mod completion;
 mod docs;
 mod helpers;
 mod ids;

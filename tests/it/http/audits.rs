@@ -56,12 +56,19 @@ async fn findings_are_listed_by_chunk_and_kept_once() {
 
     // Once they are explained they go, and the trail keeps them.
     let kept = findings(&stand.db).await.unwrap();
-    dismiss(&stand.db, &kept, "restored", "test", NOON).await.unwrap();
+    dismiss(&stand.db, &kept, "restored", "test", NOON)
+        .await
+        .unwrap();
     assert_eq!(stand.get(PATH).await.json()["total"], 0);
     let trail = stand.get("/api/admin/audit").await.json();
     let entries = trail["entries"].as_array().unwrap();
-    let dismissed = entries.iter().find(|entry| entry["action"] == "audit.dismiss");
+    let dismissed = entries
+        .iter()
+        .find(|entry| entry["action"] == "audit.dismiss");
     let entry = dismissed.expect("an entry of the trail");
-    assert_eq!((&entry["by"], &entry["detail"]["reason"]), (&json!("test"), &json!("restored")));
+    assert_eq!(
+        (&entry["by"], &entry["detail"]["reason"]),
+        (&json!("test"), &json!("restored"))
+    );
     assert_eq!(entry["detail"]["findings"].as_array().unwrap().len(), 2);
 }

@@ -32,7 +32,10 @@ struct Step {
 /// An event that counted, as a reversal needs it.
 #[derive(Clone)]
 struct Counted {
+    /// As it was completed, if it was.
     event: Event,
+    /// As it was reported first.
+    first: Event,
     /// Whether it has a usage row.
     has_row: bool,
     service: &'static str,
@@ -194,7 +197,188 @@ impl Count<'_> {
             Verdict::Duplicate => {
                 self.out.duplicates.insert(place);
             }
+            Verdict::Contested => {
+                self.later_report(&event, record, cut, log_time, before, Err("conflict"));
+            }
+            Verdict::LateCopy => self.later_report(&event, record, cut, log_time, before, Ok(())),
             Verdict::Reject(reason) => self.reject(place, reason),
+        }
+    }
+
+    /// A report of an event that was reported before. `otherwise` is what it is if it adds nothing: a
+    /// duplicate, or a reject.
+    fn later_report(
+        &mut self,
+        event: &Event,
+        record: &SourceRecord,
+        cut: &Cut,
+        log_time: i64,
+        before: i64,
+        otherwise: Result<(), &'static str>,
+    ) {
+        let place: Place = (record.partition, record.epoch, record.offset);
+        let key = row_key(event);
+        let known = self.counted.get(&key);
+        let was = known.filter(|of| of.has_row && cut.usage_rows).cloned();
+        let Some(was) = was else {
+            return self.otherwise(place, otherwise);
+        };
+        let is_completed = was.event != was.first;
+        let says_no_more = was.event.with(event).as_ref() == Some(&was.event);
+        if was.first == *event || is_completed && says_no_more {
+            self.out.duplicates.insert(place);
+            return;
+        }
+        let whole = was.first.with(event).filter(|whole| *whole != was.first);
+        let Some(whole) = whole.filter(|_| !is_completed) else {
+            return self.otherwise(place, otherwise);
+        };
+        if self.reversed.contains_key(&key) {
+            return self.reject(place, "already_reversed");
+        }
+        self.out.completions.push((place, event.time));
+        self.complete(was, whole, place.0, cut.chunk, log_time, before);
+    }
+
+    fn otherwise(&mut self, place: Place, otherwise: Result<(), &'static str>) {
+        match otherwise {
+            Ok(()) => {
+                self.out.duplicates.insert(place);
+            }
+            Err(reason) => self.reject(place, reason),
+        }
+    }
+
+    /// As if the whole had come first, at the place of the original; only the difference is booked now.
+    fn complete(
+        &mut self,
+        was: Counted,
+        whole: Event,
+        partition: u32,
+        chunk: u64,
+        log_time: i64,
+        before: i64,
+    ) {
+        let rules = self.book.at(was.control, whole.time);
+        let class = match was.service {
+            "chat_completions" => CLASSES[tier::of(whole.model.as_deref(), &rules.catalogue)],
+            other => other,
+        };
+        let mut now = was.clone();
+        now.target = rules.quality.targets[class];
+        if was.ok {
+            now.provider_points = rules.provider_points(class, whole.time);
+            now.user_points = floor(now.provider_points * rules.user_bp, 10_000);
+            now.cost = cost(&whole, class, &rules);
+        }
+        now.event = whole;
+        let day = day_of(now.event.time);
+        let late = (log_time > closes(now.event.time)).then(|| month_of_day(day_of(log_time)));
+        let user = ("user".to_owned(), now.event.user.clone());
+        let named = |event: &Event| Some(("provider".to_owned(), event.provider.clone()?));
+        let (old, new) = (named(&was.event), named(&now.event));
+        if let Some(provider) = new {
+            let is_new = old.is_none();
+            let was = (!is_new).then_some((&was, was.provider_points));
+            self.shift(&provider, late.as_deref(), was, (&now, now.provider_points));
+            if is_new {
+                self.step(&provider, partition, chunk, before, i128::from(now.ok));
+            }
+        }
+        let points = (was.user_points, now.user_points);
+        self.shift(
+            &user,
+            late.as_deref(),
+            Some((&was, points.0)),
+            (&now, points.1),
+        );
+        let month = late.unwrap_or_else(|| month_of_day(day));
+        let more = now.cost - was.cost;
+        if more != 0 {
+            let ledger = self.ledgers.entry(user).or_default();
+            let month = ledger.months.entry(month).or_default();
+            if now.mainnet {
+                month.cost += more;
+                *self.out.spent.entry(now.event.user.clone()).or_default() += more;
+            } else {
+                month.shadow += more;
+            }
+        }
+        self.counted.insert(row_key(&now.event), now);
+    }
+
+    /// What an account counts of an event, and what it counted before, if it did.
+    fn shift(
+        &mut self,
+        account: &Account,
+        late: Option<&str>,
+        was: Option<(&Counted, i128)>,
+        now: (&Counted, i128),
+    ) {
+        let (counted, points) = now;
+        let sums = |(of, points): (&Counted, i128)| {
+            let timed = i128::from(of.ok && of.event.latency.is_some());
+            let failed = i128::from(of.event.status >= 500);
+            let latency = of.event.latency.unwrap_or(0) * timed;
+            (
+                1,
+                i128::from(of.ok),
+                failed,
+                points,
+                timed,
+                latency,
+                of.target * timed,
+            )
+        };
+        let old = was.map_or((0, 0, 0, 0, 0, 0, 0), sums);
+        let new = sums(now);
+        if old == new {
+            return;
+        }
+        let add = |to: &mut Sums, late: bool| {
+            to.requests += new.0 - old.0;
+            to.successful += new.1 - old.1;
+            to.failed += new.2 - old.2;
+            if !late {
+                to.base += new.3 - old.3;
+                to.timed += new.4 - old.4;
+                to.latency += new.5 - old.5;
+                to.target += new.6 - old.6;
+            }
+        };
+        let day = day_of(counted.event.time);
+        let own_month = month_of_day(day);
+        let ledger = self.ledgers.entry(account.clone()).or_default();
+        match late {
+            Some(month) => {
+                let month = ledger.months.entry(month.to_owned()).or_default();
+                add(&mut month.late, true);
+                month.late_points += new.3 - old.3;
+            }
+            None => {
+                add(ledger.days.entry(day).or_default(), false);
+                let month = ledger.months.entry(own_month.clone()).or_default();
+                add(month.services.entry(counted.service).or_default(), false);
+            }
+        }
+        let is_link = |link: &&Link| link.referee == *account && link.number <= counted.control;
+        let link = self.input.links.iter().find(is_link);
+        let chain = link.iter().flat_map(|l| &l.chain).zip(&counted.shares);
+        let before = was.map_or(0, |(_, points)| points);
+        for (level, (referrer, share)) in chain.enumerate() {
+            let more = floor(points * share, 10_000) - floor(before * share, 10_000);
+            if more == 0 {
+                continue;
+            }
+            let ledger = self.ledgers.entry(referrer.clone()).or_default();
+            if let Some(month) = late {
+                let month = ledger.months.entry(month.to_owned()).or_default();
+                month.late_points += more;
+            } else {
+                ledger.days.entry(day).or_default().referral += more;
+                let of_month = (referrer.clone(), own_month.clone());
+                self.out.levels.entry(of_month).or_default()[level] += more;
+            }
         }
     }
 
@@ -343,13 +527,13 @@ impl Count<'_> {
         all.push((epoch, offset, event.clone()));
         match latest {
             Some(true) => return Verdict::Duplicate,
-            Some(false) => return Verdict::Reject("conflict"),
+            Some(false) => return Verdict::Contested,
             None => {}
         }
         // Whatever the pipeline does to know when to look: a copy that was accepted before is a duplicate.
         let may_be_forgotten = cut.forgotten.is_some_and(|at| event.time - AHEAD_MS <= at);
         match self.rows.get(&row_key(event)) {
-            Some(won) if cut.usage_rows && *won < (epoch, offset) => Verdict::Duplicate,
+            Some(won) if cut.usage_rows && *won < (epoch, offset) => Verdict::LateCopy,
             _ if !cut.usage_rows && may_be_forgotten => Verdict::Reject("too_old"),
             _ => Verdict::New,
         }
@@ -403,6 +587,7 @@ impl Count<'_> {
         }
         let counted = Counted {
             event: event.clone(),
+            first: event.clone(),
             has_row: cut.usage_rows,
             service,
             ok,
@@ -631,6 +816,10 @@ fn cost(event: &Event, class: &str, rules: &Rules) -> i128 {
 enum Verdict {
     New,
     Duplicate,
+    /// The window holds its identity with another content.
+    Contested,
+    /// A usage row tells of a copy that the window has forgotten.
+    LateCopy,
     Reject(&'static str),
 }
 

@@ -29,6 +29,43 @@ pub struct Event {
     pub stream: bool,
 }
 
+impl Event {
+    /// What this report and a later one of the same request say together; `None` if they contradict
+    /// each other.
+    pub fn with(&self, later: &Event) -> Option<Event> {
+        fn either<T: Clone + PartialEq>(a: &Option<T>, b: &Option<T>) -> Result<Option<T>, ()> {
+            match (a, b) {
+                (Some(a), Some(b)) if a != b => Err(()),
+                _ => Ok(a.clone().or_else(|| b.clone())),
+            }
+        }
+        let whole = || {
+            Ok::<_, ()>(Event {
+                provider: either(&self.provider, &later.provider)?,
+                model: either(&self.model, &later.model)?,
+                latency: either(&self.latency, &later.latency)?,
+                input: either(&self.input, &later.input)?,
+                output: either(&self.output, &later.output)?,
+                cached: either(&self.cached, &later.cached)?,
+                written: either(&self.written, &later.written)?,
+                reasoning: either(&self.reasoning, &later.reasoning)?,
+                audio: either(&self.audio, &later.audio)?,
+                request_bytes: either(&self.request_bytes, &later.request_bytes)?,
+                response_bytes: either(&self.response_bytes, &later.response_bytes)?,
+                error: either(&self.error, &later.error)?,
+                ..self.clone()
+            })
+        };
+        let whole = whole().ok()?;
+        let count = |count: Option<i128>| count.unwrap_or(0);
+        let fits = count(whole.cached) + count(whole.written) <= count(whole.input)
+            && count(whole.reasoning) <= count(whole.output);
+        let same = (&self.endpoint, self.status, self.stream, self.time)
+            == (&later.endpoint, later.status, later.stream, later.time);
+        (fits && same).then_some(whole)
+    }
+}
+
 type Read<T> = Result<T, &'static str>;
 
 /// The event of a record, or the reason for which it is rejected.

@@ -164,6 +164,8 @@ pub struct Output {
     pub forwarded: BTreeSet<Place>,
     /// Accepted events, in log order by partition.
     pub accepted: Vec<Accepted>,
+    /// Accepted completions, with the time of what they complete.
+    pub completions: Vec<(Place, i64)>,
     /// Accepted reversals, with the time of what they take back.
     pub reversals: Vec<(Place, i64)>,
     /// Streaks of accounts that ever were active.

@@ -665,9 +665,10 @@ fn usage_rows(
     let lives = |event: &&oracle::Accepted| adapter::usage_row_lives(event.time, now);
     let accepted = must.accepted.iter().filter(lives);
     let accepted = accepted.map(|event| event.place);
-    let reversals = must.reversals.iter();
-    let reversals = reversals.filter(|(_, time)| adapter::usage_row_lives(*time, now));
-    let accepted = accepted.chain(reversals.map(|(place, _)| *place)).collect();
+    let amendments = must.reversals.iter().chain(&must.completions);
+    let amendments = amendments.filter(|(_, time)| adapter::usage_row_lives(*time, now));
+    let accepted = accepted.chain(amendments.map(|(place, _)| *place));
+    let accepted = accepted.collect();
     same("usage rows", &is, &accepted)
 }
 

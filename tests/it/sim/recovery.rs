@@ -121,6 +121,7 @@ impl Run {
         let mut goes_back = false;
         if !self.can_go_back_to(&base) {
             // A new epoch may not have begun in the tables yet.
+            self.know_grants();
             self.start_all();
             return Ok(());
         }

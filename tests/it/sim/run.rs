@@ -75,6 +75,8 @@ pub enum Lean {
     Damage,
     /// Requests that are taken back.
     Reversals,
+    /// Requests that are reported twice, first in part.
+    Completions,
 }
 
 /// One run.
@@ -177,7 +179,7 @@ fn settings(rng: &mut StdRng, lean: Lean) -> Settings {
         }
         .choose(rng)
         .expect("not empty"),
-        usage_rows: windowed || !rng.random_ratio(1, 6),
+        usage_rows: windowed || !rng.random_ratio(1, 6) || lean == Lean::Completions,
         chains_cached_max: rng.random_range(1..30),
         flush_interval: ms(rng, 5, flush_ms_max),
         flush_accounts_max: rng.random_range(1..12),
@@ -227,6 +229,11 @@ fn mix(rng: &mut StdRng, lean: Lean) -> Mix {
         // Not drawn: the other leans keep their schedules.
         reversed: match lean {
             Lean::Reversals => 250,
+            Lean::Everything | Lean::Moves | Lean::Restores | Lean::Completions => 60,
+            _ => 0,
+        },
+        unfinished: match lean {
+            Lean::Completions => 250,
             Lean::Everything | Lean::Moves | Lean::Restores => 60,
             _ => 0,
         },

@@ -16,7 +16,7 @@ const SEEDS_CURED: u64 = 60;
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
 /// So many of the leans take turns; the others have tests of their own.
 const LEANS_IN_TURN: u64 = 12;
-const LEANS: [Lean; 15] = [
+const LEANS: [Lean; 16] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -32,6 +32,7 @@ const LEANS: [Lean; 15] = [
     Lean::Kept,
     Lean::Damage,
     Lean::Reversals,
+    Lean::Completions,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -142,6 +143,11 @@ fn epochs_on_topics_that_were_not_replaced_keep_every_invariant() {
 #[test]
 fn damaged_rows_that_are_set_aside_and_released_keep_every_invariant() {
     no_schedule_fails(Lean::Damage);
+}
+
+#[test]
+fn requests_that_are_completed_keep_every_invariant() {
+    no_schedule_fails(Lean::Completions);
 }
 
 #[test]
@@ -336,6 +342,11 @@ fn the_simulator_finds_reversals_by_the_rules_of_now() {
 #[test]
 fn the_simulator_finds_originals_that_are_read_eventually() {
     finds(Breakage::OriginalsReadEventually, Lean::Reversals);
+}
+
+#[test]
+fn the_simulator_finds_completions_that_are_decided_anew() {
+    finds(Breakage::CompletionDecidedAnew, Lean::Completions);
 }
 
 #[test]

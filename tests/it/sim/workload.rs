@@ -34,6 +34,8 @@ pub struct Mix {
     pub hot: u32,
     /// Permille of records that are reversals.
     pub reversed: u32,
+    /// Permille of events that are reported twice: first without what is not known yet.
+    pub unfinished: u32,
 }
 
 /// An event that was sent.
@@ -48,6 +50,8 @@ pub struct Workload {
     pub mix: Mix,
     sent: Vec<Sent>,
     reversals: Vec<Sent>,
+    /// The whole of events that were reported in part.
+    unfinished: Vec<Sent>,
     next_id: u64,
     last_time: i64,
 }
@@ -80,6 +84,7 @@ impl Workload {
             mix,
             sent: Vec::new(),
             reversals: Vec::new(),
+            unfinished: Vec::new(),
             next_id: 0,
             last_time: 0,
         }
@@ -92,6 +97,8 @@ impl Workload {
         }
         let sent = if self.mix.reversed > 0 && chance(rng, self.mix.reversed) {
             self.reversal(rng, now)
+        } else if !self.unfinished.is_empty() && chance(rng, self.mix.unfinished) {
+            self.completion(rng)
         } else if !self.sent.is_empty() && chance(rng, self.mix.resent) {
             self.again(rng)
         } else {
@@ -126,13 +133,27 @@ impl Workload {
         };
         let mut sent = self.sent[rng.random_range(from..self.sent.len())].clone();
         if chance(rng, self.mix.conflicting) {
-            let data = if sent.event.get("data").is_some() {
-                &mut sent.event["data"]
-            } else {
-                &mut sent.event
-            };
-            data["latencyMs"] = 7.into();
+            data_of(&mut sent)["latencyMs"] = 7.into();
         }
+        sent
+    }
+
+    /// The whole of an event that was reported in part: mostly of a recent one. Sometimes only some of
+    /// what is known now, or something that contradicts the first report.
+    fn completion(&mut self, rng: &mut StdRng) -> Sent {
+        let from = match rng.random::<bool>() {
+            true => self.unfinished.len().saturating_sub(4),
+            false => 0,
+        };
+        let place = rng.random_range(from..self.unfinished.len());
+        let mut sent = self.unfinished[place].clone();
+        match rng.random_range(0..8) {
+            0 => leave_out(rng, data_of(&mut sent)),
+            1 => data_of(&mut sent)["outputTokens"] = 77.into(),
+            2 => data_of(&mut sent)["latencyMs"] = 7.into(),
+            _ => {}
+        }
+        self.sent.push(sent.clone());
         sent
     }
 
@@ -258,9 +279,42 @@ impl Workload {
             json!({"specversion": "1.0", "type": "tidemark.usage.v1", "source": "sim", "id": id,
                 "time": time, "subject": user, "data": data})
         };
-        let sent = Sent { user, event };
+        let mut sent = Sent { user, event };
+        if self.mix.unfinished > 0 && chance(rng, 400) {
+            self.unfinished.push(sent.clone());
+            leave_out(rng, data_of(&mut sent));
+        }
         self.sent.push(sent.clone());
         sent
+    }
+}
+
+/// Where an event's usage stands.
+fn data_of(sent: &mut Sent) -> &mut Value {
+    match sent.event.get("data").is_some() {
+        true => &mut sent.event["data"],
+        false => &mut sent.event,
+    }
+}
+
+/// Takes away some of what may become known later.
+fn leave_out(rng: &mut StdRng, data: &mut Value) {
+    const COUNTS: [&str; 5] = [
+        "inputTokens",
+        "outputTokens",
+        "cachedInputTokens",
+        "cacheWriteTokens",
+        "reasoningTokens",
+    ];
+    let names: &[&str] = match rng.random_range(0..6) {
+        0 => &["providerId"],
+        1 => &["model"],
+        2 => &["latencyMs", "audioMillis"],
+        3 => &["latencyMs", "providerId", "model"],
+        _ => &COUNTS,
+    };
+    if let Some(data) = data.as_object_mut() {
+        data.retain(|name, _| !names.contains(&name.as_str()));
     }
 }
 

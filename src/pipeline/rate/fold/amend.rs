@@ -1,0 +1,186 @@
+//! What amendments of earlier events change: reversals and completions. Pure.
+
+use super::{Fold, Rated, cell_of, detect};
+use crate::domain::amount::{Bp, Points};
+use crate::domain::event::{Service, UsageEvent};
+use crate::domain::ids::AccountRef;
+use crate::domain::posting::{Cascade, Cell, Charge, Deduction, LEVELS, Slot};
+use crate::domain::rating::{Amounts, is_successful, rate};
+use crate::domain::rules::Rules;
+use crate::domain::tier::Tier;
+use crate::domain::time::Millis;
+use crate::pipeline::follower::Chain;
+use crate::pipeline::hashed::AccountHash;
+use crate::pipeline::rate::originals::{Original, Party};
+use crate::pipeline::rate::tiers::Tiers;
+
+/// What an event is since a later report completed it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pipeline::rate) struct Completed<'a> {
+    /// Everything that is known of it.
+    pub event: &'a UsageEvent<'a>,
+    /// Who served it.
+    pub provider: Option<Party<'a>>,
+    /// Whether the first report named the model. Then its tier was decided.
+    pub model_was_known: bool,
+}
+
+impl Fold {
+    /// Takes back what an event has earned and cost; where it is booked.
+    pub fn take_back(&mut self, original: &Original<'_>, log_time: Millis) -> Slot {
+        let Original { rated, service, .. } = *original;
+        let slot = self.slot(rated.time, log_time);
+        let rules = original.timeline.at(rated.time);
+        let cell = cell_of_original(original, rules);
+        let deduction = Deduction {
+            reversed: 1,
+            points: Points::ZERO,
+            timed: cell.timed,
+            latency_ms: cell.latency_ms,
+            target_ms: cell.target_ms,
+        };
+        let cascade = rules.cascade();
+        let parties = [
+            original
+                .provider
+                .map(|party| (party, rated.provider_points)),
+            Some((original.user, rated.user_points)),
+        ];
+        for (party, points) in parties.into_iter().flatten() {
+            let number = self.number(party.account);
+            let deduction = Deduction {
+                points,
+                ..deduction
+            };
+            self.room.gathered[number as usize].take_back(slot, service, &deduction);
+            self.change_referrers(party.chain, slot, (points, Points::ZERO), cascade);
+        }
+        self.charge(original, slot, &Charge::default());
+        slot
+    }
+
+    /// Puts a completed event in the place of the original: what it brings, less what that one has
+    /// brought.
+    pub(in crate::pipeline::rate) fn complete(
+        &mut self,
+        original: &Original<'_>,
+        completed: &Completed<'_>,
+        log_time: Millis,
+        tiers: &mut Tiers,
+    ) -> Rated {
+        let (Original { rated, service, .. }, event) = (*original, completed.event);
+        let slot = self.slot(event.time, log_time);
+        let rules = original.timeline.at(event.time);
+        let mut model = detect(event, service, rules, tiers);
+        if let Some(tier) = rated.tier.filter(|_| completed.model_was_known) {
+            model.tier = tier;
+        }
+        let amounts = rate(event, service, &model, rules);
+        let (before, now) = (
+            cell_of_original(original, rules),
+            cell_of((event.status, event.latency_ms), &amounts),
+        );
+        let cascade = rules.cascade();
+        if let Some(provider) = completed.provider {
+            // One that was not named has counted nothing.
+            let (before, points) = match original.provider {
+                Some(_) => (before, rated.provider_points),
+                None => (Cell::default(), Points::ZERO),
+            };
+            let change = (points, amounts.provider);
+            self.change(provider, slot, service, (&before, &now), change);
+            self.change_referrers(provider.chain, slot, change, cascade);
+        }
+        let change = (rated.user_points, amounts.user);
+        self.change(original.user, slot, service, (&before, &now), change);
+        self.change_referrers(original.user.chain, slot, change, cascade);
+        self.charge(original, slot, &amounts.charge);
+        Rated {
+            tier: model.tier,
+            amounts,
+            slot,
+        }
+    }
+
+    fn change(
+        &mut self,
+        party: Party<'_>,
+        slot: Slot,
+        service: Service,
+        (cell_before, cell_now): (&Cell, &Cell),
+        (points_before, points_now): (Points, Points),
+    ) {
+        let more = Cell {
+            points: points_now.minus(points_before),
+            ..difference(cell_now, cell_before)
+        };
+        // A model that becomes known may have a shorter target.
+        let less = Deduction {
+            target_ms: cell_before.target_ms.saturating_sub(cell_now.target_ms),
+            ..Deduction::default()
+        };
+        let number = self.number(party.account);
+        let gathered = &mut self.room.gathered[number as usize];
+        if more != Cell::default() {
+            gathered.add(slot, service, &more);
+        }
+        if less != Deduction::default() {
+            gathered.take_back(slot, service, &less);
+        }
+    }
+
+    fn change_referrers(
+        &mut self,
+        chain: Option<&Chain>,
+        slot: Slot,
+        (before, now): (Points, Points),
+        cascade: [Bp; LEVELS],
+    ) {
+        let referrers = chain.map_or(&[][..], |chain| &chain.accounts);
+        for (level, referrer) in referrers.iter().enumerate().take(LEVELS) {
+            let [before, now] = [before, now].map(|points| points.times(cascade[level]));
+            let change = now.minus(before);
+            if change != Points::ZERO {
+                let number = self.number(AccountRef::from(referrer));
+                self.room.refer(number, slot, &Cascade::at(level, change));
+            }
+        }
+    }
+
+    fn charge(&mut self, original: &Original<'_>, slot: Slot, now: &Charge) {
+        let number = self.number(original.user.account);
+        let change = now.less(&original.rated.charge);
+        self.room.gathered[number as usize].charge(slot.month(), &change);
+    }
+
+    fn number(&mut self, account: AccountRef<'_>) -> u32 {
+        self.room.number(AccountHash::of(account), account)
+    }
+}
+
+/// What an event has added to the sums of each account that it named, without points.
+fn cell_of_original(original: &Original<'_>, rules: &Rules) -> Cell {
+    let rated = original.rated;
+    let tier = rated.tier.unwrap_or(Tier::TidePool);
+    let amounts = match is_successful(rated.status) {
+        true => Amounts {
+            target_ms: rules.earnings(original.service, tier).target_ms,
+            ..Amounts::default()
+        },
+        false => Amounts::default(),
+    };
+    cell_of((rated.status, rated.latency_ms), &amounts)
+}
+
+/// What a later cell counts beyond an earlier one of the same event.
+fn difference(now: &Cell, before: &Cell) -> Cell {
+    Cell {
+        requests: now.requests.saturating_sub(before.requests),
+        successful: now.successful.saturating_sub(before.successful),
+        failed: now.failed.saturating_sub(before.failed),
+        points: Points::ZERO,
+        timed: now.timed.saturating_sub(before.timed),
+        latency_ms: now.latency_ms.saturating_sub(before.latency_ms),
+        target_ms: now.target_ms.saturating_sub(before.target_ms),
+    }
+}
