@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod queries;
+pub mod words;
 
 mod refusal;
 

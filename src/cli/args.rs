@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 pub use accounts::{
-    AwardCommand, CreditsCommand, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
+    AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
     ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
 pub use emit::EmitArgs;
@@ -97,6 +97,9 @@ pub enum Command {
         after_help = "Example:\n  tidemark reverse alice --source gateway-eu-1 --id r-1 --time 2026-11-22T07:01:02.123Z --reason 'the model answered nonsense'"
     )]
     Reverse(ReverseArgs),
+    /// Explain why a request earned and cost what it did, step by step.
+    #[command(after_help = accounts::EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Show what an account earned in a month, and for what.
     #[command(after_help = accounts::STATEMENT_EXAMPLES)]
     Statement(StatementArgs),

@@ -23,6 +23,7 @@ mod describe;
 mod doctor;
 mod emit;
 mod engine;
+mod explain;
 mod generate;
 mod grants;
 mod keys;
@@ -268,6 +269,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Credits(command) => grants::credits(session, command).await,
         Command::Award(command) => grants::award(session, command).await,
         Command::Reverse(args) => reverse::run(session, config, args).await,
+        Command::Explain(args) => explain::run(session, args).await,
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,

@@ -6,6 +6,7 @@ pub mod access;
 pub mod amount;
 pub mod completion;
 pub mod event;
+pub mod explain;
 pub mod ids;
 pub mod ledger;
 pub(crate) mod model_name;

@@ -19,6 +19,15 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Where an event of this day (and month) is booked that came at this log time.
+    pub fn of(day: Day, month: Month, log_time: Millis) -> Slot {
+        if log_time > month.closes() {
+            Slot::Late(log_time.month())
+        } else {
+            Slot::Day(day)
+        }
+    }
+
     /// The month whose row holds it.
     pub const fn month(self) -> Month {
         match self {

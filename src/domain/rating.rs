@@ -8,7 +8,8 @@ use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
 use super::posting::{Charge, LEVELS};
 use super::rules::{
-    MILLIS_PER_MINUTE, PriceKey, Rules, ServicePrice, TOKENS_PER_UNIT, TokenCounts, per_unit,
+    MILLIS_PER_MINUTE, PriceKey, Rules, ServicePrice, TOKENS_PER_UNIT, TokenCounts, TokenPrices,
+    Unit, per_unit,
 };
 use super::service::Services;
 use super::tier::Detection;
@@ -83,7 +84,8 @@ pub struct Used {
 }
 
 impl Used {
-    fn by(event: &UsageEvent<'_>) -> Used {
+    /// What an event says of it.
+    pub fn by(event: &UsageEvent<'_>) -> Used {
         Used {
             tokens: TokenCounts {
                 input: event.input_tokens.unwrap_or(0),
@@ -100,30 +102,73 @@ impl Used {
 
 /// What mainnet charges for a successful request. What is unknown is not charged.
 pub fn price(used: Used, service: Service, model: &Detection, rules: &Rules) -> Money {
-    match (service, &model.prices) {
-        (Service::CHAT_COMPLETIONS, Some(prices)) => prices.cost(used.tokens),
-        (Service::CHAT_COMPLETIONS, None) => rules.token_prices(model.tier).cost(used.tokens),
-        (Service::EMBEDDINGS, Some(prices)) => prices.cost(TokenCounts {
-            output: 0,
-            reasoning: 0,
-            ..used.tokens
-        }),
-        (Service::EMBEDDINGS, None) => per_unit(
-            used.tokens.input,
-            rules.price(PriceKey::Embeddings),
-            TOKENS_PER_UNIT,
-        ),
-        (Service::TTS, _) => per_unit(
-            used.audio_millis,
-            rules.price(PriceKey::Tts),
-            MILLIS_PER_MINUTE,
-        ),
-        (Service::SCRAPE, _) => rules.price(PriceKey::Scrape),
-        (added, prices) => match (rules.added(added).map(|added| added.price), prices) {
-            (Some(ServicePrice::Tokens { .. }), Some(prices)) => prices.cost(used.tokens),
-            (Some(price), _) => price.cost(used.tokens, used.audio_millis, used.image_count),
-            (None, _) => Money::ZERO,
-        },
+    Tariff::of(service, model, rules).cost(used)
+}
+
+/// By what prices a request is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tariff<'r> {
+    /// Chat, by the prices of the model.
+    Model(&'r TokenPrices),
+    /// Chat, by the prices of the model's tier.
+    Tier(&'r TokenPrices),
+    /// What went in, by the prices of the model.
+    ModelInput(&'r TokenPrices),
+    /// Every unit, by the price of this key.
+    Key(PriceKey, Money),
+    /// By the price of a service that is not built in.
+    Service(ServicePrice),
+    /// The rules know no price.
+    Free,
+}
+
+impl<'r> Tariff<'r> {
+    /// The one of a service and a model.
+    #[inline]
+    pub fn of(service: Service, model: &'r Detection, rules: &'r Rules) -> Tariff<'r> {
+        let key = |key| Tariff::Key(key, rules.price(key));
+        match (service, &model.prices) {
+            (Service::CHAT_COMPLETIONS, Some(prices)) => Tariff::Model(prices),
+            (Service::CHAT_COMPLETIONS, None) => Tariff::Tier(rules.token_prices(model.tier)),
+            (Service::EMBEDDINGS, Some(prices)) => Tariff::ModelInput(prices),
+            (Service::EMBEDDINGS, None) => key(PriceKey::Embeddings),
+            (Service::TTS, _) => key(PriceKey::Tts),
+            (Service::SCRAPE, _) => key(PriceKey::Scrape),
+            (added, prices) => match (rules.added(added).map(|added| added.price), prices) {
+                (Some(ServicePrice::Tokens { .. }), Some(prices)) => Tariff::Model(prices),
+                (Some(price), _) => Tariff::Service(price),
+                (None, _) => Tariff::Free,
+            },
+        }
+    }
+
+    /// What a request costs that used so much.
+    #[inline]
+    pub fn cost(self, used: Used) -> Money {
+        match self {
+            Tariff::Model(prices) | Tariff::Tier(prices) => prices.cost(used.tokens),
+            Tariff::ModelInput(prices) => prices.cost(TokenCounts {
+                output: 0,
+                reasoning: 0,
+                ..used.tokens
+            }),
+            Tariff::Key(key, price) => {
+                let (count, unit) = counted_by(key, used);
+                per_unit(count, price, unit)
+            }
+            Tariff::Service(price) => price.cost(used.tokens, used.audio_millis, used.image_count),
+            Tariff::Free => Money::ZERO,
+        }
+    }
+}
+
+/// How much of a request the price of a key counts, and for how much the price is.
+#[inline]
+pub(super) fn counted_by(key: PriceKey, used: Used) -> (u64, u64) {
+    match key.unit() {
+        Unit::ThousandTokens => (used.tokens.input, TOKENS_PER_UNIT),
+        Unit::Minute => (used.audio_millis, MILLIS_PER_MINUTE),
+        Unit::Request => (1, 1),
     }
 }
 

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use super::time::Millis;
 
+/// CloudEvents `source` of reversals that admins ask for.
+pub const ADMIN_SOURCE: &str = "tidemark-admin";
+
 /// A request to take back what one accepted, successful event earned and cost. Text is borrowed from
 /// the record where it can be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,12 @@ impl Semantics {
         Some(Semantics(number)).filter(|semantics| range.contains(semantics))
     }
 
+    /// All that this program can rate by, the newest first.
+    pub fn all() -> impl Iterator<Item = Semantics> {
+        let numbers = Semantics::OLDEST.0..=Semantics::NOW.0;
+        numbers.rev().map(Semantics)
+    }
+
     /// The number that is stored with a chunk.
     pub const fn number(self) -> u32 {
         self.0

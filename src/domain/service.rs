@@ -224,6 +224,11 @@ impl Services {
     /// `https://host/v1`). A query string, a fragment and slashes at the end do not matter. `None`: no
     /// service has it; it never silently becomes chat.
     pub fn of_endpoint(&self, endpoint: &str) -> Option<Service> {
+        self.ending_of(endpoint).map(|(_, service)| service)
+    }
+
+    /// The same, with the ending of the path that told it.
+    pub fn ending_of(&self, endpoint: &str) -> Option<(&str, Service)> {
         // By bytes: this is asked for every event, and a search for characters decodes each.
         let ends_path = |byte: &u8| matches!(byte, b'?' | b'#');
         let path_end = endpoint.as_bytes().iter().position(ends_path);
@@ -232,7 +237,7 @@ impl Services {
             .endings
             .iter()
             .find(|(ending, _)| path.ends_with(ending.as_str()));
-        found.map(|(_, service)| *service)
+        found.map(|(ending, service)| (ending.as_str(), *service))
     }
 
     fn entry(&self, service: Service) -> Option<&ServiceEntry> {

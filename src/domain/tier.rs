@@ -68,6 +68,39 @@ impl Detection {
     }
 }
 
+/// What told the tier of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TierEvidence {
+    /// An exact name of the catalogue.
+    Name,
+    /// A pattern of the catalogue: the first that matches.
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Its place in the catalogue, from 1.
+        place: usize,
+    },
+    /// The size in the name.
+    Size {
+        /// Millions of parameters; of a mixture, experts × size.
+        millions: u64,
+        /// The mark of four-bit quantisation, if the name carries one.
+        four_bit: Option<String>,
+    },
+}
+
+/// A model whose name says its tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecognisedModel {
+    /// The tier.
+    pub tier: Tier,
+    /// The spelling by which it was recognised: without vendor prefix, and perhaps without a date or
+    /// other marks.
+    pub name: String,
+    /// What told it.
+    pub evidence: TierEvidence,
+}
+
 /// Which size is in which tier. Sizes are in millions of parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,24 +118,26 @@ pub(super) struct Sizes {
 }
 
 /// The tier by the size that stands in a bare name, if one does.
-pub(super) fn sized_tier(name: &str, sizes: &Sizes) -> Option<Tier> {
+pub(super) fn sized_tier(name: &str, sizes: &Sizes) -> Option<(Tier, TierEvidence)> {
     let tokens = tokens(name);
     // A name may give two sizes (`olmoe-1b-7b`: active and total parameters); the larger one takes the memory.
     let millions = tokens.iter().filter_map(|token| millions(token)).max()?;
     let four_bit = tokens
         .iter()
-        .any(|token| sizes.four_bit_marks.contains(*token));
-    Some(if millions <= u64::from(sizes.tide_pool_max) {
+        .find(|token| sizes.four_bit_marks.contains(**token));
+    let tier = if millions <= u64::from(sizes.tide_pool_max) {
         Tier::TidePool
     } else if millions <= u64::from(sizes.blue_surge_max) {
         Tier::BlueSurge
     } else if millions < u64::from(sizes.open_ocean_below)
-        || four_bit && millions <= u64::from(sizes.open_ocean_four_bit_max)
+        || four_bit.is_some() && millions <= u64::from(sizes.open_ocean_four_bit_max)
     {
         Tier::OpenOcean
     } else {
         Tier::MarianaDepth
-    })
+    };
+    let four_bit = four_bit.map(|mark| (*mark).to_owned());
+    Some((tier, TierEvidence::Size { millions, four_bit }))
 }
 
 /// The parts of a name: what stands between anything but letters and digits. A point between two digits belongs to its part

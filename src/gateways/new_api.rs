@@ -10,7 +10,9 @@
 //! - **cached tokens** are inside `prompt_tokens`, but for Claude's own form, of which the row says so.
 //! - **quota** is money of the gateway's own, and is not read: the counts are rated here. A consume row without a request (the settlement of a task) has
 //!   only quota, and is passed over.
-//! - **refunds** give quota back. What was counted is not taken back by them: they are kept as rejects, so that somebody can.
+//! - **refunds** ([`service/task_billing.go`](https://github.com/QuantumNous/new-api/blob/main/service/task_billing.go)) give back all or a part of what a
+//!   task has cost. They name the task (`other.task_id`), and the row that charged it does not: so no refund tells which request to reverse, and each is
+//!   kept as a reject for somebody who can. Neither one-api nor sub2api logs refunds.
 
 use std::borrow::Cow;
 
@@ -156,7 +158,14 @@ impl<'a> Row<'_, 'a> {
         let has_tokens = [INPUT, OUTPUT]
             .into_iter()
             .any(|path| matches!(self.fields.count(path), Ok(Some(1..))));
-        let is_quota_only = has("other.quota_delta") || has("other.violation_fee");
+        let is_quota_only = [
+            "other.quota_delta",
+            "other.violation_fee",
+            "other.pre_consumed_quota",
+            "other.actual_quota",
+        ]
+        .into_iter()
+        .any(has);
         is_quota_only && !has_tokens
     }
 
@@ -183,8 +192,8 @@ impl<'a> Row<'_, 'a> {
                 Ok(Kind::Refund) => Err(Refusal::new(
                     Reason::UnknownType,
                     KIND,
-                    "is 6, a refund: it gives back quota of the gateway's, and what was counted stays counted; \
-                     if it must not be charged, correct it by an adjustment",
+                    "is 6, a refund: it names a task, not the row of the request, and may give back only a part, so it is not known \
+                     which request it is for. If that request counted, reverse it: `tidemark reverse`, or its page",
                 )),
                 // Nothing is charged for an attempt that failed.
                 Ok(Kind::Error) => Ok(Tokens::default()),

@@ -51,6 +51,7 @@ mod measure;
 mod openapi;
 mod pages;
 mod problem;
+mod requests;
 mod server;
 mod status;
 mod tls;

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::audit;
 use super::control::Tries;
 use super::db::{Condition, Db, Key, StoreError, Table, Write};
+use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::ids::{IdError, check_id};
 use crate::domain::text::{TextError, check_reason};
@@ -89,6 +90,49 @@ pub async fn record(db: &dyn Db, request: &NewReversal, now: Millis) -> Result<(
     }
 }
 
+/// A reversal that an admin has asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedReversal {
+    /// Its idempotency key.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub by: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// The reversals of a request that admins have asked for, the oldest first.
+pub async fn recorded(
+    db: &dyn Db,
+    user: &str,
+    source: &str,
+    id: &str,
+    time: Millis,
+) -> Result<Vec<RecordedReversal>, StoreError> {
+    let query = pages::whole(Table::Checkpoints, partition(user));
+    let mut found = Vec::new();
+    for item in pages::all(db, query).await? {
+        let row = Row::new(Key::new(Table::Checkpoints, partition(user), "?"), &item);
+        let of = (row.text("source")?, row.text("id")?, row.parsed("time")?);
+        if of == (source, id, time) {
+            found.push(RecordedReversal {
+                key: row.text("item")?.to_owned(),
+                reason: row.text("reason")?.to_owned(),
+                by: row.text("by")?.to_owned(),
+                at: row.parsed("at")?,
+            });
+        }
+    }
+    found.sort_by_key(|recorded| recorded.at);
+    Ok(found)
+}
+
+fn partition(user: &str) -> String {
+    format!("reversals#{user}")
+}
+
 fn check(request: &NewReversal) -> Result<(), ReversalError> {
     let ids = [
         ("the user", &request.user),
@@ -103,7 +147,7 @@ fn check(request: &NewReversal) -> Result<(), ReversalError> {
 }
 
 fn key(request: &NewReversal) -> Key {
-    let partition = format!("reversals#{}", request.user);
+    let partition = partition(&request.user);
     Key::new(Table::Checkpoints, partition, &request.idempotency_key)
 }
 

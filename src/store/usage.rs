@@ -59,6 +59,14 @@ pub fn key_of(user: &str, source: &str, id: &str, time: Millis) -> Key {
     Key::new(Table::UsageTracking, day, format!("{time}#{hash:032x}"))
 }
 
+/// The partition key of a request with this source and id on a day of its user's, and how its sort key
+/// ends, behind the time.
+pub fn day_key_of(user: &str, day: Day, source: &str, id: &str) -> (String, String) {
+    let hash = source_and_id(source, id);
+    let key = partition_key(user, day, (hash % u128::from(BUCKETS)) as u64);
+    (key, format!("#{hash:032x}"))
+}
+
 /// What the sort key of a completion's row adds to that of the event's row.
 const COMPLETION_SUFFIX: &str = "#completion";
 

@@ -11,13 +11,16 @@ use super::marker;
 use super::pages;
 use super::row::Row;
 use super::usage::{
-    StoredReversal, completed_range, completion_key, day_keys, key_of, reversal_key, reversed_range,
+    StoredReversal, completed_range, completion_key, day_key_of, day_keys, key_of, reversal_key,
+    reversed_range,
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
 /// Hexadecimal digits of the hash in a sort key.
 const HASH_CHARS: usize = 32;
+/// Days that are looked through at a time for a request whose time is not known.
+const DAYS_TOGETHER: usize = 4;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub struct UsageRow {
     pub booked_on: Option<Day>,
     /// The month in which it was booked as late.
     pub booked_late_in: Option<Month>,
+    /// The log's time at it.
+    pub log_time: Millis,
     /// The control position with which it was rated.
     pub control: u64,
     /// The partition of `usage.events` in which it stands.
@@ -119,6 +124,62 @@ pub async fn one(
     };
     let is_alive = !has_expired(&row.item, now);
     is_alive.then(|| row.read()).transpose()
+}
+
+/// The time of the newest of a user's requests of these days that has this source and id. Reads the
+/// keys that such a request can have: of each day one of its partition keys.
+pub async fn time_of(
+    db: &dyn Db,
+    user: &str,
+    source: &str,
+    id: &str,
+    days: &[Day],
+    now: Millis,
+) -> Result<Option<Millis>, StoreError> {
+    for days in days.chunks(DAYS_TOGETHER) {
+        let queries = days.iter().map(|day| {
+            let (hash, ending) = day_key_of(user, *day, source, id);
+            async move { newest_time(db, &hash, &ending, now).await }
+        });
+        let found = try_join_all(queries).await?;
+        if let Some(time) = found.into_iter().flatten().max() {
+            return Ok(Some(time));
+        }
+    }
+    Ok(None)
+}
+
+/// The time of the newest row of a partition key whose sort key ends so.
+async fn newest_time(
+    db: &dyn Db,
+    hash: &str,
+    ending: &str,
+    now: Millis,
+) -> Result<Option<Millis>, StoreError> {
+    let mut query = Query {
+        descending: true,
+        ..pages::whole(Table::UsageTracking, hash)
+    };
+    loop {
+        let page = db.query(&query).await?;
+        let mut rows = page.items.iter().filter(|item| !has_expired(item, now));
+        if let Some(time) = rows.find_map(|item| time_in_key(item, ending)) {
+            return Ok(Some(time));
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The time in the sort key of an event's row, if it ends so.
+fn time_in_key(item: &Item, ending: &str) -> Option<Millis> {
+    let (_, range) = Table::UsageTracking.keys();
+    match item.get(range?)? {
+        Attr::S(range) => range.strip_suffix(ending)?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Where a page of a user's day ends: the sort key of its last row. As text: `<time>_<hash>`, fit for URLs once its colons are.
@@ -334,9 +395,16 @@ impl DayRow {
                 log_time: Row::new(key, item).parsed("logTime")?,
                 booked_on: completed.booked_on,
                 booked_late_in: completed.booked_late_in,
+                before: AmountsBefore {
+                    provider_points: first.provider_points,
+                    user_points: first.user_points,
+                    cost: first.cost,
+                    shadow_cost: first.shadow_cost,
+                },
             }),
             booked_on: first.booked_on,
             booked_late_in: first.booked_late_in,
+            log_time: first.log_time,
             partition: first.partition,
             position: first.position,
             reversal,
@@ -354,6 +422,21 @@ pub struct StoredCompletion {
     pub booked_on: Option<Day>,
     /// The month in which it was booked as late.
     pub booked_late_in: Option<Month>,
+    /// What the first report had come to.
+    pub before: AmountsBefore,
+}
+
+/// What a request came to by its first report alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmountsBefore {
+    /// Points to the provider.
+    pub provider_points: Points,
+    /// Points to the user.
+    pub user_points: Points,
+    /// Charged, USD.
+    pub cost: Money,
+    /// What mainnet would have charged, USD.
+    pub shadow_cost: Money,
 }
 
 /// The rows of events among items of one partition key, each with its amendments. One whose event is
@@ -431,6 +514,7 @@ fn read(key: &Key, item: &Item) -> Result<UsageRow, StoreError> {
         shadow_cost: Money(row.number("shadowCostNanos")?),
         booked_on: row.parsed_opt("bookedOn")?,
         booked_late_in: row.parsed_opt("bookedLateIn")?,
+        log_time: row.parsed("logTime")?,
         control: row.number("control")?,
         partition: row.number("partition")?,
         position: text("position")?,

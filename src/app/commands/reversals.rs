@@ -6,16 +6,13 @@ use bytes::Bytes;
 
 use super::Commands;
 use crate::app::{CommandError, Refusal};
-use crate::domain::reversal::{Original, Reversal};
+use crate::domain::reversal::{ADMIN_SOURCE, Original, Reversal};
 use crate::domain::time::Millis;
 use crate::log::usage::reversal;
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
 use crate::store::{reversals, usage_list};
 
 pub use crate::store::reversals::NewReversal;
-
-/// The CloudEvents `source` of reversals that admins ask for.
-const SOURCE: &str = "tidemark-admin";
 
 /// A reversal that was sent, and where it is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +32,7 @@ impl Commands {
         self.must_be_reversible(&request, now).await?;
         reversals::record(self.db(), &request, now).await?;
         let value = reversal::encode(&Reversal {
-            source: Cow::Borrowed(SOURCE),
+            source: Cow::Borrowed(ADMIN_SOURCE),
             id: Cow::Borrowed(&request.idempotency_key),
             user: Cow::Borrowed(&request.user),
             original: Original {
@@ -80,7 +77,8 @@ impl Commands {
             );
             return Err(Refusal::not_found("unknown_original", detail).into());
         };
-        let is_own = |id: &str, source: &str| source == SOURCE && id == request.idempotency_key;
+        let is_own =
+            |id: &str, source: &str| source == ADMIN_SOURCE && id == request.idempotency_key;
         match found.reversal {
             Some(before) if !is_own(&before.id, &before.source) => {
                 let (id, source) = (before.id, before.source);

@@ -23,6 +23,7 @@ mod audits;
 mod bytes_text;
 mod credits;
 mod earnings;
+mod explain;
 mod halts;
 mod keys;
 mod leaderboard;
@@ -49,6 +50,12 @@ pub use audits::{AuditFinding, AuditProgress, AuditReport};
 pub use bytes_text::BytesText;
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
+pub use explain::{
+    Beneficiary, BookingStep, CompletionStep, CostItem, CostLine, CostStep, DIFFERS, DayStep,
+    Explanation, Floored, LogStep, PointsStep, QualityStep, RequestFacts, ReversalSent,
+    ReversalStep, RuleUsed, RulesStep, SeasonStep, Section, ServiceDemand, ServiceStep, SumLine,
+    TierFound, View, WhichRequest,
+};
 pub use halts::Halt;
 pub use keys::KeyInfo;
 pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};
@@ -69,7 +76,7 @@ pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentReje
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
-pub use usage::{UsageCursor, UsageLine, UsageOfDay};
+pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
 pub use what_if::WhatIf;
 
 /// Reads the store, and the rejects in the log.

@@ -18,6 +18,14 @@ Examples:
   tidemark statement provider prov-1 --month 2026-11 --json
   tidemark statement --all --month 2026-11 --json > november.jsonl";
 
+pub(super) const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  tidemark explain alice --source gateway-eu-1 --id r-1
+  tidemark explain alice --source gateway-eu-1 --id r-1 --time 2026-11-22T07:01:02.123Z --json
+
+Exit code 1 if the steps come to something other than was posted (explanation_differs), which is a fault;
+2 if there is no such request.";
+
 /// `pricing`.
 #[derive(Debug, Subcommand)]
 pub enum PricingCommand {
@@ -221,6 +229,26 @@ pub struct ReverseArgs {
     /// Idempotency key: repeating the command with the same key counts once [default: random].
     #[arg(long)]
     pub key: Option<String>,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The user who made the request.
+    pub user: String,
+    /// The event's source; `tidemark usage --json` shows it.
+    #[arg(long)]
+    pub source: String,
+    /// The event's id.
+    #[arg(long)]
+    pub id: String,
+    /// The event's time, such as 2026-11-22T07:01:02.123Z [default: the newest request of the last 35
+    /// days with this source and id].
+    #[arg(long)]
+    pub time: Option<Millis>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `statement`.

@@ -149,6 +149,22 @@ impl RuleBook {
         }
     }
 
+    /// The version of each key that is in force at an instant, as of a control position.
+    pub fn versions_at(&self, control: Control, time: Millis) -> Vec<VersionInForce> {
+        let of_key = |key: SettingKey| {
+            let found = self.in_force(key, control, Some(time))?;
+            let mut versions = self.versions.get(&key)?.iter();
+            let place = versions.position(|version| std::ptr::eq(version, found))?;
+            Some(VersionInForce {
+                key,
+                number: place + 1,
+                control: found.control,
+                since: found.effective_from,
+            })
+        };
+        SettingKey::all().filter_map(of_key).collect()
+    }
+
     fn compile(&self, control: Control) -> Option<Timeline> {
         let services = self.services_as_of(control);
         let first = assemble(None, &services, |key| self.in_force(key, control, None))?;
@@ -292,6 +308,19 @@ fn check_services(services: &ServiceRules, before: &[Version]) -> Result<(), Rul
     }
 }
 
+/// Which version of a key is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionInForce {
+    /// The key.
+    pub key: SettingKey,
+    /// 1, 2, 3, … of this key.
+    pub number: usize,
+    /// The entry of the control feed that published it.
+    pub control: Control,
+    /// From when on, in event time; `None`: from the beginning.
+    pub since: Option<Millis>,
+}
+
 /// The versions up to one control position, by business time.
 #[derive(Debug)]
 pub struct Timeline {
@@ -315,6 +344,13 @@ impl Timeline {
         let next = self.intervals.partition_point(|(start, _)| *start <= time);
         next.checked_sub(1)
             .map_or(&self.first, |i| &self.intervals[i].1)
+    }
+
+    /// Since when the rules in force at an instant have been in force, whatever changed then;
+    /// `None`: from the beginning.
+    pub fn since(&self, time: Millis) -> Option<Millis> {
+        let next = self.intervals.partition_point(|(start, _)| *start <= time);
+        next.checked_sub(1).map(|place| self.intervals[place].0)
     }
 
     /// The services as of the control position, at every time.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::fault::{Faults, Member};
 use crate::domain::model_name::{bare_name, spellings};
 use crate::domain::semantics::Semantics;
-use crate::domain::tier::{Sizes, Tier, sized_tier};
+use crate::domain::tier::{RecognisedModel, Sizes, Tier, TierEvidence, sized_tier};
 
 /// Most exact names, and most patterns.
 const NAMES_MAX: usize = 1_000;
@@ -74,25 +74,39 @@ impl Catalogue {
         })
     }
 
-    /// The tier of a model. Takes microseconds: keep the answer per name and [`super::Rules::id`].
-    pub fn tier_of(&self, model: &str, semantics: Semantics) -> Option<Tier> {
+    /// The tier of a model, and what told it. Takes microseconds: keep the answer per name and
+    /// [`super::Rules::id`].
+    pub fn recognise(&self, model: &str, semantics: Semantics) -> Option<RecognisedModel> {
         let names = match semantics.knows_spellings() {
             true => spellings(model),
             false => vec![bare_name(model)],
         };
-        names.iter().find_map(|name| self.known(name))
+        names.into_iter().find_map(|name| {
+            let (tier, evidence) = self.known(&name)?;
+            Some(RecognisedModel {
+                tier,
+                name,
+                evidence,
+            })
+        })
     }
 
-    fn known(&self, name: &str) -> Option<Tier> {
-        let exact = self.by_name.get(name).copied();
+    fn known(&self, name: &str) -> Option<(Tier, TierEvidence)> {
+        let exact = self.by_name.get(name);
         exact
+            .map(|tier| (*tier, TierEvidence::Name))
             .or_else(|| self.first_pattern(name))
             .or_else(|| sized_tier(name, &self.sizes))
     }
 
-    fn first_pattern(&self, name: &str) -> Option<Tier> {
+    fn first_pattern(&self, name: &str) -> Option<(Tier, TierEvidence)> {
         let first = self.globs.matches(name).into_iter().min()?;
-        Some(self.patterns[first].tier)
+        let Pattern { pattern, tier } = &self.patterns[first];
+        let evidence = TierEvidence::Pattern {
+            pattern: pattern.clone(),
+            place: first + 1,
+        };
+        Some((*tier, evidence))
     }
 }
 

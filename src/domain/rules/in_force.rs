@@ -6,7 +6,7 @@ use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
 use super::decimal::Decimal;
 use super::key::{PriceKey, SettingKey};
-use super::model_prices::ModelPrices;
+use super::model_prices::{ModelPrice, ModelPrices};
 use super::services::{BasePoints, ServicePrice, ServiceRules, Terms};
 use super::setting::{Awards, Quality, Season, Setting, Streak, StreakStep};
 use super::token_prices::TokenPrices;
@@ -15,7 +15,7 @@ use crate::domain::amount::{BP_ONE, Bp, Money, Overflow, Points, floor_div};
 use crate::domain::ledger::Activity;
 use crate::domain::semantics::Semantics;
 use crate::domain::service::{Service, Services};
-use crate::domain::tier::{Detection, Tier};
+use crate::domain::tier::{Detection, RecognisedModel, Tier};
 use crate::domain::time::Millis;
 
 /// Everything that is in force at one moment.
@@ -37,11 +37,23 @@ pub struct Rules {
     services: Arc<Services>,
     /// By service.
     added: Vec<(Service, AddedService)>,
+    factors: EarningFactors,
+}
+
+/// What the amounts of [`Rules`] were computed from. Only explanations ask for it.
+#[derive(Debug)]
+struct EarningFactors {
+    points: PerClass<Decimal<Points>>,
+    demand: PerClass<Bp>,
+    season: Option<Season>,
+    user_share: Bp,
 }
 
 /// What requests of a service earn and cost that is not built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddedService {
+    /// Before demand and season; `None`: by the tier of the model.
+    base: Option<Points>,
     /// `None`: by the tier of the model.
     points: Option<(Points, Points)>,
     /// Where the tier of the model decides.
@@ -51,6 +63,44 @@ pub struct AddedService {
     target_ms: Option<u64>,
     /// What its price counts.
     pub price: ServicePrice,
+}
+
+/// A season, and what it multiplies the points of a request by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeasonTerms {
+    /// Its name.
+    pub name: String,
+    /// Its first instant.
+    pub from: Millis,
+    /// The first instant after it.
+    pub to: Millis,
+    /// The multiplier.
+    pub multiplier: Bp,
+}
+
+/// The factors of what a successful request gives its provider:
+/// `floor(base × demand × season / 10^8)`, and `floor(… × service_demand / 10^4)` of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarningTerms {
+    /// The class whose base points, demand and season count; `None`: those of the service itself.
+    pub class: Option<RateClass>,
+    /// Base points.
+    pub base: Points,
+    /// The demand multiplier.
+    pub demand: Bp,
+    /// The season, if there is one.
+    pub season: Option<SeasonTerms>,
+    /// The product of the three, rounded down.
+    pub product: Points,
+    /// Of a service that is not built in and earns by the tier of the model: its own demand
+    /// multiplier.
+    pub service_demand: Option<Bp>,
+    /// To the provider.
+    pub provider: Points,
+    /// The user's share of that.
+    pub user_share: Bp,
+    /// To the user.
+    pub user: Points,
 }
 
 /// What a successful request gives, and the latency that is expected of it.
@@ -123,6 +173,53 @@ impl Rules {
         }
     }
 
+    /// How [`Rules::earnings`] come about. `None` for a service that these rules do not know.
+    pub fn earning_terms(&self, service: Service, tier: Tier) -> Option<EarningTerms> {
+        let Earnings { provider, user, .. } = self.earnings(service, tier);
+        let added = self.added(service);
+        let flat = added.and_then(|added| Some((added, added.base?)));
+        if let Some((added, base)) = flat {
+            let name = self.services.name(service);
+            let multiplier = |season: &Season| season.services.get(&*name).copied();
+            return Some(EarningTerms {
+                class: None,
+                base,
+                demand: added.demand,
+                season: self.season_terms(|season| multiplier(season).unwrap_or(Bp::ONE)),
+                product: provider,
+                service_demand: None,
+                provider,
+                user_share: self.factors.user_share,
+                user,
+            });
+        }
+        let class = match RateClass::of(service, tier) {
+            Some(class) => class,
+            None => added.map(|_| RateClass::of_tier(tier))?,
+        };
+        Some(EarningTerms {
+            class: Some(class),
+            base: self.factors.points.get(class).0,
+            demand: self.factors.demand.get(class),
+            season: self.season_terms(|season| season.multiplier.get(class)),
+            product: self.provider_earns(class),
+            service_demand: added.map(|added| added.demand),
+            provider,
+            user_share: self.factors.user_share,
+            user,
+        })
+    }
+
+    fn season_terms(&self, multiplier: impl Fn(&Season) -> Bp) -> Option<SeasonTerms> {
+        let season = self.factors.season.as_ref()?;
+        Some(SeasonTerms {
+            name: season.name.clone(),
+            from: season.from.0,
+            to: season.to.0,
+            multiplier: multiplier(season),
+        })
+    }
+
     /// Names what is in force: the same number, the same rules. What is cached per model name is keyed by it.
     pub fn id(&self) -> u64 {
         self.id
@@ -135,12 +232,37 @@ impl Rules {
 
     /// The tier of a model, and its prices. Takes microseconds: keep the answer per name and [`Rules::id`].
     pub fn detect(&self, model: &str, semantics: Semantics) -> Detection {
-        let known = self.catalogue.tier_of(model, semantics);
+        let known = self.recognise(model, semantics).map(|known| known.tier);
         Detection {
             tier: known.unwrap_or(Tier::TidePool),
             recognised: known.is_some(),
             prices: self.model_prices(model),
         }
+    }
+
+    /// What is known of the model of a request to a service. Where the model decides nothing, it is
+    /// not looked at.
+    pub fn detect_for(
+        &self,
+        service: Service,
+        model: Option<&str>,
+        semantics: Semantics,
+    ) -> Detection {
+        let decides = self.depends_on_tier(service) || self.depends_on_model_prices(service);
+        match model.filter(|_| decides) {
+            Some(model) => self.detect(model, semantics),
+            None => Detection::of_tier(Tier::TidePool),
+        }
+    }
+
+    /// The tier of a model, and what told it; `None`: nothing did, so it is the lowest.
+    pub fn recognise(&self, model: &str, semantics: Semantics) -> Option<RecognisedModel> {
+        self.catalogue.recognise(model, semantics)
+    }
+
+    /// The entry of `rules.modelPrices` that decides what tokens of a model cost.
+    pub fn model_price(&self, model: &str) -> Option<&ModelPrice> {
+        self.model_prices.as_ref()?.find_entry(model)
     }
 
     /// What the tokens of a model cost, if it has prices of its own.
@@ -319,6 +441,12 @@ pub(super) fn assemble<'v>(
         catalogue: Arc::clone(value_of!(find, SettingKey::Catalogue, Catalogue)),
         services: Arc::clone(&services.table),
         added,
+        factors: EarningFactors {
+            points: *points,
+            demand: *demand,
+            season: season.cloned(),
+            user_share: shares.user,
+        },
     })
 }
 
@@ -346,6 +474,10 @@ fn added_services(
             }
         };
         let added = AddedService {
+            base: match terms.points {
+                BasePoints::ByTier => None,
+                BasePoints::Flat(base) => Some(base),
+            },
             points,
             demand: terms.demand,
             user_share,

@@ -35,18 +35,18 @@ mod setting;
 mod token_prices;
 mod version;
 
-pub use book::{RuleBook, Timeline};
+pub use book::{RuleBook, Timeline, VersionInForce};
 pub use class::{PerClass, RateClass};
 pub use curve::Curve;
 pub use document::{Network, RulesDocument, check_value, model_prices};
 pub use fault::RuleFault;
-pub use in_force::Rules;
+pub use in_force::{EarningTerms, Rules, SeasonTerms};
 pub use key::{PriceKey, SettingKey, Unit};
 pub use model_prices::ModelPrice;
 pub(super) use services::MILLIS_PER_MINUTE;
 pub use services::ServicePrice;
-pub(super) use token_prices::{TOKENS_PER_UNIT, per_unit};
-pub use token_prices::{TokenCounts, TokenPrices};
+pub(super) use token_prices::{PricedTokens, TOKENS_PER_UNIT, floored, per_unit};
+pub use token_prices::{TokenCounts, TokenKind, TokenPrices};
 
 use serde::{Deserialize, Serialize};
 

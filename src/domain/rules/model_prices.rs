@@ -162,10 +162,16 @@ impl ModelPrices {
 
     /// The prices of a model, if it has any. A name as it is written comes before the model behind it.
     pub fn find(&self, model: &str) -> Option<TokenPrices> {
+        let found = self.find_entry(model)?;
+        Some(found.prices.token_prices())
+    }
+
+    /// The entry that decides the prices of a model.
+    pub fn find_entry(&self, model: &str) -> Option<&ModelPrice> {
         let found = spellings_with_fine_tunes(model)
             .into_iter()
             .find_map(|name| self.entry(&name))?;
-        Some(self.entries[found].prices.token_prices())
+        self.entries.get(found)
     }
 
     fn entry(&self, name: &str) -> Option<usize> {

@@ -35,36 +35,64 @@ pub struct TokenCounts {
     pub reasoning: u64,
 }
 
+/// What happened to some of a request's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Plain input.
+    Input,
+    /// Input that was read from a cache.
+    CachedInput,
+    /// Input that was written to a cache.
+    CacheWrite,
+    /// Plain output.
+    Output,
+    /// Output that was spent on reasoning.
+    Reasoning,
+}
+
+/// Tokens of one kind, and the price of 1,000 of them.
+pub(in crate::domain) type PricedTokens = (TokenKind, u64, Money);
+
 impl TokenPrices {
     /// One floor for what went in and one for what came out, so that kinds of token with one price
     /// cost what they cost together.
     pub fn cost(&self, tokens: TokenCounts) -> Money {
-        let TokenCounts { input, output, .. } = tokens;
-        let cached = tokens.cached_input.min(input);
-        let written = tokens.cache_write.min(input - cached);
-        let reasoning = tokens.reasoning.min(output);
-        if cached == 0 && written == 0 && reasoning == 0 {
-            let [input, output] = [(input, self.input), (output, self.output)]
+        if tokens.cached_input == 0 && tokens.cache_write == 0 && tokens.reasoning == 0 {
+            let [input, output] = [(tokens.input, self.input), (tokens.output, self.output)]
                 .map(|(count, price)| per_unit(count, price, TOKENS_PER_UNIT));
             return input.plus(output);
         }
-        let went_in = [
-            (input - cached - written, self.input),
-            (cached, self.cached_input),
-            (written, self.cache_write),
-        ];
-        let came_out = [
-            (output - reasoning, self.output),
-            (reasoning, self.reasoning),
-        ];
-        floored(&went_in).plus(floored(&came_out))
+        floored(&self.went_in(tokens)).plus(floored(&self.came_out(tokens)))
+    }
+
+    /// What went in, by kind.
+    pub(in crate::domain) fn went_in(&self, tokens: TokenCounts) -> [PricedTokens; 3] {
+        let input = tokens.input;
+        let cached = tokens.cached_input.min(input);
+        let written = tokens.cache_write.min(input - cached);
+        [
+            (TokenKind::Input, input - cached - written, self.input),
+            (TokenKind::CachedInput, cached, self.cached_input),
+            (TokenKind::CacheWrite, written, self.cache_write),
+        ]
+    }
+
+    /// What came out, by kind.
+    pub(in crate::domain) fn came_out(&self, tokens: TokenCounts) -> [PricedTokens; 2] {
+        let output = tokens.output;
+        let reasoning = tokens.reasoning.min(output);
+        [
+            (TokenKind::Output, output - reasoning, self.output),
+            (TokenKind::Reasoning, reasoning, self.reasoning),
+        ]
     }
 }
 
-fn floored(parts: &[(u64, Money)]) -> Money {
+/// What tokens cost together: their products are added, and their sum is rounded down once.
+pub(in crate::domain) fn floored(parts: &[PricedTokens]) -> Money {
     let products = parts
         .iter()
-        .map(|(count, price)| i128::from(*count).saturating_mul(price.0));
+        .map(|(_, count, price)| i128::from(*count).saturating_mul(price.0));
     let sum = products.fold(0_i128, i128::saturating_add);
     Money(sum / i128::from(TOKENS_PER_UNIT))
 }

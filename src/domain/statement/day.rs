@@ -68,8 +68,63 @@ fn step(
 
 /// `floor(base × (multiplier − 10,000) / 10,000)`. Steps are never below ×1, so the difference is not negative.
 fn streak_points(base: Points, length: u32, rules: &Rules) -> Points {
-    let bonus = i128::from(rules.streak(length).0) - i128::from(BP_ONE);
+    streak_bonus(base, rules.streak(length))
+}
+
+fn streak_bonus(base: Points, multiplier: Bp) -> Points {
+    let bonus = i128::from(multiplier.0) - i128::from(BP_ONE);
     Points::saturating(floor_div(i128::from(base.0) * bonus, i128::from(BP_ONE)))
+}
+
+/// What a day adds to the amounts of its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayBonus {
+    /// What its events earned.
+    pub base: Points,
+    /// What first uses of services earned; a user's.
+    pub trial: Points,
+    /// How well it was served; a provider's.
+    pub quality: Option<DayQuality>,
+    /// What quality adds to the base, or takes away.
+    pub multiplier: Points,
+    /// Active days in a row that end on this day; 0 if it is not active.
+    pub streak_length: u32,
+    /// What a day of so long a streak counts.
+    pub streak_multiplier: Bp,
+    /// What the streak adds to the base.
+    pub streak: Points,
+}
+
+impl DayBonus {
+    /// What quality and streak would add to a part of the base if it were all of it. The day is
+    /// rounded once, so the parts of its events may differ from this in the last digit.
+    pub fn of_part(&self, part: Points) -> Points {
+        let quality = self.quality.as_ref();
+        let multiplier = quality.map_or(Points::ZERO, |quality| multiplied(part, quality));
+        multiplier.plus(streak_bonus(part, self.streak_multiplier))
+    }
+}
+
+/// What a day of a month adds; `None`: nothing happened on it.
+pub fn day_bonus(
+    kind: AccountKind,
+    row: &MonthRow,
+    timeline: &Timeline,
+    day: Day,
+) -> Option<DayBonus> {
+    let mut days = earned_days(kind, row, timeline);
+    let earned = days.find(|earned| earned.day == day)?;
+    let rules = timeline.at(day.start());
+    let is_provider = kind == AccountKind::Provider;
+    Some(DayBonus {
+        base: earned.stats.base,
+        trial: earned.stats.trial,
+        quality: is_provider.then(|| day_quality(earned.stats, rules)),
+        multiplier: earned.multiplier,
+        streak_length: earned.streak_length,
+        streak_multiplier: rules.streak(earned.streak_length),
+        streak: earned.streak,
+    })
 }
 
 /// How well a provider's day was served, and what that multiplies.
@@ -122,12 +177,15 @@ fn multiplier_points(kind: AccountKind, stats: &DayStats, rules: &Rules) -> Poin
     if kind == AccountKind::User {
         return Points::ZERO;
     }
-    let quality = day_quality(stats, rules);
+    multiplied(stats.base, &day_quality(stats, rules))
+}
+
+fn multiplied(base: Points, quality: &DayQuality) -> Points {
     // What most days of small providers have; and dividing 128 bits is slow.
     if (quality.uptime, quality.latency) == (Bp::ONE, Bp::ONE) {
         return Points::ZERO;
     }
-    let base = i128::from(stats.base.0);
+    let base = i128::from(base.0);
     let scaled = base * i128::from(quality.uptime.0) * i128::from(quality.latency.0);
     Points::saturating(floor_div(scaled, i128::from(BP_ONE) * i128::from(BP_ONE)) - base)
 }

@@ -7,7 +7,7 @@ mod day;
 mod form;
 mod text;
 
-pub use day::{DayQuality, day_quality};
+pub use day::{DayBonus, DayQuality, day_bonus, day_quality};
 pub use form::{DayLine, Earned, ServiceLine, Statement};
 
 use super::amount::Points;

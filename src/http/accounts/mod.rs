@@ -14,6 +14,7 @@ use crate::domain::time::{Millis, Month};
 mod credits;
 mod earnings;
 mod referrals;
+mod requests;
 mod users;
 
 /// Entries of a page, unless asked otherwise.
@@ -31,6 +32,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(users::points))
         .routes(routes!(users::streak))
         .routes(routes!(users::usage))
+        .routes(routes!(requests::of_user))
+        .routes(routes!(requests::of_provider))
         .routes(routes!(credits::credits))
 }
 

@@ -18,6 +18,7 @@ mod credits;
 mod keys;
 mod pricing;
 mod rejects;
+mod requests;
 mod reversals;
 mod rewards;
 mod rules;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(credits::show, credits::add))
         .routes(routes!(adjustments::list, adjustments::grant))
         .routes(routes!(reversals::reverse))
+        .routes(routes!(requests::explain))
         .routes(routes!(rewards::show))
         .routes(routes!(codes::switch))
         .routes(routes!(keys::list, keys::create))

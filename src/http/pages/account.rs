@@ -51,7 +51,7 @@ pub(super) async fn respond(
 ) -> Result<Response, Problem> {
     let subject = Subject::read(pages, account, asking.month).await?;
     let live = match subject.account.kind {
-        AccountKind::User => user::live(pages, &subject).await?,
+        AccountKind::User => user::live(pages, visitor, &subject).await?,
         AccountKind::Provider => provider::live(pages, &subject).await?,
     };
     let body = page(pages, visitor, &subject, asking, live, refused).await?;

@@ -43,6 +43,7 @@ mod needs;
 mod provider;
 mod referral_forms;
 mod referrals;
+mod request;
 mod seal;
 mod sign_in;
 mod subject;
@@ -176,6 +177,36 @@ fn pages(made_with: Option<Pages>) -> Table {
             "/providers/{id}/referrer",
             Act(Provider),
             post(referral_forms::enter_code),
+        )
+        .add(
+            M::GET,
+            "/users/{id}/request",
+            Read(User),
+            get(request::show),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/request",
+            Read(Provider),
+            get(request::show),
+        )
+        .add(
+            M::GET,
+            "/admin/request",
+            AdminRead,
+            get(admin::requests::show),
+        )
+        .add(
+            M::POST,
+            "/admin/request/preview",
+            AdminWrite,
+            post(admin::requests::preview),
+        )
+        .add(
+            M::POST,
+            "/admin/request/reverse",
+            AdminWrite,
+            post(admin::requests::reverse),
         )
         .add(M::GET, "/admin", AdminRead, get(admin::show))
         .add(M::GET, "/admin/find", AdminRead, get(admin::find))

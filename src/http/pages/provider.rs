@@ -33,6 +33,7 @@ pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Pro
         (subject.chart())
         (subject.services())
         p .help.after { a href={ (account_path(&subject.account)) "/models" } { "By model" } ", for the last days, if request logging is on" }
+        p .help { a href={ (account_path(&subject.account)) "/request" } { "Why this number?" } " Look up a request that you served." }
     })
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::Pages;
+use super::request::request_path;
 use super::subject::Subject;
+use super::visitor::Visitor;
 use super::words::{instant, service_word};
 use crate::app::queries::{CreditLine, Credits, UsageLine};
 use crate::domain::amount::Money;
@@ -18,7 +20,11 @@ const REQUESTS: u32 = 25;
 const CREDITS: usize = 5;
 
 /// What a user's page shows of the month.
-pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Problem> {
+pub(super) async fn live(
+    pages: &Pages,
+    visitor: &Visitor,
+    subject: &Subject,
+) -> Result<Markup, Problem> {
     let queries = &pages.service.queries;
     let credits = queries.credits(&subject.account).await?;
     let days = subject.statement.days.iter();
@@ -36,7 +42,7 @@ pub(super) async fn live(pages: &Pages, subject: &Subject) -> Result<Markup, Pro
         }
         (subject.chart())
         (subject.services())
-        (requests_card(&requests))
+        (requests_card(visitor, subject, &requests))
     })
 }
 
@@ -114,7 +120,7 @@ fn entries(entries: &[CreditLine]) -> Markup {
     }
 }
 
-fn requests_card(requests: &[UsageLine]) -> Markup {
+fn requests_card(visitor: &Visitor, subject: &Subject, requests: &[UsageLine]) -> Markup {
     html! {
         section .card aria-labelledby="requests-h" {
             h2 #requests-h { "Last requests" }
@@ -133,7 +139,12 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
                             th .n scope="col" { "Tokens in" }
                             th .n scope="col" { "out" }
                         } }
-                        tbody { @for line in requests { (request(line)) } }
+                        tbody {
+                            @for line in requests {
+                                @let path = request_path(visitor, &subject.account, &line.source, &line.id, line.time);
+                                (request(line, &path))
+                            }
+                        }
                     }
                 }
             }
@@ -141,13 +152,13 @@ fn requests_card(requests: &[UsageLine]) -> Markup {
     }
 }
 
-fn request(line: &UsageLine) -> Markup {
+fn request(line: &UsageLine, path: &str) -> Markup {
     let count =
         |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |count| count.to_string());
     let is_bad = !(200..300).contains(&line.status_code);
     html! {
         tr {
-            th .time scope="row" { (instant(line.time)) }
+            th .time scope="row" { a href=(path) title="Why this number?" { (instant(line.time)) } }
             td {
                 (service_word(&line.service)) " " span .model { (line.model.as_deref().unwrap_or("")) }
                 @if let Some(reversal) = &line.reversal {

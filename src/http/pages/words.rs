@@ -2,10 +2,11 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::domain::amount::{BP_ONE, Bp};
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::{Millis, Month};
+
+pub(super) use crate::app::words::{counted, percent, times};
 
 /// What may stand in a segment of a path, or in a value of a query, as it is.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC
@@ -59,33 +60,6 @@ pub(super) fn shortened(id: &str) -> String {
         [a, b, .., y, z] => format!("{a}{b}…{y}{z}"),
         _ => "…".to_owned(),
     }
-}
-
-/// Basis points as a multiplier: `×1.05`.
-pub(super) fn times(bp: Bp) -> String {
-    format!("×{}", decimal(u64::from(bp.0), u64::from(BP_ONE)))
-}
-
-/// Basis points as a share: `98.1 %`.
-pub(super) fn percent(bp: u64) -> String {
-    format!("{} %", decimal(bp, 100))
-}
-
-/// `value / unit` for a unit that is a power of ten, trailing zeros cut.
-fn decimal(value: u64, unit: u64) -> String {
-    let (whole, rest) = (value / unit, value % unit);
-    if rest == 0 {
-        return whole.to_string();
-    }
-    let width = unit.ilog10() as usize;
-    let rest = format!("{rest:0width$}");
-    format!("{whole}.{}", rest.trim_end_matches('0'))
-}
-
-/// A number of things: `1 request`, `2 requests`.
-pub(super) fn counted(count: u64, thing: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{s}")
 }
 
 const MONTHS: [&str; 12] = [

@@ -1,5 +1,6 @@
 //! Of RATE.
 
+use std::cmp::Ordering;
 use std::future::Future;
 use std::slice::Chunks;
 
@@ -10,7 +11,6 @@ use crate::domain::position::{Control, Offset, Position};
 use crate::domain::rating::Amounts;
 use crate::domain::time::Millis;
 use crate::pipeline::failure::Failure;
-use crate::pipeline::rate::Turn;
 use crate::store::checkpoints::WindowCut;
 use crate::store::db::Key;
 use crate::store::layout::Moved;
@@ -86,12 +86,12 @@ impl Protections {
         !(is_recent && self.lack(Breakage::OriginalsReadEventually))
     }
 
-    /// What the position of the completion that won says of a completion. Broken: a rerun of it is
-    /// decided anew, with the row that its first run wrote.
-    pub(in crate::pipeline) fn turn_of_completion(self, turn: Turn) -> Turn {
+    /// How the position of the completion that won compares with that of a completion. Broken: a rerun
+    /// is decided anew, with the row that its first run wrote.
+    pub(in crate::pipeline) fn order_of_completion(self, won: Ordering) -> Ordering {
         match self.lack(Breakage::CompletionDecidedAnew) {
-            true => Turn::Later,
-            false => turn,
+            true => Ordering::Less,
+            false => won,
         }
     }
 

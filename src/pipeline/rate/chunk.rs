@@ -1,13 +1,13 @@
 //! The recorded chunk on its way through the stages. Pure: what it adds up to follows from its records,
 //! the cut and what [`resolve`](super::resolve) has read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::candidate::{Amendment, Candidate, LaterReport};
 use super::decode::{Intake, RecordRules};
 use super::fold::{Fold, Party, Room};
-use super::originals::KnownOriginals;
+use super::originals::{KnownOriginals, rows_of};
 use super::tally::Tally;
 use super::tiers::Tiers;
 use super::usage_rows::UsageRowMaker;
@@ -45,9 +45,11 @@ pub(super) struct ChunkState<'a> {
     pub(super) amendments: Vec<Amendment<'a>>,
     /// What amendments are about, as far as it was rated in earlier chunks.
     pub(super) known: KnownOriginals,
-    /// What was rated in this chunk, by the keys of its rows; filled once an amendment asks.
+    /// The sort keys of the rows that amendments may ask for.
+    pub(super) sought: BTreeSet<String>,
+    /// Where those of them that this chunk has made stand in `items`.
     pub(super) in_chunk: BTreeMap<Key, usize>,
-    /// How many of `items` are among them.
+    /// How many of `items` were looked through for them.
     pub(super) indexed: usize,
     pub(super) semantics: Semantics,
     partition: Partition,
@@ -76,6 +78,7 @@ impl<'a> ChunkState<'a> {
             oldest_lookup: None,
             amendments: Vec::new(),
             known: KnownOriginals::default(),
+            sought: BTreeSet::new(),
             in_chunk: BTreeMap::new(),
             indexed: 0,
             semantics,
@@ -158,6 +161,8 @@ impl<'a> ChunkState<'a> {
     ) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.waiting);
         let amendments = std::mem::take(&mut self.amendments);
+        let rows = amendments.iter().flat_map(|of| rows_of(of.original()));
+        self.sought = rows.map(|key| key.range).collect();
         let mut rest = &waiting[..];
         for amendment in &amendments {
             let offset = amendment.offset();

@@ -5,13 +5,16 @@
 //! its own beside it, which says everything that is known now and holds the position of the completion
 //! that won: that is how a second completion is told from a rerun of the first.
 
+use std::cmp::Ordering;
+
 use super::candidate::LaterReport;
 use super::chunk::ChunkState;
 use super::dedupe::conflict;
 use super::fold::Completed;
-use super::originals::{Original, Party, Turn, provider_of, service_of, turn};
+use super::originals::{Original, Party, provider_of, service_of};
 use super::reverse::already_reversed;
 use super::tiers::Tiers;
+use super::usage_rows::row_ahead;
 use crate::domain::completion::{Comparison, compare};
 use crate::domain::event::{Rejection, UsageEvent};
 use crate::domain::ids::{AccountKind, AccountRef};
@@ -65,9 +68,10 @@ impl<'r> ChunkState<'r> {
         }
         let completion = self.completion_of(key)?;
         if let Some((_, won)) = completion {
-            let turn = turn(own, won)?;
-            if self.protections.turn_of_completion(turn) == Turn::Later {
-                return self.judge_repeat(report, own);
+            match self.protections.order_of_completion(won.cmp(&own)) {
+                Ordering::Less => return self.judge_repeat(report, own),
+                Ordering::Equal => {}
+                Ordering::Greater => return Err(row_ahead(own, won)),
             }
         }
         match self.reversal_of(key)? {

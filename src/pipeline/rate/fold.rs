@@ -279,11 +279,7 @@ impl Fold {
             _ => day.month(),
         };
         self.day = Some((day, month));
-        if log_time > month.closes() {
-            Slot::Late(log_time.month())
-        } else {
-            Slot::Day(day)
-        }
+        Slot::of(day, month, log_time)
     }
 
     fn credit(

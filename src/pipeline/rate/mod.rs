@@ -20,6 +20,7 @@ mod count;
 mod cut;
 pub mod decode;
 pub mod dedupe;
+mod find_originals;
 pub mod fold;
 mod heartbeat;
 mod originals;
@@ -60,7 +61,6 @@ use window::Window;
 
 pub use chunk::PIECE_RECORDS;
 pub use clock::is_log_time_ahead;
-pub(in crate::pipeline) use originals::Turn;
 pub(in crate::pipeline) use output::Output;
 
 /// The rater of one source partition, between two loads.

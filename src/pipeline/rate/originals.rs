@@ -1,25 +1,17 @@
-//! What amendments are about, as far as it is known: the rows of earlier events, of their completions
-//! and of their reversals. Pure.
-//!
-//! They are found among the rows of this chunk, which are not written yet, or among those that
-//! [`resolve`](super::resolve) has read.
+//! What amendments are about: an earlier event, and what decided what it earned. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::candidate::Amendment;
-use super::chunk::ChunkState;
-use super::usage_rows::{FoundRows, row_ahead};
 use crate::domain::event::Service;
-use crate::domain::ids::{Account, AccountKind, AccountRef};
-use crate::domain::position::{Control, Position};
+use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::position::Control;
 use crate::domain::rules::Timeline;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::follower::{Chain, Chains};
 use crate::pipeline::hashed::AccountHash;
-use crate::store::db::{Attr, Item, Key, StoreError, Table};
-use crate::store::losses::LostChunk;
-use crate::store::usage::{self, RatedEvent, StoredReversal};
+use crate::store::db::{Item, Key, StoreError};
+use crate::store::usage::{self, RatedEvent};
 
 /// An event that is amended, with everything that decided what it earned.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +52,8 @@ impl<'a> Party<'a> {
 #[derive(Default)]
 pub(super) struct KnownOriginals {
     /// Their rows, and those of their completions and reversals.
-    rows: FoundRows,
-    timelines: BTreeMap<Control, Arc<Timeline>>,
+    pub(super) rows: BTreeMap<Key, Item>,
+    pub(super) timelines: BTreeMap<Control, Arc<Timeline>>,
 }
 
 impl KnownOriginals {
@@ -82,125 +74,13 @@ impl KnownOriginals {
     }
 }
 
-impl ChunkState<'_> {
-    /// The rows of originals and of what amended them, as far as they must be looked up.
-    pub(super) fn keys_of_originals(&self) -> Vec<Key> {
-        let asks = |amendment: &&Amendment<'_>| self.rows.is_on && !amendment.is_too_old();
-        let keys = self.amendments.iter().filter(asks).flat_map(|amendment| {
-            let original = amendment.original();
-            [
-                original.clone(),
-                usage::completion_key(original),
-                usage::reversal_key(original),
-            ]
-        });
-        keys.collect()
-    }
-
-    /// Takes up the rows that were found. Rows of chunks that were lost before anything was counted say
-    /// nothing.
-    pub(super) fn take_originals(
-        &mut self,
-        mut rows: FoundRows,
-        lost: &[LostChunk],
-    ) -> Result<(), StoreError> {
-        for amendment in &self.amendments {
-            let own = self.rows.position(amendment.offset());
-            let key = amendment.original();
-            let keys = [
-                key.clone(),
-                usage::completion_key(key),
-                usage::reversal_key(key),
-            ];
-            for key in keys {
-                // Another amendment of the same original may have taken it up.
-                let Some((key, item)) = rows.remove_entry(&key) else {
-                    continue;
-                };
-                let (partition, position) = usage::winner(&key, &item)?;
-                let is_void = lost.iter().any(|lost| lost.holds(partition, position));
-                if !is_void && self.protections.shows_row(position, own) {
-                    self.known.rows.insert(key, item);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The accounts whose referral chains must be known.
-    pub(super) fn accounts_of_originals(&self) -> Result<Vec<Account>, StoreError> {
-        let mut accounts = Vec::new();
-        for amendment in &self.amendments {
-            accounts.extend(amendment.parties().map(|party| party.to_account()));
-            let key = amendment.original();
-            for key in [key.clone(), usage::completion_key(key)] {
-                if let Some(item) = self.known.rows.get(&key) {
-                    let rated = RatedEvent::of(&key, item)?;
-                    accounts.extend(provider_of(&rated).map(|party| party.to_account()));
-                }
-            }
-        }
-        Ok(accounts)
-    }
-
-    /// The rules as of the control position with which an original was rated.
-    pub(super) fn rules_as_of(&self, control: Control) -> Arc<Timeline> {
-        match self.known.timelines.get(&control) {
-            Some(timeline) => Arc::clone(timeline),
-            // It was rated in this chunk.
-            None => self.fold.timeline(),
-        }
-    }
-
-    /// The event of this key as it was rated before `own`, with the key and the row that say so: those of
-    /// its completion, if it has one.
-    pub(super) fn rated_before(
-        &self,
-        original: &Key,
-        own: Position,
-    ) -> Result<Option<RatedEvent>, StoreError> {
-        for key in [usage::completion_key(original), original.clone()] {
-            if let Some(item) = self.row(&key) {
-                let rated = RatedEvent::of(&key, item)?;
-                if rated.position < own {
-                    return Ok(Some(rated));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The reversal of the event of this key.
-    pub(super) fn reversal_of(&self, original: &Key) -> Result<Option<StoredReversal>, StoreError> {
-        let key = usage::reversal_key(original);
-        let item = self.row(&key);
-        item.map(|item| StoredReversal::of(&key, item)).transpose()
-    }
-
-    /// The row of this key, as it stands in the table or as this chunk will write it.
-    pub(super) fn row(&self, key: &Key) -> Option<&Item> {
-        let in_chunk = self.in_chunk.get(key);
-        let in_chunk = in_chunk.and_then(|place| self.items.get(*place));
-        in_chunk.or_else(|| self.known.rows.get(key))
-    }
-
-    /// Makes the rows known that this chunk has made so far.
-    pub(super) fn index_rows(&mut self) {
-        for (place, item) in self.items.iter().enumerate().skip(self.indexed) {
-            if let Some(key) = key_of_item(item) {
-                self.in_chunk.insert(key, place);
-            }
-        }
-        self.indexed = self.items.len();
-    }
-}
-
-fn key_of_item(item: &Item) -> Option<Key> {
-    let (hash, range) = Table::UsageTracking.keys();
-    match (item.get(hash)?, item.get(range?)?) {
-        (Attr::S(hash), Attr::S(range)) => Some(Key::new(Table::UsageTracking, hash, range)),
-        _ => None,
-    }
+/// The rows of an event, its completion and its reversal.
+pub(super) fn rows_of(original: &Key) -> [Key; 3] {
+    [
+        original.clone(),
+        usage::completion_key(original),
+        usage::reversal_key(original),
+    ]
 }
 
 /// Who served an event.
@@ -225,22 +105,4 @@ pub(super) fn service_of(
         );
         Failure::halt(HaltCode::RowUnreadable, what)
     })
-}
-
-/// Where an amendment stands to the one that its event has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pipeline) enum Turn {
-    /// It is the one, and its chunk is rated again.
-    Own,
-    /// Another one came before.
-    Later,
-}
-
-/// Compares an amendment with the one that won.
-pub(super) fn turn(own: Position, won: Position) -> Result<Turn, Failure> {
-    match won.cmp(&own) {
-        std::cmp::Ordering::Greater => Err(row_ahead(own, won)),
-        std::cmp::Ordering::Equal => Ok(Turn::Own),
-        std::cmp::Ordering::Less => Ok(Turn::Later),
-    }
 }

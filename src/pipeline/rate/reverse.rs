@@ -6,7 +6,8 @@
 
 use super::candidate::{PendingReversal, Reject};
 use super::chunk::ChunkState;
-use super::originals::{Original, Party, Turn, provider_of, service_of, turn};
+use super::originals::{Original, Party, provider_of, service_of};
+use super::usage_rows::row_ahead;
 use crate::domain::amount::Points;
 use crate::domain::event::{Reason, Rejection};
 use crate::domain::posting::Charge;
@@ -64,15 +65,14 @@ impl<'r> ChunkState<'r> {
         if !is_successful(rated.status) || earned_nothing(&rated) {
             return refused(nothing_to_reverse());
         }
-        if let Some(found) = self.reversal_of(key)?
-            && turn(own, found.position)? == Turn::Later
-        {
-            return match is_same(&found, pending) {
+        match self.reversal_of(key)? {
+            Some(found) if found.position > own => Err(row_ahead(own, found.position)),
+            Some(found) if found.position < own => match is_same(&found, pending) {
                 true => Ok(Judgement::Repeat),
                 false => refused(already_reversed(&found)),
-            };
+            },
+            _ => Ok(Judgement::Accepted(Box::new(rated))),
         }
-        Ok(Judgement::Accepted(Box::new(rated)))
     }
 
     fn accept_reversal(

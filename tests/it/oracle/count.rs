@@ -7,7 +7,7 @@ use super::event::{self, Event, Reversal};
 use super::rules::{Book, CLASSES, Rules};
 use super::statement::{self, ALL, DAY_MS, Ledger, Sums, closes, day_of, floor, month_of_day};
 use super::tier;
-use super::{Accepted, Account, Cut, Grant, Input, Link, Output, Place, SourceRecord};
+use super::{Accepted, Account, Cut, Explained, Grant, Input, Link, Output, Place, SourceRecord};
 
 const MINUTE_MS: i64 = 60_000;
 const AHEAD_MS: i64 = 5 * MINUTE_MS;
@@ -304,6 +304,15 @@ impl Count<'_> {
                 month.shadow += more;
             }
         }
+        let at = self
+            .out
+            .explained
+            .iter()
+            .rposition(|one| one.is(&now.event));
+        if let Some(at) = at {
+            let booked = self.out.explained[at].booked.clone();
+            self.out.explained[at] = self.explained(&now, booked);
+        }
         self.counted.insert(row_key(&now.event), now);
     }
 
@@ -427,6 +436,11 @@ impl Count<'_> {
         self.out.reversals.push((place, counted.event.time));
         let booked =
             (log_time > closes(counted.event.time)).then(|| month_of_day(day_of(log_time)));
+        let of = &counted.event;
+        if let Some(explained) = self.out.explained.iter_mut().rfind(|one| one.is(of)) {
+            let on = booked.clone().unwrap_or_else(|| day_text(day_of(of.time)));
+            explained.reversal = Some((reversal.source.clone(), reversal.id.clone(), on));
+        }
         let user = ("user".to_owned(), counted.event.user.clone());
         let mut parties = vec![(user.clone(), counted.user_points)];
         if let Some(provider) = &counted.event.provider {
@@ -599,6 +613,12 @@ impl Count<'_> {
             shares: rules.cascade.to_vec(),
             control: cut.control,
         };
+        let booked = match booking.late {
+            true => booking.log_month.clone(),
+            false => day_text(booking.day),
+        };
+        let explained = self.explained(&counted, booked);
+        self.out.explained.push(explained);
         self.counted.insert(row_key(event), counted);
         self.out.accepted.push(Accepted {
             place,
@@ -609,6 +629,46 @@ impl Count<'_> {
             provider_points,
             user_points,
         });
+    }
+
+    /// What the event brought to everybody; nothing if it failed.
+    fn explained(&self, counted: &Counted, booked: String) -> Explained {
+        let event = &counted.event;
+        let mut explained = Explained {
+            user: event.user.clone(),
+            source: event.source.clone(),
+            id: event.id.clone(),
+            time: event.time,
+            control: counted.control,
+            booked,
+            ..Explained::default()
+        };
+        if counted.ok {
+            let user = ("user".to_owned(), event.user.clone());
+            let mut parties = vec![(user, counted.user_points)];
+            if let Some(provider) = &event.provider {
+                let provider = ("provider".to_owned(), provider.clone());
+                parties.push((provider, counted.provider_points));
+            }
+            for (account, points) in parties {
+                let whose = account.0.clone();
+                let is_link =
+                    |link: &&Link| link.referee == account && link.number <= counted.control;
+                let link = self.input.links.iter().find(is_link);
+                let chain = link.iter().flat_map(|l| &l.chain).zip(&counted.shares);
+                for (level, (referrer, share)) in (1..).zip(chain) {
+                    let place = (referrer.clone(), level, whose.clone());
+                    let part = floor(points * share, 10_000);
+                    explained.shares.insert(place, part);
+                }
+                explained.shares.insert((account, 0, whose), points);
+            }
+            match counted.mainnet {
+                true => explained.cost = counted.cost,
+                false => explained.shadow = counted.cost,
+            }
+        }
+        explained
     }
 
     fn book_event(&mut self, account: &Account, booking: &Booking, points: i128) {
@@ -821,6 +881,19 @@ enum Verdict {
     /// A usage row tells of a copy that the window has forgotten.
     LateCopy,
     Reject(&'static str),
+}
+
+impl Explained {
+    fn is(&self, event: &Event) -> bool {
+        (&self.user, &self.source, &self.id, self.time)
+            == (&event.user, &event.source, &event.id, event.time)
+    }
+}
+
+/// `2026-11-22`.
+fn day_text(day: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(day * DAY_MS).expect("near the present");
+    at.to_string()[..10].to_owned()
 }
 
 fn row_key(event: &Event) -> RowKey {

@@ -151,6 +151,31 @@ pub struct Accepted {
     pub user_points: i128,
 }
 
+/// What one accepted event brought to everybody, as an explanation must tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explained {
+    /// The user.
+    pub user: String,
+    /// CloudEvents `source`.
+    pub source: String,
+    /// CloudEvents `id`.
+    pub id: String,
+    /// The event's time, ms.
+    pub time: i64,
+    /// The control position with which it was rated.
+    pub control: u64,
+    /// Micropoints, by account and level: 0 for the user and the provider themselves.
+    pub shares: BTreeMap<(Account, usize, String), i128>,
+    /// Nano-dollars charged.
+    pub cost: i128,
+    /// Nano-dollars noted on testnet.
+    pub shadow: i128,
+    /// The day, or the month in which it is late.
+    pub booked: String,
+    /// The source and id of the reversal that took it back, and where that is booked.
+    pub reversal: Option<(String, String, String)>,
+}
+
 /// Every number.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
@@ -164,6 +189,8 @@ pub struct Output {
     pub forwarded: BTreeSet<Place>,
     /// Accepted events, in log order by partition.
     pub accepted: Vec<Accepted>,
+    /// What each accepted event brought, in the order of [`Output::accepted`].
+    pub explained: Vec<Explained>,
     /// Accepted completions, with the time of what they complete.
     pub completions: Vec<(Place, i64)>,
     /// Accepted reversals, with the time of what they take back.

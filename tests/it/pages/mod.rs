@@ -6,4 +6,5 @@ mod admin;
 mod browser;
 mod failing;
 mod jar;
+mod requests;
 mod sessions;

@@ -17,6 +17,7 @@ use tidemark::store::{checkpoints, marker, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::db::DbState;
+use super::explain;
 use super::log::{self, LogState};
 use super::world::{Inner, World, lock};
 use crate::oracle;
@@ -528,7 +529,7 @@ pub fn at_the_end(
     source: u32,
     k: usize,
 ) -> Result<(), String> {
-    let db = InstantDb(inner.db.items.clone());
+    let db = Arc::new(InstantDb(inner.db.items.clone()));
     let input = oracle_input(inner, ledger, &db, source);
     every_record_is_cut(inner, ledger)?;
     let must = oracle::run(&input);
@@ -538,7 +539,10 @@ pub fn at_the_end(
     awards(inner, admin, &must)?;
     snapshots(inner, &db, &must)?;
     leaderboards(&db, ledger.posting_partitions(), &must, k)?;
-    if InstantDb::answer(checkpoints::halts(&db))
+    if input.cuts.iter().all(|cut| cut.usage_rows) {
+        explain::some(&db, inner.now, &must)?;
+    }
+    if InstantDb::answer(checkpoints::halts(&*db))
         .expect("readable halts")
         .is_empty()
     {

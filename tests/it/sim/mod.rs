@@ -11,6 +11,7 @@ mod damage;
 mod db;
 mod engine;
 mod epochs;
+mod explain;
 mod faults;
 mod heartbeats;
 mod log;

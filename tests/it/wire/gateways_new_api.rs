@@ -121,6 +121,24 @@ fn what_is_no_request_is_passed_over_and_what_cannot_be_read_is_kept() {
             row(4, vec![]),
             json!({"skipped": "housekeeping", "items": 1}),
         ),
+        // What a task cost more than was charged before: no request of its own.
+        (
+            row(
+                0,
+                vec![
+                    ("prompt_tokens", json!(0)),
+                    ("completion_tokens", json!(0)),
+                    (
+                        "other",
+                        json!(
+                            json!({"task_id": "task_1", "pre_consumed_quota": 500, "actual_quota": 700, "model_price": 0.1})
+                                .to_string()
+                        ),
+                    ),
+                ],
+            ),
+            json!({"skipped": "housekeeping", "items": 1}),
+        ),
         (
             row(5, vec![]),
             json!({"skipped": "not_inference", "items": 1}),

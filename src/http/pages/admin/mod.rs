@@ -30,14 +30,16 @@ mod preview;
 mod reject_overview;
 mod reject_table;
 pub(super) mod rejects;
+pub(super) mod requests;
 pub(super) mod rules;
 mod versions;
 
 /// The pages of admins, with their names.
-const TABS: [(&str, &str); 5] = [
+const TABS: [(&str, &str); 6] = [
     ("Overview", "/admin"),
     ("Prices and rules", "/admin/rules"),
     ("Credits", "/admin/credits"),
+    ("Requests", requests::PATH),
     ("Rejects", "/admin/rejects"),
     ("Audit", "/admin/audit"),
 ];

@@ -8,6 +8,7 @@ mod damage;
 mod describe;
 mod doctor;
 mod emit;
+mod explain;
 mod grants;
 mod guards;
 mod halts;

@@ -6,6 +6,7 @@
 mod admin;
 mod driver;
 mod referral;
+mod requests;
 mod walk;
 
 use std::fs::File;

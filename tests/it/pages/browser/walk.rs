@@ -64,6 +64,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
             vec![
                 ("provider", "/providers/prov-1"),
                 ("provider-models", "/providers/prov-1/models"),
+                ("provider-request", "/providers/prov-1/request"),
                 ("leaderboard-providers", "/leaderboard?kind=provider"),
             ],
         ),
@@ -77,6 +78,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
                 ("rule-json", "/admin/rules/rules.streak"),
                 ("network", "/admin/network"),
                 ("credits", "/admin/credits?user=user-1"),
+                ("requests", "/admin/request"),
                 ("rejects", "/admin/rejects"),
                 ("reject", &place),
                 ("audit", "/admin/audit"),

@@ -1,0 +1,100 @@
+//! How numbers are written for people, wherever they are shown.
+
+use crate::domain::amount::{BP_ONE, Bp, Points};
+
+/// Basis points as a multiplier: `×1.05`.
+pub fn times(bp: Bp) -> String {
+    format!("×{}", decimal(u64::from(bp.0), u64::from(BP_ONE)))
+}
+
+/// Basis points as a share: `98.1 %`.
+pub fn percent(bp: u64) -> String {
+    format!("{} %", decimal(bp, 100))
+}
+
+/// `value / unit` for a unit that is a power of ten, trailing zeros cut.
+pub fn decimal(value: u64, unit: u64) -> String {
+    let (whole, rest) = (value / unit, value % unit);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let width = unit.ilog10() as usize;
+    let rest = format!("{rest:0width$}");
+    format!("{whole}.{}", rest.trim_end_matches('0'))
+}
+
+/// A number of things: `1 request`, `2 requests`.
+pub fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}
+
+/// An amount of points: `1 point`, `0.3 points`.
+pub fn in_points(points: Points) -> String {
+    let s = if points == Points::whole(1) { "" } else { "s" };
+    format!("{points} point{s}")
+}
+
+/// A number with its thousands apart: `1,500,000`.
+pub fn grouped(number: i128) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::from(if number < 0 { "-" } else { "" });
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time span: `250 ms`, `3.2 s`, `5 min`, `2 h 5 min`, `3 days 4 h`.
+pub fn span(millis: u64) -> String {
+    let (seconds, minutes) = (millis / 1_000, millis / 60_000);
+    let (hours, days) = (minutes / 60, minutes / (24 * 60));
+    let with = |whole: String, rest: u64, unit: &str| match rest {
+        0 => whole,
+        rest => format!("{whole} {rest} {unit}"),
+    };
+    match () {
+        () if millis < 1_000 => format!("{millis} ms"),
+        () if seconds < 60 => format!("{} s", decimal(millis / 100, 10)),
+        () if minutes < 60 => with(format!("{minutes} min"), seconds % 60, "s"),
+        () if hours < 24 => with(format!("{hours} h"), minutes % 60, "min"),
+        () => with(counted(days, "day"), hours % 24, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{grouped, span};
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (-1_234_567, "-1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn spans_are_told_in_two_units_at_most() {
+        for (millis, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1_000, "1 s"),
+            (3_250, "3.2 s"),
+            (60_000, "1 min"),
+            (61_000, "1 min 1 s"),
+            (7_500_000, "2 h 5 min"),
+            (86_400_000, "1 day"),
+            (3 * 86_400_000 + 4 * 3_600_000, "3 days 4 h"),
+        ] {
+            assert_eq!(span(millis), text);
+        }
+    }
+}
