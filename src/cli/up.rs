@@ -125,6 +125,10 @@ async fn finish(mut crew: OwnedTasks, log: &dyn Log, health: &Health, within: Du
     let rating: Vec<TaskId> = tasks.iter().copied().filter(of(Role::Rate)).collect();
     let posting: Vec<TaskId> = tasks.iter().copied().filter(of(Role::Post)).collect();
     crew.let_go(&rating, within).await;
+    // What is not audited yet is audited after the next start.
+    let auditing: Vec<TaskId> = tasks.iter().copied().filter(of(Role::Audit)).collect();
+    let left = deadline.saturating_duration_since(Instant::now());
+    crew.let_go(&auditing, left).await;
     while Instant::now() < deadline && !all_is_taken(log, health).await {
         tokio::time::sleep(CAUGHT_UP_POLL).await;
     }
@@ -172,7 +176,11 @@ async fn start_pipeline(
     ));
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
     let mut crew = OwnedTasks::new(ctx);
-    for task in pipeline::all_tasks(partitions.source, partitions.posting) {
+    let mut all = pipeline::all_tasks(partitions.source, partitions.posting);
+    if config.pipeline.audit {
+        all.extend(pipeline::audit_tasks(partitions.source));
+    }
+    for task in all {
         crew.take(task).await;
     }
     crew

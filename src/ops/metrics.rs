@@ -162,6 +162,15 @@ metrics! {
     /// Heartbeats (tick records) written. They make months final in partitions that receive nothing
     /// else.
     ticks_total: IntCounter;
+    /// Chunks that the auditor rated again, and whose posting blocks are what that gave.
+    audit_chunks_total: IntCounter;
+    /// Records in these chunks.
+    audit_records_total: IntCounter;
+    /// Differences that the auditor found between the log and what rating it again gives, by kind. It
+    /// changes nothing: `tidemark audit findings` names chunk and account.
+    audit_findings_total: IntCounterVec["kind"];
+    /// Chunks that cannot be audited, because what it takes to rate them again is gone, by reason.
+    audit_skipped_total: IntCounterVec["reason"];
     /// Chunks rated.
     chunks_total: IntCounter;
     /// Records in a chunk.

@@ -247,6 +247,11 @@ impl Follower {
         Ok(())
     }
 
+    /// How far it has followed.
+    pub fn followed(&self) -> Control {
+        self.followed
+    }
+
     /// The rules as of a control position; `None` before the first.
     pub fn rules(&mut self, as_of: Control) -> Option<Arc<Timeline>> {
         self.rules.as_of(as_of)

@@ -53,6 +53,26 @@ pub(super) async fn agree(
     Ok(layout)
 }
 
+/// The layout that a rater of this epoch has stored.
+pub(super) async fn stored(ctx: &WorkerContext) -> Result<Layout, Failure> {
+    let epoch = ctx.log.epoch();
+    let stored = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
+    stored.ok_or_else(|| Failure::reload(format!("the layout of epoch {epoch} is not stored yet")))
+}
+
+/// Halts unless `ledger.cuts` has as many partitions as `usage.events`.
+pub(super) fn same_as_source(layout: &Layout, cuts: &TopicInfo) -> Result<(), Failure> {
+    if layout.source == cuts.partitions {
+        return Ok(());
+    }
+    let (topic, needed, found) = (Topic::LedgerCuts, layout.source, cuts.partitions);
+    let what = format!(
+        "topic {topic} has {found} partitions, but needs as many as usage.events, {needed}; if it is \
+         empty, delete it and run `tidemark topics apply`"
+    );
+    Err(Failure::halt(HaltCode::PartitionsChanged, what))
+}
+
 /// The layout of this epoch, for a poster. `usage.events` may be gone: what was posted before still
 /// stands in `ledger.postings`, and the stored layout says how many sources it came from.
 pub(super) async fn agree_to_post(

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::failure::{Failure, HaltCode};
 use super::retry::pause;
-use super::{WorkerContext, adapt, post, rate};
+use super::{WorkerContext, adapt, audit, post, rate};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, HaltRecord};
@@ -129,6 +129,15 @@ async fn session(
                 .work(shutdown)
                 .await
                 .map_err(|e| (e, poster.has_progressed()))?;
+        }
+        Role::Audit => {
+            let mut auditor = audit::Auditor::restore(ctx, task.partition)
+                .await
+                .map_err(|e| (e, false))?;
+            auditor
+                .work(shutdown)
+                .await
+                .map_err(|e| (e, auditor.has_progressed()))?;
         }
         Role::Adapt(feed) => {
             let mut adapter = adapt::Adapter::load(ctx, feed, task.partition)

@@ -7,6 +7,7 @@
 pub mod account_write;
 pub mod accounts;
 pub mod audit;
+pub mod audits;
 pub mod awards;
 pub mod census;
 pub mod checkpoints;

@@ -13,6 +13,7 @@ use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Breakage, Protections, Settings, WorkerContext};
 use tidemark::store::accounts::{self, StoredRow};
+use tidemark::store::audits::{AuditCheckpoint, Finding};
 use tidemark::store::checkpoints::{self, HaltRecord, PostCheckpoint, RateCheckpoint};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::set_aside::SetAside;
@@ -240,6 +241,19 @@ pub fn rate_checkpoint(db: &DbState, partition: u32) -> Option<RateCheckpoint> {
 pub fn post_checkpoint(db: &DbState, partition: u32) -> Option<PostCheckpoint> {
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Post, Partition(partition)));
     db.items.get(&key).map(body)
+}
+
+/// A stored checkpoint.
+pub fn audit_checkpoint(db: &DbState, partition: u32) -> Option<AuditCheckpoint> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Audit, Partition(partition)));
+    db.items.get(&key).map(body)
+}
+
+/// What the auditor found.
+pub fn findings(db: &DbState) -> Vec<Finding> {
+    let is_one = |key: &Key| key.table == Table::Checkpoints && key.hash == "audit_findings";
+    let items = db.items.iter().filter(|(key, _)| is_one(key));
+    items.map(|(_, item)| body(item)).collect()
 }
 
 /// Every task of a run.

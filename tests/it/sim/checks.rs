@@ -56,6 +56,8 @@ pub struct Ledger {
     /// The head of the control feed when a record of `usage.events` was appended, by the topic's id,
     /// partition and offset.
     heads: BTreeMap<(String, u32, u64), u64>,
+    /// The tables are of an earlier moment for a while, and so is the control feed.
+    pub has_older_feed: bool,
     /// The halts that may happen now.
     pub may_halt: BTreeSet<&'static str>,
     /// Accounts with an item that something other than the pipeline has damaged, now or earlier.
@@ -108,6 +110,14 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// Up to where a source partition of an epoch was cut.
+    pub fn cut_up_to(&self, partition: u32, epoch: u32) -> usize {
+        let id = log::topic_id(Topic::UsageEvents, Epoch(epoch));
+        let of_p = self.cuts.range((partition, 0)..=(partition, u64::MAX));
+        let cuts = of_p.filter(|(_, cut)| cut.topic_id == id);
+        cuts.map(|(_, cut)| cut.to.0 as usize).max().unwrap_or(0)
     }
 
     /// The cuts that are known, to be put back with the tables of this moment.
@@ -316,6 +326,7 @@ impl Ledger {
         let seen = records.filter_map(|offset| self.heads.get(&place(offset)));
         if let Some(head) = seen.max()
             && *head > checkpoint.control.0
+            && !self.has_older_feed
         {
             return Err(format!(
                 "chunk {} of {p} is rated as of {}, but {head} was there before its last record",

@@ -106,6 +106,7 @@ impl Run {
             return Ok(());
         };
         let cuts = lock(&self.ledger).cuts();
+        lock(&self.ledger).has_older_feed = true;
         self.change(|items| *items = older)?;
         self.watch(&OLDER, false)?;
         let halted = self.halted().into_iter();
@@ -117,6 +118,7 @@ impl Run {
             self.watch(&OLDER, false)?;
         }
         self.repair(|items| *items = newest.clone())?;
+        lock(&self.ledger).has_older_feed = false;
         lock(&self.ledger).put_back(cuts);
         Ok(())
     }

@@ -14,7 +14,7 @@ use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::Topic;
 use tidemark::ops::health::TaskId;
-use tidemark::pipeline::{Breakage, Settings};
+use tidemark::pipeline::{self, Breakage, Settings};
 use tidemark::store::awards::{Adjustment, AdjustmentError, adjustment};
 use tidemark::store::db::{Item, Key};
 use tidemark::store::pricing::{NewValue, Publish, PublishError, publish};
@@ -440,9 +440,24 @@ impl Run {
         }
     }
 
+    /// Whether auditors are among the tasks. Where something is broken on purpose, the oracle must find it
+    /// without them.
+    fn has_audits(&self) -> bool {
+        self.breakage.is_none()
+    }
+
+    /// Every task of the epoch.
+    fn tasks(&self) -> Vec<TaskId> {
+        let mut tasks = adapter::tasks(self.source, self.posting);
+        if self.has_audits() {
+            tasks.extend(pipeline::audit_tasks(self.source));
+        }
+        tasks
+    }
+
     /// Spreads all tasks over a few workers; some tasks run twice.
     pub(super) fn start_all(&mut self) {
-        let mut tasks = adapter::tasks(self.source, self.posting);
+        let mut tasks = self.tasks();
         tasks.shuffle(&mut self.rng);
         let workers = self.rng.random_range(1..4_usize).min(tasks.len());
         let share = tasks.len().div_ceil(workers);
@@ -581,7 +596,7 @@ impl Run {
     }
 
     fn rival(&mut self) {
-        let mut tasks = adapter::tasks(self.source, self.posting);
+        let mut tasks = self.tasks();
         tasks.shuffle(&mut self.rng);
         tasks.truncate(self.rng.random_range(1..4));
         if self.workers.len() < 6 {
@@ -782,7 +797,7 @@ impl Run {
     pub(super) fn drain(&mut self) -> Result<(), String> {
         self.world.with(|inner| inner.faults = Faults::none());
         self.mend();
-        let mut missing = adapter::tasks(self.source, self.posting);
+        let mut missing = self.tasks();
         for (tasks, _) in self.workers.values() {
             missing.retain(|task| !tasks.contains(task));
         }
@@ -790,20 +805,21 @@ impl Run {
             self.start(missing);
         }
         let deadline = self.world.now().max(self.latest_freeze) + DRAIN_MS_MAX;
-        let (source, posting, epoch) = (self.source, self.posting, self.epoch);
+        let (partitions, epoch) = ((self.source, self.posting), self.epoch);
+        let audits = self.has_audits();
         loop {
             let ended = self
                 .executor
                 .run_until(deadline, DRAIN_STEPS_MAX, |executor| {
                     executor.steps % 64 == 0
-                        && (is_drained(executor, source, posting, epoch) || needs_hand(executor))
+                        && (is_drained(executor, partitions, epoch, audits) || needs_hand(executor))
                 });
             self.failed(ended)?;
             if ended != Stopped::Done {
                 let standing = self.standing();
                 return Err(format!("I7: {ended:?} before the lag was zero\n{standing}"));
             }
-            if is_drained(&self.executor, source, posting, epoch) {
+            if is_drained(&self.executor, partitions, epoch, audits) {
                 return Ok(());
             }
             self.correct_clocks();
@@ -834,7 +850,13 @@ impl Run {
                 .map(|q| format!("post/{q} {:?}", adapter::post_checkpoint(&inner.db, q)));
             let aside = adapter::set_aside(&inner.db).into_values();
             let aside = aside.map(|record| format!("aside {record:?}"));
-            rate.chain(post).chain(aside).collect::<Vec<_>>().join("\n")
+            let audit = (0..self.source)
+                .map(|p| format!("audit/{p} {:?}", adapter::audit_checkpoint(&inner.db, p)));
+            rate.chain(post)
+                .chain(audit)
+                .chain(aside)
+                .collect::<Vec<_>>()
+                .join("\n")
         })
     }
 
@@ -856,7 +878,8 @@ impl Run {
         if ended != Stopped::Done {
             return Err(format!("a graceful stop does not end: {ended:?}"));
         }
-        if !is_drained(&self.executor, self.source, self.posting, self.epoch) {
+        let (partitions, audits) = ((self.source, self.posting), self.has_audits());
+        if !is_drained(&self.executor, partitions, self.epoch, audits) {
             self.start_all();
             return Ok(false);
         }
@@ -890,7 +913,9 @@ impl Run {
         let kept = topics.map(|topic| self.rng.random_ratio(2, 3).then_some(topic));
         self.open_epoch();
         self.world.with(|inner| {
-            let kept = kept.into_iter().flatten();
+            // The cuts of a topic that is kept are kept as well.
+            let cuts = kept[0].map(|_| Topic::LedgerCuts);
+            let kept = kept.into_iter().flatten().chain(cuts);
             let homes: Vec<_> = kept.map(|t| (t, log::home(inner, before, t).0)).collect();
             let log = inner.logs.get_mut(&self.epoch).expect("it was opened");
             log.homes.extend(homes);
@@ -901,6 +926,10 @@ impl Run {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        let findings = self.world.with(|inner| adapter::findings(&inner.db));
+        if let Some(finding) = findings.first() {
+            return Err(format!("I6: the auditor found {finding:?}"));
+        }
         let (ledger, admin) = (lock(&self.ledger), lock(&self.admin));
         self.world.with(|inner| {
             checks::at_the_end(
@@ -922,7 +951,12 @@ fn needs_hand(executor: &Executor) -> bool {
 }
 
 /// Whether everything that was appended is rated, posted and settled, and no administrator waits.
-fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> bool {
+fn is_drained(
+    executor: &Executor,
+    (source, posting): (u32, u32),
+    epoch: u32,
+    audits: bool,
+) -> bool {
     if executor.lives(ADMINS) {
         return false;
     }
@@ -938,7 +972,12 @@ fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> boo
             Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerPostings, q),
             None => end(Topic::LedgerPostings, q) == 0,
         };
+        let audited = |p| match adapter::audit_checkpoint(&inner.db, p) {
+            Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerCuts, p),
+            None => end(Topic::LedgerCuts, p) == 0,
+        };
         (0..source).all(rated)
+            && (!audits || (0..source).all(audited))
             && (0..posting).all(posted)
             && !adapter::has_pointers(&inner.db)
             && adapter::halts(&inner.db).is_empty()
