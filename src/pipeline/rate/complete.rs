@@ -140,7 +140,9 @@ impl<'r> ChunkState<'r> {
             .rows
             .completion_item(report, &original, &event, &now_rated);
         self.items.push(item);
-        self.tally.completed += 1;
+        let services = timeline.services();
+        self.tally
+            .complete((&reported, &*event), original.service, services);
         Ok(())
     }
 }
