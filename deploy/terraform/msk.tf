@@ -6,6 +6,7 @@ locals {
     "usage.events"    = { retention_hours = 168, max_message_bytes = 1114112 }
     "usage.rejected"  = { retention_hours = 720, max_message_bytes = 6195200 }
     "ledger.postings" = { retention_hours = 168, max_message_bytes = 1114112 }
+    "ledger.cuts"     = { retention_hours = 168, max_message_bytes = 1114112 }
   }
 }
 

@@ -143,6 +143,10 @@ tidemark resume --all --reason 'fixed the permissions of the credentials'"
     /// Copy the store's tables.
     #[command(subcommand)]
     Tables(TablesCommand),
+    /// Show how far the auditor is and what it found. It rates every chunk again and compares the
+    /// result with what was posted.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Wait until everything sent so far is visible in statements.
     Wait(WaitArgs),
     /// Report what is wrong and what to do about it.
@@ -188,6 +192,24 @@ pub enum ConfigCommand {
     /// Print the JSON schema of the configuration file, for editors and checks before a roll-out.
     #[command(after_help = "Example:\n  tidemark config schema > tidemark.schema.json")]
     Schema,
+}
+
+/// `audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Show how far the audit of each source partition is.
+    Status(JsonArg),
+    /// List what the auditor found: epoch, source partition, chunk, posting block and account.
+    Findings(JsonArg),
+    /// Remove the listed findings once they are explained. The audit trail keeps them.
+    #[command(
+        after_help = "Example:\n  tidemark audit dismiss --reason 'ledger.postings/2 was restored from a replica; accounts corrected'"
+    )]
+    Dismiss {
+        /// What the cause was and what was done about it; kept in the audit entry.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `wait`.

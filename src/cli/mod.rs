@@ -14,6 +14,7 @@ use session::{Access, Session, Workers};
 
 mod accept_loss;
 pub mod args;
+mod audit;
 mod client;
 mod correct_clock;
 mod data;
@@ -279,6 +280,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Recover(args) => recover::run(session, config, args).await,
         Command::AcceptLoss(args) => accept_loss::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
+        Command::Audit(command) => audit::run(session, command).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, config, args.timeout).await,
     }

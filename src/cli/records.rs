@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::{LogCommand, NewestArgs};
@@ -16,6 +17,7 @@ use crate::domain::position::{Offset, Partition};
 use crate::domain::service::Service;
 use crate::log::rejected::{self, ForeignReject, GatewayReject, Reject, RejectedRecord};
 use crate::log::{Record, Topic, posting};
+use crate::pipeline::decode_cut;
 
 /// Rejects of which it is asked at a time what became of them.
 const FATES_AT_ONCE: usize = 1_000;
@@ -38,7 +40,7 @@ pub async fn log(session: &Session, command: &LogCommand) -> Done {
     let partitions = partitions(session, topic, *partition).await?;
     let names = match topic {
         Topic::LedgerPostings => service_names(session).await,
-        Topic::UsageEvents | Topic::UsageRejected => BTreeMap::new(),
+        Topic::UsageEvents | Topic::UsageRejected | Topic::LedgerCuts => BTreeMap::new(),
     };
     let shown = |partition, record: &Record| record_json(topic, partition, record, &names);
     let mut out = Out::new();
@@ -146,18 +148,23 @@ fn record_json(
     }
     line["value"] = match topic {
         Topic::LedgerPostings => {
-            let mut block = block_json(&record.value);
+            let mut block = binary_json(&record.value, posting::decode);
             name_services(&mut block, names);
             block
         }
+        Topic::LedgerCuts => binary_json(&record.value, decode_cut),
         Topic::UsageEvents | Topic::UsageRejected => json_or_text(&record.value),
     };
     line
 }
 
-fn block_json(bytes: &[u8]) -> Value {
-    match posting::decode(bytes) {
-        Ok(block) => serde_json::to_value(block).unwrap_or_default(),
+/// A record in a binary form of ours; one that cannot be decoded says why.
+fn binary_json<T: Serialize>(
+    bytes: &[u8],
+    decode: fn(&[u8]) -> Result<T, posting::FormatError>,
+) -> Value {
+    match decode(bytes) {
+        Ok(content) => serde_json::to_value(content).unwrap_or_default(),
         Err(error) => json!({"unreadable": error.to_string(), "base64": BASE64.encode(bytes)}),
     }
 }

@@ -88,7 +88,7 @@ pub async fn run(
         let shift = Shift::new(config, *role, ctx.clone())?;
         tasks.spawn(work(shift, trigger.clone(), shutdown.clone()));
     }
-    let topics = roles.iter().map(|role| (*role, topic_of(*role, &kafka)));
+    let topics = roles.iter().flat_map(|role| needed_topics(*role, &kafka));
     let (topics, cluster) = (
         topics.collect(),
         KafkaForeign::connect(&kafka).map_err(Failure::refused)?,
@@ -126,6 +126,7 @@ fn chosen(config: &Config, roles: &[WorkerRole]) -> Done<Vec<Role>> {
     let of = |role| match role {
         WorkerRole::Rate => vec![Role::Rate],
         WorkerRole::Post => vec![Role::Post],
+        WorkerRole::Audit => vec![Role::Audit],
         WorkerRole::Adapt => config.adapters.iter().map(feed).collect(),
     };
     Ok(roles.into_iter().flat_map(of).collect())
@@ -289,11 +290,19 @@ async fn work(mut shift: Shift, trigger: Trigger, shutdown: Shutdown) -> Done {
     }
 }
 
+/// The topics without which a role cannot work, by their names in the cluster.
+fn needed_topics(role: Role, settings: &KafkaSettings) -> Vec<(Role, String)> {
+    let cuts = (role == Role::Rate).then(|| settings.topic_name(Topic::LedgerCuts));
+    let topics = [topic_of(role, settings)].into_iter().chain(cuts);
+    topics.map(|topic| (role, topic)).collect()
+}
+
 /// The topic that a role reads, by its name in the cluster.
 fn topic_of(role: Role, settings: &KafkaSettings) -> String {
     match role {
         Role::Rate => settings.topic_name(Topic::UsageEvents),
         Role::Post => settings.topic_name(Topic::LedgerPostings),
+        Role::Audit => settings.topic_name(Topic::LedgerCuts),
         Role::Adapt(feed) => feed.topic().to_owned(),
     }
 }

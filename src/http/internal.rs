@@ -133,7 +133,10 @@ impl LogOverview {
     pub async fn of(log: &dyn Log) -> Result<LogOverview, LogError> {
         let mut topics = Vec::new();
         for topic in Topic::ALL {
-            let info = log.topic(topic).await?;
+            let info = match log.topic(topic).await {
+                Err(LogError::NoTopic { .. }) => continue,
+                info => info?,
+            };
             let mut partitions = Vec::new();
             for partition in 0..info.partitions {
                 partitions.push(PartitionOverview::of(log, topic, Partition(partition)).await?);

@@ -11,6 +11,7 @@ use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
 mod counted;
+pub mod cuts;
 pub mod embedded;
 pub mod foreign;
 pub mod json_array;
@@ -32,14 +33,17 @@ pub enum Topic {
     UsageRejected,
     /// `ledger.postings`: posting blocks, by account.
     LedgerPostings,
+    /// `ledger.cuts`: how each chunk was cut, by partition of `usage.events`.
+    LedgerCuts,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Topic; 3] = [
+    pub const ALL: [Topic; 4] = [
         Topic::UsageEvents,
         Topic::UsageRejected,
         Topic::LedgerPostings,
+        Topic::LedgerCuts,
     ];
 
     /// The name.
@@ -48,6 +52,7 @@ impl Topic {
             Topic::UsageEvents => "usage.events",
             Topic::UsageRejected => "usage.rejected",
             Topic::LedgerPostings => "ledger.postings",
+            Topic::LedgerCuts => "ledger.cuts",
         }
     }
 
@@ -395,7 +400,7 @@ pub trait Log: Send + Sync {
 /// How many partitions the topics have. A change of them is a new epoch, before which every process is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partitions {
-    /// Of `usage.events`.
+    /// Of `usage.events` and `ledger.cuts`.
     pub source: u32,
     /// Of `ledger.postings`.
     pub posting: u32,

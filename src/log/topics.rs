@@ -1,6 +1,6 @@
 //! What the topics are: `topics/*.yaml`, from which the embedded log and Kafka are both set up.
 //!
-//! The three files are compiled in; a directory may hold others in their place. A bad file is refused with all its faults at once.
+//! The files are compiled in; a directory may hold others in their place. A bad file is refused with all its faults at once.
 
 use std::fmt;
 use std::path::Path;
@@ -20,11 +20,14 @@ const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
 const RETENTION_HOURS_MIN: u64 = 24;
 /// Longest retention: ten years.
 const RETENTION_HOURS_MAX: u64 = 10 * 8_760;
+/// What a cut may take, at least: 20 bytes for each of [`PARTITIONS_MAX`] posting partitions, and 16 for
+/// each version of the services within the duplicate window.
+const CUT_BYTES_MAX: usize = 64 * 1024;
 /// What a usage event's key and headers may take, at least.
 const EVENT_OVERHEAD_BYTES: usize = 8 * 1024;
 
 /// The files that are compiled in.
-const SHIPPED: [(&str, &str); 3] = [
+const SHIPPED: [(&str, &str); 4] = [
     (
         "topics/usage.events.yaml",
         include_str!("../../topics/usage.events.yaml"),
@@ -36,6 +39,10 @@ const SHIPPED: [(&str, &str); 3] = [
     (
         "topics/ledger.postings.yaml",
         include_str!("../../topics/ledger.postings.yaml"),
+    ),
+    (
+        "topics/ledger.cuts.yaml",
+        include_str!("../../topics/ledger.cuts.yaml"),
     ),
 ];
 
@@ -155,6 +162,7 @@ pub fn shipped() -> Vec<TopicSpec> {
 }
 
 /// The topics in the order of [`Topic::ALL`]: from `dir/NAME.yaml` where there is such a file, else as shipped.
+/// `ledger.cuts` without a file is like `usage.events`: a directory from before that topic needs no change.
 pub fn load(dir: Option<&Path>) -> Result<Vec<TopicSpec>, TopicFaults> {
     let mut faults = dir.map_or_else(Vec::new, strangers);
     let mut specs = Vec::new();
@@ -169,6 +177,10 @@ pub fn load(dir: Option<&Path>) -> Result<Vec<TopicSpec>, TopicFaults> {
         }
     }
     if faults.is_empty() {
+        let own = format!("{}.yaml", Topic::LedgerCuts);
+        if !dir.is_some_and(|dir| dir.join(own).exists()) {
+            cuts_like_events(&mut specs);
+        }
         faults.extend(together(&specs));
     }
     if faults.is_empty() {
@@ -233,20 +245,64 @@ fn is_topic_file(path: &Path) -> bool {
         .any(|topic| name == std::ffi::OsStr::new(&format!("{topic}.yaml")))
 }
 
-/// What must hold between topics.
-fn together(specs: &[TopicSpec]) -> Option<TopicFault> {
-    let bytes = |topic| {
-        let spec = specs.iter().find(|spec| spec.topic == topic);
-        spec.map(|spec| spec.largest_record_bytes)
+/// Gives `ledger.cuts` what depends on the cluster and on `usage.events`.
+fn cuts_like_events(specs: &mut [TopicSpec]) {
+    let Some(events) = find(specs, Topic::UsageEvents).cloned() else {
+        return;
     };
-    let needed = rejected::largest_reject(bytes(Topic::UsageEvents)?);
-    let given = bytes(Topic::UsageRejected)?;
-    (given < needed).then(|| TopicFault {
-        file: format!("{}.yaml", Topic::UsageRejected),
-        key: "largestRecordBytes".to_owned(),
-        problem: format!("is {given}, but a reject of the largest usage event can take more"),
-        allowed: format!("at least {needed}"),
-    })
+    let cuts = specs
+        .iter_mut()
+        .find(|spec| spec.topic == Topic::LedgerCuts);
+    if let Some(cuts) = cuts {
+        *cuts = TopicSpec {
+            partitions: events.partitions,
+            replication_factor: events.replication_factor,
+            min_insync_replicas: events.min_insync_replicas,
+            retention: events.retention,
+            ..cuts.clone()
+        };
+    }
+}
+
+fn find(specs: &[TopicSpec], topic: Topic) -> Option<&TopicSpec> {
+    specs.iter().find(|spec| spec.topic == topic)
+}
+
+/// What must hold between topics.
+fn together(specs: &[TopicSpec]) -> Vec<TopicFault> {
+    let events = find(specs, Topic::UsageEvents);
+    let of = |topic| events.zip(find(specs, topic));
+    let rejects = of(Topic::UsageRejected).and_then(|(events, rejected)| {
+        let needed = rejected::largest_reject(events.largest_record_bytes);
+        let given = rejected.largest_record_bytes;
+        (given < needed).then(|| TopicFault {
+            file: format!("{}.yaml", Topic::UsageRejected),
+            key: "largestRecordBytes".to_owned(),
+            problem: format!("is {given}, but a reject of the largest usage event can take more"),
+            allowed: format!("at least {needed}"),
+        })
+    });
+    let cuts = |key: &str, problem: String, allowed: String| TopicFault {
+        file: format!("{}.yaml", Topic::LedgerCuts),
+        key: key.to_owned(),
+        problem,
+        allowed,
+    };
+    let (mut faults, hours) = (Vec::from_iter(rejects), |of: &TopicSpec| {
+        of.retention.as_secs() / 3_600
+    });
+    if let Some((events, of_cuts)) = of(Topic::LedgerCuts) {
+        if of_cuts.partitions != events.partitions {
+            let problem = format!("is {}, but not that of usage.events", of_cuts.partitions);
+            faults.push(cuts("partitions", problem, events.partitions.to_string()));
+        }
+        if of_cuts.retention < events.retention {
+            let problem = format!("is {}, less than that of usage.events", hours(of_cuts));
+            let allowed = format!("at least {}", hours(events));
+            faults.push(cuts("retentionHours", problem, allowed));
+        }
+    }
+    faults
 }
 
 /// The least that a topic must take.
@@ -255,6 +311,7 @@ fn least_record_bytes(topic: Topic) -> usize {
         Topic::UsageEvents => EVENT_BYTES_MAX + EVENT_OVERHEAD_BYTES,
         Topic::UsageRejected => rejected::largest_reject(EVENT_BYTES_MAX + EVENT_OVERHEAD_BYTES),
         Topic::LedgerPostings => 2 * posting::BLOCK_BYTES_MAX,
+        Topic::LedgerCuts => CUT_BYTES_MAX,
     }
 }
 

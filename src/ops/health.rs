@@ -20,6 +20,8 @@ pub enum Role {
     Rate,
     /// Posting one partition of `ledger.postings`.
     Post,
+    /// Auditing the rating of one partition of `usage.events`.
+    Audit,
     /// Adapting one partition of a gateway's topic.
     Adapt(Feed),
 }
@@ -53,11 +55,12 @@ impl Feed {
 }
 
 impl Role {
-    /// `rate`, `post` or `adapt-TOPIC`, as it stands in labels and in `tidemark resume rate/2`.
+    /// `rate`, `post`, `audit` or `adapt-TOPIC`, as it stands in labels and in `tidemark resume rate/2`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Rate => "rate",
             Role::Post => "post",
+            Role::Audit => "audit",
             Role::Adapt(Feed(role)) => role,
         }
     }
@@ -69,7 +72,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A task of the pipeline: `rate/2`, `post/0`, `adapt-kong-logs/1`.
+/// A task of the pipeline: `rate/2`, `post/0`, `audit/2`, `adapt-kong-logs/1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId {
     /// What it does.
@@ -93,7 +96,9 @@ impl fmt::Display for TaskId {
 
 /// The text names no task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a partition; write rate/N, post/N or adapt-TOPIC/N, for example rate/2")]
+#[error(
+    "'{0}' is not a partition; write rate/N, post/N, audit/N or adapt-TOPIC/N, for example rate/2"
+)]
 pub struct NotATask(pub String);
 
 impl FromStr for TaskId {
@@ -104,6 +109,7 @@ impl FromStr for TaskId {
         let role = match role {
             "rate" => Role::Rate,
             "post" => Role::Post,
+            "audit" => Role::Audit,
             _ => match role.strip_prefix(ADAPT) {
                 None | Some("") => return Err(bad()),
                 Some(topic) => Role::Adapt(Feed::of(topic)),
@@ -245,6 +251,17 @@ impl Health {
         });
     }
 
+    /// By how much the newest record that a rater read was appended in the future of this machine.
+    pub fn log_clock_ahead(&self, id: TaskId, ahead: Duration) {
+        let tasks = self.lock();
+        if tasks.contains_key(&id) {
+            self.metrics
+                .log_clock_ahead_seconds
+                .with_label_values(&[&id.partition.to_string()])
+                .set(ahead.as_secs_f64());
+        }
+    }
+
     /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
     /// if this process does not run it (any more).
     pub fn lags(&self, id: TaskId, lag: u64, waited: Duration) {
@@ -317,6 +334,10 @@ impl Health {
             &self.metrics.checkpoint_timestamp_seconds,
         ] {
             drop(told.remove_label_values(&labels));
+        }
+        if id.role == Role::Rate {
+            let ahead = &self.metrics.log_clock_ahead_seconds;
+            drop(ahead.remove_label_values(&[partition.as_str()]));
         }
         if id.role == Role::Post {
             let visible = &self.metrics.visible_event_timestamp_seconds;

@@ -95,11 +95,15 @@ pub enum Breakage {
     /// A completion is decided anew when its chunk is rated again: it finds the row that it has written
     /// itself, and takes it for another one's.
     CompletionDecidedAnew,
+    /// What an event earns is rounded up, not down.
+    AmountsRoundedUp,
+    /// The first posting block of a chunk that has two or more is not sent.
+    BlockNotSent,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 40] = [
+    pub const ALL: [Breakage; 42] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -140,5 +144,7 @@ impl Breakage {
         Breakage::ReversedByRulesOfNow,
         Breakage::OriginalsReadEventually,
         Breakage::CompletionDecidedAnew,
+        Breakage::AmountsRoundedUp,
+        Breakage::BlockNotSent,
     ];
 }

@@ -116,6 +116,7 @@ async fn bounds(ctx: &WorkerContext, id: TaskId) -> Option<Bounds> {
     let bounds = match (id.role, &ctx.adapting) {
         (Role::Rate, _) => log.bounds(Topic::UsageEvents, partition).await,
         (Role::Post, _) => log.bounds(Topic::LedgerPostings, partition).await,
+        (Role::Audit, _) => log.bounds(Topic::LedgerCuts, partition).await,
         (Role::Adapt(feed), Some(adapting)) => adapting.log.bounds(feed.topic(), partition).await,
         (Role::Adapt(_), None) => return None,
     };
@@ -158,6 +159,7 @@ impl Ends {
         let info = match (id.role, &ctx.adapting) {
             (Role::Rate, _) => ctx.log.topic(Topic::UsageEvents).await,
             (Role::Post, _) => ctx.log.topic(Topic::LedgerPostings).await,
+            (Role::Audit, _) => ctx.log.topic(Topic::LedgerCuts).await,
             (Role::Adapt(feed), Some(adapting)) => adapting.log.topic(feed.topic()).await,
             (Role::Adapt(_), None) => return None,
         };

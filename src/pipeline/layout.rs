@@ -17,7 +17,8 @@ use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
-use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
+use crate::store::conditional::write_once;
+use crate::store::db::{BATCH_GET_KEYS_MAX, Key};
 use crate::store::layout::{self, Moved};
 use crate::store::set_aside::{self, SetAside};
 
@@ -50,6 +51,26 @@ pub(super) async fn agree(
     same_count(Topic::UsageEvents, layout.source, source.partitions)?;
     same_count(Topic::LedgerPostings, layout.posting, postings.partitions)?;
     Ok(layout)
+}
+
+/// The layout that a rater of this epoch has stored.
+pub(super) async fn stored(ctx: &WorkerContext) -> Result<Layout, Failure> {
+    let epoch = ctx.log.epoch();
+    let stored = persist(ctx, || layout::get(&*ctx.db, epoch)).await?;
+    stored.ok_or_else(|| Failure::reload(format!("the layout of epoch {epoch} is not stored yet")))
+}
+
+/// Halts unless `ledger.cuts` has as many partitions as `usage.events`.
+pub(super) fn same_as_source(layout: &Layout, cuts: &TopicInfo) -> Result<(), Failure> {
+    if layout.source == cuts.partitions {
+        return Ok(());
+    }
+    let (topic, needed, found) = (Topic::LedgerCuts, layout.source, cuts.partitions);
+    let what = format!(
+        "topic {topic} has {found} partitions, but needs as many as usage.events, {needed}; if it is \
+         empty, delete it and run `tidemark topics apply`"
+    );
+    Err(Failure::halt(HaltCode::PartitionsChanged, what))
 }
 
 /// The layout of this epoch, for a poster. `usage.events` may be gone: what was posted before still
@@ -214,9 +235,9 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
 /// Stores a layout unless its epoch has one; the one that is stored.
 async fn store(ctx: &WorkerContext, layout: &Layout) -> Result<Layout, Failure> {
     let (epoch, write) = (layout.epoch, ctx.next_write());
-    match ctx.db.write(layout::begin(layout, write)).await {
-        Ok(()) => {}
-        Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
+    match write_once(&*ctx.db, vec![layout::begin(layout, write)]).await {
+        Ok(_) => {}
+        Err(error) if error.is_transient() => {}
         Err(error) => return Err(error.into()),
     }
     // Another task may have been first.

@@ -27,8 +27,10 @@ use crate::ops::metrics::Metrics;
 use crate::store::db::Db;
 
 mod adapt;
+mod audit;
 pub mod breakage;
 mod counters;
+mod cut_record;
 pub mod failure;
 pub mod follower;
 mod freshness;
@@ -55,6 +57,7 @@ mod versioned;
 
 pub use adapt::Adapting;
 pub use breakage::Breakage;
+pub use cut_record::{AuditedCut, decode_cut};
 pub use failure::{Failure, HaltCode};
 pub use lag::watch_lag;
 pub use log_identity::{RecordedTopic, contradiction, same_count};
@@ -104,6 +107,7 @@ pub struct WorkerContext {
     worker: u64,
     writes: AtomicU64,
     tails: tokio::sync::Mutex<table_age::Tails>,
+    audits: audit::BlockReaders,
 }
 
 impl WorkerContext {
@@ -131,6 +135,7 @@ impl WorkerContext {
             worker,
             writes,
             tails: tokio::sync::Mutex::default(),
+            audits: audit::BlockReaders::default(),
         }
     }
 
@@ -175,6 +180,12 @@ pub async fn run(ctx: Arc<WorkerContext>, task: TaskId, shutdown: watch::Receive
     ctx.health.taken_up(task);
     supervise::run(&ctx, task, shutdown).await;
     ctx.health.gone(task);
+}
+
+/// The tasks that audit rating, one for each source partition.
+pub fn audit_tasks(source_partitions: u32) -> Vec<TaskId> {
+    let task = |p| TaskId::new(Role::Audit, Partition(p));
+    (0..source_partitions).map(task).collect()
 }
 
 /// Every task of both roles, for one process that does it all.

@@ -7,6 +7,7 @@ use crate::domain::position::{Epoch, Offset, Partition, Sequence};
 use crate::domain::time::{Millis, Month};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
+use crate::store::audits::AuditCheckpoint;
 use crate::store::awards::{self, Pending, Pointer, State, Task};
 use crate::store::checkpoints::{self, AdaptCheckpoint, PostCheckpoint, RateCheckpoint, Versioned};
 use crate::store::db::{Db, StoreError};
@@ -69,6 +70,16 @@ pub async fn post_checkpoint(
     Ok(stored.map(|stored| stored.value))
 }
 
+/// The stored checkpoint of the audit of a source partition; `None` before its first.
+pub async fn audit_checkpoint(
+    db: &dyn Db,
+    partition: Partition,
+) -> Result<Option<AuditCheckpoint>, StoreError> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Audit, partition));
+    let stored: Option<Versioned<AuditCheckpoint>> = checkpoints::get(db, &key).await?;
+    Ok(stored.map(|stored| stored.value))
+}
+
 /// Where a task stands, as its stored checkpoint has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -122,6 +133,15 @@ pub async fn standing(db: &dyn Db, task: TaskId) -> Result<Option<Standing>, Sto
             first: found.next,
             next: found.next,
         }),
+        Role::Audit => audit_checkpoint(db, partition)
+            .await?
+            .map(|found| Standing {
+                counts: vec![(Topic::LedgerCuts, found.partitions)],
+                topic_id: found.topic_id,
+                epoch: Some(found.epoch),
+                first: found.next,
+                next: found.next,
+            }),
         Role::Adapt(_) => {
             let key = checkpoints::checkpoint_key(task);
             let stored: Option<Versioned<AdaptCheckpoint>> = checkpoints::get(db, &key).await?;

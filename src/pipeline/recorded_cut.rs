@@ -2,11 +2,12 @@
 //!
 //! The cut itself stands in the rate checkpoint. If the tables are restored to an earlier moment,
 //! the checkpoints of later chunks are gone; this header brings them back (`tidemark recover`).
-//! Nothing else reads it, and a block without one is as good.
+//! A block without one is as good. The same bytes stand in `ledger.cuts` ([`cut_record`](super::cut_record)).
 
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use crate::domain::time::Millis;
@@ -28,7 +29,8 @@ const ROWS_ALWAYS: u8 = 1;
 const ROWS_SINCE: u8 = 2;
 
 /// Where the log and the sequences stand after a chunk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ChunkEnd {
     /// Log time at its last record.
     pub log_time: Millis,
@@ -39,7 +41,8 @@ pub struct ChunkEnd {
 }
 
 /// A chunk as its posting blocks describe it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LoggedChunk {
     /// Its recorded cut.
     pub cut: RateCheckpoint,
@@ -141,7 +144,7 @@ fn put_moment(out: &mut Vec<u8>, moment: Option<Millis>) {
     }
 }
 
-fn decode(
+pub(super) fn decode(
     bytes: &[u8],
     block: &BlockHeader,
     identity: &LogIdentity,

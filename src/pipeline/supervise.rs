@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::failure::{Failure, HaltCode};
-use super::retry::{backoff, pause};
-use super::{WorkerContext, adapt, post, rate};
+use super::retry::pause;
+use super::{WorkerContext, adapt, audit, post, rate};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, HaltRecord};
@@ -34,7 +34,7 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
                     .reloads_total
                     .with_label_values(&[task.role.as_str()])
                     .inc();
-                pause(ctx, &mut shutdown, backoff(ctx, failures)).await;
+                pause(ctx, &mut shutdown, ctx.pause_after(failures)).await;
             }
             Err((Failure::Halt(code, what), _)) => {
                 halt(ctx, task, (code, what), &mut shutdown).await;
@@ -129,6 +129,15 @@ async fn session(
                 .work(shutdown)
                 .await
                 .map_err(|e| (e, poster.has_progressed()))?;
+        }
+        Role::Audit => {
+            let mut auditor = audit::Auditor::restore(ctx, task.partition)
+                .await
+                .map_err(|e| (e, false))?;
+            auditor
+                .work(shutdown)
+                .await
+                .map_err(|e| (e, auditor.has_progressed()))?;
         }
         Role::Adapt(feed) => {
             let mut adapter = adapt::Adapter::load(ctx, feed, task.partition)

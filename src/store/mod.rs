@@ -7,9 +7,11 @@
 pub mod account_write;
 pub mod accounts;
 pub mod audit;
+pub mod audits;
 pub mod awards;
 pub mod census;
 pub mod checkpoints;
+pub mod conditional;
 pub mod control;
 pub mod credits;
 pub mod db;

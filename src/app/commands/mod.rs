@@ -10,6 +10,7 @@ use crate::ops::clock::Clock;
 use crate::store::db::Db;
 
 mod adjustments;
+mod audits;
 mod credits;
 mod keys;
 mod referrals;

@@ -19,6 +19,7 @@ use crate::store::db::{Db, StoreError};
 mod adjustments;
 mod analytics;
 mod audit;
+mod audits;
 mod bytes_text;
 mod credits;
 mod earnings;
@@ -45,6 +46,7 @@ pub use analytics::{
     ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
 };
 pub use audit::{AuditEntry, AuditPage};
+pub use audits::{AuditFinding, AuditProgress, AuditReport};
 pub use bytes_text::BytesText;
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};

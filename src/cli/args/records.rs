@@ -41,7 +41,7 @@ Examples:
   tidemark rejects list --since 2026-11-22T10:00:00Z --json";
 
 const CAT_EXAMPLES: &str = "\
-Topics: usage.events, usage.rejected, ledger.postings
+Topics: usage.events, usage.rejected, ledger.postings, ledger.cuts
 
 Examples:
   tidemark log cat usage.events --last 10            the newest over all partitions

@@ -87,6 +87,8 @@ pub enum WorkerRole {
     Rate,
     /// Add posting blocks to account rows.
     Post,
+    /// Rate every chunk again and compare the result with what was posted.
+    Audit,
     /// Turn gateway log records into usage events, for every topic in `[[adapters]]`.
     Adapt,
 }

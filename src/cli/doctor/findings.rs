@@ -55,6 +55,8 @@ pub enum Cause {
     NoRules,
     /// Accounts are set aside.
     SetAside,
+    /// The auditor has found differences.
+    AuditFindings,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -162,7 +164,8 @@ impl Findings {
                 | Cause::Rejected
                 | Cause::WithoutUsage
                 | Cause::NoRules
-                | Cause::SetAside => all.push(lines),
+                | Cause::SetAside
+                | Cause::AuditFindings => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);
                 }

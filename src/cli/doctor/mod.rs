@@ -19,6 +19,7 @@ use crate::pipeline::progress;
 use crate::store::checkpoints;
 use findings::{Backlog, Cause, Findings};
 
+mod audits;
 mod findings;
 mod outages;
 mod positions;
@@ -79,6 +80,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     let held = positions::held(session, findings).await?;
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;
+    audits::look(session, config, findings).await?;
     outages::recent(session, findings).await;
     tables::protection(config, findings).await?;
     adapting(session, config, findings).await

@@ -318,6 +318,7 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
         let name = settings.topic_name(topic);
         match cluster.has_topic(&name).await {
             Ok(true) => {}
+            Ok(false) if topic == Topic::LedgerCuts => missing_cuts(&name, findings),
             Ok(false) => missing_topic(&name, is_used, findings),
             Err(LogError::Unavailable(why)) => {
                 findings.fault(
@@ -335,6 +336,16 @@ pub async fn blind(config: &Config, findings: &mut Findings) -> Done<bool> {
         }
     }
     Ok(!findings.is_empty())
+}
+
+/// `ledger.cuts` is new since the auditor, and nothing but audits depends on what it held.
+pub(super) fn missing_cuts(name: &str, findings: &mut Findings) {
+    let text = format!(
+        "Topic {name} does not exist, so nothing is rated; events are accepted and kept. Create it: \
+         tidemark topics apply. Chunks that were rated before cannot be audited; no amount depends \
+         on it (docs/upgrade.md)."
+    );
+    findings.fault(Cause::TopicMissing(name.to_owned()), text);
 }
 
 /// A topic that is gone is not a topic that was never made.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::findings::{Backlog, Cause, Findings, wait};
+use super::outages;
 use crate::cli::client::Client;
 use crate::cli::data::DataDir;
 use crate::cli::output::{Done, counted};
@@ -58,7 +59,13 @@ const WORK: [Work; 2] = [
 pub async fn held(session: &Session, findings: &mut Findings) -> Done<Held> {
     let mut held = Held::new();
     for topic in Topic::ALL {
-        let partitions = session.log.topic(topic).await?.partitions;
+        let partitions = match session.log.topic(topic).await {
+            Err(LogError::NoTopic { .. }) if topic == Topic::LedgerCuts => {
+                outages::missing_cuts(topic.name(), findings);
+                continue;
+            }
+            info => info?.partitions,
+        };
         let mut records = 0;
         for partition in (0..partitions).map(Partition) {
             match session.log.bounds(topic, partition).await {
@@ -178,7 +185,7 @@ impl Work {
         bounds: Bounds,
     ) -> Result<(), Halt> {
         let now = |topic| match topic {
-            Topic::UsageEvents => session.partitions.source,
+            Topic::UsageEvents | Topic::LedgerCuts => session.partitions.source,
             Topic::LedgerPostings => session.partitions.posting,
             Topic::UsageRejected => session.partitions.rejected,
         };

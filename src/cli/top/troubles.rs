@@ -75,6 +75,16 @@ pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
             ),
         });
     }
+    let findings = now.sum("tidemark_audit_findings_total", None);
+    if findings > 0.0 {
+        troubles.push(Trouble {
+            code: "audit_findings".to_owned(),
+            text: format!(
+                "findings of the auditor since these processes started: {findings}; rating the same \
+                 events again gives something else. See what: tidemark audit findings"
+            ),
+        });
+    }
     let recent = |outcome| now.sum("tidemark_recent_events", Some(("outcome", outcome)));
     let (rated, rejected, bare) = (recent("rated"), recent("rejected"), recent("without_usage"));
     if rated + rejected >= RECENT_MIN && rejected > rated {

@@ -143,7 +143,10 @@ impl View {
 
     /// How fresh numbers are. After a restart the processes do not know of what events was posted before; that is no alarm.
     fn newest(&self) -> String {
-        let waits = self.lag.iter().any(|lag| lag.records > 0);
+        let waits = self
+            .lag
+            .iter()
+            .any(|lag| lag.records > 0 && !lag.is_audit());
         match self.newest_visible_seconds {
             Some(seconds) => format!(
                 "newest event visible in accounts: {} ago",
@@ -291,6 +294,13 @@ fn halts(now: &Reading) -> Vec<Halt> {
     halted.map(halt).collect()
 }
 
+impl Lag {
+    /// Whether it is the audit of a partition, which makes no number late.
+    fn is_audit(&self) -> bool {
+        self.partition.starts_with("audit/")
+    }
+}
+
 fn lags(now: &Reading) -> Vec<Lag> {
     let seconds = now.by_task("tidemark_lag_seconds");
     let records = now.by_task("tidemark_lag_records");
@@ -314,7 +324,7 @@ struct Findings<'v> {
 impl Findings<'_> {
     /// The worst that there is.
     fn verdict(&self, asked: usize) -> Verdict {
-        let is_late = |lag: &Lag| lag.seconds > LATE.as_secs_f64();
+        let is_late = |lag: &Lag| lag.seconds > LATE.as_secs_f64() && !lag.is_audit();
         let is_worked_on = |role: &&str| {
             let mut lags = self.lag.iter();
             lags.any(|lag| lag.partition.starts_with(*role))

@@ -12,6 +12,7 @@ use crate::domain::time::Millis;
 mod adjustments;
 mod analytics;
 mod audit;
+mod audits;
 mod codes;
 mod credits;
 mod keys;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(audits::show))
         .routes(routes!(analytics::show))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))

@@ -99,7 +99,7 @@ impl Guard {
         };
         let reserve = match topic {
             Topic::UsageEvents => space.reserve(),
-            Topic::UsageRejected | Topic::LedgerPostings => space.reserve() / 2,
+            Topic::UsageRejected | Topic::LedgerPostings | Topic::LedgerCuts => space.reserve() / 2,
         };
         space.free.saturating_sub(reserve)
     }

@@ -1,7 +1,8 @@
 //! Reading given partitions from given offsets.
 //!
 //! A *stream* reads on from where it is; whoever asks for another position gets the stream assigned anew, with that position in the
-//! assignment. There are two *lanes* (clients), so that a look at another place of a partition need not disturb who reads along it.
+//! assignment. There are a few *lanes* (clients), so that a look at another place of a partition need not disturb who reads along it:
+//! rating or posting, the auditor behind it, and one more.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
@@ -23,7 +24,7 @@ use crate::domain::position::{Offset, Partition};
 use crate::log::{ReadLimit, Record};
 
 /// How many clients there are.
-const LANES: usize = 2;
+const LANES: usize = 3;
 /// Most records that are taken out of a queue at a time.
 const TAKE_MAX: usize = 20_000;
 /// How long a wait lasts before it is looked again, whatever was told.

@@ -16,7 +16,12 @@ use crate::domain::ids::check_id;
 
 const KEY: &str = "adapters";
 /// The topics of tidemark itself: reading one as a gateway's would feed the log with itself.
-const OURS: [&str; 3] = ["usage.events", "usage.rejected", "ledger.postings"];
+const OURS: [&str; 4] = [
+    "usage.events",
+    "usage.rejected",
+    "ledger.postings",
+    "ledger.cuts",
+];
 /// Kafka's limit on the name of a topic.
 const TOPIC_CHARS_MAX: usize = 249;
 const PATH_CHARS_MAX: usize = 256;

@@ -45,6 +45,8 @@ pub struct PipelineConfig {
     pub duplicate_window_records_max: usize,
     /// Whether each request gets a row in UsageTracking.
     pub usage_rows: bool,
+    /// Whether `up` audits its own rating.
+    pub audit: bool,
     /// How often pending awards are looked for.
     pub award_poll_interval: Duration,
     /// How often a halted partition looks whether it has been resumed.
@@ -116,6 +118,7 @@ impl PipelineConfig {
                 1_000_000_000,
             ),
             usage_rows: reader.get("pipeline.usage_rows", true, boolean()),
+            audit: reader.get("pipeline.audit", true, boolean()),
             award_poll_interval: reader.get(
                 "pipeline.award_poll_interval",
                 ms(500),

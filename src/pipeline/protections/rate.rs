@@ -5,8 +5,10 @@ use std::future::Future;
 use std::slice::Chunks;
 
 use super::{Breakage, Protections};
+use crate::domain::amount::Points;
 use crate::domain::event::{AHEAD_MS_MAX, UsageEvent};
 use crate::domain::position::{Control, Offset, Position};
+use crate::domain::rating::Amounts;
 use crate::domain::time::Millis;
 use crate::pipeline::failure::Failure;
 use crate::store::checkpoints::WindowCut;
@@ -91,6 +93,24 @@ impl Protections {
             true => Ordering::Less,
             false => won,
         }
+    }
+
+    /// What an event earns: rounded down. Broken: up.
+    #[inline]
+    pub(in crate::pipeline) fn amounts(self, amounts: Amounts) -> Amounts {
+        if self.lack(Breakage::AmountsRoundedUp) {
+            let user = Points(amounts.user.0 + i64::from(amounts.user != Points::ZERO));
+            return Amounts { user, ..amounts };
+        }
+        amounts
+    }
+
+    /// The blocks of a chunk that are sent: all of them. Broken: not the first.
+    pub(in crate::pipeline) fn sent_blocks<T>(self, mut blocks: Vec<T>) -> Vec<T> {
+        if self.lack(Breakage::BlockNotSent) && blocks.len() > 1 {
+            blocks.remove(0);
+        }
+        blocks
     }
 
     /// Reads the head of the control feed: after the records of the chunk. Broken: before.

@@ -138,6 +138,14 @@ impl Amendment<'_> {
         }
     }
 
+    /// The time of the event that it is about.
+    pub(super) fn time(&self) -> Millis {
+        match self {
+            Amendment::Reversal(pending) => pending.reversal.original.time,
+            Amendment::LaterReport(report) => report.candidate.event.time,
+        }
+    }
+
     /// Whether its original is so old that its rows may have expired.
     pub(super) fn is_too_old(&self) -> bool {
         match self {

@@ -16,6 +16,7 @@ use crate::domain::position::Partition;
 use crate::domain::rules::Timeline;
 use crate::domain::semantics::Semantics;
 use crate::domain::service::Services;
+use crate::domain::time::Millis;
 use crate::log::Record;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Chains;
@@ -38,6 +39,8 @@ pub(super) struct ChunkState<'a> {
     /// Usage rows of the events that are folded.
     pub(super) items: Vec<Item>,
     pub(super) tally: Tally,
+    /// The time of the oldest event whose usage row was looked up.
+    pub(super) oldest_lookup: Option<Millis>,
     /// What changes earlier events. RESOLVE looks for those, and sorts these into log order.
     pub(super) amendments: Vec<Amendment<'a>>,
     /// What amendments are about, as far as it was rated in earlier chunks.
@@ -69,9 +72,10 @@ impl<'a> ChunkState<'a> {
         ChunkState {
             intake: Intake::starting_at(cut.log_time),
             waiting: Vec::new(),
-            fold: Fold::new(timeline, cut.control, room),
+            fold: Fold::new(timeline, cut.control, room).with(protections),
             items: Vec::new(),
             tally: Tally::default(),
+            oldest_lookup: None,
             amendments: Vec::new(),
             known: KnownOriginals::default(),
             sought: BTreeSet::new(),

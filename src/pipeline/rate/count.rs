@@ -5,12 +5,16 @@ use std::time::Duration;
 use super::Rater;
 use super::chunk::ChunkState;
 use crate::log::Record;
+use crate::ops::health::Role;
 use crate::ops::log_throttle::LogThrottle;
 use crate::pipeline::counters::{REFERRAL, issued};
 
 impl Rater<'_> {
-    /// Counts a chunk that is rated.
+    /// Counts a chunk that is rated. An audit counts its own.
     pub(super) fn count(&mut self, chunk: &ChunkState<'_>, records: &[Record]) {
+        if self.role != Role::Rate {
+            return;
+        }
         let (metrics, intake, tally) = (&self.ctx.metrics, &chunk.intake, &chunk.tally);
         metrics.chunks_total.inc();
         metrics.chunk_events.observe(records.len() as f64);
@@ -33,6 +37,9 @@ impl Rater<'_> {
         metrics
             .unknown_usage_events_total
             .inc_by(tally.unknown_usage);
+        metrics
+            .unknown_usage_completed_total
+            .inc_by(tally.usage_completed);
         self.count_unrecognised_models();
     }
 

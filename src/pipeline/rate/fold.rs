@@ -22,6 +22,7 @@ use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
 use crate::pipeline::follower::{Chain, Chains};
 use crate::pipeline::hashed::AccountHash;
+use crate::pipeline::protections::Protections;
 
 pub(super) use amend::Completed;
 
@@ -98,6 +99,7 @@ pub struct Fold {
     day: Option<(Day, Month)>,
     /// What went to referrers, for telling; it wraps rather than fail.
     referred: i64,
+    protections: Protections,
 }
 
 /// What a fold gathers in. It goes from one fold to the next: memory that is given back and asked for again must be cleared by
@@ -127,6 +129,15 @@ impl Fold {
             unlinked: Vec::new(),
             day: None,
             referred: 0,
+            protections: Protections::default(),
+        }
+    }
+
+    /// The same with these protections.
+    pub fn with(self, protections: Protections) -> Fold {
+        Fold {
+            protections,
+            ..self
         }
     }
 
@@ -215,6 +226,7 @@ impl Fold {
         let rules: &Arc<Rules> = self.timeline.at(event.time);
         let model = detect(event, service, rules, tiers);
         let amounts = rate(event, service, &model, rules);
+        let amounts = self.protections.amounts(amounts);
         let cell = cell_of((event.status, event.latency_ms), &amounts);
         let cascade = rules.cascade();
         let slot = self.slot(event.time, candidate.log_time);
@@ -345,6 +357,11 @@ impl Postings {
     pub fn entries(&self, partition: Partition) -> impl ExactSizeIterator<Item = EntryRef<'_>> {
         let order = self.order[partition.0 as usize].iter();
         order.map(|(_, _, number)| self.room.entry(*number))
+    }
+
+    /// Whether nothing is added to any account.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.iter().all(Vec::is_empty)
     }
 
     /// The room, for the next fold.

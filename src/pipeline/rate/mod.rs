@@ -67,6 +67,8 @@ pub(in crate::pipeline) use output::Output;
 pub struct Rater<'c> {
     ctx: &'c WorkerContext,
     partition: Partition,
+    /// In whose name it works: rating, or the audit of it.
+    role: Role,
     /// The checkpoint as it stands in the store.
     checkpoint: RateCheckpoint,
     /// The id of the checkpoint's last write; `None` if there is no checkpoint yet.
@@ -104,7 +106,7 @@ impl Rater<'_> {
     }
 
     fn task(&self) -> TaskId {
-        TaskId::new(Role::Rate, self.partition)
+        TaskId::new(self.role, self.partition)
     }
 
     /// Works until shutdown or a failure.

@@ -26,19 +26,10 @@ pub(in crate::pipeline) struct Output {
     pub(in crate::pipeline) others: Vec<(Topic, Partition, Vec<NewRecord>)>,
     /// Usage rows.
     pub(in crate::pipeline) rows: Vec<Item>,
+    /// The time of the oldest event whose usage row was looked up; `None`: none was.
+    pub(in crate::pipeline) oldest_lookup: Option<Millis>,
     /// What holds once all of it is published.
     pub(in crate::pipeline) after: super::After,
-}
-
-impl Output {
-    /// Its usage rows, and nothing else.
-    pub(in crate::pipeline) fn only_rows(self) -> Output {
-        Output {
-            blocks: Vec::new(),
-            others: Vec::new(),
-            ..self
-        }
-    }
 }
 
 impl Rater<'_> {
@@ -46,7 +37,11 @@ impl Rater<'_> {
     pub(super) fn output(&mut self, chunk: ChunkState<'_>, records: &[Record]) -> Output {
         let intake = chunk.intake;
         let postings = chunk.fold.postings(self.checkpoint.posting_partitions);
-        let (blocks, sequences) = self.blocks(&postings, intake.ticks > 0);
+        // A completion may change no amount, and still writes a row: a chunk with rows sends a block,
+        // since `recover` knows chunks by their blocks.
+        let is_silent = !chunk.items.is_empty() && postings.is_empty();
+        let everywhere = intake.ticks > 0 || is_silent;
+        let (blocks, sequences) = self.blocks(&postings, everywhere);
         self.room = postings.into_room();
         let others = self.rejects(&intake.rejects).into_iter();
         Output {
@@ -54,6 +49,7 @@ impl Rater<'_> {
             blocks,
             others: others.chain(forwards(&intake.forwards)).collect(),
             rows: chunk.items,
+            oldest_lookup: chunk.oldest_lookup,
             after: super::After {
                 log_time: intake.log_time,
                 latest_event: self.latest_event(intake.latest_event),

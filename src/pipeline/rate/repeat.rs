@@ -1,10 +1,12 @@
-//! Rating chunks again that were rated before the tables went back (`tidemark recover`).
+//! Rating chunks again: those that were rated before the tables went back (`tidemark recover`), and
+//! every one for its audit.
 
 use super::Rater;
 use super::output::Output;
 use super::restore::shorten_window;
-use crate::domain::position::{Partition, WriteId};
+use crate::domain::position::{Control, Partition, WriteId};
 use crate::log::{Fingerprint, Topic};
+use crate::ops::health::Role;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::{WorkerContext, layout};
 use crate::store::checkpoints::RateCheckpoint;
@@ -29,20 +31,54 @@ impl<'c> Rater<'c> {
         Ok(rater)
     }
 
+    /// A rater for the audit of chunks, that begins with this one. It publishes nothing and counts
+    /// nothing.
+    pub(in crate::pipeline) async fn auditing(
+        ctx: &'c WorkerContext,
+        partition: Partition,
+        first: RateCheckpoint,
+    ) -> Result<Rater<'c>, Failure> {
+        let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
+        let first = shorten_window(first, start)?;
+        let layout = layout::stored(ctx).await?;
+        let control = first.control;
+        let mut rater = Rater::at(ctx, partition, layout, first, None).await?;
+        rater.role = Role::Audit;
+        rater.follow_to(control).await?;
+        rater.rebuild_window().await?;
+        Ok(rater)
+    }
+
+    /// Follows the control feed at least to this position.
+    pub(in crate::pipeline) async fn follow_to(&mut self, control: Control) -> Result<(), Failure> {
+        self.follower.trim(self.ctx.settings.chains_cached_max);
+        if self.follower.followed() >= control {
+            return Ok(());
+        }
+        match self.follower.follow(self.ctx).await? {
+            head if head >= control => Ok(()),
+            head => Err(Failure::reload(format!(
+                "the control feed ends at {head}, but a chunk was rated with entries up to {control}"
+            ))),
+        }
+    }
+
     /// Goes on to a later chunk. Records between the two belong to chunks that sent no block.
     pub(in crate::pipeline) async fn go_on_to(
         &mut self,
         next: RateCheckpoint,
     ) -> Result<(), Failure> {
-        let (bounds, to, log_time) = (
-            self.ctx
-                .log
-                .bounds(Topic::UsageEvents, self.partition)
-                .await?,
-            self.checkpoint.to,
-            self.after.log_time,
-        );
-        let next = shorten_window(next, bounds.start)?;
+        let bounds = self.ctx.log.bounds(Topic::UsageEvents, self.partition);
+        let start = bounds.await?.start;
+        self.continue_with(shorten_window(next, start)?).await
+    }
+
+    /// The same where nothing has expired of the window since this rater stood at the chunk before.
+    pub(in crate::pipeline) async fn continue_with(
+        &mut self,
+        next: RateCheckpoint,
+    ) -> Result<(), Failure> {
+        let (to, log_time) = (self.checkpoint.to, self.after.log_time);
         let first = next.window.first;
         let is_corrected = next.clock != self.checkpoint.clock;
         self.checkpoint = next;

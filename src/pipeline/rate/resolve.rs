@@ -13,6 +13,8 @@ use super::{Rater, no_rules};
 use crate::domain::completion::{Comparison, compare};
 use crate::domain::ids::Account;
 use crate::domain::position::Position;
+use crate::domain::time::Millis;
+use crate::ops::health::Role;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::hashed::AccountHash;
 use crate::pipeline::retry::persist;
@@ -32,8 +34,11 @@ impl Rater<'_> {
             return Ok(());
         }
         let slow = chunk.keys_to_look_up();
-        let looked_up = &self.ctx.metrics.slow_lane_events_total;
-        looked_up.inc_by(slow.len() as u64);
+        if self.role == Role::Rate {
+            let looked_up = &self.ctx.metrics.slow_lane_events_total;
+            looked_up.inc_by(slow.len() as u64);
+        }
+        chunk.oldest_lookup = chunk.oldest_looked_up();
         let rows = self.usage_rows(slow).await?;
         chunk.drop_forgotten_copies(&rows, &self.void)?;
         self.learn_originals(chunk, rows).await?;
@@ -99,6 +104,16 @@ impl Rater<'_> {
 }
 
 impl ChunkState<'_> {
+    /// The time of the oldest event whose usage row is looked up, also of those that amendments are
+    /// about.
+    fn oldest_looked_up(&self) -> Option<Millis> {
+        let slow = self.waiting.iter().filter(|waiting| waiting.is_slow());
+        let originals = self.amendments.iter().map(Amendment::time);
+        slow.map(|waiting| waiting.event.time)
+            .chain(originals)
+            .min()
+    }
+
     /// The usage rows that must be looked up.
     fn keys_to_look_up(&self) -> Vec<Key> {
         let slow = self.waiting.iter().filter(|waiting| waiting.is_slow());

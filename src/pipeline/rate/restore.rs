@@ -44,6 +44,8 @@ impl<'c> Rater<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         installation::check(ctx).await?;
         let layout = layout::agree(ctx, &source, &postings).await?;
+        let cuts = ctx.log.topic(Topic::LedgerCuts).await?;
+        layout::same_as_source(&layout, &cuts)?;
         let written = stored.as_ref().map(|stored| stored.write);
         let stored = stored.map(|stored| stored.value);
         let checkpoint = match check(ctx, partition, stored, &source, &layout).await {
@@ -94,6 +96,7 @@ impl<'c> Rater<'c> {
         Ok(Rater {
             ctx,
             partition,
+            role: Role::Rate,
             checkpoint,
             written,
             after,

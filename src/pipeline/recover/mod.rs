@@ -307,7 +307,7 @@ async fn repeat(
     }
     recovered.chunks += 1;
     recovered.usage_rows += output.rows.len() as u64;
-    rater.append_all(output.only_rows()).await?;
+    rater.put_rows(output.rows).await?;
     Ok(())
 }
 

@@ -305,6 +305,7 @@ async fn every_list_refuses_a_limit_beyond_its_bounds_and_names_them() {
     let stand = Stand::new().await;
     let lists = [
         ("/api/admin/audit?", 500),
+        ("/api/admin/audit/findings?", 1_000),
         ("/api/admin/adjustments?kind=user&id=alice&", 1_000),
         ("/api/admin/credits?userId=alice&", 1_000),
         ("/api/admin/rejects?partition=0&", 500),

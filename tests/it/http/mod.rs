@@ -5,6 +5,7 @@ mod admin;
 mod admin_credits;
 mod analytics;
 mod audit;
+mod audits;
 mod bodies;
 mod credits;
 mod earnings;

@@ -198,6 +198,8 @@ fn everything_happens(mut broker: Broker, store: String) {
         stage.worker("two"),
         stage.worker("three"),
     );
+    let mut auditor = site.worker_with("auditor", &["--roles", "audit"], &[]);
+    auditor.wait_ready();
     let mut load = Load::start(site, seed);
     progress(&[&one, &two, &three], 300.0, &mut load, site);
 
@@ -259,7 +261,7 @@ fn everything_happens(mut broker: Broker, store: String) {
     load.everything_is_in(&books.records);
     books.equal_the_oracle(&founded);
     site.run(&["doctor"]);
-    for worker in [&two, &four, &five, &second] {
+    for worker in [&two, &four, &five, &second, &auditor] {
         let said = worker.said();
         for bad in ["task.halt", "panicked", "task.panic"] {
             assert!(!said.contains(bad), "{bad}: {said}");
@@ -268,7 +270,18 @@ fn everything_happens(mut broker: Broker, store: String) {
             worker.metric("tidemark_lag_records") == Some(0.0)
         });
     }
-    for worker in [two, four, five, second] {
+    until("everything is audited", || {
+        auditor.metric("tidemark_lag_records") == Some(0.0)
+    });
+    let audited = auditor.metric("tidemark_audit_chunks_total");
+    assert!(audited.is_some_and(|chunks| chunks > 0.0), "{audited:?}");
+    for none in [
+        "tidemark_audit_findings_total",
+        "tidemark_audit_skipped_total",
+    ] {
+        assert_eq!(auditor.metric(none), Some(0.0), "{none}");
+    }
+    for worker in [two, four, five, second, auditor] {
         let (status, _) = worker.stop();
         assert_eq!(status.code(), Some(0), "the last stop");
     }

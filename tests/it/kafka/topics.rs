@@ -134,8 +134,13 @@ fn row<'a>(
 #[ignore = "needs Kafka: .ci/run kafka"]
 async fn applying_creates_what_is_missing_and_applying_again_changes_nothing() {
     let Some(site) = Site::new() else { return };
-    let missing = ["usage.events", "usage.rejected", "ledger.postings"]
-        .map(|topic| row((topic, "topic", "missing", "create")));
+    let missing = [
+        "usage.events",
+        "usage.rejected",
+        "ledger.postings",
+        "ledger.cuts",
+    ]
+    .map(|topic| row((topic, "topic", "missing", "create")));
     assert_eq!(site.found().await, missing);
     let applied = site.admin.apply(&specs()).await.unwrap();
     let mended: Vec<_> = applied.mended.iter().map(|one| site.row(one)).collect();
@@ -229,7 +234,7 @@ async fn another_number_of_partitions_is_refused_and_nothing_else_of_that_topic_
     ];
     site.create("ledger.postings", 3, &sets).await;
     let applied = site.admin.apply(&specs()).await.unwrap();
-    assert_eq!(applied.mended.len(), 2, "the two others were created");
+    assert_eq!(applied.mended.len(), 3, "the others were created");
     let left: Vec<_> = applied.left.iter().map(|one| site.row(one)).collect();
     let own_default = format!("{} (the cluster's default)", 1024 * 1024 + 12);
     let expected = [
@@ -284,7 +289,13 @@ async fn copies_are_refused_and_more_copies_than_brokers_are_explained() {
     site.admin.apply(&specs()).await.unwrap();
     let applied = site.admin.apply(&shipped()).await.unwrap();
     let left: Vec<_> = applied.left.iter().map(|one| site.row(one)).collect();
-    let expected = ["usage.events", "usage.rejected", "ledger.postings"].map(|topic| {
+    let expected = [
+        "usage.events",
+        "usage.rejected",
+        "ledger.postings",
+        "ledger.cuts",
+    ]
+    .map(|topic| {
         [
             row((topic, "replication.factor", "1", "refuse")),
             row((topic, "min.insync.replicas", "1", "wait")),
@@ -354,7 +365,7 @@ fn the_command_line_shows_differences_and_mends_them() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<serde_json::Value> = lines.collect();
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
     assert_eq!(lines[0]["apply"], "create");
     assert_eq!(lines[0]["topic"], site.name("usage.events"));
 

@@ -6,6 +6,7 @@ use tidemark::log::Topic;
 use tidemark::log::topics::{EVENT_BYTES_MAX, RecordFormat, TopicSpec, load, shipped};
 
 const EVENTS: &str = include_str!("../../../topics/usage.events.yaml");
+const CUTS: &str = include_str!("../../../topics/ledger.cuts.yaml");
 const POSTINGS: &str = include_str!("../../../topics/ledger.postings.yaml");
 
 #[test]
@@ -86,7 +87,7 @@ fn a_fault_names_file_key_and_what_is_allowed() {
         (
             "name: usage.events",
             "name: usage.event",
-            "name: is \"usage.event\"; allowed: usage.events, usage.rejected, ledger.postings",
+            "name: is \"usage.event\"; allowed: usage.events, usage.rejected, ledger.postings, ledger.cuts",
         ),
         (
             "format: json",
@@ -153,7 +154,7 @@ fn a_directory_overrides_what_is_shipped() {
     );
     put("README.md", "not a topic");
     let partitions = |specs: Vec<TopicSpec>| specs.iter().map(|s| s.partitions).collect::<Vec<_>>();
-    assert_eq!(partitions(load(Some(dir.path())).unwrap()), [4, 4, 9]);
+    assert_eq!(partitions(load(Some(dir.path())).unwrap()), [4, 4, 9, 4]);
 
     put("ledger.posting.yaml", POSTINGS);
     put("usage.rejected.yaml", POSTINGS);
@@ -178,6 +179,37 @@ fn rejects_must_fit_the_largest_event() {
         faults.contains("usage.rejected.yaml: largestRecordBytes"),
         "{faults}"
     );
+}
+
+#[test]
+fn cuts_without_a_file_are_like_usage_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let events = EVENTS
+        .replace("partitions: 4", "partitions: 12")
+        .replace("replicationFactor: 3", "replicationFactor: 2")
+        .replace("minInsyncReplicas: 2", "minInsyncReplicas: 1")
+        .replace("retentionHours: 168", "retentionHours: 500");
+    put("usage.events.yaml", &events);
+    let specs = load(Some(dir.path())).unwrap();
+    let (events, cuts) = (&specs[0], &specs[3]);
+    assert_eq!((cuts.topic, cuts.partitions), (Topic::LedgerCuts, 12));
+    assert_eq!(
+        (
+            cuts.replication_factor,
+            cuts.min_insync_replicas,
+            cuts.retention
+        ),
+        (2, 1, events.retention)
+    );
+    put("ledger.cuts.yaml", CUTS);
+    let faults = load(Some(dir.path())).unwrap_err().to_string();
+    for fault in [
+        "ledger.cuts.yaml: partitions: is 4, but not that of usage.events; allowed: 12",
+        "ledger.cuts.yaml: retentionHours: is 168, less than that of usage.events; allowed: at least 500",
+    ] {
+        assert!(faults.contains(fault), "{faults}");
+    }
 }
 
 #[test]

@@ -8,17 +8,19 @@ use futures::FutureExt;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Control, Epoch, Fence, Partition};
 use tidemark::domain::time::Month;
+use tidemark::ops::clock::Clock;
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Breakage, Protections, Settings, WorkerContext};
 use tidemark::store::accounts::{self, StoredRow};
+use tidemark::store::audits::{AuditCheckpoint, Finding};
 use tidemark::store::checkpoints::{self, HaltRecord, PostCheckpoint, RateCheckpoint};
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::set_aside::SetAside;
 use tidemark::store::top;
 use tokio::sync::watch;
 
-use super::clock::SimClock;
+use super::clock::{SimClock, StillClock};
 use super::db::{DbState, SimDb, in_range};
 use super::log::SimLog;
 use super::world::{Executor, Owner, World};
@@ -241,6 +243,19 @@ pub fn post_checkpoint(db: &DbState, partition: u32) -> Option<PostCheckpoint> {
     db.items.get(&key).map(body)
 }
 
+/// A stored checkpoint.
+pub fn audit_checkpoint(db: &DbState, partition: u32) -> Option<AuditCheckpoint> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Audit, Partition(partition)));
+    db.items.get(&key).map(body)
+}
+
+/// What the auditor found.
+pub fn findings(db: &DbState) -> Vec<Finding> {
+    let is_one = |key: &Key| key.table == Table::Checkpoints && key.hash == "audit_findings";
+    let items = db.items.iter().filter(|(key, _)| is_one(key));
+    items.map(|(_, item)| body(item)).collect()
+}
+
 /// Every task of a run.
 pub fn tasks(source: u32, posting: u32) -> Vec<TaskId> {
     pipeline::all_tasks(source, posting)
@@ -262,6 +277,10 @@ impl InstantDb {
 
 #[async_trait]
 impl Db for InstantDb {
+    fn clock(&self) -> &dyn Clock {
+        &StillClock
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         Ok(self.0.get(key).cloned())
     }

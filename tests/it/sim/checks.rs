@@ -56,6 +56,8 @@ pub struct Ledger {
     /// The head of the control feed when a record of `usage.events` was appended, by the topic's id,
     /// partition and offset.
     heads: BTreeMap<(String, u32, u64), u64>,
+    /// The tables are of an earlier moment for a while, and so is the control feed.
+    pub has_older_feed: bool,
     /// The halts that may happen now.
     pub may_halt: BTreeSet<&'static str>,
     /// Accounts with an item that something other than the pipeline has damaged, now or earlier.
@@ -69,7 +71,7 @@ pub struct Ledger {
 
 type Shared = Arc<Mutex<Ledger>>;
 /// The cuts, by source partition and chunk.
-type Cuts = BTreeMap<(u32, u64), RateCheckpoint>;
+pub type Cuts = BTreeMap<(u32, u64), RateCheckpoint>;
 
 /// Watches every write and append of a world.
 pub fn watch(world: &World) -> Shared {
@@ -110,6 +112,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Up to where a source partition of an epoch was cut.
+    pub fn cut_up_to(&self, partition: u32, epoch: u32) -> usize {
+        let id = log::topic_id(Topic::UsageEvents, Epoch(epoch));
+        let of_p = self.cuts.range((partition, 0)..=(partition, u64::MAX));
+        let cuts = of_p.filter(|(_, cut)| cut.topic_id == id);
+        cuts.map(|(_, cut)| cut.to.0 as usize).max().unwrap_or(0)
+    }
+
     /// The cuts that are known, to be put back with the tables of this moment.
     pub fn cuts(&self) -> Cuts {
         self.cuts.clone()
@@ -119,6 +129,13 @@ impl Ledger {
     pub fn put_back(&mut self, cuts: Cuts) {
         self.forget(|of| cuts.contains_key(of));
         self.cuts = cuts;
+    }
+
+    /// The cuts of one source partition as they were in tables that are back now.
+    pub fn put_back_of(&mut self, partition: u32, cuts: &Cuts) {
+        self.forget(|of| of.0 != partition || cuts.contains_key(of));
+        let of_it = cuts.iter().filter(|((p, _), _)| *p == partition);
+        self.cuts.extend(of_it.map(|(of, cut)| (*of, cut.clone())));
     }
 
     /// The cuts of a source partition went with the tables, but for those that are kept.
@@ -309,6 +326,7 @@ impl Ledger {
         let seen = records.filter_map(|offset| self.heads.get(&place(offset)));
         if let Some(head) = seen.max()
             && *head > checkpoint.control.0
+            && !self.has_older_feed
         {
             return Err(format!(
                 "chunk {} of {p} is rated as of {}, but {head} was there before its last record",

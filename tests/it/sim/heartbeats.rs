@@ -75,8 +75,8 @@ fn an_idle_source_lets_every_posting_partition_close_the_month_and_sends_one_tic
     );
     let records = quiet.world.with(|inner| inner.logs[&1].appended);
     let minutes = ((CLOSE - START) / MINUTE + 5) as u64;
-    // One tick, and one block for each posting partition.
-    let most = minutes * u64::from(1 + POSTING);
+    // One tick, one cut, and one block for each posting partition.
+    let most = minutes * u64::from(2 + POSTING);
     assert!(
         records <= most && records >= most / 2,
         "{records} records in {minutes} minutes"

@@ -47,6 +47,7 @@ impl LogState {
             (Topic::UsageEvents, usage),
             (Topic::UsageRejected, rejected),
             (Topic::LedgerPostings, postings),
+            (Topic::LedgerCuts, usage),
         ]);
         LogState {
             partitions,

@@ -53,7 +53,8 @@ type Items = BTreeMap<Key, Item>;
 impl Run {
     /// Stops everything, lets something happen, and starts again.
     pub(super) fn mishap(&mut self) -> Result<(), String> {
-        if self.lean == Lean::Restores || self.rng.random_ratio(1, 6) {
+        if matches!(self.lean, Lean::Restores | Lean::RestoredTwice) || self.rng.random_ratio(1, 6)
+        {
             return self.restore_and_recover();
         }
         let mishap = *ALL.choose(&mut self.rng).expect("not empty");
@@ -105,6 +106,7 @@ impl Run {
             return Ok(());
         };
         let cuts = lock(&self.ledger).cuts();
+        lock(&self.ledger).has_older_feed = true;
         self.change(|items| *items = older)?;
         self.watch(&OLDER, false)?;
         let halted = self.halted().into_iter();
@@ -116,6 +118,7 @@ impl Run {
             self.watch(&OLDER, false)?;
         }
         self.repair(|items| *items = newest.clone())?;
+        lock(&self.ledger).has_older_feed = false;
         lock(&self.ledger).put_back(cuts);
         Ok(())
     }

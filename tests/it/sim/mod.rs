@@ -2,6 +2,7 @@
 
 mod adapter;
 mod aside;
+mod audit;
 mod backlog;
 mod checks;
 mod clock;

@@ -143,6 +143,12 @@ impl Quiet {
         self.start_tasks(settings, tasks);
     }
 
+    /// Starts another worker that only audits.
+    pub fn start_auditors(&mut self, settings: Settings) {
+        self.owner += 1;
+        self.start_tasks(settings, pipeline::audit_tasks(self.source));
+    }
+
     fn start_tasks(&mut self, settings: Settings, tasks: Vec<TaskId>) {
         let spec = WorkerSpec {
             owner: self.owner,

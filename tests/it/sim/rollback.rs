@@ -137,13 +137,18 @@ impl Run {
     /// What was appended to the old log and never rated is taken from it.
     fn uncut(&mut self, moment: &Moment) -> Vec<Record> {
         let mut taken = Vec::new();
+        let ledger = lock(&self.ledger);
         self.world.with(|inner| {
             for p in 0..moment.source {
                 let place = (Topic::UsageEvents, p);
                 let end = moment.ends.get(&place).copied().unwrap_or(0);
-                let rated = adapter::rate_checkpoint(&inner.db, p)
-                    .filter(|at| at.epoch.0 == moment.epoch)
-                    .map_or(end, |at| (at.from.0 as usize).max(end));
+                let at = adapter::rate_checkpoint(&inner.db, p);
+                let rated = match at.filter(|at| at.epoch.0 == moment.epoch) {
+                    Some(at) => at.from.0 as usize,
+                    // The new epoch began after all that was cut here was done.
+                    None => ledger.cut_up_to(p, moment.epoch),
+                };
+                let rated = rated.max(end);
                 let log = inner.logs.get_mut(&moment.epoch).expect("the old log");
                 if let Some(records) = log.records.get_mut(&place)
                     && rated < records.len()

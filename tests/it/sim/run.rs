@@ -14,7 +14,7 @@ use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::Topic;
 use tidemark::ops::health::TaskId;
-use tidemark::pipeline::{Breakage, Settings};
+use tidemark::pipeline::{self, Breakage, Settings};
 use tidemark::store::awards::{Adjustment, AdjustmentError, adjustment};
 use tidemark::store::db::{Item, Key};
 use tidemark::store::pricing::{NewValue, Publish, PublishError, publish};
@@ -27,6 +27,7 @@ use super::damage::{self, Damaged};
 use super::db::SimDb;
 use super::faults::Faults;
 use super::log::{self, LogState};
+use super::recovery::Backup;
 use super::workload::{DAY, HOUR, MINUTE, Mix, Workload, provider, user};
 use super::world::{Executor, Owner, Stopped, World, lock};
 use crate::oracle::defaults;
@@ -77,6 +78,9 @@ pub enum Lean {
     Reversals,
     /// Requests that are reported twice, first in part.
     Completions,
+    /// Tables that are restored and recovered, and then restored again to another moment: before or
+    /// after the first one, or to one that the first restore had abandoned.
+    RestoredTwice,
 }
 
 /// One run.
@@ -103,6 +107,12 @@ pub struct Run {
     pub(super) older_at: i64,
     /// The tables at a moment after that.
     pub(super) later: Option<(i64, BTreeMap<Key, Item>)>,
+    /// The tables at more moments, also at those that a restore has abandoned.
+    pub(super) backups: Vec<Backup>,
+    /// The one to which the tables went back again.
+    pub(super) back_at: Option<Backup>,
+    /// How often tables were restored and recovered.
+    pub(super) restores: u32,
     /// Items that are damaged, and how they were before.
     pub(super) damaged: BTreeMap<Key, Damaged>,
     /// Partitions whose clocks an operator is correcting.
@@ -117,6 +127,8 @@ pub struct Outcome {
     pub digest: u64,
     /// Steps taken.
     pub steps: u64,
+    /// How often tables were restored to an earlier moment and recovered.
+    pub restores: u32,
 }
 
 /// Runs a seed.
@@ -135,6 +147,7 @@ pub fn run(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Ou
         failure,
         digest: run.world.digest(),
         steps: run.executor.steps,
+        restores: run.restores,
     }
 }
 
@@ -276,6 +289,9 @@ impl Run {
             older: None,
             older_at: 0,
             later: None,
+            backups: Vec::new(),
+            back_at: None,
+            restores: 0,
             damaged: BTreeMap::new(),
             correcting: BTreeSet::new(),
         };
@@ -302,14 +318,24 @@ impl Run {
         let moves_at: Vec<u32> = (0..moves)
             .map(|_| self.rng.random_range(2..rounds))
             .collect();
-        let leans = matches!(self.lean, Lean::Mishaps | Lean::Restores | Lean::Rollbacks);
+        let leans = matches!(
+            self.lean,
+            Lean::Mishaps | Lean::Restores | Lean::RestoredTwice | Lean::Rollbacks
+        );
         // A backup of a damaged row is not what the mishaps are about.
         let has_mishap = leans || self.lean != Lean::Damage && self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
         let snapshot_at = match (self.lean, mishap_at) {
-            (Lean::Restores, Some(at)) => self.rng.random_range(at.saturating_sub(3)..=at),
+            (Lean::Restores | Lean::RestoredTwice, Some(at)) => {
+                self.rng.random_range(at.saturating_sub(3)..=at)
+            }
             _ => self.rng.random_range(0..rounds),
         };
+        let again_at = match (self.lean, mishap_at) {
+            (Lean::RestoredTwice, Some(at)) => Some(self.rng.random_range(at + 1..rounds + 2)),
+            _ => None,
+        };
+        let rounds = rounds.max(again_at.map_or(0, |at| at + 1));
         for round in 0..rounds {
             if moves_at.contains(&round) {
                 self.next_epoch()?;
@@ -323,11 +349,17 @@ impl Run {
                 self.older_at = self.world.now();
                 self.later = None;
             }
+            if self.lean == Lean::RestoredTwice {
+                self.back_up();
+            }
             if mishap_at == Some(round) {
                 match self.lean {
                     Lean::Rollbacks => self.roll_back()?,
                     _ => self.mishap()?,
                 }
+            }
+            if again_at == Some(round) {
+                self.restore_again()?;
             }
             if self.lean == Lean::Clocks && self.rng.random_ratio(1, 5) {
                 self.clock_jumps();
@@ -367,6 +399,7 @@ impl Run {
 
     pub(super) fn open_epoch(&mut self) {
         self.epoch += 1;
+        self.backups.clear();
         self.older = None;
         self.later = None;
         let mut log = LogState::new(self.source, 1, self.posting);
@@ -407,9 +440,24 @@ impl Run {
         }
     }
 
+    /// Whether auditors are among the tasks. Where something is broken on purpose, the oracle must find it
+    /// without them.
+    fn has_audits(&self) -> bool {
+        self.breakage.is_none()
+    }
+
+    /// Every task of the epoch.
+    fn tasks(&self) -> Vec<TaskId> {
+        let mut tasks = adapter::tasks(self.source, self.posting);
+        if self.has_audits() {
+            tasks.extend(pipeline::audit_tasks(self.source));
+        }
+        tasks
+    }
+
     /// Spreads all tasks over a few workers; some tasks run twice.
     pub(super) fn start_all(&mut self) {
-        let mut tasks = adapter::tasks(self.source, self.posting);
+        let mut tasks = self.tasks();
         tasks.shuffle(&mut self.rng);
         let workers = self.rng.random_range(1..4_usize).min(tasks.len());
         let share = tasks.len().div_ceil(workers);
@@ -483,6 +531,8 @@ impl Run {
                 5 => self.storm(),
                 6 => self.stop_one(),
                 7 => self.rival(),
+                // The oracle knows no feed but the last one.
+                8 | 9 if self.lean == Lean::RestoredTwice => {}
                 8 => self.sign_up(),
                 9 => self.publish(),
                 _ => self.adjust(),
@@ -546,7 +596,7 @@ impl Run {
     }
 
     fn rival(&mut self) {
-        let mut tasks = adapter::tasks(self.source, self.posting);
+        let mut tasks = self.tasks();
         tasks.shuffle(&mut self.rng);
         tasks.truncate(self.rng.random_range(1..4));
         if self.workers.len() < 6 {
@@ -747,7 +797,7 @@ impl Run {
     pub(super) fn drain(&mut self) -> Result<(), String> {
         self.world.with(|inner| inner.faults = Faults::none());
         self.mend();
-        let mut missing = adapter::tasks(self.source, self.posting);
+        let mut missing = self.tasks();
         for (tasks, _) in self.workers.values() {
             missing.retain(|task| !tasks.contains(task));
         }
@@ -755,20 +805,21 @@ impl Run {
             self.start(missing);
         }
         let deadline = self.world.now().max(self.latest_freeze) + DRAIN_MS_MAX;
-        let (source, posting, epoch) = (self.source, self.posting, self.epoch);
+        let (partitions, epoch) = ((self.source, self.posting), self.epoch);
+        let audits = self.has_audits();
         loop {
             let ended = self
                 .executor
                 .run_until(deadline, DRAIN_STEPS_MAX, |executor| {
                     executor.steps % 64 == 0
-                        && (is_drained(executor, source, posting, epoch) || needs_hand(executor))
+                        && (is_drained(executor, partitions, epoch, audits) || needs_hand(executor))
                 });
             self.failed(ended)?;
             if ended != Stopped::Done {
                 let standing = self.standing();
                 return Err(format!("I7: {ended:?} before the lag was zero\n{standing}"));
             }
-            if is_drained(&self.executor, source, posting, epoch) {
+            if is_drained(&self.executor, partitions, epoch, audits) {
                 return Ok(());
             }
             self.correct_clocks();
@@ -799,7 +850,13 @@ impl Run {
                 .map(|q| format!("post/{q} {:?}", adapter::post_checkpoint(&inner.db, q)));
             let aside = adapter::set_aside(&inner.db).into_values();
             let aside = aside.map(|record| format!("aside {record:?}"));
-            rate.chain(post).chain(aside).collect::<Vec<_>>().join("\n")
+            let audit = (0..self.source)
+                .map(|p| format!("audit/{p} {:?}", adapter::audit_checkpoint(&inner.db, p)));
+            rate.chain(post)
+                .chain(audit)
+                .chain(aside)
+                .collect::<Vec<_>>()
+                .join("\n")
         })
     }
 
@@ -821,7 +878,8 @@ impl Run {
         if ended != Stopped::Done {
             return Err(format!("a graceful stop does not end: {ended:?}"));
         }
-        if !is_drained(&self.executor, self.source, self.posting, self.epoch) {
+        let (partitions, audits) = ((self.source, self.posting), self.has_audits());
+        if !is_drained(&self.executor, partitions, self.epoch, audits) {
             self.start_all();
             return Ok(false);
         }
@@ -855,7 +913,9 @@ impl Run {
         let kept = topics.map(|topic| self.rng.random_ratio(2, 3).then_some(topic));
         self.open_epoch();
         self.world.with(|inner| {
-            let kept = kept.into_iter().flatten();
+            // The cuts of a topic that is kept are kept as well.
+            let cuts = kept[0].map(|_| Topic::LedgerCuts);
+            let kept = kept.into_iter().flatten().chain(cuts);
             let homes: Vec<_> = kept.map(|t| (t, log::home(inner, before, t).0)).collect();
             let log = inner.logs.get_mut(&self.epoch).expect("it was opened");
             log.homes.extend(homes);
@@ -866,6 +926,10 @@ impl Run {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        let findings = self.world.with(|inner| adapter::findings(&inner.db));
+        if let Some(finding) = findings.first() {
+            return Err(format!("I6: the auditor found {finding:?}"));
+        }
         let (ledger, admin) = (lock(&self.ledger), lock(&self.admin));
         self.world.with(|inner| {
             checks::at_the_end(
@@ -887,7 +951,12 @@ fn needs_hand(executor: &Executor) -> bool {
 }
 
 /// Whether everything that was appended is rated, posted and settled, and no administrator waits.
-fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> bool {
+fn is_drained(
+    executor: &Executor,
+    (source, posting): (u32, u32),
+    epoch: u32,
+    audits: bool,
+) -> bool {
     if executor.lives(ADMINS) {
         return false;
     }
@@ -903,7 +972,12 @@ fn is_drained(executor: &Executor, source: u32, posting: u32, epoch: u32) -> boo
             Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerPostings, q),
             None => end(Topic::LedgerPostings, q) == 0,
         };
+        let audited = |p| match adapter::audit_checkpoint(&inner.db, p) {
+            Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerCuts, p),
+            None => end(Topic::LedgerCuts, p) == 0,
+        };
         (0..source).all(rated)
+            && (!audits || (0..source).all(audited))
             && (0..posting).all(posted)
             && !adapter::has_pointers(&inner.db)
             && adapter::halts(&inner.db).is_empty()

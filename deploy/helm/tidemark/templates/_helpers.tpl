@@ -109,6 +109,7 @@ tidemark.toml: |
   {{- include "tidemark.config" . | nindent 2 }}
 {{- $partitions := dict
       "usage.events.yaml" .Values.topics.usageEventsPartitions
+      "ledger.cuts.yaml" .Values.topics.usageEventsPartitions
       "ledger.postings.yaml" .Values.topics.ledgerPostingsPartitions }}
 {{- range $path, $_ := .Files.Glob "files/topics/*.yaml" }}
 {{- $text := $.Files.Get $path }}
@@ -159,7 +160,8 @@ tidemark.toml: |
       (mul 1024 (int64 $pipeline.cached_accounts_max))
       (mul 1024 (int64 $pipeline.flush_accounts_max))
       $readAhead -}}
-{{- add 335544320 (mul $sources $source) (mul $postings $posting) -}}
+{{- $audit := ternary (add $source (mul 2 $readAhead)) 0 .Values.worker.audit -}}
+{{- add 335544320 (mul $sources (add $source $audit)) (mul $postings $posting) -}}
 {{- end -}}
 
 {{- define "tidemark.checkMemory" -}}

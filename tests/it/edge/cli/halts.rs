@@ -166,7 +166,7 @@ fn a_partition_that_cannot_be_is_refused() {
     let place = Place::new();
     let said = place.tidemark(&["resume", "rating/1"]).failed(2);
     assert!(
-        said.contains("write rate/N, post/N or adapt-TOPIC/N"),
+        said.contains("write rate/N, post/N, audit/N or adapt-TOPIC/N"),
         "{said}"
     );
 }

@@ -59,7 +59,8 @@ fn a_running_up_tells_its_health_and_its_metrics() {
         .map(|p| p["partition"].as_str().unwrap())
         .collect();
     let expected = [
-        "rate/0", "rate/1", "rate/2", "rate/3", "post/0", "post/1", "post/2", "post/3",
+        "rate/0", "rate/1", "rate/2", "rate/3", "post/0", "post/1", "post/2", "post/3", "audit/0",
+        "audit/1", "audit/2", "audit/3",
     ];
     assert_eq!(names, expected);
 

@@ -1,6 +1,7 @@
 //! The command line, proved against the real binary.
 
 mod api_document;
+mod audit;
 mod completions;
 mod credentials;
 mod damage;

@@ -60,6 +60,16 @@ fn look(place: &Place, good: &Value, strange: &Value) {
         assert!(accounts.contains(&&account), "{account} {blocks:?}");
     }
 
+    // One per chunk, in the partition of its records.
+    let cuts = place.tidemark(&["log", "cat", "ledger.cuts"]).lines();
+    let cut = cuts.first().map(|cut| &cut["value"]).unwrap();
+    assert_eq!(
+        (&cut["source"], &cut["cut"]["from"]),
+        (&json!(partition), &json!(0))
+    );
+    assert!(cut["cut"]["window"].is_object(), "{cut}");
+    assert!(cut["end"]["sequences"].is_array(), "{cut}");
+
     let rejected = place.tidemark(&["log", "cat", "usage.rejected"]).lines();
     assert_eq!((rejected.len(), &rejected[0]["value"]), (1, strange));
     let rejects = place.tidemark(&["rejects", "list", "--json"]).lines();
@@ -102,7 +112,7 @@ fn look(place: &Place, good: &Value, strange: &Value) {
     );
     let said = place.tidemark(&["log", "cat", "usage.event"]).failed(2);
     assert!(
-        said.contains("allowed: usage.events, usage.rejected, ledger.postings"),
+        said.contains("allowed: usage.events, usage.rejected, ledger.postings, ledger.cuts"),
         "{said}"
     );
     let said = place

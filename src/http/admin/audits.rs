@@ -1,0 +1,37 @@
+//! `GET /api/admin/audit/findings`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::app::queries::AuditReport;
+use crate::http::ApiState;
+use crate::http::caller::{AdminRead, May};
+use crate::http::extract::{QueryParams, page_entries};
+use crate::http::problem::Problem;
+
+const FINDINGS_DEFAULT: u32 = 100;
+const FINDINGS_MAX: u32 = 1_000;
+
+/// Which findings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct FindingsQuery {
+    /// Maximum number: 100 by default, up to 1,000.
+    limit: Option<u32>,
+}
+
+/// How far the auditor is, and what it found: differences between the log and what rating it again
+/// gives. It changes nothing.
+#[utoipa::path(get, path = "/api/admin/audit/findings", tag = "admin", security(("key" = ["admin:read"])), params(FindingsQuery),
+    responses((status = 200, description = "Progress by source partition, and the findings.", body = AuditReport)))]
+pub(super) async fn show(
+    _: May<AdminRead>,
+    State(service): State<ApiState>,
+    QueryParams(wanted): QueryParams<FindingsQuery>,
+) -> Result<Json<AuditReport>, Problem> {
+    let limit = page_entries(wanted.limit, FINDINGS_DEFAULT, FINDINGS_MAX)?;
+    Ok(Json(service.queries.audit_report(limit).await?))
+}

@@ -1,0 +1,209 @@
+//! How a chunk's record follows the one before it, and how its blocks compare with those in the log.
+//! Pure.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::blocks::{BlockNote, hash};
+use crate::domain::ids::{Account, AccountRef};
+use crate::domain::position::{Partition, Sequence};
+use crate::domain::posting::{Block, Entry};
+use crate::pipeline::recorded_cut::LoggedChunk;
+use crate::store::audits::{FindingKind, PassedChunk};
+
+/// How a record of `ledger.cuts` follows what was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// It is the chunk that comes next.
+    Next,
+    /// Its chunk was passed already: a rerun appends its record again.
+    Repeat,
+    /// Chunks between the two have no record: a tidemark without an audit log rated them.
+    Gap,
+    /// Chunks without blocks were lost with restored tables, and cut anew.
+    CutAnew,
+}
+
+/// How a chunk follows the passed one.
+pub(super) fn follows(passed: Option<&PassedChunk>, chunk: &LoggedChunk) -> Follows {
+    let Some(passed) = passed else {
+        return Follows::Next;
+    };
+    let (cut, sent) = (&chunk.cut, &passed.sequences);
+    if cut.chunk > passed.chunk && cut.from == passed.to && cut.sequences == *sent {
+        return Follows::Next;
+    }
+    let is_sent =
+        |sequences: &[Sequence]| sequences.iter().zip(sent).all(|(own, sent)| own <= sent);
+    match cut.chunk <= passed.chunk {
+        true if is_sent(&chunk.end.sequences) => Follows::Repeat,
+        false if cut.from > passed.to || !is_sent(&cut.sequences) => Follows::Gap,
+        _ => Follows::CutAnew,
+    }
+}
+
+/// The blocks of one chunk for one posting partition.
+#[derive(Clone, Debug)]
+pub(super) struct ComparedBlocks<'a> {
+    pub(super) posting: Partition,
+    /// The last sequence before the chunk.
+    pub(super) before: Sequence,
+    /// What rating the chunk again gives.
+    pub(super) given: &'a [Bytes],
+    /// What the log holds of the sequences that were sent; `None`: nothing.
+    pub(super) logged: &'a [Option<BlockNote>],
+}
+
+/// A block that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrongBlock {
+    pub(super) posting: Partition,
+    pub(super) sequence: Sequence,
+    pub(super) kind: FindingKind,
+    /// Its place among the given ones; it may be none of them.
+    pub(super) place: usize,
+    pub(super) logged: Option<BlockNote>,
+}
+
+/// Compares them.
+pub(super) fn compare(chunk: &LoggedChunk, blocks: &ComparedBlocks<'_>) -> Vec<WrongBlock> {
+    let (given, logged) = (blocks.given, blocks.logged);
+    let judge = |place: usize| {
+        let (given, logged) = (given.get(place), logged.get(place).copied());
+        let kind = match (given, logged) {
+            (Some(given), Some(Some(found))) if hash(given) == found.hash => return None,
+            (Some(_), Some(Some(found))) if found.chunk == chunk.cut.chunk => {
+                FindingKind::BlockDiffers
+            }
+            (_, Some(Some(_))) => FindingKind::BlockExtra,
+            (Some(_), _) => FindingKind::BlockMissing,
+            (None, _) => FindingKind::SequenceMissing,
+        };
+        Some(WrongBlock {
+            posting: blocks.posting,
+            sequence: Sequence(blocks.before.0 + 1 + place as u64),
+            kind,
+            place,
+            logged: logged.flatten(),
+        })
+    };
+    (0..given.len().max(logged.len()))
+        .filter_map(judge)
+        .collect()
+}
+
+/// The accounts whose entries differ between two blocks.
+pub(super) fn differing_accounts(given: &Block, logged: &Block) -> Vec<Account> {
+    let entry = |block: &'_ Block, account: AccountRef<'_>| -> Option<Entry> {
+        let of = |entry: &Entry| AccountRef::from(&entry.account).cmp(&account);
+        let place = block.entries.binary_search_by(of).ok()?;
+        block.entries.get(place).cloned()
+    };
+    let all = given.entries.iter().chain(&logged.entries);
+    let all: BTreeSet<&Account> = all.map(|entry| &entry.account).collect();
+    let differs =
+        |account: &&Account| entry(given, (*account).into()) != entry(logged, (*account).into());
+    all.into_iter().filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::position::{Chunk, Control, Epoch, Offset};
+    use crate::domain::time::Millis;
+    use crate::pipeline::recorded_cut::ChunkEnd;
+    use crate::store::checkpoints::{RateCheckpoint, UsageRows, WindowCut};
+    use crate::store::rated_services::RatedServices;
+
+    fn chunk(number: u64, (from, to): (u64, u64), before: u64, after: u64) -> LoggedChunk {
+        LoggedChunk {
+            cut: RateCheckpoint {
+                topic_id: "topic".to_owned(),
+                epoch: Epoch(1),
+                partitions: 1,
+                posting_partitions: 1,
+                chunk: Chunk(number),
+                from: Offset(from),
+                to: Offset(to),
+                control: Control(1),
+                semantics: 1,
+                log_time: Millis(0),
+                window: WindowCut {
+                    age_ms: 0,
+                    records_max: 0,
+                    usage_rows: UsageRows::Off,
+                    first: Offset(0),
+                    first_log_time: Millis(0),
+                    forgotten: None,
+                },
+                fingerprint: None,
+                sequences: vec![Sequence(before)],
+                clock: None,
+                latest_event: None,
+                services: RatedServices::default(),
+            },
+            end: ChunkEnd {
+                log_time: Millis(0),
+                latest_event: None,
+                sequences: vec![Sequence(after)],
+            },
+        }
+    }
+
+    #[test]
+    fn a_record_is_next_or_a_repeat_or_says_what_is_between() {
+        let passed = PassedChunk {
+            chunk: Chunk(7),
+            to: Offset(20),
+            sequences: vec![Sequence(5)],
+        };
+        for (follows_as, record) in [
+            (Follows::Next, chunk(8, (20, 30), 5, 6)),
+            // Idle partitions take numbers without a record.
+            (Follows::Next, chunk(12, (20, 30), 5, 5)),
+            (Follows::Repeat, chunk(7, (10, 20), 4, 5)),
+            (Follows::Repeat, chunk(3, (2, 4), 1, 2)),
+            (Follows::Gap, chunk(9, (25, 30), 5, 6)),
+            (Follows::Gap, chunk(9, (20, 30), 6, 7)),
+            (Follows::CutAnew, chunk(7, (10, 25), 5, 6)),
+            (Follows::CutAnew, chunk(9, (10, 25), 5, 6)),
+        ] {
+            assert_eq!(follows(Some(&passed), &record), follows_as, "{record:?}");
+            assert_eq!(follows(None, &record), Follows::Next);
+        }
+    }
+
+    #[test]
+    fn each_way_in_which_a_block_can_be_wrong_has_its_kind() {
+        let record = chunk(8, (20, 30), 5, 7);
+        let note = |sequence, chunk, block: &[u8]| BlockNote {
+            offset: Offset(0),
+            chunk: Chunk(chunk),
+            sequence: Sequence(sequence),
+            hash: hash(block),
+        };
+        let given = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        let found = |given: &[Bytes], logged: &[Option<BlockNote>]| -> Vec<(u64, FindingKind)> {
+            let blocks = ComparedBlocks {
+                posting: Partition(0),
+                before: Sequence(5),
+                given,
+                logged,
+            };
+            let wrong = compare(&record, &blocks).into_iter();
+            wrong.map(|wrong| (wrong.sequence.0, wrong.kind)).collect()
+        };
+        let (a, b) = (Some(note(6, 8, b"a")), Some(note(7, 8, b"b")));
+        assert_eq!(found(&given, &[a, b]), []);
+        let other = Some(note(7, 8, b"c"));
+        assert_eq!(found(&given, &[a, other]), [(7, FindingKind::BlockDiffers)]);
+        assert_eq!(found(&given, &[None, b]), [(6, FindingKind::BlockMissing)]);
+        assert_eq!(found(&given, &[a]), [(7, FindingKind::BlockMissing)]);
+        assert_eq!(found(&given[..1], &[a, b]), [(7, FindingKind::BlockExtra)]);
+        let stray = Some(note(7, 9, b"c"));
+        assert_eq!(found(&given, &[a, stray]), [(7, FindingKind::BlockExtra)]);
+        let neither = found(&given[..1], &[a, None]);
+        assert_eq!(neither, [(7, FindingKind::SequenceMissing)]);
+    }
+}

@@ -1,0 +1,153 @@
+//! How the audit says what it did: metrics, log lines, and findings that are kept.
+
+use super::Auditor;
+use crate::domain::position::Chunk;
+use crate::ops::clock::Moment;
+use crate::ops::health::Role;
+use crate::ops::log_throttle::LogThrottle;
+use crate::ops::metrics::Metrics;
+use crate::pipeline::failure::Failure;
+use crate::pipeline::recorded_cut::LoggedChunk;
+use crate::pipeline::retry::persist;
+use crate::store::audits::{self, Finding, FindingKind};
+
+/// Findings of one source partition and epoch that are kept in the store; all are counted.
+pub(super) const FINDINGS_KEPT_MAX: u64 = 1_000;
+
+/// A systematic difference is one in every chunk.
+static FOUND: LogThrottle<&'static str> = LogThrottle::new();
+static SKIPPED: LogThrottle<&'static str> = LogThrottle::new();
+
+/// Why a chunk was not audited. The names are labels of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SkipReason {
+    /// Records of `ledger.cuts` have expired before they were read.
+    CutsExpired,
+    /// Records of `usage.events` that it was rated with have expired.
+    EventsExpired,
+    /// Its posting blocks have expired.
+    PostingsExpired,
+    /// Usage rows that decided what is a duplicate, or what a reversal takes back, have expired.
+    RowsExpired,
+    /// Rules or referral links that it was rated with were lost with restored tables.
+    RulesLost,
+    /// It has no record in `ledger.cuts`.
+    NoCut,
+    /// It is of an epoch that has ended.
+    EarlierEpoch,
+    /// It was rated by semantics that this program does not implement.
+    OtherSemantics,
+}
+
+impl SkipReason {
+    const ALL: [SkipReason; 8] = [
+        SkipReason::CutsExpired,
+        SkipReason::EventsExpired,
+        SkipReason::PostingsExpired,
+        SkipReason::RowsExpired,
+        SkipReason::RulesLost,
+        SkipReason::NoCut,
+        SkipReason::EarlierEpoch,
+        SkipReason::OtherSemantics,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            SkipReason::CutsExpired => "cuts_expired",
+            SkipReason::EventsExpired => "events_expired",
+            SkipReason::PostingsExpired => "postings_expired",
+            SkipReason::RowsExpired => "rows_expired",
+            SkipReason::RulesLost => "rules_lost",
+            SkipReason::NoCut => "no_cut",
+            SkipReason::EarlierEpoch => "earlier_epoch",
+            SkipReason::OtherSemantics => "other_semantics",
+        }
+    }
+}
+
+/// Alerts compare with what was before, so every series begins at zero.
+pub(in crate::pipeline) fn counters_at_zero(metrics: &Metrics) {
+    for kind in FindingKind::ALL {
+        let findings = &metrics.audit_findings_total;
+        drop(findings.with_label_values(&[kind.as_str()]));
+    }
+    for reason in SkipReason::ALL {
+        let skipped = &metrics.audit_skipped_total;
+        drop(skipped.with_label_values(&[reason.as_str()]));
+    }
+}
+
+impl Auditor<'_> {
+    /// Counts a chunk whose blocks are as they should be.
+    pub(super) fn equal(&mut self, chunk: &LoggedChunk, started: Moment) {
+        self.checkpoint.audited += 1;
+        let metrics = &self.ctx.metrics;
+        metrics.audit_chunks_total.inc();
+        let records = chunk.cut.to.0.saturating_sub(chunk.cut.from.0);
+        metrics.audit_records_total.inc_by(records);
+        self.ctx.stage(Role::Audit, "audit", started);
+        tracing::debug!(event = "audit.chunk", task = %self.task(), chunk = chunk.cut.chunk.0, records);
+    }
+
+    /// Counts a chunk, or some that nothing is known of, which cannot be audited.
+    pub(super) fn skip(&mut self, reason: SkipReason) {
+        self.checkpoint.skipped += 1;
+        let reason = reason.as_str();
+        let skipped = &self.ctx.metrics.audit_skipped_total;
+        skipped.with_label_values(&[reason]).inc();
+        if let Some(kept_back) = SKIPPED.say(reason) {
+            tracing::warn!(event = "audit.skipped", task = %self.task(), reason, kept_back, "a chunk cannot be audited");
+        }
+    }
+
+    /// A finding that is not about a chunk that could be read.
+    pub(super) fn finding(&self, kind: FindingKind, what: String) -> Finding {
+        let passed = self.checkpoint.passed.as_ref();
+        Finding {
+            epoch: self.checkpoint.epoch,
+            source: self.source,
+            chunk: passed.map_or(Chunk(0), |passed| passed.chunk),
+            kind,
+            posting: None,
+            sequence: None,
+            account: None,
+            what,
+            at: self.ctx.clock.now(),
+        }
+    }
+
+    /// A finding about a chunk.
+    pub(super) fn finding_of(
+        &self,
+        chunk: &LoggedChunk,
+        kind: FindingKind,
+        what: String,
+    ) -> Finding {
+        Finding {
+            chunk: chunk.cut.chunk,
+            ..self.finding(kind, what)
+        }
+    }
+
+    /// Counts findings and keeps them. They are durable before the checkpoint passes the chunk.
+    pub(super) async fn found(&mut self, findings: &[Finding]) -> Result<(), Failure> {
+        let ctx = self.ctx;
+        for finding in findings {
+            let (kind, what) = (finding.kind.as_str(), &finding.what);
+            ctx.metrics
+                .audit_findings_total
+                .with_label_values(&[kind])
+                .inc();
+            if let Some(kept_back) = FOUND.say(kind) {
+                let (chunk, account) = (finding.chunk.0, &finding.account);
+                let (posting, sequence) = (&finding.posting, &finding.sequence);
+                tracing::error!(event = "audit.finding", task = %self.task(), chunk, kind, ?posting, ?sequence, ?account, what, kept_back, "rating cannot be confirmed; see docs/runbook.md#tidemarkauditfinding");
+            }
+            self.checkpoint.findings += 1;
+            if self.checkpoint.findings <= FINDINGS_KEPT_MAX {
+                persist(ctx, || audits::keep(&*ctx.db, finding)).await?;
+            }
+        }
+        Ok(())
+    }
+}
