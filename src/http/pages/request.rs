@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::visitor::{PathAccount, Visitor};
 use super::words::{account_path, encoded};
 use super::{Pages, frame};
-use crate::app::queries::{Explanation, WhichRequest};
+use crate::app::queries::{Explanation, View, WhichRequest};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
@@ -77,7 +77,10 @@ pub(super) async fn show(
     QueryParams(asked): QueryParams<RequestQuery>,
 ) -> Result<Response, Problem> {
     let path = format!("{}/request", account_path(&owner));
-    let is_provider = owner.kind == AccountKind::Provider;
+    let view = match owner.kind {
+        AccountKind::User => View::User,
+        AccountKind::Provider => View::Provider,
+    };
     let found = match asked.is_given() {
         true => Some(explained(&pages, &owner, &asked).await),
         false => None,
@@ -92,7 +95,7 @@ pub(super) async fn show(
         div .head { h1 { "Why this number?" } }
         p { a href=(account_path(&owner)) { "Back to " (owner.id()) } }
         @if let Some(shown) = shown { (shown) }
-        (find_form(&path, &asked, is_provider))
+        (find_form(&path, &asked, view))
     };
     Ok(frame::page_of(status, &visitor, "Why this number?", &body))
 }
@@ -121,7 +124,10 @@ pub(super) fn not_found(problem: &Problem) -> Markup {
 }
 
 /// The form that asks for a request.
-pub(super) fn find_form(path: &str, asked: &RequestQuery, asks_for_user: bool) -> Markup {
+pub(super) fn find_form(path: &str, asked: &RequestQuery, view: View) -> Markup {
+    let asks_for_user = view != View::User;
+    // A search takes as long as the user has requests, which is not the provider's business.
+    let needs_time = view == View::Provider;
     html! {
         section .card aria-labelledby="find-h" {
             h2 #find-h { "Look up a request" }
@@ -134,9 +140,12 @@ pub(super) fn find_form(path: &str, asked: &RequestQuery, asks_for_user: bool) -
                 input #source name="source" required maxlength="128" value=(asked.source) autocomplete="off" spellcheck="false";
                 label for="id" { "Id" }
                 input #id name="id" required maxlength="128" value=(asked.id) autocomplete="off" spellcheck="false";
-                label for="time" { "Time (optional)" }
-                input #time name="time" value=(asked.time) autocomplete="off" spellcheck="false" aria-describedby="time-help";
-                p #time-help .help { "The event’s own, to the millisecond, such as 2026-11-22T07:01:02.123Z. Without it the newest request of the last 35 days is shown." }
+                label for="time" { "Time" @if !needs_time { " (optional)" } }
+                input #time name="time" required[needs_time] value=(asked.time) autocomplete="off" spellcheck="false" aria-describedby="time-help";
+                p #time-help .help {
+                    "The event’s own, to the millisecond, such as 2026-11-22T07:01:02.123Z."
+                    @if !needs_time { " Without it the newest request of the last 35 days is shown." }
+                }
                 p .actions { button type="submit" { "Show" } }
             }
         }

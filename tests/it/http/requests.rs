@@ -200,18 +200,18 @@ async fn a_completed_request_is_explained_by_everything_that_is_known_of_it() {
             &step["userBefore"],
             &step["costBefore"]
         ),
-        (&json!("1"), &json!("0.1"), &json!("0"))
+        (&json!("0"), &json!("0.1"), &json!("0"))
     );
     let text = text(&told);
     for sentence in [
         "A later report at 2026-12-05T00:00:00.000Z told what the first had left open.",
-        "the provider's amount had been 1 point, the user's 0.1 points, and the cost 0 USD. The difference is booked late in 2026-12,",
+        "the provider's amount had been 0 points, the user's 0.1 points, and the cost 0 USD. The difference is booked late in 2026-12,",
     ] {
         assert!(text.contains(sentence), "{sentence}: {text}");
     }
     let path = format!("/api/providers/p/requests?user=u&source=gw&id=r-14&time={NOON}");
     let served = stand.get(&path).await.json();
-    assert_eq!(served["completion"]["providerBefore"], "1");
+    assert_eq!(served["completion"]["providerBefore"], "0");
     assert!(
         served["completion"]["userBefore"].is_null()
             && served["completion"]["costBefore"].is_null()
@@ -331,7 +331,7 @@ async fn each_sees_its_own_part() {
     }
     let served = ask(
         "account:provider:p",
-        &format!("/api/providers/p/requests?user=u&{which}"),
+        &format!("/api/providers/p/requests?user=u&{which}&time={NOON}"),
     )
     .await;
     let told = served.json();
@@ -352,7 +352,7 @@ async fn each_sees_its_own_part() {
     // Another provider is told of no such request.
     let other = ask(
         "account:provider:p2",
-        &format!("/api/providers/p2/requests?user=u&{which}"),
+        &format!("/api/providers/p2/requests?user=u&{which}&time={NOON}"),
     )
     .await;
     assert_eq!(other.code(), (404, "unknown_request".to_owned()));
@@ -376,6 +376,10 @@ async fn each_sees_its_own_part() {
         ),
         (
             "/api/admin/requests/u?source=gw".to_owned(),
+            (400, "invalid_query"),
+        ),
+        (
+            format!("/api/providers/p/requests?user=u&{which}"),
             (400, "invalid_query"),
         ),
         (

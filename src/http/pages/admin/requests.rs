@@ -12,7 +12,7 @@ use super::super::words::{account_path, encoded};
 use super::super::{Pages, redirect};
 use super::{PageQuery, page_of, refusal, writes};
 use crate::app::commands::NewReversal;
-use crate::app::queries::{Beneficiary, Explanation, ReversalSent};
+use crate::app::queries::{Beneficiary, Explanation, ReversalSent, View};
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
@@ -37,7 +37,7 @@ pub(in super::super) async fn show(
     PageQuery(asked): PageQuery<RequestQuery>,
 ) -> Result<Response, Problem> {
     if !asked.is_given() {
-        let body = html! { h1 { "Requests" } (find_form(PATH, &asked, true)) };
+        let body = html! { h1 { "Requests" } (find_form(PATH, &asked, View::Admin)) };
         return Ok(page_of(StatusCode::OK, &visitor, TITLE, PATH, &body));
     }
     let note = match asked.done.as_str() {
@@ -69,7 +69,7 @@ async fn respond(
             let body = html! {
                 h1 { "Requests" }
                 (not_found(&problem))
-                (find_form(PATH, asked, true))
+                (find_form(PATH, asked, View::Admin))
             };
             return Ok(page_of(StatusCode::NOT_FOUND, visitor, TITLE, PATH, &body));
         }
