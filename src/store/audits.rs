@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audit;
+use super::conditional::write_once;
 use super::db::{Condition, Db, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -153,10 +154,7 @@ pub async fn keep(db: &dyn Db, finding: &Finding) -> Result<(), StoreError> {
         item: Fields::of(&finding.key()).json("body", finding).item(),
         condition: Condition::Absent,
     };
-    match db.write(write).await {
-        Err(StoreError::ConditionFailed) => Ok(()),
-        result => result,
-    }
+    write_once(db, vec![write]).await.map(drop)
 }
 
 /// So many findings are dismissed in one transaction, with an entry of the audit trail.
