@@ -1,20 +1,25 @@
-//! The composition root: what a configuration makes of the parts. `up` and `worker` build their pipeline
-//! here, so that both run the same.
+//! The composition root: what a configuration makes of the parts. `up`, `worker`, `serve` and `recover`
+//! build their pipeline and their service here, so that all run the same.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::commands::Commands;
+use crate::app::queries::{self, Queries};
 use crate::domain::event::BEHIND_MS_MAX;
+use crate::http::{self, ApiState, Parts};
 use crate::log::topics::TopicSpec;
-use crate::log::{Log, Topic};
+use crate::log::{Log, Partitions, Topic};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::PipelineConfig;
+use crate::ops::config::{HttpConfig, PipelineConfig};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
+use crate::ops::shutdown::Shutdown;
 use crate::pipeline::{Settings, WorkerContext};
 use crate::store::db::Db;
 
-/// What a process is built on.
+/// What a process is built on. Cheap to clone.
+#[derive(Clone)]
 pub struct Engines {
     /// The log.
     pub log: Arc<dyn Log>,
@@ -22,6 +27,46 @@ pub struct Engines {
     pub db: Arc<dyn Db>,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
+}
+
+impl Engines {
+    /// What people may do, by command line or service.
+    pub fn commands(&self, partitions: Partitions) -> Commands {
+        let queries = Queries::new(self.db.clone(), self.log.clone(), partitions);
+        Commands::new(Arc::new(queries), Arc::new(SystemClock))
+    }
+
+    /// The HTTP service. `health` is where it tells whether it is ready.
+    pub fn service(
+        &self,
+        partitions: Partitions,
+        config: &HttpConfig,
+        health: Arc<Health>,
+    ) -> ApiState {
+        ApiState::new(Parts {
+            log: self.log.clone(),
+            partitions,
+            db: self.db.clone(),
+            clock: Arc::new(SystemClock),
+            metrics: self.metrics.clone(),
+            health,
+            config: config.clone(),
+        })
+    }
+
+    /// What a process with a service does beside its requests, until shutdown: it keeps the sums over
+    /// all accounts, and looks after the log and the store.
+    pub async fn look_after(self, config: HttpConfig, health: Arc<Health>, shutdown: Shutdown) {
+        let sums = queries::keep(
+            self.db.clone(),
+            Arc::new(SystemClock),
+            self.metrics,
+            config.analytics_interval,
+            shutdown.clone(),
+        );
+        let dependencies = http::watch_dependencies(self.log, self.db, health, shutdown);
+        tokio::join!(sums, dependencies);
+    }
 }
 
 /// A worker for these engines, as configured. `health` is where its tasks report.

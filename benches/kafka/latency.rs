@@ -107,6 +107,10 @@ impl Watched {
 
 #[async_trait]
 impl Db for Watched {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         self.db.get(key).await
     }

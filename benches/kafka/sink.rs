@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tidemark::ops::clock::{Clock, SystemClock};
 use tidemark::store::db::{
     Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, Table, Write,
 };
@@ -99,6 +100,10 @@ fn key_of(table: Table, item: &Item) -> Key {
 
 #[async_trait]
 impl Db for Sink {
+    fn clock(&self) -> &dyn Clock {
+        &SystemClock
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         Ok(self.lock().get(key).cloned())
     }

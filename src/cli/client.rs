@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::Response;
 
 use super::data::{DataDir, Running};
+use super::output::{Done, Failure};
 use crate::http::{LISTENER_PATH, listener_proof};
 use crate::ops::random_name;
 
@@ -221,6 +223,23 @@ fn read(url: &str, sent: Result<Response<ureq::Body>, ureq::Error>) -> Result<An
 }
 
 impl Answer {
+    /// What a successful answer holds. Otherwise the problem's own words: the request was refused
+    /// (4xx), or failed.
+    pub fn accepted<T: DeserializeOwned>(&self) -> Done<T> {
+        let said = || {
+            let problem = self.problem();
+            match problem.events.first() {
+                Some(bad) => format!("{} ({})", problem.detail, bad.code),
+                None => problem.detail,
+            }
+        };
+        match self.status {
+            200..=299 => serde_json::from_slice(&self.body).map_err(Failure::failed),
+            400..=499 => Err(Failure::refused(said())),
+            _ => Err(Failure::failed(said())),
+        }
+    }
+
     /// The body as a problem document; an empty one if it is none.
     pub fn problem(&self) -> Problem {
         serde_json::from_slice(&self.body).unwrap_or_default()

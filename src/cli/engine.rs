@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
+use crate::compose::Engines;
 use crate::domain::position::Epoch;
 use crate::http::NOT_READY;
 use crate::log::embedded::{EmbeddedLog, Options};
@@ -156,6 +157,15 @@ fn tell_protection(done: &protection::Report, is_demanded: bool) -> Done {
 }
 
 impl Engine {
+    /// What a process is built on.
+    pub fn engines(&self) -> Engines {
+        Engines {
+            log: self.log.clone(),
+            db: Arc::new(self.db.clone()),
+            metrics: self.metrics.clone(),
+        }
+    }
+
     /// Opens log and store, and creates what is missing of topics and tables. Says what it found where it is worth an operator's look.
     pub async fn open(owned: Owned, data: &DataDir, config: &Config) -> Done<Engine> {
         let metrics = Arc::new(Metrics::new());

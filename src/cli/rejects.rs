@@ -11,7 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::args::{self, RejectsCommand};
-use super::client::{Answer, Client};
+use super::client::Client;
 use super::data::DataDir;
 use super::output::{Done, Failure, Out};
 use super::records;
@@ -147,17 +147,5 @@ async fn post(
         .await
         .map_err(Failure::failed)?
         .map_err(Failure::failed)?;
-    match answer.status {
-        200 => serde_json::from_slice(&answer.body).map_err(Failure::failed),
-        400..=499 => Err(Failure::refused(said(&answer))),
-        _ => Err(Failure::failed(said(&answer))),
-    }
-}
-
-fn said(answer: &Answer) -> String {
-    let problem = answer.problem();
-    match problem.events.first() {
-        Some(bad) => format!("{} ({})", problem.detail, bad.code),
-        None => problem.detail,
-    }
+    answer.accepted()
 }

@@ -67,9 +67,5 @@ async fn ask_up(config: &Config, args: &ReverseArgs, key: &str) -> Done<Sent> {
     };
     let answer = tokio::task::spawn_blocking(asked).await;
     let answer = answer.map_err(Failure::failed)?.map_err(Failure::failed)?;
-    match answer.status {
-        200..=299 => serde_json::from_slice(&answer.body).map_err(Failure::failed),
-        400..=499 => Err(Failure::refused(answer.problem().detail)),
-        _ => Err(Failure::failed(answer.problem().detail)),
-    }
+    answer.accepted()
 }

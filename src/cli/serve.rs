@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::engine::{connect, connect_log_to_append, reach_tables, topic_specs};
 use super::listeners::{self, first_failure, listen, load_tls, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
-use crate::app::queries;
-use crate::http::{self, ApiState, Connections, Hosts, Operator, Parts};
+use crate::compose::Engines;
+use crate::http::{self, Connections, Hosts, Operator};
 use crate::log::{Counted, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
@@ -49,31 +49,15 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         stalled_after: config.http.stalled_after,
     };
     let metrics_served = serve_metrics(config, operator, trigger, shutdown).await?;
-    let (analysed, told, counted) = (db.clone(), metrics.clone(), metrics.clone());
-    let watching =
-        http::watch_dependencies(log.clone(), db.clone(), health.clone(), shutdown.clone());
-    let service = ApiState::new(Parts {
-        log,
-        partitions,
-        db,
-        clock: Arc::new(SystemClock),
-        metrics,
-        health: health.clone(),
-        config: config.http.clone(),
-    });
+    let counted = metrics.clone();
+    let engines = Engines { log, db, metrics };
+    let service = engines.service(partitions, &config.http, health.clone());
     let connections = service.connections();
     let router = match config.serve.metrics_listen {
         None => http::router(service, Hosts::Any),
         Some(_) => http::router_without_metrics(service, Hosts::Any),
     };
-    tokio::spawn(queries::keep(
-        analysed,
-        Arc::new(SystemClock),
-        told,
-        config.http.analytics_interval,
-        shutdown.clone(),
-    ));
-    tokio::spawn(watching);
+    tokio::spawn(engines.look_after(config.http.clone(), health.clone(), shutdown.clone()));
     tokio::spawn(pipeline::watch_recent(
         Arc::new(SystemClock),
         counted,

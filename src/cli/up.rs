@@ -14,14 +14,11 @@ use super::keys::{local_key, read_local_key};
 use super::listeners::{Listeners, first_failure, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
 use super::rules;
-use crate::app::commands::Commands;
-use crate::app::queries::{self, Queries};
-use crate::compose::{self, Engines};
+use crate::compose;
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
-use crate::http::{self, ApiState, Parts};
+use crate::http::ApiState;
 use crate::log::{Log, Partitions, Topic};
-use crate::ops::clock::SystemClock;
 use crate::ops::config::{Config, StoreEngine};
 use crate::ops::health::{Health, Role, TaskId};
 use crate::ops::shutdown::{Shutdown, Trigger};
@@ -50,7 +47,8 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     traces::count_in(&engine.metrics);
     let log: Arc<dyn Log> = engine.log.clone();
     let partitions = Partitions::of(&*log).await?;
-    let commands = commands_of(&engine, partitions);
+    let engines = engine.engines();
+    let commands = engines.commands(partitions);
     if rules::publish_first(&commands).await? {
         tracing::info!(
             event = "rules.published",
@@ -59,41 +57,21 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await?;
+    let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await;
     let running = Running {
         pid: std::process::id(),
         listen: listeners.local_address()?,
         serves_store: config.store.engine == StoreEngine::Embedded,
     };
     local_key(&commands, &data.key()).await?;
-    let service = ApiState::new(Parts {
-        log: log.clone(),
-        partitions,
-        db: Arc::new(engine.db.clone()),
-        clock: Arc::new(SystemClock),
-        metrics: engine.metrics.clone(),
-        health: health.clone(),
-        config: config.http.clone(),
-    });
+    let service = engines.service(partitions, &config.http, health.clone());
     let key = read_local_key(&data.key())?;
     service.prove_listener(&key, running.listen);
     let links = sign_in_links(&service, &key, is_demo);
     let within = config.drain_timeout;
     let notice = listeners.public_notice()?;
     let served = listeners.serve(&mut tasks, &service, within, trigger, shutdown);
-    tasks.spawn(queries::keep(
-        Arc::new(engine.db.clone()),
-        Arc::new(SystemClock),
-        engine.metrics.clone(),
-        config.http.analytics_interval,
-        shutdown.clone(),
-    ));
-    tasks.spawn(http::watch_dependencies(
-        log.clone(),
-        Arc::new(engine.db.clone()),
-        health.clone(),
-        shutdown.clone(),
-    ));
+    tasks.spawn(engines.look_after(config.http.clone(), health.clone(), shutdown.clone()));
     if is_demo {
         tasks.spawn(demo::run(commands, log, partitions, shutdown.clone()));
     }
@@ -125,12 +103,6 @@ fn end_if_store_fails(engine: &Engine) {
         );
         std::process::exit(1);
     });
-}
-
-fn commands_of(engine: &Engine, partitions: Partitions) -> Commands {
-    let (db, log) = (Arc::new(engine.db.clone()), engine.log.clone());
-    let queries = Arc::new(Queries::new(db, log, partitions));
-    Commands::new(queries, Arc::new(SystemClock))
 }
 
 /// With Kafka and DynamoDB both elsewhere, partitions are shared out among workers.
@@ -195,13 +167,9 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-) -> Done<OwnedTasks> {
+) -> OwnedTasks {
     let ctx = Arc::new(compose::worker(
-        Engines {
-            log: engine.log.clone(),
-            db: Arc::new(engine.db.clone()),
-            metrics: engine.metrics.clone(),
-        },
+        engine.engines(),
         &config.pipeline,
         &engine.specs,
         health.clone(),
@@ -215,7 +183,7 @@ async fn start_pipeline(
     for task in all {
         crew.take(task).await;
     }
-    Ok(crew)
+    crew
 }
 
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.

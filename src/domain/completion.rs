@@ -81,7 +81,9 @@ fn merge<'a>(earlier: &UsageEvent<'a>, later: &UsageEvent<'a>) -> Option<UsageEv
         ..earlier.clone()
     };
     // Each may fit its whole, and both together not.
-    merged.oversized_part().is_none().then_some(merged)
+    let fits = |event: &UsageEvent<'_>| event.oversized_part().is_none();
+    let is_new_fault = fits(earlier) && fits(later) && !fits(&merged);
+    (!is_new_fault).then_some(merged)
 }
 
 /// What is known of a field; `None` if the reports contradict each other.

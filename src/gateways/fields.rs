@@ -76,7 +76,8 @@ const UNKNOWN: [&str; 10] = [
     "[object object]",
 ];
 
-fn says_nothing(text: &str) -> bool {
+/// Whether a text stands where its writer knew nothing.
+pub fn says_nothing(text: &str) -> bool {
     let text = text.trim();
     text.is_empty() || UNKNOWN.iter().any(|word| text.eq_ignore_ascii_case(word))
 }

@@ -36,6 +36,7 @@ use bytes::Bytes;
 use crate::domain::time::Millis;
 use crate::log::rejected::GatewayReject;
 pub use crate::ops::config::GatewaySettings;
+pub use fields::says_nothing;
 pub use litellm::price_list::{Markup, PriceList, PriceListError};
 pub use otlp::protobuf::exported as otlp_exported;
 pub use outcome::{Adapted, Refusal, Remarks, Skip};

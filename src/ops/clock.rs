@@ -27,6 +27,11 @@ pub trait Clock: Send + Sync {
         None
     }
 
+    /// A number that spreads pauses, another one each time.
+    fn jitter(&self) -> u64 {
+        rand::random()
+    }
+
     /// Returns after `duration`.
     async fn sleep(&self, duration: Duration);
 }

@@ -251,6 +251,17 @@ impl Health {
         });
     }
 
+    /// By how much the newest record that a rater read was appended in the future of this machine.
+    pub fn log_clock_ahead(&self, id: TaskId, ahead: Duration) {
+        let tasks = self.lock();
+        if tasks.contains_key(&id) {
+            self.metrics
+                .log_clock_ahead_seconds
+                .with_label_values(&[&id.partition.to_string()])
+                .set(ahead.as_secs_f64());
+        }
+    }
+
     /// What is told from outside of a task: it has `lag` records before it, the oldest of which has waited for `waited`. Nothing happens
     /// if this process does not run it (any more).
     pub fn lags(&self, id: TaskId, lag: u64, waited: Duration) {
@@ -323,6 +334,10 @@ impl Health {
             &self.metrics.checkpoint_timestamp_seconds,
         ] {
             drop(told.remove_label_values(&labels));
+        }
+        if id.role == Role::Rate {
+            let ahead = &self.metrics.log_clock_ahead_seconds;
+            drop(ahead.remove_label_values(&[partition.as_str()]));
         }
         if id.role == Role::Post {
             let visible = &self.metrics.visible_event_timestamp_seconds;

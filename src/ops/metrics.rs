@@ -150,6 +150,8 @@ metrics! {
     recent_events: IntGaugeVec["outcome"];
     /// Successful events without token counts: their usage is unknown, not zero.
     unknown_usage_events_total: IntCounter;
+    /// Of these, events whose token counts a later report has told.
+    unknown_usage_completed_total: IntCounter;
     /// Rated events by service and tier; the tier is none for services without models.
     usage_events_total: IntCounterVec["service", "tier"];
     /// Points earned by usage, before multipliers, by earner (user or provider), service and tier.
@@ -256,6 +258,12 @@ metrics! {
     /// Limit of concurrent requests to the store. It falls when answers are late and rises with
     /// answers that are on time.
     store_in_flight_max: IntGauge;
+    /// Seconds by which the store's clock, as its newest answer shows it, is ahead of this
+    /// machine's; negative if it is behind. 0 for an embedded store.
+    store_clock_ahead_seconds: Gauge;
+    /// Seconds by which the append time of the newest record that rating read was ahead of this
+    /// machine's clock; 0 if it was not.
+    log_clock_ahead_seconds: GaugeVec["partition"];
     /// Records that adapters read from gateways' topics, by topic; a record that is read again
     /// counts again, here and below.
     adapter_records_total: IntCounterVec["topic"];

@@ -2,11 +2,13 @@
 
 pub mod clock;
 pub mod config;
+pub mod expiry_clock;
 pub mod health;
 pub mod log_throttle;
 pub mod logging;
 pub mod metrics;
 mod outages;
+pub mod retry;
 pub mod shutdown;
 pub mod traces;
 

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::WorkerContext;
 use super::failure::{Failure, HaltCode};
 use super::hashed::AccountHash;
-use super::retry::{backoff, persist};
+use super::retry::persist;
 use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, Timeline};
@@ -348,13 +348,12 @@ async fn chain_among(
 /// The rules. A publication may be half visible for a moment, as if tables were apart: read again
 /// before that counts.
 async fn load_rules(ctx: &WorkerContext, head: Control) -> Result<RuleBook, Failure> {
-    let mut readings = 0;
+    let mut readings = ctx.readings(APART_READINGS_MAX);
     loop {
         match persist(ctx, || pricing::load_rules_checked(&*ctx.db, head)).await {
-            Err(StoreError::Apart(_)) if readings < APART_READINGS_MAX => readings += 1,
+            Err(StoreError::Apart(_)) if readings.again().await => {}
             rules => return Ok(rules?),
         }
-        ctx.clock.sleep(backoff(ctx, readings)).await;
     }
 }
 

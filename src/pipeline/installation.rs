@@ -10,7 +10,8 @@ use super::failure::{Failure, HaltCode};
 use super::retry::persist;
 use super::{WorkerContext, layout};
 use crate::ops::clock::Moment;
-use crate::store::db::{StoreError, Table, Write};
+use crate::store::conditional::write_once;
+use crate::store::db::{Table, Write};
 use crate::store::installation::{self, Installation, Marks};
 
 /// How often a task looks.
@@ -103,8 +104,8 @@ async fn mark(ctx: &WorkerContext, marks: Marks) -> Result<(), Failure> {
 /// A write that another task may have made, or whose answer may be lost: what is there is read
 /// again.
 async fn put(ctx: &WorkerContext, write: Write) -> Result<(), Failure> {
-    match ctx.db.write(write).await {
-        Ok(()) | Err(StoreError::ConditionFailed) => Ok(()),
+    match write_once(&*ctx.db, vec![write]).await {
+        Ok(_) => Ok(()),
         Err(error) if error.is_transient() => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -17,7 +17,8 @@ use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{LogError, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
 use crate::store::checkpoints::{self, PostCheckpoint, RateCheckpoint, Versioned};
-use crate::store::db::{BATCH_GET_KEYS_MAX, Key, StoreError};
+use crate::store::conditional::write_once;
+use crate::store::db::{BATCH_GET_KEYS_MAX, Key};
 use crate::store::layout::{self, Moved};
 use crate::store::set_aside::{self, SetAside};
 
@@ -234,9 +235,9 @@ async fn begin(ctx: &WorkerContext, source: u32, posting: u32) -> Result<Layout,
 /// Stores a layout unless its epoch has one; the one that is stored.
 async fn store(ctx: &WorkerContext, layout: &Layout) -> Result<Layout, Failure> {
     let (epoch, write) = (layout.epoch, ctx.next_write());
-    match ctx.db.write(layout::begin(layout, write)).await {
-        Ok(()) => {}
-        Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
+    match write_once(&*ctx.db, vec![layout::begin(layout, write)]).await {
+        Ok(_) => {}
+        Err(error) if error.is_transient() => {}
         Err(error) => return Err(error.into()),
     }
     // Another task may have been first.

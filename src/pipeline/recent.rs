@@ -75,7 +75,10 @@ fn counts(metrics: &Metrics) -> Counts {
     [
         metrics.events_rated_total.get(),
         rejected.iter().chain(&refused).sum(),
-        metrics.unknown_usage_events_total.get(),
+        metrics
+            .unknown_usage_events_total
+            .get()
+            .saturating_sub(metrics.unknown_usage_completed_total.get()),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::failure::{Failure, HaltCode};
-use super::retry::{backoff, pause};
+use super::retry::pause;
 use super::{WorkerContext, adapt, audit, post, rate};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
@@ -34,7 +34,7 @@ pub(super) async fn run(ctx: &WorkerContext, task: TaskId, mut shutdown: watch::
                     .reloads_total
                     .with_label_values(&[task.role.as_str()])
                     .inc();
-                pause(ctx, &mut shutdown, backoff(ctx, failures)).await;
+                pause(ctx, &mut shutdown, ctx.pause_after(failures)).await;
             }
             Err((Failure::Halt(code, what), _)) => {
                 halt(ctx, task, (code, what), &mut shutdown).await;

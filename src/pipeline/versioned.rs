@@ -2,9 +2,10 @@
 
 use super::WorkerContext;
 use super::failure::Failure;
-use super::retry::{backoff, persist};
+use super::retry::{persist, persist_within};
 use crate::domain::position::WriteId;
 use crate::store::checkpoints::last_write;
+use crate::store::conditional::{self, WriteOutcome};
 use crate::store::db::{Key, StoreError, Write};
 
 /// Does all of `writes`, or none. The one of `key` is among them, on the condition that the item's last write is still `previous`.
@@ -17,35 +18,31 @@ pub(super) async fn save(
     previous: Option<WriteId>,
     write: WriteId,
 ) -> Result<(), Failure> {
-    let mut tries = 0;
+    let mut retry = ctx.retry();
     loop {
-        let result = match writes {
-            [only] => ctx.db.write(only.clone()).await,
-            writes => ctx.db.transact(writes.to_vec()).await,
+        let sent = conditional::send(&*ctx.db, writes.to_vec()).await;
+        // Refused while this item is as it was: then another one of them is not.
+        let is_other = writes.len() > 1 && sent == Err(StoreError::ConditionFailed);
+        let look = async {
+            let found = persist_within(&mut retry, || last_write(&*ctx.db, key)).await?;
+            Ok::<_, Failure>(match found {
+                found if found == Some(write) => WriteOutcome::Written,
+                found if found == previous && !is_other => WriteOutcome::NotYet,
+                _ => WriteOutcome::ByAnother,
+            })
         };
-        match result {
-            Ok(()) => return Ok(()),
-            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
-                let found = persist(ctx, || last_write(&*ctx.db, key)).await?;
-                if found == Some(write) {
-                    return Ok(());
-                }
-                // Refused while this item is as it was: then another one of them is not.
-                let another = writes.len() > 1 && result == Err(StoreError::ConditionFailed);
-                if found != previous || another {
-                    let what = format!("another worker wrote {}", key.hash);
-                    return Err(Failure::reload(what));
-                }
+        match conditional::outcome(sent, look).await? {
+            WriteOutcome::Written => return Ok(()),
+            WriteOutcome::ByAnother => {
+                let what = format!("another worker wrote {}", key.hash);
+                return Err(Failure::reload(what));
             }
-            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => {}
-            Err(error) => return Err(error.into()),
+            WriteOutcome::NotYet => {}
         }
-        tries += 1;
-        if tries > ctx.settings.tries_max {
+        if !retry.again().await {
             let what = format!("{} could not be written", key.hash);
             return Err(Failure::reload(what));
         }
-        ctx.clock.sleep(backoff(ctx, tries)).await;
     }
 }
 
@@ -70,7 +67,7 @@ pub(super) async fn confirm(
     let readings = ctx.protections.confirming_readings(CONFIRMING_READINGS);
     for reading in 1..=readings {
         match persist(ctx, || last_write(&*ctx.db, key)).await {
-            Ok(found) if found == written => ctx.clock.sleep(backoff(ctx, reading)).await,
+            Ok(found) if found == written => ctx.clock.sleep(ctx.pause_after(reading)).await,
             Ok(_) => return Failure::reload(format!("another worker wrote {}", key.hash)),
             Err(error) => return error.into(),
         }

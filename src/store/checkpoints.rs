@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audit;
+use super::conditional::{WriteOutcome, write_once};
 use super::db::{Attr, Condition, Db, ITEM_BYTES_MAX, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::rated_services::RatedServices;
@@ -461,10 +462,7 @@ pub async fn record_halt(db: &dyn Db, task: TaskId, record: &HaltRecord) -> Resu
         item,
         condition: Condition::Absent,
     };
-    match db.write(write).await {
-        Ok(()) | Err(StoreError::ConditionFailed) => Ok(()),
-        Err(error) => Err(error),
-    }
+    write_once(db, vec![write]).await.map(drop)
 }
 
 /// Clears a halt and leaves an audit entry, in one transaction. False: the task is not halted.
@@ -486,9 +484,5 @@ pub async fn resume(db: &dyn Db, task: TaskId, by: &str, now: Millis) -> Result<
         },
         audit::write(&entry),
     ];
-    match db.transact(writes).await {
-        Ok(()) => Ok(true),
-        Err(StoreError::ConditionFailed) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(write_once(db, writes).await? == WriteOutcome::Written)
 }

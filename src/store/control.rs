@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::conditional::{Attempts, WriteOutcome, read_again, until_visible};
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -24,14 +25,6 @@ use crate::domain::time::Millis;
 
 const PARTITION: &str = "control";
 const HEAD: &str = "head";
-
-/// How often an entry that must be there is read again before the reader gives up: a transaction's parts become
-/// visible within moments of each other.
-const READS_MAX: usize = 10;
-/// How often an append is tried again because others appended first.
-pub(super) const CONTENDED_ATTEMPTS_MAX: usize = 1_000;
-/// How many lost answers an append bears before it reports one.
-pub(super) const UNANSWERED_ATTEMPTS_MAX: usize = 5;
 
 /// What an entry changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,26 +108,26 @@ pub async fn entries(
     up_to: Control,
 ) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();
-    let mut wanted: Vec<u64> = (after.0 + 1..=up_to.0).collect();
-    for _ in 0..READS_MAX {
-        if wanted.is_empty() {
-            break;
-        }
-        let keys: Vec<Key> = wanted.iter().map(|n| entry_key(Control(*n))).collect();
+    let mut missing: Vec<u64> = (after.0 + 1..=up_to.0).collect();
+    let mut retry = read_again(db);
+    while !missing.is_empty() {
+        let keys: Vec<Key> = missing.iter().map(|n| entry_key(Control(*n))).collect();
         let items = db.batch_get(&keys).await?;
-        let mut missing = Vec::new();
-        for (number, item) in wanted.into_iter().zip(items) {
+        let mut left = Vec::new();
+        for (number, item) in missing.into_iter().zip(items) {
             match item {
                 Some(item) => found.push(read_entry(Control(number), &item)?),
-                None => missing.push(number),
+                None => left.push(number),
             }
         }
-        wanted = missing;
-    }
-    if let Some(number) = wanted.first() {
-        return Err(StoreError::Unavailable(format!(
-            "entry {number} of the control feed is not visible yet"
-        )));
+        missing = left;
+        if let Some(number) = missing.first()
+            && !retry.again().await
+        {
+            return Err(StoreError::Unavailable(format!(
+                "entry {number} of the control feed is not visible yet"
+            )));
+        }
     }
     found.sort_by_key(|entry| entry.number);
     Ok(found)
@@ -169,12 +162,9 @@ pub(in crate::store) async fn find(
     db: &dyn Db,
     number: Control,
 ) -> Result<Option<Entry>, StoreError> {
-    for _ in 0..READS_MAX {
-        if let Some(item) = db.get(&entry_key(number)).await? {
-            return read_entry(number, &item).map(Some);
-        }
-    }
-    Ok(None)
+    let key = entry_key(number);
+    let item = until_visible(db, || db.get(&key)).await?;
+    item.map(|item| read_entry(number, &item)).transpose()
 }
 
 /// The write that removes an entry beyond the head.
@@ -236,7 +226,7 @@ pub async fn append_void(
     audit: Write,
 ) -> Result<(), StoreError> {
     let mut audit = Some(audit);
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     loop {
         let head = full_head(db).await?;
         if head.number >= up_to {
@@ -262,9 +252,8 @@ pub async fn append_void(
             condition: stands_at(head),
         });
         writes.extend(audit.clone());
-        match db.transact(writes).await {
-            Ok(()) => audit = None,
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            audit = None;
         }
     }
 }
@@ -334,42 +323,6 @@ pub(in crate::store) async fn until_counted(
 
 /// Whether the head counts an entry that was seen, or a row of it. It is read again for a while.
 pub(in crate::store) async fn is_counted(db: &dyn Db, number: Control) -> Result<bool, StoreError> {
-    for _ in 0..READS_MAX {
-        if head(db).await? >= number {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Counts the tries of one append, and says when to give up.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Tries {
-    contended: usize,
-    unanswered: usize,
-}
-
-impl Tries {
-    /// Takes a transaction's error: `Ok` if the caller shall look and decide again, else the error to report.
-    pub(in crate::store) fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
-        match error {
-            StoreError::ConditionFailed => {
-                self.contended += 1;
-                if self.contended < CONTENDED_ATTEMPTS_MAX {
-                    return Ok(());
-                }
-                Err(StoreError::Unavailable(
-                    "too many others write the same rows".to_owned(),
-                ))
-            }
-            StoreError::Unanswered(why) => {
-                self.unanswered += 1;
-                if self.unanswered < UNANSWERED_ATTEMPTS_MAX {
-                    return Ok(());
-                }
-                Err(StoreError::Unanswered(why))
-            }
-            other => Err(other),
-        }
-    }
+    let counted = || async { Ok((head(db).await? >= number).then_some(())) };
+    Ok(until_visible(db, counted).await?.is_some())
 }

@@ -7,7 +7,7 @@
 use serde_json::json;
 
 use super::audit;
-use super::control::Tries;
+use super::conditional::{Attempts, WriteOutcome};
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -124,7 +124,7 @@ pub async fn book(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Booked
     check("idempotency key", &entry.idempotency_key)?;
     check_reason(&entry.reason)?;
     let keys = [balance_key(user), entry_key(user, &entry.idempotency_key)];
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     let mut has_tried = false;
     loop {
         let items = db.batch_get(&keys).await?;
@@ -139,14 +139,11 @@ pub async fn book(db: &dyn Db, user: &str, entry: &CreditEntry) -> Result<Booked
         check_amount(entry.amount)?;
         let (after, writes) = add_writes(user, entry, added)?;
         has_tried = true;
-        match db.transact(writes).await {
-            Ok(()) => {
-                return Ok(Booked {
-                    added: after,
-                    before: None,
-                });
-            }
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            return Ok(Booked {
+                added: after,
+                before: None,
+            });
         }
     }
 }

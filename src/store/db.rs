@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::domain::sorted::SortedMap;
+use crate::ops::clock::Clock;
 
 /// Most items in one `TransactWriteItems`.
 pub const TRANSACTION_ITEMS_MAX: usize = 100;
@@ -358,6 +359,9 @@ impl StoreError {
 /// a conditional write whose answer is lost is never repeated by them.
 #[async_trait]
 pub trait Db: Send + Sync {
+    /// The clock by which those wait who read or write again.
+    fn clock(&self) -> &dyn Clock;
+
     /// One item, strongly consistent.
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError>;
 

@@ -11,7 +11,7 @@
 //! | no or expired credentials, no permission, a skewed clock | [`StoreError::Denied`] | [`StoreError::Denied`] |
 //! | validation, missing table | [`StoreError::Refused`] | [`StoreError::Refused`] |
 //!
-//! "Again" is bounded by [`Backoff`]; then [`StoreError::Unavailable`]. Answers that do not come lower how many requests may be on
+//! "Again" is bounded by [`RetryPolicy`]; then [`StoreError::Unavailable`]. Answers that do not come lower how many requests may be on
 //! their way at once (`in_flight`).
 
 mod batches;
@@ -45,11 +45,11 @@ use super::durability::Durability;
 use super::meter::{Consumed, Operation, StoreMeter};
 use crate::ops::clock::Clock;
 use crate::ops::log_throttle::LogThrottle;
+use crate::ops::retry::{Retry, RetryPolicy};
 use in_flight::{InFlight, Pass};
 use items::{
     Expression, expression, from_wire, is_expired, key_condition, key_wire, to_wire, write_units,
 };
-pub use retry::Backoff;
 use retry::{Fault, Repeatable, fault, transaction_fault};
 use server_clock::{DateReader, ServerClock};
 pub use settings::DynamoSettings;
@@ -68,7 +68,7 @@ static BUSY: LogThrottle<()> = LogThrottle::new();
 pub struct DynamoDb {
     client: Client,
     prefix: Arc<str>,
-    backoff: Backoff,
+    retries: RetryPolicy,
     batch_concurrency: usize,
     limiter: Option<Arc<(DefaultDirectRateLimiter, NonZeroU32)>>,
     in_flight: Arc<InFlight>,
@@ -94,13 +94,14 @@ impl DynamoDb {
         let server_clock = Arc::new(ServerClock::default());
         let dates = DateReader {
             seen: server_clock.clone(),
+            meter: meter.clone(),
             clock: clock.clone(),
         };
         meter.allows(in_flight::MOST);
         DynamoDb {
             client: Client::from_conf(settings::config(settings, dates)),
             prefix: Arc::from(settings.prefix.as_str()),
-            backoff: settings.backoff,
+            retries: settings.retries,
             batch_concurrency: settings.batch_concurrency.max(1),
             limiter,
             in_flight: Arc::new(InFlight::new(settings.request_timeout)),
@@ -126,14 +127,14 @@ impl DynamoDb {
         self.server_clock.clone()
     }
 
-    /// The clock.
-    pub(super) fn clock(&self) -> &dyn Clock {
-        self.clock.as_ref()
-    }
-
     /// A table's full name.
     pub fn table_name(&self, table: Table) -> String {
         format!("{}{}", self.prefix, table.name())
+    }
+
+    /// The attempts at one request.
+    fn retry(&self) -> Retry<'_> {
+        Retry::new(&*self.clock, self.retries)
     }
 
     /// Sends a request until it is answered, refused, lost or out of attempts.
@@ -146,16 +147,27 @@ impl DynamoDb {
     where
         Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
     {
-        let (mut attempt, mut refused) = (0, 0);
+        let mut retry = self.retry();
+        self.run_within(&mut retry, repeatable, sort, send).await
+    }
+
+    /// The same as a part of something that is tried again itself.
+    async fn run_within<T, E, Fut>(
+        &self,
+        retry: &mut Retry<'_>,
+        repeatable: Repeatable,
+        sort: impl Fn(&SdkError<E, HttpResponse>) -> Fault,
+        send: impl Fn() -> Fut,
+    ) -> Result<T, StoreError>
+    where
+        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    {
+        let mut refused = 0;
         let started = self.clock.moment();
         loop {
-            attempt += 1;
             let Some(pass) = self.in_flight.admit(&*self.clock).await else {
-                self.wait(
-                    attempt,
-                    "the store is slow to answer other requests".to_owned(),
-                )
-                .await?;
+                let why = "the store is slow to answer other requests".to_owned();
+                self.wait(retry, why).await?;
                 continue;
             };
             let answered = send().await.map_err(|error| sort(&error));
@@ -191,7 +203,7 @@ impl DynamoDb {
                 }
                 Fault::Unknown(why) => why,
             };
-            self.wait(attempt, why).await?;
+            self.wait(retry, why).await?;
         }
     }
 
@@ -211,19 +223,25 @@ impl DynamoDb {
     }
 
     /// Waits before the next attempt, or gives up.
-    async fn wait(&self, attempt: u32, why: String) -> Result<(), StoreError> {
-        if attempt >= self.backoff.attempts_max {
+    async fn wait(&self, retry: &mut Retry<'_>, why: String) -> Result<(), StoreError> {
+        let attempt = retry.failed() + 1;
+        if attempt >= ATTEMPTS_QUIET
+            && let Some(kept_back) = BUSY.say(())
+        {
+            tracing::warn!(
+                event = "store.busy",
+                why,
+                attempt,
+                kept_back,
+                "retrying the request to the store"
+            );
+        }
+        if !retry.again().await {
             return Err(StoreError::Unavailable(format!(
                 "after {attempt} attempts: {why}"
             )));
         }
         self.meter.retried();
-        if attempt >= ATTEMPTS_QUIET
-            && let Some(kept_back) = BUSY.say(())
-        {
-            tracing::warn!(event = "store.busy", why, attempt, kept_back, "ask again");
-        }
-        self.clock.sleep(self.backoff.draw(attempt)).await;
         Ok(())
     }
 
@@ -402,6 +420,10 @@ impl DynamoDb {
 
 #[async_trait]
 impl Db for DynamoDb {
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         let request = self
             .client

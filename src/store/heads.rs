@@ -4,12 +4,10 @@
 //! every write to any row of an account writes its head too, so the head is never behind the other rows.
 
 use super::accounts::{StoredRow, account_of, table};
+use super::conditional::until_visible;
 use super::db::{Db, Query, StoreError};
 use super::pages;
 use crate::domain::ids::Account;
-
-/// How often half of a transaction is read again: its parts become visible within moments of each other.
-const READS_MAX: u32 = 20;
 
 /// The newest month row; `None` if the account has never been written.
 ///
@@ -21,18 +19,17 @@ pub async fn newest(db: &dyn Db, account: &Account) -> Result<Option<StoredRow>,
         limit: Some(1),
         ..pages::whole(table(account.kind), account.id())
     };
-    for _ in 0..READS_MAX {
+    let read = || async {
         let page = db.query(&query).await?;
         let Some(item) = page.items.first() else {
-            return Ok(None);
+            return Ok(Some(None));
         };
         // A row that has been superseded, or no row beside the account item: the new head is being written.
-        match account_of(account.kind, item)? {
-            Some((_, row)) if row.superseded_by.is_none() => return Ok(Some(row)),
-            _ => (),
-        }
-    }
-    Err(StoreError::Unavailable(format!(
-        "the rows of {account} change while they are read"
-    )))
+        let row = account_of(account.kind, item)?.map(|(_, row)| row);
+        Ok(row.filter(|row| row.superseded_by.is_none()).map(Some))
+    };
+    let found = until_visible(db, read).await?;
+    found.ok_or_else(|| {
+        StoreError::Unavailable(format!("the rows of {account} change while they are read"))
+    })
 }

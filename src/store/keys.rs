@@ -14,6 +14,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::audit;
+use super::conditional::write_once;
 use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -271,11 +272,9 @@ pub async fn revoke(
         put(&revoked, unchanged),
         told("keys.revoke", &revoked, by, now),
     ];
-    match db.transact(writes).await {
-        // Somebody else has revoked it meanwhile.
-        Ok(()) | Err(StoreError::ConditionFailed) => Ok(Some(revoked)),
-        Err(error) => Err(error),
-    }
+    // Or another admin has revoked it meanwhile.
+    write_once(db, writes).await?;
+    Ok(Some(revoked))
 }
 
 fn told(action: &str, key: &ApiKey, by: &str, now: Millis) -> Write {

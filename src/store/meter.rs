@@ -168,6 +168,14 @@ impl StoreMeter {
         }
     }
 
+    /// Tells by how much the store's clock is ahead of this machine's.
+    pub fn clock_ahead(&self, ahead_ms: i64) {
+        if let Some(metrics) = &self.metrics {
+            let seconds = ahead_ms as f64 / 1_000.0;
+            metrics.store_clock_ahead_seconds.set(seconds);
+        }
+    }
+
     /// Counts a request that was denied.
     pub fn denied(&self) {
         if let Some(metrics) = &self.metrics {

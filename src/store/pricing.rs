@@ -22,7 +22,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::audit;
-use super::control::{self, Change, Head, Tries};
+use super::conditional::{Attempts, WriteOutcome, until_visible};
+use super::control::{self, Change, Head};
 use super::db::{Condition, Db, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
 use super::pages;
 use crate::domain::position::Control;
@@ -36,9 +37,6 @@ pub(in crate::store) use versions::{Publication, put_version, read_version, vers
 
 /// Most versions in one publication: the feed's entry, its head and the audit entry go into the same transaction.
 pub const CHANGES_MAX: usize = TRANSACTION_ITEMS_MAX - 3;
-
-/// How often a torn scan is done again.
-const SCANS_MAX: usize = 10;
 
 /// A new value for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +129,7 @@ async fn publish_if(
     seen: Option<Seen>,
 ) -> Result<Control, PublishError> {
     check(publish)?;
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     let mut tried: Option<Control> = None;
     loop {
         let loaded = load(db).await?;
@@ -159,12 +157,9 @@ async fn publish_if(
         let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
         writes.extend(append);
         tried = Some(number);
-        match db.transact(writes).await {
-            Ok(()) => {
-                control::until_counted(db, number).await?;
-                return Ok(number);
-            }
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            control::until_counted(db, number).await?;
+            return Ok(number);
         }
     }
 }
@@ -381,7 +376,7 @@ const INCOMPLETE: &str = "PricingConfig does not hold exactly the versions that 
      were restored to different moments, or rows were deleted (`tidemark recover --dry-run` says which)";
 
 async fn try_load(db: &dyn Db) -> Result<Option<Loaded>, StoreError> {
-    for _ in 0..SCANS_MAX {
+    let scan_once = || async {
         let head = control::full_head(db).await?;
         let mut versions = scan(db).await?;
         let newest = versions.iter().max_by_key(|version| version.control);
@@ -390,15 +385,13 @@ async fn try_load(db: &dyn Db) -> Result<Option<Loaded>, StoreError> {
             .cloned();
         versions.retain(|version| version.control <= head.number);
         versions.sort_by_key(|version| (version.control, version.publication.index));
-        if is_complete(head.rules, &versions) {
-            return Ok(Some(Loaded {
-                head,
-                versions,
-                beyond,
-            }));
-        }
-    }
-    Ok(None)
+        Ok(is_complete(head.rules, &versions).then_some(Loaded {
+            head,
+            versions,
+            beyond,
+        }))
+    };
+    until_visible(db, scan_once).await
 }
 
 /// Whether the table holds exactly the versions that the feed names.

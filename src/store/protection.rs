@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
     TableStatus,
 };
 
-use super::db::{StoreError, Table};
+use super::db::{Db, StoreError, Table};
 use super::dynamo::DynamoDb;
 use super::dynamo::retry::{Repeatable, fault};
 

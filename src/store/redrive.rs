@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::audit;
-use super::control::Tries;
+use super::conditional::{Attempts, WriteOutcome};
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};
 use crate::domain::event::{Reason, Rejection};
@@ -211,7 +211,7 @@ async fn stored(
     edited: Option<&str>,
     decider: &Decider,
 ) -> Result<Redriven, RedriveError> {
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     loop {
         if let Some(item) = db.get(&key(name)).await? {
             return match read(name, &item)? {
@@ -235,9 +235,8 @@ async fn stored(
                 json!({"edited": first.edited, "userId": first.user}),
             ),
         ];
-        match db.transact(writes).await {
-            Ok(()) => return Ok(first),
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            return Ok(first);
         }
     }
 }
@@ -299,7 +298,7 @@ pub async fn discard(
 ) -> Result<Discarded, RedriveError> {
     check_reason(reason)?;
     let name = found.name();
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     loop {
         if let Some(item) = db.get(&key(&name)).await? {
             return match read(&name, &item)? {
@@ -316,9 +315,8 @@ pub async fn discard(
             put_discarded(&name, &discarded),
             told("rejects.discard", found, decider, json!({"reason": reason})),
         ];
-        match db.transact(writes).await {
-            Ok(()) => return Ok(discarded),
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            return Ok(discarded);
         }
     }
 }

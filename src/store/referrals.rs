@@ -20,7 +20,8 @@ use codes::{put_code, unchanged};
 
 use super::audit;
 use super::awards::{self, Award, AwardKind};
-use super::control::{self, Change, Head, Tries};
+use super::conditional::{Attempts, WriteOutcome};
+use super::control::{self, Change, Head};
 use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -139,7 +140,7 @@ pub async fn signup(
     request: &SignupRequest,
     partitions: u32,
 ) -> Result<Signup, SignupError> {
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     loop {
         let seen = match look(db, request).await? {
             Looked::Done(link) => {
@@ -149,15 +150,10 @@ pub async fn signup(
             Looked::Open(seen) => seen,
         };
         let link = decide(request, &seen)?;
-        match db
-            .transact(signup_writes(request, &seen, &link, partitions))
-            .await
-        {
-            Ok(()) => {
-                control::until_counted(db, link.control).await?;
-                return Ok(Signup { link });
-            }
-            Err(error) => tries.again(error)?,
+        let writes = signup_writes(request, &seen, &link, partitions);
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            control::until_counted(db, link.control).await?;
+            return Ok(Signup { link });
         }
     }
 }

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::audit;
-use super::control::Tries;
+use super::conditional::{Attempts, WriteOutcome};
 use super::db::{Condition, Db, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -60,7 +60,7 @@ pub enum ReversalError {
 pub async fn record(db: &dyn Db, request: &NewReversal, now: Millis) -> Result<(), ReversalError> {
     check(request)?;
     let key = key(request);
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     loop {
         if let Some(item) = db.get(&key).await? {
             let row = Row::new(key.clone(), &item);
@@ -83,9 +83,8 @@ pub async fn record(db: &dyn Db, request: &NewReversal, now: Millis) -> Result<(
             item,
             condition: Condition::Absent,
         };
-        match db.transact(vec![put, audit_entry(request, now)]).await {
-            Ok(()) => return Ok(()),
-            Err(error) => tries.again(error)?,
+        if attempts.write(vec![put, audit_entry(request, now)]).await? == WriteOutcome::Written {
+            return Ok(());
         }
     }
 }

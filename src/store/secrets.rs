@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
+use super::conditional::{WriteOutcome, write_once};
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::row::{Fields, Row};
 
@@ -44,10 +45,10 @@ async fn shared(
         item,
         condition: Condition::Absent,
     };
-    match db.write(write).await {
-        Ok(()) => Ok(drawn),
-        // Somebody else was faster; or the answer was lost, and the row says which secret it is.
-        Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
+    match write_once(db, vec![write]).await {
+        Ok(WriteOutcome::Written) => Ok(drawn),
+        // Another process was first, or the answer was lost: the row says which secret it is.
+        Ok(_) | Err(StoreError::Unanswered(_)) => {
             let item = db.get(&key).await?;
             let gone = || StoreError::Unavailable(format!("the secret {name} is being made"));
             read(&key, &item.ok_or_else(gone)?)

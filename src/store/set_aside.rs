@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::audit;
 use super::checkpoints::{self, PostCheckpoint, SourceState, Versioned};
+use super::conditional::{Attempts, WriteOutcome};
 use super::db::{Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
@@ -354,17 +355,35 @@ pub async fn newest_request(
 }
 
 /// Asks for an account's release, and leaves an audit entry, in one transaction. False: the account
-/// is not set aside. [`StoreError::ConditionFailed`]: its poster has changed the item meanwhile; ask
-/// again.
+/// is not set aside.
 pub async fn request_release(
     db: &dyn Db,
     account: &Account,
-    request: ReleaseRequest,
+    request: &ReleaseRequest,
     write: WriteId,
 ) -> Result<bool, StoreError> {
-    let Some(stored) = get(db, account).await? else {
-        return Ok(false);
-    };
+    let mut attempts = Attempts::new(db);
+    // Its poster may change the item meanwhile.
+    while let Some(stored) = get(db, account).await? {
+        // A write without an answer may have happened.
+        if stored.write == write
+            || attempts
+                .write(release_writes(account, stored, request, write))
+                .await?
+                == WriteOutcome::Written
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn release_writes(
+    account: &Account,
+    stored: Versioned<SetAside>,
+    request: &ReleaseRequest,
+    write: WriteId,
+) -> Vec<Write> {
     let entry = audit::Entry {
         at: request.at,
         action: "account.release".to_owned(),
@@ -378,11 +397,11 @@ pub async fn request_release(
     };
     let requests = Fields::of(&requests_key(stored.value.partition));
     let record = SetAside {
-        release: Some(request),
+        release: Some(request.clone()),
         refused: None,
         ..stored.value
     };
-    let writes = vec![
+    vec![
         put(&record, Some(stored.write), write),
         Write::Put {
             table: Table::Checkpoints,
@@ -390,6 +409,5 @@ pub async fn request_release(
             condition: Condition::Always,
         },
         audit::write(&entry),
-    ];
-    db.transact(writes).await.map(|()| true)
+    ]
 }

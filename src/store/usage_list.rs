@@ -17,6 +17,8 @@ use super::usage::{
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
 
+/// How many rows of a day's partition key are searched for a request whose time is not given.
+const SEARCHED_ROWS_MAX: usize = 20_000;
 /// Hexadecimal digits of the hash in a sort key.
 const HASH_CHARS: usize = 32;
 /// Days that are looked through at a time for a request whose time is not known.
@@ -127,7 +129,8 @@ pub async fn one(
 }
 
 /// The time of the newest of a user's requests of these days that has this source and id. Reads the
-/// keys that such a request can have: of each day one of its partition keys.
+/// keys that such a request can have: of each day one of its partition keys, and of that so many of the
+/// newest rows at the most. So it may not find one of a very busy user.
 pub async fn time_of(
     db: &dyn Db,
     user: &str,
@@ -160,15 +163,17 @@ async fn newest_time(
         descending: true,
         ..pages::whole(Table::UsageTracking, hash)
     };
+    let mut looked = 0;
     loop {
         let page = db.query(&query).await?;
+        looked += page.items.len();
         let mut rows = page.items.iter().filter(|item| !has_expired(item, now));
         if let Some(time) = rows.find_map(|item| time_in_key(item, ending)) {
             return Ok(Some(time));
         }
         match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(None),
+            Some(next) if looked < SEARCHED_ROWS_MAX => query.after = Some(next),
+            _ => return Ok(None),
         }
     }
 }
@@ -396,7 +401,11 @@ impl DayRow {
                 booked_on: completed.booked_on,
                 booked_late_in: completed.booked_late_in,
                 before: AmountsBefore {
-                    provider_points: first.provider_points,
+                    // Without a name they were nobody's.
+                    provider_points: match first.provider_id {
+                        Some(_) => first.provider_points,
+                        None => Points::ZERO,
+                    },
                     user_points: first.user_points,
                     cost: first.cost,
                     shadow_cost: first.shadow_cost,

@@ -9,13 +9,21 @@ use crate::domain::ids::{Account, check_id};
 use crate::domain::referral::{ReferralCode, SignupRefusal};
 use crate::domain::text::check_reason;
 use crate::ops::random_name;
+use crate::ops::retry::{Backoff, Retry, RetryPolicy};
 use crate::store::db::StoreError;
 use crate::store::referrals::{self, AwardPolicy, Signup, SignupError, SignupRequest, Switch};
 
 pub use crate::store::referrals::{Link, Referrer};
 
-/// How often a signup is tried whose answer was lost or that the store was too busy for.
-const TRIES_MAX: u32 = 10;
+/// How a signup is tried again whose answer was lost or that the store was too busy for.
+const SIGN_UP_AGAIN: RetryPolicy = RetryPolicy {
+    backoff: Backoff {
+        base: Duration::from_millis(100),
+        cap: Duration::from_secs(2),
+    },
+    attempts_max: 11,
+    within: Duration::from_secs(30),
+};
 
 /// A signup to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,14 +160,11 @@ impl Commands {
 
     async fn linked(&self, request: &SignupRequest) -> Result<Link, SignUpError> {
         let partitions = self.queries.partitions().posting;
-        let mut tries = 0;
+        let mut retry = Retry::new(self.db().clock(), SIGN_UP_AGAIN);
         loop {
             match referrals::signup(self.db(), request, partitions).await {
                 Ok(Signup { link }) => return Ok(link),
-                Err(SignupError::Store(error)) if error.is_transient() && tries < TRIES_MAX => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(100) * tries).await;
-                }
+                Err(SignupError::Store(error)) if error.is_transient() && retry.again().await => {}
                 Err(SignupError::Store(error)) => return Err(QueryError::Store(error).into()),
                 Err(SignupError::Refused(refusal)) => return Err(refusal.into()),
             }

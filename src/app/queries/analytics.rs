@@ -123,7 +123,7 @@ impl Queries {
     pub async fn analytics(&self) -> Result<Analytics, CommandError> {
         let kept: Option<Versioned<Analytics>> = checkpoints::get(self.db(), &key()).await?;
         let none_yet = || {
-            let detail = "nothing has been computed yet; ask again in a minute";
+            let detail = "nothing has been computed yet; retry in a minute";
             Refusal::not_found("no_analytics_yet", detail)
         };
         Ok(kept.ok_or_else(none_yet)?.value)

@@ -91,7 +91,7 @@ impl RuleBook {
         faults.extend(twice.map(|change| {
             RuleFault::new(
                 change.key.clone(),
-                "stands twice in one change",
+                "is in one change twice",
                 "each key once",
             )
         }));

@@ -187,10 +187,10 @@ fn read_entries(
             let tier = faults.choice(&tier, &TIERS);
             let text = faults.text(&name, NAME_CHARS_MAX)?.to_lowercase();
             if text != bare_name(&text) {
-                faults.add(&name.key, format!("is {text:?}"), "a name without vendor prefix (what stands before a '/') and without spaces around it");
+                faults.add(&name.key, format!("is {text:?}"), "a name without vendor prefix (the part before a '/') and without spaces around it");
             }
             if !seen.insert(text.clone()) {
-                faults.add(&name.key, format!("{text:?} stands here twice"), "each once");
+                faults.add(&name.key, format!("{text:?} is listed twice"), "each once");
             }
             Some((text, tier?))
         })

@@ -55,9 +55,9 @@ pub(super) struct OfServed {
     /// The event's `id`.
     #[param(example = "r-1")]
     id: String,
-    /// The event's `time`; without it the newest request of the last 35 days with this source and id.
+    /// The event's `time`.
     #[param(example = "2026-11-22T07:01:02.123Z")]
-    time: Option<String>,
+    time: String,
 }
 
 /// Why a request earned its provider what it did.
@@ -87,7 +87,7 @@ pub(super) async fn of_provider(
         user: &user,
         source: &asked.source,
         id: &asked.id,
-        time: asked.time.as_deref().map(instant).transpose()?,
+        time: Some(instant(&asked.time)?),
     };
     let now = service.clock.now();
     let explained = service.queries.explain_to_provider(&provider, which, now);

@@ -12,12 +12,13 @@ use super::binary::Attributes;
 use super::body::{self, Framing};
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::domain::rating::service_of;
+use crate::gateways::says_nothing;
 use crate::http::ApiState;
 use crate::http::budget::Room;
 use crate::http::caller::{Sender, Sources};
 use crate::http::extract::QueryParams;
 use crate::http::problem::{BadEvent, Problem};
-use crate::log::usage::{UsageRecord, decode_record_or_faults};
+use crate::log::usage::{self, UsageRecord, decode_record_or_faults};
 use crate::log::{Headers, NewRecord, Topic, usage_partition};
 use crate::ops::metrics::Metrics;
 
@@ -238,11 +239,15 @@ impl Sorted {
     ) -> Result<(), Problem> {
         // Only texts of the headers would be borrowed from them, and there are none.
         const NONE: &Headers = &Headers::new();
+        let mut known = None;
         let user = match decode_record_or_faults(&value, NONE) {
-            Ok(UsageRecord::Event(event)) => {
+            Ok(UsageRecord::Event(mut event)) => {
                 sources.must_have(&event.source)?;
                 if has_no_count(&event) {
                     self.usage_unknown.push(index);
+                }
+                if drop_placeholders(&mut event) {
+                    known = Some(Bytes::from(usage::encode(&event)));
                 }
                 event.user.into_owned()
             }
@@ -261,7 +266,7 @@ impl Sorted {
         let partition = usage_partition(&user, partitions);
         let record = NewRecord {
             key: Some(Bytes::from(user)),
-            value,
+            value: known.unwrap_or(value),
             headers: Headers::new(),
         };
         self.batches.push_event(partition, record, index);
@@ -287,6 +292,19 @@ fn count_refused(metrics: &Metrics, codes: impl IntoIterator<Item = &'static str
         let refused = &metrics.ingest_refused_total;
         refused.with_label_values(&[FORMAT, code]).inc();
     }
+}
+
+/// Takes a provider or model out whose name says that it is unknown (`none`, `-`), as gateways' formats
+/// are read. Here, and not where records are decoded: what stands in the log already keeps its meaning.
+fn drop_placeholders(event: &mut UsageEvent<'_>) -> bool {
+    let mut is_changed = false;
+    for name in [&mut event.provider, &mut event.model] {
+        if name.as_deref().is_some_and(says_nothing) {
+            *name = None;
+            is_changed = true;
+        }
+    }
+    is_changed
 }
 
 /// Whether its usage is unknown, for all that its sender says.

@@ -17,12 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::time::{HOUR_MS, Millis};
 use crate::ops::clock::{Clock, Uptime};
+use crate::ops::expiry_clock::ExpiryClock;
 use crate::ops::log_throttle::LogThrottle;
 
 /// How far the wall clock may run ahead of uptime, or behind.
 pub(super) const JUMP_MS_MAX: i64 = HOUR_MS;
-/// Retention follows the wall clock at most so many times as fast as time passes.
-const RETENTION_SPEED: i64 = 2;
 
 const FILE: &str = "clock.json";
 
@@ -69,8 +68,8 @@ impl Reference {
 pub(super) struct Kept {
     reference: Option<Reference>,
     /// How far retention has followed the clock, and when that was.
-    retention: Option<Millis>,
-    followed: Option<Uptime>,
+    #[serde(flatten)]
+    retention: ExpiryClock,
 }
 
 impl Kept {
@@ -159,30 +158,17 @@ impl AppendClock {
         self.confirmed_until.is_some_and(|until| wall <= until)
     }
 
-    /// By which time retention goes. It begins with the newest record, and then follows the wall clock at most twice as fast as
-    /// time passes: a single jump, or a reboot with a wrong clock, costs nothing that could not be kept until somebody looks.
+    /// By which time retention goes. It begins with the newest record.
     pub(super) fn retention_time(&self) -> Millis {
         let wall = self.wall.now();
         let Some(uptime) = self.wall.uptime() else {
             return wall;
         };
-        let mut kept = self.kept();
-        let reached = match (kept.retention, &kept.followed) {
-            (Some(reached), Some(since)) => {
-                let passed = uptime.since(since).unwrap_or_default().as_millis();
-                let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-                reached.plus(passed.saturating_mul(RETENTION_SPEED))
-            }
-            _ => match self.newest.load(Ordering::Relaxed) {
-                i64::MIN => wall,
-                newest => Millis(newest),
-            },
+        let begin = || match self.newest.load(Ordering::Relaxed) {
+            i64::MIN => wall,
+            newest => Millis(newest),
         };
-        // A clock that is behind for a while stops retention; it must not set it back, from where it would take as long again.
-        let followed = reached.min(wall);
-        kept.retention = kept.retention.max(Some(followed));
-        kept.followed = Some(uptime);
-        followed
+        self.kept().retention.follow(wall, &uptime, begin)
     }
 
     /// Keeps what is known for the next process.

@@ -14,7 +14,7 @@ use crate::log::Topic;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::progress;
 use crate::pipeline::recorded_cut::LoggedChunk;
-use crate::pipeline::retry::{backoff, pause, persist};
+use crate::pipeline::retry::{pause, persist};
 
 /// The block of a sequence.
 enum Awaited {
@@ -120,7 +120,7 @@ impl Auditor<'_> {
                     }
                     waits += 1;
                     self.report().await?;
-                    pause(ctx, &mut shutdown.clone(), backoff(ctx, waits)).await;
+                    pause(ctx, &mut shutdown.clone(), ctx.pause_after(waits)).await;
                 }
                 None => read_to = Some(next),
             }

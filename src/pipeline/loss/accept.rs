@@ -13,7 +13,8 @@ use crate::store::audit;
 use crate::store::checkpoints::{
     self, PostCheckpoint, RateCheckpoint, SourceState, UsageRows, Versioned,
 };
-use crate::store::db::{Attr, Condition, Db, StoreError, TRANSACTION_ITEMS_MAX, Write};
+use crate::store::conditional::{WriteOutcome, write_once};
+use crate::store::db::{Attr, Condition, Db, TRANSACTION_ITEMS_MAX, Write};
 use crate::store::losses::{self, LostChunk};
 
 /// The write ids of the posting checkpoints; `None`: there is none yet.
@@ -300,9 +301,8 @@ fn entry(task: TaskId, by: &str, now: Millis, detail: &serde_json::Value) -> Wri
 }
 
 async fn transact(db: &dyn Db, task: TaskId, writes: Vec<Write>) -> Result<(), LossError> {
-    match db.transact(writes).await {
-        Ok(()) => Ok(()),
-        Err(StoreError::ConditionFailed) => Err(LossError::WorkerRuns(task)),
-        Err(error) => Err(error.into()),
+    match write_once(db, writes).await? {
+        WriteOutcome::Written => Ok(()),
+        WriteOutcome::NotYet | WriteOutcome::ByAnother => Err(LossError::WorkerRuns(task)),
     }
 }

@@ -7,9 +7,10 @@ use crate::domain::position::Partition;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::issued;
 use crate::pipeline::failure::{self, AccountFault, Failure};
-use crate::pipeline::retry::{backoff, persist};
+use crate::pipeline::retry::persist;
 use crate::store::accounts;
 use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
+use crate::store::conditional;
 use crate::store::db::StoreError;
 use crate::store::referrals;
 use crate::store::set_aside::{FaultCode, Stood};
@@ -158,9 +159,9 @@ impl Poster<'_> {
         for pointer in strays {
             let to = pointer.account().partition(self.partitions);
             let moving = awards::move_pointer_writes(pointer, to);
-            match self.ctx.db.transact(moving).await {
-                // Another task has moved or applied it meanwhile.
-                Ok(()) | Err(StoreError::ConditionFailed) => {}
+            match conditional::write_once(&*self.ctx.db, moving).await {
+                // Or another task has moved or applied it meanwhile.
+                Ok(_) => {}
                 Err(error) if error.is_transient() => {
                     let what = format!("an award could not be moved: {error}");
                     return Err(Failure::reload(what));
@@ -285,7 +286,8 @@ impl Poster<'_> {
     /// read tells whether it is the newest.
     async fn know_as_it_stands(&mut self, account: &Account) -> Result<bool, Failure> {
         let ctx = self.ctx;
-        for reading in 1..=READINGS_MAX {
+        let mut readings = ctx.readings(READINGS_MAX);
+        loop {
             if let Some(number) = self.accounts.number_of(account) {
                 self.forget(number);
             }
@@ -304,11 +306,12 @@ impl Poster<'_> {
                 Err(StoreError::ConditionFailed) => {}
                 Err(error) => return Err(error.into()),
             }
-            ctx.clock.sleep(backoff(ctx, reading)).await;
+            if !readings.again().await {
+                return Err(Failure::reload(format!(
+                    "the rows of {account} do not show an award that was applied to them"
+                )));
+            }
         }
-        Err(Failure::reload(format!(
-            "the rows of {account} do not show an award that was applied to them"
-        )))
     }
 
     /// Whether an award is in its account's rows in memory already, and waits to be written with them.
@@ -372,16 +375,9 @@ async fn delete_some(
     turns: &Turns,
 ) -> Result<Vec<()>, Failure> {
     while let Some(turn) = turns.next() {
-        let delete = || async {
-            match ctx
-                .db
-                .write(awards::delete_pointer_write(&spent[turn]))
-                .await
-            {
-                // It is gone already.
-                Err(StoreError::ConditionFailed) => Ok(()),
-                result => result,
-            }
+        let delete = || {
+            let write = awards::delete_pointer_write(&spent[turn]);
+            conditional::write_once(&*ctx.db, vec![write])
         };
         persist(ctx, delete).await?;
     }

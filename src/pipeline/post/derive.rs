@@ -17,8 +17,9 @@ use crate::domain::statement::{self, Streak};
 use crate::domain::time::{Millis, Month};
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
-use crate::pipeline::retry::{backoff, persist};
+use crate::pipeline::retry::{persist, persist_within};
 use crate::store::checkpoints;
+use crate::store::conditional::{self, WriteOutcome};
 use crate::store::db::StoreError;
 use crate::store::referrals::Milestone;
 use crate::store::set_aside::FaultCode;
@@ -104,9 +105,9 @@ impl Poster<'_> {
         fiftieth_at: Option<Millis>,
     ) -> Result<(), Failure> {
         let ctx = self.ctx;
-        let mut tries = 0;
+        let mut retry = ctx.retry();
         loop {
-            let link = persist(ctx, || referrals::link_of(&*ctx.db, referee)).await;
+            let link = persist_within(&mut retry, || referrals::link_of(&*ctx.db, referee)).await;
             let unreadable = |error| Failure::of_account(referee, FaultCode::LinkUnreadable, error);
             let Some(link) = link.map_err(unreadable)? else {
                 return Ok(());
@@ -127,22 +128,23 @@ impl Poster<'_> {
             let now = ctx.clock.now();
             let writes =
                 referrals::grant_milestone_writes(&link, fiftieth_at, points, now, self.partitions);
-            match ctx.db.transact(writes).await {
-                Ok(()) => return Ok(()),
-                Err(StoreError::ConditionFailed) if self.mark_granted(&link).await? => {
-                    return Ok(());
-                }
-                // Read the link again: it tells whether the grant happened.
-                Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {}
-                Err(error) => return Err(error.into()),
+            let sent = ctx.db.transact(writes).await;
+            let is_refused = sent == Err(StoreError::ConditionFailed);
+            let look = async {
+                Ok::<_, Failure>(match is_refused && self.mark_granted(&link).await? {
+                    true => WriteOutcome::Written,
+                    // The link, which is read again, tells whether the grant happened.
+                    false => WriteOutcome::NotYet,
+                })
+            };
+            if conditional::outcome(sent, look).await? == WriteOutcome::Written {
+                return Ok(());
             }
-            tries += 1;
-            if tries > ctx.settings.tries_max {
+            if !retry.again().await {
                 return Err(Failure::reload(format!(
                     "the milestone of {referee} could not be granted"
                 )));
             }
-            ctx.clock.sleep(backoff(ctx, tries)).await;
         }
     }
 
@@ -263,12 +265,9 @@ async fn save_streak(
     streak: Streak,
     position: Position,
 ) -> Result<(), Failure> {
-    let write = || async {
-        match ctx.db.write(streaks::put(account, &streak, position)).await {
-            // A snapshot of a later position stands there already.
-            Err(StoreError::ConditionFailed) => Ok(()),
-            result => result,
-        }
-    };
-    Ok(persist(ctx, write).await?)
+    // If a snapshot of a later position is there already, that one stays.
+    let write =
+        || conditional::write_once(&*ctx.db, vec![streaks::put(account, &streak, position)]);
+    persist(ctx, write).await?;
+    Ok(())
 }

@@ -9,12 +9,14 @@ use crate::domain::ledger::MonthRow;
 use crate::domain::position::Fence;
 use crate::domain::time::Month;
 use crate::ops::log_throttle::LogThrottle;
+use crate::ops::retry::Retry;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::{AccountFault, Failure};
-use crate::pipeline::retry::{backoff, persist};
+use crate::pipeline::retry::persist_within;
 use crate::store::account_write::AccountWrite;
 use crate::store::accounts::{self, HeadNow, StoredHead};
 use crate::store::awards::apply_pointer_write;
+use crate::store::conditional::{self, WriteOutcome};
 use crate::store::db::{StoreError, Write};
 use crate::store::set_aside::{FaultCode, Stood};
 
@@ -147,45 +149,47 @@ async fn write(
 ) -> Result<StoredHead, Failure> {
     let account = &cached.account;
     let mut attempt = Attempt::new(ctx, cached, open_from)?;
-    let mut tries = 0;
+    let mut retry = ctx.retry();
     loop {
         let writes = attempt.writes(ctx, cached, open_from)?;
-        let sent = ctx
-            .protections
-            .one_in_flight(writes, |writes| send(ctx, writes));
-        let outcome = match sent.await {
-            Ok(()) => FlushOutcome::Written,
-            Err(StoreError::ConditionFailed | StoreError::Unanswered(_)) => {
-                attempt.look(ctx, account, own).await?
-            }
-            Err(StoreError::Unavailable(_) | StoreError::Denied(_)) => FlushOutcome::TryAgain,
+        let send = |writes| conditional::send(&*ctx.db, writes);
+        let sent = ctx.protections.one_in_flight(writes, send).await;
+        let look = attempt.look(ctx, &mut retry, account, own);
+        let outcome = match sent {
             // If the table is gone, this is refused as well, and the partition halts.
-            Err(StoreError::Refused(what)) => match attempt.look(ctx, account, own).await? {
-                FlushOutcome::TryAgain => return Err(refused(cached, what)),
+            Err(StoreError::Refused(what)) => match look.await? {
+                WriteOutcome::NotYet => return Err(refused(cached, what)),
                 other => other,
             },
-            Err(error) => return Err(error.into()),
+            sent => conditional::outcome(sent, look).await?,
         };
         ctx.metrics
             .condition_outcomes_total
-            .with_label_values(&[outcome.as_str()])
+            .with_label_values(&[label(outcome)])
             .inc();
         match outcome {
-            FlushOutcome::Written => return Ok(attempt.after),
-            FlushOutcome::SomebodyElse => {
+            WriteOutcome::Written => return Ok(attempt.after),
+            WriteOutcome::ByAnother => {
                 return Err(Failure::reload(format!(
                     "another worker wrote the rows of {account}"
                 )));
             }
-            FlushOutcome::TryAgain => {}
+            WriteOutcome::NotYet => {}
         }
-        tries += 1;
-        if tries > ctx.settings.tries_max {
+        if !retry.again().await {
             return Err(Failure::reload(format!(
                 "the rows of {account} could not be written"
             )));
         }
-        ctx.clock.sleep(backoff(ctx, tries)).await;
+    }
+}
+
+/// As it stands in metrics.
+const fn label(outcome: WriteOutcome) -> &'static str {
+    match outcome {
+        WriteOutcome::Written => "written",
+        WriteOutcome::NotYet => "try_again",
+        WriteOutcome::ByAnother => "somebody_else",
     }
 }
 
@@ -198,37 +202,6 @@ fn refused(cached: &Cached, what: String) -> Failure {
         what: format!("the store refuses its rows: {what}"),
         stood: stored.map_or(Stood::Absent, |stored| Stood::At(stored.fence)),
     }))
-}
-
-async fn send(ctx: &WorkerContext, mut writes: Vec<Write>) -> Result<(), StoreError> {
-    match (writes.len(), writes.pop()) {
-        (1, Some(only)) => ctx.db.write(only).await,
-        (_, last) => {
-            writes.extend(last);
-            ctx.db.transact(writes).await
-        }
-    }
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FlushOutcome {
-    /// It happened.
-    Written,
-    /// The row is still as it was: the write did not happen, or will fail its own condition when it comes late.
-    TryAgain,
-    /// Another worker wrote, or a late attempt of this one's past.
-    SomebodyElse,
-}
-
-impl FlushOutcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            FlushOutcome::Written => "written",
-            FlushOutcome::TryAgain => "try_again",
-            FlushOutcome::SomebodyElse => "somebody_else",
-        }
-    }
 }
 
 /// One write of an account: what is sent, and what stands in the store before and after it.
@@ -271,17 +244,18 @@ impl Attempt {
     async fn look(
         &self,
         ctx: &WorkerContext,
+        retry: &mut Retry<'_>,
         account: &Account,
         own: OwnCheckpoint,
-    ) -> Result<FlushOutcome, Failure> {
-        let mut readings = 0;
+    ) -> Result<WriteOutcome, Failure> {
+        let mut readings = ctx.readings(CONTRADICTIONS_READ_MAX);
         loop {
-            let now = persist(ctx, || accounts::head_now(&*ctx.db, account)).await;
+            let now = persist_within(retry, || accounts::head_now(&*ctx.db, account)).await;
             let unreadable = |error| Failure::of_account(account, FaultCode::RowUnreadable, error);
             match self.judge(now.map_err(unreadable)?) {
                 Ok(outcome) => return Ok(outcome),
                 // A plain read may show a row as it was before a transaction that has just happened: ask again before halting.
-                Err(_) if readings < CONTRADICTIONS_READ_MAX => readings += 1,
+                Err(_) if readings.again().await => {}
                 Err(found) => {
                     let before = self.before.unwrap_or_default();
                     let what = format!(
@@ -290,22 +264,21 @@ impl Attempt {
                     return Err(own.regressed(ctx, before.position, what).await);
                 }
             }
-            ctx.clock.sleep(backoff(ctx, readings)).await;
         }
     }
 
     /// The three outcomes; an error says what was found that contradicts what was seen before.
-    fn judge(&self, now: HeadNow) -> Result<FlushOutcome, String> {
+    fn judge(&self, now: HeadNow) -> Result<WriteOutcome, String> {
         match (now, self.before) {
-            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(FlushOutcome::Written),
-            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(FlushOutcome::TryAgain),
+            (HeadNow::Fence(fence), _) if fence == self.after.fence => Ok(WriteOutcome::Written),
+            (HeadNow::Fence(fence), Some(before)) if fence == before => Ok(WriteOutcome::NotYet),
             (HeadNow::Fence(fence), Some(before)) if fence.position < before.position => {
                 Err(fence.to_string())
             }
-            (HeadNow::Fence(_), _) => Ok(FlushOutcome::SomebodyElse),
+            (HeadNow::Fence(_), _) => Ok(WriteOutcome::ByAnother),
             // Half of the first transaction may be seen for a moment; loading settles whose it was.
-            (HeadNow::Bare, None) => Ok(FlushOutcome::SomebodyElse),
-            (HeadNow::Absent, None) => Ok(FlushOutcome::TryAgain),
+            (HeadNow::Bare, None) => Ok(WriteOutcome::ByAnother),
+            (HeadNow::Absent, None) => Ok(WriteOutcome::NotYet),
             (HeadNow::Bare | HeadNow::Absent, Some(_)) => Err("gone".to_owned()),
         }
     }

@@ -8,7 +8,7 @@ use crate::domain::time::Month;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::counters::{HIT, MISS};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
-use crate::pipeline::retry::{backoff, persist};
+use crate::pipeline::retry::persist;
 use crate::store::accounts::{self, Reading};
 use crate::store::checkpoints;
 use crate::store::set_aside::FaultCode;
@@ -268,7 +268,7 @@ pub(super) async fn load_older(
 /// this account; a row that is gone may be a sign of tables that went back, and halts.
 pub(super) async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cached, Failure> {
     let order = ctx.protections.read_order();
-    let mut tries = 0;
+    let mut readings = ctx.readings(TORN_READINGS_MAX);
     loop {
         let reading = persist(ctx, || accounts::read(&*ctx.db, account, order)).await;
         let unreadable = |error| Failure::of_account(account, FaultCode::RowUnreadable, error);
@@ -282,7 +282,8 @@ pub(super) async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cache
                     ..Cached::new(account.clone())
                 });
             }
-            Reading::Torn(torn) if tries >= TORN_READINGS_MAX => {
+            Reading::Torn(_) if readings.again().await => {}
+            Reading::Torn(torn) => {
                 let what = &torn.what;
                 let what = format!("the rows of {account} contradict each other: {what}");
                 return Err(match torn.is_missing {
@@ -290,9 +291,6 @@ pub(super) async fn load(ctx: &WorkerContext, account: &Account) -> Result<Cache
                     false => Failure::account(account, FaultCode::RowsContradict, what),
                 });
             }
-            Reading::Torn(_) => {}
         }
-        tries += 1;
-        ctx.clock.sleep(backoff(ctx, tries)).await;
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::time::Month;
 use crate::log::posting::{self, BlockHeader, FormatError, ReadBlock};
 use crate::log::{LogError, MUST_BE_THERE, ReadLimit, Topic};
 use crate::pipeline::failure::{AccountFault, Failure, HaltCode};
-use crate::pipeline::retry::{backoff, persist};
+use crate::pipeline::retry::persist;
 use crate::pipeline::{WorkerContext, counters};
 use crate::store::accounts;
 use crate::store::awards::{self, Task};
@@ -393,20 +393,18 @@ impl Poster<'_> {
     /// Months whose rows do not hold the awards that were applied to them.
     async fn lost_awards(&self, cached: &Cached) -> Result<Option<String>, Failure> {
         let (ctx, account) = (self.ctx, &cached.account);
-        let mut tries = 0;
+        let mut readings = ctx.readings(AWARDS_READ_MAX);
         loop {
             let must = applied_awards(ctx, account, self.partition).await?;
             let is = bonuses(ctx, cached).await?;
             let Some((month, must, is)) = first_difference(&must, &is) else {
                 return Ok(None);
             };
-            tries += 1;
-            if tries > AWARDS_READ_MAX {
+            if !readings.again().await {
                 return Ok(Some(format!(
                     "the row of {month} holds {is} points of awards, but {must} were applied to it. Restore the row as it was after the last of them; or release it with --accept-missing and add what is missing as an adjustment"
                 )));
             }
-            ctx.clock.sleep(backoff(ctx, tries)).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use super::went_back::OwnCheckpoint;
 use super::{Cached, Poster};
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::failure::Failure;
-use crate::pipeline::retry::{backoff, persist};
+use crate::pipeline::retry::persist;
 use crate::pipeline::{WorkerContext, installation};
 use crate::store::accounts::{self, HeadNow};
 use crate::store::checkpoints::Witness;
@@ -73,10 +73,10 @@ impl Poster<'_> {
 
 /// Halts unless a witness of a checkpoint is found as new as it was.
 async fn check(ctx: &WorkerContext, own: OwnCheckpoint, witness: &Witness) -> Result<(), Failure> {
-    let mut readings = 0;
+    // A plain read may show a row as it was before a transaction.
+    let mut readings = ctx.readings(READINGS_MAX);
     while let Some(found) = regressed(ctx, witness).await? {
-        readings += 1;
-        if readings > READINGS_MAX {
+        if !readings.again().await {
             let Witness { account, position } = witness;
             let task = TaskId::new(Role::Post, own.partition);
             let what = format!(
@@ -85,8 +85,6 @@ async fn check(ctx: &WorkerContext, own: OwnCheckpoint, witness: &Witness) -> Re
             );
             return Err(own.regressed(ctx, Some(*position), what).await);
         }
-        // A plain read may show a row as it was before a transaction.
-        ctx.clock.sleep(backoff(ctx, readings)).await;
     }
     Ok(())
 }

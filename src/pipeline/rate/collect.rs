@@ -29,6 +29,11 @@ impl Rater<'_> {
         };
         let (task, health) = (self.task(), &self.ctx.health);
         health.first_waiting(task, first.offset.0, first.append_time);
+        if let Some(newest) = records.last() {
+            let ahead_ms = newest.append_time.0.saturating_sub(self.ctx.clock.now().0);
+            let ahead = Duration::from_millis(u64::try_from(ahead_ms).unwrap_or(0));
+            health.log_clock_ahead(task, ahead);
+        }
         let until = self.ctx.clock.moment().plus(settings.chunk_age);
         let mut bytes: usize = records.iter().map(Record::size).sum();
         while let Some(last) = records.last().map(|record| record.offset) {

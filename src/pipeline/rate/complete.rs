@@ -62,8 +62,8 @@ impl<'r> ChunkState<'r> {
             return Ok(different(report));
         }
         match compare(&usage::event_of(key, item)?, &report.candidate.event) {
-            Comparison::Equal => return Ok(Judgement::Duplicate),
-            Comparison::Less | Comparison::Other => return self.judge_repeat(report, own),
+            Comparison::Equal | Comparison::Less => return Ok(Judgement::Duplicate),
+            Comparison::Other => return self.judge_repeat(report, own),
             Comparison::More(_) => {}
         }
         let completion = self.completion_of(key)?;
@@ -140,7 +140,9 @@ impl<'r> ChunkState<'r> {
             .rows
             .completion_item(report, &original, &event, &now_rated);
         self.items.push(item);
-        self.tally.completed += 1;
+        let services = timeline.services();
+        self.tally
+            .complete((&reported, &*event), original.service, services);
         Ok(())
     }
 }

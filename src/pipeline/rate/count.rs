@@ -37,6 +37,9 @@ impl Rater<'_> {
         metrics
             .unknown_usage_events_total
             .inc_by(tally.unknown_usage);
+        metrics
+            .unknown_usage_completed_total
+            .inc_by(tally.usage_completed);
         self.count_unrecognised_models();
     }
 

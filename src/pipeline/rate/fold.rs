@@ -359,6 +359,11 @@ impl Postings {
         order.map(|(_, _, number)| self.room.entry(*number))
     }
 
+    /// Whether nothing is added to any account.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.iter().all(Vec::is_empty)
+    }
+
     /// The room, for the next fold.
     pub fn into_room(self) -> Room {
         self.room

@@ -37,7 +37,11 @@ impl Rater<'_> {
     pub(super) fn output(&mut self, chunk: ChunkState<'_>, records: &[Record]) -> Output {
         let intake = chunk.intake;
         let postings = chunk.fold.postings(self.checkpoint.posting_partitions);
-        let (blocks, sequences) = self.blocks(&postings, intake.ticks > 0);
+        // A completion may change no amount, and still writes a row: a chunk with rows sends a block,
+        // since `recover` knows chunks by their blocks.
+        let is_silent = !chunk.items.is_empty() && postings.is_empty();
+        let everywhere = intake.ticks > 0 || is_silent;
+        let (blocks, sequences) = self.blocks(&postings, everywhere);
         self.room = postings.into_room();
         let others = self.rejects(&intake.rejects).into_iter();
         Output {

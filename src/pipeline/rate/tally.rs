@@ -2,6 +2,7 @@
 
 use super::candidate::Candidate;
 use super::fold::Rated;
+use crate::domain::event::{Service, UsageEvent};
 use crate::domain::service::Services;
 use crate::domain::time::Millis;
 use crate::pipeline::counters::UsageSums;
@@ -15,6 +16,8 @@ pub(super) struct Tally {
     pub(super) reversed: u64,
     /// Events that a later report completed.
     pub(super) completed: u64,
+    /// Those of them whose usage it told.
+    pub(super) usage_completed: u64,
     pub(super) sums: UsageSums,
     /// The time of the newest event.
     pub(super) newest: Option<Millis>,
@@ -32,14 +35,26 @@ impl Tally {
             event.provider.is_some(),
         );
         self.newest = self.newest.max(Some(event.time));
-        self.unknown_usage += u64::from(is_usage_unknown(candidate, services));
+        let is_unknown = is_usage_unknown(&candidate.event, candidate.service, services);
+        self.unknown_usage += u64::from(is_unknown);
+    }
+
+    /// Adds a completion: what was reported first, and what is known now.
+    pub(super) fn complete(
+        &mut self,
+        (first, now): (&UsageEvent<'_>, &UsageEvent<'_>),
+        service: Service,
+        services: &Services,
+    ) {
+        self.completed += 1;
+        let is_unknown = |event| is_usage_unknown(event, service, services);
+        self.usage_completed += u64::from(is_unknown(first) && !is_unknown(now));
     }
 }
 
 /// A successful request without token counts, to a service that must have them: what it used is
 /// unknown, not zero. Embeddings are not looked at, as ever.
-fn is_usage_unknown(candidate: &Candidate<'_>, services: &Services) -> bool {
-    let (event, service) = (&candidate.event, candidate.service);
+fn is_usage_unknown(event: &UsageEvent<'_>, service: Service, services: &Services) -> bool {
     let is_token_service = !service.is_default() && services.counts_tokens(service);
     event.lacks_usage(service) || is_token_service && event.has_no_tokens()
 }

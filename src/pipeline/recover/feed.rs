@@ -1,7 +1,7 @@
 //! Prices and links that do not agree with the control feed: their tables are of another moment.
 
 use super::{Failure, Refusal, Survey, WorkerContext, persist};
-use crate::store::db::StoreError;
+use crate::store::conditional::{self, WriteOutcome};
 use crate::store::feed_rows::{self, FeedRows};
 use crate::store::{audit, feed_rows::Repair};
 
@@ -26,13 +26,12 @@ pub(super) async fn repair(ctx: &WorkerContext, survey: &Survey, by: &str) -> Re
             detail,
         };
         writes.push(audit::write(&entry));
-        match ctx.db.transact(writes).await {
-            Ok(()) => {}
-            // Also after a lost answer: the next survey finds what is left.
-            Err(error) if error == StoreError::ConditionFailed || error.is_transient() => {
-                return Err(Refusal::TryAgain(error.to_string()));
-            }
-            Err(error) => return Err(Failure::from(error).into()),
+        // Whether it is not written or not known to be: the next survey finds what is left.
+        let look = async { Ok::<_, Failure>(WriteOutcome::NotYet) };
+        let sent = conditional::send(&*ctx.db, writes).await;
+        if conditional::outcome(sent, look).await? != WriteOutcome::Written {
+            let what = "prices or links could not be written, or were changed meanwhile";
+            return Err(Refusal::TryAgain(what.to_owned()));
         }
     }
     Ok(())

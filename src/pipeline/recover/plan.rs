@@ -208,8 +208,10 @@ pub fn decide(
     blocks: &SourceBlocks,
     semantics: u32,
 ) -> Result<Step, Refusal> {
-    let known = stored.map_or(Chunk(0), |stored| stored.chunk);
-    let cut = stored.filter(|stored| stored.is_cut());
+    let given_up = stored.and_then(|stored| given_up_at(source, stored, blocks));
+    let known = given_up.or(stored.map(|stored| stored.chunk));
+    let known = known.unwrap_or(Chunk(0));
+    let cut = stored.filter(|stored| stored.is_cut() && given_up.is_none());
     // A worker that ran on the restored tables may have come to a chunk without cutting it anew. What
     // the log holds of a chunk of that number was cut before the tables went back.
     let newer_from = match (stored, cut) {
@@ -260,6 +262,26 @@ pub fn decide(
     }
     in_order(source, &chunks)?;
     Ok(Step::RollForward { chunks })
+}
+
+/// Tables that were restored, recovered and then restored to a moment that the first restore had given
+/// up may have come to a chunk whose number the log has for another one: chunks without blocks leave
+/// no trace, so they were cut anew. The first chunk of the log that such a checkpoint does not cover
+/// although its number is not above. What the checkpoint itself had cut sent nothing, or the log
+/// would have it.
+fn given_up_at(source: Partition, stored: &RateCheckpoint, blocks: &SourceBlocks) -> Option<Chunk> {
+    let sent = |q: &Partition| stored.sequences.get(q.0 as usize).copied();
+    let is_beyond = |found: &ChunkBlocks| {
+        let mut blocks = found.blocks.keys();
+        blocks.any(|(q, sequence)| *sequence > sent(q).unwrap_or_default())
+    };
+    let mut older = blocks.chunks.range(..stored.chunk);
+    if let Some((chunk, _)) = older.find(|(_, found)| is_beyond(found)) {
+        return Some(*chunk);
+    }
+    let recorded = blocks.chunks.get(&stored.chunk)?;
+    let is_other = stored.is_cut() && same_cut(source, stored, Some(recorded)).is_err();
+    (is_other && is_beyond(recorded)).then_some(stored.chunk)
 }
 
 /// Whether a program of these semantics can rate a chunk that was cut by its own.

@@ -8,7 +8,7 @@ use crate::domain::ids::{Account, IdError, check_id};
 use crate::domain::text::{TextError, check_reason};
 use crate::domain::time::Millis;
 use crate::store::audit;
-use crate::store::control::Tries;
+use crate::store::conditional::{Attempts, WriteOutcome};
 use crate::store::db::{Attr, Condition, Db, Key, StoreError, Table, Write};
 use crate::store::row::{Fields, Row};
 
@@ -108,7 +108,7 @@ pub async fn adjustment(
         record_key(&award.account, &award.id),
         sum_key(&award.account),
     ];
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     let mut tried = false;
     loop {
         let items = db.batch_get(&keys).await?;
@@ -131,9 +131,8 @@ pub async fn adjustment(
         let mut writes = grant_writes(award.clone(), partitions);
         writes.push(sum_write(db, adjustment, known).await?);
         writes.push(told(adjustment));
-        match db.transact(writes).await {
-            Ok(()) => return Ok(Granted::Now),
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            return Ok(Granted::Now);
         }
     }
 }

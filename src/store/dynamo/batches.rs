@@ -30,7 +30,7 @@ impl DynamoDb {
     async fn get_batch(&self, keys: Vec<Key>) -> Result<Vec<Option<Item>>, StoreError> {
         let mut found: HashMap<Key, Item> = HashMap::with_capacity(keys.len());
         let mut wanted = self.wanted(&keys)?;
-        let mut fruitless = 0;
+        let mut retry = self.retry();
         while !wanted.is_empty() {
             let request = self
                 .client
@@ -38,20 +38,20 @@ impl DynamoDb {
                 .set_request_items(Some(wanted))
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             let send = || request.clone().send();
-            let answer = self.run(Repeatable::Yes, fault, send).await?;
+            let answer = self
+                .run_within(&mut retry, Repeatable::Yes, fault, send)
+                .await?;
             self.measure_all(Operation::BatchGet, answer.consumed_capacity());
             let before = found.len();
             self.collect(answer.responses.unwrap_or_default(), &mut found)?;
             wanted = answer.unprocessed_keys.unwrap_or_default();
             if !wanted.is_empty() {
-                fruitless = if found.len() > before {
-                    1
-                } else {
-                    fruitless + 1
-                };
+                if found.len() > before {
+                    retry.begin_anew();
+                }
                 self.meter.throttled();
-                self.wait(fruitless, "the store left keys unread".to_owned())
-                    .await?;
+                let why = "the store left keys unread".to_owned();
+                self.wait(&mut retry, why).await?;
             }
         }
         Ok(keys.iter().map(|key| found.remove(key)).collect())
@@ -120,7 +120,7 @@ impl DynamoDb {
         });
         let puts: Vec<WriteRequest> = puts.collect::<Result<_, StoreError>>()?;
         let mut left = HashMap::from([(self.table_name(table), puts)]);
-        let mut fruitless = 0;
+        let mut retry = self.retry();
         while !left.is_empty() {
             let before = count(&left);
             let request = self
@@ -129,19 +129,19 @@ impl DynamoDb {
                 .set_request_items(Some(left))
                 .return_consumed_capacity(ReturnConsumedCapacity::Total);
             let send = || request.clone().send();
-            let answer = self.run(Repeatable::Yes, fault, send).await?;
+            let answer = self
+                .run_within(&mut retry, Repeatable::Yes, fault, send)
+                .await?;
             self.measure_all(Operation::BatchPut, answer.consumed_capacity());
             left = answer.unprocessed_items.unwrap_or_default();
             left.retain(|_, puts| !puts.is_empty());
             if !left.is_empty() {
-                fruitless = if count(&left) < before {
-                    1
-                } else {
-                    fruitless + 1
-                };
+                if count(&left) < before {
+                    retry.begin_anew();
+                }
                 self.meter.throttled();
-                self.wait(fruitless, "the store left items unwritten".to_owned())
-                    .await?;
+                let why = "the store left items unwritten".to_owned();
+                self.wait(&mut retry, why).await?;
             }
         }
         Ok(())

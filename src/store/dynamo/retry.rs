@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -11,44 +10,6 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use super::denied;
 use super::error_text::chain_text;
 use crate::store::db::StoreError;
-
-/// How long and how often to try again what is surely not written, or may be written twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// Attempts, the first included.
-    pub attempts_max: u32,
-    /// The longest first wait; each further one may be twice as long. The wait is drawn evenly from zero to that
-    /// ("full jitter"), so that many clients that were throttled together do not come back together.
-    pub base: Duration,
-    /// The longest wait of all.
-    pub cap: Duration,
-}
-
-impl Default for Backoff {
-    /// At most about 13 s in all, on average half of it.
-    fn default() -> Backoff {
-        Backoff {
-            attempts_max: 10,
-            base: Duration::from_millis(25),
-            cap: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Backoff {
-    /// The longest wait before attempt `attempt` (the second is 1).
-    pub fn longest(&self, attempt: u32) -> Duration {
-        let doubled = 1u32.checked_shl(attempt.saturating_sub(1));
-        let doubled = doubled.unwrap_or(u32::MAX);
-        self.base.saturating_mul(doubled).min(self.cap)
-    }
-
-    /// A wait, drawn evenly up to the longest.
-    pub fn draw(&self, attempt: u32) -> Duration {
-        let longest = self.longest(attempt).as_micros() as u64;
-        Duration::from_micros(rand::random_range(0..=longest))
-    }
-}
 
 /// Whether a request may be sent again although it may have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,18 +190,6 @@ mod tests {
         for code in ["ValidationException", "ResourceNotFoundException", "What"] {
             let fault = of(code, 400);
             assert!(matches!(fault, Fault::Final(StoreError::Refused(_))));
-        }
-    }
-
-    #[test]
-    fn waits_double_up_to_the_cap_and_never_overflow() {
-        let backoff = Backoff::default();
-        assert_eq!(backoff.longest(1), Duration::from_millis(25));
-        assert_eq!(backoff.longest(3), Duration::from_millis(100));
-        assert_eq!(backoff.longest(9), Duration::from_secs(5));
-        assert_eq!(backoff.longest(4_000), Duration::from_secs(5));
-        for attempt in 1..20 {
-            assert!(backoff.draw(attempt) <= backoff.longest(attempt));
         }
     }
 }

@@ -12,6 +12,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
 
 use crate::ops::clock::Clock;
+use crate::store::meter::StoreMeter;
 
 /// No answer had a date yet.
 const UNKNOWN: i64 = i64::MIN;
@@ -34,17 +35,19 @@ impl ServerClock {
         (ahead != UNKNOWN).then_some(ahead)
     }
 
-    fn see(&self, date: &str, now_ms: i64) {
-        if let Ok(date) = DateTime::from_str(date, Format::HttpDate) {
-            let ahead = date.secs().saturating_mul(1_000).saturating_sub(now_ms);
-            self.0.store(ahead, Ordering::Relaxed);
-        }
+    /// Takes the date of an answer; returns by how much it is ahead, if it can be read.
+    fn see(&self, date: &str, now_ms: i64) -> Option<i64> {
+        let date = DateTime::from_str(date, Format::HttpDate).ok()?;
+        let ahead = date.secs().saturating_mul(1_000).saturating_sub(now_ms);
+        self.0.store(ahead, Ordering::Relaxed);
+        Some(ahead)
     }
 }
 
 /// Reads the date of every answer.
 pub(super) struct DateReader {
     pub(super) seen: Arc<ServerClock>,
+    pub(super) meter: Arc<StoreMeter>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -65,8 +68,9 @@ impl Intercept for DateReader {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(date) = context.response().headers().get("date") {
-            self.seen.see(date, self.clock.now().0);
+        let date = context.response().headers().get("date");
+        if let Some(ahead_ms) = date.and_then(|date| self.seen.see(date, self.clock.now().0)) {
+            self.meter.clock_ahead(ahead_ms);
         }
         Ok(())
     }

@@ -12,10 +12,21 @@ use aws_sdk_dynamodb::config::{
 };
 use aws_smithy_http_client::tls;
 
-use super::retry::Backoff;
 use super::server_clock::DateReader;
+use crate::ops::retry::{Backoff, RetryPolicy};
 use crate::store::durability::Durability;
 use crate::store::embedded::{ENDPOINT, EmbeddedClient};
+
+/// How often and how long a request is tried again that surely was not carried out, or may be twice:
+/// for about 15 s, and for 30 s at most if each attempt takes as long as it may.
+pub const RETRIES: RetryPolicy = RetryPolicy {
+    backoff: Backoff {
+        base: Duration::from_millis(25),
+        cap: Duration::from_secs(5),
+    },
+    attempts_max: 10,
+    within: Duration::from_secs(30),
+};
 
 /// Where the tables are and how to talk to them.
 #[derive(Clone, Debug)]
@@ -33,7 +44,7 @@ pub struct DynamoSettings {
     /// How long one request may take, its connection included.
     pub request_timeout: Duration,
     /// How failures are repeated.
-    pub backoff: Backoff,
+    pub retries: RetryPolicy,
     /// At most so many write units a second, averaged over a second; `None`: no bound of ours. A write counts one unit
     /// per begun KiB of its item, twice that in a transaction; what indexes need on top is not counted.
     pub write_units_per_second: Option<NonZeroU32>,
@@ -55,7 +66,7 @@ impl DynamoSettings {
                 "tidemark", "local", None, None, "local",
             )),
             request_timeout: Duration::from_secs(10),
-            backoff: Backoff::default(),
+            retries: RETRIES,
             write_units_per_second: None,
             batch_concurrency: 4,
             durability: None,

@@ -28,7 +28,8 @@ use tokio::sync::oneshot;
 
 use super::durability::Durability;
 use crate::domain::time::Millis;
-use crate::ops::clock::{Clock, SystemClock};
+use crate::ops::clock::{Clock, Moment, SystemClock, Uptime};
+use crate::ops::expiry_clock::ExpiryClock;
 use engine::{Job, Queue};
 use socket::SocketServer;
 
@@ -41,9 +42,13 @@ const FILE: &str = "dynamodb.sqlite";
 const LOCK: &str = "dynamodb.lock";
 /// How often expired items are deleted. Lists leave them out anyway; this only keeps the file from growing.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Nothing is deleted so soon after the store was opened, nor while the clock is ahead of uptime by more: usage rows tell late
-/// copies of an event, and one look by a clock that is weeks ahead would delete all of them.
+/// Nothing is deleted so soon after the store was opened. Usage rows tell late copies of an event, and one look by a clock that is
+/// weeks ahead would delete all of them.
 const SWEEP_AFTER: Duration = Duration::from_secs(3_600);
+/// How far the wall clock may be ahead of the one by which things are deleted.
+const AHEAD_MAX: Duration = Duration::from_secs(3_600);
+/// Where that clock is kept from one process to the next.
+const CLOCK_FILE: &str = "clock.json";
 /// One request at a time holds the database; a second thread reads, parses and answers meanwhile.
 const THREADS: usize = 2;
 
@@ -92,11 +97,12 @@ impl EmbeddedStore {
         fs::create_dir_all(dir).map_err(io_error("cannot create", dir))?;
         let lock = lock(dir)?;
         let file = dir.join(FILE);
+        let expiry = Expiry::new(dir, last_use(&file), SystemClock.now(), uptime());
         let database = open_database(&file)?;
         let (queue, jobs) = Queue::new();
         let (report, stopped) = oneshot::channel();
         let working = move || {
-            run(database, jobs);
+            run(database, expiry, jobs);
             drop(lock);
             // Nobody may be waiting any more, which is fine.
             let _ = report.send(());
@@ -178,12 +184,12 @@ impl Drop for EmbeddedStore {
 }
 
 /// Answers requests until the queue is closed, and closes the database.
-fn run(database: Database, jobs: Receiver<Job>) {
+fn run(database: Database, expiry: Expiry, jobs: Receiver<Job>) {
     let jobs = Mutex::new(jobs);
     let (working, ended) = mpsc::channel::<()>();
     let (database, jobs) = (&database, &jobs);
     thread::scope(|scope| {
-        scope.spawn(move || sweep(database, &ended));
+        scope.spawn(move || sweep(database, expiry, &ended));
         for _ in 1..THREADS {
             let working = working.clone();
             scope.spawn(move || {
@@ -197,16 +203,9 @@ fn run(database: Database, jobs: Receiver<Job>) {
 }
 
 /// Deletes expired items now and then, until every worker has ended.
-fn sweep(database: &Database, ended: &Receiver<()>) {
-    let opened = (SystemClock.now(), SystemClock.uptime());
+fn sweep(database: &Database, mut expiry: Expiry, ended: &Receiver<()>) {
     while ended.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
-        let (now, uptime) = (SystemClock.now(), SystemClock.uptime());
-        let passed = match (&opened.1, &uptime) {
-            (Some(then), Some(now)) => now.since(then).unwrap_or_default(),
-            // Where the system does not tell, there is nothing to compare with.
-            _ => Duration::from_millis(now.0.abs_diff(opened.0.0)),
-        };
-        if !may_sweep(opened.0, passed, now) {
+        if !expiry.may_sweep(SystemClock.now(), &uptime()) {
             continue;
         }
         match database.sweep_ttl() {
@@ -221,10 +220,59 @@ fn sweep(database: &Database, ended: &Receiver<()>) {
     }
 }
 
-/// Whether the clock can be believed, that much time after the store was opened.
-fn may_sweep(opened: Millis, passed: Duration, now: Millis) -> bool {
-    let expected = opened.plus(i64::try_from(passed.as_millis()).unwrap_or(i64::MAX));
-    passed >= SWEEP_AFTER && now <= expected.plus(SWEEP_AFTER.as_millis() as i64)
+/// Time that nobody can set. Where the system does not tell, that of this process.
+fn uptime() -> Uptime {
+    SystemClock.uptime().unwrap_or_else(|| Uptime {
+        boot: format!("process {}", std::process::id()),
+        passed: SystemClock.moment().since(Moment::default()),
+    })
+}
+
+/// Whether expired items may be deleted. The engine goes by the wall clock, so that must be right: it
+/// must be at most [`AHEAD_MAX`] ahead of a clock that only follows it.
+struct Expiry {
+    file: PathBuf,
+    clock: ExpiryClock,
+    opened: Uptime,
+}
+
+impl Expiry {
+    /// `last_use` is when the database was last written, before it was opened now.
+    fn new(dir: &Path, last_use: Option<Millis>, wall: Millis, uptime: Uptime) -> Expiry {
+        let file = dir.join(CLOCK_FILE);
+        let mut expiry = Expiry {
+            clock: ExpiryClock::load(&file).unwrap_or_default(),
+            file,
+            opened: uptime.clone(),
+        };
+        expiry.follow(wall, &uptime, last_use);
+        expiry
+    }
+
+    fn may_sweep(&mut self, wall: Millis, uptime: &Uptime) -> bool {
+        let reached = self.follow(wall, uptime, None);
+        let passed = uptime.since(&self.opened).unwrap_or_default();
+        passed >= SWEEP_AFTER && wall <= reached.plus(AHEAD_MAX.as_millis() as i64)
+    }
+
+    fn follow(&mut self, wall: Millis, uptime: &Uptime, last_use: Option<Millis>) -> Millis {
+        let begin = || last_use.unwrap_or(wall);
+        let reached = self.clock.follow(wall, uptime, begin);
+        if let Err(error) = self.clock.store(&self.file) {
+            let file = self.file.display();
+            tracing::warn!(event = "store.clock_not_kept", %error, %file, "could not write the file; after a restart expired items are kept for longer");
+        }
+        reached
+    }
+}
+
+/// When the database of a directory was last written; `None` if there is none.
+fn last_use(file: &Path) -> Option<Millis> {
+    let wal = file.with_extension("sqlite-wal");
+    let written = |file: &Path| fs::metadata(file).and_then(|found| found.modified()).ok();
+    let newest = [file, &wal].into_iter().filter_map(written).max()?;
+    let since = newest.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(Millis)
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EmbeddedError {
@@ -265,30 +313,88 @@ fn open_database(file: &Path) -> Result<Database, EmbeddedError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Millis, may_sweep};
+    use super::{Duration, Expiry, Millis, Uptime};
+
+    const OPENED: Millis = Millis(1_795_964_400_000);
+    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+
+    fn uptime(millis: i64) -> Uptime {
+        Uptime {
+            boot: "a".to_owned(),
+            passed: Duration::from_millis(millis.unsigned_abs()),
+        }
+    }
+
+    /// A store that was written until it is opened; then what the clocks say, and whether is deleted.
+    fn check(ahead_at_start: i64, rows: &[(i64, i64, bool)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let wall = OPENED.plus(ahead_at_start);
+        let mut expiry = Expiry::new(dir.path(), Some(OPENED), wall, uptime(0));
+        for (passed, clock, may) in rows {
+            let found = expiry.may_sweep(OPENED.plus(*clock), &uptime(*passed));
+            assert_eq!(found, *may, "{ahead_at_start} {passed} {clock}");
+        }
+    }
 
     #[test]
     fn a_clock_that_ran_ahead_deletes_nothing() {
-        const OPENED: Millis = Millis(1_795_964_400_000);
-        const HOUR: i64 = 3_600_000;
-        let rows = [
-            (0, 0, false),
-            (HOUR - 1, HOUR - 1, false),
-            (HOUR, HOUR, true),
-            (5 * HOUR, 5 * HOUR, true),
-            (5 * HOUR, 6 * HOUR, true),
-            (5 * HOUR, 6 * HOUR + 1, false),
-            (5 * HOUR, 60 * 24 * HOUR, false),
-            // Behind: then less has expired.
-            (5 * HOUR, -HOUR, true),
-        ];
-        for (passed, clock, may) in rows {
-            let after = Duration::from_millis(passed.unsigned_abs());
-            assert_eq!(
-                may_sweep(OPENED, after, OPENED.plus(clock)),
-                may,
-                "{passed} {clock}"
-            );
+        check(
+            0,
+            &[
+                (0, 0, false),
+                (HOUR - 1, HOUR - 1, false),
+                (HOUR, HOUR, true),
+                (5 * HOUR, 5 * HOUR, true),
+                (5 * HOUR, 6 * HOUR, true),
+                (5 * HOUR, 60 * DAY, false),
+                // Behind: then less has expired.
+                (6 * HOUR, -HOUR, true),
+                (7 * HOUR, 7 * HOUR, true),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_process_that_starts_with_a_clock_that_is_ahead_deletes_nothing_however_long_that_lasts() {
+        let ahead = 60 * DAY;
+        let hours = (1..=30 * 24).map(|hours| (hours * HOUR, ahead + hours * HOUR, false));
+        check(ahead, &hours.collect::<Vec<_>>());
+        // Set right after ten days: it goes on at once.
+        let right = (10 * DAY + HOUR, 10 * DAY + HOUR, true);
+        check(ahead, &[(10 * DAY, ahead + 10 * DAY, false), right]);
+    }
+
+    #[test]
+    fn a_restart_is_no_confirmation() {
+        let dir = tempfile::tempdir().unwrap();
+        let ahead = OPENED.plus(60 * DAY);
+        for restart in 0..10 {
+            let at = restart * 3 * HOUR;
+            // Its own writes are as far ahead.
+            let last_use = if restart == 0 { OPENED } else { ahead };
+            let mut expiry = Expiry::new(dir.path(), Some(last_use), ahead.plus(at), uptime(at));
+            let later = at + 2 * HOUR;
+            assert!(!expiry.may_sweep(ahead.plus(later), &uptime(later)));
         }
+    }
+
+    #[test]
+    fn after_a_pause_it_catches_up() {
+        let rows = [
+            (3 * HOUR, false),
+            (30 * HOUR, false),
+            (47 * HOUR, true),
+            (60 * HOUR, true),
+        ];
+        let rows = rows.map(|(passed, may)| (passed, 2 * DAY + passed, may));
+        check(2 * DAY, &rows);
+    }
+
+    #[test]
+    fn a_new_store_has_nothing_to_wait_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut expiry = Expiry::new(dir.path(), None, OPENED, uptime(0));
+        assert!(expiry.may_sweep(OPENED.plus(HOUR), &uptime(HOUR)));
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::referral::{RANDOM_VALUES, ReferralCode};
 use crate::domain::time::Millis;
 use crate::store::audit;
 use crate::store::awards::read_account;
-use crate::store::control::Tries;
+use crate::store::conditional::{Attempts, WriteOutcome, until_visible};
 use crate::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use crate::store::row::{Fields, Row};
 
@@ -46,7 +46,7 @@ pub async fn code_for(
     now: Millis,
     by: Option<&str>,
 ) -> Result<Code, StoreError> {
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     let mut tried = 0;
     while tried < CODES_TRIED_MAX {
         let code = new_code(owner, random.wrapping_add(tried), now);
@@ -58,13 +58,12 @@ pub async fn code_for(
             tried += 1;
             continue;
         }
-        match db.transact(code_writes(&code, by)).await {
-            Ok(()) => return Ok(code),
-            Err(error) => tries.again(error)?,
+        if attempts.write(code_writes(&code, by)).await? == WriteOutcome::Written {
+            return Ok(code);
         }
     }
     Err(StoreError::Unavailable(format!(
-        "{CODES_TRIED_MAX} random codes are all taken; ask again"
+        "{CODES_TRIED_MAX} random codes are all taken; retry"
     )))
 }
 
@@ -127,15 +126,13 @@ fn code_writes(code: &Code, by: Option<&str>) -> Vec<Write> {
 
 /// The code to which the owner's pointer points. The two were written together, but may become visible one by one.
 async fn owned_code(db: &dyn Db, owner: &Account, pointer: &Item) -> Result<Code, StoreError> {
-    const READS_MAX: usize = 10;
     let row = Row::new(owner_key(owner), pointer);
     let name = row.text("code")?;
-    for _ in 0..READS_MAX {
-        if let Some(item) = db.get(&code_key(name)).await? {
-            return read_code(name, &item);
-        }
+    let key = code_key(name);
+    match until_visible(db, || db.get(&key)).await? {
+        Some(item) => read_code(name, &item),
+        None => Err(row.corrupt(format!("its code {name} is not in ReferralCodes"))),
     }
-    Err(row.corrupt(format!("its code {name} is not in ReferralCodes")))
 }
 
 /// The code as a person typed it (case and surrounding spaces do not matter); `None` if there is none.
@@ -167,7 +164,7 @@ pub async fn set_active(
     typed: &str,
     switch: &Switch,
 ) -> Result<Option<Code>, StoreError> {
-    let mut tries = Tries::default();
+    let mut attempts = Attempts::new(db);
     loop {
         let Some(code) = lookup(db, typed).await? else {
             return Ok(None);
@@ -180,9 +177,8 @@ pub async fn set_active(
             ..code.clone()
         };
         let writes = vec![put_code(&changed, unchanged(&code)), told(&changed, switch)];
-        match db.transact(writes).await {
-            Ok(()) => return Ok(Some(changed)),
-            Err(error) => tries.again(error)?,
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            return Ok(Some(changed));
         }
     }
 }

@@ -359,6 +359,37 @@ fn names_as_people_meet_them_are_those_of_the_model_behind_them() {
     check_unknown(&["ft:my-own:70b-labs:70b", "acme.tiny-70c", "ft:", "ft::70b"]);
 }
 
+/// Spellings of clouds and fine-tunes that were seen in one installation's traffic.
+#[test]
+fn models_of_one_installation_have_the_tiers_that_their_owners_expect() {
+    let rules = rules(Network::Testnet);
+    for (name, tier, recognised) in [
+        ("gpt-35-turbo", OpenOcean, true),
+        ("gpt-35-turbo-16k", OpenOcean, true),
+        ("ft:gpt-4o-mini-2024-07-18:acme::abc123", BlueSurge, true),
+        // The suffix is the owner's word; it says nothing of the size.
+        ("ft:gpt-3.5-turbo-0125:acme:7b-tone:xyz", OpenOcean, true),
+        // What is behind a profile of one's own stands nowhere in its name.
+        (
+            "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abcd1234efgh",
+            TidePool,
+            false,
+        ),
+        (
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            MarianaDepth,
+            true,
+        ),
+        ("deepseek.r1-v1:0", MarianaDepth, true),
+        ("claude-sonnet-4@20250514", MarianaDepth, true),
+        // It makes images: no model of the gpt-4 class.
+        ("gpt-image-1", TidePool, false),
+    ] {
+        let found = rules.detect(name, Semantics::NOW);
+        assert_eq!((found.tier, found.recognised), (tier, recognised), "{name}");
+    }
+}
+
 #[test]
 fn semantics_before_the_spellings_go_by_the_whole_name() {
     let rules = rules(Network::Testnet);

@@ -109,6 +109,12 @@ fn what_was_unknown_may_become_known_and_what_was_known_may_not_change() {
     check(unmetered, |e| e.status = 500, None);
     check(unmetered, |e| e.stream = false, None);
     check(unmetered, |e| e.time = e.time.plus(1), None);
+    // A part that was larger than its whole from the beginning contradicts nothing.
+    check(
+        |e| (e.cached_input_tokens, e.latency_ms) = (Some(200), None),
+        |e| e.cached_input_tokens = Some(200),
+        Some(|e| e.cached_input_tokens = Some(200)),
+    );
     // Each part fits its whole, and both together do not.
     check(
         |e| e.cached_input_tokens = Some(60),

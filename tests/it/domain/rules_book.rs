@@ -253,7 +253,7 @@ fn entries_out_of_order_or_without_a_beginning_are_refused() {
     let twice = [scrape("0.002", 0), scrape("0.003", 0)];
     let fault = only_fault(book.apply(Control(2), &twice));
     assert!(
-        fault.starts_with("scrape: stands twice in one change"),
+        fault.starts_with("scrape: is in one change twice"),
         "{fault}"
     );
     let mut endless = scrape("0.002", 0);

@@ -228,7 +228,7 @@ fn every_limit_has_its_fault() {
         (
             "name = \"o3\"",
             "name = \"O1\"",
-            "rules.catalogue.models[2].name: \"o1\" stands here twice",
+            "rules.catalogue.models[2].name: \"o1\" is listed twice",
             "each once",
         ),
         (

@@ -184,3 +184,35 @@ fn only_the_protections_name_breakages() {
     }
     assert!(seen > 1, "this test looks in the wrong place");
 }
+
+/// Whoever writes under a condition learns from `store::conditional` what became of it. These files
+/// name the error themselves: the ones that make it, sort errors, or look which part of a
+/// transaction failed.
+#[test]
+fn what_became_of_a_conditional_write_is_found_out_in_one_place() {
+    const NAMED_IN: [&str; 8] = [
+        "http/dependencies.rs",
+        "pipeline/failure.rs",
+        "pipeline/post/awards.rs",
+        "pipeline/post/derive.rs",
+        "pipeline/versioned.rs",
+        "store/conditional.rs",
+        "store/db.rs",
+        "store/dynamo/retry.rs",
+    ];
+    assert_eq!(files_that_say("ConditionFailed"), NAMED_IN);
+}
+
+/// Files of the sources whose code has this text, by their paths.
+fn files_that_say(text: &str) -> Vec<String> {
+    let src = src();
+    let files = rust_files(&src).into_iter();
+    let saying = files.filter(|file| code_of(file).contains(text));
+    let name = |file: std::path::PathBuf| {
+        let name = file.strip_prefix(&src).expect("a source file");
+        name.display().to_string()
+    };
+    let mut names: Vec<String> = saying.map(name).collect();
+    names.sort_unstable();
+    names
+}

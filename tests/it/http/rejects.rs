@@ -13,6 +13,7 @@ use tidemark::domain::position::{Epoch, Offset, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::rejected::{self, ForeignReject};
 use tidemark::log::{Log, LogError, NewRecord, Record, Topic, usage, usage_partition};
+use tidemark::ops::clock::Clock;
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::redrive::{self, Decider, Fate, Found, RedriveError};
 
@@ -428,6 +429,10 @@ impl Lossy {
 
 #[async_trait]
 impl Db for Lossy {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         self.db.get(key).await
     }

@@ -407,3 +407,49 @@ async fn events_are_checked_without_being_taken() {
     let text = edge.metrics.render();
     assert!(!text.contains("format=\"events\""), "{text}");
 }
+
+#[tokio::test]
+async fn a_name_that_says_that_it_is_unknown_names_nobody() {
+    let edge = Edge::new().await;
+    let body = |id: usize, data: Value| {
+        let mut event = json!({
+            "requestId": format!("r-{id}"), "userId": "none", "timestamp": "2026-11-22T07:01:02Z",
+            "endpoint": "/v1/chat/completions", "statusCode": 200, "inputTokens": 1, "outputTokens": 1,
+        });
+        let fields = event.as_object_mut().expect("an object");
+        fields.extend(data.as_object().expect("an object").clone());
+        event
+    };
+    let rows = [
+        (json!({"providerId": "none", "model": "-"}), None, None),
+        (json!({"providerId": " UNSPECIFIED "}), None, None),
+        (
+            json!({"providerId": "p", "model": "Unset"}),
+            Some("p"),
+            None,
+        ),
+        (
+            json!({"providerId": "none-of-us", "model": "unknown-7b"}),
+            Some("none-of-us"),
+            Some("unknown-7b"),
+        ),
+    ];
+    let events = rows.iter().enumerate();
+    let events: Vec<Value> = events.map(|(id, row)| body(id, row.0.clone())).collect();
+    let answer = edge
+        .post(EVENTS, &[JSON], Value::from(events).to_string())
+        .await;
+    assert_eq!(answer.status, 204);
+    let mut found = 0;
+    for (_, record) in edge.log.all(Topic::UsageEvents) {
+        let event = usage::decode(&record.value, &record.headers).expect("an event");
+        let id: usize = event.id.trim_start_matches("r-").parse().expect("a number");
+        let (sent, provider, model) = &rows[id];
+        let is = (event.provider.as_deref(), event.model.as_deref());
+        assert_eq!(is, (*provider, *model), "{sent}");
+        // Who uses it is always taken as it is, and nothing else changes.
+        assert_eq!((&*event.user, event.input_tokens), ("none", Some(1)));
+        found += 1;
+    }
+    assert_eq!(found, rows.len());
+}

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tidemark::http::{ApiState, Parts};
+use tidemark::ops::clock::Clock;
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tokio::sync::Notify;
@@ -86,6 +87,10 @@ impl Counted {
 
 #[async_trait]
 impl Db for Counted {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         self.step(self.db.get(key)).await
     }
@@ -154,6 +159,10 @@ impl Hanging {
 
 #[async_trait]
 impl Db for Hanging {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         self.hang().await;
         self.db.get(key).await

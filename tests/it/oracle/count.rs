@@ -225,7 +225,8 @@ impl Count<'_> {
         };
         let is_completed = was.event != was.first;
         let says_no_more = was.event.with(event).as_ref() == Some(&was.event);
-        if was.first == *event || is_completed && says_no_more {
+        let said_at_first = was.first.with(event).as_ref() == Some(&was.first);
+        if said_at_first || is_completed && says_no_more {
             self.out.duplicates.insert(place);
             return;
         }

@@ -23,6 +23,7 @@ pub struct Event {
     pub written: Option<i128>,
     pub reasoning: Option<i128>,
     pub audio: Option<i128>,
+    pub images: Option<i128>,
     pub request_bytes: Option<i128>,
     pub response_bytes: Option<i128>,
     pub error: Option<String>,
@@ -50,6 +51,7 @@ impl Event {
                 written: either(&self.written, &later.written)?,
                 reasoning: either(&self.reasoning, &later.reasoning)?,
                 audio: either(&self.audio, &later.audio)?,
+                images: either(&self.images, &later.images)?,
                 request_bytes: either(&self.request_bytes, &later.request_bytes)?,
                 response_bytes: either(&self.response_bytes, &later.response_bytes)?,
                 error: either(&self.error, &later.error)?,
@@ -57,9 +59,12 @@ impl Event {
             })
         };
         let whole = whole().ok()?;
-        let count = |count: Option<i128>| count.unwrap_or(0);
-        let fits = count(whole.cached) + count(whole.written) <= count(whole.input)
-            && count(whole.reasoning) <= count(whole.output);
+        let fits = |event: &Event| {
+            let count = |count: Option<i128>| count.unwrap_or(0);
+            count(event.cached) + count(event.written) <= count(event.input)
+                && count(event.reasoning) <= count(event.output)
+        };
+        let fits = fits(&whole) || !fits(self) || !fits(later);
         let same = (&self.endpoint, self.status, self.stream, self.time)
             == (&later.endpoint, later.status, later.stream, later.time);
         (fits && same).then_some(whole)
@@ -146,6 +151,7 @@ fn event(
         written: number(data, "cacheWriteTokens")?,
         reasoning: number(data, "reasoningTokens")?,
         audio: number(data, "audioMillis")?,
+        images: number(data, "imageCount")?,
         request_bytes: number(data, "requestBytes")?,
         response_bytes: number(data, "responseBytes")?,
         error: text(data, "errorMessage")?,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use axum::http::header;
+use tidemark::ops::clock::Clock;
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 
@@ -31,6 +32,10 @@ impl Switched {
 
 #[async_trait]
 impl Db for Switched {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         self.check()?;
         self.db.get(key).await

@@ -210,6 +210,8 @@ fn what_cannot_be_rolled_forward_is_refused() {
     assert!(matches!(other, Refusal::OtherSemantics { .. }), "{other:?}");
     let mut elsewhere = stored.clone();
     elsewhere.to = Offset(4);
+    // It covers what the log has of its chunk, which was cut otherwise.
+    elsewhere.sequences = sent[1].cut().sequences;
     let wrong = refused(&elsewhere, &blocks, SEMANTICS);
     assert!(matches!(wrong, Refusal::Contradiction { .. }), "{wrong:?}");
     // Posting has accepted what neither the checkpoint nor the log knows.
@@ -222,6 +224,36 @@ fn what_cannot_be_rolled_forward_is_refused() {
         matches!(expired, Refusal::BlocksExpired { .. }),
         "{expired:?}"
     );
+}
+
+/// The tables were restored to a moment that an earlier restore had given up: they have come to chunk 3
+/// by chunks without blocks. Since then the log has other chunks of these numbers.
+#[test]
+fn tables_of_a_course_that_was_given_up_are_rolled_forward_by_the_log() {
+    let sent = history(&[(5, [1, 0]), (3, [1, 1]), (4, [0, 1])]);
+    let given_up = |chunk: u64, from: u64, to: u64| {
+        let mut stored = sent[1].cut();
+        (stored.chunk, stored.from, stored.to) = (Chunk(chunk), Offset(from), Offset(to));
+        stored
+    };
+    for (held, stored) in [
+        // Nothing is cut, and a chunk is cut that sent nothing.
+        (&sent[..], given_up(3, 9, 9)),
+        (&sent[..], given_up(3, 8, 9)),
+        (&sent[..2], given_up(3, 9, 9)),
+        (&sent[..2], given_up(3, 8, 9)),
+        (&sent[..2], given_up(2, 5, 6)),
+        (&sent[..], given_up(7, 11, 13)),
+    ] {
+        let blocks = logged(held, true).of(SOURCE);
+        let step = decide(SOURCE, Some(&stored), &blocks, SEMANTICS).expect("a step");
+        let all: Vec<u64> = held.iter().map(|of| of.chunk).collect();
+        assert_eq!(chunks_of(&step), all, "{stored:?}");
+        let Step::RollForward { chunks } = step else {
+            panic!("it stays")
+        };
+        assert_eq!(chunks[1].cut, sent[1].cut());
+    }
 }
 
 /// Posting partitions have accepted so much from the source partition.

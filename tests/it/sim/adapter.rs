@@ -8,6 +8,7 @@ use futures::FutureExt;
 use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Control, Epoch, Fence, Partition};
 use tidemark::domain::time::Month;
+use tidemark::ops::clock::Clock;
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
 use tidemark::pipeline::{self, Breakage, Protections, Settings, WorkerContext};
@@ -19,7 +20,7 @@ use tidemark::store::set_aside::SetAside;
 use tidemark::store::top;
 use tokio::sync::watch;
 
-use super::clock::SimClock;
+use super::clock::{SimClock, StillClock};
 use super::db::{DbState, SimDb, in_range};
 use super::log::SimLog;
 use super::world::{Executor, Owner, World};
@@ -276,6 +277,10 @@ impl InstantDb {
 
 #[async_trait]
 impl Db for InstantDb {
+    fn clock(&self) -> &dyn Clock {
+        &StillClock
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         Ok(self.0.get(key).cloned())
     }

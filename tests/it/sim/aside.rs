@@ -10,6 +10,7 @@ use tidemark::domain::ids::{Account, AccountKind};
 use tidemark::domain::position::{Partition, WriteId};
 use tidemark::domain::time::{Millis, Month};
 use tidemark::log::Topic;
+use tidemark::ops::clock::Clock;
 use tidemark::pipeline::{self, Settings};
 use tidemark::store::accounts;
 use tidemark::store::awards::{Award, AwardKind, grant_writes};
@@ -114,7 +115,7 @@ pub(super) fn ask(quiet: &mut Quiet, id: &str, accept_missing: bool) {
     };
     quiet.finish(async move {
         assert_eq!(
-            request_release(&db, &account, request, write).await,
+            request_release(&db, &account, &request, write).await,
             Ok(true)
         );
     });
@@ -622,6 +623,10 @@ impl Refusing {
 
 #[async_trait]
 impl Db for Refusing {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         self.db.get(key).await
     }

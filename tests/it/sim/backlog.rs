@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tidemark::domain::amount::Points;
 use tidemark::domain::ids::Account;
 use tidemark::domain::time::{Millis, Month};
+use tidemark::ops::clock::Clock;
 use tidemark::pipeline::Settings;
 use tidemark::store::awards::{Award, AwardKind, grant_writes};
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
@@ -129,6 +130,10 @@ impl Late {
 
 #[async_trait]
 impl Db for Late {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         Ok(self.db.get(key).await?.filter(|_| self.sees(key)))
     }

@@ -71,7 +71,7 @@ pub struct Ledger {
 
 type Shared = Arc<Mutex<Ledger>>;
 /// The cuts, by source partition and chunk.
-type Cuts = BTreeMap<(u32, u64), RateCheckpoint>;
+pub type Cuts = BTreeMap<(u32, u64), RateCheckpoint>;
 
 /// Watches every write and append of a world.
 pub fn watch(world: &World) -> Shared {
@@ -129,6 +129,13 @@ impl Ledger {
     pub fn put_back(&mut self, cuts: Cuts) {
         self.forget(|of| cuts.contains_key(of));
         self.cuts = cuts;
+    }
+
+    /// The cuts of one source partition as they were in tables that are back now.
+    pub fn put_back_of(&mut self, partition: u32, cuts: &Cuts) {
+        self.forget(|of| of.0 != partition || cuts.contains_key(of));
+        let of_it = cuts.iter().filter(|((p, _), _)| *p == partition);
+        self.cuts.extend(of_it.map(|(of, cut)| (*of, cut.clone())));
     }
 
     /// The cuts of a source partition went with the tables, but for those that are kept.

@@ -27,7 +27,51 @@ impl Clock for SimClock {
         Moment::from_millis(self.world.now())
     }
 
+    fn jitter(&self) -> u64 {
+        self.world.jitter()
+    }
+
     async fn sleep(&self, duration: Duration) {
         self.world.sleep(duration.as_millis() as i64).await;
     }
+}
+
+/// The clock of a store's client, by which nothing is dated.
+#[async_trait]
+impl Clock for World {
+    fn now(&self) -> Millis {
+        Millis(World::now(self))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_millis(World::now(self))
+    }
+
+    fn jitter(&self) -> u64 {
+        World::jitter(self)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        World::sleep(self, duration.as_millis() as i64).await;
+    }
+}
+
+/// No time passes: for stores that are only read, and have everything.
+pub struct StillClock;
+
+#[async_trait]
+impl Clock for StillClock {
+    fn now(&self) -> Millis {
+        Millis(0)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::default()
+    }
+
+    fn jitter(&self) -> u64 {
+        0
+    }
+
+    async fn sleep(&self, _: Duration) {}
 }

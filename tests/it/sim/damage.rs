@@ -9,7 +9,7 @@ use tidemark::domain::ids::Account;
 use tidemark::domain::position::WriteId;
 use tidemark::domain::time::Millis;
 use tidemark::store::accounts;
-use tidemark::store::db::{Attr, Item, Key, StoreError, Table};
+use tidemark::store::db::{Attr, Item, Key, Table};
 use tidemark::store::set_aside::{ReleaseRequest, Stood, request_release};
 
 use super::adapter;
@@ -248,9 +248,8 @@ impl Run {
                 count: token,
             };
             async move {
-                match request_release(&db, &account, request, write).await {
+                match request_release(&db, &account, &request, write).await {
                     Ok(_) => true,
-                    Err(StoreError::ConditionFailed) => false,
                     Err(error) if error.is_transient() => false,
                     Err(error) => panic!("{error}"),
                 }

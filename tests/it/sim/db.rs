@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use tidemark::ops::clock::Clock;
 use tidemark::store::db::{
     Attr, Condition, Db, Item, Key, Page, Query, RangeFilter, StoreError, TRANSACTION_ITEMS_MAX,
     Table, Write,
@@ -450,6 +451,10 @@ fn run_query(inner: &mut Inner, query: &Query) -> Result<Page, StoreError> {
 
 #[async_trait]
 impl Db for SimDb {
+    fn clock(&self) -> &dyn Clock {
+        &self.world
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         let key = key.clone();
         // The items of a transaction become visible one after another, to every kind of read.

@@ -53,7 +53,8 @@ type Items = BTreeMap<Key, Item>;
 impl Run {
     /// Stops everything, lets something happen, and starts again.
     pub(super) fn mishap(&mut self) -> Result<(), String> {
-        if self.lean == Lean::Restores || self.rng.random_ratio(1, 6) {
+        if matches!(self.lean, Lean::Restores | Lean::RestoredTwice) || self.rng.random_ratio(1, 6)
+        {
             return self.restore_and_recover();
         }
         let mishap = *ALL.choose(&mut self.rng).expect("not empty");

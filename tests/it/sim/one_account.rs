@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tidemark::domain::time::Millis;
+use tidemark::ops::clock::Clock;
 use tidemark::pipeline::Settings;
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupRequest, signup};
@@ -87,6 +88,10 @@ impl Asked {
 
 #[async_trait]
 impl Db for Asked {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         match key.hash.as_str() {
             "aside" => *lock(&self.records) += 1,

@@ -4,25 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use rand::Rng;
+use rand::seq::IndexedRandom;
 use tidemark::domain::ids::Account;
 use tidemark::domain::position::Epoch;
 use tidemark::log::Topic;
 use tidemark::ops::health::Role;
 use tidemark::pipeline::recover::{self, APART_MAX_MS, Refusal};
+use tidemark::store::checkpoints::RateCheckpoint;
 use tidemark::store::db::{Item, Key, Table};
 use tidemark::store::installation;
 
 use super::adapter::{self, WorkerSpec};
-use super::checks::Admin;
+use super::checks::{Admin, Cuts};
 use super::db::DbState;
 use super::faults::Faults;
-use super::run::{ADMINS, Run};
+use super::run::{ADMINS, Lean, Run};
 use super::world::lock;
 
 /// How often an operator runs the command until it works.
 const TRIES_MAX: u32 = 40;
 /// Then the store and the log get better.
 const TRIES_UNDER_FAULTS: u32 = 25;
+
+/// The tables of a moment, and what was cut until then.
+#[derive(Clone)]
+pub struct Backup {
+    pub at: i64,
+    pub items: Items,
+    pub cuts: Cuts,
+}
 
 type Items = BTreeMap<Key, Item>;
 type Said = Arc<Mutex<Option<Result<BTreeMap<u32, u64>, Refusal>>>>;
@@ -44,7 +54,7 @@ impl Run {
         self.executor.end_tasks(ADMINS);
         self.kill_all();
         self.let_late_ones_land()?;
-        if self.rng.random_ratio(1, 3) {
+        if self.lean != Lean::RestoredTwice && self.rng.random_ratio(1, 3) {
             return self.restore_feed_apart(&older);
         }
         if self.rng.random() {
@@ -70,6 +80,7 @@ impl Run {
             self.world
                 .with(|inner| inner.note(|| "ALL TABLES ARE RESTORED".to_owned()));
             self.change(|items| *items = older)?;
+            self.restores += 1;
             self.world.with(|inner| inner.db.is_missing = false);
         }
         self.know_grants();
@@ -85,6 +96,29 @@ impl Run {
             self.forget_lost_cuts();
         }
         self.go_on();
+        Ok(())
+    }
+
+    /// Keeps the tables of this moment.
+    pub(super) fn back_up(&mut self) {
+        let cuts = lock(&self.ledger).cuts();
+        let (at, items) = self.world.with(|inner| (inner.now, inner.db.items.clone()));
+        self.backups.push(Backup { at, items, cuts });
+    }
+
+    /// To any moment that the log still reaches, also to one that the first restore gave up.
+    pub(super) fn restore_again(&mut self) -> Result<(), String> {
+        let backups = std::mem::take(&mut self.backups);
+        let near = backups
+            .iter()
+            .filter(|backup| self.can_go_back_to(&backup.items));
+        let near: Vec<_> = near.collect();
+        if let Some(backup) = near.choose(&mut self.rng) {
+            (self.older, self.older_at, self.later) = (Some(backup.items.clone()), backup.at, None);
+            self.back_at = Some((*backup).clone());
+            self.restore_and_recover()?;
+            self.back_at = None;
+        }
         Ok(())
     }
 
@@ -308,6 +342,14 @@ impl Run {
         self.world.with(|inner| {
             for p in 0..self.source {
                 let stored = adapter::rate_checkpoint(&inner.db, p);
+                // Where nothing was rolled forward, the chunks are those of the backup.
+                if let Some(backup) = &self.back_at {
+                    let was = adapter::rate_checkpoint(&DbState::of(backup.items.clone()), p);
+                    let place = |at: &RateCheckpoint| (at.chunk, at.from, at.to);
+                    if was.as_ref().map(place) == stored.as_ref().map(place) {
+                        ledger.put_back_of(p, &backup.cuts);
+                    }
+                }
                 ledger.forget_cuts(p, |chunk| {
                     let stored = stored.as_ref();
                     stored.is_some_and(|at| {

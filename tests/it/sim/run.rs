@@ -27,6 +27,7 @@ use super::damage::{self, Damaged};
 use super::db::SimDb;
 use super::faults::Faults;
 use super::log::{self, LogState};
+use super::recovery::Backup;
 use super::workload::{DAY, HOUR, MINUTE, Mix, Workload, provider, user};
 use super::world::{Executor, Owner, Stopped, World, lock};
 use crate::oracle::defaults;
@@ -77,6 +78,9 @@ pub enum Lean {
     Reversals,
     /// Requests that are reported twice, first in part.
     Completions,
+    /// Tables that are restored and recovered, and then restored again to another moment: before or
+    /// after the first one, or to one that the first restore had abandoned.
+    RestoredTwice,
 }
 
 /// One run.
@@ -103,6 +107,12 @@ pub struct Run {
     pub(super) older_at: i64,
     /// The tables at a moment after that.
     pub(super) later: Option<(i64, BTreeMap<Key, Item>)>,
+    /// The tables at more moments, also at those that a restore has abandoned.
+    pub(super) backups: Vec<Backup>,
+    /// The one to which the tables went back again.
+    pub(super) back_at: Option<Backup>,
+    /// How often tables were restored and recovered.
+    pub(super) restores: u32,
     /// Items that are damaged, and how they were before.
     pub(super) damaged: BTreeMap<Key, Damaged>,
     /// Partitions whose clocks an operator is correcting.
@@ -117,6 +127,8 @@ pub struct Outcome {
     pub digest: u64,
     /// Steps taken.
     pub steps: u64,
+    /// How often tables were restored to an earlier moment and recovered.
+    pub restores: u32,
 }
 
 /// Runs a seed.
@@ -135,6 +147,7 @@ pub fn run(seed: u64, lean: Lean, breakage: Option<Breakage>, trace: bool) -> Ou
         failure,
         digest: run.world.digest(),
         steps: run.executor.steps,
+        restores: run.restores,
     }
 }
 
@@ -276,6 +289,9 @@ impl Run {
             older: None,
             older_at: 0,
             later: None,
+            backups: Vec::new(),
+            back_at: None,
+            restores: 0,
             damaged: BTreeMap::new(),
             correcting: BTreeSet::new(),
         };
@@ -302,14 +318,24 @@ impl Run {
         let moves_at: Vec<u32> = (0..moves)
             .map(|_| self.rng.random_range(2..rounds))
             .collect();
-        let leans = matches!(self.lean, Lean::Mishaps | Lean::Restores | Lean::Rollbacks);
+        let leans = matches!(
+            self.lean,
+            Lean::Mishaps | Lean::Restores | Lean::RestoredTwice | Lean::Rollbacks
+        );
         // A backup of a damaged row is not what the mishaps are about.
         let has_mishap = leans || self.lean != Lean::Damage && self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
         let snapshot_at = match (self.lean, mishap_at) {
-            (Lean::Restores, Some(at)) => self.rng.random_range(at.saturating_sub(3)..=at),
+            (Lean::Restores | Lean::RestoredTwice, Some(at)) => {
+                self.rng.random_range(at.saturating_sub(3)..=at)
+            }
             _ => self.rng.random_range(0..rounds),
         };
+        let again_at = match (self.lean, mishap_at) {
+            (Lean::RestoredTwice, Some(at)) => Some(self.rng.random_range(at + 1..rounds + 2)),
+            _ => None,
+        };
+        let rounds = rounds.max(again_at.map_or(0, |at| at + 1));
         for round in 0..rounds {
             if moves_at.contains(&round) {
                 self.next_epoch()?;
@@ -323,11 +349,17 @@ impl Run {
                 self.older_at = self.world.now();
                 self.later = None;
             }
+            if self.lean == Lean::RestoredTwice {
+                self.back_up();
+            }
             if mishap_at == Some(round) {
                 match self.lean {
                     Lean::Rollbacks => self.roll_back()?,
                     _ => self.mishap()?,
                 }
+            }
+            if again_at == Some(round) {
+                self.restore_again()?;
             }
             if self.lean == Lean::Clocks && self.rng.random_ratio(1, 5) {
                 self.clock_jumps();
@@ -367,6 +399,7 @@ impl Run {
 
     pub(super) fn open_epoch(&mut self) {
         self.epoch += 1;
+        self.backups.clear();
         self.older = None;
         self.later = None;
         let mut log = LogState::new(self.source, 1, self.posting);
@@ -498,6 +531,8 @@ impl Run {
                 5 => self.storm(),
                 6 => self.stop_one(),
                 7 => self.rival(),
+                // The oracle knows no feed but the last one.
+                8 | 9 if self.lean == Lean::RestoredTwice => {}
                 8 => self.sign_up(),
                 9 => self.publish(),
                 _ => self.adjust(),

@@ -16,7 +16,7 @@ const SEEDS_CURED: u64 = 60;
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
 /// So many of the leans take turns; the others have tests of their own.
 const LEANS_IN_TURN: u64 = 12;
-const LEANS: [Lean; 16] = [
+const LEANS: [Lean; 17] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -33,6 +33,7 @@ const LEANS: [Lean; 16] = [
     Lean::Damage,
     Lean::Reversals,
     Lean::Completions,
+    Lean::RestoredTwice,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -153,6 +154,18 @@ fn requests_that_are_completed_keep_every_invariant() {
 #[test]
 fn requests_that_are_taken_back_keep_every_invariant() {
     no_schedule_fails(Lean::Reversals);
+}
+
+#[test]
+fn tables_that_are_restored_a_second_time_keep_every_invariant() {
+    let twice = AtomicU64::new(0);
+    none_fails(SEEDS_OF_ONE_LEAN, |seed| {
+        let outcome = run(seed, Lean::RestoredTwice, None, false);
+        twice.fetch_add(u64::from(outcome.restores > 1), Ordering::Relaxed);
+        outcome.failure
+    });
+    let twice = twice.into_inner();
+    assert!(twice >= SEEDS_OF_ONE_LEAN / 6, "only {twice} were");
 }
 
 #[track_caller]

@@ -144,6 +144,11 @@ impl World {
         f(&mut lock(&self.0))
     }
 
+    /// What spreads pauses; the same in each run of a seed.
+    pub fn jitter(&self) -> u64 {
+        self.with(|inner| inner.rng.random())
+    }
+
     /// Virtual time.
     pub fn now(&self) -> i64 {
         self.with(|inner| inner.now)

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tidemark::ops::retry::RetryPolicy;
 use tidemark::store::db::{Attr, Condition, Db, Item, Key, StoreError, Table};
-use tidemark::store::dynamo::{Backoff, DynamoDb, DynamoSettings};
+use tidemark::store::dynamo::settings::RETRIES;
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::{EmbeddedClient, EmbeddedError, EmbeddedStore};
 use tidemark::store::tables::create_tables;
 
@@ -121,9 +123,9 @@ fn a_request_after_the_end_is_known_not_to_have_been_sent() {
     run(async {
         let (store, _) = open(dir.path());
         let db = client(&DynamoSettings {
-            backoff: Backoff {
+            retries: RetryPolicy {
                 attempts_max: 2,
-                ..Backoff::default()
+                ..RETRIES
             },
             ..DynamoSettings::embedded(store.client())
         });

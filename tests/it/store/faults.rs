@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tidemark::ops::retry::RetryPolicy;
 use tidemark::store::db::{Condition, Db, Key, StoreError, Table, Write};
-use tidemark::store::dynamo::{Backoff, DynamoDb, DynamoSettings};
+use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::tables::create_tables;
 
 use super::laws::{item, key, n, put};
@@ -281,9 +282,9 @@ fn a_store_that_answers_slower_than_it_is_asked_still_does_everything() {
     on_every_broken_store(always(Fault::OneByOne(TAKES)), |broken| async move {
         let settings = DynamoSettings {
             request_timeout: Duration::from_millis(300),
-            backoff: Backoff {
+            retries: RetryPolicy {
                 attempts_max: 40,
-                ..broken.settings().backoff
+                ..broken.settings().retries
             },
             ..broken.settings().clone()
         };

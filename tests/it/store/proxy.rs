@@ -11,7 +11,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tidemark::store::dynamo::{Backoff, DynamoSettings};
+use tidemark::ops::retry::{Backoff, RetryPolicy};
+use tidemark::store::dynamo::DynamoSettings;
 
 /// What happens to one request.
 #[derive(Clone, Debug)]
@@ -85,10 +86,13 @@ pub fn impatient(settings: &DynamoSettings, endpoint: &str) -> DynamoSettings {
     DynamoSettings {
         endpoint: Some(endpoint.to_owned()),
         request_timeout: TOO_LONG / 2,
-        backoff: Backoff {
+        retries: RetryPolicy {
+            backoff: Backoff {
+                base: Duration::from_millis(1),
+                cap: Duration::from_millis(20),
+            },
             attempts_max: ATTEMPTS_MAX,
-            base: Duration::from_millis(1),
-            cap: Duration::from_millis(20),
+            ..settings.retries
         },
         ..settings.clone()
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use tidemark::ops::clock::Clock;
 use tidemark::store::db::{Attr, Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 
@@ -51,6 +52,10 @@ pub fn key_of(table: Table, item: &Item) -> Key {
 
 #[async_trait]
 impl Db for Torn {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
         let item = self.db.get(key).await?;
         Ok(item.filter(|_| self.visible(key)))

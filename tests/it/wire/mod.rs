@@ -14,6 +14,7 @@ mod gateways_framing;
 mod gateways_http;
 mod gateways_laws;
 mod gateways_litellm;
+mod gateways_litellm_real;
 mod gateways_metering;
 mod gateways_new_api;
 pub mod gateways_otlp;

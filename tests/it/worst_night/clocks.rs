@@ -1,5 +1,6 @@
 //! A wall clock that is set back under a worker: intervals, checkpoints and the stop go on.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 
 use super::on_call::doctor_says;
 use super::store_proxy::{Mode, StoreProxy};
-use crate::process::site::Site;
+use crate::process::site::{Site, Up};
 use crate::store::{client, embedded_endpoint, settings};
 
 /// A worker's wall clock, which may be set.
@@ -138,6 +139,23 @@ async fn all_is_posted(log: &dyn Log, db: &tidemark::store::dynamo::DynamoDb, co
     }
 }
 
+/// Waits until a metric, the largest of its series, is in a range.
+fn metric_is(up: &Up, name: &str, range: RangeInclusive<f64>) {
+    let started = Instant::now();
+    loop {
+        let told = up.series(name).unwrap_or_default();
+        let most = told.into_iter().reduce(f64::max);
+        if most.is_some_and(|most| range.contains(&most)) {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{name} is {most:?}, not in {range:?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn clocks_that_disagree_are_a_finding() {
     let site = Site::new();
@@ -155,6 +173,7 @@ fn clocks_that_disagree_are_a_finding() {
     });
     let mut up = site.up();
     up.wait_ready();
+    metric_is(&up, "tidemark_log_clock_ahead_seconds", 300.0..=600.0);
     let said = site.try_run(&["wait"]);
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     assert!(said.stderr.contains("Clocks disagree"), "{}", said.stderr);
@@ -186,8 +205,12 @@ fn a_machine_whose_clock_disagrees_with_the_stores_is_a_finding() {
                 "Correct the one",
             ],
         );
+        let ahead = ahead as f64;
+        let told = ahead - 5.0..=ahead + 5.0;
+        metric_is(&up, "tidemark_store_clock_ahead_seconds", told);
     }
     store.set(Mode::HasClockAhead(3));
+    metric_is(&up, "tidemark_store_clock_ahead_seconds", -1.0..=5.0);
     assert!(site.run(&["doctor"]).contains("All is well."));
     up.stop();
 }

@@ -9,6 +9,7 @@ use crate::ops::clock::Clock;
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
 use crate::store::checkpoints::{self, Versioned};
+use crate::store::conditional::write_once;
 use crate::store::db::{Db, StoreError};
 
 /// How often it is looked whether the kept result is too old.
@@ -72,14 +73,10 @@ async fn refresh(db: &dyn Db, clock: &dyn Clock, every: Duration) -> Result<Anal
         count: 1,
     };
     let previous = kept.map(|kept| kept.write);
-    match db
-        .write(checkpoints::put(&key(), &computed, previous, write))
-        .await
-    {
-        // Another process has computed it at the same time: as good.
-        Ok(()) | Err(StoreError::ConditionFailed) => Ok(computed),
-        Err(error) => Err(error),
-    }
+    // If another process has computed it at the same time, that is as good.
+    let put = checkpoints::put(&key(), &computed, previous, write);
+    write_once(db, vec![put]).await?;
+    Ok(computed)
 }
 
 /// How long a result is kept: as long as reading that much again is worth, and never longer than `every`.

@@ -16,12 +16,22 @@ pub(super) fn log(of: &Explanation) -> Vec<String> {
             span(log.behind_ms.unsigned_abs())
         ),
     };
-    vec![
-        format!(
-            "Partition {} of usage.events took the event at {}, {behind}, at position {}.",
-            log.partition, log.log_time, log.position
+    let taken = match (log.partition, &log.position) {
+        (Some(partition), Some(position)) => format!(
+            "Partition {partition} of usage.events took the event at {}, {behind}, at position {position}.",
+            log.log_time
         ),
-        "No earlier event of this user had this source and id, so it counted. Later copies are duplicates and do not count.".to_owned(),
+        _ => format!("usage.events took the event at {}, {behind}.", log.log_time),
+    };
+    let but = match of.completion {
+        Some(_) => ", except for the one that completed it",
+        None => "",
+    };
+    vec![
+        taken,
+        format!(
+            "No earlier event of this user had this source and id, so it counted. Later copies are duplicates and do not count{but}."
+        ),
     ]
 }
 
@@ -157,10 +167,11 @@ pub(super) fn reversal(of: &Explanation) -> Vec<String> {
         Some(by) => format!("by {by}"),
         None => format!("by {}", reversal.source),
     };
-    let mut said = vec![format!(
-        "Reversed {by} at {} (reversal {} of {}).",
-        reversal.log_time, reversal.id, reversal.source
-    )];
+    let which = match &*reversal.id {
+        "" => String::new(),
+        id => format!(" (reversal {id} of {})", reversal.source),
+    };
+    let mut said = vec![format!("Reversed {by} at {}{which}.", reversal.log_time)];
     said.extend(
         reversal
             .reason

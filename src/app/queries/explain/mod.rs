@@ -82,12 +82,16 @@ impl Queries {
     ) -> Result<Explanation, CommandError> {
         let facts = self.facts_of(which, now).await.map_err(unreadable)?;
         let facts = facts.ok_or_else(|| unknown(which, now))?;
+        self.explain_facts(&facts).await
+    }
+
+    async fn explain_facts(&self, facts: &Facts) -> Result<Explanation, CommandError> {
         let (control, time) = (Control(facts.row.control), facts.row.time);
         let rules = self.rules.as_of(self.db(), control, time).await?;
         let rules = rules.ok_or(QueryError::NoRules)?;
-        let workings = workings_of(&facts, &rules).ok_or_else(|| no_service(&facts.row))?;
-        let days = self.days(&facts).await.map_err(unreadable)?;
-        Ok(explanation(&facts, &rules, &workings, days))
+        let workings = workings_of(facts, &rules).ok_or_else(|| no_service(&facts.row))?;
+        let days = self.days(facts).await.map_err(unreadable)?;
+        Ok(explanation(facts, &rules, &workings, days))
     }
 
     /// Explains a request to the user who made it.
@@ -103,7 +107,7 @@ impl Queries {
     }
 
     /// Explains a request to the provider who served it; of others it says no more than that there is
-    /// no such request.
+    /// no such request. Its time must be given: a search for it takes as long as the user has requests.
     ///
     /// # Errors
     /// As [`Queries::explain`].
@@ -113,15 +117,19 @@ impl Queries {
         which: WhichRequest<'_>,
         now: Millis,
     ) -> Result<Explanation, CommandError> {
-        let explained = self.explain(which, now).await;
-        match explained {
-            Ok(found) if found.request.provider_id.as_deref() == Some(provider.id()) => {
-                Ok(found.for_provider())
-            }
-            // Whether somebody else has such a request is not the provider's business.
-            Ok(_) | Err(CommandError::Refused(_)) => Err(unknown(which, now).into()),
-            Err(error) => Err(error),
+        // Whether somebody else has such a request is not the provider's business.
+        let unknown = || CommandError::from(unknown(which, now));
+        if which.time.is_none() {
+            return Err(unknown());
         }
+        let found = self.facts_of(which, now).await;
+        let found = found.map_err(|error| match unreadable(error) {
+            CommandError::Refused(_) => unknown(),
+            error => error,
+        })?;
+        let served = |facts: &Facts| facts.row.provider_id.as_deref() == Some(provider.id());
+        let facts = found.filter(served).ok_or_else(unknown)?;
+        Ok(self.explain_facts(&facts).await?.for_provider())
     }
 
     async fn facts_of(
@@ -295,8 +303,8 @@ fn explanation(
             steps::cost_step(&row.service, bill, &workings.amounts, is_mainnet)
         }),
         log: LogStep {
-            partition: row.partition,
-            position: row.position.clone(),
+            partition: Some(row.partition),
+            position: Some(row.position.clone()),
             log_time: row.log_time,
             behind_ms: row.log_time.0 - row.time.0,
         },
@@ -393,7 +401,7 @@ fn unknown(which: WhichRequest<'_>, now: Millis) -> Refusal {
     let what = match time {
         Some(time) => format!("the time {time}"),
         None => format!(
-            "a time from {} on (give the time of an older one)",
+            "a time from {} on (give the time of an older one, or of a user who makes very many)",
             now.plus(-BEHIND_MS_MAX).day()
         ),
     };

@@ -311,7 +311,9 @@ pub(super) fn counted_accounts(facts: &Facts) -> impl Iterator<Item = (&Account,
         Some(before) => [before.provider_points, before.user_points],
         None => [row.provider_points, row.user_points],
     };
+    // One who was not named at first counted nothing on that day.
     let provider = facts.provider.as_ref();
+    let provider = provider.filter(|_| before.is_none() || provider_points != Points::ZERO);
     let provider = provider.map(|provider| (provider, provider_points));
     provider.into_iter().chain([(&facts.user, user_points)])
 }

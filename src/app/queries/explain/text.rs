@@ -74,6 +74,13 @@ fn request(of: &Explanation) -> Vec<String> {
         .iter()
         .filter_map(|(what, count)| count.map(|count| format!("{} {what}", grouped(count.into()))))
         .collect();
+    let is_by_request = |cost: &CostStep| {
+        let mut items = cost.lines.iter().flat_map(|line| &line.items);
+        items.all(|item| item.what == "request")
+    };
+    if known.is_empty() && of.cost.as_ref().is_some_and(is_by_request) {
+        return said;
+    }
     said.push(match known.is_empty() {
         true => "The gateway reported no usage, which is unknown rather than zero; what is unknown is not charged.".to_owned(),
         false => format!("The gateway reported {}.", known.join(", ")),

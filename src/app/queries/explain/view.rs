@@ -308,10 +308,12 @@ pub struct CostItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogStep {
-    /// The partition of `usage.events`.
-    pub partition: u32,
+    /// The partition of `usage.events`; not for providers, since it depends on the user's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
     /// Where it stands there. Of several copies this one counts.
-    pub position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
     /// The log's time at it.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]

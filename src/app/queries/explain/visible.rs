@@ -3,6 +3,7 @@
 use super::shares::Beneficiary;
 use super::text;
 use super::view::{Explanation, View};
+use crate::domain::reversal::ADMIN_SOURCE;
 use crate::domain::rules::SettingKey;
 
 impl Explanation {
@@ -51,8 +52,13 @@ impl Explanation {
             reversal.took_back.retain(is_own);
             reversal.cost = None;
             reversal.reversal.reason = None;
+            // Admins write tickets and names into their keys.
+            if reversal.reversal.source == ADMIN_SOURCE {
+                reversal.reversal.id.clear();
+            }
         }
         self.reversal_sent = None;
+        (self.log.partition, self.log.position) = (None, None);
         self.told_again()
     }
 

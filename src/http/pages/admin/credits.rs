@@ -177,7 +177,7 @@ fn add_form(visitor: &Visitor, user: &Account, sent: &Sent) -> Markup {
                 input type="hidden" name="once" value=(sent.name());
                 label for="amount" { "USD" }
                 input #amount name="amount" inputmode="decimal" required value=(sent.amount) autocomplete="off" aria-describedby="amount-help";
-                p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000; below zero takes credit back." }
+                p #amount-help .help { "Such as 25 or 0.5, at most 1,000,000. A negative amount takes credit back." }
                 label for="reason" { "Why" }
                 input #reason name="reason" required maxlength="500" value=(sent.reason) autocomplete="off" aria-describedby="reason-help";
                 p #reason-help .help { "The user sees it too." }

@@ -171,7 +171,7 @@ fn accounts_aside(aside: &AccountsAside) -> Markup {
                 h2 #aside-h { "Accounts set aside" }
                 span .chip.bad { (aside.len()) }
             }
-            p .help { "Something is wrong with these accounts alone. What they earn waits in the log until they are mended and released; all others go on." }
+            p .help { "These accounts cannot be counted. What they earn waits in the log until they are repaired and released; all other accounts continue." }
             @for record in &aside.unreadable {
                 article {
                     h3 { (record.name()) }

@@ -108,7 +108,7 @@ pub(super) fn from_input(value: &str) -> Markup {
     html! {
         label for="from" { "Effective from (UTC)" }
         input #from name="from" type="datetime-local" value=(value) aria-describedby="from-help";
-        p #from-help .help { "By the time of the events. Leave it empty for the moment at which you confirm it." }
+        p #from-help .help { "Compared with the time of the events. Leave empty to apply it from the moment of confirmation." }
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::words::{account_path, encoded};
 use super::super::{Pages, redirect};
 use super::{PageQuery, page_of, refusal, writes};
 use crate::app::commands::NewReversal;
-use crate::app::queries::{Beneficiary, Explanation};
+use crate::app::queries::{Beneficiary, Explanation, ReversalSent};
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::domain::ids::{Account, AccountKind};
@@ -27,6 +27,8 @@ pub(super) const PATH: &str = "/admin/request";
 const TITLE: &str = "Requests";
 /// How often the page of a reversal that is not rated yet looks for it.
 const REFRESH: &str = "every 2s";
+/// After so long a reversal that is not rated may be sent again, ms.
+const OVERDUE_MS: i64 = 60_000;
 
 /// `GET /admin/request`.
 pub(in super::super) async fn show(
@@ -74,20 +76,21 @@ async fn respond(
         explained => explained?,
     };
     let here = path_of(&user, &explained);
-    let is_waiting = explained.reversal_sent.is_some();
-    let get = is_waiting.then_some(&here);
+    let sent = explained.reversal_sent.as_ref();
+    let is_overdue = |sent: &ReversalSent| sent.at < now.plus(-OVERDUE_MS);
+    let get = sent.filter(|sent| !is_overdue(sent)).map(|_| &here);
+    let overdue = sent.filter(|sent| is_overdue(sent));
     let body = html! {
         h1 { "Why this number?" }
         p { "A request of user " a href=(account_path(&user)) { (user.id()) } }
         @if let Some(note) = note { (note) }
         div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
             (cards(&explained))
+            @if let Some(why) = why_not(&explained, now) { p .help #irreversible { (why) } }
         }
         @if writes(visitor) {
-            @match why_not(&explained, now) {
-                None => (reverse_form(visitor, &user, &explained, reason)),
-                Some(why) => { p .help #irreversible { (why) } },
-            }
+            @if let Some(sent) = overdue { (again_form(visitor, &user, &explained, sent)) }
+            @if why_not(&explained, now).is_none() { (reverse_form(visitor, &user, &explained, reason)) }
         }
     };
     Ok(page_of(status, visitor, TITLE, PATH, &body))
@@ -137,6 +140,27 @@ fn hidden(visitor: &Visitor, user: &Account, explained: &Explanation) -> Markup 
         input type="hidden" name="source" value=(request.source);
         input type="hidden" name="id" value=(request.id);
         input type="hidden" name="time" value=(request.time);
+    }
+}
+
+/// For a reversal that was recorded a while ago and is not rated: it may never have reached the log.
+fn again_form(
+    visitor: &Visitor,
+    user: &Account,
+    explained: &Explanation,
+    sent: &ReversalSent,
+) -> Markup {
+    html! {
+        section .card aria-labelledby="again-h" {
+            h2 #again-h { "Send it again" }
+            p .help { "The reversal may not have been sent, or rating may have refused it: look for its key among the rejects. Sent twice, it counts once." }
+            form .actions method="post" action=(format!("{PATH}/reverse")) {
+                (hidden(visitor, user, explained))
+                input type="hidden" name="reason" value=(sent.reason);
+                input type="hidden" name="once" value=(sent.key);
+                button type="submit" { "Send it again" }
+            }
+        }
     }
 }
 
@@ -271,6 +295,15 @@ pub(in super::super) async fn reverse(
     };
     if once.is_empty() {
         return Err(unconfirmed());
+    }
+    let now = pages.service.clock.now();
+    let which = sent.asked.which(&sent.user)?;
+    let explained = pages.service.queries.explain(which, now).await?;
+    let other = |before: &ReversalSent| before.key != once;
+    if explained.reversal_sent.as_ref().is_some_and(other) {
+        // Somebody else was faster; the page says so.
+        let status = StatusCode::CONFLICT;
+        return respond(&pages, &visitor, &sent.asked, None, &sent.reason, status).await;
     }
     let reversed = pages.service.commands.reverse(NewReversal {
         user: sent.user.id().to_owned(),

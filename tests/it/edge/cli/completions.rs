@@ -65,6 +65,8 @@ fn a_later_report_completes_a_request_once_and_a_reversal_takes_all_of_it_back()
     let text = up.metrics();
     for line in [
         "tidemark_events_completed_total 1",
+        "tidemark_unknown_usage_events_total 1",
+        "tidemark_unknown_usage_completed_total 1",
         "tidemark_events_duplicate_total 2",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -10,7 +10,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
     let up = Up::start(&[]).await;
     let driver = Driver::start().await;
     for (account, referrer) in [
-        (["user", "ann"], ["user", "vic"]),
+        (["user", "ann"], ["user", "zoe"]),
         (["provider", "prov"], ["provider", "pat"]),
     ] {
         let code = up
@@ -43,7 +43,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
     ann.sees("a user, referrer of the user at level 1: 20 % of that, 300,000 × 2,000 ÷ 10,000 = 60,000, which is 0.06 points.").await;
     ann.sees("The steps come to exactly what was posted.").await;
     ann.keep("request-own").await;
-    assert!(!ann.text().await.contains("vic"), "referrers stay unnamed");
+    assert!(!ann.text().await.contains("zoe"), "referrers stay unnamed");
 
     // Without scripts, as admins on old machines.
     let admin = driver
@@ -63,7 +63,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
     admin
         .sees("Tier blue_surge: the name llama-3-8b gives a size of 8 billion parameters.")
         .await;
-    admin.sees("user vic, referrer of the user at level 1: 20 % of that, 300,000 × 2,000 ÷ 10,000 = 60,000, which is 0.06 points.").await;
+    admin.sees("user zoe, referrer of the user at level 1: 20 % of that, 300,000 × 2,000 ÷ 10,000 = 60,000, which is 0.06 points.").await;
     admin.keep("request-admin").await;
     admin.type_into("#reason", "the answer was cut off").await;
     admin.press("Reverse").await;
@@ -75,7 +75,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
         "-0.6 points",
         "user ann",
         "-0.3 points",
-        "user vic",
+        "user zoe",
         "-0.06 points",
     ] {
         assert!(falls.contains(row), "{row}: {falls}");
@@ -95,7 +95,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
     // Everybody's month falls by exactly that.
     for (kind, id, part) in [
         ("user", "ann", "usage"),
-        ("user", "vic", "referral"),
+        ("user", "zoe", "referral"),
         ("provider", "prov", "base"),
         ("provider", "pat", "referral"),
     ] {
@@ -111,5 +111,5 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
     // Sending the event again changes nothing.
     up.send(&[asked_about]);
     assert_eq!(of("user", "ann", "usage"), "0");
-    assert_eq!(of("user", "vic", "referral"), "0");
+    assert_eq!(of("user", "zoe", "referral"), "0");
 }
