@@ -47,7 +47,8 @@ impl<'c> Auditor<'c> {
         if wrong.is_empty() && blocks.gaps.is_empty() {
             return Ok(Verdict::Equal);
         }
-        if self.is_superseded(chunk, follows, &wrong).await? {
+        let stored = self.checkpoint_of_rater(&chunk.cut).await?;
+        if self.is_superseded(chunk, follows, &wrong, &stored).await? {
             return Ok(Verdict::Superseded);
         }
         let gone = blocks.gaps.iter().map(|(q, _)| *q);
@@ -112,6 +113,23 @@ impl<'c> Auditor<'c> {
         by_partition.flat_map(of).collect()
     }
 
+    /// The rater's stored checkpoint. A cut is stored before its record is appended, so a checkpoint of an
+    /// earlier chunk comes from tables that were restored: usage rows may be missing until
+    /// `tidemark recover` has written them again, and until then nothing is found.
+    async fn checkpoint_of_rater(&self, cut: &RateCheckpoint) -> Result<RateCheckpoint, Failure> {
+        let ctx = self.ctx;
+        let stored = persist(ctx, || progress::rate_checkpoint(&*ctx.db, self.source)).await?;
+        let is_behind =
+            |stored: &RateCheckpoint| (stored.epoch, stored.chunk) < (cut.epoch, cut.chunk);
+        stored.filter(|stored| !is_behind(stored)).ok_or_else(|| {
+            let (source, chunk) = (self.source, cut.chunk);
+            Failure::reload(format!(
+                "ledger.cuts/{source} holds chunk {chunk}, which the tables do not know: they are \
+                 older than the log; see `tidemark doctor`"
+            ))
+        })
+    }
+
     /// Whether the records of a chunk were cut anew before it had sent anything. Then a later chunk begins
     /// before its end: the one that is being rated now, or one with a record in `ledger.cuts`.
     async fn is_superseded(
@@ -119,6 +137,7 @@ impl<'c> Auditor<'c> {
         chunk: &LoggedChunk,
         follows: Follows,
         wrong: &[WrongBlock],
+        stored: &RateCheckpoint,
     ) -> Result<bool, Failure> {
         let differs = |wrong: &WrongBlock| wrong.kind == FindingKind::BlockDiffers;
         if wrong.iter().any(differs) {
@@ -128,12 +147,8 @@ impl<'c> Auditor<'c> {
             // Its record may be a late copy.
             return Ok(true);
         }
-        let (ctx, cut) = (self.ctx, &chunk.cut);
-        let stored = persist(ctx, || progress::rate_checkpoint(&*ctx.db, self.source)).await?;
-        let is_later = |stored: &RateCheckpoint| {
-            stored.epoch == cut.epoch && stored.chunk > cut.chunk && stored.from < cut.to
-        };
-        if stored.as_ref().is_some_and(is_later) {
+        let cut = &chunk.cut;
+        if stored.epoch == cut.epoch && stored.chunk > cut.chunk && stored.from < cut.to {
             return Ok(true);
         }
         let next = self.next_chunk(cut).await?;
