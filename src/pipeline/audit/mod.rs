@@ -51,6 +51,9 @@ enum Verdict {
     Equal,
     /// It cannot be rated again as it was, because something of that is gone by right.
     Skipped(SkipReason),
+    /// It was cut anew before it had sent anything: tables were restored, and `tidemark recover` found
+    /// no block of it.
+    Superseded,
     /// They are not.
     Found(Vec<Finding>),
 }
@@ -214,9 +217,15 @@ impl<'c> Auditor<'c> {
             return Ok(false);
         };
         let started = self.ctx.clock.moment();
-        match self.judge(chunk, &blocks).await? {
+        match self.judge(chunk, &blocks, follows).await? {
             Verdict::Equal => self.equal(chunk, started),
             Verdict::Skipped(reason) => self.skip(reason),
+            Verdict::Superseded => {
+                self.skip(SkipReason::Superseded);
+                // Its sequences are those of another chunk.
+                (self.rater, self.is_begun) = (None, false);
+                return Ok(true);
+            }
             Verdict::Found(findings) => {
                 self.checkpoint.audited += 1;
                 self.found(&findings).await?;

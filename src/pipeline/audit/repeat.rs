@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::compare::{ComparedBlocks, WrongBlock, compare, differing_accounts};
+use super::compare::{ComparedBlocks, Follows, WrongBlock, compare, differing_accounts};
 use super::report::SkipReason;
 use super::wait::LoggedBlocks;
-use super::{Auditor, Verdict};
+use super::{Auditor, READ, Verdict};
 use crate::domain::ids::Account;
-use crate::domain::position::{Control, Partition};
+use crate::domain::position::{Control, Offset, Partition};
 use crate::domain::semantics::Semantics;
 use crate::log::{MUST_BE_THERE, ReadLimit, Topic, posting};
+use crate::pipeline::cut_record::decode_cut;
 use crate::pipeline::failure::{Failure, HaltCode};
+use crate::pipeline::progress;
 use crate::pipeline::rate::{Output, Rater};
 use crate::pipeline::recorded_cut::LoggedChunk;
 use crate::pipeline::retry::persist;
 use crate::store::audits::{Finding, FindingKind};
+use crate::store::checkpoints::RateCheckpoint;
 use crate::store::control;
 
 /// Accounts of one block that are named in findings of their own.
@@ -28,6 +31,7 @@ impl<'c> Auditor<'c> {
         &mut self,
         chunk: &LoggedChunk,
         blocks: &LoggedBlocks,
+        follows: Follows,
     ) -> Result<Verdict, Failure> {
         if Semantics::known(chunk.cut.semantics).is_none() {
             return Ok(Verdict::Skipped(SkipReason::OtherSemantics));
@@ -42,6 +46,10 @@ impl<'c> Auditor<'c> {
         let wrong = self.wrong_blocks(chunk, blocks, &output);
         if wrong.is_empty() && blocks.gaps.is_empty() {
             return Ok(Verdict::Equal);
+        }
+        let stored = self.checkpoint_of_rater(&chunk.cut).await?;
+        if self.is_superseded(chunk, follows, &wrong, &stored).await? {
+            return Ok(Verdict::Superseded);
         }
         let gone = blocks.gaps.iter().map(|(q, _)| *q);
         let concerned = gone
@@ -105,6 +113,73 @@ impl<'c> Auditor<'c> {
         by_partition.flat_map(of).collect()
     }
 
+    /// The rater's stored checkpoint. A cut is stored before its record is appended, so a checkpoint of an
+    /// earlier chunk comes from tables that were restored: usage rows may be missing until
+    /// `tidemark recover` has written them again, and until then nothing is found.
+    async fn checkpoint_of_rater(&self, cut: &RateCheckpoint) -> Result<RateCheckpoint, Failure> {
+        let ctx = self.ctx;
+        let stored = persist(ctx, || progress::rate_checkpoint(&*ctx.db, self.source)).await?;
+        let is_behind =
+            |stored: &RateCheckpoint| (stored.epoch, stored.chunk) < (cut.epoch, cut.chunk);
+        stored.filter(|stored| !is_behind(stored)).ok_or_else(|| {
+            let (source, chunk) = (self.source, cut.chunk);
+            Failure::reload(format!(
+                "ledger.cuts/{source} holds chunk {chunk}, which the tables do not know: they are \
+                 older than the log; see `tidemark doctor`"
+            ))
+        })
+    }
+
+    /// Whether the records of a chunk were cut anew before it had sent anything. Then a later chunk begins
+    /// before its end: the one that is being rated now, or one with a record in `ledger.cuts`.
+    async fn is_superseded(
+        &self,
+        chunk: &LoggedChunk,
+        follows: Follows,
+        wrong: &[WrongBlock],
+        stored: &RateCheckpoint,
+    ) -> Result<bool, Failure> {
+        let differs = |wrong: &WrongBlock| wrong.kind == FindingKind::BlockDiffers;
+        if wrong.iter().any(differs) {
+            return Ok(false);
+        }
+        if follows == Follows::CutAnew {
+            // Its record may be a late copy.
+            return Ok(true);
+        }
+        let cut = &chunk.cut;
+        if stored.epoch == cut.epoch && stored.chunk > cut.chunk && stored.from < cut.to {
+            return Ok(true);
+        }
+        let next = self.next_chunk(cut).await?;
+        Ok(next.is_some_and(|next| next.from < cut.to))
+    }
+
+    /// The first later chunk that has a record in `ledger.cuts`.
+    async fn next_chunk(&self, cut: &RateCheckpoint) -> Result<Option<RateCheckpoint>, Failure> {
+        let (log, topic) = (&self.ctx.log, Topic::LedgerCuts);
+        let end = log.bounds(topic, self.source).await?.end;
+        let mut next = self.checkpoint.next;
+        while next < end {
+            let read = log.read(topic, self.source, next, READ, MUST_BE_THERE);
+            let records = read.await?;
+            let Some(last) = records.last() else {
+                break;
+            };
+            next = last.offset.next();
+            let cuts = records
+                .iter()
+                .filter_map(|record| decode_cut(&record.value).ok());
+            let mut later = cuts.map(|later| later.chunk.cut);
+            let is_later =
+                |later: &RateCheckpoint| later.epoch == cut.epoch && later.chunk > cut.chunk;
+            if let Some(found) = later.find(is_later) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Why a chunk need not give what it gave, although nothing is wrong; `None`: it must.
     async fn excuse(
         &self,
@@ -121,7 +196,9 @@ impl<'c> Auditor<'c> {
         {
             return Ok(Some(SkipReason::RowsExpired));
         }
-        if self.is_expired(chunk).await? {
+        // A window that lacks its beginning tells copies of accepted events by their usage rows, but not
+        // copies of a record that was itself rejected.
+        if self.has_expired(chunk.cut.window.first).await? {
             return Ok(Some(SkipReason::EventsExpired));
         }
         if self.have_blocks_expired(concerned).await? {
@@ -133,10 +210,10 @@ impl<'c> Auditor<'c> {
         Ok((void.len() == lost.len()).then_some(SkipReason::RulesLost))
     }
 
-    /// Whether records that the chunk was rated with have expired.
-    async fn is_expired(&self, chunk: &LoggedChunk) -> Result<bool, Failure> {
+    /// Whether a record of `usage.events` has expired.
+    async fn has_expired(&self, record: Offset) -> Result<bool, Failure> {
         let bounds = self.ctx.log.bounds(Topic::UsageEvents, self.source).await?;
-        Ok(bounds.start > chunk.cut.from)
+        Ok(bounds.start > record)
     }
 
     /// Whether blocks that come after the passed chunk may have expired in these posting partitions.
@@ -168,7 +245,7 @@ impl<'c> Auditor<'c> {
             Failure::Halt(HaltCode::UsageRowAhead | HaltCode::RowUnreadable, what) => {
                 found(FindingKind::NotRepeatable, what)
             }
-            other if self.is_expired(chunk).await? => {
+            other if self.has_expired(chunk.cut.from).await? => {
                 tracing::debug!(event = "audit.expired", failure = ?other);
                 Ok(Verdict::Skipped(SkipReason::EventsExpired))
             }

@@ -33,6 +33,8 @@ pub(super) enum SkipReason {
     RulesLost,
     /// It has no record in `ledger.cuts`.
     NoCut,
+    /// Its records were cut anew before it had sent anything, because tables were restored.
+    Superseded,
     /// It is of an epoch that has ended.
     EarlierEpoch,
     /// It was rated by semantics that this program does not implement.
@@ -40,13 +42,14 @@ pub(super) enum SkipReason {
 }
 
 impl SkipReason {
-    const ALL: [SkipReason; 8] = [
+    const ALL: [SkipReason; 9] = [
         SkipReason::CutsExpired,
         SkipReason::EventsExpired,
         SkipReason::PostingsExpired,
         SkipReason::RowsExpired,
         SkipReason::RulesLost,
         SkipReason::NoCut,
+        SkipReason::Superseded,
         SkipReason::EarlierEpoch,
         SkipReason::OtherSemantics,
     ];
@@ -59,6 +62,7 @@ impl SkipReason {
             SkipReason::RowsExpired => "rows_expired",
             SkipReason::RulesLost => "rules_lost",
             SkipReason::NoCut => "no_cut",
+            SkipReason::Superseded => "superseded",
             SkipReason::EarlierEpoch => "earlier_epoch",
             SkipReason::OtherSemantics => "other_semantics",
         }
