@@ -118,7 +118,7 @@ pub struct LaterReport<'a> {
 /// A record that changes what an earlier one has brought. It waits for the rows of that one.
 #[derive(Debug)]
 pub(super) enum Amendment<'a> {
-    Reversal(PendingReversal<'a>),
+    Reversal(Box<PendingReversal<'a>>),
     LaterReport(Box<LaterReport<'a>>),
 }
 

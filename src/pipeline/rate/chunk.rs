@@ -114,7 +114,8 @@ impl<'a> ChunkState<'a> {
             self.intake.refuse_contested();
         }
         let reversals = self.intake.reversals.drain(..);
-        self.amendments.extend(reversals.map(Amendment::Reversal));
+        let reversals = reversals.map(|pending| Amendment::Reversal(Box::new(pending)));
+        self.amendments.extend(reversals);
         for candidate in self.intake.contested.drain(..) {
             let report = later_report(candidate, &self.rows);
             self.amendments.push(report);
