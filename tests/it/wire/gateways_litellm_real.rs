@@ -129,7 +129,7 @@ fn each_call_is_one_event_with_what_its_provider_reported() {
         ("passthrough_anthropic", anthropic("/anthropic/v1/messages")),
     ];
     for (name, expected) in &rows {
-        assert_eq!(events(name), [expected.clone()], "{name}");
+        assert_eq!(events(name), std::slice::from_ref(expected), "{name}");
     }
     // The second answer came from the gateway's cache: nobody served it, and nothing was computed.
     let hit = json!([CHAT, 200, 0, null, null, 0, null]);

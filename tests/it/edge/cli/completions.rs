@@ -27,7 +27,7 @@ fn a_later_report_completes_a_request_once_and_a_reversal_takes_all_of_it_back()
     let first = without(&whole, &parts);
     // The same request of another user, reported at once.
     place.send(&[other]);
-    place.send(&[first.clone()]);
+    place.send(std::slice::from_ref(&first));
     place.wait();
     let partial = place.statement("user", "ann");
     assert_eq!(partial["shadowCost"], "0", "{partial}");

@@ -30,7 +30,7 @@ fn a_number_is_explained_from_the_endpoint_to_what_was_posted() {
         .tidemark(&["referral", "signup", "user", "ann", &code])
         .ok();
     let event = chat("r/1", "ann");
-    place.send(&[event.clone()]);
+    place.send(std::slice::from_ref(&event));
     place.wait();
     let time = event["timestamp"].as_str().unwrap();
     let by_time = place

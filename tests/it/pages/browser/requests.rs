@@ -22,7 +22,7 @@ async fn a_user_asks_why_and_an_admin_reads_it_and_reverses_the_request() {
             .run(&["referral", "signup", account[0], account[1], &code]);
     }
     let asked_about = chat("r-1", "ann");
-    up.send(&[asked_about.clone()]);
+    up.send(std::slice::from_ref(&asked_about));
     let month = |kind: &str, id: &str| -> serde_json::Value {
         let said = up.site.run(&["statement", kind, id, "--json"]);
         serde_json::from_str(&said).unwrap()
