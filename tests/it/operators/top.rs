@@ -15,7 +15,7 @@ fn top_says_in_one_word_how_it_is_and_ends_with_a_code_for_scripts() {
     let shown = site.run(&["top", "--once"]);
     assert!(shown.starts_with("FINE: "), "{shown}");
     assert!(
-        shown.contains("nothing is waiting in 8 partitions (4 rate, 4 post)"),
+        shown.contains("nothing is waiting in 12 partitions (4 rate, 4 post, 4 audit)"),
         "{shown}"
     );
     assert!(!shown.contains('\x1b'), "a dumb terminal can show it");

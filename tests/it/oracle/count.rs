@@ -853,8 +853,11 @@ fn cost(event: &Event, class: &str, rules: &Rules) -> i128 {
         "embeddings" => match &event.model {
             Some(model) if rules.model_prices.iter().any(|(name, _)| name == model) => {
                 let [input, cached, written, ..] = rules.chat_prices("tide_pool", Some(model));
-                let (read, wrote) = (event.cached.unwrap_or(0), event.written.unwrap_or(0));
-                let plain = event.input.unwrap_or(0) - read - wrote;
+                let went_in = event.input.unwrap_or(0);
+                // A part counts only up to its whole.
+                let read = event.cached.unwrap_or(0).min(went_in);
+                let wrote = event.written.unwrap_or(0).min(went_in - read);
+                let plain = went_in - read - wrote;
                 floor(plain * input + read * cached + wrote * written, 1_000)
             }
             _ => tokens(event.input, class),
@@ -866,7 +869,9 @@ fn cost(event: &Event, class: &str, rules: &Rules) -> i128 {
                 rules.chat_prices(tier, event.model.as_deref());
             let all = [event.input, event.cached, event.written, event.output];
             let [went_in, read, wrote, came_out] = all.map(|count| count.unwrap_or(0));
-            let thought = event.reasoning.unwrap_or(0);
+            let read = read.min(went_in);
+            let wrote = wrote.min(went_in - read);
+            let thought = event.reasoning.unwrap_or(0).min(came_out);
             let plain = went_in - read - wrote;
             floor(plain * input + read * cached + wrote * written, 1_000)
                 + floor((came_out - thought) * output + thought * reasoning, 1_000)

@@ -16,7 +16,7 @@ fn topics(site: &Site, name: &str, usage: u32, postings: u32) -> String {
         let file = path.file_name().expect("a name").to_str().expect("UTF-8");
         let text = fs::read_to_string(&path).expect("a topic");
         let count = match file {
-            "usage.events.yaml" => usage,
+            "usage.events.yaml" | "ledger.cuts.yaml" => usage,
             "ledger.postings.yaml" => postings,
             _ => 4,
         };
