@@ -60,7 +60,8 @@ pub(super) async fn stored(ctx: &WorkerContext) -> Result<Layout, Failure> {
     stored.ok_or_else(|| Failure::reload(format!("the layout of epoch {epoch} is not stored yet")))
 }
 
-/// Halts unless `ledger.cuts` has as many partitions as `usage.events`.
+/// `ledger.cuts` must have as many partitions as `usage.events`. Nothing is wrong with what was rated
+/// if it has not, so this is no halt: it passes once the topic is right.
 pub(super) fn same_as_source(layout: &Layout, cuts: &TopicInfo) -> Result<(), Failure> {
     if layout.source == cuts.partitions {
         return Ok(());
@@ -70,7 +71,7 @@ pub(super) fn same_as_source(layout: &Layout, cuts: &TopicInfo) -> Result<(), Fa
         "topic {topic} has {found} partitions, but needs as many as usage.events, {needed}; if it is \
          empty, delete it and run `tidemark topics apply`"
     );
-    Err(Failure::halt(HaltCode::PartitionsChanged, what))
+    Err(Failure::reload(what))
 }
 
 /// The layout of this epoch, for a poster. `usage.events` may be gone: what was posted before still

@@ -52,9 +52,9 @@ impl<'c> Auditor<'c> {
             return Ok(Verdict::Superseded);
         }
         let gone = blocks.gaps.iter().map(|(q, _)| *q);
-        let concerned = gone
-            .chain(wrong.iter().map(|wrong| wrong.posting))
-            .collect();
+        // A block that is there and differs has not expired.
+        let missing = wrong.iter().filter(|wrong| wrong.logged.is_none());
+        let concerned = gone.chain(missing.map(|wrong| wrong.posting)).collect();
         if let Some(reason) = self.excuse(chunk, &output, concerned).await? {
             return Ok(Verdict::Skipped(reason));
         }

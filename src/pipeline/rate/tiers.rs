@@ -9,6 +9,9 @@ use crate::domain::tier::Detection;
 /// Model names that are remembered at the most; a flood of invented names must not grow the process.
 const MODELS_MAX: usize = 100_000;
 
+/// Names that nothing recognised which are kept until somebody takes them: an auditor never does.
+const UNRECOGNISED_MAX: usize = 1_000;
+
 /// What is known of models under one set of rules.
 #[derive(Debug, Default)]
 pub struct Tiers {
@@ -49,7 +52,7 @@ impl Tiers {
         let detection = self.of(model, rules);
         if !detection.recognised {
             self.defaults += 1;
-            if self.known.len() != names {
+            if self.known.len() != names && self.unrecognised.len() < UNRECOGNISED_MAX {
                 self.unrecognised.push(model.to_owned());
             }
         }
@@ -64,5 +67,38 @@ impl Tiers {
     /// Names that were new and that nothing recognised.
     pub fn take_unrecognised(&mut self) -> Vec<String> {
         std::mem::take(&mut self.unrecognised)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::position::Control;
+    use crate::domain::rules::{Network, RuleBook, RuleChange, RulesDocument};
+    use crate::domain::time::Millis;
+
+    #[test]
+    fn a_flood_of_invented_names_takes_bounded_memory_though_nobody_takes_them() {
+        let (name, text) = Network::Testnet.document();
+        let document = RulesDocument::parse_toml(name, text).expect("no fault");
+        let changes = document
+            .changes()
+            .into_iter()
+            .map(|(key, value)| RuleChange {
+                key,
+                value,
+                effective_from: None,
+            });
+        let changes: Vec<RuleChange> = changes.collect();
+        let mut book = RuleBook::default();
+        book.apply(Control(1), &changes).expect("taken");
+        let timeline = book.as_of(Control(1)).expect("complete");
+        let mut tiers = Tiers::default();
+        let invented = UNRECOGNISED_MAX * 3;
+        for n in 0..invented {
+            tiers.of_chat(&format!("made-up-{n}"), timeline.at(Millis(0)));
+        }
+        assert_eq!(tiers.take_defaults(), invented as u64);
+        assert_eq!(tiers.take_unrecognised().len(), UNRECOGNISED_MAX);
     }
 }
