@@ -172,7 +172,23 @@ pub struct AccountRef<'a> {
     pub id: &'a str,
 }
 
-impl AccountRef<'_> {
+impl<'a> AccountRef<'a> {
+    /// The user with this id.
+    pub const fn user(id: &'a str) -> AccountRef<'a> {
+        AccountRef {
+            kind: AccountKind::User,
+            id,
+        }
+    }
+
+    /// The provider with this id.
+    pub const fn provider(id: &'a str) -> AccountRef<'a> {
+        AccountRef {
+            kind: AccountKind::Provider,
+            id,
+        }
+    }
+
     /// An account of its own.
     pub fn to_account(self) -> Account {
         Account::of_checked(self.kind, self.id)

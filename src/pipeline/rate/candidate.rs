@@ -1,7 +1,7 @@
 //! An event on its way from decoding to the fold.
 
 use crate::domain::event::{BEHIND_MS_MAX, Rejection, Service, UsageEvent};
-use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::ids::AccountRef;
 use crate::domain::position::Offset;
 use crate::domain::reversal::Reversal;
 use crate::domain::time::Millis;
@@ -43,18 +43,12 @@ impl Candidate<'_> {
 
     /// Its user's account.
     pub fn user(&self) -> AccountRef<'_> {
-        AccountRef {
-            kind: AccountKind::User,
-            id: &self.event.user,
-        }
+        AccountRef::user(&self.event.user)
     }
 
     /// Its provider's account.
     pub fn provider(&self) -> Option<AccountRef<'_>> {
-        self.event.provider.as_deref().map(|id| AccountRef {
-            kind: AccountKind::Provider,
-            id,
-        })
+        self.event.provider.as_deref().map(AccountRef::provider)
     }
 }
 
@@ -94,10 +88,7 @@ impl<'a> PendingReversal<'a> {
 
     /// The account of the user who made the request.
     pub(super) fn user(&self) -> AccountRef<'_> {
-        AccountRef {
-            kind: AccountKind::User,
-            id: &self.reversal.user,
-        }
+        AccountRef::user(&self.reversal.user)
     }
 
     /// Rows live longer than that, so that a rerun decides the same.

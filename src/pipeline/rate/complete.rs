@@ -17,7 +17,7 @@ use super::tiers::Tiers;
 use super::usage_rows::row_ahead;
 use crate::domain::completion::{Comparison, compare};
 use crate::domain::event::{Rejection, UsageEvent};
-use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::ids::AccountRef;
 use crate::domain::position::Position;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Chains;
@@ -125,12 +125,10 @@ impl<'r> ChunkState<'r> {
         };
         let completed = Completed {
             event: &event,
-            provider: event.provider.as_deref().map(|id| {
-                party(AccountRef {
-                    kind: AccountKind::Provider,
-                    id,
-                })
-            }),
+            provider: event
+                .provider
+                .as_deref()
+                .map(|id| party(AccountRef::provider(id))),
             model_was_known: reported.model.is_some(),
         };
         let now_rated = self

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::event::Service;
-use crate::domain::ids::{AccountKind, AccountRef};
+use crate::domain::ids::AccountRef;
 use crate::domain::position::Control;
 use crate::domain::rules::Timeline;
 use crate::pipeline::failure::{Failure, HaltCode};
@@ -85,10 +85,7 @@ pub(super) fn rows_of(original: &Key) -> [Key; 3] {
 
 /// Who served an event.
 pub(super) fn provider_of(rated: &RatedEvent) -> Option<AccountRef<'_>> {
-    rated.provider.as_deref().map(|id| AccountRef {
-        kind: AccountKind::Provider,
-        id,
-    })
+    rated.provider.as_deref().map(AccountRef::provider)
 }
 
 /// The service of an event, as of the rules by which it was rated.

@@ -80,8 +80,9 @@ impl Queries {
         which: WhichRequest<'_>,
         now: Millis,
     ) -> Result<Explanation, CommandError> {
-        let facts = self.facts_of(which, now).await.map_err(unreadable)?;
-        let facts = facts.ok_or_else(|| unknown(which, now))?;
+        let row = self.row_of(which, now).await.map_err(unreadable)?;
+        let row = row.ok_or_else(|| unknown(which, now))?;
+        let facts = self.facts_of(which.user, row).await.map_err(unreadable)?;
         self.explain_facts(&facts).await
     }
 
@@ -122,21 +123,22 @@ impl Queries {
         if which.time.is_none() {
             return Err(unknown());
         }
-        let found = self.facts_of(which, now).await;
-        let found = found.map_err(|error| match unreadable(error) {
+        let unreadable = |error| match unreadable(error) {
             CommandError::Refused(_) => unknown(),
             error => error,
-        })?;
-        let served = |facts: &Facts| facts.row.provider_id.as_deref() == Some(provider.id());
-        let facts = found.filter(served).ok_or_else(unknown)?;
+        };
+        let row = self.row_of(which, now).await.map_err(unreadable)?;
+        let served = |row: &UsageRow| row.provider_id.as_deref() == Some(provider.id());
+        let row = row.filter(served).ok_or_else(unknown)?;
+        let facts = self.facts_of(which.user, row).await.map_err(unreadable)?;
         Ok(self.explain_facts(&facts).await?.for_provider())
     }
 
-    async fn facts_of(
+    async fn row_of(
         &self,
         which: WhichRequest<'_>,
         now: Millis,
-    ) -> Result<Option<Facts>, StoreError> {
+    ) -> Result<Option<UsageRow>, StoreError> {
         let WhichRequest {
             user, source, id, ..
         } = which;
@@ -151,10 +153,12 @@ impl Queries {
         let Some(time) = time else {
             return Ok(None);
         };
-        let row = usage_list::one(db, user.id(), source, id, time, now).await?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
+        usage_list::one(db, user.id(), source, id, time, now).await
+    }
+
+    /// Everything else that is stored about the request of a row.
+    async fn facts_of(&self, user: &Account, row: UsageRow) -> Result<Facts, StoreError> {
+        let db = self.db();
         let provider = row.provider_id.as_deref();
         let provider = provider.and_then(|id| Account::new(AccountKind::Provider, id).ok());
         let parties: Vec<Account> = [Some(user.clone()), provider.clone()]
@@ -163,7 +167,7 @@ impl Queries {
             .collect();
         let (links, recorded) = futures::try_join!(
             referrals::links_of(db, &parties),
-            reversals::recorded(db, user.id(), source, id, time),
+            reversals::recorded(db, user.id(), &row.source, &row.id, row.time),
         )?;
         let chain = |link: Option<referrals::Link>| {
             let link = link.filter(|link| link.control.0 <= row.control)?;
@@ -173,14 +177,14 @@ impl Queries {
             })
         };
         let mut chains = links.into_iter().map(chain);
-        Ok(Some(Facts {
+        Ok(Facts {
             user_chain: chains.next().flatten(),
             provider_chain: chains.next().flatten(),
             user: user.clone(),
             provider,
             row,
             recorded,
-        }))
+        })
     }
 
     /// What the days of the user and the provider do with the request, by the rules that statements
