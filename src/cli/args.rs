@@ -200,12 +200,22 @@ pub enum AuditCommand {
     /// Show how far the audit of each source partition is.
     Status(JsonArg),
     /// List what the auditor found: epoch, source partition, chunk, posting block and account.
-    Findings(JsonArg),
-    /// Remove the listed findings once they are explained. The audit trail keeps them.
+    Findings {
+        /// Show at most this many. With --json all are printed.
+        #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove findings once they are explained. The audit trail keeps them.
     #[command(
-        after_help = "Example:\n  tidemark audit dismiss --reason 'ledger.postings/2 was restored from a replica; accounts corrected'"
+        after_help = "Example:\n  tidemark audit findings\n  tidemark audit dismiss --up-to 17 --reason 'ledger.postings/2 was restored from a replica; accounts corrected'"
     )]
     Dismiss {
+        /// The newest finding to remove, by its number in the list. What was found since stays.
+        #[arg(long, value_name = "NUMBER")]
+        up_to: u64,
         /// What the cause was and what was done about it; kept in the audit entry.
         #[arg(long)]
         reason: String,

@@ -5,18 +5,25 @@ use super::output::{Done, Out, counted};
 use super::session::{Session, by};
 use crate::app::queries::{AuditFinding, AuditProgress, AuditReport};
 
+/// Findings that are read at a time.
+const PAGE: usize = 500;
+
 /// Runs `tidemark audit`.
 pub async fn run(session: &Session, command: &AuditCommand) -> Done {
-    let report = async || session.queries().audit_report(usize::MAX).await;
     match command {
-        AuditCommand::Status(args) => status(&report().await?, args.json),
-        AuditCommand::Findings(args) => findings(&report().await?, args.json),
-        AuditCommand::Dismiss { reason } => dismiss(session, reason).await,
+        AuditCommand::Status(args) => status(&session.queries().audit_progress().await?, args.json),
+        AuditCommand::Findings { json: true, .. } => all_findings(session).await,
+        AuditCommand::Findings { limit, json: false } => {
+            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+            findings(&session.queries().audit_report(None, limit).await?)
+        }
+        AuditCommand::Dismiss { up_to, reason } => dismiss(session, *up_to, reason).await,
     }
 }
 
-async fn dismiss(session: &Session, reason: &str) -> Done {
-    let dismissed = session.commands().dismiss_findings(reason, &by()).await?;
+async fn dismiss(session: &Session, up_to: u64, reason: &str) -> Done {
+    let commands = session.commands();
+    let dismissed = commands.dismiss_findings(up_to, reason, &by()).await?;
     let mut out = Out::new();
     out.line(format!(
         "removed {}; the audit trail keeps them",
@@ -25,21 +32,21 @@ async fn dismiss(session: &Session, reason: &str) -> Done {
     out.finish()
 }
 
-fn status(report: &AuditReport, is_json: bool) -> Done {
+fn status(progress: &[AuditProgress], is_json: bool) -> Done {
     let mut out = Out::new();
     if is_json {
-        for progress in &report.progress {
+        for progress in progress {
             out.json(progress)?;
         }
         return out.finish();
     }
-    if report.progress.is_empty() {
+    if progress.is_empty() {
         out.line(
             "nothing was audited yet; `tidemark up` audits, and `tidemark worker --roles audit`",
         )?;
         return out.finish();
     }
-    let rows: Vec<_> = report.progress.iter().map(progress_row).collect();
+    let rows: Vec<_> = progress.iter().map(progress_row).collect();
     let titles = [
         "source",
         "epoch",
@@ -67,21 +74,42 @@ fn progress_row(progress: &AuditProgress) -> Vec<String> {
     ]
 }
 
-fn findings(report: &AuditReport, is_json: bool) -> Done {
-    let mut out = Out::new();
-    if is_json {
-        for finding in &report.findings {
+/// Prints every finding as a line of JSON, page by page.
+async fn all_findings(session: &Session) -> Done {
+    let (mut out, mut after) = (Out::new(), None::<String>);
+    loop {
+        let page = session
+            .queries()
+            .audit_report(after.as_deref(), PAGE)
+            .await?;
+        for finding in &page.findings {
             out.json(finding)?;
         }
-    } else if report.findings.is_empty() {
-        out.line("the auditor has found nothing")?;
-    } else {
-        let rows: Vec<_> = report.findings.iter().map(finding_row).collect();
-        let titles = [
-            "source", "chunk", "kind", "block", "account", "found", "what",
-        ];
-        out.table(&titles, &rows)?;
+        after = page.next;
+        if after.is_none() {
+            return out.finish();
+        }
     }
+}
+
+fn findings(report: &AuditReport) -> Done {
+    let mut out = Out::new();
+    if report.findings.is_empty() {
+        out.line("the auditor has found nothing")?;
+        return out.finish();
+    }
+    let rows: Vec<_> = report.findings.iter().map(finding_row).collect();
+    let titles = [
+        "number", "source", "chunk", "kind", "block", "account", "found", "what",
+    ];
+    out.table(&titles, &rows)?;
+    out.line(match report.next {
+        None => format!(
+            "\nonce they are explained: tidemark audit dismiss --up-to {} --reason '…'",
+            report.up_to
+        ),
+        Some(_) => "\nthere are more: see --limit, or --json for all of them".to_owned(),
+    })?;
     out.finish()
 }
 
@@ -91,6 +119,7 @@ fn finding_row(finding: &AuditFinding) -> Vec<String> {
         _ => "-".to_owned(),
     };
     vec![
+        finding.number.to_string(),
         finding.source_partition.to_string(),
         finding.chunk.to_string(),
         finding.kind.to_owned(),

@@ -99,11 +99,35 @@ pub enum Breakage {
     AmountsRoundedUp,
     /// The first posting block of a chunk that has two or more is not sent.
     BlockNotSent,
+    /// A chunk now and then begins with the records of the chunk before it.
+    RecordsCutAnew,
+    /// A chunk now and then leaves out its first record.
+    RecordsPassedOver,
+    /// A chunk now and then takes the number of the chunk before it.
+    ChunkNumberUsedAgain,
+    /// The log time before a chunk is not that at the end of the chunk before it.
+    LogTimeMisstated,
+    /// Every second chunk is rated with an entry of the control feed less.
+    ControlGoesBack,
+    /// The duplicate window counts as forgotten what it holds.
+    WindowForgetsEarly,
+    /// A cut does not note with which services it is rated.
+    ServicesNotNoted,
+    /// A sequence is left out before a chunk now and then.
+    SequencesPassedOver,
+    /// The latest event before a chunk is not that of the chunks before it.
+    LatestEventMisstated,
+    /// The record of a chunk misstates the log time at its end.
+    EndLogTimeMisstated,
+    /// The record of a chunk misstates the latest event at its end.
+    EndLatestEventMisstated,
+    /// The record of a chunk misstates the last block that was sent.
+    EndSequencesMisstated,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 42] = [
+    pub const ALL: [Breakage; 54] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -146,5 +170,17 @@ impl Breakage {
         Breakage::CompletionDecidedAnew,
         Breakage::AmountsRoundedUp,
         Breakage::BlockNotSent,
+        Breakage::RecordsCutAnew,
+        Breakage::RecordsPassedOver,
+        Breakage::ChunkNumberUsedAgain,
+        Breakage::LogTimeMisstated,
+        Breakage::ControlGoesBack,
+        Breakage::WindowForgetsEarly,
+        Breakage::ServicesNotNoted,
+        Breakage::SequencesPassedOver,
+        Breakage::LatestEventMisstated,
+        Breakage::EndLogTimeMisstated,
+        Breakage::EndLatestEventMisstated,
+        Breakage::EndSequencesMisstated,
     ];
 }

@@ -66,6 +66,17 @@ pub(super) fn header(cut: &RateCheckpoint, end: &ChunkEnd) -> (String, Bytes) {
     (CUT_HEADER.to_owned(), encode(cut, end))
 }
 
+/// A hash of a chunk's recorded cut, by which its posting blocks are told from those of a chunk of the same
+/// number that was cut otherwise.
+pub(super) fn hash(cut: &RateCheckpoint, end: &ChunkEnd) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&encode(cut, end))
+}
+
+/// The same of what a posting block carries; `None` if an older tidemark wrote it.
+pub(super) fn hash_of_record(record: &Record) -> Option<u64> {
+    record.header(CUT_HEADER).map(xxhash_rust::xxh3::xxh3_64)
+}
+
 /// The chunk of a posting block; `None` if an older tidemark wrote it.
 pub(super) fn of_record(
     record: &Record,

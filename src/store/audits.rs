@@ -4,16 +4,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::audit;
-use super::conditional::write_once;
-use super::db::{Condition, Db, Key, StoreError, TRANSACTION_ITEMS_MAX, Table, Write};
+use super::checkpoints::{ClockCorrection, WindowCut};
+use super::conditional::{Attempts, WriteOutcome};
+use super::db::{
+    Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, TRANSACTION_ITEMS_MAX, Table,
+    Write,
+};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::ids::Account;
-use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence};
+use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition, Sequence};
 use crate::domain::time::Millis;
 
 /// Hash key of the findings.
 const FINDINGS: &str = "audit_findings";
+/// The item that says how many findings were ever kept: the number of the newest.
+const NUMBERS: (&str, &str) = ("audit_findings_kept", "last");
 
 /// The last chunk that the auditor has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +31,43 @@ pub struct PassedChunk {
     pub to: Offset,
     /// The last sequences that were sent once it was done.
     pub sequences: Vec<Sequence>,
+    /// What else the next chunk goes on from; `None`: an older tidemark wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PassedState>,
+}
+
+/// What the chunk after a passed one goes on from, by the passed one's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassedState {
+    /// The control position with which it was rated.
+    pub control: Control,
+    /// Log time at its last record.
+    pub log_time: Millis,
+    /// The latest time of all valid events up to there, or later.
+    pub latest_event: Option<Millis>,
+    /// The correction of append times that was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockCorrection>,
+    /// Its duplicate window.
+    pub window: WindowCut,
+    /// The last chunk, up to and with this one, that has sent blocks; `None`: none of those that were
+    /// passed has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<LastSent>,
+}
+
+/// The last chunk that has sent blocks. `tidemark recover` knows chunks by their blocks: what came after
+/// this one may be cut anew, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastSent {
+    /// The offset after its last record.
+    pub to: Offset,
+    /// The control position with which it was rated.
+    pub control: Control,
+    /// Log time at its last record.
+    pub log_time: Millis,
 }
 
 /// How far the audit of one source partition has come.
@@ -73,11 +116,19 @@ pub enum FindingKind {
     NotRepeatable,
     /// A record of `ledger.cuts` cannot be decoded.
     CutUnreadable,
+    /// A chunk begins before the end of one that has sent blocks: the records between count twice.
+    RecordsRatedTwice,
+    /// No chunk has rated the records between two chunks that follow each other.
+    RecordsNotRated,
+    /// The record of a chunk contradicts the chunk before it.
+    CutContradicts,
+    /// Rating the chunk again ends elsewhere than its record says: log time, latest event, sequences.
+    EndDiffers,
 }
 
 impl FindingKind {
     /// All of them.
-    pub const ALL: [FindingKind; 7] = [
+    pub const ALL: [FindingKind; 11] = [
         FindingKind::BlockDiffers,
         FindingKind::BlockMissing,
         FindingKind::BlockExtra,
@@ -85,6 +136,10 @@ impl FindingKind {
         FindingKind::RecordsGone,
         FindingKind::NotRepeatable,
         FindingKind::CutUnreadable,
+        FindingKind::RecordsRatedTwice,
+        FindingKind::RecordsNotRated,
+        FindingKind::CutContradicts,
+        FindingKind::EndDiffers,
     ];
 
     /// The name.
@@ -97,6 +152,10 @@ impl FindingKind {
             FindingKind::RecordsGone => "records_gone",
             FindingKind::NotRepeatable => "not_repeatable",
             FindingKind::CutUnreadable => "cut_unreadable",
+            FindingKind::RecordsRatedTwice => "records_rated_twice",
+            FindingKind::RecordsNotRated => "records_not_rated",
+            FindingKind::CutContradicts => "cut_contradicts",
+            FindingKind::EndDiffers => "end_differs",
         }
     }
 }
@@ -135,9 +194,8 @@ impl Finding {
         let sequence = self.sequence.unwrap_or_default();
         let account = self.account.as_ref().map(Account::to_string);
         let range = format!(
-            "{:010}#{:04}#{:020}#{}#{posting:04}#{:020}#{}",
-            self.epoch.0,
-            self.source.0,
+            "{}#{:020}#{}#{posting:04}#{:020}#{}",
+            of_source(self.epoch, self.source),
             self.chunk.0,
             self.kind.as_str(),
             sequence.0,
@@ -147,14 +205,74 @@ impl Finding {
     }
 }
 
-/// Keeps a finding. The first one of its key stays.
+/// How the keys of a source partition's findings begin.
+fn of_source(epoch: Epoch, source: Partition) -> String {
+    format!("{:010}#{:04}", epoch.0, source.0)
+}
+
+/// A finding as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFinding {
+    /// Findings are numbered in the order in which they were kept. 0: an older tidemark kept it.
+    pub number: u64,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// A page of findings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FindingsPage {
+    /// By epoch, source partition and chunk.
+    pub findings: Vec<KeptFinding>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<String>,
+}
+
+fn numbers() -> Key {
+    Key::new(Table::Checkpoints, NUMBERS.0, NUMBERS.1)
+}
+
+/// The number of the newest finding that was ever kept; 0: none was. Every finding up to there is
+/// visible to whoever reads this first.
+pub async fn last_number(db: &dyn Db) -> Result<u64, StoreError> {
+    match db.get(&numbers()).await? {
+        None => Ok(0),
+        Some(item) => Row::new(numbers(), &item).number("number"),
+    }
+}
+
+/// Keeps a finding. The first one of its key stays. It gets its number in the same transaction, so that
+/// whoever has seen the findings up to a number has seen all of them.
 pub async fn keep(db: &dyn Db, finding: &Finding) -> Result<(), StoreError> {
-    let write = Write::Put {
-        table: Table::Checkpoints,
-        item: Fields::of(&finding.key()).json("body", finding).item(),
-        condition: Condition::Absent,
-    };
-    write_once(db, vec![write]).await.map(drop)
+    let key = finding.key();
+    let mut attempts = Attempts::new(db);
+    loop {
+        if db.get(&key).await?.is_some() {
+            return Ok(());
+        }
+        let last = last_number(db).await?;
+        let number = i128::from(last) + 1;
+        let kept = Fields::of(&key)
+            .number("number", number)
+            .json("body", finding);
+        let counted = Fields::of(&numbers()).number("number", number);
+        let put = |item, condition| Write::Put {
+            table: Table::Checkpoints,
+            item,
+            condition,
+        };
+        let is_next = match last {
+            0 => Condition::Absent,
+            last => Condition::Equals("number", Attr::N(last.into())),
+        };
+        let writes = vec![
+            put(kept.item(), Condition::Absent),
+            put(counted.item(), is_next),
+        ];
+        if attempts.write(writes).await? == WriteOutcome::Written {
+            return Ok(());
+        }
+    }
 }
 
 /// So many findings are dismissed in one transaction, with an entry of the audit trail.
@@ -185,11 +303,56 @@ pub async fn dismiss(
         .await
 }
 
-/// Every finding that is kept, by epoch, source partition and chunk.
-pub async fn findings(db: &dyn Db) -> Result<Vec<Finding>, StoreError> {
-    let items = pages::all(db, pages::whole(Table::Checkpoints, FINDINGS)).await?;
-    items
-        .iter()
-        .map(|item| Row::new(Key::new(Table::Checkpoints, FINDINGS, "?"), item).json("body"))
-        .collect()
+/// Findings after `after` (a page's `next`; `None`: from the first), at most `limit`.
+pub async fn page(
+    db: &dyn Db,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<FindingsPage, StoreError> {
+    let query = Query {
+        limit: Some(u32::try_from(limit).unwrap_or(u32::MAX)),
+        after: after.map(|range| Key::new(Table::Checkpoints, FINDINGS, range).item()),
+        ..pages::whole(Table::Checkpoints, FINDINGS)
+    };
+    let page = db.query(&query).await?;
+    let next = page.next.as_ref().and_then(|last| match last.get("item") {
+        Some(Attr::S(range)) => Some(range.clone()),
+        _ => None,
+    });
+    let findings = page.items.iter().map(read);
+    Ok(FindingsPage {
+        findings: findings.collect::<Result<Vec<_>, StoreError>>()?,
+        next,
+    })
+}
+
+fn read(item: &Item) -> Result<KeptFinding, StoreError> {
+    let row = Row::new(Key::new(Table::Checkpoints, FINDINGS, "?"), item);
+    Ok(KeptFinding {
+        number: row.number_opt("number")?.unwrap_or_default(),
+        finding: row.json("body")?,
+    })
+}
+
+/// How many findings of a source partition and epoch are kept now; counts to `most` at most.
+pub async fn count_kept(
+    db: &dyn Db,
+    epoch: Epoch,
+    source: Partition,
+    most: usize,
+) -> Result<usize, StoreError> {
+    let mut query = Query {
+        range: RangeFilter::Prefix(format!("{}#", of_source(epoch, source))),
+        limit: Some(u32::try_from(most).unwrap_or(u32::MAX)),
+        ..pages::whole(Table::Checkpoints, FINDINGS)
+    };
+    let mut count = 0;
+    loop {
+        let page = db.query(&query).await?;
+        count += page.items.len();
+        match page.next {
+            Some(next) if count < most => query.after = Some(next),
+            _ => return Ok(count.min(most)),
+        }
+    }
 }

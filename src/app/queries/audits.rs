@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{Queries, QueryError};
 use crate::domain::position::Partition;
 use crate::pipeline::progress;
-use crate::store::audits::{self, Finding};
+use crate::store::audits::{self, KeptFinding};
 
 /// What the auditor has done and found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -15,10 +15,14 @@ pub struct AuditReport {
     /// How far it is, by source partition. One that is missing has not been audited in any epoch.
     pub progress: Vec<AuditProgress>,
     /// What it found, by epoch, source partition and chunk. At most 1,000 of each source partition and
-    /// epoch are kept.
+    /// epoch are kept at a time.
     pub findings: Vec<AuditFinding>,
-    /// How many findings are kept, also those beyond `limit`.
-    pub total: usize,
+    /// The number of the newest finding at the time of the answer: `tidemark audit dismiss --up-to` this removes
+    /// none that came later. 0: there was none with a number.
+    pub up_to: u64,
+    /// Ask with `after=` this for the next page; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// How far the audit of a source partition is.
@@ -50,6 +54,8 @@ pub struct AuditProgress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditFinding {
+    /// Findings are numbered in the order in which they were kept. 0: an older version kept it.
+    pub number: u64,
     /// The epoch of the log.
     pub epoch: u32,
     /// The partition of `usage.events`.
@@ -57,7 +63,8 @@ pub struct AuditFinding {
     /// The chunk.
     pub chunk: u64,
     /// `block_differs`, `block_missing`, `block_extra`, `sequence_missing`, `records_gone`,
-    /// `not_repeatable` or `cut_unreadable`.
+    /// `not_repeatable`, `cut_unreadable`, `records_rated_twice`, `records_not_rated`, `cut_contradicts` or
+    /// `end_differs`.
     pub kind: &'static str,
     /// The partition of `ledger.postings`, if it is about a posting block.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,9 +81,10 @@ pub struct AuditFinding {
     pub found_at: String,
 }
 
-impl From<Finding> for AuditFinding {
-    fn from(finding: Finding) -> AuditFinding {
+impl From<KeptFinding> for AuditFinding {
+    fn from(KeptFinding { number, finding }: KeptFinding) -> AuditFinding {
         AuditFinding {
+            number,
             epoch: finding.epoch.0,
             source_partition: finding.source.0,
             chunk: finding.chunk.0,
@@ -91,8 +99,8 @@ impl From<Finding> for AuditFinding {
 }
 
 impl Queries {
-    /// What the auditor has done and found: the first `limit` findings.
-    pub async fn audit_report(&self, limit: usize) -> Result<AuditReport, QueryError> {
+    /// How far the audit of each source partition is.
+    pub async fn audit_progress(&self) -> Result<Vec<AuditProgress>, QueryError> {
         let mut progress = Vec::new();
         for source in (0..self.partitions().source).map(Partition) {
             if let Some(stored) = progress::audit_checkpoint(self.db(), source).await? {
@@ -109,15 +117,25 @@ impl Queries {
                 });
             }
         }
-        let findings = audits::findings(self.db()).await?;
+        Ok(progress)
+    }
+
+    /// What the auditor has done, and a page of what it found: at most `limit` findings after `after` (the
+    /// `next` of the page before; `None`: the first ones).
+    pub async fn audit_report(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<AuditReport, QueryError> {
+        let progress = self.audit_progress().await?;
+        // Read first: every finding up to there is in the pages.
+        let up_to = audits::last_number(self.db()).await?;
+        let page = audits::page(self.db(), after, limit).await?;
         Ok(AuditReport {
             progress,
-            total: findings.len(),
-            findings: findings
-                .into_iter()
-                .take(limit)
-                .map(AuditFinding::from)
-                .collect(),
+            findings: page.findings.into_iter().map(AuditFinding::from).collect(),
+            up_to,
+            next: page.next,
         })
     }
 }

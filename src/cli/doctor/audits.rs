@@ -11,21 +11,28 @@ use crate::pipeline::progress;
 
 /// Findings that are named one by one.
 const NAMED_MAX: usize = 3;
+/// Findings that are counted.
+const COUNTED_MAX: usize = 100;
 
 /// Looks how far the auditor is, and what it found.
 pub async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Done {
-    let report = session.queries().audit_report(NAMED_MAX).await?;
-    if report.total > 0 {
+    let report = session.queries().audit_report(None, COUNTED_MAX).await?;
+    if !report.findings.is_empty() {
+        let more = if report.next.is_some() {
+            " or more"
+        } else {
+            ""
+        };
         findings.fault(
             Cause::AuditFindings,
             format!(
-                "The auditor has {} about rating: what stands in the log is not what rating the same \
-                 events again gives. It changed nothing. See `tidemark audit findings` \
-                 (docs/runbook.md#tidemarkauditfinding).",
-                counted(report.total as u64, "finding")
+                "The auditor has {}{more} about rating: what stands in the log is not what rating the \
+                 same events again gives, or a chunk does not follow the one before it. It changed \
+                 nothing. See `tidemark audit findings` (docs/runbook.md#tidemarkauditfinding).",
+                counted(report.findings.len() as u64, "finding")
             ),
         );
-        for finding in &report.findings {
+        for finding in report.findings.iter().take(NAMED_MAX) {
             let account = finding.account.as_deref().unwrap_or("no single account");
             findings.follows(
                 &Cause::AuditFindings,

@@ -7,13 +7,15 @@
 //! asks. Blocks are compared by hashes of 128 bits; one that differs is read again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence};
+use crate::log::varint::FormatError;
 use crate::log::{LogError, ReadLimit, Record, Topic, posting};
-use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
+use crate::pipeline::{WorkerContext, recorded_cut};
 
 /// Notes of one posting partition.
 const NOTES_MAX: usize = 65_536;
@@ -37,8 +39,12 @@ pub(super) struct BlockNote {
     pub(super) offset: Offset,
     pub(super) chunk: Chunk,
     pub(super) sequence: Sequence,
+    /// Of its recorded cut; `None`: an older tidemark wrote it.
+    pub(super) cut: Option<NonZeroU64>,
     pub(super) hash: u128,
 }
+
+const _: () = assert!(size_of::<BlockNote>() == 48);
 
 /// The blocks of one source partition in a posting partition that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -79,6 +85,8 @@ struct Cursor {
     next: Offset,
     sources: BTreeMap<Partition, SourceNotes>,
     held: usize,
+    /// The last block in a format that this program does not read.
+    other_version: Option<Offset>,
 }
 
 impl Cursor {
@@ -104,9 +112,15 @@ impl Cursor {
     fn take(&mut self, epoch: Epoch, records: &[Record], notes_max: usize) {
         for record in records {
             self.next = record.offset.next();
-            // One that cannot be read is missing, as it is to posting.
-            let Ok((header, sequence)) = posting::peek(&record.value) else {
-                continue;
+            let (header, sequence) = match posting::peek(&record.value) {
+                Ok(peeked) => peeked,
+                Err(error) => {
+                    // One that cannot be read is missing, as it is to posting.
+                    if matches!(error, FormatError::Version { .. }) {
+                        self.other_version = Some(record.offset);
+                    }
+                    continue;
+                }
             };
             let Some(source) = self.sources.get_mut(&header.source) else {
                 continue;
@@ -115,6 +129,7 @@ impl Cursor {
                 offset: record.offset,
                 chunk: header.chunk,
                 sequence,
+                cut: recorded_cut::hash_of_record(record).and_then(NonZeroU64::new),
                 hash: hash(&record.value),
             };
             if header.epoch == epoch && source.note(note) {
@@ -198,6 +213,12 @@ impl BlockReaders {
             Err(error) => return Err(error.into()),
         }
         Ok((cursor.first(source), cursor.next))
+    }
+
+    /// The last block of a posting partition, as far as it was read, that is in a format that this program
+    /// does not read. It may be of any source partition.
+    pub(super) async fn other_version(&self, posting: Partition) -> Option<Offset> {
+        self.cursor(posting).lock().await.other_version
     }
 
     /// The next block of a source partition was dealt with.

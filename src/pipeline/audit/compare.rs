@@ -1,5 +1,4 @@
-//! How a chunk's record follows the one before it, and how its blocks compare with those in the log.
-//! Pure.
+//! How the blocks of a chunk compare with those in the log. Pure.
 
 use std::collections::BTreeSet;
 
@@ -10,38 +9,7 @@ use crate::domain::ids::{Account, AccountRef};
 use crate::domain::position::{Partition, Sequence};
 use crate::domain::posting::{Block, Entry};
 use crate::pipeline::recorded_cut::LoggedChunk;
-use crate::store::audits::{FindingKind, PassedChunk};
-
-/// How a record of `ledger.cuts` follows what was passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Follows {
-    /// It is the chunk that comes next.
-    Next,
-    /// Its chunk was passed already: a rerun appends its record again.
-    Repeat,
-    /// Chunks between the two have no record: a tidemark without an audit log rated them.
-    Gap,
-    /// Chunks without blocks were lost with restored tables, and cut anew.
-    CutAnew,
-}
-
-/// How a chunk follows the passed one.
-pub(super) fn follows(passed: Option<&PassedChunk>, chunk: &LoggedChunk) -> Follows {
-    let Some(passed) = passed else {
-        return Follows::Next;
-    };
-    let (cut, sent) = (&chunk.cut, &passed.sequences);
-    if cut.chunk > passed.chunk && cut.from == passed.to && cut.sequences == *sent {
-        return Follows::Next;
-    }
-    let is_sent =
-        |sequences: &[Sequence]| sequences.iter().zip(sent).all(|(own, sent)| own <= sent);
-    match cut.chunk <= passed.chunk {
-        true if is_sent(&chunk.end.sequences) => Follows::Repeat,
-        false if cut.from > passed.to || !is_sent(&cut.sequences) => Follows::Gap,
-        _ => Follows::CutAnew,
-    }
-}
+use crate::store::audits::FindingKind;
 
 /// The blocks of one chunk for one posting partition.
 #[derive(Clone, Debug)]
@@ -152,35 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_next_or_a_repeat_or_says_what_is_between() {
-        let passed = PassedChunk {
-            chunk: Chunk(7),
-            to: Offset(20),
-            sequences: vec![Sequence(5)],
-        };
-        for (follows_as, record) in [
-            (Follows::Next, chunk(8, (20, 30), 5, 6)),
-            // Idle partitions take numbers without a record.
-            (Follows::Next, chunk(12, (20, 30), 5, 5)),
-            (Follows::Repeat, chunk(7, (10, 20), 4, 5)),
-            (Follows::Repeat, chunk(3, (2, 4), 1, 2)),
-            (Follows::Gap, chunk(9, (25, 30), 5, 6)),
-            (Follows::Gap, chunk(9, (20, 30), 6, 7)),
-            (Follows::CutAnew, chunk(7, (10, 25), 5, 6)),
-            (Follows::CutAnew, chunk(9, (10, 25), 5, 6)),
-        ] {
-            assert_eq!(follows(Some(&passed), &record), follows_as, "{record:?}");
-            assert_eq!(follows(None, &record), Follows::Next);
-        }
-    }
-
-    #[test]
     fn each_way_in_which_a_block_can_be_wrong_has_its_kind() {
         let record = chunk(8, (20, 30), 5, 7);
         let note = |sequence, chunk, block: &[u8]| BlockNote {
             offset: Offset(0),
             chunk: Chunk(chunk),
             sequence: Sequence(sequence),
+            cut: None,
             hash: hash(block),
         };
         let given = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];

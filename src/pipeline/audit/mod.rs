@@ -10,8 +10,10 @@
 //! behind it. Work between two checkpoints may be done twice, also by two workers: a finding is kept
 //! under a key that says what it is about.
 
+mod begin;
 mod blocks;
 mod compare;
+mod follow;
 mod repeat;
 mod report;
 mod wait;
@@ -26,16 +28,19 @@ use tokio::sync::watch;
 use super::failure::Failure;
 use super::recorded_cut::LoggedChunk;
 use super::{Covers, WorkerContext, cut_record, lag, layout, versioned};
-use crate::domain::position::{Offset, Partition, WriteId};
-use crate::log::{LogError, ReadLimit, Record, Topic, TopicInfo};
+use crate::domain::position::{Chunk, Epoch, Offset, Partition, WriteId};
+use crate::log::varint::FormatError;
+use crate::log::{LogError, ReadLimit, Record, Topic};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::rate::Rater;
 use crate::pipeline::retry::persist;
-use crate::store::audits::{AuditCheckpoint, Finding, FindingKind, PassedChunk};
+use crate::store::audits::{AuditCheckpoint, Finding, FindingKind};
 use crate::store::checkpoints::{self, Versioned};
-use compare::{Follows, follows};
-use report::SkipReason;
+use begin::Begin;
+use follow::{Contradiction, Follows, follow, may_repeat};
+use repeat::EarlierRecord;
+use report::{Kept, SkipReason};
 
 /// How many records of `ledger.cuts` are read at a time.
 const READ: ReadLimit = ReadLimit {
@@ -67,6 +72,12 @@ pub(super) struct Auditor<'c> {
     written: Option<WriteId>,
     /// Stands behind the chunk that was rated again last; `None` if that is not the passed one.
     rater: Option<Rater<'c>>,
+    /// Of the rater's duplicate window, what was before this record has expired.
+    window_from: Offset,
+    /// The last chunk of the epoch before that was passed there.
+    earlier: Option<(Epoch, Chunk)>,
+    /// How many findings are kept.
+    kept: Kept,
     /// Whether the cursors know from where on blocks are wanted.
     is_begun: bool,
     saved: Moment,
@@ -88,12 +99,11 @@ impl<'c> Auditor<'c> {
         let stored: Option<Versioned<AuditCheckpoint>> =
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let written = stored.as_ref().map(|stored| stored.write);
-        let is_of_log =
-            |at: &AuditCheckpoint| at.epoch == ctx.log.epoch() && at.topic_id == cuts.id;
-        let checkpoint = match stored.map(|stored| stored.value).filter(is_of_log) {
-            Some(checkpoint) => checkpoint,
-            None => first(ctx, source, &cuts, &postings).await?,
-        };
+        let stored = stored.map(|stored| stored.value);
+        let Begin {
+            checkpoint,
+            earlier,
+        } = begin::begin(ctx, source, (&cuts, &postings), stored).await?;
         lag::tell_backlog(ctx, task, Topic::LedgerCuts, checkpoint.next).await;
         Ok(Auditor {
             ctx,
@@ -102,6 +112,9 @@ impl<'c> Auditor<'c> {
             checkpoint,
             written,
             rater: None,
+            window_from: Offset(0),
+            earlier,
+            kept: Kept::default(),
             is_begun: false,
             saved: ctx.clock.moment(),
             is_saved: true,
@@ -167,13 +180,20 @@ impl<'c> Auditor<'c> {
     ) -> Result<bool, Failure> {
         let epoch = self.ctx.log.epoch();
         match cut_record::decode_cut(&record.value) {
+            Err(FormatError::Version { .. }) => self.skip(SkipReason::OtherVersion),
             Err(error) => {
                 let what = format!("record {} of ledger.cuts: {error}", record.offset);
                 self.found(&[self.finding(FindingKind::CutUnreadable, what)])
                     .await?;
             }
             // The epoch before ended on the same topic, and this task has not got that far in time.
-            Ok(cut) if cut.chunk.cut.epoch < epoch => self.skip(SkipReason::EarlierEpoch),
+            Ok(cut) if cut.chunk.cut.epoch < epoch => {
+                let place = (cut.chunk.cut.epoch, cut.chunk.cut.chunk);
+                if Some(place) > self.earlier {
+                    self.earlier = Some(place);
+                    self.skip(SkipReason::EarlierEpoch);
+                }
+            }
             Ok(cut) if cut.chunk.cut.epoch > epoch => {
                 return Err(Failure::reload("a later epoch has begun"));
             }
@@ -186,7 +206,7 @@ impl<'c> Auditor<'c> {
                     .await?;
             }
             Ok(cut) => {
-                if !self.chunk(&cut.chunk, shutdown).await? {
+                if !self.chunk(record.offset, &cut.chunk, shutdown).await? {
                     return Ok(false);
                 }
             }
@@ -196,49 +216,76 @@ impl<'c> Auditor<'c> {
         Ok(true)
     }
 
-    /// Audits the next chunk, unless it was passed already. False: it was not decided before shutdown.
+    /// Audits the next chunk, whose record stands at `at`, unless that repeats an earlier one. False: it was
+    /// not decided before shutdown.
     async fn chunk(
         &mut self,
+        at: Offset,
         chunk: &LoggedChunk,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<bool, Failure> {
-        let passed = self.checkpoint.passed.as_ref();
-        let follows = follows(passed, chunk);
-        match follows {
-            Follows::Repeat => return Ok(true),
-            Follows::Next => {}
-            Follows::Gap => {
-                self.skip(SkipReason::NoCut);
-                self.rater = None;
+        if may_repeat(self.checkpoint.passed.as_ref(), &chunk.cut) {
+            match self.earlier_record(at, chunk).await? {
+                EarlierRecord::None => {}
+                EarlierRecord::Same => {
+                    self.repeated(chunk);
+                    return Ok(true);
+                }
+                EarlierRecord::OtherEnd(earlier) => {
+                    self.finished_otherwise(&earlier, chunk).await?;
+                    return Ok(true);
+                }
             }
-            Follows::CutAnew => self.rater = None,
+        }
+        let following = follow(self.checkpoint.passed.as_ref(), &chunk.cut);
+        if following.follows != Follows::Next {
+            self.rater = None;
+        }
+        let mut contradictions = following.contradictions;
+        if following.reuses_sequences {
+            (self.rater, self.is_begun) = (None, false);
+            self.checkpoint.audited += 1;
+            let findings = self.findings_of_cut(chunk, contradictions);
+            self.found(&findings).await?;
+            self.pass(chunk);
+            return Ok(true);
         }
         let Some(blocks) = self.take_blocks(chunk, shutdown).await? else {
             return Ok(false);
         };
         let started = self.ctx.clock.moment();
-        match self.judge(chunk, &blocks, follows).await? {
-            Verdict::Equal => self.equal(chunk, started),
+        let verdict = self.judge(chunk, &blocks, &mut contradictions).await?;
+        if matches!(verdict, Verdict::Superseded) {
+            self.skip(SkipReason::Superseded);
+            // Its sequences are those of another chunk.
+            (self.rater, self.is_begun) = (None, false);
+            return Ok(true);
+        }
+        let is_unknown = |of: &Contradiction| of.kind == FindingKind::RecordsNotRated;
+        if following.follows == Follows::Gap && !contradictions.iter().any(is_unknown) {
+            self.skip(SkipReason::NoCut);
+        }
+        let mut findings = self.findings_of_cut(chunk, contradictions);
+        match verdict {
+            Verdict::Equal if findings.is_empty() => self.equal(chunk, started),
+            Verdict::Equal | Verdict::Superseded => self.checkpoint.audited += 1,
             Verdict::Skipped(reason) => self.skip(reason),
-            Verdict::Superseded => {
-                self.skip(SkipReason::Superseded);
-                // Its sequences are those of another chunk.
-                (self.rater, self.is_begun) = (None, false);
-                return Ok(true);
-            }
-            Verdict::Found(findings) => {
+            Verdict::Found(of_blocks) => {
                 self.checkpoint.audited += 1;
-                self.found(&findings).await?;
+                findings.extend(of_blocks);
             }
         }
-        self.checkpoint.first_chunk.get_or_insert(chunk.cut.chunk);
-        self.checkpoint.passed = Some(PassedChunk {
-            chunk: chunk.cut.chunk,
-            to: chunk.cut.to,
-            sequences: chunk.end.sequences.clone(),
-        });
+        self.found(&findings).await?;
+        self.pass(chunk);
         self.checkpoint.postings = blocks.read_to;
         Ok(true)
+    }
+
+    /// Goes on behind a chunk.
+    fn pass(&mut self, chunk: &LoggedChunk) {
+        self.checkpoint.first_chunk.get_or_insert(chunk.cut.chunk);
+        let before = self.checkpoint.passed.as_ref();
+        self.checkpoint.passed = Some(follow::passed(before, chunk));
     }
 
     async fn save_if_due(&mut self) -> Result<(), Failure> {
@@ -273,27 +320,4 @@ impl<'c> Auditor<'c> {
         }
         Ok(())
     }
-}
-
-/// What stands before the first chunk of an epoch.
-async fn first(
-    ctx: &WorkerContext,
-    source: Partition,
-    cuts: &TopicInfo,
-    postings: &TopicInfo,
-) -> Result<AuditCheckpoint, Failure> {
-    let next = ctx.log.bounds(Topic::LedgerCuts, source).await?.start;
-    Ok(AuditCheckpoint {
-        topic_id: cuts.id.clone(),
-        epoch: ctx.log.epoch(),
-        partitions: cuts.partitions,
-        next,
-        first_chunk: None,
-        passed: None,
-        // Not where they begin now: what they have dropped may have been of the first chunk.
-        postings: vec![Offset(0); postings.partitions as usize],
-        audited: 0,
-        skipped: 0,
-        findings: 0,
-    })
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::compare::{ComparedBlocks, Follows, WrongBlock, compare, differing_accounts};
+use super::compare::{ComparedBlocks, WrongBlock, compare, differing_accounts};
+use super::follow::{Contradiction, compare_ends, is_cut_over, is_same_cut};
 use super::report::SkipReason;
 use super::wait::LoggedBlocks;
 use super::{Auditor, READ, Verdict};
@@ -16,7 +17,7 @@ use crate::pipeline::cut_record::decode_cut;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::progress;
 use crate::pipeline::rate::{Output, Rater};
-use crate::pipeline::recorded_cut::LoggedChunk;
+use crate::pipeline::recorded_cut::{ChunkEnd, LoggedChunk};
 use crate::pipeline::retry::persist;
 use crate::store::audits::{Finding, FindingKind};
 use crate::store::checkpoints::RateCheckpoint;
@@ -24,19 +25,35 @@ use crate::store::control;
 
 /// Accounts of one block that are named in findings of their own.
 const ACCOUNTS_NAMED_MAX: usize = 20;
+/// How many records of `ledger.cuts` are looked through for an earlier one of the same chunk.
+const LOOKED_BACK_MAX: u64 = 65_536;
+/// The first step back: a rerun's record stands right behind.
+const LOOKED_BACK_FIRST: u64 = 256;
+
+/// What `ledger.cuts` holds of a chunk before a record of it.
+pub(super) enum EarlierRecord {
+    /// No record of that chunk.
+    None,
+    /// One that says the same.
+    Same,
+    /// One of the same cut, by which rating it ended elsewhere.
+    OtherEnd(LoggedChunk),
+}
 
 impl<'c> Auditor<'c> {
-    /// Rates a chunk again and compares its blocks.
+    /// Rates a chunk again and compares its blocks. Adds what contradicts the chunk before it, or the end that
+    /// its record gives.
     pub(super) async fn judge(
         &mut self,
         chunk: &LoggedChunk,
         blocks: &LoggedBlocks,
-        follows: Follows,
+        contradictions: &mut Vec<Contradiction>,
     ) -> Result<Verdict, Failure> {
         if Semantics::known(chunk.cut.semantics).is_none() {
+            self.rater = None;
             return Ok(Verdict::Skipped(SkipReason::OtherSemantics));
         }
-        let output = match self.rate_again(chunk).await {
+        let output = match self.rate_again(chunk, contradictions).await {
             Ok(output) => output,
             Err(failure) => {
                 self.rater = None;
@@ -44,22 +61,29 @@ impl<'c> Auditor<'c> {
             }
         };
         let wrong = self.wrong_blocks(chunk, blocks, &output);
-        if wrong.is_empty() && blocks.gaps.is_empty() {
+        let end = compare_ends(&chunk.end, &given_end(&output));
+        let (owners, gaps) = (blocks.owners(chunk), &blocks.gaps);
+        let is_equal = wrong.is_empty() && gaps.is_empty() && end.is_none();
+        if is_equal && !owners.has_others {
             return Ok(Verdict::Equal);
         }
         let stored = self.checkpoint_of_rater(&chunk.cut).await?;
-        if self.is_superseded(chunk, follows, &wrong, &stored).await? {
+        if !owners.has_own && self.is_superseded(&chunk.cut, &stored).await? {
             return Ok(Verdict::Superseded);
         }
-        let gone = blocks.gaps.iter().map(|(q, _)| *q);
+        if is_equal {
+            return Ok(Verdict::Equal);
+        }
+        let gone = gaps.iter().map(|(q, _)| *q);
         // A block that is there and differs has not expired.
         let missing = wrong.iter().filter(|wrong| wrong.logged.is_none());
         let concerned = gone.chain(missing.map(|wrong| wrong.posting)).collect();
         if let Some(reason) = self.excuse(chunk, &output, concerned).await? {
             return Ok(Verdict::Skipped(reason));
         }
+        contradictions.extend(end);
         let mut findings = Vec::new();
-        for (q, sequence) in &blocks.gaps {
+        for (q, sequence) in gaps {
             let what =
                 "the log does not hold this block, of a chunk that has no record in ledger.cuts";
             findings.push(Finding {
@@ -74,19 +98,39 @@ impl<'c> Auditor<'c> {
         Ok(Verdict::Found(findings))
     }
 
-    async fn rate_again(&mut self, chunk: &LoggedChunk) -> Result<Output, Failure> {
+    async fn rate_again(
+        &mut self,
+        chunk: &LoggedChunk,
+        contradictions: &mut Vec<Contradiction>,
+    ) -> Result<Output, Failure> {
         let cut = &chunk.cut;
         let mut rater = match self.rater.take() {
             Some(mut rater) => {
                 rater.follow_to(cut.control).await?;
+                // Only with its whole window does it know what the next one must be.
+                if self.has_whole_window() {
+                    let found = rater.contradictions(cut).into_iter();
+                    contradictions.extend(found.map(Contradiction::of_cut));
+                }
                 rater.continue_with(cut.clone()).await?;
                 rater
             }
-            None => Rater::auditing(self.ctx, self.source, cut.clone()).await?,
+            None => {
+                let rater = Rater::auditing(self.ctx, self.source, cut.clone()).await?;
+                self.window_from = rater.window_first();
+                rater
+            }
         };
         let output = rater.repeat().await?;
         self.rater = Some(rater);
         Ok(output)
+    }
+
+    /// Whether nothing has expired of the passed chunk's duplicate window.
+    fn has_whole_window(&self) -> bool {
+        let passed = self.checkpoint.passed.as_ref();
+        let state = passed.and_then(|passed| passed.state.as_ref());
+        state.is_some_and(|state| state.window.first >= self.window_from)
     }
 
     fn wrong_blocks(
@@ -130,33 +174,16 @@ impl<'c> Auditor<'c> {
         })
     }
 
-    /// Whether the records of a chunk were cut anew before it had sent anything. Then a later chunk begins
-    /// before its end: the one that is being rated now, or one with a record in `ledger.cuts`.
+    /// Whether the records of a chunk of which the log holds no block were cut anew: by the chunk that is being
+    /// rated now, or by one with a later record in `ledger.cuts`.
     async fn is_superseded(
         &self,
-        chunk: &LoggedChunk,
-        follows: Follows,
-        wrong: &[WrongBlock],
+        cut: &RateCheckpoint,
         stored: &RateCheckpoint,
     ) -> Result<bool, Failure> {
-        let differs = |wrong: &WrongBlock| wrong.kind == FindingKind::BlockDiffers;
-        if wrong.iter().any(differs) {
-            return Ok(false);
-        }
-        if follows == Follows::CutAnew {
-            // Its record may be a late copy.
+        if is_cut_over(cut, stored) {
             return Ok(true);
         }
-        let cut = &chunk.cut;
-        if stored.epoch == cut.epoch && stored.chunk > cut.chunk && stored.from < cut.to {
-            return Ok(true);
-        }
-        let next = self.next_chunk(cut).await?;
-        Ok(next.is_some_and(|next| next.from < cut.to))
-    }
-
-    /// The first later chunk that has a record in `ledger.cuts`.
-    async fn next_chunk(&self, cut: &RateCheckpoint) -> Result<Option<RateCheckpoint>, Failure> {
         let (log, topic) = (&self.ctx.log, Topic::LedgerCuts);
         let end = log.bounds(topic, self.source).await?.end;
         let mut next = self.checkpoint.next;
@@ -170,14 +197,101 @@ impl<'c> Auditor<'c> {
             let cuts = records
                 .iter()
                 .filter_map(|record| decode_cut(&record.value).ok());
-            let mut later = cuts.map(|later| later.chunk.cut);
-            let is_later =
-                |later: &RateCheckpoint| later.epoch == cut.epoch && later.chunk > cut.chunk;
-            if let Some(found) = later.find(is_later) {
-                return Ok(Some(found));
+            for later in cuts.map(|later| later.chunk.cut) {
+                if is_cut_over(cut, &later) {
+                    return Ok(true);
+                }
+                // Rating has gone on behind it.
+                if later.epoch == cut.epoch && later.chunk > cut.chunk && later.from >= cut.to {
+                    return Ok(false);
+                }
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// Looks back in `ledger.cuts` for a record of this chunk, whose own stands at `at`.
+    pub(super) async fn earlier_record(
+        &self,
+        at: Offset,
+        chunk: &LoggedChunk,
+    ) -> Result<EarlierRecord, Failure> {
+        let (log, topic) = (&self.ctx.log, Topic::LedgerCuts);
+        let start = log.bounds(topic, self.source).await?.start.0;
+        let least = start.max(at.0.saturating_sub(LOOKED_BACK_MAX));
+        let (mut to, mut step) = (at.0, LOOKED_BACK_FIRST);
+        let mut found = EarlierRecord::None;
+        while to > least {
+            let from = to.saturating_sub(step).max(least);
+            let mut next = Offset(from);
+            while next.0 < to {
+                let read = log.read(topic, self.source, next, READ, MUST_BE_THERE);
+                let records = read.await?;
+                let Some(last) = records.last() else {
+                    return Err(Failure::reload(format!(
+                        "record {next} of {topic}/{} could not be read yet",
+                        self.source
+                    )));
+                };
+                next = last.offset.next();
+                let before = records.iter().filter(|record| record.offset.0 < to);
+                let cuts = before.filter_map(|record| decode_cut(&record.value).ok());
+                for earlier in cuts.filter(|earlier| earlier.source == self.source) {
+                    if !is_same_cut(&earlier.chunk.cut, &chunk.cut) {
+                        continue;
+                    }
+                    if earlier.chunk.end == chunk.end {
+                        return Ok(EarlierRecord::Same);
+                    }
+                    found = EarlierRecord::OtherEnd(earlier.chunk);
+                }
+            }
+            (to, step) = (from, step * 4);
+        }
+        Ok(found)
+    }
+
+    /// A record that repeats an earlier one: its chunk was run again. The next chunk goes on from the duplicate
+    /// window that was found then, of which a part may have expired.
+    pub(super) fn repeated(&mut self, chunk: &LoggedChunk) {
+        let Some(passed) = &mut self.checkpoint.passed else {
+            return;
+        };
+        if passed.chunk == chunk.cut.chunk
+            && passed.to == chunk.cut.to
+            && let Some(state) = &mut passed.state
+            && state.window.first < chunk.cut.window.first
+        {
+            state.window = chunk.cut.window;
+            self.rater = None;
+        }
+    }
+
+    /// A chunk was run again and ended elsewhere. `tidemark recover` finishes a chunk so that was rated with rules
+    /// or links that are lost, and the next chunk goes on from there; anything else is a finding.
+    pub(super) async fn finished_otherwise(
+        &mut self,
+        earlier: &LoggedChunk,
+        chunk: &LoggedChunk,
+    ) -> Result<(), Failure> {
+        let window = earlier.cut.window.first.min(chunk.cut.window.first);
+        let is_excused = self.are_rules_lost(&chunk.cut).await? || self.has_expired(window).await?;
+        if !is_excused {
+            let contradiction = compare_ends(&earlier.end, &chunk.end);
+            let what = "the chunk was run again, and ended elsewhere";
+            let contradictions = contradiction.into_iter().map(|of| Contradiction {
+                what: format!("{what}: {}", of.what),
+                ..of
+            });
+            let findings = self.findings_of_cut(chunk, contradictions.collect());
+            return self.found(&findings).await;
+        }
+        let passed = self.checkpoint.passed.as_ref();
+        if passed.is_some_and(|passed| passed.chunk == chunk.cut.chunk) {
+            (self.rater, self.is_begun) = (None, false);
+            self.pass(chunk);
+        }
+        Ok(())
     }
 
     /// Why a chunk need not give what it gave, although nothing is wrong; `None`: it must.
@@ -201,13 +315,35 @@ impl<'c> Auditor<'c> {
         if self.has_expired(chunk.cut.window.first).await? {
             return Ok(Some(SkipReason::EventsExpired));
         }
-        if self.have_blocks_expired(concerned).await? {
+        if self.have_blocks_expired(&concerned).await? {
             return Ok(Some(SkipReason::PostingsExpired));
         }
-        // Entries of the control feed were lost with restored tables (`tidemark recover`).
+        if self.are_blocks_unreadable(&concerned).await {
+            return Ok(Some(SkipReason::OtherVersion));
+        }
+        let is_lost = self.are_rules_lost(cut).await?;
+        Ok(is_lost.then_some(SkipReason::RulesLost))
+    }
+
+    /// Whether entries of the control feed that a chunk was rated with were lost with restored tables
+    /// (`tidemark recover`).
+    async fn are_rules_lost(&self, cut: &RateCheckpoint) -> Result<bool, Failure> {
+        let ctx = self.ctx;
         let lost = BTreeSet::from([cut.control, Control(cut.control.0 + 1)]);
         let void = persist(ctx, || control::void_among(&*ctx.db, &lost)).await?;
-        Ok((void.len() == lost.len()).then_some(SkipReason::RulesLost))
+        Ok(void.len() == lost.len())
+    }
+
+    /// Whether blocks that come after the passed chunk may be in a format that this program does not read.
+    async fn are_blocks_unreadable(&self, concerned: &BTreeSet<Partition>) -> bool {
+        for q in concerned {
+            let from = self.checkpoint.postings.get(q.0 as usize).copied();
+            let unreadable = self.ctx.audits.other_version(*q).await;
+            if unreadable.is_some_and(|at| at >= from.unwrap_or_default()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether a record of `usage.events` has expired.
@@ -217,10 +353,11 @@ impl<'c> Auditor<'c> {
     }
 
     /// Whether blocks that come after the passed chunk may have expired in these posting partitions.
-    async fn have_blocks_expired(&self, concerned: BTreeSet<Partition>) -> Result<bool, Failure> {
+    async fn have_blocks_expired(&self, concerned: &BTreeSet<Partition>) -> Result<bool, Failure> {
         for q in concerned {
             let from = self.checkpoint.postings.get(q.0 as usize).copied();
-            let start = self.ctx.log.bounds(Topic::LedgerPostings, q).await?.start;
+            let bounds = self.ctx.log.bounds(Topic::LedgerPostings, *q);
+            let start = bounds.await?.start;
             if start > from.unwrap_or_default() {
                 return Ok(true);
             }
@@ -243,6 +380,12 @@ impl<'c> Auditor<'c> {
                 found(FindingKind::RecordsGone, what)
             }
             Failure::Halt(HaltCode::UsageRowAhead | HaltCode::RowUnreadable, what) => {
+                // Usage rows that name what was lost cannot be used.
+                if self.are_rules_lost(&chunk.cut).await? {
+                    return Ok(Verdict::Skipped(SkipReason::RulesLost));
+                }
+                // Until `tidemark recover` has run, rows may be of an earlier moment.
+                self.checkpoint_of_rater(&chunk.cut).await?;
                 found(FindingKind::NotRepeatable, what)
             }
             other if self.has_expired(chunk.cut.from).await? => {
@@ -320,6 +463,15 @@ impl<'c> Auditor<'c> {
             (Ok(given), Some(held)) => differing_accounts(&given, &held),
             _ => Vec::new(),
         })
+    }
+}
+
+/// Where rating a chunk again ends.
+fn given_end(output: &Output) -> ChunkEnd {
+    ChunkEnd {
+        log_time: output.after.log_time,
+        latest_event: output.after.latest_event,
+        sequences: output.after.sequences.clone(),
     }
 }
 

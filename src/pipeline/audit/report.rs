@@ -1,6 +1,10 @@
 //! How the audit says what it did: metrics, log lines, and findings that are kept.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::Auditor;
+use super::follow::Contradiction;
 use crate::domain::position::Chunk;
 use crate::ops::clock::Moment;
 use crate::ops::health::Role;
@@ -11,8 +15,17 @@ use crate::pipeline::recorded_cut::LoggedChunk;
 use crate::pipeline::retry::persist;
 use crate::store::audits::{self, Finding, FindingKind};
 
-/// Findings of one source partition and epoch that are kept in the store; all are counted.
-pub(super) const FINDINGS_KEPT_MAX: u64 = 1_000;
+/// Findings of one source partition and epoch that are kept in the store at a time; all are counted.
+const FINDINGS_KEPT_MAX: usize = 1_000;
+/// How often it is looked whether some of them were dismissed, once there are as many.
+const COUNTED_AGAIN: Duration = Duration::from_secs(60);
+
+/// How many findings of the source partition and epoch are kept, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    counted: Option<Moment>,
+    count: usize,
+}
 
 /// A systematic difference is one in every chunk.
 static FOUND: LogThrottle<&'static str> = LogThrottle::new();
@@ -39,10 +52,12 @@ pub(super) enum SkipReason {
     EarlierEpoch,
     /// It was rated by semantics that this program does not implement.
     OtherSemantics,
+    /// Its record, or one of its posting blocks, is in a format that this program does not read.
+    OtherVersion,
 }
 
 impl SkipReason {
-    const ALL: [SkipReason; 9] = [
+    const ALL: [SkipReason; 10] = [
         SkipReason::CutsExpired,
         SkipReason::EventsExpired,
         SkipReason::PostingsExpired,
@@ -52,6 +67,7 @@ impl SkipReason {
         SkipReason::Superseded,
         SkipReason::EarlierEpoch,
         SkipReason::OtherSemantics,
+        SkipReason::OtherVersion,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -65,6 +81,7 @@ impl SkipReason {
             SkipReason::Superseded => "superseded",
             SkipReason::EarlierEpoch => "earlier_epoch",
             SkipReason::OtherSemantics => "other_semantics",
+            SkipReason::OtherVersion => "other_version",
         }
     }
 }
@@ -133,6 +150,44 @@ impl Auditor<'_> {
         }
     }
 
+    /// What contradicts a chunk's place, one finding for each kind.
+    pub(super) fn findings_of_cut(
+        &self,
+        chunk: &LoggedChunk,
+        contradictions: Vec<Contradiction>,
+    ) -> Vec<Finding> {
+        let mut by_kind: BTreeMap<FindingKind, String> = BTreeMap::new();
+        for Contradiction { kind, what } in contradictions {
+            let text = by_kind.entry(kind).or_default();
+            if !text.is_empty() {
+                text.push_str("; ");
+            }
+            text.push_str(&what);
+        }
+        let found = by_kind.into_iter();
+        found
+            .map(|(kind, what)| self.finding_of(chunk, kind, what))
+            .collect()
+    }
+
+    /// Whether another finding may be kept. Those that were dismissed count no more.
+    async fn may_keep(&mut self) -> Result<bool, Failure> {
+        let (ctx, now) = (self.ctx, self.ctx.clock.moment());
+        let is_due = match self.kept.counted {
+            None => true,
+            Some(at) => self.kept.count >= FINDINGS_KEPT_MAX && now.since(at) >= COUNTED_AGAIN,
+        };
+        if is_due {
+            let (epoch, source) = (self.checkpoint.epoch, self.source);
+            let count = || audits::count_kept(&*ctx.db, epoch, source, FINDINGS_KEPT_MAX);
+            self.kept = Kept {
+                count: persist(ctx, count).await?,
+                counted: Some(now),
+            };
+        }
+        Ok(self.kept.count < FINDINGS_KEPT_MAX)
+    }
+
     /// Counts findings and keeps them. They are durable before the checkpoint passes the chunk.
     pub(super) async fn found(&mut self, findings: &[Finding]) -> Result<(), Failure> {
         let ctx = self.ctx;
@@ -148,8 +203,9 @@ impl Auditor<'_> {
                 tracing::error!(event = "audit.finding", task = %self.task(), chunk, kind, ?posting, ?sequence, ?account, what, kept_back, "rating cannot be confirmed; see docs/runbook.md#tidemarkauditfinding");
             }
             self.checkpoint.findings += 1;
-            if self.checkpoint.findings <= FINDINGS_KEPT_MAX {
+            if self.may_keep().await? {
                 persist(ctx, || audits::keep(&*ctx.db, finding)).await?;
+                self.kept.count += 1;
             }
         }
         Ok(())

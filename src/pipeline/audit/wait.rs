@@ -13,7 +13,7 @@ use crate::domain::position::{Offset, Partition, Sequence};
 use crate::log::Topic;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::progress;
-use crate::pipeline::recorded_cut::LoggedChunk;
+use crate::pipeline::recorded_cut::{self, LoggedChunk};
 use crate::pipeline::retry::{pause, persist};
 
 /// The block of a sequence.
@@ -31,6 +31,33 @@ pub(super) struct LoggedBlocks {
     pub(super) gaps: Vec<(Partition, Sequence)>,
     /// By posting partition: no block of a later chunk stands before it.
     pub(super) read_to: Vec<Offset>,
+}
+
+/// Whose the blocks are that stand under a chunk's sequences.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Owners {
+    /// There is one of the chunk itself.
+    pub(super) has_own: bool,
+    /// There is one of another chunk, or of one of the same number that was cut otherwise.
+    pub(super) has_others: bool,
+}
+
+impl LoggedBlocks {
+    /// Whose they are.
+    pub(super) fn owners(&self, chunk: &LoggedChunk) -> Owners {
+        let cut = recorded_cut::hash(&chunk.cut, &chunk.end);
+        let is_own = |note: &BlockNote| {
+            note.chunk == chunk.cut.chunk && note.cut.is_none_or(|of| of.get() == cut)
+        };
+        let mut owners = Owners::default();
+        for note in self.by_partition.iter().flatten().flatten() {
+            match is_own(note) {
+                true => owners.has_own = true,
+                false => owners.has_others = true,
+            }
+        }
+        owners
+    }
 }
 
 impl Auditor<'_> {

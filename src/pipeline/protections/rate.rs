@@ -7,11 +7,13 @@ use std::slice::Chunks;
 use super::{Breakage, Protections};
 use crate::domain::amount::Points;
 use crate::domain::event::{AHEAD_MS_MAX, UsageEvent};
-use crate::domain::position::{Control, Offset, Position};
+use crate::domain::position::{Chunk, Control, Offset, Position, Sequence};
 use crate::domain::rating::Amounts;
 use crate::domain::time::Millis;
+use crate::log::Record;
 use crate::pipeline::failure::Failure;
-use crate::store::checkpoints::WindowCut;
+use crate::pipeline::recorded_cut::ChunkEnd;
+use crate::store::checkpoints::{RateCheckpoint, WindowCut};
 use crate::store::db::Key;
 use crate::store::layout::Moved;
 use crate::store::usage;
@@ -130,6 +132,13 @@ impl Protections {
         before: &WindowCut,
         advance: impl FnOnce(&WindowCut) -> WindowCut,
     ) -> WindowCut {
+        if self.lack(Breakage::WindowForgetsEarly) {
+            let advanced = advance(before);
+            return WindowCut {
+                forgotten: advanced.forgotten.max(Some(advanced.first_log_time)),
+                ..advanced
+            };
+        }
         if !self.lack(Breakage::ForgottenFallsBack) {
             return advance(before);
         }
@@ -141,6 +150,102 @@ impl Protections {
             forgotten: advanced.forgotten.or(before.forgotten),
             ..advanced
         }
+    }
+
+    /// From which record on the next chunk is collected: from where the recorded one ends.
+    pub(in crate::pipeline) fn next_record(self, recorded: &RateCheckpoint) -> Offset {
+        match self.lacks_now(Breakage::RecordsCutAnew, recorded.chunk) {
+            true => recorded.from,
+            false => recorded.to,
+        }
+    }
+
+    /// The collected records that the chunk after the recorded one takes: all of them.
+    pub(in crate::pipeline) fn taken<T>(self, recorded: Chunk, mut records: Vec<T>) -> Vec<T> {
+        if records.len() > 1 && self.lacks_now(Breakage::RecordsPassedOver, recorded) {
+            records.remove(0);
+        }
+        records
+    }
+
+    /// The first record of a chunk: where the one before ends. Broken: whatever was collected.
+    pub(in crate::pipeline) fn first_record(self, next: Offset, collected: &[Record]) -> Offset {
+        let is_broken =
+            self.lack(Breakage::RecordsCutAnew) || self.lack(Breakage::RecordsPassedOver);
+        match collected.first() {
+            Some(first) if is_broken => first.offset,
+            _ => next,
+        }
+    }
+
+    /// The number of the chunk after the recorded one.
+    pub(in crate::pipeline) fn next_chunk(self, recorded: Chunk) -> Chunk {
+        match self.lacks_now(Breakage::ChunkNumberUsedAgain, recorded) {
+            true => recorded,
+            false => Chunk(recorded.0 + 1),
+        }
+    }
+
+    /// Log time before a chunk.
+    pub(in crate::pipeline) fn log_time_before(self, log_time: Millis) -> Millis {
+        match self.lack(Breakage::LogTimeMisstated) {
+            true => log_time.plus(1),
+            false => log_time,
+        }
+    }
+
+    /// The control position of the chunk after the recorded one.
+    pub(in crate::pipeline) fn control_of_next(self, recorded: Chunk, control: Control) -> Control {
+        let goes_back = recorded.0.is_multiple_of(2) && self.lack(Breakage::ControlGoesBack);
+        Control(control.0.saturating_sub(u64::from(goes_back)))
+    }
+
+    /// Whether a cut notes the services that rate it.
+    pub(in crate::pipeline) fn notes_services(self) -> bool {
+        !self.lack(Breakage::ServicesNotNoted)
+    }
+
+    /// The last sequences sent before the chunk after the recorded one.
+    pub(in crate::pipeline) fn sent_before(
+        self,
+        recorded: Chunk,
+        mut sequences: Vec<Sequence>,
+    ) -> Vec<Sequence> {
+        if self.lacks_now(Breakage::SequencesPassedOver, recorded)
+            && let Some(first) = sequences.first_mut()
+        {
+            first.0 += 1;
+        }
+        sequences
+    }
+
+    /// The latest event before a chunk.
+    pub(in crate::pipeline) fn latest_event_before(self, latest: Option<Millis>) -> Option<Millis> {
+        match self.lack(Breakage::LatestEventMisstated) {
+            true => latest.map(|latest| latest.plus(1)),
+            false => latest,
+        }
+    }
+
+    /// What the record of a chunk says of its end.
+    pub(in crate::pipeline) fn recorded_end(self, mut end: ChunkEnd) -> ChunkEnd {
+        if self.lack(Breakage::EndLogTimeMisstated) {
+            end.log_time = end.log_time.plus(1);
+        }
+        if self.lack(Breakage::EndLatestEventMisstated) {
+            end.latest_event = end.latest_event.map(|latest| latest.plus(1));
+        }
+        if self.lack(Breakage::EndSequencesMisstated)
+            && let Some(last) = end.sequences.last_mut()
+        {
+            last.0 += 1;
+        }
+        end
+    }
+
+    /// Whether a protection fails at the chunk after the recorded one: at every fourth.
+    fn lacks_now(self, breakage: Breakage, recorded: Chunk) -> bool {
+        recorded.0 % 4 == 3 && self.lack(breakage)
     }
 
     /// With which services a record of the window was rated, as of its own time; `now` are those of the

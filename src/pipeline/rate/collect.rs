@@ -18,7 +18,7 @@ impl Rater<'_> {
         let settings = &self.ctx.settings;
         let mut records = self
             .read(
-                self.checkpoint.to,
+                self.ctx.protections.next_record(&self.checkpoint),
                 settings.chunk_records_max,
                 settings.chunk_bytes_max,
                 settings.idle_after,
@@ -47,7 +47,8 @@ impl Rater<'_> {
             bytes += more.iter().map(Record::size).sum::<usize>();
             records.extend(more);
         }
-        Ok(records)
+        let recorded = self.checkpoint.chunk;
+        Ok(self.ctx.protections.taken(recorded, records))
     }
 
     async fn read(

@@ -1,7 +1,7 @@
 //! Writing the cut.
 
 use super::Rater;
-use crate::domain::position::{Chunk, Control, WriteId};
+use crate::domain::position::{Control, WriteId};
 use crate::domain::time::Millis;
 use crate::log::{Fingerprint, Record};
 use crate::pipeline::SEMANTICS;
@@ -27,6 +27,8 @@ impl Rater<'_> {
             );
             return Err(Failure::halt(HaltCode::RowRegressed, what));
         }
+        let protections = self.ctx.protections;
+        let control = protections.control_of_next(self.checkpoint.chunk, control);
         if self.follower.rules(control).is_none() {
             return Err(super::no_rules());
         }
@@ -44,16 +46,21 @@ impl Rater<'_> {
             .map_or(self.checkpoint.to, |record| record.offset.next());
         let fingerprint = records.last().map(Fingerprint::of);
         let window = self.next_window(log_time);
+        let done = self.done(control);
+        let from = protections.first_record(done.from, records);
         let mut next = RateCheckpoint {
+            from,
             to,
             fingerprint,
-            log_time,
+            log_time: protections.log_time_before(log_time),
             window,
-            ..self.done(control)
+            ..done
         };
-        let (version, from) = (self.follower.services_version(control), next.from);
-        next.services
-            .rate_from(from, version, window.first.min(from));
+        if protections.notes_services() {
+            let version = self.follower.services_version(control);
+            next.services
+                .rate_from(from, version, window.first.min(from));
+        }
         self.save(next, Vec::new()).await
     }
 
@@ -77,15 +84,16 @@ impl Rater<'_> {
 
     /// The checkpoint that follows the recorded chunk, with nothing cut.
     fn done(&self, control: Control) -> RateCheckpoint {
+        let (protections, recorded) = (self.ctx.protections, self.checkpoint.chunk);
         RateCheckpoint {
-            chunk: Chunk(self.checkpoint.chunk.0 + 1),
+            chunk: protections.next_chunk(recorded),
             from: self.checkpoint.to,
             control,
             semantics: SEMANTICS,
             log_time: self.after.log_time,
             fingerprint: self.after.fingerprint,
-            sequences: self.after.sequences.clone(),
-            latest_event: self.after.latest_event,
+            sequences: protections.sent_before(recorded, self.after.sequences.clone()),
+            latest_event: protections.latest_event_before(self.after.latest_event),
             ..self.checkpoint.clone()
         }
     }

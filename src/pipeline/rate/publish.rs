@@ -21,6 +21,7 @@ impl Rater<'_> {
             latest_event: after.latest_event,
             sequences: after.sequences.clone(),
         };
+        let end = self.ctx.protections.recorded_end(end);
         recorded_cut::header(&self.checkpoint, &end)
     }
 

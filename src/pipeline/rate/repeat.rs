@@ -4,12 +4,12 @@
 use super::Rater;
 use super::output::Output;
 use super::restore::shorten_window;
-use crate::domain::position::{Control, Partition, WriteId};
+use crate::domain::position::{Control, Offset, Partition, WriteId};
 use crate::log::{Fingerprint, Topic};
 use crate::ops::health::Role;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::pipeline::{WorkerContext, layout};
-use crate::store::checkpoints::RateCheckpoint;
+use crate::store::checkpoints::{RateCheckpoint, WindowCut};
 use crate::store::db::Write;
 
 impl<'c> Rater<'c> {
@@ -92,6 +92,68 @@ impl<'c> Rater<'c> {
         Ok(())
     }
 
+    /// The first record of this rater's duplicate window: of a chunk's recorded one, an earlier part may
+    /// have expired.
+    pub(in crate::pipeline) fn window_first(&self) -> Offset {
+        self.checkpoint.window.first
+    }
+
+    /// How the recorded cut of the next chunk, which follows this one's records, contradicts what this rater
+    /// would have cut: its duplicate window and the services that rated it. How many records, with which
+    /// entries of the control feed and by which settings was the other's to decide; this one has followed
+    /// the feed up to there.
+    pub(in crate::pipeline) fn contradictions(&self, next: &RateCheckpoint) -> Vec<String> {
+        let is_corrected = next.clock != self.checkpoint.clock;
+        let window = (!is_corrected).then(|| self.window_contradiction(next));
+        let services = self.services_contradiction(next);
+        window.flatten().into_iter().chain(services).collect()
+    }
+
+    /// Whether a worker may have been in between that cut no chunk: it may have other settings, or have found
+    /// that a part of the window had expired.
+    fn leaves_number(&self, next: &RateCheckpoint) -> bool {
+        next.chunk.0 > self.checkpoint.chunk.0 + 1
+    }
+
+    fn window_contradiction(&self, next: &RateCheckpoint) -> Option<String> {
+        let (own, to) = (self.checkpoint.window, self.checkpoint.to);
+        let before = WindowCut {
+            first: own.first,
+            first_log_time: own.first_log_time,
+            forgotten: own.forgotten,
+            ..next.window
+        };
+        let (expected, _) = self.window.advanced(&before, to, next.log_time);
+        if next.window == expected {
+            return None;
+        }
+        let forgotten = own
+            .forgotten
+            .max(self.window.latest_before(next.window.first));
+        let is_possible = self.leaves_number(next)
+            && next.window.first >= expected.first
+            && (forgotten..=forgotten.max(Some(next.log_time))).contains(&next.window.forgotten);
+        (!is_possible).then(|| {
+            format!(
+                "its duplicate window {}, but the chunks before it leave one that {}",
+                window_text(&next.window),
+                window_text(&expected)
+            )
+        })
+    }
+
+    fn services_contradiction(&self, next: &RateCheckpoint) -> Option<String> {
+        let version = self.follower.services_version(next.control);
+        let mut expected = self.checkpoint.services.clone();
+        expected.rate_from(next.from, version, next.window.first.min(next.from));
+        // A tidemark that does not keep them may have been in between.
+        let is_unknown = next.services.is_empty() && self.leaves_number(next);
+        (next.services != expected && !is_unknown).then(|| {
+            "it names other versions of rules.services for its duplicate window than were in force"
+                .to_owned()
+        })
+    }
+
     /// Rates the chunk, and publishes nothing.
     pub(in crate::pipeline) async fn repeat(&mut self) -> Result<Output, Failure> {
         let records = self.recorded().await?;
@@ -119,4 +181,12 @@ impl<'c> Rater<'c> {
         self.after.sequences = sequences;
         self.declare_done_with(others).await
     }
+}
+
+fn window_text(window: &WindowCut) -> String {
+    let forgotten = match window.forgotten {
+        Some(forgotten) => format!("has forgotten events up to {forgotten}"),
+        None => "has forgotten nothing".to_owned(),
+    };
+    format!("begins at record {} and {forgotten}", window.first)
 }

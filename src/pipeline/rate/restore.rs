@@ -300,7 +300,8 @@ pub(super) fn shorten_window(
         "a part of the duplicate window has expired"
     );
     window.first = start;
-    window.forgotten = Some(checkpoint.log_time);
+    // It may be ahead of log time already, where a clock was corrected or users came from elsewhere.
+    window.forgotten = window.forgotten.max(Some(checkpoint.log_time));
     Ok(checkpoint)
 }
 

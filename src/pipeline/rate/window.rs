@@ -121,9 +121,11 @@ impl Window {
         }
     }
 
-    /// Forgets the oldest record; its log time.
-    fn forget_first(&mut self) -> Option<Millis> {
-        let seen = self.seen.pop_front()?;
+    /// Forgets the oldest record.
+    fn forget_first(&mut self) {
+        let Some(seen) = self.seen.pop_front() else {
+            return;
+        };
         // If a later record has its identity, that one stands in the table.
         let count = self.first;
         let is_it = |latest: &Latest| latest.count == count;
@@ -131,12 +133,25 @@ impl Window {
             found.remove();
         }
         self.first = self.first.wrapping_add(1);
-        Some(seen.log_time)
     }
 
     /// Forgets what the next chunk, which begins at `from` with log time `log_time` before it, need not see any more,
     /// and says what the window is from then on. Never forgets a record at or after `from`: there is none yet.
     pub fn advance(&mut self, before: &WindowCut, from: Offset, log_time: Millis) -> WindowCut {
+        let (advanced, forgotten) = self.advanced(before, from, log_time);
+        for _ in 0..forgotten {
+            self.forget_first();
+        }
+        advanced
+    }
+
+    /// What [`Window::advance`] would make of it, and how many records it would forget.
+    pub fn advanced(
+        &self,
+        before: &WindowCut,
+        from: Offset,
+        log_time: Millis,
+    ) -> (WindowCut, usize) {
         let by_count = from.0.saturating_sub(before.records_max);
         let oldest = log_time.plus(-before.age_ms);
         // Without usage rows an event whose copy may have been forgotten is rejected. A window that is cut short by its count would so
@@ -145,23 +160,32 @@ impl Window {
             UsageRows::Off => log_time.plus(-UNCHECKED_AGE_MS_MIN),
             UsageRows::Since(_) => Millis(i64::MAX),
         };
-        let mut forgotten = before.forgotten;
-        while let Some(seen) = self.seen.front().copied()
-            && (seen.log_time < oldest || (seen.offset.0 < by_count && seen.log_time < countable))
-        {
+        let is_forgotten = |seen: &&WindowRecord| {
+            seen.log_time < oldest || (seen.offset.0 < by_count && seen.log_time < countable)
+        };
+        let (mut forgotten, mut count) = (before.forgotten, 0);
+        for seen in self.seen.iter().take_while(is_forgotten) {
             // A correction of the clock may have put it ahead of log time.
-            forgotten = forgotten.max(self.forget_first());
+            forgotten = forgotten.max(Some(seen.log_time));
+            count += 1;
         }
-        let (first, first_log_time) = match self.seen.front() {
+        let (first, first_log_time) = match self.seen.get(count) {
             Some(seen) => (seen.offset, seen.log_time),
             None => (from, log_time),
         };
-        WindowCut {
+        let advanced = WindowCut {
             first,
             first_log_time,
             forgotten,
             ..*before
-        }
+        };
+        (advanced, count)
+    }
+
+    /// The latest log time of the records before `first`.
+    pub fn latest_before(&self, first: Offset) -> Option<Millis> {
+        let before = self.seen.iter().take_while(|seen| seen.offset < first);
+        before.map(|seen| seen.log_time).max()
     }
 }
 
