@@ -339,3 +339,368 @@ pub(super) fn is_cut_over(chunk: &RateCheckpoint, later: &RateCheckpoint) -> boo
     };
     later.epoch == chunk.epoch && overlaps && !is_same_cut(chunk, later)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::position::{Chunk, Epoch, Offset};
+    use crate::store::checkpoints::ClockCorrection;
+    use crate::store::rated_services::RatedServices;
+
+    const T: Millis = Millis(1_000_000);
+    const ROWS: UsageRows = UsageRows::Since(None);
+
+    fn cut(number: u64, (from, to): (u64, u64), sent: u64) -> RateCheckpoint {
+        RateCheckpoint {
+            topic_id: "topic".to_owned(),
+            epoch: Epoch(1),
+            partitions: 1,
+            posting_partitions: 1,
+            chunk: Chunk(number),
+            from: Offset(from),
+            to: Offset(to),
+            control: Control(5),
+            semantics: 1,
+            log_time: T,
+            window: WindowCut {
+                age_ms: 1_000,
+                records_max: 100,
+                usage_rows: ROWS,
+                first: Offset(3),
+                first_log_time: Millis(0),
+                forgotten: Some(Millis(500)),
+            },
+            fingerprint: None,
+            sequences: vec![Sequence(sent)],
+            clock: None,
+            latest_event: Some(T),
+            services: RatedServices::default(),
+        }
+    }
+
+    /// Chunk 7 with records [10, 20), which began after block 4 and sent the fifth, and then chunk 8 with
+    /// records [20, 30), which sent nothing.
+    fn passed_two() -> PassedChunk {
+        let chunk = |cut: RateCheckpoint, sent: u64| LoggedChunk {
+            end: ChunkEnd {
+                log_time: T,
+                latest_event: Some(T),
+                sequences: vec![Sequence(sent)],
+            },
+            cut,
+        };
+        let first = passed(None, &chunk(cut(7, (10, 20), 4), 5));
+        passed(Some(&first), &chunk(cut(8, (20, 30), 5), 5))
+    }
+
+    fn changed(cut: RateCheckpoint, change: impl FnOnce(&mut RateCheckpoint)) -> RateCheckpoint {
+        let mut cut = cut;
+        change(&mut cut);
+        cut
+    }
+
+    #[test]
+    fn how_a_chunk_follows_and_what_contradicts_it() {
+        use FindingKind::{CutContradicts, RecordsNotRated, RecordsRatedTwice};
+        use Follows::{CutAnew, Gap, Next};
+        let next = || cut(9, (30, 40), 5);
+        let anew = || cut(9, (20, 35), 5);
+        let gap = || cut(11, (35, 40), 6);
+        let clock = ClockCorrection {
+            epoch: Epoch(1),
+            until: Offset(30),
+            at: Millis(T.0 - 100),
+        };
+        type Row = (
+            &'static str,
+            RateCheckpoint,
+            Follows,
+            &'static [FindingKind],
+        );
+        let rows: Vec<Row> = vec![
+            ("the next chunk", next(), Next, &[]),
+            (
+                "idle partitions take numbers",
+                cut(14, (30, 40), 5),
+                Next,
+                &[],
+            ),
+            ("an older tidemark rated what is between", gap(), Gap, &[]),
+            (
+                "tables were restored: nothing was sent",
+                anew(),
+                CutAnew,
+                &[],
+            ),
+            (
+                "the same with a number again",
+                cut(8, (20, 30), 5),
+                CutAnew,
+                &[],
+            ),
+            (
+                "records that were sent",
+                cut(9, (15, 40), 5),
+                CutAnew,
+                &[RecordsRatedTwice],
+            ),
+            (
+                "records that nobody rated",
+                cut(9, (31, 40), 5),
+                Gap,
+                &[RecordsNotRated],
+            ),
+            (
+                "a number again",
+                cut(8, (30, 40), 5),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "a number again, later",
+                cut(8, (33, 40), 5),
+                Gap,
+                &[CutContradicts],
+            ),
+            (
+                "sequences passed over",
+                cut(9, (30, 40), 6),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "sequences again",
+                cut(9, (30, 40), 4),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "sequences again, anew",
+                cut(9, (20, 40), 4),
+                CutAnew,
+                &[CutContradicts],
+            ),
+            (
+                "sequences again, later",
+                cut(12, (35, 40), 4),
+                Gap,
+                &[CutContradicts],
+            ),
+            (
+                "a newer control position",
+                changed(next(), |cut| cut.control = Control(6)),
+                Next,
+                &[],
+            ),
+            (
+                "an older control position",
+                changed(next(), |cut| cut.control = Control(4)),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "an older control position behind a gap",
+                changed(gap(), |cut| cut.control = Control(4)),
+                Gap,
+                &[CutContradicts],
+            ),
+            (
+                "log time later than it was",
+                changed(next(), |cut| cut.log_time = T.plus(1)),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "log time later behind a gap",
+                changed(gap(), |cut| cut.log_time = T.plus(1)),
+                Gap,
+                &[],
+            ),
+            (
+                "log time earlier behind a gap",
+                changed(gap(), |cut| cut.log_time = T.plus(-1)),
+                Gap,
+                &[CutContradicts],
+            ),
+            (
+                "log time earlier than what was sent",
+                changed(anew(), |cut| cut.log_time = T.plus(-1)),
+                CutAnew,
+                &[CutContradicts],
+            ),
+            (
+                "a corrected clock",
+                changed(next(), |cut| {
+                    (cut.clock, cut.log_time, cut.latest_event) = (Some(clock), clock.at, None);
+                    cut.window.first = Offset(30);
+                }),
+                Next,
+                &[],
+            ),
+            (
+                "a corrected clock, and log time that does not go by it",
+                changed(next(), |cut| cut.clock = Some(clock)),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "another latest event",
+                changed(next(), |cut| cut.latest_event = Some(T.plus(1))),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "a latest event that is forgotten",
+                changed(next(), |cut| cut.latest_event = None),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "an older tidemark had the partition, and does not keep it",
+                changed(cut(10, (30, 40), 5), |cut| cut.latest_event = None),
+                Next,
+                &[],
+            ),
+            (
+                "a window behind its chunk",
+                changed(next(), |cut| cut.window.first = Offset(31)),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "a window that moves on",
+                changed(next(), |cut| {
+                    (cut.window.first, cut.window.forgotten) = (Offset(9), Some(Millis(600)));
+                }),
+                Next,
+                &[],
+            ),
+            (
+                "a window that goes back",
+                changed(next(), |cut| cut.window.first = Offset(2)),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "what is forgotten goes back",
+                changed(next(), |cut| cut.window.forgotten = Some(Millis(499))),
+                Next,
+                &[CutContradicts],
+            ),
+            (
+                "usage rows off",
+                changed(next(), |cut| cut.window.usage_rows = UsageRows::Off),
+                Next,
+                &[],
+            ),
+            (
+                "usage rows off and on",
+                changed(next(), |cut| {
+                    cut.window.usage_rows = UsageRows::Since(Some(T))
+                }),
+                Next,
+                &[],
+            ),
+            (
+                "usage rows complete since another time",
+                changed(next(), |cut| {
+                    cut.window.usage_rows = UsageRows::Since(Some(T.plus(-1)));
+                }),
+                Next,
+                &[CutContradicts],
+            ),
+        ];
+        let passed = passed_two();
+        for (name, cut, follows, kinds) in rows {
+            let found = follow(Some(&passed), &cut);
+            let of: Vec<FindingKind> = found.contradictions.iter().map(|of| of.kind).collect();
+            assert_eq!(
+                (found.follows, &of[..]),
+                (follows, kinds),
+                "{name}: {found:?}"
+            );
+            let reuses = cut.sequences[0] < passed.sequences[0];
+            assert_eq!(found.reuses_sequences, reuses, "{name}");
+            assert_eq!(follow(None, &cut).contradictions, [], "{name}");
+        }
+        // What an older tidemark has stored says less.
+        let older = PassedChunk {
+            state: None,
+            ..passed
+        };
+        let found = follow(
+            Some(&older),
+            &changed(anew(), |cut| cut.control = Control(1)),
+        );
+        assert_eq!(
+            (found.follows, found.contradictions),
+            (Follows::CutAnew, vec![])
+        );
+    }
+
+    #[test]
+    fn a_rerun_may_have_lost_the_beginning_of_its_window_and_nothing_else() {
+        let cut = || cut(8, (20, 30), 5);
+        let shortened = || {
+            changed(cut(), |cut| {
+                (cut.window.first, cut.window.forgotten) = (Offset(6), Some(T));
+            })
+        };
+        for (is_same, other) in [
+            (true, cut()),
+            (true, shortened()),
+            (
+                false,
+                changed(shortened(), |cut| cut.window.forgotten = Some(T.plus(1))),
+            ),
+            (false, changed(cut(), |cut| cut.window.first = Offset(6))),
+            (false, changed(cut(), |cut| cut.to = Offset(31))),
+            (false, changed(cut(), |cut| cut.control = Control(6))),
+            (false, changed(cut(), |cut| cut.chunk = Chunk(9))),
+        ] {
+            assert_eq!(is_same_cut(&cut(), &other), is_same, "{other:?}");
+            assert_eq!(is_same_cut(&other, &cut()), is_same, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_cut_over_by_one_that_takes_its_records() {
+        let chunk = cut(8, (20, 30), 5);
+        for (is_over, later) in [
+            (false, chunk.clone()),
+            (false, cut(9, (30, 40), 5)),
+            (false, cut(7, (10, 20), 5)),
+            (true, cut(9, (25, 40), 5)),
+            (true, cut(8, (20, 31), 5)),
+            (true, cut(7, (10, 21), 5)),
+            // Nothing is cut there.
+            (true, cut(9, (20, 20), 5)),
+            (false, cut(9, (30, 30), 5)),
+            (
+                false,
+                changed(cut(9, (25, 40), 5), |cut| cut.epoch = Epoch(2)),
+            ),
+        ] {
+            assert_eq!(is_cut_over(&chunk, &later), is_over, "{later:?}");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_wrong_end_is_named() {
+        let end = |log_time, latest, sent| ChunkEnd {
+            log_time: Millis(log_time),
+            latest_event: Some(Millis(latest)),
+            sequences: vec![Sequence(sent)],
+        };
+        assert_eq!(compare_ends(&end(1, 2, 3), &end(1, 2, 3)), None);
+        for (given, part) in [
+            (end(9, 2, 3), "log time"),
+            (end(1, 9, 3), "the latest event"),
+            (end(1, 2, 9), "the last blocks sent"),
+        ] {
+            let found = compare_ends(&end(1, 2, 3), &given).expect(part);
+            assert_eq!(found.kind, FindingKind::EndDiffers);
+            assert!(found.what.contains(part), "{}", found.what);
+        }
+    }
+}

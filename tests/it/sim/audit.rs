@@ -4,11 +4,12 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::position::{Partition, Sequence};
 use tidemark::domain::posting::Block;
 use tidemark::log::{Topic, posting};
-use tidemark::pipeline::{Breakage, Settings};
+use tidemark::pipeline::{Breakage, Settings, decode_cut};
 use tidemark::store::audits::{AuditCheckpoint, Finding, FindingKind};
 
 use super::adapter;
 use super::quiet::Quiet;
+use super::services::images;
 use super::workload::{MINUTE, user};
 
 /// Source partition 0 is that of some of these users.
@@ -235,4 +236,129 @@ fn two_auditors_keep_a_finding_once() {
             .iter()
             .any(|found| found.sequence == Some(Sequence(1)))
     );
+}
+
+/// What the auditor finds of chunks that were cut, one right after the other, under a breakage.
+fn found_in_a_row(breakage: Option<Breakage>) -> Vec<FindingKind> {
+    let mut quiet = Quiet::new(1, 2);
+    quiet.publish_rule("rules.services", images(false));
+    quiet.break_workers(breakage);
+    let settings = Settings {
+        chunk_records_max: 2,
+        ..Settings::default()
+    };
+    quiet.start_worker(settings);
+    for round in 0..3 {
+        for n in 0..12 {
+            quiet.chat(&format!("{round}-{n}"), user(n % USERS).id());
+        }
+        quiet.pass(MINUTE / 2);
+    }
+    quiet.break_workers(None);
+    quiet.start_auditors(Settings::default());
+    quiet.pass(2 * MINUTE);
+    let at = checkpoint(&quiet);
+    assert!(at.audited >= 18, "{breakage:?}: {at:?}");
+    kinds(&quiet)
+}
+
+#[test]
+fn what_contradicts_the_chunk_before_is_found() {
+    assert_eq!(found_in_a_row(None), []);
+    for (breakage, kind) in [
+        (Breakage::RecordsCutAnew, FindingKind::RecordsRatedTwice),
+        (Breakage::RecordsPassedOver, FindingKind::RecordsNotRated),
+        (Breakage::ChunkNumberUsedAgain, FindingKind::CutContradicts),
+        (Breakage::LogTimeMisstated, FindingKind::CutContradicts),
+        (Breakage::ControlGoesBack, FindingKind::CutContradicts),
+        (Breakage::WindowForgetsEarly, FindingKind::CutContradicts),
+        (Breakage::ServicesNotNoted, FindingKind::CutContradicts),
+        (Breakage::SequencesPassedOver, FindingKind::CutContradicts),
+        (Breakage::LatestEventMisstated, FindingKind::CutContradicts),
+        (Breakage::EndLogTimeMisstated, FindingKind::EndDiffers),
+        (Breakage::EndLatestEventMisstated, FindingKind::EndDiffers),
+        (Breakage::EndSequencesMisstated, FindingKind::EndDiffers),
+    ] {
+        let found = found_in_a_row(Some(breakage));
+        assert!(found.contains(&kind), "{breakage:?}: {found:?}");
+    }
+}
+
+/// Gives a record another version of its format.
+fn of_another_version(quiet: &Quiet, topic: Topic, partition: u32, offset: usize) {
+    quiet.world.with(|inner| {
+        let log = inner.logs.get_mut(&1).unwrap();
+        let records = log.records.get_mut(&(topic, partition)).unwrap();
+        let mut bytes = records[offset].value.to_vec();
+        bytes[0] = 99;
+        records[offset].value = bytes.into();
+    });
+}
+
+#[test]
+fn a_cut_of_another_version_is_skipped() {
+    let quiet = audited(None, |quiet| {
+        of_another_version(quiet, Topic::LedgerCuts, 0, 1);
+    });
+    let at = checkpoint(&quiet);
+    // The chunk, and the gap that it leaves.
+    assert!(at.skipped > 0 && at.audited > 0, "{at:?}");
+    assert_eq!(findings(&quiet), []);
+}
+
+#[test]
+fn a_block_of_another_version_is_skipped() {
+    let quiet = audited(None, |quiet| {
+        let (q, offset) = first_block(quiet);
+        of_another_version(quiet, Topic::LedgerPostings, q, offset);
+    });
+    let at = checkpoint(&quiet);
+    assert!(at.skipped == 1 && at.audited > 0, "{at:?}");
+    assert_eq!(findings(&quiet), []);
+}
+
+/// An epoch on topics that the one before has filled.
+fn on_kept_topics(audits_first_epoch: bool) -> Quiet {
+    let mut quiet = Quiet::new(1, 2);
+    quiet.start_worker(Settings::default());
+    rate_some(&mut quiet, "first");
+    if audits_first_epoch {
+        quiet.start_auditors(Settings::default());
+        quiet.pass(2 * MINUTE);
+        assert!(checkpoint(&quiet).audited > 0);
+    }
+    quiet.pass(MINUTE);
+    quiet.next_epoch_on(&[Topic::UsageEvents, Topic::LedgerPostings, Topic::LedgerCuts]);
+    quiet.pass(MINUTE);
+    quiet.start_worker(Settings::default());
+    rate_some(&mut quiet, "second");
+    quiet
+}
+
+#[test]
+fn an_audit_that_is_new_begins_where_its_epoch_does() {
+    let mut quiet = on_kept_topics(false);
+    let cuts_before = quiet.world.with(|inner| {
+        let cuts = inner.logs[&1].of(Topic::LedgerCuts, Partition(0)).iter();
+        let epoch = |value: &bytes::Bytes| decode_cut(value).unwrap().chunk.cut.epoch;
+        cuts.filter(|record| epoch(&record.value).0 == 1).count() as u64
+    });
+    quiet.start_auditors(Settings::default());
+    quiet.pass(2 * MINUTE);
+    let at = checkpoint(&quiet);
+    assert_eq!((at.epoch.0, at.skipped), (2, 0), "{at:?}");
+    assert!(cuts_before > 2 && at.audited > 2, "{cuts_before}: {at:?}");
+    assert!(at.next.0 <= cuts_before + at.audited, "{at:?}");
+    assert_eq!(findings(&quiet), []);
+}
+
+#[test]
+fn an_audit_that_was_done_with_the_epoch_before_skips_nothing() {
+    let mut quiet = on_kept_topics(true);
+    quiet.start_auditors(Settings::default());
+    quiet.pass(2 * MINUTE);
+    let at = checkpoint(&quiet);
+    assert_eq!((at.epoch.0, at.skipped), (2, 0), "{at:?}");
+    assert!(at.audited > 2, "{at:?}");
+    assert_eq!(findings(&quiet), []);
 }

@@ -441,9 +441,10 @@ impl Run {
     }
 
     /// Whether auditors are among the tasks. Where something is broken on purpose, the oracle must find it
-    /// without them.
+    /// without them, unless no number shows it.
     fn has_audits(&self) -> bool {
-        self.breakage.is_none()
+        self.breakage
+            .is_none_or(|breakage| FOUND_BY_AUDIT.contains(&breakage))
     }
 
     /// Every task of the epoch.
@@ -942,6 +943,16 @@ impl Run {
         })
     }
 }
+
+/// Breakages that change what is recorded of a chunk, but none of its amounts.
+pub const FOUND_BY_AUDIT: [Breakage; 6] = [
+    Breakage::ChunkNumberUsedAgain,
+    Breakage::LogTimeMisstated,
+    Breakage::WindowForgetsEarly,
+    Breakage::LatestEventMisstated,
+    Breakage::EndLogTimeMisstated,
+    Breakage::EndLatestEventMisstated,
+];
 
 /// Whether a partition stands still.
 fn needs_hand(executor: &Executor) -> bool {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidemark::pipeline::Breakage;
 
-use super::run::{Lean, cure, run};
+use super::run::{FOUND_BY_AUDIT, Lean, cure, run};
 
 /// Seeds of the ordinary test run.
 const SEEDS: u64 = 400;
@@ -390,4 +390,26 @@ fn the_simulator_finds_a_new_epoch_that_forgets_what_was_dated_ahead() {
 #[test]
 fn the_simulator_finds_what_is_forgotten_falling_back() {
     finds_after_a_cure(Breakage::ForgottenFallsBack);
+}
+
+#[test]
+fn the_simulator_finds_what_only_an_audit_of_the_cuts_shows() {
+    for breakage in FOUND_BY_AUDIT {
+        finds(breakage, Lean::Everything);
+    }
+}
+
+#[test]
+fn the_simulator_finds_records_that_are_rated_twice() {
+    finds(Breakage::RecordsCutAnew, Lean::Everything);
+}
+
+#[test]
+fn the_simulator_finds_records_that_are_passed_over() {
+    finds(Breakage::RecordsPassedOver, Lean::Everything);
+}
+
+#[test]
+fn the_simulator_finds_sequences_that_are_passed_over() {
+    finds(Breakage::SequencesPassedOver, Lean::Everything);
 }

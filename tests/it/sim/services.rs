@@ -12,7 +12,7 @@ use super::workload::{MINUTE, user};
 const IMAGES: &str = "/v1/images/generations";
 
 /// The value of `rules.services` that adds images.
-fn images(retired: bool) -> String {
+pub(super) fn images(retired: bool) -> String {
     let rules = json!([{
         "number": 9, "name": "images", "endpoints": ["/images/generations"], "counts": "requests",
         "price": "0.02", "points": "4", "targetMs": 9_000, "retired": retired,
