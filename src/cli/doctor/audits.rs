@@ -1,16 +1,23 @@
 //! How far the auditor is, and what it found.
 
+use std::time::Duration;
+
 use super::findings::{Backlog, Cause, Findings};
 use crate::cli::output::{Done, counted};
 use crate::cli::session::Session;
 use crate::domain::position::Partition;
-use crate::log::{LogError, Topic};
+use crate::domain::time::{MINUTE_MS, Millis};
+use crate::log::{LogError, ReadLimit, Topic};
 use crate::ops::config::Config;
 use crate::ops::health::{Role, TaskId};
 use crate::pipeline::progress;
 
 /// Findings that are named one by one.
 const NAMED_MAX: usize = 3;
+/// A chunk that waits for longer than this is worth a note, as for the alert TidemarkNotAudited.
+const BEHIND_MS: i64 = 15 * MINUTE_MS;
+/// How long reading the next record may take.
+const NEXT_WITHIN: Duration = Duration::from_secs(1);
 /// Findings that are counted.
 const COUNTED_MAX: usize = 100;
 
@@ -50,7 +57,7 @@ pub async fn look(session: &Session, config: &Config, findings: &mut Findings) -
         return Ok(());
     }
     let skipped: u64 = report.progress.iter().map(|of| of.skipped).sum();
-    let Some(waiting) = waiting(session).await? else {
+    let Some((waiting, oldest)) = waiting(session).await? else {
         return Ok(());
     };
     findings.note(format!(
@@ -59,22 +66,48 @@ pub async fn look(session: &Session, config: &Config, findings: &mut Findings) -
         waiting.by_partition(),
         counted(skipped, "chunk")
     ));
+    let is_off = !config.is_cluster() && !config.pipeline.audit;
+    if let Some((since, partition)) = oldest.filter(|_| !is_off) {
+        say_behind(session, since, partition, findings);
+    }
     Ok(())
 }
 
-/// Chunks that are not audited yet; `None`: there is no audit log.
-async fn waiting(session: &Session) -> Done<Option<Backlog>> {
+/// Says that the audit has not gone on for a while. That is a note: amounts are not late, and whoever has
+/// switched it off wants it so.
+fn say_behind(session: &Session, since: Millis, partition: Partition, findings: &mut Findings) {
+    if session.now().0.saturating_sub(since.0) > BEHIND_MS {
+        findings.note(format!(
+            "The audit of source partition {partition} is behind: its next chunk was rated at \
+             {since}. Amounts are not late, but they are not checked. If no auditor runs, start one \
+             (docs/runbook.md#tidemarknotaudited)."
+        ));
+    }
+}
+
+/// Chunks that are not audited yet, and since when the oldest of them waits; `None`: there is no audit log.
+async fn waiting(session: &Session) -> Done<Option<(Backlog, Option<(Millis, Partition)>)>> {
     let info = match session.log.topic(Topic::LedgerCuts).await {
         Err(LogError::NoTopic { .. }) => return Ok(None),
         info => info?,
     };
-    let mut waiting = Backlog::default();
+    let (mut waiting, mut oldest) = (Backlog::default(), None);
     for partition in (0..info.partitions).map(Partition) {
         let bounds = session.log.bounds(Topic::LedgerCuts, partition).await?;
         let task = TaskId::new(Role::Audit, partition);
         let stored = progress::standing(session.db(), task).await?;
         let next = stored.and_then(|stored| stored.next_in(session.log.epoch(), &info));
-        waiting.add(partition, bounds.waiting(next.unwrap_or(bounds.start)));
+        let next = next.unwrap_or(bounds.start).max(bounds.start);
+        let count = bounds.waiting(next);
+        waiting.add(partition, count);
+        if count > 0 {
+            let (topic, one) = (Topic::LedgerCuts, ReadLimit::ONE);
+            let read = session.log.read(topic, partition, next, one, NEXT_WITHIN);
+            // One that cannot be read is told of elsewhere.
+            let first = read.await.ok().and_then(|records| records.first().cloned());
+            let first = first.map(|record| (record.append_time, partition));
+            oldest = [oldest, first].into_iter().flatten().min();
+        }
     }
-    Ok(Some(waiting))
+    Ok(Some((waiting, oldest)))
 }

@@ -177,16 +177,23 @@ fn missing(name: &str, spec: &TopicSpec) -> Difference {
 
 fn other_partitions(name: &str, spec: &TopicSpec, state: &TopicState) -> Option<Difference> {
     let (is, should_be) = (state.partitions, spec.partitions);
+    let why = match spec.topic {
+        Topic::LedgerCuts => format!(
+            "It needs as many partitions as usage.events has, {should_be}. If it is empty, delete it \
+             and run `tidemark topics apply`. If not: {MOVE}"
+        ),
+        _ => format!(
+            "A different number of partitions would move users and accounts to other partitions: \
+             duplicates would be missed, and sequences broken. {MOVE}. Or, if the topic is right, \
+             set partitions: {is} in its file"
+        ),
+    };
     (is != should_be).then(|| Difference {
         topic: name.to_owned(),
         setting: "partitions",
         is: is.to_string(),
         should_be: should_be.to_string(),
-        remedy: Remedy::Refuse(format!(
-            "A different number of partitions would move users and accounts to other partitions: \
-             duplicates would be missed, and sequences broken. {MOVE}. Or, if the topic is right, \
-             set partitions: {is} in its file"
-        )),
+        remedy: Remedy::Refuse(why),
     })
 }
 
@@ -262,6 +269,26 @@ fn leave_alone_if_refused(mut all: Vec<Difference>) -> Vec<Difference> {
 impl Admin {
     /// What differs between the topics' files and the cluster, in the order of `specs`. Changes nothing.
     pub async fn check(&self, specs: &[TopicSpec]) -> Result<Vec<Difference>, KafkaFault> {
+        self.compare(&self.with_cuts_like_events(specs).await?)
+            .await
+    }
+
+    /// The topics' files, but with as many partitions of `ledger.cuts` as the cluster's `usage.events` has,
+    /// whatever its file says: that topic may be from before `ledger.cuts`, and raters need as many.
+    async fn with_cuts_like_events(
+        &self,
+        specs: &[TopicSpec],
+    ) -> Result<Vec<TopicSpec>, KafkaFault> {
+        let mut specs = specs.to_vec();
+        let name = self.topic_name(Topic::UsageEvents);
+        if let Some(events) = self.describe(&name).await? {
+            let cuts = specs.iter_mut().filter(|of| of.topic == Topic::LedgerCuts);
+            cuts.for_each(|cuts| cuts.partitions = events.partitions);
+        }
+        Ok(specs)
+    }
+
+    async fn compare(&self, specs: &[TopicSpec]) -> Result<Vec<Difference>, KafkaFault> {
         let mut all = Vec::new();
         for spec in specs {
             let name = self.topic_name(spec.topic);
@@ -302,8 +329,9 @@ impl Admin {
     pub async fn apply(&self, specs: &[TopicSpec]) -> Result<Applied, KafkaFault> {
         let until = Instant::now() + SETTLE_MAX;
         let mut mended = Vec::new();
+        let specs = &self.with_cuts_like_events(specs).await?[..];
         loop {
-            let left = self.check(specs).await?;
+            let left = self.compare(specs).await?;
             let doable: Vec<_> = left.iter().filter(|one| one.remedy.is_doable()).collect();
             if doable.is_empty() {
                 return Ok(Applied { mended, left });

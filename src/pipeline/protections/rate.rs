@@ -134,8 +134,9 @@ impl Protections {
     ) -> WindowCut {
         if self.lack(Breakage::WindowForgetsEarly) {
             let advanced = advance(before);
+            let forgotten = advanced.forgotten.max(Some(advanced.first_log_time));
             return WindowCut {
-                forgotten: advanced.forgotten.max(Some(advanced.first_log_time)),
+                forgotten: forgotten.map(|forgotten| forgotten.plus(1)),
                 ..advanced
             };
         }

@@ -167,6 +167,38 @@ async fn applying_creates_what_is_missing_and_applying_again_changes_nothing() {
     assert_eq!((bytes.value.as_str(), bytes.is_own), ("-1", false));
 }
 
+/// An installation from before `ledger.cuts` may have any number of partitions of `usage.events`, and no files
+/// of its own.
+#[tokio::test]
+#[ignore = "needs Kafka: .ci/run kafka"]
+async fn the_topic_of_cuts_gets_as_many_partitions_as_the_events_have() {
+    let Some(site) = Site::new() else { return };
+    let times = [("message.timestamp.type", "LogAppendTime")];
+    site.create("usage.events", 3, &times).await;
+    let applied = site.admin.apply(&specs()).await.unwrap();
+    let left: Vec<_> = applied.left.iter().map(|one| site.row(one)).collect();
+    let events = ("usage.events", "partitions", "3", "refuse");
+    assert!(left.contains(&row(events)), "{left:?}");
+    assert!(
+        left.iter().all(|(topic, ..)| topic == "usage.events"),
+        "{left:?}"
+    );
+    let cuts = site.admin.describe(&site.name("ledger.cuts")).await;
+    assert_eq!(cuts.unwrap().unwrap().partitions, 3);
+
+    // One that was made with another number is refused, with what to do.
+    site.delete("ledger.cuts").await;
+    site.create("ledger.cuts", 4, &times).await;
+    let found = site.admin.check(&specs()).await.unwrap();
+    let wrong = |one: &&Difference| one.topic == site.name("ledger.cuts") && one.is == "4";
+    let wrong = found.iter().find(wrong).expect("another number");
+    assert_eq!(
+        (wrong.setting, wrong.should_be.as_str()),
+        ("partitions", "3")
+    );
+    assert!(wrong.to_string().contains("delete it"), "{wrong}");
+}
+
 #[tokio::test]
 #[ignore = "needs Kafka: .ci/run kafka"]
 async fn two_that_apply_at_once_do_no_harm() {
