@@ -197,7 +197,8 @@ pub enum ConfigCommand {
 /// `audit`.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Show how far the audit of each source partition is.
+    /// Show how far the audit of each source partition is. Chunk numbers have gaps: a partition that
+    /// becomes idle takes a number without a chunk.
     Status(JsonArg),
     /// List what the auditor found: epoch, source partition, chunk, posting block and account.
     Findings {

@@ -154,10 +154,11 @@ metrics! {
     unknown_usage_completed_total: IntCounter;
     /// Rated events by service and tier; the tier is none for services without models.
     usage_events_total: IntCounterVec["service", "tier"];
-    /// Points earned by usage, before multipliers, by earner (user or provider), service and tier.
+    /// Points earned by usage, before multipliers, by earner (user or provider), service and tier: what
+    /// the first report of a request came to. Reversals and completions do not change it.
     usage_points_total: CounterVec["earner", "service", "tier"];
     /// Points issued, before multipliers, by kind: usage of users and of providers, referral
-    /// shares, first uses, awards, adjustments.
+    /// shares, first uses, awards, adjustments. Reversals and completions do not change it.
     points_issued_total: CounterVec["kind"];
     /// Points deducted by adjustments.
     points_deducted_total: Counter;

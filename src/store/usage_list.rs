@@ -1,4 +1,5 @@
-//! Reading a user's usage rows: what was requested, and how it was rated.
+//! Reading a user's usage rows: what was requested, and how it was rated. Rows of chunks that were given up
+//! before anything of them was counted say nothing, as to rating (`losses`): they are not shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,12 +8,13 @@ use std::str::FromStr;
 use futures::future::try_join_all;
 
 use super::db::{Attr, Db, Item, Key, Query, RangeFilter, StoreError, Table};
+use super::losses::{self, LostChunk};
 use super::marker;
 use super::pages;
 use super::row::Row;
 use super::usage::{
     StoredReversal, completed_range, completion_key, day_key_of, day_keys, key_of, reversal_key,
-    reversed_range,
+    reversed_range, winner,
 };
 use crate::domain::amount::{Money, Points};
 use crate::domain::time::{Day, Millis, Month};
@@ -94,10 +96,10 @@ pub async fn of_day(
     day: Day,
     now: Millis,
 ) -> Result<Vec<UsageRow>, StoreError> {
-    let mut lines = Vec::new();
+    let (void, mut lines) = (VoidChunks::of(db).await?, Vec::new());
     for hash in day_keys(user, day) {
         let items = pages::all(db, pages::whole(Table::UsageTracking, &hash)).await?;
-        lines.extend(read_rows(&hash, items, now)?);
+        lines.extend(void.read_rows(&hash, items, now)?);
     }
     lines.sort_by(|a: &UsageRow, b| (a.time, &a.position).cmp(&(b.time, &b.position)));
     Ok(lines)
@@ -124,8 +126,11 @@ pub async fn one(
         completion,
         reversal,
     };
-    let is_alive = !has_expired(&row.item, now);
-    is_alive.then(|| row.read()).transpose()
+    if has_expired(&row.item, now) {
+        return Ok(None);
+    }
+    let row = VoidChunks::of(db).await?.without(row)?;
+    row.map(|row| row.read()).transpose()
 }
 
 /// The time of the newest of a user's requests of these days that has this source and id. Reads the
@@ -274,12 +279,8 @@ pub async fn page_of_day(
     rows.truncate(limit);
     let last = rows.last().filter(|_| has_more);
     let next = last.and_then(|row| UsageCursor::of_range(&row.key.range));
-    let alive = rows.iter().filter(|row| !has_expired(&row.item, now));
-    let lines = alive.map(DayRow::read);
-    Ok(UsagePage {
-        lines: lines.collect::<Result<_, _>>()?,
-        next,
-    })
+    let lines = VoidChunks::of(db).await?.read_alive(rows, now)?;
+    Ok(UsagePage { lines, next })
 }
 
 /// The last requests of a user's day, at most `limit`, newest first. Reads so many rows of each of the day's partition keys at most.
@@ -297,9 +298,9 @@ pub async fn last_of_day(
         };
         async move { Ok::<_, StoreError>((first_rows(db, query, limit).await?, hash)) }
     });
-    let mut lines = Vec::new();
+    let (void, mut lines) = (VoidChunks::of(db).await?, Vec::new());
     for (items, hash) in try_join_all(queries).await? {
-        lines.extend(read_rows(&hash, items, now)?);
+        lines.extend(void.read_rows(&hash, items, now)?);
     }
     lines.sort_by(|a: &UsageRow, b| (b.time, &b.position).cmp(&(a.time, &a.position)));
     lines.truncate(limit as usize);
@@ -341,9 +342,9 @@ pub async fn sample(
             break after.is_none();
         }
     };
-    let mut lines = Vec::new();
+    let (void, mut lines) = (VoidChunks::of(db).await?, Vec::new());
     for (hash, items) in by_day {
-        let read = read_rows(&hash, items, now)?;
+        let read = void.read_rows(&hash, items, now)?;
         lines.extend(read.into_iter().filter(|line| line.time >= since));
     }
     Ok(UsageSample { lines, is_whole })
@@ -483,10 +484,63 @@ fn day_rows(hash: &str, items: Vec<Item>) -> Result<Vec<DayRow>, StoreError> {
     Ok(rows.into_values().collect())
 }
 
-fn read_rows(hash: &str, items: Vec<Item>, now: Millis) -> Result<Vec<UsageRow>, StoreError> {
-    let rows = day_rows(hash, items)?;
-    let alive = rows.iter().filter(|row| !has_expired(&row.item, now));
-    alive.map(DayRow::read).collect()
+/// Chunks that were given up before anything of them was counted: their rows say nothing.
+struct VoidChunks(Vec<LostChunk>);
+
+impl VoidChunks {
+    async fn of(db: &dyn Db) -> Result<VoidChunks, StoreError> {
+        let mut lost = losses::all(db).await?;
+        lost.retain(LostChunk::is_uncounted);
+        Ok(VoidChunks(lost))
+    }
+
+    fn hold(&self, key: &Key, item: &Item) -> Result<bool, StoreError> {
+        if self.0.is_empty() {
+            return Ok(false);
+        }
+        let (source, position) = winner(key, item)?;
+        Ok(self.0.iter().any(|lost| lost.holds(source, position)))
+    }
+
+    /// The row without what is void of it; `None`: all of it is.
+    fn without(&self, mut row: DayRow) -> Result<Option<DayRow>, StoreError> {
+        if self.hold(&row.key, &row.item)? {
+            return Ok(None);
+        }
+        if let Some(item) = &row.completion
+            && self.hold(&completion_key(&row.key), item)?
+        {
+            row.completion = None;
+        }
+        if let Some(item) = &row.reversal
+            && self.hold(&reversal_key(&row.key), item)?
+        {
+            row.reversal = None;
+        }
+        Ok(Some(row))
+    }
+
+    /// The requests of these rows, without those that have expired.
+    fn read_alive(&self, rows: Vec<DayRow>, now: Millis) -> Result<Vec<UsageRow>, StoreError> {
+        let alive = rows.into_iter().filter(|row| !has_expired(&row.item, now));
+        let mut lines = Vec::new();
+        for row in alive {
+            if let Some(row) = self.without(row)? {
+                lines.push(row.read()?);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The same of items of one partition key.
+    fn read_rows(
+        &self,
+        hash: &str,
+        items: Vec<Item>,
+        now: Millis,
+    ) -> Result<Vec<UsageRow>, StoreError> {
+        self.read_alive(day_rows(hash, items)?, now)
+    }
 }
 
 fn has_expired(item: &Item, now: Millis) -> bool {

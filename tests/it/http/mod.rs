@@ -29,3 +29,4 @@ mod set_aside;
 pub mod slow_db;
 pub mod stand;
 mod tokens;
+mod void_rows;
