@@ -389,3 +389,59 @@ async fn continues_at(
     let done = (next.unwrap_or(old.to), old.fingerprint.as_ref());
     log_identity::begins_at(ctx, &place, source, old.partitions, done).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::position::Epoch;
+
+    fn checkpoint(forgotten: Option<Millis>, usage_rows: UsageRows, to: u64) -> RateCheckpoint {
+        RateCheckpoint {
+            topic_id: "topic".to_owned(),
+            epoch: Epoch(1),
+            partitions: 1,
+            posting_partitions: 1,
+            chunk: Chunk(3),
+            from: Offset(20),
+            to: Offset(to),
+            control: Control(1),
+            semantics: SEMANTICS,
+            log_time: Millis(1_000),
+            window: WindowCut {
+                age_ms: 500,
+                records_max: 100,
+                usage_rows,
+                first: Offset(10),
+                first_log_time: Millis(700),
+                forgotten,
+            },
+            fingerprint: None,
+            sequences: vec![Sequence(0)],
+            clock: None,
+            latest_event: None,
+            services: RatedServices::default(),
+        }
+    }
+
+    #[test]
+    fn what_has_expired_of_a_window_counts_as_forgotten_and_nothing_falls_back() {
+        let (on, off) = (UsageRows::Since(None), UsageRows::Off);
+        let (nothing, early, ahead) = (None, Some(Millis(600)), Some(Millis(5_000)));
+        let log_time = Some(Millis(1_000));
+        for (start, forgotten, (first, then)) in [
+            (10, nothing, (10, nothing)),
+            (15, nothing, (15, log_time)),
+            (15, early, (15, log_time)),
+            // After a correction of the clock it is ahead of log time.
+            (15, ahead, (15, ahead)),
+        ] {
+            let shortened = shorten_window(checkpoint(forgotten, on, 30), Offset(start));
+            let window = shortened.map(|of| of.window).ok();
+            let told = window.map(|window| (window.first, window.forgotten));
+            assert_eq!(told, Some((Offset(first), then)), "{start} {forgotten:?}");
+        }
+        // Without usage rows that would rate a recorded chunk otherwise than before.
+        assert!(shorten_window(checkpoint(nothing, off, 30), Offset(15)).is_err());
+        assert!(shorten_window(checkpoint(nothing, off, 20), Offset(15)).is_ok());
+    }
+}
