@@ -36,7 +36,8 @@ pub struct AuditProgress {
     /// The first chunk that the audit log holds: what was rated before is not audited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_chunk: Option<u64>,
-    /// The last chunk that was audited or skipped.
+    /// The last chunk that was audited or skipped. Numbers have gaps: a partition that becomes idle takes one
+    /// without a chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u64>,
     /// The offset of `usage.events` before which everything was audited or skipped.
