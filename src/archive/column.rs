@@ -50,7 +50,7 @@ pub(super) struct ColumnSpec {
 }
 
 /// The type of a field: of its values, and of the buffer in which they are gathered.
-pub(super) trait Field {
+pub trait Field {
     type Value<'a>: Copy;
     type Buffer: Default;
     const SHAPE: Shape;

@@ -2,7 +2,8 @@
 
 use parquet::errors::ParquetError;
 
-/// Why an archive file cannot be written or read. Trying again does not help.
+/// Why an archive file cannot be written or read. Trying again helps only if the place of the files
+/// did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The bytes are not those of a Parquet file, or were damaged.
@@ -22,6 +23,14 @@ pub enum ArchiveError {
         /// What is there.
         found: String,
     },
+    /// Where files lie does not answer, or refuses them. Trying again may help.
+    #[error("the archive in {place} cannot be used: {what}")]
+    Objects {
+        /// Where files lie.
+        place: String,
+        /// What it answered.
+        what: String,
+    },
     /// The path is not one of an archive file.
     #[error("'{0}' is not the path of an archive file")]
     Path(String),
@@ -34,6 +43,7 @@ impl ArchiveError {
             ArchiveError::Parquet(_) => "archive_unreadable",
             ArchiveError::Format(_) => "archive_format",
             ArchiveError::Value { .. } => "archive_value",
+            ArchiveError::Objects { .. } => "archive_unreachable",
             ArchiveError::Path(_) => "archive_path",
         }
     }

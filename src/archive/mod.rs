@@ -8,7 +8,9 @@ mod column;
 mod decode;
 mod encode;
 mod error;
+mod http;
 mod layout;
+mod objects;
 mod posted;
 mod row;
 
@@ -17,5 +19,6 @@ pub use decode::{ArchiveFile, Batch, Flags, Scalars, Texts};
 pub use encode::{ArchiveWriter, ROWS_PER_GROUP};
 pub use error::ArchiveError;
 pub use layout::{FileName, Folder};
+pub use objects::{ArchiveStore, S3Place};
 pub use posted::Posted;
 pub use row::{ArchivedRequest, Column, Columns, RequestKind, Rows};

@@ -10,12 +10,14 @@
 //! behind it. Work between two checkpoints may be done twice, also by two workers: a finding is kept
 //! under a key that says what it is about.
 
+mod archive;
 mod blocks;
 mod compare;
 mod repeat;
 mod report;
 mod wait;
 
+pub use archive::Archiving;
 pub(super) use blocks::BlockReaders;
 pub(super) use report::counters_at_zero;
 
@@ -30,10 +32,12 @@ use crate::domain::position::{Offset, Partition, WriteId};
 use crate::log::{LogError, ReadLimit, Record, Topic, TopicInfo};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
+use crate::pipeline::rate::ArchivedChunk;
 use crate::pipeline::rate::Rater;
 use crate::pipeline::retry::persist;
 use crate::store::audits::{AuditCheckpoint, Finding, FindingKind, PassedChunk};
 use crate::store::checkpoints::{self, Versioned};
+use archive::OpenFiles;
 use compare::{Follows, follows};
 use report::SkipReason;
 
@@ -72,6 +76,12 @@ pub(super) struct Auditor<'c> {
     saved: Moment,
     is_saved: bool,
     progressed: bool,
+    /// The files of the archive that are being gathered, if there is an archive.
+    open: Option<OpenFiles>,
+    /// Chunks that were audited before are being rated again for the archive.
+    is_catching_up: bool,
+    /// The rows of the chunk that was rated again last.
+    archived: Option<ArchivedChunk>,
 }
 
 impl<'c> Auditor<'c> {
@@ -106,6 +116,9 @@ impl<'c> Auditor<'c> {
             saved: ctx.clock.moment(),
             is_saved: true,
             progressed: false,
+            open: None,
+            is_catching_up: false,
+            archived: None,
         })
     }
 
@@ -121,18 +134,27 @@ impl<'c> Auditor<'c> {
     /// Works until shutdown or a failure.
     pub(super) async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.report().await?;
+        self.begin_archive(shutdown).await?;
+        self.catch_up(shutdown).await?;
         while !*shutdown.borrow() {
             let records = self.read().await?;
             for record in &records {
                 if !self.take(record, shutdown).await? {
                     break;
                 }
+                self.end_files_if_due(self.checkpoint.next, shutdown)
+                    .await?;
                 self.save_if_due().await?;
             }
             if records.is_empty() {
+                self.end_files_if_due(self.checkpoint.next, shutdown)
+                    .await?;
                 self.save().await?;
             }
             self.report().await?;
+        }
+        if !self.is_catching_up {
+            self.end_files(self.checkpoint.next, shutdown).await?;
         }
         self.save().await?;
         for q in (0..self.posting_partitions).map(Partition) {
@@ -217,7 +239,9 @@ impl<'c> Auditor<'c> {
             return Ok(false);
         };
         let started = self.ctx.clock.moment();
-        match self.judge(chunk, &blocks, follows).await? {
+        let verdict = self.judge(chunk, &blocks, follows).await?;
+        self.archive(chunk, &verdict)?;
+        match verdict {
             Verdict::Equal => self.equal(chunk, started),
             Verdict::Skipped(reason) => self.skip(reason),
             Verdict::Superseded => {
@@ -295,5 +319,6 @@ async fn first(
         audited: 0,
         skipped: 0,
         findings: 0,
+        archive: None,
     })
 }

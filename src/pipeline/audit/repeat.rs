@@ -74,17 +74,19 @@ impl<'c> Auditor<'c> {
         Ok(Verdict::Found(findings))
     }
 
-    async fn rate_again(&mut self, chunk: &LoggedChunk) -> Result<Output, Failure> {
+    pub(super) async fn rate_again(&mut self, chunk: &LoggedChunk) -> Result<Output, Failure> {
         let cut = &chunk.cut;
+        self.archived = None;
         let mut rater = match self.rater.take() {
             Some(mut rater) => {
                 rater.follow_to(cut.control).await?;
                 rater.continue_with(cut.clone()).await?;
                 rater
             }
-            None => Rater::auditing(self.ctx, self.source, cut.clone(), false).await?,
+            None => Rater::auditing(self.ctx, self.source, cut.clone(), self.archives()).await?,
         };
-        let output = rater.repeat().await?;
+        let mut output = rater.repeat().await?;
+        self.archived = output.archived.take();
         self.rater = Some(rater);
         Ok(output)
     }
@@ -229,7 +231,7 @@ impl<'c> Auditor<'c> {
     }
 
     /// What it says of a chunk that it cannot be rated again.
-    async fn judge_failure(
+    pub(super) async fn judge_failure(
         &self,
         chunk: &LoggedChunk,
         failure: Failure,
