@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
+use crate::archive::{ArchiveStore, S3Place};
 use crate::compose::Engines;
 use crate::domain::position::Epoch;
 use crate::http::NOT_READY;
@@ -16,10 +17,12 @@ use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
 use crate::log::{Counted, Log, LogError, Topic, TopicInfo};
 use crate::ops::clock::SystemClock;
-use crate::ops::config::{Config, LogEngine, ProtectTables, StoreConfig, StoreEngine};
+use crate::ops::config::{
+    ArchiveConfig, ArchiveLocation, Config, LogEngine, ProtectTables, StoreConfig, StoreEngine,
+};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
-use crate::pipeline::progress;
+use crate::pipeline::{Archiving, progress};
 use crate::store::checkpoints;
 use crate::store::db::Db;
 use crate::store::db::StoreError;
@@ -38,6 +41,7 @@ const OWNER_POLL: Duration = Duration::from_millis(50);
 /// behind them.
 const EMBEDDED_BATCH_CONCURRENCY: usize = 2;
 
+const NO_ARCHIVE_REGION: &str = "no AWS region found for the archive; set archive.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
 const NO_REGION: &str = "no AWS region found; set store.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
 
 /// Who works with a data directory.
@@ -388,6 +392,39 @@ async fn signed(config: &StoreConfig, settings: DynamoSettings) -> Done<DynamoSe
         credentials,
         ..settings
     })
+}
+
+/// The archive that is configured, if one is.
+pub async fn archive(config: &ArchiveConfig) -> Done<Option<Archiving>> {
+    let files = match &config.location {
+        None => return Ok(None),
+        Some(ArchiveLocation::Directory(directory)) => ArchiveStore::in_directory(directory),
+        Some(ArchiveLocation::Bucket { bucket, prefix }) => {
+            let endpoint = config.endpoint.clone();
+            let region = match &config.region {
+                Some(region) => Some(region.clone()),
+                None => credentials::find_region().await,
+            };
+            // A server of one's own need not know about regions.
+            let elsewhere = || endpoint.as_ref().map(|_| "us-east-1".to_owned());
+            let region = region.or_else(elsewhere);
+            let region = region.ok_or_else(|| Failure::refused(NO_ARCHIVE_REGION))?;
+            let credentials = credentials::chain(&region).await;
+            let place = S3Place {
+                bucket: bucket.clone(),
+                prefix: prefix.clone(),
+                region,
+                endpoint,
+            };
+            ArchiveStore::in_bucket(&place, credentials)
+        }
+    };
+    let files = files.map_err(|error| Failure::refused(error.to_string()))?;
+    Ok(Some(Archiving {
+        files,
+        file_rows_max: config.file_rows_max,
+        file_age_max: config.file_age_max,
+    }))
 }
 
 /// Whether the tables are there; false if this process is to stop before that is known.

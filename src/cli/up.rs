@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::data::{DataDir, Running};
 use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
-use super::engine::{Engine, Owner, find_owner, protect_tables};
+use super::engine::{Engine, Owner, archive, find_owner, protect_tables};
 use super::keys::{local_key, read_local_key};
 use super::listeners::{Listeners, first_failure, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
@@ -57,7 +57,7 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     }
     let health = Arc::new(Health::new(engine.metrics.clone()));
     let mut tasks = JoinSet::new();
-    let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await;
+    let crew = start_pipeline(&mut tasks, &engine, partitions, config, &health, shutdown).await?;
     let running = Running {
         pid: std::process::id(),
         listen: listeners.local_address()?,
@@ -167,13 +167,17 @@ async fn start_pipeline(
     config: &Config,
     health: &Arc<Health>,
     shutdown: &Shutdown,
-) -> OwnedTasks {
-    let ctx = Arc::new(compose::worker(
+) -> Done<OwnedTasks> {
+    let mut ctx = compose::worker(
         engine.engines(),
         &config.pipeline,
         &engine.specs,
         health.clone(),
-    ));
+    );
+    if config.pipeline.audit {
+        ctx.archive = archive(&config.archive).await?;
+    }
+    let ctx = Arc::new(ctx);
     tasks.spawn(pipeline::watch_lag(ctx.clone(), shutdown.receiver()));
     let mut crew = OwnedTasks::new(ctx);
     let mut all = pipeline::all_tasks(partitions.source, partitions.posting);
@@ -183,7 +187,7 @@ async fn start_pipeline(
     for task in all {
         crew.take(task).await;
     }
-    crew
+    Ok(crew)
 }
 
 /// Paths of pages that sign in, once each, with the key of this machine's commands: as admin, and as accounts of the demo.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use super::args::WorkerRole;
-use super::engine::{connect, connect_log, kafka_settings, reach_tables, topic_specs};
+use super::engine::{archive, connect, connect_log, kafka_settings, reach_tables, topic_specs};
 use super::listeners::{listen, serve};
 use super::output::{Done, Failure, Out};
 use crate::compose::{self, Engines};
@@ -60,6 +60,9 @@ pub async fn run(
     };
     let mut ctx = compose::worker(engines, &config.pipeline, &specs, health.clone());
     ctx.adapting = adapting(config, &roles)?;
+    if roles.contains(&Role::Audit) {
+        ctx.archive = archive(&config.archive).await?;
+    }
     let ctx = Arc::new(ctx);
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_dependencies(ctx.clone(), shutdown.clone()));

@@ -174,6 +174,16 @@ metrics! {
     audit_findings_total: IntCounterVec["kind"];
     /// Chunks that cannot be audited, because what it takes to rate them again is gone, by reason.
     audit_skipped_total: IntCounterVec["reason"];
+    /// Rows that were written into files of the archive.
+    archive_rows_total: IntCounter;
+    /// Files of the archive that were written.
+    archive_files_total: IntCounter;
+    /// Bytes of these files.
+    archive_bytes_total: IntCounter;
+    /// Attempts to write a file of the archive that failed. The audit waits and tries again.
+    archive_write_failures_total: IntCounter;
+    /// The log time up to which the archive of a source partition has rows, as a Unix time.
+    archive_covered_timestamp_seconds: GaugeVec["partition"];
     /// Chunks rated.
     chunks_total: IntCounter;
     /// Records in a chunk.

@@ -56,6 +56,7 @@ mod table_age;
 mod versioned;
 
 pub use adapt::Adapting;
+pub use audit::Archiving;
 pub use breakage::Breakage;
 pub use cut_record::{AuditedCut, decode_cut};
 pub use failure::{Failure, HaltCode};
@@ -101,6 +102,8 @@ pub struct WorkerContext {
     pub health: Arc<Health>,
     /// What there is to adapt, if this worker does.
     pub adapting: Option<Adapting>,
+    /// The archive that auditors write, if there is one.
+    pub archive: Option<Archiving>,
     /// The protections of the protocol: all of them, except in tests that break one.
     pub protections: Protections,
     /// Random, drawn once when the worker starts.
@@ -131,6 +134,7 @@ impl WorkerContext {
             metrics,
             health,
             adapting: None,
+            archive: None,
             protections: Protections::default(),
             worker,
             writes,

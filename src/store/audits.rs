@@ -1,5 +1,7 @@
 //! What the auditor keeps in table Checkpoints: how far it has come, and what it found.
 
+pub mod coverage;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -96,6 +98,9 @@ pub struct AuditCheckpoint {
     pub skipped: u64,
     /// How many findings there were.
     pub findings: u64,
+    /// How far the archive has come, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<coverage::ArchiveProgress>,
 }
 
 /// What is wrong with a chunk. The names are labels of a metric.

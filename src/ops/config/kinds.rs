@@ -115,6 +115,15 @@ pub(super) fn checked(
     })
 }
 
+/// A text that `read` understands.
+pub(super) fn text_kind<T>(
+    allowed: &str,
+    schema: serde_json::Value,
+    read: impl Fn(&str) -> Result<T, String> + 'static,
+) -> Kind<T> {
+    kind(allowed, schema, move |value| read(text_of(value)?))
+}
+
 /// A point in time, or empty.
 pub(super) fn instant() -> Kind<Option<Millis>> {
     let allowed = "a time such as 2026-11-30T00:00:00Z, or an empty string";

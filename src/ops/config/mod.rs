@@ -10,6 +10,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 mod adapters;
+mod archive;
 mod gateways;
 mod http;
 mod jwt;
@@ -23,6 +24,7 @@ mod schema;
 mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
+pub use archive::{ArchiveConfig, ArchiveLocation};
 pub use gateways::GatewaySettings;
 pub use http::HttpConfig;
 pub use jwt::JwtConfig;
@@ -62,6 +64,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Rating and posting.
     pub pipeline: PipelineConfig,
+    /// The archive of rated requests.
+    pub archive: ArchiveConfig,
     /// The log.
     pub log: LogConfig,
     /// Kafka.
@@ -239,6 +243,7 @@ impl Config {
             drain_timeout: reader.get("drain_timeout", secs(20), duration(secs(1)..=secs(600))),
             http: HttpConfig::read(reader),
             pipeline: PipelineConfig::read(reader),
+            archive: ArchiveConfig::read(reader),
             log: LogConfig::read(reader),
             kafka: KafkaConfig::read(reader),
             adapters: adapters::read(reader),

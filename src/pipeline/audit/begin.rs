@@ -55,6 +55,7 @@ pub(super) async fn begin(
             audited: 0,
             skipped: 0,
             findings: 0,
+            archive: None,
         },
     })
 }

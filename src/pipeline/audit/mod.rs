@@ -10,6 +10,7 @@
 //! behind it. Work between two checkpoints may be done twice, also by two workers: a finding is kept
 //! under a key that says what it is about.
 
+mod archive;
 mod begin;
 mod blocks;
 mod compare;
@@ -18,6 +19,7 @@ mod repeat;
 mod report;
 mod wait;
 
+pub use archive::Archiving;
 pub(super) use blocks::BlockReaders;
 pub(super) use report::counters_at_zero;
 
@@ -33,10 +35,12 @@ use crate::log::varint::FormatError;
 use crate::log::{LogError, ReadLimit, Record, Topic};
 use crate::ops::clock::Moment;
 use crate::ops::health::{Role, TaskId};
+use crate::pipeline::rate::ArchivedChunk;
 use crate::pipeline::rate::Rater;
 use crate::pipeline::retry::persist;
 use crate::store::audits::{AuditCheckpoint, Finding, FindingKind};
 use crate::store::checkpoints::{self, Versioned};
+use archive::{NOT_REPEATABLE, OpenFiles};
 use begin::Begin;
 use follow::{Contradiction, Follows, follow, may_repeat};
 use repeat::EarlierRecord;
@@ -83,6 +87,12 @@ pub(super) struct Auditor<'c> {
     saved: Moment,
     is_saved: bool,
     progressed: bool,
+    /// The files of the archive that are being gathered, if there is an archive.
+    open: Option<OpenFiles>,
+    /// Chunks that were audited before are being rated again for the archive.
+    is_catching_up: bool,
+    /// The rows of the chunk that was rated again last.
+    archived: Option<ArchivedChunk>,
 }
 
 impl<'c> Auditor<'c> {
@@ -119,6 +129,9 @@ impl<'c> Auditor<'c> {
             saved: ctx.clock.moment(),
             is_saved: true,
             progressed: false,
+            open: None,
+            is_catching_up: false,
+            archived: None,
         })
     }
 
@@ -134,18 +147,27 @@ impl<'c> Auditor<'c> {
     /// Works until shutdown or a failure.
     pub(super) async fn work(&mut self, shutdown: &watch::Receiver<bool>) -> Result<(), Failure> {
         self.report().await?;
+        self.begin_archive(shutdown).await?;
+        self.catch_up(shutdown).await?;
         while !*shutdown.borrow() {
             let records = self.read().await?;
             for record in &records {
                 if !self.take(record, shutdown).await? {
                     break;
                 }
+                self.end_files_if_due(self.checkpoint.next, shutdown)
+                    .await?;
                 self.save_if_due().await?;
             }
             if records.is_empty() {
+                self.end_files_if_due(self.checkpoint.next, shutdown)
+                    .await?;
                 self.save().await?;
             }
             self.report().await?;
+        }
+        if !self.is_catching_up {
+            self.end_files(self.checkpoint.next, shutdown).await?;
         }
         self.save().await?;
         for q in (0..self.posting_partitions).map(Partition) {
@@ -247,6 +269,7 @@ impl<'c> Auditor<'c> {
             self.checkpoint.audited += 1;
             let findings = self.findings_of_cut(chunk, contradictions);
             self.found(&findings).await?;
+            self.leave_out(chunk, NOT_REPEATABLE)?;
             self.pass(chunk);
             return Ok(true);
         }
@@ -255,6 +278,7 @@ impl<'c> Auditor<'c> {
         };
         let started = self.ctx.clock.moment();
         let verdict = self.judge(chunk, &blocks, &mut contradictions).await?;
+        self.archive(chunk, &verdict)?;
         if matches!(verdict, Verdict::Superseded) {
             self.skip(SkipReason::Superseded);
             // Its sequences are those of another chunk.

@@ -98,12 +98,13 @@ impl<'c> Auditor<'c> {
         Ok(Verdict::Found(findings))
     }
 
-    async fn rate_again(
+    pub(super) async fn rate_again(
         &mut self,
         chunk: &LoggedChunk,
         contradictions: &mut Vec<Contradiction>,
     ) -> Result<Output, Failure> {
         let cut = &chunk.cut;
+        self.archived = None;
         let mut rater = match self.rater.take() {
             Some(mut rater) => {
                 rater.follow_to(cut.control).await?;
@@ -116,12 +117,14 @@ impl<'c> Auditor<'c> {
                 rater
             }
             None => {
-                let rater = Rater::auditing(self.ctx, self.source, cut.clone()).await?;
+                let rater =
+                    Rater::auditing(self.ctx, self.source, cut.clone(), self.archives()).await?;
                 self.window_from = rater.window_first();
                 rater
             }
         };
-        let output = rater.repeat().await?;
+        let mut output = rater.repeat().await?;
+        self.archived = output.archived.take();
         self.rater = Some(rater);
         Ok(output)
     }
@@ -366,7 +369,7 @@ impl<'c> Auditor<'c> {
     }
 
     /// What it says of a chunk that it cannot be rated again.
-    async fn judge_failure(
+    pub(super) async fn judge_failure(
         &self,
         chunk: &LoggedChunk,
         failure: Failure,

@@ -70,7 +70,14 @@ impl SkipReason {
         SkipReason::OtherVersion,
     ];
 
-    const fn as_str(self) -> &'static str {
+    /// The one of that name.
+    pub(super) fn named(name: &str) -> Option<SkipReason> {
+        SkipReason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == name)
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             SkipReason::CutsExpired => "cuts_expired",
             SkipReason::EventsExpired => "events_expired",

@@ -1,5 +1,6 @@
 //! The real process: `tidemark up` under load, killed with -9 again and again, then every number compared with the oracle's.
 
+mod archive;
 pub mod books;
 mod clients;
 mod hostile;

@@ -20,6 +20,7 @@ use tidemark::store::set_aside::SetAside;
 use tidemark::store::top;
 use tokio::sync::watch;
 
+use super::archive;
 use super::clock::{SimClock, StillClock};
 use super::db::{DbState, SimDb, in_range};
 use super::log::SimLog;
@@ -64,6 +65,7 @@ pub fn context(world: &World, spec: &WorkerSpec) -> WorkerContext {
         spec.token,
     );
     ctx.protections = Protections::but(spec.breakage);
+    ctx.archive = archive::archiving(world, spec.token);
     ctx
 }
 
@@ -247,6 +249,13 @@ pub fn post_checkpoint(db: &DbState, partition: u32) -> Option<PostCheckpoint> {
 pub fn audit_checkpoint(db: &DbState, partition: u32) -> Option<AuditCheckpoint> {
     let key = checkpoints::checkpoint_key(TaskId::new(Role::Audit, Partition(partition)));
     db.items.get(&key).map(body)
+}
+
+/// Key and item of the audit's checkpoint of a source partition.
+pub fn audit_item(db: &DbState, partition: u32) -> Option<(Key, Item)> {
+    let key = checkpoints::checkpoint_key(TaskId::new(Role::Audit, Partition(partition)));
+    let item = db.items.get(&key).cloned()?;
+    Some((key, item))
 }
 
 /// What the auditor found.

@@ -16,6 +16,7 @@ use tidemark::store::db::{Attr, Key, Table};
 use tidemark::store::{checkpoints, marker, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
+use super::archive;
 use super::db::DbState;
 use super::explain;
 use super::log::{self, LogState};
@@ -96,6 +97,12 @@ pub fn watch_log(log: &mut LogState, epoch: u32, shared: &Shared) {
 }
 
 impl Ledger {
+    /// Every entry that was accepted.
+    fn entries(&self) -> impl Iterator<Item = (&Account, &Entry)> {
+        let postings = self.postings.iter();
+        postings.flat_map(|(account, posted)| entries_of(account, posted))
+    }
+
     /// How many posting partitions there are now.
     pub fn posting_partitions(&self) -> u32 {
         self.posting.values().last().copied().unwrap_or(1)
@@ -546,6 +553,9 @@ pub fn at_the_end(
     awards(inner, admin, &must)?;
     snapshots(inner, &db, &must)?;
     leaderboards(&db, ledger.posting_partitions(), &must, k)?;
+    if let Some(files) = &inner.archive {
+        archive::check(files, ledger.entries())?;
+    }
     if input.cuts.iter().all(|cut| cut.usage_rows) {
         explain::some(&db, inner.now, &must)?;
     }
@@ -557,6 +567,13 @@ pub fn at_the_end(
     } else {
         Err("a partition stands still".to_owned())
     }
+}
+
+fn entries_of<'a>(
+    account: &'a Account,
+    posted: &'a [Posted],
+) -> impl Iterator<Item = (&'a Account, &'a Entry)> {
+    posted.iter().map(move |posted| (account, &posted.entry))
 }
 
 fn every_record_is_cut(inner: &Inner, ledger: &Ledger) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The seeded simulator: one seed is one schedule over a simulated log, store and clock, driving the real rating and posting code.
 
 mod adapter;
+mod archive;
 mod aside;
 mod audit;
 mod backlog;

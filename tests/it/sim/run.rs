@@ -266,6 +266,9 @@ impl Run {
             Lean::FirstRows | Lean::Months => (1, 1),
             _ => (rng.random_range(1..4), rng.random_range(1..3)),
         };
+        // Without auditors nobody writes it.
+        let archive = breakage.is_none().then(Arc::default);
+        world.with(|inner| inner.archive = archive);
         let ledger = checks::watch(&world);
         let settings = settings(&mut rng, lean);
         let workload = Workload::new(mix(&mut rng, lean));
@@ -984,7 +987,10 @@ fn is_drained(
             None => end(Topic::LedgerPostings, q) == 0,
         };
         let audited = |p| match adapter::audit_checkpoint(&inner.db, p) {
-            Some(at) => at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerCuts, p),
+            Some(at) => {
+                let archived = at.archive.is_none_or(|of| of.coverage.next_cut == at.next);
+                at.epoch.0 == epoch && at.next.0 == end(Topic::LedgerCuts, p) && archived
+            }
             None => end(Topic::LedgerCuts, p) == 0,
         };
         (0..source).all(rated)

@@ -44,6 +44,8 @@ pub struct Inner {
     pub db: DbState,
     /// The logs, by epoch.
     pub logs: BTreeMap<u32, LogState>,
+    /// The files of the archive, if there is one.
+    pub archive: Option<Arc<super::archive::Files>>,
     /// The first thing that went wrong; the run stops at it.
     pub failure: Option<String>,
     /// Whose poll is going on.
@@ -127,6 +129,7 @@ impl World {
             faults,
             db: DbState::default(),
             logs: BTreeMap::new(),
+            archive: None,
             failure: None,
             owner: 0,
             killed: BTreeSet::new(),

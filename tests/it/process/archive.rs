@@ -1,0 +1,198 @@
+//! The archive of a real `up`, in a directory and in a bucket, read by DuckDB with a query of the docs.
+//!
+//! Needs DuckDB and moto: `tests/servers/duckdb fetch`, `tests/servers/moto fetch`.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidemark::domain::amount::Money;
+
+use super::books;
+use super::site::{Site, Up};
+
+/// How long the audit may take to come to the end.
+const ARCHIVED_WITHIN: Duration = Duration::from_secs(120);
+const BUCKET: &str = "points";
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/servers")
+        .join(name)
+}
+
+/// Fails the test if a tool is missing.
+fn needs(name: &str) {
+    let is_ready = Command::new(script(name)).arg("ready").status();
+    if !is_ready.expect("the script runs").success() {
+        crate::needs::missing(name, &format!("tests/servers/{name} fetch"));
+    }
+}
+
+/// What DuckDB answers.
+fn ask(sql: &str) -> Vec<Value> {
+    let mut child = Command::new(script("duckdb"))
+        .arg("query")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the script runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(sql.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{sql}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    lines.collect()
+}
+
+/// The queries of docs/archive.md, the view first, for an archive in this directory.
+fn queries(directory: &Path) -> Vec<String> {
+    let docs = include_str!("../../../docs/archive.md");
+    let blocks = docs.split("```sql\n").skip(1);
+    let directory = directory.to_str().expect("UTF-8");
+    let query = |block: &str| {
+        let query = block.split("```").next().expect("an end");
+        query.replace("/srv/tidemark-archive", directory)
+    };
+    blocks.map(query).collect()
+}
+
+/// What users are charged, by month and user, as their statements say.
+fn charged(site: &Site) -> BTreeMap<(String, String), Money> {
+    let mut charged = BTreeMap::new();
+    for line in site.statements() {
+        let statement: Value = serde_json::from_str(&line).expect("JSON");
+        let text = |name: &str| statement[name].as_str().unwrap_or_default().to_owned();
+        if statement["kind"] == "user" {
+            let cost: Money = text("cost").parse().expect("an amount");
+            charged.insert((text("month"), text("id")), cost);
+        }
+    }
+    charged.retain(|_, cost| *cost != Money::ZERO);
+    charged
+}
+
+/// The same, as the first query of the docs says.
+fn charged_by_archive(directory: &Path, months: &[String]) -> BTreeMap<(String, String), Money> {
+    let queries = queries(directory);
+    assert_eq!(queries.len(), 6, "a view and five queries");
+    let (view, first) = (&queries[0], &queries[1]);
+    let mut charged = BTreeMap::new();
+    for month in months {
+        let sql = format!("{view}{}", first.replace("2026-11", month));
+        for row in ask(&sql) {
+            let text = |name: &str| row[name].as_str().expect("a text").to_owned();
+            let cost: Money = text("cost").parse().expect("an amount");
+            charged.insert((month.clone(), text("user_id")), cost);
+        }
+    }
+    for query in &queries[2..] {
+        ask(&format!("{view}{query}"));
+    }
+    charged.retain(|_, cost| *cost != Money::ZERO);
+    charged
+}
+
+/// Waits until everything that was rated has been audited, and is in the archive or will be with a
+/// graceful stop.
+fn wait_audited(up: &mut Up, site: &Site) {
+    site.run(&["wait", "--timeout", "2m"]);
+    let start = Instant::now();
+    let is_done = |up: &Up| {
+        let lag = up.metric("tidemark_lag_records").unwrap_or(1.0);
+        lag == 0.0
+    };
+    while !is_done(up) {
+        up.must_run();
+        assert!(start.elapsed() < ARCHIVED_WITHIN, "the audit does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Events, a kill in between, and everything that is compared with the oracle; the site stands.
+fn count(env: &[(&str, &str)]) -> Site {
+    let mut site = Site::new();
+    site.set(env);
+    let links = books::found(&site);
+    let mut up = site.up();
+    up.wait_ready();
+    site.run(&["emit", "--events", "3000", "--seed", "7", "--users", "40"]);
+    up.kill();
+    let mut up = site.up();
+    up.wait_ready();
+    site.run(&["emit", "--events", "3000", "--seed", "8", "--users", "40"]);
+    wait_audited(&mut up, &site);
+    books::Books::read(&site).equal_the_oracle(&links);
+    site.run(&["doctor"]);
+    let (status, _) = up.stop();
+    assert_eq!(status.code(), Some(0));
+    let mut up = site.up();
+    up.wait_ready();
+    site
+}
+
+fn compare(site: &Site, directory: &Path) {
+    let must = charged(site);
+    assert!(must.len() > 20, "some are charged: {must:?}");
+    let mut months: Vec<String> = must.keys().map(|(month, _)| month.clone()).collect();
+    months.dedup();
+    assert_eq!(charged_by_archive(directory, &months), must);
+}
+
+#[test]
+#[ignore = "needs DuckDB"]
+fn duckdb_reads_the_archive_and_charges_users_what_their_statements_say() {
+    needs("duckdb");
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().join("archive");
+    let site = count(&[
+        ("TIDEMARK_ARCHIVE_LOCATION", place.to_str().expect("UTF-8")),
+        ("TIDEMARK_ARCHIVE_FILE_AGE_MAX", "1s"),
+    ]);
+    compare(&site, &place);
+}
+
+#[test]
+#[ignore = "needs DuckDB and moto"]
+fn the_archive_in_a_bucket_is_the_same() {
+    needs("duckdb");
+    needs("moto");
+    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = free.local_addr().expect("an address").port().to_string();
+    drop(free);
+    let moto = |args: &[&str]| {
+        let done = Command::new(script("moto")).args(args).status();
+        assert!(done.expect("the script runs").success(), "{args:?}");
+    };
+    moto(&["up", &port, BUCKET]);
+    let counted = std::panic::catch_unwind(|| {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let site = count(&[
+            ("TIDEMARK_ARCHIVE_LOCATION", "s3://points/some/where"),
+            ("TIDEMARK_ARCHIVE_ENDPOINT", &endpoint),
+            ("TIDEMARK_ARCHIVE_FILE_AGE_MAX", "2s"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ]);
+        let directory = tempfile::tempdir().expect("a directory");
+        moto(&[
+            "get",
+            &port,
+            BUCKET,
+            directory.path().to_str().expect("UTF-8"),
+        ]);
+        compare(&site, &directory.path().join("some/where"));
+    });
+    moto(&["wipe", &port]);
+    if let Err(panic) = counted {
+        std::panic::resume_unwind(panic);
+    }
+}
