@@ -215,6 +215,8 @@ archived_request! {
     offset, "log_offset": Offset, Delta;
     /// The chunk in which the record was rated.
     chunk, "chunk": Chunk, Dictionary;
+    /// Log time before the chunk: that of its posting blocks.
+    chunk_log_time, "chunk_log_time": Millis, Dictionary;
     /// How far into the control feed its rating looked: rules and referral links as of it. Of
     /// completions and reversals that of the request's first report.
     control, "control_position": Control, Dictionary;

@@ -21,12 +21,14 @@ pub use services::{
     KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsApplyArgs, TopicsArgs, TopicsCommand,
     UpArgs, WorkerArgs, WorkerRole,
 };
+pub use verify::VerifyArgs;
 
 mod accounts;
 mod emit;
 mod records;
 mod repair;
 mod services;
+mod verify;
 
 const EXAMPLES: &str = "\
 Try it, in two terminals:
@@ -147,6 +149,9 @@ tidemark resume --all --reason 'fixed the permissions of the credentials'"
     /// result with what was posted.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Compare every account row with the archive of requests and the awards. Needs archive.location.
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(VerifyArgs),
     /// Wait until everything sent so far is visible in statements.
     Wait(WaitArgs),
     /// Report what is wrong and what to do about it.

@@ -52,6 +52,7 @@ mod tables;
 mod top;
 mod topics;
 mod up;
+mod verify;
 mod wait;
 mod worker;
 
@@ -281,6 +282,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::AcceptLoss(args) => accept_loss::run(session, args).await,
         Command::Log(command) => records::log(session, command).await,
         Command::Audit(command) => audit::run(session, command).await,
+        Command::Verify(args) => verify::run(session, config, args).await,
         Command::Tables(TablesCommand::Copy { into }) => tables::copy(session, into).await,
         Command::Wait(args) => wait::run(session, config, args.timeout).await,
     }

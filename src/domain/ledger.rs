@@ -276,7 +276,8 @@ impl MonthRow {
         &mut self.days[index].1
     }
 
-    fn add_cell(&mut self, slot: Slot, service: Service, cell: &Cell) {
+    /// Adds what requests of a service bring.
+    pub fn add_cell(&mut self, slot: Slot, service: Service, cell: &Cell) {
         let Slot::Day(day) = slot else {
             self.late.points = self.late.points.plus(cell.points);
             add(&mut self.late.requests, cell.requests);
@@ -300,8 +301,8 @@ impl MonthRow {
         add(&mut of_service.latency_ms, cell.latency_ms);
     }
 
-    /// What is taken back was added before, so no sum falls below zero, but for points.
-    fn deduct(&mut self, slot: Slot, service: Service, deduction: &Deduction) {
+    /// Takes back what was added before, so no sum falls below zero, but for points.
+    pub fn deduct(&mut self, slot: Slot, service: Service, deduction: &Deduction) {
         if deduction.reversed > 0 {
             let reversals = self.reversals.get_or_insert_default();
             reversals.add(slot, service, deduction.reversed);
@@ -324,7 +325,8 @@ impl MonthRow {
         subtract(&mut of_service.latency_ms, deduction.latency_ms);
     }
 
-    fn add_referral(&mut self, slot: Slot, cascade: &Cascade) {
+    /// Adds points from a referral.
+    pub fn add_referral(&mut self, slot: Slot, cascade: &Cascade) {
         let sum = match slot {
             Slot::Day(day) => {
                 self.cascade.add(cascade);
@@ -335,7 +337,8 @@ impl MonthRow {
         *sum = sum.plus(cascade.sum());
     }
 
-    fn add_trial(&mut self, slot: Slot, points: Points) {
+    /// Adds the points of a first success.
+    pub fn add_trial(&mut self, slot: Slot, points: Points) {
         let sum = match slot {
             Slot::Day(day) => &mut self.day_mut(day.of_month()).trial,
             Slot::Late(_) => &mut self.late.points,

@@ -34,7 +34,7 @@ mod cut_record;
 pub mod failure;
 pub mod follower;
 mod freshness;
-mod hashed;
+pub mod hashed;
 mod installation;
 mod lag;
 mod layout;

@@ -25,6 +25,8 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
 use crate::domain::time::{Millis, Month};
 
+/// Before the account in the partition key of its awards.
+const RECORDS: &str = "awards#";
 const PENDING: &str = "pending";
 const APPLIED: &str = "applied";
 
@@ -159,7 +161,7 @@ fn pointer_key(partition: Partition, item: &str) -> Key {
 }
 
 fn record_key(account: &Account, id: &str) -> Key {
-    Key::new(Table::Checkpoints, format!("awards#{account}"), id)
+    Key::new(Table::Checkpoints, format!("{RECORDS}{account}"), id)
 }
 
 /// The id of the award for `referee`'s signup.
@@ -324,7 +326,7 @@ pub async fn oldest_pending(
 
 /// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.
 pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, StoreError> {
-    let items = query_all(db, format!("awards#{account}")).await?;
+    let items = query_all(db, format!("{RECORDS}{account}")).await?;
     let mut awards = items
         .iter()
         .map(|item| {
@@ -335,6 +337,54 @@ pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, Sto
         .collect::<Result<Vec<Award>, StoreError>>()?;
     awards.sort_by(|a, b| (a.granted_at, &a.id).cmp(&(b.granted_at, &b.id)));
     Ok(awards)
+}
+
+/// Those among awards of one account that are not in its rows yet: their pointers are pending.
+pub async fn pending_among<'a>(
+    db: &dyn Db,
+    awards: &'a [Award],
+    partitions: u32,
+) -> Result<Vec<&'a Award>, StoreError> {
+    let key = |award: &Award| {
+        let task = Task::Award(award.clone());
+        Pointer::new(
+            &award.account,
+            partitions,
+            award.granted_at,
+            &award.id,
+            task,
+        )
+        .key()
+    };
+    let keys: Vec<Key> = awards.iter().map(key).collect();
+    let items = db.batch_get(&keys).await?;
+    let is_pending = |item: &Option<Item>| {
+        let state = item.as_ref().and_then(|item| item.get("state"));
+        matches!(state, Some(Attr::S(state)) if state == PENDING)
+    };
+    let pending = awards
+        .iter()
+        .zip(&items)
+        .filter(|(_, item)| is_pending(item));
+    Ok(pending.map(|(award, _)| award).collect())
+}
+
+/// Every award that was ever granted to anybody, also those that are not in rows yet. Costs what table
+/// Checkpoints weighs.
+pub async fn all_awards(db: &dyn Db, mut each: impl FnMut(Award) + Send) -> Result<(), StoreError> {
+    let (hash, _) = Table::Checkpoints.keys();
+    pages::scan(db, Table::Checkpoints, |item| {
+        let unknown = Row::new(Key::new(Table::Checkpoints, "?", "?"), &item);
+        let Some(account) = unknown.text(hash)?.strip_prefix(RECORDS) else {
+            return Ok(());
+        };
+        let account = parse_account(account)
+            .ok_or_else(|| unknown.corrupt(format!("{RECORDS}{account} names no account")))?;
+        let id = unknown.text("item")?;
+        each(read_award(&Row::new(record_key(&account, id), &item))?);
+        Ok(())
+    })
+    .await
 }
 
 async fn query_all(db: &dyn Db, hash: String) -> Result<Vec<Item>, StoreError> {

@@ -17,5 +17,6 @@ mod pipeline;
 pub mod process;
 mod sim;
 pub mod store;
+mod verify;
 mod wire;
 mod worst_night;

@@ -39,6 +39,7 @@ mod standstill;
 mod statements;
 mod streak;
 mod usage;
+pub mod verify;
 mod what_if;
 
 pub use adjustments::AwardInfo;

@@ -101,6 +101,8 @@ impl OpenFiles {
         let coverage = &mut self.coverage;
         if coverage.chunk.is_none() {
             (coverage.from, coverage.to) = (cut.from, cut.from);
+            coverage.log_time_from = cut.log_time;
+            coverage.is_from_start = cut.sequences.iter().all(|sent| sent.0 == 0);
         } else if cut.from > coverage.to {
             let before = (coverage.to, cut.from);
             let reason = SkipReason::NoCut.as_str();
@@ -118,6 +120,7 @@ impl OpenFiles {
                     file.append(rows)?;
                     self.rows += rows.len() as u64;
                     coverage.rows += rows.len() as u64;
+                    *coverage.rows_of_month.entry(folder.month).or_default() += rows.len() as u64;
                 }
             }
             Gathered::Nothing(reason) => {
@@ -406,8 +409,14 @@ impl Auditor<'_> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
+        // While it catches up, those of the audit are ahead of the archive.
+        let postings = match self.is_catching_up {
+            true => open.coverage.postings.clone(),
+            false => self.checkpoint.postings.clone(),
+        };
         let coverage = Coverage {
             next_cut: next,
+            postings,
             ..open.coverage
         };
         let name = FileName {

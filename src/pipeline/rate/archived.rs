@@ -17,6 +17,7 @@ use crate::domain::time::Millis;
 #[derive(Debug)]
 pub(in crate::pipeline) struct ArchivedChunk {
     chunk: Chunk,
+    chunk_log_time: Millis,
     semantics: Semantics,
     /// Nearly every chunk has one.
     folders: Vec<(Folder, Rows)>,
@@ -42,9 +43,11 @@ pub(super) struct TakenBack<'a> {
 }
 
 impl ArchivedChunk {
-    pub(super) fn new(chunk: Chunk, semantics: Semantics) -> ArchivedChunk {
+    /// No rows yet of a chunk that begins at this log time.
+    pub(super) fn new(chunk: Chunk, chunk_log_time: Millis, semantics: Semantics) -> ArchivedChunk {
         ArchivedChunk {
             chunk,
+            chunk_log_time,
             semantics,
             folders: Vec::new(),
         }
@@ -230,6 +233,7 @@ impl ArchivedChunk {
             partition: Partition::default(),
             offset: Offset::default(),
             chunk: self.chunk,
+            chunk_log_time: self.chunk_log_time,
             control: Control::default(),
             semantics: self.semantics.number(),
             month: slot.month(),

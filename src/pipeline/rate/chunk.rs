@@ -96,9 +96,9 @@ impl<'a> ChunkState<'a> {
     }
 
     /// The same, which also gathers rows for the archive.
-    pub(super) fn archiving(self, chunk: Chunk) -> ChunkState<'a> {
+    pub(super) fn archiving(self, chunk: Chunk, log_time: Millis) -> ChunkState<'a> {
         ChunkState {
-            archived: Some(ArchivedChunk::new(chunk, self.semantics)),
+            archived: Some(ArchivedChunk::new(chunk, log_time, self.semantics)),
             ..self
         }
     }

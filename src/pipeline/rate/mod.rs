@@ -197,7 +197,7 @@ impl Rater<'_> {
         let room = std::mem::take(&mut self.room);
         let chunk = ChunkState::new(cut, timeline, rows, room, semantics, protections);
         Ok(match self.archives {
-            true => chunk.archiving(cut.chunk),
+            true => chunk.archiving(cut.chunk, cut.log_time),
             false => chunk,
         })
     }

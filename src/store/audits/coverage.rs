@@ -1,10 +1,12 @@
 //! How far the archive has come: what the auditor keeps of it with its checkpoint, and what readers of
 //! the archive find beside its files.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::position::{Chunk, Epoch, Offset, Partition, Sequence};
-use crate::domain::time::Millis;
+use crate::domain::time::{Millis, Month};
 
 /// Gaps of one source partition that are kept apart. Beyond that the newest are joined, with what lies
 /// between them: more is then said to be missing than is.
@@ -42,14 +44,26 @@ pub struct Coverage {
     pub from: Offset,
     /// The offset after the last.
     pub to: Offset,
+    /// Whether nothing was posted in this epoch before `from`.
+    #[serde(default)]
+    pub is_from_start: bool,
+    /// Log time before the first chunk.
+    #[serde(default)]
+    pub log_time_from: Millis,
     /// The last chunk; `None`: nothing is covered yet.
     pub chunk: Option<Chunk>,
     /// Log time at its end.
     pub log_time: Millis,
     /// The last sequence that was sent to each posting partition once it was done.
     pub sequences: Vec<Sequence>,
+    /// By posting partition: no block of a later chunk stands before it.
+    #[serde(default)]
+    pub postings: Vec<Offset>,
     /// How many rows there are.
     pub rows: u64,
+    /// How many of them are booked in each month.
+    #[serde(default)]
+    pub rows_of_month: BTreeMap<Month, u64>,
     /// What is missing between `from` and `to`, ascending.
     pub gaps: Vec<Gap>,
 }
@@ -69,10 +83,14 @@ impl Coverage {
             next_cut,
             from: Offset::default(),
             to: Offset::default(),
+            is_from_start: false,
+            log_time_from: Millis::default(),
             chunk: None,
             log_time: Millis::default(),
             sequences: Vec::new(),
+            postings: Vec::new(),
             rows: 0,
+            rows_of_month: BTreeMap::new(),
             gaps: Vec::new(),
         }
     }

@@ -158,6 +158,11 @@ impl ObjectStore for Place {
     }
 }
 
+/// The files as they are, without faults.
+pub fn store(files: &Files) -> ArchiveStore {
+    ArchiveStore::on(Arc::new(files.objects.fork()), "memory")
+}
+
 /// What is posted to an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Sums {
@@ -221,13 +226,12 @@ fn in_order(accounts: Accounts) -> Accounts {
 }
 
 fn coverages(files: &Files) -> Vec<Coverage> {
-    let store = files.objects.fork();
-    block_on(ArchiveStore::on(Arc::new(store), "memory").coverages()).unwrap()
+    block_on(store(files).coverages()).unwrap()
 }
 
 /// What all rows of the archive add up to, by account.
 fn of_files(files: &Files) -> Accounts {
-    let store = ArchiveStore::on(Arc::new(files.objects.fork()), "memory");
+    let store = store(files);
     let mut sums = Accounts::new();
     let names: Vec<_> = block_on(store.files(None).try_collect()).unwrap();
     for (folder, name) in names {

@@ -9,7 +9,7 @@ use tidemark::domain::ledger::{AccountRows, Activity};
 use tidemark::domain::position::{Epoch, Fence, Partition, Position};
 use tidemark::domain::posting::Entry;
 use tidemark::domain::time::{Millis, Month};
-use tidemark::log::{Record, Topic, posting, rejected};
+use tidemark::log::{Partitions, Record, Topic, posting, rejected};
 use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Key, Table};
@@ -20,6 +20,7 @@ use super::archive;
 use super::db::DbState;
 use super::explain;
 use super::log::{self, LogState};
+use super::verify;
 use super::world::{Inner, World, lock};
 use crate::oracle;
 
@@ -555,6 +556,12 @@ pub fn at_the_end(
     leaderboards(&db, ledger.posting_partitions(), &must, k)?;
     if let Some(files) = &inner.archive {
         archive::check(files, ledger.entries())?;
+        let partitions = Partitions {
+            source,
+            posting: ledger.posting_partitions(),
+            rejected: 1,
+        };
+        verify::check(&db, &archive::store(files), partitions)?;
     }
     if input.cuts.iter().all(|cut| cut.usage_rows) {
         explain::some(&db, inner.now, &must)?;

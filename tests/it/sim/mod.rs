@@ -32,5 +32,6 @@ mod seals;
 mod seeds;
 mod services;
 mod taking_up;
+mod verify;
 mod workload;
 mod world;

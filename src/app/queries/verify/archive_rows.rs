@@ -1,0 +1,196 @@
+//! The rows of the archive in the order of the log: epoch by epoch, source partition by source
+//! partition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::archive::{
+    ArchiveError, ArchiveFile, ArchiveStore, ArchivedRequest, Batch, Columns, FileName, Folder,
+};
+use crate::domain::position::Offset;
+use crate::domain::time::Month;
+use crate::store::audits::coverage::Coverage;
+use futures::TryStreamExt as _;
+
+/// The files that hold what is covered, by name; one name stands in several folders.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CoveredFiles {
+    files: BTreeMap<FileName, Vec<Folder>>,
+    /// How many rows they should have.
+    pub(super) rows: u64,
+    /// The same by the month in which they are booked.
+    expected: BTreeMap<Month, u64>,
+}
+
+impl CoveredFiles {
+    /// Finds them. Files behind what is covered are left out: they are being written.
+    ///
+    /// # Errors
+    /// The archive does not answer, or two files hold the same records.
+    pub(super) async fn find(
+        store: &ArchiveStore,
+        coverages: &[Coverage],
+    ) -> Result<CoveredFiles, ArchiveError> {
+        let is_covered = |name: &FileName| {
+            let of = |coverage: &&Coverage| {
+                (coverage.epoch, coverage.source) == (name.epoch, name.source)
+            };
+            let coverage = coverages.iter().find(of);
+            coverage.is_some_and(|coverage| name.to <= coverage.to)
+        };
+        let mut files: BTreeMap<FileName, Vec<Folder>> = BTreeMap::new();
+        let mut listed = store.files(None);
+        while let Some((folder, name)) = listed.try_next().await? {
+            if is_covered(&name) {
+                files.entry(name).or_default().push(folder);
+            }
+        }
+        let names = files.keys().zip(files.keys().skip(1));
+        for (name, next) in names {
+            let is_one_source = (name.epoch, name.source) == (next.epoch, next.source);
+            if is_one_source && next.from < name.to {
+                let what = format!("{name} and {next} hold the same records");
+                return Err(ArchiveError::Format(what));
+            }
+        }
+        let mut expected: BTreeMap<Month, u64> = BTreeMap::new();
+        for (month, rows) in coverages
+            .iter()
+            .flat_map(|coverage| &coverage.rows_of_month)
+        {
+            *expected.entry(*month).or_default() += rows;
+        }
+        Ok(CoveredFiles {
+            files,
+            rows: expected.values().sum(),
+            expected,
+        })
+    }
+
+    /// Leaves out months whose folders were deleted; which they are.
+    pub(super) fn without_deleted(&mut self) -> Vec<Month> {
+        let folders = self.files.values().flatten();
+        let there: BTreeSet<Month> = folders.map(|folder| folder.month).collect();
+        let deleted = self
+            .expected
+            .extract_if(.., |month, rows| *rows > 0 && !there.contains(month));
+        let deleted: Vec<Month> = deleted.map(|(month, _)| month).collect();
+        self.rows = self.expected.values().sum();
+        deleted
+    }
+
+    /// The first month of which there are not as many rows as there should be: how many there should
+    /// be, and how many there are.
+    pub(super) fn first_wrong(&self, found: &BTreeMap<Month, u64>) -> Option<(Month, u64, u64)> {
+        let months: BTreeSet<&Month> = self.expected.keys().chain(found.keys()).collect();
+        let of = |rows: &BTreeMap<Month, u64>, month: &Month| rows.get(month).copied();
+        months.into_iter().find_map(|month| {
+            let expected = of(&self.expected, month).unwrap_or_default();
+            let found = of(found, month).unwrap_or_default();
+            (expected != found).then_some((*month, expected, found))
+        })
+    }
+
+    /// Shows every row, in order; how many there were by month. `each` ends it by an error.
+    pub(super) async fn for_each<E: From<ArchiveError>>(
+        &self,
+        store: &ArchiveStore,
+        columns: Columns,
+        mut each: impl FnMut(&ArchivedRequest<'_>) -> Result<(), E>,
+    ) -> Result<BTreeMap<Month, u64>, E> {
+        let mut found: BTreeMap<Month, u64> = BTreeMap::new();
+        for (name, folders) in &self.files {
+            let mut open = Vec::with_capacity(folders.len());
+            for folder in folders {
+                let path = name.path_in(*folder);
+                let bytes = store.get(&path).await?;
+                let missing = || ArchiveError::Format(format!("{path} has disappeared"));
+                let bytes = bytes.ok_or_else(missing)?;
+                let file = ArchiveFile::open(bytes)?;
+                *found.entry(folder.month).or_default() += file.rows();
+                open.push(OpenFile::begin(file, columns)?);
+            }
+            in_order(&mut open, columns, &mut each)?;
+        }
+        Ok(found)
+    }
+}
+
+/// A file that is being read, at a row.
+struct OpenFile {
+    file: ArchiveFile,
+    group: usize,
+    batch: Option<Batch>,
+    row: usize,
+}
+
+impl OpenFile {
+    fn begin(file: ArchiveFile, columns: Columns) -> Result<OpenFile, ArchiveError> {
+        let mut open = OpenFile {
+            file,
+            group: 0,
+            batch: None,
+            row: 0,
+        };
+        open.next_group(columns)?;
+        Ok(open)
+    }
+
+    fn next_group(&mut self, columns: Columns) -> Result<(), ArchiveError> {
+        (self.batch, self.row) = (None, 0);
+        while self.batch.is_none() && self.group < self.file.groups() {
+            let batch = self.file.read_group(self.group, columns)?;
+            self.group += 1;
+            self.batch = Some(batch).filter(|batch| !batch.is_empty());
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> Result<Option<ArchivedRequest<'_>>, ArchiveError> {
+        self.batch
+            .as_ref()
+            .map(|batch| batch.row(self.row))
+            .transpose()
+    }
+
+    fn advance(&mut self, columns: Columns) -> Result<(), ArchiveError> {
+        self.row += 1;
+        match &self.batch {
+            Some(batch) if self.row < batch.len() => Ok(()),
+            _ => self.next_group(columns),
+        }
+    }
+}
+
+/// Shows the rows of files that hold the same range of the log, by offset.
+fn in_order<E: From<ArchiveError>>(
+    files: &mut [OpenFile],
+    columns: Columns,
+    each: &mut impl FnMut(&ArchivedRequest<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    // Nearly always there is one.
+    if let [file] = files {
+        while let Some(batch) = &file.batch {
+            (0..batch.len()).try_for_each(|row| each(&batch.row(row)?))?;
+            file.next_group(columns)?;
+        }
+        return Ok(());
+    }
+    loop {
+        let mut next: Option<(usize, Offset)> = None;
+        for (place, file) in files.iter().enumerate() {
+            if let Some(row) = file.current()?
+                && next.is_none_or(|(_, offset)| row.offset < offset)
+            {
+                next = Some((place, row.offset));
+            }
+        }
+        let Some((place, _)) = next else {
+            return Ok(());
+        };
+        let file = &mut files[place];
+        if let Some(row) = file.current()? {
+            each(&row)?;
+        }
+        file.advance(columns)?;
+    }
+}

@@ -1,0 +1,234 @@
+//! `tidemark verify`: compares account rows with the archive and the awards.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::args::VerifyArgs;
+use super::engine;
+use super::output::{Done, Failure, Out, counted};
+use super::progress;
+use super::session::Session;
+use crate::app::queries::verify::{Difference, Progress, Share, Verified, VerifyRequest};
+use crate::domain::time::Month;
+use crate::ops::config::Config;
+
+/// A share of the accounts that was verified, as it stands in the file of `--resume`.
+#[derive(Serialize, Deserialize)]
+struct DoneShare {
+    month: Option<String>,
+    share: Share,
+    differences: Vec<ShownDifference>,
+}
+
+/// A difference, as people and programs see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ShownDifference {
+    account: String,
+    month: String,
+    field: String,
+    stored: String,
+    expected: String,
+}
+
+impl From<&Difference> for ShownDifference {
+    fn from(found: &Difference) -> ShownDifference {
+        ShownDifference {
+            account: found.account.to_string(),
+            month: found.month.to_string(),
+            field: found.field.clone(),
+            stored: found.stored.clone(),
+            expected: found.expected.clone(),
+        }
+    }
+}
+
+/// Runs `tidemark verify`.
+pub async fn run(session: &Session, config: &Config, args: &VerifyArgs) -> Done {
+    let mut out = Out::new();
+    let verified = verify(session, config, args, &mut out).await;
+    let (verified, before) = verified.map_err(cannot_verify)?;
+    let differences = verified.differences + before;
+    show(&mut out, args, &verified, differences)?;
+    out.finish()?;
+    match differences {
+        0 => Ok(()),
+        _ => Err(Failure::Said(1)),
+    }
+}
+
+/// What keeps it from looking is another exit code than what it finds.
+fn cannot_verify(failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(why) => Failure::Refused(format!("verify cannot run: {why}")),
+        other => other,
+    }
+}
+
+/// Verifies, and shows what is found; with the number of differences that an earlier run found.
+async fn verify(
+    session: &Session,
+    config: &Config,
+    args: &VerifyArgs,
+    out: &mut Out,
+) -> Done<(Verified, u64)> {
+    let archive = engine::archive(&config.archive).await?;
+    let archive = archive.ok_or_else(|| {
+        Failure::failed(
+            "no archive is configured; set archive.location and let the role audit write it \
+             (docs/archive.md)",
+        )
+    })?;
+    let done = match &args.resume {
+        Some(path) => read_done(path, args.month)?,
+        None => Vec::new(),
+    };
+    let mut before = 0;
+    for difference in done.iter().flat_map(|done| &done.differences) {
+        show_difference(out, args, difference)?;
+        before += 1;
+    }
+    let mut kept = args.resume.as_deref().map(open_done).transpose()?;
+    let request = VerifyRequest {
+        month: args.month,
+        done: done.iter().map(|done| done.share).collect(),
+        accounts_max: args.accounts_max,
+    };
+    let bar = progress::bar(None, "requests");
+    let mut of_share = Vec::new();
+    let mut failed = Ok(());
+    let tell = |progress| {
+        let told = match progress {
+            Progress::Archived(read, all) => {
+                bar.set_length(all);
+                bar.set_position(read);
+                Ok(())
+            }
+            Progress::Split(_) => {
+                bar.set_position(0);
+                Ok(())
+            }
+            Progress::Found(difference) => {
+                let shown = ShownDifference::from(&*difference);
+                let told = bar.suspend(|| show_difference(out, args, &shown));
+                of_share.push(shown);
+                told
+            }
+            Progress::Skipped(account, why) => bar.suspend(|| match args.json {
+                true => out.json(&json!({"account": account.to_string(), "skipped": why})),
+                false => out.line(format!("{account}: not compared, because {why}")),
+            }),
+            Progress::Compared(share) => {
+                let done = DoneShare {
+                    month: args.month.map(|month| month.to_string()),
+                    share,
+                    differences: std::mem::take(&mut of_share),
+                };
+                match &mut kept {
+                    Some(file) => keep(file, &done),
+                    None => Ok(()),
+                }
+            }
+        };
+        if failed.is_ok() {
+            failed = told;
+        }
+    };
+    let verified = session
+        .queries()
+        .verify(&archive.files, &request, tell)
+        .await;
+    bar.finish_and_clear();
+    failed?;
+    Ok((verified.map_err(Failure::failed)?, before))
+}
+
+fn show_difference(out: &mut Out, args: &VerifyArgs, found: &ShownDifference) -> Done {
+    match args.json {
+        true => out.json(found),
+        false => out.line(format!(
+            "{} {} {}: the row holds {}, expected {}",
+            found.account, found.month, found.field, found.stored, found.expected
+        )),
+    }
+}
+
+fn show(out: &mut Out, args: &VerifyArgs, verified: &Verified, differences: u64) -> Done {
+    if args.json {
+        return out.json(&json!({
+            "differences": differences,
+            "accounts": verified.accounts,
+            "skipped": verified.skipped,
+            "requests": verified.requests,
+            "firstMonth": verified.first.map(|month| month.to_string()),
+            "monthsLeftOut": verified.left_out.keys().map(Month::to_string).collect::<Vec<_>>(),
+            "lifetimeCompared": verified.is_whole,
+        }));
+    }
+    for (month, why) in &verified.left_out {
+        out.line(format!(
+            "{month} was not compared: the archive lacks requests ({why})"
+        ))?;
+    }
+    if let Some(first) = verified.first {
+        out.line(format!(
+            "compared from {first}: the archive does not hold every request before it, so neither \
+             are facts of an account's whole life compared"
+        ))?;
+    }
+    if verified.skipped > 0 {
+        out.line(format!(
+            "not compared: {}",
+            counted(verified.skipped, "account")
+        ))?;
+    }
+    out.line(format!(
+        "{} compared with {} in the archive: {}",
+        counted(verified.accounts, "account"),
+        counted(verified.requests, "request"),
+        match differences {
+            0 => "no difference".to_owned(),
+            some => counted(some, "difference"),
+        }
+    ))
+}
+
+fn read_done(path: &Path, month: Option<Month>) -> Done<Vec<DoneShare>> {
+    let failed =
+        |error: &dyn std::fmt::Display| Failure::refused(format!("{}: {error}", path.display()));
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut done = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|error| failed(&error))?;
+        // The last line of a run that was killed may be cut off.
+        let Ok(share) = serde_json::from_str::<DoneShare>(&line) else {
+            continue;
+        };
+        if share.month != month.map(|month| month.to_string()) {
+            return Err(failed(
+                &"this file is of another --month; name another file, or delete it",
+            ));
+        }
+        done.push(share);
+    }
+    Ok(done)
+}
+
+fn open_done(path: &Path) -> Done<File> {
+    let opened = File::options().create(true).append(true).open(path);
+    opened.map_err(|error| Failure::refused(format!("{}: {error}", path.display())))
+}
+
+fn keep(file: &mut File, done: &DoneShare) -> Done {
+    let line = serde_json::to_string(done).map_err(Failure::failed)?;
+    // A line of a run that was killed may have no end.
+    let written = write!(file, "\n{line}\n").and_then(|()| file.sync_data());
+    written.map_err(Failure::failed)
+}

@@ -1,0 +1,3 @@
+//! `tidemark verify`.
+
+mod rows;
