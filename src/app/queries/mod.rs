@@ -24,6 +24,7 @@ mod bytes_text;
 mod credits;
 mod earnings;
 mod explain;
+mod export;
 mod halts;
 mod keys;
 mod leaderboard;
@@ -55,6 +56,10 @@ pub use explain::{
     Explanation, Floored, LogStep, PointsStep, QualityStep, RequestFacts, ReversalSent,
     ReversalStep, RuleUsed, RulesStep, SeasonStep, Section, ServiceDemand, ServiceStep, SumLine,
     TierFound, View, WhichRequest,
+};
+pub use export::{
+    Column, ColumnKind, Export, ExportError, ExportFormat, ExportRequest, ExportWhat, FOCUS_VERSION,
+    ISSUER_DEFAULT, Sums, UnknownName,
 };
 pub use halts::Halt;
 pub use keys::KeyInfo;
