@@ -23,10 +23,9 @@ pub async fn run(session: &Session, args: &ExportArgs) -> Done {
     let mut file = OutputFile::create(args.output.as_deref())?;
     if let Err(failure) = write(&mut export, &mut file).await {
         return Err(match (failure, file.part()) {
-            (Failure::Failed(why), Some(part)) => Failure::failed(format!(
-                "{why}. What was written is in {}",
-                part.display()
-            )),
+            (Failure::Failed(why), Some(part)) => {
+                Failure::failed(format!("{why}. What was written is in {}", part.display()))
+            }
             (failure, _) => failure,
         });
     }

@@ -58,8 +58,8 @@ pub use explain::{
     TierFound, View, WhichRequest,
 };
 pub use export::{
-    Column, ColumnKind, Export, ExportError, ExportFormat, ExportRequest, ExportWhat, FOCUS_VERSION,
-    ISSUER_DEFAULT, Sums, UnknownName,
+    Column, ColumnKind, Export, ExportError, ExportFormat, ExportRequest, ExportWhat,
+    FOCUS_VERSION, ISSUER_DEFAULT, Sums, UnknownName,
 };
 pub use halts::Halt;
 pub use keys::KeyInfo;

@@ -173,7 +173,8 @@ impl Statements<'_> {
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {
         let closed = self.view.closed.as_ref();
-        let is_final = closed.is_some_and(|finality| !finality.may_change(account, self.view.month));
+        let is_final =
+            closed.is_some_and(|finality| !finality.may_change(account, self.view.month));
         Ok(statement(account, row, &self.view.timeline, is_final))
     }
 

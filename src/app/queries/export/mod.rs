@@ -24,8 +24,8 @@ use crate::domain::statement::Statement;
 use crate::domain::time::{Millis, Month};
 use crate::store::db::Item;
 use csv::CsvRows;
-use focus::{CHARGES, FocusRows, charge_of};
 pub use focus::FOCUS_VERSION;
+use focus::{CHARGES, FocusRows, charge_of};
 use statements::{DAYS, SERVICES, STATEMENTS, day_rows, service_rows, statement_row};
 pub use table::{Column, ColumnKind, Sums};
 
@@ -297,7 +297,9 @@ impl Export {
         let room = NAMED_MAX.saturating_sub(self.unreadable.len());
         self.unreadable
             .extend(page.unreadable.into_iter().take(room));
-        let mut kinds = AccountKind::ALL.into_iter().skip_while(|other| *other != kind);
+        let mut kinds = AccountKind::ALL
+            .into_iter()
+            .skip_while(|other| *other != kind);
         Ok(match page.next {
             Some(next) => Stage::Page(kind, Some(next)),
             None => kinds

@@ -144,8 +144,7 @@ impl Sums {
     /// The sum of a column, as text; `None`: it is not summed.
     pub fn of(&self, name: &str) -> Option<String> {
         let mut each = self.each();
-        each.find(|(column, _)| *column == name)
-            .map(|(_, sum)| sum)
+        each.find(|(column, _)| *column == name).map(|(_, sum)| sum)
     }
 
     /// The columns that are summed, with their sums, in order.
