@@ -16,6 +16,8 @@ pub mod gateways;
 
 pub mod store;
 
+pub mod archive;
+
 pub mod pipeline;
 
 pub mod app;

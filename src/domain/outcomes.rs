@@ -29,3 +29,13 @@ impl Outcomes {
         self
     }
 }
+
+/// Whether a status means success (200–299). Nothing else earns or costs.
+pub const fn is_successful(status: u16) -> bool {
+    status >= 200 && status < 300
+}
+
+/// Whether a status counts as failed (500 and above). What is neither is the client's own fault.
+pub const fn is_failed(status: u16) -> bool {
+    status >= 500
+}

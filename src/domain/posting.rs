@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::amount::{Money, Points};
 use super::event::Service;
 use super::ids::{Account, AccountRef};
+use super::outcomes::{is_failed, is_successful};
 use super::position::{Chunk, Control, Epoch, Partition, Sequence};
 use super::time::{Day, Millis, Month};
 
@@ -277,6 +278,41 @@ pub struct Block {
 }
 
 impl Cell {
+    /// What one event counts, without points: `target_ms` is the latency that is expected of a
+    /// successful one.
+    #[inline]
+    pub fn of_event(status: u16, latency_ms: Option<u64>, target_ms: u64) -> Cell {
+        let mut cell = Cell {
+            requests: 1,
+            ..Cell::default()
+        };
+        if is_successful(status) {
+            cell.successful = 1;
+            if let Some(latency_ms) = latency_ms {
+                cell.timed = 1;
+                cell.latency_ms = latency_ms;
+                cell.target_ms = target_ms;
+            }
+        } else if is_failed(status) {
+            cell.failed = 1;
+        }
+        cell
+    }
+
+    /// What it counts beyond an earlier cell of the same event; no points.
+    #[must_use]
+    pub fn beyond(&self, before: &Cell) -> Cell {
+        Cell {
+            requests: self.requests.saturating_sub(before.requests),
+            successful: self.successful.saturating_sub(before.successful),
+            failed: self.failed.saturating_sub(before.failed),
+            points: Points::ZERO,
+            timed: self.timed.saturating_sub(before.timed),
+            latency_ms: self.latency_ms.saturating_sub(before.latency_ms),
+            target_ms: self.target_ms.saturating_sub(before.target_ms),
+        }
+    }
+
     /// Adds another cell.
     pub fn add(&mut self, other: &Cell) {
         add(&mut self.requests, other.requests);

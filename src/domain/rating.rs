@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::amount::{Bp, Money, Points};
 use super::event::{Service, UsageEvent};
+pub use super::outcomes::{is_failed, is_successful};
 use super::posting::{Charge, LEVELS};
 use super::rules::{
     MILLIS_PER_MINUTE, PriceKey, Rules, ServicePrice, TOKENS_PER_UNIT, TokenCounts, TokenPrices,
@@ -33,16 +34,6 @@ static DEFAULT_SERVICES: LazyLock<Services> = LazyLock::new(Services::default);
 /// The built-in service of an endpoint; see [`Services::of_endpoint`].
 pub fn service_of(endpoint: &str) -> Option<Service> {
     DEFAULT_SERVICES.of_endpoint(endpoint)
-}
-
-/// Whether a status means success (200–299). Nothing else earns or costs.
-pub const fn is_successful(status: u16) -> bool {
-    status >= 200 && status < 300
-}
-
-/// Whether a status counts as failed (500 and above). What is neither is the client's own fault.
-pub const fn is_failed(status: u16) -> bool {
-    status >= 500
 }
 
 /// Rates one event. An event that is not successful earns and costs nothing. What is unknown (`None`) is not charged.

@@ -2,6 +2,7 @@
 //! `operators`, `process`, `sim` and `worst_night` are named after what they need or simulate, because
 //! they test several modules together. CONTRIBUTING.md lists them by tier, with run times.
 
+mod archive;
 mod domain;
 pub mod edge;
 mod fuzz;

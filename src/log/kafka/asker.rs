@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::context::Says;
+use super::members::list_group;
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT};
 use super::{KafkaFault, refused_settings};
 use crate::domain::position::{Offset, Partition};
@@ -53,7 +54,7 @@ impl Asker {
     pub(super) async fn members(&self, group: &str) -> Result<usize, LogError> {
         let (client, group) = (self.client(), group.to_owned());
         let ask = move || {
-            let list = client.fetch_group_list(Some(&group), REQUEST_TIMEOUT)?;
+            let list = list_group(&client, &group)?;
             let members = list.groups().iter().map(|group| group.members().len());
             Ok::<usize, KafkaError>(members.sum())
         };

@@ -82,7 +82,7 @@ impl<'c> Auditor<'c> {
                 rater.continue_with(cut.clone()).await?;
                 rater
             }
-            None => Rater::auditing(self.ctx, self.source, cut.clone()).await?,
+            None => Rater::auditing(self.ctx, self.source, cut.clone(), false).await?,
         };
         let output = rater.repeat().await?;
         self.rater = Some(rater);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::archived::ArchivedChunk;
 use super::candidate::{Amendment, Candidate, LaterReport};
 use super::decode::{Intake, RecordRules};
 use super::fold::{Fold, Party, Room};
@@ -12,7 +13,7 @@ use super::tally::Tally;
 use super::tiers::Tiers;
 use super::usage_rows::UsageRowMaker;
 use super::window::Window;
-use crate::domain::position::Partition;
+use crate::domain::position::{Chunk, Partition};
 use crate::domain::rules::Timeline;
 use crate::domain::semantics::Semantics;
 use crate::domain::service::Services;
@@ -52,6 +53,8 @@ pub(super) struct ChunkState<'a> {
     /// How many of `items` were looked through for them.
     pub(super) indexed: usize,
     pub(super) semantics: Semantics,
+    /// Rows for the archive, if somebody keeps one.
+    pub(super) archived: Option<ArchivedChunk>,
     partition: Partition,
     partitions: u32,
     clock: Option<ClockCorrection>,
@@ -82,12 +85,21 @@ impl<'a> ChunkState<'a> {
             in_chunk: BTreeMap::new(),
             indexed: 0,
             semantics,
+            archived: None,
             partition: rows.partition,
             partitions: cut.partitions,
             clock: cut.clock,
             window: cut.window,
             rows,
             protections,
+        }
+    }
+
+    /// The same, which also gathers rows for the archive.
+    pub(super) fn archiving(self, chunk: Chunk) -> ChunkState<'a> {
+        ChunkState {
+            archived: Some(ArchivedChunk::new(chunk, self.semantics)),
+            ..self
         }
     }
 
@@ -196,6 +208,10 @@ impl<'a> ChunkState<'a> {
             let rated = self.fold.add(candidate, party, tiers);
             if self.rows.is_on {
                 self.items.push(self.rows.item(candidate, &rated));
+            }
+            if let Some(archived) = &mut self.archived {
+                let referrals = self.fold.referrals(candidate.event.time, party, &rated);
+                archived.event(candidate, &rated, &referrals, &self.rows);
             }
             self.tally.add(candidate, &rated, &self.rows.services);
         }

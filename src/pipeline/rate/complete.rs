@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 
+use super::archived::Completion;
 use super::candidate::LaterReport;
 use super::chunk::ChunkState;
 use super::dedupe::conflict;
@@ -138,6 +139,16 @@ impl<'r> ChunkState<'r> {
             .rows
             .completion_item(report, &original, &event, &now_rated);
         self.items.push(item);
+        if let Some(archived) = &mut self.archived {
+            let completion = Completion {
+                report,
+                original: &original,
+                earlier: &reported,
+                completed: &completed,
+                rated: &now_rated,
+            };
+            archived.completion(&completion, &self.rows);
+        }
         let services = timeline.services();
         self.tally
             .complete((&reported, &*event), original.service, services);

@@ -76,18 +76,18 @@ impl ChunkState<'_> {
         }
     }
 
-    /// The event of this key as it was rated before `own`, with the key and the row that say so: those of
-    /// its completion, if it has one.
+    /// The event of this key as it was rated before `own`, and the key of the row that says so: that
+    /// of its completion, if it has one.
     pub(super) fn rated_before(
         &self,
         original: &Key,
         own: Position,
-    ) -> Result<Option<RatedEvent>, StoreError> {
+    ) -> Result<Option<(Key, RatedEvent)>, StoreError> {
         for key in [usage::completion_key(original), original.clone()] {
             if let Some(item) = self.row(&key) {
                 let rated = RatedEvent::of(&key, item)?;
                 if rated.position < own {
-                    return Ok(Some(rated));
+                    return Ok(Some((key, rated)));
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::domain::position::{Control, Partition};
 use crate::domain::posting::{
     Cascade, Cell, Charge, Deduction, Deductions, EntryRef, FirstSuccess, LEVELS, Slot,
 };
-use crate::domain::rating::{Amounts, is_failed, is_successful, rate};
+use crate::domain::rating::{Amounts, rate};
 use crate::domain::rules::{Rules, Timeline};
 use crate::domain::tier::{Detection, Tier};
 use crate::domain::time::{Day, Millis, Month};
@@ -24,7 +24,7 @@ use crate::pipeline::follower::{Chain, Chains};
 use crate::pipeline::hashed::AccountHash;
 use crate::pipeline::protections::Protections;
 
-pub(super) use amend::Completed;
+pub(super) use amend::{Completed, referral_changes, target_of_original};
 
 /// How one event was rated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,18 @@ pub struct Rated {
     pub amounts: Amounts,
     /// Where it is booked.
     pub slot: Slot,
+    /// What a trial is worth, if it is the user's first success with the service in this chunk.
+    pub trial: Option<Points>,
+}
+
+/// Who referred an account, nearest first, and the points that each gets.
+type ReferralPoints<'a> = [(Option<&'a str>, Points); LEVELS];
+
+/// Who referred the accounts of an event, and what each gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Referrals<'a> {
+    pub(super) user: ReferralPoints<'a>,
+    pub(super) provider: ReferralPoints<'a>,
 }
 
 /// What a chunk adds to one account, in the making. Nearly every list has one element, which takes no allocation.
@@ -227,7 +239,7 @@ impl Fold {
         let model = detect(event, service, rules, tiers);
         let amounts = rate(event, service, &model, rules);
         let amounts = self.protections.amounts(amounts);
-        let cell = cell_of((event.status, event.latency_ms), &amounts);
+        let cell = Cell::of_event(event.status, event.latency_ms, amounts.target_ms);
         let cascade = rules.cascade();
         let slot = self.slot(event.time, candidate.log_time);
         if let Some(provider) = party.provider {
@@ -236,18 +248,44 @@ impl Fold {
         self.credit(party.user, slot, service, &cell, amounts.user, cascade);
         let user = &mut self.room.gathered[party.user as usize];
         user.charge(slot.month(), &amounts.charge);
+        let mut trial = None;
         if cell.successful > 0 && user.is_first(service) {
-            let trial = self.timeline.at(event.time.day().start()).trial();
+            let points = self.timeline.at(event.time.day().start()).trial();
             user.firsts.push(FirstSuccess {
                 service,
                 slot,
-                points: trial,
+                points,
             });
+            trial = Some(points);
         }
         Rated {
             tier: model.tier,
             amounts,
             slot,
+            trial,
+        }
+    }
+
+    /// What those who referred its accounts get of an event that was added.
+    pub(super) fn referrals(&self, time: Millis, party: Party, rated: &Rated) -> Referrals<'_> {
+        let cascade = self.timeline.at(time).cascade();
+        let of = |number: Option<u32>, points: Points| {
+            let referrers = number.map_or([NOBODY; LEVELS], |number| {
+                self.room.gathered[number as usize].referrers
+            });
+            let mut referrals = [(None, Points::ZERO); LEVELS];
+            for (level, referrer) in referrers.into_iter().enumerate() {
+                if referrer == NOBODY {
+                    break;
+                }
+                let id = self.room.accounts.get(referrer).id;
+                referrals[level] = (Some(id), points.times(cascade[level]));
+            }
+            referrals
+        };
+        Referrals {
+            user: of(Some(party.user), rated.amounts.user),
+            provider: of(party.provider, rated.amounts.provider),
         }
     }
 
@@ -490,23 +528,4 @@ fn detect(event: &UsageEvent<'_>, service: Service, rules: &Rules, tiers: &mut T
         (service, Some(model)) if rules.depends_on_model_prices(service) => tiers.of(model, rules),
         _ => Detection::of_tier(Tier::TidePool),
     }
-}
-
-/// One event as a cell, without points.
-fn cell_of((status, latency_ms): (u16, Option<u64>), amounts: &Amounts) -> Cell {
-    let mut cell = Cell {
-        requests: 1,
-        ..Cell::default()
-    };
-    if is_successful(status) {
-        cell.successful = 1;
-        if let Some(latency_ms) = latency_ms {
-            cell.timed = 1;
-            cell.latency_ms = latency_ms;
-            cell.target_ms = amounts.target_ms;
-        }
-    } else if is_failed(status) {
-        cell.failed = 1;
-    }
-    cell
 }

@@ -11,6 +11,7 @@
 //! posting blocks carry the same sequences, and whoever has them already drops them.
 
 pub mod accounts;
+mod archived;
 pub mod candidate;
 mod chunk;
 mod clock;
@@ -59,6 +60,7 @@ use tiers::Tiers;
 use usage_rows::UsageRowMaker;
 use window::Window;
 
+pub(in crate::pipeline) use archived::ArchivedChunk;
 pub use chunk::PIECE_RECORDS;
 pub use clock::is_log_time_ahead;
 pub(in crate::pipeline) use output::Output;
@@ -88,6 +90,8 @@ pub struct Rater<'c> {
     /// Broken on purpose: the control position of the next cut.
     early_head: Option<Control>,
     progressed: bool,
+    /// Whether it gathers rows for the archive.
+    archives: bool,
 }
 
 /// Where the log and the sequences stand after the recorded chunk.
@@ -191,14 +195,11 @@ impl Rater<'_> {
             key: protections.usage_key(),
         };
         let room = std::mem::take(&mut self.room);
-        Ok(ChunkState::new(
-            cut,
-            timeline,
-            rows,
-            room,
-            semantics,
-            protections,
-        ))
+        let chunk = ChunkState::new(cut, timeline, rows, room, semantics, protections);
+        Ok(match self.archives {
+            true => chunk.archiving(cut.chunk),
+            false => chunk,
+        })
     }
 
     /// Nothing came: says so once.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Rater;
+use super::archived::ArchivedChunk;
 use super::candidate::Reject;
 use super::chunk::ChunkState;
 use super::fold::Postings;
@@ -28,6 +29,8 @@ pub(in crate::pipeline) struct Output {
     pub(in crate::pipeline) rows: Vec<Item>,
     /// The time of the oldest event whose usage row was looked up; `None`: none was.
     pub(in crate::pipeline) oldest_lookup: Option<Millis>,
+    /// Rows for the archive, if the rater gathers them.
+    pub(in crate::pipeline) archived: Option<ArchivedChunk>,
     /// What holds once all of it is published.
     pub(in crate::pipeline) after: super::After,
 }
@@ -50,6 +53,7 @@ impl Rater<'_> {
             others: others.chain(forwards(&intake.forwards)).collect(),
             rows: chunk.items,
             oldest_lookup: chunk.oldest_lookup,
+            archived: chunk.archived,
             after: super::After {
                 log_time: intake.log_time,
                 latest_event: self.latest_event(intake.latest_event),

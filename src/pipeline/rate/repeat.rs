@@ -32,11 +32,12 @@ impl<'c> Rater<'c> {
     }
 
     /// A rater for the audit of chunks, that begins with this one. It publishes nothing and counts
-    /// nothing.
+    /// nothing. `archives`: it gathers rows for the archive.
     pub(in crate::pipeline) async fn auditing(
         ctx: &'c WorkerContext,
         partition: Partition,
         first: RateCheckpoint,
+        archives: bool,
     ) -> Result<Rater<'c>, Failure> {
         let start = ctx.log.bounds(Topic::UsageEvents, partition).await?.start;
         let first = shorten_window(first, start)?;
@@ -44,6 +45,7 @@ impl<'c> Rater<'c> {
         let control = first.control;
         let mut rater = Rater::at(ctx, partition, layout, first, None).await?;
         rater.role = Role::Audit;
+        rater.archives = archives;
         rater.follow_to(control).await?;
         rater.rebuild_window().await?;
         Ok(rater)

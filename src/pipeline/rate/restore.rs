@@ -111,6 +111,7 @@ impl<'c> Rater<'c> {
             next_check: NextCheck::default(),
             early_head: None,
             progressed: false,
+            archives: false,
         })
     }
 

@@ -4,6 +4,7 @@
 //! the position of the reversal that won: that is how a second reversal is told from a rerun of the
 //! first.
 
+use super::archived::TakenBack;
 use super::candidate::{PendingReversal, Reject};
 use super::chunk::ChunkState;
 use super::originals::{Original, Party, provider_of, service_of};
@@ -14,11 +15,13 @@ use crate::domain::posting::Charge;
 use crate::domain::rating::is_successful;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::follower::Chains;
-use crate::store::usage::{RatedEvent, StoredReversal};
+use crate::store::db::Key;
+use crate::store::usage::{self, RatedEvent, StoredReversal};
 
 /// What becomes of a reversal.
 enum Judgement {
-    Accepted(Box<RatedEvent>),
+    /// The event as it was rated, and the key of the row that says so.
+    Accepted(Key, Box<RatedEvent>),
     /// The same reversal came before.
     Repeat,
     Refused(Rejection),
@@ -32,7 +35,9 @@ impl<'r> ChunkState<'r> {
         chains: &Chains,
     ) -> Result<(), Failure> {
         match self.judge_reversal(pending)? {
-            Judgement::Accepted(rated) => self.accept_reversal(pending, &rated, chains)?,
+            Judgement::Accepted(key, rated) => {
+                self.accept_reversal(pending, (&key, &rated), chains)?;
+            }
             Judgement::Repeat => self.intake.duplicates += 1,
             Judgement::Refused(rejection) => {
                 self.intake.rejects.push(Reject {
@@ -57,7 +62,7 @@ impl<'r> ChunkState<'r> {
         }
         let key = &pending.original;
         let own = self.rows.position(pending.record.offset);
-        let Some(rated) = self.rated_before(key, own)? else {
+        let Some((rated_key, rated)) = self.rated_before(key, own)? else {
             return refused(unknown_original(
                 "no accepted request has this user, source, id and time",
             ));
@@ -71,14 +76,14 @@ impl<'r> ChunkState<'r> {
                 true => Ok(Judgement::Repeat),
                 false => refused(already_reversed(&found)),
             },
-            _ => Ok(Judgement::Accepted(Box::new(rated))),
+            _ => Ok(Judgement::Accepted(rated_key, Box::new(rated))),
         }
     }
 
     fn accept_reversal(
         &mut self,
         pending: &PendingReversal<'_>,
-        rated: &RatedEvent,
+        (key, rated): (&Key, &RatedEvent),
         chains: &Chains,
     ) -> Result<(), Failure> {
         let control = self
@@ -94,6 +99,18 @@ impl<'r> ChunkState<'r> {
             provider: provider.map(|provider| Party::of(provider, chains, control)),
         };
         let slot = self.fold.take_back(&original, pending.log_time);
+        if let Some(mut archived) = self.archived.take() {
+            if let Some(item) = self.row(key) {
+                let taken = TakenBack {
+                    pending,
+                    original: &original,
+                    event: &usage::event_of(key, item)?,
+                    slot,
+                };
+                archived.reversal(&taken, &self.rows);
+            }
+            self.archived = Some(archived);
+        }
         self.items.push(self.rows.reversal_item(pending, slot));
         self.tally.reversed += 1;
         Ok(())

@@ -1,11 +1,11 @@
 //! What amendments of earlier events change: reversals and completions. Pure.
 
-use super::{Fold, Rated, cell_of, detect};
+use super::{Fold, Rated, detect};
 use crate::domain::amount::{Bp, Points};
 use crate::domain::event::{Service, UsageEvent};
 use crate::domain::ids::AccountRef;
 use crate::domain::posting::{Cascade, Cell, Charge, Deduction, LEVELS, Slot};
-use crate::domain::rating::{Amounts, is_successful, rate};
+use crate::domain::rating::{is_successful, rate};
 use crate::domain::rules::Rules;
 use crate::domain::tier::Tier;
 use crate::domain::time::Millis;
@@ -78,7 +78,7 @@ impl Fold {
         let amounts = rate(event, service, &model, rules);
         let (before, now) = (
             cell_of_original(original, rules),
-            cell_of((event.status, event.latency_ms), &amounts),
+            Cell::of_event(event.status, event.latency_ms, amounts.target_ms),
         );
         let cascade = rules.cascade();
         if let Some(provider) = completed.provider {
@@ -99,6 +99,7 @@ impl Fold {
             tier: model.tier,
             amounts,
             slot,
+            trial: None,
         }
     }
 
@@ -112,7 +113,7 @@ impl Fold {
     ) {
         let more = Cell {
             points: points_now.minus(points_before),
-            ..difference(cell_now, cell_before)
+            ..cell_now.beyond(cell_before)
         };
         // A model that becomes known may have a shorter target.
         let less = Deduction {
@@ -133,16 +134,16 @@ impl Fold {
         &mut self,
         chain: Option<&Chain>,
         slot: Slot,
-        (before, now): (Points, Points),
+        change: (Points, Points),
         cascade: [Bp; LEVELS],
     ) {
-        let referrers = chain.map_or(&[][..], |chain| &chain.accounts);
-        for (level, referrer) in referrers.iter().enumerate().take(LEVELS) {
-            let [before, now] = [before, now].map(|points| points.times(cascade[level]));
-            let change = now.minus(before);
-            if change != Points::ZERO {
-                let number = self.number(AccountRef::from(referrer));
-                self.room.refer(number, slot, &Cascade::at(level, change));
+        let changes = referral_changes(chain, change, cascade);
+        for (level, changed) in changes.into_iter().enumerate() {
+            if let Some((referrer, points)) = changed
+                && points != Points::ZERO
+            {
+                let number = self.number(referrer);
+                self.room.refer(number, slot, &Cascade::at(level, points));
             }
         }
     }
@@ -158,29 +159,33 @@ impl Fold {
     }
 }
 
+/// Who referred an account, nearest first, and what changes for each when its amount changes.
+pub(in crate::pipeline::rate) fn referral_changes(
+    chain: Option<&Chain>,
+    (before, now): (Points, Points),
+    cascade: [Bp; LEVELS],
+) -> [Option<(AccountRef<'_>, Points)>; LEVELS] {
+    let mut changes = [None; LEVELS];
+    let referrers = chain.map_or(&[][..], |chain| &chain.accounts);
+    for (level, referrer) in referrers.iter().enumerate().take(LEVELS) {
+        let [before, now] = [before, now].map(|points| points.times(cascade[level]));
+        changes[level] = Some((AccountRef::from(referrer), now.minus(before)));
+    }
+    changes
+}
+
 /// What an event has added to the sums of each account that it named, without points.
 fn cell_of_original(original: &Original<'_>, rules: &Rules) -> Cell {
     let rated = original.rated;
-    let tier = rated.tier.unwrap_or(Tier::TidePool);
-    let amounts = match is_successful(rated.status) {
-        true => Amounts {
-            target_ms: rules.earnings(original.service, tier).target_ms,
-            ..Amounts::default()
-        },
-        false => Amounts::default(),
-    };
-    cell_of((rated.status, rated.latency_ms), &amounts)
+    let target_ms = target_of_original(original, rules);
+    Cell::of_event(rated.status, rated.latency_ms, target_ms)
 }
 
-/// What a later cell counts beyond an earlier one of the same event.
-fn difference(now: &Cell, before: &Cell) -> Cell {
-    Cell {
-        requests: now.requests.saturating_sub(before.requests),
-        successful: now.successful.saturating_sub(before.successful),
-        failed: now.failed.saturating_sub(before.failed),
-        points: Points::ZERO,
-        timed: now.timed.saturating_sub(before.timed),
-        latency_ms: now.latency_ms.saturating_sub(before.latency_ms),
-        target_ms: now.target_ms.saturating_sub(before.target_ms),
+/// The latency that was expected of an event; 0 if it was not successful.
+pub(in crate::pipeline::rate) fn target_of_original(original: &Original<'_>, rules: &Rules) -> u64 {
+    let tier = original.rated.tier.unwrap_or(Tier::TidePool);
+    match is_successful(original.rated.status) {
+        true => rules.earnings(original.service, tier).target_ms,
+        false => 0,
     }
 }

@@ -1,0 +1,394 @@
+//! Rows out of the bytes of a Parquet file, one row group at a time, and only the columns that are
+//! wanted.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, DataType};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::schema::types::SchemaDescriptor;
+
+use super::column::Shape;
+use super::encode::{DOLLAR_BYTES, FORMAT, FORMAT_KEY};
+use super::error::ArchiveError;
+use super::row::{Column, Columns};
+
+/// A file of the archive.
+pub struct ArchiveFile {
+    file: SerializedFileReader<Bytes>,
+    /// Where each column of ours stands in it, by the place of ours.
+    places: Vec<Option<usize>>,
+}
+
+impl ArchiveFile {
+    /// Opens the bytes of a whole file.
+    ///
+    /// # Errors
+    /// It is not a file of the archive, or of a later version.
+    pub fn open(bytes: Bytes) -> Result<ArchiveFile, ArchiveError> {
+        let file = SerializedFileReader::new(bytes)?;
+        let metadata = file.metadata().file_metadata();
+        let format = metadata.key_value_metadata().and_then(|pairs| {
+            let pair = pairs.iter().find(|pair| pair.key == FORMAT_KEY)?;
+            pair.value.as_deref()
+        });
+        if format != Some(FORMAT) {
+            let found = format.unwrap_or("none");
+            let what = format!("its format is {found}, this version knows {FORMAT}");
+            return Err(ArchiveError::Format(what));
+        }
+        let places = places(metadata.schema_descr())?;
+        Ok(ArchiveFile { file, places })
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> u64 {
+        let rows = self.file.metadata().file_metadata().num_rows();
+        u64::try_from(rows).unwrap_or(0)
+    }
+
+    /// How many row groups it has.
+    pub fn groups(&self) -> usize {
+        self.file.num_row_groups()
+    }
+
+    /// The rows of one row group. It takes memory for these columns of the group.
+    ///
+    /// # Errors
+    /// The file was damaged.
+    pub fn read_group(&self, group: usize, columns: Columns) -> Result<Batch, ArchiveError> {
+        let group = self.file.get_row_group(group)?;
+        let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        let read = |(column, place): (&Column, &Option<usize>)| match place {
+            Some(place) if columns.contains(*column) => {
+                read_column(*column, group.get_column_reader(*place)?, rows)
+            }
+            _ => Ok(ReadColumn::Absent),
+        };
+        let columns = Column::ALL.iter().zip(&self.places).map(read);
+        Ok(Batch {
+            rows,
+            columns: columns.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// All its rows, a row group at a time.
+    pub fn batches(
+        &self,
+        columns: Columns,
+    ) -> impl Iterator<Item = Result<Batch, ArchiveError>> + '_ {
+        (0..self.groups()).map(move |group| self.read_group(group, columns))
+    }
+}
+
+fn places(schema: &SchemaDescriptor) -> Result<Vec<Option<usize>>, ArchiveError> {
+    let place = |column: &Column| {
+        let columns = schema.columns();
+        let found = columns.iter().position(|of| of.name() == column.name());
+        match found {
+            None if !column.is_optional() => {
+                let what = format!("it has no column {}", column.name());
+                Err(ArchiveError::Format(what))
+            }
+            found => Ok(found),
+        }
+    };
+    Column::ALL.iter().map(place).collect()
+}
+
+/// Rows of a file, column by column.
+pub struct Batch {
+    rows: usize,
+    columns: Vec<ReadColumn>,
+}
+
+impl Batch {
+    /// How many rows it has.
+    pub const fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether it has none.
+    pub const fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    pub(super) fn column(&self, column: Column) -> &ReadColumn {
+        &self.columns[column as usize]
+    }
+
+    /// A column of texts that was read.
+    pub fn texts(&self, column: Column) -> Option<&Texts> {
+        match self.column(column) {
+            ReadColumn::Texts(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
+    /// A column of numbers that was read: points in micropoints, times in milliseconds, dates in days
+    /// since 1970, flags as 0 and 1.
+    pub fn numbers(&self, column: Column) -> Option<&Scalars<i64>> {
+        match self.column(column) {
+            ReadColumn::Numbers(numbers) => Some(numbers),
+            _ => None,
+        }
+    }
+
+    /// A column of dollars that was read, in nano-dollars.
+    pub fn dollars(&self, column: Column) -> Option<&Scalars<i128>> {
+        match self.column(column) {
+            ReadColumn::Dollars(dollars) => Some(dollars),
+            _ => None,
+        }
+    }
+}
+
+/// The texts of a column: a code per row, and each text that occurs. What is to be looked up per text
+/// is looked up once per batch. A long list of texts may hold the same one under several codes.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    codes: Vec<u32>,
+    texts: String,
+    ends: Vec<u32>,
+}
+
+impl Texts {
+    const NONE: u32 = u32::MAX;
+
+    /// The code of a row's text; `None`: it has no text.
+    pub fn code(&self, row: usize) -> Option<u32> {
+        let code = self.codes[row];
+        (code != Texts::NONE).then_some(code)
+    }
+
+    /// The text of a code.
+    pub fn text(&self, code: u32) -> &str {
+        let place = code as usize;
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.texts[start as usize..self.ends[place] as usize]
+    }
+
+    /// How many codes there are: 0, 1, 2, …
+    pub const fn code_count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The text of a row.
+    pub fn get(&self, row: usize) -> Option<&str> {
+        self.code(row).map(|code| self.text(code))
+    }
+
+    fn of(
+        column: Column,
+        values: &[ByteArray],
+        levels: Option<&[i16]>,
+        rows: usize,
+    ) -> Result<Texts, ArchiveError> {
+        let mut texts = Texts::default();
+        // Values from a dictionary are slices of it: equal places mean equal texts.
+        let mut known: HashMap<(usize, usize), u32> = HashMap::new();
+        let mut codes = Vec::with_capacity(values.len());
+        let mut last = None;
+        for value in values {
+            let bytes = value.data();
+            let place = (bytes.as_ptr() as usize, bytes.len());
+            if let Some((before, code)) = last
+                && before == place
+            {
+                codes.push(code);
+                continue;
+            }
+            let code = match known.get(&place) {
+                Some(code) => *code,
+                None => {
+                    let code = texts.add(column, bytes)?;
+                    known.insert(place, code);
+                    code
+                }
+            };
+            last = Some((place, code));
+            codes.push(code);
+        }
+        texts.codes = spread(codes, levels, rows, Texts::NONE);
+        Ok(texts)
+    }
+
+    fn add(&mut self, column: Column, bytes: &[u8]) -> Result<u32, ArchiveError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| ArchiveError::Value {
+            column: column.name(),
+            found: error.to_string(),
+        })?;
+        self.texts.push_str(text);
+        let is_too_long = |_| ArchiveError::Format("a row group with 4 GiB of text".to_owned());
+        let code = u32::try_from(self.ends.len()).map_err(is_too_long)?;
+        let end = u32::try_from(self.texts.len()).map_err(is_too_long)?;
+        self.ends.push(end);
+        Ok(code)
+    }
+}
+
+/// The numbers of a column, by row.
+#[derive(Clone, Debug)]
+pub struct Scalars<T> {
+    /// By row; where there is none, it is zero.
+    values: Vec<T>,
+    /// By row: 1 if it has a number. Empty if every row has.
+    levels: Flags,
+}
+
+/// Which rows have a value.
+pub type Flags = Vec<i16>;
+
+impl<T: Copy> Scalars<T> {
+    /// The number of a row.
+    pub fn get(&self, row: usize) -> Option<T> {
+        self.has(row).then(|| self.values[row])
+    }
+
+    /// The numbers by row; where there is none, it is zero.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    fn has(&self, row: usize) -> bool {
+        self.levels.is_empty() || self.levels[row] != 0
+    }
+}
+
+/// A column of a batch.
+pub(super) enum ReadColumn {
+    /// It was not asked for, or an older version wrote the file without it.
+    Absent,
+    Texts(Texts),
+    Numbers(Scalars<i64>),
+    Dollars(Scalars<i128>),
+}
+
+impl ReadColumn {
+    #[inline]
+    pub(super) fn has(&self, row: usize) -> bool {
+        match self {
+            ReadColumn::Absent => false,
+            ReadColumn::Texts(texts) => texts.codes[row] != Texts::NONE,
+            ReadColumn::Numbers(numbers) => numbers.has(row),
+            ReadColumn::Dollars(dollars) => dollars.has(row),
+        }
+    }
+
+    #[inline]
+    pub(super) fn text(&self, row: usize) -> &str {
+        match self {
+            ReadColumn::Texts(texts) => texts.get(row).unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    #[inline]
+    pub(super) fn number(&self, row: usize) -> i64 {
+        match self {
+            ReadColumn::Numbers(numbers) => numbers.values[row],
+            _ => 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn wide(&self, row: usize) -> i128 {
+        match self {
+            ReadColumn::Dollars(dollars) => dollars.values[row],
+            _ => 0,
+        }
+    }
+}
+
+fn read_column(
+    column: Column,
+    reader: ColumnReader,
+    rows: usize,
+) -> Result<ReadColumn, ArchiveError> {
+    let is_optional = column.is_optional();
+    let numbers = |values: Vec<i64>, levels: Flags| {
+        ReadColumn::Numbers(Scalars {
+            values: spread(values, is_optional.then_some(&levels[..]), rows, 0),
+            levels,
+        })
+    };
+    Ok(match (reader, column.shape()) {
+        (ColumnReader::ByteArrayColumnReader(reader), Shape::Text) => {
+            let (values, levels) = read_values(column, reader, rows)?;
+            let levels = is_optional.then_some(&levels[..]);
+            ReadColumn::Texts(Texts::of(column, &values, levels, rows)?)
+        }
+        (ColumnReader::BoolColumnReader(reader), Shape::Flag) => {
+            let (values, levels) = read_values(column, reader, rows)?;
+            numbers(values.into_iter().map(i64::from).collect(), levels)
+        }
+        (ColumnReader::Int32ColumnReader(reader), Shape::Int | Shape::Date) => {
+            let (values, levels) = read_values(column, reader, rows)?;
+            numbers(values.into_iter().map(i64::from).collect(), levels)
+        }
+        (ColumnReader::Int64ColumnReader(reader), Shape::Long | Shape::Instant | Shape::Points) => {
+            let (values, levels) = read_values(column, reader, rows)?;
+            numbers(values, levels)
+        }
+        (ColumnReader::FixedLenByteArrayColumnReader(reader), Shape::Dollars) => {
+            let (values, levels) = read_values(column, reader, rows)?;
+            let nanos = values.iter().map(|value| nanos(column, value.data()));
+            let nanos = nanos.collect::<Result<_, _>>()?;
+            ReadColumn::Dollars(Scalars {
+                values: spread(nanos, is_optional.then_some(&levels[..]), rows, 0),
+                levels,
+            })
+        }
+        _ => {
+            let what = format!("column {} has another type", column.name());
+            return Err(ArchiveError::Format(what));
+        }
+    })
+}
+
+fn nanos(column: Column, bytes: &[u8]) -> Result<i128, ArchiveError> {
+    let sized: [u8; DOLLAR_BYTES as usize] = bytes.try_into().map_err(|_| ArchiveError::Value {
+        column: column.name(),
+        found: format!("{} bytes", bytes.len()),
+    })?;
+    Ok(i128::from_be_bytes(sized))
+}
+
+/// The values of a column that are there, and by row whether there is one.
+fn read_values<T: DataType>(
+    column: Column,
+    mut reader: ColumnReaderImpl<T>,
+    rows: usize,
+) -> Result<(Vec<T::T>, Flags), ArchiveError> {
+    let (mut values, mut levels) = (Vec::with_capacity(rows), Flags::new());
+    let given = column.is_optional().then_some(&mut levels);
+    let (read, ..) = reader.read_records(rows, given, None, &mut values)?;
+    let is_whole = match column.is_optional() {
+        true => levels.len() == rows && levels.iter().filter(|l| **l != 0).count() == values.len(),
+        false => values.len() == rows,
+    };
+    match read == rows && is_whole {
+        true => Ok((values, levels)),
+        false => Err(ArchiveError::Value {
+            column: column.name(),
+            found: format!("{read} of {rows} values"),
+        }),
+    }
+}
+
+/// The values by row.
+fn spread<T: Copy>(values: Vec<T>, levels: Option<&[i16]>, rows: usize, none: T) -> Vec<T> {
+    let Some(levels) = levels else {
+        return values;
+    };
+    if values.len() == rows {
+        return values;
+    }
+    let mut values = values.into_iter();
+    let value = |level: &i16| match level {
+        0 => none,
+        _ => values.next().unwrap_or(none),
+    };
+    levels.iter().map(value).collect()
+}

@@ -1,0 +1,4 @@
+//! The archive's files: rows in, the same rows out.
+
+mod layout;
+mod rows;
