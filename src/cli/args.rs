@@ -13,7 +13,7 @@ pub use accounts::{
     ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
 pub use emit::EmitArgs;
-pub use export::ExportArgs;
+pub use export::{ExportArgs, ReplayArgs};
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
 pub use repair::{
     AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
@@ -108,6 +108,9 @@ pub enum Command {
     /// Write a month to a file for finance: every account's statement, or charges in FOCUS columns.
     #[command(after_help = export::EXPORT_EXAMPLES)]
     Export(ExportArgs),
+    /// Rate the archive of a month under other rules: what they would bring and cost, and whom.
+    #[command(after_help = export::REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Show who has the most points in a month.
     Leaderboard(LeaderboardArgs),
     /// Show a user's requests on one day, and how each was rated.

@@ -7,7 +7,7 @@ use super::output::{Done, Failure};
 use super::output_file::OutputFile;
 use super::progress;
 use super::session::Session;
-use crate::app::queries::{Export, ExportRequest};
+use crate::app::queries::{ArchiveFiles, Export, ExportRequest, LocalArchive};
 
 /// Runs `tidemark export`.
 pub async fn run(session: &Session, args: &ExportArgs) -> Done {
@@ -19,7 +19,9 @@ pub async fn run(session: &Session, args: &ExportArgs) -> Done {
         issuer: args.issuer.clone(),
     };
     let queries = Arc::new(session.queries());
-    let mut export = queries.export(request, session.now()).await?;
+    let archive = args.archive.as_deref().map(LocalArchive::new);
+    let archive = archive.map(|archive| Arc::new(archive) as Arc<dyn ArchiveFiles>);
+    let mut export = queries.export(archive, request, session.now()).await?;
     let mut file = OutputFile::create(args.output.as_deref())?;
     if let Err(failure) = write(&mut export, &mut file).await {
         return Err(match (failure, file.part()) {
@@ -32,7 +34,7 @@ pub async fn run(session: &Session, args: &ExportArgs) -> Done {
     file.finish()?;
     if !export.is_final() {
         eprintln!(
-            "tidemark: {} is not final, so its numbers can still change; the column `final` says so",
+            "tidemark: {} is not final, so the numbers in this file can still change",
             args.month
         );
     }

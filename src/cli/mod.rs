@@ -42,6 +42,7 @@ mod recover;
 mod referral;
 mod rejects;
 mod remote;
+mod replay;
 mod resume;
 mod reverse;
 mod rules;
@@ -274,6 +275,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Explain(args) => explain::run(session, args).await,
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Export(args) => export::run(session, args).await,
+        Command::Replay(args) => replay::run(session, args).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,

@@ -32,6 +32,7 @@ mod models;
 mod quality;
 mod referrals;
 mod rejects;
+mod replay;
 mod rules;
 mod rules_cache;
 mod sent_rejects;
@@ -58,8 +59,8 @@ pub use explain::{
     TierFound, View, WhichRequest,
 };
 pub use export::{
-    Column, ColumnKind, Export, ExportError, ExportFormat, ExportRequest, ExportWhat,
-    FOCUS_VERSION, ISSUER_DEFAULT, Sums, UnknownName,
+    ArchiveFault, ChangesFile, Column, ColumnKind, Export, ExportError, ExportFormat,
+    ExportRequest, ExportWhat, FOCUS_VERSION, ISSUER_DEFAULT, Sums, UnknownName,
 };
 pub use halts::Halt;
 pub use keys::KeyInfo;
@@ -71,6 +72,10 @@ pub use referrals::{
 pub use rejects::{
     DiscardInfo, FoundReject, Origin, RedriveInfo, RejectDetail, RejectLine, RejectPage,
     RejectPlace, RejectState, SentTo,
+};
+pub use replay::{
+    AccountChange, ArchiveFiles, ArchivePath, ChangedAccount, EachAccount, LocalArchive, Pair,
+    ReplayError, ReplayReport, ReplayRequest, ReplayTotals, RowCounts, Worth, replay,
 };
 pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,

@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ExportQuery {
-    /// `csv` (default) or `focus`.
+    /// `csv` (default), `parquet`, or `focus` for charges in the columns of FOCUS 1.2, as CSV.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, example = "csv")]
     format: Option<ExportFormat>,
@@ -59,18 +59,22 @@ where
 ///
 /// The answer is streamed. A CSV file ends with a line `# end rows=… …` that counts the rows and gives
 /// the sums of the columns; a file without it was cut short. FOCUS files give the number of rows in
-/// `x_RowsTotal` of the last row. The header `x-tidemark-final` and the column `final` say whether the
+/// `x_RowsTotal` of the last row, Parquet files have a footer. The header `x-tidemark-final` and the column `final` say whether the
 /// month can still change.
 #[utoipa::path(get, path = "/api/admin/exports/{month}/{what}", tag = "admin", security(("key" = ["admin:read"])),
     params(
         ("month" = String, Path, description = "UTC.", example = "2026-11"),
-        ("what" = String, Path, description = "`statements`, `services` or `days`.", example = "statements"),
+        ("what" = String, Path, description = "`statements`, `services`, `days` or `requests`.", example = "statements"),
         ExportQuery,
     ),
     responses(
-        (status = 200, description = "The file.", body = String, content_type = "text/csv"),
+        (status = 200, description = "The file.", content(
+            (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.parquet"),
+        )),
         (status = 409, description = "`no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`not_in_focus`: only statements are charges. `invalid_issuer`: it is empty, too long or has control \
+        (status = 422, description = "`not_in_focus`: only statements and requests are charges. `no_archive`: requests are exported by `tidemark \
+            export`, where the archive is. `invalid_issuer`: it is empty, too long or has control \
             characters. `month_in_the_future`: it has not begun.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`: too many downloads at once; or log or store do not answer: retry, see Retry-After.",
             body = Problem, content_type = "application/problem+json"),

@@ -356,6 +356,7 @@ async fn what_there_is_no_file_of_is_refused() {
     for (path, status, code) in [
         ("2026-11/days?format=focus", 422, "not_in_focus"),
         ("2026-11/services?format=focus", 422, "not_in_focus"),
+        ("2026-11/requests", 422, "no_archive"),
         ("2026-11/statements?issuer=", 422, "invalid_issuer"),
         ("2026-12/statements", 422, "month_in_the_future"),
         ("2026-13/statements", 400, "invalid_path"),

@@ -1,8 +1,10 @@
 //! Charges in the columns of FOCUS 1.2 (FinOps Open Cost and Usage Specification), as CSV.
 //!
 //! Columns that the specification requires are all here, those that it requires of providers with
-//! features that tidemark does not have (commitments, sub accounts, regions, negotiated prices) are not.
-//! Unit prices are left out because a charge has several: its tokens are counted by kind.
+//! features that tidemark does not have (sub accounts, regions, negotiated prices) are not.
+//! `CommitmentDiscountStatus` is empty, and here because validators look at it beside
+//! `ConsumedQuantity`; `InvoiceId` is empty because tidemark issues no invoices. Unit prices are left out
+//! because a charge has several: its tokens are counted by kind.
 
 use super::csv::CsvRows;
 use super::table::{Cell, Column, ColumnKind, Sums};
@@ -15,7 +17,7 @@ pub const FOCUS_VERSION: &str = "1.2";
 
 /// The columns, in alphabetical order; those that begin with `x_` are tidemark's own.
 pub(super) const CHARGES: &[Column] = &[
-    Column::summed("BilledCost", ColumnKind::Money),
+    Column::summed("BilledCost", ColumnKind::Decimal),
     Column::new("BillingAccountId", ColumnKind::Text),
     Column::new("BillingAccountName", ColumnKind::Text),
     Column::new("BillingCurrency", ColumnKind::Text),
@@ -27,14 +29,16 @@ pub(super) const CHARGES: &[Column] = &[
     Column::new("ChargeFrequency", ColumnKind::Text),
     Column::new("ChargePeriodEnd", ColumnKind::Text),
     Column::new("ChargePeriodStart", ColumnKind::Text),
-    Column::new("ConsumedQuantity", ColumnKind::Count),
+    Column::new("CommitmentDiscountStatus", ColumnKind::Text),
+    Column::new("ConsumedQuantity", ColumnKind::Decimal),
     Column::new("ConsumedUnit", ColumnKind::Text),
-    Column::summed("ContractedCost", ColumnKind::Money),
-    Column::summed("EffectiveCost", ColumnKind::Money),
+    Column::summed("ContractedCost", ColumnKind::Decimal),
+    Column::summed("EffectiveCost", ColumnKind::Decimal),
+    Column::new("InvoiceId", ColumnKind::Text),
     Column::new("InvoiceIssuerName", ColumnKind::Text),
-    Column::summed("ListCost", ColumnKind::Money),
+    Column::summed("ListCost", ColumnKind::Decimal),
     Column::new("PricingCategory", ColumnKind::Text),
-    Column::new("PricingQuantity", ColumnKind::Count),
+    Column::new("PricingQuantity", ColumnKind::Decimal),
     Column::new("PricingUnit", ColumnKind::Text),
     Column::new("ProviderName", ColumnKind::Text),
     Column::new("PublisherName", ColumnKind::Text),
@@ -44,7 +48,7 @@ pub(super) const CHARGES: &[Column] = &[
     Column::new("x_Final", ColumnKind::Flag),
     Column::new("x_RowsTotal", ColumnKind::Count),
     Column::new("x_Service", ColumnKind::Text),
-    Column::summed("x_ShadowCost", ColumnKind::Money),
+    Column::summed("x_ShadowCost", ColumnKind::Decimal),
 ];
 
 /// One charge.
@@ -146,8 +150,8 @@ impl FocusRows {
             true => Cell::Text("Correction"),
             false => Cell::Empty,
         };
-        let quantity = Cell::Count(charge.quantity);
-        let cost = Cell::Money(charge.cost);
+        let quantity = Cell::Quantity(charge.quantity);
+        let cost = Cell::Dollars(charge.cost);
         let issuer = Cell::Text(&self.issuer);
         let row = [
             cost,
@@ -162,10 +166,12 @@ impl FocusRows {
             Cell::Text("Usage-Based"),
             Cell::Text(&to),
             Cell::Text(&from),
+            Cell::Empty,
             quantity,
             Cell::Text(charge.unit),
             cost,
             cost,
+            Cell::Empty,
             issuer,
             cost,
             Cell::Text("Standard"),
@@ -179,7 +185,7 @@ impl FocusRows {
             Cell::Flag(charge.is_final),
             Cell::count(rows),
             charge.service.as_deref().map_or(Cell::Empty, Cell::Text),
-            Cell::Money(charge.shadow),
+            Cell::Dollars(charge.shadow),
         ];
         sums.add(&row);
         self.csv.row(&row);

@@ -1,12 +1,17 @@
-//! A month as a file for finance: statements, their services and days, piece by piece.
+//! A month as a file for finance: statements, their services and days from the tables, requests from the
+//! archive, piece by piece.
 //!
-//! Memory stays bounded: a page of the table is read, encoded and handed on before the next is read. Rows
-//! come in the order in which the table is read, users before providers. A file that was cut short can
-//! be told from a whole one: CSV ends with a comment that counts the rows, FOCUS says the number of rows
-//! in its last one.
+//! Memory stays bounded: a page of the table, or a row group of the archive, is read, encoded and handed
+//! on before the next is read. Statements come in the order in which the table is read, users before
+//! providers; requests in the order of the archive's files. A file that was cut short can be told from a
+//! whole one: CSV ends with a comment that counts the rows, FOCUS says the number of rows in its last one,
+//! Parquet has a footer.
 
+mod changes;
 mod csv;
 mod focus;
+mod parquet;
+mod requests;
 mod statements;
 mod table;
 
@@ -14,19 +19,26 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ::parquet::errors::ParquetError;
 use bytes::Bytes;
 
+use super::replay::{ArchiveFiles, ArchivePath};
 use super::statements::MonthView;
 use super::{Queries, QueryError};
-use crate::app::Refusal;
+use crate::app::{CommandError, Refusal};
+use crate::archive::{ArchiveError, ArchiveFile, ArchivedRequest};
 use crate::domain::ids::{Account, AccountKind, check_id};
 use crate::domain::statement::Statement;
 use crate::domain::time::{Millis, Month};
 use crate::store::db::Item;
+pub use changes::ChangesFile;
 use csv::CsvRows;
 pub use focus::FOCUS_VERSION;
 use focus::{CHARGES, FocusRows, charge_of};
+use parquet::ParquetRows;
+use requests::{ARCHIVED, REQUESTS, charge_of_request, request_row};
 use statements::{DAYS, SERVICES, STATEMENTS, day_rows, service_rows, statement_row};
+use table::Cell;
 pub use table::{Column, ColumnKind, Sums};
 
 /// Who issues the invoices in FOCUS files, unless something else is given.
@@ -43,6 +55,8 @@ pub enum ExportWhat {
     Services,
     /// One row per account and day.
     Days,
+    /// One row per archived record.
+    Requests,
 }
 
 /// In which form.
@@ -50,6 +64,8 @@ pub enum ExportWhat {
 pub enum ExportFormat {
     /// Comma-separated values.
     Csv,
+    /// Parquet.
+    Parquet,
     /// Charges in FOCUS columns, as CSV.
     Focus,
 }
@@ -93,20 +109,31 @@ macro_rules! names {
     };
 }
 
-names!(ExportWhat { Statements => "statements", Services => "services", Days => "days" });
-names!(ExportFormat { Csv => "csv", Focus => "focus" });
+names!(ExportWhat {
+    Statements => "statements",
+    Services => "services",
+    Days => "days",
+    Requests => "requests",
+});
+names!(ExportFormat {
+    Csv => "csv",
+    Parquet => "parquet",
+    Focus => "focus",
+});
 
 impl ExportFormat {
     /// As HTTP names it.
     pub const fn content_type(self) -> &'static str {
         match self {
             ExportFormat::Csv | ExportFormat::Focus => "text/csv; charset=utf-8",
+            ExportFormat::Parquet => "application/vnd.apache.parquet",
         }
     }
 
     const fn extension(self) -> &'static str {
         match self {
             ExportFormat::Csv => "csv",
+            ExportFormat::Parquet => "parquet",
             ExportFormat::Focus => "focus.csv",
         }
     }
@@ -130,9 +157,10 @@ pub struct ExportRequest {
 impl ExportRequest {
     /// Refuses what there is no file of.
     fn check(&self) -> Result<(), Refusal> {
-        if self.format == ExportFormat::Focus && self.what != ExportWhat::Statements {
+        let is_charged = matches!(self.what, ExportWhat::Statements | ExportWhat::Requests);
+        if self.format == ExportFormat::Focus && !is_charged {
             let detail = format!(
-                "FOCUS describes charges, and {} are not charges; export statements as focus, or {} as csv",
+                "FOCUS describes charges, and {} are not charges; export statements or requests as focus, or {} as csv",
                 self.what, self.what
             );
             return Err(Refusal::invalid("not_in_focus", detail));
@@ -161,11 +189,39 @@ pub enum ExportError {
         /// Some of them.
         named: String,
     },
+    /// The archive cannot be read.
+    #[error("cannot read {what} of the archive at {place}: {error}")]
+    Archive {
+        /// Where it is.
+        place: String,
+        /// Which file.
+        what: String,
+        /// Why.
+        error: ArchiveFault,
+    },
+    /// The file cannot be made.
+    #[error("cannot write Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+}
+
+/// What is wrong with a file of the archive.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveFault {
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It cannot be understood.
+    #[error(transparent)]
+    File(#[from] ArchiveError),
+    /// Reading it ended early, which is a bug.
+    #[error("{0}")]
+    Thread(#[from] tokio::task::JoinError),
 }
 
 /// A file in the making.
 pub struct Export {
     queries: Arc<Queries>,
+    archive: Option<Arc<dyn ArchiveFiles>>,
     view: MonthView,
     request: ExportRequest,
     encoder: Encoder,
@@ -180,12 +236,17 @@ enum Stage {
     Header,
     /// A page of the table of this kind of account, after this item.
     Page(AccountKind, Option<Item>),
+    /// The archive's files, the next one last.
+    Files(Vec<ArchivePath>),
+    /// A row group of a file of the archive, and the files after it.
+    Group(ArchivePath, Arc<ArchiveFile>, usize, Vec<ArchivePath>),
     End,
     Done,
 }
 
 enum Encoder {
     Csv(CsvRows),
+    Parquet(Box<ParquetRows>),
     Focus(FocusRows),
 }
 
@@ -193,10 +254,15 @@ impl Queries {
     /// Begins an export. What it is refused for is known before anything is read of the rows.
     pub async fn export(
         self: Arc<Queries>,
+        archive: Option<Arc<dyn ArchiveFiles>>,
         request: ExportRequest,
         now: Millis,
-    ) -> Result<Export, crate::app::CommandError> {
+    ) -> Result<Export, CommandError> {
         request.check()?;
+        if request.what == ExportWhat::Requests && archive.is_none() {
+            let detail = "requests are exported from the archive, and none is configured here";
+            return Err(Refusal::invalid("no_archive", detail).into());
+        }
         if request.month > now.month() {
             let detail = format!("{} has not begun", request.month);
             return Err(Refusal::invalid("month_in_the_future", detail).into());
@@ -207,6 +273,17 @@ impl Queries {
                 columns_of(request.what),
                 Encoder::Csv(CsvRows::new(request.exact_text)),
             ),
+            ExportFormat::Parquet => {
+                let columns = columns_of(request.what);
+                let notes = vec![
+                    ("month", request.month.to_string()),
+                    ("what", request.what.to_string()),
+                    ("final", view.is_final().to_string()),
+                ];
+                let rows = ParquetRows::new(columns, notes);
+                let rows = rows.expect("every column has a name and a type of its own");
+                (columns, Encoder::Parquet(Box::new(rows)))
+            }
             ExportFormat::Focus => {
                 let rows = FocusRows::new(request.exact_text, request.issuer.clone());
                 (CHARGES, Encoder::Focus(rows))
@@ -214,6 +291,7 @@ impl Queries {
         };
         Ok(Export {
             queries: self,
+            archive,
             view,
             request,
             encoder,
@@ -230,6 +308,7 @@ fn columns_of(what: ExportWhat) -> &'static [Column] {
         ExportWhat::Statements => STATEMENTS,
         ExportWhat::Services => SERVICES,
         ExportWhat::Days => DAYS,
+        ExportWhat::Requests => REQUESTS,
     }
 }
 
@@ -268,21 +347,97 @@ impl Export {
             let piece = match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Done => return Ok(None),
                 Stage::Header => {
-                    self.stage = Stage::Page(AccountKind::ALL[0], None);
-                    self.encoder.header(self.request.what)
+                    self.stage = self.first().await?;
+                    self.encoder.header(self.request.what)?
                 }
                 Stage::Page(kind, after) => {
                     self.stage = self.page(kind, after).await?;
-                    self.encoder.take()
+                    self.encoder.take()?
+                }
+                Stage::Files(files) => {
+                    self.stage = self.open(files).await?;
+                    Vec::new()
+                }
+                Stage::Group(path, file, group, files) => {
+                    self.stage = self.group(path, file, group, files).await?;
+                    self.encoder.take()?
                 }
                 Stage::End => {
                     self.check_complete()?;
-                    self.encoder.end(&mut self.sums)
+                    self.encoder.end(&mut self.sums)?
                 }
             };
             if !piece.is_empty() {
                 return Ok(Some(piece.into()));
             }
+        }
+    }
+
+    async fn first(&self) -> Result<Stage, ExportError> {
+        let archive = match self.request.what {
+            ExportWhat::Requests => self.archive.clone(),
+            _ => None,
+        };
+        let Some(archive) = archive else {
+            return Ok(Stage::Page(AccountKind::ALL[0], None));
+        };
+        let month = self.request.month;
+        let listed = tokio::task::spawn_blocking(move || archive.files(month)).await;
+        let files = listed
+            .map_err(ArchiveFault::from)
+            .and_then(|files| Ok(files?));
+        let mut files = files.map_err(|error| self.archive_fault("the list of files", error))?;
+        files.reverse();
+        Ok(Stage::Files(files))
+    }
+
+    async fn open(&self, mut files: Vec<ArchivePath>) -> Result<Stage, ExportError> {
+        let (Some(path), Some(archive)) = (files.pop(), self.archive.clone()) else {
+            return Ok(Stage::End);
+        };
+        let read = move || -> Result<ArchiveFile, ArchiveFault> {
+            Ok(ArchiveFile::open(archive.read(&path)?)?)
+        };
+        let file = tokio::task::spawn_blocking(read).await;
+        let file = file.map_err(ArchiveFault::from).and_then(|file| file);
+        let file = file.map_err(|error| self.archive_fault(&path.to_string(), error))?;
+        Ok(Stage::Group(path, Arc::new(file), 0, files))
+    }
+
+    async fn group(
+        &mut self,
+        path: ArchivePath,
+        file: Arc<ArchiveFile>,
+        group: usize,
+        files: Vec<ArchivePath>,
+    ) -> Result<Stage, ExportError> {
+        if group >= file.groups() {
+            return Ok(Stage::Files(files));
+        }
+        let same = Arc::clone(&file);
+        let read = move || same.read_group(group, ARCHIVED);
+        let batch = tokio::task::spawn_blocking(read).await;
+        let batch = batch
+            .map_err(ArchiveFault::from)
+            .and_then(|batch| Ok(batch?));
+        let broken = |error| (path.to_string(), error);
+        let batch = batch.map_err(broken);
+        let batch = batch.map_err(|(path, error)| self.archive_fault(&path, error))?;
+        let is_final = self.is_final();
+        for place in 0..batch.len() {
+            let row = batch.row(place).map_err(ArchiveFault::from);
+            let row = row.map_err(|error| self.archive_fault(&path.to_string(), error))?;
+            self.encoder.request(&row, is_final, &mut self.sums);
+        }
+        Ok(Stage::Group(path, file, group + 1, files))
+    }
+
+    fn archive_fault(&self, what: &str, error: ArchiveFault) -> ExportError {
+        let place = self.archive.as_ref().map(|archive| archive.place());
+        ExportError::Archive {
+            place: place.unwrap_or_default(),
+            what: what.to_owned(),
+            error,
         }
     }
 
@@ -322,46 +477,66 @@ impl Export {
 }
 
 impl Encoder {
-    fn header(&mut self, what: ExportWhat) -> Vec<u8> {
+    fn header(&mut self, what: ExportWhat) -> Result<Vec<u8>, ParquetError> {
         match self {
             Encoder::Csv(rows) => rows.header(columns_of(what)),
             Encoder::Focus(rows) => rows.header(),
+            Encoder::Parquet(_) => {}
         }
         self.take()
     }
 
     fn statement(&mut self, what: ExportWhat, statement: &Statement, sums: &mut Sums) {
-        match self {
-            Encoder::Csv(rows) => {
-                let mut each = |cells: &[table::Cell<'_>]| {
-                    sums.add(cells);
-                    rows.row(cells);
-                };
-                match what {
-                    ExportWhat::Statements => statement_row(statement, &mut each),
-                    ExportWhat::Services => service_rows(statement, &mut each),
-                    ExportWhat::Days => day_rows(statement, &mut each),
-                }
+        if let Encoder::Focus(rows) = self {
+            if let Some(charge) = charge_of(statement) {
+                rows.charge(charge, sums);
             }
+            return;
+        }
+        let mut each = |cells: &[Cell<'_>]| self.row(cells, sums);
+        match what {
+            ExportWhat::Statements => statement_row(statement, &mut each),
+            ExportWhat::Services => service_rows(statement, &mut each),
+            ExportWhat::Days => day_rows(statement, &mut each),
+            // They come from the archive.
+            ExportWhat::Requests => {}
+        }
+    }
+
+    fn request(&mut self, row: &ArchivedRequest<'_>, is_final: bool, sums: &mut Sums) {
+        match self {
             Encoder::Focus(rows) => {
-                if let Some(charge) = charge_of(statement) {
+                if let Some(charge) = charge_of_request(row, is_final) {
                     rows.charge(charge, sums);
                 }
             }
+            _ => request_row(row, &mut |cells| self.row(cells, sums)),
         }
     }
 
-    fn take(&mut self) -> Vec<u8> {
+    /// A row of what is no FOCUS file.
+    fn row(&mut self, cells: &[Cell<'_>], sums: &mut Sums) {
+        sums.add(cells);
         match self {
-            Encoder::Csv(rows) => rows.take(),
-            Encoder::Focus(rows) => rows.take(),
+            Encoder::Csv(rows) => rows.row(cells),
+            Encoder::Parquet(rows) => rows.row(cells),
+            Encoder::Focus(_) => {}
         }
     }
 
-    fn end(&mut self, sums: &mut Sums) -> Vec<u8> {
+    fn take(&mut self) -> Result<Vec<u8>, ParquetError> {
         match self {
-            Encoder::Csv(rows) => rows.trailer(sums),
-            Encoder::Focus(rows) => rows.end(sums),
+            Encoder::Csv(rows) => Ok(rows.take()),
+            Encoder::Parquet(rows) => rows.take(),
+            Encoder::Focus(rows) => Ok(rows.take()),
+        }
+    }
+
+    fn end(&mut self, sums: &mut Sums) -> Result<Vec<u8>, ParquetError> {
+        match self {
+            Encoder::Csv(rows) => Ok(rows.trailer(sums)),
+            Encoder::Parquet(rows) => rows.end(),
+            Encoder::Focus(rows) => Ok(rows.end(sums)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::domain::amount::{Money, Points, WidePoints};
+use crate::domain::amount::{Money, NANOS_PER_DOLLAR, Points, WidePoints};
 use crate::domain::time::{Day, Millis, Month};
 
 /// What a column holds.
@@ -19,6 +19,9 @@ pub enum ColumnKind {
     Points,
     /// US dollars, to the nano-dollar.
     Money,
+    /// A number with a decimal point in any case: some readers take the type of a column from what
+    /// its values look like.
+    Decimal,
     /// A UTC day.
     Day,
     /// An instant, to the millisecond.
@@ -73,6 +76,10 @@ pub enum Cell<'a> {
     Points(Points),
     /// Of [`ColumnKind::Money`].
     Money(Money),
+    /// A whole number, of [`ColumnKind::Decimal`].
+    Quantity(i128),
+    /// Dollars, of [`ColumnKind::Decimal`].
+    Dollars(Money),
     /// Of [`ColumnKind::Day`].
     Day(Day),
     /// Of [`ColumnKind::Time`].
@@ -90,7 +97,8 @@ impl Cell<'_> {
         match self {
             Cell::Count(count) => Some(count),
             Cell::Points(points) => Some(i128::from(points.0)),
-            Cell::Money(money) => Some(money.0),
+            Cell::Quantity(count) => Some(count),
+            Cell::Money(money) | Cell::Dollars(money) => Some(money.0),
             _ => None,
         }
     }
@@ -106,6 +114,9 @@ impl fmt::Display for Cell<'_> {
             Cell::Count(count) => count.fmt(f),
             Cell::Points(points) => points.fmt(f),
             Cell::Money(money) => money.fmt(f),
+            Cell::Quantity(count) => write!(f, "{count}.0"),
+            Cell::Dollars(money) if money.0 % NANOS_PER_DOLLAR == 0 => write!(f, "{money}.0"),
+            Cell::Dollars(money) => money.fmt(f),
             Cell::Day(day) => day.fmt(f),
             Cell::Time(time) => time.fmt(f),
         }
@@ -154,7 +165,7 @@ impl Sums {
         summed.map(|(column, units)| {
             let sum = match column.kind {
                 ColumnKind::Points => WidePoints(*units).to_string(),
-                ColumnKind::Money => Money(*units).to_string(),
+                ColumnKind::Money | ColumnKind::Decimal => Money(*units).to_string(),
                 _ => units.to_string(),
             };
             (column.name, sum)

@@ -18,8 +18,12 @@ use crate::http::problem::Problem;
 pub(super) const PATH: &str = "/admin/exports";
 
 /// The files that are offered: a form's value, and what it is.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("statements.csv", "Statements (CSV), one row per account"),
+    (
+        "statements.parquet",
+        "Statements (Parquet), one row per account",
+    ),
     (
         "services.csv",
         "Services (CSV), one row per account and service",
