@@ -1,9 +1,11 @@
 //! Every account of a replay as a table: what it has under either rules.
 
+use ::parquet::errors::ParquetError;
+
 use super::csv::CsvRows;
 use super::parquet::ParquetRows;
+use super::request::ExportFormat;
 use super::table::{Cell, Column, ColumnKind, Sums};
-use super::{ExportFormat, ParquetError};
 use crate::app::queries::replay::AccountChange;
 use crate::domain::ids::AccountKind;
 use crate::domain::time::Month;

@@ -9,14 +9,14 @@
 
 mod changes;
 mod csv;
+mod encoder;
 mod focus;
 mod parquet;
+mod request;
 mod requests;
 mod statements;
 mod table;
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use ::parquet::errors::ParquetError;
@@ -26,149 +26,22 @@ use super::replay::{ArchiveFiles, ArchivePath};
 use super::statements::MonthView;
 use super::{Queries, QueryError};
 use crate::app::{CommandError, Refusal};
-use crate::archive::{ArchiveError, ArchiveFile, ArchivedRequest};
-use crate::domain::ids::{Account, AccountKind, check_id};
-use crate::domain::statement::Statement;
+use crate::archive::{ArchiveError, ArchiveFile};
+use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::{Millis, Month};
 use crate::store::db::Item;
 pub use changes::ChangesFile;
 use csv::CsvRows;
+use encoder::{Encoder, columns_of};
 pub use focus::FOCUS_VERSION;
-use focus::{CHARGES, FocusRows, charge_of};
+use focus::{CHARGES, FocusRows};
 use parquet::ParquetRows;
-use requests::{ARCHIVED, REQUESTS, charge_of_request, request_row};
-use statements::{DAYS, SERVICES, STATEMENTS, day_rows, service_rows, statement_row};
-use table::Cell;
+pub use request::{ExportFormat, ExportRequest, ExportWhat, ISSUER_DEFAULT, UnknownName};
+use requests::ARCHIVED;
 pub use table::{Column, ColumnKind, Sums};
 
-/// Who issues the invoices in FOCUS files, unless something else is given.
-pub const ISSUER_DEFAULT: &str = "tidemark";
 /// Accounts that an error names.
 const NAMED_MAX: usize = 10;
-
-/// What is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportWhat {
-    /// One row per account.
-    Statements,
-    /// One row per account and service.
-    Services,
-    /// One row per account and day.
-    Days,
-    /// One row per archived record.
-    Requests,
-}
-
-/// In which form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportFormat {
-    /// Comma-separated values.
-    Csv,
-    /// Parquet.
-    Parquet,
-    /// Charges in FOCUS columns, as CSV.
-    Focus,
-}
-
-/// A name that is none of the known ones.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{given}' is not one of {}", .known.join(", "))]
-pub struct UnknownName {
-    given: String,
-    known: &'static [&'static str],
-}
-
-/// Names there and back.
-macro_rules! names {
-    ($type:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
-        impl $type {
-            /// Their names.
-            pub const NAMES: &'static [&'static str] = &[$($name),+];
-
-            /// The name.
-            pub const fn name(self) -> &'static str {
-                match self { $($type::$variant => $name),+ }
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = UnknownName;
-            fn from_str(text: &str) -> Result<$type, UnknownName> {
-                match text {
-                    $($name => Ok($type::$variant),)+
-                    _ => Err(UnknownName { given: text.to_owned(), known: $type::NAMES }),
-                }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-    };
-}
-
-names!(ExportWhat {
-    Statements => "statements",
-    Services => "services",
-    Days => "days",
-    Requests => "requests",
-});
-names!(ExportFormat {
-    Csv => "csv",
-    Parquet => "parquet",
-    Focus => "focus",
-});
-
-impl ExportFormat {
-    /// As HTTP names it.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            ExportFormat::Csv | ExportFormat::Focus => "text/csv; charset=utf-8",
-            ExportFormat::Parquet => "application/vnd.apache.parquet",
-        }
-    }
-
-    const fn extension(self) -> &'static str {
-        match self {
-            ExportFormat::Csv => "csv",
-            ExportFormat::Parquet => "parquet",
-            ExportFormat::Focus => "focus.csv",
-        }
-    }
-}
-
-/// What is to be exported, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportRequest {
-    /// Of which month.
-    pub month: Month,
-    /// Which rows.
-    pub what: ExportWhat,
-    /// In which form.
-    pub format: ExportFormat,
-    /// Ids and names stand in CSV as they are, also where a spreadsheet would take them for formulas.
-    pub exact_text: bool,
-    /// Who issues the invoices, in FOCUS files.
-    pub issuer: String,
-}
-
-impl ExportRequest {
-    /// Refuses what there is no file of.
-    fn check(&self) -> Result<(), Refusal> {
-        let is_charged = matches!(self.what, ExportWhat::Statements | ExportWhat::Requests);
-        if self.format == ExportFormat::Focus && !is_charged {
-            let detail = format!(
-                "FOCUS describes charges, and {} are not charges; export statements or requests as focus, or {} as csv",
-                self.what, self.what
-            );
-            return Err(Refusal::invalid("not_in_focus", detail));
-        }
-        check_id(&self.issuer)
-            .map_err(|error| Refusal::invalid("invalid_issuer", format!("the issuer: {error}")))
-    }
-}
 
 /// Why an export ended early.
 #[derive(Debug, thiserror::Error)]
@@ -244,12 +117,6 @@ enum Stage {
     Done,
 }
 
-enum Encoder {
-    Csv(CsvRows),
-    Parquet(Box<ParquetRows>),
-    Focus(FocusRows),
-}
-
 impl Queries {
     /// Begins an export. What it is refused for is known before anything is read of the rows.
     pub async fn export(
@@ -300,15 +167,6 @@ impl Queries {
             unreadable: Vec::new(),
             unreadable_count: 0,
         })
-    }
-}
-
-fn columns_of(what: ExportWhat) -> &'static [Column] {
-    match what {
-        ExportWhat::Statements => STATEMENTS,
-        ExportWhat::Services => SERVICES,
-        ExportWhat::Days => DAYS,
-        ExportWhat::Requests => REQUESTS,
     }
 }
 
@@ -473,70 +331,5 @@ impl Export {
             count: self.unreadable_count,
             named: named.join(", "),
         })
-    }
-}
-
-impl Encoder {
-    fn header(&mut self, what: ExportWhat) -> Result<Vec<u8>, ParquetError> {
-        match self {
-            Encoder::Csv(rows) => rows.header(columns_of(what)),
-            Encoder::Focus(rows) => rows.header(),
-            Encoder::Parquet(_) => {}
-        }
-        self.take()
-    }
-
-    fn statement(&mut self, what: ExportWhat, statement: &Statement, sums: &mut Sums) {
-        if let Encoder::Focus(rows) = self {
-            if let Some(charge) = charge_of(statement) {
-                rows.charge(charge, sums);
-            }
-            return;
-        }
-        let mut each = |cells: &[Cell<'_>]| self.row(cells, sums);
-        match what {
-            ExportWhat::Statements => statement_row(statement, &mut each),
-            ExportWhat::Services => service_rows(statement, &mut each),
-            ExportWhat::Days => day_rows(statement, &mut each),
-            // They come from the archive.
-            ExportWhat::Requests => {}
-        }
-    }
-
-    fn request(&mut self, row: &ArchivedRequest<'_>, is_final: bool, sums: &mut Sums) {
-        match self {
-            Encoder::Focus(rows) => {
-                if let Some(charge) = charge_of_request(row, is_final) {
-                    rows.charge(charge, sums);
-                }
-            }
-            _ => request_row(row, &mut |cells| self.row(cells, sums)),
-        }
-    }
-
-    /// A row of what is no FOCUS file.
-    fn row(&mut self, cells: &[Cell<'_>], sums: &mut Sums) {
-        sums.add(cells);
-        match self {
-            Encoder::Csv(rows) => rows.row(cells),
-            Encoder::Parquet(rows) => rows.row(cells),
-            Encoder::Focus(_) => {}
-        }
-    }
-
-    fn take(&mut self) -> Result<Vec<u8>, ParquetError> {
-        match self {
-            Encoder::Csv(rows) => Ok(rows.take()),
-            Encoder::Parquet(rows) => rows.take(),
-            Encoder::Focus(rows) => Ok(rows.take()),
-        }
-    }
-
-    fn end(&mut self, sums: &mut Sums) -> Result<Vec<u8>, ParquetError> {
-        match self {
-            Encoder::Csv(rows) => Ok(rows.trailer(sums)),
-            Encoder::Parquet(rows) => rows.end(),
-            Encoder::Focus(rows) => Ok(rows.end(sums)),
-        }
     }
 }

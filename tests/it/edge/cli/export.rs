@@ -3,6 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
+use tidemark::archive::{ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows};
+use tidemark::domain::amount::{Money, Points};
+use tidemark::domain::event::Service;
+use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
+use tidemark::domain::rules::Network;
+use tidemark::domain::semantics::Semantics;
+use tidemark::domain::tier::Tier;
+use tidemark::domain::time::Millis;
+
 use super::{Place, chat};
 
 /// A mainnet with requests of three users, one of whom has an id that is a formula.
@@ -195,4 +204,204 @@ fn the_validator_of_focus_finds_no_rule_that_a_file_breaks() {
         .filter(|line| !line.contains(MISREAD))
         .collect();
     assert!(broken.is_empty(), "{said}");
+}
+
+/// A request of `ann` as the mainnet's rules have it: 3 points for `prov`, 0.3 for `ann`, $0.00015.
+fn archived(kind: RequestKind, id: &str) -> ArchivedRequest<'_> {
+    let time: Millis = "2026-10-05T12:00:00Z".parse().unwrap();
+    let sign = if kind == RequestKind::Reversal { -1 } else { 1 };
+    ArchivedRequest {
+        kind,
+        source: "s",
+        id,
+        user: "ann",
+        provider: Some("prov"),
+        endpoint: "/v1/chat/completions",
+        service_name: "chat_completions",
+        service: Service::CHAT_COMPLETIONS,
+        model: Some("llama-3-8b"),
+        tier: Some(Tier::BlueSurge),
+        status: 200,
+        latency_ms: Some(250),
+        input_tokens: Some(150),
+        output_tokens: Some(75),
+        cached_input_tokens: None,
+        cache_write_tokens: None,
+        reasoning_tokens: None,
+        audio_ms: None,
+        image_count: None,
+        request_bytes: None,
+        response_bytes: None,
+        stream: false,
+        time,
+        log_time: time,
+        epoch: Epoch(0),
+        partition: Partition(0),
+        offset: Offset(0),
+        chunk: Chunk(1),
+        control: Control(1),
+        semantics: Semantics::NOW.number(),
+        month: time.month(),
+        booked_on: (kind == RequestKind::Event).then(|| time.day()),
+        user_points: Points(sign * 300_000),
+        provider_points: Points(sign * 3_000_000),
+        cost: Money(i128::from(sign) * 150_000),
+        shadow_cost: Money::ZERO,
+        target_ms: 2_000,
+        trial_points: None,
+        user_referrer_1: None,
+        user_referrer_2: None,
+        user_referrer_3: None,
+        user_referral_1: Points::ZERO,
+        user_referral_2: Points::ZERO,
+        user_referral_3: Points::ZERO,
+        provider_referrer_1: Some("vic"),
+        provider_referrer_2: None,
+        provider_referrer_3: None,
+        provider_referral_1: Points(sign * 600_000),
+        provider_referral_2: Points::ZERO,
+        provider_referral_3: Points::ZERO,
+        original_offset: None,
+        original_epoch: None,
+        original_source: None,
+        original_id: None,
+        provider_is_new: false,
+        earlier_model: None,
+        earlier_latency_ms: None,
+        earlier_target_ms: None,
+        earlier_input_tokens: None,
+        earlier_output_tokens: None,
+        earlier_cached_input_tokens: None,
+        earlier_cache_write_tokens: None,
+        earlier_reasoning_tokens: None,
+        earlier_audio_ms: None,
+        earlier_image_count: None,
+    }
+}
+
+/// An archive of October in `archive`.
+fn write_archive(place: &Place, requests: &[ArchivedRequest<'_>]) {
+    let mut rows = Rows::default();
+    requests.iter().for_each(|request| rows.push(request));
+    let mut writer = ArchiveWriter::new().unwrap();
+    writer.append(&rows).unwrap();
+    let folder = Folder {
+        month: requests[0].month,
+        day: requests[0].log_time.day(),
+    };
+    let name = FileName {
+        epoch: Epoch(0),
+        source: Partition(0),
+        from: Offset(0),
+        to: Offset(requests.len() as u64),
+    };
+    let path = place.path("archive").join(name.path_in(folder));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, writer.finish().unwrap()).unwrap();
+}
+
+#[test]
+fn archived_requests_are_exported_and_replayed_under_other_rules() {
+    let place = Place::new();
+    place.tidemark(&["init"]).ok();
+    place.tidemark(&["pricing", "init", "mainnet"]).ok();
+    let replay = ["replay", "--month", "2026-10", "--archive", "archive"];
+    let nothing = place.tidemark(&replay).failed(1);
+    assert!(
+        nothing.contains("nothing of 2026-10 in the archive at archive"),
+        "{nothing}"
+    );
+    let ids = ["r-1", "=r-2"];
+    let mut requests = ids.map(|id| archived(RequestKind::Event, id)).to_vec();
+    requests.push(archived(RequestKind::Reversal, "take-back"));
+    write_archive(&place, &requests);
+
+    let export = [
+        "export",
+        "--month",
+        "2026-10",
+        "--what",
+        "requests",
+        "--archive",
+        "archive",
+    ];
+    let csv = place
+        .tidemark(&[&export[..], &["--format", "csv"]].concat())
+        .ok();
+    let end = trailer(&csv);
+    assert!(
+        end.starts_with("# end rows=3 user_points=0.3 provider_points=3 "),
+        "{end}"
+    );
+    assert!(
+        end.contains(" provider_referral_points=0.6 cost_usd=0.00015 "),
+        "{end}"
+    );
+    assert!(
+        csv.contains("event,ann,prov,s,'=r-2,2026-10-05T12:00:00.000Z,"),
+        "{csv}"
+    );
+    let focus = place
+        .tidemark(&[&export[..], &["--format", "focus"]].concat())
+        .ok();
+    let lines: Vec<&str> = focus.lines().collect();
+    assert_eq!(lines.len(), 4, "{focus}");
+    assert!(lines[3].starts_with("-0.00015,ann,"), "{focus}");
+    assert!(
+        lines[3].contains(",Usage,Correction,"),
+        "it was booked late: {focus}"
+    );
+    assert!(
+        lines[1].contains(",2026-10-06T00:00:00Z,2026-10-05T00:00:00Z,,1.0,Requests,"),
+        "{focus}"
+    );
+
+    // Under the rules that there were: what was posted.
+    let same = place.tidemark(&[&replay[..], &["--json"]].concat()).json();
+    assert_eq!(same["rows"]["changed"], 0);
+    assert_eq!(same["totals"]["cost"]["after"], "0.00015");
+    assert_eq!(same["totals"]["providerReferralPoints"]["after"], "0.6");
+    // Under others.
+    let (_, text) = Network::Mainnet.document();
+    place.write(
+        "other.toml",
+        &text.replace("pricePerUnit = \"0.0005\"", "pricePerUnit = \"0.001\""),
+    );
+    let other = [
+        &replay[..],
+        &["--rules", "other.toml", "-o", "accounts.csv"],
+    ]
+    .concat();
+    let said = place.tidemark(&other).ok();
+    assert!(
+        said.contains("3 records of 2026-10 from 1 file in archive: 1 booked late"),
+        "{said}"
+    );
+    assert!(
+        said.lines().any(|line| line
+            .split_whitespace()
+            .eq(["charged,", "USD", "0.00015", "0.000225"])),
+        "{said}"
+    );
+    let accounts = std::fs::read_to_string(place.path("accounts.csv")).unwrap();
+    assert!(
+        accounts.contains("\nuser,ann,2,0.3,0.3,0,0,0.00015,0.000225,0,0\n"),
+        "{accounts}"
+    );
+    assert!(
+        accounts.contains("\nprovider,vic,0,0.6,0.6,0.6,0.6,0,0,0,0\n"),
+        "{accounts}"
+    );
+    assert!(
+        trailer(&accounts).starts_with("# end rows=3 requests=4 "),
+        "{accounts}"
+    );
+    // A record that was not rated so.
+    requests[0].cost = Money(1);
+    write_archive(&place, &requests);
+    let differs = place.tidemark(&replay).failed(1);
+    assert!(differs.contains("replay_differs"), "{differs}");
+    place.write("broken.toml", "system_mainnet = 1");
+    let broken = [&replay[..], &["--rules", "broken.toml"]].concat();
+    assert!(place.tidemark(&broken).failed(2).contains("broken.toml"));
 }
