@@ -73,7 +73,7 @@ pub(super) struct TextBuffer {
 }
 
 impl TextBuffer {
-    fn push(&mut self, text: &str) {
+    pub(super) fn push(&mut self, text: &str) {
         self.bytes.extend_from_slice(text.as_bytes());
         let end = u32::try_from(self.bytes.len()).expect("a row group holds far less than 4 GiB");
         self.ends.push(end);

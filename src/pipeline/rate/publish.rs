@@ -54,6 +54,7 @@ impl Rater<'_> {
             rows,
             after,
             oldest_lookup: _,
+            archived: _,
         } = output;
         let cut = self.cut_header(&after);
         let cut_record = cut_record::encode(self.partition, &self.checkpoint, cut.1.clone());
