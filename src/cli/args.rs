@@ -13,6 +13,7 @@ pub use accounts::{
     ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
 pub use emit::EmitArgs;
+pub use export::{ExportArgs, ReplayArgs};
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
 pub use repair::{
     AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
@@ -25,6 +26,7 @@ pub use verify::VerifyArgs;
 
 mod accounts;
 mod emit;
+mod export;
 mod records;
 mod repair;
 mod services;
@@ -105,6 +107,12 @@ pub enum Command {
     /// Show what an account earned in a month, and for what.
     #[command(after_help = accounts::STATEMENT_EXAMPLES)]
     Statement(StatementArgs),
+    /// Write a month to a file for finance: every account's statement, or charges in FOCUS columns.
+    #[command(after_help = export::EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+    /// Rate the archive of a month under other rules: what they would bring and cost, and whom.
+    #[command(after_help = export::REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Show who has the most points in a month.
     Leaderboard(LeaderboardArgs),
     /// Show a user's requests on one day, and how each was rated.

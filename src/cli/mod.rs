@@ -24,6 +24,7 @@ mod doctor;
 mod emit;
 mod engine;
 mod explain;
+mod export;
 mod generate;
 mod grants;
 mod keys;
@@ -31,6 +32,7 @@ mod lines;
 mod listeners;
 mod newest;
 mod output;
+mod output_file;
 mod price_import;
 mod private;
 mod progress;
@@ -40,6 +42,7 @@ mod recover;
 mod referral;
 mod rejects;
 mod remote;
+mod replay;
 mod resume;
 mod reverse;
 mod rules;
@@ -272,6 +275,8 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Reverse(args) => reverse::run(session, config, args).await,
         Command::Explain(args) => explain::run(session, args).await,
         Command::Statement(args) => statements::statements(session, args).await,
+        Command::Export(args) => export::run(session, args).await,
+        Command::Replay(args) => replay::run(session, args).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,

@@ -213,6 +213,16 @@ impl fmt::Display for Money {
     }
 }
 
+/// A sum of points over many accounts, in micropoints, wider than any one account's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WidePoints(pub i128);
+
+impl fmt::Display for WidePoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_decimal(f, self.0, 6)
+    }
+}
+
 impl FromStr for Points {
     type Err = AmountError;
     fn from_str(text: &str) -> Result<Points, AmountError> {

@@ -39,12 +39,19 @@ pub fn service_of(endpoint: &str) -> Option<Service> {
 /// Rates one event. An event that is not successful earns and costs nothing. What is unknown (`None`) is not charged.
 ///
 /// The provider's amount is computed the same when no provider is named; then it is nobody's.
+#[inline]
 pub fn rate(event: &UsageEvent<'_>, service: Service, model: &Detection, rules: &Rules) -> Amounts {
-    if !is_successful(event.status) {
-        return Amounts::default();
+    match is_successful(event.status) {
+        true => rate_used(Used::by(event), service, model, rules),
+        false => Amounts::default(),
     }
+}
+
+/// Rates a successful request that has used so much.
+#[inline]
+pub fn rate_used(used: Used, service: Service, model: &Detection, rules: &Rules) -> Amounts {
     let earnings = rules.earnings(service, model.tier);
-    let price = price(Used::by(event), service, model, rules);
+    let price = price(used, service, model, rules);
     Amounts {
         provider: earnings.provider,
         user: earnings.user,

@@ -12,6 +12,7 @@ use axum::extract::{FromRef, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,6 +40,7 @@ mod connections;
 mod decoding;
 mod dependencies;
 mod docs;
+mod download;
 mod extract;
 mod failures;
 mod hosts;
@@ -120,6 +122,8 @@ pub struct ApiState {
     tokens: Option<Arc<tokens::Tokens>>,
     pages: Arc<pages::Shared>,
     identity: Arc<listener::Identity>,
+    /// Room for downloads.
+    downloads: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for ApiState {
@@ -162,6 +166,7 @@ impl ApiState {
             tokens,
             pages: Arc::default(),
             identity: Arc::default(),
+            downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
             commands: Arc::new(Commands::new(queries.clone(), parts.clock.clone())),
             queries,
             parts: Arc::new(parts),

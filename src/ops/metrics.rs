@@ -340,6 +340,9 @@ metrics! {
     /// limited (too many unknown keys of the older form), or believed (cached, because the store
     /// did not answer in time).
     http_key_lookups_total: IntCounterVec["result"];
+    /// Exports that were downloaded, by what they hold, format and outcome: complete, interrupted (the
+    /// client stopped reading) or failed (the file is incomplete; the log says why).
+    exports_total: IntCounterVec["what", "format", "outcome"];
     /// Spans for the trace collector: sent, failed (not accepted) or dropped (queue full). Only
     /// with tracing.endpoint.
     trace_spans_total: IntCounterVec["outcome"];

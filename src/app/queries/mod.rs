@@ -24,6 +24,7 @@ mod bytes_text;
 mod credits;
 mod earnings;
 mod explain;
+mod export;
 mod halts;
 mod keys;
 mod leaderboard;
@@ -31,6 +32,7 @@ mod models;
 mod quality;
 mod referrals;
 mod rejects;
+mod replay;
 mod rules;
 mod rules_cache;
 mod sent_rejects;
@@ -57,6 +59,10 @@ pub use explain::{
     ReversalStep, RuleUsed, RulesStep, SeasonStep, Section, ServiceDemand, ServiceStep, SumLine,
     TierFound, View, WhichRequest,
 };
+pub use export::{
+    ArchiveFault, ChangesFile, Column, ColumnKind, Export, ExportError, ExportFormat,
+    ExportRequest, ExportWhat, FOCUS_VERSION, ISSUER_DEFAULT, Sums, UnknownName,
+};
 pub use halts::Halt;
 pub use keys::KeyInfo;
 pub use leaderboard::{LeaderboardPage, Place, RankOf, Ranking};
@@ -67,6 +73,10 @@ pub use referrals::{
 pub use rejects::{
     DiscardInfo, FoundReject, Origin, RedriveInfo, RejectDetail, RejectLine, RejectPage,
     RejectPlace, RejectState, SentTo,
+};
+pub use replay::{
+    AccountChange, ArchiveFiles, ArchivePath, ChangedAccount, EachAccount, LocalArchive, Pair,
+    ReplayError, ReplayReport, ReplayRequest, ReplayTotals, RowCounts, Worth, replay,
 };
 pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,

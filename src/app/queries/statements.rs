@@ -19,10 +19,29 @@ use crate::store::{accounts, set_aside};
 /// Statements of one month.
 pub struct Statements<'r> {
     queries: &'r Queries,
+    view: MonthView,
+}
+
+/// What statements of one month are computed with.
+#[derive(Clone)]
+pub(super) struct MonthView {
     month: Month,
     timeline: Arc<Timeline>,
     /// `None`: the month is open.
-    closed: Option<Finality>,
+    closed: Option<Arc<Finality>>,
+}
+
+impl MonthView {
+    /// The statements, of rows that are read by `queries`.
+    pub(super) fn of(self, queries: &Queries) -> Statements<'_> {
+        let view = self;
+        Statements { queries, view }
+    }
+
+    /// Whether nothing of the month can change any more, but for accounts that are set aside.
+    pub(super) fn is_final(&self) -> bool {
+        self.closed.is_some()
+    }
 }
 
 impl Queries {
@@ -32,6 +51,14 @@ impl Queries {
         month: Month,
         now: Millis,
     ) -> Result<Statements<'_>, QueryError> {
+        Ok(self.month_view(month, now).await?.of(self))
+    }
+
+    pub(super) async fn month_view(
+        &self,
+        month: Month,
+        now: Millis,
+    ) -> Result<MonthView, QueryError> {
         let timeline = self.rules_needed().await?;
         // A month that is open by the clock is open by the log, so there is nothing to look at.
         let mut closed = None;
@@ -40,11 +67,10 @@ impl Queries {
             let finality = Finality::read(self.db(), sources, postings).await?;
             closed = Some(finality).filter(|finality| finality.is_final(month));
         }
-        Ok(Statements {
-            queries: self,
+        Ok(MonthView {
             month,
             timeline,
-            closed,
+            closed: closed.map(Arc::new),
         })
     }
 
@@ -77,13 +103,13 @@ pub struct StatementPage {
 impl Statements<'_> {
     /// Which month.
     pub fn month(&self) -> Month {
-        self.month
+        self.view.month
     }
 
     /// The account's statement; `None` if nothing happened in this month.
     pub async fn of(&self, account: &Account) -> Result<Option<Statement>, QueryError> {
         let db = self.queries.db();
-        let row = match accounts::month(db, account, self.month).await {
+        let row = match accounts::month(db, account, self.view.month).await {
             Err(error @ StoreError::Corrupt { .. }) => {
                 let aside = set_aside::get(db, account).await?;
                 let since = aside.map(|stored| QueryError::SetAside(stored.value.at));
@@ -125,14 +151,14 @@ impl Statements<'_> {
         };
         for item in &page.items {
             match accounts::account_of(kind, item) {
-                Ok(Some((account, stored))) if stored.row.month == self.month => {
+                Ok(Some((account, stored))) if stored.row.month == self.view.month => {
                     found.statements.push(self.of_row(&account, &stored.row)?);
                 }
                 Ok(_) => {}
                 Err(error @ StoreError::Corrupt { .. }) => {
                     // It may be of another month.
                     match accounts::whose(kind, item)? {
-                        Some((account, month)) if month == self.month => {
+                        Some((account, month)) if month == self.view.month => {
                             found.unreadable.push(account);
                         }
                         Some(_) => {}
@@ -146,13 +172,14 @@ impl Statements<'_> {
     }
 
     fn of_row(&self, account: &Account, row: &MonthRow) -> Result<Statement, QueryError> {
-        let closed = self.closed.as_ref();
-        let is_final = closed.is_some_and(|finality| !finality.may_change(account, self.month));
-        Ok(statement(account, row, &self.timeline, is_final))
+        let closed = self.view.closed.as_ref();
+        let is_final =
+            closed.is_some_and(|finality| !finality.may_change(account, self.view.month));
+        Ok(statement(account, row, &self.view.timeline, is_final))
     }
 
     fn empty(&self, account: &Account) -> Result<Statement, QueryError> {
-        self.of_row(account, &MonthRow::new(self.month, Carry::default()))
+        self.of_row(account, &MonthRow::new(self.view.month, Carry::default()))
     }
 }
 

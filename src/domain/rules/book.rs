@@ -1,7 +1,11 @@
 //! All versions of all keys, and what a control position sees of them.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+pub use history::RuleHistory;
 
 use super::RuleChange;
 use super::fault::RuleFault;

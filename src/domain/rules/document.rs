@@ -53,6 +53,11 @@ impl RulesDocument {
         })
     }
 
+    /// Its settings.
+    pub(super) fn settings(&self) -> &[(SettingKey, Setting)] {
+        &self.settings
+    }
+
     /// The document as configuration keys with their values as canonical JSON, in a fixed order.
     pub fn changes(&self) -> Vec<(String, String)> {
         self.settings

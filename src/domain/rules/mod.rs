@@ -35,7 +35,7 @@ mod setting;
 mod token_prices;
 mod version;
 
-pub use book::{RuleBook, Timeline, VersionInForce};
+pub use book::{RuleBook, RuleHistory, Timeline, VersionInForce};
 pub use class::{PerClass, RateClass};
 pub use curve::Curve;
 pub use document::{Network, RulesDocument, check_value, model_prices};

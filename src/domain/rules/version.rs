@@ -5,7 +5,7 @@ use crate::domain::position::Control;
 use crate::domain::time::Millis;
 
 /// One version of one key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Version {
     pub control: Control,
     /// `None`: it has no beginning.

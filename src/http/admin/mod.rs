@@ -15,6 +15,7 @@ mod audit;
 mod audits;
 mod codes;
 mod credits;
+mod exports;
 mod keys;
 mod pricing;
 mod rejects;
@@ -41,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(audit::list))
         .routes(routes!(audits::show))
         .routes(routes!(analytics::show))
+        .routes(routes!(exports::file))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))

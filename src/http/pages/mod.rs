@@ -277,6 +277,18 @@ fn pages(made_with: Option<Pages>) -> Table {
             AdminWrite,
             post(admin::rejects::discard),
         )
+        .add(
+            M::GET,
+            "/admin/exports",
+            AdminRead,
+            get(admin::exports::show),
+        )
+        .add(
+            M::GET,
+            "/admin/exports/file",
+            AdminRead,
+            get(admin::exports::file),
+        )
         .add(M::GET, "/admin/audit", AdminRead, get(admin::audit::show))
 }
 

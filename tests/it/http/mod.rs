@@ -9,6 +9,7 @@ mod audits;
 mod bodies;
 mod credits;
 mod earnings;
+mod exports;
 pub mod hostile;
 pub mod issuer;
 mod keys;

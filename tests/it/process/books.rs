@@ -152,6 +152,15 @@ fn pages(site: &Site) -> Pages {
         let mut lines: Vec<&str> = statements.lines().collect();
         lines.sort_unstable();
         pages.insert(format!("statements {month}"), lines.join("\n"));
+        let export = [
+            "export",
+            "--month",
+            &month,
+            "--format",
+            "csv",
+            "--exact-text",
+        ];
+        pages.insert(format!("export {month}"), site.run(&export));
         for kind in ["users", "providers"] {
             let ranks = RANKS.to_string();
             let ask = [&["leaderboard", kind, "--top", &ranks], &of[..]].concat();
@@ -217,6 +226,7 @@ impl Books {
             ..oracle::Input::default()
         });
         self.statements(&must);
+        self.exports(&must);
         self.leaderboards(&must);
         let rejects = must.rejects.iter();
         let rejects: BTreeMap<Place, String> =
@@ -246,6 +256,57 @@ impl Books {
             }
         }
         oracle::same_statements(&is, &must.statements).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Exports have every statement of the oracle, to the micropoint and nano-dollar, and their sums.
+    fn exports(&self, must: &oracle::Output) {
+        let mut rows = BTreeMap::new();
+        for month in months() {
+            let file = self.page(&format!("export {month}"));
+            let mut reader = csv::ReaderBuilder::new();
+            let mut reader = reader.comment(Some(b'#')).from_reader(file.as_bytes());
+            let mut cost = 0;
+            for row in reader.deserialize() {
+                let row: BTreeMap<String, String> = row.expect("a row");
+                cost += row["cost_usd"].parse::<Money>().map_or(0, |cost| cost.0);
+                let key = ((row["kind"].clone(), row["id"].clone()), month.clone());
+                assert!(rows.insert(key, row).is_none(), "an account stands twice");
+            }
+            let end = file.lines().last().expect("a last line");
+            let sum = format!(" cost_usd={} ", Money(cost));
+            assert!(
+                end.starts_with("# end rows=") && end.contains(&sum),
+                "{end}"
+            );
+        }
+        let unknown = rows.keys().find(|key| !must.statements.contains_key(key));
+        assert_eq!(unknown, None, "a row that the oracle does not know");
+        for (key, statement) in &must.statements {
+            for (column, field) in [
+                ("usage_points", "usage"),
+                ("base_points", "base"),
+                ("multiplier_points", "multiplier"),
+                ("trial_points", "trial"),
+                ("streak_points", "streak"),
+                ("referral_points", "referral"),
+                ("bonus_points", "bonus"),
+                ("late_points", "late"),
+                ("total_points", "total"),
+                ("cost_usd", "cost"),
+                ("shadow_cost_usd", "shadowCost"),
+                ("requests", "requests"),
+                ("failed", "failed"),
+            ] {
+                let field = match &statement[field] {
+                    Value::Null => String::new(),
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                // A statement of nothing but zeros may have no row.
+                let row = rows.get(key).map_or("0", |row| row[column].as_str());
+                assert_eq!(row, field, "{column} of {key:?}");
+            }
+        }
     }
 
     fn leaderboards(&self, must: &oracle::Output) {

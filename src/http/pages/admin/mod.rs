@@ -25,6 +25,7 @@ pub(super) mod audit;
 pub(super) mod change;
 mod confirmation;
 pub(super) mod credits;
+pub(super) mod exports;
 pub(super) mod network;
 mod preview;
 mod reject_overview;
@@ -35,12 +36,13 @@ pub(super) mod rules;
 mod versions;
 
 /// The pages of admins, with their names.
-const TABS: [(&str, &str); 6] = [
+const TABS: [(&str, &str); 7] = [
     ("Overview", "/admin"),
     ("Prices and rules", "/admin/rules"),
     ("Credits", "/admin/credits"),
     ("Requests", requests::PATH),
     ("Rejects", "/admin/rejects"),
+    ("Exports", exports::PATH),
     ("Audit", "/admin/audit"),
 ];
 

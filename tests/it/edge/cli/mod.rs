@@ -9,6 +9,7 @@ mod describe;
 mod doctor;
 mod emit;
 mod explain;
+mod export;
 mod grants;
 mod guards;
 mod halts;

@@ -1,0 +1,323 @@
+//! The archive of a month, rated again: what other prices or rules would have brought.
+//!
+//! Every archived record is rated by rating's own functions, under the rules as of its control position,
+//! with the values of a document in their place from the beginning on. Under the rules as they were,
+//! that gives what was posted, to the micropoint and nano-dollar. What days bring (streaks, quality),
+//! trials and awards are not in it: rating does not decide them.
+//!
+//! Threads read files side by side. What accounts gain is summed in a table of bounded size; if the
+//! accounts do not fit, the archive is read several times, for a part of them each time.
+
+mod files;
+mod report;
+mod rerate;
+mod tally;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Queries, QueryError};
+use crate::archive::{ArchiveError, ArchiveFile, ArchivedRequest, RequestKind};
+use crate::domain::ids::AccountKind;
+use crate::domain::position::Control;
+use crate::domain::rules::{RuleBook, RuleFault, RuleHistory, RulesDocument};
+use crate::domain::time::Month;
+use crate::store::{control, pricing};
+use files::overlap;
+pub use files::{ArchiveFiles, ArchivePath, LocalArchive};
+use report::Ranks;
+pub use report::{ChangedAccount, ReplayReport, ReplayTotals, RowCounts};
+pub use rerate::Worth;
+use rerate::{RATED, Rerater};
+pub use tally::{AccountChange, Pair};
+use tally::{Gathered, Part, Tally};
+
+/// Most parts of the accounts, each of which costs a pass over the archive.
+const PASSES_MAX: u64 = 4_096;
+
+/// What is to be replayed.
+#[derive(Clone, Debug)]
+pub struct ReplayRequest {
+    /// The month in which requests are booked.
+    pub month: Month,
+    /// Other rules; `None`: those that there were.
+    pub rules: Option<RulesDocument>,
+    /// How much memory the table of accounts may take.
+    pub memory_bytes: usize,
+    /// Accounts at each end of each list of the report.
+    pub top: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// Why nothing was replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The store.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The rules do not follow those that there were.
+    #[error("the rules cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Rules(Vec<RuleFault>),
+    /// Nothing is archived of the month.
+    #[error(
+        "there is nothing of {month} in the archive at {place}; check the path and the month, and that \
+         a worker with the role audit writes the archive"
+    )]
+    Nothing {
+        /// The month.
+        month: Month,
+        /// Where was looked.
+        place: String,
+    },
+    /// Two files hold the same records.
+    #[error(
+        "{first} and {second} hold the same records, so that they would be counted twice; remove the one \
+         that does not belong to the archive"
+    )]
+    Overlap {
+        /// One.
+        first: ArchivePath,
+        /// The other.
+        second: ArchivePath,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {what}: {error}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file cannot be understood.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: ArchivePath,
+        /// Why.
+        error: ArchiveError,
+    },
+    /// A row that no version writes.
+    #[error(
+        "{path} has a request that was rated as of control position {control}, where the store has no \
+         rules; the archive belongs to another installation, or the tables are older than it"
+    )]
+    NoRules {
+        /// In which file.
+        path: ArchivePath,
+        /// The position.
+        control: Control,
+    },
+    /// The accounts do not fit.
+    #[error(
+        "the accounts do not fit into {bytes} bytes, not even in {PASSES_MAX} parts; give more memory"
+    )]
+    Memory {
+        /// How much there was.
+        bytes: usize,
+    },
+    /// What is made of the accounts cannot be written.
+    #[error("{0}")]
+    Output(String),
+}
+
+impl Queries {
+    /// Every version of the rules.
+    pub async fn rule_book(&self) -> Result<RuleBook, QueryError> {
+        let head = control::head(self.db()).await?;
+        Ok(pricing::load_rules(self.db(), head).await?)
+    }
+}
+
+/// Takes every account: its kind, id and change, in the order of kind and id within each part. Told
+/// first when a part begins that was begun before with too little memory, so that what came before is
+/// forgotten.
+pub trait EachAccount {
+    /// Everything begins again.
+    fn restart(&mut self) -> Result<(), String>;
+    /// An account.
+    fn account(
+        &mut self,
+        kind: AccountKind,
+        id: &str,
+        change: &AccountChange,
+    ) -> Result<(), String>;
+}
+
+/// Replays a month. Blocks, for as long as it takes to read the archive.
+pub fn replay(
+    archive: &dyn ArchiveFiles,
+    book: &RuleBook,
+    request: &ReplayRequest,
+    each: &mut dyn EachAccount,
+) -> Result<ReplayReport, ReplayError> {
+    let history = match &request.rules {
+        None => book.history(),
+        Some(document) => book.history_with(document).map_err(ReplayError::Rules)?,
+    };
+    let month = request.month;
+    let files = archive.files(month).map_err(|error| ReplayError::Io {
+        what: archive.place(),
+        error,
+    })?;
+    if files.is_empty() {
+        let place = archive.place();
+        return Err(ReplayError::Nothing { month, place });
+    }
+    if let Some((first, second)) = overlap(&files) {
+        return Err(ReplayError::Overlap { first, second });
+    }
+    let mut passes = 1;
+    loop {
+        let work = Work {
+            archive,
+            files: &files,
+            history: &history,
+            request,
+        };
+        match work.in_parts(passes, each)? {
+            Some(report) => return Ok(report),
+            None if passes >= PASSES_MAX => {
+                let bytes = request.memory_bytes;
+                return Err(ReplayError::Memory { bytes });
+            }
+            None => {
+                passes *= 2;
+                each.restart().map_err(ReplayError::Output)?;
+            }
+        }
+    }
+}
+
+struct Work<'w> {
+    archive: &'w dyn ArchiveFiles,
+    files: &'w [ArchivePath],
+    history: &'w RuleHistory,
+    request: &'w ReplayRequest,
+}
+
+/// What threads sum up of all rows, whoever they are of.
+#[derive(Default)]
+struct Sums {
+    rows: RowCounts,
+    totals: ReplayTotals,
+}
+
+impl Work<'_> {
+    /// `None`: a part did not fit.
+    fn in_parts(
+        &self,
+        passes: u64,
+        each: &mut dyn EachAccount,
+    ) -> Result<Option<ReplayReport>, ReplayError> {
+        let mut ranks = Ranks::new(self.request.top);
+        let (mut accounts, mut sums) = (0, Sums::default());
+        for number in 0..passes {
+            let part = Part { number, of: passes };
+            let tally = Tally::new(part, self.request.memory_bytes);
+            let found = self.pass(&tally)?;
+            if tally.is_full() {
+                return Ok(None);
+            }
+            // Each pass sees every row.
+            sums = found;
+            for (kind, id, change) in tally.into_accounts() {
+                accounts += 1;
+                each.account(kind, &id, &change)
+                    .map_err(ReplayError::Output)?;
+                ranks.add(kind, &id, &change);
+            }
+        }
+        let Sums { rows, totals } = sums;
+        Ok(Some(ReplayReport {
+            month: self.request.month,
+            archive: self.archive.place(),
+            files: self.files.len() as u64,
+            rows,
+            totals,
+            accounts,
+            passes,
+            ranks: ranks.into_lists(),
+        }))
+    }
+
+    fn pass(&self, tally: &Tally) -> Result<Sums, ReplayError> {
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let all = Mutex::new(Sums::default());
+        let run = || -> Result<(), ReplayError> {
+            let mut rerater = Rerater::new(self.history);
+            let mut sums = Sums::default();
+            while !stop.load(Ordering::Relaxed) && !tally.is_full() {
+                let Some(path) = self.files.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    break;
+                };
+                self.file(path, &mut rerater, &mut sums, tally)
+                    .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            }
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.rows.add(&sums.rows);
+            all.totals.add(&sums.totals);
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.request.threads.max(1))
+                .map(|_| scope.spawn(run))
+                .collect();
+            let ended = threads.into_iter().map(|thread| match thread.join() {
+                Ok(ended) => ended,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            ended.collect::<Result<(), _>>()
+        })?;
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn file(
+        &self,
+        path: &ArchivePath,
+        rerater: &mut Rerater<'_>,
+        sums: &mut Sums,
+        tally: &Tally,
+    ) -> Result<(), ReplayError> {
+        let bytes = self.archive.read(path).map_err(|error| ReplayError::Io {
+            what: format!("{path} in {}", self.archive.place()),
+            error,
+        })?;
+        let broken = |error| ReplayError::File { path: *path, error };
+        let file = ArchiveFile::open(bytes).map_err(broken)?;
+        for batch in file.batches(RATED) {
+            let batch = batch.map_err(broken)?;
+            let mut gathered = Gathered::default();
+            for place in 0..batch.len() {
+                let row = batch.row(place).map_err(broken)?;
+                let after = rerater.rate(&row).ok_or(ReplayError::NoRules {
+                    path: *path,
+                    control: row.control,
+                })?;
+                let before = Worth::archived(&row);
+                sums.count(&row, &before, &after);
+                gathered.add(&row, &before, &after);
+            }
+            tally.join(&gathered);
+            if tally.is_full() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sums {
+    fn count(&mut self, row: &ArchivedRequest<'_>, before: &Worth, after: &Worth) {
+        let rows = &mut self.rows;
+        match row.kind {
+            RequestKind::Event => rows.events += 1,
+            RequestKind::Completion => rows.completions += 1,
+            RequestKind::Reversal => rows.reversals += 1,
+        }
+        rows.late += u64::from(row.booked_on.is_none());
+        rows.changed += u64::from(before != after);
+        self.totals.count(before, after);
+    }
+}

@@ -1,0 +1,52 @@
+//! `tidemark export`.
+
+use std::sync::Arc;
+
+use super::args::ExportArgs;
+use super::output::{Done, Failure};
+use super::output_file::OutputFile;
+use super::progress;
+use super::session::Session;
+use crate::app::queries::{ArchiveFiles, Export, ExportRequest, LocalArchive};
+
+/// Runs `tidemark export`.
+pub async fn run(session: &Session, args: &ExportArgs) -> Done {
+    let request = ExportRequest {
+        month: args.month,
+        what: args.what,
+        format: args.format,
+        exact_text: args.exact_text,
+        issuer: args.issuer.clone(),
+    };
+    let queries = Arc::new(session.queries());
+    let archive = args.archive.as_deref().map(LocalArchive::new);
+    let archive = archive.map(|archive| Arc::new(archive) as Arc<dyn ArchiveFiles>);
+    let mut export = queries.export(archive, request, session.now()).await?;
+    let mut file = OutputFile::create(args.output.as_deref())?;
+    if let Err(failure) = write(&mut export, &mut file).await {
+        return Err(match (failure, file.part()) {
+            (Failure::Failed(why), Some(part)) => {
+                Failure::failed(format!("{why}. What was written is in {}", part.display()))
+            }
+            (failure, _) => failure,
+        });
+    }
+    file.finish()?;
+    if !export.is_final() {
+        eprintln!(
+            "tidemark: {} is not final, so the numbers in this file can still change",
+            args.month
+        );
+    }
+    Ok(())
+}
+
+async fn write(export: &mut Export, file: &mut OutputFile) -> Done {
+    let bar = progress::beside_output(None, "rows");
+    while let Some(piece) = export.next().await.map_err(Failure::failed)? {
+        file.write(&piece)?;
+        bar.set_position(export.sums().rows());
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

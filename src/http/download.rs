@@ -1,0 +1,138 @@
+//! Files that admins download: made piece by piece while they are sent.
+//!
+//! A task makes the pieces, at most one ahead of the client, and gives up a client that takes none for a
+//! while. A download that does not come to its end breaks its connection, so that no client takes it
+//! for a whole one.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tracing::Instrument;
+
+use super::ApiState;
+use super::problem::Problem;
+use crate::app::queries::{Export, ExportError, ExportRequest};
+use crate::ops::metrics::Metrics;
+
+/// Downloads at once. Each reads a whole table.
+pub(super) const DOWNLOADS_MAX: usize = 2;
+/// After so long a client that takes nothing is given up.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Longest download.
+const WITHIN: Duration = Duration::from_secs(60 * 60);
+/// Whether the month is final.
+const FINAL: HeaderName = HeaderName::from_static("x-tidemark-final");
+
+/// What the task tells the response.
+enum Piece {
+    Bytes(Bytes),
+    /// The file is whole.
+    End,
+}
+
+/// Begins a download.
+pub(super) async fn download(
+    service: &ApiState,
+    request: ExportRequest,
+) -> Result<Response, Problem> {
+    let room = service.downloads.clone().try_acquire_owned();
+    let room = room.map_err(|_| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "downloads_busy",
+            format!("{DOWNLOADS_MAX} other downloads are running; retry in a minute"),
+        )
+        .retry_after(60)
+    })?;
+    let now = service.clock.now();
+    let export = service.queries.clone().export(None, request, now).await?;
+    let disposition = format!("attachment; filename=\"{}\"", export.file_name());
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            export.request().format.content_type().to_owned(),
+        ),
+        (header::CONTENT_DISPOSITION, disposition),
+        (FINAL, export.is_final().to_string()),
+    ];
+    let (pieces, made) = mpsc::channel(1);
+    let work = make(export, pieces, room, service.metrics.clone());
+    tokio::spawn(work.in_current_span());
+    Ok((headers, Body::from_stream(received(made))).into_response())
+}
+
+/// The pieces, and an error unless the last of them says that it is the last.
+fn received(made: mpsc::Receiver<Piece>) -> impl Stream<Item = io::Result<Bytes>> {
+    futures::stream::unfold(Some(made), |made| async move {
+        let mut made = made?;
+        match made.recv().await {
+            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(made))),
+            Some(Piece::End) => None,
+            None => Some((Err(io::Error::other("the download was cut short")), None)),
+        }
+    })
+}
+
+/// How a download ended early.
+enum Ended {
+    /// The client went away, or took nothing for too long.
+    Client,
+    TooLong,
+    Failed(ExportError),
+}
+
+async fn make(
+    mut export: Export,
+    pieces: mpsc::Sender<Piece>,
+    _room: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+) {
+    let made = tokio::time::timeout(WITHIN, send_all(&mut export, &pieces)).await;
+    let ended = made.unwrap_or(Err(Ended::TooLong));
+    let (request, rows) = (export.request(), export.sums().rows());
+    let (what, format) = (request.what.name(), request.format.name());
+    let outcome = match &ended {
+        Ok(()) => "complete",
+        Err(Ended::Client) => "interrupted",
+        Err(Ended::TooLong | Ended::Failed(_)) => "failed",
+    };
+    let counter = &metrics.exports_total;
+    counter.with_label_values(&[what, format, outcome]).inc();
+    let month = request.month;
+    match ended {
+        Ok(()) => tracing::info!(
+            event = "export.finished", what, format, %month, rows, "an export was downloaded"
+        ),
+        Err(Ended::Client) => tracing::info!(
+            event = "export.interrupted", what, format, %month, rows,
+            "the client stopped reading an export before its end"
+        ),
+        Err(Ended::TooLong) => tracing::warn!(
+            event = "export.failed", what, format, %month, rows,
+            "an export took longer than {WITHIN:?}; make it with `tidemark export`"
+        ),
+        Err(Ended::Failed(error)) => tracing::error!(
+            event = "export.failed", what, format, %month, rows, %error,
+            "an export ended early; the client's file is incomplete"
+        ),
+    }
+}
+
+async fn send_all(export: &mut Export, pieces: &mpsc::Sender<Piece>) -> Result<(), Ended> {
+    while let Some(bytes) = export.next().await.map_err(Ended::Failed)? {
+        send(pieces, Piece::Bytes(bytes)).await?;
+    }
+    send(pieces, Piece::End).await
+}
+
+async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Ended> {
+    let sent = pieces.send_timeout(piece, STALLED_AFTER).await;
+    sent.map_err(|_| Ended::Client)
+}

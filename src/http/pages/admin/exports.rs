@@ -1,0 +1,90 @@
+//! Months as files.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::html;
+use serde::Deserialize;
+
+use super::super::Pages;
+use super::super::frame::month_field;
+use super::super::visitor::Visitor;
+use super::{PageQuery, page};
+use crate::app::queries::{ExportFormat, ExportRequest, ExportWhat, ISSUER_DEFAULT};
+use crate::domain::time::Month;
+use crate::http::download::download;
+use crate::http::extract::bad_query;
+use crate::http::problem::Problem;
+
+pub(super) const PATH: &str = "/admin/exports";
+
+/// The files that are offered: a form's value, and what it is.
+const FILES: [(&str, &str); 5] = [
+    ("statements.csv", "Statements (CSV), one row per account"),
+    (
+        "statements.parquet",
+        "Statements (Parquet), one row per account",
+    ),
+    (
+        "services.csv",
+        "Services (CSV), one row per account and service",
+    ),
+    ("days.csv", "Days (CSV), one row per account and day"),
+    ("statements.focus", "Charges (FOCUS 1.2), one row per user"),
+];
+
+/// `GET /admin/exports`.
+pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor) -> Response {
+    let now = pages.service.clock.now();
+    let before = Month(now.month().0 - 1);
+    let body = html! {
+        h1 { "Exports" }
+        section .card aria-labelledby="export-h" {
+            h2 #export-h { "A month as a file" }
+            form .line method="get" action=(format!("{PATH}/file")) {
+                (month_field(before, now.month()))
+                label for="file" { "File" }
+                select #file name="file" {
+                    @for (value, name) in FILES { option value=(value) { (name) } }
+                }
+                button type="submit" { "Download" }
+            }
+            p .help {
+                "Amounts are exact. A CSV file ends with a line that counts its rows and gives their sums; a file without it was cut short. \
+                 The column " code { "final" } " says whether the month can still change. An apostrophe stands before ids that a \
+                 spreadsheet would take for a formula."
+            }
+            p .help { "From the command line: " code { "tidemark export --month " (before) " --format csv" } }
+        }
+    };
+    page(&visitor, "Exports", PATH, &body)
+}
+
+/// Which file.
+#[derive(Debug, Deserialize)]
+pub(in super::super) struct FileQuery {
+    month: Month,
+    file: String,
+}
+
+/// `GET /admin/exports/file`.
+pub(in super::super) async fn file(
+    State(pages): State<Pages>,
+    PageQuery(wanted): PageQuery<FileQuery>,
+) -> Result<Response, Problem> {
+    let named = wanted.file.split_once('.');
+    let parsed = named.and_then(|(what, format)| {
+        let what: ExportWhat = what.parse().ok()?;
+        Some((what, format.parse::<ExportFormat>().ok()?))
+    });
+    let Some((what, format)) = parsed else {
+        return Err(bad_query("no such file; choose one on the page Exports"));
+    };
+    let request = ExportRequest {
+        month: wanted.month,
+        what,
+        format,
+        exact_text: false,
+        issuer: ISSUER_DEFAULT.to_owned(),
+    };
+    download(&pages.service, request).await
+}
