@@ -394,6 +394,35 @@ async fn signed(config: &StoreConfig, settings: DynamoSettings) -> Done<DynamoSe
     })
 }
 
+/// The archive that a command reads: the given one, or that of the configuration.
+pub async fn archive_to_read(
+    config: &Config,
+    given: Option<&ArchiveLocation>,
+) -> Done<ArchiveStore> {
+    let given = given.cloned().or_else(|| config.archive.location.clone());
+    // Whoever writes makes the directory.
+    if let Some(ArchiveLocation::Directory(directory)) = &given
+        && !directory.is_dir()
+    {
+        return Err(Failure::refused(format!(
+            "there is no archive at {}: no such directory; check the path, and that a worker with the \
+             role audit writes the archive",
+            directory.display()
+        )));
+    }
+    let chosen = ArchiveConfig {
+        location: given,
+        ..config.archive.clone()
+    };
+    match archive(&chosen).await? {
+        Some(archiving) => Ok(archiving.files),
+        None => Err(Failure::refused(
+            "no archive is configured; name one with --archive, or set archive.location and let the \
+             role audit write it (docs/archive.md)",
+        )),
+    }
+}
+
 /// The archive that is configured, if one is.
 pub async fn archive(config: &ArchiveConfig) -> Done<Option<Archiving>> {
     let files = match &config.location {

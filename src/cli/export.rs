@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::args::ExportArgs;
+use super::engine;
 use super::output::{Done, Failure};
 use super::output_file::OutputFile;
 use super::progress;
 use super::session::Session;
-use crate::app::queries::{ArchiveFiles, Export, ExportRequest, LocalArchive};
+use crate::app::queries::{ArchiveFiles, Export, ExportRequest, ExportWhat, StoredArchive};
+use crate::ops::config::Config;
 
 /// Runs `tidemark export`.
-pub async fn run(session: &Session, args: &ExportArgs) -> Done {
+pub async fn run(session: &Session, config: &Config, args: &ExportArgs) -> Done {
     let request = ExportRequest {
         month: args.month,
         what: args.what,
@@ -19,8 +23,12 @@ pub async fn run(session: &Session, args: &ExportArgs) -> Done {
         issuer: args.issuer.clone(),
     };
     let queries = Arc::new(session.queries());
-    let archive = args.archive.as_deref().map(LocalArchive::new);
-    let archive = archive.map(|archive| Arc::new(archive) as Arc<dyn ArchiveFiles>);
+    let archive = match args.what {
+        ExportWhat::Requests => Some(engine::archive_to_read(config, args.archive.as_ref()).await?),
+        _ => None,
+    };
+    let stored = |archive| StoredArchive::new(archive, Handle::current());
+    let archive = archive.map(|archive| Arc::new(stored(archive)) as Arc<dyn ArchiveFiles>);
     let mut export = queries.export(archive, request, session.now()).await?;
     let mut file = OutputFile::create(args.output.as_deref())?;
     if let Err(failure) = write(&mut export, &mut file).await {

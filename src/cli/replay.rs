@@ -3,23 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::args::ReplayArgs;
+use super::engine;
 use super::output::{Done, Failure, Out, all_faults, counted};
 use super::output_file::OutputFile;
 use super::session::Session;
 use crate::app::queries::{
-    AccountChange, ChangedAccount, ChangesFile, EachAccount, ExportFormat, LocalArchive, Pair,
-    ReplayError, ReplayReport, ReplayRequest, replay,
+    AccountChange, ChangedAccount, ChangesFile, EachAccount, ExportFormat, Pair, ReplayError,
+    ReplayReport, ReplayRequest, StoredArchive, replay,
 };
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::{RuleBook, RulesDocument};
 use crate::domain::time::Month;
+use crate::ops::config::Config;
 
 /// Bytes of accounts that are gathered before they are written.
 const PIECE_ACCOUNTS: u64 = 4_096;
 
 /// Runs `tidemark replay`.
-pub async fn run(session: &Session, args: &ReplayArgs) -> Done {
+pub async fn run(session: &Session, config: &Config, args: &ReplayArgs) -> Done {
     let rules = args.rules.as_deref().map(read_rules).transpose()?;
     let is_check = rules.is_none();
     let queries = Arc::new(session.queries());
@@ -31,7 +35,8 @@ pub async fn run(session: &Session, args: &ReplayArgs) -> Done {
         top: args.top,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let archive = LocalArchive::new(&args.archive);
+    let archive = engine::archive_to_read(config, args.archive.as_ref()).await?;
+    let archive = StoredArchive::new(archive, Handle::current());
     let accounts = match &args.output {
         None => None,
         Some(path) => Some(AccountsFile::create(path, args.exact_text, args.month)?),
@@ -63,7 +68,7 @@ fn read_rules(path: &Path) -> Done<RulesDocument> {
 }
 
 fn work(
-    archive: &LocalArchive,
+    archive: &StoredArchive,
     book: &RuleBook,
     request: &ReplayRequest,
     accounts: Option<AccountsFile>,

@@ -75,13 +75,7 @@ async fn verify(
     args: &VerifyArgs,
     out: &mut Out,
 ) -> Done<(Verified, u64)> {
-    let archive = engine::archive(&config.archive).await?;
-    let archive = archive.ok_or_else(|| {
-        Failure::failed(
-            "no archive is configured; set archive.location and let the role audit write it \
-             (docs/archive.md)",
-        )
-    })?;
+    let archive = engine::archive_to_read(config, args.archive.as_ref()).await?;
     let done = match &args.resume {
         Some(path) => read_done(path, args.month)?,
         None => Vec::new(),
@@ -137,10 +131,7 @@ async fn verify(
             failed = told;
         }
     };
-    let verified = session
-        .queries()
-        .verify(&archive.files, &request, tell)
-        .await;
+    let verified = session.queries().verify(&archive, &request, tell).await;
     bar.finish_and_clear();
     failed?;
     Ok((verified.map_err(Failure::failed)?, before))

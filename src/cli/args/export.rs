@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::app::queries::{ExportFormat, ExportWhat, ISSUER_DEFAULT};
 use crate::domain::time::Month;
+use crate::ops::config::ArchiveLocation;
 
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -42,9 +43,10 @@ pub struct ExportArgs {
     /// File to write; it appears when it is complete [default: stdout].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Directory of the archive, for --what requests.
-    #[arg(long, value_name = "DIR", required_if_eq("what", "requests"))]
-    pub archive: Option<PathBuf>,
+    /// Where the archive is, for --what requests: a directory, or s3://BUCKET/PREFIX [default:
+    /// archive.location].
+    #[arg(long, value_name = "PLACE")]
+    pub archive: Option<ArchiveLocation>,
     /// Write ids and names in CSV as they are. By default an apostrophe stands before those that a
     /// spreadsheet would take for a formula.
     #[arg(long)]
@@ -60,9 +62,9 @@ pub struct ReplayArgs {
     /// Month (UTC) in which the requests are booked, such as 2026-10.
     #[arg(long)]
     pub month: Month,
-    /// Directory of the archive.
-    #[arg(long, value_name = "DIR")]
-    pub archive: PathBuf,
+    /// Where the archive is: a directory, or s3://BUCKET/PREFIX [default: archive.location].
+    #[arg(long, value_name = "PLACE")]
+    pub archive: Option<ArchiveLocation>,
     /// Rules to rate by, such as config/rules/mainnet.toml with other prices. They count from the
     /// beginning; keys that the file does not have stay as they were [default: the rules that there
     /// were].

@@ -1,6 +1,7 @@
 //! The archive of rated requests.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -38,9 +39,11 @@ pub enum ArchiveLocation {
     },
 }
 
-impl ArchiveLocation {
+impl FromStr for ArchiveLocation {
+    type Err = String;
+
     /// The one that a text names: `s3://bucket/prefix`, or a directory.
-    fn parse(text: &str) -> Result<ArchiveLocation, String> {
+    fn from_str(text: &str) -> Result<ArchiveLocation, String> {
         let Some(bucket) = text.strip_prefix("s3://") else {
             return match text.contains("://") {
                 true => Err(format!("is '{text}'")),
@@ -64,7 +67,7 @@ fn location() -> Kind<Option<ArchiveLocation>> {
         json!({"type": "string"}),
         |text| match text {
             "" => Ok(None),
-            text => ArchiveLocation::parse(text).map(Some),
+            text => text.parse().map(Some),
         },
     )
 }

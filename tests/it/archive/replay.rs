@@ -10,9 +10,11 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::app::queries::{
-    AccountChange, EachAccount, LocalArchive, ReplayError, ReplayReport, ReplayRequest, replay,
+    AccountChange, EachAccount, ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
 };
-use tidemark::archive::{ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows};
+use tidemark::archive::{
+    ArchiveStore, ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows,
+};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::{Service, UsageEvent};
 use tidemark::domain::ids::AccountKind;
@@ -103,7 +105,7 @@ struct Seed {
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
-    let count = || option::of(prop_oneof![0..5_000_u64, 0..1 << 40]);
+    let count = || option::of(prop_oneof![0..5_000_u64, 0..1_u64 << 40]);
     (
         (
             select(&RequestKind::ALL[..]),
@@ -291,6 +293,7 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
         partition: Partition(0),
         offset: Offset(place),
         chunk: Chunk(1),
+        chunk_log_time: event.time,
         control: Control(seed.control),
         semantics: Semantics::NOW.number(),
         month: month(),
@@ -398,8 +401,10 @@ fn request(rules: Option<RulesDocument>, memory_bytes: usize) -> ReplayRequest {
 
 fn run(directory: &Path, request: &ReplayRequest) -> Result<(ReplayReport, Accounts), ReplayError> {
     let mut accounts = Accounts::default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = ArchiveStore::in_directory(directory).unwrap();
     let report = replay(
-        &LocalArchive::new(directory),
+        &StoredArchive::new(store, runtime.handle().clone()),
         &book(),
         request,
         &mut accounts,

@@ -1,13 +1,12 @@
 //! Where the files of the archive lie.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
+use tokio::runtime::Handle;
 
-use crate::archive::FileName;
-use crate::archive::Folder;
+use crate::archive::{ArchiveStore, FileName, Folder};
 use crate::domain::time::Month;
 
 /// The files of the archive, as replay and export read them. Calls block.
@@ -49,50 +48,37 @@ pub(super) fn overlap(files: &[ArchivePath]) -> Option<(ArchivePath, ArchivePath
     same.map(|pair| (pair[0], pair[1]))
 }
 
-/// An archive in a local directory.
+/// The files of an archive, for threads that may block.
 #[derive(Clone, Debug)]
-pub struct LocalArchive {
-    directory: PathBuf,
+pub struct StoredArchive {
+    store: ArchiveStore,
+    runtime: Handle,
 }
 
-impl LocalArchive {
-    /// The archive in this directory.
-    pub fn new(directory: &Path) -> LocalArchive {
-        LocalArchive {
-            directory: directory.to_owned(),
-        }
+impl StoredArchive {
+    /// Those of this archive, whose requests are made on this runtime.
+    pub const fn new(store: ArchiveStore, runtime: Handle) -> StoredArchive {
+        StoredArchive { store, runtime }
     }
 }
 
-impl ArchiveFiles for LocalArchive {
+impl ArchiveFiles for StoredArchive {
     fn place(&self) -> String {
-        self.directory.display().to_string()
+        self.store.place().to_owned()
     }
 
     fn files(&self, month: Month) -> io::Result<Vec<ArchivePath>> {
-        let days = match fs::read_dir(self.directory.join(format!("month={month}"))) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            days => days?,
-        };
-        let mut found = Vec::new();
-        for day in days {
-            let day = day?.path();
-            if !day.is_dir() {
-                continue;
-            }
-            for file in fs::read_dir(&day)? {
-                let file = file?.path();
-                // What others put there is none of ours.
-                if let Ok((folder, name)) = FileName::of_path(&file.to_string_lossy()) {
-                    found.push(ArchivePath { folder, name });
-                }
-            }
-        }
+        let listed = self.store.files(Some(month)).try_collect::<Vec<_>>();
+        let listed = self.runtime.block_on(listed).map_err(io::Error::other)?;
+        let path = |(folder, name)| ArchivePath { folder, name };
+        let mut found: Vec<ArchivePath> = listed.into_iter().map(path).collect();
         found.sort_unstable();
         Ok(found)
     }
 
     fn read(&self, path: &ArchivePath) -> io::Result<Bytes> {
-        fs::read(self.directory.join(path.to_string())).map(Bytes::from)
+        let read = self.runtime.block_on(self.store.get(&path.to_string()));
+        read.map_err(io::Error::other)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 }

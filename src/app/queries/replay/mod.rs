@@ -24,7 +24,7 @@ use crate::domain::rules::{RuleBook, RuleFault, RuleHistory, RulesDocument};
 use crate::domain::time::Month;
 use crate::store::{control, pricing};
 use files::overlap;
-pub use files::{ArchiveFiles, ArchivePath, LocalArchive};
+pub use files::{ArchiveFiles, ArchivePath, StoredArchive};
 use report::Ranks;
 pub use report::{ChangedAccount, ReplayReport, ReplayTotals, RowCounts};
 pub use rerate::Worth;

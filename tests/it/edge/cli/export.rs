@@ -239,6 +239,7 @@ fn archived(kind: RequestKind, id: &str) -> ArchivedRequest<'_> {
         partition: Partition(0),
         offset: Offset(0),
         chunk: Chunk(1),
+        chunk_log_time: time,
         control: Control(1),
         semantics: Semantics::NOW.number(),
         month: time.month(),
