@@ -64,7 +64,7 @@ pub trait Field {
 
 /// The texts of a column.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TextBuffer {
+pub struct TextBuffer {
     pub(super) bytes: Vec<u8>,
     /// Where each text ends.
     pub(super) ends: Vec<u32>,
@@ -95,7 +95,7 @@ impl TextBuffer {
 
 /// The numbers of a column.
 #[derive(Clone, Debug)]
-pub(super) struct NumberBuffer<T> {
+pub struct NumberBuffer<T> {
     pub(super) values: Vec<T>,
     /// By row: 1 if it has a value. Only of columns whose values are optional.
     pub(super) levels: Vec<i16>,
@@ -123,7 +123,7 @@ impl<T: Copy> NumberBuffer<T> {
 }
 
 /// A buffer that notes which rows have a value.
-pub(super) trait Levels {
+pub trait Levels {
     fn levels(&mut self) -> &mut Vec<i16>;
 }
 

@@ -257,7 +257,7 @@ impl<T: Copy> Scalars<T> {
 }
 
 /// A column of a batch.
-pub(super) enum ReadColumn {
+pub enum ReadColumn {
     /// It was not asked for, or an older version wrote the file without it.
     Absent,
     Texts(Texts),
