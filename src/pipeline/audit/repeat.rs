@@ -37,7 +37,7 @@ pub(super) enum EarlierRecord {
     /// One that says the same.
     Same,
     /// One of the same cut, by which rating it ended elsewhere.
-    OtherEnd(LoggedChunk),
+    OtherEnd(Box<LoggedChunk>),
 }
 
 impl<'c> Auditor<'c> {
@@ -246,7 +246,7 @@ impl<'c> Auditor<'c> {
                     if earlier.chunk.end == chunk.end {
                         return Ok(EarlierRecord::Same);
                     }
-                    found = EarlierRecord::OtherEnd(earlier.chunk);
+                    found = EarlierRecord::OtherEnd(Box::new(earlier.chunk));
                 }
             }
             (to, step) = (from, step * 4);
