@@ -103,7 +103,7 @@ struct Seed {
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
-    let count = || option::of(prop_oneof![0..5_000_u64, 0..1 << 40]);
+    let count = || option::of(prop_oneof![0..5_000_u64, 0..1_u64 << 40]);
     (
         (
             select(&RequestKind::ALL[..]),

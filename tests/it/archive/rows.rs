@@ -39,7 +39,7 @@ fn seed() -> impl Strategy<Value = Seed> {
         (
             vec(id(), 5),
             vec(option::of(id()), 11),
-            vec(option::of(prop_oneof![0..5_u64, 0..1 << 40]), 21),
+            vec(option::of(prop_oneof![0..5_u64, 0..1_u64 << 40]), 21),
         ),
         (
             vec(-1_000_000_000_000_i64..1_000_000_000_000, 10),
