@@ -19,7 +19,7 @@ use crate::domain::rules::{RuleBook, RulesDocument};
 use crate::domain::time::Month;
 use crate::ops::config::Config;
 
-/// Bytes of accounts that are gathered before they are written.
+/// Accounts that are gathered before they are written.
 const PIECE_ACCOUNTS: u64 = 4_096;
 
 /// Runs `tidemark replay`.

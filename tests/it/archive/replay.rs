@@ -435,7 +435,7 @@ fn other_rules(text: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// Whatever was archived: its own rules give what was posted.
     #[test]
@@ -479,7 +479,7 @@ proptest! {
         let sum: i128 = expected.values().map(|(_, cost, _)| cost.0).sum();
         prop_assert_eq!(report.totals.cost.after.0, sum);
 
-        let little = request(Some(document(other_rules)), 2_048);
+        let little = request(Some(document(other_rules)), 16_384);
         match run(directory.path(), &little) {
             Ok((again, same)) => {
                 prop_assert_eq!(same.0, accounts.0);

@@ -184,8 +184,12 @@ impl Ranks {
     pub(super) fn add(&mut self, kind: AccountKind, id: &str, change: &AccountChange) {
         let (points, cost) = (change.points(), change.cost);
         let gain = i128::from(points.after.0) - i128::from(points.before.0);
-        let rise = cost.after.0 - cost.before.0;
-        for (list, by) in self.lists.iter_mut().zip([gain, -gain, rise, -rise]) {
+        let rise = cost.after.0.saturating_sub(cost.before.0);
+        for (list, by) in self
+            .lists
+            .iter_mut()
+            .zip([gain, -gain, rise, rise.saturating_neg()])
+        {
             let is_full = list.len() >= self.top;
             // Accounts come by kind and id within a part; between parts the order decides here.
             if by <= 0 || (is_full && list.last().is_some_and(|(least, _)| by < *least)) {

@@ -143,7 +143,7 @@ fn cell(field: &parquet::record::Field) -> String {
             let units = decimal
                 .data()
                 .iter()
-                .fold(0_i128, |sum, byte| sum << 8 | i128::from(*byte));
+                .fold(0_i128, |sum, byte| (sum << 8) | i128::from(*byte));
             match decimal.scale() {
                 6 => tidemark::domain::amount::WidePoints(units).to_string(),
                 _ => tidemark::domain::amount::Money(units).to_string(),
