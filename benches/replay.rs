@@ -3,6 +3,7 @@
 //! `cargo bench --bench replay` prints records per second of wall clock; the goal is 1,000,000 on two
 //! cores. `REPLAY_BENCH_ROWS` (4,000,000) and `REPLAY_BENCH_MEMORY` (MiB, 1,024) change what is done.
 
+#[expect(dead_code, reason = "what is archived has been rated")]
 mod load;
 
 use std::time::Instant;

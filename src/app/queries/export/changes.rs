@@ -34,7 +34,7 @@ pub struct ChangesFile {
 }
 
 enum Rows {
-    Csv(CsvRows),
+    Csv(Box<CsvRows>),
     Parquet(Box<ParquetRows>),
 }
 
@@ -56,7 +56,7 @@ impl ChangesFile {
             ExportFormat::Csv | ExportFormat::Focus => {
                 let mut rows = CsvRows::new(exact_text);
                 rows.header(CHANGES);
-                Rows::Csv(rows)
+                Rows::Csv(Box::new(rows))
             }
         };
         let sums = Sums::new(CHANGES);
