@@ -1,6 +1,9 @@
 //! Where files lie: a directory, or a bucket of S3 or of a server that speaks its protocol.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path as Directory;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,17 +12,19 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 
 use super::error::ArchiveError;
 use super::http::{CachedCredentials, Connector};
 use super::layout::{FileName, Folder};
-use crate::domain::position::{Epoch, Partition};
+use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Month;
 use crate::store::audits::coverage::Coverage;
 
 /// Readers of Hive-style folders skip what begins with an underscore.
 const COVERAGE: &str = "_coverage";
+/// How often files are listed that are replaced meanwhile.
+const LISTINGS_MAX: usize = 10;
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -108,14 +113,19 @@ impl ArchiveStore {
         &self.place
     }
 
-    /// Writes a file, or replaces it.
+    /// Writes a file, unless it is there: what was written first stays. Whether it was not there.
     ///
     /// # Errors
     /// The store does not answer, or refuses it; trying again may help.
-    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), ArchiveError> {
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<bool, ArchiveError> {
         let payload = PutPayload::from(bytes);
-        let put = self.objects.put(&self.path(path), payload).await;
-        put.map(drop).map_err(|error| self.failed(&error))
+        let options = PutOptions::from(PutMode::Create);
+        let path = self.path(path);
+        match self.objects.put_opts(&path, payload, options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     /// The bytes of a file; `None`: there is none.
@@ -147,15 +157,59 @@ impl ArchiveStore {
         ours.boxed()
     }
 
-    /// Path and bytes of the file that says what is covered of a source partition.
+    /// Says what is covered of a source partition, unless that was said before as of this place in the
+    /// audit log: then what was said first holds. What holds.
     ///
     /// # Errors
-    /// None that memory does not bring.
-    pub fn coverage_file(coverage: &Coverage) -> Result<(String, Bytes), ArchiveError> {
-        let path = coverage_path(coverage.epoch, coverage.source);
+    /// As [`ArchiveStore::put`]; or a file was damaged.
+    pub async fn put_coverage(&self, coverage: &Coverage) -> Result<Coverage, ArchiveError> {
+        let name = CoverageName::of(coverage);
         let bytes = serde_json::to_vec_pretty(coverage);
         let bytes = bytes.map_err(|error| ArchiveError::Format(error.to_string()))?;
-        Ok((path, bytes.into()))
+        let is_new = self.put(&name.to_string(), bytes.into()).await?;
+        let before = match is_new {
+            true => None,
+            false => self.read_coverage(&name).await?,
+        };
+        self.delete_coverages_before(&name).await?;
+        Ok(before.unwrap_or_else(|| coverage.clone()))
+    }
+
+    /// Only the newest is read.
+    async fn delete_coverages_before(&self, newest: &CoverageName) -> Result<(), ArchiveError> {
+        for name in self.coverage_names().await? {
+            if name.is_before(newest) {
+                let deleted = self.objects.delete(&self.path(&name.to_string())).await;
+                match deleted {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(self.failed(&error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn coverage_names(&self) -> Result<Vec<CoverageName>, ArchiveError> {
+        let prefix = self.path(COVERAGE);
+        let listed: Vec<_> = self
+            .objects
+            .list(Some(&prefix))
+            .try_collect()
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let names = listed
+            .iter()
+            .filter_map(|meta| meta.location.filename()?.parse().ok());
+        Ok(names.collect())
+    }
+
+    async fn read_coverage(&self, name: &CoverageName) -> Result<Option<Coverage>, ArchiveError> {
+        let bytes = self.get(&name.to_string()).await?;
+        let read = |bytes: Bytes| {
+            serde_json::from_slice(&bytes)
+                .map_err(|error| ArchiveError::Format(format!("{name}: {error}")))
+        };
+        bytes.map(read).transpose()
     }
 
     /// What is covered of a source partition; `None`: nothing yet.
@@ -167,13 +221,8 @@ impl ArchiveStore {
         epoch: Epoch,
         source: Partition,
     ) -> Result<Option<Coverage>, ArchiveError> {
-        let path = coverage_path(epoch, source);
-        let bytes = self.get(&path).await?;
-        let read = |bytes: Bytes| {
-            serde_json::from_slice(&bytes)
-                .map_err(|error| ArchiveError::Format(format!("{path}: {error}")))
-        };
-        bytes.map(read).transpose()
+        let is_it = |coverage: &Coverage| (coverage.epoch, coverage.source) == (epoch, source);
+        Ok(self.coverages().await?.into_iter().find(is_it))
     }
 
     /// What is covered of each epoch and source partition, in their order.
@@ -181,22 +230,27 @@ impl ArchiveStore {
     /// # Errors
     /// As [`ArchiveStore::put`]; or a file was damaged.
     pub async fn coverages(&self) -> Result<Vec<Coverage>, ArchiveError> {
-        let prefix = self.path(COVERAGE);
-        let listed = self.objects.list(Some(&prefix));
-        let listed: Vec<_> = listed
-            .try_collect()
-            .await
-            .map_err(|error| self.failed(&error))?;
-        let mut coverages = Vec::new();
-        for meta in listed {
-            let read = async { self.objects.get(&meta.location).await?.bytes().await };
-            let bytes = read.await.map_err(|error| self.failed(&error))?;
-            let coverage: Coverage = serde_json::from_slice(&bytes)
-                .map_err(|error| ArchiveError::Format(format!("{}: {error}", meta.location)))?;
-            coverages.push(coverage);
+        let mut coverages = BTreeMap::new();
+        for _ in 0..LISTINGS_MAX {
+            coverages.clear();
+            let mut newest: BTreeMap<(Epoch, Partition), CoverageName> = BTreeMap::new();
+            for name in self.coverage_names().await? {
+                let known = newest.entry((name.epoch, name.source)).or_insert(name);
+                known.next_cut = known.next_cut.max(name.next_cut);
+            }
+            let count = newest.len();
+            for (of, name) in newest {
+                // A newer one has taken its place since.
+                let Some(coverage) = self.read_coverage(&name).await? else {
+                    break;
+                };
+                coverages.insert(of, coverage);
+            }
+            if coverages.len() == count {
+                break;
+            }
         }
-        coverages.sort_by_key(|coverage| (coverage.epoch, coverage.source));
-        Ok(coverages)
+        Ok(coverages.into_values().collect())
     }
 
     fn path(&self, path: &str) -> Path {
@@ -214,8 +268,51 @@ impl ArchiveStore {
     }
 }
 
-fn coverage_path(epoch: Epoch, source: Partition) -> String {
-    format!("{COVERAGE}/e{:010}-p{:05}.json", epoch.0, source.0)
+/// The name of a file that says what is covered of a source partition, as of a record of `ledger.cuts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CoverageName {
+    epoch: Epoch,
+    source: Partition,
+    next_cut: Offset,
+}
+
+impl CoverageName {
+    fn of(coverage: &Coverage) -> CoverageName {
+        CoverageName {
+            epoch: coverage.epoch,
+            source: coverage.source,
+            next_cut: coverage.next_cut,
+        }
+    }
+
+    fn is_before(&self, other: &CoverageName) -> bool {
+        (self.epoch, self.source) == (other.epoch, other.source) && self.next_cut < other.next_cut
+    }
+}
+
+impl fmt::Display for CoverageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (epoch, source, next) = (self.epoch.0, self.source.0, self.next_cut.0);
+        write!(f, "{COVERAGE}/e{epoch:010}-p{source:05}-{next:020}.json")
+    }
+}
+
+impl FromStr for CoverageName {
+    type Err = ArchiveError;
+
+    /// The file name alone.
+    fn from_str(text: &str) -> Result<CoverageName, ArchiveError> {
+        let parts = || {
+            let mut parts = text.strip_suffix(".json")?.split('-');
+            let name = CoverageName {
+                epoch: Epoch(parts.next()?.strip_prefix('e')?.parse().ok()?),
+                source: Partition(parts.next()?.strip_prefix('p')?.parse().ok()?),
+                next_cut: Offset(parts.next()?.parse().ok()?),
+            };
+            parts.next().is_none().then_some(name)
+        };
+        parts().ok_or_else(|| ArchiveError::Path(text.to_owned()))
+    }
 }
 
 fn is_plain(endpoint: &str) -> bool {

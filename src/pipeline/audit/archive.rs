@@ -6,6 +6,10 @@
 //! written. So whoever begins again, after a crash too, rates the same chunks again and writes the same
 //! bytes under the same names. Rows that are not in files yet are in memory only: they are rated again.
 //!
+//! A file that is there stays as it is, and so does what was said of its coverage. A worker that slept
+//! for days, or begins again after days, may find that a chunk cannot be rated again any more: then the
+//! coverage has a gap, and rows of that chunk in a file that was written before are ignored.
+//!
 //! What is archived is what rating again gave, also where the audit found another block in the log. A
 //! chunk that cannot be rated again is a gap with its reason.
 //!
@@ -30,6 +34,7 @@ use crate::pipeline::failure::Failure;
 use crate::pipeline::rate::ArchivedChunk;
 use crate::pipeline::recorded_cut::LoggedChunk;
 use crate::pipeline::retry::pause;
+use crate::store::audits::AuditCheckpoint;
 use crate::store::audits::coverage::{ArchiveProgress, Coverage, Gap, LeftOut};
 
 /// More chunks without rows are not noted with one position of the archive.
@@ -150,6 +155,13 @@ impl Auditor<'_> {
         shutdown: &watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         if self.ctx.archive.is_none() {
+            return Ok(());
+        }
+        // Before the checkpoint of this epoch takes the place of that one.
+        if let Some(ended) = self.ended.take()
+            && self.write_coverage(&ended, shutdown).await?.is_none()
+        {
+            self.ended = Some(ended);
             return Ok(());
         }
         let Some(found) = self.read_coverage(shutdown).await? else {
@@ -438,9 +450,9 @@ impl Auditor<'_> {
                 .inc_by(bytes.len() as u64);
         }
         self.ctx.metrics.archive_rows_total.inc_by(open.rows);
-        if !self.write_coverage(&coverage, shutdown).await? {
+        let Some(coverage) = self.write_coverage(&coverage, shutdown).await? else {
             return Ok(());
-        }
+        };
         let partition = self.source.to_string();
         let covered = &self.ctx.metrics.archive_covered_timestamp_seconds;
         let covered = covered.with_label_values(&[&partition]);
@@ -455,6 +467,30 @@ impl Auditor<'_> {
         self.is_saved = false;
         self.save().await
     }
+}
+
+/// What must be said of an epoch that has ended: what was audited and is not in files never will be.
+pub(super) fn not_archived(stored: &AuditCheckpoint) -> Option<Coverage> {
+    let coverage = &stored.archive.as_ref()?.coverage;
+    let passed = stored.passed.as_ref()?;
+    let log_time = passed.state.as_ref().map(|state| state.log_time);
+    let log_time = log_time.unwrap_or(coverage.log_time);
+    let mut ended = Coverage {
+        next_cut: stored.next,
+        to: passed.to,
+        chunk: Some(passed.chunk),
+        log_time,
+        sequences: passed.sequences.clone(),
+        ..coverage.clone()
+    };
+    ended.add_gap(Gap {
+        from: coverage.to,
+        to: passed.to,
+        reason: SkipReason::EarlierEpoch.as_str().to_owned(),
+        log_time_from: coverage.log_time,
+        log_time_to: log_time,
+    });
+    (passed.to > coverage.to).then_some(ended)
 }
 
 /// Whether a chunk is in the archive already. Its record may be a late copy, or tables were restored to
@@ -486,7 +522,7 @@ impl Auditor<'_> {
                 return Ok(false);
             };
             match archiving.files.put(path, bytes.clone()).await {
-                Ok(()) => return Ok(true),
+                Ok(_) => return Ok(true),
                 Err(error) => failed = self.tell_failed(failed, path, &error).await?,
             }
             if *shutdown.borrow() {
@@ -497,13 +533,27 @@ impl Auditor<'_> {
         }
     }
 
+    /// Says what is covered; what holds of it. `None`: it is not said before shutdown.
     async fn write_coverage(
         &self,
         coverage: &Coverage,
         shutdown: &watch::Receiver<bool>,
-    ) -> Result<bool, Failure> {
-        let (path, bytes) = ArchiveStore::coverage_file(coverage).map_err(unwritable)?;
-        self.write_file(&path, &bytes, shutdown).await
+    ) -> Result<Option<Coverage>, Failure> {
+        let mut failed = 0;
+        loop {
+            let Some(archiving) = &self.ctx.archive else {
+                return Ok(None);
+            };
+            match archiving.files.put_coverage(coverage).await {
+                Ok(holds) => return Ok(Some(holds)),
+                Err(error) => failed = self.tell_failed(failed, "_coverage", &error).await?,
+            }
+            if *shutdown.borrow() {
+                return Ok(None);
+            }
+            let pause_for = self.ctx.pause_after(failed);
+            pause(self.ctx, &mut shutdown.clone(), pause_for).await;
+        }
     }
 
     async fn tell_failed(

@@ -38,6 +38,7 @@ use crate::ops::health::{Role, TaskId};
 use crate::pipeline::rate::ArchivedChunk;
 use crate::pipeline::rate::Rater;
 use crate::pipeline::retry::persist;
+use crate::store::audits::coverage::Coverage;
 use crate::store::audits::{AuditCheckpoint, Finding, FindingKind};
 use crate::store::checkpoints::{self, Versioned};
 use archive::{NOT_REPEATABLE, OpenFiles};
@@ -89,6 +90,8 @@ pub(super) struct Auditor<'c> {
     progressed: bool,
     /// The files of the archive that are being gathered, if there is an archive.
     open: Option<OpenFiles>,
+    /// What is to be said of the archive of an epoch that has ended.
+    ended: Option<Coverage>,
     /// Chunks that were audited before are being rated again for the archive.
     is_catching_up: bool,
     /// The rows of the chunk that was rated again last.
@@ -110,6 +113,10 @@ impl<'c> Auditor<'c> {
             persist(ctx, || checkpoints::get(&*ctx.db, &key)).await?;
         let written = stored.as_ref().map(|stored| stored.write);
         let stored = stored.map(|stored| stored.value);
+        let ended = stored
+            .as_ref()
+            .filter(|stored| stored.epoch < ctx.log.epoch());
+        let ended = ended.and_then(archive::not_archived);
         let Begin {
             checkpoint,
             earlier,
@@ -130,6 +137,7 @@ impl<'c> Auditor<'c> {
             is_saved: true,
             progressed: false,
             open: None,
+            ended,
             is_catching_up: false,
             archived: None,
         })

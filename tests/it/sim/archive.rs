@@ -99,18 +99,20 @@ impl ObjectStore for Place {
             return Err(away());
         }
         let bytes = bytes::Bytes::from(payload.clone());
-        let before = {
-            let mut written = self.files.written.lock().unwrap();
-            written.insert(path.to_string(), bytes.clone())
-        };
-        let is_file = path.as_ref().ends_with(".parquet");
-        if is_file && before.is_some_and(|before| before != bytes) {
-            self.world
-                .with(|inner| inner.fail(format!("{path} was written again with other bytes")));
-        }
-        self.world
-            .with(|inner| inner.note(|| format!("archive {path} {} bytes", bytes.len())));
         let put = self.files.objects.put_opts(path, payload, options).await;
+        let what = match put {
+            Ok(_) => "",
+            Err(_) => ", which was there",
+        };
+        self.world
+            .with(|inner| inner.note(|| format!("archive {path} {} bytes{what}", bytes.len())));
+        if put.is_ok() {
+            let mut written = self.files.written.lock().unwrap();
+            if written.insert(path.to_string(), bytes).is_some() {
+                self.world
+                    .with(|inner| inner.fail(format!("{path} was written again")));
+            }
+        }
         self.world.sleep(back).await;
         match lost_after {
             true => Err(away()),

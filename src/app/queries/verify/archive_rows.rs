@@ -2,11 +2,12 @@
 //! partition.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::archive::{
     ArchiveError, ArchiveFile, ArchiveStore, ArchivedRequest, Batch, Columns, FileName, Folder,
 };
-use crate::domain::position::Offset;
+use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Month;
 use crate::store::audits::coverage::Coverage;
 use futures::TryStreamExt as _;
@@ -19,6 +20,8 @@ pub(super) struct CoveredFiles {
     pub(super) rows: u64,
     /// The same by the month in which they are booked.
     expected: BTreeMap<Month, u64>,
+    /// Ranges of which there are no rows, whatever files hold.
+    gaps: BTreeMap<(Epoch, Partition), Vec<Range<Offset>>>,
 }
 
 impl CoveredFiles {
@@ -59,10 +62,15 @@ impl CoveredFiles {
         {
             *expected.entry(*month).or_default() += rows;
         }
+        let gaps_of = |coverage: &Coverage| {
+            let gaps = coverage.gaps.iter().map(|gap| gap.from..gap.to).collect();
+            ((coverage.epoch, coverage.source), gaps)
+        };
         Ok(CoveredFiles {
             files,
             rows: expected.values().sum(),
             expected,
+            gaps: coverages.iter().map(gaps_of).collect(),
         })
     }
 
@@ -99,6 +107,9 @@ impl CoveredFiles {
     ) -> Result<BTreeMap<Month, u64>, E> {
         let mut found: BTreeMap<Month, u64> = BTreeMap::new();
         for (name, folders) in &self.files {
+            let gaps = self.gaps.get(&(name.epoch, name.source));
+            let within = |gap: &&Range<Offset>| gap.start < name.to && name.from < gap.end;
+            let gaps: Vec<&Range<Offset>> = gaps.into_iter().flatten().filter(within).collect();
             let mut open = Vec::with_capacity(folders.len());
             for folder in folders {
                 let path = name.path_in(*folder);
@@ -106,10 +117,15 @@ impl CoveredFiles {
                 let missing = || ArchiveError::Format(format!("{path} has disappeared"));
                 let bytes = bytes.ok_or_else(missing)?;
                 let file = ArchiveFile::open(bytes)?;
-                *found.entry(folder.month).or_default() += file.rows();
                 open.push(OpenFile::begin(file, columns)?);
             }
-            in_order(&mut open, columns, &mut each)?;
+            in_order(&mut open, columns, &mut |row: &ArchivedRequest<'_>| {
+                if gaps.iter().any(|gap| gap.contains(&row.offset)) {
+                    return Ok(());
+                }
+                *found.entry(row.month).or_default() += 1;
+                each(row)
+            })?;
         }
         Ok(found)
     }
