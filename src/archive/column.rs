@@ -1,7 +1,7 @@
 //! How values stand in columns: their types in Parquet, and the buffers in which a column is
 //! gathered.
 
-use super::decode::ReadColumn;
+use super::batch::ReadColumn;
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
 use crate::domain::position::{Chunk, Control, Epoch, Offset, Partition};
@@ -119,6 +119,31 @@ impl<T: Copy> NumberBuffer<T> {
     pub(super) fn clear(&mut self) {
         self.values.clear();
         self.levels.clear();
+    }
+}
+
+/// The values of a column.
+pub(super) enum Gathered<'b> {
+    Texts(&'b mut TextBuffer),
+    Numbers(&'b mut NumberBuffer<i64>),
+    Wide(&'b mut NumberBuffer<i128>),
+}
+
+impl<'b> From<&'b mut TextBuffer> for Gathered<'b> {
+    fn from(buffer: &'b mut TextBuffer) -> Self {
+        Gathered::Texts(buffer)
+    }
+}
+
+impl<'b> From<&'b mut NumberBuffer<i64>> for Gathered<'b> {
+    fn from(buffer: &'b mut NumberBuffer<i64>) -> Self {
+        Gathered::Numbers(buffer)
+    }
+}
+
+impl<'b> From<&'b mut NumberBuffer<i128>> for Gathered<'b> {
+    fn from(buffer: &'b mut NumberBuffer<i128>) -> Self {
+        Gathered::Wide(buffer)
     }
 }
 

@@ -1,14 +1,13 @@
 //! Rows out of the bytes of a Parquet file, one row group at a time, and only the columns that are
 //! wanted.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, DataType};
+use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
+use super::batch::{Batch, Flags, ReadColumn, Scalars, Texts, spread};
 use super::column::Shape;
 use super::encode::{DOLLAR_BYTES, FORMAT, FORMAT_KEY};
 use super::error::ArchiveError;
@@ -97,30 +96,10 @@ fn places(schema: &SchemaDescriptor) -> Result<Vec<Option<usize>>, ArchiveError>
     Column::ALL.iter().map(place).collect()
 }
 
-/// Rows of a file, column by column.
-pub struct Batch {
-    rows: usize,
-    columns: Vec<ReadColumn>,
-}
-
 impl Batch {
-    /// How many rows it has.
-    pub const fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Whether it has none.
-    pub const fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
-    pub(super) fn column(&self, column: Column) -> &ReadColumn {
-        &self.columns[column as usize]
-    }
-
     /// A column of texts that was read.
     pub fn texts(&self, column: Column) -> Option<&Texts> {
-        match self.column(column) {
+        match &self.columns[column as usize] {
             ReadColumn::Texts(texts) => Some(texts),
             _ => None,
         }
@@ -129,7 +108,7 @@ impl Batch {
     /// A column of numbers that was read: points in micropoints, times in milliseconds, dates in days
     /// since 1970, flags as 0 and 1.
     pub fn numbers(&self, column: Column) -> Option<&Scalars<i64>> {
-        match self.column(column) {
+        match &self.columns[column as usize] {
             ReadColumn::Numbers(numbers) => Some(numbers),
             _ => None,
         }
@@ -137,166 +116,9 @@ impl Batch {
 
     /// A column of dollars that was read, in nano-dollars.
     pub fn dollars(&self, column: Column) -> Option<&Scalars<i128>> {
-        match self.column(column) {
+        match &self.columns[column as usize] {
             ReadColumn::Dollars(dollars) => Some(dollars),
             _ => None,
-        }
-    }
-}
-
-/// The texts of a column: a code per row, and each text that occurs. What is to be looked up per text
-/// is looked up once per batch. A long list of texts may hold the same one under several codes.
-#[derive(Clone, Debug, Default)]
-pub struct Texts {
-    codes: Vec<u32>,
-    texts: String,
-    ends: Vec<u32>,
-}
-
-impl Texts {
-    const NONE: u32 = u32::MAX;
-
-    /// The code of a row's text; `None`: it has no text.
-    pub fn code(&self, row: usize) -> Option<u32> {
-        let code = self.codes[row];
-        (code != Texts::NONE).then_some(code)
-    }
-
-    /// The text of a code.
-    pub fn text(&self, code: u32) -> &str {
-        let place = code as usize;
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.texts[start as usize..self.ends[place] as usize]
-    }
-
-    /// How many codes there are: 0, 1, 2, …
-    pub const fn code_count(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// The text of a row.
-    pub fn get(&self, row: usize) -> Option<&str> {
-        self.code(row).map(|code| self.text(code))
-    }
-
-    fn of(
-        column: Column,
-        values: &[ByteArray],
-        levels: Option<&[i16]>,
-        rows: usize,
-    ) -> Result<Texts, ArchiveError> {
-        let mut texts = Texts::default();
-        // Values from a dictionary are slices of it: equal places mean equal texts.
-        let mut known: HashMap<(usize, usize), u32> = HashMap::new();
-        let mut codes = Vec::with_capacity(values.len());
-        let mut last = None;
-        for value in values {
-            let bytes = value.data();
-            let place = (bytes.as_ptr() as usize, bytes.len());
-            if let Some((before, code)) = last
-                && before == place
-            {
-                codes.push(code);
-                continue;
-            }
-            let code = match known.get(&place) {
-                Some(code) => *code,
-                None => {
-                    let code = texts.add(column, bytes)?;
-                    known.insert(place, code);
-                    code
-                }
-            };
-            last = Some((place, code));
-            codes.push(code);
-        }
-        texts.codes = spread(codes, levels, rows, Texts::NONE);
-        Ok(texts)
-    }
-
-    fn add(&mut self, column: Column, bytes: &[u8]) -> Result<u32, ArchiveError> {
-        let text = std::str::from_utf8(bytes).map_err(|error| ArchiveError::Value {
-            column: column.name(),
-            found: error.to_string(),
-        })?;
-        self.texts.push_str(text);
-        let is_too_long = |_| ArchiveError::Format("a row group with 4 GiB of text".to_owned());
-        let code = u32::try_from(self.ends.len()).map_err(is_too_long)?;
-        let end = u32::try_from(self.texts.len()).map_err(is_too_long)?;
-        self.ends.push(end);
-        Ok(code)
-    }
-}
-
-/// The numbers of a column, by row.
-#[derive(Clone, Debug)]
-pub struct Scalars<T> {
-    /// By row; where there is none, it is zero.
-    values: Vec<T>,
-    /// By row: 1 if it has a number. Empty if every row has.
-    levels: Flags,
-}
-
-/// Which rows have a value.
-pub type Flags = Vec<i16>;
-
-impl<T: Copy> Scalars<T> {
-    /// The number of a row.
-    pub fn get(&self, row: usize) -> Option<T> {
-        self.has(row).then(|| self.values[row])
-    }
-
-    /// The numbers by row; where there is none, it is zero.
-    pub fn values(&self) -> &[T] {
-        &self.values
-    }
-
-    fn has(&self, row: usize) -> bool {
-        self.levels.is_empty() || self.levels[row] != 0
-    }
-}
-
-/// A column of a batch.
-pub enum ReadColumn {
-    /// It was not asked for, or an older version wrote the file without it.
-    Absent,
-    Texts(Texts),
-    Numbers(Scalars<i64>),
-    Dollars(Scalars<i128>),
-}
-
-impl ReadColumn {
-    #[inline]
-    pub(super) fn has(&self, row: usize) -> bool {
-        match self {
-            ReadColumn::Absent => false,
-            ReadColumn::Texts(texts) => texts.codes[row] != Texts::NONE,
-            ReadColumn::Numbers(numbers) => numbers.has(row),
-            ReadColumn::Dollars(dollars) => dollars.has(row),
-        }
-    }
-
-    #[inline]
-    pub(super) fn text(&self, row: usize) -> &str {
-        match self {
-            ReadColumn::Texts(texts) => texts.get(row).unwrap_or_default(),
-            _ => "",
-        }
-    }
-
-    #[inline]
-    pub(super) fn number(&self, row: usize) -> i64 {
-        match self {
-            ReadColumn::Numbers(numbers) => numbers.values[row],
-            _ => 0,
-        }
-    }
-
-    #[inline]
-    pub(super) fn wide(&self, row: usize) -> i128 {
-        match self {
-            ReadColumn::Dollars(dollars) => dollars.values[row],
-            _ => 0,
         }
     }
 }
@@ -317,7 +139,7 @@ fn read_column(
         (ColumnReader::ByteArrayColumnReader(reader), Shape::Text) => {
             let (values, levels) = read_values(column, reader, rows)?;
             let levels = is_optional.then_some(&levels[..]);
-            ReadColumn::Texts(Texts::of(column, &values, levels, rows)?)
+            ReadColumn::Texts(Texts::of(column.name(), &values, levels, rows)?)
         }
         (ColumnReader::BoolColumnReader(reader), Shape::Flag) => {
             let (values, levels) = read_values(column, reader, rows)?;
@@ -375,20 +197,4 @@ fn read_values<T: DataType>(
             found: format!("{read} of {rows} values"),
         }),
     }
-}
-
-/// The values by row.
-fn spread<T: Copy>(values: Vec<T>, levels: Option<&[i16]>, rows: usize, none: T) -> Vec<T> {
-    let Some(levels) = levels else {
-        return values;
-    };
-    if values.len() == rows {
-        return values;
-    }
-    let mut values = values.into_iter();
-    let value = |level: &i16| match level {
-        0 => none,
-        _ => values.next().unwrap_or(none),
-    };
-    levels.iter().map(value).collect()
 }

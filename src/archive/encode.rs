@@ -15,7 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
-use super::column::{ColumnSpec, NumberBuffer, Packing, Shape, TextBuffer};
+use super::column::{ColumnSpec, Gathered, NumberBuffer, Packing, Shape};
 use super::error::ArchiveError;
 use super::row::{Column, Rows};
 
@@ -159,7 +159,7 @@ impl ArchiveWriter {
             let Some(mut column) = group.next_column()? else {
                 return Err(ArchiveError::Format(format!("no column {}", spec.name)));
             };
-            gathered.write(spec, &mut column)?;
+            write_column(gathered, spec, &mut column)?;
             Ok(column.close()?)
         })?;
         group.close()?;
@@ -168,64 +168,37 @@ impl ArchiveWriter {
     }
 }
 
-/// The values of a column.
-pub(super) enum Gathered<'b> {
-    Texts(&'b mut TextBuffer),
-    Numbers(&'b mut NumberBuffer<i64>),
-    Wide(&'b mut NumberBuffer<i128>),
-}
-
-impl<'b> From<&'b mut TextBuffer> for Gathered<'b> {
-    fn from(buffer: &'b mut TextBuffer) -> Self {
-        Gathered::Texts(buffer)
-    }
-}
-
-impl<'b> From<&'b mut NumberBuffer<i64>> for Gathered<'b> {
-    fn from(buffer: &'b mut NumberBuffer<i64>) -> Self {
-        Gathered::Numbers(buffer)
-    }
-}
-
-impl<'b> From<&'b mut NumberBuffer<i128>> for Gathered<'b> {
-    fn from(buffer: &'b mut NumberBuffer<i128>) -> Self {
-        Gathered::Wide(buffer)
-    }
-}
-
-impl Gathered<'_> {
-    fn write(
-        self,
-        spec: ColumnSpec,
-        column: &mut SerializedColumnWriter<'_>,
-    ) -> Result<(), ArchiveError> {
-        match self {
-            Gathered::Texts(texts) => {
-                let bytes = Bytes::from(std::mem::take(&mut texts.bytes));
-                let mut start = 0;
-                let text = |end: &u32| {
-                    let text = bytes.slice(start..*end as usize);
-                    start = *end as usize;
-                    ByteArray::from(text)
-                };
-                let values: Vec<ByteArray> = texts.ends.iter().map(text).collect();
-                let levels = spec.is_optional.then_some(&texts.levels[..]);
-                let column = column.typed::<ByteArrayType>();
-                column.write_batch(&values, levels, None)?;
-            }
-            Gathered::Wide(money) => {
-                let bytes = |nanos: &i128| {
-                    FixedLenByteArray::from(ByteArray::from(nanos.to_be_bytes().to_vec()))
-                };
-                let values: Vec<FixedLenByteArray> = money.values.iter().map(bytes).collect();
-                let levels = spec.is_optional.then_some(&money.levels[..]);
-                let column = column.typed::<FixedLenByteArrayType>();
-                column.write_batch(&values, levels, None)?;
-            }
-            Gathered::Numbers(numbers) => write_numbers(spec, numbers, column)?,
+fn write_column(
+    gathered: Gathered<'_>,
+    spec: ColumnSpec,
+    column: &mut SerializedColumnWriter<'_>,
+) -> Result<(), ArchiveError> {
+    match gathered {
+        Gathered::Texts(texts) => {
+            let bytes = Bytes::from(std::mem::take(&mut texts.bytes));
+            let mut start = 0;
+            let text = |end: &u32| {
+                let text = bytes.slice(start..*end as usize);
+                start = *end as usize;
+                ByteArray::from(text)
+            };
+            let values: Vec<ByteArray> = texts.ends.iter().map(text).collect();
+            let levels = spec.is_optional.then_some(&texts.levels[..]);
+            let column = column.typed::<ByteArrayType>();
+            column.write_batch(&values, levels, None)?;
         }
-        Ok(())
+        Gathered::Wide(money) => {
+            let bytes = |nanos: &i128| {
+                FixedLenByteArray::from(ByteArray::from(nanos.to_be_bytes().to_vec()))
+            };
+            let values: Vec<FixedLenByteArray> = money.values.iter().map(bytes).collect();
+            let levels = spec.is_optional.then_some(&money.levels[..]);
+            let column = column.typed::<FixedLenByteArrayType>();
+            column.write_batch(&values, levels, None)?;
+        }
+        Gathered::Numbers(numbers) => write_numbers(spec, numbers, column)?,
     }
+    Ok(())
 }
 
 fn write_numbers(

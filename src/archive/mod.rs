@@ -4,6 +4,7 @@
 //! follows from it, and it can be rated again under other rules. Nothing here decides a number or
 //! knows who writes rows.
 
+mod batch;
 mod column;
 mod decode;
 mod encode;
@@ -14,8 +15,9 @@ mod objects;
 mod posted;
 mod row;
 
+pub use batch::{Batch, Flags, Scalars, Texts};
 pub use column::{Shape, Text};
-pub use decode::{ArchiveFile, Batch, Flags, Scalars, Texts};
+pub use decode::ArchiveFile;
 pub use encode::{ArchiveWriter, ROWS_PER_GROUP};
 pub use error::ArchiveError;
 pub use layout::{FileName, Folder};

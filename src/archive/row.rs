@@ -1,7 +1,7 @@
 //! A row of the archive: one accepted record, with everything that decided what it brought.
 
-use super::column::{ColumnSpec, Field, Packing, Shape, Text, TextBuffer, word};
-use super::decode::{Batch, ReadColumn};
+use super::batch::{Batch, ReadColumn};
+use super::column::{ColumnSpec, Field, Gathered, Packing, Shape, Text, TextBuffer, word};
 use super::error::ArchiveError;
 use crate::domain::amount::{Money, Points};
 use crate::domain::event::Service;
@@ -133,7 +133,7 @@ macro_rules! archived_request {
             /// Gives each column in the order of a file.
             pub(super) fn each_column<E>(
                 &mut self,
-                mut write: impl FnMut(ColumnSpec, super::encode::Gathered<'_>) -> Result<(), E>,
+                mut write: impl FnMut(ColumnSpec, Gathered<'_>) -> Result<(), E>,
             ) -> Result<(), E> {
                 $( write(Column::$field.spec(), (&mut self.$field).into())?; )*
                 Ok(())
@@ -148,7 +148,7 @@ macro_rules! archived_request {
             pub fn row(&self, row: usize) -> Result<ArchivedRequest<'_>, ArchiveError> {
                 Ok(ArchivedRequest {
                     $( $field: {
-                        let column: &ReadColumn = self.column(Column::$field);
+                        let column: &ReadColumn = &self.columns[Column::$field as usize];
                         let value = <$type as Field>::get(column, row);
                         value.map_err(|found| ArchiveError::Value { column: $name, found })?
                     }, )*
