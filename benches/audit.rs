@@ -14,7 +14,6 @@ use futures::StreamExt as _;
 use tidemark::archive::{ArchiveFile, ArchiveStore, Columns};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::rules::{Network, RulesDocument};
-use tidemark::domain::time::Millis;
 use tidemark::log::embedded::EmbeddedLog;
 use tidemark::log::{Log, NewRecord, Topic, topics};
 use tidemark::ops::clock::{Clock, SystemClock};
@@ -40,13 +39,13 @@ const P: Partition = Partition(0);
 async fn publish(db: &DynamoDb) {
     let (file, text) = Network::Mainnet.document();
     let document = RulesDocument::parse_toml(file, text).expect("the shipped rules are valid");
-    let values = document.changes().into_iter();
+    let (values, now) = (document.changes().into_iter(), SystemClock.now());
     let request = Publish {
         values: values.map(|(key, value)| NewValue { key, value }).collect(),
-        effective_from: Millis(0),
+        effective_from: now,
         by: "bench".to_owned(),
         reason: "a benchmark".to_owned(),
-        now: SystemClock.now(),
+        now,
         token: "rules".to_owned(),
     };
     pricing::publish(db, &request)
