@@ -2,16 +2,13 @@
 //! DynamoDB, usage rows off. The rater also writes: cuts, blocks and records of `ledger.cuts`; the auditor
 //! reads them.
 //!
-//! `cargo bench --bench audit` prints both rates and their ratio, which must be at least 0.5, also with
-//! an archive; how large that is; and how fast one thread reads it.
+//! `cargo bench --bench audit` prints both rates and their ratio, which must be at least 0.5.
 
 mod load;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-use tidemark::archive::{ArchiveFile, ArchiveStore, Columns};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::rules::{Network, RulesDocument};
 use tidemark::log::embedded::EmbeddedLog;
@@ -19,9 +16,7 @@ use tidemark::log::{Log, NewRecord, Topic, topics};
 use tidemark::ops::clock::{Clock, SystemClock};
 use tidemark::ops::health::{Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
-use tidemark::pipeline::{self, Archiving, Settings, WorkerContext, progress};
-use tidemark::store::checkpoints::checkpoint_key;
-use tidemark::store::db::{Condition, Db, Write};
+use tidemark::pipeline::{self, Settings, WorkerContext, progress};
 use tidemark::store::dynamo::{DynamoDb, DynamoSettings};
 use tidemark::store::embedded::EmbeddedStore;
 use tidemark::store::meter::StoreMeter;
@@ -86,31 +81,6 @@ async fn run(ctx: &Arc<WorkerContext>, role: Role, done: impl AsyncFn() -> bool)
     took
 }
 
-/// Rows and bytes of the archive, and the seconds that it takes to read what was posted.
-async fn read(files: &ArchiveStore) -> (u64, usize, f64) {
-    let names: Vec<_> = files.files(None).collect().await;
-    let (mut rows, mut bytes, mut posted, mut seconds) = (0, 0, 0_u64, 0.0);
-    for name in names {
-        let (folder, name) = name.expect("a file");
-        let read = files.get(&name.path_in(folder)).await.expect("it is read");
-        let file = read.expect("it is there");
-        bytes += file.len();
-        let started = Instant::now();
-        let file = ArchiveFile::open(file).expect("a file of the archive");
-        for batch in file.batches(Columns::POSTED) {
-            let batch = batch.expect("rows");
-            for row in 0..batch.len() {
-                let row = batch.row(row).expect("a row");
-                row.posted(|_, _| posted += 1);
-            }
-        }
-        seconds += started.elapsed().as_secs_f64();
-        rows += file.rows();
-    }
-    assert!(posted >= rows);
-    (rows, bytes, seconds)
-}
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -128,23 +98,18 @@ async fn main() {
     create_tables(&db).await.expect("tables");
     publish(&db).await;
     append(&log).await;
-    let context = |archive| {
-        let mut ctx = WorkerContext::new(
-            log.clone(),
-            Arc::new(db.clone()),
-            Arc::new(SystemClock),
-            Settings {
-                usage_rows: false,
-                ..Settings::default()
-            },
-            metrics.clone(),
-            Arc::new(Health::new(metrics.clone())),
-            rand::random(),
-        );
-        ctx.archive = archive;
-        Arc::new(ctx)
-    };
-    let ctx = context(None);
+    let ctx = Arc::new(WorkerContext::new(
+        log.clone(),
+        Arc::new(db.clone()),
+        Arc::new(SystemClock),
+        Settings {
+            usage_rows: false,
+            ..Settings::default()
+        },
+        metrics.clone(),
+        Arc::new(Health::new(metrics)),
+        1,
+    ));
     let end = Offset(EVENTS as u64);
     let rated = async || {
         let stored = progress::rate_checkpoint(&db, P)
@@ -164,33 +129,9 @@ async fn main() {
     let stored = progress::audit_checkpoint(&db, P).await;
     let stored = stored.expect("the store answers").expect("it has one");
     assert_eq!((stored.skipped, stored.findings), (0, 0));
-    let again = Write::Delete {
-        key: checkpoint_key(TaskId::new(Role::Audit, P)),
-        condition: Condition::Always,
-    };
-    db.transact(vec![again]).await.expect("the store answers");
-    let place = dir.path().join("archive");
-    let files = ArchiveStore::in_directory(&place).expect("a directory");
-    let archive = Archiving {
-        files: files.clone(),
-        file_rows_max: 500_000,
-        file_age_max: Duration::from_secs(900),
-    };
-    let archiving = run(&context(Some(archive)), Role::Audit, audited).await;
-    let (rows, bytes, reading) = read(&files).await;
     let rate = |seconds: f64| EVENTS as f64 / seconds;
     println!("rating    {:>9.0} events/s", rate(rating));
     println!("audit     {:>9.0} events/s", rate(auditing));
     println!("ratio     {:>9.2}", rating / auditing);
-    println!("archiving {:>9.0} events/s", rate(archiving));
-    println!("ratio     {:>9.2}", rating / archiving);
-    println!(
-        "archive   {:>9.1} bytes per request",
-        bytes as f64 / rows as f64
-    );
-    println!(
-        "reading   {:>9.0} rows/s, what was posted",
-        rows as f64 / reading
-    );
     store.shutdown(Duration::from_secs(5)).await;
 }
