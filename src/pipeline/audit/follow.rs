@@ -201,8 +201,9 @@ fn compare_log_time(state: &PassedState, cut: &RateCheckpoint, follows: Follows)
         // No record has told the time yet.
         _ if state.log_time == Millis(0) => return None,
         (Follows::Next, Some(clock)) if is_corrected(state, cut) => {
+            // It may have run ahead in between, without a chunk: the correction sets it back to its moment.
             let expected = state.log_time.min(clock.at);
-            (own != expected, expected)
+            (own < expected || own > clock.at, expected)
         }
         _ if is_corrected(state, cut) => return None,
         (Follows::Next, _) => (own != state.log_time, state.log_time),

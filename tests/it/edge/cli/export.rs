@@ -307,6 +307,12 @@ fn archived_requests_are_exported_and_replayed_under_other_rules() {
     place.tidemark(&["init"]).ok();
     place.tidemark(&["pricing", "init", "mainnet"]).ok();
     let replay = ["replay", "--month", "2026-10", "--archive", "archive"];
+    let nothing = place.tidemark(&replay).failed(2);
+    assert!(
+        nothing.contains("there is no archive at archive"),
+        "{nothing}"
+    );
+    std::fs::create_dir(place.path("archive")).unwrap();
     let nothing = place.tidemark(&replay).failed(1);
     assert!(
         nothing.contains("nothing of 2026-10 in the archive at archive"),
