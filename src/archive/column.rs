@@ -203,7 +203,7 @@ impl Field for Text {
     }
 
     #[inline]
-    fn get<'a>(column: &'a ReadColumn, row: usize) -> Result<&'a str, String> {
+    fn get(column: &ReadColumn, row: usize) -> Result<&str, String> {
         Ok(column.text(row))
     }
 }

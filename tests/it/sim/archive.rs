@@ -108,7 +108,9 @@ impl ObjectStore for Place {
             .with(|inner| inner.note(|| format!("archive {path} {} bytes{what}", bytes.len())));
         if put.is_ok() {
             let mut written = self.files.written.lock().unwrap();
-            if written.insert(path.to_string(), bytes).is_some() {
+            let is_again = written.insert(path.to_string(), bytes).is_some();
+            // Older ones of coverage are deleted, and a worker that slept may write one again.
+            if is_again && path.as_ref().ends_with(".parquet") {
                 self.world
                     .with(|inner| inner.fail(format!("{path} was written again")));
             }
