@@ -9,8 +9,10 @@ mod load;
 use std::time::Instant;
 
 use rand::Rng;
-use tidemark::app::queries::{AccountChange, EachAccount, LocalArchive, ReplayRequest, replay};
-use tidemark::archive::{ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows};
+use tidemark::app::queries::{AccountChange, EachAccount, ReplayRequest, StoredArchive, replay};
+use tidemark::archive::{
+    ArchiveStore, ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows,
+};
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::AccountKind;
@@ -131,6 +133,7 @@ fn write(directory: &std::path::Path, rows: usize, book: &mut RuleBook) -> u64 {
                     partition: Partition(0),
                     offset: Offset(offset),
                     chunk: Chunk(offset / PORTION as u64),
+                    chunk_log_time: time.plus(40),
                     control: Control(1),
                     semantics: Semantics::NOW.number(),
                     month: month(),
@@ -201,7 +204,9 @@ fn main() {
         "{rows} records in {bytes} bytes, {:.1} each",
         bytes as f64 / rows as f64
     );
-    let archive = LocalArchive::new(directory.path());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let store = ArchiveStore::in_directory(directory.path()).expect("a directory");
+    let archive = StoredArchive::new(store, runtime.handle().clone());
     for (what, rules) in [
         ("under the rules that there were", None),
         ("under other prices", Some(other)),

@@ -279,7 +279,12 @@ fn given_up_at(source: Partition, stored: &RateCheckpoint, blocks: &SourceBlocks
     if let Some((chunk, _)) = older.find(|(_, found)| is_beyond(found)) {
         return Some(*chunk);
     }
-    let recorded = blocks.chunks.get(&stored.chunk)?;
+    let Some(recorded) = blocks.chunks.get(&stored.chunk) else {
+        // Its records were cut anew under a later number.
+        let (next, found) = blocks.chunks.range(stored.chunk..).next()?;
+        let cut = &found.logged.as_ref()?.cut;
+        return (stored.is_cut() && cut.from < stored.to).then_some(*next);
+    };
     let is_other = stored.is_cut() && same_cut(source, stored, Some(recorded)).is_err();
     (is_other && is_beyond(recorded)).then_some(stored.chunk)
 }

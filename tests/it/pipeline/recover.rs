@@ -254,6 +254,14 @@ fn tables_of_a_course_that_was_given_up_are_rolled_forward_by_the_log() {
         };
         assert_eq!(chunks[1].cut, sent[1].cut());
     }
+    // The records of what was cut were cut anew under a later number.
+    let mut anew = history(&[(5, [1, 0]), (3, [1, 1])]);
+    anew[1].chunk = 3;
+    let blocks = logged(&anew, true).of(SOURCE);
+    for stored in [given_up(2, 5, 8), given_up(2, 5, 6)] {
+        let step = decide(SOURCE, Some(&stored), &blocks, SEMANTICS).expect("a step");
+        assert_eq!(chunks_of(&step), [1, 3], "{stored:?}");
+    }
 }
 
 /// Posting partitions have accepted so much from the source partition.

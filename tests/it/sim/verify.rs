@@ -157,7 +157,7 @@ fn change(rng: &mut StdRng, account: &Account, stored: &mut StoredRow) -> &'stat
             stored.lifetime.fiftieth_at = Some(at.plus(signed));
         }
         23 if day_count == 0 => row.days.push((15, DayStats::default())),
-        23 => drop(row.days.pop()),
+        23 => row.days.truncate(day_count - 1),
         24.. if day_count > 0 => {
             let day = &mut row.days[rng.random_range(0..day_count)].1;
             match rng.random_range(0..8) {

@@ -165,7 +165,7 @@ const CHANGES: &[(&str, Change)] = &[
     }),
     ("carry.length", |s, by| s.row.carry.length += by as u32),
     ("carry.longest", |s, by| s.row.carry.longest += by as u32),
-    ("days.3", |s, _| drop(s.row.days.remove(0))),
+    ("days.3", |s, _| s.row.days = s.row.days.split_off(1)),
     ("days.21", |s, _| s.row.days.push((21, DayStats::default()))),
     ("days.3.base", |s, by| s.row.days[0].1.base.0 -= signed(by)),
     ("days.17.referral", |s, by| {
