@@ -157,6 +157,17 @@ impl ArchiveStore {
         ours.boxed()
     }
 
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// As [`ArchiveStore::put`].
+    pub async fn delete(&self, path: &str) -> Result<(), ArchiveError> {
+        match self.objects.delete(&self.path(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
     /// Says what is covered of a source partition, unless that was said before as of this place in the
     /// audit log: then what was said first holds. What holds.
     ///
@@ -179,11 +190,7 @@ impl ArchiveStore {
     async fn delete_coverages_before(&self, newest: &CoverageName) -> Result<(), ArchiveError> {
         for name in self.coverage_names().await? {
             if name.is_before(newest) {
-                let deleted = self.objects.delete(&self.path(&name.to_string())).await;
-                match deleted {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(self.failed(&error)),
-                }
+                self.delete(&name.to_string()).await?;
             }
         }
         Ok(())

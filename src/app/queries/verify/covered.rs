@@ -25,11 +25,15 @@ pub struct Covered {
 const FIRST: Month = Month(i32::MIN);
 
 impl Covered {
-    /// What these say, of an installation that is in this epoch.
-    pub fn of(coverages: &[Coverage], epoch: Epoch) -> Covered {
+    /// What these say, of an installation that is in this epoch. Whether everything of an epoch that has
+    /// ended was archived is not known: of an installation with `earlier_epochs` only what came in this
+    /// one is covered.
+    pub fn of(coverages: &[Coverage], epoch: Epoch, earlier_epochs: bool) -> Covered {
         let begun = coverages.iter().filter(|coverage| coverage.chunk.is_some());
-        let begun: Vec<&Coverage> = begun.collect();
-        let late_starts = begun.iter().filter(|coverage| !coverage.is_from_start);
+        let begun: Vec<&Coverage> = begun.filter(|coverage| coverage.epoch == epoch).collect();
+        let late_starts = begun
+            .iter()
+            .filter(|coverage| earlier_epochs || !coverage.is_from_start);
         let first = late_starts
             .map(|coverage| first_whole(coverage.log_time_from))
             .max();
@@ -49,14 +53,18 @@ impl Covered {
             };
             (coverage.source, archived)
         };
-        let present = begun.iter().filter(|coverage| coverage.epoch == epoch);
-        let sources = present.map(|coverage| source(&coverage)).collect();
         Covered {
-            is_whole: first.is_none() && missing.is_empty(),
+            is_whole: first.is_none() && missing.is_empty() && !earlier_epochs,
             first: first.unwrap_or(FIRST),
             missing,
-            sources,
+            sources: begun.iter().map(|coverage| source(&coverage)).collect(),
         }
+    }
+
+    /// A source partition of which nothing is covered has rated requests up to this log time.
+    pub fn begin_after(&mut self, log_time: Millis) {
+        self.first = self.first.max(first_whole(log_time));
+        self.is_whole = false;
     }
 
     /// Why a month cannot be verified; `None`: it can.

@@ -33,11 +33,12 @@ use crate::archive::{ArchiveError, ArchiveStore, ArchivedRequest, Column, Column
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind, AccountRef};
 use crate::domain::ledger::{Activity, MonthRow};
-use crate::domain::position::{Epoch, Partition};
+use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::domain::time::Month;
 use crate::log::LogError;
 use crate::pipeline::progress;
 use crate::store::accounts::StoredRow;
+use crate::store::audits::coverage::Coverage;
 use crate::store::db::StoreError;
 use crate::store::{awards, layout, set_aside};
 
@@ -198,12 +199,18 @@ impl Queries {
         tell: impl FnMut(Progress) + Send,
     ) -> Result<Verified, VerifyError> {
         let coverages = archive.coverages().await?;
-        let newest = layout::newest(self.db()).await?;
-        let epoch = newest.map_or_else(|| self.log().epoch(), |layout| layout.epoch);
-        let mut covered = Covered::of(&coverages, epoch);
+        let epochs = layout::all(self.db()).await?;
+        let epoch = epochs.last().map(|layout| layout.epoch);
+        let epoch = epoch.unwrap_or_else(|| self.log().epoch());
+        let mut covered = Covered::of(&coverages, epoch, epochs.len() > 1);
+        let coverages: Vec<Coverage> = coverages
+            .into_iter()
+            .filter(|coverage| coverage.epoch == epoch)
+            .collect();
         if coverages.iter().all(|coverage| coverage.chunk.is_none()) {
             return Err(VerifyError::Empty(archive.place().to_owned()));
         }
+        self.check_posted(&mut covered).await?;
         let mut files = CoveredFiles::find(archive, &coverages).await?;
         for month in files.without_deleted() {
             covered.leave_out(month, "its files were deleted");
@@ -213,7 +220,6 @@ impl Queries {
         {
             return Err(VerifyError::NotCovered(month, why));
         }
-        self.check_posted(&covered).await?;
         let mut bonuses: HashMap<Account, BTreeMap<Month, Points>> = HashMap::new();
         awards::all_awards(self.db(), |award| {
             let months = bonuses.entry(award.account).or_default();
@@ -262,10 +268,17 @@ impl Queries {
         Ok(self.rules_needed().await?.activity())
     }
 
-    /// Rows must hold everything that the archive holds.
-    async fn check_posted(&self, covered: &Covered) -> Result<(), VerifyError> {
+    /// Rows must hold everything that the archive holds. What they hold of source partitions of which
+    /// the archive holds nothing is not known.
+    async fn check_posted(&self, covered: &mut Covered) -> Result<(), VerifyError> {
         for q in (0..self.partitions().posting).map(Partition) {
             let posted = progress::post_checkpoint(self.db(), q).await?;
+            for (p, source) in posted.iter().flat_map(|posted| &posted.sources) {
+                let is_unknown = !covered.sources.contains_key(&Partition(*p));
+                if is_unknown && source.sequence > Sequence(0) {
+                    covered.begin_after(source.log_time);
+                }
+            }
             for (p, source) in &covered.sources {
                 let sent = source.sequences.get(q.0 as usize).copied();
                 let counted = posted
