@@ -157,11 +157,7 @@ impl ArchiveStore {
         ours.boxed()
     }
 
-    /// Deletes a file.
-    ///
-    /// # Errors
-    /// As [`ArchiveStore::put`].
-    pub async fn delete(&self, path: &str) -> Result<(), ArchiveError> {
+    async fn delete(&self, path: &str) -> Result<(), ArchiveError> {
         match self.objects.delete(&self.path(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(&error)),

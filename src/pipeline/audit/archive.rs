@@ -20,14 +20,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use tokio::sync::watch;
 
 use super::report::SkipReason;
 use super::{Auditor, READ, Verdict};
 use crate::archive::{ArchiveError, ArchiveStore, ArchiveWriter, FileName, Folder};
 use crate::domain::position::Offset;
-use crate::domain::time::Month;
 use crate::log::{LogError, MUST_BE_THERE, Record, Topic};
 use crate::ops::clock::Moment;
 use crate::ops::log_throttle::LogThrottle;
@@ -202,45 +200,9 @@ impl Auditor<'_> {
                 progress = new(found);
             }
         }
-        self.delete_uncovered(&progress).await;
         self.open = Some(OpenFiles::behind(&progress, self.ctx.clock.moment()));
         self.checkpoint.archive = Some(progress);
         Ok(())
-    }
-
-    /// Deletes files behind what is covered that nobody is about to write: a worker died while it wrote
-    /// them, and the tables were restored to a moment before. What comes next would be there twice.
-    async fn delete_uncovered(&self, progress: &ArchiveProgress) {
-        let Some(archiving) = &self.ctx.archive else {
-            return;
-        };
-        let (coverage, files) = (&progress.coverage, &archiving.files);
-        let is_left = |name: &FileName| {
-            (name.epoch, name.source) == (coverage.epoch, coverage.source)
-                && name.to > coverage.to
-                && (progress.ending.is_none() || name.from != coverage.to)
-        };
-        let first = coverage.log_time.month().0 - 1;
-        let last = self.ctx.clock.now().month().0 + 1;
-        for month in (first..=last).map(Month) {
-            if coverage.chunk.is_none() {
-                return;
-            }
-            let listed: Result<Vec<(Folder, FileName)>, ArchiveError> =
-                files.files(Some(month)).try_collect().await;
-            let left = listed.unwrap_or_default().into_iter();
-            for (folder, name) in left.filter(|(_, name)| is_left(name)) {
-                let path = name.path_in(folder);
-                match files.delete(&path).await {
-                    Ok(()) => {
-                        tracing::warn!(event = "archive.deleted", task = %self.task(), path, "a file was deleted that was begun before tables were restored; its requests are archived again")
-                    }
-                    Err(error) => {
-                        tracing::warn!(event = "archive.not_deleted", task = %self.task(), path, %error, "a file that was begun before tables were restored could not be deleted; delete it, or its requests are in the archive twice")
-                    }
-                }
-            }
-        }
     }
 
     /// What files say that they cover; the outer `None`: that cannot be read before shutdown.

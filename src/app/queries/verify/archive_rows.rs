@@ -28,7 +28,7 @@ impl CoveredFiles {
     /// Finds them. Files behind what is covered are left out: they are being written.
     ///
     /// # Errors
-    /// The archive does not answer, or two files hold the same records.
+    /// The archive does not answer.
     pub(super) async fn find(
         store: &ArchiveStore,
         coverages: &[Coverage],
@@ -45,14 +45,6 @@ impl CoveredFiles {
         while let Some((folder, name)) = listed.try_next().await? {
             if is_covered(&name) {
                 files.entry(name).or_default().push(folder);
-            }
-        }
-        let names = files.keys().zip(files.keys().skip(1));
-        for (name, next) in names {
-            let is_one_source = (name.epoch, name.source) == (next.epoch, next.source);
-            if is_one_source && next.from < name.to {
-                let what = format!("{name} and {next} hold the same records");
-                return Err(ArchiveError::Format(what));
             }
         }
         let mut expected: BTreeMap<Month, u64> = BTreeMap::new();
@@ -72,6 +64,16 @@ impl CoveredFiles {
             expected,
             gaps: coverages.iter().map(gaps_of).collect(),
         })
+    }
+
+    /// Two files that hold the same records.
+    pub(super) fn overlap(&self) -> Option<(FileName, FileName)> {
+        let mut names = self.files.keys().zip(self.files.keys().skip(1));
+        let found = names.find(|(name, next)| {
+            let is_one_source = (name.epoch, name.source) == (next.epoch, next.source);
+            is_one_source && next.from < name.to
+        });
+        found.map(|(name, next)| (*name, *next))
     }
 
     /// Leaves out months whose folders were deleted; which they are.

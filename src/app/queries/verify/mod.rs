@@ -29,7 +29,7 @@ use self::archive_rows::CoveredFiles;
 use self::look_again::{Beyond, SettledAccount, settled};
 use self::rows::AccountScan;
 use super::{Queries, QueryError};
-use crate::archive::{ArchiveError, ArchiveStore, ArchivedRequest, Column, Columns};
+use crate::archive::{ArchiveError, ArchiveStore, ArchivedRequest, Column, Columns, FileName};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind, AccountRef};
 use crate::domain::ledger::{Activity, MonthRow};
@@ -141,6 +141,12 @@ pub enum VerifyError {
         /// In its files.
         found: u64,
     },
+    /// Two files hold the same records.
+    #[error(
+        "the files {0} and {1} of the archive hold the same records: a worker died while it wrote one of \
+         them, and then tables were restored; delete the older one, in every folder (docs/archive.md)"
+    )]
+    Overlap(FileName, FileName),
     /// A query.
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -212,6 +218,9 @@ impl Queries {
         }
         self.check_posted(&mut covered).await?;
         let mut files = CoveredFiles::find(archive, &coverages).await?;
+        if let Some((first, second)) = files.overlap() {
+            return Err(VerifyError::Overlap(first, second));
+        }
         for month in files.without_deleted() {
             covered.leave_out(month, "its files were deleted");
         }
