@@ -14,7 +14,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use tidemark::archive::{ArchiveFile, ArchiveStore, Columns, Posted};
+use tidemark::archive::{ArchiveFile, ArchiveStore, Columns, FileName, Posted};
 use tidemark::domain::event::Service;
 use tidemark::domain::ids::Account;
 use tidemark::domain::posting::{Cascade, Cell, Charge, Deduction, Entry, FirstSuccess, Slot};
@@ -256,6 +256,19 @@ fn of_files(files: &Files) -> Accounts {
     in_order(sums)
 }
 
+/// Whether two files hold the same records: a worker died while it wrote one, and then tables were
+/// restored. Readers name them.
+fn has_overlap(files: &Files) -> bool {
+    let names: Vec<_> = block_on(store(files).files(None).try_collect::<Vec<_>>()).unwrap();
+    let mut names: Vec<FileName> = names.into_iter().map(|(_, name)| name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.windows(2).any(|pair| {
+        let (name, next) = (pair[0], pair[1]);
+        (name.epoch, name.source) == (next.epoch, next.source) && next.from < name.to
+    })
+}
+
 /// The archive adds up to what was posted, account by account, unless it has gaps; whether it has
 /// none.
 pub fn check<'a>(
@@ -270,6 +283,9 @@ pub fn check<'a>(
             .iter()
             .any(|coverage| !coverage.gaps.is_empty() || coverage.from.0 > 0)
     {
+        return Ok(false);
+    }
+    if has_overlap(files) {
         return Ok(false);
     }
     let mut must = Accounts::new();
