@@ -57,6 +57,11 @@ pub struct FileName {
 const EXTENSION: &str = ".parquet";
 
 impl FileName {
+    /// Whether the name that comes next in order holds records that this one holds, too.
+    pub fn overlaps(&self, next: &FileName) -> bool {
+        (self.epoch, self.source) == (next.epoch, next.source) && next.from < self.to
+    }
+
     /// Its path in a folder.
     pub fn path_in(&self, folder: Folder) -> String {
         format!("{folder}/{self}")

@@ -224,8 +224,8 @@ impl ArchiveStore {
         epoch: Epoch,
         source: Partition,
     ) -> Result<Option<Coverage>, ArchiveError> {
-        let is_it = |coverage: &Coverage| (coverage.epoch, coverage.source) == (epoch, source);
-        Ok(self.coverages().await?.into_iter().find(is_it))
+        let is_it = |name: &CoverageName| (name.epoch, name.source) == (epoch, source);
+        Ok(self.newest_coverages(is_it).await?.pop())
     }
 
     /// What is covered of each epoch and source partition, in their order.
@@ -233,11 +233,18 @@ impl ArchiveStore {
     /// # Errors
     /// As [`ArchiveStore::put`]; or a file was damaged.
     pub async fn coverages(&self) -> Result<Vec<Coverage>, ArchiveError> {
+        self.newest_coverages(|_| true).await
+    }
+
+    async fn newest_coverages(
+        &self,
+        is_wanted: impl Fn(&CoverageName) -> bool,
+    ) -> Result<Vec<Coverage>, ArchiveError> {
         let mut coverages = BTreeMap::new();
         for _ in 0..LISTINGS_MAX {
             coverages.clear();
             let mut newest: BTreeMap<(Epoch, Partition), CoverageName> = BTreeMap::new();
-            for name in self.coverage_names().await? {
+            for name in self.coverage_names().await?.into_iter().filter(&is_wanted) {
                 let known = newest.entry((name.epoch, name.source)).or_insert(name);
                 known.next_cut = known.next_cut.max(name.next_cut);
             }

@@ -10,7 +10,7 @@ use super::output::{Done, Failure};
 use super::output_file::OutputFile;
 use super::progress;
 use super::session::Session;
-use crate::app::queries::{ArchiveFiles, Export, ExportRequest, ExportWhat, StoredArchive};
+use crate::app::queries::{Export, ExportRequest, ExportWhat, StoredArchive};
 use crate::ops::config::Config;
 
 /// Runs `tidemark export`.
@@ -28,7 +28,7 @@ pub async fn run(session: &Session, config: &Config, args: &ExportArgs) -> Done 
         _ => None,
     };
     let stored = |archive| StoredArchive::new(archive, Handle::current());
-    let archive = archive.map(|archive| Arc::new(stored(archive)) as Arc<dyn ArchiveFiles>);
+    let archive = archive.map(|archive| Arc::new(stored(archive)));
     let mut export = queries.export(archive, request, session.now()).await?;
     let mut file = OutputFile::create(args.output.as_deref())?;
     if let Err(failure) = write(&mut export, &mut file).await {

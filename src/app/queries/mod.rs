@@ -75,8 +75,8 @@ pub use rejects::{
     RejectPlace, RejectState, SentTo,
 };
 pub use replay::{
-    AccountChange, ArchiveFiles, ArchivePath, ChangedAccount, EachAccount, Pair, ReplayError,
-    ReplayReport, ReplayRequest, ReplayTotals, RowCounts, StoredArchive, Worth, replay,
+    AccountChange, ArchivePath, ChangedAccount, EachAccount, Pair, ReplayError, ReplayReport,
+    ReplayRequest, ReplayTotals, RowCounts, StoredArchive, Worth, replay,
 };
 pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,

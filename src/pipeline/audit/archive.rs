@@ -211,23 +211,11 @@ impl Auditor<'_> {
         shutdown: &watch::Receiver<bool>,
     ) -> Result<Option<Option<Coverage>>, Failure> {
         let (epoch, source) = (self.checkpoint.epoch, self.source);
-        let mut failed = 0;
-        while let Some(archiving) = &self.ctx.archive {
-            match archiving.files.coverage(epoch, source).await {
-                Ok(found) => return Ok(Some(found)),
-                Err(error) => failed = self.tell_failed(failed, "_coverage", &error).await?,
-            }
-            if *shutdown.borrow() {
-                break;
-            }
-            pause(
-                self.ctx,
-                &mut shutdown.clone(),
-                self.ctx.pause_after(failed),
-            )
-            .await;
-        }
-        Ok(None)
+        let Some(archiving) = &self.ctx.archive else {
+            return Ok(None);
+        };
+        let read = || archiving.files.coverage(epoch, source);
+        self.ask_files("_coverage", shutdown, read).await
     }
 
     /// Rates again what was audited before this task began and is not in files.
@@ -509,28 +497,40 @@ fn unwritable(error: ArchiveError) -> Failure {
 }
 
 impl Auditor<'_> {
-    /// Writes a file, however long that takes. False: it is not written before shutdown.
+    /// Asks for something of the files, however long that takes. `None`: there is no answer before
+    /// shutdown.
+    async fn ask_files<T, A: Future<Output = Result<T, ArchiveError>>>(
+        &self,
+        path: &str,
+        shutdown: &watch::Receiver<bool>,
+        ask: impl Fn() -> A,
+    ) -> Result<Option<T>, Failure> {
+        let mut failed = 0;
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(error) => failed = self.tell_failed(failed, path, &error).await?,
+            }
+            if *shutdown.borrow() {
+                return Ok(None);
+            }
+            let pause_for = self.ctx.pause_after(failed);
+            pause(self.ctx, &mut shutdown.clone(), pause_for).await;
+        }
+    }
+
+    /// Writes a file. False: it is not written before shutdown.
     async fn write_file(
         &self,
         path: &str,
         bytes: &Bytes,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<bool, Failure> {
-        let mut failed = 0;
-        loop {
-            let Some(archiving) = &self.ctx.archive else {
-                return Ok(false);
-            };
-            match archiving.files.put(path, bytes.clone()).await {
-                Ok(_) => return Ok(true),
-                Err(error) => failed = self.tell_failed(failed, path, &error).await?,
-            }
-            if *shutdown.borrow() {
-                return Ok(false);
-            }
-            let pause_for = self.ctx.pause_after(failed);
-            pause(self.ctx, &mut shutdown.clone(), pause_for).await;
-        }
+        let Some(archiving) = &self.ctx.archive else {
+            return Ok(false);
+        };
+        let write = || archiving.files.put(path, bytes.clone());
+        Ok(self.ask_files(path, shutdown, write).await?.is_some())
     }
 
     /// Says what is covered; what holds of it. `None`: it is not said before shutdown.
@@ -539,21 +539,11 @@ impl Auditor<'_> {
         coverage: &Coverage,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<Option<Coverage>, Failure> {
-        let mut failed = 0;
-        loop {
-            let Some(archiving) = &self.ctx.archive else {
-                return Ok(None);
-            };
-            match archiving.files.put_coverage(coverage).await {
-                Ok(holds) => return Ok(Some(holds)),
-                Err(error) => failed = self.tell_failed(failed, "_coverage", &error).await?,
-            }
-            if *shutdown.borrow() {
-                return Ok(None);
-            }
-            let pause_for = self.ctx.pause_after(failed);
-            pause(self.ctx, &mut shutdown.clone(), pause_for).await;
-        }
+        let Some(archiving) = &self.ctx.archive else {
+            return Ok(None);
+        };
+        let write = || archiving.files.put_coverage(coverage);
+        self.ask_files("_coverage", shutdown, write).await
     }
 
     async fn tell_failed(

@@ -263,10 +263,7 @@ fn has_overlap(files: &Files) -> bool {
     let mut names: Vec<FileName> = names.into_iter().map(|(_, name)| name).collect();
     names.sort_unstable();
     names.dedup();
-    names.windows(2).any(|pair| {
-        let (name, next) = (pair[0], pair[1]);
-        (name.epoch, name.source) == (next.epoch, next.source) && next.from < name.to
-    })
+    names.windows(2).any(|pair| pair[0].overlaps(&pair[1]))
 }
 
 /// The archive adds up to what was posted, account by account, unless it has gaps; whether it has

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ::parquet::errors::ParquetError;
 use bytes::Bytes;
 
-use super::replay::{ArchiveFiles, ArchivePath};
+use super::replay::{ArchivePath, StoredArchive};
 use super::statements::MonthView;
 use super::{Queries, QueryError};
 use crate::app::{CommandError, Refusal};
@@ -94,7 +94,7 @@ pub enum ArchiveFault {
 /// A file in the making.
 pub struct Export {
     queries: Arc<Queries>,
-    archive: Option<Arc<dyn ArchiveFiles>>,
+    archive: Option<Arc<StoredArchive>>,
     view: MonthView,
     request: ExportRequest,
     encoder: Encoder,
@@ -121,7 +121,7 @@ impl Queries {
     /// Begins an export. What it is refused for is known before anything is read of the rows.
     pub async fn export(
         self: Arc<Queries>,
-        archive: Option<Arc<dyn ArchiveFiles>>,
+        archive: Option<Arc<StoredArchive>>,
         request: ExportRequest,
         now: Millis,
     ) -> Result<Export, CommandError> {

@@ -9,18 +9,6 @@ use tokio::runtime::Handle;
 use crate::archive::{ArchiveStore, FileName, Folder};
 use crate::domain::time::Month;
 
-/// The files of the archive, as replay and export read them. Calls block.
-pub trait ArchiveFiles: Send + Sync {
-    /// Where they are, for people.
-    fn place(&self) -> String;
-
-    /// Those in which rows of this month are booked, in order.
-    fn files(&self, month: Month) -> io::Result<Vec<ArchivePath>>;
-
-    /// The bytes of one.
-    fn read(&self, path: &ArchivePath) -> io::Result<Bytes>;
-}
-
 /// A file of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ArchivePath {
@@ -41,14 +29,12 @@ pub(super) fn overlap(files: &[ArchivePath]) -> Option<(ArchivePath, ArchivePath
     let mut pairs = files.windows(2);
     let same = pairs.find(|pair| {
         let [first, second] = [pair[0], pair[1]];
-        first.folder == second.folder
-            && (first.name.epoch, first.name.source) == (second.name.epoch, second.name.source)
-            && second.name.from < first.name.to
+        first.folder == second.folder && first.name.overlaps(&second.name)
     });
     same.map(|pair| (pair[0], pair[1]))
 }
 
-/// The files of an archive, for threads that may block.
+/// The files of an archive, as replay and export read them. Calls block.
 #[derive(Clone, Debug)]
 pub struct StoredArchive {
     store: ArchiveStore,
@@ -60,14 +46,17 @@ impl StoredArchive {
     pub const fn new(store: ArchiveStore, runtime: Handle) -> StoredArchive {
         StoredArchive { store, runtime }
     }
-}
 
-impl ArchiveFiles for StoredArchive {
-    fn place(&self) -> String {
+    /// Where they are, for people.
+    pub fn place(&self) -> String {
         self.store.place().to_owned()
     }
 
-    fn files(&self, month: Month) -> io::Result<Vec<ArchivePath>> {
+    /// Those in which rows of this month are booked, in order.
+    ///
+    /// # Errors
+    /// The archive does not answer.
+    pub fn files(&self, month: Month) -> io::Result<Vec<ArchivePath>> {
         let listed = self.store.files(Some(month)).try_collect::<Vec<_>>();
         let listed = self.runtime.block_on(listed).map_err(io::Error::other)?;
         let path = |(folder, name)| ArchivePath { folder, name };
@@ -76,7 +65,11 @@ impl ArchiveFiles for StoredArchive {
         Ok(found)
     }
 
-    fn read(&self, path: &ArchivePath) -> io::Result<Bytes> {
+    /// The bytes of one.
+    ///
+    /// # Errors
+    /// The archive does not answer, or the file is gone.
+    pub fn read(&self, path: &ArchivePath) -> io::Result<Bytes> {
         let read = self.runtime.block_on(self.store.get(&path.to_string()));
         read.map_err(io::Error::other)?
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))

@@ -24,7 +24,7 @@ use crate::domain::rules::{RuleBook, RuleFault, RuleHistory, RulesDocument};
 use crate::domain::time::Month;
 use crate::store::{control, pricing};
 use files::overlap;
-pub use files::{ArchiveFiles, ArchivePath, StoredArchive};
+pub use files::{ArchivePath, StoredArchive};
 use report::Ranks;
 pub use report::{ChangedAccount, ReplayReport, ReplayTotals, RowCounts};
 pub use rerate::Worth;
@@ -146,7 +146,7 @@ pub trait EachAccount {
 
 /// Replays a month. Blocks, for as long as it takes to read the archive.
 pub fn replay(
-    archive: &dyn ArchiveFiles,
+    archive: &StoredArchive,
     book: &RuleBook,
     request: &ReplayRequest,
     each: &mut dyn EachAccount,
@@ -190,7 +190,7 @@ pub fn replay(
 }
 
 struct Work<'w> {
-    archive: &'w dyn ArchiveFiles,
+    archive: &'w StoredArchive,
     files: &'w [ArchivePath],
     history: &'w RuleHistory,
     request: &'w ReplayRequest,

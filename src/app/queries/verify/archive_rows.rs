@@ -69,10 +69,7 @@ impl CoveredFiles {
     /// Two files that hold the same records.
     pub(super) fn overlap(&self) -> Option<(FileName, FileName)> {
         let mut names = self.files.keys().zip(self.files.keys().skip(1));
-        let found = names.find(|(name, next)| {
-            let is_one_source = (name.epoch, name.source) == (next.epoch, next.source);
-            is_one_source && next.from < name.to
-        });
+        let found = names.find(|(name, next)| name.overlaps(next));
         found.map(|(name, next)| (*name, *next))
     }
 

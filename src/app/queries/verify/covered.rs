@@ -45,7 +45,7 @@ impl Covered {
                 }
             }
         }
-        let source = |coverage: &&&Coverage| {
+        let source = |coverage: &&Coverage| {
             let archived = ArchivedSource {
                 to: coverage.to,
                 sequences: coverage.sequences.clone(),
@@ -57,7 +57,7 @@ impl Covered {
             is_whole: first.is_none() && missing.is_empty() && !earlier_epochs,
             first: first.unwrap_or(FIRST),
             missing,
-            sources: begun.iter().map(|coverage| source(&coverage)).collect(),
+            sources: begun.iter().map(source).collect(),
         }
     }
 
