@@ -5,6 +5,7 @@
 pub mod access;
 pub mod amount;
 pub mod completion;
+pub mod ethereum;
 pub mod event;
 pub mod explain;
 pub mod ids;

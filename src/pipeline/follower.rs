@@ -229,6 +229,8 @@ impl Follower {
                     };
                     self.chains.follow(entry.written_at, referee, chain);
                 }
+                // Says where claims go, not what a request is worth.
+                Change::Wallet { .. } => {}
                 Change::Rules(changes) => {
                     if matches!(kinds, EntryKinds::All) {
                         self.rules

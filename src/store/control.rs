@@ -18,6 +18,7 @@ use super::conditional::{Attempts, WriteOutcome, read_again, until_visible};
 use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
+use crate::domain::ethereum::Address;
 use crate::domain::ids::Account;
 use crate::domain::position::Control;
 use crate::domain::rules::RuleChange;
@@ -38,6 +39,13 @@ pub enum Change {
         referee: Account,
         /// The referrer, the referrer's referrer, and theirs, as they were at that moment.
         chain: Vec<Account>,
+    },
+    /// The wallet to which an account's claims go from then on.
+    Wallet {
+        /// Whose.
+        account: Account,
+        /// `None`: from then on it has none.
+        address: Option<Address>,
     },
 }
 
@@ -192,7 +200,7 @@ pub fn append_writes(head: Head, written_at: Millis, token: &str, change: &Chang
         .json("change", change);
     let rules = match change {
         Change::Rules(_) => number,
-        Change::Link { .. } => head.rules,
+        Change::Link { .. } | Change::Wallet { .. } => head.rules,
     };
     let moved = Fields::of(&head_key())
         .number("number", number.0)

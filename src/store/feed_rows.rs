@@ -207,6 +207,8 @@ impl Feed {
             Change::Rules(changes) if changes.is_empty() => {}
             Change::Rules(_) => self.rules.push(entry),
             Change::Link { referee, chain } => self.links.push(entry.number, referee, chain),
+            // Its row is in the feed's own table.
+            Change::Wallet { .. } => {}
         }
     }
 }
@@ -306,6 +308,7 @@ fn stray_link(link: &Link) -> StrayRow {
 fn wrote(entry: &Entry, row: &StrayRow) -> bool {
     let is_own = match &entry.change {
         Change::Link { referee, .. } => referrals::link_key(referee) == row.key,
+        Change::Wallet { .. } => false,
         Change::Rules(changes) => {
             let mut keys = changes.iter().map(|change| &change.key);
             row.key.table == Table::PricingConfig && keys.any(|key| *key == row.key.hash)

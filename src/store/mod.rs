@@ -43,3 +43,4 @@ pub mod tables;
 pub mod top;
 pub mod usage;
 pub mod usage_list;
+pub mod wallets;

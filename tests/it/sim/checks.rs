@@ -494,6 +494,7 @@ pub fn oracle_input(inner: &Inner, ledger: &Ledger, db: &InstantDb, source: u32)
                         from: change.effective_from.map(|at| at.0),
                     }))
             }
+            Change::Wallet { .. } => {}
             Change::Link { referee, chain } => {
                 let link = InstantDb::answer(referrals::link_of(db, &referee));
                 let link = link
