@@ -114,6 +114,7 @@ async fn run() {
             requests_per_second_per_address: None,
             ..Config::default().http
         },
+        archive: None,
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -92,6 +92,7 @@ async fn run(count: u64) {
             requests_per_second_per_address: None,
             ..Config::default().http
         },
+        archive: None,
     });
     let path = service.sign_in_path(&key, None);
     let router = http::router(service, Hosts::Loopback);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::commands::Commands;
-use crate::app::queries::{self, Queries};
+use crate::app::queries::{self, Queries, StoredArchive};
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::http::{self, ApiState, Parts};
 use crate::log::topics::TopicSpec;
@@ -27,12 +27,15 @@ pub struct Engines {
     pub db: Arc<dyn Db>,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
+    /// The archive of requests, if there is one and people ask for what is in it.
+    pub archive: Option<StoredArchive>,
 }
 
 impl Engines {
     /// What people may do, by command line or service.
     pub fn commands(&self, partitions: Partitions) -> Commands {
-        let queries = Queries::new(self.db.clone(), self.log.clone(), partitions);
+        let queries = Queries::new(self.db.clone(), self.log.clone(), partitions)
+            .with_archive(self.archive.clone());
         Commands::new(Arc::new(queries), Arc::new(SystemClock))
     }
 
@@ -51,6 +54,7 @@ impl Engines {
             metrics: self.metrics.clone(),
             health,
             config: config.clone(),
+            archive: self.archive.clone(),
         })
     }
 

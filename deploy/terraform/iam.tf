@@ -27,6 +27,30 @@ resource "aws_iam_policy" "this" {
   tags = var.tags
 }
 
+# Who may do what with the files of the archive.
+locals {
+  file_policies = var.archive == null ? {} : { worker = "files-write", serve = "files-read", operator = "files-read" }
+}
+
+resource "aws_iam_policy" "files" {
+  for_each = toset(values(local.file_policies))
+
+  name = "${var.role_name_prefix}${each.key}"
+  policy = templatefile("${path.module}/../iam/${each.key}.json", {
+    partition = data.aws_partition.current.partition
+    bucket    = var.archive.bucket
+    prefix    = "${var.archive.prefix}/"
+  })
+  tags = var.tags
+}
+
+resource "aws_iam_role_policy_attachment" "files" {
+  for_each = { for role, policy in local.file_policies : role => policy if contains(local.service_accounts, role) }
+
+  role       = aws_iam_role.this[each.key].name
+  policy_arn = aws_iam_policy.files[each.value].arn
+}
+
 resource "aws_iam_role" "this" {
   for_each = local.service_accounts
 

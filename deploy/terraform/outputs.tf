@@ -4,8 +4,8 @@ output "table_names" {
 }
 
 output "policy_arns" {
-  description = "The policies of init, worker, serve and operator."
-  value       = { for name, policy in aws_iam_policy.this : name => policy.arn }
+  description = "The policies of init, worker, serve and operator, and those of the archive's files."
+  value       = { for name, policy in merge(aws_iam_policy.this, aws_iam_policy.files) : name => policy.arn }
 }
 
 output "role_arns" {
@@ -16,7 +16,12 @@ output "role_arns" {
 output "helm_values" {
   description = "Values for the Helm chart: helm upgrade --values <(terraform output -raw helm_values)."
   value = yamlencode(merge(
-    { config = { store = { region = data.aws_region.current.region, table_prefix = var.table_prefix } } },
+    {
+      config = merge(
+        { store = { region = data.aws_region.current.region, table_prefix = var.table_prefix } },
+        var.archive == null ? {} : { archive = { location = "s3://${var.archive.bucket}/${var.archive.prefix}" } }
+      )
+    },
     !local.uses_oidc ? {} : {
       serviceAccounts = {
         for name, role in aws_iam_role.this : name => { annotations = { "eks.amazonaws.com/role-arn" = role.arn } }

@@ -69,6 +69,24 @@ variable "alarms" {
   default = {}
 }
 
+variable "archive" {
+  description = <<-EOT
+    Where the archive of requests is: a bucket that exists, and what the names of its files begin with, as in
+    archive.location = "s3://BUCKET/PREFIX". Workers may then write it, and services and operators read it. null: no
+    archive in S3.
+  EOT
+  type = object({
+    bucket = string
+    prefix = optional(string, "tidemark")
+  })
+  default = null
+
+  validation {
+    condition     = var.archive == null ? true : can(regex("^[A-Za-z0-9_./=-]*[A-Za-z0-9_.=-]$", var.archive.prefix)) && !startswith(var.archive.prefix, "/")
+    error_message = "A prefix without slashes at its beginning and end."
+  }
+}
+
 variable "msk" {
   description = <<-EOT
     Creates the topics on this Amazon MSK cluster (provisioned, Kafka 3.6 or newer); null: none, `tidemark topics

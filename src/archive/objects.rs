@@ -240,9 +240,8 @@ impl ArchiveStore {
         &self,
         is_wanted: impl Fn(&CoverageName) -> bool,
     ) -> Result<Vec<Coverage>, ArchiveError> {
-        let mut coverages = BTreeMap::new();
         for _ in 0..LISTINGS_MAX {
-            coverages.clear();
+            let mut coverages = BTreeMap::new();
             let mut newest: BTreeMap<(Epoch, Partition), CoverageName> = BTreeMap::new();
             for name in self.coverage_names().await?.into_iter().filter(&is_wanted) {
                 let known = newest.entry((name.epoch, name.source)).or_insert(name);
@@ -257,10 +256,16 @@ impl ArchiveStore {
                 coverages.insert(of, coverage);
             }
             if coverages.len() == count {
-                break;
+                return Ok(coverages.into_values().collect());
             }
         }
-        Ok(coverages.into_values().collect())
+        Err(ArchiveError::Objects {
+            place: self.place.clone(),
+            what: format!(
+                "what {COVERAGE} lists was deleted before it could be read, {LISTINGS_MAX} times in a \
+                 row; try again, and see whether something other than tidemark deletes there"
+            ),
+        })
     }
 
     fn path(&self, path: &str) -> Path {

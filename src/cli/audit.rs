@@ -3,7 +3,7 @@
 use super::args::AuditCommand;
 use super::output::{Done, Out, counted};
 use super::session::{Session, by};
-use crate::app::queries::{AuditFinding, AuditProgress, AuditReport};
+use crate::app::queries::{ArchivedPart, AuditFinding, AuditProgress, AuditReport};
 
 /// Findings that are read at a time.
 const PAGE: usize = 500;
@@ -55,6 +55,9 @@ fn status(progress: &[AuditProgress], is_json: bool) -> Done {
         "audited",
         "skipped",
         "findings",
+        "archived",
+        "archived up to",
+        "gaps",
     ];
     out.table(&titles, &rows)?;
     out.finish()
@@ -63,6 +66,12 @@ fn status(progress: &[AuditProgress], is_json: bool) -> Done {
 fn progress_row(progress: &AuditProgress) -> Vec<String> {
     let chunk =
         |chunk: Option<u64>| chunk.map_or_else(|| "-".to_owned(), |chunk| chunk.to_string());
+    let of_archive = |text: &dyn Fn(&ArchivedPart) -> String| {
+        progress
+            .archive
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), text)
+    };
     vec![
         progress.source_partition.to_string(),
         progress.epoch.to_string(),
@@ -71,6 +80,9 @@ fn progress_row(progress: &AuditProgress) -> Vec<String> {
         progress.audited.to_string(),
         progress.skipped.to_string(),
         progress.findings.to_string(),
+        of_archive(&|part| part.records.to_string()),
+        of_archive(&|part| part.log_time.clone()),
+        of_archive(&|part| part.gaps.to_string()),
     ]
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use tokio::runtime::Handle;
 
 use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
+use crate::app::queries::StoredArchive;
 use crate::archive::{ArchiveStore, S3Place};
 use crate::compose::Engines;
 use crate::domain::position::Epoch;
@@ -167,6 +169,7 @@ impl Engine {
             log: self.log.clone(),
             db: Arc::new(self.db.clone()),
             metrics: self.metrics.clone(),
+            archive: None,
         }
     }
 
@@ -421,6 +424,12 @@ pub async fn archive_to_read(
              role audit write it (docs/archive.md)",
         )),
     }
+}
+
+/// The archive that is configured, if one is, for those who read it.
+pub async fn readable_archive(config: &Config) -> Done<Option<StoredArchive>> {
+    let stored = |archiving: Archiving| StoredArchive::new(archiving.files, Handle::current());
+    Ok(archive(&config.archive).await?.map(stored))
 }
 
 /// The archive that is configured, if one is.

@@ -22,14 +22,13 @@ pub async fn run(session: &Session, config: &Config, args: &ExportArgs) -> Done 
         exact_text: args.exact_text,
         issuer: args.issuer.clone(),
     };
-    let queries = Arc::new(session.queries());
     let archive = match args.what {
         ExportWhat::Requests => Some(engine::archive_to_read(config, args.archive.as_ref()).await?),
         _ => None,
     };
-    let stored = |archive| StoredArchive::new(archive, Handle::current());
-    let archive = archive.map(|archive| Arc::new(stored(archive)));
-    let mut export = queries.export(archive, request, session.now()).await?;
+    let archive = archive.map(|archive| StoredArchive::new(archive, Handle::current()));
+    let queries = Arc::new(session.queries().with_archive(archive));
+    let mut export = queries.export(request, session.now()).await?;
     let mut file = OutputFile::create(args.output.as_deref())?;
     if let Err(failure) = write(&mut export, &mut file).await {
         return Err(match (failure, file.part()) {

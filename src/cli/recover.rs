@@ -87,6 +87,7 @@ fn context(session: &Session, config: &Config) -> Done<WorkerContext> {
         log: session.log.clone(),
         db: session.db.clone(),
         metrics: metrics.clone(),
+        archive: None,
     };
     let health = Arc::new(Health::new(metrics));
     Ok(compose::worker(engines, &config.pipeline, &specs, health))

@@ -11,8 +11,8 @@ use super::output::{Done, Failure, Out, all_faults, counted};
 use super::output_file::OutputFile;
 use super::session::Session;
 use crate::app::queries::{
-    AccountChange, ChangedAccount, ChangesFile, EachAccount, ExportFormat, Pair, ReplayError,
-    ReplayReport, ReplayRequest, StoredArchive, replay,
+    AccountChange, ChangedAccount, ChangesFile, EachAccount, ExportFormat, Forget, Pair,
+    ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
 };
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::{RuleBook, RulesDocument};
@@ -34,6 +34,7 @@ pub async fn run(session: &Session, config: &Config, args: &ReplayArgs) -> Done 
         memory_bytes: args.memory as usize * 1024 * 1024,
         top: args.top,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
+        records_max: None,
     };
     let archive = engine::archive_to_read(config, args.archive.as_ref()).await?;
     let archive = StoredArchive::new(archive, Handle::current());
@@ -86,19 +87,6 @@ fn failure(error: ReplayError) -> Failure {
         ReplayError::Rules(faults) => all_faults(&faults),
         ReplayError::Query(error) => error.into(),
         error => Failure::failed(error),
-    }
-}
-
-/// Nobody asks for every account.
-struct Forget;
-
-impl EachAccount for Forget {
-    fn restart(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn account(&mut self, _: AccountKind, _: &str, _: &AccountChange) -> Result<(), String> {
-        Ok(())
     }
 }
 

@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 use super::data::{DataDir, Running};
 use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
-use super::engine::{Engine, Owner, archive, find_owner, protect_tables};
+use super::engine::{Engine, Owner, archive, find_owner, protect_tables, readable_archive};
 use super::keys::{local_key, read_local_key};
 use super::listeners::{Listeners, first_failure, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
 use super::rules;
-use crate::compose;
+use crate::compose::{self, Engines};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
 use crate::http::ApiState;
@@ -47,7 +47,10 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
     traces::count_in(&engine.metrics);
     let log: Arc<dyn Log> = engine.log.clone();
     let partitions = Partitions::of(&*log).await?;
-    let engines = engine.engines();
+    let engines = Engines {
+        archive: readable_archive(config).await?,
+        ..engine.engines()
+    };
     let commands = engines.commands(partitions);
     if rules::publish_first(&commands).await? {
         tracing::info!(

@@ -57,6 +57,7 @@ pub async fn run(
         log: log.clone(),
         db: Arc::new(db),
         metrics: metrics.clone(),
+        archive: None,
     };
     let mut ctx = compose::worker(engines, &config.pipeline, &specs, health.clone());
     ctx.adapting = adapting(config, &roles)?;

@@ -52,7 +52,7 @@ pub(super) async fn download(
         .retry_after(60)
     })?;
     let now = service.clock.now();
-    let export = service.queries.clone().export(None, request, now).await?;
+    let export = service.queries.clone().export(request, now).await?;
     let disposition = format!("attachment; filename=\"{}\"", export.file_name());
     let headers = [
         (

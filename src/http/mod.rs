@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::commands::Commands;
-use crate::app::queries::Queries;
+use crate::app::queries::{Queries, StoredArchive};
 use crate::log::Log;
 pub use crate::log::Partitions;
 use crate::ops::clock::Clock;
@@ -105,6 +105,8 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// Limits.
     pub config: HttpConfig,
+    /// The archive of requests, if there is one.
+    pub archive: Option<StoredArchive>,
 }
 
 /// What all routes share: the tables, the log, keys, limits, and what people ask and do.
@@ -147,7 +149,7 @@ impl ApiState {
             Arc::new(tokens::Tokens::new(config, clock))
         });
         let queries = Queries::new(parts.db.clone(), parts.log.clone(), parts.partitions);
-        let queries = Arc::new(queries);
+        let queries = Arc::new(queries.with_archive(parts.archive.clone()));
         ApiState {
             operator: Operator {
                 metrics: parts.metrics.clone(),

@@ -102,6 +102,33 @@ run "with_service_accounts" {
   }
 }
 
+run "with_an_archive" {
+  command = plan
+  variables {
+    eks     = {}
+    archive = { bucket = "points" }
+  }
+  assert {
+    condition = contains(
+      flatten([for statement in jsondecode(aws_iam_policy.files["files-write"].policy).Statement : statement.Resource]),
+      "arn:aws:s3:::points/tidemark/*"
+    )
+    error_message = "The files are those of one prefix."
+  }
+  assert {
+    condition = (
+      keys(aws_iam_role_policy_attachment.files) == tolist(["serve", "worker"])
+      && length(aws_iam_policy.files) == 2
+      && alltrue([for policy in aws_iam_policy.files : !strcontains(policy.policy, "$")])
+    )
+    error_message = "Workers write, services read."
+  }
+  assert {
+    condition     = yamldecode(output.helm_values).config.archive.location == "s3://points/tidemark"
+    error_message = "The chart's values name the archive."
+  }
+}
+
 run "with_pod_identity_and_no_alarms" {
   command = plan
   variables {

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::{Queries, QueryError};
 use crate::domain::position::Partition;
 use crate::pipeline::progress;
+use crate::store::audits::coverage::Coverage;
 use crate::store::audits::{self, KeptFinding};
 
 /// What the auditor has done and found.
@@ -49,6 +50,35 @@ pub struct AuditProgress {
     pub skipped: u64,
     /// Findings in this epoch.
     pub findings: u64,
+    /// What the archive holds of this epoch; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchivedPart>,
+}
+
+/// What the archive holds of a source partition and epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchivedPart {
+    /// Archived records.
+    pub records: u64,
+    /// The offset of `usage.events` before which everything is archived or named as a gap.
+    pub offset: u64,
+    /// The log time up to which that is.
+    pub log_time: String,
+    /// Gaps: runs of chunks that could not be archived. At most 200 are told apart.
+    pub gaps: usize,
+}
+
+impl ArchivedPart {
+    /// `None`: there is an archive, but no file has been written yet.
+    fn of(coverage: &Coverage) -> Option<ArchivedPart> {
+        coverage.chunk.map(|_| ArchivedPart {
+            records: coverage.rows,
+            offset: coverage.to.0,
+            log_time: coverage.log_time.to_string(),
+            gaps: coverage.gaps.len(),
+        })
+    }
 }
 
 /// A difference between the log and what rating it again gives.
@@ -115,6 +145,9 @@ impl Queries {
                     audited: stored.audited,
                     skipped: stored.skipped,
                     findings: stored.findings,
+                    archive: stored
+                        .archive
+                        .and_then(|archive| ArchivedPart::of(&archive.coverage)),
                 });
             }
         }

@@ -10,6 +10,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::Serializer;
+use tokio::sync::Semaphore;
 
 use crate::domain::rules::Timeline;
 use crate::domain::time::Millis;
@@ -49,7 +50,7 @@ pub use analytics::{
     ActiveDay, Analytics, Funnel, MOVERS_MAX, Mover, PerKind, ServiceSum, compute, keep,
 };
 pub use audit::{AuditEntry, AuditPage};
-pub use audits::{AuditFinding, AuditProgress, AuditReport};
+pub use audits::{ArchivedPart, AuditFinding, AuditProgress, AuditReport};
 pub use bytes_text::BytesText;
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
@@ -75,8 +76,9 @@ pub use rejects::{
     RejectPlace, RejectState, SentTo,
 };
 pub use replay::{
-    AccountChange, ArchivePath, ChangedAccount, EachAccount, Pair, ReplayError, ReplayReport,
-    ReplayRequest, ReplayTotals, RowCounts, StoredArchive, Worth, replay,
+    AccountChange, ArchivePath, ChangedAccount, EachAccount, Forget, OverlappingFiles, Pair,
+    ReplayError, ReplayReport, ReplayRequest, ReplayTotals, RowCounts, StoredArchive, Worth,
+    replay,
 };
 pub use rules::{
     Price, PriceVersion, Pricing, RuleList, RuleVersion, Version, in_force_at, is_mainnet_of,
@@ -88,13 +90,16 @@ pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
-pub use what_if::WhatIf;
+pub use what_if::{ChangedValue, SampledWeek, WhatIf};
 
-/// Reads the store, and the rejects in the log.
+/// Reads the store, the rejects in the log, and the archive of requests if there is one.
 pub struct Queries {
     db: Arc<dyn Db>,
     log: Arc<dyn Log>,
     partitions: Partitions,
+    archive: Option<Arc<StoredArchive>>,
+    /// Room for replays of service: each reads files of the archive into memory.
+    replays: Arc<Semaphore>,
     rules: rules_cache::RulesCache,
     models: models::ModelCache,
 }
@@ -125,8 +130,19 @@ impl Queries {
             db,
             log,
             partitions,
+            archive: None,
+            replays: Arc::new(Semaphore::new(1)),
             rules: rules_cache::RulesCache::default(),
             models: models::ModelCache::default(),
+        }
+    }
+
+    /// The same, with an archive of requests.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<StoredArchive>) -> Queries {
+        Queries {
+            archive: archive.map(Arc::new),
+            ..self
         }
     }
 

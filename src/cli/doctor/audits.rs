@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::findings::{Backlog, Cause, Findings};
-use crate::cli::output::{Done, counted};
+use crate::app::queries::{ArchivedPart, AuditProgress};
+use crate::cli::engine;
+use crate::cli::output::{Done, Failure, counted};
 use crate::cli::session::Session;
 use crate::domain::position::Partition;
 use crate::domain::time::{MINUTE_MS, Millis};
@@ -18,6 +20,8 @@ const NAMED_MAX: usize = 3;
 const BEHIND_MS: i64 = 15 * MINUTE_MS;
 /// How long reading the next record may take.
 const NEXT_WITHIN: Duration = Duration::from_secs(1);
+/// How long the archive may take to list what it covers.
+const ARCHIVE_WITHIN: Duration = Duration::from_secs(10);
 /// Findings that are counted.
 const COUNTED_MAX: usize = 100;
 
@@ -50,6 +54,7 @@ pub async fn look(session: &Session, config: &Config, findings: &mut Findings) -
             );
         }
     }
+    archive(config, &report.progress, findings).await;
     if report.progress.is_empty() {
         if !config.is_cluster() && config.pipeline.audit {
             findings.note("Nothing has been audited yet.");
@@ -71,6 +76,53 @@ pub async fn look(session: &Session, config: &Config, findings: &mut Findings) -
         say_behind(session, since, partition, findings);
     }
     Ok(())
+}
+
+/// Looks whether the archive can be read, and what it holds.
+async fn archive(config: &Config, progress: &[AuditProgress], findings: &mut Findings) {
+    if config.archive.location.is_none() {
+        return;
+    }
+    let read = async {
+        let archive = engine::archive_to_read(config, None).await?;
+        archive.coverages().await.map_err(Failure::failed)?;
+        Ok::<_, Failure>(archive.place().to_owned())
+    };
+    let unread = match tokio::time::timeout(ARCHIVE_WITHIN, read).await {
+        Ok(Ok(place)) => {
+            findings.note(archived(&place, progress));
+            return;
+        }
+        Ok(Err(Failure::Failed(why) | Failure::Refused(why))) => why,
+        Ok(Err(failure)) => format!("{failure:?}"),
+        Err(_) => format!("no answer within {} s", ARCHIVE_WITHIN.as_secs()),
+    };
+    findings.fault(
+        Cause::Archive,
+        format!(
+            "The archive of requests cannot be read from here: {unread}. Amounts are not affected; \
+             exports of requests, `tidemark verify` and `tidemark replay` need it \
+             (docs/runbook.md#tidemarkarchivenotwritten)."
+        ),
+    );
+}
+
+fn archived(place: &str, progress: &[AuditProgress]) -> String {
+    let parts: Vec<&ArchivedPart> = progress
+        .iter()
+        .filter_map(|of| of.archive.as_ref())
+        .collect();
+    let records: u64 = parts.iter().map(|part| part.records).sum();
+    let gaps: usize = parts.iter().map(|part| part.gaps).sum();
+    match parts.iter().map(|part| &part.log_time).min() {
+        None => format!("The archive at {place} holds nothing of this epoch yet."),
+        Some(oldest) => format!(
+            "The archive at {place} holds {} of this epoch, up to {oldest} of every source partition, \
+             with {}.",
+            counted(records, "record"),
+            counted(gaps as u64, "gap")
+        ),
+    }
 }
 
 /// Says that the audit has not gone on for a while. That is a note: amounts are not late, and whoever has

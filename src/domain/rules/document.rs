@@ -33,7 +33,7 @@ impl Network {
     }
 }
 
-/// Complete rules without a fault.
+/// Values of rules without a fault.
 #[derive(Clone, Debug)]
 pub struct RulesDocument {
     settings: Vec<(SettingKey, Setting)>,
@@ -50,6 +50,18 @@ impl RulesDocument {
                 fault.file = Some(file_name.to_owned());
             }
             faults
+        })
+    }
+
+    /// The document of one configuration key alone, with a value as JSON text.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn of_value(key: &str, json: &str) -> Result<RulesDocument, Vec<RuleFault>> {
+        let key = known_key(key)?;
+        let setting = Setting::parse(key, json)?;
+        Ok(RulesDocument {
+            settings: vec![(key, setting)],
         })
     }
 

@@ -73,8 +73,8 @@ where
             (Vec<u8> = "application/vnd.apache.parquet"),
         )),
         (status = 409, description = "`no_rules`: no rules have been published yet.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`not_in_focus`: only statements and requests are charges. `no_archive`: requests are exported by `tidemark \
-            export`, where the archive is. `invalid_issuer`: it is empty, too long or has control \
+        (status = 422, description = "`not_in_focus`: only statements and requests are charges. `no_archive`: requests are exported from the archive, \
+            and none is configured. `invalid_issuer`: it is empty, too long or has control \
             characters. `month_in_the_future`: it has not begun.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`: too many downloads at once; or log or store do not answer: retry, see Retry-After.",
             body = Problem, content_type = "application/problem+json"),

@@ -1,5 +1,5 @@
 //! The archive's files: rows in, the same rows out.
 
 mod layout;
-mod replay;
+pub mod replay;
 mod rows;

@@ -88,7 +88,7 @@ fn book() -> RuleBook {
 
 /// What varies between records.
 #[derive(Clone, Debug)]
-struct Seed {
+pub struct Seed {
     kind: RequestKind,
     service: usize,
     model: Option<usize>,
@@ -335,7 +335,7 @@ fn push(rows: &mut Rows, seed: &Seed, posted: &Posted, rules: &Rules, place: u64
 }
 
 /// Writes files of so many records each.
-fn archive(directory: &Path, seeds: &[Seed], per_file: usize) {
+pub fn archive(directory: &Path, seeds: &[Seed], per_file: usize) {
     let mut book = book();
     for (number, portion) in seeds.chunks(per_file).enumerate() {
         let mut rows = Rows::default();
@@ -396,6 +396,7 @@ fn request(rules: Option<RulesDocument>, memory_bytes: usize) -> ReplayRequest {
         memory_bytes,
         top: 5,
         threads: 2,
+        records_max: None,
     }
 }
 
@@ -548,7 +549,7 @@ fn expected(seeds: &[Seed]) -> Expected {
     all
 }
 
-fn example(user: u32) -> Seed {
+pub fn example(user: u32) -> Seed {
     Seed {
         kind: RequestKind::Event,
         service: 0,
@@ -599,6 +600,38 @@ fn the_accounts_that_change_most_come_first() {
     assert_eq!(json["totals"]["cost"]["after"], "0.034999965");
     assert_eq!(json["payMore"][0]["points"]["before"], "0.3");
     assert_eq!(json["payMore"][0]["points"]["after"], "0.0999");
+}
+
+/// A bound of records leaves out whole files, always the same ones, and takes them from everywhere.
+#[test]
+fn a_bounded_replay_reads_files_spread_over_the_month() {
+    let directory = tempfile::tempdir().unwrap();
+    let seeds: Vec<Seed> = (0..100).map(|number| example(number / 10)).collect();
+    archive(directory.path(), &seeds, 1);
+    let bounded = |records_max| ReplayRequest {
+        records_max: Some(records_max),
+        ..request(None, MIB)
+    };
+    let (part, users) = run(directory.path(), &bounded(20)).unwrap();
+    assert_eq!(
+        (part.files, part.rows.sum(), part.is_whole),
+        (20, 20, false)
+    );
+    let of_user = |accounts: &Accounts, number: u32| {
+        let change = accounts
+            .0
+            .get(&(AccountKind::User, format!("user-{number}")));
+        change.map_or(0, |change| change.requests)
+    };
+    for number in 0..10 {
+        let count = of_user(&users, number);
+        assert!((1..=3).contains(&count), "{number}: {count} of 10 files");
+    }
+    let (again, users_again) = run(directory.path(), &bounded(20)).unwrap();
+    assert_eq!((again, users_again.0), (part, users.0));
+    let (whole, _) = run(directory.path(), &bounded(100)).unwrap();
+    let (all, _) = run(directory.path(), &request(None, MIB)).unwrap();
+    assert_eq!((&whole, whole.is_whole), (&all, true));
 }
 
 #[test]

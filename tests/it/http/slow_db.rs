@@ -22,6 +22,7 @@ pub fn service_on(stand: &Stand, db: Arc<dyn Db>) -> ApiState {
         metrics: stand.metrics.clone(),
         health: stand.health.clone(),
         config: stand.service.config.clone(),
+        archive: stand.service.archive.clone(),
     })
 }
 

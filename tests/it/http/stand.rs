@@ -1,5 +1,6 @@
 //! The HTTP service without a socket: the real router on a log in memory and the embedded DynamoDB.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use serde_json::Value;
+use tidemark::app::queries::StoredArchive;
+use tidemark::archive::ArchiveStore;
 use tidemark::domain::access::Scope;
 use tidemark::domain::time::Millis;
 use tidemark::http::{ApiState, Hosts, Partitions, Parts, router};
@@ -21,6 +24,7 @@ use tidemark::store::db::Db;
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::keys::{self, KeyText};
 use tidemark::store::tables::create_tables;
+use tokio::runtime::Handle;
 use tower::ServiceExt;
 
 use crate::edge::memory_log::{MemoryLog, PARTITIONS};
@@ -114,6 +118,7 @@ impl Stand {
             metrics: metrics.clone(),
             health: health.clone(),
             config,
+            archive: None,
         });
         let admin = key(&db, &["ingest", "admin:read", "admin:write"]).await;
         Stand {
@@ -125,6 +130,23 @@ impl Stand {
             service,
             admin,
         }
+    }
+
+    /// The same, with an archive of requests in a directory.
+    pub fn with_archive(self, directory: &Path) -> Stand {
+        let files = ArchiveStore::in_directory(directory).expect("a directory");
+        let archive = StoredArchive::new(files, Handle::current());
+        let service = ApiState::new(Parts {
+            log: self.service.log.clone(),
+            partitions: self.service.partitions,
+            db: self.service.db.clone(),
+            clock: self.service.clock.clone(),
+            metrics: self.service.metrics.clone(),
+            health: self.service.health.clone(),
+            config: self.service.config.clone(),
+            archive: Some(archive),
+        });
+        Stand { service, ..self }
     }
 
     /// A new key of these scopes.

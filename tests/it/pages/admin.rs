@@ -12,6 +12,7 @@ use tidemark::store::checkpoints::{HaltRecord, record_halt};
 use tidemark::store::pricing;
 
 use super::jar::{Jar, field, has, location, stand, text};
+use crate::archive::replay::{archive, example};
 use crate::http::rows::request;
 use crate::http::stand::{Answer, NOON, Stand};
 
@@ -40,6 +41,33 @@ async fn preview(jar: &mut Jar, stand: &Stand, price: &str, from: &str) -> Strin
     let answer = jar.post(stand, &format!("{SCRAPE}/preview"), &fields).await;
     assert_eq!(answer.status, 200, "{}", text(&answer));
     text(&answer)
+}
+
+/// With an archive, a change is shown on what was posted, account by account.
+#[tokio::test]
+async fn a_change_of_a_price_is_shown_on_the_archived_month() {
+    let directory = tempfile::tempdir().unwrap();
+    let seeds: Vec<_> = (1..=9).map(example).collect();
+    archive(directory.path(), &seeds, 4);
+    let stand = stand().await.with_archive(directory.path());
+    let mut jar = admin(&stand).await;
+    let fields = [("price", "0.001"), ("from", ""), ("reason", "a try")];
+    let path = "/admin/rules/blue_surge_input/preview";
+    let page = text(&jar.post(&stand, path, &fields).await);
+    has(
+        &page,
+        &[
+            "The requests of 2026-11 with this change",
+            "Mainnet would charge, USD",
+            ">0.0225<",
+            ">0.045<",
+            "9 archived records, all of the month; 9 of them would bring something else.",
+        ],
+    );
+    // An archive that cannot be read does not keep anybody from changing a price.
+    std::fs::remove_dir_all(directory.path()).unwrap();
+    let page = text(&jar.post(&stand, path, &fields).await);
+    has(&page, &["Last week’s usage under these prices"]);
 }
 
 #[tokio::test]

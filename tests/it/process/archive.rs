@@ -2,7 +2,7 @@
 //!
 //! Needs DuckDB and moto: `tests/servers/duckdb fetch`, `tests/servers/moto fetch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -145,6 +145,78 @@ fn compare(site: &Site, directory: &Path) {
     let mut months: Vec<String> = must.keys().map(|(month, _)| month.clone()).collect();
     months.dedup();
     assert_eq!(charged_by_archive(directory, &months), must);
+}
+
+/// Sums of a column of a CSV export that was downloaded, over users alone.
+fn downloaded(site: &Site, path: &str, column: &str) -> Money {
+    let key = std::fs::read_to_string(site.data().join("key")).expect("a key");
+    let file = super::site::get_with(&site.url(path), &key).expect("a file");
+    let whole = file.lines().filter(|line| !line.starts_with("# end"));
+    let whole = whole.collect::<Vec<_>>().join("\n");
+    let mut lines = csv::Reader::from_reader(whole.as_bytes());
+    let titles = lines.headers().expect("titles").clone();
+    let place = titles.iter().position(|title| title == column);
+    let place = place.unwrap_or_else(|| panic!("{column} is in {titles:?}"));
+    let amounts = lines.records().map(|line| {
+        let line = line.expect("CSV");
+        match &line[place] {
+            "" => 0,
+            amount => amount.parse::<Money>().expect("an amount").0,
+        }
+    });
+    Money(amounts.sum())
+}
+
+#[test]
+fn what_was_archived_is_rated_and_exported_as_it_was_posted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().join("archive");
+    let site = count(&[
+        ("TIDEMARK_ARCHIVE_LOCATION", place.to_str().expect("UTF-8")),
+        ("TIDEMARK_ARCHIVE_FILE_AGE_MAX", "1s"),
+    ]);
+    let mut up = site.up();
+    up.wait_ready();
+    let must = charged(&site);
+    let months: BTreeSet<&String> = must.keys().map(|(month, _)| month).collect();
+    let mut records = 0;
+    for month in &months {
+        let report = site.run(&["replay", "--month", month, "--json"]);
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(report["rows"]["changed"], 0, "{report}");
+        assert_eq!(report["isWhole"], true, "{report}");
+        let of_month = must.iter().filter(|((of, _), _)| of == *month);
+        let cost = Money(of_month.map(|(_, cost)| cost.0).sum());
+        assert_eq!(report["totals"]["cost"]["before"], cost.to_string());
+        assert_eq!(report["totals"]["cost"]["after"], cost.to_string());
+        for kind in ["events", "completions", "reversals"] {
+            records += report["rows"][kind].as_u64().expect("a count");
+        }
+        for (path, column) in [
+            (format!("/api/admin/exports/{month}/requests"), "cost_usd"),
+            (
+                format!("/api/admin/exports/{month}/requests?format=focus"),
+                "BilledCost",
+            ),
+        ] {
+            assert_eq!(downloaded(&site, &path, column), cost, "{path}");
+        }
+    }
+    let status = site.run(&["audit", "status", "--json"]);
+    let parts = status.lines().map(|line| {
+        let part: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(part["archive"]["gaps"], 0, "{line}");
+        part["archive"]["records"].as_u64().expect("a count")
+    });
+    assert_eq!(parts.sum::<u64>(), records, "{status}");
+    let said = site.run(&["doctor"]);
+    let note = format!("The archive at {} holds", place.display());
+    assert!(said.contains(&note), "{said}");
+    std::fs::remove_dir_all(&place).expect("it goes");
+    let said = site.try_run(&["doctor"]);
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    let wanted = "The archive of requests cannot be read from here: there is no archive at";
+    assert!(said.stdout.contains(wanted), "{}", said.stdout);
 }
 
 #[test]

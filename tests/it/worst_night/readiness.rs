@@ -109,6 +109,7 @@ async fn a_full_disk_and_a_clock_that_jumped_are_told_and_pass_without_a_restart
         metrics: metrics.clone(),
         health: health.clone(),
         config: tidemark::ops::config::Config::default().http,
+        archive: None,
     });
     health.set_ready(true);
     let (trigger, shutdown) = shutdown::channel();

@@ -160,7 +160,8 @@ tidemark.toml: |
       (mul 1024 (int64 $pipeline.cached_accounts_max))
       (mul 1024 (int64 $pipeline.flush_accounts_max))
       $readAhead -}}
-{{- $audit := ternary (add $source (mul 2 $readAhead)) 0 .Values.worker.audit -}}
+{{- $archive := ternary 41943040 0 (not (empty (dig "archive" "location" "" .Values.config))) -}}
+{{- $audit := ternary (add $source (mul 2 $readAhead) $archive) 0 .Values.worker.audit -}}
 {{- add 335544320 (mul $sources (add $source $audit)) (mul $postings $posting) -}}
 {{- end -}}
 

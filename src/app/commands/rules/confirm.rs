@@ -4,7 +4,7 @@
 use super::{Mode, Published, RulesUpdate, UpdateError};
 use crate::app::CommandError;
 use crate::app::commands::Commands;
-use crate::app::queries::WhatIf;
+use crate::app::queries::{ChangedValue, WhatIf};
 use crate::domain::rules::check_value;
 use crate::domain::time::Millis;
 use crate::ops::random_name;
@@ -49,7 +49,7 @@ pub struct ShownChange {
 pub struct ChangePreview {
     /// What it would publish.
     pub published: Published,
-    /// What last week's usage would have cost; `None` while the rules are not complete.
+    /// What past usage would have come to; `None` while the rules are not complete.
     pub what_if: Option<WhatIf>,
 }
 
@@ -82,10 +82,17 @@ impl ShownChange {
 impl Commands {
     /// Checks a change, and says what it would do.
     pub async fn preview_change(&self, change: ShownChange) -> Result<ChangePreview, CommandError> {
+        let (key, value) = (change.key.clone(), change.value.clone());
         let published = self.publish_rules(change.update(Mode::DryRun)).await?;
         let what_if = match &published.rules {
             [Some(before), Some(after)] => {
-                Some(self.queries.what_if(before, after, self.now()).await?)
+                let change = ChangedValue {
+                    key: &key,
+                    value: &value,
+                    before,
+                    after,
+                };
+                Some(self.queries.what_if(change, self.now()).await?)
             }
             _ => None,
         };

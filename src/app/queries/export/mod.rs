@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ::parquet::errors::ParquetError;
 use bytes::Bytes;
 
-use super::replay::{ArchivePath, StoredArchive};
+use super::replay::{ArchivePath, OverlappingFiles, StoredArchive, check_overlap};
 use super::statements::MonthView;
 use super::{Queries, QueryError};
 use crate::app::{CommandError, Refusal};
@@ -72,6 +72,9 @@ pub enum ExportError {
         /// Why.
         error: ArchiveFault,
     },
+    /// Two files of the archive hold the same records.
+    #[error(transparent)]
+    Overlap(#[from] OverlappingFiles),
     /// The file cannot be made.
     #[error("cannot write Parquet: {0}")]
     Parquet(#[from] ParquetError),
@@ -94,7 +97,6 @@ pub enum ArchiveFault {
 /// A file in the making.
 pub struct Export {
     queries: Arc<Queries>,
-    archive: Option<Arc<StoredArchive>>,
     view: MonthView,
     request: ExportRequest,
     encoder: Encoder,
@@ -121,13 +123,13 @@ impl Queries {
     /// Begins an export. What it is refused for is known before anything is read of the rows.
     pub async fn export(
         self: Arc<Queries>,
-        archive: Option<Arc<StoredArchive>>,
         request: ExportRequest,
         now: Millis,
     ) -> Result<Export, CommandError> {
         request.check()?;
-        if request.what == ExportWhat::Requests && archive.is_none() {
-            let detail = "requests are exported from the archive, and none is configured here";
+        if request.what == ExportWhat::Requests && self.archive.is_none() {
+            let detail = "requests are exported from the archive, and none is configured here; set \
+                          archive.location (docs/archive.md)";
             return Err(Refusal::invalid("no_archive", detail).into());
         }
         if request.month > now.month() {
@@ -158,7 +160,6 @@ impl Queries {
         };
         Ok(Export {
             queries: self,
-            archive,
             view,
             request,
             encoder,
@@ -233,7 +234,7 @@ impl Export {
 
     async fn first(&self) -> Result<Stage, ExportError> {
         let archive = match self.request.what {
-            ExportWhat::Requests => self.archive.clone(),
+            ExportWhat::Requests => self.archive(),
             _ => None,
         };
         let Some(archive) = archive else {
@@ -245,12 +246,13 @@ impl Export {
             .map_err(ArchiveFault::from)
             .and_then(|files| Ok(files?));
         let mut files = files.map_err(|error| self.archive_fault("the list of files", error))?;
+        check_overlap(&files)?;
         files.reverse();
         Ok(Stage::Files(files))
     }
 
     async fn open(&self, mut files: Vec<ArchivePath>) -> Result<Stage, ExportError> {
-        let (Some(path), Some(archive)) = (files.pop(), self.archive.clone()) else {
+        let (Some(path), Some(archive)) = (files.pop(), self.archive()) else {
             return Ok(Stage::End);
         };
         let read = move || -> Result<ArchiveFile, ArchiveFault> {
@@ -290,8 +292,12 @@ impl Export {
         Ok(Stage::Group(path, file, group + 1, files))
     }
 
+    fn archive(&self) -> Option<Arc<StoredArchive>> {
+        self.queries.archive.clone()
+    }
+
     fn archive_fault(&self, what: &str, error: ArchiveFault) -> ExportError {
-        let place = self.archive.as_ref().map(|archive| archive.place());
+        let place = self.archive().map(|archive| archive.place());
         ExportError::Archive {
             place: place.unwrap_or_default(),
             what: what.to_owned(),

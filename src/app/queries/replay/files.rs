@@ -24,14 +24,35 @@ impl std::fmt::Display for ArchivePath {
     }
 }
 
-/// Two files of a partition that hold the same records.
-pub(super) fn overlap(files: &[ArchivePath]) -> Option<(ArchivePath, ArchivePath)> {
+/// Two files hold the same records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{first} and {second} hold the same records, so that they would be counted twice; remove the one \
+     that does not belong to the archive"
+)]
+pub struct OverlappingFiles {
+    /// One.
+    pub first: ArchivePath,
+    /// The other.
+    pub second: ArchivePath,
+}
+
+/// Refuses files of which two hold the same records. They are in order.
+pub(in crate::app::queries) fn check_overlap(
+    files: &[ArchivePath],
+) -> Result<(), OverlappingFiles> {
     let mut pairs = files.windows(2);
     let same = pairs.find(|pair| {
         let [first, second] = [pair[0], pair[1]];
         first.folder == second.folder && first.name.overlaps(&second.name)
     });
-    same.map(|pair| (pair[0], pair[1]))
+    match same {
+        None => Ok(()),
+        Some(pair) => Err(OverlappingFiles {
+            first: pair[0],
+            second: pair[1],
+        }),
+    }
 }
 
 /// The files of an archive, as replay and export read them. Calls block.

@@ -13,7 +13,7 @@ mod report;
 mod rerate;
 mod tally;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{Queries, QueryError};
@@ -23,8 +23,8 @@ use crate::domain::position::Control;
 use crate::domain::rules::{RuleBook, RuleFault, RuleHistory, RulesDocument};
 use crate::domain::time::Month;
 use crate::store::{control, pricing};
-use files::overlap;
-pub use files::{ArchivePath, StoredArchive};
+pub(super) use files::check_overlap;
+pub use files::{ArchivePath, OverlappingFiles, StoredArchive};
 use report::Ranks;
 pub use report::{ChangedAccount, ReplayReport, ReplayTotals, RowCounts};
 pub use rerate::Worth;
@@ -48,6 +48,9 @@ pub struct ReplayRequest {
     pub top: usize,
     /// Threads.
     pub threads: usize,
+    /// Once so many records have been read, further files are left out. Those that are read are spread
+    /// evenly over the month and its partitions. `None`: all are read.
+    pub records_max: Option<u64>,
 }
 
 /// Why nothing was replayed.
@@ -71,16 +74,8 @@ pub enum ReplayError {
         place: String,
     },
     /// Two files hold the same records.
-    #[error(
-        "{first} and {second} hold the same records, so that they would be counted twice; remove the one \
-         that does not belong to the archive"
-    )]
-    Overlap {
-        /// One.
-        first: ArchivePath,
-        /// The other.
-        second: ArchivePath,
-    },
+    #[error(transparent)]
+    Overlap(#[from] OverlappingFiles),
     /// A file cannot be read.
     #[error("cannot read {what}: {error}")]
     Io {
@@ -144,6 +139,32 @@ pub trait EachAccount {
     ) -> Result<(), String>;
 }
 
+/// Takes no account: only the report is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Forget;
+
+impl EachAccount for Forget {
+    fn restart(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn account(&mut self, _: AccountKind, _: &str, _: &AccountChange) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The files in an order of which every beginning is spread evenly over them, and always the same.
+fn spread(files: Vec<ArchivePath>) -> Vec<ArchivePath> {
+    // Multiples of the golden ratio, of which the fractions divide a circle evenly.
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut numbered: Vec<(u64, ArchivePath)> = (0u64..)
+        .map(|number| number.wrapping_mul(GOLDEN))
+        .zip(files)
+        .collect();
+    numbered.sort_unstable_by_key(|(place, _)| *place);
+    numbered.into_iter().map(|(_, path)| path).collect()
+}
+
 /// Replays a month. Blocks, for as long as it takes to read the archive.
 pub fn replay(
     archive: &StoredArchive,
@@ -156,7 +177,7 @@ pub fn replay(
         Some(document) => book.history_with(document).map_err(ReplayError::Rules)?,
     };
     let month = request.month;
-    let files = archive.files(month).map_err(|error| ReplayError::Io {
+    let mut files = archive.files(month).map_err(|error| ReplayError::Io {
         what: archive.place(),
         error,
     })?;
@@ -164,8 +185,9 @@ pub fn replay(
         let place = archive.place();
         return Err(ReplayError::Nothing { month, place });
     }
-    if let Some((first, second)) = overlap(&files) {
-        return Err(ReplayError::Overlap { first, second });
+    check_overlap(&files)?;
+    if request.records_max.is_some() {
+        files = spread(files);
     }
     let mut passes = 1;
     loop {
@@ -199,6 +221,7 @@ struct Work<'w> {
 /// What threads sum up of all rows, whoever they are of.
 #[derive(Default)]
 struct Sums {
+    files: u64,
     rows: RowCounts,
     totals: ReplayTotals,
 }
@@ -228,11 +251,12 @@ impl Work<'_> {
                 ranks.add(kind, &id, &change);
             }
         }
-        let Sums { rows, totals } = sums;
+        let Sums { rows, totals, .. } = sums;
         Ok(Some(ReplayReport {
             month: self.request.month,
             archive: self.archive.place(),
-            files: self.files.len() as u64,
+            files: sums.files,
+            is_whole: sums.files == self.files.len() as u64,
             rows,
             totals,
             accounts,
@@ -245,25 +269,37 @@ impl Work<'_> {
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         let all = Mutex::new(Sums::default());
+        let records_max = self.request.records_max.unwrap_or(u64::MAX);
+        let records = AtomicU64::new(0);
         let run = || -> Result<(), ReplayError> {
             let mut rerater = Rerater::new(self.history);
             let mut sums = Sums::default();
-            while !stop.load(Ordering::Relaxed) && !tally.is_full() {
+            while !stop.load(Ordering::Relaxed)
+                && !tally.is_full()
+                && records.load(Ordering::Relaxed) < records_max
+            {
                 let Some(path) = self.files.get(next.fetch_add(1, Ordering::Relaxed)) else {
                     break;
                 };
+                let before = sums.rows.sum();
                 self.file(path, &mut rerater, &mut sums, tally)
                     .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+                sums.files += 1;
+                records.fetch_add(sums.rows.sum() - before, Ordering::Relaxed);
             }
             let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.files += sums.files;
             all.rows.add(&sums.rows);
             all.totals.add(&sums.totals);
             Ok(())
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.request.threads.max(1))
-                .map(|_| scope.spawn(run))
-                .collect();
+            // Which files are left out must not depend on which thread is faster.
+            let threads = match self.request.records_max {
+                Some(_) => 1,
+                None => self.request.threads.max(1),
+            };
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
             let ended = threads.into_iter().map(|thread| match thread.join() {
                 Ok(ended) => ended,
                 Err(panic) => std::panic::resume_unwind(panic),

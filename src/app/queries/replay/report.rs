@@ -18,6 +18,8 @@ pub struct ReplayReport {
     pub archive: String,
     /// How many files were read.
     pub files: u64,
+    /// Whether these are all of them.
+    pub is_whole: bool,
     /// How many records.
     pub rows: RowCounts,
     /// Sums over everybody.

@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 pub(super) const PATH: &str = "/admin/exports";
 
 /// The files that are offered: a form's value, and what it is.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 8] = [
     ("statements.csv", "Statements (CSV), one row per account"),
     (
         "statements.parquet",
@@ -30,12 +30,22 @@ const FILES: [(&str, &str); 5] = [
     ),
     ("days.csv", "Days (CSV), one row per account and day"),
     ("statements.focus", "Charges (FOCUS 1.2), one row per user"),
+    ("requests.csv", "Requests (CSV), one row per request"),
+    (
+        "requests.parquet",
+        "Requests (Parquet), one row per request",
+    ),
+    (
+        "requests.focus",
+        "Charges of requests (FOCUS 1.2), one row per charged request",
+    ),
 ];
 
 /// `GET /admin/exports`.
 pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor) -> Response {
     let now = pages.service.clock.now();
     let before = Month(now.month().0 - 1);
+    let has_archive = pages.service.archive.is_some();
     let body = html! {
         h1 { "Exports" }
         section .card aria-labelledby="export-h" {
@@ -44,7 +54,10 @@ pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor)
                 (month_field(before, now.month()))
                 label for="file" { "File" }
                 select #file name="file" {
-                    @for (value, name) in FILES { option value=(value) { (name) } }
+                    @for (value, name) in FILES {
+                        @let needs_archive = value.starts_with("requests.");
+                        @if has_archive || !needs_archive { option value=(value) { (name) } }
+                    }
                 }
                 button type="submit" { "Download" }
             }
@@ -52,6 +65,9 @@ pub(in super::super) async fn show(State(pages): State<Pages>, visitor: Visitor)
                 "Amounts are exact. A CSV file ends with a line that counts its rows and gives their sums; a file without it was cut short. \
                  The column " code { "final" } " says whether the month can still change. An apostrophe stands before ids that a \
                  spreadsheet would take for a formula."
+            }
+            @if !has_archive {
+                p .help { "Requests can be exported if there is an archive: set " code { "archive.location" } "." }
             }
             p .help { "From the command line: " code { "tidemark export --month " (before) " --format csv" } }
         }

@@ -9,7 +9,8 @@ use super::super::words::counted;
 use crate::app::commands::rules::{
     ChangePreview, Confirmation, Confirmed, Difference, Example, ShownChange,
 };
-use crate::app::queries::WhatIf;
+use crate::app::queries::{ChangedAccount, Pair, ReplayReport, SampledWeek, WhatIf};
+use crate::domain::amount::{Money, WidePoints};
 use crate::domain::time::Millis;
 use crate::http::extract::Verbatim;
 use crate::http::problem::Problem;
@@ -187,7 +188,87 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn what_if(found: &WhatIf, [before, after]: [&str; 2]) -> Markup {
+fn what_if(found: &WhatIf, titles: [&str; 2]) -> Markup {
+    match found {
+        WhatIf::Month(report) => replayed_month(report),
+        WhatIf::Week(week) => sampled_week(week, titles),
+    }
+}
+
+fn replayed_month(report: &ReplayReport) -> Markup {
+    const TITLES: [&str; 2] = ["As posted", "With the change"];
+    let totals = &report.totals;
+    let points = |name: &str, pair: Pair<WidePoints>| {
+        [
+            name.to_owned(),
+            pair.before.to_string(),
+            pair.after.to_string(),
+        ]
+    };
+    let dollars = |name: &str, pair: Pair<Money>| {
+        [
+            name.to_owned(),
+            pair.before.to_string(),
+            pair.after.to_string(),
+        ]
+    };
+    let sums = [
+        points("Points of users", totals.user_points),
+        points("Points of providers", totals.provider_points),
+        points("Points of users’ referrers", totals.user_referral_points),
+        points(
+            "Points of providers’ referrers",
+            totals.provider_referral_points,
+        ),
+        dollars("Charged, USD", totals.cost),
+        dollars("Mainnet would charge, USD", totals.shadow_cost),
+    ];
+    let ranks = &report.ranks;
+    let lists = [
+        ("Gain most points", &ranks.gain_points, false),
+        ("Lose most points", &ranks.lose_points, false),
+        ("Are charged more", &ranks.pay_more, true),
+        ("Are charged less", &ranks.pay_less, true),
+    ];
+    html! {
+        section #what-if .card aria-labelledby="what-if-h" {
+            h2 #what-if-h { "The requests of " (report.month) " with this change" }
+            (table(["Sum over all accounts", TITLES[0], TITLES[1]], &sums))
+            @for (title, accounts, is_cost) in lists.into_iter().filter(|(_, accounts, _)| !accounts.is_empty()) {
+                (table([title, TITLES[0], TITLES[1]], &accounts.iter().map(|of| changed(of, is_cost)).collect::<Vec<_>>()))
+            }
+            p .help {
+                @if report.is_whole {
+                    (counted(report.rows.sum(), "archived record"))
+                    ", all of the month; " (report.rows.changed) " of them would bring something else. "
+                } @else {
+                    "A part of the month, spread over its days: " (counted(report.rows.sum(), "archived record"))
+                    ", of which " (report.rows.changed) " would bring something else. Read the ratios, not the sums; "
+                    code { "tidemark replay" } " rates all of it. "
+                }
+                "What days and awards bring (streaks, quality, trials, signups) is not included."
+            }
+        }
+    }
+}
+
+fn changed(account: &ChangedAccount, is_cost: bool) -> [String; 3] {
+    let name = format!("{} {}", account.kind, account.id);
+    match is_cost {
+        true => [
+            name,
+            format!("{} USD", account.cost.before),
+            format!("{} USD", account.cost.after),
+        ],
+        false => [
+            name,
+            account.points.before.to_string(),
+            account.points.after.to_string(),
+        ],
+    }
+}
+
+fn sampled_week(found: &SampledWeek, [before, after]: [&str; 2]) -> Markup {
     html! {
         section #what-if .card aria-labelledby="what-if-h" {
             h2 #what-if-h { "Last week’s usage under these prices" }
