@@ -115,7 +115,7 @@ async fn main() {
         let stored = progress::rate_checkpoint(&db, P)
             .await
             .expect("the store answers");
-        stored.is_some_and(|stored| stored.from >= end)
+        stored.is_some_and(|stored| stored.to >= end)
     };
     let rating = run(&ctx, Role::Rate, rated).await;
     let audited = async || {

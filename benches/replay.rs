@@ -9,13 +9,14 @@ mod load;
 use std::time::Instant;
 
 use rand::Rng;
-use tidemark::app::queries::{AccountChange, EachAccount, ReplayRequest, StoredArchive, replay};
+use tidemark::app::queries::verify::{ArchivedAccounts, Share};
+use tidemark::app::queries::{Forget, ReplayRequest, StoredArchive, replay};
 use tidemark::archive::{
-    ArchiveStore, ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows,
+    ArchiveFile, ArchiveStore, ArchiveWriter, ArchivedRequest, Column, Columns, FileName, Folder,
+    RequestKind, Rows,
 };
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::event::Service;
-use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rating::{Used, rate_used};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, RulesDocument, TokenCounts};
@@ -29,18 +30,6 @@ const ROWS: usize = 4_000_000;
 const ROWS_PER_FILE: usize = 500_000;
 /// As many as a chunk, more or less.
 const PORTION: usize = 5_000;
-
-struct Forget;
-
-impl EachAccount for Forget {
-    fn restart(&mut self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn account(&mut self, _: AccountKind, _: &str, _: &AccountChange) -> Result<(), String> {
-        Ok(())
-    }
-}
 
 fn setting(name: &str, usual: usize) -> usize {
     let given = std::env::var(name).ok();
@@ -217,6 +206,7 @@ fn main() {
             memory_bytes: setting("REPLAY_BENCH_MEMORY", 1_024) << 20,
             top: 10,
             threads: 2,
+            records_max: None,
         };
         let begun = Instant::now();
         let report = replay(&archive, &book, &request, &mut Forget).expect("an archive");
@@ -229,4 +219,40 @@ fn main() {
             report.rows.changed
         );
     }
+    fold(&archive, rows);
+}
+
+/// What `tidemark verify` does with the archive before it looks at rows: reading the columns, and folding
+/// them per account, each alone and on one core.
+fn fold(archive: &StoredArchive, rows: usize) {
+    let columns = Columns::POSTED.and(Columns::of(&[
+        Column::epoch,
+        Column::partition,
+        Column::offset,
+        Column::chunk,
+        Column::chunk_log_time,
+    ]));
+    let mut accounts = ArchivedAccounts::new(Share::ALL, usize::MAX);
+    let (mut decoding, mut folding) = (0.0, 0.0);
+    for path in archive.files(month()).expect("an archive") {
+        let file = ArchiveFile::open(archive.read(&path).expect("a file")).expect("a file");
+        for group in 0..file.groups() {
+            let begun = Instant::now();
+            let batch = file.read_group(group, columns).expect("a group");
+            decoding += begun.elapsed().as_secs_f64();
+            let begun = Instant::now();
+            for place in 0..batch.len() {
+                let row = batch.row(place).expect("a row");
+                accounts.add(&row).expect("room");
+            }
+            folding += begun.elapsed().as_secs_f64();
+        }
+    }
+    let rate = |seconds: f64| rows as f64 / seconds;
+    println!(
+        "verify, one core: decoding {:.0} records/s, folding {:.0} records/s ({} accounts)",
+        rate(decoding),
+        rate(folding),
+        accounts.iter().len()
+    );
 }

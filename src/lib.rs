@@ -3,8 +3,6 @@
 //!
 //! Modules stand in reading order; each uses only those above it (a test holds that).
 
-#![warn(missing_docs)]
-
 // Blank lines, so that rustfmt leaves the order alone.
 pub mod domain;
 

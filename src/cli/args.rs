@@ -19,8 +19,8 @@ pub use repair::{
     AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
 };
 pub use services::{
-    KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsApplyArgs, TopicsArgs, TopicsCommand,
-    UpArgs, WorkerArgs, WorkerRole,
+    DoctorArgs, KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsApplyArgs, TopicsArgs,
+    TopicsCommand, UpArgs, WorkerArgs, WorkerRole,
 };
 pub use verify::VerifyArgs;
 
@@ -164,7 +164,8 @@ tidemark resume --all --reason 'fixed the permissions of the credentials'"
     Wait(WaitArgs),
     /// Report what is wrong and what to do about it.
     #[command(after_help = DOCTOR_CODES)]
-    Doctor(JsonArg),
+    #[command(after_help = services::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Watch running processes: throughput, lag, freshness and halts, from their metrics.
     #[command(after_help = services::TOP_EXAMPLES)]
     Top(TopArgs),

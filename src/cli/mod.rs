@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::ops::config::{Config, ENV_PREFIX, LogEngine, LogFormat, Sources, StoreEngine};
 use crate::ops::traces::Traces;
 use crate::ops::{logging, shutdown};
-use args::{Cli, Command, PricingCommand, TablesCommand};
+use args::{Cli, Command, DoctorArgs, PricingCommand, TablesCommand};
 use output::{Done, Failure, Out};
 use session::{Access, Session, Workers};
 
@@ -216,7 +216,7 @@ async fn run(cli: &Cli, config: &Config) -> Done {
             let (_trigger, shutdown) = signals()?;
             top::run(config, args, &shutdown).await
         }
-        Command::Doctor(args) => look(config, args.json).await.map_err(cannot_look),
+        Command::Doctor(args) => look(config, args).await.map_err(cannot_look),
         command => {
             let access = match command {
                 Command::Init => Access::Create,
@@ -230,13 +230,13 @@ async fn run(cli: &Cli, config: &Config) -> Done {
     }
 }
 
-async fn look(config: &Config, is_json: bool) -> Done {
+async fn look(config: &Config, args: &DoctorArgs) -> Done {
     let session = match Session::open(config, Access::Existing).await {
         Ok(session) => session,
-        Err(why @ Failure::Failed(_)) => return doctor::run_blind(config, why, is_json).await,
+        Err(why @ Failure::Failed(_)) => return doctor::run_blind(config, why, args).await,
         Err(why) => return Err(why),
     };
-    let done = doctor::run(&session, config, is_json).await;
+    let done = doctor::run(&session, config, args).await;
     session.close().await;
     done
 }

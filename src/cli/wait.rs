@@ -110,7 +110,11 @@ async fn afterwards(session: &Session, config: &Config) -> Done<Option<String>> 
             .map(doctor::Refusal::into_text),
         Workers::Nobody | Workers::Elsewhere => None,
     };
-    match refusal.or(doctor::clock_difference(session).await) {
+    let clocks = match doctor::store_clock_difference(session) {
+        None => doctor::clock_difference(session).await,
+        differs => differs,
+    };
+    match refusal.or(clocks) {
         Some(what) => Err(done_but(&what)),
         None => Ok(said),
     }

@@ -20,7 +20,7 @@ use crate::store::db::StoreError;
 static STORE_UNAVAILABLE: LogThrottle<()> = LogThrottle::new();
 static STORE_FAILED: LogThrottle<()> = LogThrottle::new();
 
-/// An error for the caller. Kept small, because it stands in every handler's result.
+/// An error for the caller. Kept small, because every handler returns it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:tidemark:problem:` and the code.

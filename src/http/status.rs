@@ -14,7 +14,7 @@ use crate::ops::health::TaskHealth;
 pub const NOT_READY: &str = "not_ready";
 
 /// Alive, unless a partition has work before it and has made no progress for too long. A halted partition does not count: a restart,
-/// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` tell of it.
+/// which is what a failed probe brings, would not cure it; the `tidemark_halted` metric and `tidemark doctor` show it.
 #[utoipa::path(get, path = "/healthz", tag = "operators", responses(
     (status = 200, description = "Alive."),
     (status = 503, description = "A partition has work to do and makes no progress: `stalled` names it.")))]

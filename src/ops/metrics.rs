@@ -150,7 +150,7 @@ metrics! {
     recent_events: IntGaugeVec["outcome"];
     /// Successful events without token counts: their usage is unknown, not zero.
     unknown_usage_events_total: IntCounter;
-    /// Of these, events whose token counts a later report has told.
+    /// Of these, events whose token counts a later report supplied.
     unknown_usage_completed_total: IntCounter;
     /// Rated events by service and tier; the tier is none for services without models.
     usage_events_total: IntCounterVec["service", "tier"];

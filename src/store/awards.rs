@@ -327,6 +327,21 @@ pub async fn oldest_pending(
 /// Every award that was ever granted to an account, oldest first; also those that are not in its rows yet.
 pub async fn awards_of(db: &dyn Db, account: &Account) -> Result<Vec<Award>, StoreError> {
     let items = query_all(db, format!("{RECORDS}{account}")).await?;
+    read_awards(account, &items)
+}
+
+/// As [`awards_of`], about `max` of them at the most; and whether they are all.
+pub async fn some_awards_of(
+    db: &dyn Db,
+    account: &Account,
+    max: usize,
+) -> Result<(Vec<Award>, bool), StoreError> {
+    let query = pages::whole(Table::Checkpoints, format!("{RECORDS}{account}"));
+    let found = pages::at_most(db, query, max).await?;
+    Ok((read_awards(account, &found.items)?, found.is_whole))
+}
+
+fn read_awards(account: &Account, items: &[Item]) -> Result<Vec<Award>, StoreError> {
     let mut awards = items
         .iter()
         .map(|item| {

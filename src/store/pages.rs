@@ -29,6 +29,28 @@ pub async fn all(db: &dyn Db, mut query: Query) -> Result<Vec<Item>, StoreError>
     }
 }
 
+/// Items of a query, and whether they are all.
+pub struct Found {
+    /// The first of them.
+    pub items: Vec<Item>,
+    /// Whether there are no more.
+    pub is_whole: bool,
+}
+
+/// The first items of a query, about `max` of them: a page more at the most.
+pub async fn at_most(db: &dyn Db, mut query: Query, max: usize) -> Result<Found, StoreError> {
+    let mut items = Vec::new();
+    loop {
+        let page = db.query(&query).await?;
+        items.extend(page.items);
+        query.after = page.next;
+        let is_whole = query.after.is_none();
+        if is_whole || items.len() >= max {
+            return Ok(Found { items, is_whole });
+        }
+    }
+}
+
 /// Shows every item of a table but its marker, page by page. Costs what the table weighs.
 pub async fn scan(
     db: &dyn Db,

@@ -356,18 +356,33 @@ pub async fn stored_links_of(
         .collect())
 }
 
-/// The links of everyone whom an account referred directly, oldest first. Eventually consistent: a link that was made
-/// within the last moments may be missing.
-pub async fn referees(db: &dyn Db, referrer: &Account) -> Result<Vec<Link>, StoreError> {
+/// Links of those whom an account referred directly.
+pub struct Referees {
+    /// Oldest first.
+    pub links: Vec<Link>,
+    /// Whether these are all; else they are some of them.
+    pub is_whole: bool,
+}
+
+/// The links of everyone whom an account referred directly, about `max` of them at the most. Eventually consistent: a
+/// link that was made within the last moments may be missing.
+pub async fn referees(
+    db: &dyn Db,
+    referrer: &Account,
+    max: usize,
+) -> Result<Referees, StoreError> {
     let query = Query {
         index: true,
         ..pages::whole(Table::ReferralRelationships, referrer.to_string())
     };
-    let items = pages::all(db, query).await?;
-    let links = items.iter().map(read_own_link);
+    let found = pages::at_most(db, query, max).await?;
+    let links = found.items.iter().map(read_own_link);
     let mut links = links.collect::<Result<Vec<Link>, StoreError>>()?;
     links.sort_by_key(|link| link.control);
-    Ok(links)
+    Ok(Referees {
+        links,
+        is_whole: found.is_whole,
+    })
 }
 
 /// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless the row still owes it.

@@ -79,9 +79,9 @@ pub struct UsageRow {
     pub log_time: Millis,
     /// The control position with which it was rated.
     pub control: u64,
-    /// The partition of `usage.events` in which it stands.
+    /// The partition of `usage.events` that holds it.
     pub partition: u32,
-    /// Where it stands there.
+    /// Its offset in that partition.
     pub position: String,
     /// The later report that completed it, if one did: of its content and amounts the ones here are.
     pub completion: Option<StoredCompletion>,

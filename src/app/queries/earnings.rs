@@ -9,7 +9,6 @@ use crate::domain::amount::Points;
 use crate::domain::ids::Account;
 use crate::domain::statement::Statement;
 use crate::domain::time::{Day, Millis, Month};
-use crate::store::referrals;
 
 /// A month of a provider's earnings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -21,7 +20,7 @@ pub struct Earnings {
     pub total: Points,
     /// By day, in order; days without activity are left out.
     pub earnings: Vec<DayAmount>,
-    /// How many accounts the provider has referred, ever.
+    /// How many accounts the provider has referred, ever; counted to 20,000 at the most.
     pub referrals_count: u64,
     /// What today has brought so far, whichever month was asked for. Today is the service's, UTC.
     #[serde(serialize_with = "text")]
@@ -60,7 +59,7 @@ impl Queries {
         } else {
             of_day(&self.statement(provider, today.month(), now).await?, today)
         };
-        let referrals_count = referrals::referees(self.db(), provider).await?.len() as u64;
+        let referrals_count = self.referee_count(provider).await?;
         let days = statement.days.iter();
         Ok(Earnings {
             total: statement.total,

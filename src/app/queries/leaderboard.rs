@@ -59,7 +59,7 @@ pub struct LeaderboardPage {
     pub next: Option<u64>,
 }
 
-/// Where one account stands.
+/// The rank of one account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RankOf {
@@ -75,7 +75,7 @@ pub struct RankOf {
     pub rank: Option<u64>,
     /// How many places are kept.
     pub kept: u64,
-    /// Points, bonuses included, as they stand in the account's row, which may be some seconds ahead of the leaderboard.
+    /// Points, bonuses included, as in the account's row, which may be some seconds ahead of the leaderboard.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
     pub total: Points,

@@ -18,6 +18,9 @@ use crate::store::{accounts, heads, streaks};
 
 /// Of how many referees it is looked up whether they were active.
 const ACTIVITY_MAX: usize = 1_000;
+/// Referees that are read for one answer, and awards: some pages of the store.
+const REFEREES_MAX: usize = 20_000;
+const AWARDS_MAX: usize = 2 * REFEREES_MAX;
 
 /// An account in an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -89,7 +92,7 @@ pub struct Counts {
 #[serde(rename_all = "camelCase")]
 #[schema(as = ReferralRewards)]
 pub struct Rewards {
-    /// The cascade: its shares of what its referees, theirs and theirs earned. What was booked late is not in it: it stands in its month's `late`,
+    /// The cascade: its shares of what its referees, theirs and theirs earned. What was booked late is not in it: it is in its month's `late`,
     /// with other late amounts.
     #[serde(serialize_with = "text")]
     #[schema(value_type = String)]
@@ -168,7 +171,7 @@ pub struct ReferralOverview {
     pub id: String,
     /// Its code; `null` if it has not asked for one.
     pub code: Option<CodeView>,
-    /// Who referred it; `null` if nobody did.
+    /// Who referred it; `null` if no one did.
     pub referrer: Option<Who>,
     /// When it was referred.
     #[serde(skip)]
@@ -181,11 +184,14 @@ pub struct ReferralOverview {
     pub referees: Vec<RefereeLine>,
     /// Give it as `after` for the next ones; `null` if there are none.
     pub next: Option<u64>,
+    /// Whether everything was read. If not, this account has more than 20,000 referees or 40,000 awards:
+    /// counts and rewards are those of so many, and not all referees are listed.
+    pub whole: bool,
 }
 
 impl Queries {
     /// An account's referrals, with at most `limit` referees whose links come after the entry `after` of the control feed. Referees come from
-    /// an index, which may be some moments behind. All links are read, in few pages; whether a referee was active takes a read of its own, so that is
+    /// an index, which may be some moments behind. Links are read in few pages, up to a bound; whether a referee was active takes a read of its own, so that is
     /// looked up for those of the page and the first 1,000.
     pub async fn referral_overview(
         &self,
@@ -196,7 +202,8 @@ impl Queries {
         let db = self.db();
         let code = referrals::code_of(db, account).await?;
         let own = referrals::link_of(db, account).await?;
-        let links = referrals::referees(db, account).await?;
+        let referrals::Referees { links, is_whole } =
+            referrals::referees(db, account, REFEREES_MAX).await?;
         let oldest = self.lines(&links[..links.len().min(ACTIVITY_MAX)]).await?;
         let granted = |link: &&Link| link.milestone == Milestone::Granted;
         let counts = Counts {
@@ -210,17 +217,25 @@ impl Queries {
             Some(known) => known.to_vec(),
             None => self.lines(&links[on_page]).await?,
         };
+        let (rewards, has_all_awards) = self.rewards(account).await?;
         Ok(ReferralOverview {
+            whole: is_whole && has_all_awards,
             kind: account.kind,
             id: account.id().to_owned(),
             code: code.map(CodeView::from),
             linked_at: own.as_ref().map(|link| link.linked_at),
             referrer: own.and_then(|link| link.chain.first().map(Who::from)),
             counts,
-            rewards: self.rewards(account).await?,
+            rewards,
             referees,
             next,
         })
+    }
+
+    /// How many accounts an account referred directly; it counts to 20,000 at the most.
+    pub(super) async fn referee_count(&self, account: &Account) -> Result<u64, QueryError> {
+        let referees = referrals::referees(self.db(), account, REFEREES_MAX).await?;
+        Ok(referees.links.len().min(REFEREES_MAX) as u64)
     }
 
     /// How far referees are; a read for each.
@@ -256,7 +271,8 @@ impl Queries {
         Ok(links.iter().zip(streaks).map(line).collect())
     }
 
-    async fn rewards(&self, account: &Account) -> Result<Rewards, QueryError> {
+    /// What referring has brought, and whether all awards were read.
+    async fn rewards(&self, account: &Account) -> Result<(Rewards, bool), QueryError> {
         let mut rewards = Rewards::default();
         let (first, behind_all) = (Month(0), Month(i32::from(u16::MAX)));
         for stored in accounts::rows_between(self.db(), account, first, behind_all).await? {
@@ -265,7 +281,9 @@ impl Queries {
                 rewards.cascade = rewards.cascade.plus(day.referral);
             }
         }
-        for award in awards::awards_of(self.db(), account).await? {
+        let (awards, is_whole) =
+            awards::some_awards_of(self.db(), account, AWARDS_MAX).await?;
+        for award in awards {
             match award.kind {
                 AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points),
                 AwardKind::Milestone => rewards.milestones = rewards.milestones.plus(award.points),
@@ -273,7 +291,7 @@ impl Queries {
             }
         }
         rewards.total = rewards.sum();
-        Ok(rewards)
+        Ok((rewards, is_whole))
     }
 }
 

@@ -70,9 +70,9 @@ impl RejectState {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RejectLine {
-    /// Where it stands in `usage.rejected`: the partition.
+    /// Its position in `usage.rejected`: the partition.
     pub partition: u32,
-    /// Where it stands in `usage.rejected`: the offset.
+    /// Its position in `usage.rejected`: the offset.
     pub offset: u64,
     /// The stable code of why it was refused.
     pub reason: &'static str,
@@ -81,7 +81,7 @@ pub struct RejectLine {
     pub field: Option<String>,
     /// Why, in words.
     pub detail: String,
-    /// Where the original stands.
+    /// The position of the original.
     pub origin: Origin,
     /// The log time at which it was refused.
     #[serde(serialize_with = "text")]
@@ -96,7 +96,7 @@ pub struct RejectLine {
     pub state: RejectState,
 }
 
-/// Where the original of a reject stands.
+/// The position of the original of a reject.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
@@ -159,7 +159,7 @@ pub struct RedriveInfo {
     pub edited: bool,
     /// The event, to the byte: every repeat sends it again, and it counts once.
     pub value: String,
-    /// Where its first copy stands in `usage.events`; absent: nobody knows whether it was sent. Redrive it again.
+    /// The position of its first copy in `usage.events`; absent: it is not known whether one was sent. Redrive it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<SentTo>,
 }

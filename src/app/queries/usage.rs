@@ -81,9 +81,9 @@ pub struct UsageLine {
     pub booked_late_in: Option<Month>,
     /// The control position with which it was rated.
     pub control: u64,
-    /// The partition of `usage.events` in which it stands.
+    /// The partition of `usage.events` that holds it.
     pub partition: u32,
-    /// Where it stands there.
+    /// Its offset in that partition.
     pub position: String,
     /// The later report that completed it, if one did: content, points and cost are those of both
     /// reports together.

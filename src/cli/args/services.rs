@@ -93,6 +93,26 @@ pub enum WorkerRole {
     Adapt,
 }
 
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  tidemark doctor                                     the data directory, and the `up` on it
+  tidemark doctor worker-1:8788 api:8789              a cluster, and these processes of it
+  tidemark doctor --json
+
+Exit codes: 0 all is well, 1 something is wrong, 2 doctor cannot look.";
+
+/// `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// host:port of workers and services that are asked as well: what they cannot use, and whether they
+    /// take events.
+    #[arg(value_name = "ADDRESS")]
+    pub addresses: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 pub(super) const TOP_EXAMPLES: &str = "\
 Examples:
   tidemark top                                 the `up` on ./data, refreshed every two seconds

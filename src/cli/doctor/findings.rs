@@ -59,6 +59,10 @@ pub enum Cause {
     AuditFindings,
     /// The archive cannot be read.
     Archive,
+    /// A process that was asked does not answer, or takes no events.
+    Process(String),
+    /// What processes that were asked say of themselves.
+    Reported(String),
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -168,6 +172,8 @@ impl Findings {
                 | Cause::NoRules
                 | Cause::SetAside
                 | Cause::AuditFindings
+                | Cause::Process(_)
+                | Cause::Reported(_)
                 | Cause::Archive => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);

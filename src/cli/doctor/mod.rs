@@ -3,6 +3,7 @@
 //! One cause is told once, with what follows from it. What a partition would halt with is asked of the pipeline's own checks, and told with
 //! the halts that they have caused already.
 
+use super::args::DoctorArgs;
 use super::data::DataDir;
 use super::engine::kafka_settings;
 use super::output::{Done, Failure, counted};
@@ -23,29 +24,32 @@ mod audits;
 mod findings;
 mod outages;
 mod positions;
+mod processes;
 mod tables;
 
-pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal};
+pub(super) use outages::{Refusal, clock_difference, idle_roles, refusal, store_clock_difference};
 
 /// What `up` and `doctor` say to an adapter that nobody will run.
 pub(super) const ADAPTERS_NEED_KAFKA: &str = "[[adapters]] are configured, but they are read only by `tidemark worker --roles adapt`, which needs Kafka (docs/adapters.md).";
 
 /// Runs `tidemark doctor`.
-pub async fn run(session: &Session, config: &Config, is_json: bool) -> Done {
+pub async fn run(session: &Session, config: &Config, args: &DoctorArgs) -> Done {
     let mut findings = Findings::default();
+    processes::look(&args.addresses, &mut findings).await?;
     let looked = look(session, config, &mut findings).await;
-    finish(looked, findings, is_json)
+    finish(looked, findings, args.json)
 }
 
 /// As [`run`], where no session can begin: what explains that is a finding, too.
-pub async fn run_blind(config: &Config, why: Failure, is_json: bool) -> Done {
+pub async fn run_blind(config: &Config, why: Failure, args: &DoctorArgs) -> Done {
     let mut findings = Findings::default();
+    processes::look(&args.addresses, &mut findings).await?;
     let is_explained = match config.is_cluster() {
         true => outages::blind(config, &mut findings).await?,
         false => outages::told_by_up(config, &mut findings).await,
     };
     match is_explained {
-        true => findings.report(is_json),
+        true => findings.report(args.json),
         false => Err(why),
     }
 }

@@ -22,7 +22,7 @@ use crate::store::db::{Db, StoreError};
 use crate::store::layout;
 
 /// How long the store, or the log, may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Clocks that differ by more disagree: records would look as if they came from the future.
 const CLOCKS_DIFFER_MS: i64 = 10_000;
 
@@ -149,7 +149,8 @@ fn why_silent(error: NoAnswer) -> String {
     }
 }
 
-fn refused(ready: &Answer) -> Option<String> {
+/// Why new events are refused, by an answer of `/readyz`.
+pub(super) fn refused(ready: &Answer) -> Option<String> {
     let Problem { code, detail, .. } = ready.problem();
     let detail = detail.trim_end_matches('.');
     (ready.status != 200 && code != NOT_READY).then(|| {
@@ -213,10 +214,15 @@ pub async fn idle_roles(config: &Config) -> Done<Option<String>> {
 
 /// Whether the store's clock, as its answers show it, agrees with this machine's.
 pub fn store_clock(session: &Session, findings: &mut Findings) {
-    let ahead_ms = session.store_clock.ahead_ms();
-    if let Some(what) = ahead_ms.and_then(|ahead_ms| clocks_differ(ahead_ms, session.now())) {
+    if let Some(what) = store_clock_difference(session) {
         findings.fault(Cause::StoreClockDiffers, what);
     }
+}
+
+/// By what the store's clock differs from this machine's, if it does, and what to do.
+pub fn store_clock_difference(session: &Session) -> Option<String> {
+    let ahead_ms = session.store_clock.ahead_ms()?;
+    clocks_differ(ahead_ms, session.now())
 }
 
 fn clocks_differ(ahead_ms: i64, now: Millis) -> Option<String> {

@@ -15,7 +15,7 @@ use view::{Verdict, View};
 
 mod duration;
 pub(super) mod reading;
-mod troubles;
+pub(super) mod troubles;
 mod view;
 
 /// The time between the two readings of `--once`.
@@ -66,9 +66,14 @@ pub enum Targets {
 }
 
 impl Targets {
+    /// Those that were named.
+    pub fn named(given: &[String]) -> Done<Targets> {
+        Ok(Targets::Named(named(given)?))
+    }
+
     fn of(config: &Config, given: &[String]) -> Done<Targets> {
         if !given.is_empty() {
-            return Ok(Targets::Named(named(given)?));
+            return Targets::named(given);
         }
         if config.is_cluster() {
             return Err(Failure::refused(format!(

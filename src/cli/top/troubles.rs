@@ -23,7 +23,7 @@ const RECENT_MIN: f64 = 10.0;
 const CLOCKS_DIFFER: f64 = 10.0;
 
 /// What the processes cannot use, each cause once.
-pub(super) fn outages(now: &Reading) -> Vec<Trouble> {
+pub(in crate::cli) fn outages(now: &Reading) -> Vec<Trouble> {
     let down = now.samples("tidemark_dependency_down");
     let causes: BTreeSet<(String, String)> = down
         .filter(|sample| sample.value > 0.0)
@@ -64,7 +64,7 @@ fn cure(code: &str) -> &'static str {
 }
 
 /// What is wrong with what comes in, and with clocks.
-pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
+pub(in crate::cli) fn troubles(now: &Reading) -> Vec<Trouble> {
     let aside = now.sum("tidemark_accounts_set_aside", None);
     let mut troubles = Vec::new();
     if aside > 0.0 {
@@ -102,6 +102,31 @@ pub(super) fn troubles(now: &Reading) -> Vec<Trouble> {
             text: format!(
                 "most recent events have no token counts: {bare} of {rated} in five minutes, so \
                  they are not charged; make the gateway report usage"
+            ),
+        });
+    }
+    let far = |metric: &str| {
+        let seconds = now.samples(metric).map(|sample| sample.value);
+        let furthest = seconds.max_by(|one, other| one.abs().total_cmp(&other.abs()));
+        furthest.filter(|seconds| seconds.abs() > CLOCKS_DIFFER)
+    };
+    if let Some(ahead) = far("tidemark_store_clock_ahead_seconds") {
+        let way = if ahead > 0.0 { "ahead of" } else { "behind" };
+        troubles.push(Trouble {
+            code: "store_clock_differs".to_owned(),
+            text: format!(
+                "the store's clock is {} {way} that of a process; correct the one that is wrong",
+                in_words(ahead.abs())
+            ),
+        });
+    }
+    if let Some(ahead) = far("tidemark_log_clock_ahead_seconds").filter(|ahead| *ahead > 0.0) {
+        troubles.push(Trouble {
+            code: "log_clock_ahead".to_owned(),
+            text: format!(
+                "records were appended {} later than the clock of the process that reads them says; \
+                 correct the one that is wrong: their time decides in which month they count",
+                in_words(ahead)
             ),
         });
     }
@@ -158,5 +183,27 @@ mod tests {
             panic!("one")
         };
         assert!(only.text.contains("2 h 0 min behind"), "{}", only.text);
+    }
+
+    #[test]
+    fn clocks_of_store_and_log_that_differ_are_named() {
+        let near = "tidemark_store_clock_ahead_seconds -3\n\
+                    tidemark_log_clock_ahead_seconds{partition=\"0\"} 2\n";
+        assert_eq!(troubles(&reading(&[near, near])), []);
+        let store = reading(&["tidemark_store_clock_ahead_seconds -600\n", near]);
+        let log = reading(&[
+            near,
+            "tidemark_log_clock_ahead_seconds{partition=\"1\"} 600\n",
+        ]);
+        for (reading, code, said) in [
+            (store, "store_clock_differs", "10 min behind"),
+            (log, "log_clock_ahead", "10 min later"),
+        ] {
+            let [only] = &troubles(&reading)[..] else {
+                panic!("{code}")
+            };
+            assert_eq!(only.code, code);
+            assert!(only.text.contains(said), "{}", only.text);
+        }
     }
 }

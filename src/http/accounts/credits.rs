@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 /// A user's balance, and whether to serve its next request. For gateways, to ask before each request.
 ///
 /// `serve` is true on testnet, where usage costs nothing; on mainnet while the balance is above zero; without any rules the balance decides too.
-/// Somebody whose balance is unknown has none: a user is served on mainnet once credit was added.
+/// A user without a balance has none: a user is served on mainnet once credit was added.
 ///
 /// The balance is behind what is being used just now: a request counts when its event was sent, rated and posted, which takes as long as chunks
 /// and flushes are configured to take (about a second by default). So a balance can go below zero by what is under way; what was used is charged all

@@ -188,6 +188,7 @@ fn referees(
                 @if counts.activated_of < counts.referees { " of the first " (counts.activated_of) }
                 ", "
                 (counted(counts.milestones, "milestone")) " reached."
+                @if !overview.whole { " There are more; these are the ones that were read." }
             }
             div .scroll.cells tabindex="0" role="group" aria-label="My referrals" {
                 table {

@@ -5,6 +5,8 @@
 //!
 //! All calls wait for their answer: call them where waiting is allowed, with a client that somebody else polls.
 
+#![expect(unsafe_code, reason = "librdkafka's C interface")]
+
 use std::ffi::{CStr, CString, NulError, c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::time::Duration;

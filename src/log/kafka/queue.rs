@@ -3,6 +3,8 @@
 //! rdkafka's safe interface hands out one message at a time. librdkafka can fill an array with one call, which costs about 40 % less CPU
 //! per record; for that this file speaks to librdkafka directly. It is the only file, beside the one for topic ids, with `unsafe`.
 
+#![expect(unsafe_code, reason = "librdkafka's C interface")]
+
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;

@@ -13,7 +13,7 @@ fn root() -> &'static Path {
 }
 
 /// The pages of docs/, without the table of contents.
-fn pages() -> Vec<String> {
+pub(super) fn pages() -> Vec<String> {
     let entries = std::fs::read_dir(root().join("docs")).expect("the directory");
     let names = entries.map(|entry| entry.expect("an entry").file_name());
     let names = names.filter_map(|name| name.into_string().ok());

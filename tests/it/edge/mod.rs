@@ -7,10 +7,12 @@ mod config_schema;
 mod cycles;
 mod docs;
 mod http;
+mod language;
 pub mod memory_log;
 mod metrics;
 mod shutdown;
 mod sources;
+mod tiers;
 
 /// A file of the repository.
 fn repository(path: &str) -> String {

@@ -69,6 +69,17 @@ pub fn bombs(bytes: usize) -> Vec<(&'static str, &'static str, &'static str, Vec
             "",
             fill("{\"type\":2,\"other\":\"", b"\\u0001", "\"}"),
         ),
+        // Spans between two reports of a call are remembered for a while.
+        (
+            OTLP,
+            JSON,
+            "",
+            fill(
+                spans,
+                b",{\"traceId\":\"0123456789abcdef0123456789abcdef\",\"spanId\":\"0123456789abcdef\",\"parentSpanId\":\"fedcba9876543210\"}",
+                "]}]}]}",
+            ),
+        ),
         // Spans about something else are no events, and cost next to nothing.
         (OTLP, JSON, "", fill(spans, b",{}", "]}]}]}")),
         (

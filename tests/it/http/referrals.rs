@@ -1,7 +1,9 @@
 //! Referral codes, signups, and what they brought.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use futures::future::join_all;
@@ -11,7 +13,9 @@ use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::http::{ApiState, Hosts, router};
 use tidemark::store::awards::awards_of;
-use tidemark::store::db::Db;
+use tidemark::ops::clock::Clock;
+use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
+use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{
     Switch, grant_milestone_writes, link_of, lookup, referees, set_active,
 };
@@ -322,7 +326,7 @@ async fn concurrent_signups_of_one_referee_count_once() {
 /// The index may be some moments behind.
 async fn wait_for_referees(stand: &Stand, count: usize) {
     for _ in 0..100 {
-        if referees(&stand.db, &user("ann")).await.unwrap().len() == count {
+        if referees(&stand.db, &user("ann"), 100).await.unwrap().links.len() == count {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -377,6 +381,74 @@ async fn a_referrer_sees_whom_it_referred_and_what_that_brought() {
         }
     }
     assert_eq!(Value::Array(seen), found["referees"]);
+}
+
+/// A store in which every query of referees has pages without end.
+struct Endless {
+    db: DynamoDb,
+    pages: AtomicUsize,
+}
+
+#[async_trait]
+impl Db for Endless {
+    fn clock(&self) -> &dyn Clock {
+        self.db.clock()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        self.db.get(key).await
+    }
+
+    async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.db.batch_get(keys).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        let mut page = self.db.query(query).await?;
+        if query.index {
+            self.pages.fetch_add(1, Ordering::SeqCst);
+            let first = page.items.first().expect("a referee").clone();
+            page.items = vec![first.clone(); 1_000];
+            page.next = Some(first);
+        }
+        Ok(page)
+    }
+
+    async fn scan(&self, table: Table, after: Option<Item>) -> Result<Page, StoreError> {
+        self.db.scan(table, after).await
+    }
+
+    async fn write(&self, write: Write) -> Result<(), StoreError> {
+        self.db.write(write).await
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.db.transact(writes).await
+    }
+
+    async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
+        self.db.put_all(table, items).await
+    }
+}
+
+#[tokio::test]
+async fn an_account_with_endless_referees_costs_a_bounded_number_of_reads() {
+    let stand = stand().await;
+    let ann = code(&stand, "user", "ann").await;
+    sign_up(&stand, Some("k"), &body(&ann, "user", "bob")).await;
+    wait_for_referees(&stand, 1).await;
+    let endless = Arc::new(Endless {
+        db: stand.db.clone(),
+        pages: AtomicUsize::new(0),
+    });
+    let stand = Stand {
+        service: service_on(&stand, endless.clone()),
+        ..stand
+    };
+    let found = stand.get("/api/referrals/user/ann?limit=1").await.json();
+    assert_eq!(found["whole"], false);
+    assert_eq!(found["counts"]["referees"], 20_000);
+    assert_eq!(endless.pages.load(Ordering::SeqCst), 20);
 }
 
 #[tokio::test]

@@ -44,11 +44,13 @@ fn small_bodies_that_unpack_into_much_cost_four_times_that_and_keep_nobody_waiti
     up.wait_ready();
     let address = site.url("").trim_start_matches("http://").to_owned();
     let key = std::fs::read_to_string(site.data().join("key")).expect("a key");
+    let idle = up.memory_peak();
     for (number, (path, kind, _, body)) in bombs(BODY_BYTES).into_iter().enumerate() {
         let unpacked = body.len() as u64;
         let packed = gzip(&body);
         drop(body);
-        let before = up.memory_peak();
+        // Each by itself: what the one before it took must not hide what this one takes.
+        up.restart_memory_peak();
         let ended = Arc::new(AtomicBool::new(false));
         let watcher = {
             let (address, ended) = (address.clone(), ended.clone());
@@ -69,7 +71,7 @@ fn small_bodies_that_unpack_into_much_cost_four_times_that_and_keep_nobody_waiti
         let took = begun.elapsed();
         ended.store(true, Ordering::Relaxed);
         let slowest = watcher.join().expect("it was answered");
-        let grown = up.memory_peak().saturating_sub(before);
+        let grown = up.memory_peak().saturating_sub(idle);
         let name = format!("{number} {path} ({kind})");
         eprintln!(
             "{name}: {} KiB -> {} MiB, status {}, {took:?}, peak memory +{} MiB, /healthz {slowest:?}",

@@ -379,6 +379,12 @@ impl Up {
         Duration::from_millis(10 * (ticks(11) + ticks(12)))
     }
 
+    /// From now on, [`Up::memory_peak`] is the most that the process has had since then.
+    pub fn restart_memory_peak(&self) {
+        let written = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+        written.expect("Linux begins again");
+    }
+
     /// The most memory that the process has ever had, in bytes.
     pub fn memory_peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));

@@ -53,7 +53,7 @@ fn event(number: u32) -> NewRecord {
     }
 }
 
-async fn publish_rules(db: &tidemark::store::dynamo::DynamoDb) {
+pub(super) async fn publish_rules(db: &tidemark::store::dynamo::DynamoDb) {
     let (file, text) = Network::Testnet.document();
     let document = RulesDocument::parse_toml(file, text).unwrap();
     let value = |(key, value)| NewValue { key, value };
@@ -156,6 +156,19 @@ fn metric_is(up: &Up, name: &str, range: RangeInclusive<f64>) {
     }
 }
 
+/// `top` is no less worried than `doctor`.
+#[track_caller]
+fn top_says(site: &Site, first: &str, second: &str) {
+    let said = site.try_run(&["top", "--once"]);
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    let found = said
+        .stdout
+        .lines()
+        .any(|line| line.contains(first) && line.contains(second));
+    assert!(found, "{first} … {second}: {}", said.stdout);
+    assert!(said.stdout.starts_with("ATTENTION: "), "{}", said.stdout);
+}
+
 #[test]
 fn clocks_that_disagree_are_a_finding() {
     let site = Site::new();
@@ -174,6 +187,11 @@ fn clocks_that_disagree_are_a_finding() {
     let mut up = site.up();
     up.wait_ready();
     metric_is(&up, "tidemark_log_clock_ahead_seconds", 300.0..=600.0);
+    top_says(
+        &site,
+        "records were appended",
+        "later than the clock of the process",
+    );
     let said = site.try_run(&["wait"]);
     assert_eq!(said.code, Some(1), "{}", said.stderr);
     assert!(said.stderr.contains("Clocks disagree"), "{}", said.stderr);
@@ -205,9 +223,15 @@ fn a_machine_whose_clock_disagrees_with_the_stores_is_a_finding() {
                 "Correct the one",
             ],
         );
+        let said = site.try_run(&["wait"]);
+        assert_eq!(said.code, Some(1), "{}", said.stderr);
+        let clocks = "everything is done, but: Clocks disagree: the store's clock is";
+        assert!(said.stderr.contains(clocks), "{}", said.stderr);
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
         let ahead = ahead as f64;
         let told = ahead - 5.0..=ahead + 5.0;
         metric_is(&up, "tidemark_store_clock_ahead_seconds", told);
+        top_says(&site, "the store's clock is", way);
     }
     store.set(Mode::HasClockAhead(3));
     metric_is(&up, "tidemark_store_clock_ahead_seconds", -1.0..=5.0);

@@ -62,6 +62,15 @@ fn no_live_worker_a_silent_broker_and_a_topic_that_is_gone_are_findings() {
     );
     let top = site.try_run(&["top", "--once", &worker.url("")]);
     finds(&top, &["OUTAGE: ", "log_unavailable"]);
+    // The services are asked as well, if they are named.
+    let (worker_url, serve_url) = (worker.url(""), serve.url(""));
+    until(WITHIN, "doctor tells what the service says", || {
+        let said = site.try_run(&["doctor", &worker_url, &serve_url]).stdout;
+        let refused = said.contains(&format!(
+            "! {serve_url}: New events are refused (503 log_unavailable)"
+        ));
+        refused && said.contains("! A process says: the log is unavailable")
+    });
     broker.thaw();
     // Until the group's members are back, which may take a session's time-out beside other tests.
     until(2 * WITHIN, "all is well again", || {

@@ -17,6 +17,7 @@ mod readiness;
 mod rejections;
 mod restored_cluster;
 mod restored_tables;
+mod running_posters;
 mod store_hangs;
 mod store_proxy;
 mod taken_over;

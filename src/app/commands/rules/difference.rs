@@ -21,9 +21,9 @@ const STREAK_DAYS: [u32; 6] = [1, 6, 7, 14, 30, 90];
 pub struct Difference {
     /// Where: `rules.streak.steps[0].multiplier`.
     pub path: String,
-    /// What stands there now; null: nothing.
+    /// The value in force; null: none.
     pub before: Value,
-    /// What would stand there; null: nothing.
+    /// The value after the change; null: none.
     pub after: Value,
 }
 

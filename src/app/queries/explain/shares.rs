@@ -22,7 +22,7 @@ pub struct Floored {
     pub points: Points,
 }
 
-/// Somebody who got points.
+/// An account that got points.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Beneficiary {

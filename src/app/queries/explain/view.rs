@@ -32,7 +32,7 @@ pub struct Explanation {
     pub beneficiaries: Vec<Beneficiary>,
     /// How the cost was computed; `null` if nothing was charged. Left out for providers.
     pub cost: Option<CostStep>,
-    /// Where it stands in the log, and what made it count.
+    /// Its position in the log, and what made it count.
     pub log: LogStep,
     /// Where it was booked.
     pub booking: BookingStep,
@@ -304,14 +304,14 @@ pub struct CostItem {
     pub price: Money,
 }
 
-/// Where a request stands in the log.
+/// The position of a request in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogStep {
     /// The partition of `usage.events`; not for providers, since it depends on the user's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
-    /// Where it stands there. Of several copies this one counts.
+    /// The offset. Of several copies, this one counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
     /// The log's time at it.

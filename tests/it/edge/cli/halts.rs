@@ -97,7 +97,10 @@ fn a_partition_whose_row_is_gone_halts_and_goes_on_once_it_is_back() {
         "tidemark_halted{{partition=\"{partition}\",reason=\"row_regressed\",role=\"post\"}}"
     );
     assert!(up.metrics().contains(&format!("{metric} 1")));
-    assert_eq!(up.get("/healthz").0, 200, "a restart would not cure a halt");
+    let (status, health) = up.get("/healthz");
+    assert_eq!(status, 200, "a restart would not cure a halt");
+    assert!(health.contains("row_regressed"), "{health}");
+    assert!(!health.contains(&lost), "anybody may read it: {health}");
 
     place.send(&[chat("4", &other)]);
     until("the other partitions go on", || {

@@ -79,7 +79,9 @@ fn an_account_whose_row_is_damaged_waits_and_its_partition_goes_on() {
     assert_eq!(found("expired"), json!(false));
     let metric = format!("tidemark_accounts_set_aside{{partition=\"{partition}\"}}");
     assert!(up.metrics().contains(&format!("{metric} 1")));
-    assert_eq!(up.get("/healthz").0, 200);
+    let (status, health) = up.get("/healthz");
+    assert_eq!(status, 200);
+    assert!(!health.contains(&ill), "anybody may read it: {health}");
     let waited = place.tidemark(&["wait"]).failed(1);
     assert!(waited.contains("1 account set aside"), "{waited}");
 
