@@ -301,7 +301,7 @@ fn stored(new: NewRecord) -> Record {
 /// read as it was written.
 pub fn reject(data: &[u8]) {
     let record = stored(record_of(data));
-    let Ok(read) = rejected::read(&record) else {
+    let Ok(read) = rejected::decode_reject(&record) else {
         assert!(rejected::decode(&record).is_err());
         return;
     };
@@ -314,7 +314,7 @@ pub fn reject(data: &[u8]) {
         Reject::Gateway(reject) if reject.detail.len() <= 1_024 => rejected::encode_gateway(reject),
         _ => return,
     };
-    assert_eq!(rejected::read(&stored(written)), Ok(read));
+    assert_eq!(rejected::decode_reject(&stored(written)), Ok(read));
 }
 
 /// A CloudEvent in binary mode becomes one JSON object with the attributes that its headers give.

@@ -17,14 +17,14 @@ use crate::http::NOT_READY;
 use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
-use crate::log::{Counted, Log, LogError, Topic, TopicInfo};
+use crate::log::{CountingLog, Log, LogError, Topic, TopicInfo};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{
     ArchiveConfig, ArchiveLocation, Config, LogEngine, ProtectTables, StoreConfig, StoreEngine,
 };
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
-use crate::pipeline::{Archiving, progress};
+use crate::pipeline::{ArchiveSetup, progress};
 use crate::store::checkpoints;
 use crate::store::db::Db;
 use crate::store::db::StoreError;
@@ -184,7 +184,7 @@ impl Engine {
             }
             LogEngine::Kafka => (connect_log(config, specs.clone())?, None),
         };
-        let log = Arc::new(Counted::new(log, metrics.clone()));
+        let log = Arc::new(CountingLog::new(log, metrics.clone()));
         let embedded = match config.store.engine {
             StoreEngine::Embedded => Some(open_store(data)?),
             StoreEngine::DynamoDb => None,
@@ -428,12 +428,12 @@ pub async fn archive_to_read(
 
 /// The archive that is configured, if one is, for those who read it.
 pub async fn readable_archive(config: &Config) -> Done<Option<StoredArchive>> {
-    let stored = |archiving: Archiving| StoredArchive::new(archiving.files, Handle::current());
+    let stored = |archiving: ArchiveSetup| StoredArchive::new(archiving.files, Handle::current());
     Ok(archive(&config.archive).await?.map(stored))
 }
 
 /// The archive that is configured, if one is.
-pub async fn archive(config: &ArchiveConfig) -> Done<Option<Archiving>> {
+pub async fn archive(config: &ArchiveConfig) -> Done<Option<ArchiveSetup>> {
     let files = match &config.location {
         None => return Ok(None),
         Some(ArchiveLocation::Directory(directory)) => ArchiveStore::in_directory(directory),
@@ -458,7 +458,7 @@ pub async fn archive(config: &ArchiveConfig) -> Done<Option<Archiving>> {
         }
     };
     let files = files.map_err(|error| Failure::refused(error.to_string()))?;
-    Ok(Some(Archiving {
+    Ok(Some(ArchiveSetup {
         files,
         file_rows_max: config.file_rows_max,
         file_age_max: config.file_age_max,

@@ -202,7 +202,7 @@ fn lacks_usage(record: &Record) -> Option<bool> {
 
 async fn newest_rejects(session: &Session, since: Millis) -> Done<Vec<Reject>> {
     let partitions: Vec<Partition> = (0..session.partitions.rejected).map(Partition).collect();
-    let pick = |_: Partition, record: Record| Ok(rejected::read(&record).ok());
+    let pick = |_: Partition, record: Record| Ok(rejected::decode_reject(&record).ok());
     let wanted = (Offset(0), EVENTS_MAX * 2, Some(since));
     newest::newest(session, Topic::UsageRejected, &partitions, wanted, pick).await
 }

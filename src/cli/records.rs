@@ -191,7 +191,7 @@ pub async fn rejects(
 ) -> Done {
     let only = reason.map(reason_of).transpose()?;
     let pick = |partition, record: Record| {
-        let reject = rejected::read(&record).map_err(Failure::failed)?;
+        let reject = rejected::decode_reject(&record).map_err(Failure::failed)?;
         let is_wanted = only.is_none_or(|only| only == reject.reason());
         let offset = record.offset;
         Ok(is_wanted.then_some(FoundReject {

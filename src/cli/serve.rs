@@ -11,7 +11,7 @@ use super::listeners::{self, first_failure, listen, load_tls, not_ready_when_lea
 use super::output::{Done, Failure, Out};
 use crate::compose::Engines;
 use crate::http::{self, Connections, Hosts, Operator};
-use crate::log::{Counted, Log, LogError, Partitions};
+use crate::log::{CountingLog, Log, LogError, Partitions};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::Config;
 use crate::ops::health::Health;
@@ -38,7 +38,7 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
     }
     let db: Arc<dyn Db> = Arc::new(db);
     let log = connect_log_to_append(config, topic_specs(config)?, db.clone()).await?;
-    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
+    let log: Arc<dyn Log> = Arc::new(CountingLog::new(log, metrics.clone()));
     let Some(partitions) = partitions(&*log, shutdown).await? else {
         return Ok(());
     };

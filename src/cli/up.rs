@@ -188,7 +188,7 @@ async fn start_pipeline(
         all.extend(pipeline::audit_tasks(partitions.source));
     }
     for task in all {
-        crew.take(task).await;
+        crew.start(task).await;
     }
     Ok(crew)
 }

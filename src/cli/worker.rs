@@ -14,13 +14,13 @@ use crate::compose::{self, Engines};
 use crate::domain::position::{Offset, Partition};
 use crate::http::{self, Connections, Operator};
 use crate::log::kafka::{GroupEvent, KafkaFault, KafkaForeign, KafkaSettings, Member};
-use crate::log::{Counted, Log, Topic};
+use crate::log::{CountingLog, Log, Topic};
 use crate::ops::config::{AdapterConfig, Config};
 use crate::ops::health::{Feed, Health, Role, TaskId};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, Trigger};
 use crate::ops::traces;
-use crate::pipeline::{self, Adapting, OwnedTasks, WorkerContext};
+use crate::pipeline::{self, AdapterSetup, OwnedTasks, WorkerContext};
 
 /// How often the groups are told where the partitions stand.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub async fn run(
     let listener = listen(config.worker.listen).await?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let log = connect_log(config, specs.clone())?;
-    let log: Arc<dyn Log> = Arc::new(Counted::new(log, metrics.clone()));
+    let log: Arc<dyn Log> = Arc::new(CountingLog::new(log, metrics.clone()));
     let db = connect(&config.store, None, metrics.clone()).await?;
     // A worker that cannot reach its tables must not begin: each partition would halt by itself.
     if !reach_tables(&db, config, shutdown).await? {
@@ -115,7 +115,7 @@ fn check(config: &Config) -> Done {
     ))
 }
 
-/// The roles, each once. Adapting is one for each gateway's topic.
+/// The roles, each once. AdapterSetup is one for each gateway's topic.
 fn chosen(config: &Config, roles: &[WorkerRole]) -> Done<Vec<Role>> {
     let mut roles = roles.to_vec();
     roles.sort_unstable();
@@ -136,12 +136,12 @@ fn chosen(config: &Config, roles: &[WorkerRole]) -> Done<Vec<Role>> {
     Ok(roles.into_iter().flat_map(of).collect())
 }
 
-fn adapting(config: &Config, roles: &[Role]) -> Done<Option<Adapting>> {
+fn adapting(config: &Config, roles: &[Role]) -> Done<Option<AdapterSetup>> {
     if !roles.iter().any(|role| matches!(role, Role::Adapt(_))) {
         return Ok(None);
     }
     let log = KafkaForeign::connect(&kafka_settings(config)?).map_err(Failure::refused)?;
-    Ok(Some(Adapting {
+    Ok(Some(AdapterSetup {
         log: Arc::new(log),
         adapters: config.adapters.clone(),
     }))
@@ -361,7 +361,7 @@ impl Shift {
             GroupEvent::Assigned(partitions) => {
                 self.tell("assigned", &partitions);
                 for task in self.tasks(&partitions) {
-                    self.crew.take(task).await;
+                    self.crew.start(task).await;
                 }
             }
             GroupEvent::Revoked(partitions) => {

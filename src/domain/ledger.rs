@@ -92,12 +92,12 @@ impl Reversals {
 
     /// Those of one day.
     pub fn of_day(&self, day: u8) -> u64 {
-        of(&self.days, &day)
+        count_of(&self.days, &day)
     }
 
     /// Those of one service.
     pub fn of_service(&self, service: Service) -> u64 {
-        of(&self.services, &service)
+        count_of(&self.services, &service)
     }
 
     /// All of the month.
@@ -117,7 +117,7 @@ impl Reversals {
     }
 }
 
-fn of<K: Ord>(counts: &[(K, u64)], key: &K) -> u64 {
+fn count_of<K: Ord>(counts: &[(K, u64)], key: &K) -> u64 {
     let place = counts.binary_search_by(|(of, _)| of.cmp(key));
     place.map_or(0, |place| counts[place].1)
 }

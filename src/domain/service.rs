@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for Service {
 /// What a price is for, and what people are told was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Counted {
+pub enum PriceUnit {
     /// Tokens, in and out.
     Tokens,
     /// Requests.
@@ -142,7 +142,7 @@ pub struct ServiceEntry {
     /// What paths of its endpoints end with.
     pub endpoints: Vec<String>,
     /// What its price counts.
-    pub counted: Counted,
+    pub counted: PriceUnit,
     /// Whether requests earn by the tier of the model.
     pub is_tiered: bool,
     /// Whether its endpoints are refused.
@@ -178,10 +178,10 @@ pub(super) fn default_entries() -> Vec<ServiceEntry> {
         &["/scrape"],
     ];
     let counted = [
-        Counted::Tokens,
-        Counted::Tokens,
-        Counted::AudioMinutes,
-        Counted::Requests,
+        PriceUnit::Tokens,
+        PriceUnit::Tokens,
+        PriceUnit::AudioMinutes,
+        PriceUnit::Requests,
     ];
     let entry = |service: Service| ServiceEntry {
         service,
@@ -270,6 +270,6 @@ impl Services {
     /// Whether its price counts tokens.
     pub fn counts_tokens(&self, service: Service) -> bool {
         self.entry(service)
-            .is_some_and(|entry| entry.counted == Counted::Tokens)
+            .is_some_and(|entry| entry.counted == PriceUnit::Tokens)
     }
 }

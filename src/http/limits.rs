@@ -75,7 +75,7 @@ impl Limits {
     /// Counts a request of an address; before its key is looked at.
     pub fn of_address(&self, address: Option<IpAddr>) -> Result<(), Problem> {
         match (&self.addresses, address) {
-            (Some(limits), Some(address)) => limits.take(&network(address), "this address"),
+            (Some(limits), Some(address)) => limits.charge(&network(address), "this address"),
             _ => Ok(()),
         }
     }
@@ -84,10 +84,10 @@ impl Limits {
     pub fn of_caller(&self, by: &str, costs: Costs) -> Result<(), Problem> {
         let by = by.to_owned();
         if let Some(limits) = &self.callers {
-            limits.take(&by, "this key")?;
+            limits.charge(&by, "this key")?;
         }
         match (&self.reads, costs) {
-            (Some(limits), Costs::Reads) => limits.take(&by, "this key that read"),
+            (Some(limits), Costs::Reads) => limits.charge(&by, "this key that read"),
             _ => Ok(()),
         }
     }
@@ -113,7 +113,7 @@ impl<K: Hash + Eq + Clone> Keyed<K> {
         })
     }
 
-    fn take(&self, who: &K, whose: &str) -> Result<(), Problem> {
+    fn charge(&self, who: &K, whose: &str) -> Result<(), Problem> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.limiter.retain_recent();
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Millis;
 
-mod counted;
+mod counting;
 pub mod cuts;
 pub mod embedded;
 pub mod foreign;
@@ -22,7 +22,7 @@ pub mod topics;
 pub mod usage;
 pub(crate) mod varint;
 
-pub use counted::Counted;
+pub use counting::CountingLog;
 
 /// The topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

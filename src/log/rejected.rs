@@ -280,7 +280,7 @@ fn decode_gateway(record: &Record) -> Result<GatewayReject, RejectError> {
 }
 
 /// Reads a reject of any kind.
-pub fn read(record: &Record) -> Result<Reject, RejectError> {
+pub fn decode_reject(record: &Record) -> Result<Reject, RejectError> {
     if record.header(GATEWAY).is_some() {
         return decode_gateway(record).map(Reject::Gateway);
     }

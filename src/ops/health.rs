@@ -22,7 +22,7 @@ pub enum Role {
     Post,
     /// Auditing the rating of one partition of `usage.events`.
     Audit,
-    /// Adapting one partition of a gateway's topic.
+    /// AdapterSetup one partition of a gateway's topic.
     Adapt(Feed),
 }
 

@@ -44,14 +44,14 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker needs to adapt.
 #[derive(Clone)]
-pub struct Adapting {
+pub struct AdapterSetup {
     /// Where the topics of gateways are.
     pub log: Arc<dyn ForeignLog>,
     /// The adapters.
     pub adapters: Vec<AdapterConfig>,
 }
 
-impl Adapting {
+impl AdapterSetup {
     fn of(&self, feed: Feed) -> Option<&AdapterConfig> {
         self.adapters
             .iter()

@@ -71,7 +71,7 @@ pub(super) fn at_zero(metrics: &Metrics) {
     for service in Service::DEFAULTS {
         for tier in Tier::ALL {
             let tier = services.is_tiered(service).then_some(tier);
-            drop(Counted::of(metrics, &services.name(service), tier));
+            drop(ServiceCounters::of(metrics, &services.name(service), tier));
         }
     }
 }
@@ -123,7 +123,7 @@ impl UsageSums {
                 .zip(tiers)
                 .filter(|(_, sum)| sum.events > 0)
             {
-                Counted::of(metrics, &name, is_tiered.then_some(*tier)).add(sum);
+                ServiceCounters::of(metrics, &name, is_tiered.then_some(*tier)).add(sum);
                 user = user.wrapping_add(sum.user);
                 provider = provider.wrapping_add(sum.provider);
             }
@@ -135,18 +135,18 @@ impl UsageSums {
 }
 
 /// The counters of a service and tier.
-struct Counted {
+struct ServiceCounters {
     events: prometheus::IntCounter,
     user: prometheus::Counter,
     provider: prometheus::Counter,
 }
 
-impl Counted {
-    fn of(metrics: &Metrics, service: &str, tier: Option<Tier>) -> Counted {
+impl ServiceCounters {
+    fn of(metrics: &Metrics, service: &str, tier: Option<Tier>) -> ServiceCounters {
         let tier = tier.map_or(NO_TIER, Tier::as_str);
         let (events, points) = (&metrics.usage_events_total, &metrics.usage_points_total);
         let of = |earner| points.with_label_values(&[earner, service, tier]);
-        Counted {
+        ServiceCounters {
             events: events.with_label_values(&[service, tier]),
             user: of("user"),
             provider: of("provider"),

@@ -45,7 +45,7 @@ pub async fn watch_lag(ctx: Arc<WorkerContext>, mut shutdown: watch::Receiver<bo
         let mut answers = Answers::default();
         for task in tasks {
             let ends = ends.entry(task.id).or_default();
-            look(&ctx, &task, ends, &mut answers).await;
+            update_lag(&ctx, &task, ends, &mut answers).await;
         }
         pause(&ctx, &mut shutdown, INTERVAL).await;
     }
@@ -58,7 +58,12 @@ struct Answers {
     store_is_silent: bool,
 }
 
-async fn look(ctx: &WorkerContext, task: &TaskHealth, ends: &mut Ends, answers: &mut Answers) {
+async fn update_lag(
+    ctx: &WorkerContext,
+    task: &TaskHealth,
+    ends: &mut Ends,
+    answers: &mut Answers,
+) {
     let now = ctx.clock.moment();
     if !answers.log_is_silent {
         answers.log_is_silent = !ends.ask(ctx, task.id).await;

@@ -55,8 +55,8 @@ mod supervise;
 mod table_age;
 mod versioned;
 
-pub use adapt::Adapting;
-pub use audit::Archiving;
+pub use adapt::AdapterSetup;
+pub use audit::ArchiveSetup;
 pub use breakage::Breakage;
 pub use cut_record::{AuditedCut, decode_cut};
 pub use failure::{Failure, HaltCode};
@@ -101,9 +101,9 @@ pub struct WorkerContext {
     /// Where tasks report what they do.
     pub health: Arc<Health>,
     /// What there is to adapt, if this worker does.
-    pub adapting: Option<Adapting>,
+    pub adapting: Option<AdapterSetup>,
     /// The archive that auditors write, if there is one.
-    pub archive: Option<Archiving>,
+    pub archive: Option<ArchiveSetup>,
     /// The protections of the protocol: all of them, except in tests that break one.
     pub protections: Protections,
     /// Random, drawn once when the worker starts.

@@ -42,7 +42,7 @@ impl OwnedTasks {
     }
 
     /// Begins a task. What is left of an earlier life of it is stopped first.
-    pub async fn take(&mut self, task: TaskId) {
+    pub async fn start(&mut self, task: TaskId) {
         self.stop_now(&[task]).await;
         let (stop, stopped) = watch::channel(false);
         let handle = tokio::spawn(live(self.ctx.clone(), task, stopped));

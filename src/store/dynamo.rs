@@ -260,7 +260,7 @@ impl DynamoDb {
     }
 
     /// Waits until what was answered is on disk. It is written in any case: a failure only means that nobody knows for how long.
-    async fn settle(&self) -> Result<(), StoreError> {
+    async fn sync_store(&self) -> Result<(), StoreError> {
         match &self.durability {
             Some(durability) => durability.settle().await.map_err(StoreError::Unanswered),
             None => Ok(()),
@@ -324,7 +324,7 @@ impl DynamoDb {
         let send = || request.clone().send();
         let answer = self.run(repeatable(condition), fault, send).await?;
         self.measure(table, Operation::Put, answer.consumed_capacity());
-        self.settle().await
+        self.sync_store().await
     }
 
     async fn delete(&self, key: &Key, condition: &Condition) -> Result<(), StoreError> {
@@ -346,7 +346,7 @@ impl DynamoDb {
         let send = || request.clone().send();
         let answer = self.run(repeatable(condition), fault, send).await?;
         self.measure(key.table, Operation::Delete, answer.consumed_capacity());
-        self.settle().await
+        self.sync_store().await
     }
 
     /// A write as a part of a transaction; `None` for a check of nothing.
@@ -523,7 +523,7 @@ impl Db for DynamoDb {
         let send = || request.clone().send();
         let answer = self.run(Repeatable::No, transaction_fault, send).await?;
         self.measure_all(Operation::Transact, answer.consumed_capacity());
-        self.settle().await
+        self.sync_store().await
     }
 
     async fn put_all(&self, table: Table, items: Vec<Item>) -> Result<(), StoreError> {
@@ -531,7 +531,7 @@ impl Db for DynamoDb {
             return Ok(());
         }
         self.put_batches(table, items).await?;
-        self.settle().await
+        self.sync_store().await
     }
 }
 

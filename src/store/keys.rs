@@ -231,7 +231,7 @@ pub async fn create(
     };
     let writes = vec![
         put(&key, Condition::Absent),
-        told("keys.create", &key, by, now),
+        audit_write("keys.create", &key, by, now),
     ];
     db.transact(writes).await?;
     Ok(key)
@@ -270,14 +270,14 @@ pub async fn revoke(
     };
     let writes = vec![
         put(&revoked, unchanged),
-        told("keys.revoke", &revoked, by, now),
+        audit_write("keys.revoke", &revoked, by, now),
     ];
     // Or another admin has revoked it meanwhile.
     write_once(db, writes).await?;
     Ok(Some(revoked))
 }
 
-fn told(action: &str, key: &ApiKey, by: &str, now: Millis) -> Write {
+fn audit_write(action: &str, key: &ApiKey, by: &str, now: Millis) -> Write {
     audit::write(&audit::Entry {
         at: now,
         action: action.to_owned(),

@@ -152,7 +152,7 @@ async fn publish_if(
             .iter()
             .map(|row| put_version(row, Condition::Absent))
             .collect();
-        writes.push(told(publish, number, &rows, note));
+        writes.push(audit_write(publish, number, &rows, note));
         let change = Change::Rules(changes);
         let append = control::append_writes(loaded.head, publish.now, &publish.token, &change);
         writes.extend(append);
@@ -165,7 +165,7 @@ async fn publish_if(
 }
 
 /// Which versions there are now; their values stand in their rows, for ever.
-fn told(publish: &Publish, number: Control, rows: &[Version], note: Option<&str>) -> Write {
+fn audit_write(publish: &Publish, number: Control, rows: &[Version], note: Option<&str>) -> Write {
     let versions: Vec<_> = rows
         .iter()
         .map(|row| {

@@ -228,7 +228,7 @@ async fn stored(
         let first = first_redrive(found, edited, decider)?;
         let writes = vec![
             put_redriven(name, &first, Condition::Absent),
-            told(
+            audit_write(
                 "rejects.redrive",
                 found,
                 decider,
@@ -313,7 +313,7 @@ pub async fn discard(
         };
         let writes = vec![
             put_discarded(&name, &discarded),
-            told("rejects.discard", found, decider, json!({"reason": reason})),
+            audit_write("rejects.discard", found, decider, json!({"reason": reason})),
         ];
         if attempts.write(writes).await? == WriteOutcome::Written {
             return Ok(discarded);
@@ -321,7 +321,12 @@ pub async fn discard(
     }
 }
 
-fn told(action: &str, found: &Found, decider: &Decider, mut detail: serde_json::Value) -> Write {
+fn audit_write(
+    action: &str,
+    found: &Found,
+    decider: &Decider,
+    mut detail: serde_json::Value,
+) -> Write {
     detail["partition"] = json!(found.partition);
     detail["offset"] = json!(found.offset);
     audit::write(&audit::Entry {

@@ -143,11 +143,11 @@ pub async fn signup(
     let mut attempts = Attempts::new(db);
     loop {
         let seen = match look(db, request).await? {
-            Looked::Done(link) => {
+            SignupState::Done(link) => {
                 control::until_counted(db, link.control).await?;
                 return Ok(Signup { link });
             }
-            Looked::Open(seen) => seen,
+            SignupState::Open(seen) => seen,
         };
         let link = decide(request, &seen)?;
         let writes = signup_writes(request, &seen, &link, partitions);
@@ -159,7 +159,7 @@ pub async fn signup(
 }
 
 /// What a signup decides from.
-struct Seen {
+struct SignupFacts {
     head: Head,
     code: Option<Code>,
     referrer: Account,
@@ -169,13 +169,13 @@ struct Seen {
     own: Option<Link>,
 }
 
-enum Looked {
+enum SignupState {
     /// This very signup happened before.
     Done(Link),
-    Open(Box<Seen>),
+    Open(Box<SignupFacts>),
 }
 
-async fn look(db: &dyn Db, request: &SignupRequest) -> Result<Looked, SignupError> {
+async fn look(db: &dyn Db, request: &SignupRequest) -> Result<SignupState, SignupError> {
     let (code, referrer) = match &request.referrer {
         Referrer::Account(account) => (None, Some(account.clone())),
         Referrer::Code(typed) => {
@@ -194,11 +194,11 @@ async fn look(db: &dyn Db, request: &SignupRequest) -> Result<Looked, SignupErro
     let own = at(1).map(|item| read_link(&request.referee, item));
     let own = own.transpose()?;
     if let Some(link) = own.as_ref().filter(|link| link.token == request.token) {
-        return Ok(Looked::Done(link.clone()));
+        return Ok(SignupState::Done(link.clone()));
     }
     let referrer = referrer.ok_or(SignupRefusal::UnknownCode)?;
     let above = at(2).map(|item| read_link(&referrer, item)).transpose()?;
-    Ok(Looked::Open(Box::new(Seen {
+    Ok(SignupState::Open(Box::new(SignupFacts {
         head: control::read_head(at(0))?,
         code,
         referrer,
@@ -208,7 +208,7 @@ async fn look(db: &dyn Db, request: &SignupRequest) -> Result<Looked, SignupErro
 }
 
 /// The link that the rules allow, from what was seen.
-fn decide(request: &SignupRequest, seen: &Seen) -> Result<Link, SignupRefusal> {
+fn decide(request: &SignupRequest, seen: &SignupFacts) -> Result<Link, SignupRefusal> {
     let active = seen.code.as_ref().is_none_or(|code| code.active);
     let chain = check_signup(referral::Signup {
         referee: &request.referee,
@@ -230,7 +230,12 @@ fn decide(request: &SignupRequest, seen: &Seen) -> Result<Link, SignupRefusal> {
     })
 }
 
-fn signup_writes(request: &SignupRequest, seen: &Seen, link: &Link, partitions: u32) -> Vec<Write> {
+fn signup_writes(
+    request: &SignupRequest,
+    seen: &SignupFacts,
+    link: &Link,
+    partitions: u32,
+) -> Vec<Write> {
     let change = Change::Link {
         referee: link.referee.clone(),
         chain: link.chain.clone(),
@@ -366,11 +371,7 @@ pub struct Referees {
 
 /// The links of everyone whom an account referred directly, about `max` of them at the most. Eventually consistent: a
 /// link that was made within the last moments may be missing.
-pub async fn referees(
-    db: &dyn Db,
-    referrer: &Account,
-    max: usize,
-) -> Result<Referees, StoreError> {
+pub async fn referees(db: &dyn Db, referrer: &Account, max: usize) -> Result<Referees, StoreError> {
     let query = Query {
         index: true,
         ..pages::whole(Table::ReferralRelationships, referrer.to_string())

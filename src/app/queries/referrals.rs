@@ -281,8 +281,7 @@ impl Queries {
                 rewards.cascade = rewards.cascade.plus(day.referral);
             }
         }
-        let (awards, is_whole) =
-            awards::some_awards_of(self.db(), account, AWARDS_MAX).await?;
+        let (awards, is_whole) = awards::some_awards_of(self.db(), account, AWARDS_MAX).await?;
         for award in awards {
             match award.kind {
                 AwardKind::Signup => rewards.signups = rewards.signups.plus(award.points),

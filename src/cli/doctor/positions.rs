@@ -30,7 +30,7 @@ const NEXT_WITHIN: Duration = Duration::from_secs(2);
 pub type Held = BTreeMap<(Topic, Partition), Bounds>;
 
 /// Where the tasks of a running `up` stand, as they say themselves.
-type Told = BTreeMap<TaskId, Offset>;
+type ReportedPositions = BTreeMap<TaskId, Offset>;
 
 /// What a role does, in words.
 struct Work {
@@ -97,9 +97,9 @@ pub async fn look(
     held: &Held,
     findings: &mut Findings,
 ) -> Done {
-    let told = match session.workers {
-        Workers::Up => told(config).await,
-        Workers::Nobody | Workers::Elsewhere => Told::new(),
+    let reported = match session.workers {
+        Workers::Up => reported_positions(config).await,
+        Workers::Nobody | Workers::Elsewhere => ReportedPositions::new(),
     };
     let mut late = Vec::new();
     for work in &WORK {
@@ -111,7 +111,7 @@ pub async fn look(
                 continue;
             };
             let place = (partition, *bounds);
-            work.partition(session, &info, place, &told, &mut seen, findings)
+            work.partition(session, &info, place, &reported, &mut seen, findings)
                 .await?;
         }
         work.say(session, &seen, findings);
@@ -140,7 +140,7 @@ impl Work {
         session: &Session,
         info: &TopicInfo,
         (partition, bounds): (Partition, Bounds),
-        told: &Told,
+        reported: &ReportedPositions,
         seen: &mut Seen,
         findings: &mut Findings,
     ) -> Done {
@@ -158,7 +158,7 @@ impl Work {
             Some((found.first, next))
         });
         let next = stored.map_or(bounds.start, |(_, next)| next);
-        let next = told.get(&task).copied().unwrap_or(next);
+        let next = reported.get(&task).copied().unwrap_or(next);
         let waiting = bounds.waiting(next);
         seen.all.add(partition, waiting);
         seen.cut += stored.map_or(0, |(first, next)| next.0.saturating_sub(first.0));
@@ -325,14 +325,14 @@ struct Partly {
 }
 
 /// Where the tasks of the running `up` stand. Whatever it does not tell is in the checkpoints.
-async fn told(config: &Config) -> Told {
+async fn reported_positions(config: &Config) -> ReportedPositions {
     let client = Client::new(DataDir::new(&config.data));
     let asked = tokio::task::spawn_blocking(move || client.get("/healthz")).await;
     let Ok(Ok(answer)) = asked else {
-        return Told::new();
+        return ReportedPositions::new();
     };
     let Ok(alive) = serde_json::from_slice::<Alive>(&answer.body) else {
-        return Told::new();
+        return ReportedPositions::new();
     };
     let partly = |told: Partly| Some((told.partition.parse().ok()?, Offset(told.next?)));
     alive.partitions.into_iter().filter_map(partly).collect()

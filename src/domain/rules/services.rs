@@ -11,7 +11,7 @@ use super::fault::{Faults, Member, RuleFault};
 use super::token_prices::{TOKENS_PER_UNIT, TokenCounts, per_unit};
 use crate::domain::amount::{Bp, Money, Points};
 use crate::domain::service::{
-    Counted, PLAIN_PREFIX, Service, ServiceEntry, Services, default_entries,
+    PLAIN_PREFIX, PriceUnit, Service, ServiceEntry, Services, default_entries,
 };
 
 /// Endings of one service.
@@ -72,12 +72,12 @@ impl ServicePrice {
         }
     }
 
-    const fn counted(self) -> Counted {
+    const fn counted(self) -> PriceUnit {
         match self {
-            ServicePrice::Tokens { .. } => Counted::Tokens,
-            ServicePrice::Request(_) => Counted::Requests,
-            ServicePrice::AudioMinute(_) => Counted::AudioMinutes,
-            ServicePrice::Image(_) => Counted::Images,
+            ServicePrice::Tokens { .. } => PriceUnit::Tokens,
+            ServicePrice::Request(_) => PriceUnit::Requests,
+            ServicePrice::AudioMinute(_) => PriceUnit::AudioMinutes,
+            ServicePrice::Image(_) => PriceUnit::Images,
         }
     }
 }
@@ -401,17 +401,17 @@ fn read_price(
     [price, input, output]: [Option<Member<'_>>; 3],
     faults: &mut Faults,
 ) -> Option<ServicePrice> {
-    const WORDS: [(&str, Counted); 4] = [
-        ("tokens", Counted::Tokens),
-        ("requests", Counted::Requests),
-        ("audio_minutes", Counted::AudioMinutes),
-        ("images", Counted::Images),
+    const WORDS: [(&str, PriceUnit); 4] = [
+        ("tokens", PriceUnit::Tokens),
+        ("requests", PriceUnit::Requests),
+        ("audio_minutes", PriceUnit::AudioMinutes),
+        ("images", PriceUnit::Images),
     ];
     let counts = needed(rule, "counts", counts, faults)?;
     let counted = faults.choice(&counts, &WORDS)?;
     let surplus = match counted {
-        Counted::Tokens => vec![price.clone()],
-        Counted::Requests | Counted::AudioMinutes | Counted::Images => {
+        PriceUnit::Tokens => vec![price.clone()],
+        PriceUnit::Requests | PriceUnit::AudioMinutes | PriceUnit::Images => {
             vec![input.clone(), output.clone()]
         }
     };
@@ -424,7 +424,7 @@ fn read_price(
         );
     }
     let range = match counted {
-        Counted::Images => IMAGE_PRICE,
+        PriceUnit::Images => IMAGE_PRICE,
         _ => PRICE,
     };
     let mut amount = |name: &str, member: Option<Member<'_>>| {
@@ -432,16 +432,16 @@ fn read_price(
         faults.amount(&member, range.clone())
     };
     Some(match counted {
-        Counted::Tokens => {
+        PriceUnit::Tokens => {
             let (input, output) = (amount("inputPrice", input), amount("outputPrice", output));
             ServicePrice::Tokens {
                 input: input?,
                 output: output?,
             }
         }
-        Counted::Requests => ServicePrice::Request(amount("price", price)?),
-        Counted::AudioMinutes => ServicePrice::AudioMinute(amount("price", price)?),
-        Counted::Images => ServicePrice::Image(amount("price", price)?),
+        PriceUnit::Requests => ServicePrice::Request(amount("price", price)?),
+        PriceUnit::AudioMinutes => ServicePrice::AudioMinute(amount("price", price)?),
+        PriceUnit::Images => ServicePrice::Image(amount("price", price)?),
     })
 }
 

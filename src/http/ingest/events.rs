@@ -94,7 +94,7 @@ pub(super) async fn events(
     QueryParams(taking): QueryParams<EventsQuery>,
     request: Request,
 ) -> Response {
-    match take(&service, sender, request, taking).await {
+    match append_events(&service, sender, request, taking).await {
         Ok(told) if told.refused.is_empty() && told.usage_unknown.is_empty() => {
             StatusCode::NO_CONTENT.into_response()
         }
@@ -157,7 +157,7 @@ impl Mode {
     }
 }
 
-async fn take(
+async fn append_events(
     service: &ApiState,
     sender: Sender,
     request: Request,

@@ -70,7 +70,7 @@ pub(super) async fn litellm(
     State(service): State<ApiState>,
     request: Request,
 ) -> Response {
-    answer(take(&service, sender, request, Format::Litellm).await)
+    answer(append_events(&service, sender, request, Format::Litellm).await)
 }
 
 /// Accepts what LiteLLM's `openmeter` callback sends: a CloudEvent of type `litellm_tokens` for
@@ -93,7 +93,7 @@ pub(super) async fn litellm_openmeter(
     State(service): State<ApiState>,
     request: Request,
 ) -> Response {
-    answer(take(&service, sender, request, Format::LitellmOpenmeter).await)
+    answer(append_events(&service, sender, request, Format::LitellmOpenmeter).await)
 }
 
 /// Accepts what LiteLLM's `lago` callback sends: `{"event": {…}}` for each successful call.
@@ -114,7 +114,7 @@ pub(super) async fn litellm_lago(
     State(service): State<ApiState>,
     request: Request,
 ) -> Response {
-    answer(take(&service, sender, request, Format::LitellmLago).await)
+    answer(append_events(&service, sender, request, Format::LitellmLago).await)
 }
 
 /// Accepts rows of the logs of new-api or one-api, as their table or `GET /api/log/` has them: one,
@@ -137,7 +137,7 @@ pub(super) async fn new_api(
     State(service): State<ApiState>,
     request: Request,
 ) -> Response {
-    answer(take(&service, sender, request, Format::NewApi).await)
+    answer(append_events(&service, sender, request, Format::NewApi).await)
 }
 
 /// Accepts rows of the usage logs of sub2api, as `GET /api/v1/admin/usage` lists them: one, an
@@ -159,7 +159,7 @@ pub(super) async fn sub2api(
     State(service): State<ApiState>,
     request: Request,
 ) -> Response {
-    answer(take(&service, sender, request, Format::Sub2Api).await)
+    answer(append_events(&service, sender, request, Format::Sub2Api).await)
 }
 
 /// Takes OpenTelemetry traces (OTLP, in JSON or protobuf), and counts the inference spans of GenAI clients in them.
@@ -185,7 +185,7 @@ pub(super) async fn otlp(
     request: Request,
 ) -> Response {
     let writing = Writing::of(request.headers());
-    let taken = match take(&service, sender, request, Format::Otlp).await {
+    let taken = match append_events(&service, sender, request, Format::Otlp).await {
         Ok(taken) => taken,
         Err(problem) => return problem.into_response(),
     };
@@ -232,7 +232,7 @@ fn exported(taken: &Taken) -> serde_json::Value {
     }
 }
 
-async fn take(
+async fn append_events(
     service: &ApiState,
     sender: Sender,
     request: Request,
@@ -261,7 +261,7 @@ async fn take(
         };
         let outcomes = outcomes.map_err(of_body)?;
         for (index, outcome) in outcomes.kept {
-            sorted.take(outcome, index, partitions);
+            sorted.add(outcome, index, partitions);
         }
         sorted.told.taken.skipped = outcomes.skipped.values().sum();
         sorted.told.skipped = outcomes.skipped;
@@ -332,7 +332,7 @@ impl Sorted {
         }
     }
 
-    fn take(&mut self, outcome: Outcome, index: usize, partitions: Partitions) {
+    fn add(&mut self, outcome: Outcome, index: usize, partitions: Partitions) {
         match outcome {
             Outcome::Event(adapted) => {
                 self.told.taken.taken += 1;

@@ -55,7 +55,7 @@ pub(super) fn open(
             "log.json and the file 'acknowledged' are missing, although there are partitions",
         ));
     }
-    let (meta, ends) = opening.settle(meta, noted, specs, epoch)?;
+    let (meta, ends) = opening.write_meta(meta, noted, specs, epoch)?;
     let found = opening.find(
         specs,
         &Engine {
@@ -263,7 +263,7 @@ impl Opening<'_> {
     }
 
     /// Writes down what is new: the whole log, or topics that were added.
-    fn settle(
+    fn write_meta(
         &self,
         meta: Option<Meta>,
         noted: Option<EndsFile>,

@@ -237,7 +237,7 @@ pub struct ReadBlock {
 
 /// Reads one block. Every byte must be as [`encode`](super::encode()) would write it; never panics, and never takes much more
 /// memory than the bytes could describe.
-pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
+pub fn decode_block(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
     let mut input = Reader::new(bytes);
     let version = bytes.first().copied();
     let block = take_head(&mut input)?;
@@ -275,7 +275,7 @@ pub fn read(bytes: &[u8]) -> Result<ReadBlock, FormatError> {
 
 /// [`read`], with entries of their own.
 pub fn decode(bytes: &[u8]) -> Result<Block, FormatError> {
-    let block = read(bytes)?;
+    let block = decode_block(bytes)?;
     let BlockHeader {
         epoch,
         source,

@@ -29,7 +29,7 @@ use crate::domain::position::{Chunk, Control, Epoch, Partition};
 use crate::domain::posting::Block;
 use crate::domain::time::{DAY_MS, Millis};
 
-pub use self::decode::{Entries, ReadBlock, decode, peek, read};
+pub use self::decode::{Entries, ReadBlock, decode, decode_block, peek};
 pub use self::encode::{encode, encode_blocks};
 pub use super::varint::FormatError;
 

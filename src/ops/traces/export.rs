@@ -104,7 +104,7 @@ pub fn start(
         .with_endpoint(endpoint)
         .with_timeout(ANSWER_WITHIN)
         .build()?;
-    let exporter = Counted {
+    let exporter = CountingExporter {
         exporter,
         shared: shared.clone(),
     };
@@ -250,12 +250,12 @@ fn told_by_conventions(span: &mut SpanData) -> bool {
 
 /// Counts what the collector has taken and what not.
 #[derive(Debug)]
-struct Counted {
+struct CountingExporter {
     exporter: opentelemetry_otlp::SpanExporter,
     shared: Arc<Shared>,
 }
 
-impl SpanExporter for Counted {
+impl SpanExporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let sent = self.exporter.export(batch).await;

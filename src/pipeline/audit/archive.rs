@@ -44,7 +44,7 @@ static FAILED: LogThrottle<()> = LogThrottle::new();
 
 /// Where the archive is, and how large its files are.
 #[derive(Clone, Debug)]
-pub struct Archiving {
+pub struct ArchiveSetup {
     /// Its files.
     pub files: ArchiveStore,
     /// Files end once they have so many rows.

@@ -19,7 +19,7 @@ mod repeat;
 mod report;
 mod wait;
 
-pub use archive::Archiving;
+pub use archive::ArchiveSetup;
 pub(super) use blocks::BlockReaders;
 pub(super) use report::counters_at_zero;
 
@@ -160,7 +160,7 @@ impl<'c> Auditor<'c> {
         while !*shutdown.borrow() {
             let records = self.read().await?;
             for record in &records {
-                if !self.take(record, shutdown).await? {
+                if !self.audit_cut(record, shutdown).await? {
                     break;
                 }
                 self.end_files_if_due(self.checkpoint.next, shutdown)
@@ -203,7 +203,7 @@ impl<'c> Auditor<'c> {
     }
 
     /// Deals with the next record of `ledger.cuts`. False: it was not decided before shutdown.
-    async fn take(
+    async fn audit_cut(
         &mut self,
         record: &Record,
         shutdown: &watch::Receiver<bool>,

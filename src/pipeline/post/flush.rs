@@ -154,7 +154,7 @@ async fn write(
         let writes = attempt.writes(ctx, cached, open_from)?;
         let send = |writes| conditional::send(&*ctx.db, writes);
         let sent = ctx.protections.one_in_flight(writes, send).await;
-        let look = attempt.look(ctx, &mut retry, account, own);
+        let look = attempt.outcome_from_head(ctx, &mut retry, account, own);
         let outcome = match sent {
             // If the table is gone, this is refused as well, and the partition halts.
             Err(StoreError::Refused(what)) => match look.await? {
@@ -241,7 +241,7 @@ impl Attempt {
     }
 
     /// Reads the head to learn what became of a write whose condition failed or whose answer was lost.
-    async fn look(
+    async fn outcome_from_head(
         &self,
         ctx: &WorkerContext,
         retry: &mut Retry<'_>,

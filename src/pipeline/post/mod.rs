@@ -243,7 +243,7 @@ impl Poster<'_> {
             return Ok(());
         };
         let started = self.ctx.clock.moment();
-        let mut blocks = self.take(records).await?;
+        let mut blocks = self.accept_blocks(records).await?;
         self.load(&mut blocks).await?;
         let loaded = self.ctx.stage(Role::Post, "load", started);
         self.apply(&blocks).await?;

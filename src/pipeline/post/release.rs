@@ -313,7 +313,7 @@ impl Poster<'_> {
                 Err(error) => return unreadable(error),
             };
             match catching.accepts(position.epoch, record.offset, &header, sequence) {
-                Ok(true) => match posting::read(&record.value) {
+                Ok(true) => match posting::decode_block(&record.value) {
                     Ok(block) => catching.take(ctx, position, &block, activity).await?,
                     Err(error) if catching.accept_missing => {
                         self.gives_up(catching, record.offset, &error);

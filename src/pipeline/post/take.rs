@@ -63,7 +63,10 @@ impl Poster<'_> {
     }
 
     /// Takes the blocks of these records, in order.
-    pub(super) async fn take(&mut self, records: &[Record]) -> Result<Vec<Accepted>, Failure> {
+    pub(super) async fn accept_blocks(
+        &mut self,
+        records: &[Record],
+    ) -> Result<Vec<Accepted>, Failure> {
         if self.first_unwritten.is_none() {
             self.first_unwritten = records.first().map(|r| (r.offset, r.append_time));
             self.stands();
@@ -82,7 +85,7 @@ impl Poster<'_> {
     fn accept(&mut self, records: &[Record]) -> Result<Vec<Accepted>, Failure> {
         let mut blocks = Vec::with_capacity(records.len());
         for record in records {
-            let block = posting::read(&record.value)
+            let block = posting::decode_block(&record.value)
                 .map_err(|error| self.unreadable(record.offset, &error.to_string()))?;
             let header = &block.header;
             if self.is_of_earlier_epoch(header)? {

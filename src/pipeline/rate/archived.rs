@@ -34,7 +34,7 @@ pub(super) struct Completion<'a> {
 }
 
 /// What a reversal takes back.
-pub(super) struct TakenBack<'a> {
+pub(super) struct ArchivedReversal<'a> {
     pub(super) pending: &'a PendingReversal<'a>,
     pub(super) original: &'a Original<'a>,
     /// The event, with everything that was known of it.
@@ -149,8 +149,8 @@ impl ArchivedChunk {
     }
 
     /// Adds a reversal: what it takes back.
-    pub(super) fn reversal(&mut self, taken: &TakenBack<'_>, rows: &UsageRowMaker) {
-        let TakenBack {
+    pub(super) fn reversal(&mut self, taken: &ArchivedReversal<'_>, rows: &UsageRowMaker) {
+        let ArchivedReversal {
             pending,
             original,
             event,

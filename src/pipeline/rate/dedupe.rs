@@ -19,7 +19,7 @@ impl Intake<'_> {
         for (candidate, (identity, content)) in self.candidates.iter_mut().zip(&self.hashes) {
             let (offset, log_time) = (candidate.record.offset, candidate.log_time);
             let standing = protections.standing(Standing::New, || {
-                window.take(*identity, *content, offset, log_time)
+                window.classify(*identity, *content, offset, log_time)
             });
             candidate.verdict = judge(standing, candidate.event.time, cut, ahead_ms);
             kept &= matches!(candidate.verdict, Verdict::Fast | Verdict::Slow);
@@ -70,7 +70,7 @@ pub fn rebuild(
         *log_time = (*log_time).max(rules.append_time(record));
         let now = *log_time;
         decode_record(&mut decoder, record, rules, now, |event, _| {
-            window.take(event.identity(), event.content(), record.offset, now);
+            window.classify(event.identity(), event.content(), record.offset, now);
         });
     }
 }

@@ -60,18 +60,18 @@ struct Gathered {
     referral: u32,
     firsts_seen: u64,
     /// What reversals take back from it. Nearly no account has any.
-    taken: Option<Box<TakenBack>>,
+    taken: Option<Box<Deducted>>,
 }
 
 /// What reversals take back from one account.
 #[derive(Default)]
-struct TakenBack {
+struct Deducted {
     deductions: Deductions,
     /// How many successes the chunk has brought so far, less those that it took back.
     net: i64,
 }
 
-impl TakenBack {
+impl Deducted {
     fn succeed(&mut self, successes: u64) {
         self.net = self.net.saturating_add_unsigned(successes);
         let peak = u64::try_from(self.net).unwrap_or(0);
@@ -439,7 +439,7 @@ impl Gathered {
     fn take_back(&mut self, slot: Slot, service: Service, deduction: &Deduction) {
         let successes = self.cells.iter().map(|(_, _, cell)| cell.successful).sum();
         let taken = self.taken.get_or_insert_with(|| {
-            let mut taken = Box::<TakenBack>::default();
+            let mut taken = Box::<Deducted>::default();
             taken.succeed(successes);
             taken
         });

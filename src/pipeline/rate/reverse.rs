@@ -4,7 +4,7 @@
 //! the position of the reversal that won: that is how a second reversal is told from a rerun of the
 //! first.
 
-use super::archived::TakenBack;
+use super::archived::ArchivedReversal;
 use super::candidate::{PendingReversal, Reject};
 use super::chunk::ChunkState;
 use super::originals::{Original, Party, provider_of, service_of};
@@ -101,7 +101,7 @@ impl<'r> ChunkState<'r> {
         let slot = self.fold.take_back(&original, pending.log_time);
         if let Some(mut archived) = self.archived.take() {
             if let Some(item) = self.row(key) {
-                let taken = TakenBack {
+                let taken = ArchivedReversal {
                     pending,
                     original: &original,
                     event: &usage::event_of(key, item)?,

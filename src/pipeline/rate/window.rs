@@ -66,7 +66,7 @@ const fn mark_of(identity: Identity) -> u32 {
 
 impl Window {
     /// Takes a valid record; says what stood before it.
-    pub fn take(
+    pub fn classify(
         &mut self,
         identity: Identity,
         content: ContentHash,

@@ -130,7 +130,7 @@ pub async fn adjustment(
         tried = true;
         let mut writes = grant_writes(award.clone(), partitions);
         writes.push(sum_write(db, adjustment, known).await?);
-        writes.push(told(adjustment));
+        writes.push(audit_write(adjustment));
         if attempts.write(writes).await? == WriteOutcome::Written {
             return Ok(Granted::Now);
         }
@@ -199,7 +199,7 @@ fn adjustment_id(idempotency_key: &str) -> String {
     format!("adjustment#{idempotency_key}")
 }
 
-fn told(adjustment: &Adjustment) -> Write {
+fn audit_write(adjustment: &Adjustment) -> Write {
     audit::write(&audit::Entry {
         at: adjustment.now,
         action: "awards.adjust".to_owned(),

@@ -154,7 +154,7 @@ fn found(partition: Partition, record: &Record) -> Result<Found, RejectError> {
     Ok(Found {
         partition,
         offset: record.offset,
-        reject: rejected::read(record)?,
+        reject: rejected::decode_reject(record)?,
     })
 }
 

@@ -9,7 +9,8 @@ use super::repository;
 use crate::http::stand::Stand;
 
 /// Words and turns that are not used.
-const RULED_OUT: &str = r"(?i)\b(whoever|whomever|nobody|somebody|so many|stands|told|tells? of|be done with|anew)\b";
+const RULED_OUT: &str =
+    r"(?i)\b(whoever|whomever|nobody|somebody|so many|stands|told|tells? of|be done with|anew)\b";
 
 fn look(place: &str, text: &str, found: &mut Vec<String>) {
     let ruled_out = Regex::new(RULED_OUT).expect("a pattern");
@@ -56,7 +57,7 @@ async fn texts_that_people_read_have_no_riddles() {
     look_at_document("openapi.json", &document, &mut found);
     let directory = tempfile::tempdir().expect("a directory");
     let man = std::process::Command::new(env!("CARGO_BIN_EXE_tidemark"))
-        .arg("man")
+        .args(["man", "--dir"])
         .arg(directory.path())
         .status();
     assert!(man.expect("it runs").success());
@@ -65,5 +66,10 @@ async fn texts_that_people_read_have_no_riddles() {
         let text = std::fs::read_to_string(&path).expect("text");
         look(&path.display().to_string(), &text, &mut found);
     }
-    assert!(found.is_empty(), "{} places:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} places:\n{}",
+        found.len(),
+        found.join("\n")
+    );
 }

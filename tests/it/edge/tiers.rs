@@ -16,9 +16,13 @@ fn modules(file: &str) -> BTreeSet<String> {
 
 /// What the tiers name to run: words that end with `::`, or that begin with `edge::`.
 fn named_by_tiers() -> BTreeSet<String> {
-    let script = repository(".ci/run");
-    let runs = script.lines().filter(|line| line.contains("cargo test --locked"));
-    let words = runs.flat_map(str::split_whitespace).map(|word| word.trim_end_matches("::"));
+    let script = repository(".ci/run").replace("\\\n", " ");
+    let runs = script
+        .lines()
+        .filter(|line| line.contains("cargo test --locked"));
+    let words = runs
+        .flat_map(str::split_whitespace)
+        .map(|word| word.trim_end_matches("::"));
     words.map(str::to_owned).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Referral codes, signups, and what they brought.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,8 +13,8 @@ use tidemark::domain::amount::Points;
 use tidemark::domain::posting::{Cascade, Slot};
 use tidemark::domain::rules::Network;
 use tidemark::http::{ApiState, Hosts, router};
-use tidemark::store::awards::awards_of;
 use tidemark::ops::clock::Clock;
+use tidemark::store::awards::awards_of;
 use tidemark::store::db::{Db, Item, Key, Page, Query, StoreError, Table, Write};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{
@@ -326,7 +327,13 @@ async fn concurrent_signups_of_one_referee_count_once() {
 /// The index may be some moments behind.
 async fn wait_for_referees(stand: &Stand, count: usize) {
     for _ in 0..100 {
-        if referees(&stand.db, &user("ann"), 100).await.unwrap().links.len() == count {
+        if referees(&stand.db, &user("ann"), 100)
+            .await
+            .unwrap()
+            .links
+            .len()
+            == count
+        {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -399,8 +406,14 @@ impl Db for Endless {
         self.db.get(key).await
     }
 
+    /// The same referee again and again has the same rows.
     async fn batch_get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.db.batch_get(keys).await
+        let distinct: Vec<Key> = BTreeSet::from_iter(keys.iter().cloned())
+            .into_iter()
+            .collect();
+        let items = self.db.batch_get(&distinct).await?;
+        let place = |key: &Key| distinct.binary_search(key).expect("it was asked for");
+        Ok(keys.iter().map(|key| items[place(key)].clone()).collect())
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {

@@ -15,7 +15,7 @@ use tidemark::archive::ArchiveStore;
 use tidemark::domain::access::Scope;
 use tidemark::domain::time::Millis;
 use tidemark::http::{ApiState, Hosts, Partitions, Parts, router};
-use tidemark::log::Counted;
+use tidemark::log::CountingLog;
 use tidemark::ops::clock::Clock;
 use tidemark::ops::config::HttpConfig;
 use tidemark::ops::health::Health;
@@ -107,7 +107,7 @@ impl Stand {
         let health = Arc::new(Health::new(metrics.clone()));
         let clock = Arc::new(SetClock(AtomicI64::new(NOON.0)));
         let service = ApiState::new(Parts {
-            log: Arc::new(Counted::new(log.clone(), metrics.clone())),
+            log: Arc::new(CountingLog::new(log.clone(), metrics.clone())),
             partitions: Partitions {
                 source: PARTITIONS,
                 posting: PARTITIONS,

@@ -6,7 +6,8 @@ use tidemark::domain::event::{Reason, Rejection};
 use tidemark::domain::position::{Epoch, Offset, Partition, Position};
 use tidemark::domain::time::Millis;
 use tidemark::log::rejected::{
-    ForeignReject, Reject, RejectError, decode, encode, encode_foreign, largest_reject, read,
+    ForeignReject, Reject, RejectError, decode, decode_reject, encode, encode_foreign,
+    largest_reject,
 };
 use tidemark::log::{NewRecord, Record};
 
@@ -155,13 +156,16 @@ fn the_reject_of_an_adapter_says_where_the_original_stands_and_holds_nothing_of_
     let new = encode_foreign(&foreign());
     assert_eq!(new.key.as_deref(), Some(b"apisix-logs:3:42:7".as_slice()));
     assert!(new.value.is_empty());
-    assert_eq!(read(&stored(new)), Ok(Reject::Foreign(foreign())));
+    assert_eq!(decode_reject(&stored(new)), Ok(Reject::Foreign(foreign())));
     let without_field = ForeignReject {
         field: None,
         ..foreign()
     };
     let new = encode_foreign(&without_field);
-    assert_eq!(read(&stored(new)), Ok(Reject::Foreign(without_field)));
+    assert_eq!(
+        decode_reject(&stored(new)),
+        Ok(Reject::Foreign(without_field))
+    );
 }
 
 #[test]
@@ -177,7 +181,10 @@ fn the_reject_of_an_adapter_cannot_be_taken_for_one_that_has_its_original() {
     }
     let poser = plain(vec![("foreignTopic".to_owned(), Bytes::from_static(b"x"))]);
     let reject = encode(&poser, Epoch(0), Partition(0), Millis(0), &malformed("x"));
-    assert!(matches!(read(&stored(reject)), Ok(Reject::Usage(_))));
+    assert!(matches!(
+        decode_reject(&stored(reject)),
+        Ok(Reject::Usage(_))
+    ));
 }
 
 #[test]
@@ -194,7 +201,7 @@ fn a_garbled_reject_of_an_adapter_is_named() {
     ] {
         let mut without = good.clone();
         without.headers.retain(|(header, _)| header != name);
-        assert_eq!(read(&without), Err(RejectError::Missing(name)));
+        assert_eq!(decode_reject(&without), Err(RejectError::Missing(name)));
         assert_eq!(decode(&without), Err(RejectError::Missing(name)));
     }
 }

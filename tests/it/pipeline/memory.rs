@@ -38,7 +38,7 @@ fn window_of_seconds(seconds: u64, usage_rows: UsageRows) -> (Window, WindowCut)
         if second % 10 == 0 {
             cut = window.advance(&cut, Offset(second), now);
         }
-        window.take(Identity(second.into()), ContentHash(0), Offset(second), now);
+        window.classify(Identity(second.into()), ContentHash(0), Offset(second), now);
     }
     (window, cut)
 }
@@ -134,7 +134,7 @@ proptest! {
                 Some((.., of)) if *of == content => Standing::Duplicate,
                 Some(_) => Standing::Conflict,
             };
-            let is = window.take(identity(of), ContentHash(content), Offset(offset), Millis(offset as i64));
+            let is = window.classify(identity(of), ContentHash(content), Offset(offset), Millis(offset as i64));
             prop_assert_eq!(is, must);
             kept.push((offset, identity(of), content));
             prop_assert_eq!(window.len(), kept.len());

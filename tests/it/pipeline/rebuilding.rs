@@ -105,7 +105,12 @@ fn standings(window: &mut Window) -> Vec<Standing> {
             let record = record(1_000, START, (Kind::Event, user, id, 0, true));
             let event = tidemark::log::usage::decode(&record.value, &record.headers).unwrap();
             let offset = Offset(1_000 + standings.len() as u64);
-            standings.push(window.take(event.identity(), event.content(), offset, Millis(START)));
+            standings.push(window.classify(
+                event.identity(),
+                event.content(),
+                offset,
+                Millis(START),
+            ));
         }
     }
     standings

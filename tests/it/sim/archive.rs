@@ -19,7 +19,7 @@ use tidemark::domain::event::Service;
 use tidemark::domain::ids::Account;
 use tidemark::domain::posting::{Cascade, Cell, Charge, Deduction, Entry, FirstSuccess, Slot};
 use tidemark::domain::time::Month;
-use tidemark::pipeline::{Archiving, Settings};
+use tidemark::pipeline::{ArchiveSetup, Settings};
 use tidemark::store::audits::coverage::Coverage;
 
 use super::adapter;
@@ -48,14 +48,14 @@ struct Place {
 }
 
 /// What a worker of this token archives, if there is an archive in the world.
-pub fn archiving(world: &World, token: u64) -> Option<Archiving> {
+pub fn archiving(world: &World, token: u64) -> Option<ArchiveSetup> {
     let files = world.with(|inner| inner.archive.clone())?;
     let place = Place {
         world: world.clone(),
         files,
     };
     let draw = |choices: [u64; 3], by: u64| choices[(token / by % 3) as usize];
-    Some(Archiving {
+    Some(ArchiveSetup {
         files: ArchiveStore::on(Arc::new(place), "a simulated place"),
         file_rows_max: draw([3, 50, 1_000], 1),
         file_age_max: Duration::from_millis(draw([500, 5_000, 60_000], 3)),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::gateways::access_log::{ForeignRecord, Outcome, adapt};
-use tidemark::log::rejected::{Reject, encode_foreign, read};
+use tidemark::log::rejected::{Reject, decode_reject, encode_foreign};
 use tidemark::log::{Record, usage};
 use tidemark::ops::config::AdapterConfig;
 
@@ -293,7 +293,7 @@ proptest! {
             let stored = Record {
                 offset: Offset(1), append_time: Millis(2), key: stored.key, value: stored.value, headers: stored.headers,
             };
-            prop_assert_eq!(read(&stored), Ok(Reject::Foreign(reject)));
+            prop_assert_eq!(decode_reject(&stored), Ok(Reject::Foreign(reject)));
         }
     }
 }

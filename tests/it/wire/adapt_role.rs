@@ -17,7 +17,7 @@ use tidemark::log::{
 use tidemark::ops::clock::SystemClock;
 use tidemark::ops::health::{Feed, Health, Role, TaskId};
 use tidemark::ops::metrics::Metrics;
-use tidemark::pipeline::{Adapting, OwnedTasks, Settings, WorkerContext};
+use tidemark::pipeline::{AdapterSetup, OwnedTasks, Settings, WorkerContext};
 use tidemark::store::checkpoints::{AdaptCheckpoint, checkpoint_key, get};
 use tidemark::store::db::Db;
 use tidemark::store::tables::create_tables;
@@ -182,12 +182,12 @@ impl Site {
             Arc::new(Health::new(self.metrics.clone())),
             number,
         );
-        ctx.adapting = Some(Adapting {
+        ctx.adapting = Some(AdapterSetup {
             log: self.gateway.clone(),
             adapters: vec![adapter(KONG)],
         });
         let mut crew = OwnedTasks::new(Arc::new(ctx));
-        crew.take(Site::task()).await;
+        crew.start(Site::task()).await;
         crew
     }
 
@@ -223,16 +223,17 @@ impl Site {
     /// The offsets of refused records.
     fn refused(&self) -> BTreeSet<u64> {
         let rejects = self.log.all(Topic::UsageRejected);
-        let offset = |(_, record): &(Partition, Record)| match rejected::read(record).unwrap() {
-            Reject::Foreign(reject) => {
-                assert_eq!(
-                    (reject.topic.as_str(), reject.partition, reject.index),
-                    ("kong-logs", P, 0)
-                );
-                reject.offset.0
-            }
-            other => panic!("{other:?}"),
-        };
+        let offset =
+            |(_, record): &(Partition, Record)| match rejected::decode_reject(record).unwrap() {
+                Reject::Foreign(reject) => {
+                    assert_eq!(
+                        (reject.topic.as_str(), reject.partition, reject.index),
+                        ("kong-logs", P, 0)
+                    );
+                    reject.offset.0
+                }
+                other => panic!("{other:?}"),
+            };
         rejects.iter().map(offset).collect()
     }
 

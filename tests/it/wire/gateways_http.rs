@@ -98,7 +98,7 @@ impl Edge {
 
     fn rejects(&self) -> Vec<Reject> {
         let all = self.log.all(Topic::UsageRejected).into_iter();
-        all.map(|(_, record)| rejected::read(&record).expect("a reject"))
+        all.map(|(_, record)| rejected::decode_reject(&record).expect("a reject"))
             .collect()
     }
 

@@ -60,7 +60,10 @@ fn check(format: Format, body: &[u8]) -> Result<(), TestCaseError> {
                     value: stored.value,
                     headers: stored.headers,
                 };
-                prop_assert_eq!(rejected::read(&stored), Ok(Reject::Gateway(reject)));
+                prop_assert_eq!(
+                    rejected::decode_reject(&stored),
+                    Ok(Reject::Gateway(reject))
+                );
                 let is_gateways =
                     matches!(rejected::decode(&stored), Err(RejectError::Gateway { .. }));
                 prop_assert!(is_gateways);

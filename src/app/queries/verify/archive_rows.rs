@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use crate::archive::{
     ArchiveError, ArchiveFile, ArchiveStore, ArchivedRequest, Batch, Columns, FileName, Folder,
@@ -11,6 +12,11 @@ use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Month;
 use crate::store::audits::coverage::Coverage;
 use futures::TryStreamExt as _;
+
+/// Bytes of files that are in memory at a time, and a file more.
+const PORTION_BYTES: usize = 32 * 1024 * 1024;
+/// Row groups that are decoded ahead.
+const AHEAD: usize = 1;
 
 /// The files that hold what is covered, by name; one name stands in several folders.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +104,8 @@ impl CoveredFiles {
     }
 
     /// Shows every row, in order; how many there were by month. `each` ends it by an error.
+    ///
+    /// While rows are shown, another thread decodes those that come next.
     pub(super) async fn for_each<E: From<ArchiveError>>(
         &self,
         store: &ArchiveStore,
@@ -105,20 +113,20 @@ impl CoveredFiles {
         mut each: impl FnMut(&ArchivedRequest<'_>) -> Result<(), E>,
     ) -> Result<BTreeMap<Month, u64>, E> {
         let mut found: BTreeMap<Month, u64> = BTreeMap::new();
-        for (name, folders) in &self.files {
-            let gaps = self.gaps.get(&(name.epoch, name.source));
-            let within = |gap: &&Range<Offset>| gap.start < name.to && name.from < gap.end;
-            let gaps: Vec<&Range<Offset>> = gaps.into_iter().flatten().filter(within).collect();
-            let mut open = Vec::with_capacity(folders.len());
-            for folder in folders {
-                let path = name.path_in(*folder);
-                let bytes = store.get(&path).await?;
-                let missing = || ArchiveError::Format(format!("{path} has disappeared"));
-                let bytes = bytes.ok_or_else(missing)?;
-                let file = ArchiveFile::open(bytes)?;
-                open.push(OpenFile::begin(file, columns)?);
+        let mut names = self.files.iter();
+        loop {
+            let (mut portion, mut bytes) = (Vec::new(), 0);
+            while bytes < PORTION_BYTES
+                && let Some((name, folders)) = names.next()
+            {
+                let range = self.open(store, name, folders).await?;
+                bytes += range.bytes;
+                portion.push(range);
             }
-            in_order(&mut open, columns, &mut |row: &ArchivedRequest<'_>| {
+            if portion.is_empty() {
+                return Ok(found);
+            }
+            in_turn(&portion, columns, &mut |gaps, row: &ArchivedRequest<'_>| {
                 if gaps.iter().any(|gap| gap.contains(&row.offset)) {
                     return Ok(());
                 }
@@ -126,20 +134,108 @@ impl CoveredFiles {
                 each(row)
             })?;
         }
-        Ok(found)
+    }
+
+    async fn open(
+        &self,
+        store: &ArchiveStore,
+        name: &FileName,
+        folders: &[Folder],
+    ) -> Result<RangeOfLog, ArchiveError> {
+        let gaps = self.gaps.get(&(name.epoch, name.source));
+        let within = |gap: &&Range<Offset>| gap.start < name.to && name.from < gap.end;
+        let mut range = RangeOfLog {
+            gaps: gaps.into_iter().flatten().filter(within).cloned().collect(),
+            files: Vec::with_capacity(folders.len()),
+            bytes: 0,
+        };
+        for folder in folders {
+            let path = name.path_in(*folder);
+            let bytes = store.get(&path).await?;
+            let missing = || ArchiveError::Format(format!("{path} has disappeared"));
+            let bytes = bytes.ok_or_else(missing)?;
+            range.bytes += bytes.len();
+            range.files.push(ArchiveFile::open(bytes)?);
+        }
+        Ok(range)
+    }
+}
+
+/// The files that hold a range of the log: one per folder.
+struct RangeOfLog {
+    gaps: Vec<Range<Offset>>,
+    files: Vec<ArchiveFile>,
+    bytes: usize,
+}
+
+/// What the decoding thread gives.
+enum Decoded<'p> {
+    /// Rows of a range that is in one file.
+    Batch(&'p RangeOfLog, Batch),
+    /// A range in several files, which are read one beside the other.
+    Several(&'p RangeOfLog),
+    Failed(ArchiveError),
+}
+
+/// Shows the rows of ranges, one range after the other, with the gaps of their range.
+fn in_turn<E: From<ArchiveError>>(
+    portion: &[RangeOfLog],
+    columns: Columns,
+    each: &mut impl FnMut(&[Range<Offset>], &ArchivedRequest<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    std::thread::scope(|scope| {
+        let (decoded, coming) = sync_channel(AHEAD);
+        scope.spawn(move || decode(portion, columns, &decoded));
+        for piece in coming {
+            match piece {
+                Decoded::Batch(range, batch) => {
+                    (0..batch.len()).try_for_each(|row| each(&range.gaps, &batch.row(row)?))?;
+                }
+                Decoded::Several(range) => {
+                    in_order(&range.files, columns, &mut |row: &ArchivedRequest<'_>| {
+                        each(&range.gaps, row)
+                    })?;
+                }
+                Decoded::Failed(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Decodes until the end, an error, or until nobody takes what is decoded.
+fn decode<'p>(portion: &'p [RangeOfLog], columns: Columns, out: &SyncSender<Decoded<'p>>) {
+    for range in portion {
+        // Nearly always there is one.
+        let [file] = &range.files[..] else {
+            if out.send(Decoded::Several(range)).is_err() {
+                return;
+            }
+            continue;
+        };
+        for group in 0..file.groups() {
+            let piece = match file.read_group(group, columns) {
+                Ok(batch) => Decoded::Batch(range, batch),
+                Err(error) => Decoded::Failed(error),
+            };
+            let is_last = matches!(piece, Decoded::Failed(_));
+            if out.send(piece).is_err() || is_last {
+                return;
+            }
+        }
     }
 }
 
 /// A file that is being read, at a row.
-struct OpenFile {
-    file: ArchiveFile,
+struct OpenFile<'f> {
+    file: &'f ArchiveFile,
     group: usize,
     batch: Option<Batch>,
     row: usize,
 }
 
-impl OpenFile {
-    fn begin(file: ArchiveFile, columns: Columns) -> Result<OpenFile, ArchiveError> {
+impl OpenFile<'_> {
+    fn begin(file: &ArchiveFile, columns: Columns) -> Result<OpenFile<'_>, ArchiveError> {
         let mut open = OpenFile {
             file,
             group: 0,
@@ -178,18 +274,12 @@ impl OpenFile {
 
 /// Shows the rows of files that hold the same range of the log, by offset.
 fn in_order<E: From<ArchiveError>>(
-    files: &mut [OpenFile],
+    files: &[ArchiveFile],
     columns: Columns,
     each: &mut impl FnMut(&ArchivedRequest<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    // Nearly always there is one.
-    if let [file] = files {
-        while let Some(batch) = &file.batch {
-            (0..batch.len()).try_for_each(|row| each(&batch.row(row)?))?;
-            file.next_group(columns)?;
-        }
-        return Ok(());
-    }
+    let opened = files.iter().map(|file| OpenFile::begin(file, columns));
+    let mut files = opened.collect::<Result<Vec<_>, ArchiveError>>()?;
     loop {
         let mut next: Option<(usize, Offset)> = None;
         for (place, file) in files.iter().enumerate() {

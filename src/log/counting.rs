@@ -10,24 +10,24 @@ use crate::domain::position::{Epoch, Offset, Partition};
 use crate::ops::metrics::Metrics;
 
 /// A log whose acknowledged records are counted by topic.
-pub struct Counted {
+pub struct CountingLog {
     log: Arc<dyn Log>,
     metrics: Arc<Metrics>,
 }
 
-impl Counted {
+impl CountingLog {
     /// Counts the appends to this log.
-    pub fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Counted {
+    pub fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> CountingLog {
         for why in Refusal::ALL {
             let refused = &metrics.log_refused_appends_total;
             drop(refused.with_label_values(&[why.as_str()]));
         }
-        Counted { log, metrics }
+        CountingLog { log, metrics }
     }
 }
 
 #[async_trait]
-impl Log for Counted {
+impl Log for CountingLog {
     fn epoch(&self) -> Epoch {
         self.log.epoch()
     }
