@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod audit;
 pub mod audits;
 pub mod awards;
+pub mod badges;
 pub mod census;
 pub mod checkpoints;
 pub mod conditional;

@@ -540,7 +540,8 @@ fn id_of<'v>(
     find: &impl Fn(SettingKey) -> Option<&'v Version>,
 ) -> Option<u64> {
     let mut bytes = Vec::new();
-    for key in SettingKey::all() {
+    // No amount depends on badges.
+    for key in SettingKey::all().filter(|key| *key != SettingKey::Badges) {
         let fingerprint = match find(key) {
             Some(version) => version.fingerprint(),
             // Rules without it have the number that they had before there was such a key.
