@@ -12,6 +12,7 @@ pub use accounts::{
     AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
     ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
+pub use badges::{BadgeDecisionArgs, BadgesCommand};
 pub use emit::EmitArgs;
 pub use export::{ExportArgs, ReplayArgs};
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
@@ -25,6 +26,7 @@ pub use services::{
 pub use verify::VerifyArgs;
 
 mod accounts;
+mod badges;
 mod emit;
 mod export;
 mod records;
@@ -117,6 +119,9 @@ pub enum Command {
     Leaderboard(LeaderboardArgs),
     /// Show a user's requests on one day, and how each was rated.
     Usage(UsageArgs),
+    /// Show the badges of accounts, take them back, and replace the key that signs their credentials.
+    #[command(subcommand, after_help = badges::EXAMPLES)]
+    Badges(BadgesCommand),
     /// Inspect and resend records that could not be rated (dead letters).
     #[command(subcommand)]
     Rejects(RejectsCommand),

@@ -19,9 +19,7 @@ pub use adjustments::{
 
 use std::collections::BTreeSet;
 
-use super::db::{
-    Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write,
-};
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row, key_text};
 use crate::domain::amount::Points;

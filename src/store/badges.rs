@@ -225,10 +225,7 @@ pub async fn badge_of(
 }
 
 /// The badge at a public address.
-pub async fn at_address(
-    db: &dyn Db,
-    address: BadgeAddress,
-) -> Result<Option<Grant>, StoreError> {
+pub async fn at_address(db: &dyn Db, address: BadgeAddress) -> Result<Option<Grant>, StoreError> {
     let key = address_key(address);
     let Some(item) = db.get(&key).await? else {
         return Ok(None);

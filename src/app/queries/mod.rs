@@ -20,6 +20,7 @@ mod adjustments;
 mod analytics;
 mod audit;
 mod audits;
+mod badges;
 mod bytes_text;
 mod credits;
 mod earnings;
@@ -50,6 +51,7 @@ pub use analytics::{
 };
 pub use audit::{AuditEntry, AuditPage};
 pub use audits::{AuditFinding, AuditProgress, AuditReport};
+pub use badges::{BadgeAddress, BadgeLine, BadgeList, BadgeWithGrant, PublicKey, words_of};
 pub use bytes_text::BytesText;
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};

@@ -13,6 +13,7 @@ mod adjustments;
 mod analytics;
 mod audit;
 mod audits;
+mod badges;
 mod codes;
 mod credits;
 mod exports;
@@ -49,6 +50,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(rejects::discard))
         .routes(routes!(set_aside::list))
         .routes(routes!(set_aside::release))
+        .routes(routes!(badges::decide))
+        .routes(routes!(badges::rotate_key))
 }
 
 /// An instant in a body: `2026-12-01T00:00:00Z`.

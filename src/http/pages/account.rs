@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
 use super::words::{account_path, instant};
-use super::{Pages, frame, provider, referrals, user};
+use super::{Pages, badges, frame, provider, referrals, user};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
 use crate::http::extract::QueryParams;
@@ -62,7 +62,7 @@ pub(super) async fn respond(
     Ok(frame::page_of(status, visitor, subject.account.id(), &body))
 }
 
-/// The page: a head, what refreshes itself, and the referral section.
+/// The page: a head, what refreshes itself, badges, and the referral section.
 async fn page(
     pages: &Pages,
     visitor: &Visitor,
@@ -72,6 +72,7 @@ async fn page(
     problem: Option<&referrals::RefusedCode>,
 ) -> Result<Markup, Problem> {
     let referral = referrals::section(pages, visitor, subject, asking.after, problem).await?;
+    let badges = badges::section(pages, subject).await?;
     let standstill = standstill(pages, &subject.account).await?;
     let path = account_path(&subject.account);
     let here = format!("{path}?month={}", subject.month);
@@ -86,6 +87,7 @@ async fn page(
             @if let Some(standstill) = standstill { (standstill) }
             (live)
         }
+        (badges)
         (referral)
     })
 }

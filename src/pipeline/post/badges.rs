@@ -45,9 +45,9 @@ pub(super) struct InForce<'t> {
     pub(super) services: &'t Services,
 }
 
-impl InForce<'_> {
+impl<'t> InForce<'t> {
     /// `None` if nothing is granted.
-    pub(super) fn of(timeline: &Timeline) -> Option<InForce<'_>> {
+    pub(super) fn of(timeline: &'t Timeline) -> Option<InForce<'t>> {
         let (control, badges) = timeline.badges()?;
         let in_force = InForce {
             control,
@@ -62,7 +62,7 @@ impl InForce<'_> {
         self,
         account: &Account,
         done: u128,
-    ) -> impl Iterator<Item = (usize, &Badge)> {
+    ) -> impl Iterator<Item = (usize, &'t Badge)> + use<'t> {
         let kind = account.kind;
         let all = self.badges.all().iter().enumerate();
         all.filter(move |(place, badge)| done & bit(*place) == 0 && badge.is_for(kind))
@@ -249,12 +249,10 @@ async fn grant_to(
     let missing = wanted.iter().zip(known).filter(|(_, known)| !known);
     for ((badge, evidence), _) in missing {
         let id = badge.id.clone();
-        let grant = Grant {
-            granted_at: ctx.clock.now(),
-            position: earned.position,
-            rules: in_force.control,
-            ..Grant::new(account.clone(), id, *evidence, ctx.next_write())
-        };
+        let mut grant = Grant::new(account.clone(), id, *evidence, ctx.next_write());
+        grant.granted_at = ctx.clock.now();
+        grant.position = earned.position;
+        grant.rules = in_force.control;
         // What another worker granted meanwhile, or an attempt of ours without an answer, stays.
         let write = || conditional::write_once(&*ctx.db, badges::grant_writes(&grant));
         if persist(ctx, write).await? == WriteOutcome::Written {

@@ -216,7 +216,11 @@ impl SweepWork<'_> {
             let Ok(Some((account, month))) = accounts::whose(kind, item) else {
                 continue;
             };
-            if sweep.open.as_ref().is_none_or(|open| open.account != account) {
+            if sweep
+                .open
+                .as_ref()
+                .is_none_or(|open| open.account != account)
+            {
                 earned.extend(sweep.open.take().and_then(|open| self.earned(open)));
             }
             let open = sweep.open.get_or_insert_with(|| OpenAccount {
@@ -260,8 +264,10 @@ impl SweepWork<'_> {
         };
         let activity = self.timeline.activity();
         let row_standing = standing(&open.account, &stored.row, &stored.lifetime, activity);
-        open.standing.longest_streak =
-            open.standing.longest_streak.max(row_standing.longest_streak);
+        open.standing.longest_streak = open
+            .standing
+            .longest_streak
+            .max(row_standing.longest_streak);
         open.standing.services_used |= row_standing.services_used;
         if Some(month) <= final_month {
             let total = statement::total(kind, &stored.row, self.timeline);
@@ -276,8 +282,11 @@ impl SweepWork<'_> {
             let by_months = || badge.by_months(&open.totals).filter(|_| !open.is_damaged);
             Some((place, by_standing.or_else(by_months)?))
         };
-        let badges: Vec<(usize, Evidence)> =
-            self.in_force.open(&open.account, 0).filter_map(of_badge).collect();
+        let badges: Vec<(usize, Evidence)> = self
+            .in_force
+            .open(&open.account, 0)
+            .filter_map(of_badge)
+            .collect();
         (!badges.is_empty()).then(|| Earned {
             account: open.account,
             badges,

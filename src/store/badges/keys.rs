@@ -68,7 +68,10 @@ fn key(item: impl Into<String>) -> Key {
 /// The id of a public key: its thumbprint (RFC 7638).
 fn thumbprint(x: &str) -> String {
     let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-    BASE64.encode(ring::digest::digest(&ring::digest::SHA256, canonical.as_bytes()))
+    BASE64.encode(ring::digest::digest(
+        &ring::digest::SHA256,
+        canonical.as_bytes(),
+    ))
 }
 
 /// A fresh key: its public part and PKCS#8.

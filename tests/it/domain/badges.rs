@@ -97,8 +97,10 @@ fn points_earn_a_badge_with_the_first_month_that_brings_enough() {
         (&["9", "-5", "6"], None, Some((2, "10"))),
     ];
     for (totals, in_month, in_life) in rows {
-        let totals: Vec<(Month, Points)> =
-            (0..).map(month).zip(totals.iter().map(|text| points(text))).collect();
+        let totals: Vec<(Month, Points)> = (0..)
+            .map(month)
+            .zip(totals.iter().map(|text| points(text)))
+            .collect();
         let criterion = Criterion::MonthPoints(points("10"));
         let must = in_month.map(|place| Evidence::MonthPoints {
             month: totals[place].0,
@@ -176,7 +178,11 @@ fn a_value_in_its_canonical_form_means_the_same() {
     ];
     for value in values {
         let canonical = check_value(KEY, &value).expect("no fault");
-        assert_eq!(check_value(KEY, &canonical).as_ref(), Ok(&canonical), "{value}");
+        assert_eq!(
+            check_value(KEY, &canonical).as_ref(),
+            Ok(&canonical),
+            "{value}"
+        );
     }
     // Both kinds are what goes without saying.
     let both = one(|b| b["kinds"] = json!(["user", "provider"]));
@@ -188,10 +194,22 @@ fn what_is_wrong_with_a_badge_is_named() {
     let svg = |inside: &str| SVG.replace("<circle", &format!("{inside}<circle"));
     let rows = [
         ("{}".to_owned(), "rules.badges: is not a list"),
-        (one(|b| b["id"] = "Week".into()), "rules.badges[0].id: is \"Week\""),
-        (one(|b| b["id"] = "7-days".into()), "rules.badges[0].id: is \"7-days\""),
-        (one(|b| b["name"] = "".into()), "rules.badges[0].name: is \"\""),
-        (one(|b| b["criterion"] = json!({})), "rules.badges[0].criterion: has 0 criteria; allowed: exactly one of"),
+        (
+            one(|b| b["id"] = "Week".into()),
+            "rules.badges[0].id: is \"Week\"",
+        ),
+        (
+            one(|b| b["id"] = "7-days".into()),
+            "rules.badges[0].id: is \"7-days\"",
+        ),
+        (
+            one(|b| b["name"] = "".into()),
+            "rules.badges[0].name: is \"\"",
+        ),
+        (
+            one(|b| b["criterion"] = json!({})),
+            "rules.badges[0].criterion: has 0 criteria; allowed: exactly one of",
+        ),
         (
             one(|b| b["criterion"] = json!({"streakDays": 1, "monthRank": 1})),
             "rules.badges[0].criterion: has 2 criteria",
@@ -216,7 +234,10 @@ fn what_is_wrong_with_a_badge_is_named() {
             one(|b| b["criterion"] = json!({"likes": 5})),
             "rules.badges[0].criterion.likes: is not known",
         ),
-        (one(|b| b["kinds"] = json!([])), "rules.badges[0].kinds: is empty"),
+        (
+            one(|b| b["kinds"] = json!([])),
+            "rules.badges[0].kinds: is empty",
+        ),
         (
             one(|b| {
                 b["criterion"] = json!({"firstSuccess": "tts"});
@@ -224,14 +245,26 @@ fn what_is_wrong_with_a_badge_is_named() {
             }),
             "rules.badges[0].kinds[0]: is \"provider\"; allowed: \"user\"",
         ),
-        (one(|b| b["picture"] = "http://example.com/a.png".into()), "rules.badges[0].picture: is no picture"),
-        (one(|b| b["picture"] = "https://example.com/\"x".into()), "rules.badges[0].picture: is no picture"),
-        (one(|b| b["picture"] = "<svg></svg>".into()), "rules.badges[0].picture: is no picture"),
+        (
+            one(|b| b["picture"] = "http://example.com/a.png".into()),
+            "rules.badges[0].picture: is no picture",
+        ),
+        (
+            one(|b| b["picture"] = "https://example.com/\"x".into()),
+            "rules.badges[0].picture: is no picture",
+        ),
+        (
+            one(|b| b["picture"] = "<svg></svg>".into()),
+            "rules.badges[0].picture: is no picture",
+        ),
         (
             one(|b| b["picture"] = svg(&"<g></g>".repeat(3_000)).into()),
             "rules.badges[0].picture: is no picture",
         ),
-        (one(|b| b["picture"] = svg("<SCRIPT>1</SCRIPT>").into()), "rules.badges[0].picture: contains <script"),
+        (
+            one(|b| b["picture"] = svg("<SCRIPT>1</SCRIPT>").into()),
+            "rules.badges[0].picture: contains <script",
+        ),
         (
             one(|b| b["picture"] = svg("<g OnLoad = 'x()'/>").into()),
             "rules.badges[0].picture: contains an on… attribute",
@@ -255,7 +288,10 @@ fn what_is_wrong_with_a_badge_is_named() {
     let twice: Value = serde_json::from_str(&one(|_| ())).expect("JSON");
     let twice = json!([twice[0], twice[0]]).to_string();
     let faults = check_value(KEY, &twice).expect_err("twice");
-    assert!(faults[0].to_string().contains("more than once"), "{faults:?}");
+    assert!(
+        faults[0].to_string().contains("more than once"),
+        "{faults:?}"
+    );
 }
 
 fn change(value: String, first: bool) -> RuleChange {
@@ -269,22 +305,35 @@ fn change(value: String, first: bool) -> RuleChange {
 #[test]
 fn a_badge_keeps_what_it_is_granted_for_and_stays_in_the_list() {
     let mut book = RuleBook::default();
-    book.apply(Control(1), &[change(one(|_| ()), true)]).expect("no fault");
+    book.apply(Control(1), &[change(one(|_| ()), true)])
+        .expect("no fault");
     let allowed = [
         one(|b| b["name"] = "A week".into()),
         one(|b| b["retired"] = true.into()),
         one(|b| b["picture"] = "https://example.com/week.svg".into()),
     ];
     for value in allowed {
-        assert_eq!(book.check(&[change(value.clone(), false)]), Ok(()), "{value}");
+        assert_eq!(
+            book.check(&[change(value.clone(), false)]),
+            Ok(()),
+            "{value}"
+        );
     }
     let refused = [
         ("[]".to_owned(), "lacks \"week\""),
-        (one(|b| b["criterion"] = json!({"streakDays": 8})), "changes what \"week\" is granted for"),
-        (one(|b| b["kinds"] = json!(["user"])), "changes what \"week\" is granted for"),
+        (
+            one(|b| b["criterion"] = json!({"streakDays": 8})),
+            "changes what \"week\" is granted for",
+        ),
+        (
+            one(|b| b["kinds"] = json!(["user"])),
+            "changes what \"week\" is granted for",
+        ),
     ];
     for (value, said) in refused {
-        let faults = book.check(&[change(value.clone(), false)]).expect_err(&value);
+        let faults = book
+            .check(&[change(value.clone(), false)])
+            .expect_err(&value);
         assert!(faults[0].to_string().contains(said), "{value}: {faults:?}");
     }
 }
@@ -293,9 +342,14 @@ fn a_badge_keeps_what_it_is_granted_for_and_stays_in_the_list() {
 fn a_badge_for_a_service_needs_that_service() {
     let book = RuleBook::default();
     let images = one(|b| b["criterion"] = json!({"firstSuccess": "images"}));
-    let faults = book.check(&[change(images.clone(), true)]).expect_err("unknown");
+    let faults = book
+        .check(&[change(images.clone(), true)])
+        .expect_err("unknown");
     let said = faults[0].to_string();
-    assert!(said.contains("rules.badges[0].criterion.firstSuccess: is \"images\""), "{said}");
+    assert!(
+        said.contains("rules.badges[0].criterion.firstSuccess: is \"images\""),
+        "{said}"
+    );
     let services = json!([{"number": 9, "name": "images", "endpoints": ["/images/generations"],
         "counts": "requests", "price": "0.02", "points": "4"}]);
     let services = RuleChange {

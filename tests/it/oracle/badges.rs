@@ -27,17 +27,26 @@ pub fn badges(out: &Output, versions: &[Version], last: Option<&str>, ranks: usi
     let mut found = Badges::default();
     for badge in value.as_array().expect("a list") {
         let id = badge["id"].as_str().expect("an id").to_owned();
-        let (criterion, least) = badge["criterion"].as_object().expect("one").iter().next().expect("one");
+        let (criterion, least) = badge["criterion"]
+            .as_object()
+            .expect("one")
+            .iter()
+            .next()
+            .expect("one");
         let (must, may) = earned(out, criterion, least, last, ranks);
         let is_for = |account: &Account| {
             badge["kinds"].as_array().is_none_or(|kinds| {
-                kinds.iter().any(|kind| kind.as_str() == Some(account.0.as_str()))
+                kinds
+                    .iter()
+                    .any(|kind| kind.as_str() == Some(account.0.as_str()))
             })
         };
         let is_granted = badge["retired"] != Value::Bool(true);
         let of = |accounts: BTreeSet<Account>| {
             let accounts = accounts.into_iter().filter(is_for);
-            accounts.map(|account| (account, id.clone())).collect::<Vec<_>>()
+            accounts
+                .map(|account| (account, id.clone()))
+                .collect::<Vec<_>>()
         };
         let may = of(may);
         if is_granted {
@@ -69,7 +78,10 @@ fn earned(
         "firstSuccess" => {
             let service = least.as_str().expect("a name");
             let of = out.first_uses.iter().filter(|(_, used)| *used == service);
-            exactly(of.map(|(user, _)| ("user".to_owned(), user.clone())).collect())
+            exactly(
+                of.map(|(user, _)| ("user".to_owned(), user.clone()))
+                    .collect(),
+            )
         }
         "milestones" => {
             let mut counts: BTreeMap<Account, i128> = BTreeMap::new();
@@ -122,7 +134,9 @@ fn may_have_streaks(out: &Output, least: i128) -> BTreeSet<Account> {
     for event in out.accepted.iter().filter(|event| event.user_points > 0) {
         let day = event.time.div_euclid(DAY);
         all.insert(day);
-        days.entry(("user".to_owned(), event.user.clone())).or_default().insert(day);
+        days.entry(("user".to_owned(), event.user.clone()))
+            .or_default()
+            .insert(day);
     }
     let providers = out.statements.keys().map(|(account, _)| account);
     for provider in providers.filter(|account| account.0 == "provider") {

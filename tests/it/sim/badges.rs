@@ -48,14 +48,15 @@ pub fn rules(all: bool) -> String {
 pub fn granted(db: &DbState) -> Result<Vec<Grant>, String> {
     let from = Key::new(Table::Checkpoints, "badges#", "");
     let keys = db.items.range(from..).map(|(key, _)| key);
-    let mine = keys.take_while(|key| {
-        key.table == Table::Checkpoints && key.hash.starts_with("badges#")
-    });
+    let mine =
+        keys.take_while(|key| key.table == Table::Checkpoints && key.hash.starts_with("badges#"));
     let hashes: BTreeSet<&str> = mine.map(|key| key.hash.as_str()).collect();
     let instant = InstantDb(db.items.clone());
     let mut all = Vec::new();
     for hash in hashes {
-        let (kind, id) = hash["badges#".len()..].split_once(':').ok_or("no account")?;
+        let (kind, id) = hash["badges#".len()..]
+            .split_once(':')
+            .ok_or("no account")?;
         let kind: AccountKind = kind.parse().map_err(|_| "no kind")?;
         let account = Account::new(kind, id).map_err(|e| e.to_string())?;
         let of = InstantDb::answer(badges::badges_of(&instant, &account));
@@ -71,11 +72,17 @@ pub fn is_swept(db: &DbState, source: u32, posting: u32) -> bool {
     let Ok(mut book) = InstantDb::answer(pricing::load_rules(&instant, head)) else {
         return false;
     };
-    let Some(timeline) = book.as_of(head) else { return true };
-    let Some((control, _)) = timeline.badges() else { return true };
+    let Some(timeline) = book.as_of(head) else {
+        return true;
+    };
+    let Some((control, _)) = timeline.badges() else {
+        return true;
+    };
     let swept = InstantDb::answer(badges::swept(&instant)).expect("it can be read");
     let finality = Finality::read(&instant, source, posting);
-    let last = InstantDb::answer(finality).expect("it can be read").all_up_to();
+    let last = InstantDb::answer(finality)
+        .expect("it can be read")
+        .all_up_to();
     swept.is_some_and(|swept| swept.value.rules == control && swept.value.month >= last)
 }
 
@@ -95,7 +102,10 @@ pub fn check(
     let mut is = BTreeSet::new();
     let mut addresses = BTreeMap::new();
     for grant in granted(db)? {
-        let account = (grant.account.kind.to_string(), grant.account.id().to_owned());
+        let account = (
+            grant.account.kind.to_string(),
+            grant.account.id().to_owned(),
+        );
         let found = InstantDb::answer(badges::at_address(&instant, grant.address));
         if found.map_err(|e| e.to_string())?.as_ref() != Some(&grant) {
             return Err(format!("{} does not lead to {grant:?}", grant.address));
@@ -114,7 +124,9 @@ pub fn check(
     if lost.is_empty() && unearned.is_empty() {
         return Ok(());
     }
-    Err(format!("badges: not granted {lost:?}; granted without reason {unearned:?}"))
+    Err(format!(
+        "badges: not granted {lost:?}; granted without reason {unearned:?}"
+    ))
 }
 
 /// That a badge is taken back, or given back.
@@ -134,9 +146,13 @@ fn id(text: &str) -> BadgeId {
 
 /// The badges of an account, by id, with what earned them.
 fn of(quiet: &Quiet, account: &Account) -> BTreeMap<String, Evidence> {
-    let all = quiet.world.with(|inner| granted(&inner.db)).expect("readable");
+    let all = quiet
+        .world
+        .with(|inner| granted(&inner.db))
+        .expect("readable");
     let own = all.into_iter().filter(|grant| grant.account == *account);
-    own.map(|grant| (grant.badge.to_string(), grant.evidence)).collect()
+    own.map(|grant| (grant.badge.to_string(), grant.evidence))
+        .collect()
 }
 
 fn settings() -> Settings {
@@ -153,17 +169,26 @@ fn a_badge_comes_with_the_flush_that_shows_it_and_once() {
     quiet.start_worker(settings());
     quiet.chat("r-1", user(1).id());
     quiet.pass(5_000);
-    let first = quiet.world.with(|inner| granted(&inner.db)).expect("readable");
+    let first = quiet
+        .world
+        .with(|inner| granted(&inner.db))
+        .expect("readable");
     let ids: Vec<String> = first.iter().map(|grant| grant.badge.to_string()).collect();
     assert_eq!(ids, ["chatter", "one-day"]);
-    assert!(first.iter().all(|grant| grant.position.is_some()), "{first:?}");
+    assert!(
+        first.iter().all(|grant| grant.position.is_some()),
+        "{first:?}"
+    );
     for restart in 0..3 {
         quiet.kill_worker();
         quiet.start_worker(settings());
         quiet.chat(&format!("again-{restart}"), user(1).id());
         quiet.pass(MINUTE);
     }
-    let later = quiet.world.with(|inner| granted(&inner.db)).expect("readable");
+    let later = quiet
+        .world
+        .with(|inner| granted(&inner.db))
+        .expect("readable");
     assert_eq!(later, first);
 }
 
@@ -218,7 +243,10 @@ fn a_badge_that_was_taken_back_stays_so_until_it_is_given_back() {
     quiet.chat("r-1", user(1).id());
     quiet.pass(5_000);
     let revoked = |quiet: &Quiet| {
-        let all = quiet.world.with(|inner| granted(&inner.db)).expect("readable");
+        let all = quiet
+            .world
+            .with(|inner| granted(&inner.db))
+            .expect("readable");
         all[0].revoked.is_some()
     };
     for revoke in [true, true, false, true] {
