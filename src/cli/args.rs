@@ -19,6 +19,7 @@ pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
 pub use repair::{
     AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
 };
+pub use season::SeasonCommand;
 pub use services::{
     KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsApplyArgs, TopicsArgs, TopicsCommand,
     UpArgs, WorkerArgs, WorkerRole,
@@ -31,6 +32,7 @@ mod emit;
 mod export;
 mod records;
 mod repair;
+mod season;
 mod services;
 mod verify;
 
@@ -122,6 +124,9 @@ pub enum Command {
     /// Show the badges of accounts, take them back, and replace the key that signs their credentials.
     #[command(subcommand, after_help = badges::EXAMPLES)]
     Badges(BadgesCommand),
+    /// List seasons, and freeze the leaderboards of those that have ended.
+    #[command(subcommand, after_help = season::EXAMPLES)]
+    Season(SeasonCommand),
     /// Inspect and resend records that could not be rated (dead letters).
     #[command(subcommand)]
     Rejects(RejectsCommand),

@@ -47,6 +47,7 @@ mod replay;
 mod resume;
 mod reverse;
 mod rules;
+mod season;
 mod send;
 mod serve;
 mod session;
@@ -283,6 +284,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
         Command::Badges(command) => badges::run(session, command).await,
+        Command::Season(command) => season::run(session, config, command).await,
         Command::SetAside(command) => set_aside::run(session, config, command).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
         Command::Recover(args) => recover::run(session, config, args).await,

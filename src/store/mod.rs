@@ -36,6 +36,7 @@ pub mod redrive;
 pub mod referrals;
 pub mod reversals;
 pub mod row;
+pub mod seasons;
 pub mod secrets;
 pub mod sessions;
 pub mod set_aside;

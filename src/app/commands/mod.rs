@@ -19,6 +19,7 @@ mod rejects;
 mod resume;
 mod reversals;
 pub mod rules;
+mod seasons;
 mod set_aside;
 
 pub use adjustments::{Adjusted, NewAdjustment};

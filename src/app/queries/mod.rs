@@ -36,6 +36,7 @@ mod rejects;
 mod replay;
 mod rules;
 mod rules_cache;
+mod seasons;
 mod sent_rejects;
 mod set_aside;
 mod standstill;
@@ -85,6 +86,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
+pub use seasons::{SeasonBoards, SeasonError, SeasonPlace, season_boards};
 pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};

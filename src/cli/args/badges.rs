@@ -11,7 +11,7 @@ Examples:
   tidemark badges restore user alice week-streak --reason 'it was not'
   tidemark badges rotate-key --reason 'once a year'
 
-Which badges there are is a rule: tidemark pricing show rules.badges";
+Which badges there are is the rule rules.badges; see docs/badges.md.";
 
 /// `badges`.
 #[derive(Debug, Subcommand)]

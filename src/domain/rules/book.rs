@@ -10,7 +10,7 @@ pub use history::RuleHistory;
 use super::RuleChange;
 use super::badges::BadgeRules;
 use super::fault::RuleFault;
-use super::in_force::{Rules, ServicesAsOf, assemble};
+use super::in_force::{Rules, SeasonSpan, ServicesAsOf, assemble};
 use super::key::SettingKey;
 use super::services::{ServiceRules, Terms};
 use super::setting::Setting;
@@ -209,6 +209,7 @@ impl RuleBook {
             activity: first.activity(),
             services: services.table,
             badges: self.badges_as_of(control),
+            seasons: self.seasons_as_of(control),
             first: Arc::new(first),
             intervals,
         })
@@ -271,6 +272,21 @@ impl RuleBook {
             _ => None,
         })
         .last()
+    }
+
+    /// The seasons as of a control position, also those that are to come.
+    fn seasons_as_of(&self, control: Control) -> Vec<SeasonSpan> {
+        let versions = self.versions.get(&SettingKey::Season).into_iter().flatten();
+        let newest = versions.filter(|version| version.control <= control).last();
+        let Some(Setting::Seasons(seasons)) = newest.map(Version::setting) else {
+            return Vec::new();
+        };
+        let span = |season: &super::setting::Season| SeasonSpan {
+            name: season.name.clone(),
+            from: season.from.0,
+            to: season.to.0,
+        };
+        seasons.iter().map(span).collect()
     }
 
     /// Every instant at which something may change.
@@ -380,6 +396,7 @@ pub struct Timeline {
     activity: Activity,
     services: Arc<Services>,
     badges: Option<(Control, Arc<Badges>)>,
+    seasons: Vec<SeasonSpan>,
     /// In force before the first interval.
     first: Arc<Rules>,
     /// From when on, by time; each until the next.
@@ -417,6 +434,11 @@ impl Timeline {
     pub fn badges(&self) -> Option<(Control, &Arc<Badges>)> {
         let (control, badges) = self.badges.as_ref()?;
         Some((*control, badges))
+    }
+
+    /// The seasons of the newest version of `rules.season`.
+    pub fn seasons(&self) -> &[SeasonSpan] {
+        &self.seasons
     }
 
     /// When a day is active; the same in every version.

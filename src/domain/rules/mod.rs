@@ -42,7 +42,7 @@ pub use class::{PerClass, RateClass};
 pub use curve::Curve;
 pub use document::{Network, RulesDocument, check_value, model_prices};
 pub use fault::RuleFault;
-pub use in_force::{EarningTerms, Rules, SeasonTerms};
+pub use in_force::{EarningTerms, Rules, SeasonSpan, SeasonTerms};
 pub use key::{PriceKey, SettingKey, Unit};
 pub use model_prices::ModelPrice;
 pub(super) use services::MILLIS_PER_MINUTE;

@@ -24,6 +24,7 @@ mod requests;
 mod reversals;
 mod rewards;
 mod rules;
+mod seasons;
 mod set_aside;
 
 /// Every route under `/api/admin`.
@@ -51,6 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(set_aside::list))
         .routes(routes!(set_aside::release))
         .routes(routes!(badges::decide))
+        .routes(routes!(seasons::show))
         .routes(routes!(badges::rotate_key))
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
-use super::words::{account_path, instant};
+use super::words::{account_path, instant, season};
 use super::{Pages, badges, frame, provider, referrals, user};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
@@ -81,6 +81,7 @@ async fn page(
     let get = is_open.then_some(&here);
     Ok(html! {
         (head(subject, &path))
+        (season(&subject.rules))
         @if let Some(text) = said(&asking.done) { (frame::done(text)) }
         p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service is not responding." }
         div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use tidemark::app::queries::{SeasonBoards, SeasonPlace};
 use tidemark::domain::badges::Evidence;
 use tidemark::domain::position::WriteId;
 use tidemark::domain::rules::Network;
@@ -283,4 +284,51 @@ async fn a_replaced_key_stays_published_and_its_private_part_is_gone() {
         .await
         .unwrap();
     assert_eq!((stored.len(), private(&stored)), (3, 1));
+}
+
+#[tokio::test]
+async fn a_season_is_frozen_once_and_shown_to_admins() {
+    let stand = Stand::new().await;
+    rules(&stand, Network::Testnet).await;
+    let path = "/api/admin/seasons/High%20tide";
+    let missing = stand.get(path).await;
+    assert_eq!(missing.code(), (404, "season_not_frozen".to_owned()));
+    let boards = SeasonBoards {
+        name: "High tide".to_owned(),
+        from: NOON,
+        to: NOON.plus(1),
+        rows: 3,
+        users: vec![SeasonPlace {
+            rank: 1,
+            id: "alice".to_owned(),
+            points: "1.5".parse().unwrap(),
+        }],
+        providers: Vec::new(),
+    };
+    let commands = tidemark::app::commands::Commands::new(
+        std::sync::Arc::new(tidemark::app::queries::Queries::new(
+            std::sync::Arc::new(stand.db.clone()),
+            stand.log.clone(),
+            tidemark::http::Partitions {
+                source: 1,
+                posting: 1,
+                rejected: 1,
+            },
+        )),
+        stand.clock.clone(),
+    );
+    for _ in 0..2 {
+        let frozen = commands.freeze_season(&boards, "a test").await.unwrap();
+        assert_eq!(frozen, boards);
+    }
+    let others = SeasonBoards {
+        rows: 4,
+        ..boards.clone()
+    };
+    let refused = commands.freeze_season(&others, "a test").await.unwrap_err();
+    assert!(refused.to_string().contains("which stay"), "{refused}");
+    let shown = stand.get(path).await;
+    assert_eq!(shown.json()["users"][0]["points"], "1.5");
+    let audit = stand.get("/api/admin/audit").await.json().to_string();
+    assert_eq!(audit.matches("seasons.freeze").count(), 1, "{audit}");
 }
