@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::domain::time::Millis;
 use crate::store::audit;
-use crate::store::conditional::Attempts;
+use crate::store::conditional::{Attempts, WriteOutcome};
 use crate::store::db::{
     Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write,
 };
@@ -130,16 +130,23 @@ pub async fn rotate_key(
     by: &str,
     reason: &str,
     now: Millis,
-) -> Result<SigningKey, StoreError> {
+) -> Result<PublicKey, StoreError> {
     let (public, private) = drawn(now)?;
+    let own = key(format!("{PUBLIC}{}", public.id));
     let mut attempts = Attempts::new(db);
     loop {
+        // An attempt without an answer may have made it the current one, and another come after it.
+        if db.get(&own).await?.is_some() {
+            break;
+        }
         let item = db.get(&key("current")).await?;
-        let before = match item.as_ref().map(read).transpose()? {
-            // An attempt whose answer was lost.
-            Some(current) if current.id == public.id => return Ok(current),
-            before => before.map(|key| key.id),
+        // Also one that is damaged can be replaced.
+        let id = |item: &Item| {
+            Row::new(key("current"), item)
+                .text("key")
+                .map(str::to_owned)
         };
+        let before = item.as_ref().map(id).transpose()?;
         let mut changes = writes(&public, &private, before.as_deref());
         changes.push(audit::write(&audit::Entry {
             at: now,
@@ -148,8 +155,11 @@ pub async fn rotate_key(
             by: by.to_owned(),
             detail: json!({"before": before, "reason": reason}),
         }));
-        attempts.write(changes).await?;
+        if attempts.write(changes).await? == WriteOutcome::Written {
+            break;
+        }
     }
+    Ok(public)
 }
 
 /// Every public key there ever was, the newest first.

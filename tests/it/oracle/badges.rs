@@ -110,16 +110,20 @@ fn earned(
             exactly(reached)
         }
         "monthRank" => {
-            let worst = usize::try_from(number()).expect("a rank").min(ranks);
+            let worst = usize::try_from(number()).expect("a rank");
             let months: BTreeSet<&str> = out.statements.keys().map(|(_, m)| m.as_str()).collect();
-            let mut reached = BTreeSet::new();
-            for month in months.into_iter().filter(|month| finals(month)) {
-                for kind in ["user", "provider"] {
-                    let best = out.leaderboard(kind, month, worst);
-                    reached.extend(best.into_iter().map(|(id, _)| (kind.to_owned(), id)));
+            let best = |most: usize| {
+                let mut reached = BTreeSet::new();
+                for month in months.iter().filter(|month| finals(month)) {
+                    for kind in ["user", "provider"] {
+                        let best = out.leaderboard(kind, month, most);
+                        reached.extend(best.into_iter().map(|(id, _)| (kind.to_owned(), id)));
+                    }
                 }
-            }
-            exactly(reached)
+                reached
+            };
+            // Short lists may happen to know more than they must.
+            (best(worst.min(ranks)), best(worst))
         }
         other => panic!("no criterion {other}"),
     }
