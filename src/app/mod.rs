@@ -5,6 +5,7 @@
 //! [`crate::domain`], never in one of them.
 
 pub mod commands;
+pub mod credential;
 pub mod queries;
 pub mod words;
 

@@ -12,12 +12,14 @@ pub use accounts::{
     AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
     ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
+pub use badges::{BadgeDecisionArgs, BadgesCommand};
 pub use emit::EmitArgs;
 pub use export::{ExportArgs, ReplayArgs};
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
 pub use repair::{
     AcceptLossArgs, CorrectClockArgs, RecoverArgs, ReleaseArgs, ResumeArgs, SetAsideCommand,
 };
+pub use season::SeasonCommand;
 pub use services::{
     DoctorArgs, KeysCommand, ServeArgs, TablesCommand, TopArgs, TopicsApplyArgs, TopicsArgs,
     TopicsCommand, UpArgs, WorkerArgs, WorkerRole,
@@ -25,10 +27,12 @@ pub use services::{
 pub use verify::VerifyArgs;
 
 mod accounts;
+mod badges;
 mod emit;
 mod export;
 mod records;
 mod repair;
+mod season;
 mod services;
 mod verify;
 
@@ -117,6 +121,12 @@ pub enum Command {
     Leaderboard(LeaderboardArgs),
     /// Show a user's requests on one day, and how each was rated.
     Usage(UsageArgs),
+    /// Show the badges of accounts, take them back, and replace the key that signs their credentials.
+    #[command(subcommand, after_help = badges::EXAMPLES)]
+    Badges(BadgesCommand),
+    /// List seasons, and freeze the leaderboards of those that have ended.
+    #[command(subcommand, after_help = season::EXAMPLES)]
+    Season(SeasonCommand),
     /// Inspect and resend records that could not be rated (dead letters).
     #[command(subcommand)]
     Rejects(RejectsCommand),

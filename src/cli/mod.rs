@@ -15,6 +15,7 @@ use session::{Access, Session, Workers};
 mod accept_loss;
 pub mod args;
 mod audit;
+mod badges;
 mod client;
 mod correct_clock;
 mod data;
@@ -46,6 +47,7 @@ mod replay;
 mod resume;
 mod reverse;
 mod rules;
+mod season;
 mod send;
 mod serve;
 mod session;
@@ -281,6 +283,8 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,
         Command::Resume(args) => resume::run(session, args).await,
+        Command::Badges(command) => badges::run(session, command).await,
+        Command::Season(command) => season::run(session, config, command).await,
         Command::SetAside(command) => set_aside::run(session, config, command).await,
         Command::CorrectClock(args) => correct_clock::run(session, args).await,
         Command::Recover(args) => recover::run(session, config, args).await,

@@ -38,7 +38,7 @@ pub(super) async fn only_known_hosts(
     .into_response()
 }
 
-fn is_loopback_host(headers: &HeaderMap) -> bool {
+pub(super) fn is_loopback_host(headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());

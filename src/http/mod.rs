@@ -33,6 +33,7 @@ use problem::Problem;
 mod access;
 mod accounts;
 mod admin;
+mod badges;
 mod body;
 mod budget;
 mod caller;
@@ -212,6 +213,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let (open, _) = open.split_for_parts();
     let (closed, _) = closed.split_for_parts();
     let (identity, _) = identity_routes().split_for_parts();
+    let (badges, _) = badges::routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -224,6 +226,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
         .merge(identity.with_state(service.clone()))
+        .merge(badges.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
@@ -277,6 +280,7 @@ fn described(
         open.get_openapi(),
         closed.get_openapi(),
         identity_routes().get_openapi(),
+        badges::routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());

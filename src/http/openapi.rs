@@ -26,6 +26,7 @@ use super::problem::{BadEvent, Problem};
     tags(
         (name = "ingest", description = "Usage events of gateways."),
         (name = "accounts", description = "What users and providers earned, and their referrals."),
+        (name = "public", description = "Badges, for whoever has their address."),
         (name = "admin", description = "Prices, credits, corrections, rejects."),
         (name = "operators", description = "Health, metrics, this document."),
         (name = "internal", description = "For the tidemark command; may change with any version.")

@@ -251,6 +251,11 @@ metrics! {
     last_progress_timestamp_seconds: GaugeVec["role", "partition"];
     /// Awards applied to account rows, by kind.
     awards_applied_total: IntCounterVec["kind"];
+    /// Badges granted, by id.
+    badges_granted_total: IntCounterVec["badge"];
+    /// 1 while all accounts are to be looked through for badges, because badges were published or a
+    /// month has become final.
+    badge_sweep_due: IntGauge;
     /// Control number of the newest rules and prices that this process has seen.
     rules_version: IntGauge;
     /// Write units consumed, as reported by the store.

@@ -123,11 +123,13 @@ pub enum Breakage {
     EndLatestEventMisstated,
     /// The record of a chunk misstates the last block that was sent.
     EndSequencesMisstated,
+    /// Badges are granted by whoever writes an account's rows, not also when they are touched again.
+    BadgesOfOwnWritesOnly,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Breakage; 54] = [
+    pub const ALL: [Breakage; 55] = [
         Breakage::CheckpointAheadOfFlush,
         Breakage::FenceWithoutWriteId,
         Breakage::FenceLowerAndTwoInFlight,
@@ -182,5 +184,6 @@ impl Breakage {
         Breakage::EndLogTimeMisstated,
         Breakage::EndLatestEventMisstated,
         Breakage::EndSequencesMisstated,
+        Breakage::BadgesOfOwnWritesOnly,
     ];
 }

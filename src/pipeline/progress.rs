@@ -384,6 +384,22 @@ impl Finality {
             && !self.pending.contains(&month)
     }
 
+    /// The newest month up to which nothing can change any statement any more, those of accounts that
+    /// are set aside included.
+    pub fn all_up_to(&self) -> Option<Month> {
+        if self.checks {
+            return None;
+        }
+        let mut month = self.passed?;
+        for pending in &self.pending {
+            month = month.min(Month(pending.0 - 1));
+        }
+        for passed in self.aside.passed.values() {
+            month = month.min((*passed)?);
+        }
+        Some(month)
+    }
+
     /// Whether this account, or one whose milestone brings it an award, is set aside and may miss
     /// something of this month.
     pub fn may_change(&self, account: &Account, month: Month) -> bool {

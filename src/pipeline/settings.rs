@@ -42,6 +42,8 @@ pub struct Settings {
     pub leaderboard_interval: Duration,
     /// Pending awards are looked for so often.
     pub award_interval: Duration,
+    /// It is looked so often whether accounts are to be looked through for badges.
+    pub sweep_interval: Duration,
     /// A halted task looks so often whether it was resumed.
     pub halt_poll: Duration,
     /// The first pause before a reload; it doubles up to `backoff_max`.
@@ -73,6 +75,7 @@ impl Default for Settings {
             leaderboard_size: 100,
             leaderboard_interval: Duration::from_secs(2),
             award_interval: Duration::from_millis(500),
+            sweep_interval: Duration::from_secs(30),
             halt_poll: Duration::from_secs(2),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),

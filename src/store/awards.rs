@@ -17,7 +17,9 @@ pub use adjustments::{
     ADJUSTED_MAX, ADJUSTMENT_MAX, Adjustment, AdjustmentError, Granted, adjustment, adjustment_of,
 };
 
-use super::db::{Attr, Condition, Db, Item, Key, Query, StoreError, Table, Write};
+use std::collections::BTreeSet;
+
+use super::db::{Attr, Condition, Db, Item, Key, Query, RangeFilter, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row, key_text};
 use crate::domain::amount::Points;
@@ -25,6 +27,8 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
 use crate::domain::time::{Millis, Month};
 
+/// Awards in a page that is counted.
+const COUNTED_PAGE: u32 = 1_000;
 /// Before the account in the partition key of its awards.
 const RECORDS: &str = "awards#";
 const PENDING: &str = "pending";
@@ -177,6 +181,34 @@ pub fn milestone_id(referee: &Account) -> String {
 /// Whether an award was ever granted.
 pub async fn is_granted(db: &dyn Db, account: &Account, id: &str) -> Result<bool, StoreError> {
     Ok(db.get(&record_key(account, id)).await?.is_some())
+}
+
+/// How many awards of a kind an account was ever granted, those of these ids included, up to `most`.
+pub async fn count_granted(
+    db: &dyn Db,
+    account: &Account,
+    kind: AwardKind,
+    known: &BTreeSet<String>,
+    most: u32,
+) -> Result<u32, StoreError> {
+    let mut query = Query {
+        range: RangeFilter::Prefix(format!("{}#", kind.as_str())),
+        limit: Some(most.min(COUNTED_PAGE)),
+        ..pages::whole(Table::Checkpoints, format!("{RECORDS}{account}"))
+    };
+    let mut ids = known.clone();
+    loop {
+        let page = db.query(&query).await?;
+        for item in &page.items {
+            let row = Row::new(record_key(account, "?"), item);
+            ids.insert(row.text("item")?.to_owned());
+        }
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        match page.next {
+            Some(next) if count < most => query.after = Some(next),
+            _ => return Ok(count.min(most)),
+        }
+    }
 }
 
 /// The writes that grant an award: its record, which must not exist, and its pointer. They belong into one transaction

@@ -386,6 +386,14 @@ pub async fn referees(db: &dyn Db, referrer: &Account, max: usize) -> Result<Ref
     })
 }
 
+/// Who was granted the milestone of the link that an item of ReferralRelationships holds, if anybody
+/// was; `None` also for an item that is no link.
+pub fn granted_to(item: &Item) -> Option<Account> {
+    let link = read_own_link(item).ok()?;
+    let is_granted = link.milestone == Milestone::Granted;
+    link.chain.into_iter().next().filter(|_| is_granted)
+}
+
 /// The writes that grant the milestone of `link`'s referee to its referrer, once: they fail unless the row still owes it.
 /// `fifty_at` is the log time of the posting that brought the 50th success. Empty when the link as read owes nothing.
 pub fn grant_milestone_writes(

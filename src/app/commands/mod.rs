@@ -11,6 +11,7 @@ use crate::store::db::Db;
 
 mod adjustments;
 mod audits;
+mod badges;
 mod credits;
 mod keys;
 mod referrals;
@@ -18,9 +19,11 @@ mod rejects;
 mod resume;
 mod reversals;
 pub mod rules;
+mod seasons;
 mod set_aside;
 
 pub use adjustments::{Adjusted, NewAdjustment};
+pub use badges::{badge_id, not_granted};
 pub use credits::{Booked, CreditError, NewCredit};
 pub use keys::{MadeKey, may_grant};
 pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};

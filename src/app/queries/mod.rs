@@ -21,6 +21,7 @@ mod adjustments;
 mod analytics;
 mod audit;
 mod audits;
+mod badges;
 mod bytes_text;
 mod credits;
 mod earnings;
@@ -36,6 +37,7 @@ mod rejects;
 mod replay;
 mod rules;
 mod rules_cache;
+mod seasons;
 mod sent_rejects;
 mod set_aside;
 mod standstill;
@@ -51,6 +53,7 @@ pub use analytics::{
 };
 pub use audit::{AuditEntry, AuditPage};
 pub use audits::{ArchivedPart, AuditFinding, AuditProgress, AuditReport};
+pub use badges::{BadgeAddress, BadgeLine, BadgeList, BadgeWithGrant, PublicKey, words_of};
 pub use bytes_text::BytesText;
 pub use credits::{CreditLine, Credits, Network, Servable};
 pub use earnings::{DayAmount, Earnings};
@@ -85,6 +88,7 @@ pub use rules::{
     json_of, known_rule, price_of, to_come,
 };
 pub use rules_cache::RULES_CACHE_TTL;
+pub use seasons::{SeasonBoards, SeasonError, SeasonPlace, season_boards};
 pub use sent_rejects::{PageStart, SentBy, SentReject, SentRejectDetail, SentRejectPage};
 pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};

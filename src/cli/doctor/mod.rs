@@ -85,6 +85,7 @@ async fn look(session: &Session, config: &Config, findings: &mut Findings) -> Do
     positions::look(session, config, &held, findings).await?;
     positions::awards(session, findings).await?;
     audits::look(session, config, findings).await?;
+    badges(session, findings).await?;
     outages::recent(session, findings).await;
     tables::protection(config, findings).await?;
     adapting(session, config, findings).await
@@ -103,6 +104,17 @@ fn running(session: &Session, config: &Config, findings: &mut Findings) {
         Workers::Up => findings.note("`tidemark up` is running on this data."),
         Workers::Elsewhere => {}
     }
+}
+
+/// Badges that accounts are being looked through for.
+async fn badges(session: &Session, findings: &mut Findings) -> Done {
+    if session.queries().are_badges_due().await? {
+        findings.note(
+            "Badges were published, and not all accounts have been looked through for them yet. The \
+             worker that posts partition 0 does it (docs/badges.md).",
+        );
+    }
+    Ok(())
 }
 
 /// Why the embedded log takes no events, if it takes none.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 pub use history::RuleHistory;
 
 use super::RuleChange;
+use super::badges::BadgeRules;
 use super::fault::RuleFault;
-use super::in_force::{Rules, ServicesAsOf, assemble};
+use super::in_force::{Rules, SeasonSpan, ServicesAsOf, assemble};
 use super::key::SettingKey;
 use super::services::{ServiceRules, Terms};
 use super::setting::Setting;
 use super::version::Version;
+use crate::domain::badges::Badges;
 use crate::domain::ledger::Activity;
 use crate::domain::position::Control;
 use crate::domain::service::{Service, Services};
@@ -74,11 +76,33 @@ impl RuleBook {
                 Err(found) => faults.extend(found),
             }
         }
+        faults.extend(self.check_badge_services(control, &read).err());
         if faults.is_empty() {
             Ok(read)
         } else {
             Err(faults)
         }
+    }
+
+    /// Whether the services are known that new badges name, of these changes or of earlier ones.
+    fn check_badge_services(
+        &self,
+        control: Control,
+        read: &[(SettingKey, Version)],
+    ) -> Result<(), RuleFault> {
+        let mut services = None;
+        for (_, version) in read {
+            if let Setting::Services(new) = &version.setting {
+                services = Some(Arc::new(new.table()));
+            }
+        }
+        for (key, version) in read {
+            if let Setting::Badges(badges) = &version.setting {
+                let services = services.clone().unwrap_or_else(|| self.services(control));
+                badges.check_services(&services, key.name())?;
+            }
+        }
+        Ok(())
     }
 
     fn check_order(&self, control: Control, changes: &[RuleChange]) -> Result<(), Vec<RuleFault>> {
@@ -120,6 +144,9 @@ impl RuleBook {
         }
         if let Setting::Services(services) = &setting {
             check_services(services, versions).map_err(|fault| vec![fault])?;
+        }
+        if let Setting::Badges(badges) = &setting {
+            check_badges(badges, versions).map_err(|fault| vec![fault])?;
         }
         let fingerprint = xxhash_rust::xxh3::xxh3_64(setting.canonical().as_bytes());
         let version = Version {
@@ -181,6 +208,8 @@ impl RuleBook {
         Some(Timeline {
             activity: first.activity(),
             services: services.table,
+            badges: self.badges_as_of(control),
+            seasons: self.seasons_as_of(control),
             first: Arc::new(first),
             intervals,
         })
@@ -233,11 +262,40 @@ impl RuleBook {
             })
     }
 
+    /// The badges as of a control position, at every time: no event is rated by them, so a version
+    /// holds from its publication on.
+    fn badges_as_of(&self, control: Control) -> Option<(Control, Arc<Badges>)> {
+        let versions = self.versions.get(&SettingKey::Badges)?.iter();
+        let seen = versions.filter(|version| version.control <= control);
+        seen.filter_map(|version| match &version.setting {
+            Setting::Badges(rules) => Some((version.control, Arc::new(rules.badges().clone()))),
+            _ => None,
+        })
+        .last()
+    }
+
+    /// The seasons as of a control position, also those that are to come.
+    fn seasons_as_of(&self, control: Control) -> Vec<SeasonSpan> {
+        let versions = self.versions.get(&SettingKey::Season).into_iter().flatten();
+        let newest = versions.filter(|version| version.control <= control).last();
+        let Some(Setting::Seasons(seasons)) = newest.map(Version::setting) else {
+            return Vec::new();
+        };
+        let span = |season: &super::setting::Season| SeasonSpan {
+            name: season.name.clone(),
+            from: season.from.0,
+            to: season.to.0,
+        };
+        seasons.iter().map(span).collect()
+    }
+
     /// Every instant at which something may change.
     fn boundaries(&self, control: Control) -> BTreeSet<Millis> {
         let mut instants = BTreeSet::new();
         let seen = |version: &&Version| version.control <= control;
-        for version in self.versions.values().flatten().filter(seen) {
+        let timed = self.versions.iter();
+        let timed = timed.filter(|(key, _)| **key != SettingKey::Badges);
+        for version in timed.flat_map(|(_, versions)| versions).filter(seen) {
             instants.extend(version.effective_from);
             if let Setting::Seasons(seasons) = &version.setting {
                 instants.extend(seasons.iter().flat_map(|s| [s.from.0, s.to.0]));
@@ -312,6 +370,13 @@ fn check_services(services: &ServiceRules, before: &[Version]) -> Result<(), Rul
     }
 }
 
+fn check_badges(badges: &BadgeRules, before: &[Version]) -> Result<(), RuleFault> {
+    match before.last().map(Version::setting) {
+        Some(Setting::Badges(before)) => badges.check_follows(before, SettingKey::Badges.name()),
+        _ => Ok(()),
+    }
+}
+
 /// Which version of a key is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionInForce {
@@ -330,6 +395,8 @@ pub struct VersionInForce {
 pub struct Timeline {
     activity: Activity,
     services: Arc<Services>,
+    badges: Option<(Control, Arc<Badges>)>,
+    seasons: Vec<SeasonSpan>,
     /// In force before the first interval.
     first: Arc<Rules>,
     /// From when on, by time; each until the next.
@@ -360,6 +427,18 @@ impl Timeline {
     /// The services as of the control position, at every time.
     pub fn services(&self) -> &Arc<Services> {
         &self.services
+    }
+
+    /// The badges as of the control position, and the number of the change that brought them; `None`:
+    /// there never were any.
+    pub fn badges(&self) -> Option<(Control, &Arc<Badges>)> {
+        let (control, badges) = self.badges.as_ref()?;
+        Some((*control, badges))
+    }
+
+    /// The seasons of the newest version of `rules.season`.
+    pub fn seasons(&self) -> &[SeasonSpan] {
+        &self.seasons
     }
 
     /// When a day is active; the same in every version.

@@ -135,8 +135,8 @@ fn array<const N: usize>(names: &[&'static str]) -> [&'static str; N] {
 }
 
 const OPTIONAL_PRICES: usize = PriceKey::COUNT - PriceKey::REQUIRED;
-/// `[[rules.modelPrices]]` and `[[rules.services]]`, which may be missing.
-const LISTS: [&str; 2] = ["modelPrices", "services"];
+/// `[[rules.modelPrices]]`, `[[rules.services]]` and `[[rules.badges]]`, which may be missing.
+const LISTS: [&str; 3] = ["modelPrices", "services", "badges"];
 /// The tables below `[rules]` that must be there, in the order of [`SettingKey::all`].
 const SECTIONS: [&str; 9] = [
     "points",

@@ -78,6 +78,17 @@ pub struct SeasonTerms {
     pub multiplier: Bp,
 }
 
+/// When a season is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeasonSpan {
+    /// Its name.
+    pub name: String,
+    /// Its first instant.
+    pub from: Millis,
+    /// The first instant after it.
+    pub to: Millis,
+}
+
 /// The factors of what a successful request gives its provider:
 /// `floor(base × demand × season / 10^8)`, and `floor(… × service_demand / 10^4)` of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +219,12 @@ impl Rules {
             user_share: self.factors.user_share,
             user,
         })
+    }
+
+    /// The season, if there is one: its name, its first instant, and the first instant after it.
+    pub fn season(&self) -> Option<(&str, Millis, Millis)> {
+        let season = self.factors.season.as_ref()?;
+        Some((&season.name, season.from.0, season.to.0))
     }
 
     fn season_terms(&self, multiplier: impl Fn(&Season) -> Bp) -> Option<SeasonTerms> {
@@ -540,7 +557,8 @@ fn id_of<'v>(
     find: &impl Fn(SettingKey) -> Option<&'v Version>,
 ) -> Option<u64> {
     let mut bytes = Vec::new();
-    for key in SettingKey::all() {
+    // No amount depends on badges.
+    for key in SettingKey::all().filter(|key| *key != SettingKey::Badges) {
         let fingerprint = match find(key) {
             Some(version) => version.fingerprint(),
             // Rules without it have the number that they had before there was such a key.

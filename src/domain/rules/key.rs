@@ -255,6 +255,8 @@ pub enum SettingKey {
     ModelPrices,
     /// `rules.services`: services beside the built-in ones.
     Services,
+    /// `rules.badges`: which badges there are.
+    Badges,
 }
 
 impl SettingKey {
@@ -283,14 +285,18 @@ impl SettingKey {
         std::iter::once(mainnet)
             .chain(PriceKey::ALL.map(SettingKey::Price))
             .chain(sections)
-            .chain([SettingKey::ModelPrices, SettingKey::Services])
+            .chain([
+                SettingKey::ModelPrices,
+                SettingKey::Services,
+                SettingKey::Badges,
+            ])
     }
 
     /// Whether rules are complete without it.
     pub const fn is_optional(self) -> bool {
         match self {
             SettingKey::Price(key) => key.is_optional(),
-            SettingKey::ModelPrices | SettingKey::Services => true,
+            SettingKey::ModelPrices | SettingKey::Services | SettingKey::Badges => true,
             _ => false,
         }
     }
@@ -311,6 +317,7 @@ impl SettingKey {
             SettingKey::Catalogue => "rules.catalogue",
             SettingKey::ModelPrices => "rules.modelPrices",
             SettingKey::Services => "rules.services",
+            SettingKey::Badges => "rules.badges",
         }
     }
 

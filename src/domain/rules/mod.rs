@@ -16,10 +16,12 @@
 //! | `rules.catalogue` | which model is in which tier |
 //! | `rules.modelPrices` | what tokens of single models cost; may be missing |
 //! | `rules.services` | services beside the built-in ones, and other endpoints for these; may be missing |
+//! | `rules.badges` | which badges there are; may be missing |
 //!
 //! Each key has versions ([`RuleChange`]); [`RuleBook`] holds them all and compiles what a control position sees into a
 //! [`Timeline`], which answers with the [`Rules`] in force at an instant.
 
+mod badges;
 mod book;
 mod catalogue;
 mod class;
@@ -40,7 +42,7 @@ pub use class::{PerClass, RateClass};
 pub use curve::Curve;
 pub use document::{Network, RulesDocument, check_value, model_prices};
 pub use fault::RuleFault;
-pub use in_force::{EarningTerms, Rules, SeasonTerms};
+pub use in_force::{EarningTerms, Rules, SeasonSpan, SeasonTerms};
 pub use key::{PriceKey, SettingKey, Unit};
 pub use model_prices::ModelPrice;
 pub(super) use services::MILLIS_PER_MINUTE;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::badges::BadgeRules;
 use super::catalogue::Catalogue;
 use super::class::{PerClass, RateClass};
 use super::curve::Curve;
@@ -56,6 +57,7 @@ pub(super) enum Setting {
     Catalogue(Arc<Catalogue>),
     ModelPrices(Arc<ModelPrices>),
     Services(Arc<ServiceRules>),
+    Badges(Arc<BadgeRules>),
 }
 
 /// Dollars for one unit of one thing.
@@ -163,6 +165,9 @@ impl Setting {
             }
             SettingKey::Services => {
                 ServiceRules::read(member, faults).map(|s| Setting::Services(Arc::new(s)))
+            }
+            SettingKey::Badges => {
+                BadgeRules::read(member, faults).map(|b| Setting::Badges(Arc::new(b)))
             }
         }
     }

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use crate::domain::time::{Millis, Month};
 
+mod badges;
 mod credits;
 mod earnings;
 mod referrals;
@@ -35,6 +36,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(requests::of_user))
         .routes(routes!(requests::of_provider))
         .routes(routes!(credits::credits))
+        .routes(routes!(badges::of_user))
+        .routes(routes!(badges::of_provider))
+        .routes(routes!(badges::credential_of_user))
+        .routes(routes!(badges::credential_of_provider))
 }
 
 /// Which month.

@@ -13,6 +13,7 @@ mod adjustments;
 mod analytics;
 mod audit;
 mod audits;
+mod badges;
 mod codes;
 mod credits;
 mod exports;
@@ -23,6 +24,7 @@ mod requests;
 mod reversals;
 mod rewards;
 mod rules;
+mod seasons;
 mod set_aside;
 
 /// Every route under `/api/admin`.
@@ -49,6 +51,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(rejects::discard))
         .routes(routes!(set_aside::list))
         .routes(routes!(set_aside::release))
+        .routes(routes!(badges::decide))
+        .routes(routes!(seasons::show))
+        .routes(routes!(badges::rotate_key))
 }
 
 /// An instant in a body: `2026-12-01T00:00:00Z`.

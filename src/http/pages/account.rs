@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
-use super::words::{account_path, instant};
-use super::{Pages, frame, provider, referrals, user};
+use super::words::{account_path, instant, season};
+use super::{Pages, badges, frame, provider, referrals, user};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
 use crate::http::extract::QueryParams;
@@ -62,7 +62,7 @@ pub(super) async fn respond(
     Ok(frame::page_of(status, visitor, subject.account.id(), &body))
 }
 
-/// The page: a head, what refreshes itself, and the referral section.
+/// The page: a head, what refreshes itself, badges, and the referral section.
 async fn page(
     pages: &Pages,
     visitor: &Visitor,
@@ -72,6 +72,7 @@ async fn page(
     problem: Option<&referrals::RefusedCode>,
 ) -> Result<Markup, Problem> {
     let referral = referrals::section(pages, visitor, subject, asking.after, problem).await?;
+    let badges = badges::section(pages, subject).await?;
     let standstill = standstill(pages, &subject.account).await?;
     let path = account_path(&subject.account);
     let here = format!("{path}?month={}", subject.month);
@@ -80,12 +81,14 @@ async fn page(
     let get = is_open.then_some(&here);
     Ok(html! {
         (head(subject, &path))
+        (season(&subject.rules))
         @if let Some(text) = said(&asking.done) { (frame::done(text)) }
         p #stale .note.bad role="status" hidden { "These numbers may be out of date: the service is not responding." }
         div #live hx-get=[get] hx-trigger=[get.map(|_| REFRESH)] hx-select=[get.map(|_| "#live")] hx-swap=[get.map(|_| "outerHTML")] {
             @if let Some(standstill) = standstill { (standstill) }
             (live)
         }
+        (badges)
         (referral)
     })
 }

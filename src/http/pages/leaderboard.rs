@@ -1,6 +1,7 @@
 //! The leaderboard of users or providers.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use super::Pages;
 use super::frame;
 use super::visitor::Visitor;
-use super::words::{account_path, month_word, shortened};
+use super::words::{account_path, encoded, instant as written, month_word, season, shortened};
 use crate::app::queries::{LeaderboardPage, Place};
 use crate::domain::access::Scope;
 use crate::domain::ids::{Account, AccountKind};
@@ -26,6 +27,9 @@ pub(super) struct LeaderboardQuery {
     month: Option<Month>,
     #[serde(default)]
     after: u64,
+    /// A season that was frozen, in place of a month.
+    #[serde(default)]
+    season: String,
 }
 
 /// `GET /leaderboard`.
@@ -34,14 +38,20 @@ pub(super) async fn show(
     visitor: Visitor,
     QueryParams(wanted): QueryParams<LeaderboardQuery>,
 ) -> Result<Response, Problem> {
-    let now = pages.service.clock.now().month();
+    let instant = pages.service.clock.now();
+    let now = instant.month();
+    let rules = pages.service.queries.rules().await?;
     let own = visitor.accounts();
     // Without a choice: what the visitor is.
     let usual = own
         .first()
         .map_or(AccountKind::User, |account| account.kind);
     let kind = wanted.kind.unwrap_or(usual);
+    if !wanted.season.is_empty() {
+        return of_season(&pages, &visitor, kind, &wanted.season).await;
+    }
     let month = wanted.month.unwrap_or(now);
+    let frozen = pages.service.queries.frozen_seasons().await?;
     let ranking = pages.service.queries.leaderboard(kind, month).await?;
     let page = ranking.page(wanted.after, PLACES);
     let mine: Vec<(&Account, Option<u64>)> = own
@@ -54,6 +64,15 @@ pub(super) async fn show(
         div .head {
             h1 { "Leaderboard" }
             (picker(kind, month, now))
+        }
+        @if let Some(rules) = &rules { (season(rules.at(instant))) }
+        @if !frozen.is_empty() {
+            p .help {
+                "Seasons that have ended: "
+                @for name in &frozen {
+                    a href=(format!("/leaderboard?kind={kind}&season={}", encoded(name))) { (name) } " "
+                }
+            }
         }
         @for (account, rank) in &mine { (own_place(account, *rank, page.kept, &here)) }
         div #live hx-get=(here(wanted.after)) hx-trigger="every 15s" hx-select="#live" hx-swap="outerHTML" {
@@ -90,6 +109,50 @@ fn picker(kind: AccountKind, month: Month, now: Month) -> Markup {
             button .second type="submit" { "Show" }
         }
     }
+}
+
+/// The leaderboard of a season, as it was frozen.
+async fn of_season(
+    pages: &Pages,
+    visitor: &Visitor,
+    kind: AccountKind,
+    name: &str,
+) -> Result<Response, Problem> {
+    let boards = pages.service.queries.frozen_season(name).await?;
+    let missing = || {
+        let what = "the leaderboards of this season were not frozen";
+        Problem::new(StatusCode::NOT_FOUND, "season_not_frozen", what)
+    };
+    let boards = boards.ok_or_else(missing)?;
+    let shown = match kind {
+        AccountKind::User => &boards.users,
+        AccountKind::Provider => &boards.providers,
+    };
+    let page = LeaderboardPage {
+        kind,
+        month: boards.from.month(),
+        kept: shown.len() as u64,
+        places: shown
+            .iter()
+            .map(|place| Place {
+                rank: place.rank,
+                kind,
+                id: place.id.clone(),
+                month: boards.from.month(),
+                total: place.points,
+            })
+            .collect(),
+        next: None,
+    };
+    let body = html! {
+        div .head { h1 { (boards.name) } }
+        p .help {
+            "From " (written(boards.from)) " to " (written(boards.to))
+            ": points of requests in the season, and shares of referrals' requests."
+        }
+        section .card aria-label="Places" { (places(visitor, &page)) }
+    };
+    Ok(frame::page(visitor, "Leaderboard", &body))
 }
 
 fn own_place(

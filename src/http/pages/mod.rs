@@ -29,6 +29,7 @@ use table::Table;
 mod account;
 mod admin;
 mod assets;
+mod badges;
 mod chart;
 mod cookies;
 mod ended;
@@ -189,6 +190,18 @@ fn pages(made_with: Option<Pages>) -> Table {
             "/providers/{id}/request",
             Read(Provider),
             get(request::show),
+        )
+        .add(
+            M::GET,
+            "/users/{id}/badges/{badge}",
+            Read(User),
+            get(badges::credential),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/badges/{badge}",
+            Read(Provider),
+            get(badges::credential),
         )
         .add(
             M::GET,

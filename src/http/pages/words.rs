@@ -1,9 +1,11 @@
 //! How things are called and written on pages.
 
+use maud::{Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::domain::event::Service;
 use crate::domain::ids::{Account, AccountKind};
+use crate::domain::rules::Rules;
 use crate::domain::time::{Millis, Month};
 
 pub(super) use crate::app::words::{counted, percent, times};
@@ -81,6 +83,15 @@ const MONTHS: [&str; 12] = [
 pub(super) fn month_word(month: Month) -> String {
     let name = MONTHS[month.0.rem_euclid(12) as usize];
     format!("{name} {}", 1970 + month.0.div_euclid(12))
+}
+
+/// The season of some rules, if there is one.
+pub(super) fn season(rules: &Rules) -> Markup {
+    html! {
+        @if let Some((name, _, to)) = rules.season() {
+            p .season { "Season " strong { (name) } ", until " (instant(to)) }
+        }
+    }
 }
 
 /// An instant to the second: `2026-11-22 07:01:02`.

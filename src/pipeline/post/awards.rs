@@ -9,7 +9,7 @@ use crate::pipeline::counters::issued;
 use crate::pipeline::failure::{self, AccountFault, Failure};
 use crate::pipeline::retry::persist;
 use crate::store::accounts;
-use crate::store::awards::{self, Award, Pointer, State, Task, UnreadablePointer};
+use crate::store::awards::{self, Award, AwardKind, Pointer, State, Task, UnreadablePointer};
 use crate::store::conditional;
 use crate::store::db::StoreError;
 use crate::store::referrals;
@@ -251,6 +251,10 @@ impl Poster<'_> {
             }
         }
         self.touch(number);
+        if award.kind == AwardKind::Milestone {
+            let of_account = self.milestone_awards.entry(award.account.clone());
+            of_account.or_default().insert(award.id.clone());
+        }
         // Also of one that is applied: a head that was read from before the award does not name the older month that the award opened, and
         // the month's leaderboard would go without the account for ever.
         self.load_back_to(number, award.month).await?;

@@ -1,4 +1,4 @@
-//! DERIVE: what follows from account rows: streak snapshots, milestones, top-K lists.
+//! DERIVE: what follows from account rows: streak snapshots, milestones, badges, top-K lists.
 //!
 //! Effects are level-triggered: computed from the row whenever the account is touched, by a replay too.
 
@@ -40,7 +40,12 @@ impl Poster<'_> {
         }
         self.snapshot_streaks(&touched).await?;
         self.grant_milestones(&touched).await?;
-        self.rank(&touched).await
+        // After the rows were written: whoever looks through all rows for new badges has seen what was
+        // written before these were published, and here they are known for what was written after.
+        let head = self.follower.follow(self.ctx).await?;
+        let timeline = self.follower.rules(head);
+        self.grant_badges(&touched, timeline.as_ref()).await?;
+        self.rank(&touched, timeline).await
     }
 
     async fn snapshot_streaks(&mut self, touched: &[u32]) -> Result<(), Failure> {
@@ -178,9 +183,12 @@ impl Poster<'_> {
     }
 
     /// Offers the touched accounts to the top-K lists of the months that are in memory.
-    async fn rank(&mut self, touched: &[u32]) -> Result<(), Failure> {
-        let head = self.follower.follow(self.ctx).await?;
-        let Some(timeline) = self.follower.rules(head) else {
+    async fn rank(
+        &mut self,
+        touched: &[u32],
+        timeline: Option<Arc<Timeline>>,
+    ) -> Result<(), Failure> {
+        let Some(timeline) = timeline else {
             return Ok(());
         };
         let mut totals = Vec::with_capacity(touched.len());

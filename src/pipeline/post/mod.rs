@@ -13,6 +13,7 @@ mod account_cache;
 mod apply;
 mod aside;
 mod awards;
+mod badges;
 mod catch_up_from;
 mod checkpoint;
 mod concurrency;
@@ -21,6 +22,7 @@ mod flush;
 mod load_accounts;
 mod release;
 mod restore;
+mod sweep;
 mod take;
 pub mod top;
 mod went_back;
@@ -40,7 +42,7 @@ use super::{Covers, WorkerContext, counters};
 use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{AccountRows, Activity, Months};
-use crate::domain::position::{Epoch, Offset, Partition, Position, WriteId};
+use crate::domain::position::{Control, Epoch, Offset, Partition, Position, WriteId};
 use crate::domain::posting::EntryRef;
 use crate::domain::rules::Timeline;
 use crate::domain::statement::Streak;
@@ -55,6 +57,8 @@ use account_cache::AccountCache;
 use aside::AsideBook;
 pub use aside::SET_ASIDE_MAX;
 use awards::FormerQueues;
+use badges::MilestoneAwards;
+use sweep::Sweeps;
 use top::Top;
 
 /// An account in memory.
@@ -76,6 +80,8 @@ struct Cached {
     milestone_is_done: bool,
     /// Effects are owed to it: it stands among [`Poster::touched`].
     touched: bool,
+    /// The badges that it is known to have, by their places under [`Poster::badges_under`].
+    badges: u128,
     /// When it was last used, by count of touches.
     used: u64,
 }
@@ -93,6 +99,7 @@ impl Cached {
             streak: None,
             milestone_is_done: false,
             touched: false,
+            badges: 0,
             used: 0,
         }
     }
@@ -177,6 +184,11 @@ pub struct Poster<'c> {
     tops: BTreeMap<(AccountKind, Month), Top>,
     /// The rules under which the totals in `tops` were computed.
     ranked_under: Option<Arc<Timeline>>,
+    /// The change of the rules that brought the badges.
+    badges_under: Option<Control>,
+    /// Referees' milestones that were awarded since effects were last derived.
+    milestone_awards: MilestoneAwards,
+    sweeps: Sweeps,
     /// Pointers that may go once their effects are durable.
     spent_pointers: Vec<Pointer>,
     uses: u64,
@@ -234,7 +246,7 @@ impl Poster<'_> {
         if self.checkpoint_is_due() {
             self.write_checkpoint().await?;
         }
-        Ok(())
+        self.sweep().await
     }
 
     /// Takes records into memory.

@@ -6,6 +6,8 @@ use super::Poster;
 use super::account_cache::AccountCache;
 use super::aside::AsideBook;
 use super::awards::FormerQueues;
+use super::badges::MilestoneAwards;
+use super::sweep::Sweeps;
 use crate::domain::position::{Epoch, Partition, Sequence};
 use crate::log::{Bounds, Topic, TopicInfo};
 use crate::ops::health::{Role, TaskId};
@@ -78,6 +80,9 @@ impl<'c> Poster<'c> {
             touched: Vec::new(),
             tops: BTreeMap::new(),
             ranked_under: None,
+            badges_under: None,
+            milestone_awards: MilestoneAwards::default(),
+            sweeps: Sweeps::from(ctx.clock.moment()),
             spent_pointers: Vec::new(),
             uses: 0,
             dirty_since: None,

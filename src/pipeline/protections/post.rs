@@ -91,6 +91,12 @@ impl Protections {
         }
     }
 
+    /// Whether an account that was touched may have earned badges: always. Broken: only if this worker
+    /// wrote its rows.
+    pub(in crate::pipeline) fn owes_badges(self, wrote_rows: impl FnOnce() -> bool) -> bool {
+        !self.lack(Breakage::BadgesOfOwnWritesOnly) || wrote_rows()
+    }
+
     /// Whether a top-K list is seen to lack the rows of before a change of partitions.
     pub(in crate::pipeline) fn sees_unbuilt_list(self, is_unbuilt: bool) -> bool {
         self.sees(is_unbuilt, Breakage::ListsNotRebuilt)

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::app::queries::{
     AccountChange, EachAccount, ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
+    season_boards,
 };
 use tidemark::archive::{
     ArchiveStore, ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows,
@@ -20,7 +21,7 @@ use tidemark::domain::event::{Service, UsageEvent};
 use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Chunk, Control, Epoch, Offset, Partition};
 use tidemark::domain::rating::{Amounts, cascade, rate};
-use tidemark::domain::rules::{Network, RuleBook, RuleChange, Rules, RulesDocument};
+use tidemark::domain::rules::{Network, RuleBook, RuleChange, Rules, RulesDocument, SeasonSpan};
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::time::{Day, Millis, Month};
 
@@ -459,6 +460,45 @@ proptest! {
         prop_assert!(report.ranks.gain_points.is_empty() && report.ranks.pay_more.is_empty());
     }
 
+    /// The leaderboards of a season are the sums of its records, in whichever files these are.
+    #[test]
+    fn a_season_has_the_sums_of_its_records(
+        seeds in vec(seed(), 1..120), per_file in 1..60_usize, from in 0..700_i64, hours in 1..400_i64
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        archive(directory.path(), &seeds, per_file);
+        let from = month().start().plus(from * 3_600_000);
+        let season = SeasonSpan {
+            name: "High tide".to_owned(),
+            from,
+            to: from.plus(hours * 3_600_000),
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let store = ArchiveStore::in_directory(directory.path()).unwrap();
+        let stored = StoredArchive::new(store, runtime.handle().clone());
+        let boards = season_boards(&stored, &season).unwrap();
+        let is_in = |seed: &&Seed| season.from <= seed.time() && seed.time() < season.to;
+        let within: Vec<Seed> = seeds.iter().filter(is_in).cloned().collect();
+        prop_assert_eq!(boards.rows, within.len() as u64);
+        let mut sums = posted_sums(&within);
+        for (kind, places) in [(AccountKind::User, &boards.users), (AccountKind::Provider, &boards.providers)] {
+            let mut own: Vec<(Points, String)> = Vec::new();
+            sums.retain(|(of, id), points| {
+                if *of == kind {
+                    own.push((*points, id.clone()));
+                }
+                *of != kind
+            });
+            own.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            own.truncate(100);
+            let told: Vec<(Points, String)> =
+                places.iter().map(|place| (place.points, place.id.clone())).collect();
+            prop_assert_eq!(told, own);
+            prop_assert!(places.iter().map(|place| place.rank).eq(1..=places.len() as u64));
+        }
+        prop_assert_eq!(season_boards(&stored, &season).unwrap(), boards);
+    }
+
     /// Other rules: each account has what rating each of its records by them gives; in one pass or in many.
     #[test]
     fn under_other_rules_replay_gives_what_rating_gives(
@@ -543,6 +583,48 @@ fn expected(seeds: &[Seed]) -> Expected {
             if level < seed.provider_referrers() {
                 let points = posted.provider_referrals[level];
                 add(AccountKind::Provider, (*id).to_owned(), points, zero, zero);
+            }
+        }
+    }
+    all
+}
+
+/// What records post to each account, as they were rated.
+fn posted_sums(seeds: &[Seed]) -> BTreeMap<(AccountKind, String), Points> {
+    let mut book = book();
+    let mut all: BTreeMap<(AccountKind, String), Points> = BTreeMap::new();
+    for seed in seeds {
+        let timeline = book.as_of(Control(seed.control)).unwrap();
+        let posted = seed.posted(timeline.at(seed.time()));
+        let mut add = |kind, id: String, points: Points| {
+            if points != Points::ZERO {
+                let sum = all.entry((kind, id)).or_default();
+                *sum = sum.plus(points);
+            }
+        };
+        add(
+            AccountKind::User,
+            format!("user-{}", seed.user),
+            posted.user,
+        );
+        if let Some(number) = seed.provider {
+            add(
+                AccountKind::Provider,
+                format!("prov-{number}"),
+                posted.provider,
+            );
+        }
+        for (level, id) in REFERRERS.iter().enumerate() {
+            if level < seed.referrers[0] {
+                add(
+                    AccountKind::User,
+                    (*id).to_owned(),
+                    posted.user_referrals[level],
+                );
+            }
+            if level < seed.provider_referrers() {
+                let points = posted.provider_referrals[level];
+                add(AccountKind::Provider, (*id).to_owned(), points);
             }
         }
     }

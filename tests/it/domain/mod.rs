@@ -1,6 +1,7 @@
 //! The pure core.
 
 mod amount;
+mod badges;
 mod catalogue;
 pub mod completion;
 mod docs;

@@ -183,6 +183,13 @@ async fn only_health_metrics_and_the_document_are_open() {
     assert_eq!(
         open,
         [
+            "/.well-known/jwks.json",
+            "/badges/achievements/week-streak",
+            "/badges/issuer",
+            "/badges/keys/kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            "/badges/00112233445566778899aabbccddeeff",
+            "/badges/00112233445566778899aabbccddeeff/picture",
+            "/badges/00112233445566778899aabbccddeeff/status",
             "/docs",
             "/healthz",
             "/internal/listener",

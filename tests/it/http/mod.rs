@@ -6,6 +6,7 @@ mod admin_credits;
 mod analytics;
 mod audit;
 mod audits;
+pub mod badges;
 mod bodies;
 mod credits;
 mod earnings;

@@ -768,6 +768,7 @@ impl Count<'_> {
     }
 
     fn trial(&mut self, event: &Event, service: &'static str, booking: &Booking, control: u64) {
+        self.out.first_uses.insert((event.user.clone(), service));
         if !self.trials.insert((event.user.clone(), service)) {
             return;
         }

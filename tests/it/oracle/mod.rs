@@ -4,6 +4,7 @@
 //! In: the records of `usage.events` in log order, the cuts with which they were rated, the control feed, the awards that were
 //! granted. Out: every statement, reject, duplicate, streak, milestone and leaderboard.
 
+mod badges;
 mod count;
 pub mod defaults;
 mod event;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+pub use badges::badges;
 pub use rules::Version;
 pub use statement::{same_statement, same_statements};
 
@@ -203,6 +205,8 @@ pub struct Output {
     pub spent: BTreeMap<String, i128>,
     /// Micropoints from referrals that were not booked late, by account, month, and level (the nearest first).
     pub levels: BTreeMap<(Account, String), [i128; 3]>,
+    /// Users and the services with which they ever had a success.
+    pub first_uses: BTreeSet<(String, &'static str)>,
     /// Successes in a life.
     pub successes: BTreeMap<Account, i128>,
 }

@@ -172,6 +172,8 @@ fn set(rules: &mut Rules, key: &str, value: &Value) {
         }
         "rules.catalogue" => rules.catalogue = catalogue(value),
         "rules.modelPrices" => rules.model_prices = list(value).iter().map(model_price).collect(),
+        // No amount depends on them.
+        "rules.badges" => {}
         price => {
             let amount = amount(&value["pricePerUnit"], 9);
             rules.prices.insert(price.to_owned(), amount);

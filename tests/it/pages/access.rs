@@ -26,6 +26,7 @@ fn path(route: &PageRoute) -> String {
         .path
         .replace("{id}", ID)
         .replace("{key}", "scrape")
+        .replace("{badge}", "week-streak")
         .replace("{partition}", "0")
         .replace("{offset}", "0")
 }

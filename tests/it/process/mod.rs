@@ -1,6 +1,7 @@
 //! The real process: `tidemark up` under load, killed with -9 again and again, then every number compared with the oracle's.
 
 mod archive;
+mod badges;
 pub mod books;
 mod clients;
 mod hostile;

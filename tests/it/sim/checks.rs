@@ -17,6 +17,7 @@ use tidemark::store::{checkpoints, marker, pricing, referrals, streaks};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::archive;
+use super::badges;
 use super::db::DbState;
 use super::explain;
 use super::log::{self, LogState};
@@ -442,6 +443,8 @@ pub struct Admin {
     pub adjustments: BTreeMap<(Account, String), i64>,
     /// Referees whose signup was accepted.
     pub signups: BTreeSet<Account>,
+    /// Badges that were taken back.
+    pub revoked: BTreeSet<(Account, String)>,
 }
 
 fn account(account: &Account) -> oracle::Account {
@@ -555,6 +558,7 @@ pub fn at_the_end(
     awards(inner, admin, &must)?;
     snapshots(inner, &db, &must)?;
     leaderboards(&db, ledger.posting_partitions(), &must, k)?;
+    badges::check(&inner.db, &input, &must, &admin.revoked, k)?;
     if let Some(files) = &inner.archive {
         archive::check(files, ledger.entries())?;
         let partitions = Partitions {

@@ -5,6 +5,7 @@ mod archive;
 mod aside;
 mod audit;
 mod backlog;
+mod badges;
 mod checks;
 mod clock;
 mod clock_jumps;

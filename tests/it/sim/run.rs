@@ -22,6 +22,7 @@ use tidemark::store::referrals::{AwardPolicy, Referrer, SignupError, SignupReque
 use tokio::sync::watch;
 
 use super::adapter::{self, WorkerSpec};
+use super::badges;
 use super::checks::{self, Admin, Ledger};
 use super::damage::{self, Damaged};
 use super::db::SimDb;
@@ -78,6 +79,8 @@ pub enum Lean {
     Reversals,
     /// Requests that are reported twice, first in part.
     Completions,
+    /// Badges, while workers die; months become final.
+    Badges,
     /// Tables that are restored and recovered, and then restored again to another moment: before or
     /// after the first one, or to one that the first restore had abandoned.
     RestoredTwice,
@@ -117,6 +120,8 @@ pub struct Run {
     pub(super) damaged: BTreeMap<Key, Damaged>,
     /// Partitions whose clocks an operator is correcting.
     pub(super) correcting: BTreeSet<TaskId>,
+    /// All badges were published.
+    has_all_badges: bool,
 }
 
 /// What a run came to.
@@ -243,6 +248,7 @@ fn mix(rng: &mut StdRng, lean: Lean) -> Mix {
         reversed: match lean {
             Lean::Reversals => 250,
             Lean::Everything | Lean::Moves | Lean::Restores | Lean::Completions => 60,
+            Lean::Badges => 60,
             _ => 0,
         },
         unfinished: match lean {
@@ -297,6 +303,7 @@ impl Run {
             restores: 0,
             damaged: BTreeMap::new(),
             correcting: BTreeSet::new(),
+            has_all_badges: false,
         };
         run.open_epoch();
         run
@@ -326,7 +333,8 @@ impl Run {
             Lean::Mishaps | Lean::Restores | Lean::RestoredTwice | Lean::Rollbacks
         );
         // A backup of a damaged row is not what the mishaps are about.
-        let has_mishap = leans || self.lean != Lean::Damage && self.rng.random_ratio(1, 10);
+        let has_mishap = leans
+            || !matches!(self.lean, Lean::Damage | Lean::Badges) && self.rng.random_ratio(1, 10);
         let mishap_at = has_mishap.then(|| self.rng.random_range(2..rounds));
         let snapshot_at = match (self.lean, mishap_at) {
             (Lean::Restores | Lean::RestoredTwice, Some(at)) => {
@@ -372,13 +380,65 @@ impl Run {
             if self.lean == Lean::Damage {
                 self.damage_or_mend()?;
             }
+            if self.lean == Lean::Badges {
+                self.badges(round);
+            }
             self.append();
             self.disturb();
             self.proceed()?;
         }
+        if self.lean == Lean::Badges && self.rng.random::<bool>() {
+            // The month becomes final, if it does not have to wait for an award.
+            let jump = self.rng.random_range(3 * DAY..12 * DAY);
+            self.world.with(|inner| inner.now += jump);
+        }
         self.drain()?;
         self.settle()?;
         self.check()
+    }
+
+    /// Badges are published, later more of them; an admin takes some back, and workers die.
+    fn badges(&mut self, round: u32) {
+        if round == 0 || round > 2 && self.rng.random_ratio(1, 6) {
+            let value = badges::rules(round > 0);
+            let value = NewValue {
+                key: "rules.badges".to_owned(),
+                value,
+            };
+            if round == 0 || !self.has_all_badges {
+                self.has_all_badges = round > 0;
+                self.ask_to_publish(vec![value], 0);
+            }
+        }
+        if self.rng.random_ratio(1, 4) {
+            self.revoke();
+        }
+        if self.rng.random_ratio(1, 2) {
+            self.kill_one(true);
+        }
+    }
+
+    fn revoke(&mut self) {
+        let account = self.an_account();
+        let id = *["one-day", "scraper", "two-days", "chatter"]
+            .choose(&mut self.rng)
+            .expect("not empty");
+        let admin = self.admin.clone();
+        self.ask(move |db, now, token| {
+            let (account, admin) = (account.clone(), admin.clone());
+            async move {
+                let decision = badges::decision(now, format!("revoke-{token}"), true);
+                let badge = id.parse().expect("an id");
+                match tidemark::store::badges::decide(&db, &account, &badge, &decision).await {
+                    Ok(Some(_)) => {
+                        lock(&admin).revoked.insert((account, id.to_owned()));
+                        true
+                    }
+                    Ok(None) => true,
+                    Err(error) => !error.is_transient(),
+                }
+            }
+        });
     }
 
     pub(super) fn set_faults(&mut self, mut faults: Faults) {
@@ -810,13 +870,16 @@ impl Run {
         }
         let deadline = self.world.now().max(self.latest_freeze) + DRAIN_MS_MAX;
         let (partitions, epoch) = ((self.source, self.posting), self.epoch);
-        let audits = self.has_audits();
+        let (audits, lean) = (self.has_audits(), self.lean);
         loop {
             let ended = self
                 .executor
                 .run_until(deadline, DRAIN_STEPS_MAX, |executor| {
                     executor.steps % 64 == 0
-                        && (is_drained(executor, partitions, epoch, audits) || needs_hand(executor))
+                        && (needs_hand(executor)
+                            || is_drained(executor, partitions, epoch, audits)
+                                && (lean != Lean::Badges
+                                    || are_badges_granted(executor, partitions)))
                 });
             self.failed(ended)?;
             if ended != Stopped::Done {
@@ -962,6 +1025,13 @@ fn needs_hand(executor: &Executor) -> bool {
     executor
         .world
         .with(|inner| !adapter::halts(&inner.db).is_empty() || damage::waits_for_hand(&inner.db))
+}
+
+/// Whether all accounts were looked through for badges.
+fn are_badges_granted(executor: &Executor, (source, posting): (u32, u32)) -> bool {
+    executor
+        .world
+        .with(|inner| badges::is_swept(&inner.db, source, posting))
 }
 
 /// Whether everything that was appended is rated, posted and settled, and no administrator waits.

@@ -16,7 +16,7 @@ const SEEDS_CURED: u64 = 60;
 const SEEDS_TO_FIND_MAX: u64 = 3_000;
 /// So many of the leans take turns; the others have tests of their own.
 const LEANS_IN_TURN: u64 = 12;
-const LEANS: [Lean; 17] = [
+const LEANS: [Lean; 18] = [
     Lean::Everything,
     Lean::Rivals,
     Lean::FirstRows,
@@ -34,6 +34,7 @@ const LEANS: [Lean; 17] = [
     Lean::Reversals,
     Lean::Completions,
     Lean::RestoredTwice,
+    Lean::Badges,
 ];
 
 fn number(name: &str) -> Option<u64> {
@@ -154,6 +155,16 @@ fn requests_that_are_completed_keep_every_invariant() {
 #[test]
 fn requests_that_are_taken_back_keep_every_invariant() {
     no_schedule_fails(Lean::Reversals);
+}
+
+#[test]
+fn badges_are_granted_once_whatever_happens() {
+    no_schedule_fails(Lean::Badges);
+}
+
+#[test]
+fn the_simulator_finds_badges_that_only_the_writer_of_rows_grants() {
+    finds(Breakage::BadgesOfOwnWritesOnly, Lean::Badges);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `tests/servers/dynamodb up` starts the latter (Java 17 and Maven) and prints what to export.
 
 mod awards;
+mod badges;
 pub mod bridge;
 mod chaos;
 mod control;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RuleBook, Timeline, check_services};
+use super::{RuleBook, Timeline, check_badges, check_services};
 use crate::domain::position::Control;
 use crate::domain::rules::document::RulesDocument;
 use crate::domain::rules::fault::RuleFault;
@@ -56,6 +56,9 @@ impl RuleBook {
             let fingerprint = xxhash_rust::xxh3::xxh3_64(setting.canonical().as_bytes());
             if let Setting::Services(services) = setting {
                 check_services(services, before).map_err(|fault| vec![fault])?;
+            }
+            if let Setting::Badges(badges) = setting {
+                check_badges(badges, before).map_err(|fault| vec![fault])?;
             }
             if *key == SettingKey::Catalogue {
                 let is_same = |version: &Version| version.fingerprint == fingerprint;

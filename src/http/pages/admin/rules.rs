@@ -39,7 +39,10 @@ pub(in super::super) async fn list(
         .iter()
         .filter(|version| price_key(&version.key).is_none());
     let models = SettingKey::ModelPrices.name();
-    let has_models = versions.iter().any(|version| version.key == models);
+    let has = |key: &str| versions.iter().any(|version| version.key == key);
+    let has_models = has(models);
+    let badges = SettingKey::Badges.name();
+    let has_badges = has(badges);
     let pending = queries.pending_rules(now).await?;
     let body = html! {
         h1 { "Prices and rules" }
@@ -106,6 +109,14 @@ pub(in super::super) async fn list(
                                 th scope="row" { a href=(path(models)) { (models) } }
                                 td .n data-label="Version" { "–" }
                                 td .time data-label="Since" { "no model has a price of its own" }
+                                td data-label="By" { "" }
+                            }
+                        }
+                        @if !has_badges && !versions.is_empty() {
+                            tr {
+                                th scope="row" { a href=(path(badges)) { (badges) } }
+                                td .n data-label="Version" { "–" }
+                                td .time data-label="Since" { "there are no badges" }
                                 td data-label="By" { "" }
                             }
                         }

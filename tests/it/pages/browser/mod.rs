@@ -4,6 +4,7 @@
 //! fetch`). Screenshots stay in `<target>/pages`.
 
 mod admin;
+mod badges;
 mod driver;
 mod referral;
 mod requests;

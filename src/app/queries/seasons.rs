@@ -1,0 +1,358 @@
+//! Seasons: which there are, and the leaderboards of those that have ended, from the archive.
+//!
+//! A season's leaderboard counts the points of requests that were made in it, and referrers' shares of
+//! them, reversals taken back. Streaks, quality, first uses and awards are not in it: they belong to
+//! days and months. What is received more than 72 hours after the end does not count, as for months,
+//! so that the result is the same whoever computes it and when.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::replay::{ArchivePath, StoredArchive};
+use super::{Queries, QueryError, as_text};
+use crate::archive::{ArchiveError, ArchiveFile, ArchivedRequest, Column, Columns};
+use crate::domain::amount::Points;
+use crate::domain::event::AHEAD_MS_MAX;
+use crate::domain::ids::AccountKind;
+use crate::domain::rules::SeasonSpan;
+use crate::domain::time::{MONTH_OPEN_MS, Millis, Month};
+use crate::store::audits::coverage::Coverage;
+use crate::store::{layout, seasons};
+
+/// Places of a season's leaderboards.
+const PLACES: usize = 100;
+/// Accounts that are summed up in one pass over the archive; beyond it there are several.
+const ACCOUNTS_MAX: usize = 2_000_000;
+/// Most passes.
+const PASSES_MAX: u64 = 1_024;
+
+/// What is read of the archive.
+const READ: Columns = Columns::of(&[
+    Column::user,
+    Column::provider,
+    Column::time,
+    Column::log_time,
+    Column::user_points,
+    Column::provider_points,
+    Column::user_referrer_1,
+    Column::user_referrer_2,
+    Column::user_referrer_3,
+    Column::user_referral_1,
+    Column::user_referral_2,
+    Column::user_referral_3,
+    Column::provider_referrer_1,
+    Column::provider_referrer_2,
+    Column::provider_referrer_3,
+    Column::provider_referral_1,
+    Column::provider_referral_2,
+    Column::provider_referral_3,
+]);
+
+/// A place on the leaderboard of a season.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeasonPlace {
+    /// From 1.
+    pub rank: u64,
+    /// Who.
+    pub id: String,
+    /// Points.
+    #[serde(with = "as_text")]
+    #[schema(value_type = String)]
+    pub points: Points,
+}
+
+/// The leaderboards of a season that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeasonBoards {
+    /// The season.
+    pub name: String,
+    /// Its first instant.
+    #[serde(with = "as_text")]
+    #[schema(value_type = String)]
+    pub from: Millis,
+    /// The first instant after it.
+    #[serde(with = "as_text")]
+    #[schema(value_type = String)]
+    pub to: Millis,
+    /// How many requests, completions and reversals count.
+    pub rows: u64,
+    /// The best users.
+    pub users: Vec<SeasonPlace>,
+    /// The best providers.
+    pub providers: Vec<SeasonPlace>,
+}
+
+/// Why a season has no leaderboards.
+#[derive(Debug, thiserror::Error)]
+pub enum SeasonError {
+    /// There is no such season.
+    #[error("rules.season has no season \"{0}\"")]
+    Unknown(String),
+    /// The archive does not hold all of it yet.
+    #[error(
+        "the season cannot be frozen yet: what was received until {until} counts, and the archive of \
+         source partition {source_partition} has come to {covered}; try again later"
+    )]
+    NotYet {
+        /// Until when what is received counts.
+        until: Millis,
+        /// The partition that is behind.
+        source_partition: u32,
+        /// Up to where it is archived.
+        covered: Millis,
+    },
+    /// The archive began too late.
+    #[error(
+        "the archive does not hold the whole season: that of source partition {0} begins after the \
+         season's beginning, or in an earlier epoch"
+    )]
+    BeganLate(u32),
+    /// Something of it is missing.
+    #[error("the archive lacks requests of the season: {0}")]
+    Gap(String),
+    /// The archive does not answer, or a file cannot be understood.
+    #[error("{what}: {error}")]
+    Archive {
+        /// What was read.
+        what: String,
+        /// Why it failed.
+        error: String,
+    },
+    /// There are too many accounts.
+    #[error("there are too many accounts in the season to be summed up")]
+    TooMany,
+    /// The store.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+/// What received later does not count.
+fn closes(season: &SeasonSpan) -> Millis {
+    season.to.plus(MONTH_OPEN_MS)
+}
+
+/// Whether the archive holds everything of a season. `sources`: how many source partitions there are
+/// in the present epoch, `is_first` whether it is the first one.
+fn check_coverage(
+    coverages: &[Coverage],
+    season: &SeasonSpan,
+    sources: u32,
+    is_first: bool,
+) -> Result<(), SeasonError> {
+    let until = closes(season);
+    let begins = season.from.plus(-AHEAD_MS_MAX);
+    for source in 0..sources {
+        let found = coverages
+            .iter()
+            .find(|coverage| coverage.source.0 == source);
+        let covered = found.map_or_else(Millis::default, |coverage| coverage.log_time);
+        let Some(coverage) = found.filter(|coverage| coverage.log_time > until) else {
+            return Err(SeasonError::NotYet {
+                until,
+                source_partition: source,
+                covered,
+            });
+        };
+        let is_whole = coverage.is_from_start && is_first || coverage.log_time_from < begins;
+        if !is_whole {
+            return Err(SeasonError::BeganLate(source));
+        }
+        let mut gaps = coverage.gaps.iter();
+        let gap = gaps.find(|gap| gap.log_time_to >= begins && gap.log_time_from <= until);
+        if let Some(gap) = gap {
+            return Err(SeasonError::Gap(gap.reason.clone()));
+        }
+    }
+    Ok(())
+}
+
+impl Queries {
+    /// The season of a name, as the rules have it now.
+    pub async fn season_named(&self, name: &str) -> Result<SeasonSpan, SeasonError> {
+        let rules = self.rules().await.map_err(QueryError::from)?;
+        let seasons = rules.as_ref().map_or(&[][..], |rules| rules.seasons());
+        let found = seasons.iter().find(|season| season.name == name);
+        found
+            .cloned()
+            .ok_or_else(|| SeasonError::Unknown(name.to_owned()))
+    }
+
+    /// Every season that the rules have now.
+    pub async fn seasons(&self) -> Result<Vec<SeasonSpan>, QueryError> {
+        let rules = self.rules().await?;
+        Ok(rules.map_or_else(Vec::new, |rules| rules.seasons().to_vec()))
+    }
+
+    /// Whether the archive holds everything of a season.
+    pub async fn check_season(
+        &self,
+        season: &SeasonSpan,
+        coverages: &[Coverage],
+    ) -> Result<(), SeasonError> {
+        let layouts = layout::all(self.db()).await.map_err(QueryError::from)?;
+        let Some(present) = layouts.last() else {
+            return check_coverage(&[], season, 1, true);
+        };
+        let of_epoch: Vec<Coverage> = coverages
+            .iter()
+            .filter(|coverage| coverage.epoch == present.epoch)
+            .cloned()
+            .collect();
+        check_coverage(&of_epoch, season, present.source, layouts.len() == 1)
+    }
+
+    /// The leaderboards of a season, if they were frozen.
+    pub async fn frozen_season(&self, name: &str) -> Result<Option<SeasonBoards>, QueryError> {
+        let Some(text) = seasons::frozen(self.db(), name).await? else {
+            return Ok(None);
+        };
+        let broken =
+            |error: serde_json::Error| QueryError::Store(seasons::unreadable(name, &error));
+        serde_json::from_str(&text).map(Some).map_err(broken)
+    }
+
+    /// The names of all seasons that were frozen.
+    pub async fn frozen_seasons(&self) -> Result<BTreeSet<String>, QueryError> {
+        Ok(seasons::names(self.db()).await?)
+    }
+}
+
+/// The leaderboards of a season. Blocks, for as long as it takes to read the archive.
+pub fn season_boards(
+    archive: &StoredArchive,
+    season: &SeasonSpan,
+) -> Result<SeasonBoards, SeasonError> {
+    let mut files = Vec::new();
+    for month in (season.from.month().0..=closes(season).month().0).map(Month) {
+        let found = archive.files(month).map_err(|error| SeasonError::Archive {
+            what: archive.place(),
+            error: error.to_string(),
+        })?;
+        files.extend(found);
+    }
+    let mut passes = 1;
+    while passes <= PASSES_MAX {
+        if let Some(boards) = in_parts(archive, season, &files, passes)? {
+            return Ok(boards);
+        }
+        passes *= 2;
+    }
+    Err(SeasonError::TooMany)
+}
+
+/// `None`: the accounts of a part are too many.
+fn in_parts(
+    archive: &StoredArchive,
+    season: &SeasonSpan,
+    files: &[ArchivePath],
+    passes: u64,
+) -> Result<Option<SeasonBoards>, SeasonError> {
+    let mut best: [Vec<(Points, String)>; 2] = [Vec::new(), Vec::new()];
+    let mut rows = 0;
+    for part in 0..passes {
+        let mut sums = Sums {
+            season,
+            part,
+            passes,
+            rows: 0,
+            accounts: [HashMap::new(), HashMap::new()],
+        };
+        for path in files {
+            sums.add_file(archive, path)?;
+            if sums.accounts.iter().map(HashMap::len).sum::<usize>() > ACCOUNTS_MAX {
+                return Ok(None);
+            }
+        }
+        // Each pass sees every row.
+        rows = sums.rows;
+        for (best, accounts) in best.iter_mut().zip(sums.accounts) {
+            best.extend(accounts.into_iter().map(|(id, points)| (points, id)));
+            best.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            best.truncate(PLACES);
+        }
+    }
+    let places = |best: Vec<(Points, String)>| {
+        let place = |(rank, (points, id))| SeasonPlace { rank, id, points };
+        (1..).zip(best).map(place).collect()
+    };
+    let [users, providers] = best;
+    Ok(Some(SeasonBoards {
+        name: season.name.clone(),
+        from: season.from,
+        to: season.to,
+        rows,
+        users: places(users),
+        providers: places(providers),
+    }))
+}
+
+/// What accounts of a part have.
+struct Sums<'s> {
+    season: &'s SeasonSpan,
+    part: u64,
+    passes: u64,
+    rows: u64,
+    accounts: [HashMap<String, Points>; 2],
+}
+
+impl Sums<'_> {
+    fn add_file(&mut self, archive: &StoredArchive, path: &ArchivePath) -> Result<(), SeasonError> {
+        let failed = |error: String| SeasonError::Archive {
+            what: path.to_string(),
+            error,
+        };
+        let broken = |error: ArchiveError| failed(error.to_string());
+        let bytes = archive
+            .read(path)
+            .map_err(|error| failed(error.to_string()))?;
+        let file = ArchiveFile::open(bytes).map_err(broken)?;
+        for batch in file.batches(READ) {
+            let batch = batch.map_err(broken)?;
+            for place in 0..batch.len() {
+                self.add(&batch.row(place).map_err(broken)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, row: &ArchivedRequest<'_>) {
+        let is_in = self.season.from <= row.time && row.time < self.season.to;
+        if !is_in || row.log_time > closes(self.season) {
+            return;
+        }
+        self.rows += 1;
+        self.credit(AccountKind::User, row.user, row.user_points);
+        if let Some(provider) = row.provider {
+            self.credit(AccountKind::Provider, provider, row.provider_points);
+        }
+        for (kind, referrals) in [
+            (AccountKind::User, row.user_referrals()),
+            (AccountKind::Provider, row.provider_referrals()),
+        ] {
+            for (referrer, points) in referrals {
+                if let Some(id) = referrer {
+                    self.credit(kind, id, points);
+                }
+            }
+        }
+    }
+
+    fn credit(&mut self, kind: AccountKind, id: &str, points: Points) {
+        if points == Points::ZERO || xxh3_64(id.as_bytes()) % self.passes != self.part {
+            return;
+        }
+        let accounts = &mut self.accounts[kind as usize];
+        match accounts.get_mut(id) {
+            Some(sum) => *sum = sum.plus(points),
+            None => {
+                accounts.insert(id.to_owned(), points);
+            }
+        }
+    }
+}
