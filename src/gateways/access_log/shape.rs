@@ -37,8 +37,8 @@ pub(super) struct Shape {
     pub request_bytes: &'static str,
     /// Size of the response.
     pub response_bytes: &'static str,
-    /// Whether it was streamed.
-    pub stream: Option<&'static str>,
+    /// Whether it was streamed: at the first of these places that says something.
+    pub stream: &'static [&'static str],
     /// Texts by which this gateway says that it knows nothing, besides the empty one.
     pub unset: &'static [&'static str],
 }
@@ -155,16 +155,15 @@ impl<'a> Entry<'a> {
     }
 
     fn is_streamed(&self) -> Result<bool, Refusal> {
-        let value = self
-            .shape
-            .stream
-            .map(|path| self.fields.at(path))
-            .transpose()?;
-        Ok(match value.flatten() {
-            Some(Scalar::Bool(is_streamed)) => is_streamed,
-            Some(Scalar::Text(text)) => text == "true" || text == "stream",
-            _ => false,
-        })
+        for path in self.shape.stream {
+            match self.fields.at(path)? {
+                None => (),
+                Some(Scalar::Bool(is_streamed)) => return Ok(is_streamed),
+                Some(Scalar::Text(text)) => return Ok(text == "true" || text == "stream"),
+                Some(_) => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     fn tokens(&self, counted: CachedTokens, has_output: bool) -> Result<Tokens, Refusal> {
