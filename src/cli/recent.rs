@@ -36,14 +36,24 @@ pub struct Recent {
     metered: u64,
     /// Of these, events that have none.
     without_usage: u64,
+    /// Failures (5xx) that name no provider.
+    unattributed: u64,
 }
 
 /// An event of the sample.
 struct Event {
     at: (Partition, Offset),
     appended: Millis,
+    facts: EventFacts,
+}
+
+/// What counts of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct EventFacts {
     /// `Some(true)`: it should have token counts and has none.
     lacks_usage: Option<bool>,
+    /// A failure (5xx) that names no provider.
+    is_unattributed: bool,
 }
 
 impl Recent {
@@ -58,15 +68,22 @@ impl Recent {
             events: events.len() as u64,
             ..Recent::default()
         };
-        for lacks in events.iter().filter_map(|event| event.lacks_usage) {
-            recent.metered += 1;
-            recent.without_usage += u64::from(lacks);
+        for event in &events {
+            recent.add(event.facts);
         }
         let sample: BTreeSet<(Partition, Offset)> = events.iter().map(|event| event.at).collect();
         for reject in newest_rejects(session, rejects_since).await? {
             recent.count(session, &sample, &reject);
         }
         Ok(recent)
+    }
+
+    fn add(&mut self, facts: EventFacts) {
+        if let Some(lacks) = facts.lacks_usage {
+            self.metered += 1;
+            self.without_usage += u64::from(lacks);
+        }
+        self.unattributed += u64::from(facts.is_unattributed);
     }
 
     fn count(
@@ -138,6 +155,38 @@ impl Recent {
     }
 }
 
+impl Recent {
+    /// Fewer events without token counts than [`Recent::missing_usage`] tells, if there are any.
+    pub fn some_without_usage(&self) -> Option<String> {
+        let Recent {
+            metered,
+            without_usage,
+            ..
+        } = self;
+        (*without_usage > 0 && self.missing_usage().is_none()).then(|| {
+            format!(
+                "{without_usage} of the newest {metered} successful completions have no token counts, so \
+                 their tokens are not charged (docs/runbook.md#tidemarkusageunknown)."
+            )
+        })
+    }
+
+    /// Failures that no provider is charged with, if there are any.
+    pub fn unattributed_failures(&self) -> Option<String> {
+        let Recent {
+            unattributed,
+            events,
+            ..
+        } = self;
+        (*unattributed > 0).then(|| {
+            format!(
+                "{unattributed} of the newest {events} events are failures (5xx) that name no provider, so \
+                 they lower no provider's uptime (docs/runbook.md#tidemarkfailuresunattributed)."
+            )
+        })
+    }
+}
+
 /// Partitions that stand for all of them: all, or as many as are looked at, evenly spread.
 pub(super) fn sample(count: u32) -> Vec<Partition> {
     let looked_at = count.min(PARTITIONS_MAX);
@@ -176,7 +225,7 @@ async fn newest_events(
         Ok(is_event.then(|| Event {
             at: (partition, record.offset),
             appended: record.append_time,
-            lacks_usage: lacks_usage(&record),
+            facts: facts_of(&record).unwrap_or_default(),
         }))
     };
     let wanted = (Offset(0), EVENTS_MAX, Some(since));
@@ -192,12 +241,14 @@ fn rejects_since(events: &[Event], since: Millis) -> Millis {
     oldest.filter(|_| is_full).unwrap_or(since)
 }
 
-fn lacks_usage(record: &Record) -> Option<bool> {
+fn facts_of(record: &Record) -> Option<EventFacts> {
     let event = decode(&record.value, &record.headers).ok()?;
-    let service = service_of(&event.endpoint)?;
-    event
-        .is_metered(service)
-        .then(|| event.lacks_usage(service))
+    let service = service_of(&event.endpoint);
+    let service = service.filter(|service| event.is_metered(*service));
+    Some(EventFacts {
+        lacks_usage: service.map(|service| event.lacks_usage(service)),
+        is_unattributed: event.status >= 500 && event.provider.is_none(),
+    })
 }
 
 async fn newest_rejects(session: &Session, since: Millis) -> Done<Vec<Reject>> {
@@ -287,5 +338,34 @@ mod tests {
             recent.missing_usage().is_some()
         };
         assert!(lacking(6, 10) && !lacking(5, 10) && !lacking(9, 9));
+    }
+
+    #[test]
+    fn a_few_events_without_counts_or_provider_are_told_as_well() {
+        let fact = |lacks_usage, is_unattributed| EventFacts {
+            lacks_usage,
+            is_unattributed,
+        };
+        let mut recent = Recent {
+            events: 12,
+            ..Recent::default()
+        };
+        assert_eq!(recent.some_without_usage(), None);
+        assert_eq!(recent.unattributed_failures(), None);
+        for facts in [
+            fact(Some(true), false),
+            fact(Some(false), false),
+            fact(None, true),
+        ] {
+            recent.add(facts);
+        }
+        let said = recent.some_without_usage().expect("a note");
+        assert!(said.starts_with("1 of the newest 2 successful"), "{said}");
+        let said = recent.unattributed_failures().expect("a note");
+        assert!(said.starts_with("1 of the newest 12 events"), "{said}");
+        // Most of them: then it is a finding, and told once.
+        (0..20).for_each(|_| recent.add(fact(Some(true), false)));
+        assert!(recent.missing_usage().is_some());
+        assert_eq!(recent.some_without_usage(), None);
     }
 }
