@@ -1,12 +1,12 @@
 //! What became of the newest events: most of them rejected, or without token counts, is an accident
 //! that no lag shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::newest;
 use super::output::Done;
 use super::session::Session;
-use crate::domain::event::Reason;
+use crate::domain::event::{Identity, Reason};
 use crate::domain::position::{Offset, Partition};
 use crate::domain::rating::service_of;
 use crate::domain::time::{HOUR_MS, Millis};
@@ -36,14 +36,36 @@ pub struct Recent {
     metered: u64,
     /// Of these, events that have none.
     without_usage: u64,
+    /// Failures (5xx) that name no provider.
+    unattributed: u64,
 }
 
 /// An event of the sample.
 struct Event {
     at: (Partition, Offset),
     appended: Millis,
+    /// Which request it is about, and what it says of it; nothing, if it cannot be read.
+    report: Option<(Identity, RequestFacts)>,
+}
+
+/// What counts of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct RequestFacts {
     /// `Some(true)`: it should have token counts and has none.
     lacks_usage: Option<bool>,
+    /// A failure (5xx) that names no provider.
+    is_unattributed: bool,
+}
+
+impl RequestFacts {
+    /// What two reports of a request say together: what one lacks, the other completes.
+    fn and(self, other: RequestFacts) -> RequestFacts {
+        let lacks = self.lacks_usage.zip(other.lacks_usage);
+        RequestFacts {
+            lacks_usage: lacks.map(|(one, other)| one && other),
+            is_unattributed: self.is_unattributed && other.is_unattributed,
+        }
+    }
 }
 
 impl Recent {
@@ -58,15 +80,28 @@ impl Recent {
             events: events.len() as u64,
             ..Recent::default()
         };
-        for lacks in events.iter().filter_map(|event| event.lacks_usage) {
-            recent.metered += 1;
-            recent.without_usage += u64::from(lacks);
-        }
+        let reports = events.iter().filter_map(|event| event.report);
+        recent.add_requests(reports);
         let sample: BTreeSet<(Partition, Offset)> = events.iter().map(|event| event.at).collect();
         for reject in newest_rejects(session, rejects_since).await? {
             recent.count(session, &sample, &reject);
         }
         Ok(recent)
+    }
+
+    fn add_requests(&mut self, reports: impl Iterator<Item = (Identity, RequestFacts)>) {
+        let mut requests: HashMap<Identity, RequestFacts> = HashMap::new();
+        for (identity, facts) in reports {
+            let known = requests.entry(identity).or_insert(facts);
+            *known = known.and(facts);
+        }
+        for facts in requests.into_values() {
+            if let Some(lacks) = facts.lacks_usage {
+                self.metered += 1;
+                self.without_usage += u64::from(lacks);
+            }
+            self.unattributed += u64::from(facts.is_unattributed);
+        }
     }
 
     fn count(
@@ -136,6 +171,36 @@ impl Recent {
             )
         })
     }
+
+    /// Fewer events without token counts than [`Recent::missing_usage`] tells, if there are any.
+    pub fn some_without_usage(&self) -> Option<String> {
+        let Recent {
+            metered,
+            without_usage,
+            ..
+        } = self;
+        (*without_usage > 0 && self.missing_usage().is_none()).then(|| {
+            format!(
+                "{without_usage} of the newest {metered} successful completions have no token counts, so \
+                 their tokens are not charged (docs/runbook.md#tidemarkusageunknown)."
+            )
+        })
+    }
+
+    /// Failures that no provider is charged with, if there are any.
+    pub fn unattributed_failures(&self) -> Option<String> {
+        let Recent {
+            unattributed,
+            events,
+            ..
+        } = self;
+        (*unattributed > 0).then(|| {
+            format!(
+                "{unattributed} of the newest {events} events are failures (5xx) that name no provider, so \
+                 they lower no provider's uptime (docs/runbook.md#tidemarkfailuresunattributed)."
+            )
+        })
+    }
 }
 
 /// Partitions that stand for all of them: all, or as many as are looked at, evenly spread.
@@ -176,7 +241,7 @@ async fn newest_events(
         Ok(is_event.then(|| Event {
             at: (partition, record.offset),
             appended: record.append_time,
-            lacks_usage: lacks_usage(&record),
+            report: report_of(&record),
         }))
     };
     let wanted = (Offset(0), EVENTS_MAX, Some(since));
@@ -192,12 +257,15 @@ fn rejects_since(events: &[Event], since: Millis) -> Millis {
     oldest.filter(|_| is_full).unwrap_or(since)
 }
 
-fn lacks_usage(record: &Record) -> Option<bool> {
+fn report_of(record: &Record) -> Option<(Identity, RequestFacts)> {
     let event = decode(&record.value, &record.headers).ok()?;
-    let service = service_of(&event.endpoint)?;
-    event
-        .is_metered(service)
-        .then(|| event.lacks_usage(service))
+    let service = service_of(&event.endpoint);
+    let service = service.filter(|service| event.is_metered(*service));
+    let facts = RequestFacts {
+        lacks_usage: service.map(|service| event.lacks_usage(service)),
+        is_unattributed: event.status >= 500 && event.provider.is_none(),
+    };
+    Some((event.identity(), facts))
 }
 
 async fn newest_rejects(session: &Session, since: Millis) -> Done<Vec<Reject>> {
@@ -287,5 +355,41 @@ mod tests {
             recent.missing_usage().is_some()
         };
         assert!(lacking(6, 10) && !lacking(5, 10) && !lacking(9, 9));
+    }
+
+    #[test]
+    fn a_few_events_without_counts_or_provider_are_told_as_well() {
+        let fact = |request, lacks_usage, is_unattributed| {
+            let facts = RequestFacts {
+                lacks_usage,
+                is_unattributed,
+            };
+            (Identity(request), facts)
+        };
+        let mut recent = Recent {
+            events: 12,
+            ..Recent::default()
+        };
+        assert_eq!(recent.some_without_usage(), None);
+        assert_eq!(recent.unattributed_failures(), None);
+        let reports = [
+            fact(1, Some(true), false),
+            fact(2, Some(false), false),
+            fact(3, None, true),
+            // A report that lacked what another one knows, before or after it.
+            fact(4, Some(true), false),
+            fact(4, Some(false), false),
+            fact(5, None, false),
+            fact(5, None, true),
+        ];
+        recent.add_requests(reports.into_iter());
+        let said = recent.some_without_usage().expect("a note");
+        assert!(said.starts_with("1 of the newest 3 successful"), "{said}");
+        let said = recent.unattributed_failures().expect("a note");
+        assert!(said.starts_with("1 of the newest 12 events"), "{said}");
+        // Most of them: then it is a finding, and told once.
+        recent.add_requests((10..30).map(|request| fact(request, Some(true), false)));
+        assert!(recent.missing_usage().is_some());
+        assert_eq!(recent.some_without_usage(), None);
     }
 }

@@ -176,7 +176,7 @@ impl Claim<'_> {
                 || self.is_failure_unattributed,
             ..adapted.remarks
         };
-        Ok(Adapted { remarks, ..adapted })
+        Ok(adapted.with_remarks(remarks))
     }
 
     /// Everything that can be read, but for the field that was refused.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::kind::has_output;
 use crate::domain::event::{Reason, Rejection, UsageEvent};
 use crate::domain::time::Millis;
+use crate::log::usage::ODD_TOTAL_HEADER;
 use crate::log::{Headers, NewRecord, usage};
 
 /// A usage event made from an item.
@@ -22,6 +23,19 @@ pub struct Adapted {
     pub record: NewRecord,
     /// What an operator should know about it.
     pub remarks: Remarks,
+}
+
+impl Adapted {
+    /// The same event with these remarks. One about its tokens goes with the record, to whoever asks
+    /// why the request cost what it did.
+    pub(super) fn with_remarks(mut self, remarks: Remarks) -> Adapted {
+        if remarks.is_total_odd {
+            let header = (ODD_TOTAL_HEADER.to_owned(), Bytes::from_static(b"1"));
+            self.record.headers.push(header);
+        }
+        self.remarks = remarks;
+        self
+    }
 }
 
 /// What is odd about an event that was taken. Each is counted by a metric.

@@ -43,6 +43,8 @@ pub struct UsageRow<'a> {
     pub user_points: Points,
     /// Charged to the user.
     pub charge: Charge,
+    /// The gateway's total of tokens is not the sum of its parts, which were counted.
+    pub is_total_odd: bool,
     /// When the row expires.
     pub expires_at: Millis,
 }
@@ -146,6 +148,7 @@ pub fn encode(row: &UsageRow<'_>) -> Item {
         .number_opt("requestBytes", event.request_bytes)
         .number_opt("responseBytes", event.response_bytes)
         .number("stream", u8::from(event.stream))
+        .number_opt("oddTotal", row.is_total_odd.then_some(1u8))
         .number("partition", row.partition.0)
         .text("position", row.position)
         .text("logTime", row.log_time)

@@ -63,6 +63,8 @@ pub struct UsageRow {
     pub audio_millis: Option<u64>,
     /// Images that were made or read.
     pub image_count: Option<u64>,
+    /// The gateway's total of tokens is not the sum of its parts, which were counted.
+    pub is_total_odd: bool,
     /// Points to the user.
     pub user_points: Points,
     /// Points to the provider.
@@ -417,6 +419,7 @@ impl DayRow {
             log_time: first.log_time,
             partition: first.partition,
             position: first.position,
+            is_total_odd: first.is_total_odd || completed.is_total_odd,
             reversal,
             ..completed
         })
@@ -571,6 +574,7 @@ fn read(key: &Key, item: &Item) -> Result<UsageRow, StoreError> {
         reasoning_tokens: row.number_opt("reasoningTokens")?,
         audio_millis: row.number_opt("audioMillis")?,
         image_count: row.number_opt("imageCount")?,
+        is_total_odd: row.number_opt::<u8>("oddTotal")?.is_some(),
         user_points: Points(row.number("userMicropoints")?),
         provider_points: Points(row.number("providerMicropoints")?),
         cost: Money(row.number("costNanos")?),

@@ -303,6 +303,15 @@ pub async fn recent(session: &Session, findings: &mut Findings) {
     if let Some(what) = recent.missing_usage() {
         findings.fault(Cause::WithoutUsage, what);
     }
+    if let Some(what) = recent.some_without_usage() {
+        findings.note(what);
+    }
+    // `up` counts them since it started, and knows which providers are only guessed.
+    if session.workers != Workers::Up
+        && let Some(what) = recent.unattributed_failures()
+    {
+        findings.note(what);
+    }
 }
 
 /// What can be found out about a cluster whose log does not let a session begin: which topic is gone,

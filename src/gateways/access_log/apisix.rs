@@ -44,6 +44,6 @@ pub(super) const SHAPE: Shape = Shape {
     ),
     request_bytes: "request.size",
     response_bytes: "response.size",
-    stream: Some("llm_summary.stream"),
+    stream: &["llm_summary.stream"],
     unset: &[],
 };

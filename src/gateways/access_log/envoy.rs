@@ -51,6 +51,6 @@ pub(super) const SHAPE: Shape = Shape {
     cache_hit: (&[], &[]),
     request_bytes: "bytes_received",
     response_bytes: "bytes_sent",
-    stream: None,
+    stream: &[],
     unset: &[],
 };

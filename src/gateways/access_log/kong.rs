@@ -11,13 +11,28 @@
 //!   was none, and `metrics_get` gives 0 for tokens that nobody counted.
 //! - [How-to with Claude Code](https://developer.konghq.com/how-to/use-claude-code-with-ai-gateway/): `meta.request_mode` (`oneshot`, `stream`) and
 //!   `usage.prompt_tokens_details.cached_tokens` in later releases.
-//! - Kong 3.6 to 3.8 write `ai["ai-proxy"]` in place of `ai.proxy`; 3.6 and 3.7 have `prompt_token` and `completion_token`.
+//!
+//! Older releases have the same facts at other places
+//! ([`shared.lua`](https://github.com/Kong/kong/blob/3.8.0/kong/llm/drivers/shared.lua), `post_request`):
+//!
+//! | release | entry | counts |
+//! |---|---|---|
+//! | 3.9 and later | `ai.proxy`, of both plugins | `prompt_tokens`, `completion_tokens` |
+//! | 3.8 | `ai.ai-proxy` or `ai.ai-proxy-advanced`, after the plugin | `prompt_tokens`, `completion_tokens` |
+//! | 3.7 | `ai.ai-proxy` | `prompt_token`, `completion_token` |
+//! | 3.6 | `ai` itself: `ai.meta`, `ai.usage`, into which transformers on the route add their tokens | `prompt_tokens`, `completion_tokens` |
 
 use super::shape::Shape;
 use crate::gateways::tokens::Places;
 
 pub(super) const SHAPE: Shape = Shape {
-    inference: &["ai.proxy", "ai.ai-proxy", "ai.ai-proxy-advanced"],
+    inference: &[
+        "ai.proxy",
+        "ai.ai-proxy",
+        "ai.ai-proxy-advanced",
+        "ai.meta",
+        "ai.usage",
+    ],
     time: "started_at",
     is_time_text: false,
     status: "response.status",
@@ -29,6 +44,8 @@ pub(super) const SHAPE: Shape = Shape {
         "ai.ai-proxy.meta.request_model",
         "ai.ai-proxy-advanced.meta.response_model",
         "ai.ai-proxy-advanced.meta.request_model",
+        "ai.meta.response_model",
+        "ai.meta.request_model",
     ],
     latency_ms: "latencies.request",
     tokens: Places {
@@ -37,12 +54,14 @@ pub(super) const SHAPE: Shape = Shape {
             "ai.ai-proxy.usage.prompt_tokens",
             "ai.ai-proxy.usage.prompt_token",
             "ai.ai-proxy-advanced.usage.prompt_tokens",
+            "ai.usage.prompt_tokens",
         ],
         output: &[
             "ai.proxy.usage.completion_tokens",
             "ai.ai-proxy.usage.completion_tokens",
             "ai.ai-proxy.usage.completion_token",
             "ai.ai-proxy-advanced.usage.completion_tokens",
+            "ai.usage.completion_tokens",
         ],
         cached: &[
             "ai.proxy.usage.prompt_tokens_details.cached_tokens",
@@ -57,6 +76,7 @@ pub(super) const SHAPE: Shape = Shape {
             "ai.proxy.usage.total_tokens",
             "ai.ai-proxy.usage.total_tokens",
             "ai.ai-proxy-advanced.usage.total_tokens",
+            "ai.usage.total_tokens",
         ],
     },
     cache_hit: (
@@ -70,6 +90,10 @@ pub(super) const SHAPE: Shape = Shape {
     ),
     request_bytes: "request.size",
     response_bytes: "response.size",
-    stream: Some("ai.proxy.meta.request_mode"),
+    stream: &[
+        "ai.proxy.meta.request_mode",
+        "ai.ai-proxy.meta.request_mode",
+        "ai.ai-proxy-advanced.meta.request_mode",
+    ],
     unset: &[],
 };

@@ -214,7 +214,7 @@ impl Adapter<'_> {
                     is_total_odd,
                     ..adapted.remarks
                 };
-                Outcome::Event(Adapted { remarks, ..adapted })
+                Outcome::Event(adapted.with_remarks(remarks))
             }
             Err(refusal) => self.refused(refusal, index),
         }

@@ -37,8 +37,8 @@ pub(super) struct Shape {
     pub request_bytes: &'static str,
     /// Size of the response.
     pub response_bytes: &'static str,
-    /// Whether it was streamed.
-    pub stream: Option<&'static str>,
+    /// Whether it was streamed: at the first of these places that says something.
+    pub stream: &'static [&'static str],
     /// Texts by which this gateway says that it knows nothing, besides the empty one.
     pub unset: &'static [&'static str],
 }
@@ -78,6 +78,11 @@ impl<'a> Entry<'a> {
         let status = self.status()?;
         let has_output = status < 300 && endpoint.as_deref().is_some_and(has_output);
         let tokens = self.tokens(settings.cached_tokens, has_output)?;
+        let latency_ms = self.fields.measure(shape.latency_ms)?;
+        // A line that is written while an answer is streamed: of what it says, the size will grow. What
+        // it does not say, the last line completes.
+        let goes_on = status < 300 && latency_ms.is_none() && tokens.input.is_none();
+        let response_bytes = self.fields.measure(shape.response_bytes)?;
         let provider = provider.filter(|_| !self.is_cache_hit());
         let provider = provider.map(|name| match settings.providers.get(&*name) {
             Some(account) => Cow::Owned(account.clone()),
@@ -92,7 +97,7 @@ impl<'a> Entry<'a> {
             endpoint: endpoint.ok_or_else(|| missing(&endpoint_at))?,
             model,
             status,
-            latency_ms: self.fields.measure(shape.latency_ms)?,
+            latency_ms,
             input_tokens: tokens.input,
             output_tokens: tokens.output,
             cached_input_tokens: tokens.cached,
@@ -101,7 +106,7 @@ impl<'a> Entry<'a> {
             audio_millis: None,
             image_count: None,
             request_bytes: self.fields.measure(shape.request_bytes)?,
-            response_bytes: self.fields.measure(shape.response_bytes)?,
+            response_bytes: response_bytes.filter(|_| !goes_on),
             // A gateway's text about a failure may hold addresses, and what the provider quoted of the request.
             error_message: None,
             stream: self.is_streamed()?,
@@ -155,16 +160,15 @@ impl<'a> Entry<'a> {
     }
 
     fn is_streamed(&self) -> Result<bool, Refusal> {
-        let value = self
-            .shape
-            .stream
-            .map(|path| self.fields.at(path))
-            .transpose()?;
-        Ok(match value.flatten() {
-            Some(Scalar::Bool(is_streamed)) => is_streamed,
-            Some(Scalar::Text(text)) => text == "true" || text == "stream",
-            _ => false,
-        })
+        for path in self.shape.stream {
+            match self.fields.at(path)? {
+                None => (),
+                Some(Scalar::Bool(is_streamed)) => return Ok(is_streamed),
+                Some(Scalar::Text(text)) => return Ok(text == "true" || text == "stream"),
+                Some(_) => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     fn tokens(&self, counted: CachedTokens, has_output: bool) -> Result<Tokens, Refusal> {

@@ -54,12 +54,20 @@ fn claim<'a>(fields: &Fields<'a>) -> Claim<'a> {
         output: "data.completion_tokens",
     };
     let metered = metered(fields, Format::LitellmOpenmeter, &paths);
-    let tokens = match is_usage_of_model(fields) {
-        true => metered.tokens,
-        false => Err(Refusal::new(
+    let has_output = metered.endpoint.as_ref().is_ok_and(|path| has_output(path));
+    let tokens = match (is_usage_of_model(fields), missing_half(fields)) {
+        (true, Some(half)) if has_output => Err(Refusal::new(
+            Reason::MissingField,
+            half,
+            "is missing: send both counts of a call in one event. What went in and what came out, told \
+             in two events with ids of their own, would count as two requests",
+        )),
+        (true, _) => metered.tokens,
+        (false, _) => Err(Refusal::new(
             Reason::UnknownType,
             "type",
-            "is not that of a call of a model (litellm_tokens), and the event has no token counts",
+            "is not that of a call of a model (litellm_tokens), and the event has no token counts: send one \
+             event per call, with data.prompt_tokens and data.completion_tokens",
         )),
     };
     Claim {
@@ -84,6 +92,17 @@ fn is_usage_of_model(fields: &Fields<'_>) -> bool {
         Err(_) => false,
     };
     is_litellm || COUNTS.iter().any(|path| fields.at(path) != Ok(None))
+}
+
+/// The count that an event lacks beside the other one. LiteLLM sends both, or neither.
+fn missing_half(fields: &Fields<'_>) -> Option<&'static str> {
+    const HALVES: [&str; 2] = ["data.prompt_tokens", "data.completion_tokens"];
+    let [has_input, has_output] = HALVES.map(|path| fields.at(path) != Ok(None));
+    match (has_input, has_output) {
+        (true, false) => Some(HALVES[1]),
+        (false, true) => Some(HALVES[0]),
+        _ => None,
+    }
 }
 
 /// Where metering callbacks have what.

@@ -245,6 +245,9 @@ impl<'a> Payload<'_, 'a> {
             _ => self.status(),
         };
         let endpoint = self.endpoint(billed);
+        let is_early = self.is("stream")
+            && status == Ok(SUCCESS)
+            && tokens.as_ref().is_ok_and(|tokens| tokens.input.is_none());
         let Provider {
             provider,
             is_made_up,
@@ -271,7 +274,11 @@ impl<'a> Payload<'_, 'a> {
             endpoint,
             model: self.model(billed),
             status,
-            latency_ms: self.latency_ms().filter(|_| billed == Billed::Call),
+            // Of a stream that is told of before its usage is known: the whole takes longer, and the
+            // report that knows both completes this one only if nothing contradicts it.
+            latency_ms: self
+                .latency_ms()
+                .filter(|_| billed == Billed::Call && !is_early),
             tokens,
             error_message: self.error_class(),
             is_stream: self.is("stream"),

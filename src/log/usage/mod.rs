@@ -47,6 +47,9 @@ pub const SOURCE_HEADER: &str = "source";
 /// secret. Nothing is decided by it: neither decoding nor rating reads it, and a reject keeps it like
 /// every header of its original.
 pub const SENDER_HEADER: &str = "tidemark-sender";
+/// The header of an event whose gateway counted a total of tokens that is not the sum of its parts. It
+/// decides nothing: the event's usage row remembers it, for the explanation of the request.
+pub const ODD_TOTAL_HEADER: &str = "tidemark-odd-total";
 /// The source of an event in the plain form where nothing names one.
 pub const SOURCE_DEFAULT: &str = "plain";
 

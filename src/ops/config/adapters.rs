@@ -103,7 +103,13 @@ impl AdapterFormat {
     const fn provider_from(self) -> &'static [&'static str] {
         match self {
             AdapterFormat::Apisix => &["service_id"],
-            AdapterFormat::Kong => &["ai.proxy.meta.provider_name"],
+            // Where Kong has it since 3.9, in 3.8 and 3.7, and in 3.6.
+            AdapterFormat::Kong => &[
+                "ai.proxy.meta.provider_name",
+                "ai.ai-proxy.meta.provider_name",
+                "ai.ai-proxy-advanced.meta.provider_name",
+                "ai.meta.provider_name",
+            ],
             AdapterFormat::Envoy => &["gen_ai.provider.name"],
         }
     }

@@ -10,6 +10,8 @@ use crate::domain::event::UsageEvent;
 use crate::domain::position::{Control, Epoch, Offset, Partition, Position};
 use crate::domain::posting::Slot;
 use crate::domain::service::Services;
+use crate::log::Record;
+use crate::log::usage::ODD_TOTAL_HEADER;
 use crate::pipeline::failure::{Failure, HaltCode};
 use crate::store::db::{Item, Key};
 use crate::store::usage::{self, ReversalRow, UsageRow};
@@ -90,6 +92,7 @@ impl UsageRowMaker {
             provider_points: rated.amounts.provider,
             user_points: rated.amounts.user,
             charge: rated.amounts.charge,
+            is_total_odd: has_odd_total(report.candidate.record),
             expires_at: event.time.plus(self.life_ms),
         })
     }
@@ -110,7 +113,12 @@ impl UsageRowMaker {
             provider_points: rated.amounts.provider,
             user_points: rated.amounts.user,
             charge: rated.amounts.charge,
+            is_total_odd: has_odd_total(candidate.record),
             expires_at: event.time.plus(self.life_ms),
         })
     }
+}
+
+fn has_odd_total(record: &Record) -> bool {
+    record.header(ODD_TOTAL_HEADER).is_some()
 }

@@ -65,6 +65,7 @@ pub async fn row(stand: &Stand, event: &Value, log_time: Millis) -> Item {
         provider_points: amounts.provider,
         user_points: amounts.user,
         charge: amounts.charge,
+        is_total_odd: false,
         expires_at: NEVER,
     })
 }

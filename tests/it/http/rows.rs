@@ -157,6 +157,7 @@ pub fn usage_item(user: &str, id: &str, time: Millis) -> Item {
         user_points: Points(1_500_000),
         charge: Charge::default(),
         // The engine expires rows by the real clock.
+        is_total_odd: false,
         expires_at: Millis(i64::from(u32::MAX) * 1_000),
     };
     usage::encode(&row)

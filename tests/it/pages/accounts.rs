@@ -1,5 +1,7 @@
 //! What users and providers see of their own.
 
+use axum::http::Method;
+use serde_json::json;
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::posting::{Cascade, Cell, Slot};
 use tidemark::domain::time::{DAY_MS, HOUR_MS, Millis};
@@ -10,6 +12,7 @@ use tidemark::store::referrals::{Switch, link_of, set_active};
 
 use super::jar::{Jar, field, has, location, stand, text};
 use crate::edge::memory_log::PARTITIONS;
+use crate::http::rated::{event, rated};
 use crate::http::rows::{book, charged, many_requests, posted_up_to, ranked, request, served};
 use crate::http::stand::{NOON, Stand};
 use crate::store::{provider, user};
@@ -97,6 +100,34 @@ async fn a_user_sees_the_month_day_by_day_credits_streak_and_how_each_request_wa
             "<span class=\"number\">0</span> points",
             "No points in this month.",
         ],
+    );
+}
+
+#[tokio::test]
+async fn requests_of_a_service_that_was_added_are_shown_by_its_name() {
+    let stand = stand().await;
+    let services = json!([{"number": 4, "name": "images", "endpoints": ["/images/generations"],
+        "counts": "images", "price": "0.02", "points": "3", "targetMs": 9_000}]);
+    let body = json!({"value": services, "reason": "we offer images"});
+    book(&stand, &user("alice"), |entry| {
+        served(entry, "2026-11-22", 1, Points(300_000));
+    })
+    .await;
+    let path = "/api/admin/rules/rules.services";
+    let answer = stand
+        .ask(Some(&stand.admin), Method::PUT, path, Some(&body))
+        .await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    let later = Millis(NOON.0 + 60_000);
+    stand.clock.set(later);
+    let change = json!({"userId": "alice", "endpoint": "/v1/images/generations", "model": "dall-e-3",
+        "timestamp": later.to_string(), "imageCount": 3});
+    rated(&stand, &event("r-1", change), later).await;
+    let mut alice = Jar::signed_in(&stand, &["account:user:alice"]).await;
+    let page = text(&alice.get(&stand, "/users/alice").await);
+    has(
+        &page,
+        &["images <span class=\"model\">dall-e-3</span>", "0.3"],
     );
 }
 

@@ -331,6 +331,41 @@ async fn a_change_that_cannot_be_made_comes_back_as_it_was_typed_with_every_faul
 }
 
 #[tokio::test]
+async fn prices_of_models_are_shown_changed_and_listed_with_the_rules() {
+    const MODELS: &str = "/admin/rules/rules.modelPrices";
+    let stand = stand().await;
+    let mut jar = admin(&stand).await;
+    // Shipped without any: the page to add some can be found all the same.
+    let rules = text(&jar.get(&stand, "/admin/rules").await);
+    has(&rules, &[MODELS]);
+    let value = r#"[{"match": "claude-*", "input": "0.003", "output": "0.015"}]"#;
+    let fields = [("value", value), ("from", ""), ("reason", "as the vendor")];
+    let answer = jar
+        .post(&stand, &format!("{MODELS}/preview"), &fields)
+        .await;
+    assert_eq!(answer.status, 200, "{}", text(&answer));
+    let page = text(&answer);
+    has(&page, &["claude-*", "0.015"]);
+    let answer = confirm(&mut jar, &stand, MODELS, &confirmation(&page)).await;
+    let done = location(&answer).to_owned();
+    assert!(
+        done.starts_with(&format!("{MODELS}?done=published")),
+        "{done}"
+    );
+    let page = text(&jar.get(&stand, &done).await);
+    has(&page, &["claude-*", "0.003", "as the vendor"]);
+    // A bad entry comes back with the field that is wrong.
+    let bad = [
+        ("value", r#"[{"match": "x", "input": "-1", "output": "0"}]"#),
+        ("from", ""),
+        ("reason", "why"),
+    ];
+    let answer = jar.post(&stand, &format!("{MODELS}/preview"), &bad).await;
+    assert_eq!(answer.status, 422);
+    has(&text(&answer), &["rules.modelPrices", "role=\"alert\""]);
+}
+
+#[tokio::test]
 async fn the_network_is_switched_only_by_its_typed_name() {
     let stand = stand().await;
     let mut jar = admin(&stand).await;

@@ -24,6 +24,7 @@ proptest! {
             provider_points: Points(1),
             user_points: Points(1),
             charge: Charge::default(),
+            is_total_odd: false,
             expires_at: event.time,
         };
         let item = encode(&row);

@@ -115,6 +115,8 @@ fn kong_entries_become_what_stands_beside_them() {
         &format!("{KONG}user_from = ['consumer.custom_id', 'consumer.username']\n"),
     );
     check_fixture("kong/transformer_only", "out", KONG);
+    // Kong 3.6, 3.7 and 3.8, each with names of its own.
+    check_fixture("kong/before_3_9", "out", KONG);
 }
 
 #[test]

@@ -46,7 +46,12 @@ fn what_is_not_configured_is_as_the_format_has_it() {
     check(
         KONG,
         &["consumer.username"],
-        &["ai.proxy.meta.provider_name"],
+        &[
+            "ai.proxy.meta.provider_name",
+            "ai.ai-proxy.meta.provider_name",
+            "ai.ai-proxy-advanced.meta.provider_name",
+            "ai.meta.provider_name",
+        ],
         &["request.id"],
         &["request.uri"],
     );

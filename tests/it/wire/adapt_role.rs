@@ -11,6 +11,7 @@ use tidemark::domain::position::{Offset, Partition};
 use tidemark::domain::time::Millis;
 use tidemark::log::foreign::{ForeignLog, ForeignRead};
 use tidemark::log::rejected::{self, Reject};
+use tidemark::log::usage::ODD_TOTAL_HEADER;
 use tidemark::log::{
     Bounds, LogError, ReadLimit, Record, Topic, TopicInfo, usage, usage_partition,
 };
@@ -68,6 +69,13 @@ fn entry(number: u64) -> Bytes {
         entry["consumer"] = json!(null);
     } else if number.is_multiple_of(7) {
         entry["ai"] = json!({});
+    } else if number.is_multiple_of(11) {
+        entry["ai"]["proxy"]["usage"]["total_tokens"] = json!(number + 4);
+    } else if number.is_multiple_of(13) {
+        // It names no provider.
+        entry["response"]["status"] = json!(503);
+    } else if number.is_multiple_of(17) {
+        entry["ai"]["proxy"]["usage"] = json!({});
     }
     entry.to_string().into()
 }
@@ -307,6 +315,27 @@ fn every_entry_arrives_once_while_nothing_happens_and_is_counted_in_the_metrics(
             site.metric(r#"tidemark_adapter_lost_records_total{topic="kong-logs"}"#),
             0
         );
+        let remarked = |divisors: &[u64]| {
+            let (of, others) = divisors.split_last().expect("its own");
+            let is_so = |n: &u64| {
+                is_event(*n)
+                    && n.is_multiple_of(*of)
+                    && !others.iter().any(|d| n.is_multiple_of(*d))
+            };
+            (0..150u64).filter(is_so).count() as u64
+        };
+        for (name, expected) in [
+            ("odd_totals", remarked(&[11])),
+            ("unattributed_failures", remarked(&[11, 13])),
+            ("usage_unknown", remarked(&[11, 13, 17])),
+        ] {
+            let line = format!("tidemark_adapter_{name}_total{{topic=\"kong-logs\"}}");
+            assert!(expected > 0);
+            assert_eq!(site.metric(&line), expected, "{name}");
+        }
+        let records = site.log.all(Topic::UsageEvents).into_iter();
+        let marked = records.filter(|(_, record)| record.header(ODD_TOTAL_HEADER).is_some());
+        assert_eq!(marked.count() as u64, remarked(&[11]));
     });
 }
 

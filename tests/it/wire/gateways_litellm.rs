@@ -294,6 +294,53 @@ fn a_field_of_litellm_means_this() {
 }
 
 #[test]
+fn a_report_of_a_stream_without_usage_says_nothing_of_how_long_it_takes() {
+    const NO_USAGE: [(&str, u32); 3] = [
+        ("prompt_tokens", 0),
+        ("completion_tokens", 0),
+        ("total_tokens", 0),
+    ];
+    let latency = |changes: &[(&str, Value)], has_usage: bool| {
+        let mut all = vec![
+            ("startTime", json!(1_795_394_966.5)),
+            ("endTime", json!(1_795_394_968.5)),
+        ];
+        if !has_usage {
+            all.extend(NO_USAGE.map(|(name, count)| (name, json!(count))));
+            all.push(("metadata.usage_object", Value::Null));
+        }
+        all.extend_from_slice(changes);
+        one(Format::Litellm, &payload(&all))["event"]["data"]["latencyMs"].clone()
+    };
+    let stream = [("stream", json!(true))];
+    for (changes, has_usage, expected) in [
+        (&stream[..], false, Value::Null),
+        (&stream[..], true, json!(2_000)),
+        // A whole answer is told of once, when it is there.
+        (&[][..], false, json!(2_000)),
+        (&[][..], true, json!(2_000)),
+        // So is a failure.
+        (
+            &[("stream", json!(true)), ("status", json!("failure"))][..],
+            false,
+            json!(2_000),
+        ),
+        // Nothing is unknown about an answer from the cache.
+        (
+            &[("stream", json!(true)), ("cache_hit", json!(true))][..],
+            false,
+            json!(2_000),
+        ),
+    ] {
+        assert_eq!(
+            latency(changes, has_usage),
+            expected,
+            "{changes:?} {has_usage}"
+        );
+    }
+}
+
+#[test]
 fn usage_that_litellm_does_not_know_is_unknown() {
     let none = payload(&[("prompt_tokens", json!(0)), ("completion_tokens", json!(0))]);
     assert_eq!(one(Format::Litellm, &none)["isUsageUnknown"], json!(true));

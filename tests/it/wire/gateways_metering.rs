@@ -184,6 +184,57 @@ fn openmeter_and_lago_are_read_as_litellm_writes_them() {
 }
 
 #[test]
+fn one_half_of_a_call_is_refused_and_says_what_to_send() {
+    let openmeter: Vec<Value> = serde_json::from_str(OPENMETER).unwrap();
+    let of = |changes: &Changes<'_>| {
+        let mut item = openmeter[0].clone();
+        change(&mut item, changes);
+        one(Format::LitellmOpenmeter, &item)
+    };
+    let (input, output) = ("data.prompt_tokens", "data.completion_tokens");
+    for (changes, code, field) in [
+        (vec![(input, Value::Null)], "missing_field", input),
+        (vec![(output, Value::Null)], "missing_field", output),
+        // Also where the type is the sender's own.
+        (
+            vec![("type", json!("my_tokens")), (output, Value::Null)],
+            "missing_field",
+            output,
+        ),
+        // OpenMeter's own examples: an event for each direction, with data.tokens and data.type.
+        (
+            vec![
+                ("type", json!("prompt")),
+                (input, Value::Null),
+                (output, Value::Null),
+                ("data.total_tokens", Value::Null),
+                ("data.tokens", json!(150)),
+                ("data.type", json!("input")),
+            ],
+            "unknown_type",
+            "type",
+        ),
+    ] {
+        let is = of(&changes);
+        let refused = &is["refused"];
+        assert_eq!((&refused[1], &refused[2]), (&json!(code), &json!(field)));
+        let detail = refused[3].as_str().expect("a detail");
+        assert!(detail.contains("one event"), "{detail}");
+    }
+    // Nothing comes out of embeddings, and a call without usage is a call.
+    let embeddings = of(&vec![
+        ("data.model", json!("text-embedding-3-small")),
+        (output, Value::Null),
+    ]);
+    assert_eq!(embeddings["event"]["data"]["inputTokens"], 10);
+    let unknown = of(&vec![(input, Value::Null), (output, Value::Null)]);
+    assert_eq!(unknown["isUsageUnknown"], true);
+    // Zeros are what LiteLLM writes where it knows nothing.
+    let zeros = of(&vec![(input, json!(0)), (output, json!(0))]);
+    assert_eq!(zeros["isUsageUnknown"], true);
+}
+
+#[test]
 fn answers_from_the_cache_have_ids_of_their_own_in_openmeter() {
     let all: Vec<Value> = serde_json::from_str(OPENMETER).unwrap();
     let of_cache = all.last().expect("one");

@@ -1,14 +1,16 @@
 //! Records on the wire.
 
 mod accepted;
-mod adapt;
+pub mod adapt;
+mod adapt_batches;
 mod adapt_config;
 mod adapt_laws;
 mod adapt_refused;
+mod adapt_reports;
 mod adapt_role;
 mod adapt_rows;
 mod faults;
-mod gateways;
+pub mod gateways;
 mod gateways_batches;
 mod gateways_framing;
 mod gateways_http;

@@ -232,6 +232,29 @@ async fn spans_count_once_and_what_contradicts_itself_is_kept() {
     for (file, expected, refused) in rows {
         check(&[], OTLP, &[file], expected, refused).await;
     }
+    // No model of this name answered: it is the one that was asked for.
+    let stand = stand(&[]).await;
+    post(
+        &stand,
+        OTLP,
+        "application/json",
+        &["otlp_response_model_none.json"],
+    )
+    .await;
+    let models: Vec<Option<String>> = stand
+        .log
+        .all(Topic::UsageEvents)
+        .into_iter()
+        .map(|(_, record)| {
+            let event = usage::decode(&record.value, &record.headers).expect("an event");
+            event.model.map(|model| model.into_owned())
+        })
+        .collect();
+    assert_eq!(models, [Some("gpt-4o".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_span_whose_counts_contradict_each_other_is_kept() {
     let other = fixture("otlp_tokens_twice.json");
     let (first, last) = other.rsplit_once("\"150\"").expect("the second count");
     let contradicting = format!("{first}\"151\"{last}");

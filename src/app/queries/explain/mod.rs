@@ -355,6 +355,7 @@ fn request_facts(row: &UsageRow) -> RequestFacts {
         reasoning_tokens: row.reasoning_tokens,
         audio_millis: row.audio_millis,
         image_count: row.image_count,
+        odd_total: row.is_total_odd,
     }
 }
 

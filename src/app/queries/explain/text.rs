@@ -85,6 +85,12 @@ fn request(of: &Explanation) -> Vec<String> {
         true => "The gateway reported no usage, which is unknown rather than zero; what is unknown is not charged.".to_owned(),
         false => format!("The gateway reported {}.", known.join(", ")),
     });
+    if facts.odd_total {
+        said.push(
+            "The gateway's total of tokens is not the sum of its parts. The parts were counted."
+                .to_owned(),
+        );
+    }
     said
 }
 

@@ -119,6 +119,8 @@ pub struct RequestFacts {
     pub audio_millis: Option<u64>,
     /// Images that were made or read.
     pub image_count: Option<u64>,
+    /// Whether the gateway's own total of tokens is not the sum of its parts; the parts were counted.
+    pub odd_total: bool,
 }
 
 /// How the service was found.

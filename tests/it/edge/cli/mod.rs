@@ -10,6 +10,7 @@ mod doctor;
 mod emit;
 mod explain;
 mod export;
+mod gateways;
 mod grants;
 mod guards;
 mod halts;
