@@ -1,6 +1,8 @@
 //! How numbers are written for people, wherever they are shown.
 
 use crate::domain::amount::{BP_ONE, Bp, Points};
+use crate::domain::closing::TokenUnits;
+use crate::domain::ethereum::U256;
 
 /// Basis points as a multiplier: `×1.05`.
 pub fn times(bp: Bp) -> String {
@@ -97,4 +99,14 @@ mod tests {
             assert_eq!(span(millis), text);
         }
     }
+}
+
+/// An amount in a token's smallest unit, as whole tokens; as it is if it is no amount.
+pub fn tokens(units: &str, decimals: u32) -> String {
+    let parsed = U256::from_str_radix(units, 10).ok();
+    let amount = parsed.zip(u8::try_from(decimals).ok());
+    amount.map_or_else(
+        || units.to_owned(),
+        |(units, decimals)| TokenUnits { units, decimals }.to_string(),
+    )
 }

@@ -12,6 +12,7 @@ pub use accounts::{
     AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
     ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
 };
+pub use closing::{ClaimsCommand, CloseArgs};
 pub use emit::EmitArgs;
 pub use export::{ExportArgs, ReplayArgs};
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
@@ -25,6 +26,7 @@ pub use services::{
 pub use verify::VerifyArgs;
 
 mod accounts;
+mod closing;
 mod emit;
 mod export;
 mod records;
@@ -110,6 +112,12 @@ pub enum Command {
     /// Write a month to a file for finance: every account's statement, or charges in FOCUS columns.
     #[command(after_help = export::EXPORT_EXAMPLES)]
     Export(ExportArgs),
+    /// Close a month: fix what every account is paid in tokens, and write the claim files.
+    #[command(after_help = closing::CLOSE_EXAMPLES)]
+    Close(CloseArgs),
+    /// Check claim files, and show what an account can claim.
+    #[command(subcommand, after_help = closing::CLAIMS_EXAMPLES)]
+    Claims(ClaimsCommand),
     /// Rate the archive of a month under other rules: what they would bring and cost, and whom.
     #[command(after_help = export::REPLAY_EXAMPLES)]
     Replay(ReplayArgs),

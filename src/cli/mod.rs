@@ -15,7 +15,9 @@ use session::{Access, Session, Workers};
 mod accept_loss;
 pub mod args;
 mod audit;
+mod claims;
 mod client;
+mod close;
 mod correct_clock;
 mod data;
 mod demo;
@@ -277,6 +279,8 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Export(args) => export::run(session, config, args).await,
         Command::Replay(args) => replay::run(session, config, args).await,
+        Command::Close(args) => close::run(session, config, args).await,
+        Command::Claims(command) => claims::run(session, config, command).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod amount;
+pub mod closing;
 pub mod completion;
 pub mod ethereum;
 pub mod event;

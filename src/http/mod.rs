@@ -17,10 +17,12 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::closing::Closing;
 use crate::app::commands::Commands;
 use crate::app::queries::Queries;
 use crate::log::Log;
 pub use crate::log::Partitions;
+use crate::objects::Objects;
 use crate::ops::clock::Clock;
 use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
@@ -105,6 +107,8 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// Limits.
     pub config: HttpConfig,
+    /// The files of closed months, if a place for them is configured.
+    pub closing: Option<Objects>,
 }
 
 /// What all routes share: the tables, the log, keys, limits, and what people ask and do.
@@ -124,6 +128,9 @@ pub struct ApiState {
     identity: Arc<listener::Identity>,
     /// Room for downloads.
     downloads: Arc<Semaphore>,
+    /// Room for downloads of what anybody may see.
+    published: Arc<Semaphore>,
+    closing: Arc<Closing>,
 }
 
 impl std::ops::Deref for ApiState {
@@ -167,6 +174,13 @@ impl ApiState {
             pages: Arc::default(),
             identity: Arc::default(),
             downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
+            published: Arc::new(Semaphore::new(download::PUBLISHED_MAX)),
+            closing: Arc::new(Closing::new(
+                queries.clone(),
+                parts.clock.clone(),
+                parts.metrics.clone(),
+                parts.closing.clone(),
+            )),
             commands: Arc::new(Commands::new(queries.clone(), parts.clock.clone())),
             queries,
             parts: Arc::new(parts),
@@ -210,6 +224,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let (open, _) = open.split_for_parts();
     let (closed, _) = closed.split_for_parts();
     let (identity, _) = identity_routes().split_for_parts();
+    let (published, _) = published_routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -222,6 +237,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
         .merge(identity.with_state(service.clone()))
+        .merge(published.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
@@ -275,6 +291,7 @@ fn described(
         open.get_openapi(),
         closed.get_openapi(),
         identity_routes().get_openapi(),
+        published_routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());
@@ -292,6 +309,11 @@ fn open_routes() -> OpenApiRouter<Operator> {
 
 fn identity_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(listener::prove))
+}
+
+/// Nobody needs a key for what goes on chain.
+fn published_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(admin::closes::published))
 }
 
 fn document_routes() -> OpenApiRouter<Described> {

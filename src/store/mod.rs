@@ -11,6 +11,7 @@ pub mod audits;
 pub mod awards;
 pub mod census;
 pub mod checkpoints;
+pub mod closes;
 pub mod conditional;
 pub mod control;
 pub mod credits;

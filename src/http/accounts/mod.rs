@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use crate::domain::time::{Millis, Month};
 
+mod claims;
 mod credits;
 mod earnings;
 mod referrals;
@@ -35,6 +36,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(requests::of_user))
         .routes(routes!(requests::of_provider))
         .routes(routes!(credits::credits))
+        .routes(routes!(claims::of_user))
+        .routes(routes!(claims::of_provider))
 }
 
 /// Which month.

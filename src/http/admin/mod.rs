@@ -13,6 +13,7 @@ mod adjustments;
 mod analytics;
 mod audit;
 mod audits;
+pub(super) mod closes;
 mod codes;
 mod credits;
 mod exports;
@@ -43,6 +44,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(audits::show))
         .routes(routes!(analytics::show))
         .routes(routes!(exports::file))
+        .routes(routes!(closes::list, closes::close))
+        .routes(routes!(closes::preview))
+        .routes(routes!(closes::show))
+        .routes(routes!(closes::file))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))

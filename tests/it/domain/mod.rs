@@ -2,6 +2,7 @@
 
 mod amount;
 mod catalogue;
+pub mod closing;
 pub mod completion;
 mod docs;
 mod helpers;

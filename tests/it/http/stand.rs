@@ -103,6 +103,7 @@ impl Stand {
         let health = Arc::new(Health::new(metrics.clone()));
         let clock = Arc::new(SetClock(AtomicI64::new(NOON.0)));
         let service = ApiState::new(Parts {
+            closing: None,
             log: Arc::new(Counted::new(log.clone(), metrics.clone())),
             partitions: Partitions {
                 source: PARTITIONS,

@@ -1,0 +1,4 @@
+//! The files of closed months.
+
+mod check;
+mod known;
