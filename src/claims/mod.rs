@@ -7,8 +7,8 @@
 
 mod accounts;
 pub mod check;
-mod claims;
 mod close_file;
+mod entries;
 mod hex;
 mod name;
 mod openzeppelin;
@@ -19,8 +19,8 @@ mod uniswap;
 pub use accounts::{
     ACCOUNTS_PER_BLOCK, AccountRow, AccountsIndex, read_accounts, read_rows, write_accounts,
 };
-pub use claims::Claims;
 pub use close_file::{CloseFile, CloseTotals, FileEntry, Roots};
+pub use entries::Claims;
 pub use hex::{amount_hex, parse_hash, sha256_text};
 pub use name::{FileKind, FileName};
 pub use openzeppelin::write_openzeppelin;

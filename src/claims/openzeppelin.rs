@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::claims::Claims;
+use super::entries::Claims;
 use super::hex::write_hex;
 use crate::domain::closing::Tree;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::claims::Claims;
+use super::entries::Claims;
 use crate::domain::closing::TokenUnits;
 
 /// Its first line.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::FileError;
-use super::claims::Claims;
+use super::entries::Claims;
 use crate::domain::closing::{Shape, Tree};
 use crate::domain::ethereum::{Address, Hash, U256};
 

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use super::claims::Claims;
+use super::entries::Claims;
 use super::hex::{amount_hex, write_hex};
 use crate::domain::closing::Tree;
 use crate::domain::ethereum::U256;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::lines::{line_of, line_of_key, must_be_written_so, text_of};
 use super::{Fault, Report, address_of, amount_of};
-use crate::claims::claims::Claims;
+use crate::claims::entries::Claims;
 use crate::claims::hex::parse_hash;
 use crate::claims::openzeppelin::{FORMAT, LEAF_ENCODING, write_openzeppelin};
 use crate::domain::closing::{node_hash, standard_leaf};

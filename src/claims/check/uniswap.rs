@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::lines::{line_of, line_of_key, must_be_written_so, text_of};
 use super::{Fault, Report, address_of};
-use crate::claims::claims::Claims;
+use crate::claims::entries::Claims;
 use crate::claims::hex::{amount_hex, parse_hash};
 use crate::claims::uniswap::{CLAIMS_PER_FILE, write_uniswap};
 use crate::domain::closing::{proof_root, uniswap_leaf};

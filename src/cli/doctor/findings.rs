@@ -57,6 +57,8 @@ pub enum Cause {
     SetAside,
     /// The auditor has found differences.
     AuditFindings,
+    /// The close of a month was begun and not finished.
+    CloseUnfinished,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -165,7 +167,8 @@ impl Findings {
                 | Cause::WithoutUsage
                 | Cause::NoRules
                 | Cause::SetAside
-                | Cause::AuditFindings => all.push(lines),
+                | Cause::AuditFindings
+                | Cause::CloseUnfinished => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);
                 }

@@ -63,6 +63,10 @@ pub(in crate::http) struct ClosePath {
 }
 
 impl ClosePath {
+    pub(in crate::http) fn parsed(&self) -> Result<(Month, FileKind), Problem> {
+        Ok((self.month, self.kind()?))
+    }
+
     fn kind(&self) -> Result<FileKind, Problem> {
         let kind = self.file.parse();
         kind.map_err(|why: String| {

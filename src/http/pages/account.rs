@@ -87,6 +87,7 @@ async fn page(
             (live)
         }
         (referral)
+        p { a href=(format!("{path}/claims")) { "Claims on chain" } }
     })
 }
 

@@ -30,6 +30,7 @@ mod account;
 mod admin;
 mod assets;
 mod chart;
+mod claims;
 mod cookies;
 mod ended;
 mod failure;
@@ -282,6 +283,50 @@ fn pages(made_with: Option<Pages>) -> Table {
             "/admin/exports",
             AdminRead,
             get(admin::exports::show),
+        )
+        .add(M::GET, "/users/{id}/claims", Read(User), get(claims::show))
+        .add(
+            M::GET,
+            "/users/{id}/claims/proofs",
+            Read(User),
+            get(claims::proofs),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/claims",
+            Read(Provider),
+            get(claims::show),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/claims/proofs",
+            Read(Provider),
+            get(claims::proofs),
+        )
+        .add(M::GET, "/admin/closes", AdminRead, get(admin::closes::list))
+        .add(
+            M::POST,
+            "/admin/closes",
+            AdminWrite,
+            post(admin::closes::close),
+        )
+        .add(
+            M::POST,
+            "/admin/closes/preview",
+            AdminWrite,
+            post(admin::closes::preview),
+        )
+        .add(
+            M::GET,
+            "/admin/closes/{month}",
+            AdminRead,
+            get(admin::closes::show),
+        )
+        .add(
+            M::GET,
+            "/admin/closes/{month}/{file}",
+            AdminRead,
+            get(admin::closes::file),
         )
         .add(
             M::GET,

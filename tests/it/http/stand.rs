@@ -13,6 +13,7 @@ use tidemark::domain::access::Scope;
 use tidemark::domain::time::Millis;
 use tidemark::http::{ApiState, Hosts, Partitions, Parts, router};
 use tidemark::log::Counted;
+use tidemark::objects::Objects;
 use tidemark::ops::clock::Clock;
 use tidemark::ops::config::HttpConfig;
 use tidemark::ops::health::Health;
@@ -103,7 +104,7 @@ impl Stand {
         let health = Arc::new(Health::new(metrics.clone()));
         let clock = Arc::new(SetClock(AtomicI64::new(NOON.0)));
         let service = ApiState::new(Parts {
-            closing: None,
+            closing: Some(Objects::in_memory()),
             log: Arc::new(Counted::new(log.clone(), metrics.clone())),
             partitions: Partitions {
                 source: PARTITIONS,
