@@ -40,16 +40,23 @@ pub struct ClosedFile {
 /// Makes a file: a job for a thread that may block.
 type Render = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
+/// What the job hands on.
+enum Piece {
+    Bytes(Bytes),
+    /// The file is whole.
+    End,
+}
+
 /// Hands on what is written in pieces, and hashes it.
 struct Pieces {
     piece: BytesMut,
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<Piece>,
     hash: Context,
     bytes: u64,
 }
 
 impl Pieces {
-    fn new(sender: mpsc::Sender<Bytes>) -> Pieces {
+    fn new(sender: mpsc::Sender<Piece>) -> Pieces {
         Pieces {
             piece: BytesMut::with_capacity(PIECE_BYTES),
             sender,
@@ -62,6 +69,10 @@ impl Pieces {
         let piece = self.piece.split().freeze();
         self.hash.update(&piece);
         self.bytes += piece.len() as u64;
+        self.send(Piece::Bytes(piece))
+    }
+
+    fn send(&self, piece: Piece) -> io::Result<()> {
         let sent = self.sender.blocking_send(piece);
         sent.map_err(|_| io::Error::other("the file is not wanted any more"))
     }
@@ -70,6 +81,7 @@ impl Pieces {
         if !self.piece.is_empty() {
             self.hand_on()?;
         }
+        self.send(Piece::End)?;
         Ok((self.bytes, sha256_text(self.hash.finish().as_ref())))
     }
 }
@@ -100,16 +112,11 @@ async fn put_file(
         render(&mut out)?;
         out.finish()
     });
-    let pieces = stream::unfold(pieces, async |mut pieces| {
-        let piece = pieces.recv().await?;
-        Some((piece, pieces))
-    });
-    // A job that ends early ends the stream as well: then its error counts.
-    let written = write_or_compare(files, name, Box::pin(pieces)).await;
-    let made = work
-        .await
-        .map_err(|error| CommandError::Internal(error.to_string()))?;
+    let written = write_or_compare(files, name, Box::pin(received(pieces))).await;
+    let made = work.await;
+    // If the place of the files failed, the job was ended by that.
     written?;
+    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
     let (bytes, sha256) = made.map_err(|error| CommandError::Internal(error.to_string()))?;
     Ok(FileEntry {
         name: name.kind.to_string(),
@@ -118,10 +125,27 @@ async fn put_file(
     })
 }
 
+/// The pieces, and an error unless the last of them says that it is the last.
+fn received(pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = MadePiece> + Send {
+    stream::unfold(Some(pieces), |pieces| async move {
+        let mut pieces = pieces?;
+        match pieces.recv().await {
+            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(pieces))),
+            Some(Piece::End) => None,
+            None => {
+                let cut = "a file of a close was not made to its end";
+                Some((Err(CommandError::Internal(cut.to_owned())), None))
+            }
+        }
+    })
+}
+
+type MadePiece = Result<Bytes, CommandError>;
+
 async fn write_or_compare(
     files: &Objects,
     name: FileName,
-    mut pieces: impl Stream<Item = Bytes> + Unpin + Send,
+    mut pieces: impl Stream<Item = MadePiece> + Unpin + Send,
 ) -> Result<(), CommandError> {
     let path = name.to_string();
     if let Some((_, there)) = files.get_pieces(&path).await? {
@@ -130,13 +154,12 @@ async fn write_or_compare(
     let mut small = BytesMut::new();
     while small.len() < SMALL_BYTES {
         match pieces.next().await {
-            Some(piece) => small.extend_from_slice(&piece),
+            Some(piece) => small.extend_from_slice(&piece?),
             None => return put_small(files, name, small.freeze()).await,
         }
     }
-    let first = stream::iter([small.freeze()]);
-    let all = first.chain(pieces).map(Ok::<Bytes, ObjectsError>);
-    Ok(files.put_pieces(&path, all).await?)
+    let first = stream::iter([Ok(small.freeze())]);
+    files.put_pieces(&path, first.chain(pieces)).await
 }
 
 async fn put_small(files: &Objects, name: FileName, bytes: Bytes) -> Result<(), CommandError> {
@@ -145,7 +168,7 @@ async fn put_small(files: &Objects, name: FileName, bytes: Bytes) -> Result<(), 
         return Ok(());
     }
     match files.get_pieces(&path).await? {
-        Some((_, there)) => compare(name, there, stream::iter([bytes])).await,
+        Some((_, there)) => compare(name, there, stream::iter([Ok(bytes)])).await,
         None => Err(damaged(name)),
     }
 }
@@ -154,7 +177,7 @@ async fn put_small(files: &Objects, name: FileName, bytes: Bytes) -> Result<(), 
 async fn compare(
     name: FileName,
     mut there: BoxStream<'static, Result<Bytes, ObjectsError>>,
-    mut ours: impl Stream<Item = Bytes> + Unpin + Send,
+    mut ours: impl Stream<Item = MadePiece> + Unpin + Send,
 ) -> Result<(), CommandError> {
     let (mut theirs, mut mine) = (Bytes::new(), Bytes::new());
     loop {
@@ -162,7 +185,7 @@ async fn compare(
             theirs = there.next().await.transpose()?.unwrap_or_default();
         }
         if mine.is_empty() {
-            mine = ours.next().await.unwrap_or_default();
+            mine = ours.next().await.transpose()?.unwrap_or_default();
         }
         let both = theirs.len().min(mine.len());
         if theirs[..both] != mine[..both] || (both == 0 && theirs.len() != mine.len()) {
