@@ -72,16 +72,19 @@ const fund = async (money, whom, amount) => {
   must(!exceptionError, 'cannot fund a contract')
 }
 
-// Claims everything; then tries again, twice.
+// Claims everything; then tries again, twice. Of many claims, a part is looked at more closely.
 const claimAll = async (name, contract, money, claims, again) => {
-  for (const claim of claims) {
-    const before = again ? await balance(money, claim.address) : 0n
+  const every = claims.length > 1000 ? 50 : 1
+  const isLookedAt = (place) => place % every === 0
+  for (const [place, claim] of claims.entries()) {
+    const before = again && isLookedAt(place) ? await balance(money, claim.address) : 0n
     const { exceptionError } = await send(contract, claim.data)
     must(!exceptionError, `${name}: the claim of ${claim.address} was refused`)
+    if (!isLookedAt(place)) continue
     must(await balance(money, claim.address) === before + claim.pays, `${name}: ${claim.address} was paid another amount`)
   }
   for (let attempt = 2; attempt <= 3; attempt++) {
-    for (const claim of claims) {
+    for (const claim of claims.filter((_, place) => isLookedAt(place))) {
       const { exceptionError } = await send(contract, claim.data)
       must(exceptionError, `${name}: attempt ${attempt} of ${claim.address} was paid`)
     }
