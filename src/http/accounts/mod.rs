@@ -16,6 +16,7 @@ mod earnings;
 mod referrals;
 mod requests;
 mod users;
+mod wallets;
 
 /// Entries of a page, unless asked otherwise.
 const PAGE_DEFAULT: u32 = 100;
@@ -35,6 +36,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(requests::of_user))
         .routes(routes!(requests::of_provider))
         .routes(routes!(credits::credits))
+        .routes(routes!(wallets::show, wallets::link))
+        .routes(routes!(wallets::message))
+        .routes(routes!(wallets::unlink))
 }
 
 /// Which month.

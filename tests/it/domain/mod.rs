@@ -4,6 +4,7 @@ mod amount;
 mod catalogue;
 pub mod completion;
 mod docs;
+pub mod ethereum;
 mod helpers;
 mod ids;
 mod ledger;
