@@ -26,3 +26,4 @@ pub mod statement;
 pub mod text;
 pub mod tier;
 pub mod time;
+pub mod votes;

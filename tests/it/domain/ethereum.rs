@@ -320,14 +320,14 @@ fn what_is_no_signature_is_refused() {
 
 fn messages() -> impl Strategy<Value = SignInMessage> {
     let name = "[a-zA-Z0-9._~:/?#@!$&'()*+,;=-]{0,20}";
-    let uri = proptest::string::string_regex(&format!("[a-z][a-z0-9]{{1,5}}:{name}")).unwrap();
+    let uri = || proptest::string::string_regex(&format!("[a-z][a-z0-9]{{1,5}}:{name}")).unwrap();
     let time = 0i64..4_000_000_000_000;
     (
         proptest::option::of("[a-z][a-z0-9+.-]{0,5}"),
         "[a-z0-9.-]{1,20}(:[0-9]{1,5})?",
         any::<[u8; 20]>(),
         proptest::option::of("[a-zA-Z0-9., -]{1,40}"),
-        uri.clone(),
+        uri(),
         (any::<u64>(), "[a-zA-Z0-9]{8,40}"),
         (
             time.clone(),
@@ -335,7 +335,7 @@ fn messages() -> impl Strategy<Value = SignInMessage> {
             proptest::option::of(time),
         ),
         proptest::option::of("[a-zA-Z0-9%@:-]{0,12}"),
-        proptest::collection::vec(uri, 0..4),
+        proptest::collection::vec(uri(), 0..4),
     )
         .prop_map(
             |(

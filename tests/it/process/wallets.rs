@@ -49,7 +49,10 @@ const ORIGIN: &str = "https://points.example:8443";
 fn what_viem_signs_links_and_so_does_a_message_that_viem_built() {
     needs_viem();
     let mut site = Site::new();
-    site.set(&[("TIDEMARK_HTTP_PUBLIC_ORIGIN", ORIGIN), ("TIDEMARK_HTTP_WALLET_CHAIN_ID", "137")]);
+    site.set(&[
+        ("TIDEMARK_HTTP_PUBLIC_ORIGIN", ORIGIN),
+        ("TIDEMARK_HTTP_WALLET_CHAIN_ID", "137"),
+    ]);
     site.run(&["init"]);
     let address = viem("address", &json!({"key": KEY}))["address"].clone();
     let typed = address.as_str().expect("text").to_ascii_lowercase();
@@ -67,15 +70,31 @@ fn what_viem_signs_links_and_so_does_a_message_that_viem_built() {
     );
     assert_eq!(seen["isValid"], true, "{seen}");
     let fields = &seen["fields"];
-    assert_eq!((&fields["address"], &fields["chainId"]), (&address, &json!(137)));
-    assert_eq!(fields["resources"], json!([format!("{ORIGIN}/users/a%20b%2F%C3%BC")]));
+    assert_eq!(
+        (&fields["address"], &fields["chainId"]),
+        (&address, &json!(137))
+    );
+    assert_eq!(
+        fields["resources"],
+        json!([format!("{ORIGIN}/users/a%20b%2F%C3%BC")])
+    );
 
     let signed = viem("sign", &json!({"key": KEY, "message": message}));
     let signature = signed["signature"].as_str().expect("text").to_owned();
     let file = site.file("message.txt");
     std::fs::write(&file, &issued).expect("a file");
     let file = file.to_str().expect("a path").to_owned();
-    let link = ["wallet", "link", "user", "a b/ü", "--message", &file, "--signature", &signature, "--json"];
+    let link = [
+        "wallet",
+        "link",
+        "user",
+        "a b/ü",
+        "--message",
+        &file,
+        "--signature",
+        &signature,
+        "--json",
+    ];
     let wallet: Value = serde_json::from_str(&site.run(&link)).expect("JSON");
     assert_eq!(wallet["address"], address);
     let again = site.try_run(&link);
@@ -99,11 +118,23 @@ fn what_viem_signs_links_and_so_does_a_message_that_viem_built() {
     let signed = viem("sign", &json!({"key": KEY, "message": built}));
     let signature = signed["signature"].as_str().expect("text");
     std::fs::write(site.file("message.txt"), built).expect("a file");
-    site.run(&["wallet", "link", "provider", "p", "--message", &file, "--signature", signature]);
+    site.run(&[
+        "wallet",
+        "link",
+        "provider",
+        "p",
+        "--message",
+        &file,
+        "--signature",
+        signature,
+    ]);
     let shown = site.run(&["wallet", "show", "provider", "p"]);
     assert!(shown.contains(address.as_str().expect("text")), "{shown}");
     let gone = site.run(&["wallet", "unlink", "provider", "p", "--reason", "moved"]);
-    assert!(gone.contains("no wallet") && gone.contains("moved"), "{gone}");
+    assert!(
+        gone.contains("no wallet") && gone.contains("moved"),
+        "{gone}"
+    );
 }
 
 /// The value of a field of a message.

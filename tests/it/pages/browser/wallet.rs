@@ -26,7 +26,9 @@ async fn a_wallet_extension_links_and_what_it_declines_is_said() {
     let up = Up::start_with_origin(&["--demo"]).await;
     let driver = Driver::start().await;
     let browser = driver.browser(Look::DESK).await;
-    browser.signs_in(&up.url("/signin"), &up.key("account:user:ann")).await;
+    browser
+        .signs_in(&up.url("/signin"), &up.key("account:user:ann"))
+        .await;
     let wallet = TestWallet::new(3);
     let address = wallet.address().to_string();
     let lower = address.to_ascii_lowercase();
@@ -42,15 +44,30 @@ async fn a_wallet_extension_links_and_what_it_declines_is_said() {
     let sign = "Sign with my wallet extension: Test wallet";
     browser.press(sign).await;
     to_sign(&browser).await;
-    browser.run("window.toSign.reject({ code: 4001, message: 'no' })", vec![]).await;
-    browser.sees("You declined in the wallet. Nothing was sent.").await;
+    browser
+        .run(
+            "window.toSign.reject({ code: 4001, message: 'no' })",
+            vec![],
+        )
+        .await;
+    browser
+        .sees("You declined in the wallet. Nothing was sent.")
+        .await;
     browser.run("delete window.toSign", vec![]).await;
     browser.press(sign).await;
     let (message, signer) = to_sign(&browser).await;
     assert_eq!(signer, address);
-    assert!(message.starts_with(&up.url("").replace("http://", "")), "{message}");
+    assert!(
+        message.starts_with(&up.url("").replace("http://", "")),
+        "{message}"
+    );
     let signature = wallet.sign(&message);
-    browser.run("window.toSign.resolve(arguments[0])", vec![json!(signature)]).await;
+    browser
+        .run(
+            "window.toSign.resolve(arguments[0])",
+            vec![json!(signature)],
+        )
+        .await;
     browser.sees("This wallet is linked.").await;
     assert_eq!(browser.text_of("#wallet-address").await, address);
     browser.keep("wallet-linked").await;
@@ -60,11 +77,17 @@ async fn a_wallet_extension_links_and_what_it_declines_is_said() {
 /// The text and the address that the extension was given to sign with.
 async fn to_sign(browser: &super::driver::Browser) -> (String, String) {
     let params = until("the extension is asked to sign", async || {
-        let asked = browser.run("return window.toSign?.params ?? null", vec![]).await;
+        let asked = browser
+            .run("return window.toSign?.params ?? null", vec![])
+            .await;
         Some(asked).filter(|asked| !asked.is_null())
     })
     .await;
-    let hex = params[0].as_str().unwrap().trim_start_matches("0x").to_owned();
+    let hex = params[0]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("0x")
+        .to_owned();
     let bytes: Vec<u8> = (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
