@@ -17,6 +17,7 @@ mod earnings;
 mod referrals;
 mod requests;
 mod users;
+mod wallets;
 
 /// Entries of a page, unless asked otherwise.
 const PAGE_DEFAULT: u32 = 100;
@@ -38,6 +39,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(credits::credits))
         .routes(routes!(claims::of_user))
         .routes(routes!(claims::of_provider))
+        .routes(routes!(wallets::show, wallets::link))
+        .routes(routes!(wallets::message))
+        .routes(routes!(wallets::unlink))
 }
 
 /// Which month.

@@ -5,6 +5,7 @@ mod catalogue;
 pub mod closing;
 pub mod completion;
 mod docs;
+pub mod ethereum;
 mod helpers;
 mod ids;
 mod ledger;
