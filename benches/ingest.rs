@@ -103,6 +103,7 @@ async fn run() {
     let partitions = Partitions::of(&*log).await.expect("partitions");
     let metrics = Arc::new(Metrics::new());
     let service = ApiState::new(Parts {
+        closing: None,
         log: log.clone(),
         partitions,
         db: Arc::new(db),

@@ -81,6 +81,7 @@ async fn run(count: u64) {
     let key = key(&db).await;
     let metrics = Arc::new(Metrics::new());
     let service = ApiState::new(Parts {
+        closing: None,
         log,
         partitions,
         db: Arc::new(db),

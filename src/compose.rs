@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::closing;
 use crate::app::commands::Commands;
 use crate::app::queries::{self, Queries, StoredArchive};
 use crate::domain::event::BEHIND_MS_MAX;
 use crate::http::{self, ApiState, Parts};
 use crate::log::topics::TopicSpec;
 use crate::log::{Log, Partitions, Topic};
+use crate::objects::Objects;
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{HttpConfig, PipelineConfig};
 use crate::ops::health::Health;
@@ -45,6 +47,7 @@ impl Engines {
         partitions: Partitions,
         config: &HttpConfig,
         health: Arc<Health>,
+        closing: Option<Objects>,
     ) -> ApiState {
         ApiState::new(Parts {
             log: self.log.clone(),
@@ -55,12 +58,14 @@ impl Engines {
             health,
             config: config.clone(),
             archive: self.archive.clone(),
+            closing,
         })
     }
 
     /// What a process with a service does beside its requests, until shutdown: it keeps the sums over
     /// all accounts, and looks after the log and the store.
     pub async fn look_after(self, config: HttpConfig, health: Arc<Health>, shutdown: Shutdown) {
+        let metrics = self.metrics.clone();
         let sums = queries::keep(
             self.db.clone(),
             Arc::new(SystemClock),
@@ -68,8 +73,14 @@ impl Engines {
             config.analytics_interval,
             shutdown.clone(),
         );
+        let closes = closing::watch(
+            self.db.clone(),
+            Arc::new(SystemClock),
+            metrics,
+            shutdown.clone(),
+        );
         let dependencies = http::watch_dependencies(self.log, self.db, health, shutdown);
-        tokio::join!(sums, dependencies);
+        tokio::join!(sums, closes, dependencies);
     }
 }
 

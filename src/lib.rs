@@ -14,7 +14,11 @@ pub mod gateways;
 
 pub mod store;
 
+pub mod objects;
+
 pub mod archive;
+
+pub mod claims;
 
 pub mod pipeline;
 

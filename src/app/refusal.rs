@@ -5,6 +5,7 @@ use crate::domain::event::Rejection;
 use crate::domain::rules::RuleFault;
 use crate::domain::text::TextError;
 use crate::log::LogError;
+use crate::objects::ObjectsError;
 use crate::store::awards::AdjustmentError;
 use crate::store::credits::CreditError;
 use crate::store::db::StoreError;
@@ -56,6 +57,12 @@ pub enum CommandError {
     /// The log failed; whether a retry helps, it says itself.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The place of files does not answer; nothing that was asked for is half done. Retry later.
+    #[error(transparent)]
+    Files(#[from] ObjectsError),
+    /// Something contradicts itself, which no retry mends.
+    #[error("{0}")]
+    Internal(String),
 }
 
 impl Refusal {

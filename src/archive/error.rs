@@ -2,6 +2,8 @@
 
 use parquet::errors::ParquetError;
 
+use crate::objects::ObjectsError;
+
 /// Why an archive file cannot be written or read. Trying again helps only if the place of the files
 /// did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,13 @@ pub enum ArchiveError {
     /// The path is not one of an archive file.
     #[error("'{0}' is not the path of an archive file")]
     Path(String),
+}
+
+impl From<ObjectsError> for ArchiveError {
+    fn from(error: ObjectsError) -> ArchiveError {
+        let ObjectsError { place, what } = error;
+        ArchiveError::Objects { place, what }
+    }
 }
 
 impl ArchiveError {

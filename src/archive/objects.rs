@@ -1,4 +1,4 @@
-//! Where files lie: a directory, or a bucket of S3 or of a server that speaks its protocol.
+//! The files of the archive, and what they cover.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::ObjectStore;
 
 use super::error::ArchiveError;
-use super::http::{CachedCredentials, Connector};
 use super::layout::{FileName, Folder};
 use crate::domain::position::{Epoch, Offset, Partition};
 use crate::domain::time::Month;
+use crate::objects::{Objects, S3Place};
 use crate::store::audits::coverage::Coverage;
 
 /// Readers of Hive-style folders skip what begins with an underscore.
@@ -26,46 +22,22 @@ const COVERAGE: &str = "_coverage";
 /// How often files are listed that are replaced meanwhile.
 const LISTINGS_MAX: usize = 10;
 
-/// A bucket.
-#[derive(Clone, Debug)]
-pub struct S3Place {
-    /// Its name.
-    pub bucket: String,
-    /// What stands before every path, without slashes around it; it may be empty.
-    pub prefix: String,
-    /// The region.
-    pub region: String,
-    /// The address of a server other than AWS.
-    pub endpoint: Option<String>,
-}
-
 /// The files of the archive.
 #[derive(Clone, Debug)]
 pub struct ArchiveStore {
-    objects: Arc<dyn ObjectStore>,
-    prefix: String,
-    /// For people.
-    place: String,
+    files: Objects,
 }
 
 impl ArchiveStore {
-    /// Files in a directory, which is made if need be. A file is replaced at once and whole, and is on
-    /// the disk before it counts as written.
+    /// Files in a directory ([`Objects::in_directory`]).
     ///
     /// # Errors
     /// The directory cannot be made.
     pub fn in_directory(directory: &Directory) -> Result<ArchiveStore, ArchiveError> {
-        let place = directory.display().to_string();
-        let failed = |what: &dyn std::fmt::Display| ArchiveError::Objects {
-            place: place.clone(),
-            what: what.to_string(),
-        };
-        std::fs::create_dir_all(directory).map_err(|error| failed(&error))?;
-        let files = LocalFileSystem::new_with_prefix(directory).map_err(|error| failed(&error))?;
-        Ok(ArchiveStore::on(Arc::new(files.with_fsync(true)), &place))
+        Ok(ArchiveStore::of(Objects::in_directory(directory)?))
     }
 
-    /// Files in a bucket; requests are signed with these credentials.
+    /// Files in a bucket ([`Objects::in_bucket`]).
     ///
     /// # Errors
     /// The settings contradict each other.
@@ -73,44 +45,27 @@ impl ArchiveStore {
         s3: &S3Place,
         credentials: aws_credential_types::provider::SharedCredentialsProvider,
     ) -> Result<ArchiveStore, ArchiveError> {
-        let place = format!("s3://{}/{}", s3.bucket, s3.prefix);
-        let is_plain = s3.endpoint.as_deref().is_some_and(is_plain);
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(&s3.bucket)
-            .with_region(&s3.region)
-            .with_allow_http(is_plain)
-            .with_http_connector(Connector { is_plain })
-            .with_credentials(Arc::new(CachedCredentials::of(credentials)));
-        if let Some(endpoint) = &s3.endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let bucket = builder.build().map_err(|error| ArchiveError::Objects {
-            place: place.clone(),
-            what: error.to_string(),
-        })?;
-        Ok(ArchiveStore {
-            prefix: s3.prefix.clone(),
-            ..ArchiveStore::on(Arc::new(bucket), &place)
-        })
+        Ok(ArchiveStore::of(Objects::in_bucket(s3, credentials)?))
+    }
+
+    /// The archive in these files.
+    pub fn of(files: Objects) -> ArchiveStore {
+        ArchiveStore { files }
     }
 
     /// Files in memory, for tests.
     pub fn in_memory() -> ArchiveStore {
-        ArchiveStore::on(Arc::new(InMemory::new()), "memory")
+        ArchiveStore::of(Objects::in_memory())
     }
 
     /// Files in another store of objects.
     pub fn on(objects: Arc<dyn ObjectStore>, place: &str) -> ArchiveStore {
-        ArchiveStore {
-            objects,
-            prefix: String::new(),
-            place: place.to_owned(),
-        }
+        ArchiveStore::of(Objects::on(objects, place))
     }
 
     /// Where it is, for people.
     pub fn place(&self) -> &str {
-        &self.place
+        self.files.place()
     }
 
     /// Writes a file, unless it is there: what was written first stays. Whether it was not there.
@@ -118,14 +73,7 @@ impl ArchiveStore {
     /// # Errors
     /// The store does not answer, or refuses it; trying again may help.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<bool, ArchiveError> {
-        let payload = PutPayload::from(bytes);
-        let options = PutOptions::from(PutMode::Create);
-        let path = self.path(path);
-        match self.objects.put_opts(&path, payload, options).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(self.failed(&error)),
-        }
+        Ok(self.files.put(path, bytes).await?)
     }
 
     /// The bytes of a file; `None`: there is none.
@@ -133,12 +81,7 @@ impl ArchiveStore {
     /// # Errors
     /// As [`ArchiveStore::put`].
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, ArchiveError> {
-        let read = async { self.objects.get(&self.path(path)).await?.bytes().await };
-        match read.await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(&error)),
-        }
+        Ok(self.files.get(path).await?)
     }
 
     /// Folders and names of the files in which rows of this month are booked, or of all months. In no
@@ -147,21 +90,13 @@ impl ArchiveStore {
         &self,
         month: Option<Month>,
     ) -> BoxStream<'_, Result<(Folder, FileName), ArchiveError>> {
-        let within = month.map(|month| self.path(&format!("month={month}")));
-        let prefix = within.or_else(|| (!self.prefix.is_empty()).then(|| self.path("")));
-        let listed = self.objects.list(prefix.as_ref());
-        let files = listed.map_err(|error| self.failed(&error));
+        let within = month.map(|month| format!("month={month}"));
+        let files = self.files.list(within.as_deref());
+        let files = files.map_err(ArchiveError::from);
         // What others put there is none of ours.
         let ours =
             files.try_filter_map(async |meta| Ok(FileName::of_path(meta.location.as_ref()).ok()));
         ours.boxed()
-    }
-
-    async fn delete(&self, path: &str) -> Result<(), ArchiveError> {
-        match self.objects.delete(&self.path(path)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
-        }
     }
 
     /// Says what is covered of a source partition, unless that was said before as of this place in the
@@ -186,20 +121,14 @@ impl ArchiveStore {
     async fn delete_coverages_before(&self, newest: &CoverageName) -> Result<(), ArchiveError> {
         for name in self.coverage_names().await? {
             if name.is_before(newest) {
-                self.delete(&name.to_string()).await?;
+                self.files.delete(&name.to_string()).await?;
             }
         }
         Ok(())
     }
 
     async fn coverage_names(&self) -> Result<Vec<CoverageName>, ArchiveError> {
-        let prefix = self.path(COVERAGE);
-        let listed: Vec<_> = self
-            .objects
-            .list(Some(&prefix))
-            .try_collect()
-            .await
-            .map_err(|error| self.failed(&error))?;
+        let listed: Vec<_> = self.files.list(Some(COVERAGE)).try_collect().await?;
         let names = listed
             .iter()
             .filter_map(|meta| meta.location.filename()?.parse().ok());
@@ -267,20 +196,6 @@ impl ArchiveStore {
             ),
         })
     }
-
-    fn path(&self, path: &str) -> Path {
-        match self.prefix.is_empty() {
-            true => Path::from(path),
-            false => Path::from(format!("{}/{path}", self.prefix)),
-        }
-    }
-
-    fn failed(&self, error: &object_store::Error) -> ArchiveError {
-        ArchiveError::Objects {
-            place: self.place.clone(),
-            what: error.to_string(),
-        }
-    }
 }
 
 /// The name of a file that says what is covered of a source partition, as of a record of `ledger.cuts`.
@@ -328,8 +243,4 @@ impl FromStr for CoverageName {
         };
         parts().ok_or_else(|| ArchiveError::Path(text.to_owned()))
     }
-}
-
-fn is_plain(endpoint: &str) -> bool {
-    endpoint.starts_with("http://")
 }

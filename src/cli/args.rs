@@ -10,9 +10,10 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 pub use accounts::{
     AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
-    ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
+    ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs, WalletCommand,
 };
 pub use badges::{BadgeDecisionArgs, BadgesCommand};
+pub use closing::{ClaimsCommand, CloseArgs};
 pub use emit::EmitArgs;
 pub use export::{ExportArgs, ReplayArgs};
 pub use records::{LogCommand, NewestArgs, RejectPlace, RejectsCommand};
@@ -28,6 +29,7 @@ pub use verify::VerifyArgs;
 
 mod accounts;
 mod badges;
+mod closing;
 mod emit;
 mod export;
 mod records;
@@ -94,6 +96,9 @@ pub enum Command {
     /// Manage referral codes and signups.
     #[command(subcommand)]
     Referral(ReferralCommand),
+    /// Link and show the wallets to which accounts' claims go.
+    #[command(subcommand)]
+    Wallet(WalletCommand),
     /// Manage the credits that users pay with.
     #[command(subcommand)]
     Credits(CreditsCommand),
@@ -114,6 +119,12 @@ pub enum Command {
     /// Write a month to a file for finance: every account's statement, or charges in FOCUS columns.
     #[command(after_help = export::EXPORT_EXAMPLES)]
     Export(ExportArgs),
+    /// Close a month: fix what every account is paid in tokens, and write the claim files.
+    #[command(after_help = closing::CLOSE_EXAMPLES)]
+    Close(CloseArgs),
+    /// Check claim files, and show what an account can claim.
+    #[command(subcommand, after_help = closing::CLAIMS_EXAMPLES)]
+    Claims(ClaimsCommand),
     /// Rate the archive of a month under other rules: what they would bring and cost, and whom.
     #[command(after_help = export::REPLAY_EXAMPLES)]
     Replay(ReplayArgs),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::private::make_private;
 
-/// A data directory: `lock`, `up.json` while `up` runs, `key`, `log/` and `store/`.
+/// A data directory: `lock`, `up.json` while `up` runs, `key`, `log/`, `store/` and `closing/`.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
 
@@ -58,6 +58,11 @@ impl DataDir {
     /// The embedded store's directory.
     pub fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+
+    /// The directory of closed months, unless the configuration names another.
+    pub fn closing(&self) -> PathBuf {
+        self.0.join("closing")
     }
 
     /// The file with the API key of this machine's commands.

@@ -1,10 +1,12 @@
-//! What the program says about itself: its configuration, its shell completions, its man pages.
+//! What needs no installation: what the program says about itself (its configuration, its shell completions,
+//! its man pages), and checks of claim files.
 
 use std::path::Path;
 
 use clap::CommandFactory as _;
 
-use super::args::{Cli, Command, ConfigCommand};
+use super::args::{ClaimsCommand, Cli, Command, ConfigCommand};
+use super::claims;
 use super::output::{Done, Failure, Out};
 use crate::ops::config::Config;
 
@@ -14,6 +16,7 @@ pub fn run(command: &Command) -> Option<Done> {
         Command::Config(ConfigCommand::Schema) => Some(schema()),
         Command::Completions { shell } => Some(completions(*shell)),
         Command::Man { dir } => Some(man_pages(dir)),
+        Command::Claims(ClaimsCommand::Check { file }) => Some(claims::check_file(file)),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::client::{Client, Problem};
 use super::data::{DataDir, Owned, Running};
 use super::output::{Done, Failure};
 use crate::app::queries::StoredArchive;
-use crate::archive::{ArchiveStore, S3Place};
+use crate::archive::ArchiveStore;
 use crate::compose::Engines;
 use crate::domain::position::Epoch;
 use crate::http::NOT_READY;
@@ -18,9 +18,11 @@ use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::kafka::{KafkaLog, KafkaSettings};
 use crate::log::topics::{self, TopicSpec};
 use crate::log::{CountingLog, Log, LogError, Topic, TopicInfo};
+use crate::objects::{Objects, S3Place};
 use crate::ops::clock::SystemClock;
 use crate::ops::config::{
-    ArchiveConfig, ArchiveLocation, Config, LogEngine, ProtectTables, StoreConfig, StoreEngine,
+    ArchiveConfig, ClosingConfig, Config, FilesLocation, LogEngine, ProtectTables, StoreConfig,
+    StoreEngine,
 };
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
@@ -44,6 +46,7 @@ const OWNER_POLL: Duration = Duration::from_millis(50);
 const EMBEDDED_BATCH_CONCURRENCY: usize = 2;
 
 const NO_ARCHIVE_REGION: &str = "no AWS region found for the archive; set archive.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
+const NO_CLOSING_REGION: &str = "no AWS region found for the files of closed months; set closing.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
 const NO_REGION: &str = "no AWS region found; set store.region (such as \"eu-central-1\"), AWS_REGION, or a region in the AWS profile";
 
 /// Who works with a data directory.
@@ -398,13 +401,10 @@ async fn signed(config: &StoreConfig, settings: DynamoSettings) -> Done<DynamoSe
 }
 
 /// The archive that a command reads: the given one, or that of the configuration.
-pub async fn archive_to_read(
-    config: &Config,
-    given: Option<&ArchiveLocation>,
-) -> Done<ArchiveStore> {
+pub async fn archive_to_read(config: &Config, given: Option<&FilesLocation>) -> Done<ArchiveStore> {
     let given = given.cloned().or_else(|| config.archive.location.clone());
     // Whoever writes makes the directory.
-    if let Some(ArchiveLocation::Directory(directory)) = &given
+    if let Some(FilesLocation::Directory(directory)) = &given
         && !directory.is_dir()
     {
         return Err(Failure::refused(format!(
@@ -434,19 +434,53 @@ pub async fn readable_archive(config: &Config) -> Done<Option<StoredArchive>> {
 
 /// The archive that is configured, if one is.
 pub async fn archive(config: &ArchiveConfig) -> Done<Option<ArchiveSetup>> {
-    let files = match &config.location {
-        None => return Ok(None),
-        Some(ArchiveLocation::Directory(directory)) => ArchiveStore::in_directory(directory),
-        Some(ArchiveLocation::Bucket { bucket, prefix }) => {
-            let endpoint = config.endpoint.clone();
-            let region = match &config.region {
-                Some(region) => Some(region.clone()),
+    let Some(location) = &config.location else {
+        return Ok(None);
+    };
+    let (endpoint, region) = (config.endpoint.clone(), config.region.clone());
+    let files = objects(location, endpoint, region, NO_ARCHIVE_REGION).await?;
+    Ok(Some(ArchiveSetup {
+        files: ArchiveStore::of(files),
+        file_rows_max: config.file_rows_max,
+        file_age_max: config.file_age_max,
+    }))
+}
+
+/// Where the files of closed months lie; `None`: that is not configured. Without Kafka and DynamoDB it is
+/// a directory in the data directory.
+pub async fn closing(config: &Config) -> Done<Option<Objects>> {
+    let ClosingConfig {
+        location,
+        endpoint,
+        region,
+    } = config.closing.clone();
+    let own = || FilesLocation::Directory(DataDir::new(&config.data).closing());
+    let location = location.or_else(|| (!config.is_cluster()).then(own));
+    let Some(location) = location else {
+        return Ok(None);
+    };
+    let files = objects(&location, endpoint, region, NO_CLOSING_REGION);
+    files.await.map(Some)
+}
+
+/// Files at a place.
+async fn objects(
+    location: &FilesLocation,
+    endpoint: Option<String>,
+    region: Option<String>,
+    no_region: &str,
+) -> Done<Objects> {
+    let files = match location {
+        FilesLocation::Directory(directory) => Objects::in_directory(directory),
+        FilesLocation::Bucket { bucket, prefix } => {
+            let region = match region {
+                Some(region) => Some(region),
                 None => credentials::find_region().await,
             };
             // A server of one's own need not know about regions.
             let elsewhere = || endpoint.as_ref().map(|_| "us-east-1".to_owned());
             let region = region.or_else(elsewhere);
-            let region = region.ok_or_else(|| Failure::refused(NO_ARCHIVE_REGION))?;
+            let region = region.ok_or_else(|| Failure::refused(no_region))?;
             let credentials = credentials::chain(&region).await;
             let place = S3Place {
                 bucket: bucket.clone(),
@@ -454,15 +488,10 @@ pub async fn archive(config: &ArchiveConfig) -> Done<Option<ArchiveSetup>> {
                 region,
                 endpoint,
             };
-            ArchiveStore::in_bucket(&place, credentials)
+            Objects::in_bucket(&place, credentials)
         }
     };
-    let files = files.map_err(|error| Failure::refused(error.to_string()))?;
-    Ok(Some(ArchiveSetup {
-        files,
-        file_rows_max: config.file_rows_max,
-        file_age_max: config.file_age_max,
-    }))
+    files.map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// Whether the tables are there; false if this process is to stop before that is known.

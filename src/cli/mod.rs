@@ -16,7 +16,9 @@ mod accept_loss;
 pub mod args;
 mod audit;
 mod badges;
+mod claims;
 mod client;
+mod close;
 mod correct_clock;
 mod data;
 mod demo;
@@ -59,6 +61,7 @@ mod topics;
 mod up;
 mod verify;
 mod wait;
+mod wallet;
 mod worker;
 
 /// The process. Exit codes: 0 done, 1 it did not work, 2 the input was refused.
@@ -272,6 +275,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,
+        Command::Wallet(command) => wallet::run(session, config, command).await,
         Command::Credits(command) => grants::credits(session, command).await,
         Command::Award(command) => grants::award(session, command).await,
         Command::Reverse(args) => reverse::run(session, config, args).await,
@@ -279,6 +283,8 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Statement(args) => statements::statements(session, args).await,
         Command::Export(args) => export::run(session, config, args).await,
         Command::Replay(args) => replay::run(session, config, args).await,
+        Command::Close(args) => close::run(session, config, args).await,
+        Command::Claims(command) => claims::run(session, config, command).await,
         Command::Leaderboard(args) => statements::leaderboard(session, args).await,
         Command::Usage(args) => statements::usage(session, args).await,
         Command::Rejects(command) => rejects::run(session, config, command).await,

@@ -82,6 +82,8 @@ impl From<CommandError> for Failure {
             CommandError::Refused(refusal) => Failure::refused(refusal),
             CommandError::Query(error) => error.into(),
             CommandError::Log(error) => error.into(),
+            CommandError::Files(error) => Failure::failed(error),
+            CommandError::Internal(what) => Failure::failed(what),
         }
     }
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use rustix::fs::Mode;
 
 /// What tidemark itself puts into a data directory.
-const OWN_ENTRIES: [&str; 6] = ["lock", "key", "key.part", "up.json", "log", "store"];
+const OWN_ENTRIES: [&str; 7] = [
+    "lock", "key", "key.part", "up.json", "log", "store", "closing",
+];
 /// Permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 

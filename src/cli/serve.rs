@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::engine::{connect, connect_log_to_append, reach_tables, readable_archive, topic_specs};
+use super::engine::{
+    closing, connect, connect_log_to_append, reach_tables, readable_archive, topic_specs,
+};
 use super::listeners::{self, first_failure, listen, load_tls, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
 use crate::compose::Engines;
@@ -57,7 +59,8 @@ pub async fn run(config: &Config, trigger: &Trigger, shutdown: &Shutdown) -> Don
         metrics,
         archive,
     };
-    let service = engines.service(partitions, &config.http, health.clone());
+    let files = closing(config).await?;
+    let service = engines.service(partitions, &config.http, health.clone(), files);
     let connections = service.connections();
     let router = match config.serve.metrics_listen {
         None => http::router(service, Hosts::Any),

@@ -9,7 +9,9 @@ use tokio::task::JoinSet;
 use super::data::{DataDir, Running};
 use super::demo;
 use super::doctor::ADAPTERS_NEED_KAFKA;
-use super::engine::{Engine, Owner, archive, find_owner, protect_tables, readable_archive};
+use super::engine::{
+    Engine, Owner, archive, closing, find_owner, protect_tables, readable_archive,
+};
 use super::keys::{local_key, read_local_key};
 use super::listeners::{Listeners, first_failure, not_ready_when_leaving};
 use super::output::{Done, Failure, Out};
@@ -67,7 +69,8 @@ pub async fn run(config: &Config, is_demo: bool, trigger: &Trigger, shutdown: &S
         serves_store: config.store.engine == StoreEngine::Embedded,
     };
     local_key(&commands, &data.key()).await?;
-    let service = engines.service(partitions, &config.http, health.clone());
+    let files = closing(config).await?;
+    let service = engines.service(partitions, &config.http, health.clone(), files);
     let key = read_local_key(&data.key())?;
     service.prove_listener(&key, running.listen);
     let links = sign_in_links(&service, &key, is_demo);

@@ -223,6 +223,13 @@ impl fmt::Display for WidePoints {
     }
 }
 
+impl FromStr for WidePoints {
+    type Err = AmountError;
+    fn from_str(text: &str) -> Result<WidePoints, AmountError> {
+        parse_decimal(text, 6).map(WidePoints)
+    }
+}
+
 impl FromStr for Points {
     type Err = AmountError;
     fn from_str(text: &str) -> Result<Points, AmountError> {

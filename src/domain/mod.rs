@@ -5,6 +5,7 @@
 pub mod access;
 pub mod amount;
 pub mod badges;
+pub mod closing;
 pub mod completion;
 pub mod ethereum;
 pub mod event;
@@ -27,3 +28,4 @@ pub mod statement;
 pub mod text;
 pub mod tier;
 pub mod time;
+pub mod votes;

@@ -13,16 +13,22 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::Stream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures::stream::{BoxStream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::Instrument;
 
 use super::ApiState;
 use super::problem::Problem;
 use crate::app::queries::{Export, ExportError, ExportRequest};
+use crate::claims::FileKind;
+use crate::domain::time::Month;
+use crate::objects::ObjectsError;
 use crate::ops::metrics::Metrics;
 
 /// Downloads at once. Each reads a whole table.
 pub(super) const DOWNLOADS_MAX: usize = 2;
+/// Downloads at once of what anybody may see.
+pub(super) const PUBLISHED_MAX: usize = 4;
 /// After so long a client that takes nothing is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Longest download.
@@ -42,15 +48,7 @@ pub(super) async fn download(
     service: &ApiState,
     request: ExportRequest,
 ) -> Result<Response, Problem> {
-    let room = service.downloads.clone().try_acquire_owned();
-    let room = room.map_err(|_| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "downloads_busy",
-            format!("{DOWNLOADS_MAX} other downloads are running; retry in a minute"),
-        )
-        .retry_after(60)
-    })?;
+    let room = room(&service.downloads, DOWNLOADS_MAX)?;
     let now = service.clock.now();
     let export = service.queries.clone().export(request, now).await?;
     let disposition = format!("attachment; filename=\"{}\"", export.file_name());
@@ -66,6 +64,73 @@ pub(super) async fn download(
     let work = make(export, pieces, room, service.metrics.clone());
     tokio::spawn(work.in_current_span());
     Ok((headers, Body::from_stream(received(made))).into_response())
+}
+
+fn room(of: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    of.clone().try_acquire_owned().map_err(|_| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "downloads_busy",
+            format!("{max} other downloads are running; retry in a minute"),
+        )
+        .retry_after(60)
+    })
+}
+
+/// Who downloads a file of a closed month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Downloader {
+    /// An admin: any file.
+    Admin,
+    /// Anybody: what goes on chain.
+    Anybody,
+}
+
+/// Begins a download of a file of a closed month.
+pub(super) async fn download_closed(
+    service: &ApiState,
+    month: Month,
+    kind: FileKind,
+    who: Downloader,
+) -> Result<Response, Problem> {
+    let room = match who {
+        Downloader::Admin => room(&service.downloads, DOWNLOADS_MAX)?,
+        Downloader::Anybody => room(&service.published, PUBLISHED_MAX)?,
+    };
+    let file = service.closing.open_file(month, kind).await?;
+    let disposition = format!("attachment; filename=\"{month}-{kind}\"");
+    let headers = [
+        (header::CONTENT_TYPE, kind.content_type().to_owned()),
+        (header::CONTENT_LENGTH, file.bytes.to_string()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    let (pieces, made) = mpsc::channel(1);
+    let work = async move {
+        let _room = room;
+        let sent = tokio::time::timeout(WITHIN, send_closed(file.pieces, &pieces)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            tracing::info!(
+                event = "closing.download_ended", %month, %kind,
+                "a download of a file of a closed month ended early"
+            );
+        }
+    };
+    tokio::spawn(work.in_current_span());
+    Ok((headers, Body::from_stream(received(made))).into_response())
+}
+
+async fn send_closed(
+    mut file: BoxStream<'static, Result<Bytes, ObjectsError>>,
+    pieces: &mpsc::Sender<Piece>,
+) -> io::Result<()> {
+    let gone = || io::Error::other("the client went away");
+    while let Some(bytes) = file.next().await {
+        let bytes = bytes.map_err(io::Error::other)?;
+        send(pieces, Piece::Bytes(bytes))
+            .await
+            .map_err(|_| gone())?;
+    }
+    send(pieces, Piece::End).await.map_err(|_| gone())
 }
 
 /// The pieces, and an error unless the last of them says that it is the last.

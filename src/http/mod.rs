@@ -17,10 +17,12 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::app::closing::Closing;
 use crate::app::commands::Commands;
 use crate::app::queries::{Queries, StoredArchive};
 use crate::log::Log;
 pub use crate::log::Partitions;
+use crate::objects::Objects;
 use crate::ops::clock::Clock;
 use crate::ops::config::HttpConfig;
 use crate::ops::health::Health;
@@ -108,6 +110,8 @@ pub struct Parts {
     pub config: HttpConfig,
     /// The archive of requests, if there is one.
     pub archive: Option<StoredArchive>,
+    /// The files of closed months, if a place for them is configured.
+    pub closing: Option<Objects>,
 }
 
 /// What all routes share: the tables, the log, keys, limits, and what people ask and do.
@@ -127,6 +131,9 @@ pub struct ApiState {
     identity: Arc<listener::Identity>,
     /// Room for downloads.
     downloads: Arc<Semaphore>,
+    /// Room for downloads of what anybody may see.
+    published: Arc<Semaphore>,
+    closing: Arc<Closing>,
 }
 
 impl std::ops::Deref for ApiState {
@@ -170,6 +177,13 @@ impl ApiState {
             pages: Arc::default(),
             identity: Arc::default(),
             downloads: Arc::new(Semaphore::new(download::DOWNLOADS_MAX)),
+            published: Arc::new(Semaphore::new(download::PUBLISHED_MAX)),
+            closing: Arc::new(Closing::new(
+                queries.clone(),
+                parts.clock.clone(),
+                parts.metrics.clone(),
+                parts.closing.clone(),
+            )),
             commands: Arc::new(Commands::new(queries.clone(), parts.clock.clone())),
             queries,
             parts: Arc::new(parts),
@@ -214,6 +228,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let (closed, _) = closed.split_for_parts();
     let (identity, _) = identity_routes().split_for_parts();
     let (badges, _) = badges::routes().split_for_parts();
+    let (published, _) = published_routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -227,6 +242,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .merge(open.with_state(service.operator.clone()))
         .merge(identity.with_state(service.clone()))
         .merge(badges.with_state(service.clone()))
+        .merge(published.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
@@ -281,6 +297,7 @@ fn described(
         closed.get_openapi(),
         identity_routes().get_openapi(),
         badges::routes().get_openapi(),
+        published_routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());
@@ -298,6 +315,11 @@ fn open_routes() -> OpenApiRouter<Operator> {
 
 fn identity_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(listener::prove))
+}
+
+/// Nobody needs a key for what goes on chain.
+fn published_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(admin::closes::published))
 }
 
 fn document_routes() -> OpenApiRouter<Described> {

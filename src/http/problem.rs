@@ -18,6 +18,7 @@ use crate::ops::log_throttle::LogThrottle;
 use crate::store::db::StoreError;
 
 static STORE_UNAVAILABLE: LogThrottle<()> = LogThrottle::new();
+static FILES_UNAVAILABLE: LogThrottle<()> = LogThrottle::new();
 static STORE_FAILED: LogThrottle<()> = LogThrottle::new();
 
 /// An error for the caller. Kept small, because every handler returns it.
@@ -247,6 +248,25 @@ impl From<CommandError> for Problem {
             CommandError::Refused(refusal) => (*refusal).into(),
             CommandError::Query(error) => error.into(),
             CommandError::Log(error) => of_log(error),
+            CommandError::Files(error) => {
+                if let Some(kept_back) = FILES_UNAVAILABLE.say(()) {
+                    tracing::warn!(event = "http.files_unavailable", %error, kept_back, "the place of files does not answer");
+                }
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "files_unavailable",
+                    "the files of closed months cannot be reached; retry",
+                )
+                .retry_after(5)
+            }
+            CommandError::Internal(what) => {
+                tracing::error!(
+                    event = "http.contradiction",
+                    what,
+                    "a request met a state that contradicts itself"
+                );
+                Problem::internal()
+            }
         }
     }
 }

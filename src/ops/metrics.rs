@@ -180,6 +180,12 @@ metrics! {
     archive_files_total: IntCounter;
     /// Bytes of these files.
     archive_bytes_total: IntCounter;
+    /// Attempts to close a month that failed for another reason than that they were refused.
+    closing_failures_total: IntCounter;
+    /// When the newest month that is closed began, as a Unix time; 0 before the first.
+    closing_last_closed_timestamp_seconds: IntGauge;
+    /// 1 while the close of a month was begun and is not finished.
+    closing_unfinished: IntGauge;
     /// Attempts to write a file of the archive that failed. The audit waits and tries again.
     archive_write_failures_total: IntCounter;
     /// The log time up to which the archive of a source partition has rows, as a Unix time.

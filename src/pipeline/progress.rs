@@ -400,6 +400,13 @@ impl Finality {
         Some(month)
     }
 
+    /// The accounts whose statements of this month may still change although it is final.
+    pub fn accounts_that_may_change(&self, month: Month) -> Vec<Account> {
+        let aside = self.aside.passed.keys();
+        let changing = aside.filter(|account| self.may_change(account, month));
+        changing.cloned().collect()
+    }
+
     /// Whether this account, or one whose milestone brings it an award, is set aside and may miss
     /// something of this month.
     pub fn may_change(&self, account: &Account, month: Month) -> bool {

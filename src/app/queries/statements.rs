@@ -7,10 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Queries, QueryError};
+use crate::domain::amount::Points;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::ledger::{Carry, MonthRow};
 use crate::domain::rules::Timeline;
-use crate::domain::statement::{Statement, statement};
+use crate::domain::statement::{Statement, statement, total};
 use crate::domain::time::{Millis, Month};
 use crate::pipeline::progress::Finality;
 use crate::store::db::{Item, StoreError};
@@ -100,6 +101,17 @@ pub struct StatementPage {
     pub next: Option<Item>,
 }
 
+/// A page of the totals of statements.
+#[derive(Debug, Default)]
+pub(in crate::app) struct TotalsPage {
+    /// Those that can be read.
+    pub totals: Vec<(Account, Points)>,
+    /// Accounts whose row of this month cannot be decoded.
+    pub unreadable: Vec<Account>,
+    /// Where the next page begins.
+    pub next: Option<Item>,
+}
+
 impl Statements<'_> {
     /// Which month.
     pub fn month(&self) -> Month {
@@ -166,6 +178,45 @@ impl Statements<'_> {
                     }
                 }
                 Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The accounts whose statements can still change; `None`: everybody's, the month is not final.
+    pub(in crate::app) fn may_change_of(&self) -> Option<Vec<Account>> {
+        let closed = self.view.closed.as_ref()?;
+        Some(closed.accounts_that_may_change(self.view.month))
+    }
+
+    /// A page of the totals alone.
+    pub(in crate::app) async fn totals_page(
+        &self,
+        kind: AccountKind,
+        after: Option<Item>,
+    ) -> Result<TotalsPage, QueryError> {
+        let page = self.queries.db().scan(accounts::table(kind), after).await?;
+        let mut found = TotalsPage {
+            next: page.next,
+            ..TotalsPage::default()
+        };
+        for item in &page.items {
+            // Most rows of an old installation are of other months: those need not be decoded.
+            let whose = accounts::whose(kind, item)?;
+            let is_other = |(_, month): &(Account, Month)| *month != self.view.month;
+            if whose.as_ref().is_some_and(is_other) {
+                continue;
+            }
+            match (accounts::account_of(kind, item), whose) {
+                (Ok(Some((account, stored))), _) => {
+                    let total = total(kind, &stored.row, &self.view.timeline);
+                    found.totals.push((account, total));
+                }
+                (Ok(None), _) => {}
+                (Err(StoreError::Corrupt { .. }), Some((account, _))) => {
+                    found.unreadable.push(account);
+                }
+                (Err(error), _) => return Err(error.into()),
             }
         }
         Ok(found)

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::app::queries::{ExportFormat, ExportWhat, ISSUER_DEFAULT};
 use crate::domain::time::Month;
-use crate::ops::config::ArchiveLocation;
+use crate::ops::config::FilesLocation;
 
 pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,7 @@ pub struct ExportArgs {
     /// Where the archive is, for --what requests: a directory, or s3://BUCKET/PREFIX [default:
     /// archive.location].
     #[arg(long, value_name = "PLACE")]
-    pub archive: Option<ArchiveLocation>,
+    pub archive: Option<FilesLocation>,
     /// Write ids and names in CSV as they are. By default an apostrophe stands before those that a
     /// spreadsheet would take for a formula.
     #[arg(long)]
@@ -64,7 +64,7 @@ pub struct ReplayArgs {
     pub month: Month,
     /// Where the archive is: a directory, or s3://BUCKET/PREFIX [default: archive.location].
     #[arg(long, value_name = "PLACE")]
-    pub archive: Option<ArchiveLocation>,
+    pub archive: Option<FilesLocation>,
     /// Rules to rate by, such as config/rules/mainnet.toml with other prices. They count from the
     /// beginning; keys that the file does not have stay as they were [default: the rules that there
     /// were].

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::domain::time::Month;
-use crate::ops::config::ArchiveLocation;
+use crate::ops::config::FilesLocation;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ pub struct VerifyArgs {
     pub month: Option<Month>,
     /// Where the archive is: a directory, or s3://BUCKET/PREFIX [default: archive.location].
     #[arg(long, value_name = "PLACE")]
-    pub archive: Option<ArchiveLocation>,
+    pub archive: Option<FilesLocation>,
     /// Accounts in memory at a time, about 1 KiB each. With more, the archive and the tables are read
     /// more than once.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]

@@ -63,6 +63,8 @@ pub enum Cause {
     Process(String),
     /// What processes that were asked say of themselves.
     Reported(String),
+    /// The close of a month was begun and not finished.
+    CloseUnfinished,
     /// Work has been waiting for too long, and nothing tells why.
     Late,
     /// Adapters are configured where nobody runs them.
@@ -174,6 +176,7 @@ impl Findings {
                 | Cause::AuditFindings
                 | Cause::Process(_)
                 | Cause::Reported(_)
+                | Cause::CloseUnfinished
                 | Cause::Archive => all.push(lines),
                 Cause::Late | Cause::AdaptersIdle | Cause::Adapter(_) | Cause::Unprotected => {
                     late.push(lines);

@@ -12,11 +12,13 @@ use super::ApiState;
 use crate::domain::time::{Millis, Month};
 
 mod badges;
+mod claims;
 mod credits;
 mod earnings;
 mod referrals;
 mod requests;
 mod users;
+mod wallets;
 
 /// Entries of a page, unless asked otherwise.
 const PAGE_DEFAULT: u32 = 100;
@@ -40,6 +42,11 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(badges::of_provider))
         .routes(routes!(badges::credential_of_user))
         .routes(routes!(badges::credential_of_provider))
+        .routes(routes!(claims::of_user))
+        .routes(routes!(claims::of_provider))
+        .routes(routes!(wallets::show, wallets::link))
+        .routes(routes!(wallets::message))
+        .routes(routes!(wallets::unlink))
 }
 
 /// Which month.

@@ -14,6 +14,7 @@ mod analytics;
 mod audit;
 mod audits;
 mod badges;
+pub(super) mod closes;
 mod codes;
 mod credits;
 mod exports;
@@ -45,6 +46,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(audits::show))
         .routes(routes!(analytics::show))
         .routes(routes!(exports::file))
+        .routes(routes!(closes::list, closes::close))
+        .routes(routes!(closes::preview))
+        .routes(routes!(closes::show))
+        .routes(routes!(closes::file))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))

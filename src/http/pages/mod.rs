@@ -31,6 +31,7 @@ mod admin;
 mod assets;
 mod badges;
 mod chart;
+mod claims;
 mod cookies;
 mod ended;
 mod failure;
@@ -52,6 +53,7 @@ mod table;
 mod user;
 mod visible;
 mod visitor;
+mod wallet;
 mod way_back;
 mod words;
 
@@ -179,6 +181,44 @@ fn pages(made_with: Option<Pages>) -> Table {
             Act(Provider),
             post(referral_forms::enter_code),
         )
+        .add(M::GET, "/users/{id}/wallet", Read(User), get(wallet::show))
+        .add(M::POST, "/users/{id}/wallet", Act(User), post(wallet::link))
+        .add(
+            M::POST,
+            "/users/{id}/wallet/message",
+            Act(User),
+            post(wallet::message),
+        )
+        .add(
+            M::POST,
+            "/users/{id}/wallet/unlink",
+            Act(User),
+            post(wallet::unlink),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/wallet",
+            Read(Provider),
+            get(wallet::show),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/wallet",
+            Act(Provider),
+            post(wallet::link),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/wallet/message",
+            Act(Provider),
+            post(wallet::message),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/wallet/unlink",
+            Act(Provider),
+            post(wallet::unlink),
+        )
         .add(
             M::GET,
             "/users/{id}/request",
@@ -295,6 +335,50 @@ fn pages(made_with: Option<Pages>) -> Table {
             "/admin/exports",
             AdminRead,
             get(admin::exports::show),
+        )
+        .add(M::GET, "/users/{id}/claims", Read(User), get(claims::show))
+        .add(
+            M::GET,
+            "/users/{id}/claims/proofs",
+            Read(User),
+            get(claims::proofs),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/claims",
+            Read(Provider),
+            get(claims::show),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/claims/proofs",
+            Read(Provider),
+            get(claims::proofs),
+        )
+        .add(M::GET, "/admin/closes", AdminRead, get(admin::closes::list))
+        .add(
+            M::POST,
+            "/admin/closes",
+            AdminWrite,
+            post(admin::closes::close),
+        )
+        .add(
+            M::POST,
+            "/admin/closes/preview",
+            AdminWrite,
+            post(admin::closes::preview),
+        )
+        .add(
+            M::GET,
+            "/admin/closes/{month}",
+            AdminRead,
+            get(admin::closes::show),
+        )
+        .add(
+            M::GET,
+            "/admin/closes/{month}/{file}",
+            AdminRead,
+            get(admin::closes::file),
         )
         .add(
             M::GET,

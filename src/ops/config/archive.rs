@@ -1,12 +1,9 @@
 //! The archive of rated requests.
 
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::kinds::{Kind, duration, integer, optional_name, text_kind, url};
+use super::kinds::{duration, integer, optional_name, url};
+use super::location::{FilesLocation, location};
 use super::reader::Reader;
 use super::secs;
 
@@ -14,7 +11,7 @@ use super::secs;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveConfig {
     /// Where it is; `None`: none is written.
-    pub location: Option<ArchiveLocation>,
+    pub location: Option<FilesLocation>,
     /// The address of an S3 server other than AWS.
     pub endpoint: Option<String>,
     /// The region of the bucket; `None`: that of the environment, the profile or the instance.
@@ -25,59 +22,16 @@ pub struct ArchiveConfig {
     pub file_age_max: Duration,
 }
 
-/// Where the archive is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ArchiveLocation {
-    /// A directory.
-    Directory(PathBuf),
-    /// A bucket of S3, and what stands before every path in it.
-    Bucket {
-        /// Its name.
-        bucket: String,
-        /// Without slashes around it; it may be empty.
-        prefix: String,
-    },
-}
-
-impl FromStr for ArchiveLocation {
-    type Err = String;
-
-    /// The one that a text names: `s3://bucket/prefix`, or a directory.
-    fn from_str(text: &str) -> Result<ArchiveLocation, String> {
-        let Some(bucket) = text.strip_prefix("s3://") else {
-            return match text.contains("://") {
-                true => Err(format!("is '{text}'")),
-                false => Ok(ArchiveLocation::Directory(PathBuf::from(text))),
-            };
-        };
-        let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
-        match bucket.is_empty() {
-            true => Err(format!("is '{text}', which names no bucket")),
-            false => Ok(ArchiveLocation::Bucket {
-                bucket: bucket.to_owned(),
-                prefix: prefix.trim_matches('/').to_owned(),
-            }),
-        }
-    }
-}
-
-fn location() -> Kind<Option<ArchiveLocation>> {
-    text_kind(
-        "a directory, s3://BUCKET/PREFIX, or an empty string for no archive",
-        json!({"type": "string"}),
-        |text| match text {
-            "" => Ok(None),
-            text => text.parse().map(Some),
-        },
-    )
-}
-
 impl ArchiveConfig {
     pub(super) fn read(reader: &mut Reader) -> ArchiveConfig {
         let minutes = |minutes: u64| secs(60 * minutes);
         let rows = reader.get("archive.file_rows_max", 500_000, integer(1_000..=4_000_000));
         ArchiveConfig {
-            location: reader.get("archive.location", None, location()),
+            location: reader.get(
+                "archive.location",
+                None,
+                location("a directory, s3://BUCKET/PREFIX, or an empty string for no archive"),
+            ),
             endpoint: reader.get("archive.endpoint", None, url()),
             region: reader.get("archive.region", None, optional_name(32, "-")),
             file_rows_max: u64::try_from(rows).unwrap_or(u64::MAX),

@@ -11,11 +11,13 @@ use tracing_subscriber::EnvFilter;
 
 mod adapters;
 mod archive;
+mod closing;
 mod gateways;
 mod http;
 mod jwt;
 mod kafka;
 mod kinds;
+mod location;
 mod origin;
 mod pipeline;
 mod providers;
@@ -24,7 +26,8 @@ mod schema;
 mod traces;
 
 pub use adapters::{AdapterConfig, AdapterFormat, CachedTokens, Endpoint, FieldPath};
-pub use archive::{ArchiveConfig, ArchiveLocation};
+pub use archive::ArchiveConfig;
+pub use closing::ClosingConfig;
 pub use gateways::GatewaySettings;
 pub use http::HttpConfig;
 pub use jwt::JwtConfig;
@@ -33,6 +36,7 @@ use kinds::{
     address, checked, choice, duration, instant, integer, name, optional_address, optional_name,
     optional_path, path, url,
 };
+pub use location::FilesLocation;
 pub use origin::PublicOrigin;
 pub use pipeline::{LEADERBOARD_SIZE_MAX, PipelineConfig, WINDOW_UNCHECKED_MIN};
 use reader::Reader;
@@ -66,6 +70,8 @@ pub struct Config {
     pub pipeline: PipelineConfig,
     /// The archive of rated requests.
     pub archive: ArchiveConfig,
+    /// Closed months.
+    pub closing: ClosingConfig,
     /// The log.
     pub log: LogConfig,
     /// Kafka.
@@ -244,6 +250,7 @@ impl Config {
             http: HttpConfig::read(reader),
             pipeline: PipelineConfig::read(reader),
             archive: ArchiveConfig::read(reader),
+            closing: ClosingConfig::read(reader),
             log: LogConfig::read(reader),
             kafka: KafkaConfig::read(reader),
             adapters: adapters::read(reader),

@@ -3,8 +3,10 @@
 mod amount;
 mod badges;
 mod catalogue;
+pub mod closing;
 pub mod completion;
 mod docs;
+pub mod ethereum;
 mod helpers;
 mod ids;
 mod ledger;

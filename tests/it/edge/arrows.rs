@@ -6,9 +6,9 @@ use std::fs;
 use super::sources::{code_of, paths, rust_files, src};
 
 /// In reading order: each uses only those before it.
-const MODULES: [&str; 11] = [
-    "domain", "ops", "log", "gateways", "store", "archive", "pipeline", "app", "http", "compose",
-    "cli",
+const MODULES: [&str; 13] = [
+    "domain", "ops", "log", "gateways", "store", "objects", "archive", "claims", "pipeline", "app",
+    "http", "compose", "cli",
 ];
 
 /// The top-level modules that a source text names: after `crate::`, or in `use crate::{a, b::c}`.

@@ -15,6 +15,7 @@ use super::stand::Stand;
 /// Another process of the same service, on another way to the same store.
 pub fn service_on(stand: &Stand, db: Arc<dyn Db>) -> ApiState {
     ApiState::new(Parts {
+        closing: None,
         log: stand.log.clone(),
         partitions: stand.service.partitions,
         db,

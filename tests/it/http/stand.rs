@@ -16,6 +16,7 @@ use tidemark::domain::access::Scope;
 use tidemark::domain::time::Millis;
 use tidemark::http::{ApiState, Hosts, Partitions, Parts, router};
 use tidemark::log::CountingLog;
+use tidemark::objects::Objects;
 use tidemark::ops::clock::Clock;
 use tidemark::ops::config::HttpConfig;
 use tidemark::ops::health::Health;
@@ -107,6 +108,7 @@ impl Stand {
         let health = Arc::new(Health::new(metrics.clone()));
         let clock = Arc::new(SetClock(AtomicI64::new(NOON.0)));
         let service = ApiState::new(Parts {
+            closing: Some(Objects::in_memory()),
             log: Arc::new(CountingLog::new(log.clone(), metrics.clone())),
             partitions: Partitions {
                 source: PARTITIONS,

@@ -29,6 +29,8 @@ fn path(route: &PageRoute) -> String {
         .replace("{badge}", "week-streak")
         .replace("{partition}", "0")
         .replace("{offset}", "0")
+        .replace("{month}", "2026-10")
+        .replace("{file}", "close.json")
 }
 
 fn may(needs: Needs, scope: &Scope) -> bool {

@@ -9,6 +9,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tidemark::domain::amount::Points;
+use tidemark::domain::ethereum::Address;
 use tidemark::domain::ids::Account;
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
@@ -19,6 +20,7 @@ use tidemark::store::awards::{Adjustment, AdjustmentError, adjustment};
 use tidemark::store::db::{Item, Key};
 use tidemark::store::pricing::{NewValue, Publish, PublishError, publish};
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupError, SignupRequest, signup};
+use tidemark::store::wallets::{IssuedMessage, LinkError, LinkRequest, issue, link};
 use tokio::sync::watch;
 
 use super::adapter::{self, WorkerSpec};
@@ -784,8 +786,43 @@ impl Run {
         }
     }
 
+    /// Links a wallet, which must change no number.
+    fn link_wallet(&mut self, account: Account) {
+        let (asked, now) = (self.asked, self.world.now());
+        let message = IssuedMessage {
+            nonce: format!("nonce{asked:08}"),
+            text: "a message".to_owned(),
+            issued_at: Millis(now),
+            expires_at: Millis(now + HOUR),
+        };
+        self.ask(move |db, _, _| {
+            let request = LinkRequest {
+                account: account.clone(),
+                address: Address([u8::try_from(asked % 4).expect("small"); 20]),
+                nonce: message.nonce.clone(),
+                now: Millis(now),
+                token: format!("wallet-{asked}"),
+                by: "sim".to_owned(),
+            };
+            let message = message.clone();
+            async move {
+                if let Err(error) = issue(&db, &request.account, &message).await {
+                    return !error.is_transient();
+                }
+                match link(&db, &request).await {
+                    Ok(_) | Err(LinkError::Refused(_)) => true,
+                    Err(LinkError::Store(error)) if error.is_transient() => false,
+                    Err(LinkError::Store(error)) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
     pub(super) fn sign_up(&mut self) {
         let (referee, referrer) = (self.an_account(), self.an_account());
+        if self.asked % 3 == 0 {
+            self.link_wallet(referrer.clone());
+        }
         if referee.kind != referrer.kind {
             return;
         }

@@ -102,6 +102,7 @@ async fn a_full_disk_and_a_clock_that_jumped_are_told_and_pass_without_a_restart
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(metrics.clone()));
     let service = ApiState::new(Parts {
+        closing: None,
         partitions: Partitions::of(&*log).await.unwrap(),
         log: log.clone(),
         db: Arc::new(db.clone()),

@@ -23,6 +23,7 @@ use crate::pipeline::HaltCode;
 
 pub(super) mod audit;
 pub(super) mod change;
+pub(super) mod closes;
 mod confirmation;
 pub(super) mod credits;
 pub(super) mod exports;
@@ -36,13 +37,14 @@ pub(super) mod rules;
 mod versions;
 
 /// The pages of admins, with their names.
-const TABS: [(&str, &str); 7] = [
+const TABS: [(&str, &str); 8] = [
     ("Overview", "/admin"),
     ("Prices and rules", "/admin/rules"),
     ("Credits", "/admin/credits"),
     ("Requests", requests::PATH),
     ("Rejects", "/admin/rejects"),
     ("Exports", exports::PATH),
+    ("Closes", closes::PATH),
     ("Audit", "/admin/audit"),
 ];
 

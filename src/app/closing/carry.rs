@@ -1,0 +1,126 @@
+//! What the closes before carried over: read from the files of the newest, or computed again.
+
+use super::Closing;
+use crate::app::{CommandError, Refusal};
+use crate::claims::{CloseFile, FileError, FileKind, read_accounts, read_leaves};
+use crate::domain::closing::{CarriedAccount, CarriedOver, Shape};
+use crate::domain::time::Month;
+use crate::store::closes::StoredClose;
+
+/// What a close is built on.
+pub(super) struct Before {
+    /// What was carried over.
+    pub carried: CarriedOver,
+    /// The hash of the `close.json` before; `None`: there is none.
+    pub sha256: Option<String>,
+}
+
+/// The `close.json` of a finished close.
+pub(super) fn close_file(close: &StoredClose) -> Result<Option<CloseFile>, CommandError> {
+    let Some(finished) = &close.finished else {
+        return Ok(None);
+    };
+    let file = CloseFile::read(finished.file.as_bytes());
+    file.map(Some).map_err(|error| {
+        let month = close.begun.month;
+        CommandError::Internal(format!("the record of the close of {month}: {error}"))
+    })
+}
+
+impl Closing {
+    /// What these closes carried over, which are all that came before, oldest first. Files that are
+    /// gone are written again on the way.
+    pub(super) async fn before(&self, closes: &[StoredClose]) -> Result<Before, CommandError> {
+        let mut known = None;
+        let mut again = Vec::new();
+        for close in closes.iter().rev() {
+            let file = close_file(close)?.ok_or_else(|| unfinished(close.begun.month))?;
+            if let Some(carried) = self.read_carried(&file).await? {
+                let sha256 = Some(file.sha256());
+                known = Some(Before { carried, sha256 });
+                break;
+            }
+            again.push((close, file));
+        }
+        let mut before = known.unwrap_or_else(|| Before {
+            carried: CarriedOver::default(),
+            sha256: None,
+        });
+        for (close, file) in again.into_iter().rev() {
+            before = self.close_again(close, &file, before).await?;
+        }
+        Ok(before)
+    }
+
+    /// `None`: a file is gone.
+    async fn read_carried(&self, file: &CloseFile) -> Result<Option<CarriedOver>, CommandError> {
+        let Some(accounts) = self.read_whole(file, FileKind::Accounts).await? else {
+            return Ok(None);
+        };
+        let mut carried = CarriedOver::default();
+        let month = file.month;
+        let broken =
+            |error: FileError| CommandError::Internal(format!("the close of {month}: {error}"));
+        let name = FileKind::Accounts.to_string();
+        let each = &mut |row: crate::claims::AccountRow| {
+            let (debt, unpaid) = (row.debt, row.unpaid);
+            let account = CarriedAccount { debt, unpaid };
+            if account != CarriedAccount::default() {
+                carried.accounts.insert(row.account, account);
+            }
+        };
+        read_accounts(&name, &accounts, each).map_err(broken)?;
+        drop(accounts);
+        if file.entry(FileKind::CumulativeTree).is_some() {
+            let Some(tree) = self.read_whole(file, FileKind::CumulativeTree).await? else {
+                return Ok(None);
+            };
+            let name = FileKind::CumulativeTree.to_string();
+            let leaves = read_leaves(&name, &tree, Shape::Standard).map_err(broken)?;
+            carried.paid = leaves
+                .iter()
+                .map(|leaf| (leaf.address, leaf.amount))
+                .collect();
+        }
+        Ok(Some(carried))
+    }
+
+    /// Computes a close again, and writes what is gone of its files.
+    pub(super) async fn close_again(
+        &self,
+        close: &StoredClose,
+        file: &CloseFile,
+        before: Before,
+    ) -> Result<Before, CommandError> {
+        let begun = &close.begun;
+        tracing::warn!(
+            event = "closing.recomputed", month = %begun.month,
+            "files of an earlier close are gone; they are computed and written again"
+        );
+        let Before { carried, sha256 } = before;
+        let closed = self
+            .compute(begun.month, &begun.terms, begun.control, carried)
+            .await?;
+        let made = self.write_files(begun, &closed, sha256).await?;
+        if made != *file {
+            let month = begun.month;
+            return Err(CommandError::Internal(format!(
+                "the close of {month} came out differently when it was computed again; rows or the \
+                 control feed were changed since. Restore its files from a backup"
+            )));
+        }
+        self.write_close_file(&made).await?;
+        Ok(Before {
+            carried: closed.carried_over(),
+            sha256: Some(made.sha256()),
+        })
+    }
+}
+
+/// An earlier month whose close was begun and not finished.
+pub(super) fn unfinished(month: Month) -> CommandError {
+    let detail = format!(
+        "the close of {month} was begun and not finished; finish it first: `tidemark close {month}`"
+    );
+    Refusal::conflict("close_unfinished", detail).into()
+}

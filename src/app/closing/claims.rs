@@ -1,0 +1,393 @@
+//! What an account can claim, with its proofs.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Closing;
+use super::carry::close_file;
+use crate::app::CommandError;
+use crate::claims::{
+    AccountRow, AccountsIndex, CloseFile, FileKind, FileName, LEAF_BYTES, NODE_BYTES, TreeLeaf,
+    TreePlaces, node_of_bytes, parse_hash, read_rows,
+};
+use crate::domain::closing::{
+    ClaimStatus, LeafHash, Shape, proof_root, standard_leaf, uniswap_leaf,
+};
+use crate::domain::ethereum::{Address, Hash};
+use crate::domain::ids::Account;
+use crate::domain::time::Month;
+use crate::store::closes;
+
+/// Closes of a page.
+const CLOSES_PER_PAGE: u32 = 12;
+/// Indexes that are kept in memory take about this much.
+const INDEX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Leaves that are read at once when one is looked for.
+const LEAVES_PER_READ: u64 = 64;
+
+/// Indexes of accounts, by month.
+#[derive(Default)]
+pub(super) struct IndexCache(Mutex<BTreeMap<Month, Arc<AccountsIndex>>>);
+
+impl IndexCache {
+    fn get(&self, month: Month) -> Option<Arc<AccountsIndex>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&month).cloned()
+    }
+
+    /// Old months go first.
+    fn keep(&self, month: Month, index: &Arc<AccountsIndex>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(month, Arc::clone(index));
+        let weight = |kept: &BTreeMap<Month, Arc<AccountsIndex>>| {
+            kept.values().map(|index| index.weight()).sum::<usize>()
+        };
+        while weight(&kept) > INDEX_BYTES_MAX && kept.len() > 1 {
+            kept.pop_first();
+        }
+    }
+}
+
+/// What proves a claim to a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// The root that the contract has.
+    pub root: String,
+    /// The number of the claim, for contracts that ask for it.
+    pub index: u64,
+    /// Whose claim it is.
+    #[schema(value_type = String)]
+    pub address: Address,
+    /// Its amount in the token's smallest unit. It is that of all accounts that have linked the address.
+    pub amount: String,
+    /// Hashes, from the leaf up.
+    pub proof: Vec<String>,
+}
+
+/// An account in a close. Amounts are in the token's smallest unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimOfClose {
+    /// The month that was closed.
+    #[schema(value_type = String, example = "2026-10")]
+    pub month: Month,
+    /// `claimable`, `no_wallet`, `below_minimum`, `debt`, `nothing` or `excluded`.
+    pub status: String,
+    /// Its wallet as of the close.
+    #[schema(value_type = Option<String>)]
+    pub address: Option<Address>,
+    /// How many decimals a whole token has.
+    pub decimals: u32,
+    /// The total of its statement.
+    pub points: String,
+    /// Points of earlier months that were taken off.
+    pub debt_before: String,
+    /// The points that were paid for.
+    pub eligible_points: String,
+    /// What they brought.
+    pub amount: String,
+    /// What earlier closes had not paid.
+    pub carried: String,
+    /// What this close pays.
+    pub paid: String,
+    /// What waits for a later close.
+    pub unpaid: String,
+    /// Points that later closes take off.
+    pub debt: String,
+    /// For OpenZeppelin's trees; `null` if nothing is paid.
+    pub openzeppelin: Option<Proof>,
+    /// For Uniswap's distributor; `null` if nothing is paid.
+    pub uniswap: Option<Proof>,
+}
+
+/// What an address was paid in all closes so far, for contracts that pay the difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CumulativeClaim {
+    /// The newest close: its root counts.
+    #[schema(value_type = String, example = "2026-10")]
+    pub month: Month,
+    /// The claim.
+    pub claim: Proof,
+}
+
+/// What an account can claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountClaims {
+    /// `user` or `provider`.
+    pub kind: String,
+    /// Whose.
+    pub id: String,
+    /// Closes that have something to do with the account, newest first.
+    pub closes: Vec<ClaimOfClose>,
+    /// Of each address that stands in these.
+    pub cumulative: Vec<CumulativeClaim>,
+    /// Ask again with `before` set to this; `null`: there are no earlier closes.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<Month>,
+}
+
+impl Closing {
+    /// What an account can claim, of the newest closes before a month, or of all.
+    pub async fn claims_of(
+        &self,
+        account: &Account,
+        before: Option<Month>,
+    ) -> Result<AccountClaims, CommandError> {
+        let found = closes::newest(self.db(), before, CLOSES_PER_PAGE).await?;
+        let is_full = found.len() == CLOSES_PER_PAGE as usize;
+        let next = found
+            .last()
+            .filter(|_| is_full)
+            .map(|close| close.begun.month);
+        let mut files = Vec::with_capacity(found.len());
+        for close in &found {
+            files.extend(close_file(close)?);
+        }
+        let (mut lines, mut addresses) = (Vec::new(), Vec::new());
+        for file in &files {
+            if let Some(row) = self.row_of(file, account).await? {
+                addresses.extend(row.address);
+                lines.push(self.claim_of(file, &row).await?);
+            }
+        }
+        Ok(AccountClaims {
+            kind: account.kind.to_string(),
+            id: account.id().to_owned(),
+            closes: lines,
+            cumulative: self.cumulative_of(addresses).await?,
+            next,
+        })
+    }
+
+    async fn cumulative_of(
+        &self,
+        mut addresses: Vec<Address>,
+    ) -> Result<Vec<CumulativeClaim>, CommandError> {
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut claims = Vec::new();
+        let newest = closes::newest(self.db(), None, 2).await?;
+        let newest = newest.iter().find(|close| close.finished.is_some());
+        let newest = newest.map(close_file).transpose()?.flatten();
+        let Some(file) = newest else {
+            return Ok(claims);
+        };
+        for address in addresses {
+            let claim = self.proof(&file, &CUMULATIVE, address).await?;
+            claims.extend(claim.map(|claim| CumulativeClaim {
+                month: file.month,
+                claim,
+            }));
+        }
+        Ok(claims)
+    }
+
+    async fn claim_of(
+        &self,
+        file: &CloseFile,
+        row: &AccountRow,
+    ) -> Result<ClaimOfClose, CommandError> {
+        let claimed = row.address.filter(|_| row.status == ClaimStatus::Claimable);
+        let (mut openzeppelin, mut uniswap) = (None, None);
+        if let Some(address) = claimed {
+            openzeppelin = self.proof(file, &OPENZEPPELIN, address).await?;
+            uniswap = self.proof(file, &UNISWAP, address).await?;
+        }
+        Ok(ClaimOfClose {
+            month: file.month,
+            status: row.status.to_string(),
+            address: row.address,
+            decimals: u32::from(file.terms.decimals),
+            points: row.total.to_string(),
+            debt_before: row.debt_before.to_string(),
+            eligible_points: row.eligible.to_string(),
+            amount: row.amount.to_string(),
+            carried: row.carried.to_string(),
+            paid: row.paid.to_string(),
+            unpaid: row.unpaid.to_string(),
+            debt: row.debt.to_string(),
+            openzeppelin,
+            uniswap,
+        })
+    }
+
+    /// The account's row in a close.
+    async fn row_of(
+        &self,
+        file: &CloseFile,
+        account: &Account,
+    ) -> Result<Option<AccountRow>, CommandError> {
+        let index = self.index(file).await?;
+        let Some(block) = index.block(account) else {
+            return Ok(None);
+        };
+        let bytes = self.part(file, FileKind::Accounts, block).await?;
+        let name = FileKind::Accounts.to_string();
+        let rows = read_rows(&name, &bytes);
+        let rows = rows.map_err(|error| CommandError::Internal(error.to_string()))?;
+        Ok(rows.into_iter().find(|row| row.account == *account))
+    }
+
+    async fn index(&self, file: &CloseFile) -> Result<Arc<AccountsIndex>, CommandError> {
+        if let Some(index) = self.indexes.get(file.month) {
+            return Ok(index);
+        }
+        let bytes = self.read_whole(file, FileKind::AccountsIndex).await?;
+        let bytes = bytes.ok_or_else(|| gone(file, FileKind::AccountsIndex))?;
+        let index = AccountsIndex::read(&FileKind::AccountsIndex.to_string(), &bytes);
+        let index = index.map_err(|error| CommandError::Internal(error.to_string()))?;
+        let index = Arc::new(index);
+        self.indexes.keep(file.month, &index);
+        Ok(index)
+    }
+
+    async fn part(
+        &self,
+        file: &CloseFile,
+        kind: FileKind,
+        range: Range<u64>,
+    ) -> Result<bytes::Bytes, CommandError> {
+        let month = file.month;
+        let path = FileName { month, kind }.to_string();
+        let part = self.files()?.get_range(&path, range).await?;
+        part.ok_or_else(|| gone(file, kind))
+    }
+
+    /// What proves the claim of an address; `None`: it has none.
+    async fn proof(
+        &self,
+        file: &CloseFile,
+        tree: &ClaimTree,
+        address: Address,
+    ) -> Result<Option<Proof>, CommandError> {
+        let Some(entry) = file.entry(tree.kind) else {
+            return Ok(None);
+        };
+        let places = TreePlaces {
+            shape: tree.shape,
+            leaves: leaves_of(tree.shape, entry.bytes),
+        };
+        let Some((index, leaf)) = self.leaf_of(file, tree.kind, places, address).await? else {
+            return Ok(None);
+        };
+        let month = file.month;
+        let path = FileName {
+            month,
+            kind: tree.kind,
+        };
+        let nodes = places.proof(leaf.position);
+        let nodes = self.files()?.get_ranges(&path.to_string(), &nodes).await?;
+        let nodes = nodes.ok_or_else(|| gone(file, tree.kind))?;
+        let nodes: Option<Vec<Hash>> = nodes.iter().map(|bytes| node_of_bytes(bytes)).collect();
+        let nodes = nodes.ok_or_else(|| super::files::damaged(path))?;
+        // What was read in parts is only as good as its root.
+        let root = proof_root((tree.leaf)(index, address, leaf.amount), &nodes);
+        if (tree.root)(file).as_deref().and_then(parse_hash) != Some(root) {
+            return Err(super::files::damaged(path));
+        }
+        Ok(Some(Proof {
+            root: root.to_string(),
+            index,
+            address,
+            amount: leaf.amount.to_string(),
+            proof: nodes.iter().map(Hash::to_string).collect(),
+        }))
+    }
+
+    /// The leaf of an address and its number. Addresses are spread evenly, so that a guess is near; and
+    /// every second guess halves what is left, however they are spread.
+    async fn leaf_of(
+        &self,
+        file: &CloseFile,
+        kind: FileKind,
+        places: TreePlaces,
+        address: Address,
+    ) -> Result<Option<(u64, TreeLeaf)>, CommandError> {
+        let (mut low, mut high) = (0, places.leaves);
+        let mut is_guess = true;
+        while low < high {
+            let middle = match is_guess {
+                true => share_of(address, places.leaves).clamp(low, high - 1),
+                false => low + (high - low) / 2,
+            };
+            is_guess = !is_guess;
+            let begin = middle.saturating_sub(LEAVES_PER_READ / 2).max(low);
+            let end = (begin + LEAVES_PER_READ).min(high);
+            let range = places.leaf(begin).start..places.leaf(end).start;
+            let bytes = self.part(file, kind, range).await?;
+            let leaves: Vec<TreeLeaf> = bytes
+                .chunks(LEAF_BYTES as usize)
+                .filter_map(TreeLeaf::of_bytes)
+                .collect();
+            match leaves.binary_search_by_key(&address, |leaf| leaf.address) {
+                Ok(at) => return Ok(Some((begin + at as u64, leaves[at]))),
+                Err(0) => high = begin,
+                Err(at) if at == leaves.len() => low = end,
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A tree in which a claim is looked up.
+struct ClaimTree {
+    kind: FileKind,
+    shape: Shape,
+    leaf: LeafHash,
+    root: fn(&CloseFile) -> Option<String>,
+}
+
+const OPENZEPPELIN: ClaimTree = ClaimTree {
+    kind: FileKind::OpenZeppelinTree,
+    shape: Shape::Standard,
+    leaf: standard_leaf,
+    root: |file| file.roots.openzeppelin.clone(),
+};
+const UNISWAP: ClaimTree = ClaimTree {
+    kind: FileKind::UniswapTree,
+    shape: Shape::Layers,
+    leaf: uniswap_leaf,
+    root: |file| file.roots.uniswap.clone(),
+};
+const CUMULATIVE: ClaimTree = ClaimTree {
+    kind: FileKind::CumulativeTree,
+    shape: Shape::Standard,
+    leaf: standard_leaf,
+    root: |file| file.roots.cumulative.clone(),
+};
+
+/// How many leaves a tree file of this length has.
+fn leaves_of(shape: Shape, bytes: u64) -> u64 {
+    let (mut low, mut high) = (0, bytes / (LEAF_BYTES + NODE_BYTES) + 1);
+    while low < high {
+        let leaves = low + (high - low) / 2;
+        match (TreePlaces { shape, leaves }).bytes() < bytes {
+            true => low = leaves + 1,
+            false => high = leaves,
+        }
+    }
+    low
+}
+
+/// Where an address would be among so many that are spread evenly.
+fn share_of(address: Address, leaves: u64) -> u64 {
+    let mut head = [0; 8];
+    head.copy_from_slice(&address.0[..8]);
+    let share = u128::from(u64::from_be_bytes(head)) * u128::from(leaves);
+    u64::try_from(share >> 64).unwrap_or(u64::MAX)
+}
+
+fn gone(file: &CloseFile, kind: FileKind) -> CommandError {
+    let month = file.month;
+    CommandError::Internal(format!(
+        "the file {} is gone; `tidemark close {month}` makes it again",
+        FileName { month, kind }
+    ))
+}

@@ -1,0 +1,323 @@
+//! Begins, continues and finishes a close.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt as _;
+use serde_json::json;
+
+use super::carry::{close_file, unfinished};
+use super::view::{ClosePreview, CloseView};
+use super::{ClosedFile, Closing};
+use crate::app::{CommandError, Refusal};
+use crate::claims::{Claims, CloseTotals, FileKind, FileName};
+use crate::domain::closing::{Terms, TermsError, TermsText};
+use crate::domain::time::Month;
+use crate::store::closes::{self, BegunClose, FinishedClose, StoredClose};
+use crate::store::{audit, control};
+
+/// What the audit trail calls it.
+const ACTION: &str = "closes.close";
+
+impl From<TermsError> for CommandError {
+    fn from(error: TermsError) -> CommandError {
+        Refusal::invalid(error.code(), error).into()
+    }
+}
+
+/// How a close that was asked for relates to those that are there.
+enum Start {
+    /// It was begun or finished on these terms.
+    There(StoredClose),
+    /// It comes after these.
+    After(Vec<StoredClose>),
+}
+
+impl Closing {
+    /// What a close on these terms would pay, as of now. It writes nothing.
+    pub async fn preview(
+        &self,
+        month: Month,
+        terms: TermsText,
+    ) -> Result<ClosePreview, CommandError> {
+        let terms = Terms::try_from(terms)?;
+        self.must_be_final(month).await?;
+        let _room = self.room()?;
+        let (control, earlier) = match self.start(month, &terms).await? {
+            Start::There(close) => {
+                let mut earlier = closes::all(self.db()).await?;
+                earlier.retain(|one| one.begun.month < month);
+                (close.begun.control, earlier)
+            }
+            Start::After(earlier) => (control::head(self.db()).await?, earlier),
+        };
+        self.files()?;
+        let before = self.before(&earlier).await?;
+        let closed = self.compute(month, &terms, control, before.carried).await?;
+        let claims = Claims::of_close(&closed).entries().len();
+        Ok(ClosePreview {
+            month,
+            control: control.0,
+            terms: terms.into(),
+            totals: CloseTotals::of(&closed.totals, claims),
+        })
+    }
+
+    /// Closes a month, or finishes a close that was begun. `None` as terms: those with which it was
+    /// begun. Closing again on the same terms changes nothing.
+    pub async fn close(
+        &self,
+        month: Month,
+        terms: Option<TermsText>,
+        by: &str,
+    ) -> Result<CloseView, CommandError> {
+        let closed = self.close_now(month, terms, by).await;
+        match &closed {
+            Ok(_) => self.tell_closed(month),
+            Err(CommandError::Refused(_)) => {}
+            Err(error) => {
+                self.metrics.closing_failures_total.inc();
+                tracing::error!(event = "closing.failed", %month, %error, "a month was not closed");
+            }
+        }
+        closed
+    }
+
+    async fn close_now(
+        &self,
+        month: Month,
+        terms: Option<TermsText>,
+        by: &str,
+    ) -> Result<CloseView, CommandError> {
+        let _room = self.room()?;
+        let terms = match terms {
+            Some(terms) => Terms::try_from(terms)?,
+            None => self.stored(month).await?.begun.terms,
+        };
+        self.files()?;
+        let close = match self.start(month, &terms).await? {
+            Start::There(close) => close,
+            Start::After(earlier) => self.begin(month, terms, &earlier, by).await?,
+        };
+        match close.finished {
+            Some(_) => {
+                self.restore_files(&close).await?;
+                CloseView::of(&close)
+            }
+            None => self.finish(close.begun, by).await,
+        }
+    }
+
+    /// Writes the files of a finished close again if one is gone.
+    async fn restore_files(&self, close: &StoredClose) -> Result<(), CommandError> {
+        let month = close.begun.month;
+        let Some(file) = close_file(close)? else {
+            return Ok(());
+        };
+        let folder = month.to_string();
+        let there: BTreeSet<String> = self
+            .files()?
+            .list(Some(&folder))
+            .try_filter_map(async |meta| Ok(meta.location.filename().map(str::to_owned)))
+            .try_collect()
+            .await?;
+        let names = file.files.iter().map(|entry| entry.name.as_str());
+        let close_name = FileKind::Close.to_string();
+        let mut names = names.chain([close_name.as_str()]);
+        if names.all(|name| there.contains(name)) {
+            return Ok(());
+        }
+        let mut earlier = closes::all(self.db()).await?;
+        earlier.retain(|one| one.begun.month < month);
+        let before = self.before(&earlier).await?;
+        self.close_again(close, &file, before).await?;
+        Ok(())
+    }
+
+    fn tell_closed(&self, month: Month) {
+        let begins = month.start().0 / 1_000;
+        let gauge = &self.metrics.closing_last_closed_timestamp_seconds;
+        gauge.set(gauge.get().max(begins));
+    }
+
+    fn room(&self) -> Result<tokio::sync::OwnedSemaphorePermit, CommandError> {
+        let room = self.room.clone().try_acquire_owned();
+        room.map_err(|_| {
+            let detail =
+                "a month is being closed or previewed by this process; wait until that is done";
+            Refusal::conflict("close_running", detail).into()
+        })
+    }
+
+    async fn start(&self, month: Month, terms: &Terms) -> Result<Start, CommandError> {
+        let all = closes::all(self.db()).await?;
+        if let Some(close) = all.iter().find(|close| close.begun.month == month) {
+            must_be_on(close, terms)?;
+            return Ok(Start::There(close.clone()));
+        }
+        if let Some(newest) = all.last() {
+            let next = newest.begun.month.next();
+            if newest.finished.is_none() {
+                return Err(unfinished(newest.begun.month));
+            }
+            if month != next {
+                let detail = format!("months are closed in order; the next one is {next}");
+                return Err(Refusal::conflict("months_out_of_order", detail).into());
+            }
+            must_be_the_same_token(&newest.begun.terms, terms)?;
+        }
+        Ok(Start::After(all))
+    }
+
+    /// The first step.
+    async fn begin(
+        &self,
+        month: Month,
+        terms: Terms,
+        earlier: &[StoredClose],
+        by: &str,
+    ) -> Result<StoredClose, CommandError> {
+        self.must_be_final(month).await?;
+        let positions = self.positions().await?;
+        let begun = BegunClose {
+            month,
+            control: control::head(self.db()).await?,
+            terms: terms.clone(),
+            positions,
+            by: by.to_owned(),
+            at: self.now(),
+        };
+        // What can be refused is refused before anything is written.
+        let before = self.before(earlier).await?;
+        self.compute(month, &begun.terms, begun.control, before.carried)
+            .await?;
+        let previous = earlier.last().map(|close| close.begun.month);
+        let stored = closes::begin(self.db(), &begun, previous).await?;
+        let stored = stored.ok_or_else(|| {
+            let detail = "another month was closed meanwhile; look at the closes and try again";
+            CommandError::from(Refusal::conflict("months_out_of_order", detail))
+        })?;
+        must_be_on(&stored, &terms)?;
+        tracing::info!(event = "closing.begun", %month, by, "a month is being closed");
+        Ok(stored)
+    }
+
+    /// The second and the third step.
+    async fn finish(&self, begun: BegunClose, by: &str) -> Result<CloseView, CommandError> {
+        let month = begun.month;
+        self.must_be_final(month).await?;
+        let mut earlier = closes::all(self.db()).await?;
+        earlier.retain(|close| close.begun.month < month);
+        let before = self.before(&earlier).await?;
+        let carried = before.carried;
+        let closed = self
+            .compute(month, &begun.terms, begun.control, carried)
+            .await?;
+        let file = self.write_files(&begun, &closed, before.sha256).await?;
+        drop(closed);
+        self.write_close_file(&file).await?;
+        let text = String::from_utf8(file.bytes());
+        let finished = FinishedClose {
+            file: text.map_err(|error| CommandError::Internal(error.to_string()))?,
+            by: by.to_owned(),
+            at: self.now(),
+        };
+        let entry = audit::Entry {
+            at: finished.at,
+            action: ACTION.to_owned(),
+            subject: month.to_string(),
+            by: by.to_owned(),
+            detail: json!({
+                "control": begun.control.0,
+                "terms": begun.terms,
+                "totals": file.totals,
+                "roots": file.roots,
+                "closeSha256": file.sha256(),
+            }),
+        };
+        let stands = closes::finish(self.db(), &begun, &finished, &entry).await?;
+        if stands.file != finished.file {
+            return Err(CommandError::Internal(format!(
+                "another process closed {month} with another result; compare the versions of both"
+            )));
+        }
+        tracing::info!(event = "closing.finished", %month, by, "a month was closed");
+        CloseView::of(&StoredClose {
+            begun,
+            finished: Some(stands),
+        })
+    }
+}
+
+fn must_be_on(close: &StoredClose, terms: &Terms) -> Result<(), CommandError> {
+    if close.begun.terms == *terms {
+        return Ok(());
+    }
+    let month = close.begun.month;
+    let stands = TermsText::from(close.begun.terms.clone());
+    let paid = match (stands.pool, stands.tokens_per_point) {
+        (Some(pool), _) => format!("a pool of {pool}"),
+        (None, per_point) => format!("{} per point", per_point.unwrap_or_default()),
+    };
+    let (kinds, minimum) = (
+        stands.kinds.unwrap_or_default(),
+        stands.minimum.unwrap_or_default(),
+    );
+    let detail = format!(
+        "{month} was closed on other terms: {paid}, {} decimals, {kinds}, minimum {minimum}; a month is \
+         closed once",
+        stands.decimals
+    );
+    Err(Refusal::conflict("closed_on_other_terms", detail).into())
+}
+
+/// What is carried over is in units of the token.
+fn must_be_the_same_token(before: &Terms, terms: &Terms) -> Result<(), CommandError> {
+    if before.decimals == terms.decimals {
+        return Ok(());
+    }
+    let detail = format!(
+        "earlier months were closed with {} decimals, and what they carry over is in that unit; use the \
+         same",
+        before.decimals
+    );
+    Err(Refusal::conflict("decimals_changed", detail).into())
+}
+
+impl Closing {
+    /// The close of a month.
+    pub async fn show(&self, month: Month) -> Result<CloseView, CommandError> {
+        CloseView::of(&self.stored(month).await?)
+    }
+
+    /// All closes, newest first.
+    pub async fn list(&self) -> Result<Vec<CloseView>, CommandError> {
+        let closes = closes::all(self.db()).await?;
+        closes.iter().rev().map(CloseView::of).collect()
+    }
+
+    /// Opens a file of a finished close.
+    pub async fn open_file(
+        &self,
+        month: Month,
+        kind: FileKind,
+    ) -> Result<ClosedFile, CommandError> {
+        let close = self.stored(month).await?;
+        let file = close_file(&close)?.ok_or_else(|| unfinished(month))?;
+        let name = FileName { month, kind };
+        let is_known = kind == FileKind::Close || file.entry(kind).is_some();
+        let gone = || {
+            let detail = format!("the close of {month} has no file {kind}, or it is gone");
+            CommandError::from(Refusal::not_found("no_such_file", detail))
+        };
+        if !is_known {
+            return Err(gone());
+        }
+        let found = self.files()?.get_pieces(&name.to_string()).await?;
+        let (bytes, pieces) = found.ok_or_else(gone)?;
+        Ok(ClosedFile {
+            name,
+            bytes,
+            pieces,
+        })
+    }
+}

@@ -1,0 +1,393 @@
+//! Writes the files of a close, and reads them again.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use ring::digest::{Context, SHA256, digest};
+use tokio::sync::mpsc;
+
+use super::Closing;
+use crate::app::{CommandError, Refusal};
+use crate::claims::{
+    CLAIMS_PER_FILE, Claims, CloseFile, CloseTotals, FileEntry, FileKind, FileName, Roots,
+    sha256_text, write_accounts, write_openzeppelin, write_sablier, write_tree, write_uniswap,
+};
+use crate::domain::closing::{ClosedMonth, Tree};
+use crate::domain::ethereum::U256;
+use crate::domain::time::Month;
+use crate::objects::{Objects, ObjectsError};
+use crate::store::closes::BegunClose;
+
+/// Files are made and written in pieces of about this size.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// Pieces that are made ahead.
+const PIECES_AHEAD: usize = 2;
+/// A file up to this size is written at once, and only if it is not there.
+const SMALL_BYTES: usize = 4 * PIECE_BYTES;
+
+/// A file of a close, piece by piece.
+pub struct ClosedFile {
+    /// Which.
+    pub name: FileName,
+    /// How long it is.
+    pub bytes: u64,
+    /// Its bytes.
+    pub pieces: BoxStream<'static, Result<Bytes, ObjectsError>>,
+}
+
+/// Makes a file: a job for a thread that may block.
+type Render = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+/// What the job hands on.
+enum Piece {
+    Bytes(Bytes),
+    /// The file is whole.
+    End,
+}
+
+/// Hands on what is written in pieces, and hashes it.
+struct Pieces {
+    piece: BytesMut,
+    sender: mpsc::Sender<Piece>,
+    hash: Context,
+    bytes: u64,
+}
+
+impl Pieces {
+    fn new(sender: mpsc::Sender<Piece>) -> Pieces {
+        Pieces {
+            piece: BytesMut::with_capacity(PIECE_BYTES),
+            sender,
+            hash: Context::new(&SHA256),
+            bytes: 0,
+        }
+    }
+
+    fn hand_on(&mut self) -> io::Result<()> {
+        let piece = self.piece.split().freeze();
+        self.hash.update(&piece);
+        self.bytes += piece.len() as u64;
+        self.send(Piece::Bytes(piece))
+    }
+
+    fn send(&self, piece: Piece) -> io::Result<()> {
+        let sent = self.sender.blocking_send(piece);
+        sent.map_err(|_| io::Error::other("the file is not wanted any more"))
+    }
+
+    fn finish(mut self) -> io::Result<(u64, String)> {
+        if !self.piece.is_empty() {
+            self.hand_on()?;
+        }
+        self.send(Piece::End)?;
+        Ok((self.bytes, sha256_text(self.hash.finish().as_ref())))
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.hand_on()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a file, or finds it there with the same bytes.
+async fn put_file(
+    files: &Objects,
+    name: FileName,
+    render: Render,
+) -> Result<FileEntry, CommandError> {
+    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let work = tokio::task::spawn_blocking(move || {
+        let mut out = Pieces::new(sender);
+        render(&mut out)?;
+        out.finish()
+    });
+    let written = write_or_compare(files, name, Box::pin(received(pieces))).await;
+    let made = work.await;
+    // If the place of the files failed, the job was ended by that.
+    written?;
+    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
+    let (bytes, sha256) = made.map_err(|error| CommandError::Internal(error.to_string()))?;
+    Ok(FileEntry {
+        name: name.kind.to_string(),
+        bytes,
+        sha256,
+    })
+}
+
+/// The pieces, and an error unless the last of them says that it is the last.
+fn received(pieces: mpsc::Receiver<Piece>) -> impl Stream<Item = MadePiece> + Send {
+    stream::unfold(Some(pieces), |pieces| async move {
+        let mut pieces = pieces?;
+        match pieces.recv().await {
+            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(pieces))),
+            Some(Piece::End) => None,
+            None => {
+                let cut = "a file of a close was not made to its end";
+                Some((Err(CommandError::Internal(cut.to_owned())), None))
+            }
+        }
+    })
+}
+
+type MadePiece = Result<Bytes, CommandError>;
+
+async fn write_or_compare(
+    files: &Objects,
+    name: FileName,
+    mut pieces: impl Stream<Item = MadePiece> + Unpin + Send,
+) -> Result<(), CommandError> {
+    let path = name.to_string();
+    if let Some((_, there)) = files.get_pieces(&path).await? {
+        return compare(name, there, pieces).await;
+    }
+    let mut small = BytesMut::new();
+    while small.len() < SMALL_BYTES {
+        match pieces.next().await {
+            Some(piece) => small.extend_from_slice(&piece?),
+            None => return put_small(files, name, small.freeze()).await,
+        }
+    }
+    let first = stream::iter([Ok(small.freeze())]);
+    files.put_pieces(&path, first.chain(pieces)).await
+}
+
+async fn put_small(files: &Objects, name: FileName, bytes: Bytes) -> Result<(), CommandError> {
+    let path = name.to_string();
+    if files.put(&path, bytes.clone()).await? {
+        return Ok(());
+    }
+    match files.get_pieces(&path).await? {
+        Some((_, there)) => compare(name, there, stream::iter([Ok(bytes)])).await,
+        None => Err(damaged(name)),
+    }
+}
+
+/// The same bytes, however each side is cut into pieces.
+async fn compare(
+    name: FileName,
+    mut there: BoxStream<'static, Result<Bytes, ObjectsError>>,
+    mut ours: impl Stream<Item = MadePiece> + Unpin + Send,
+) -> Result<(), CommandError> {
+    let (mut theirs, mut mine) = (Bytes::new(), Bytes::new());
+    loop {
+        if theirs.is_empty() {
+            theirs = there.next().await.transpose()?.unwrap_or_default();
+        }
+        if mine.is_empty() {
+            mine = ours.next().await.transpose()?.unwrap_or_default();
+        }
+        let both = theirs.len().min(mine.len());
+        if theirs[..both] != mine[..both] || (both == 0 && theirs.len() != mine.len()) {
+            return Err(damaged(name));
+        }
+        if both == 0 {
+            return Ok(());
+        }
+        (theirs, mine) = (theirs.slice(both..), mine.slice(both..));
+    }
+}
+
+/// A file that is not what the close makes.
+pub(super) fn damaged(name: FileName) -> CommandError {
+    let detail = format!(
+        "the file {name} is there with other bytes than the close of {} makes: it was damaged or \
+         edited, or belongs to another installation. Move it away and close {} again with the same \
+         terms: the file is made anew",
+        name.month, name.month
+    );
+    Refusal::conflict("closing_file_damaged", detail).into()
+}
+
+/// The tree of claims, made on a thread that may block.
+async fn tree_of(
+    claims: &Arc<Claims>,
+    make: fn(&Claims) -> Result<Option<Tree>, crate::domain::closing::TreeError>,
+) -> Result<Option<Arc<Tree>>, CommandError> {
+    let claims = Arc::clone(claims);
+    let made = tokio::task::spawn_blocking(move || make(&claims)).await;
+    let made = made.map_err(|error| CommandError::Internal(error.to_string()))?;
+    let made = made.map_err(|error| Refusal::invalid("too_many_claims", error))?;
+    Ok(made.map(Arc::new))
+}
+
+impl Closing {
+    /// Writes every file of a close but `close.json`, and gives that.
+    pub(super) async fn write_files(
+        &self,
+        begun: &BegunClose,
+        closed: &Arc<ClosedMonth>,
+        previous: Option<String>,
+    ) -> Result<CloseFile, CommandError> {
+        let mut writing = Writing {
+            files: self.files()?,
+            month: begun.month,
+            entries: Vec::new(),
+        };
+        let claims = Arc::new(Claims::of_close(closed));
+        let count = claims.entries().len();
+        let mut roots = Roots::default();
+        if let Some(tree) = tree_of(&claims, Claims::standard_tree).await? {
+            roots.openzeppelin = Some(tree.root().to_string());
+            writing
+                .openzeppelin(FileKind::OpenZeppelin, &claims, &tree)
+                .await?;
+            writing
+                .tree(FileKind::OpenZeppelinTree, &claims, &tree)
+                .await?;
+            writing.sablier(&claims, begun.terms.decimals).await?;
+        }
+        if let Some(tree) = tree_of(&claims, Claims::uniswap_tree).await? {
+            roots.uniswap = Some(tree.root().to_string());
+            writing.uniswap(&claims, closed.totals.paid, &tree).await?;
+            writing.tree(FileKind::UniswapTree, &claims, &tree).await?;
+        }
+        drop(claims);
+        let cumulative = Arc::new(Claims::cumulative(closed));
+        if let Some(tree) = tree_of(&cumulative, Claims::standard_tree).await? {
+            roots.cumulative = Some(tree.root().to_string());
+            writing
+                .openzeppelin(FileKind::Cumulative, &cumulative, &tree)
+                .await?;
+            writing
+                .tree(FileKind::CumulativeTree, &cumulative, &tree)
+                .await?;
+        }
+        writing.accounts(closed).await?;
+        let mut entries = writing.entries;
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(CloseFile::new(
+            begun.month,
+            begun.control,
+            begun.terms.clone(),
+            previous,
+            CloseTotals::of(&closed.totals, count),
+            roots,
+            entries,
+        ))
+    }
+
+    /// Writes `close.json`.
+    pub(super) async fn write_close_file(&self, file: &CloseFile) -> Result<(), CommandError> {
+        let name = FileName {
+            month: file.month,
+            kind: FileKind::Close,
+        };
+        put_small(self.files()?, name, file.bytes().into()).await
+    }
+
+    /// A whole file of a finished close, with the bytes that its record names; `None`: it is gone.
+    ///
+    /// # Errors
+    /// It was damaged.
+    pub(super) async fn read_whole(
+        &self,
+        close: &CloseFile,
+        kind: FileKind,
+    ) -> Result<Option<Bytes>, CommandError> {
+        let month = close.month;
+        let name = FileName { month, kind };
+        let Some(bytes) = self.files()?.get(&name.to_string()).await? else {
+            return Ok(None);
+        };
+        let hash = sha256_text(digest(&SHA256, &bytes).as_ref());
+        match close.entry(kind).is_some_and(|entry| entry.sha256 == hash) {
+            true => Ok(Some(bytes)),
+            false => Err(damaged(name)),
+        }
+    }
+}
+
+/// Files in the making.
+struct Writing<'c> {
+    files: &'c Objects,
+    month: Month,
+    entries: Vec<FileEntry>,
+}
+
+impl Writing<'_> {
+    async fn put(
+        &mut self,
+        kind: FileKind,
+        render: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), CommandError> {
+        let month = self.month;
+        let entry = put_file(self.files, FileName { month, kind }, Box::new(render)).await?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    async fn openzeppelin(
+        &mut self,
+        kind: FileKind,
+        claims: &Arc<Claims>,
+        tree: &Arc<Tree>,
+    ) -> Result<(), CommandError> {
+        let (claims, tree) = (Arc::clone(claims), Arc::clone(tree));
+        self.put(kind, move |out| write_openzeppelin(out, &claims, &tree))
+            .await
+    }
+
+    async fn tree(
+        &mut self,
+        kind: FileKind,
+        claims: &Arc<Claims>,
+        tree: &Arc<Tree>,
+    ) -> Result<(), CommandError> {
+        let (claims, tree) = (Arc::clone(claims), Arc::clone(tree));
+        self.put(kind, move |out| write_tree(out, &claims, &tree))
+            .await
+    }
+
+    async fn sablier(&mut self, claims: &Arc<Claims>, decimals: u8) -> Result<(), CommandError> {
+        let claims = Arc::clone(claims);
+        self.put(FileKind::Sablier, move |out| {
+            write_sablier(out, &claims, decimals)
+        })
+        .await
+    }
+
+    async fn uniswap(
+        &mut self,
+        claims: &Arc<Claims>,
+        total: U256,
+        tree: &Arc<Tree>,
+    ) -> Result<(), CommandError> {
+        let count = claims.entries().len();
+        for (part, begin) in (0..).zip((0..count).step_by(CLAIMS_PER_FILE)) {
+            let range = begin..count.min(begin + CLAIMS_PER_FILE);
+            let (claims, tree) = (Arc::clone(claims), Arc::clone(tree));
+            let render =
+                move |out: &mut dyn Write| write_uniswap(out, &claims, total, &tree, range);
+            self.put(FileKind::Uniswap(part), render).await?;
+        }
+        Ok(())
+    }
+
+    async fn accounts(&mut self, closed: &Arc<ClosedMonth>) -> Result<(), CommandError> {
+        let (sender, index) = tokio::sync::oneshot::channel();
+        let closed = Arc::clone(closed);
+        let render = move |out: &mut dyn Write| {
+            let index = write_accounts(out, &closed.accounts)?;
+            // Nobody waits for it if the file failed.
+            drop(sender.send(index));
+            Ok(())
+        };
+        self.put(FileKind::Accounts, render).await?;
+        let index = index
+            .await
+            .map_err(|error| CommandError::Internal(error.to_string()))?;
+        self.put(FileKind::AccountsIndex, move |out| out.write_all(&index))
+            .await
+    }
+}

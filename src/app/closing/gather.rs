@@ -1,0 +1,102 @@
+//! What a close is made of: the totals of final statements, and wallets.
+
+use std::sync::Arc;
+
+use super::Closing;
+use crate::app::{CommandError, Refusal};
+use crate::domain::amount::Points;
+use crate::domain::closing::{CarriedOver, CloseError, ClosedMonth, Terms, close_month};
+use crate::domain::ids::{Account, AccountKind};
+use crate::domain::position::{Control, Partition, Position};
+use crate::domain::time::Month;
+use crate::pipeline::progress::post_checkpoint;
+use crate::store::wallets;
+
+/// Accounts that a refusal names.
+const NAMED_MAX: usize = 10;
+
+impl Closing {
+    /// Refuses a month in which anything can still change.
+    pub(super) async fn must_be_final(&self, month: Month) -> Result<(), CommandError> {
+        let statements = self.queries.statements(month, self.now()).await?;
+        let Some(may_change) = statements.may_change_of() else {
+            let detail = format!(
+                "{month} is not final yet: it closes 72 hours after its end, once everything before \
+                 that is rated and posted and no award of it is pending; `tidemark doctor` says what \
+                 it waits for"
+            );
+            return Err(Refusal::conflict("month_not_final", detail).into());
+        };
+        match may_change.as_slice() {
+            [] => Ok(()),
+            accounts => Err(waiting_for(month, accounts)),
+        }
+    }
+
+    /// The total of every account that has one.
+    async fn totals(&self, month: Month) -> Result<Vec<(Account, Points)>, CommandError> {
+        let statements = self.queries.statements(month, self.now()).await?;
+        let (mut totals, mut unreadable) = (Vec::new(), Vec::new());
+        for kind in AccountKind::ALL {
+            let mut after = None;
+            loop {
+                let page = statements.totals_page(kind, after.take()).await?;
+                totals.extend(page.totals);
+                unreadable.extend(page.unreadable);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        match unreadable.as_slice() {
+            [] => Ok(totals),
+            accounts => Err(waiting_for(month, accounts)),
+        }
+    }
+
+    /// Computes a close. Neither final statements nor wallets as of a position ever change.
+    pub(super) async fn compute(
+        &self,
+        month: Month,
+        terms: &Terms,
+        control: Control,
+        carried: CarriedOver,
+    ) -> Result<Arc<ClosedMonth>, CommandError> {
+        let wallets = wallets::as_of(self.db(), control).await?;
+        let totals = self.totals(month).await?;
+        let terms = terms.clone();
+        let work = move || close_month(&terms, totals, carried, &wallets);
+        let closed = tokio::task::spawn_blocking(work).await;
+        let closed = closed.map_err(|error| CommandError::Internal(error.to_string()))?;
+        closed.map(Arc::new).map_err(|error| match error {
+            CloseError::AmountOutOfRange => Refusal::invalid("amount_out_of_range", error).into(),
+        })
+    }
+
+    /// How far every posting partition is.
+    pub(super) async fn positions(&self) -> Result<Vec<Position>, CommandError> {
+        let mut positions = Vec::new();
+        for partition in (0..self.queries.partitions().posting).map(Partition) {
+            let found = post_checkpoint(self.db(), partition).await?;
+            let position = found.map(|found| Position {
+                epoch: found.epoch,
+                offset: found.next,
+            });
+            positions.push(position.unwrap_or_default());
+        }
+        Ok(positions)
+    }
+}
+
+fn waiting_for(month: Month, accounts: &[Account]) -> CommandError {
+    let named = accounts.iter().take(NAMED_MAX).map(Account::to_string);
+    let named: Vec<String> = named.collect();
+    let detail = format!(
+        "{month} is not final for {} accounts that are set aside or cannot be read, among them {}; \
+         `tidemark set-aside list` says what to do",
+        accounts.len(),
+        named.join(", ")
+    );
+    Refusal::conflict("accounts_set_aside", detail).into()
+}

@@ -1,0 +1,229 @@
+//! Checks claims with proofs for Uniswap's distributor.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::lines::{line_of, line_of_key, must_be_written_so, text_of};
+use super::{Fault, Report, address_of};
+use crate::claims::entries::Claims;
+use crate::claims::hex::{amount_hex, parse_hash};
+use crate::claims::uniswap::{CLAIMS_PER_FILE, write_uniswap};
+use crate::domain::closing::{proof_root, uniswap_leaf};
+use crate::domain::ethereum::{Address, Hash, NO_UNITS, U256};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Distribution<'a> {
+    merkle_root: String,
+    token_total: String,
+    num_drops: u64,
+    #[serde(borrow)]
+    claims: Entries<'a>,
+}
+
+/// The members of an object, in their order.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries<'a>, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Entries<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of claims by address")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claim {
+    index: u64,
+    amount: String,
+    proof: Vec<String>,
+}
+
+struct ReadClaim {
+    line: usize,
+    index: u64,
+    address: Address,
+    amount: U256,
+    root: Hash,
+    proof: Vec<Hash>,
+}
+
+/// Checks the file in itself.
+pub fn check(bytes: &[u8]) -> Result<Report, Fault> {
+    let text = text_of(bytes)?;
+    let read: Distribution<'_> =
+        serde_json::from_str(text).map_err(|error| Fault::of_json(&error))?;
+    let root_line = line_of_key(text, "merkleRoot");
+    let root = parse_hash(&read.merkle_root).ok_or_else(|| {
+        let what = format!("merkleRoot is '{}', not a hash", read.merkle_root);
+        Fault::at("bad_tree", root_line, what)
+    })?;
+    let mut claims = Vec::with_capacity(read.claims.0.len());
+    for (address, raw) in &read.claims.0 {
+        let line = line_of(text, raw.get());
+        let claim = read_claim(line, address, raw);
+        claims.push(claim.map_err(|what| Fault::at("bad_claim", line, what))?);
+    }
+    must_prove(root, root_line, &claims)?;
+    must_be_in_order(&claims)?;
+    let total = must_sum_up(text, &read, &claims)?;
+    must_be_so_written(bytes, &read, root, &claims)?;
+    let mut notes = Vec::new();
+    if claims.len() as u64 != read.num_drops {
+        notes.push(format!(
+            "it holds {} of {} claims: the sum is checked over all files of the close together",
+            claims.len(),
+            read.num_drops
+        ));
+    }
+    Ok(Report {
+        form: "Uniswap MerkleDistributor",
+        root: Some(root),
+        claims: claims.len() as u64,
+        total,
+        notes,
+    })
+}
+
+fn read_claim(line: usize, address: &str, raw: &RawValue) -> Result<ReadClaim, String> {
+    let address = address_of(address)?;
+    let of_address = |what: String| format!("the claim of {address}: {what}");
+    let claim: Claim =
+        serde_json::from_str(raw.get()).map_err(|error| of_address(error.to_string()))?;
+    let amount = hex_amount(&claim.amount).map_err(of_address)?;
+    let mut proof = Vec::with_capacity(claim.proof.len());
+    for (place, node) in claim.proof.iter().enumerate() {
+        let node = parse_hash(node);
+        proof.push(node.ok_or_else(|| of_address(format!("proof[{place}] is not a hash")))?);
+    }
+    Ok(ReadClaim {
+        line,
+        index: claim.index,
+        address,
+        amount,
+        root: proof_root(uniswap_leaf(claim.index, address, amount), &proof),
+        proof,
+    })
+}
+
+fn hex_amount(text: &str) -> Result<U256, String> {
+    let bad = || format!("'{text}' is not an amount above 0 in hexadecimal digits");
+    let digits = text.strip_prefix("0x").ok_or_else(bad)?;
+    let amount = U256::from_str_radix(digits, 16).map_err(|_| bad())?;
+    match amount != NO_UNITS && amount_hex(amount) == text {
+        true => Ok(amount),
+        false => Err(bad()),
+    }
+}
+
+fn must_prove(root: Hash, root_line: usize, claims: &[ReadClaim]) -> Result<(), Fault> {
+    let Some(wrong) = claims.iter().find(|claim| claim.root != root) else {
+        return match claims {
+            [] => Err(Fault::whole("bad_tree", "there are no claims")),
+            _ => Ok(()),
+        };
+    };
+    if claims.len() > 1 && claims.iter().all(|claim| claim.root == wrong.root) {
+        let what = format!(
+            "merkleRoot is not the root of the claims, which is {}",
+            wrong.root
+        );
+        return Err(Fault::at("bad_tree", root_line, what));
+    }
+    let what = format!(
+        "the claim of {}: its proof does not lead to merkleRoot; index, amount, address or proof \
+         were edited",
+        wrong.address
+    );
+    Err(Fault::at("bad_claim", wrong.line, what))
+}
+
+fn must_be_in_order(claims: &[ReadClaim]) -> Result<(), Fault> {
+    for pair in claims.windows(2) {
+        if pair[0].address >= pair[1].address || pair[0].index + 1 != pair[1].index {
+            let what = format!("the claim of {} is out of order", pair[1].address);
+            return Err(Fault::at("bad_order", pair[1].line, what));
+        }
+    }
+    Ok(())
+}
+
+fn must_sum_up(text: &str, read: &Distribution<'_>, claims: &[ReadClaim]) -> Result<U256, Fault> {
+    let line = line_of_key(text, "tokenTotal");
+    let stated = hex_amount(&read.token_total).map_err(|what| Fault::at("bad_sum", line, what))?;
+    let mut amounts = claims.iter().map(|claim| claim.amount);
+    let total = amounts.try_fold(NO_UNITS, U256::checked_add);
+    let total = total.ok_or_else(|| Fault::whole("bad_sum", "the amounts are 2^256 or more"))?;
+    let count = claims.len() as u64;
+    // Other files hold the rest.
+    let is_part = read.num_drops > CLAIMS_PER_FILE as u64 && count <= CLAIMS_PER_FILE as u64;
+    if !is_part && count != read.num_drops {
+        let what = format!(
+            "numDrops is {}, but there are {count} claims",
+            read.num_drops
+        );
+        return Err(Fault::at("bad_sum", line_of_key(text, "numDrops"), what));
+    }
+    if !is_part && total != stated {
+        let what = format!("tokenTotal is {stated}, but the claims sum up to {total}");
+        return Err(Fault::at("bad_sum", line, what));
+    }
+    Ok(total)
+}
+
+/// The proofs are taken as they are in the file: each was right.
+fn must_be_so_written(
+    bytes: &[u8],
+    read: &Distribution<'_>,
+    root: Hash,
+    claims: &[ReadClaim],
+) -> Result<(), Fault> {
+    let entries = claims.iter().map(|claim| (claim.address, claim.amount));
+    let whole = Claims::sorted(entries.collect());
+    let whole = whole.ok_or_else(|| Fault::whole("bad_order", "the claims are not in order"))?;
+    if claims.len() as u64 == read.num_drops {
+        let tree = whole.uniswap_tree();
+        let tree = tree.map_err(|error| Fault::whole("bad_tree", error.to_string()))?;
+        let tree = tree.filter(|tree| tree.root() == root);
+        let tree =
+            tree.ok_or_else(|| Fault::whole("bad_tree", "the root is not that of the claims"))?;
+        let (total, all) = (whole.total().unwrap_or_default(), 0..claims.len());
+        return must_be_written_so(bytes, |out| write_uniswap(out, &whole, total, &tree, all));
+    }
+    must_be_written_so(bytes, |out| {
+        write!(out, "{{\n\"merkleRoot\":\"{root}\",\n")?;
+        write!(out, "\"tokenTotal\":\"{}\",\n", read.token_total)?;
+        write!(out, "\"numDrops\":{},\n\"claims\":{{", read.num_drops)?;
+        for (place, claim) in claims.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            let (address, index, amount) = (claim.address, claim.index, amount_hex(claim.amount));
+            let proof: Vec<String> = claim
+                .proof
+                .iter()
+                .map(|node| format!("\"{node}\""))
+                .collect();
+            let proof = proof.join(",");
+            write!(
+                out,
+                "{comma}\n\"{address}\":{{\"index\":{index},\"amount\":\"{amount}\",\"proof\":[{proof}]}}"
+            )?;
+        }
+        writeln!(out, "\n}}\n}}")
+    })
+}

@@ -1,0 +1,68 @@
+//! `tidemark claims`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::ClaimsCommand;
+use super::close::closing;
+use super::output::{Done, Failure, Out, counted};
+use super::session::Session;
+use crate::claims::FileKind;
+use crate::claims::check::{Beside, Fault, Report, check};
+use crate::ops::config::Config;
+
+/// Runs what needs an installation.
+pub async fn run(session: &Session, config: &Config, command: &ClaimsCommand) -> Done {
+    let ClaimsCommand::Show { account, before } = command else {
+        return Ok(());
+    };
+    let account = account.account().map_err(Failure::refused)?;
+    let claims = closing(session, config).await?;
+    let claims = claims.claims_of(&account, *before).await?;
+    let mut out = Out::new();
+    out.pretty_json(&claims)?;
+    out.finish()
+}
+
+/// The files in a directory.
+struct Folder(PathBuf);
+
+impl Beside for Folder {
+    fn file(&self, kind: FileKind) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.0.join(kind.to_string())) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Runs `tidemark claims check`.
+pub fn check_file(file: &Path) -> Done {
+    let bytes = std::fs::read(file)
+        .map_err(|error| Failure::refused(format!("cannot read {}: {error}", file.display())))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let folder = Folder(file.parent().unwrap_or(Path::new("")).to_owned());
+    let wrong = |fault: Fault| Failure::failed(format!("{}: {fault}", file.display()));
+    let reports = check(&name, &bytes, &folder).map_err(wrong)?;
+    let mut out = Out::new();
+    for report in reports {
+        say(&mut out, &report)?;
+    }
+    out.finish()
+}
+
+fn say(out: &mut Out, report: &Report) -> Done {
+    if report.claims > 0 {
+        let claims = counted(report.claims, "claim");
+        let total = report.total;
+        out.line(format!("{}: {claims}, {total} smallest units", report.form))?;
+    }
+    if let Some(root) = report.root {
+        out.line(format!("  root {root}"))?;
+    }
+    report
+        .notes
+        .iter()
+        .try_for_each(|note| out.line(format!("  note: {note}")))
+}

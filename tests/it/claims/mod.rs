@@ -1,0 +1,5 @@
+//! The files of closed months.
+
+mod check;
+mod evm;
+mod known;
