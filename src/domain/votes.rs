@@ -3,8 +3,9 @@
 //! Weights are integers with [`DECIMALS`] decimals. The points of accounts that share an address are
 //! added up before the formula: so it never matters to an address by how many accounts it earned, and
 //! since a square root or a cap of a sum is at most the sum of the square roots or caps, sharing an
-//! address never gains weight. Spreading one's points over several addresses can, by a square root or a
-//! cap; `total` is the formula that nobody can gain from.
+//! address gains no weight (but for what rounding down leaves of the last decimal). Spreading one's
+//! points over several addresses can, by a square root or a cap; `total` is the formula that nobody
+//! can gain from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -184,7 +185,9 @@ impl Weights {
             .into_iter()
             .map(|(address, points)| (address, formula.weight(points)));
         let of: BTreeMap<Address, u128> = weights.filter(|(_, weight)| *weight > 0).collect();
-        let total = of.values().fold(0, |sum: u128, one| sum.saturating_add(*one));
+        let total = of
+            .values()
+            .fold(0, |sum: u128, one| sum.saturating_add(*one));
         Weights { of, total }
     }
 }

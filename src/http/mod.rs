@@ -43,6 +43,7 @@ mod docs;
 mod download;
 mod extract;
 mod failures;
+mod governance;
 mod hosts;
 mod ingest;
 mod internal;
@@ -210,6 +211,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let (open, _) = open.split_for_parts();
     let (closed, _) = closed.split_for_parts();
     let (identity, _) = identity_routes().split_for_parts();
+    let (governance, _) = governance::routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -222,6 +224,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .with_state(service.clone())
         .merge(open.with_state(service.operator.clone()))
         .merge(identity.with_state(service.clone()))
+        .merge(governance.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
@@ -275,6 +278,7 @@ fn described(
         open.get_openapi(),
         closed.get_openapi(),
         identity_routes().get_openapi(),
+        governance::routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());

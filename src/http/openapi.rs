@@ -27,6 +27,7 @@ use super::problem::{BadEvent, Problem};
         (name = "ingest", description = "Usage events of gateways."),
         (name = "accounts", description = "What users and providers earned, and their referrals."),
         (name = "admin", description = "Prices, credits, corrections, rejects."),
+        (name = "governance", description = "Frozen weights of votes, for everybody."),
         (name = "operators", description = "Health, metrics, this document."),
         (name = "internal", description = "For the tidemark command; may change with any version.")
     )

@@ -42,6 +42,7 @@ mod statements;
 mod streak;
 mod usage;
 pub mod verify;
+mod votes;
 mod wallets;
 mod what_if;
 
@@ -89,6 +90,7 @@ pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
+pub use votes::{ComputedVotes, VOTERS_MAX, VotesError, VotesPage, VotesView, WeightTable};
 pub use wallets::{WalletChangeView, WalletView};
 pub use what_if::WhatIf;
 
@@ -99,6 +101,7 @@ pub struct Queries {
     partitions: Partitions,
     rules: rules_cache::RulesCache,
     models: models::ModelCache,
+    votes: votes::VotesCache,
 }
 
 /// Why there is no answer.
@@ -129,6 +132,7 @@ impl Queries {
             partitions,
             rules: rules_cache::RulesCache::default(),
             models: models::ModelCache::default(),
+            votes: votes::VotesCache::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod audits;
 mod codes;
 mod credits;
 mod exports;
+mod governance;
 mod keys;
 mod pricing;
 mod rejects;
@@ -43,6 +44,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(audits::show))
         .routes(routes!(analytics::show))
         .routes(routes!(exports::file))
+        .routes(routes!(governance::list))
+        .routes(routes!(governance::freeze))
+        .routes(routes!(governance::preview))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))

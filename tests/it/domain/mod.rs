@@ -20,3 +20,4 @@ mod sorted;
 mod statement;
 mod statement_laws;
 mod time;
+mod votes;

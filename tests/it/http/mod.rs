@@ -10,6 +10,7 @@ mod bodies;
 mod credits;
 mod earnings;
 mod exports;
+pub mod governance;
 pub mod hostile;
 pub mod issuer;
 mod keys;

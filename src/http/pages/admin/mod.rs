@@ -26,6 +26,7 @@ pub(super) mod change;
 mod confirmation;
 pub(super) mod credits;
 pub(super) mod exports;
+pub(super) mod governance;
 pub(super) mod network;
 mod preview;
 mod reject_overview;
@@ -36,13 +37,14 @@ pub(super) mod rules;
 mod versions;
 
 /// The pages of admins, with their names.
-const TABS: [(&str, &str); 7] = [
+const TABS: [(&str, &str); 8] = [
     ("Overview", "/admin"),
     ("Prices and rules", "/admin/rules"),
     ("Credits", "/admin/credits"),
     ("Requests", requests::PATH),
     ("Rejects", "/admin/rejects"),
     ("Exports", exports::PATH),
+    ("Votes", governance::PATH),
     ("Audit", "/admin/audit"),
 ];
 
