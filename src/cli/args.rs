@@ -9,8 +9,9 @@ use clap_complete::Shell;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 pub use accounts::{
-    AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
-    ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs, WalletCommand,
+    AwardCommand, CreditsCommand, ExplainArgs, FormulaArg, FreezeArgs, GovernanceCommand,
+    ImportArgs, Kinds, LeaderboardArgs, PricingCommand, ReferralCommand, ReverseArgs, RuleSet,
+    StatementArgs, UsageArgs, WalletCommand,
 };
 pub use badges::{BadgeDecisionArgs, BadgesCommand};
 pub use closing::{ClaimsCommand, CloseArgs};
@@ -105,6 +106,9 @@ pub enum Command {
     /// Grant one-off awards.
     #[command(subcommand)]
     Award(AwardCommand),
+    /// Freeze and show the weights of votes.
+    #[command(subcommand)]
+    Governance(GovernanceCommand),
     /// Take back what a request earned and cost: its provider's and user's points, every referrer's share, and the charge.
     #[command(
         after_help = "Example:\n  tidemark reverse alice --source gateway-eu-1 --id r-1 --time 2026-11-22T07:01:02.123Z --reason 'the model answered nonsense'"

@@ -29,6 +29,7 @@ mod engine;
 mod explain;
 mod export;
 mod generate;
+mod governance;
 mod grants;
 mod keys;
 mod lines;
@@ -278,6 +279,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Wallet(command) => wallet::run(session, config, command).await,
         Command::Credits(command) => grants::credits(session, command).await,
         Command::Award(command) => grants::award(session, command).await,
+        Command::Governance(command) => governance::run(session, command).await,
         Command::Reverse(args) => reverse::run(session, config, args).await,
         Command::Explain(args) => explain::run(session, args).await,
         Command::Statement(args) => statements::statements(session, args).await,

@@ -3,8 +3,9 @@
 //! Weights are integers with [`DECIMALS`] decimals. The points of accounts that share an address are
 //! added up before the formula: so it never matters to an address by how many accounts it earned, and
 //! since a square root or a cap of a sum is at most the sum of the square roots or caps, sharing an
-//! address never gains weight. Spreading one's points over several addresses can, by a square root or a
-//! cap; `total` is the formula that nobody can gain from.
+//! address gains no weight (but for what rounding down leaves of the last decimal). Spreading one's
+//! points over several addresses can, by a square root or a cap; `total` is the formula that nobody
+//! can gain from.
 
 use std::collections::BTreeMap;
 use std::fmt;

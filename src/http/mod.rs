@@ -46,6 +46,7 @@ mod docs;
 mod download;
 mod extract;
 mod failures;
+mod governance;
 mod hosts;
 mod ingest;
 mod internal;
@@ -229,6 +230,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
     let (identity, _) = identity_routes().split_for_parts();
     let (badges, _) = badges::routes().split_for_parts();
     let (published, _) = published_routes().split_for_parts();
+    let (governance, _) = governance::routes().split_for_parts();
     let guard = middleware::from_fn_with_state(service.clone(), access::guard);
     let described = Described {
         page: docs::page(&document),
@@ -243,6 +245,7 @@ pub fn router(service: ApiState, hosts: Hosts) -> Router {
         .merge(identity.with_state(service.clone()))
         .merge(badges.with_state(service.clone()))
         .merge(published.with_state(service.clone()))
+        .merge(governance.with_state(service.clone()))
         .merge(document_routes().split_for_parts().0.with_state(described))
         .merge(pages::router(&service, hosts))
         .fallback(no_page_here)
@@ -298,6 +301,7 @@ fn described(
         identity_routes().get_openapi(),
         badges::routes().get_openapi(),
         published_routes().get_openapi(),
+        governance::routes().get_openapi(),
         document_routes().get_openapi(),
     ] {
         document.merge(part.clone());

@@ -28,6 +28,7 @@ use super::problem::{BadEvent, Problem};
         (name = "accounts", description = "What users and providers earned, and their referrals."),
         (name = "public", description = "Badges, for whoever has their address."),
         (name = "admin", description = "Prices, credits, corrections, rejects."),
+        (name = "governance", description = "Frozen weights of votes, for everybody."),
         (name = "operators", description = "Health, metrics, this document."),
         (name = "internal", description = "For the tidemark command; may change with any version.")
     )

@@ -354,6 +354,11 @@ metrics! {
     /// Exports that were downloaded, by what they hold, format and outcome: complete, interrupted (the
     /// client stopped reading) or failed (the file is incomplete; the log says why).
     exports_total: IntCounterVec["what", "format", "outcome"];
+    /// Wallets that were linked, by outcome: linked (also the present one again), unlinked, or refused
+    /// (the message or its signature).
+    wallet_changes_total: IntCounterVec["outcome"];
+    /// Addresses whose weight in a vote was asked for.
+    votes_addresses_total: IntCounter;
     /// Spans for the trace collector: sent, failed (not accepted) or dropped (queue full). Only
     /// with tracing.endpoint.
     trace_spans_total: IntCounterVec["outcome"];

@@ -45,6 +45,7 @@ mod statements;
 mod streak;
 mod usage;
 pub mod verify;
+mod votes;
 mod wallets;
 mod what_if;
 
@@ -95,6 +96,7 @@ pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
+pub use votes::{ComputedVotes, VOTERS_MAX, VotesError, VotesPage, VotesView, WeightTable};
 pub use wallets::{WalletChangeView, WalletView};
 pub use what_if::{ChangedValue, SampledWeek, WhatIf};
 
@@ -108,6 +110,7 @@ pub struct Queries {
     replays: Arc<Semaphore>,
     rules: rules_cache::RulesCache,
     models: models::ModelCache,
+    votes: votes::VotesCache,
 }
 
 /// Why there is no answer.
@@ -140,6 +143,7 @@ impl Queries {
             replays: Arc::new(Semaphore::new(1)),
             rules: rules_cache::RulesCache::default(),
             models: models::ModelCache::default(),
+            votes: votes::VotesCache::default(),
         }
     }
 

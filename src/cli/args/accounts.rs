@@ -10,6 +10,7 @@ use super::{AccountArg, JsonArg};
 use crate::domain::amount::{Money, Points};
 use crate::domain::ids::AccountKind;
 use crate::domain::time::{Day, Millis, Month};
+use crate::domain::votes::ProposalId;
 use crate::gateways::Markup;
 
 pub(super) const STATEMENT_EXAMPLES: &str = "\
@@ -210,6 +211,77 @@ pub enum WalletCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `governance`.
+#[derive(Debug, Subcommand)]
+pub enum GovernanceCommand {
+    /// Freeze the weights of a proposal, for good: what each linked address weighs by the points of
+    /// final months.
+    #[command(
+        after_help = "Examples:\n  tidemark governance freeze proposal-1 --from 2026-08 --to 2026-10 --formula square-root --dry-run\n  \
+                      tidemark governance freeze proposal-1 --from 2026-08 --to 2026-10 --formula square-root --reason 'vote on prices'"
+    )]
+    Freeze(FreezeArgs),
+    /// Show what is frozen: one proposal, or a list of all.
+    #[command(
+        after_help = "Examples:\n  tidemark governance show\n  tidemark governance show proposal-1 --document > proposal-1.json"
+    )]
+    Show {
+        /// The proposal.
+        proposal: Option<ProposalId>,
+        /// Print the frozen document, byte for byte.
+        #[arg(long, requires = "proposal", conflicts_with = "json")]
+        document: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `governance freeze`.
+#[derive(Debug, Args)]
+pub struct FreezeArgs {
+    /// The proposal's name: Snapshot's id of it, or one of your own.
+    pub proposal: ProposalId,
+    /// The first month whose points count.
+    #[arg(long, value_name = "MONTH")]
+    pub from: Month,
+    /// The last one; each month must be final.
+    #[arg(long, value_name = "MONTH")]
+    pub to: Month,
+    /// How points become weight.
+    #[arg(long, value_enum)]
+    pub formula: FormulaArg,
+    /// Most points that count, with --formula cap.
+    #[arg(long, value_name = "POINTS")]
+    pub cap: Option<Points>,
+    /// Which kind of account takes part; may be given twice [default: both].
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<AccountKind>,
+    /// As of which entry of the control feed wallets count [default: the newest].
+    #[arg(long, value_name = "NUMBER")]
+    pub control: Option<u64>,
+    /// Reason, kept in the audit entry.
+    #[arg(long, default_value = "frozen by tidemark governance freeze")]
+    pub reason: String,
+    /// Show what would be frozen, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How points become weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormulaArg {
+    /// The points themselves.
+    Total,
+    /// Their square root.
+    SquareRoot,
+    /// The points, at most --cap.
+    Cap,
 }
 
 /// `credits`.

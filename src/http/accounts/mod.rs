@@ -20,6 +20,8 @@ mod requests;
 mod users;
 mod wallets;
 
+pub(super) use wallets::{count_link, count_unlink};
+
 /// Entries of a page, unless asked otherwise.
 const PAGE_DEFAULT: u32 = 100;
 /// Most entries of a page.

@@ -132,7 +132,29 @@ pub(super) async fn link(
         repeat: key.given().map_or(Repeat::Never, Repeat::Key),
         by: caller.by,
     };
-    Ok(Json(service.commands.link_wallet(&site, new).await?))
+    let linked = service.commands.link_wallet(&site, new).await;
+    count_link(&service, &linked);
+    Ok(Json(linked?))
+}
+
+/// Counts what became of a signed message; failures of the store are counted elsewhere.
+pub(in crate::http) fn count_link(
+    service: &ApiState,
+    linked: &Result<WalletView, crate::app::CommandError>,
+) {
+    let outcome = match linked {
+        Ok(_) => "linked",
+        Err(crate::app::CommandError::Refused(_)) => "refused",
+        Err(_) => return,
+    };
+    let counter = &service.metrics.wallet_changes_total;
+    counter.with_label_values(&[outcome]).inc();
+}
+
+/// Counts an unlink.
+pub(in crate::http) fn count_unlink(service: &ApiState) {
+    let counter = &service.metrics.wallet_changes_total;
+    counter.with_label_values(&["unlinked"]).inc();
 }
 
 /// Why a wallet is unlinked.
@@ -173,5 +195,7 @@ pub(super) async fn unlink(
     }
     let commands = &service.commands;
     let unlinked = commands.unlink_wallet(&account, caller.by, body.reason);
-    Ok(Json(unlinked.await?))
+    let unlinked = unlinked.await?;
+    count_unlink(&service);
+    Ok(Json(unlinked))
 }

@@ -18,6 +18,7 @@ pub(super) mod closes;
 mod codes;
 mod credits;
 mod exports;
+mod governance;
 mod keys;
 mod pricing;
 mod rejects;
@@ -50,6 +51,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(closes::preview))
         .routes(routes!(closes::show))
         .routes(routes!(closes::file))
+        .routes(routes!(governance::list))
+        .routes(routes!(governance::freeze))
+        .routes(routes!(governance::preview))
         .routes(routes!(rejects::list))
         .routes(routes!(rejects::show))
         .routes(routes!(rejects::redrive_one))

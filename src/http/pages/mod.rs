@@ -386,6 +386,24 @@ fn pages(made_with: Option<Pages>) -> Table {
             AdminRead,
             get(admin::exports::file),
         )
+        .add(
+            M::GET,
+            "/admin/governance",
+            AdminRead,
+            get(admin::governance::show),
+        )
+        .add(
+            M::POST,
+            "/admin/governance",
+            AdminWrite,
+            post(admin::governance::freeze),
+        )
+        .add(
+            M::POST,
+            "/admin/governance/preview",
+            AdminWrite,
+            post(admin::governance::preview),
+        )
         .add(M::GET, "/admin/audit", AdminRead, get(admin::audit::show))
 }
 

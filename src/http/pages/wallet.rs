@@ -19,6 +19,7 @@ use crate::app::commands::{NewWallet, Repeat, WalletMessage, WalletSite};
 use crate::app::queries::{WalletChangeView, WalletView};
 use crate::domain::ids::Account;
 use crate::domain::text::check_reason;
+use crate::http::accounts::{count_link, count_unlink};
 use crate::http::extract::QueryParams;
 use crate::http::problem::Problem;
 use crate::ops::random_name;
@@ -111,7 +112,9 @@ pub(super) async fn link(
         repeat: Repeat::Form(form.text("once").to_owned()),
         by: visitor.by(),
     };
-    match pages.service.commands.link_wallet(&site, new).await {
+    let linked = pages.service.commands.link_wallet(&site, new).await;
+    count_link(&pages.service, &linked);
+    match linked {
         Ok(_) => Ok(redirect(&format!("{}?done=linked", wallet_path(&account)))),
         Err(error) => {
             let step = after_refusal(&error, &message);
@@ -148,10 +151,13 @@ pub(super) async fn unlink(
     let commands = &pages.service.commands;
     let unlinked = commands.unlink_wallet(&account, visitor.by(), reason);
     match unlinked.await {
-        Ok(_) => Ok(redirect(&format!(
-            "{}?done=unlinked",
-            wallet_path(&account)
-        ))),
+        Ok(_) => {
+            count_unlink(&pages.service);
+            Ok(redirect(&format!(
+                "{}?done=unlinked",
+                wallet_path(&account)
+            )))
+        }
         Err(error) => refused(&pages, &visitor, &account, begin(&pages), error).await,
     }
 }

@@ -22,3 +22,4 @@ mod sorted;
 mod statement;
 mod statement_laws;
 mod time;
+mod votes;

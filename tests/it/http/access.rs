@@ -174,7 +174,7 @@ async fn every_route_lets_in_exactly_the_keys_that_its_documentation_names() {
 }
 
 #[tokio::test]
-async fn only_health_metrics_and_the_document_are_open() {
+async fn only_health_metrics_the_document_and_frozen_votes_are_open() {
     let open: Vec<String> = operations()
         .into_iter()
         .filter(|operation| operation.scopes.is_none())
@@ -190,6 +190,8 @@ async fn only_health_metrics_and_the_document_are_open() {
             "/badges/00112233445566778899aabbccddeeff",
             "/badges/00112233445566778899aabbccddeeff/picture",
             "/badges/00112233445566778899aabbccddeeff/status",
+            "/api/governance/proposal-1",
+            "/api/governance/proposal-1/scores",
             "/docs",
             "/healthz",
             "/internal/listener",

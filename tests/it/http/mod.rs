@@ -12,6 +12,7 @@ mod closes;
 mod credits;
 mod earnings;
 mod exports;
+pub mod governance;
 pub mod hostile;
 pub mod issuer;
 mod keys;

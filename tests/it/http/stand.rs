@@ -147,6 +147,7 @@ impl Stand {
             health: self.service.health.clone(),
             config: self.service.config.clone(),
             archive: Some(archive),
+            closing: self.service.closing.clone(),
         });
         Stand { service, ..self }
     }

@@ -8,4 +8,5 @@ mod failing;
 mod jar;
 mod requests;
 mod sessions;
+mod votes;
 mod wallets;

@@ -820,7 +820,7 @@ impl Run {
 
     pub(super) fn sign_up(&mut self) {
         let (referee, referrer) = (self.an_account(), self.an_account());
-        if self.asked % 3 == 0 {
+        if self.asked.is_multiple_of(3) {
             self.link_wallet(referrer.clone());
         }
         if referee.kind != referrer.kind {

@@ -27,6 +27,7 @@ pub(super) mod closes;
 mod confirmation;
 pub(super) mod credits;
 pub(super) mod exports;
+pub(super) mod governance;
 pub(super) mod network;
 mod preview;
 mod reject_overview;
@@ -37,7 +38,7 @@ pub(super) mod rules;
 mod versions;
 
 /// The pages of admins, with their names.
-const TABS: [(&str, &str); 8] = [
+const TABS: [(&str, &str); 9] = [
     ("Overview", "/admin"),
     ("Prices and rules", "/admin/rules"),
     ("Credits", "/admin/credits"),
@@ -45,6 +46,7 @@ const TABS: [(&str, &str); 8] = [
     ("Rejects", "/admin/rejects"),
     ("Exports", exports::PATH),
     ("Closes", closes::PATH),
+    ("Votes", governance::PATH),
     ("Audit", "/admin/audit"),
 ];
 

@@ -81,6 +81,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
                 ("credits", "/admin/credits?user=user-1"),
                 ("requests", "/admin/request"),
                 ("rejects", "/admin/rejects"),
+                ("votes", "/admin/governance"),
                 ("reject", &place),
                 ("audit", "/admin/audit"),
                 ("leaderboard-admin", "/leaderboard"),

@@ -1,0 +1,433 @@
+//! Votes: freezing the weights of proposals, and asking for scores.
+
+use std::sync::Arc;
+
+use axum::http::{Method, Request, header};
+use futures::future::join_all;
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+use tidemark::domain::amount::Points;
+use tidemark::domain::ethereum::Address;
+use tidemark::domain::ids::Account;
+use tidemark::domain::position::Control;
+use tidemark::domain::rules::Network;
+use tidemark::store::control;
+use tidemark::store::db::{Db, Query, RangeFilter, Table};
+use tidemark::store::votes::put_piece;
+use tidemark::store::wallets::{LinkRequest, link};
+
+use super::rows::{book, posted_up_to, rules, served};
+use super::stand::{Answer, NOON, Stand};
+use crate::store::wallets::issued;
+use crate::store::{provider, user};
+
+const ADMIN: &str = "/api/admin/governance";
+const OPEN: &str = "/api/governance";
+
+pub fn address(number: u8) -> Address {
+    Address([number; 20])
+}
+
+pub async fn linked(stand: &Stand, account: &Account, number: u8) {
+    let nonce = format!("nonce{:08x}", rand::random::<u32>());
+    issued(&stand.db, account, &nonce, NOON).await;
+    let request = LinkRequest {
+        account: account.clone(),
+        address: address(number),
+        token: nonce.clone(),
+        nonce,
+        now: NOON,
+        by: "a test".to_owned(),
+    };
+    link(&stand.db, &request).await.unwrap();
+}
+
+/// Points of a day, of which nothing else comes.
+async fn earned(stand: &Stand, account: &Account, day: &str, points: i64) {
+    book(stand, account, |entry| {
+        served(entry, day, 1, Points::whole(points))
+    })
+    .await;
+}
+
+/// October is final; alice and a provider share an address.
+pub async fn stand() -> Stand {
+    let stand = Stand::new().await;
+    rules(&stand, Network::Testnet).await;
+    let (alice, bob, eve, prov) = (user("alice"), user("bob"), user("eve"), provider("p"));
+    for (account, september, october) in
+        [(&alice, 1, 9), (&bob, 0, 25), (&eve, 0, 4), (&prov, 7, 90)]
+    {
+        if september > 0 {
+            earned(&stand, account, "2026-09-05", september).await;
+        }
+        earned(&stand, account, "2026-10-05", october).await;
+    }
+    linked(&stand, &alice, 1).await;
+    linked(&stand, &prov, 1).await;
+    linked(&stand, &bob, 2).await;
+    posted_up_to(&stand, NOON).await;
+    stand
+}
+
+fn terms(formula: &str) -> Value {
+    json!({"from": "2026-10", "to": "2026-10", "formula": formula, "reason": "a vote"})
+}
+
+async fn put(stand: &Stand, proposal: &str, body: &Value) -> Answer {
+    let path = format!("{ADMIN}/{proposal}");
+    stand
+        .ask(Some(&stand.admin), Method::PUT, &path, Some(body))
+        .await
+}
+
+async fn frozen(stand: &Stand, proposal: &str, body: &Value) -> Value {
+    let answer = put(stand, proposal, body).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    answer.json()
+}
+
+async fn document(stand: &Stand, proposal: &str) -> Answer {
+    let path = format!("{OPEN}/{proposal}");
+    stand.ask(None, Method::GET, &path, None).await
+}
+
+async fn scores(stand: &Stand, proposal: &str, addresses: &Value) -> Answer {
+    let path = format!("{OPEN}/{proposal}/scores");
+    let body = json!({"options": {"url": "x", "type": "api-post"}, "network": "1", "snapshot": 1, "addresses": addresses});
+    stand.ask(None, Method::POST, &path, Some(&body)).await
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let hash = digest(&SHA256, bytes);
+    hash.as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[tokio::test]
+async fn frozen_weights_are_a_document_with_a_hash_and_answer_scores() {
+    let stand = stand().await;
+    let preview = stand
+        .post(&format!("{ADMIN}/q1/preview"), &terms("total"))
+        .await
+        .json();
+    assert_eq!(preview["votes"]["addresses"], 2);
+    assert_eq!(
+        (&preview["accounts"], &preview["unlinkedPoints"]),
+        (&json!(3), &json!("4"))
+    );
+    assert_eq!(preview["largest"][0]["address"], json!(address(1)));
+    assert_eq!(
+        document(&stand, "q1").await.code(),
+        (404, "unknown_proposal".to_owned())
+    );
+
+    let votes = frozen(&stand, "q1", &terms("total")).await;
+    assert_eq!(votes, preview["votes"]);
+    let answer = document(&stand, "q1").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(sha256(&answer.body), votes["hash"]);
+    assert_eq!(answer.body.len() as u64, votes["bytes"]);
+    assert_eq!(
+        answer.headers[header::CONTENT_LENGTH],
+        answer.body.len().to_string()
+    );
+    let tag = answer.headers[header::ETAG].clone();
+    assert_eq!(tag, format!("\"{}\"", votes["hash"].as_str().unwrap()));
+    let frozen_json = answer.json();
+    // 9 of alice and 90 of the provider; 25 of bob.
+    assert_eq!(
+        frozen_json["score"],
+        json!([{"address": address(1), "score": "99000000"}, {"address": address(2), "score": "25000000"}])
+    );
+    assert_eq!(
+        (&frozen_json["control"], &frozen_json["decimals"]),
+        (&votes["control"], &json!(6))
+    );
+
+    for (known, status) in [
+        (tag.to_str().unwrap(), 304),
+        ("\"x\", *", 304),
+        ("\"x\"", 200),
+    ] {
+        let request = Request::get(format!("{OPEN}/q1"))
+            .header(header::HOST, "localhost")
+            .header(header::IF_NONE_MATCH, known);
+        let answer = stand
+            .send(request.body(axum::body::Body::empty()).unwrap())
+            .await;
+        assert_eq!(answer.status, status, "{known}");
+        assert_eq!(answer.body.is_empty(), status == 304);
+    }
+
+    let (one, two) = (
+        address(1).to_string(),
+        address(2)
+            .to_string()
+            .to_ascii_uppercase()
+            .replace("0X", "0x"),
+    );
+    let asked = json!([two, one, address(9), one, "vitalik.eth", ""]);
+    let answer = scores(&stand, "q1", &asked).await.json();
+    let expected = json!([
+        {"address": two, "score": "25000000"}, {"address": one, "score": "99000000"}, {"address": address(9), "score": "0"},
+        {"address": one, "score": "99000000"}, {"address": "vitalik.eth", "score": "0"}, {"address": "", "score": "0"},
+    ]);
+    assert_eq!(answer["score"], expected);
+    let listed = stand.get(ADMIN).await.json();
+    assert_eq!(listed, json!({"proposals": [votes], "next": null}));
+    let trail = stand.get("/api/admin/audit?limit=5").await.json();
+    let told = &trail["entries"][0];
+    assert_eq!(
+        (&told["action"], &told["subject"]),
+        (&json!("votes.freeze"), &json!("q1"))
+    );
+}
+
+#[tokio::test]
+async fn formulas_kinds_periods_and_positions_decide_the_weights() {
+    let stand = stand().await;
+    let head = control::head(&stand.db).await.unwrap().0;
+    let rows = [
+        (
+            json!({"formula": "square_root"}),
+            vec![("1", 9_949_874), ("2", 5_000_000)],
+        ),
+        (
+            json!({"formula": "cap", "cap": "30"}),
+            vec![("1", 30_000_000), ("2", 25_000_000)],
+        ),
+        (
+            json!({"formula": "total", "kinds": ["user"]}),
+            vec![("1", 9_000_000), ("2", 25_000_000)],
+        ),
+        (
+            json!({"formula": "total", "kinds": ["provider"]}),
+            vec![("1", 90_000_000)],
+        ),
+        (
+            json!({"formula": "total", "from": "2026-09"}),
+            vec![("1", 107_000_000), ("2", 25_000_000)],
+        ),
+        // Before bob linked his wallet; before anybody did.
+        (
+            json!({"formula": "total", "control": head - 1}),
+            vec![("1", 99_000_000)],
+        ),
+        (json!({"formula": "total", "control": head - 3}), vec![]),
+    ];
+    for (n, (given, expected)) in rows.into_iter().enumerate() {
+        let mut body = terms("total");
+        for (name, value) in given.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let votes = frozen(&stand, &format!("q{n}"), &body).await;
+        let document = document(&stand, &format!("q{n}")).await.json();
+        let found: Vec<(String, String)> = document["score"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                (
+                    one["address"].as_str().unwrap().to_owned(),
+                    one["score"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect();
+        let expected: Vec<(String, String)> = expected
+            .into_iter()
+            .map(|(number, weight)| {
+                (
+                    address(number.parse().unwrap()).to_string(),
+                    weight.to_string(),
+                )
+            })
+            .collect();
+        assert_eq!(found, expected, "{given}");
+        let total: u64 = expected
+            .iter()
+            .map(|(_, weight)| weight.parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(votes["total"], total.to_string());
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_own_code_and_freezes_nothing() {
+    let stand = stand().await;
+    let with = |name: &str, value: Value| {
+        let mut body = terms("total");
+        body[name] = value;
+        body
+    };
+    let rows = [
+        ("q1", with("to", json!("2026-11")), 409, "month_not_final"),
+        ("q1", with("from", json!("2026-11")), 422, "invalid_terms"),
+        ("q1", with("from", json!("2020-01")), 422, "invalid_terms"),
+        ("q1", with("kinds", json!([])), 422, "invalid_terms"),
+        ("q1", with("kinds", json!(["robot"])), 400, "invalid_body"),
+        ("q1", with("formula", json!("cap")), 422, "invalid_terms"),
+        ("q1", with("formula", json!("cube")), 400, "invalid_body"),
+        ("q1", with("cap", json!("5")), 422, "invalid_terms"),
+        (
+            "q1",
+            with("control", json!(1_000_000)),
+            409,
+            "control_ahead",
+        ),
+        (
+            "q1",
+            with("expectedHash", json!("00")),
+            409,
+            "changed_meanwhile",
+        ),
+        ("q1", with("reason", json!("")), 422, "invalid_reason"),
+        ("q1", with("bonus", json!(1)), 400, "invalid_body"),
+        ("q%201", terms("total"), 422, "invalid_proposal"),
+        ("-", terms("total"), 422, "invalid_proposal"),
+    ];
+    for (proposal, body, status, code) in rows {
+        let answer = put(&stand, proposal, &body).await;
+        assert_eq!(
+            answer.code(),
+            (status, code.to_owned()),
+            "{proposal} {body}"
+        );
+    }
+    assert_eq!(stand.get(ADMIN).await.json()["proposals"], json!([]));
+    for (body, code) in [
+        (json!({}), "invalid_body"),
+        (json!({"addresses": [1]}), "invalid_body"),
+    ] {
+        let path = format!("{OPEN}/q1/scores");
+        let answer = stand.ask(None, Method::POST, &path, Some(&body)).await;
+        assert_eq!(
+            answer.code(),
+            (404, "unknown_proposal".to_owned()),
+            "{body}"
+        );
+        frozen(&stand, "q2", &terms("total")).await;
+        let path = format!("{OPEN}/q2/scores");
+        let answer = stand.ask(None, Method::POST, &path, Some(&body)).await;
+        assert_eq!(answer.code(), (400, code.to_owned()), "{body}");
+    }
+    let many = |count: usize| Value::from(vec!["x"; count]);
+    assert_eq!(scores(&stand, "q2", &many(100_000)).await.status, 200);
+    let refused = scores(&stand, "q2", &many(100_001)).await;
+    assert_eq!(refused.code(), (400, "invalid_body".to_owned()));
+    let long = Value::from("x".repeat(8 << 20));
+    let refused = scores(&stand, "q2", &json!([long])).await;
+    assert_eq!(refused.code(), (413, "body_too_large".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_frozen_never_changes_whoever_freezes_and_whatever_happens_after() {
+    let stand = stand().await;
+    // What a killed attempt left under another hash.
+    let proposal = "q1".parse().unwrap();
+    put_piece(&stand.db, &proposal, "0123", 0, b"half".to_vec())
+        .await
+        .unwrap();
+    let control = control::head(&stand.db).await.unwrap();
+    let mut body = terms("total");
+    body["control"] = json!(control.0);
+    let all = join_all((0..6).map(|_| frozen(&stand, "q1", &body))).await;
+    assert!(all.iter().all(|votes| votes == &all[0]), "{all:?}");
+    let before = document(&stand, "q1").await.body;
+
+    // Wallets and later months change; the document does not.
+    linked(&stand, &user("bob"), 7).await;
+    earned(&stand, &user("bob"), "2026-11-05", 500).await;
+    assert_eq!(document(&stand, "q1").await.body, before);
+    assert_eq!(frozen(&stand, "q1", &body).await, all[0]);
+    // Without a position the same terms are the same vote.
+    assert_eq!(frozen(&stand, "q1", &terms("total")).await, all[0]);
+    for other in [
+        terms("square_root"),
+        json!({"from": "2026-09", "to": "2026-10", "formula": "total", "reason": "x"}),
+    ] {
+        let refused = put(&stand, "q1", &other).await;
+        assert_eq!(refused.code(), (409, "proposal_frozen".to_owned()));
+    }
+    // The same terms as of the same position give the same weights under another name.
+    let again = frozen(&stand, "q2", &body).await;
+    assert_eq!(
+        (&again["total"], &again["control"]),
+        (&all[0]["total"], &all[0]["control"])
+    );
+    let kept = Query {
+        table: Table::Checkpoints,
+        index: false,
+        hash: "votes#q1".to_owned(),
+        range: RangeFilter::All,
+        descending: false,
+        limit: None,
+        after: None,
+    };
+    let kept = stand.db.query(&kept).await.unwrap();
+    assert_eq!(kept.items.len(), 1, "the killed attempt's piece is gone");
+}
+
+#[tokio::test]
+async fn a_document_of_many_pieces_is_streamed_whole_and_looked_up() {
+    let stand = stand().await;
+    let db: Arc<dyn Db> = Arc::new(stand.db.clone());
+    let votes = large(&*db, 20_000).await;
+    assert!(votes.pieces > 4, "{}", votes.pieces);
+    let answer = document(&stand, "large").await;
+    assert_eq!(sha256(&answer.body), votes.hash);
+    let lines = answer.json();
+    let lines = lines["score"].as_array().unwrap();
+    assert_eq!(lines.len(), 20_000);
+    let asked: Vec<&str> = lines
+        .iter()
+        .map(|one| one["address"].as_str().unwrap())
+        .collect();
+    let answer = scores(&stand, "large", &json!(asked)).await.json();
+    assert_eq!(answer["score"].as_array().unwrap(), lines);
+}
+
+/// A proposal in which so many addresses have a weight, frozen without any account behind them.
+pub async fn large(db: &dyn Db, voters: u32) -> tidemark::store::votes::FrozenVotes {
+    use tidemark::domain::votes::{Formula, VoteTerms, Weights, document_lines};
+    use tidemark::store::votes::{FrozenVotes, PIECE_BYTES_MAX, freeze};
+    let points = (0..voters).map(|n| {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+        (Address(bytes), u128::from(n) + 1)
+    });
+    let weights = Weights::new(Formula::Total, points.collect());
+    let october = "2026-10".parse().unwrap();
+    let kinds = [tidemark::domain::ids::AccountKind::User];
+    let terms = VoteTerms::new(october, october, &kinds, Formula::Total).unwrap();
+    let proposal: tidemark::domain::votes::ProposalId = "large".parse().unwrap();
+    let mut pieces: Vec<Vec<u8>> = vec![Vec::new()];
+    for line in document_lines(&proposal, &terms, Control(1), &weights) {
+        if pieces.last().unwrap().len() + line.len() > PIECE_BYTES_MAX {
+            pieces.push(Vec::new());
+        }
+        pieces.last_mut().unwrap().extend(line.into_bytes());
+    }
+    let hash = sha256(&pieces.concat());
+    let frozen = FrozenVotes {
+        control: Control(1),
+        bytes: pieces.iter().map(|piece| piece.len() as u64).sum(),
+        pieces: u32::try_from(pieces.len()).unwrap(),
+        addresses: voters.into(),
+        total: weights.total,
+        frozen_at: NOON,
+        by: "a test".to_owned(),
+        proposal: proposal.clone(),
+        hash: hash.clone(),
+        terms,
+    };
+    for (number, piece) in (0..).zip(pieces) {
+        put_piece(db, &proposal, &hash, number, piece)
+            .await
+            .unwrap();
+    }
+    assert_eq!(freeze(db, &frozen, "a test").await.unwrap(), None);
+    frozen
+}
