@@ -189,7 +189,7 @@ impl ArchiveStore {
             }
         }
         Err(ArchiveError::Objects {
-            place: self.place.clone(),
+            place: self.place().to_owned(),
             what: format!(
                 "what {COVERAGE} lists was deleted before it could be read, {LISTINGS_MAX} times in a \
                  row; try again, and see whether something other than tidemark deletes there"

@@ -9,7 +9,7 @@ use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
 use crate::app::queries::{SeasonBoards, SeasonError, SeasonPlace, StoredArchive, season_boards};
 use crate::domain::rules::SeasonSpan;
-use crate::ops::config::{ArchiveLocation, Config};
+use crate::ops::config::{Config, FilesLocation};
 
 /// Runs the command.
 pub async fn run(session: &Session, config: &Config, command: &SeasonCommand) -> Done {
@@ -71,7 +71,7 @@ async fn freeze(
     session: &Session,
     config: &Config,
     name: &str,
-    archive: Option<&ArchiveLocation>,
+    archive: Option<&FilesLocation>,
     is_json: bool,
 ) -> Done {
     let queries = session.queries();

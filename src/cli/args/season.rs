@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::JsonArg;
-use crate::ops::config::ArchiveLocation;
+use crate::ops::config::FilesLocation;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +32,7 @@ pub enum SeasonCommand {
         name: String,
         /// Where the archive is [default: archive.location].
         #[arg(long, value_name = "DIR")]
-        archive: Option<ArchiveLocation>,
+        archive: Option<FilesLocation>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -22,7 +22,8 @@ fn the_example_of_openzeppelin_has_its_root() {
 #[test]
 fn a_tree_file_gives_every_proof() {
     for count in [1_u8, 2, 3, 7, 64, 65] {
-        let entries = (1..=count).map(|n| (Address([n; 20]), U256::from(n)));
+        let entries =
+            (1..=count).map(|n| (Address([n; 20]), U256::try_from(u32::from(n)).unwrap()));
         let claims = Claims::sorted(entries.collect()).unwrap();
         let tree = claims.standard_tree().unwrap().unwrap();
         let mut bytes = Vec::new();
