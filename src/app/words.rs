@@ -1,6 +1,34 @@
 //! How numbers are written for people, wherever they are shown.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::domain::amount::{BP_ONE, Bp, Points};
+use crate::domain::ids::{Account, AccountKind};
+
+/// What may stand in a segment of a path, or in a value of a query, as it is.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// A text as a segment of a path or a value of a query.
+pub fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, KEPT).to_string()
+}
+
+/// The page of an account.
+pub fn account_path(account: &Account) -> String {
+    format!("{}/{}", kind_path(account.kind), encoded(account.id()))
+}
+
+/// Where the pages of a kind of account are.
+const fn kind_path(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::User => "/users",
+        AccountKind::Provider => "/providers",
+    }
+}
 
 /// Basis points as a multiplier: `×1.05`.
 pub fn times(bp: Bp) -> String {

@@ -10,7 +10,7 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Millis;
 pub use accounts::{
     AwardCommand, CreditsCommand, ExplainArgs, ImportArgs, Kinds, LeaderboardArgs, PricingCommand,
-    ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs,
+    ReferralCommand, ReverseArgs, RuleSet, StatementArgs, UsageArgs, WalletCommand,
 };
 pub use badges::{BadgeDecisionArgs, BadgesCommand};
 pub use emit::EmitArgs;
@@ -94,6 +94,9 @@ pub enum Command {
     /// Manage referral codes and signups.
     #[command(subcommand)]
     Referral(ReferralCommand),
+    /// Link and show the wallets to which accounts' claims go.
+    #[command(subcommand)]
+    Wallet(WalletCommand),
     /// Manage the credits that users pay with.
     #[command(subcommand)]
     Credits(CreditsCommand),

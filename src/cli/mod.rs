@@ -59,6 +59,7 @@ mod topics;
 mod up;
 mod verify;
 mod wait;
+mod wallet;
 mod worker;
 
 /// The process. Exit codes: 0 done, 1 it did not work, 2 the input was refused.
@@ -272,6 +273,7 @@ async fn with_session(session: &Session, config: &Config, command: &Command) -> 
         Command::Init => init(session).await,
         Command::Pricing(command) => rules::run(session, command).await,
         Command::Referral(command) => referral::run(session, command).await,
+        Command::Wallet(command) => wallet::run(session, config, command).await,
         Command::Credits(command) => grants::credits(session, command).await,
         Command::Award(command) => grants::award(session, command).await,
         Command::Reverse(args) => reverse::run(session, config, args).await,

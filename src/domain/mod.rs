@@ -27,3 +27,4 @@ pub mod statement;
 pub mod text;
 pub mod tier;
 pub mod time;
+pub mod votes;

@@ -45,4 +45,5 @@ pub mod tables;
 pub mod top;
 pub mod usage;
 pub mod usage_list;
+pub mod votes;
 pub mod wallets;

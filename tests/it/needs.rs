@@ -10,7 +10,7 @@ pub fn missing(tool: &str, how_to_install: &str) -> ! {
 }
 
 /// Calls that end in [`missing`] where there is no tool.
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 17] = [
     "broker::bootstrap()",
     "Broker::own()",
     "Broker::own_with(",
@@ -20,6 +20,7 @@ const CALLS: [&str; 16] = [
     "needs_browser()",
     "needs_litellm()",
     "needs_clients()",
+    "needs_viem()",
     "needs_otel()",
     "with_values(",
     "renderings()",

@@ -21,6 +21,7 @@ mod reversals;
 pub mod rules;
 mod seasons;
 mod set_aside;
+mod wallets;
 
 pub use adjustments::{Adjusted, NewAdjustment};
 pub use badges::{badge_id, not_granted};
@@ -29,6 +30,7 @@ pub use keys::{MadeKey, may_grant};
 pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
 pub use reversals::{NewReversal, SentReversal};
+pub use wallets::{NewWallet, WalletMessage, WalletSite, address_code};
 
 /// Changes the store, and appends to the log where a change is an event.
 pub struct Commands {

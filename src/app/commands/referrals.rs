@@ -40,8 +40,8 @@ pub struct NewSignup {
     pub by: Option<String>,
 }
 
-/// How a repeat of a signup is recognised. Names are kept in the control feed beside those of others,
-/// so each kind has its own prefix.
+/// How a repeat of a signup or a link is recognised. Names are kept in the control feed beside those of
+/// others, so each kind has its own prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// It is not: a repeat is refused, since the account has a referrer by then.
@@ -53,10 +53,10 @@ pub enum Repeat {
 }
 
 impl Repeat {
-    fn token(&self) -> String {
+    pub(super) fn token(&self, what: &str) -> String {
         match self {
             Repeat::Never => random_name(),
-            Repeat::Key(key) => format!("signup:{key}"),
+            Repeat::Key(key) => format!("{what}:{key}"),
             Repeat::Form(name) if check_id(name).is_ok() => format!("page:{name}"),
             Repeat::Form(_) => format!("page:{}", random_name()),
         }
@@ -141,7 +141,7 @@ impl Commands {
             AwardPolicy::Pay(self.queries.rules_needed().await?.at(now).signup())
         };
         let request = SignupRequest {
-            token: new.repeat.token(),
+            token: new.repeat.token("signup"),
             referrer: new.referrer,
             referee: new.referee,
             now,

@@ -44,6 +44,7 @@ mod statements;
 mod streak;
 mod usage;
 pub mod verify;
+mod wallets;
 mod what_if;
 
 pub use adjustments::AwardInfo;
@@ -92,6 +93,7 @@ pub use set_aside::{AccountsAside, ReleaseRefusal, SetAside, UnreadableRecord};
 pub use statements::{DayDoc, ServiceDoc, StatementDoc, Statements};
 pub use streak::StreakView;
 pub use usage::{CompletionOfRequest, ReversalOfRequest, UsageCursor, UsageLine, UsageOfDay};
+pub use wallets::{WalletChangeView, WalletView};
 pub use what_if::WhatIf;
 
 /// Reads the store, and the rejects in the log.

@@ -149,6 +149,69 @@ on stderr, the others are imported, and the exit code is 2. Importing a file aga
     },
 }
 
+/// `wallet`.
+#[derive(Debug, Subcommand)]
+pub enum WalletCommand {
+    /// Show the address to which an account's claims go, and how it came to be.
+    #[command(after_help = "Example:\n  tidemark wallet show user alice")]
+    Show {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Issue a message that links an address once its owner has signed it, within 15 minutes.
+    #[command(
+        after_help = "Example:\n  tidemark wallet message user alice 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed > message.txt"
+    )]
+    Message {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// The address: 0x and 40 hex digits.
+        address: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Link the wallet that signed a message. It replaces the one before from now on.
+    #[command(
+        after_help = "Example:\n  tidemark wallet link user alice --message message.txt --signature 0x…\n\n\
+                      The signature is that of personal_sign (EIP-191): cast wallet sign \"$(cat message.txt)\""
+    )]
+    Link {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// The file that holds the message, as `wallet message` printed it; - reads standard input.
+        #[arg(long, value_name = "FILE")]
+        message: PathBuf,
+        /// Its signature: 0x and 130 hex digits.
+        #[arg(long, value_name = "HEX")]
+        signature: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Unlink an account's wallet: months that are closed from now on find none.
+    #[command(
+        after_help = "Example:\n  tidemark wallet unlink user alice --reason 'its owner reported the key as stolen'"
+    )]
+    Unlink {
+        /// The account.
+        #[command(flatten)]
+        account: AccountArg,
+        /// Reason, kept in the audit entry; the account sees it.
+        #[arg(long)]
+        reason: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `credits`.
 #[derive(Debug, Subcommand)]
 pub enum CreditsCommand {

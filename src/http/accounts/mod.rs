@@ -17,6 +17,7 @@ mod earnings;
 mod referrals;
 mod requests;
 mod users;
+mod wallets;
 
 /// Entries of a page, unless asked otherwise.
 const PAGE_DEFAULT: u32 = 100;
@@ -40,6 +41,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(badges::of_provider))
         .routes(routes!(badges::credential_of_user))
         .routes(routes!(badges::credential_of_provider))
+        .routes(routes!(wallets::show, wallets::link))
+        .routes(routes!(wallets::message))
+        .routes(routes!(wallets::unlink))
 }
 
 /// Which month.

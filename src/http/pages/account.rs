@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::subject::Subject;
 use super::visitor::{PathAccount, Visitor};
 use super::words::{account_path, instant, season};
-use super::{Pages, badges, frame, provider, referrals, user};
+use super::{Pages, badges, frame, provider, referrals, user, wallet};
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::time::Month;
 use crate::http::extract::QueryParams;
@@ -73,6 +73,8 @@ async fn page(
 ) -> Result<Markup, Problem> {
     let referral = referrals::section(pages, visitor, subject, asking.after, problem).await?;
     let badges = badges::section(pages, subject).await?;
+    let wallet = pages.service.queries.wallet(&subject.account).await?;
+    let wallet = wallet::card(&subject.account, &wallet);
     let standstill = standstill(pages, &subject.account).await?;
     let path = account_path(&subject.account);
     let here = format!("{path}?month={}", subject.month);
@@ -89,6 +91,7 @@ async fn page(
             (live)
         }
         (badges)
+        (wallet)
         (referral)
     })
 }

@@ -18,7 +18,7 @@ struct Asset {
     content: &'static str,
 }
 
-const ASSETS: [Asset; 5] = [
+const ASSETS: [Asset; 6] = [
     Asset {
         name: "app.css",
         media_type: "text/css; charset=utf-8",
@@ -38,6 +38,11 @@ const ASSETS: [Asset; 5] = [
         name: "htmx.LICENSE.txt",
         media_type: "text/plain; charset=utf-8",
         content: include_str!("assets/htmx.LICENSE"),
+    },
+    Asset {
+        name: "wallet.js",
+        media_type: "text/javascript; charset=utf-8",
+        content: include_str!("assets/wallet.js"),
     },
     Asset {
         name: "icon.svg",

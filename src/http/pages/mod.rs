@@ -52,6 +52,7 @@ mod table;
 mod user;
 mod visible;
 mod visitor;
+mod wallet;
 mod way_back;
 mod words;
 
@@ -178,6 +179,44 @@ fn pages(made_with: Option<Pages>) -> Table {
             "/providers/{id}/referrer",
             Act(Provider),
             post(referral_forms::enter_code),
+        )
+        .add(M::GET, "/users/{id}/wallet", Read(User), get(wallet::show))
+        .add(M::POST, "/users/{id}/wallet", Act(User), post(wallet::link))
+        .add(
+            M::POST,
+            "/users/{id}/wallet/message",
+            Act(User),
+            post(wallet::message),
+        )
+        .add(
+            M::POST,
+            "/users/{id}/wallet/unlink",
+            Act(User),
+            post(wallet::unlink),
+        )
+        .add(
+            M::GET,
+            "/providers/{id}/wallet",
+            Read(Provider),
+            get(wallet::show),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/wallet",
+            Act(Provider),
+            post(wallet::link),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/wallet/message",
+            Act(Provider),
+            post(wallet::message),
+        )
+        .add(
+            M::POST,
+            "/providers/{id}/wallet/unlink",
+            Act(Provider),
+            post(wallet::unlink),
         )
         .add(
             M::GET,

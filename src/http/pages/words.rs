@@ -1,39 +1,13 @@
 //! How things are called and written on pages.
 
 use maud::{Markup, html};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::domain::event::Service;
-use crate::domain::ids::{Account, AccountKind};
+use crate::domain::ids::AccountKind;
 use crate::domain::rules::Rules;
 use crate::domain::time::{Millis, Month};
 
-pub(super) use crate::app::words::{counted, percent, times};
-
-/// What may stand in a segment of a path, or in a value of a query, as it is.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-
-/// A text as a segment of a path or a value of a query.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, KEPT).to_string()
-}
-
-/// The page of an account.
-pub(super) fn account_path(account: &Account) -> String {
-    format!("{}/{}", kind_path(account.kind), encoded(account.id()))
-}
-
-/// Where the pages of a kind of account are.
-pub(super) const fn kind_path(kind: AccountKind) -> &'static str {
-    match kind {
-        AccountKind::User => "/users",
-        AccountKind::Provider => "/providers",
-    }
-}
+pub(super) use crate::app::words::{account_path, counted, encoded, percent, times};
 
 /// `user`, `provider`, for a heading.
 pub(super) const fn kind_word(kind: AccountKind) -> &'static str {

@@ -9,6 +9,9 @@ use super::origin::PublicOrigin;
 use super::reader::Reader;
 use super::{GatewaySettings, JwtConfig, KIB, MIB, count, secs};
 
+/// Largest id of a chain: wallets keep it as a number of JavaScript.
+const CHAIN_ID_MAX: i64 = (1 << 53) - 1;
+
 /// HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
@@ -44,6 +47,8 @@ pub struct HttpConfig {
     pub requests_per_second_per_address: Option<NonZeroU32>,
     /// Tokens of an identity provider, on routes of accounts; `None`: only API keys are taken.
     pub jwt: Option<JwtConfig>,
+    /// The chain (EIP-155) that messages name with which accounts link wallets.
+    pub wallet_chain_id: u64,
     /// Where gateways that post in forms of their own name the user.
     pub gateways: Arc<GatewaySettings>,
 }
@@ -91,6 +96,9 @@ impl HttpConfig {
                 2_000,
             ),
             jwt: JwtConfig::read(reader),
+            wallet_chain_id: reader
+                .get("http.wallet_chain_id", 1, integer(1..=CHAIN_ID_MAX))
+                .unsigned_abs(),
             gateways: Arc::new(GatewaySettings::read(reader)),
         }
     }

@@ -5,6 +5,7 @@ mod badges;
 mod catalogue;
 pub mod completion;
 mod docs;
+pub mod ethereum;
 mod helpers;
 mod ids;
 mod ledger;

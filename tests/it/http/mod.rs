@@ -32,3 +32,4 @@ pub mod slow_db;
 pub mod stand;
 mod tokens;
 mod void_rows;
+pub mod wallets;

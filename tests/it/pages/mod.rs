@@ -8,3 +8,4 @@ mod failing;
 mod jar;
 mod requests;
 mod sessions;
+mod wallets;

@@ -12,6 +12,7 @@ mod older_tables;
 mod otel;
 pub mod site;
 mod upgrade;
+pub mod wallets;
 
 use std::time::{Duration, Instant};
 

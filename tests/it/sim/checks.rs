@@ -13,7 +13,7 @@ use tidemark::log::{Partitions, Record, Topic, posting, rejected};
 use tidemark::store::checkpoints::{PostCheckpoint, RateCheckpoint, UsageRows};
 use tidemark::store::control::{self, Change};
 use tidemark::store::db::{Attr, Key, Table};
-use tidemark::store::{checkpoints, marker, pricing, referrals, streaks};
+use tidemark::store::{checkpoints, marker, pricing, referrals, streaks, wallets};
 
 use super::adapter::{self, InstantDb, Machinery};
 use super::archive;
@@ -556,6 +556,7 @@ pub fn at_the_end(
     rejects(inner, ledger, &must)?;
     usage_rows(inner.now, &db, &input, &must)?;
     awards(inner, admin, &must)?;
+    wallets_are_those_of_the_feed(inner, &db)?;
     snapshots(inner, &db, &must)?;
     leaderboards(&db, ledger.posting_partitions(), &must, k)?;
     badges::check(&inner.db, &input, &must, &admin.revoked, k)?;
@@ -757,6 +758,21 @@ fn awards(inner: &Inner, admin: &Admin, must: &oracle::Output) -> Result<(), Str
         &signups,
         &admin.signups.iter().map(Account::to_string).collect(),
     )
+}
+
+/// Each account's wallet is the one that the control feed says last.
+fn wallets_are_those_of_the_feed(inner: &Inner, db: &InstantDb) -> Result<(), String> {
+    let head = adapter::control_head(db);
+    let of_feed = InstantDb::answer(wallets::as_of(db, head)).map_err(|e| e.to_string())?;
+    let of_row = |key: &Key| {
+        let (kind, id) = key.hash.strip_prefix("wallet#")?.split_once(':')?;
+        let account = Account::new(kind.parse().ok()?, id).ok()?;
+        let wallet = InstantDb::answer(wallets::wallet_of(db, &account));
+        let address = wallet.expect("a readable wallet")?.address?;
+        Some((account, address))
+    };
+    let rows = inner.db.items.keys().filter_map(of_row).collect();
+    same("wallets", &rows, &of_feed)
 }
 
 fn snapshots(inner: &Inner, db: &InstantDb, must: &oracle::Output) -> Result<(), String> {

@@ -9,6 +9,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tidemark::domain::amount::Points;
+use tidemark::domain::ethereum::Address;
 use tidemark::domain::ids::Account;
 use tidemark::domain::position::{Epoch, Partition};
 use tidemark::domain::time::Millis;
@@ -19,6 +20,7 @@ use tidemark::store::awards::{Adjustment, AdjustmentError, adjustment};
 use tidemark::store::db::{Item, Key};
 use tidemark::store::pricing::{NewValue, Publish, PublishError, publish};
 use tidemark::store::referrals::{AwardPolicy, Referrer, SignupError, SignupRequest, signup};
+use tidemark::store::wallets::{IssuedMessage, LinkError, LinkRequest, issue, link};
 use tokio::sync::watch;
 
 use super::adapter::{self, WorkerSpec};
@@ -400,14 +402,9 @@ impl Run {
     /// Badges are published, later more of them; an admin takes some back, and workers die.
     fn badges(&mut self, round: u32) {
         if round == 0 || round > 2 && self.rng.random_ratio(1, 6) {
-            let value = badges::rules(round > 0);
-            let value = NewValue {
-                key: "rules.badges".to_owned(),
-                value,
-            };
             if round == 0 || !self.has_all_badges {
                 self.has_all_badges = round > 0;
-                self.ask_to_publish(vec![value], 0);
+                self.publish_badges(badges::rules(round > 0));
             }
         }
         if self.rng.random_ratio(1, 4) {
@@ -416,6 +413,30 @@ impl Run {
         if self.rng.random_ratio(1, 2) {
             self.kill_one(true);
         }
+    }
+
+    fn publish_badges(&mut self, value: String) {
+        self.ask(move |db, now, token| {
+            let request = Publish {
+                values: vec![NewValue {
+                    key: "rules.badges".to_owned(),
+                    value: value.clone(),
+                }],
+                effective_from: Millis(now),
+                by: "sim".to_owned(),
+                reason: "a test".to_owned(),
+                now: Millis(now),
+                token: format!("publish-{token}"),
+            };
+            async move {
+                match publish(&db, &request).await {
+                    Err(PublishError::Store(error)) => !error.is_transient(),
+                    // Fewer badges after all of them: the requests of admins are not in order.
+                    Ok(_) | Err(PublishError::Faults(_)) => true,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
     }
 
     fn revoke(&mut self) {
@@ -784,8 +805,43 @@ impl Run {
         }
     }
 
+    /// Links a wallet, which must change no number.
+    fn link_wallet(&mut self, account: Account) {
+        let (asked, now) = (self.asked, self.world.now());
+        let message = IssuedMessage {
+            nonce: format!("nonce{asked:08}"),
+            text: "a message".to_owned(),
+            issued_at: Millis(now),
+            expires_at: Millis(now + HOUR),
+        };
+        self.ask(move |db, _, _| {
+            let request = LinkRequest {
+                account: account.clone(),
+                address: Address([u8::try_from(asked % 4).expect("small"); 20]),
+                nonce: message.nonce.clone(),
+                now: Millis(now),
+                token: format!("wallet-{asked}"),
+                by: "sim".to_owned(),
+            };
+            let message = message.clone();
+            async move {
+                if let Err(error) = issue(&db, &request.account, &message).await {
+                    return !error.is_transient();
+                }
+                match link(&db, &request).await {
+                    Ok(_) | Err(LinkError::Refused(_)) => true,
+                    Err(LinkError::Store(error)) if error.is_transient() => false,
+                    Err(LinkError::Store(error)) => panic!("{error}"),
+                }
+            }
+        });
+    }
+
     pub(super) fn sign_up(&mut self) {
         let (referee, referrer) = (self.an_account(), self.an_account());
+        if self.asked % 3 == 0 {
+            self.link_wallet(referrer.clone());
+        }
         if referee.kind != referrer.kind {
             return;
         }

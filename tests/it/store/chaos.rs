@@ -5,16 +5,19 @@ use std::time::Duration;
 use tidemark::domain::amount::{Money, Points};
 use tidemark::domain::position::{Control, Partition};
 use tidemark::domain::time::Millis;
+use tidemark::store::audit;
 use tidemark::store::awards::{self, Adjustment, AdjustmentError, Granted};
 use tidemark::store::control::{self, Change};
 use tidemark::store::credits::{self, CreditEntry, CreditError};
 use tidemark::store::db::{Attr, Db, Item, Key, Table};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{self, AwardPolicy, Referrer, SignupError, SignupRequest};
+use tidemark::store::wallets::{self, LinkError, LinkRefusal, LinkRequest};
 
 use super::faults::on_every_broken_store;
 use super::laws::{item, key, n};
 use super::proxy::{Fault, dice};
+use super::wallets::{NOW, issued, request as link_request, unlinking};
 use super::{PARTITIONS, user};
 
 /// Items of the batch that goes through chaos: several batches of 25 and of 100.
@@ -233,6 +236,102 @@ async fn check_feed(db: &DynamoDb, wanted: &[SignupRequest], made: &[bool]) {
         pointers += pending.pointers.len();
     }
     assert_eq!(pointers, 2 * made.len(), "an award and a check for each");
+}
+
+/// As a caller does; `false` if it was refused.
+async fn link_until_done(db: &DynamoDb, request: &LinkRequest) -> bool {
+    loop {
+        match wallets::link(db, request).await {
+            Ok(wallet) => {
+                assert_eq!(wallet.address, Some(request.address));
+                return true;
+            }
+            Err(LinkError::Refused(LinkRefusal::NonceUsed)) => return false,
+            Err(LinkError::Store(error)) if error.is_transient() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn links_at_once_use_each_message_once_and_the_feed_ends_where_the_row_does_in_chaos() {
+    on_every_broken_store(chaos(7), |broken| async move {
+        let db = &broken.behind;
+        let alice = user("alice");
+        let nonces: Vec<String> = (0..5).map(|i| format!("nonce{i:04}")).collect();
+        for nonce in &nonces {
+            issued(&broken.straight, &alice, nonce, NOW).await;
+        }
+        // Each message is sent twice by each of two callers, who do not know of each other.
+        let mut wanted = Vec::new();
+        for (nonce, number) in nonces.iter().zip(1..) {
+            for caller in ["a", "b"] {
+                let token = format!("{caller}-{nonce}");
+                wanted.push(LinkRequest {
+                    token,
+                    ..link_request(&alice, number, nonce)
+                });
+            }
+        }
+        let twice: Vec<&LinkRequest> = wanted.iter().chain(&wanted).collect();
+        let all = twice.iter().map(|request| link_until_done(db, request));
+        let unlinks = (0..3).map(|i| async move {
+            let request = unlinking(&user("alice"), &format!("u{i}"));
+            while let Err(error) = wallets::unlink(db, &request).await {
+                assert!(error.is_transient(), "{error}");
+            }
+        });
+        let (done, _) = futures::join!(
+            futures::future::join_all(all),
+            futures::future::join_all(unlinks)
+        );
+        let (first, second) = done.split_at(wanted.len());
+        assert_eq!(
+            first, second,
+            "a repeat is told what the first one was told"
+        );
+        for pair in first.chunks(2) {
+            assert_ne!(
+                pair[0], pair[1],
+                "of two callers with one message, one links"
+            );
+        }
+        check_wallets(&broken.straight).await;
+    });
+}
+
+/// The feed, the changes and the row of user `alice` say the same, and the trail has each change once.
+async fn check_wallets(db: &DynamoDb) {
+    let alice = user("alice");
+    let head = control::head(db).await.unwrap();
+    let entries = control::entries(db, Control(0), head).await.unwrap();
+    let mut history = wallets::changes_of(db, &alice, 100).await.unwrap();
+    history.reverse();
+    assert_eq!(entries.len(), history.len());
+    for (entry, change) in entries.iter().zip(&history) {
+        let Change::Wallet { account, address } = &entry.change else {
+            panic!("{entry:?}");
+        };
+        assert_eq!((account, address), (&alice, &change.address));
+        assert_eq!(entry.number, change.control);
+    }
+    let links = history.iter().filter(|change| change.address.is_some());
+    // A message whose address was linked at that moment leaves no entry.
+    assert!((1..=5).contains(&links.count()));
+    for pair in history.windows(2) {
+        assert_ne!(
+            pair[0].address, pair[1].address,
+            "no entry without a change"
+        );
+    }
+    let row = wallets::wallet_of(db, &alice).await.unwrap().unwrap();
+    assert_eq!(row.control, head);
+    assert_eq!(
+        Some(row.address),
+        history.last().map(|change| change.address)
+    );
+    let trail = audit::page(db, None, 100).await.unwrap().entries;
+    assert_eq!(trail.len(), history.len());
 }
 
 #[test]

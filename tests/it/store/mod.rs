@@ -22,6 +22,7 @@ mod referrals;
 mod services;
 mod tables;
 pub mod torn;
+pub mod wallets;
 
 use std::future::Future;
 use std::io::Write as _;

@@ -9,6 +9,7 @@ mod driver;
 mod referral;
 mod requests;
 mod walk;
+mod wallet;
 
 use std::fs::File;
 use std::process::{Child, Stdio};
@@ -43,6 +44,16 @@ impl Up {
     async fn start(args: &[&str]) -> Up {
         let site = Site::new();
         let listen = site.url("").replace("http://", "");
+        let command = site.command(&[&["up", "--listen", &listen], args].concat());
+        Up::spawn(site, command).await
+    }
+
+    /// One that knows the address at which browsers reach it.
+    async fn start_with_origin(args: &[&str]) -> Up {
+        let mut site = Site::new();
+        let origin = site.url("");
+        let listen = origin.replace("http://", "");
+        site.set(&[("TIDEMARK_HTTP_PUBLIC_ORIGIN", &origin)]);
         let command = site.command(&[&["up", "--listen", &listen], args].concat());
         Up::spawn(site, command).await
     }

@@ -12,7 +12,7 @@ type Round<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>);
 #[ignore = "needs a browser: .ci/run tools"]
 async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
     needs_browser();
-    let up = Up::start(&["--demo"]).await;
+    let up = Up::start_with_origin(&["--demo"]).await;
     let driver = Driver::start().await;
     let admin = up.key("admin:write");
     let (user, provider) = (
@@ -54,6 +54,7 @@ async fn every_page_fits_both_widths_and_themes_and_keeps_nobody_out() {
             vec![
                 ("user", "/users/user-1"),
                 ("user-empty", "/users/user-1?month=2025-01"),
+                ("wallet", "/users/user-1/wallet"),
                 ("not-yours", "/users/user-2"),
                 ("leaderboard", "/leaderboard"),
             ],
