@@ -12,7 +12,7 @@ use crate::http::problem::Problem;
 
 /// The leaderboards of a season that has ended, as `tidemark season freeze` has kept them.
 #[utoipa::path(get, path = "/api/admin/seasons/{name}", tag = "admin", security(("key" = ["admin:read"])),
-    params(("name" = String, Path, description = "The season.", example = "High tide")),
+    params(("name" = String, Path, description = "The season.", example = "High-tide")),
     responses(
         (status = 200, description = "The leaderboards.", body = SeasonBoards),
         (status = 404, description = "`season_not_frozen`: the season was not frozen, or there is none of this name.", body = Problem, content_type = "application/problem+json"),

@@ -351,7 +351,7 @@ fn a_badge_for_a_service_needs_that_service() {
         "{said}"
     );
     let services = json!([{"number": 9, "name": "images", "endpoints": ["/images/generations"],
-        "counts": "requests", "price": "0.02", "points": "4"}]);
+        "counts": "requests", "price": "0.02", "points": "4", "targetMs": 9_000}]);
     let services = RuleChange {
         key: "rules.services".to_owned(),
         value: services.to_string(),

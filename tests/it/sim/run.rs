@@ -402,14 +402,9 @@ impl Run {
     /// Badges are published, later more of them; an admin takes some back, and workers die.
     fn badges(&mut self, round: u32) {
         if round == 0 || round > 2 && self.rng.random_ratio(1, 6) {
-            let value = badges::rules(round > 0);
-            let value = NewValue {
-                key: "rules.badges".to_owned(),
-                value,
-            };
             if round == 0 || !self.has_all_badges {
                 self.has_all_badges = round > 0;
-                self.ask_to_publish(vec![value], 0);
+                self.publish_badges(badges::rules(round > 0));
             }
         }
         if self.rng.random_ratio(1, 4) {
@@ -418,6 +413,30 @@ impl Run {
         if self.rng.random_ratio(1, 2) {
             self.kill_one(true);
         }
+    }
+
+    fn publish_badges(&mut self, value: String) {
+        self.ask(move |db, now, token| {
+            let request = Publish {
+                values: vec![NewValue {
+                    key: "rules.badges".to_owned(),
+                    value: value.clone(),
+                }],
+                effective_from: Millis(now),
+                by: "sim".to_owned(),
+                reason: "a test".to_owned(),
+                now: Millis(now),
+                token: format!("publish-{token}"),
+            };
+            async move {
+                match publish(&db, &request).await {
+                    Err(PublishError::Store(error)) => !error.is_transient(),
+                    // Fewer badges after all of them: the requests of admins are not in order.
+                    Ok(_) | Err(PublishError::Faults(_)) => true,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
     }
 
     fn revoke(&mut self) {
