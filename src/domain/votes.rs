@@ -184,7 +184,9 @@ impl Weights {
             .into_iter()
             .map(|(address, points)| (address, formula.weight(points)));
         let of: BTreeMap<Address, u128> = weights.filter(|(_, weight)| *weight > 0).collect();
-        let total = of.values().fold(0, |sum: u128, one| sum.saturating_add(*one));
+        let total = of
+            .values()
+            .fold(0, |sum: u128, one| sum.saturating_add(*one));
         Weights { of, total }
     }
 }

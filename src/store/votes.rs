@@ -146,11 +146,7 @@ pub async fn sweep(db: &dyn Db, frozen: &FrozenVotes) -> Result<(), StoreError> 
             let row = Row::new(piece_key(&frozen.proposal, "?", 0), item);
             let name = row.text("item")?;
             if !name.starts_with(&format!("{}#", frozen.hash)) {
-                let key = Key::new(
-                    Table::Checkpoints,
-                    pieces_partition(&frozen.proposal),
-                    name,
-                );
+                let key = Key::new(Table::Checkpoints, pieces_partition(&frozen.proposal), name);
                 let condition = Condition::Always;
                 db.write(Write::Delete { key, condition }).await?;
             }

@@ -7,7 +7,7 @@ mod analytics;
 mod audit;
 mod audits;
 mod bodies;
-mod closes;
+pub mod closes;
 mod credits;
 mod earnings;
 mod exports;
