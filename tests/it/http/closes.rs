@@ -471,7 +471,7 @@ async fn a_close_that_was_killed_at_any_step_and_repeated_gives_the_same_bytes()
                 .unwrap();
         }
         let found = all_files(&files).await;
-        assert_eq!(found.len(), 18, "{:?}", found.keys());
+        assert_eq!(found.len(), 20, "{:?}", found.keys());
         match &bytes {
             None => bytes = Some(found),
             Some(bytes) => assert!(
