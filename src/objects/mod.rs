@@ -48,6 +48,9 @@ pub struct ObjectsError {
     pub what: String,
 }
 
+/// A file piece by piece.
+pub type Pieces = BoxStream<'static, Result<Bytes, ObjectsError>>;
+
 /// Files by path. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Objects {
@@ -206,10 +209,7 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Objects::put`].
-    pub async fn get_pieces(
-        &self,
-        path: &str,
-    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes, ObjectsError>>)>, ObjectsError> {
+    pub async fn get_pieces(&self, path: &str) -> Result<Option<(u64, Pieces)>, ObjectsError> {
         let Some(got) = self.found(self.objects.get(&self.path(path)).await)? else {
             return Ok(None);
         };

@@ -27,7 +27,7 @@ impl From<TermsError> for CommandError {
 /// How a close that was asked for relates to those that are there.
 enum Start {
     /// It was begun or finished on these terms.
-    There(StoredClose),
+    There(Box<StoredClose>),
     /// It comes after these.
     After(Vec<StoredClose>),
 }
@@ -95,7 +95,7 @@ impl Closing {
         };
         self.files()?;
         let close = match self.start(month, &terms).await? {
-            Start::There(close) => close,
+            Start::There(close) => *close,
             Start::After(earlier) => self.begin(month, terms, &earlier, by).await?,
         };
         match close.finished {
@@ -152,7 +152,7 @@ impl Closing {
         let all = closes::all(self.db()).await?;
         if let Some(close) = all.iter().find(|close| close.begun.month == month) {
             must_be_on(close, terms)?;
-            return Ok(Start::There(close.clone()));
+            return Ok(Start::There(Box::new(close.clone())));
         }
         if let Some(newest) = all.last() {
             let next = newest.begun.month.next();

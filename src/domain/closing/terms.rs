@@ -176,7 +176,7 @@ impl TryFrom<TermsText> for Terms {
         let units = |what, amount: &str| {
             let parsed = TokenUnits::parse(amount, decimals);
             let parsed = parsed.map_err(|error| TermsError::Amount { what, error })?;
-            Ok::<_, TermsError>(parsed.units)
+            Ok::<U256, TermsError>(parsed.units)
         };
         let positive = |what, amount: &str| {
             let units = units(what, amount)?;

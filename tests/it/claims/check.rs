@@ -86,6 +86,7 @@ fn other(byte: u8) -> u8 {
         b'F' => b'E',
         b'\n' => b' ',
         b' ' => b'\n',
+        b'x' => b'y',
         _ => b'x',
     }
 }

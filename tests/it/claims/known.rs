@@ -1,5 +1,6 @@
 //! Roots and files that other programs made.
 
+use bnum::cast::As as _;
 use tidemark::claims::{Claims, TreePlaces, read_leaves, write_openzeppelin, write_tree};
 use tidemark::domain::closing::{Shape, proof_root, standard_leaf};
 use tidemark::domain::ethereum::{Address, U256};
@@ -22,8 +23,7 @@ fn the_example_of_openzeppelin_has_its_root() {
 #[test]
 fn a_tree_file_gives_every_proof() {
     for count in [1_u8, 2, 3, 7, 64, 65] {
-        let entries =
-            (1..=count).map(|n| (Address([n; 20]), U256::try_from(u32::from(n)).unwrap()));
+        let entries = (1..=count).map(|n| (Address([n; 20]), n.as_::<U256>()));
         let claims = Claims::sorted(entries.collect()).unwrap();
         let tree = claims.standard_tree().unwrap().unwrap();
         let mut bytes = Vec::new();

@@ -49,7 +49,7 @@ fn the_shipped_file_is_the_defaults() {
 
 #[test]
 fn the_shipped_file_explains_every_setting() {
-    let bogus = "x = 1\n[archive]\nx = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[serve]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n[tracing]\nx = 1\n";
+    let bogus = "x = 1\n[archive]\nx = 1\n[closing]\nx = 1\n[http]\nx = 1\n[pipeline]\nx = 1\n[log]\nx = 1\n[kafka]\nx = 1\n[worker]\nx = 1\n[serve]\nx = 1\n[store]\nx = 1\n[logging]\nx = 1\n[tracing]\nx = 1\n";
     let known: BTreeSet<String> = Config::read(&file(bogus))
         .expect_err("faulty")
         .0

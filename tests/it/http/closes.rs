@@ -58,7 +58,7 @@ async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
 }
 
 /// Three months of five accounts; two share an address, one has none, one owes points.
-async fn stand() -> Stand {
+pub async fn marketplace() -> Stand {
     let stand = Stand::new().await;
     rules(&stand, Network::Testnet).await;
     for (account, day, points) in [
@@ -157,7 +157,7 @@ async fn claims(stand: &Stand, path: &str) -> Value {
 
 #[tokio::test]
 async fn three_months_are_closed_and_claimed() {
-    let stand = stand().await;
+    let stand = marketplace().await;
     posted_up_to(&stand, start_of("2026-11-05")).await;
     let preview = stand
         .post(&format!("{ROUTE}/preview"), &body("2026-08"))
@@ -250,7 +250,7 @@ async fn three_months_are_closed_and_claimed() {
 
 #[tokio::test]
 async fn what_cannot_be_closed_is_refused_and_nothing_is_written() {
-    let stand = stand().await;
+    let stand = marketplace().await;
     let code = async |body: Value| stand.post(ROUTE, &body).await.code();
     assert_eq!(
         code(body("2026-10")).await,
@@ -442,7 +442,7 @@ async fn a_close_that_was_killed_at_any_step_and_repeated_gives_the_same_bytes()
         (3, false),
         (3, true),
     ] {
-        let stand = stand().await;
+        let stand = marketplace().await;
         posted_up_to(&stand, start_of("2026-11-05")).await;
         let files = Objects::in_memory();
         let dying = Dying {
@@ -471,7 +471,7 @@ async fn a_close_that_was_killed_at_any_step_and_repeated_gives_the_same_bytes()
                 .unwrap();
         }
         let found = all_files(&files).await;
-        assert_eq!(found.len(), 18, "{:?}", found.keys());
+        assert_eq!(found.len(), 20, "{:?}", found.keys());
         match &bytes {
             None => bytes = Some(found),
             Some(bytes) => assert!(
@@ -484,7 +484,7 @@ async fn a_close_that_was_killed_at_any_step_and_repeated_gives_the_same_bytes()
 
 #[tokio::test]
 async fn files_that_were_lost_are_made_again_and_damaged_ones_are_refused() {
-    let stand = stand().await;
+    let stand = marketplace().await;
     posted_up_to(&stand, start_of("2026-11-05")).await;
     let files = Objects::in_memory();
     let db: Arc<dyn Db> = Arc::new(stand.db.clone());
@@ -552,7 +552,7 @@ async fn files_that_were_lost_are_made_again_and_damaged_ones_are_refused() {
 
 #[tokio::test]
 async fn two_closers_at_once_agree() {
-    let stand = stand().await;
+    let stand = marketplace().await;
     posted_up_to(&stand, start_of("2026-11-05")).await;
     let files = Objects::in_memory();
     let db: Arc<dyn Db> = Arc::new(stand.db.clone());

@@ -8,7 +8,7 @@ mod audit;
 mod audits;
 pub mod badges;
 mod bodies;
-mod closes;
+pub mod closes;
 mod credits;
 mod earnings;
 mod exports;

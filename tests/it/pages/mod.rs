@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod admin;
 mod browser;
+mod closes;
 mod failing;
 mod jar;
 mod requests;
