@@ -103,7 +103,10 @@ pub(super) struct WhichProposals {
 
 /// The proposals whose weights are frozen, by name.
 #[utoipa::path(get, path = "/api/admin/governance", tag = "admin", security(("key" = ["admin:read"])), params(WhichProposals),
-    responses((status = 200, description = "A page of proposals.", body = VotesPage)))]
+    responses(
+        (status = 200, description = "A page of proposals.", body = VotesPage),
+        (status = 422, description = "`invalid_proposal`: `after` is no name of a proposal.", body = Problem, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn list(
     _: May<AdminRead>,
     State(service): State<ApiState>,

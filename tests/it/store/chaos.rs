@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use tidemark::domain::amount::{Money, Points};
+use tidemark::domain::ids::AccountKind;
 use tidemark::domain::position::{Control, Partition};
 use tidemark::domain::time::Millis;
+use tidemark::domain::votes::{Formula, VoteTerms};
 use tidemark::store::audit;
 use tidemark::store::awards::{self, Adjustment, AdjustmentError, Granted};
 use tidemark::store::control::{self, Change};
@@ -12,6 +14,7 @@ use tidemark::store::credits::{self, CreditEntry, CreditError};
 use tidemark::store::db::{Attr, Db, Item, Key, Table};
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::referrals::{self, AwardPolicy, Referrer, SignupError, SignupRequest};
+use tidemark::store::votes::{self, FrozenVotes};
 use tidemark::store::wallets::{self, LinkError, LinkRefusal, LinkRequest};
 
 use super::faults::on_every_broken_store;
@@ -332,6 +335,72 @@ async fn check_wallets(db: &DynamoDb) {
     );
     let trail = audit::page(db, None, 100).await.unwrap().entries;
     assert_eq!(trail.len(), history.len());
+}
+
+/// One of two ways to weigh a proposal, of three pieces.
+fn votes_of(variant: u64) -> (FrozenVotes, Vec<Vec<u8>>) {
+    let october = "2026-10".parse().unwrap();
+    let terms = VoteTerms::new(october, october, &[AccountKind::User], Formula::Total);
+    let pieces: Vec<Vec<u8>> = (0..3)
+        .map(|n| format!("{variant} {n}\n").into_bytes())
+        .collect();
+    let frozen = FrozenVotes {
+        proposal: "q1".parse().unwrap(),
+        terms: terms.unwrap(),
+        control: Control(variant),
+        hash: format!("{variant:064x}"),
+        bytes: 12,
+        pieces: 3,
+        addresses: 3,
+        total: 7,
+        frozen_at: Millis(1_000),
+        by: "a test".to_owned(),
+    };
+    (frozen, pieces)
+}
+
+/// As the command does, again while the failure is a passing one. What was frozen by whoever was first.
+async fn freeze_until_done(db: &DynamoDb, variant: u64) -> FrozenVotes {
+    let (frozen, pieces) = votes_of(variant);
+    for (number, piece) in (0..).zip(&pieces) {
+        while let Err(error) =
+            votes::put_piece(db, &frozen.proposal, &frozen.hash, number, piece.clone()).await
+        {
+            assert!(error.is_transient(), "{error}");
+        }
+    }
+    loop {
+        match votes::freeze(db, &frozen, "a test").await {
+            Ok(None) => {
+                while let Err(error) = votes::sweep(db, &frozen).await {
+                    assert!(error.is_transient(), "{error}");
+                }
+                return frozen;
+            }
+            Ok(Some(before)) => return before,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn of_two_who_freeze_at_once_one_does_and_its_document_is_whole_in_chaos() {
+    on_every_broken_store(chaos(8), |broken| async move {
+        let db = &broken.behind;
+        let all = (0..8).map(|n| freeze_until_done(db, 1 + n % 2));
+        let all = futures::future::join_all(all).await;
+        assert!(all.iter().all(|votes| *votes == all[0]), "{all:?}");
+        let db = &broken.straight;
+        let found = votes::find(db, &all[0].proposal).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&all[0]));
+        let (_, pieces) = votes_of(all[0].control.0);
+        for (number, piece) in (0..).zip(pieces) {
+            let kept = votes::piece(db, &all[0], number).await.unwrap();
+            assert_eq!(kept, piece);
+        }
+        let trail = audit::page(db, None, 10).await.unwrap().entries;
+        assert_eq!(trail.len(), 1);
+    });
 }
 
 #[test]
