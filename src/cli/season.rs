@@ -37,11 +37,16 @@ async fn list(session: &Session, is_json: bool) -> Done {
     let (seasons, frozen) = (queries.seasons().await?, queries.frozen_seasons().await?);
     let now = session.now();
     let mut out = Out::new();
-    let state = |season: &SeasonSpan| match () {
-        () if frozen.contains(&season.name) => "frozen",
-        () if season.to <= now => "ended",
-        () if season.from <= now => "now",
-        () => "upcoming",
+    let state = |season: &SeasonSpan| {
+        if frozen.contains(&season.name) {
+            "frozen"
+        } else if season.to <= now {
+            "ended"
+        } else if season.from <= now {
+            "now"
+        } else {
+            "upcoming"
+        }
     };
     if is_json {
         for season in &seasons {

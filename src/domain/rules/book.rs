@@ -271,13 +271,15 @@ impl RuleBook {
             Setting::Badges(rules) => Some((version.control, Arc::new(rules.badges().clone()))),
             _ => None,
         })
-        .last()
+        .next_back()
     }
 
     /// The seasons as of a control position, also those that are to come.
     fn seasons_as_of(&self, control: Control) -> Vec<SeasonSpan> {
         let versions = self.versions.get(&SettingKey::Season).into_iter().flatten();
-        let newest = versions.filter(|version| version.control <= control).last();
+        let newest = versions
+            .filter(|version| version.control <= control)
+            .next_back();
         let Some(Setting::Seasons(seasons)) = newest.map(Version::setting) else {
             return Vec::new();
         };

@@ -120,7 +120,7 @@ async fn accounts_see_their_badges_and_nobody_elses() {
     let others = stand
         .ask(Some(&alice), Method::GET, "/api/users/bob/badges", None)
         .await;
-    assert_eq!(others.code(), (403, "missing_scope".to_owned()));
+    assert_eq!(others.code(), (403, "forbidden".to_owned()));
     let providers = list(&stand, "/api/providers/prov-1/badges").await;
     assert_eq!(providers[0]["evidence"], "rank 3 in 2026-10");
     assert_eq!(providers[0]["picture"], "https://example.com/ten.png");

@@ -223,7 +223,7 @@ fn accounts_that_nobody_touches_get_badges_that_are_published_later() {
 #[test]
 fn points_and_ranks_earn_badges_when_their_month_is_final() {
     // November closes 72 h after its end.
-    let close = super::quiet::START + 4 * HOUR + 3 * DAY;
+    let close = super::quiet::START + 28 * HOUR + 3 * DAY;
     let mut quiet = Quiet::at(close - 6 * MINUTE, 1, 2);
     quiet.publish_rule("rules.badges", rules(true));
     quiet.start_worker(settings());
