@@ -269,6 +269,7 @@ fn request(user: u64, number: u64, now: Millis) -> tidemark::store::db::Item {
         provider_points: Points::whole(15),
         user_points: Points(1_500_000),
         charge: Charge::default(),
+        is_total_odd: false,
         expires_at: now.plus(30 * 86_400_000),
     })
 }
