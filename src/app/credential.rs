@@ -105,7 +105,7 @@ impl Issuer {
         })
     }
 
-    /// What a badge stands for: the achievement of Open Badges 3.0.
+    /// What a badge is for: the achievement of Open Badges 3.0.
     pub fn achievement(&self, badge: &Badge) -> Value {
         let mut achievement = json!({
             "id": format!("{self}/badges/achievements/{}", badge.id),

@@ -129,7 +129,7 @@ async fn key(
     Ok(open(Json(issuer.web_key(key))))
 }
 
-/// What a badge stands for: the achievement of Open Badges 3.0.
+/// What a badge is for: the achievement of Open Badges 3.0.
 #[utoipa::path(get, path = "/badges/achievements/{badge}", tag = "public",
     params(("badge" = String, Path, description = "The badge.", example = "week-streak")),
     responses(
@@ -158,7 +158,7 @@ async fn achievement(
     Ok(open(Json(issuer.achievement(&badge))))
 }
 
-/// A badge that somebody has: metadata as ERC-721 defines it, or a page for browsers.
+/// A badge that an account has: metadata as ERC-721 defines it, or a page for browsers.
 ///
 /// Nothing of it names the account.
 #[utoipa::path(get, path = "/badges/{address}", tag = "public",
@@ -226,7 +226,7 @@ fn page(shown: &BadgeWithGrant) -> Response {
     params(("address" = String, Path, description = "The badge's address.", example = "00112233445566778899aabbccddeeff")),
     responses(
         (status = 200, description = "The picture.", content_type = "image/svg+xml"),
-        (status = 302, description = "Somebody else serves the picture."),
+        (status = 302, description = "Another server has the picture."),
         (status = 404, description = "No badge at this address.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn picture(

@@ -26,7 +26,7 @@ use super::problem::{BadEvent, Problem};
     tags(
         (name = "ingest", description = "Usage events of gateways."),
         (name = "accounts", description = "What users and providers earned, and their referrals."),
-        (name = "public", description = "Badges, for whoever has their address."),
+        (name = "public", description = "Badges, for everyone who has their address."),
         (name = "admin", description = "Prices, credits, corrections, rejects."),
         (name = "governance", description = "Frozen weights of votes, for everybody."),
         (name = "operators", description = "Health, metrics, this document."),

@@ -125,7 +125,7 @@ pub struct AccountClaims {
     pub id: String,
     /// Closes that have something to do with the account, newest first.
     pub closes: Vec<ClaimOfClose>,
-    /// Of each address that stands in these.
+    /// Of each address in these.
     pub cumulative: Vec<CumulativeClaim>,
     /// Ask again with `before` set to this; `null`: there are no earlier closes.
     #[schema(value_type = Option<String>)]

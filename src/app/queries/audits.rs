@@ -65,7 +65,7 @@ pub struct ArchivedPart {
     pub offset: u64,
     /// The log time up to which that is.
     pub log_time: String,
-    /// Gaps: runs of chunks that could not be archived. At most 200 are told apart.
+    /// Gaps: runs of chunks that could not be archived. At most 200 are listed.
     pub gaps: usize,
 }
 

@@ -185,7 +185,7 @@ pub struct ReferralOverview {
     /// Give it as `after` for the next ones; `null` if there are none.
     pub next: Option<u64>,
     /// Whether everything was read. If not, this account has more than 20,000 referees or 40,000 awards:
-    /// counts and rewards are those of so many, and not all referees are listed.
+    /// counts and rewards cover only those, and not all referees are listed.
     pub whole: bool,
 }
 

@@ -47,7 +47,7 @@ pub struct ExportArgs {
     /// archive.location].
     #[arg(long, value_name = "PLACE")]
     pub archive: Option<FilesLocation>,
-    /// Write ids and names in CSV as they are. By default an apostrophe stands before those that a
+    /// Write ids and names in CSV as they are. By default an apostrophe is put before those that a
     /// spreadsheet would take for a formula.
     #[arg(long)]
     pub exact_text: bool,
@@ -73,7 +73,7 @@ pub struct ReplayArgs {
     /// File to write every account to; Parquet if its name ends in .parquet, else CSV.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write ids in CSV as they are. By default an apostrophe stands before those that a spreadsheet
+    /// Write ids in CSV as they are. By default an apostrophe is put before those that a spreadsheet
     /// would take for a formula.
     #[arg(long, requires = "output")]
     pub exact_text: bool,

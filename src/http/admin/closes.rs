@@ -151,7 +151,7 @@ pub(super) async fn preview(
     params(("month" = String, Path, description = "UTC.", example = "2026-10")),
     responses(
         (status = 200, description = "The close.", body = CloseView),
-        (status = 404, description = "`not_closed`: nobody has closed it.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_closed`: it is not closed.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn show(
     _: May<AdminRead>,

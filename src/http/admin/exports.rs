@@ -22,7 +22,7 @@ pub(super) struct ExportQuery {
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, example = "csv")]
     format: Option<ExportFormat>,
-    /// Write ids and names in CSV as they are. By default an apostrophe stands before those that a
+    /// Write ids and names in CSV as they are. By default an apostrophe is put before those that a
     /// spreadsheet would take for a formula.
     exact_text: Option<bool>,
     /// Who issues the invoices; FOCUS files name it. `tidemark` by default.

@@ -458,7 +458,9 @@ async fn an_account_with_endless_referees_costs_a_bounded_number_of_reads() {
         service: service_on(&stand, endless.clone()),
         ..stand
     };
-    let found = stand.get("/api/referrals/user/ann?limit=1").await.json();
+    let found = stand.get("/api/referrals/user/ann?limit=1").await;
+    assert_eq!(found.status, 200, "{:?}", found.body);
+    let found = found.json();
     assert_eq!(found["whole"], false);
     assert_eq!(found["counts"]["referees"], 20_000);
     assert_eq!(endless.pages.load(Ordering::SeqCst), 20);
