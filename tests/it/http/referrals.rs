@@ -417,7 +417,12 @@ impl Db for Endless {
     }
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
-        let mut page = self.db.query(query).await?;
+        // Each page is the first one, whatever it comes after.
+        let first = Query {
+            after: None,
+            ..query.clone()
+        };
+        let mut page = self.db.query(&first).await?;
         if query.index {
             self.pages.fetch_add(1, Ordering::SeqCst);
             let first = page.items.first().expect("a referee").clone();
