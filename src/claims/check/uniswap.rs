@@ -208,7 +208,7 @@ fn must_be_so_written(
     }
     must_be_written_so(bytes, |out| {
         write!(out, "{{\n\"merkleRoot\":\"{root}\",\n")?;
-        write!(out, "\"tokenTotal\":\"{}\",\n", read.token_total)?;
+        writeln!(out, "\"tokenTotal\":\"{}\",", read.token_total)?;
         write!(out, "\"numDrops\":{},\n\"claims\":{{", read.num_drops)?;
         for (place, claim) in claims.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
