@@ -431,7 +431,7 @@ impl Run {
             self.world
                 .with(|inner| log::land(inner, epoch, topic, partition, vec![record]));
             let account = user(number);
-            let has_rows = |executor: &mut Executor| {
+            let has_rows = |executor: &Executor| {
                 let rows = executor
                     .world
                     .with(|inner| adapter::month_rows(&inner.db, &account));
