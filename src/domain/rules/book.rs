@@ -276,10 +276,8 @@ impl RuleBook {
 
     /// The seasons as of a control position, also those that are to come.
     fn seasons_as_of(&self, control: Control) -> Vec<SeasonSpan> {
-        let versions = self.versions.get(&SettingKey::Season).into_iter().flatten();
-        let newest = versions
-            .filter(|version| version.control <= control)
-            .next_back();
+        let mut versions = self.versions.get(&SettingKey::Season).into_iter().flatten();
+        let newest = versions.rfind(|version| version.control <= control);
         let Some(Setting::Seasons(seasons)) = newest.map(Version::setting) else {
             return Vec::new();
         };

@@ -287,7 +287,7 @@ impl SweepWork<'_> {
             .open(&open.account, 0)
             .filter_map(of_badge)
             .collect();
-        (!badges.is_empty()).then(|| Earned {
+        (!badges.is_empty()).then_some(Earned {
             account: open.account,
             badges,
             position: None,

@@ -389,9 +389,6 @@ impl Run {
             self.disturb();
             self.proceed()?;
         }
-        if self.lean == Lean::Badges {
-            self.newcomers()?;
-        }
         if self.lean == Lean::Badges && self.rng.random::<bool>() {
             // The month becomes final, if it does not have to wait for an award.
             let jump = self.rng.random_range(3 * DAY..12 * DAY);
@@ -416,37 +413,6 @@ impl Run {
         if self.rng.random_ratio(1, 2) {
             self.kill_one(true);
         }
-    }
-
-    /// Accounts that come once, and everybody dies soon after their rows are written: nothing but the
-    /// replay touches them again.
-    fn newcomers(&mut self) -> Result<(), String> {
-        for number in 60..66 {
-            let now = self.world.now();
-            let event = self
-                .workload
-                .record_of(&mut self.rng, number, now, self.source);
-            let (partition, record) = (Partition(event.0), event.1);
-            let (epoch, topic) = (Epoch(self.epoch), Topic::UsageEvents);
-            self.world
-                .with(|inner| log::land(inner, epoch, topic, partition, vec![record]));
-            let account = user(number);
-            let has_rows = |executor: &mut Executor| {
-                let rows = executor
-                    .world
-                    .with(|inner| adapter::month_rows(&inner.db, &account));
-                rows.is_ok_and(|rows| !rows.is_empty())
-            };
-            let ended = self.executor.run_until(now + 20_000, 20_000, has_rows);
-            self.failed(ended)?;
-            let steps = self.rng.random_range(1..12);
-            let ended = self.executor.run_until(i64::MAX, steps, |_| false);
-            self.failed(ended)?;
-            for _ in 0..self.workers.len() {
-                self.kill_one(true);
-            }
-        }
-        Ok(())
     }
 
     fn publish_badges(&mut self, value: String) {
