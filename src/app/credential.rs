@@ -159,14 +159,19 @@ impl Issuer {
 
     /// Whether a badge was taken back, as a signed status list of its own. The list of one says no more
     /// than its address does, which whoever asks for it was given.
-    pub fn status(&self, grant: &Grant, now: Millis, key: &SigningKey) -> String {
+    ///
+    /// It is valid since what it says has been so, not since it is asked for: verifiers whose clock is
+    /// behind would refuse it.
+    pub fn status(&self, grant: &Grant, key: &SigningKey) -> String {
+        let since = grant.revoked.as_ref().map(|revoked| revoked.at);
+        let since = since.unwrap_or(grant.granted_at);
         let id = format!("{}/status", self.grant(grant.address));
         let claims = json!({
             "@context": [CONTEXT_CREDENTIAL],
             "id": id,
             "type": ["VerifiableCredential", "BitstringStatusListCredential"],
             "issuer": self.short_profile(),
-            "validFrom": now.to_string(),
+            "validFrom": since.to_string(),
             "credentialSubject": {
                 "id": format!("{id}#list"),
                 "type": "BitstringStatusList",
@@ -174,7 +179,7 @@ impl Issuer {
                 "encodedList": encoded_list(grant.revoked.is_some()),
             },
         });
-        let mut claims = self.claimed(claims, &id, now);
+        let mut claims = self.claimed(claims, &id, since);
         claims.insert("sub".to_owned(), format!("{id}#list").into());
         self.sign(claims, key)
     }

@@ -33,6 +33,15 @@ pub async fn run(session: &Session, command: &BadgesCommand) -> Done {
             ))?;
             out.finish()
         }
+        BadgesCommand::WithdrawKey { key, reason } => {
+            let commands = session.commands();
+            commands.withdraw_badge_key(key, reason, &by()).await?;
+            let mut out = Out::new();
+            out.line(format!(
+                "the key {key} is not published any more; credentials that it signed can no longer be verified"
+            ))?;
+            out.finish()
+        }
     }
 }
 
@@ -103,23 +112,33 @@ async fn decide(session: &Session, args: &BadgeDecisionArgs, revoke: bool) -> Do
 }
 
 async fn keys(session: &Session, is_json: bool) -> Done {
-    let keys = session.queries().badge_keys().await?;
+    let queries = session.queries();
+    let (keys, signing) = (
+        queries.badge_keys().await?,
+        queries.badge_signing_key_id().await?,
+    );
+    let use_of = |key: &PublicKey| match key.withdrawn_at {
+        Some(_) => "withdrawn",
+        None if signing.as_ref() == Some(&key.id) => "signs",
+        None => "replaced",
+    };
     let mut out = Out::new();
     if is_json {
         for key in &keys {
-            out.json(&serde_json::json!({"key": key.id, "madeAt": key.made_at, "x": key.x}))?;
+            out.json(
+                &serde_json::json!({"key": key.id, "madeAt": key.made_at, "x": key.x,
+                "use": use_of(key)}),
+            )?;
         }
     } else if keys.is_empty() {
         out.line("no keys yet; the first credential makes one")?;
     } else {
-        let newest = keys.first().map(|key| key.id.clone());
         let row = |key: &PublicKey| {
-            let use_ = if Some(&key.id) == newest.as_ref() {
-                "signs"
-            } else {
-                "replaced"
-            };
-            vec![key.id.clone(), key.made_at.to_string(), use_.to_owned()]
+            vec![
+                key.id.clone(),
+                key.made_at.to_string(),
+                use_of(key).to_owned(),
+            ]
         };
         let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
         out.table(&["key", "made at", "use"], &rows)?;

@@ -83,12 +83,11 @@ async fn freeze(
     let season = queries.season_named(name).await.map_err(failure)?;
     let archive = engine::archive_to_read(config, archive).await?;
     let coverages = archive.coverages().await.map_err(Failure::failed)?;
-    queries
-        .check_season(&season, &coverages)
-        .await
-        .map_err(failure)?;
+    let coverages = queries.season_coverages(&season, coverages).await;
+    let coverages = coverages.map_err(failure)?;
     let archive = StoredArchive::new(archive, Handle::current());
-    let boards = tokio::task::spawn_blocking(move || season_boards(&archive, &season)).await;
+    let work = move || season_boards(&archive, &season, &coverages);
+    let boards = tokio::task::spawn_blocking(work).await;
     let boards = boards.map_err(Failure::failed)?.map_err(failure)?;
     show(
         &session.commands().freeze_season(&boards, &by()).await?,

@@ -202,6 +202,14 @@ impl Badge {
         !self.retired && self.kinds.contains(&kind)
     }
 
+    /// Whether [`Badge::by_standing`] can give it.
+    pub const fn goes_by_standing(&self) -> bool {
+        matches!(
+            self.criterion,
+            Criterion::StreakDays(_) | Criterion::FirstSuccess(_)
+        )
+    }
+
     /// Whether an account has it that stands so.
     pub fn by_standing(&self, standing: Standing, services: &Services) -> Option<Evidence> {
         match &self.criterion {

@@ -79,7 +79,7 @@ async fn found(service: &ApiState, address: &str) -> Result<BadgeWithGrant, Prob
 }
 
 /// The public keys that sign credentials of badges, as a JSON Web Key Set: also those that were
-/// replaced, by which older credentials are checked.
+/// replaced, by which older credentials are checked, but for those that were withdrawn.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "public",
     responses(
         (status = 200, description = "The keys.", content_type = "application/json"),
@@ -92,7 +92,8 @@ async fn key_set(
 ) -> Result<Response, Problem> {
     let issuer = issuer_of(&service, &headers)?;
     let keys = service.queries.badge_keys().await?;
-    let keys: Vec<Value> = keys.iter().map(|key| issuer.web_key(key)).collect();
+    let published = keys.iter().filter(|key| key.withdrawn_at.is_none());
+    let keys: Vec<Value> = published.map(|key| issuer.web_key(key)).collect();
     Ok(open(Json(json!({"keys": keys}))))
 }
 
@@ -113,7 +114,7 @@ async fn issuer(
     params(("key" = String, Path, description = "The key's thumbprint.", example = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")),
     responses(
         (status = 200, description = "The key.", content_type = "application/json"),
-        (status = 404, description = "No such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such key, or it was withdrawn.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn key(
     State(service): State<ApiState>,
@@ -123,7 +124,8 @@ async fn key(
 ) -> Result<Response, Problem> {
     let issuer = issuer_of(&service, &headers)?;
     let keys = service.queries.badge_keys().await?;
-    let key = keys.iter().find(|key| key.id == id);
+    let mut published = keys.iter().filter(|key| key.withdrawn_at.is_none());
+    let key = published.find(|key| key.id == id);
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown_key", "there is no such key");
     let key = key.ok_or_else(unknown)?;
     Ok(open(Json(issuer.web_key(key))))
@@ -180,7 +182,8 @@ async fn show(
         return Ok(page(&shown));
     }
     let issuer = issuer_of(&service, &headers)?;
-    Ok(open(Json(issuer.metadata(&shown))))
+    let vary = [(header::VARY, "accept")];
+    Ok(open((vary, Json(issuer.metadata(&shown)))))
 }
 
 /// The page of a badge, for people. It needs no session and knows none.
@@ -263,9 +266,11 @@ async fn status(
 ) -> Result<Response, Problem> {
     let issuer = issuer_of(&service, &headers)?;
     let shown = found(&service, &address).await?;
-    let now = service.clock.now();
-    let key = service.queries.badge_signing_key(now).await?;
-    let token = issuer.status(&shown.grant, now, &key);
+    let key = service
+        .queries
+        .badge_signing_key(service.clock.now())
+        .await?;
+    let token = issuer.status(&shown.grant, &key);
     let headers = [
         (header::CONTENT_TYPE, JWT),
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -182,6 +183,8 @@ impl Serialize for Weight {
         (status = 404, description = "`unknown_proposal`: nothing is frozen under this name.", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body_too_large`: more than 8 MiB.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`invalid_proposal`: no proposal has such a name.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`votes_loading`: many requests wait for weights to be loaded; retry after `Retry-After`.", body = Problem,
+            content_type = "application/problem+json"),
     ))]
 async fn scores(
     State(service): State<ApiState>,
@@ -193,11 +196,20 @@ async fn scores(
     let incoming = Incoming::of(request, BODY_BYTES_MAX, Packing::Refused)?;
     let frozen = service.queries.frozen_votes(&proposal).await?;
     let frozen = frozen.ok_or_else(|| unknown_proposal(&proposal))?;
-    let weights = service.queries.vote_weights(&frozen).await?;
     let received = incoming.receive(&service.reading(CALLER)).await?;
     let is_large = received.is_large();
     // The room is held until the answer is made, which is about as large.
     let (body, room) = received.unpack()?;
+    // Weights are loaded only for who names an address that may have one.
+    let named = service.decoding.run(is_large, move || {
+        let named = names_an_address(&body);
+        named.map(|is_named| (is_named, body, room))
+    });
+    let (is_named, body, room) = named.await??;
+    let weights = match is_named {
+        true => service.queries.vote_weights(&frozen).await?,
+        false => Arc::default(),
+    };
     let answer = service.decoding.run(is_large, move || {
         let _room = room;
         answer(&body, &weights)
@@ -208,11 +220,21 @@ async fn scores(
     Ok((json, answer).into_response())
 }
 
+fn parse(body: &Bytes) -> Result<ScoresRequest<'_>, Problem> {
+    let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
+    serde_json::from_slice(body).map_err(|error| bad(error.to_string()))
+}
+
+/// Whether anything that is asked for is an address.
+fn names_an_address(body: &Bytes) -> Result<bool, Problem> {
+    let asked = parse(body)?;
+    let mut texts = asked.addresses.0.iter();
+    Ok(texts.any(|text| voter(text).is_some()))
+}
+
 /// How many addresses were asked for, and the answer.
 fn answer(body: &Bytes, weights: &WeightTable) -> Result<(usize, Bytes), Problem> {
-    let bad = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", why);
-    let asked: ScoresRequest<'_> =
-        serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+    let asked = parse(body)?;
     let score = asked.addresses.0.iter().map(|text| Score {
         address: text,
         score: Weight(voter(text).map_or(0, |address| weights.of(&address))),

@@ -215,6 +215,12 @@ impl From<QueryError> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "account_set_aside", detail)
                     .retry_after(60)
             }
+            QueryError::VotesLoading => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "votes_loading",
+                error.to_string(),
+            )
+            .retry_after(2),
             QueryError::NoRules => {
                 Problem::new(StatusCode::CONFLICT, "no_rules", error.to_string())
             }

@@ -4,7 +4,8 @@
 //!   is granted once, whoever finds first that it is earned.
 //! - address: partition `badge#<address>`, item `badge`; in one transaction with the grant. Leads from
 //!   the public address, which names no account, to the grant.
-//! - how far accounts were looked through: partition `badges`, item `sweep`.
+//! - for what accounts were looked through: partition `badges`, item `sweep`; how far that has come
+//!   meanwhile: item `sweep-progress`.
 //! - keys that sign credentials: partition `badge-keys`, see `keys`.
 
 mod keys;
@@ -12,7 +13,10 @@ mod keys;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use keys::{PublicKey, SigningKey, current_key, public_keys, rotate_key};
+pub use keys::{
+    PublicKey, SigningKey, Withdrawal, current_key, current_key_id, public_keys, rotate_key,
+    withdraw_key,
+};
 
 use super::audit;
 use super::awards::read_account;
@@ -22,7 +26,7 @@ use super::db::{Attr, Condition, Db, Item, Key, StoreError, Table, Write};
 use super::pages;
 use super::row::{Fields, Row};
 use crate::domain::badges::{BadgeId, Evidence};
-use crate::domain::ids::Account;
+use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::{Control, Position, WriteId};
 use crate::domain::time::{Millis, Month};
 
@@ -305,6 +309,69 @@ pub struct Swept {
     pub rules: Control,
     /// The newest final month; `None`: there was none.
     pub month: Option<Month>,
+    /// How many accounts were passed over, because a row of theirs could not be read.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// When it was done; 0 before this was kept.
+    #[serde(default)]
+    pub at: Millis,
+}
+
+impl Swept {
+    /// Whether it was done for no less.
+    pub fn covers(&self, other: &Swept) -> bool {
+        self.rules >= other.rules && self.month >= other.month
+    }
+}
+
+/// How far looking through accounts has come, so that a restart goes on. Everything before it was
+/// granted when it was written, so whoever writes it last is right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SweepProgress {
+    /// The change that brought the badges.
+    pub rules: Control,
+    /// The newest final month.
+    pub month: Option<Month>,
+    /// How many accounts were passed over so far.
+    pub unreadable: u64,
+    /// What is next.
+    pub stage: SweepStage,
+}
+
+/// What is next when accounts are looked through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SweepStage {
+    /// The accounts of a kind, after the rows of this one, of which this is the last month.
+    Accounts(AccountKind, Option<(String, Month)>),
+    /// Referral links.
+    Links,
+    /// Leaderboards from this one on, month by month.
+    Ranks(Month, AccountKind),
+}
+
+fn progress_key() -> Key {
+    Key::new(Table::Checkpoints, "badges", "sweep-progress")
+}
+
+/// How far a sweep had come; `None`: there was none, or what is there is of another version, which
+/// only means to begin anew.
+pub async fn sweep_progress(db: &dyn Db) -> Result<Option<SweepProgress>, StoreError> {
+    let key = progress_key();
+    let item = db.get(&key).await?;
+    Ok(item.and_then(|item| Row::new(key, &item).json("progress").ok()))
+}
+
+/// The write that notes how far a sweep has come.
+pub fn sweep_progress_write(progress: &SweepProgress) -> Write {
+    Write::Put {
+        table: Table::Checkpoints,
+        item: Fields::of(&progress_key())
+            .json("progress", progress)
+            .item(),
+        condition: Condition::Always,
+    }
 }
 
 fn sweep_key() -> Key {

@@ -7,7 +7,7 @@ use crate::domain::badges::BadgeId;
 use crate::domain::ids::Account;
 use crate::domain::text::check_reason;
 use crate::ops::random_name;
-use crate::store::badges::{self, Decision};
+use crate::store::badges::{self, Decision, Withdrawal};
 
 impl Commands {
     /// Takes a badge back or gives it back. What is as it shall be stays so.
@@ -40,6 +40,29 @@ impl Commands {
         check_reason(reason)?;
         let key = badges::rotate_key(self.db(), by, reason, self.now()).await?;
         Ok(key.id)
+    }
+
+    /// Takes a key that was replaced out of those that are published: nothing that it signed can be
+    /// verified any more. A key that is withdrawn already stays so.
+    pub async fn withdraw_badge_key(
+        &self,
+        key: &str,
+        reason: &str,
+        by: &str,
+    ) -> Result<(), CommandError> {
+        check_reason(reason)?;
+        match badges::withdraw_key(self.db(), key, by, reason, self.now()).await? {
+            Withdrawal::Done(_) => Ok(()),
+            Withdrawal::Unknown => {
+                let what = "there is no such key; `tidemark badges keys` lists the keys";
+                Err(Refusal::not_found("unknown_key", what).into())
+            }
+            Withdrawal::Signs => {
+                let what = "this key signs credentials; replace it first (`tidemark badges rotate-key`), \
+                            then withdraw it";
+                Err(Refusal::conflict("key_signs", what).into())
+            }
+        }
     }
 }
 

@@ -149,15 +149,19 @@ impl Commands {
         for (number, piece) in (0..).zip(document.pieces) {
             votes::put_piece(self.db(), &frozen.proposal, &frozen.hash, number, piece).await?;
         }
-        if let Some(before) = votes::freeze(self.db(), &frozen, &reason).await? {
-            return same(&before, &again);
-        }
-        // What a killed attempt left. It is harmless, so a failure here is none of the caller's.
-        if let Err(error) = votes::sweep(self.db(), &frozen).await {
+        let before = votes::freeze(self.db(), &frozen, &reason).await?;
+        // What a killed attempt left, or this one, if another came first: the other may have looked
+        // before all of these pieces were there. They are harmless, so a failure here does not fail
+        // the request.
+        let kept = before.as_ref().unwrap_or(&frozen);
+        if let Err(error) = votes::sweep(self.db(), kept).await {
             tracing::warn!(
                 event = "votes.sweep_failed", proposal = %frozen.proposal, %error,
                 "pieces of documents that were not frozen are left in table Checkpoints; they are harmless"
             );
+        }
+        if let Some(before) = before {
+            return same(&before, &again);
         }
         tracing::info!(
             event = "votes.frozen", proposal = %frozen.proposal, hash = %frozen.hash, addresses = frozen.addresses,

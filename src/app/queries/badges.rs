@@ -172,7 +172,13 @@ impl Queries {
         Ok(swept.is_none_or(|swept| swept.value.rules < control))
     }
 
-    /// Every public key by which credentials were ever signed, the newest first.
+    /// The id of the key by which credentials are signed; `None`: none was made yet.
+    pub async fn badge_signing_key_id(&self) -> Result<Option<String>, QueryError> {
+        Ok(badges::current_key_id(self.db()).await?)
+    }
+
+    /// Every public key by which credentials were ever signed, the newest first, also those that were
+    /// withdrawn.
     pub async fn badge_keys(&self) -> Result<Vec<PublicKey>, QueryError> {
         Ok(badges::public_keys(self.db()).await?)
     }

@@ -127,6 +127,9 @@ pub enum QueryError {
         "this account cannot be shown: it has been set aside since {0}, because its rows cannot be read. Nothing is lost; `tidemark set-aside list` says what to do"
     )]
     SetAside(Millis),
+    /// Many requests wait for weights of proposals to be loaded.
+    #[error("the weights of proposals are being loaded for other requests; retry in a few seconds")]
+    VotesLoading,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::replay::{ArchivePath, StoredArchive};
+use super::replay::{ArchivePath, OverlappingFiles, StoredArchive, check_overlap};
 use super::{Queries, QueryError, as_text};
 use crate::archive::{ArchiveError, ArchiveFile, ArchivedRequest, Column, Columns};
 use crate::domain::amount::Points;
@@ -20,7 +20,7 @@ use crate::domain::event::AHEAD_MS_MAX;
 use crate::domain::ids::AccountKind;
 use crate::domain::rules::SeasonSpan;
 use crate::domain::time::{MONTH_OPEN_MS, Millis, Month};
-use crate::store::audits::coverage::Coverage;
+use crate::store::audits::coverage::{Coverage, Gap};
 use crate::store::{layout, seasons};
 
 /// Places of a season's leaderboards.
@@ -32,6 +32,7 @@ const PASSES_MAX: u64 = 1_024;
 
 /// What is read of the archive.
 const READ: Columns = Columns::of(&[
+    Column::offset,
     Column::user,
     Column::provider,
     Column::time,
@@ -116,6 +117,23 @@ pub enum SeasonError {
     /// Something of it is missing.
     #[error("the archive lacks requests of the season: {0}")]
     Gap(String),
+    /// Two files hold the same records.
+    #[error("{0}; `tidemark verify` checks the whole archive")]
+    Overlap(#[from] OverlappingFiles),
+    /// Files are missing, or hold other rows than they should.
+    #[error(
+        "the archive should hold {expected} rows of {month}, but its files hold {found}: files are missing, or \
+         do not belong to it. Nothing was frozen; run `tidemark verify`, restore the files \
+         (docs/archive.md), then try again"
+    )]
+    RowsMissing {
+        /// The month in which they are booked.
+        month: Month,
+        /// According to its coverage.
+        expected: u64,
+        /// In its files.
+        found: u64,
+    },
     /// The archive does not answer, or a file cannot be understood.
     #[error("{what}: {error}")]
     Archive {
@@ -173,38 +191,41 @@ fn check_coverage(
 }
 
 impl Queries {
-    /// The season of a name, as the rules have it now.
+    /// The season of a name; of several, which versions of the rules before this one allowed, the last.
     pub async fn season_named(&self, name: &str) -> Result<SeasonSpan, SeasonError> {
         let rules = self.rules().await.map_err(QueryError::from)?;
         let seasons = rules.as_ref().map_or(&[][..], |rules| rules.seasons());
-        let found = seasons.iter().find(|season| season.name == name);
+        let found = seasons.iter().rfind(|season| season.name == name);
         found
             .cloned()
             .ok_or_else(|| SeasonError::Unknown(name.to_owned()))
     }
 
-    /// Every season that the rules have now.
+    /// Every season that there was, is, or is to come, by time.
     pub async fn seasons(&self) -> Result<Vec<SeasonSpan>, QueryError> {
         let rules = self.rules().await?;
         Ok(rules.map_or_else(Vec::new, |rules| rules.seasons().to_vec()))
     }
 
-    /// Whether the archive holds everything of a season.
-    pub async fn check_season(
+    /// The coverages that hold everything of a season, of those of an archive.
+    pub async fn season_coverages(
         &self,
         season: &SeasonSpan,
-        coverages: &[Coverage],
-    ) -> Result<(), SeasonError> {
+        mut coverages: Vec<Coverage>,
+    ) -> Result<Vec<Coverage>, SeasonError> {
         let layouts = layout::all(self.db()).await.map_err(QueryError::from)?;
-        let Some(present) = layouts.last() else {
-            return check_coverage(&[], season, 1, true);
+        let (sources, is_first) = match layouts.last() {
+            Some(present) => {
+                coverages.retain(|coverage| coverage.epoch == present.epoch);
+                (present.source, layouts.len() == 1)
+            }
+            None => {
+                coverages.clear();
+                (1, true)
+            }
         };
-        let of_epoch: Vec<Coverage> = coverages
-            .iter()
-            .filter(|coverage| coverage.epoch == present.epoch)
-            .cloned()
-            .collect();
-        check_coverage(&of_epoch, season, present.source, layouts.len() == 1)
+        check_coverage(&coverages, season, sources, is_first)?;
+        Ok(coverages)
     }
 
     /// The leaderboards of a season, if they were frozen.
@@ -223,22 +244,29 @@ impl Queries {
     }
 }
 
-/// The leaderboards of a season. Blocks, for as long as it takes to read the archive.
+/// The leaderboards of a season, from the files of these coverages. Blocks, for as long as it takes to
+/// read the archive.
+///
+/// What is frozen stays for good, so files that overlap and rows that are missing are refused.
 pub fn season_boards(
     archive: &StoredArchive,
     season: &SeasonSpan,
+    coverages: &[Coverage],
 ) -> Result<SeasonBoards, SeasonError> {
     let mut files = Vec::new();
     for month in (season.from.month().0..=closes(season).month().0).map(Month) {
-        let found = archive.files(month).map_err(|error| SeasonError::Archive {
+        let mut found = archive.files(month).map_err(|error| SeasonError::Archive {
             what: archive.place(),
             error: error.to_string(),
         })?;
-        files.extend(found);
+        // Others are being written, or are of an epoch that ended before the season.
+        found.retain(|path| coverage_of(path, coverages).is_some());
+        check_overlap(&found)?;
+        files.push((month, found));
     }
     let mut passes = 1;
     while passes <= PASSES_MAX {
-        if let Some(boards) = in_parts(archive, season, &files, passes)? {
+        if let Some(boards) = in_parts(archive, season, &files, coverages, passes)? {
             return Ok(boards);
         }
         passes *= 2;
@@ -246,11 +274,34 @@ pub fn season_boards(
     Err(SeasonError::TooMany)
 }
 
+/// The coverage that a file belongs to, if it is covered.
+fn coverage_of<'c>(path: &ArchivePath, coverages: &'c [Coverage]) -> Option<&'c Coverage> {
+    let name = &path.name;
+    coverages.iter().find(|coverage| {
+        (coverage.epoch, coverage.source) == (name.epoch, name.source) && name.to <= coverage.to
+    })
+}
+
+/// Refuses a month of which there are not as many rows as there should be.
+fn check_rows(month: Month, found: u64, coverages: &[Coverage]) -> Result<(), SeasonError> {
+    let of_month = |coverage: &Coverage| coverage.rows_of_month.get(&month).copied();
+    let expected: u64 = coverages.iter().filter_map(of_month).sum();
+    match found == expected {
+        true => Ok(()),
+        false => Err(SeasonError::RowsMissing {
+            month,
+            expected,
+            found,
+        }),
+    }
+}
+
 /// `None`: the accounts of a part are too many.
 fn in_parts(
     archive: &StoredArchive,
     season: &SeasonSpan,
-    files: &[ArchivePath],
+    files: &[(Month, Vec<ArchivePath>)],
+    coverages: &[Coverage],
     passes: u64,
 ) -> Result<Option<SeasonBoards>, SeasonError> {
     let mut best: [Vec<(Points, String)>; 2] = [Vec::new(), Vec::new()];
@@ -263,11 +314,16 @@ fn in_parts(
             rows: 0,
             accounts: [HashMap::new(), HashMap::new()],
         };
-        for path in files {
-            sums.add_file(archive, path)?;
-            if sums.accounts.iter().map(HashMap::len).sum::<usize>() > ACCOUNTS_MAX {
-                return Ok(None);
+        for (month, files) in files {
+            let mut found = 0;
+            for path in files {
+                let coverage = coverage_of(path, coverages);
+                found += sums.add_file(archive, path, coverage.map_or(&[][..], |of| &of.gaps))?;
+                if sums.accounts.iter().map(HashMap::len).sum::<usize>() > ACCOUNTS_MAX {
+                    return Ok(None);
+                }
             }
+            check_rows(*month, found, coverages)?;
         }
         // Each pass sees every row.
         rows = sums.rows;
@@ -302,7 +358,13 @@ struct Sums<'s> {
 }
 
 impl Sums<'_> {
-    fn add_file(&mut self, archive: &StoredArchive, path: &ArchivePath) -> Result<(), SeasonError> {
+    /// How many rows a file has, without those of gaps, which count as missing whatever files hold.
+    fn add_file(
+        &mut self,
+        archive: &StoredArchive,
+        path: &ArchivePath,
+        gaps: &[Gap],
+    ) -> Result<u64, SeasonError> {
         let failed = |error: String| SeasonError::Archive {
             what: path.to_string(),
             error,
@@ -312,13 +374,19 @@ impl Sums<'_> {
             .read(path)
             .map_err(|error| failed(error.to_string()))?;
         let file = ArchiveFile::open(bytes).map_err(broken)?;
+        let mut rows = 0;
         for batch in file.batches(READ) {
             let batch = batch.map_err(broken)?;
             for place in 0..batch.len() {
-                self.add(&batch.row(place).map_err(broken)?);
+                let row = batch.row(place).map_err(broken)?;
+                let is_missing = |gap: &Gap| (gap.from..gap.to).contains(&row.offset);
+                if !gaps.iter().any(is_missing) {
+                    rows += 1;
+                    self.add(&row);
+                }
             }
         }
-        Ok(())
+        Ok(rows)
     }
 
     fn add(&mut self, row: &ArchivedRequest<'_>) {

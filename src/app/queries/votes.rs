@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::{Queries, QueryError, text};
-use crate::domain::amount::Points;
 use crate::domain::ethereum::Address;
 use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Control;
@@ -20,8 +20,11 @@ use crate::store::{control, wallets};
 
 /// Most addresses of a proposal.
 pub const VOTERS_MAX: usize = 1_000_000;
-/// How many of them are in memory, over all proposals, for answering scores: 36 bytes each.
-const CACHED_VOTERS_MAX: usize = VOTERS_MAX;
+/// How many of them are in memory, over all proposals, for answering scores: 36 bytes each. Room for
+/// two of the largest proposals, so that questions about both do not load them in turn.
+const CACHED_VOTERS_MAX: usize = 2 * VOTERS_MAX;
+/// Requests that wait for weights to be loaded; others are sent away.
+const LOADS_WAITING_MAX: usize = 8;
 /// How many proposals are in memory.
 const CACHED_PROPOSALS_MAX: usize = 16;
 
@@ -69,7 +72,8 @@ pub struct ComputedVotes {
     pub weights: Weights,
     /// How many accounts have points and a wallet.
     pub accounts: u64,
-    /// The points of accounts without a wallet, which weigh nothing; micropoints.
+    /// The points of accounts without a wallet, which weigh nothing; micropoints. As for others, only
+    /// what is above zero over all months together.
     pub unlinked: u128,
 }
 
@@ -95,11 +99,22 @@ impl WeightTable {
 
 /// The tables that were looked up last, the newest last. What is frozen never changes, so they are
 /// good for ever.
-#[derive(Default)]
 pub(super) struct VotesCache {
     tables: Mutex<Vec<(String, Arc<WeightTable>)>>,
     /// One table is loaded at a time, whoever asks: its memory is bounded.
     loading: tokio::sync::Mutex<()>,
+    /// Who may load or wait for it.
+    waiting: Semaphore,
+}
+
+impl Default for VotesCache {
+    fn default() -> VotesCache {
+        VotesCache {
+            tables: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+            waiting: Semaphore::new(1 + LOADS_WAITING_MAX),
+        }
+    }
 }
 
 impl VotesCache {
@@ -133,8 +148,8 @@ impl VotesCache {
 }
 
 impl Queries {
-    /// Computes weights. Reads the tables of accounts once for each month; keeps a sum per account
-    /// with a wallet, and a weight per address.
+    /// Computes weights. Reads the tables of accounts once for each month; keeps a sum per account,
+    /// and a weight per address.
     pub async fn compute_votes(
         &self,
         terms: &VoteTerms,
@@ -149,17 +164,20 @@ impl Queries {
         }
         let mut months = Vec::new();
         for month in terms.months() {
-            let view = self.month_view(month, now).await?;
-            if !view.is_final() {
+            let statements = self.statements(month, now).await?;
+            let Some(may_change) = statements.may_change_of() else {
                 return Err(VotesError::MonthNotFinal(month));
+            };
+            // Also one without a row of the month: what was not counted may be all that it has.
+            let mut may_change = may_change.into_iter();
+            if let Some(account) = may_change.find(|account| terms.kinds.contains(&account.kind)) {
+                return Err(VotesError::AccountNotFinal(account, month));
             }
-            months.push((month, view));
+            months.push((month, statements));
         }
         let wallets = wallets::as_of(self.db(), control).await?;
         let mut sums: BTreeMap<Account, i128> = BTreeMap::new();
-        let mut unlinked: u128 = 0;
-        for (month, view) in months {
-            let statements = view.of(self);
+        for (month, statements) in months {
             for kind in &terms.kinds {
                 let mut after = None;
                 loop {
@@ -168,15 +186,11 @@ impl Queries {
                         return Err(VotesError::AccountNotFinal(account, month));
                     }
                     for statement in page.statements {
-                        let (account, points) = (statement.account, statement.total);
+                        let account = statement.account;
                         if !statement.is_final {
                             return Err(VotesError::AccountNotFinal(account, month));
                         }
-                        if wallets.contains_key(&account) {
-                            *sums.entry(account).or_default() += i128::from(points.0);
-                        } else if points > Points::ZERO {
-                            unlinked += u128::from(points.0.unsigned_abs());
-                        }
+                        *sums.entry(account).or_default() += i128::from(statement.total.0);
                     }
                     after = page.next;
                     if after.is_none() {
@@ -186,14 +200,14 @@ impl Queries {
             }
         }
         let mut points: BTreeMap<Address, u128> = BTreeMap::new();
-        let mut accounts = 0;
-        for (account, sum) in sums {
-            if sum > 0
-                && let Some(address) = wallets.get(&account)
-            {
-                *points.entry(*address).or_default() += sum.unsigned_abs();
-                accounts += 1;
-            }
+        let (mut accounts, mut unlinked) = (0, 0_u128);
+        for (account, sum) in sums.into_iter().filter(|(_, sum)| *sum > 0) {
+            let Some(address) = wallets.get(&account) else {
+                unlinked += sum.unsigned_abs();
+                continue;
+            };
+            *points.entry(*address).or_default() += sum.unsigned_abs();
+            accounts += 1;
         }
         let weights = Weights::new(terms.formula, points);
         if weights.of.len() > VOTERS_MAX {
@@ -243,6 +257,8 @@ impl Queries {
         if let Some(table) = self.votes.get(&frozen.hash) {
             return Ok(table);
         }
+        let place = self.votes.waiting.try_acquire();
+        let _place = place.map_err(|_| QueryError::VotesLoading)?;
         let _one_at_a_time = self.votes.loading.lock().await;
         if let Some(table) = self.votes.get(&frozen.hash) {
             return Ok(table);

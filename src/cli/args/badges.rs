@@ -10,6 +10,7 @@ Examples:
   tidemark badges revoke user alice week-streak --reason 'earned by a script'
   tidemark badges restore user alice week-streak --reason 'it was not'
   tidemark badges rotate-key --reason 'once a year'
+  tidemark badges withdraw-key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --reason 'a backup was stolen'
 
 Which badges there are is the rule rules.badges; see docs/badges.md.";
 
@@ -48,6 +49,16 @@ pub enum BadgesCommand {
     },
     /// Replace the key that signs credentials. Older credentials stay valid.
     RotateKey {
+        /// Why; it is kept in the audit entry.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Stop publishing a key that was replaced, because others may have it.
+    ///
+    /// Credentials that it signed can no longer be verified; their earners download them again.
+    WithdrawKey {
+        /// The key, as `tidemark badges keys` shows it.
+        key: String,
         /// Why; it is kept in the audit entry.
         #[arg(long)]
         reason: String,

@@ -8,6 +8,7 @@ use crate::ops::config::FilesLocation;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tidemark season list
+  tidemark verify --archive archive
   tidemark season freeze 'High tide' --archive archive
   tidemark season show 'High tide'
 
@@ -27,6 +28,8 @@ pub enum SeasonCommand {
         json: bool,
     },
     /// Compute the leaderboards of a season that has ended, from the archive, and keep them for good.
+    ///
+    /// Run `tidemark verify` first: what is frozen never changes.
     Freeze {
         /// The season's name.
         name: String,

@@ -13,7 +13,7 @@ use super::fault::RuleFault;
 use super::in_force::{Rules, SeasonSpan, ServicesAsOf, assemble};
 use super::key::SettingKey;
 use super::services::{ServiceRules, Terms};
-use super::setting::Setting;
+use super::setting::{Season, Setting, UNIQUE_SEASONS};
 use super::version::Version;
 use crate::domain::badges::Badges;
 use crate::domain::ledger::Activity;
@@ -59,7 +59,41 @@ impl RuleBook {
     /// As [`RuleBook::apply`].
     pub fn check(&self, changes: &[RuleChange]) -> Result<(), Vec<RuleFault>> {
         let last = self.controls.last().map_or(0, |control| control.0);
-        self.read_all(Control(last + 1), changes).map(|_| ())
+        let read = self.read_all(Control(last + 1), changes)?;
+        let of_new = |(key, version): &(SettingKey, Version)| {
+            let of_list = version.setting.check_new(*key);
+            of_list.and_then(|()| self.check_season_names(Control(last), *key, version))
+        };
+        let faults: Vec<RuleFault> = read.iter().filter_map(|new| of_new(new).err()).collect();
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(faults),
+        }
+    }
+
+    /// Whether new seasons leave the names alone of those that end before the list takes effect.
+    fn check_season_names(
+        &self,
+        last: Control,
+        key: SettingKey,
+        version: &Version,
+    ) -> Result<(), RuleFault> {
+        let (Setting::Seasons(new), Some(from)) = (&version.setting, version.effective_from) else {
+            return Ok(());
+        };
+        let earlier = self.seasons_as_of(last);
+        let mut pairs = new.iter().filter(|new| new.to.0 > from).flat_map(|new| {
+            let ended = earlier.iter().filter(move |ended| ended.to <= from);
+            ended.map(move |ended| (new, ended))
+        });
+        let same = pairs.find(|(new, ended)| new.name == ended.name);
+        same.map_or(Ok(()), |(new, ended)| {
+            let problem = format!(
+                "the season from {} is named \"{}\", as the one from {} to {}",
+                new.from.0, new.name, ended.from, ended.to
+            );
+            Err(RuleFault::new(key.name(), problem, UNIQUE_SEASONS))
+        })
     }
 
     fn read_all(
@@ -274,19 +308,28 @@ impl RuleBook {
         .next_back()
     }
 
-    /// The seasons as of a control position, also those that are to come.
+    /// The seasons as of a control position, by time, also those that are to come: each as the version
+    /// has it that is in force when it ends. So one that has ended stays, whatever later lists say.
     fn seasons_as_of(&self, control: Control) -> Vec<SeasonSpan> {
-        let mut versions = self.versions.get(&SettingKey::Season).into_iter().flatten();
-        let newest = versions.rfind(|version| version.control <= control);
-        let Some(Setting::Seasons(seasons)) = newest.map(Version::setting) else {
-            return Vec::new();
-        };
-        let span = |season: &super::setting::Season| SeasonSpan {
-            name: season.name.clone(),
-            from: season.from.0,
-            to: season.to.0,
-        };
-        seasons.iter().map(span).collect()
+        let key = SettingKey::Season;
+        let versions = self.versions.get(&key).into_iter().flatten();
+        let mut spans = Vec::new();
+        for version in versions.filter(|version| version.control <= control) {
+            let Setting::Seasons(seasons) = &version.setting else {
+                continue;
+            };
+            let is_in_force = |season: &&Season| {
+                let in_force = self.in_force(key, control, Some(season.to.0.plus(-1)));
+                in_force.is_some_and(|in_force| std::ptr::eq(in_force, version))
+            };
+            spans.extend(seasons.iter().filter(is_in_force).map(|season| SeasonSpan {
+                name: season.name.clone(),
+                from: season.from.0,
+                to: season.to.0,
+            }));
+        }
+        spans.sort_by_key(|season| season.from);
+        spans
     }
 
     /// Every instant at which something may change.
@@ -436,7 +479,8 @@ impl Timeline {
         Some((*control, badges))
     }
 
-    /// The seasons of the newest version of `rules.season`.
+    /// The seasons of all versions of `rules.season` as of the control position, by time: each as the
+    /// version has it that is in force when it ends.
     pub fn seasons(&self) -> &[SeasonSpan] {
         &self.seasons
     }

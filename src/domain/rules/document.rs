@@ -84,7 +84,9 @@ impl RulesDocument {
 /// # Errors
 /// All faults at once. That `rules.activity` never changes is checked by [`super::RuleBook::apply`], which knows the first version.
 pub fn check_value(key: &str, json: &str) -> Result<String, Vec<RuleFault>> {
-    let setting = Setting::parse(known_key(key)?, json)?;
+    let key = known_key(key)?;
+    let setting = Setting::parse(key, json)?;
+    setting.check_new(key).map_err(|fault| vec![fault])?;
     Ok(setting.canonical())
 }
 
@@ -126,6 +128,11 @@ fn read_document(text: &str) -> Result<RulesDocument, Vec<RuleFault>> {
         .map(|(key, member)| Some((key, Setting::read(key, &member, &mut faults)?)))
         .collect();
     let settings: Option<Vec<_>> = settings.into_iter().collect();
+    for (key, setting) in settings.iter().flatten() {
+        if let Err(fault) = setting.check_new(*key) {
+            faults.add(&fault.key, fault.problem, fault.allowed);
+        }
+    }
     faults.finish(settings.map(|settings| RulesDocument { settings }))
 }
 

@@ -38,6 +38,9 @@ const RATIO_BP: RangeInclusive<u32> = 0..=1_000_000;
 const REQUESTS_MIN: RangeInclusive<u32> = 1..=1_000_000;
 const STEPS_MAX: usize = 32;
 const SEASONS_MAX: usize = 100;
+/// What is allowed as names of seasons.
+pub(super) const UNIQUE_SEASONS: &str =
+    "a name of its own for each season, such as \"High tide 2026\"";
 const NAME_CHARS_MAX: usize = 128;
 
 /// The value of one configuration key.
@@ -137,6 +140,20 @@ impl Setting {
             faults.add(&member.key, format!("has {bytes} bytes"), allowed);
         }
         Some(setting)
+    }
+
+    /// What is asked of a value that is published now, beyond what [`Setting::read`] asks of all.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_new(&self, key: SettingKey) -> Result<(), RuleFault> {
+        let Setting::Seasons(seasons) = self else {
+            return Ok(());
+        };
+        let shared = shared_names(seasons);
+        shared.map_or(Ok(()), |problem| {
+            Err(RuleFault::new(key.name(), problem, UNIQUE_SEASONS))
+        })
     }
 
     fn read_any_size(key: SettingKey, member: &Member<'_>, faults: &mut Faults) -> Option<Setting> {
@@ -341,6 +358,21 @@ fn seasons(member: &Member<'_>, faults: &mut Faults) -> Option<Vec<Season>> {
         faults.add(&member.key, problem, "one season at a time");
     }
     Some(read)
+}
+
+/// Seasons of one list that have the same name: leaderboards are kept by it. Lists of earlier versions
+/// of tidemark may hold such, so this is asked of new lists only.
+fn shared_names(seasons: &[Season]) -> Option<String> {
+    let pairs = seasons.iter().enumerate();
+    let mut pairs = pairs.flat_map(|(place, one)| {
+        let others = seasons[place + 1..].iter();
+        others.map(move |other| (one, other))
+    });
+    let (one, other) = pairs.find(|(one, other)| one.name == other.name)?;
+    Some(format!(
+        "the seasons from {} and from {} are both named \"{}\"",
+        one.from.0, other.from.0, one.name
+    ))
 }
 
 fn one_season(season: &Member<'_>, faults: &mut Faults) -> Option<Season> {

@@ -81,7 +81,7 @@ impl<'a> Entry<'a> {
         let latency_ms = self.fields.measure(shape.latency_ms)?;
         // A line that is written while an answer is streamed: of what it says, the size will grow. What
         // it does not say, the last line completes.
-        let goes_on = status < 300 && latency_ms.is_none() && tokens.input.is_none();
+        let goes_on = has_output && latency_ms.is_none() && tokens.input.is_none();
         let response_bytes = self.fields.measure(shape.response_bytes)?;
         let provider = provider.filter(|_| !self.is_cache_hit());
         let provider = provider.map(|name| match settings.providers.get(&*name) {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -83,4 +84,37 @@ pub(super) async fn rotate_key(
         .rotate_badge_key(&body.reason, &caller.0.by)
         .await?;
     Ok(Json(RotatedKey { key }))
+}
+
+/// Why a key is withdrawn.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct KeyWithdrawal {
+    /// Why.
+    reason: String,
+}
+
+/// Takes a key that was replaced out of the published ones, because others may have it. Credentials
+/// that it signed can no longer be verified; their earners download them again.
+#[utoipa::path(post, path = "/api/admin/badge-keys/{key}/withdraw", tag = "admin", security(("key" = ["admin:write"])),
+    params(("key" = String, Path, description = "The key's thumbprint.", example = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")),
+    request_body(content = KeyWithdrawal, example = json!({"reason": "a backup was stolen"})),
+    responses(
+        (status = 204, description = "It is withdrawn; also if it was before."),
+        (status = 404, description = "`unknown_key`: there is no such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`key_signs`: it signs credentials; replace it first.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_reason`: the reason cannot be kept.", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn withdraw_key(
+    caller: May<AdminWrite>,
+    State(service): State<ApiState>,
+    PathParams(key): PathParams<String>,
+    _: NoQuery,
+    JsonBody(body): JsonBody<KeyWithdrawal>,
+) -> Result<StatusCode, Problem> {
+    let commands = &service.commands;
+    commands
+        .withdraw_badge_key(&key, &body.reason, &caller.0.by)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
 }

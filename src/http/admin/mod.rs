@@ -63,6 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(badges::decide))
         .routes(routes!(seasons::show))
         .routes(routes!(badges::rotate_key))
+        .routes(routes!(badges::withdraw_key))
 }
 
 /// An instant in a body: `2026-12-01T00:00:00Z`.

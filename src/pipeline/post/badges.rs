@@ -147,6 +147,10 @@ impl Poster<'_> {
         if !protections.owes_badges(|| writer == self.ctx.worker) {
             return None;
         }
+        let mut open = in_force.open(&cached.account, cached.badges);
+        if !open.any(|(_, badge)| badge.goes_by_standing()) {
+            return None;
+        }
         let head = cached.rows.months.last_key_value()?.1;
         let standing = standing(&cached.account, head, &cached.rows.lifetime, activity);
         let badges: Vec<(usize, Evidence)> = in_force

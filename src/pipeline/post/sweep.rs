@@ -2,10 +2,13 @@
 //!
 //! It is due when badges were published, and when another month has become final: points and ranks go by
 //! final months, and an account may never be touched again. What it was done for last is stored, so it
-//! is level-triggered as well: a crash, or a new owner of the partition, begins it again. The poster of
-//! the first posting partition does it, a page of a table between two rounds, so that postings go on.
+//! is level-triggered as well. How far it has come is stored, too, once everything before it is granted:
+//! after a crash, or under a new owner of the partition, it goes on from there. The poster of the first
+//! posting partition does it between two rounds, a page of a table or a few grants each time, so that
+//! postings go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use hashbrown::HashSet;
 
@@ -17,23 +20,30 @@ use crate::domain::ids::{Account, AccountKind};
 use crate::domain::position::Partition;
 use crate::domain::rules::Timeline;
 use crate::domain::statement;
-use crate::domain::time::Month;
+use crate::domain::time::{Millis, Month};
 use crate::ops::clock::Moment;
 use crate::pipeline::WorkerContext;
 use crate::pipeline::failure::Failure;
 use crate::pipeline::progress::Finality;
 use crate::pipeline::retry::persist;
 use crate::store::accounts;
-use crate::store::badges::{self, Swept};
+use crate::store::badges::{self, SweepProgress, SweepStage, Swept};
 use crate::store::checkpoints::Versioned;
 use crate::store::conditional;
-use crate::store::db::{Item, StoreError, Table};
+use crate::store::db::{Item, Key, StoreError, Table};
 use crate::store::{layout, referrals, top};
 
 /// The posting partition whose poster sweeps.
 const SWEEPER: Partition = Partition(0);
 /// Badges for ranks are granted for so many past months when they are published.
 const RANKED_MONTHS_MAX: i32 = 36;
+/// Badges that are looked up, and granted if they are missing, between two rounds. A page has thousands
+/// of accounts; granting them all at once would hold up postings.
+const GRANTS_MAX: usize = 50;
+/// Referrers whose milestones are counted between two rounds.
+const COUNTS_MAX: usize = 20;
+/// Accounts that could not be read are looked at again after this time.
+const UNREADABLE_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 /// So many referrers are remembered whose milestones were counted in this sweep; beyond it some are
 /// counted twice.
 const REFERRERS_KNOWN_MAX: usize = 1_000_000;
@@ -61,6 +71,14 @@ struct Sweep {
     stage: Stage,
     /// The account whose rows are being read: a page may end among them.
     open: Option<OpenAccount>,
+    /// The last row of the account before it.
+    closed: Option<(Account, Month)>,
+    /// What the last page has shown and is not granted yet.
+    owed: VecDeque<Earned>,
+    /// Referrers of the last page whose milestones are not counted yet.
+    uncounted: VecDeque<Account>,
+    /// Whether it has come further than is stored.
+    is_unsaved: bool,
     /// Referrers whose milestones were counted, by hash.
     referrers: HashSet<u64>,
 }
@@ -71,8 +89,8 @@ enum Stage {
     Accounts(AccountKind, Option<Item>),
     /// Referral links, after this item.
     Links(Option<Item>),
-    /// Leaderboards of final months.
-    Ranks,
+    /// Leaderboards of final months, from this one on.
+    Ranks(Month, AccountKind),
     /// Nothing.
     Done,
 }
@@ -81,6 +99,8 @@ enum Stage {
 struct OpenAccount {
     account: Account,
     standing: Standing,
+    /// The month of the last row.
+    last: Month,
     /// The totals of final months, ascending.
     totals: Vec<(Month, Points)>,
     /// A row cannot be decoded: nothing is said of its points.
@@ -122,12 +142,14 @@ impl Poster<'_> {
             posting: self.partitions,
         };
         work.step(&mut sweep).await?;
-        if matches!(sweep.stage, Stage::Done) {
+        if sweep.is_done() {
+            sweep.target.at = ctx.clock.now();
             work.note(&sweep).await?;
             ctx.metrics.badge_sweep_due.set(0);
             tracing::info!(
                 event = "badges.swept",
                 rules = sweep.target.rules.0,
+                unreadable = sweep.target.unreadable,
                 "looked through all accounts for badges"
             );
         } else {
@@ -149,18 +171,40 @@ impl Poster<'_> {
         let before = persist(ctx, || badges::swept(&*ctx.db)).await?;
         let last = before.as_ref().map(|before| before.value);
         let month = self.final_month().await?;
-        let target = Swept {
+        let mut target = Swept {
             rules: in_force.control,
             month: month.max(last.and_then(|last| last.month)),
+            unreadable: 0,
+            at: Millis::default(),
         };
-        let is_due = last.is_none_or(|last| last.rules < target.rules || last.month < target.month);
-        ctx.metrics.badge_sweep_due.set(i64::from(is_due));
-        if is_due {
+        let again = |last: &Swept| {
+            let since = ctx.clock.now().0.saturating_sub(last.at.0);
+            last.unreadable > 0
+                && u128::try_from(since).is_ok_and(|since| since >= UNREADABLE_AGAIN.as_millis())
+        };
+        let is_new = last.is_none_or(|last| !last.covers(&target));
+        ctx.metrics.badge_sweep_due.set(i64::from(is_new));
+        if is_new || last.as_ref().is_some_and(again) {
+            let progress = persist(ctx, || badges::sweep_progress(&*ctx.db)).await?;
+            let progress = progress.filter(|progress| {
+                is_new && (progress.rules, progress.month) == (target.rules, target.month)
+            });
+            let (stage, closed) = match progress {
+                Some(progress) => {
+                    target.unreadable = progress.unreadable;
+                    Stage::of(progress.stage)
+                }
+                None => (Stage::Accounts(AccountKind::User, None), None),
+            };
             self.sweeps.running = Some(Sweep {
                 target,
                 before,
-                stage: Stage::Accounts(AccountKind::User, None),
+                stage,
                 open: None,
+                closed,
+                owed: VecDeque::new(),
+                uncounted: VecDeque::new(),
+                is_unsaved: false,
                 referrers: HashSet::new(),
             });
         }
@@ -178,6 +222,69 @@ impl Poster<'_> {
     }
 }
 
+impl Stage {
+    /// As it was stored, and the last row of the account that was read last.
+    fn of(stored: SweepStage) -> (Stage, Option<(Account, Month)>) {
+        match stored {
+            SweepStage::Accounts(kind, after) => {
+                let closed =
+                    after.and_then(|(id, month)| Some((Account::new(kind, &id).ok()?, month)));
+                let after = closed.as_ref();
+                let after = after.map(|(account, month)| accounts::row_key(account, *month));
+                (Stage::Accounts(kind, after.map(Key::into_item)), closed)
+            }
+            SweepStage::Links => (Stage::Links(None), None),
+            SweepStage::Ranks(month, kind) => (Stage::Ranks(month, kind), None),
+        }
+    }
+}
+
+impl Sweep {
+    fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done) && self.is_granted()
+    }
+
+    /// Whether everything that was read is granted.
+    fn is_granted(&self) -> bool {
+        self.owed.is_empty() && self.uncounted.is_empty()
+    }
+
+    /// Some of what is owed.
+    fn take_owed(&mut self) -> Vec<Earned> {
+        let (mut some, mut badges) = (Vec::new(), 0);
+        while badges < GRANTS_MAX
+            && let Some(earned) = self.owed.pop_front()
+        {
+            badges += earned.badges.len();
+            some.push(earned);
+        }
+        some
+    }
+
+    /// How far it has come, if everything before that is granted; `None`: nothing is worth to be kept.
+    fn progress(&self) -> Option<SweepProgress> {
+        let stage = match &self.stage {
+            // Rows of an account that were read alone would say nothing of its other months, so it is
+            // read again from its first row on.
+            Stage::Accounts(kind, _) => {
+                let closed = self.closed.as_ref();
+                let closed = closed.filter(|(account, _)| account.kind == *kind);
+                let after = closed.map(|(account, month)| (account.id().to_owned(), *month));
+                SweepStage::Accounts(*kind, after)
+            }
+            Stage::Links(_) => SweepStage::Links,
+            Stage::Ranks(month, kind) => SweepStage::Ranks(*month, *kind),
+            Stage::Done => return None,
+        };
+        Some(SweepProgress {
+            rules: self.target.rules,
+            month: self.target.month,
+            unreadable: self.target.unreadable,
+            stage,
+        })
+    }
+}
+
 /// What a sweep works with.
 struct SweepWork<'s> {
     ctx: &'s WorkerContext,
@@ -187,18 +294,47 @@ struct SweepWork<'s> {
 }
 
 impl SweepWork<'_> {
-    /// A page of what comes next.
+    /// Some grants of what was read; or a page of what comes next.
     async fn step(&self, sweep: &mut Sweep) -> Result<(), Failure> {
-        sweep.stage = match std::mem::replace(&mut sweep.stage, Stage::Done) {
-            Stage::Accounts(kind, after) => self.accounts(sweep, kind, after).await?,
-            Stage::Links(_) if !self.in_force.badges.count_milestones() => Stage::Ranks,
-            Stage::Links(after) => self.links(sweep, after).await?,
-            Stage::Ranks => {
-                self.ranks(sweep).await?;
-                Stage::Done
+        if sweep.is_granted() {
+            if sweep.is_unsaved {
+                self.save(sweep).await?;
             }
-            Stage::Done => Stage::Done,
+            sweep.stage = match std::mem::replace(&mut sweep.stage, Stage::Done) {
+                Stage::Accounts(kind, after) => self.accounts(sweep, kind, after).await?,
+                Stage::Links(_) if !self.in_force.badges.count_milestones() => self.ranks(sweep),
+                Stage::Links(after) => self.links(sweep, after).await?,
+                Stage::Ranks(month, kind) => self.ranks_of(sweep, kind, month).await?,
+                Stage::Done => Stage::Done,
+            };
+            sweep.is_unsaved = true;
+        }
+        self.count(sweep).await?;
+        grant(self.ctx, &sweep.take_owed(), self.in_force).await
+    }
+
+    /// Stores how far it has come.
+    async fn save(&self, sweep: &mut Sweep) -> Result<(), Failure> {
+        sweep.is_unsaved = false;
+        let Some(progress) = sweep.progress() else {
+            return Ok(());
         };
+        let ctx = self.ctx;
+        let write = badges::sweep_progress_write(&progress);
+        persist(ctx, || ctx.db.write(write.clone())).await?;
+        Ok(())
+    }
+
+    /// Counts the milestones of some referrers.
+    async fn count(&self, sweep: &mut Sweep) -> Result<(), Failure> {
+        let none = BTreeSet::new();
+        for _ in 0..COUNTS_MAX {
+            let Some(referrer) = sweep.uncounted.pop_front() else {
+                break;
+            };
+            let earned = by_milestones(self.ctx, &referrer, &none, 0, self.in_force).await?;
+            sweep.owed.extend(earned);
+        }
         Ok(())
     }
 
@@ -210,7 +346,6 @@ impl SweepWork<'_> {
     ) -> Result<Stage, Failure> {
         let ctx = self.ctx;
         let page = persist(ctx, || ctx.db.scan(accounts::table(kind), after.clone())).await?;
-        let mut earned = Vec::new();
         for item in &page.items {
             // What is no month row of anybody is passed over.
             let Ok(Some((account, month))) = accounts::whose(kind, item) else {
@@ -221,14 +356,16 @@ impl SweepWork<'_> {
                 .as_ref()
                 .is_none_or(|open| open.account != account)
             {
-                earned.extend(sweep.open.take().and_then(|open| self.earned(open)));
+                self.close(sweep);
             }
             let open = sweep.open.get_or_insert_with(|| OpenAccount {
                 account,
                 standing: Standing::default(),
+                last: month,
                 totals: Vec::new(),
                 is_damaged: false,
             });
+            open.last = month;
             self.take_row(open, item, month, sweep.target.month)?;
         }
         let next = match (page.next, kind) {
@@ -237,10 +374,19 @@ impl SweepWork<'_> {
             (None, AccountKind::Provider) => Stage::Links(None),
         };
         if !matches!(&next, Stage::Accounts(_, Some(_))) {
-            earned.extend(sweep.open.take().and_then(|open| self.earned(open)));
+            self.close(sweep);
         }
-        grant(ctx, &earned, self.in_force).await?;
         Ok(next)
+    }
+
+    /// All rows of the account were read.
+    fn close(&self, sweep: &mut Sweep) {
+        let Some(open) = sweep.open.take() else {
+            return;
+        };
+        sweep.closed = Some((open.account.clone(), open.last));
+        sweep.target.unreadable += u64::from(open.is_damaged);
+        sweep.owed.extend(self.earned(open));
     }
 
     /// Adds a row of an account. Rows of one account come together, the oldest first.
@@ -298,49 +444,56 @@ impl SweepWork<'_> {
         let ctx = self.ctx;
         let scan = || ctx.db.scan(Table::ReferralRelationships, after.clone());
         let page = persist(ctx, scan).await?;
-        let none = BTreeSet::new();
-        let mut earned = Vec::new();
         for referrer in page.items.iter().filter_map(referrals::granted_to) {
             let hash = xxhash_rust::xxh3::xxh3_64(referrer.to_string().as_bytes());
             if sweep.referrers.len() >= REFERRERS_KNOWN_MAX {
                 sweep.referrers.clear();
             }
             if sweep.referrers.insert(hash) {
-                earned.extend(by_milestones(ctx, &referrer, &none, 0, self.in_force).await?);
+                sweep.uncounted.push_back(referrer);
             }
         }
-        grant(ctx, &earned, self.in_force).await?;
         Ok(match page.next {
             Some(next) => Stage::Links(Some(next)),
-            None => Stage::Ranks,
+            None => self.ranks(sweep),
         })
     }
 
-    async fn ranks(&self, sweep: &Sweep) -> Result<(), Failure> {
-        let (Some(worst), Some(last)) = (self.in_force.badges.worst_rank(), sweep.target.month)
-        else {
-            return Ok(());
+    /// The first leaderboard that is looked at.
+    fn ranks(&self, sweep: &Sweep) -> Stage {
+        let Some(last) = sweep.target.month else {
+            return Stage::Done;
         };
         let before = sweep.before.as_ref().map(|before| before.value);
         let first = match before.filter(|before| before.rules == sweep.target.rules) {
             Some(before) => before.month.map(|month| month.0 + 1),
             None => None,
         };
-        let first = first.unwrap_or(last.0 - RANKED_MONTHS_MAX + 1);
-        for month in (first..=last.0).map(Month) {
-            for kind in AccountKind::ALL {
-                self.ranks_of(kind, month, worst).await?;
-            }
+        let first = Month(first.unwrap_or(last.0 - RANKED_MONTHS_MAX + 1));
+        match self.in_force.badges.worst_rank() {
+            Some(_) if first <= last => Stage::Ranks(first, AccountKind::User),
+            _ => Stage::Done,
         }
-        Ok(())
     }
 
-    async fn ranks_of(&self, kind: AccountKind, month: Month, worst: u32) -> Result<(), Failure> {
+    async fn ranks_of(
+        &self,
+        sweep: &mut Sweep,
+        kind: AccountKind,
+        month: Month,
+    ) -> Result<Stage, Failure> {
+        let (Some(worst), Some(last)) = (self.in_force.badges.worst_rank(), sweep.target.month)
+        else {
+            return Ok(Stage::Done);
+        };
         let ctx = self.ctx;
         let list = || top::leaderboard(&*ctx.db, self.posting, kind, month);
         let ranked = persist(ctx, list).await?;
-        let mut earned = Vec::new();
-        for (rank, top::Ranked(_, id)) in (1..=worst).zip(&ranked) {
+        for (rank, top::Ranked(points, id)) in (1..=worst).zip(&ranked) {
+            // Whoever lost more than it earned has achieved nothing, however few others there are.
+            if *points <= Points::ZERO {
+                break;
+            }
             let Ok(account) = Account::new(kind, id) else {
                 continue;
             };
@@ -348,14 +501,22 @@ impl SweepWork<'_> {
                 Some((place, badge.by_rank(month, rank)?))
             };
             let badges = self.in_force.open(&account, 0).filter_map(of_rank);
-            earned.push(Earned {
-                badges: badges.collect(),
-                account,
-                position: None,
-            });
+            let badges: Vec<(usize, Evidence)> = badges.collect();
+            if !badges.is_empty() {
+                sweep.owed.push_back(Earned {
+                    badges,
+                    account,
+                    position: None,
+                });
+            }
         }
-        earned.retain(|earned| !earned.badges.is_empty());
-        grant(ctx, &earned, self.in_force).await
+        Ok(match kind {
+            AccountKind::User => Stage::Ranks(month, AccountKind::Provider),
+            AccountKind::Provider if month < last => {
+                Stage::Ranks(Month(month.0 + 1), AccountKind::User)
+            }
+            AccountKind::Provider => Stage::Done,
+        })
     }
 
     /// Notes what it was done for. If another worker has noted anything meanwhile, whoever looks next

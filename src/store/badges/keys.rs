@@ -1,7 +1,8 @@
 //! The keys that sign credentials of badges: Ed25519. Table Checkpoints, partition `badge-keys`:
 //!
 //! - item `current`: the id, the private key, when it was made;
-//! - item `public#<id>`: every public key there ever was, so that old credentials can be checked.
+//! - item `public#<id>`: every public key there ever was, so that old credentials can be checked; with
+//!   `withdrawnAt` if it is not to be trusted any more.
 //!
 //! Whoever reads the tables can sign credentials in the issuer's name, so backups of table Checkpoints
 //! are to be kept as secret as the table.
@@ -59,6 +60,19 @@ pub struct PublicKey {
     pub x: String,
     /// When it was made.
     pub made_at: Millis,
+    /// Since when it is not published any more; `None`: it is.
+    pub withdrawn_at: Option<Millis>,
+}
+
+/// What came of withdrawing a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// It is withdrawn now, or was before.
+    Done(PublicKey),
+    /// There is no such key.
+    Unknown,
+    /// It signs: it must be replaced first.
+    Signs,
 }
 
 fn key(item: impl Into<String>) -> Key {
@@ -84,6 +98,7 @@ fn drawn(now: Millis) -> Result<(PublicKey, String), StoreError> {
         id: thumbprint(&x),
         x,
         made_at: now,
+        withdrawn_at: None,
     };
     Ok((public, BASE64.encode(document.as_ref())))
 }
@@ -162,25 +177,92 @@ pub async fn rotate_key(
     Ok(public)
 }
 
-/// Every public key there ever was, the newest first.
+/// The id of the key that signs; `None`: none was made yet.
+pub async fn current_key_id(db: &dyn Db) -> Result<Option<String>, StoreError> {
+    let item = db.get(&key("current")).await?;
+    let id = item.map(|item| {
+        Row::new(key("current"), &item)
+            .text("key")
+            .map(str::to_owned)
+    });
+    id.transpose()
+}
+
+/// Takes a key that was replaced out of those that are published, with an entry of the audit trail.
+pub async fn withdraw_key(
+    db: &dyn Db,
+    id: &str,
+    by: &str,
+    reason: &str,
+    now: Millis,
+) -> Result<Withdrawal, StoreError> {
+    let own = key(format!("{PUBLIC}{id}"));
+    let mut attempts = Attempts::new(db);
+    loop {
+        let Some(item) = db.get(&own).await? else {
+            return Ok(Withdrawal::Unknown);
+        };
+        let public = read_public(&item)?;
+        if public.withdrawn_at.is_some() {
+            return Ok(Withdrawal::Done(public));
+        }
+        // One that was replaced never signs again.
+        if current_key_id(db).await?.as_deref() == Some(id) {
+            return Ok(Withdrawal::Signs);
+        }
+        let withdrawn = Fields::of(&own)
+            .text("key", &public.id)
+            .text("x", &public.x)
+            .number("madeAt", public.made_at.0)
+            .number("withdrawnAt", now.0)
+            .item();
+        let put = Write::Put {
+            table: Table::Checkpoints,
+            item: withdrawn,
+            condition: Condition::Equals("key", Attr::S(public.id.clone())),
+        };
+        let entry = audit::write(&audit::Entry {
+            at: now,
+            action: "badges.withdraw_key".to_owned(),
+            subject: public.id.clone(),
+            by: by.to_owned(),
+            detail: json!({"reason": reason}),
+        });
+        if attempts.write(vec![put, entry]).await? == WriteOutcome::Written {
+            let withdrawn_at = Some(now);
+            return Ok(Withdrawal::Done(PublicKey {
+                withdrawn_at,
+                ..public
+            }));
+        }
+    }
+}
+
+/// Every public key there ever was, the newest first, also those that were withdrawn.
 pub async fn public_keys(db: &dyn Db) -> Result<Vec<PublicKey>, StoreError> {
     let query = Query {
         range: RangeFilter::Prefix(PUBLIC.to_owned()),
         ..pages::whole(Table::Checkpoints, PARTITION)
     };
     let items = pages::all(db, query).await?;
-    let read = |item: &Item| {
-        let row = Row::new(key("public#?"), item);
-        Ok(PublicKey {
-            id: row.text("key")?.to_owned(),
-            x: row.text("x")?.to_owned(),
-            made_at: Millis(row.number("madeAt")?),
-        })
-    };
-    let keys = items.iter().map(read);
+    let keys = items.iter().map(read_public);
     let mut keys = keys.collect::<Result<Vec<PublicKey>, StoreError>>()?;
     keys.sort_by(|a, b| (b.made_at, &b.id).cmp(&(a.made_at, &a.id)));
     Ok(keys)
+}
+
+fn read_public(item: &Item) -> Result<PublicKey, StoreError> {
+    let row = Row::new(key("public#?"), item);
+    let withdrawn_at = match item.get("withdrawnAt") {
+        Some(_) => Some(Millis(row.number("withdrawnAt")?)),
+        None => None,
+    };
+    Ok(PublicKey {
+        id: row.text("key")?.to_owned(),
+        x: row.text("x")?.to_owned(),
+        made_at: Millis(row.number("madeAt")?),
+        withdrawn_at,
+    })
 }
 
 fn read(item: &Item) -> Result<SigningKey, StoreError> {

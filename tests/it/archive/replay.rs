@@ -10,8 +10,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidemark::app::queries::{
-    AccountChange, EachAccount, ReplayError, ReplayReport, ReplayRequest, StoredArchive, replay,
-    season_boards,
+    AccountChange, EachAccount, ReplayError, ReplayReport, ReplayRequest, SeasonError,
+    StoredArchive, replay, season_boards,
 };
 use tidemark::archive::{
     ArchiveStore, ArchiveWriter, ArchivedRequest, FileName, Folder, RequestKind, Rows,
@@ -24,6 +24,7 @@ use tidemark::domain::rating::{Amounts, cascade, rate};
 use tidemark::domain::rules::{Network, RuleBook, RuleChange, Rules, RulesDocument, SeasonSpan};
 use tidemark::domain::semantics::Semantics;
 use tidemark::domain::time::{Day, Millis, Month};
+use tidemark::store::audits::coverage::Coverage;
 
 const MIB: usize = 1024 * 1024;
 const MODELS: [&str; 6] = [
@@ -358,6 +359,16 @@ pub fn archive(directory: &Path, seeds: &[Seed], per_file: usize) {
     }
 }
 
+/// What [`archive`] writes, as the auditor keeps it.
+fn coverage(seeds: &[Seed]) -> [Coverage; 1] {
+    let begin = Coverage::beginning("t", Epoch(0), Partition(0), Offset(0));
+    [Coverage {
+        to: Offset(seeds.len() as u64),
+        rows_of_month: BTreeMap::from([(month(), seeds.len() as u64)]),
+        ..begin
+    }]
+}
+
 fn put(directory: &Path, name: FileName, bytes: &[u8]) {
     let folder = Folder {
         month: month(),
@@ -460,6 +471,35 @@ proptest! {
         prop_assert!(report.ranks.gain_points.is_empty() && report.ranks.pay_more.is_empty());
     }
 
+    /// A season's boards are not made of files that overlap, or where one is missing.
+    #[test]
+    fn a_season_is_refused_where_files_overlap_or_are_missing(
+        seeds in vec(seed(), 2..60), which in 0..60_usize
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        archive(directory.path(), &seeds, 1);
+        let whole = coverage(&seeds);
+        let from = month().start();
+        let season = SeasonSpan { name: "High tide".to_owned(), from, to: from.plus(86_400_000) };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let store = ArchiveStore::in_directory(directory.path()).unwrap();
+        let stored = StoredArchive::new(store, runtime.handle().clone());
+        prop_assert!(season_boards(&stored, &season, &whole).is_ok());
+        let files = stored.files(month()).unwrap();
+        let path = directory.path().join(files[which % files.len()].to_string());
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let missing = season_boards(&stored, &season, &whole);
+        let is_missing = matches!(missing, Err(SeasonError::RowsMissing { .. }));
+        prop_assert!(is_missing, "{:?}", missing);
+        fs::write(&path, &bytes).unwrap();
+        let twice = FileName { from: Offset(0), to: Offset(2), ..files[0].name };
+        put(directory.path(), twice, &bytes);
+        let overlapping = season_boards(&stored, &season, &whole);
+        let is_overlap = matches!(overlapping, Err(SeasonError::Overlap(_)));
+        prop_assert!(is_overlap, "{:?}", overlapping);
+    }
+
     /// The leaderboards of a season are the sums of its records, in whichever files these are.
     #[test]
     fn a_season_has_the_sums_of_its_records(
@@ -476,7 +516,7 @@ proptest! {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let store = ArchiveStore::in_directory(directory.path()).unwrap();
         let stored = StoredArchive::new(store, runtime.handle().clone());
-        let boards = season_boards(&stored, &season).unwrap();
+        let boards = season_boards(&stored, &season, &coverage(&seeds)).unwrap();
         let is_in = |seed: &&Seed| season.from <= seed.time() && seed.time() < season.to;
         let within: Vec<Seed> = seeds.iter().filter(is_in).cloned().collect();
         prop_assert_eq!(boards.rows, within.len() as u64);
@@ -496,7 +536,7 @@ proptest! {
             prop_assert_eq!(told, own);
             prop_assert!(places.iter().map(|place| place.rank).eq(1..=places.len() as u64));
         }
-        prop_assert_eq!(season_boards(&stored, &season).unwrap(), boards);
+        prop_assert_eq!(season_boards(&stored, &season, &coverage(&seeds)).unwrap(), boards);
     }
 
     /// Other rules: each account has what rating each of its records by them gives; in one pass or in many.

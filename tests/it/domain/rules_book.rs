@@ -197,6 +197,57 @@ fn a_later_version_of_the_seasons_takes_the_place_of_the_earlier_from_its_own_ti
 }
 
 #[test]
+fn a_season_that_has_ended_is_known_as_it_was_and_keeps_its_name() {
+    let list = |seasons: &[(&str, i64, i64)]| {
+        let multipliers: Vec<String> = RateClass::NAMES
+            .iter()
+            .map(|name| format!("\"{name}\":20000"))
+            .collect();
+        let season = |(name, from, to): &(&str, i64, i64)| {
+            format!(
+                r#"{{"name":"{name}","from":"{}","to":"{}","multiplier":{{{}}}}}"#,
+                Millis(*from),
+                Millis(*to),
+                multipliers.join(",")
+            )
+        };
+        let all: Vec<String> = seasons.iter().map(season).collect();
+        format!("[{}]", all.join(","))
+    };
+    let mut book = testnet();
+    let first = list(&[("ebb", 1_000, 2_000), ("flood", 3_000, 9_000)]);
+    book.apply(Control(2), &[change("rules.season", &first, 0)])
+        .expect("taken");
+    // The first is left out, the second ends earlier, and its old end is a season of another name.
+    let second = list(&[("flood", 3_000, 5_000), ("neap", 6_000, 9_000)]);
+    let second = change("rules.season", &second, 2_500);
+    book.check(std::slice::from_ref(&second)).expect("taken");
+    book.apply(Control(3), &[second]).expect("taken");
+    let timeline = book.as_of(Control(3)).expect("complete");
+    let known: Vec<(&str, i64, i64)> = timeline
+        .seasons()
+        .iter()
+        .map(|season| (&*season.name, season.from.0, season.to.0))
+        .collect();
+    assert_eq!(
+        known,
+        [
+            ("ebb", 1_000, 2_000),
+            ("flood", 3_000, 5_000),
+            ("neap", 6_000, 9_000)
+        ]
+    );
+    let again = change("rules.season", &list(&[("ebb", 10_000, 11_000)]), 2_500);
+    let fault = only_fault(book.check(std::slice::from_ref(&again)));
+    assert!(
+        fault.contains("is named \"ebb\", as the one from 1970"),
+        "{fault}"
+    );
+    // What a control feed already holds is taken.
+    book.apply(Control(4), &[again]).expect("taken");
+}
+
+#[test]
 fn when_a_day_is_active_never_changes() {
     let mut book = testnet();
     let other = change("rules.activity", r#"{"providerUptime":9000}"#, 5);

@@ -303,6 +303,12 @@ fn seasons_have_an_order_and_do_not_overlap() {
     };
     let meeting = format!("[{},{}]", one(5, 9), one(1, 5));
     assert!(check_value("rules.season", &meeting).is_ok());
+    let namesakes = format!("[{},{}]", one(5, 9), one(5, 9).replace("12-0", "11-0"));
+    let found = check_value("rules.season", &namesakes).expect_err("one name");
+    assert_eq!(
+        found[0].to_string(),
+        r#"rules.season: the seasons from 2026-12-05T00:00:00Z and from 2026-11-05T00:00:00Z are both named "from 5"; allowed: a name of its own for each season, such as "High tide 2026""#
+    );
     let overlapping = format!("[{},{}]", one(5, 9), one(1, 6));
     let found = check_value("rules.season", &overlapping).expect_err("overlap");
     assert_eq!(

@@ -133,6 +133,8 @@ async fn the_public_address_shows_the_badge_and_not_whose_it_is() {
     let badges = list(&stand, "/api/users/alice/badges").await;
     let path = badges[0]["path"].as_str().unwrap();
     let metadata = open(&stand, path).await;
+    let mut varies = metadata.headers.get_all(header::VARY).iter();
+    assert!(varies.any(|by| by == "accept"), "{:?}", metadata.headers);
     insta::assert_json_snapshot!("metadata_of_a_badge", metadata.json());
     assert_eq!(metadata.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     let picture = open(&stand, &format!("{path}/picture")).await;
@@ -286,6 +288,61 @@ async fn a_replaced_key_stays_published_and_its_private_part_is_gone() {
         .await
         .unwrap();
     assert_eq!((stored.len(), private(&stored)), (3, 1));
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_not_published_and_the_one_that_signs_cannot_be_withdrawn() {
+    let stand = stand().await;
+    grant_some(&stand).await;
+    let path = "/api/users/alice/badges/week-streak/credential";
+    let signed_by = async || {
+        let kid = parts(&stand.get(path).await.body).0["kid"].clone();
+        let kid = kid.as_str().unwrap().to_owned();
+        kid.rsplit_once('/').unwrap().1.to_owned()
+    };
+    let body = json!({"reason": "a backup was stolen"});
+    let withdraw = async |key: &str| {
+        let path = format!("/api/admin/badge-keys/{key}/withdraw");
+        stand.post(&path, &body).await
+    };
+    let old = signed_by().await;
+    let refused = withdraw(&old).await;
+    assert_eq!(refused.code(), (409, "key_signs".to_owned()));
+    let unknown = withdraw("x").await;
+    assert_eq!(unknown.code(), (404, "unknown_key".to_owned()));
+    let rotated = stand.post("/api/admin/badge-keys", &body).await;
+    assert_eq!(rotated.status, 200);
+    for _ in 0..2 {
+        assert_eq!(withdraw(&old).await.status, 204);
+    }
+    let keys = open(&stand, "/.well-known/jwks.json").await.json();
+    let kids = keys["keys"].as_array().unwrap().iter();
+    let kids: Vec<&str> = kids.map(|key| key["kid"].as_str().unwrap()).collect();
+    assert_eq!(kids.len(), 1);
+    assert!(kids[0].ends_with(&signed_by().await), "{kids:?}");
+    let gone = open(&stand, &format!("/badges/keys/{old}")).await;
+    assert_eq!(gone.code(), (404, "unknown_key".to_owned()));
+    let audit = stand.get("/api/admin/audit").await.json();
+    let entries = audit["entries"].as_array().unwrap().iter();
+    let withdrawals = entries.filter(|entry| entry["action"] == "badges.withdraw_key");
+    assert_eq!(withdrawals.count(), 1);
+}
+
+#[tokio::test]
+async fn a_status_list_is_valid_since_what_it_says_is_so_and_its_bytes_stay() {
+    let stand = stand().await;
+    grant_some(&stand).await;
+    let badges = list(&stand, "/api/users/alice/badges").await;
+    let granted = badges[0]["grantedAt"].clone();
+    let status = format!("{}/status", badges[0]["path"].as_str().unwrap());
+    let before = open(&stand, &status).await.body;
+    assert_eq!(parts(&before).1["validFrom"], granted);
+    let later = NOON.plus(3_600_000);
+    stand.clock.set(later);
+    assert_eq!(open(&stand, &status).await.body, before);
+    decide(&stand, "user/alice", "week-streak", true).await;
+    let revoked = open(&stand, &status).await.body;
+    assert_eq!(parts(&revoked).1["validFrom"], later.to_string());
 }
 
 #[tokio::test]

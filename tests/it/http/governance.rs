@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tidemark::domain::amount::Points;
 use tidemark::domain::ethereum::Address;
 use tidemark::domain::ids::Account;
-use tidemark::domain::position::Control;
+use tidemark::domain::position::{Control, WriteId};
 use tidemark::domain::rules::Network;
-use tidemark::store::control;
-use tidemark::store::db::{Db, Query, RangeFilter, Table};
+use tidemark::store::db::{Attr, Condition, Db, Key, Query, RangeFilter, Table, Write};
 use tidemark::store::votes::put_piece;
 use tidemark::store::wallets::{LinkRequest, link};
+use tidemark::store::{control, pages, set_aside};
 
 use super::rows::{book, posted_up_to, rules, served};
 use super::stand::{Answer, NOON, Stand};
@@ -394,6 +394,60 @@ async fn a_document_of_many_pieces_is_streamed_whole_and_looked_up() {
         eprintln!("{voters} scores in {:?}", begun.elapsed());
         assert_eq!(answer.json()["score"].as_array().unwrap(), lines);
     }
+}
+
+#[tokio::test]
+async fn nothing_is_frozen_while_an_account_is_set_aside_that_has_no_row_of_the_month() {
+    let stand = stand().await;
+    let record = super::set_aside::record_of(user("zoe"));
+    let aside = set_aside::put(&record, None, WriteId::default());
+    stand.db.write(aside).await.unwrap();
+    let refused = put(&stand, "q1", &terms("total")).await;
+    assert_eq!(refused.code(), (409, "account_not_final".to_owned()));
+    // Providers alone do not wait for a user.
+    let mut providers = terms("total");
+    providers["kinds"] = json!(["provider"]);
+    frozen(&stand, "q2", &providers).await;
+}
+
+#[tokio::test]
+async fn of_freezes_by_different_terms_at_once_one_wins_and_no_other_leaves_anything() {
+    let stand = stand().await;
+    let rows = ["total", "square_root", "total", "square_root"].map(terms);
+    let answers = join_all(rows.iter().map(|body| put(&stand, "q1", body))).await;
+    let won = answers.iter().filter(|answer| answer.status == 200);
+    let won: Vec<Value> = won.map(Answer::json).collect();
+    assert_eq!(won.len(), 2, "both of one formula");
+    assert_eq!(won[0], won[1]);
+    let document = document(&stand, "q1").await.body;
+    assert_eq!(sha256(&document), won[0]["hash"]);
+    let kept = pages::whole(Table::Checkpoints, "votes#q1");
+    let kept = pages::all(&stand.db, kept).await.unwrap();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+}
+
+#[tokio::test]
+async fn weights_are_loaded_only_for_who_names_an_address() {
+    let stand = stand().await;
+    frozen(&stand, "q1", &terms("total")).await;
+    let kept = pages::whole(Table::Checkpoints, "votes#q1");
+    for item in pages::all(&stand.db, kept).await.unwrap() {
+        let Some(Attr::S(name)) = item.get("item") else {
+            panic!("{item:?}");
+        };
+        let key = Key::new(Table::Checkpoints, "votes#q1", name.clone());
+        let condition = Condition::Always;
+        let gone = Write::Delete { key, condition };
+        stand.db.write(gone).await.unwrap();
+    }
+    for asked in [json!([]), json!(["x", "0x12"])] {
+        let answer = scores(&stand, "q1", &asked).await;
+        assert_eq!(answer.status, 200, "{asked}");
+        let scores = answer.json()["score"].as_array().unwrap().len();
+        assert_eq!(scores, asked.as_array().unwrap().len());
+    }
+    let answer = scores(&stand, "q1", &json!([address(1)])).await;
+    assert_eq!(answer.status, 500);
 }
 
 /// A proposal in which so many addresses have a weight, frozen without any account behind them.

@@ -117,7 +117,8 @@ fn earned(
                 for month in months.iter().filter(|month| finals(month)) {
                     for kind in ["user", "provider"] {
                         let best = out.leaderboard(kind, month, most);
-                        reached.extend(best.into_iter().map(|(id, _)| (kind.to_owned(), id)));
+                        let best = best.into_iter().filter(|(_, total)| *total > 0);
+                        reached.extend(best.map(|(id, _)| (kind.to_owned(), id)));
                     }
                 }
                 reached

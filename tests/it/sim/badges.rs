@@ -221,6 +221,28 @@ fn accounts_that_nobody_touches_get_badges_that_are_published_later() {
 }
 
 #[test]
+fn a_sweep_whose_worker_is_killed_again_and_again_comes_to_its_end() {
+    const USERS: u32 = 70;
+    let mut quiet = Quiet::new(1, 1);
+    quiet.start_worker(settings());
+    for n in 1..=USERS {
+        quiet.chat(&format!("r-{n}"), user(n).id());
+    }
+    quiet.pass(MINUTE);
+    quiet.publish_rule("rules.badges", rules(true));
+    for lived in 1..=20 {
+        quiet.kill_worker();
+        quiet.start_worker(settings());
+        quiet.pass(lived * 150);
+    }
+    quiet.pass(2 * MINUTE);
+    for n in 1..=USERS {
+        let ids: Vec<String> = of(&quiet, &user(n)).into_keys().collect();
+        assert_eq!(ids, ["chatter", "one-day"], "user {n}");
+    }
+}
+
+#[test]
 fn points_and_ranks_earn_badges_when_their_month_is_final() {
     // November closes 72 h after its end.
     let close = super::quiet::START + 28 * HOUR + 3 * DAY;

@@ -2,14 +2,16 @@
 
 use futures::future::join_all;
 use tidemark::domain::badges::{BadgeId, Evidence};
-use tidemark::domain::position::WriteId;
+use tidemark::domain::ids::AccountKind;
+use tidemark::domain::position::{Control, WriteId};
 use tidemark::domain::time::Millis;
 use tidemark::store::audit;
 use tidemark::store::badges::{
-    Decision, Grant, at_address, badge_of, badges_of, current_key, decide, grant_writes,
-    public_keys, rotate_key,
+    Decision, Grant, SweepProgress, SweepStage, at_address, badge_of, badges_of, current_key,
+    decide, grant_writes, public_keys, rotate_key, sweep_progress, sweep_progress_write,
 };
 use tidemark::store::conditional::{WriteOutcome, write_once};
+use tidemark::store::db::Db as _;
 use tidemark::store::dynamo::DynamoDb;
 use tidemark::store::tables::create_tables;
 
@@ -126,4 +128,27 @@ async fn a_key_is_made_once_and_rotation_keeps_every_public_part() {
             .verify(b"another", &current.sign(b"a message"))
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn how_far_a_sweep_has_come_is_read_as_it_was_written() {
+    let db = store().await;
+    assert_eq!(sweep_progress(&db).await, Ok(None));
+    let month = "2026-10".parse().unwrap();
+    let ann = Some(("ann".to_owned(), month));
+    for (stage, newest) in [
+        (SweepStage::Accounts(AccountKind::User, None), None),
+        (SweepStage::Accounts(AccountKind::User, ann), Some(month)),
+        (SweepStage::Links, Some(month)),
+        (SweepStage::Ranks(month, AccountKind::Provider), Some(month)),
+    ] {
+        let progress = SweepProgress {
+            rules: Control(7),
+            month: newest,
+            unreadable: 1,
+            stage,
+        };
+        db.write(sweep_progress_write(&progress)).await.unwrap();
+        assert_eq!(sweep_progress(&db).await, Ok(Some(progress)));
+    }
 }
