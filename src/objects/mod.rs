@@ -15,7 +15,8 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
+    GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    WriteMultipart,
 };
 
 use http::{CachedCredentials, Connector};
@@ -178,6 +179,15 @@ impl Objects {
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, ObjectsError> {
         let read = async { self.objects.get(&self.path(path)).await?.bytes().await };
         self.found(read.await)
+    }
+
+    /// How many bytes a file has; `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`Objects::put`].
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, ObjectsError> {
+        let found = self.found(self.objects.head(&self.path(path)).await)?;
+        Ok(found.map(|meta| meta.size))
     }
 
     /// A part of a file; `None`: there is no such file.

@@ -32,9 +32,9 @@ use crate::domain::closing::{address, pool};
 use crate::edge::memory_log::PARTITIONS;
 use crate::store::{provider, user};
 
-const ROUTE: &str = "/api/admin/closes";
+pub(super) const ROUTE: &str = "/api/admin/closes";
 
-fn month(text: &str) -> Month {
+pub(super) fn month(text: &str) -> Month {
     text.parse().unwrap()
 }
 
@@ -58,7 +58,7 @@ async fn earns(stand: &Stand, account: &Account, day: &str, points: i64) {
 }
 
 /// Three months of five accounts; two share an address, one has none, one owes points.
-async fn stand() -> Stand {
+pub(super) async fn stand() -> Stand {
     let stand = Stand::new().await;
     rules(&stand, Network::Testnet).await;
     for (account, day, points) in [
@@ -98,7 +98,7 @@ async fn stand() -> Stand {
     stand
 }
 
-fn body(month: &str) -> Value {
+pub(super) fn body(month: &str) -> Value {
     json!({"month": month, "pool": "1000", "decimals": 6, "minimum": "0.5"})
 }
 
@@ -389,7 +389,7 @@ impl Db for Dying {
     }
 }
 
-fn closing(stand: &Stand, db: Arc<dyn Db>, files: &Objects) -> Closing {
+pub(super) fn closing(stand: &Stand, db: Arc<dyn Db>, files: &Objects) -> Closing {
     let partitions = Partitions {
         source: PARTITIONS,
         posting: PARTITIONS,
@@ -405,7 +405,7 @@ fn closing(stand: &Stand, db: Arc<dyn Db>, files: &Objects) -> Closing {
     )
 }
 
-fn terms() -> TermsText {
+pub(super) fn terms() -> TermsText {
     TermsText {
         minimum: Some("0.5".to_owned()),
         ..pool("1000", 6)
@@ -413,7 +413,7 @@ fn terms() -> TermsText {
 }
 
 /// Every file by path.
-async fn all_files(files: &Objects) -> BTreeMap<String, Vec<u8>> {
+pub(super) async fn all_files(files: &Objects) -> BTreeMap<String, Vec<u8>> {
     use futures::TryStreamExt as _;
     let listed: Vec<_> = files.list(None).try_collect().await.unwrap();
     let mut found = BTreeMap::new();
