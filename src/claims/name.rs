@@ -61,6 +61,19 @@ impl FileKind {
     }
 }
 
+impl FileKind {
+    /// Which file it is, by the name under which it was downloaded: `close.json`, or
+    /// `2026-10-close.json` with the month before it.
+    pub fn of_download(name: &str) -> Option<(Option<Month>, FileKind)> {
+        if let Ok(kind) = name.parse() {
+            return Some((None, kind));
+        }
+        let (month, rest) = name.split_at_checked("2026-10-".len())?;
+        let month = month.strip_suffix('-')?.parse().ok()?;
+        Some((Some(month), rest.parse().ok()?))
+    }
+}
+
 impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

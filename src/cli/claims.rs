@@ -9,6 +9,7 @@ use super::output::{Done, Failure, Out, counted};
 use super::session::Session;
 use crate::claims::FileKind;
 use crate::claims::check::{Beside, Fault, Report, check};
+use crate::domain::time::Month;
 use crate::ops::config::Config;
 
 /// Runs what needs an installation.
@@ -24,16 +25,30 @@ pub async fn run(session: &Session, config: &Config, command: &ClaimsCommand) ->
     out.finish()
 }
 
-/// The files in a directory.
-struct Folder(PathBuf);
+/// The files in a directory, as they are published or, if `month` is known, as they are downloaded.
+struct Folder {
+    path: PathBuf,
+    month: Option<Month>,
+}
 
-impl Beside for Folder {
-    fn file(&self, kind: FileKind) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(self.0.join(kind.to_string())) {
+impl Folder {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.path.join(name)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Beside for Folder {
+    fn file(&self, kind: FileKind) -> io::Result<Option<Vec<u8>>> {
+        if let Some(month) = self.month
+            && let Some(bytes) = self.read(&format!("{month}-{kind}"))?
+        {
+            return Ok(Some(bytes));
+        }
+        self.read(&kind.to_string())
     }
 }
 
@@ -42,7 +57,10 @@ pub fn check_file(file: &Path) -> Done {
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::refused(format!("cannot read {}: {error}", file.display())))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let folder = Folder(file.parent().unwrap_or(Path::new("")).to_owned());
+    let folder = Folder {
+        path: file.parent().unwrap_or(Path::new("")).to_owned(),
+        month: FileKind::of_download(&name).and_then(|(month, _)| month),
+    };
     let wrong = |fault: Fault| Failure::failed(format!("{}: {fault}", file.display()));
     let reports = check(&name, &bytes, &folder).map_err(wrong)?;
     let mut out = Out::new();

@@ -42,6 +42,11 @@ pub async fn run(session: &Session, config: &Config, args: &CloseArgs) -> Done {
         }
         out.line(format!("{month} would pay (nothing was written):"))?;
         sums(&mut out, &preview.totals, preview.terms.decimals)?;
+        if preview.is_first {
+            out.line(format!(
+                "This would be the first close: months before {month} could never be closed."
+            ))?;
+        }
         return out.finish();
     }
     let closed = closing.close(month, terms, &by()).await?;

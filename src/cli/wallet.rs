@@ -6,12 +6,11 @@ use std::path::Path;
 use super::args::WalletCommand;
 use super::output::{Done, Failure, Out};
 use super::session::{Session, by};
-use crate::app::commands::{NewWallet, Repeat, WalletSite};
+use crate::app::commands::{NewWallet, Repeat, WalletActor, WalletSite};
 use crate::app::queries::{WalletChangeView, WalletView};
 use crate::app::{CommandError, Refusal};
 use crate::domain::ethereum::MESSAGE_BYTES_MAX;
 use crate::domain::ids::check_new_id;
-use crate::domain::text::check_reason;
 use crate::ops::config::Config;
 
 /// Runs the command.
@@ -44,6 +43,7 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
             account,
             message,
             signature,
+            reason,
             json,
         } => {
             let account = account.account().map_err(Failure::refused)?;
@@ -54,7 +54,7 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
                 message: read_message(message)?,
                 signature: signature.clone(),
                 repeat: Repeat::Never,
-                by: by(),
+                actor: operator(reason),
             };
             let wallet = session.commands().link_wallet(&site, new).await;
             report(&wallet.map_err(with_code)?, *json)
@@ -65,11 +65,19 @@ pub async fn run(session: &Session, config: &Config, command: &WalletCommand) ->
             json,
         } => {
             let account = account.account().map_err(Failure::refused)?;
-            check_reason(reason).map_err(Failure::refused)?;
             let commands = session.commands();
-            let wallet = commands.unlink_wallet(&account, by(), Some(reason.clone()));
+            let wallet = commands.unlink_wallet(&account, operator(reason));
             report(&wallet.await.map_err(with_code)?, *json)
         }
+    }
+}
+
+/// Whoever runs the command may change every account.
+fn operator(reason: &str) -> WalletActor {
+    WalletActor {
+        by: by(),
+        is_admin: true,
+        reason: Some(reason.to_owned()),
     }
 }
 
@@ -116,12 +124,16 @@ fn report(wallet: &WalletView, is_json: bool) -> Done {
             change.at.to_string(),
             address.unwrap_or_else(|| "unlinked".to_owned()),
             change.control.to_string(),
+            match change.by_admin {
+                true => "an admin".to_owned(),
+                false => "the account".to_owned(),
+            },
             change.reason.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<Vec<String>> = wallet.history.iter().map(row).collect();
     if !rows.is_empty() {
-        out.table(&["since", "address", ">control", "reason"], &rows)?;
+        out.table(&["since", "address", ">control", "by", "reason"], &rows)?;
     }
     out.finish()
 }

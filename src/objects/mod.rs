@@ -15,13 +15,16 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
+    GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    WriteMultipart,
 };
 
 use http::{CachedCredentials, Connector};
 
 /// Larger files are written in parts of this size.
 const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Files are read in pieces of this size: the client that asks S3 holds each answer whole.
+const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 /// Parts of a file on their way at once.
 const PARTS_IN_FLIGHT_MAX: usize = 4;
 
@@ -181,6 +184,15 @@ impl Objects {
         self.found(read.await)
     }
 
+    /// How many bytes a file has; `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`Objects::put`].
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, ObjectsError> {
+        let found = self.found(self.objects.head(&self.path(path)).await)?;
+        Ok(found.map(|meta| meta.size))
+    }
+
     /// A part of a file; `None`: there is no such file.
     ///
     /// # Errors
@@ -205,18 +217,39 @@ impl Objects {
         self.found(self.objects.get_ranges(&self.path(path), ranges).await)
     }
 
-    /// A file piece by piece, and how many bytes it has; `None`: there is none.
+    /// A file piece by piece, and how many bytes it has; `None`: there is none. Each piece is asked for
+    /// when the one before was taken, so that a slow reader holds one in memory.
     ///
     /// # Errors
-    /// As [`Objects::put`].
+    /// As [`Objects::put`]; also if the file is replaced meanwhile.
     pub async fn get_pieces(&self, path: &str) -> Result<Option<(u64, Pieces)>, ObjectsError> {
-        let Some(got) = self.found(self.objects.get(&self.path(path)).await)? else {
+        let Some(meta) = self.found(self.objects.head(&self.path(path)).await)? else {
             return Ok(None);
         };
-        let (bytes, place) = (got.meta.size, self.place.clone());
-        let pieces = got.into_stream().map_err(move |error| ObjectsError {
-            place: place.clone(),
-            what: error.to_string(),
+        let bytes = meta.size;
+        let begin = (self.clone(), meta, 0);
+        let pieces = futures::stream::try_unfold(begin, |(from, meta, at)| async move {
+            if at >= meta.size {
+                return Ok(None);
+            }
+            let end = meta.size.min(at + PIECE_BYTES);
+            let options = GetOptions {
+                range: Some((at..end).into()),
+                if_match: meta.e_tag.clone(),
+                ..GetOptions::default()
+            };
+            let read = async {
+                let got = from.objects.get_opts(&meta.location, options).await?;
+                got.bytes().await
+            };
+            let piece = read.await.map_err(|error| from.failed(&error))?;
+            if piece.len() as u64 != end - at {
+                return Err(ObjectsError {
+                    place: from.place.clone(),
+                    what: format!("{} was cut short while it was read", meta.location),
+                });
+            }
+            Ok(Some((piece, (from, meta, end))))
         });
         Ok(Some((bytes, pieces.boxed())))
     }

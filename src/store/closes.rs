@@ -108,6 +108,10 @@ pub async fn newest(
     limit: u32,
 ) -> Result<Vec<StoredClose>, StoreError> {
     let until = before.map(|month| Month(month.0 - 1).to_string());
+    // There is no month before the year 0.
+    if until.as_deref().is_some_and(|until| until < "0") {
+        return Ok(Vec::new());
+    }
     let query = Query {
         range: RangeFilter::Between("0".to_owned(), until.unwrap_or_else(|| ":".to_owned())),
         descending: true,
@@ -133,7 +137,8 @@ pub async fn begin(
         let head = db.get(&head_key()).await?;
         let newest = head.map(|item| Row::new(head_key(), &item).parsed("month"));
         if newest.transpose()? != previous {
-            return Ok(None);
+            // Another process may have begun this very month between the two reads.
+            return get(db, close.month).await;
         }
         if attempts.write(begin_writes(close, previous)).await? == WriteOutcome::Written {
             return get(db, close.month).await;

@@ -55,6 +55,8 @@ pub struct WalletChange {
     pub by: String,
     /// Why, if that was said.
     pub reason: Option<String>,
+    /// Whether an admin did it, not the account itself.
+    pub by_admin: bool,
 }
 
 fn partition(account: &Account) -> String {
@@ -93,6 +95,8 @@ pub async fn changes_of(
 }
 
 const CHANGE: &str = "change#";
+/// The actor of a change that the account did not make itself.
+const ADMIN: &str = "admin";
 
 fn read_wallet(account: &Account, item: &Item) -> Result<Wallet, StoreError> {
     let row = Row::new(wallet_key(account), item);
@@ -140,6 +144,10 @@ fn put_change(account: &Account, change: &WalletChange) -> Write {
         Some(reason) => fields.text("reason", reason),
         None => fields,
     };
+    let fields = match change.by_admin {
+        true => fields.text("actor", ADMIN),
+        false => fields,
+    };
     Write::Put {
         table: Table::Checkpoints,
         item: with_address(fields, change.address).item(),
@@ -155,6 +163,7 @@ fn read_change(account: &Account, item: &Item) -> Result<WalletChange, StoreErro
         address: row.parsed_opt("address")?,
         by: row.text("by")?.to_owned(),
         reason: row.text_opt("reason")?.map(str::to_owned),
+        by_admin: row.text_opt("actor")? == Some(ADMIN),
     })
 }
 

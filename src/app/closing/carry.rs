@@ -1,8 +1,10 @@
 //! What the closes before carried over: read from the files of the newest, or computed again.
 
-use super::Closing;
+use super::{Closing, Room};
 use crate::app::{CommandError, Refusal};
-use crate::claims::{CloseFile, FileError, FileKind, read_accounts, read_leaves};
+use crate::claims::{
+    Claims, CloseFile, CloseTotals, FileError, FileKind, read_accounts, read_leaves,
+};
 use crate::domain::closing::{CarriedAccount, CarriedOver, Shape};
 use crate::domain::time::Month;
 use crate::store::closes::StoredClose;
@@ -13,6 +15,15 @@ pub(super) struct Before {
     pub carried: CarriedOver,
     /// The hash of the `close.json` before; `None`: there is none.
     pub sha256: Option<String>,
+}
+
+/// What becomes of files of earlier closes that are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LostFiles {
+    /// They are written again.
+    WriteAgain,
+    /// They stay away: nothing is written.
+    Leave,
 }
 
 /// The `close.json` of a finished close.
@@ -28,9 +39,14 @@ pub(super) fn close_file(close: &StoredClose) -> Result<Option<CloseFile>, Comma
 }
 
 impl Closing {
-    /// What these closes carried over, which are all that came before, oldest first. Files that are
-    /// gone are written again on the way.
-    pub(super) async fn before(&self, closes: &[StoredClose]) -> Result<Before, CommandError> {
+    /// What these closes carried over, which are all that came before, oldest first. What
+    /// stood in files that are gone is computed again.
+    pub(super) async fn before(
+        &self,
+        closes: &[StoredClose],
+        lost: LostFiles,
+        room: &Room,
+    ) -> Result<Before, CommandError> {
         let mut known = None;
         let mut again = Vec::new();
         for close in closes.iter().rev() {
@@ -47,7 +63,10 @@ impl Closing {
             sha256: None,
         });
         for (close, file) in again.into_iter().rev() {
-            before = self.close_again(close, &file, before).await?;
+            before = match lost {
+                LostFiles::WriteAgain => self.close_again(close, &file, before, room).await?,
+                LostFiles::Leave => self.compute_again(close, &file, before, room).await?,
+            };
         }
         Ok(before)
     }
@@ -91,6 +110,7 @@ impl Closing {
         close: &StoredClose,
         file: &CloseFile,
         before: Before,
+        room: &Room,
     ) -> Result<Before, CommandError> {
         let begun = &close.begun;
         tracing::warn!(
@@ -99,15 +119,11 @@ impl Closing {
         );
         let Before { carried, sha256 } = before;
         let closed = self
-            .compute(begun.month, &begun.terms, begun.control, carried)
+            .compute(begun.month, &begun.terms, begun.control, carried, room)
             .await?;
         let made = self.write_files(begun, &closed, sha256).await?;
         if made != *file {
-            let month = begun.month;
-            return Err(CommandError::Internal(format!(
-                "the close of {month} came out differently when it was computed again; rows or the \
-                 control feed were changed since. Restore its files from a backup"
-            )));
+            return Err(came_out_differently(begun.month));
         }
         self.write_close_file(&made).await?;
         Ok(Before {
@@ -115,6 +131,43 @@ impl Closing {
             sha256: Some(made.sha256()),
         })
     }
+}
+
+impl Closing {
+    /// Computes a close again, and writes nothing.
+    async fn compute_again(
+        &self,
+        close: &StoredClose,
+        file: &CloseFile,
+        before: Before,
+        room: &Room,
+    ) -> Result<Before, CommandError> {
+        let begun = &close.begun;
+        let closed = self
+            .compute(
+                begun.month,
+                &begun.terms,
+                begun.control,
+                before.carried,
+                room,
+            )
+            .await?;
+        let claims = Claims::of_close(&closed).entries().len();
+        if CloseTotals::of(&closed.totals, claims) != file.totals {
+            return Err(came_out_differently(begun.month));
+        }
+        Ok(Before {
+            carried: closed.carried_over(),
+            sha256: Some(file.sha256()),
+        })
+    }
+}
+
+fn came_out_differently(month: Month) -> CommandError {
+    CommandError::Internal(format!(
+        "the close of {month} came out differently when it was computed again; rows or the control \
+         feed were changed since. Restore its files from a backup"
+    ))
 }
 
 /// An earlier month whose close was begun and not finished.

@@ -1,13 +1,15 @@
 //! Begins, continues and finishes a close.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use serde_json::json;
 
-use super::carry::{close_file, unfinished};
+use super::carry::{LostFiles, close_file, unfinished};
+use super::files::{DAMAGED, damaged};
 use super::view::{ClosePreview, CloseView};
-use super::{ClosedFile, Closing};
+use super::{ClosedFile, Closing, Room};
 use crate::app::{CommandError, Refusal};
 use crate::claims::{Claims, CloseTotals, FileKind, FileName};
 use crate::domain::closing::{Terms, TermsError, TermsText};
@@ -40,8 +42,9 @@ impl Closing {
         terms: TermsText,
     ) -> Result<ClosePreview, CommandError> {
         let terms = Terms::try_from(terms)?;
+        self.files()?;
         self.must_be_final(month).await?;
-        let _room = self.room()?;
+        let room = self.room()?;
         let (control, earlier) = match self.start(month, &terms).await? {
             Start::There(close) => {
                 let mut earlier = closes::all(self.db()).await?;
@@ -50,15 +53,17 @@ impl Closing {
             }
             Start::After(earlier) => (control::head(self.db()).await?, earlier),
         };
-        self.files()?;
-        let before = self.before(&earlier).await?;
-        let closed = self.compute(month, &terms, control, before.carried).await?;
+        let before = self.before(&earlier, LostFiles::Leave, &room).await?;
+        let closed = self
+            .compute(month, &terms, control, before.carried, &room)
+            .await?;
         let claims = Claims::of_close(&closed).entries().len();
         Ok(ClosePreview {
             month,
             control: control.0,
             terms: terms.into(),
             totals: CloseTotals::of(&closed.totals, claims),
+            is_first: earlier.is_empty(),
         })
     }
 
@@ -73,7 +78,7 @@ impl Closing {
         let closed = self.close_now(month, terms, by).await;
         match &closed {
             Ok(_) => self.tell_closed(month),
-            Err(CommandError::Refused(_)) => {}
+            Err(CommandError::Refused(refusal)) if refusal.code != DAMAGED => {}
             Err(error) => {
                 self.metrics.closing_failures_total.inc();
                 tracing::error!(event = "closing.failed", %month, %error, "a month was not closed");
@@ -88,7 +93,7 @@ impl Closing {
         terms: Option<TermsText>,
         by: &str,
     ) -> Result<CloseView, CommandError> {
-        let _room = self.room()?;
+        let room = self.room()?;
         let terms = match terms {
             Some(terms) => Terms::try_from(terms)?,
             None => self.stored(month).await?.begun.terms,
@@ -96,40 +101,43 @@ impl Closing {
         self.files()?;
         let close = match self.start(month, &terms).await? {
             Start::There(close) => *close,
-            Start::After(earlier) => self.begin(month, terms, &earlier, by).await?,
+            Start::After(earlier) => self.begin(month, terms, &earlier, by, &room).await?,
         };
         match close.finished {
             Some(_) => {
-                self.restore_files(&close).await?;
+                self.restore_files(&close, &room).await?;
                 CloseView::of(&close)
             }
-            None => self.finish(close.begun, by).await,
+            None => self.finish(close.begun, by, &room).await,
         }
     }
 
-    /// Writes the files of a finished close again if one is gone.
-    async fn restore_files(&self, close: &StoredClose) -> Result<(), CommandError> {
+    /// Writes the files of a finished close again if one is gone or has another length.
+    async fn restore_files(&self, close: &StoredClose, room: &Room) -> Result<(), CommandError> {
         let month = close.begun.month;
         let Some(file) = close_file(close)? else {
             return Ok(());
         };
         let folder = month.to_string();
-        let there: BTreeSet<String> = self
+        let there: BTreeMap<String, u64> = self
             .files()?
             .list(Some(&folder))
-            .try_filter_map(async |meta| Ok(meta.location.filename().map(str::to_owned)))
+            .try_filter_map(async |meta| {
+                let name = meta.location.filename().map(str::to_owned);
+                Ok(name.map(|name| (name, meta.size)))
+            })
             .try_collect()
             .await?;
-        let names = file.files.iter().map(|entry| entry.name.as_str());
+        let kinds = file.files.iter().map(|entry| (&*entry.name, entry.bytes));
         let close_name = FileKind::Close.to_string();
-        let mut names = names.chain([close_name.as_str()]);
-        if names.all(|name| there.contains(name)) {
+        let mut expected = kinds.chain([(&*close_name, file.bytes().len() as u64)]);
+        if expected.all(|(name, bytes)| there.get(name) == Some(&bytes)) {
             return Ok(());
         }
         let mut earlier = closes::all(self.db()).await?;
         earlier.retain(|one| one.begun.month < month);
-        let before = self.before(&earlier).await?;
-        self.close_again(close, &file, before).await?;
+        let before = self.before(&earlier, LostFiles::WriteAgain, room).await?;
+        self.close_again(close, &file, before, room).await?;
         Ok(())
     }
 
@@ -139,9 +147,9 @@ impl Closing {
         gauge.set(gauge.get().max(begins));
     }
 
-    fn room(&self) -> Result<tokio::sync::OwnedSemaphorePermit, CommandError> {
+    fn room(&self) -> Result<Room, CommandError> {
         let room = self.room.clone().try_acquire_owned();
-        room.map_err(|_| {
+        room.map(Arc::new).map_err(|_| {
             let detail =
                 "a month is being closed or previewed by this process; wait until that is done";
             Refusal::conflict("close_running", detail).into()
@@ -165,7 +173,28 @@ impl Closing {
             }
             must_be_the_same_token(&newest.begun.terms, terms)?;
         }
+        self.must_not_be_forgotten(month, &all).await?;
         Ok(Start::After(all))
+    }
+
+    /// Refuses a month whose files are there without a record, and one before which there is such a
+    /// month: closed anew, it could pay other amounts than those that were published.
+    async fn must_not_be_forgotten(
+        &self,
+        month: Month,
+        earlier: &[StoredClose],
+    ) -> Result<(), CommandError> {
+        let before = earlier.is_empty().then_some(Month(month.0 - 1));
+        for month in before.into_iter().chain([month]) {
+            let kind = FileKind::Close;
+            let name = FileName { month, kind };
+            let is_there = self.files()?.size(&name.to_string()).await?.is_some();
+            // Another process may have closed it since.
+            if is_there && closes::get(self.db(), month).await?.is_none() {
+                return Err(forgotten(name, self.files()?.place()));
+            }
+        }
+        Ok(())
     }
 
     /// The first step.
@@ -175,6 +204,7 @@ impl Closing {
         terms: Terms,
         earlier: &[StoredClose],
         by: &str,
+        room: &Room,
     ) -> Result<StoredClose, CommandError> {
         self.must_be_final(month).await?;
         let positions = self.positions().await?;
@@ -187,8 +217,8 @@ impl Closing {
             at: self.now(),
         };
         // What can be refused is refused before anything is written.
-        let before = self.before(earlier).await?;
-        self.compute(month, &begun.terms, begun.control, before.carried)
+        let before = self.before(earlier, LostFiles::WriteAgain, room).await?;
+        self.compute(month, &begun.terms, begun.control, before.carried, room)
             .await?;
         let previous = earlier.last().map(|close| close.begun.month);
         let stored = closes::begin(self.db(), &begun, previous).await?;
@@ -202,15 +232,20 @@ impl Closing {
     }
 
     /// The second and the third step.
-    async fn finish(&self, begun: BegunClose, by: &str) -> Result<CloseView, CommandError> {
+    async fn finish(
+        &self,
+        begun: BegunClose,
+        by: &str,
+        room: &Room,
+    ) -> Result<CloseView, CommandError> {
         let month = begun.month;
         self.must_be_final(month).await?;
         let mut earlier = closes::all(self.db()).await?;
         earlier.retain(|close| close.begun.month < month);
-        let before = self.before(&earlier).await?;
+        let before = self.before(&earlier, LostFiles::WriteAgain, room).await?;
         let carried = before.carried;
         let closed = self
-            .compute(month, &begun.terms, begun.control, carried)
+            .compute(month, &begun.terms, begun.control, carried, room)
             .await?;
         let file = self.write_files(&begun, &closed, before.sha256).await?;
         drop(closed);
@@ -246,6 +281,17 @@ impl Closing {
             finished: Some(stands),
         })
     }
+}
+
+fn forgotten(name: FileName, place: &str) -> CommandError {
+    let month = name.month;
+    let detail = format!(
+        "{name} is in {place}, but the tables hold no record of that close: they were restored to a \
+         moment before it, or the files belong to another installation. Restore the tables to a \
+         moment after the close. If that is impossible, move the folder {month} away: the month is \
+         then closed anew, and may pay other amounts than those that were published"
+    );
+    Refusal::conflict("close_record_missing", detail).into()
 }
 
 fn must_be_on(close: &StoredClose, terms: &Terms) -> Result<(), CommandError> {
@@ -304,16 +350,20 @@ impl Closing {
         let close = self.stored(month).await?;
         let file = close_file(&close)?.ok_or_else(|| unfinished(month))?;
         let name = FileName { month, kind };
-        let is_known = kind == FileKind::Close || file.entry(kind).is_some();
+        let expected = match kind {
+            FileKind::Close => Some(file.bytes().len() as u64),
+            kind => file.entry(kind).map(|entry| entry.bytes),
+        };
         let gone = || {
             let detail = format!("the close of {month} has no file {kind}, or it is gone");
             CommandError::from(Refusal::not_found("no_such_file", detail))
         };
-        if !is_known {
-            return Err(gone());
-        }
+        let expected = expected.ok_or_else(gone)?;
         let found = self.files()?.get_pieces(&name.to_string()).await?;
         let (bytes, pieces) = found.ok_or_else(gone)?;
+        if bytes != expected {
+            return Err(damaged(name));
+        }
         Ok(ClosedFile {
             name,
             bytes,

@@ -149,7 +149,10 @@ async fn write_or_compare(
 ) -> Result<(), CommandError> {
     let path = name.to_string();
     if let Some((_, there)) = files.get_pieces(&path).await? {
-        return compare(name, there, pieces).await;
+        return match compare(name, there, &mut pieces).await? {
+            None => Ok(()),
+            Some(rest) => complete(files, name, rest, pieces).await,
+        };
     }
     let mut small = BytesMut::new();
     while small.len() < SMALL_BYTES {
@@ -167,18 +170,22 @@ async fn put_small(files: &Objects, name: FileName, bytes: Bytes) -> Result<(), 
     if files.put(&path, bytes.clone()).await? {
         return Ok(());
     }
-    match files.get_pieces(&path).await? {
-        Some((_, there)) => compare(name, there, stream::iter([Ok(bytes)])).await,
-        None => Err(damaged(name)),
+    let Some((_, there)) = files.get_pieces(&path).await? else {
+        return Err(damaged(name));
+    };
+    match compare(name, there, &mut stream::iter([Ok(bytes)])).await? {
+        None => Ok(()),
+        Some(rest) => complete(files, name, rest, stream::empty()).await,
     }
 }
 
-/// The same bytes, however each side is cut into pieces.
+/// Refuses other bytes, however each side is cut into pieces. If the file ends early, what comes next
+/// of ours; `None`: it is whole.
 async fn compare(
     name: FileName,
     mut there: BoxStream<'static, Result<Bytes, ObjectsError>>,
-    mut ours: impl Stream<Item = MadePiece> + Unpin + Send,
-) -> Result<(), CommandError> {
+    ours: &mut (impl Stream<Item = MadePiece> + Unpin + Send),
+) -> Result<Option<Bytes>, CommandError> {
     let (mut theirs, mut mine) = (Bytes::new(), Bytes::new());
     loop {
         if theirs.is_empty() {
@@ -188,25 +195,44 @@ async fn compare(
             mine = ours.next().await.transpose()?.unwrap_or_default();
         }
         let both = theirs.len().min(mine.len());
-        if theirs[..both] != mine[..both] || (both == 0 && theirs.len() != mine.len()) {
+        if theirs[..both] != mine[..both] || (both == 0 && !theirs.is_empty()) {
             return Err(damaged(name));
         }
         if both == 0 {
-            return Ok(());
+            return Ok(Some(mine).filter(|mine| !mine.is_empty()));
         }
         (theirs, mine) = (theirs.slice(both..), mine.slice(both..));
     }
 }
 
+/// Writes a file that was cut short again: the part that is there, which was right, and the rest.
+async fn complete(
+    files: &Objects,
+    name: FileName,
+    rest: Bytes,
+    pieces: impl Stream<Item = MadePiece> + Unpin + Send,
+) -> Result<(), CommandError> {
+    tracing::warn!(event = "closing.file_completed", file = %name, "a file of a close was cut short");
+    let path = name.to_string();
+    let there = files.get_pieces(&path).await?;
+    let (_, begin) = there.ok_or_else(|| damaged(name))?;
+    let begin = begin.map(|piece| piece.map_err(CommandError::from));
+    let rest = stream::iter([Ok(rest)]).chain(pieces);
+    files.put_pieces(&path, begin.chain(rest)).await
+}
+
+/// The code of a file that is not what the close makes.
+pub(super) const DAMAGED: &str = "closing_file_damaged";
+
 /// A file that is not what the close makes.
 pub(super) fn damaged(name: FileName) -> CommandError {
     let detail = format!(
-        "the file {name} is there with other bytes than the close of {} makes: it was damaged or \
-         edited, or belongs to another installation. Move it away and close {} again with the same \
-         terms: the file is made anew",
-        name.month, name.month
+        "the file {name} is there with other bytes than the close of {month} makes: it was damaged or \
+         edited, or belongs to another installation. `tidemark close {month}` completes a file that \
+         was only cut short; if it refuses this one, move it away first: then it is made anew",
+        month = name.month
     );
-    Refusal::conflict("closing_file_damaged", detail).into()
+    Refusal::conflict(DAMAGED, detail).into()
 }
 
 /// The tree of claims, made on a thread that may block.
@@ -286,7 +312,8 @@ impl Closing {
         put_small(self.files()?, name, file.bytes().into()).await
     }
 
-    /// A whole file of a finished close, with the bytes that its record names; `None`: it is gone.
+    /// A whole file of a finished close, with the bytes that its record names; `None`: it is gone, or was
+    /// cut short.
     ///
     /// # Errors
     /// It was damaged.
@@ -300,8 +327,12 @@ impl Closing {
         let Some(bytes) = self.files()?.get(&name.to_string()).await? else {
             return Ok(None);
         };
+        let entry = close.entry(kind);
+        if entry.is_some_and(|entry| (bytes.len() as u64) < entry.bytes) {
+            return Ok(None);
+        }
         let hash = sha256_text(digest(&SHA256, &bytes).as_ref());
-        match close.entry(kind).is_some_and(|entry| entry.sha256 == hash) {
+        match entry.is_some_and(|entry| entry.sha256 == hash) {
             true => Ok(Some(bytes)),
             false => Err(damaged(name)),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Closing;
+use super::{Closing, Room};
 use crate::app::{CommandError, Refusal};
 use crate::domain::amount::Points;
 use crate::domain::closing::{CarriedOver, CloseError, ClosedMonth, Terms, close_month};
@@ -62,11 +62,16 @@ impl Closing {
         terms: &Terms,
         control: Control,
         carried: CarriedOver,
+        room: &Room,
     ) -> Result<Arc<ClosedMonth>, CommandError> {
         let wallets = wallets::as_of(self.db(), control).await?;
         let totals = self.totals(month).await?;
         let terms = terms.clone();
-        let work = move || close_month(&terms, totals, carried, &wallets);
+        let room = Arc::clone(room);
+        let work = move || {
+            let _room = room;
+            close_month(&terms, totals, carried, &wallets)
+        };
         let closed = tokio::task::spawn_blocking(work).await;
         let closed = closed.map_err(|error| CommandError::Internal(error.to_string()))?;
         closed.map(Arc::new).map_err(|error| match error {

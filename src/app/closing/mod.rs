@@ -20,7 +20,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::queries::Queries;
 use super::{CommandError, Refusal};
@@ -38,6 +38,9 @@ pub use watch::watch;
 
 /// Closes at once in a process: one reads both tables whole.
 const CLOSES_MAX: usize = 1;
+
+/// Room for one close. Work on other threads holds it as well: it goes on when a request was given up.
+type Room = Arc<OwnedSemaphorePermit>;
 
 /// Closes months, and shows what came of it.
 pub struct Closing {

@@ -85,6 +85,8 @@ pub struct ClosePreview {
     /// Sums, amounts in the token's smallest unit.
     #[schema(value_type = Object)]
     pub totals: CloseTotals,
+    /// Whether it would be the first close. Months before it can never be closed then.
+    pub is_first: bool,
 }
 
 impl CloseView {

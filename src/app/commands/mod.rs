@@ -32,7 +32,7 @@ pub use referrals::{Link, NewSignup, Referrer, Repeat, SignUpError};
 pub use resume::Resumed;
 pub use reversals::{NewReversal, SentReversal};
 pub use votes::{NewVotes, VoterLine, VotesPreview, unknown_proposal};
-pub use wallets::{NewWallet, WalletMessage, WalletSite, address_code};
+pub use wallets::{NewWallet, WalletActor, WalletMessage, WalletSite, address_code};
 
 /// Changes the store, and appends to the log where a change is an event.
 pub struct Commands {

@@ -147,8 +147,29 @@ pub struct NewWallet {
     pub signature: String,
     /// How a repeat of it is recognised.
     pub repeat: Repeat,
-    /// Who does it, for the audit trail.
+    /// Who does it, and why.
+    pub actor: WalletActor,
+}
+
+/// Who changes a wallet, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalletActor {
+    /// Who, for the audit trail.
     pub by: String,
+    /// Whether it may change the wallet of any account: then it must say why, and the account sees
+    /// both.
+    pub is_admin: bool,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl WalletActor {
+    fn check(&self) -> Result<(), CommandError> {
+        match &self.reason {
+            None if !self.is_admin => Ok(()),
+            reason => Ok(check_reason(reason.as_deref().unwrap_or_default())?),
+        }
+    }
 }
 
 impl Commands {
@@ -184,6 +205,7 @@ impl Commands {
         site: &WalletSite,
         new: NewWallet,
     ) -> Result<WalletView, CommandError> {
+        new.actor.check()?;
         let account = &new.account;
         let found: SignInMessage = new.message.parse().map_err(refused_message)?;
         site.check(account, &found)?;
@@ -205,7 +227,9 @@ impl Commands {
             nonce: found.nonce,
             now: self.now(),
             token: new.repeat.token("wallet"),
-            by: new.by,
+            by: new.actor.by,
+            reason: new.actor.reason,
+            by_admin: new.actor.is_admin,
         };
         wallets::link(self.db(), &request).await?;
         Ok(self.queries.wallet(account).await?)
@@ -216,18 +240,16 @@ impl Commands {
     pub async fn unlink_wallet(
         &self,
         account: &Account,
-        by: String,
-        reason: Option<String>,
+        actor: WalletActor,
     ) -> Result<WalletView, CommandError> {
-        if let Some(reason) = &reason {
-            check_reason(reason)?;
-        }
+        actor.check()?;
         let request = wallets::UnlinkRequest {
             account: account.clone(),
             now: self.now(),
             token: random_name(),
-            by,
-            reason,
+            by: actor.by,
+            reason: actor.reason,
+            by_admin: actor.is_admin,
         };
         wallets::unlink(self.db(), &request).await?;
         Ok(self.queries.wallet(account).await?)

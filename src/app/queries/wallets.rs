@@ -46,6 +46,10 @@ pub struct WalletChangeView {
     /// Why, if that was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// An admin did it, not the account itself; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub by_admin: bool,
 }
 
 impl From<WalletChange> for WalletChangeView {
@@ -55,6 +59,7 @@ impl From<WalletChange> for WalletChangeView {
             address: change.address,
             control: change.control.0,
             reason: change.reason,
+            by_admin: change.by_admin,
         }
     }
 }

@@ -39,6 +39,14 @@ pub fn check(bytes: &[u8], beside: &dyn Beside) -> Result<Vec<Report>, Fault> {
         }
     }
     must_sum_up(&close, &uniswap)?;
+    let is_public = |name: &str| name.parse().is_ok_and(FileKind::is_public);
+    if reports.is_empty() && close.files.iter().any(|entry| is_public(&entry.name)) {
+        let what = format!(
+            "none of its public files lies beside it, so nothing was checked: {}",
+            missing.join(", ")
+        );
+        return Err(Fault::whole("nothing_to_compare", what));
+    }
     if !missing.is_empty() {
         reports.push(Report {
             form: "close.json",

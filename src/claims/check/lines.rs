@@ -2,12 +2,31 @@
 
 use std::io::{self, Write};
 
+use serde_json::value::RawValue;
+
 use super::Fault;
 
 /// The line, from 1, in which a part of a text is.
 pub fn line_of(text: &str, part: &str) -> usize {
     let offset = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     line_at(text.as_bytes(), offset)
+}
+
+/// The lines of parts of a text that come one after the other.
+pub fn lines_of(text: &str, parts: &[&RawValue]) -> Vec<usize> {
+    let (mut line, mut at) = (1, 0);
+    let bytes = text.as_bytes();
+    let mut lines = Vec::with_capacity(parts.len());
+    for part in parts {
+        let offset = part.get().as_ptr() as usize - text.as_ptr() as usize;
+        line += bytes[at..offset]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        at = offset;
+        lines.push(line);
+    }
+    lines
 }
 
 /// The line, from 1, of a byte.

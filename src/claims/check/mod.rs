@@ -90,9 +90,9 @@ pub trait Beside {
 /// # Errors
 /// What is wrong with it first.
 pub fn check(name: &str, bytes: &[u8], beside: &dyn Beside) -> Result<Vec<Report>, Fault> {
-    let kind = match name.parse() {
-        Ok(kind) => kind,
-        Err(_) => recognized(bytes)?,
+    let kind = match FileKind::of_download(name) {
+        Some((_, kind)) => kind,
+        None => recognized(bytes)?,
     };
     if kind == FileKind::Close {
         return close::check(bytes, beside);
@@ -137,7 +137,7 @@ fn check_kind(
 ) -> Result<Report, Fault> {
     let mut report = match kind {
         FileKind::OpenZeppelin | FileKind::Cumulative => openzeppelin::check(bytes)?,
-        FileKind::Uniswap(_) => uniswap::check(bytes)?,
+        FileKind::Uniswap(_) => uniswap::check(bytes, close)?,
         FileKind::Sablier => sablier::check(bytes, close, beside)?,
         FileKind::Close
         | FileKind::Accounts

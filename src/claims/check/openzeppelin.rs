@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lines::{line_of, line_of_key, must_be_written_so, text_of};
+use super::lines::{line_of, line_of_key, lines_of, must_be_written_so, text_of};
 use super::{Fault, Report, address_of, amount_of};
 use crate::claims::entries::Claims;
 use crate::claims::hex::parse_hash;
@@ -224,21 +224,4 @@ fn read_leaf(raw: &RawValue) -> Result<Leaf, String> {
         amount: amount_of(&amount)?,
         position: value.tree_index,
     })
-}
-
-/// The lines of parts of a text that come one after the other.
-pub(super) fn lines_of(text: &str, parts: &[&RawValue]) -> Vec<usize> {
-    let (mut line, mut at) = (1, 0);
-    let bytes = text.as_bytes();
-    let mut lines = Vec::with_capacity(parts.len());
-    for part in parts {
-        let offset = part.get().as_ptr() as usize - text.as_ptr() as usize;
-        line += bytes[at..offset]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
-        at = offset;
-        lines.push(line);
-    }
-    lines
 }

@@ -1,13 +1,15 @@
 //! Checks claims with proofs for Uniswap's distributor.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::lines::{line_of, line_of_key, must_be_written_so, text_of};
+use super::lines::{line_of_key, lines_of, must_be_written_so, text_of};
 use super::{Fault, Report, address_of};
+use crate::claims::close_file::CloseFile;
 use crate::claims::entries::Claims;
 use crate::claims::hex::{amount_hex, parse_hash};
 use crate::claims::uniswap::{CLAIMS_PER_FILE, write_uniswap};
@@ -64,8 +66,8 @@ struct ReadClaim {
     proof: Vec<Hash>,
 }
 
-/// Checks the file in itself.
-pub fn check(bytes: &[u8]) -> Result<Report, Fault> {
+/// Checks the file in itself, and what it says of all files of the close together against that.
+pub fn check(bytes: &[u8], close: Option<&CloseFile>) -> Result<Report, Fault> {
     let text = text_of(bytes)?;
     let read: Distribution<'_> =
         serde_json::from_str(text).map_err(|error| Fault::of_json(&error))?;
@@ -75,21 +77,31 @@ pub fn check(bytes: &[u8]) -> Result<Report, Fault> {
         Fault::at("bad_tree", root_line, what)
     })?;
     let mut claims = Vec::with_capacity(read.claims.0.len());
-    for (address, raw) in &read.claims.0 {
-        let line = line_of(text, raw.get());
+    let raw: Vec<&RawValue> = read.claims.0.iter().map(|(_, raw)| *raw).collect();
+    let lines = lines_of(text, &raw);
+    for ((address, raw), line) in read.claims.0.iter().zip(lines) {
         let claim = read_claim(line, address, raw);
         claims.push(claim.map_err(|what| Fault::at("bad_claim", line, what))?);
     }
     must_prove(root, root_line, &claims)?;
     must_be_in_order(&claims)?;
+    if let Some(close) = close {
+        must_say_what_the_close_says(text, &read, close)?;
+    }
     let total = must_sum_up(text, &read, &claims)?;
     must_be_so_written(bytes, &read, root, &claims)?;
     let mut notes = Vec::new();
     if claims.len() as u64 != read.num_drops {
+        let held = format!("it holds {} of {} claims", claims.len(), read.num_drops);
+        if close.is_none() {
+            let what = format!(
+                "each claim is right, but {held}, so that tokenTotal and numDrops were not checked: \
+                 put close.json of the same month beside it"
+            );
+            return Err(Fault::whole("nothing_to_compare", what));
+        }
         notes.push(format!(
-            "it holds {} of {} claims: the sum is checked over all files of the close together",
-            claims.len(),
-            read.num_drops
+            "{held}: their sum is checked with close.json, over all files of the close together"
         ));
     }
     Ok(Report {
@@ -156,12 +168,63 @@ fn must_prove(root: Hash, root_line: usize, claims: &[ReadClaim]) -> Result<(), 
 
 fn must_be_in_order(claims: &[ReadClaim]) -> Result<(), Fault> {
     for pair in claims.windows(2) {
-        if pair[0].address >= pair[1].address || pair[0].index + 1 != pair[1].index {
+        if pair[0].address < pair[1].address && pair[0].index.saturating_add(1) < pair[1].index {
+            return Err(is_missing(pair[0].index + 1, pair[1].line));
+        }
+        if pair[0].address >= pair[1].address || pair[0].index.saturating_add(1) != pair[1].index {
             let what = format!("the claim of {} is out of order", pair[1].address);
             return Err(Fault::at("bad_order", pair[1].line, what));
         }
     }
     Ok(())
+}
+
+fn is_missing(index: u64, line: usize) -> Fault {
+    let what = format!("the claim with index {index} is missing before this line");
+    Fault::at("claim_missing", line, what)
+}
+
+/// What a file says of all files together, it must say as `close.json` does.
+fn must_say_what_the_close_says(
+    text: &str,
+    read: &Distribution<'_>,
+    close: &CloseFile,
+) -> Result<(), Fault> {
+    if read.num_drops != close.totals.claims {
+        let (stated, claims) = (read.num_drops, close.totals.claims);
+        let what = format!("numDrops is {stated}, but close.json says {claims} claims");
+        let line = line_of_key(text, "numDrops");
+        return Err(Fault::at("bad_sum", line, what));
+    }
+    let line = line_of_key(text, "tokenTotal");
+    let stated = hex_amount(&read.token_total).map_err(|what| Fault::at("bad_sum", line, what))?;
+    match stated.to_string() == close.totals.paid {
+        true => Ok(()),
+        false => {
+            let paid = &close.totals.paid;
+            let what = format!("tokenTotal is {stated}, but close.json says {paid}");
+            Err(Fault::at("bad_sum", line, what))
+        }
+    }
+}
+
+/// A file begins with the first claim of its part, and holds all of them.
+fn must_be_whole(text: &str, part: Range<u64>, claims: &[ReadClaim]) -> Result<(), Fault> {
+    let (Some(first), Some(last)) = (claims.first(), claims.last()) else {
+        return Ok(());
+    };
+    if first.index != part.start {
+        return Err(is_missing(part.start, first.line));
+    }
+    match last.index.saturating_add(1) < part.end {
+        true => Err(is_missing(last.index + 1, end_of(text, last.line))),
+        false => Ok(()),
+    }
+}
+
+/// The line after one, if there is one.
+fn end_of(text: &str, line: usize) -> usize {
+    text.lines().count().min(line + 1)
 }
 
 fn must_sum_up(text: &str, read: &Distribution<'_>, claims: &[ReadClaim]) -> Result<U256, Fault> {
@@ -172,7 +235,14 @@ fn must_sum_up(text: &str, read: &Distribution<'_>, claims: &[ReadClaim]) -> Res
     let total = total.ok_or_else(|| Fault::whole("bad_sum", "the amounts are 2^256 or more"))?;
     let count = claims.len() as u64;
     // Other files hold the rest.
-    let is_part = read.num_drops > CLAIMS_PER_FILE as u64 && count <= CLAIMS_PER_FILE as u64;
+    let per_file = CLAIMS_PER_FILE as u64;
+    let is_part = read.num_drops > per_file && count <= per_file;
+    if is_part {
+        let first = claims.first().map_or(0, |claim| claim.index);
+        let begin = first - first % per_file;
+        let end = read.num_drops.min(begin.saturating_add(per_file));
+        must_be_whole(text, begin..end, claims)?;
+    }
     if !is_part && count != read.num_drops {
         let what = format!(
             "numDrops is {}, but there are {count} claims",

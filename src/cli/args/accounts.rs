@@ -179,7 +179,7 @@ pub enum WalletCommand {
     },
     /// Link the wallet that signed a message. It replaces the one before from now on.
     #[command(
-        after_help = "Example:\n  tidemark wallet link user alice --message message.txt --signature 0x…\n\n\
+        after_help = "Example:\n  tidemark wallet link user alice --message message.txt --signature 0x… --reason 'asked by mail'\n\n\
                       The signature is that of personal_sign (EIP-191): cast wallet sign \"$(cat message.txt)\""
     )]
     Link {
@@ -192,6 +192,9 @@ pub enum WalletCommand {
         /// Its signature: 0x and 130 hex digits.
         #[arg(long, value_name = "HEX")]
         signature: String,
+        /// Reason, kept in the audit entry; the account sees it.
+        #[arg(long)]
+        reason: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,

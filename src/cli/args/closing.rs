@@ -29,19 +29,19 @@ pub struct CloseArgs {
     /// Month (UTC), such as 2026-10. Without it, what was closed so far is listed.
     pub month: Option<Month>,
     /// Whole tokens to share among all points, pro rata.
-    #[arg(long, value_name = "TOKENS", conflicts_with = "tokens_per_point", requires_all = ["decimals", "month"])]
+    #[arg(long, value_name = "TOKENS", group = "share", requires_all = ["decimals", "month"])]
     pub pool: Option<String>,
     /// Whole tokens for each point.
-    #[arg(long, value_name = "TOKENS", requires_all = ["decimals", "month"])]
+    #[arg(long, value_name = "TOKENS", group = "share", requires_all = ["decimals", "month"])]
     pub tokens_per_point: Option<String>,
     /// How many decimals the token has, 0 to 36.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", requires = "share")]
     pub decimals: Option<u32>,
     /// Who takes part: users, providers, or both with a comma between [default: both].
-    #[arg(long, value_name = "KINDS")]
+    #[arg(long, value_name = "KINDS", requires = "share")]
     pub kinds: Option<String>,
     /// An account that has fewer whole tokens to get waits for a later close [default: 0].
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", requires = "share")]
     pub minimum: Option<String>,
     /// Show what would be paid, and write nothing.
     #[arg(long, requires = "month")]

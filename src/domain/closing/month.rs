@@ -222,32 +222,46 @@ pub fn close_month(
     })
 }
 
-/// The accounts that have points in this month, or bring something along; by account.
+/// The accounts that earn or owe points in this month, or bring something along; by account.
 fn with_points(
     terms: &Terms,
     mut totals: Vec<(Account, Points)>,
     mut carried: BTreeMap<Account, CarriedAccount>,
 ) -> Vec<AccountOutcome> {
+    // Debt is kept also for a kind that takes no part: otherwise a later close would pay for points
+    // that were reversed.
     totals.retain(|(account, total)| {
         let takes_part = terms.kinds.has(account.kind);
-        takes_part && *total != Points::ZERO
+        *total < Points::ZERO
+            || (takes_part && *total != Points::ZERO)
+            || carried.contains_key(account)
     });
     let mut outcomes = Vec::with_capacity(totals.len() + carried.len());
     for (account, total) in totals {
         let before = carried.remove(&account).unwrap_or_default();
-        outcomes.push(AccountOutcome::of(account, total, before));
+        outcomes.push(AccountOutcome::of(terms, account, total, before));
     }
     for (account, before) in carried {
-        outcomes.push(AccountOutcome::of(account, Points::ZERO, before));
+        outcomes.push(AccountOutcome::of(terms, account, Points::ZERO, before));
     }
     outcomes.sort_unstable_by(|one, other| one.account.cmp(&other.account));
     outcomes
 }
 
 impl AccountOutcome {
-    /// Debt is taken off first.
-    fn of(account: Account, total: Points, before: CarriedAccount) -> AccountOutcome {
-        let rest = i128::from(total.0) - before.debt.0;
+    /// Debt is taken off first. What an account earns whose kind takes no part neither counts nor pays
+    /// off its debt.
+    fn of(
+        terms: &Terms,
+        account: Account,
+        total: Points,
+        before: CarriedAccount,
+    ) -> AccountOutcome {
+        let counted = match terms.kinds.has(account.kind) {
+            true => total.0,
+            false => total.0.min(0),
+        };
+        let rest = i128::from(counted) - before.debt.0;
         AccountOutcome {
             account,
             address: None,

@@ -45,6 +45,8 @@ async fn claims(
     params(("userId" = String, Path, description = "The user.", example = "alice"), ClaimsQuery),
     responses(
         (status = 200, description = "The claims.", body = AccountClaims),
+        (status = 409, description = "`closing_file_damaged`: an admin has to look at the files. `no_closing_location`: no place for files is configured.",
+            body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`files_unavailable`: retry, see Retry-After.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn of_user(
@@ -64,6 +66,8 @@ pub(super) async fn of_user(
     params(("providerId" = String, Path, description = "The provider.", example = "prov-1"), ClaimsQuery),
     responses(
         (status = 200, description = "The claims.", body = AccountClaims),
+        (status = 409, description = "`closing_file_damaged`: an admin has to look at the files. `no_closing_location`: no place for files is configured.",
+            body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`files_unavailable`: retry, see Retry-After.", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn of_provider(

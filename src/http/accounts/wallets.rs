@@ -5,10 +5,9 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::app::commands::{NewWallet, Repeat, WalletMessage, WalletSite};
+use crate::app::commands::{NewWallet, Repeat, WalletActor, WalletMessage, WalletSite};
 use crate::app::queries::WalletView;
 use crate::domain::ids::{Account, AccountKind};
-use crate::domain::text::check_reason;
 use crate::http::ApiState;
 use crate::http::caller::Caller;
 use crate::http::extract::{IdempotencyKey, JsonBody, NoQuery, PathParams, account, new_account};
@@ -89,6 +88,8 @@ pub(super) struct SignedMessage {
     message: String,
     /// Its signature (`personal_sign`, EIP-191): `0x` and 130 hex digits.
     signature: String,
+    /// Why; an admin must say so, and the account sees it.
+    reason: Option<String>,
 }
 
 /// Links the wallet that signed a message, in place of the one before.
@@ -111,7 +112,8 @@ pub(super) struct SignedMessage {
         (status = 422, description = "`message_malformed`, `address_malformed`, `address_checksum`: not in the form of EIP-4361. \
             `message_other_account`, `message_other_domain`, `message_other_uri`, `message_other_chain`: it is for something else. \
             `nonce_unknown`: not issued to this account, or long ago. `nonce_expired`: too late. `message_altered`: not the text that was issued. \
-            `signature_malformed`: not r, s and v of 65 bytes with a low s. `signature_other_address`: another key signed, or a contract wallet (not supported).",
+            `signature_malformed`: not r, s and v of 65 bytes with a low s. `signature_other_address`: another key signed, or a contract wallet (not supported). \
+            `invalid_reason`: it cannot be kept, or is missing and an admin asks.",
             body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn link(
@@ -130,11 +132,19 @@ pub(super) async fn link(
         message: body.message,
         signature: body.signature,
         repeat: key.given().map_or(Repeat::Never, Repeat::Key),
-        by: caller.by,
+        actor: actor(caller, body.reason),
     };
     let linked = service.commands.link_wallet(&site, new).await;
     count_link(&service, &linked);
     Ok(Json(linked?))
+}
+
+fn actor(caller: Caller, reason: Option<String>) -> WalletActor {
+    WalletActor {
+        is_admin: caller.in_anothers_stead().is_some(),
+        by: caller.by,
+        reason,
+    }
 }
 
 /// Counts what became of a signed message; failures of the store are counted elsewhere.
@@ -189,12 +199,8 @@ pub(super) async fn unlink(
 ) -> Result<Json<WalletView>, Problem> {
     let account = named(whose)?;
     caller.must_act_for(&account)?;
-    if caller.in_anothers_stead().is_some() {
-        check_reason(body.reason.as_deref().unwrap_or_default())
-            .map_err(crate::app::CommandError::from)?;
-    }
     let commands = &service.commands;
-    let unlinked = commands.unlink_wallet(&account, caller.by, body.reason);
+    let unlinked = commands.unlink_wallet(&account, actor(caller, body.reason));
     let unlinked = unlinked.await?;
     count_unlink(&service);
     Ok(Json(unlinked))

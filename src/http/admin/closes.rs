@@ -97,7 +97,8 @@ pub(super) async fn list(
         (status = 409, description = "`month_not_final`: something can still change in it. `accounts_set_aside`: for some accounts. \
             `months_out_of_order`: another month comes first. `close_unfinished`: an earlier close was not finished. \
             `closed_on_other_terms`: it is closed. `decimals_changed`: earlier closes had others. `close_running`: wait. \
-            `no_closing_location`: no place for files is configured. `closing_file_damaged`: a file is there with other bytes.",
+            `no_closing_location`: no place for files is configured. `closing_file_damaged`: a file is there with other bytes. \
+            `close_record_missing`: the month's files are there, and the tables know nothing of it.",
             body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`pool_or_tokens_per_point`: give one of them. `amount_is_zero`, `amount_out_of_range` (2^256 or more), \
             `invalid_amount`, `decimals_out_of_range` (more than 36), `invalid_kinds`: about a value.", body = Problem,
@@ -170,7 +171,7 @@ pub(super) async fn show(
     responses(
         (status = 200, description = "The file.", content((Vec<u8> = "application/octet-stream"))),
         (status = 404, description = "`not_closed`, `no_such_file`: there is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`close_unfinished`: finish it first.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`close_unfinished`: finish it first. `closing_file_damaged`: it has another length.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`, `files_unavailable`: retry, see Retry-After.", body = Problem,
             content_type = "application/problem+json"),
     ))]
@@ -192,7 +193,7 @@ pub(super) async fn file(
     responses(
         (status = 200, description = "The file.", content((Vec<u8> = "application/octet-stream"))),
         (status = 404, description = "`not_closed`, `no_such_file`: there is none.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`close_unfinished`: it is not published yet.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`close_unfinished`: it is not published yet. `closing_file_damaged`: it has another length.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`downloads_busy`, `files_unavailable`: retry, see Retry-After.", body = Problem,
             content_type = "application/problem+json"),
     ))]

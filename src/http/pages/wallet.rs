@@ -15,10 +15,9 @@ use super::visitor::{Form, PathAccount, Visitor};
 use super::words::{account_path, instant};
 use super::{Pages, redirect};
 use crate::app::CommandError;
-use crate::app::commands::{NewWallet, Repeat, WalletMessage, WalletSite};
+use crate::app::commands::{NewWallet, Repeat, WalletActor, WalletMessage, WalletSite};
 use crate::app::queries::{WalletChangeView, WalletView};
 use crate::domain::ids::Account;
-use crate::domain::text::check_reason;
 use crate::http::accounts::{count_link, count_unlink};
 use crate::http::extract::QueryParams;
 use crate::http::problem::Problem;
@@ -110,7 +109,7 @@ pub(super) async fn link(
         message: message.clone(),
         signature: form.text("signature").to_owned(),
         repeat: Repeat::Form(form.text("once").to_owned()),
-        by: visitor.by(),
+        actor: actor(&visitor, &form),
     };
     let linked = pages.service.commands.link_wallet(&site, new).await;
     count_link(&pages.service, &linked);
@@ -123,11 +122,11 @@ pub(super) async fn link(
     }
 }
 
-/// A message whose signature was refused can be signed again; every other one is of no use any more.
+/// A message whose signature or reason was refused can be signed again; every other one is of no use any more.
 fn after_refusal(error: &CommandError, message: &str) -> Step {
-    let is_signature = |code: &str| code.starts_with("signature_");
+    let can_repeat = |code: &str| code.starts_with("signature_") || code == "invalid_reason";
     let again = match error {
-        CommandError::Refused(refusal) if is_signature(refusal.code) => {
+        CommandError::Refused(refusal) if can_repeat(refusal.code) => {
             WalletMessage::of_text(message)
         }
         _ => None,
@@ -142,14 +141,8 @@ pub(super) async fn unlink(
     PathAccount(account): PathAccount,
     form: Form,
 ) -> Result<Response, Problem> {
-    let reason = Some(form.text("reason").to_owned()).filter(|reason| !reason.is_empty());
-    if visitor.in_anothers_stead().is_some()
-        && let Err(error) = check_reason(reason.as_deref().unwrap_or_default())
-    {
-        return refused(&pages, &visitor, &account, begin(&pages), error.into()).await;
-    }
     let commands = &pages.service.commands;
-    let unlinked = commands.unlink_wallet(&account, visitor.by(), reason);
+    let unlinked = commands.unlink_wallet(&account, actor(&visitor, &form));
     match unlinked.await {
         Ok(_) => {
             count_unlink(&pages.service);
@@ -159,6 +152,14 @@ pub(super) async fn unlink(
             )))
         }
         Err(error) => refused(&pages, &visitor, &account, begin(&pages), error).await,
+    }
+}
+
+fn actor(visitor: &Visitor, form: &Form) -> WalletActor {
+    WalletActor {
+        by: visitor.by(),
+        is_admin: visitor.in_anothers_stead().is_some(),
+        reason: Some(form.text("reason").to_owned()).filter(|reason| !reason.is_empty()),
     }
 }
 
@@ -241,16 +242,23 @@ fn present(visitor: &Visitor, account: &Account, wallet: &WalletView, acts: bool
 }
 
 fn unlink_form(visitor: &Visitor, account: &Account) -> Markup {
-    let must_say_why = visitor.in_anothers_stead().is_some();
     html! {
         form .stack method="post" action=(format!("{}/unlink", wallet_path(account))) {
             (token(visitor))
-            @if must_say_why {
-                label for="reason" { "Why" }
-                input #reason name="reason" required maxlength="500" autocomplete="off" aria-describedby="reason-help";
-                p #reason-help .help { "The account sees it too." }
-            }
+            (reason_field(visitor, "unlink-reason"))
             p .actions { button .second type="submit" { "Unlink this wallet" } }
+        }
+    }
+}
+
+/// Why an admin changes the wallet of somebody else's account.
+fn reason_field(visitor: &Visitor, id: &str) -> Markup {
+    let help = format!("{id}-help");
+    html! {
+        @if visitor.in_anothers_stead().is_some() {
+            label for=(id) { "Why" }
+            input id=(id) name="reason" required maxlength="500" autocomplete="off" aria-describedby=(help);
+            p id=(help) .help { "The account sees it too." }
         }
     }
 }
@@ -285,6 +293,7 @@ fn sign_form(visitor: &Visitor, account: &Account, message: &WalletMessage) -> M
                 // Sent twice it counts once.
                 input type="hidden" name="once" value=(random_name());
                 input type="hidden" name="message" value=(message.message);
+                (reason_field(visitor, "link-reason"))
                 (extension("Sign with my wallet extension"))
                 label for="signature" { "Signature" }
                 input #signature name="signature" required maxlength="1000" autocomplete="off" autocapitalize="none" spellcheck="false"
@@ -337,7 +346,10 @@ fn change_row(change: &WalletChangeView) -> Markup {
                     None => { "Unlinked" }
                 }
             }
-            td data-label="Why" { (change.reason.as_deref().unwrap_or_default()) }
+            td data-label="Why" {
+                @if change.by_admin { "By an admin: " }
+                (change.reason.as_deref().unwrap_or_default())
+            }
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct LinkRequest {
     pub token: String,
     /// Who does it, for the audit trail.
     pub by: String,
+    /// Why, if that is said.
+    pub reason: Option<String>,
+    /// Whether an admin does it, not the account itself.
+    pub by_admin: bool,
 }
 
 /// A wallet to be unlinked.
@@ -49,6 +53,8 @@ pub struct UnlinkRequest {
     pub by: String,
     /// Why.
     pub reason: Option<String>,
+    /// Whether an admin does it, not the account itself.
+    pub by_admin: bool,
 }
 
 /// Why there is no link; for good, except for the last.
@@ -142,7 +148,11 @@ pub async fn link(db: &dyn Db, request: &LinkRequest) -> Result<Wallet, LinkErro
                 },
             ],
             None => {
-                let by = (request.by.as_str(), None);
+                let by = Actor {
+                    by: &request.by,
+                    reason: request.reason.as_deref(),
+                    is_admin: request.by_admin,
+                };
                 let mut writes = change_writes(account, head, &wallet, before.as_ref(), by);
                 writes.push(use_up);
                 writes
@@ -211,7 +221,11 @@ pub async fn unlink(db: &dyn Db, request: &UnlinkRequest) -> Result<Option<Walle
             return Ok(None);
         }
         let wallet = changed(head, request.now, &request.token, None);
-        let by = (request.by.as_str(), request.reason.as_deref());
+        let by = Actor {
+            by: &request.by,
+            reason: request.reason.as_deref(),
+            is_admin: request.by_admin,
+        };
         let writes = change_writes(account, head, &wallet, Some(&before), by);
         first = Some(before);
         if attempts.write(writes).await? == WriteOutcome::Written {
@@ -230,14 +244,21 @@ fn changed(head: Head, now: Millis, token: &str, address: Option<Address>) -> Wa
     }
 }
 
+/// Who changes a wallet, and why.
+struct Actor<'a> {
+    by: &'a str,
+    reason: Option<&'a str>,
+    is_admin: bool,
+}
+
 /// What a change writes: its entry of the control feed, the wallet, the change, and an entry of the
-/// audit trail. `by`: who, and why.
+/// audit trail.
 fn change_writes(
     account: &Account,
     head: Head,
     wallet: &Wallet,
     before: Option<&Wallet>,
-    (by, reason): (&str, Option<&str>),
+    actor: Actor<'_>,
 ) -> Vec<Write> {
     let entry = Change::Wallet {
         account: account.clone(),
@@ -248,8 +269,9 @@ fn change_writes(
         control: wallet.control,
         at: wallet.changed_at,
         address: wallet.address,
-        by: by.to_owned(),
-        reason: reason.map(str::to_owned),
+        by: actor.by.to_owned(),
+        reason: actor.reason.map(str::to_owned),
+        by_admin: actor.is_admin,
     };
     let action = match wallet.address {
         Some(_) => "wallets.link",
@@ -259,12 +281,13 @@ fn change_writes(
         at: wallet.changed_at,
         action: action.to_owned(),
         subject: account.to_string(),
-        by: by.to_owned(),
+        by: actor.by.to_owned(),
         detail: json!({
             "address": wallet.address,
             "before": before.and_then(|wallet| wallet.address),
             "control": wallet.control,
-            "reason": reason,
+            "reason": actor.reason,
+            "byAdmin": actor.is_admin,
         }),
     });
     vec![

@@ -5,8 +5,8 @@ use std::io;
 
 use tidemark::claims::check::{Beside, check};
 use tidemark::claims::{
-    Claims, CloseFile, CloseTotals, FileEntry, FileKind, Roots, sha256_text, write_openzeppelin,
-    write_sablier, write_uniswap,
+    CLAIMS_PER_FILE, Claims, CloseFile, CloseTotals, FileEntry, FileKind, Roots, sha256_text,
+    write_openzeppelin, write_sablier, write_uniswap,
 };
 use tidemark::domain::amount::Points;
 use tidemark::domain::closing::{CarriedOver, Terms, close_month};
@@ -15,8 +15,8 @@ use tidemark::domain::time::Month;
 
 use crate::domain::closing::{address, pool, user};
 
-/// The files of a close of eleven accounts.
-struct Files(BTreeMap<FileKind, Vec<u8>>);
+/// The files of a close.
+pub struct Files(pub BTreeMap<FileKind, Vec<u8>>);
 
 impl Beside for Files {
     fn file(&self, kind: FileKind) -> io::Result<Option<Vec<u8>>> {
@@ -24,10 +24,16 @@ impl Beside for Files {
     }
 }
 
-fn files() -> Files {
+/// The files of a close of eleven accounts.
+pub fn files() -> Files {
+    files_of(11)
+}
+
+/// The files of a close of so many accounts.
+fn files_of(count: u32) -> Files {
     let terms = Terms::try_from(pool("1234.5", 6)).unwrap();
-    let totals = (1..=11).map(|n| (user(&format!("u{n}")), Points::whole(n)));
-    let wallets = (1..=11).map(|n| (user(&format!("u{n}")), address(n)));
+    let totals = (1..=count).map(|n| (user(&format!("u{n}")), Points::whole(n.into())));
+    let wallets = (1..=count).map(|n| (user(&format!("u{n}")), address(n)));
     let close = close_month(
         &terms,
         totals.collect(),
@@ -49,9 +55,13 @@ fn files() -> Files {
     put(FileKind::OpenZeppelin, &|out| {
         write_openzeppelin(out, &claims, &standard).unwrap()
     });
-    put(FileKind::Uniswap(0), &|out| {
-        write_uniswap(out, &claims, close.totals.paid, &uniswap, 0..11).unwrap();
-    });
+    let claimed = claims.entries().len();
+    for (part, begin) in (0..).zip((0..claimed).step_by(CLAIMS_PER_FILE)) {
+        let range = begin..claimed.min(begin + CLAIMS_PER_FILE);
+        put(FileKind::Uniswap(part), &|out| {
+            write_uniswap(out, &claims, close.totals.paid, &uniswap, range.clone()).unwrap();
+        });
+    }
     put(FileKind::Sablier, &|out| {
         write_sablier(out, &claims, 6).unwrap()
     });
@@ -65,7 +75,7 @@ fn files() -> Files {
         Control(7),
         terms,
         None,
-        CloseTotals::of(&close.totals, 11),
+        CloseTotals::of(&close.totals, claimed),
         Roots {
             openzeppelin: Some(standard.root().to_string()),
             uniswap: Some(uniswap.root().to_string()),
@@ -135,6 +145,61 @@ fn every_edited_character_is_found_and_its_line_is_named() {
                 "{kind}: line {line} was edited, line {named} is named: {fault}; {text}"
             );
         }
+    }
+}
+
+/// Changes one line of a file, or takes it away.
+fn with_line(bytes: &[u8], line: usize, change: impl Fn(&str) -> Option<String>) -> Vec<u8> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let lines = (1..).zip(text.lines()).filter_map(|(number, found)| {
+        let found = match number == line {
+            true => change(found)?,
+            false => found.to_owned(),
+        };
+        Some(found + "\n")
+    });
+    lines.collect::<String>().into_bytes()
+}
+
+#[test]
+fn a_part_of_many_claims_is_checked_against_the_close() {
+    let files = files_of(CLAIMS_PER_FILE as u32 + 3);
+    let part = &files.0[&FileKind::Uniswap(1)];
+    for name in ["uniswap-1.json", "2026-10-uniswap-1.json"] {
+        check(name, part, &files).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    }
+    check("close.json", &files.0[&FileKind::Close], &files).unwrap();
+    // A part says nothing that can be checked of the others.
+    let alone = check("uniswap-1.json", part, &Files(BTreeMap::new()));
+    assert_eq!(alone.unwrap_err().code, "nothing_to_compare");
+    // Its claims are in the lines 6 to 8.
+    let dropped = |line| with_line(part, line, |_| None);
+    let last = with_line(&dropped(8), 7, |line| {
+        Some(line.trim_end_matches(',').to_owned())
+    });
+    let total = with_line(part, 3, |_| Some("\"tokenTotal\":\"0x1\",".to_owned()));
+    let count = with_line(part, 4, |line| Some(line.replace("10003", "10004")));
+    for (edited, code, line) in [
+        (total, "bad_sum", 3),
+        (count, "bad_sum", 4),
+        (dropped(6), "claim_missing", 6),
+        (dropped(7), "claim_missing", 7),
+        (last, "claim_missing", 8),
+    ] {
+        let fault = check("uniswap-1.json", &edited, &files).unwrap_err();
+        assert_eq!((fault.code, fault.line), (code, Some(line)), "{fault}");
+    }
+}
+
+#[test]
+fn a_close_file_without_any_of_its_files_checks_nothing() {
+    let mut files = files();
+    let close = files.0[&FileKind::Close].clone();
+    files.0.retain(|kind, _| *kind == FileKind::Close);
+    for name in ["close.json", "2026-10-close.json", "mine.json"] {
+        let fault = check(name, &close, &files).unwrap_err();
+        assert_eq!(fault.code, "nothing_to_compare", "{name}");
+        assert!(fault.what.contains("sablier.csv"), "{fault}");
     }
 }
 

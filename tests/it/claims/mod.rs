@@ -1,5 +1,5 @@
 //! The files of closed months.
 
-mod check;
+pub mod check;
 mod evm;
 mod known;

@@ -247,6 +247,12 @@ impl Oracle {
         let mut eligible: BTreeMap<Account, i128> = BTreeMap::new();
         for (account, total) in &month.totals {
             let debt = self.debt.get(account).copied().unwrap_or(0);
+            if !month.takes_part(account) {
+                // It earns nothing, and what it owes is not forgotten.
+                let owed = debt + i128::from(-(*total).min(0));
+                self.debt.insert(account.clone(), owed);
+                continue;
+            }
             let left = *total as i128 - debt;
             if left > 0 {
                 eligible.insert(account.clone(), left);
@@ -268,6 +274,7 @@ impl Oracle {
         let mut paid = BTreeMap::new();
         for (account, due) in self.unpaid.iter_mut().filter(|(_, due)| **due > 0) {
             let wallet = month.wallets.get(account);
+            let wallet = wallet.filter(|_| month.takes_part(account));
             if let Some(address) = wallet.filter(|_| *due >= month.minimum) {
                 *self.cumulative.entry(*address).or_default() += *due;
                 paid.insert(account.clone(), std::mem::take(due));
@@ -283,6 +290,13 @@ struct Month {
     wallets: BTreeMap<Account, Address>,
     pool: u128,
     minimum: u128,
+    kinds: &'static str,
+}
+
+impl Month {
+    fn takes_part(&self, account: &Account) -> bool {
+        self.kinds.contains(account.kind.as_str())
+    }
 }
 
 fn account_of(number: u8) -> Account {
@@ -309,12 +323,18 @@ fn months() -> impl Strategy<Value = Vec<Month>> {
         wallets,
         1_u128..1_000_000,
         prop_oneof![Just(0_u128), 1_u128..200_000],
+        prop_oneof![
+            2 => Just("users,providers"),
+            1 => Just("users"),
+            1 => Just("providers")
+        ],
     );
-    let month = month.prop_map(|(totals, wallets, pool, minimum)| Month {
+    let month = month.prop_map(|(totals, wallets, pool, minimum, kinds)| Month {
         totals,
         wallets,
         pool,
         minimum,
+        kinds,
     });
     prop::collection::vec(month, 1..7)
 }
@@ -322,6 +342,7 @@ fn months() -> impl Strategy<Value = Vec<Month>> {
 fn closed(month: &Month, carried: CarriedOver) -> ClosedMonth {
     let text = TermsText {
         minimum: Some(month.minimum.to_string()),
+        kinds: Some(month.kinds.to_owned()),
         ..pool(&month.pool.to_string(), 0)
     };
     let totals = month
@@ -350,6 +371,16 @@ proptest! {
                 prop_assert_eq!(account.unpaid, units(of(&oracle.unpaid)));
                 let debt = oracle.debt.get(&account.account).copied().unwrap_or(0);
                 prop_assert_eq!(account.debt.0, debt);
+                let total = month.totals.get(&account.account).copied().unwrap_or(0);
+                prop_assert_eq!(account.total.0, total);
+            }
+            // What is carried is listed: nothing is lost on the way.
+            let listed = |account: &Account| close.accounts.iter().any(|one| one.account == *account);
+            for (account, debt) in &oracle.debt {
+                prop_assert!(*debt == 0 || listed(account), "{account} owes {debt}");
+            }
+            for (account, due) in &oracle.unpaid {
+                prop_assert!(*due == 0 || listed(account), "{account} waits for {due}");
             }
             prop_assert_eq!(close.totals.remainder, units(remainder));
             let cumulative: BTreeMap<Address, U256> =
@@ -382,7 +413,11 @@ proptest! {
             // Debt is taken off first.
             for account in &close.accounts {
                 prop_assert!(account.debt.0 == 0 || account.eligible == Points::ZERO);
-                let net = i128::from(account.total.0) - account.debt_before.0;
+                let counted = match month.takes_part(&account.account) {
+                    true => account.total.0,
+                    false => account.total.0.min(0),
+                };
+                let net = i128::from(counted) - account.debt_before.0;
                 prop_assert_eq!(i128::from(account.eligible.0) - account.debt.0, net);
             }
             carried = close.carried_over();
@@ -450,6 +485,54 @@ fn a_kind_that_takes_no_part_keeps_what_it_has() {
     let three = close_month(&first, Vec::new(), two.carried_over(), &all).unwrap();
     assert_eq!(three.totals.paid, units(25));
     assert_eq!(three.totals.remainder, units(100));
+}
+
+#[test]
+fn a_kind_that_takes_no_part_keeps_what_it_owes() {
+    let every = terms(pool("100", 0));
+    let wallets = BTreeMap::from([(user("u"), address(1)), (provider("p"), address(2))]);
+    let month = |terms: &Terms, u: i64, carried| {
+        let totals = vec![
+            (user("u"), Points::whole(u)),
+            (provider("p"), Points::whole(10)),
+        ];
+        close_month(terms, totals, carried, &wallets).unwrap()
+    };
+    let only = terms(TermsText {
+        kinds: Some("providers".to_owned()),
+        ..pool("100", 0)
+    });
+    let of_u = |close: &ClosedMonth| {
+        let found = close.accounts.iter().find(|one| one.account == user("u"));
+        let found = found.expect("it owes points, so it is listed");
+        (
+            found.total.to_string(),
+            found.debt.to_string(),
+            found.paid,
+            found.status,
+        )
+    };
+    // What October paid is reversed in November, in which users take no part.
+    let october = month(&every, 10, CarriedOver::default());
+    let november = month(&only, -10, october.carried_over());
+    let expected = |total: &str, debt: &str, paid, status| {
+        (total.to_owned(), debt.to_owned(), units(paid), status)
+    };
+    assert_eq!(
+        of_u(&november),
+        expected("-10", "10", 0, ClaimStatus::Excluded)
+    );
+    // Points that do not count pay nothing off either.
+    let december = month(&only, 4, november.carried_over());
+    assert_eq!(
+        of_u(&december),
+        expected("4", "10", 0, ClaimStatus::Excluded)
+    );
+    let january = month(&every, 20, december.carried_over());
+    assert_eq!(
+        of_u(&january),
+        expected("20", "0", 50, ClaimStatus::Claimable)
+    );
 }
 
 #[test]

@@ -32,9 +32,9 @@ use crate::domain::closing::{address, pool};
 use crate::edge::memory_log::PARTITIONS;
 use crate::store::{provider, user};
 
-const ROUTE: &str = "/api/admin/closes";
+pub(super) const ROUTE: &str = "/api/admin/closes";
 
-fn month(text: &str) -> Month {
+pub(super) fn month(text: &str) -> Month {
     text.parse().unwrap()
 }
 
@@ -98,7 +98,7 @@ pub async fn marketplace() -> Stand {
     stand
 }
 
-fn body(month: &str) -> Value {
+pub(super) fn body(month: &str) -> Value {
     json!({"month": month, "pool": "1000", "decimals": 6, "minimum": "0.5"})
 }
 
@@ -389,7 +389,7 @@ impl Db for Dying {
     }
 }
 
-fn closing(stand: &Stand, db: Arc<dyn Db>, files: &Objects) -> Closing {
+pub(super) fn closing(stand: &Stand, db: Arc<dyn Db>, files: &Objects) -> Closing {
     let partitions = Partitions {
         source: PARTITIONS,
         posting: PARTITIONS,
@@ -405,7 +405,7 @@ fn closing(stand: &Stand, db: Arc<dyn Db>, files: &Objects) -> Closing {
     )
 }
 
-fn terms() -> TermsText {
+pub(super) fn terms() -> TermsText {
     TermsText {
         minimum: Some("0.5".to_owned()),
         ..pool("1000", 6)
@@ -413,7 +413,7 @@ fn terms() -> TermsText {
 }
 
 /// Every file by path.
-async fn all_files(files: &Objects) -> BTreeMap<String, Vec<u8>> {
+pub(super) async fn all_files(files: &Objects) -> BTreeMap<String, Vec<u8>> {
     use futures::TryStreamExt as _;
     let listed: Vec<_> = files.list(None).try_collect().await.unwrap();
     let mut found = BTreeMap::new();

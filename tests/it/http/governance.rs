@@ -38,6 +38,8 @@ pub async fn linked(stand: &Stand, account: &Account, number: u8) {
         nonce,
         now: NOON,
         by: "a test".to_owned(),
+        reason: None,
+        by_admin: false,
     };
     link(&stand.db, &request).await.unwrap();
 }

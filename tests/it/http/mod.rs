@@ -8,6 +8,7 @@ mod audit;
 mod audits;
 pub mod badges;
 mod bodies;
+mod close_faults;
 pub mod closes;
 mod credits;
 mod earnings;

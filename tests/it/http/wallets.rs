@@ -39,7 +39,7 @@ async fn issued(stand: &Stand, account: &str, wallet: &TestWallet) -> String {
 }
 
 async fn link(stand: &Stand, account: &str, message: &str, signature: &str) -> Answer {
-    let body = json!({"message": message, "signature": signature});
+    let body = json!({"message": message, "signature": signature, "reason": "a test"});
     let path = format!("/api/wallets/{account}");
     stand
         .ask(Some(&stand.admin), Method::PUT, &path, Some(&body))
@@ -315,7 +315,8 @@ async fn a_repeat_under_the_same_key_is_told_the_same() {
     let stand = stand().await;
     let wallet = TestWallet::new(1);
     let text = issued(&stand, "user/alice", &wallet).await;
-    let body = json!({"message": text, "signature": wallet.sign(&text)}).to_string();
+    let body = json!({"message": text, "signature": wallet.sign(&text), "reason": "a test"});
+    let body = body.to_string();
     let with_key = |key: &str| {
         Request::put(ALICE)
             .header(header::HOST, "localhost")
@@ -331,6 +332,36 @@ async fn a_repeat_under_the_same_key_is_told_the_same() {
     assert_eq!(again.json(), first.json());
     let other = stand.send(with_key("other")).await;
     assert_eq!(other.code(), (409, "nonce_used".to_owned()));
+}
+
+#[tokio::test]
+async fn an_admin_links_with_a_reason_that_the_account_sees() {
+    let stand = stand().await;
+    let wallet = TestWallet::new(1);
+    let text = issued(&stand, "user/alice", &wallet).await;
+    let mut body = json!({"message": text, "signature": wallet.sign(&text)});
+    for reason in [Value::Null, json!(""), json!(" "), json!("a\nb")] {
+        body["reason"] = reason;
+        let refused = stand
+            .ask(Some(&stand.admin), Method::PUT, ALICE, Some(&body))
+            .await;
+        assert_eq!(refused.code(), (422, "invalid_reason".to_owned()), "{body}");
+    }
+    assert_eq!(stand.get(ALICE).await.json()["history"], json!([]));
+    body["reason"] = json!("she lost her key");
+    let linked = stand
+        .ask(Some(&stand.admin), Method::PUT, ALICE, Some(&body))
+        .await;
+    assert_eq!(linked.status, 200, "{:?}", linked.body);
+    let own = stand.key(&["account:user:alice"]).await;
+    let seen = stand.ask(Some(&own), Method::GET, ALICE, None).await.json();
+    assert_eq!(seen["history"][0]["byAdmin"], true);
+    assert_eq!(seen["history"][0]["reason"], "she lost her key");
+    let trail = audit::page(&stand.db, None, 10).await.unwrap().entries;
+    let entry = trail.iter().find(|entry| entry.action == "wallets.link");
+    let detail = &entry.expect("an entry of the audit trail").detail;
+    assert_eq!(detail["reason"], "she lost her key");
+    assert_eq!(detail["byAdmin"], true);
 }
 
 #[tokio::test]

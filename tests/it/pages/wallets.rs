@@ -136,8 +136,22 @@ async fn an_admin_says_why_and_a_reader_only_looks() {
         ("message", message.as_str()),
         ("signature", &wallet.sign(&message)),
         ("once", "x"),
+        ("reason", ""),
     ];
+    has(&page, &["The account sees it too."]);
+    let refused = post(&mut admin, &stand, PAGE, &fields).await;
+    assert_eq!(refused.status, 422);
+    // The same message can be sent again, with a reason.
+    assert_eq!(message_of(&text(&refused)), message);
+    let fields = fields.map(|(name, value)| match name {
+        "reason" => (name, "she lost her key"),
+        _ => (name, value),
+    });
     assert_eq!(post(&mut admin, &stand, PAGE, &fields).await.status, 303);
+    has(
+        &text(&admin.get(&stand, PAGE).await),
+        &["By an admin: she lost her key"],
+    );
 
     let refused = post(&mut admin, &stand, &format!("{PAGE}/unlink"), &[]).await;
     assert_eq!(refused.status, 422);

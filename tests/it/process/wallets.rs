@@ -93,6 +93,8 @@ fn what_viem_signs_links_and_so_does_a_message_that_viem_built() {
         &file,
         "--signature",
         &signature,
+        "--reason",
+        "a test",
         "--json",
     ];
     let wallet: Value = serde_json::from_str(&site.run(&link)).expect("JSON");
@@ -127,6 +129,8 @@ fn what_viem_signs_links_and_so_does_a_message_that_viem_built() {
         &file,
         "--signature",
         signature,
+        "--reason",
+        "a test",
     ]);
     let shown = site.run(&["wallet", "show", "provider", "p"]);
     assert!(shown.contains(address.as_str().expect("text")), "{shown}");

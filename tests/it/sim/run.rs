@@ -822,6 +822,8 @@ impl Run {
                 now: Millis(now),
                 token: format!("wallet-{asked}"),
                 by: "sim".to_owned(),
+                reason: None,
+                by_admin: false,
             };
             let message = message.clone();
             async move {

@@ -13,6 +13,7 @@ mod embedded;
 mod faults;
 pub mod feed_rows;
 mod laws;
+mod objects;
 mod pricing;
 mod protection;
 pub mod proxy;

@@ -42,6 +42,8 @@ pub fn request(account: &Account, number: u8, nonce: &str) -> LinkRequest {
         now: NOW,
         token: format!("t-{nonce}"),
         by: "key 1 (a test)".to_owned(),
+        reason: None,
+        by_admin: false,
     }
 }
 
@@ -52,6 +54,7 @@ pub fn unlinking(account: &Account, token: &str) -> UnlinkRequest {
         token: token.to_owned(),
         by: "key 1 (a test)".to_owned(),
         reason: Some("stolen".to_owned()),
+        by_admin: false,
     }
 }
 

@@ -302,6 +302,9 @@ fn confirmation(
             h2 #sums-h { "What it would pay" }
             (sums(&shown.totals, shown.terms.decimals))
             p .help { "Wallets are those that are linked at the moment of the close." }
+            @if shown.is_first {
+                p .note { "This would be the first close. Months before " (month) " could never be closed." }
+            }
         }
         section .card aria-labelledby="confirm-h" {
             h2 #confirm-h { "Confirm" }

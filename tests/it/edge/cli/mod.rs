@@ -2,6 +2,7 @@
 
 mod api_document;
 mod audit;
+mod closes;
 mod completions;
 mod credentials;
 mod damage;

@@ -1,0 +1,88 @@
+//! `tidemark close` and `tidemark claims` on a machine of one's own.
+
+use std::path::Path;
+
+use tidemark::claims::FileKind;
+
+use super::Place;
+use crate::claims::check::files;
+
+/// Writes the claim files of a close into a folder, with `prefix` before each name.
+fn write(folder: &Path, prefix: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (kind, bytes) in files().0 {
+        std::fs::write(folder.join(format!("{prefix}{kind}")), bytes).unwrap();
+    }
+}
+
+#[test]
+fn claim_files_in_a_folder_are_checked_under_both_of_their_names() {
+    let place = Place::new();
+    for prefix in ["", "2024-01-"] {
+        let folder = place.path(&format!("files{prefix}"));
+        write(&folder, prefix);
+        let file = |name: &str| {
+            let path = folder.join(format!("{prefix}{name}"));
+            path.to_str().unwrap().to_owned()
+        };
+        let check = |name: &str| place.tidemark(&["claims", "check", &file(name)]);
+        for kind in [
+            FileKind::Close,
+            FileKind::OpenZeppelin,
+            FileKind::Uniswap(0),
+            FileKind::Sablier,
+        ] {
+            let said = check(&kind.to_string()).ok();
+            assert!(said.contains("11 claims"), "{prefix}{kind}: {said}");
+            assert!(!said.contains("note:"), "{prefix}{kind}: {said}");
+        }
+        // An edited line is named, also by way of close.json.
+        let csv = std::fs::read_to_string(file("sablier.csv")).unwrap();
+        let edited = csv.replacen(",1", ",2", 1);
+        assert_ne!(csv, edited);
+        std::fs::write(file("sablier.csv"), edited).unwrap();
+        for name in ["sablier.csv", "close.json"] {
+            let said = check(name).failed(1);
+            assert!(
+                said.contains("line ") && said.contains("bad_claim"),
+                "{said}"
+            );
+        }
+        // A file alone: what cannot be checked is said.
+        for kind in ["openzeppelin.json", "uniswap.json", "sablier.csv"] {
+            std::fs::remove_file(file(kind)).unwrap();
+        }
+        let said = check("close.json").failed(1);
+        assert!(said.contains("nothing_to_compare"), "{said}");
+    }
+    let missing = place.tidemark(&["claims", "check", "none.json"]);
+    assert!(missing.failed(2).contains("none.json"));
+}
+
+#[test]
+fn a_new_installation_has_closed_nothing_and_says_so() {
+    let place = Place::new();
+    let _up = place.up(&[]);
+    let none = place.tidemark(&["close", "--json"]).json();
+    assert_eq!(none, serde_json::json!([]));
+    let said = place.tidemark(&["close", "2026-01"]).failed(2);
+    assert!(said.contains("has not been closed"), "{said}");
+    let terms = ["--pool", "100", "--decimals", "18"];
+    let said = place.tidemark(&[&["close", "2999-01"], &terms[..]].concat());
+    assert!(said.failed(2).contains("not final yet"));
+    let said = place.tidemark(&[&["close", "2999-01", "--preview"], &terms[..]].concat());
+    assert!(said.failed(2).contains("not final yet"));
+    // Terms without a share would say nothing.
+    for lonely in [
+        ["--minimum", "5"],
+        ["--decimals", "18"],
+        ["--kinds", "users"],
+    ] {
+        let args = [&["close", "2026-01"], &lonely[..]].concat();
+        let said = place.tidemark(&args).failed(2);
+        assert!(said.contains("--pool"), "{said}");
+    }
+    let claims = place.tidemark(&["claims", "show", "user", "alice"]).json();
+    assert_eq!(claims["closes"], serde_json::json!([]));
+    assert_eq!(claims["id"], "alice");
+}
