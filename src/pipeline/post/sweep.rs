@@ -64,6 +64,11 @@ impl Sweeps {
             running: None,
         }
     }
+
+    /// Whether a sweep is under way.
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
 }
 
 /// A sweep that is under way.
