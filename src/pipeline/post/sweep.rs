@@ -42,6 +42,8 @@ const RANKED_MONTHS_MAX: i32 = 36;
 const GRANTS_MAX: usize = 50;
 /// Referrers whose milestones are counted between two rounds.
 const COUNTS_MAX: usize = 20;
+/// Top lists that are read between two rounds; a leaderboard has one for each posting partition.
+const LISTS_MAX: u32 = 64;
 /// Accounts that could not be read are looked at again after this time.
 const UNREADABLE_AGAIN: Duration = Duration::from_secs(6 * 3_600);
 /// So many referrers are remembered whose milestones were counted in this sweep; beyond it some are
@@ -61,6 +63,11 @@ impl Sweeps {
             next_look: now,
             running: None,
         }
+    }
+
+    /// Whether a sweep is under way.
+    pub(super) const fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 }
 
@@ -304,7 +311,7 @@ impl SweepWork<'_> {
                 Stage::Accounts(kind, after) => self.accounts(sweep, kind, after).await?,
                 Stage::Links(_) if !self.in_force.badges.count_milestones() => self.ranks(sweep),
                 Stage::Links(after) => self.links(sweep, after).await?,
-                Stage::Ranks(month, kind) => self.ranks_of(sweep, kind, month).await?,
+                ranks @ Stage::Ranks(..) => self.some_ranks(sweep, ranks).await?,
                 Stage::Done => Stage::Done,
             };
             sweep.is_unsaved = true;
@@ -474,6 +481,20 @@ impl SweepWork<'_> {
             Some(_) if first <= last => Stage::Ranks(first, AccountKind::User),
             _ => Stage::Done,
         }
+    }
+
+    /// Some leaderboards, up to one by which anything was earned: most are empty.
+    async fn some_ranks(&self, sweep: &mut Sweep, mut stage: Stage) -> Result<Stage, Failure> {
+        for _ in 0..(LISTS_MAX / self.posting).max(1) {
+            let Stage::Ranks(month, kind) = stage else {
+                break;
+            };
+            stage = self.ranks_of(sweep, kind, month).await?;
+            if !sweep.owed.is_empty() {
+                break;
+            }
+        }
+        Ok(stage)
     }
 
     async fn ranks_of(

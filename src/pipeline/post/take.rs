@@ -13,6 +13,9 @@ use crate::store::checkpoints;
 /// Blocks are at most half a MiB; a read stops at this.
 pub(super) const READ_BYTES_MAX: usize = 8 << 20;
 
+/// How long a read waits at most while a sweep is under way, which goes on after every read.
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
 /// A block that was accepted.
 pub(super) struct Accepted {
     pub(super) offset: Offset,
@@ -59,7 +62,11 @@ impl Poster<'_> {
             .flatten()
             .min()
             .unwrap_or(self.next_awards);
-        next.since(self.ctx.clock.moment())
+        let wait = next.since(self.ctx.clock.moment());
+        match self.sweeps.is_running() {
+            true => wait.min(SWEEP_PAUSE),
+            false => wait,
+        }
     }
 
     /// Takes the blocks of these records, in order.

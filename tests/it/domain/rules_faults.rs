@@ -307,7 +307,7 @@ fn seasons_have_an_order_and_do_not_overlap() {
     let found = check_value("rules.season", &namesakes).expect_err("one name");
     assert_eq!(
         found[0].to_string(),
-        r#"rules.season: the seasons from 2026-12-05T00:00:00Z and from 2026-11-05T00:00:00Z are both named "from 5"; allowed: a name of its own for each season, such as "High tide 2026""#
+        r#"rules.season: the seasons from 2026-12-05T00:00:00.000Z and from 2026-11-05T00:00:00.000Z are both named "from 5"; allowed: a name of its own for each season, such as "High tide 2026""#
     );
     let overlapping = format!("[{},{}]", one(5, 9), one(1, 6));
     let found = check_value("rules.season", &overlapping).expect_err("overlap");
