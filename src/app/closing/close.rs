@@ -178,7 +178,7 @@ impl Closing {
     }
 
     /// Refuses a month whose files are there without a record, and one before which there is such a
-    /// month: closed anew, it could pay other amounts than those that were published.
+    /// month: closed again, it could pay other amounts than those that were published.
     async fn must_not_be_forgotten(
         &self,
         month: Month,
@@ -289,7 +289,7 @@ fn forgotten(name: FileName, place: &str) -> CommandError {
         "{name} is in {place}, but the tables hold no record of that close: they were restored to a \
          moment before it, or the files belong to another installation. Restore the tables to a \
          moment after the close. If that is impossible, move the folder {month} away: the month is \
-         then closed anew, and may pay other amounts than those that were published"
+         then closed again, and may pay other amounts than those that were published"
     );
     Refusal::conflict("close_record_missing", detail).into()
 }

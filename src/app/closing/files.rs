@@ -229,7 +229,7 @@ pub(super) fn damaged(name: FileName) -> CommandError {
     let detail = format!(
         "the file {name} is there with other bytes than the close of {month} makes: it was damaged or \
          edited, or belongs to another installation. `tidemark close {month}` completes a file that \
-         was only cut short; if it refuses this one, move it away first: then it is made anew",
+         was only cut short; if it refuses this one, move it away first: then it is written again",
         month = name.month
     );
     Refusal::conflict(DAMAGED, detail).into()

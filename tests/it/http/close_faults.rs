@@ -8,16 +8,19 @@ use tidemark::app::closing::Closing;
 use tidemark::app::queries::Queries;
 use tidemark::claims::FileKind;
 use tidemark::domain::closing::Terms;
-use tidemark::domain::position::Control;
+use tidemark::domain::position::{Control, WriteId};
 use tidemark::http::Partitions;
 use tidemark::objects::Objects;
 use tidemark::store::closes::{self, BegunClose};
 use tidemark::store::db::Db;
+use tidemark::store::set_aside;
 
 use super::closes::{all_files, body, closing, marketplace, month, terms};
 use super::rows::{posted_up_to, start_of};
+use super::set_aside::record_of;
 use super::stand::{NOON, Stand};
 use crate::edge::memory_log::PARTITIONS;
+use crate::store::user;
 
 async fn final_stand() -> Stand {
     let stand = marketplace().await;
@@ -177,6 +180,24 @@ async fn what_has_to_wait_says_so() {
     };
     let refused = closes::begin(&*db, &out_of_order, previous).await.unwrap();
     assert_eq!(refused, None);
+}
+
+#[tokio::test]
+async fn an_account_that_is_set_aside_holds_its_months_back() {
+    let stand = final_stand().await;
+    let files = Objects::in_memory();
+    let aside = set_aside::put(&record_of(user("ann")), None, WriteId::default());
+    stand.db.write(aside).await.unwrap();
+    let closing = on(&stand, &files);
+    let refused = closing.close(month("2026-08"), Some(terms()), "a test");
+    let refused = refused.await;
+    let said = refused.as_ref().unwrap_err().to_string();
+    assert!(said.contains("ann"), "{said}");
+    assert_eq!(code(refused), "accounts_set_aside");
+    let refused = closing.preview(month("2026-08"), terms());
+    assert_eq!(code(refused.await), "accounts_set_aside");
+    assert!(closing.list().await.unwrap().is_empty());
+    assert!(all_files(&files).await.is_empty());
 }
 
 #[tokio::test]
